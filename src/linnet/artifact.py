@@ -1,0 +1,414 @@
+"""Artifacts: what a stage writes, and how one is known to be complete and current.
+
+An artifact is a directory with a ``manifest.json``. A stage writes it under a
+hidden partial name and renames it when it is complete, so whatever carries the
+final name is whole; a killed run leaves only the partial directory, which the
+next run takes up again (stages that can resume) or throws away.
+
+Two hashes answer two questions:
+
+* ``recipe``  what was it made from? Hash of kind, format, settings and the
+  *content* of each input. Equal recipe means that making it again is needless.
+* ``content`` what is in it? Hash of the files. Things that differ from run to run
+  though nothing changed (wall time, SQLite files, logs) are listed as volatile
+  and stay outside, so an input remade with the same content leaves what was
+  made from it current.
+
+Writers hold a lock beside the artifact, so two runs never write to one place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from filelock import FileLock, Timeout
+
+from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
+from linnet.version import __version__
+
+MANIFEST = "manifest.json"
+ALWAYS_VOLATILE = ("*.sqlite", "*.sqlite-*", "*.log")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of an artifact. ``sha256`` is None for a volatile file."""
+
+    bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class InputEntry:
+    """One input: its content hash and, where it was an artifact, its path from this one."""
+
+    content: str
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What ``manifest.json`` holds."""
+
+    kind: str
+    format: int
+    config: dict[str, Any]
+    inputs: dict[str, InputEntry]
+    files: dict[str, FileEntry]
+    stats: dict[str, Any]
+    recipe: str
+    content: str
+    created: str
+    seconds: float
+    linnet: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def content(self) -> str:
+        return self.manifest.content
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        return self.manifest.stats
+
+
+Inputs: TypeAlias = Mapping[str, "Artifact | str"]
+"""Inputs by role: an artifact, or the content hash of something that is not one."""
+
+
+def recipe_hash(kind: str, format: int, config: Mapping[str, Any], inputs: Inputs) -> str:
+    """The hash of what an artifact is made from."""
+    contents = {role: _content_of(value) for role, value in inputs.items()}
+    return _hash_json({"kind": kind, "format": format, "config": config, "inputs": contents})
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> Artifact:
+    """Open an artifact.
+
+    Checks that every listed file is there with its size; with ``verify`` also
+    its hash. Raises ArtifactError when there is none of that kind, and
+    DamagedError when the files are not the ones that were written.
+    """
+    path = Path(path)
+    _restore_interrupted_swap(path)
+    manifest_path = path / MANIFEST
+    wanted = f"{kind} directory" if kind else "directory made by Linnet"
+    if not path.exists():
+        raise ArtifactError(f"{path}: expected a {wanted}, but it does not exist")
+    if not manifest_path.is_file():
+        raise ArtifactError(f"{path}: expected a {wanted}, but it has no {MANIFEST}")
+    try:
+        raw = json.loads(manifest_path.read_text(encoding="utf-8"))
+        manifest = Manifest(
+            **{
+                **raw,
+                "inputs": {role: InputEntry(**entry) for role, entry in raw["inputs"].items()},
+                "files": {name: FileEntry(**entry) for name, entry in raw["files"].items()},
+            }
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedError(
+            f"{manifest_path} is damaged ({error}); delete {path} and run the same command again"
+        ) from None
+    if kind is not None and manifest.kind != kind:
+        raise ArtifactError(f"{path}: expected a {kind} directory, but it is a {manifest.kind}")
+    for name, entry in manifest.files.items():
+        _check_file(path / name, entry, manifest.kind, verify=verify)
+    return Artifact(path, manifest)
+
+
+def is_artifact(path: Path | str) -> bool:
+    """Whether there is a manifest (sound or not)."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def current(path: Path | str, recipe: str, *, kind: str) -> Artifact | None:
+    """The artifact at ``path`` if it is whole and was made by this recipe, else None."""
+    try:
+        found = read(path, kind=kind)
+    except ArtifactError:
+        return None
+    return found if found.manifest.recipe == recipe else None
+
+
+@dataclass
+class Draft:
+    """An artifact being written. Write into ``path``; fill ``stats``.
+
+    ``resumed`` says that ``path`` holds what an interrupted run of the same
+    recipe left.
+    """
+
+    path: Path
+    resumed: bool
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def create(
+    path: Path | str,
+    *,
+    kind: str,
+    format: int,
+    config: Mapping[str, Any],
+    inputs: Inputs,
+    resume: bool = False,
+    volatile: tuple[str, ...] = (),
+) -> Iterator[Draft]:
+    """Write an artifact whole or not at all.
+
+    On leaving the block the files are hashed, the manifest written, everything
+    synced and the partial directory renamed over the old artifact. When the
+    block raises, the old artifact stays as it was; with ``resume`` the partial
+    directory stays too, for the next call with the same recipe.
+
+    ``volatile``: patterns of files that stay outside the content hash.
+    Raises BusyError when another process is writing here, and OutputError when
+    ``path`` holds something that Linnet did not write.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock(path):
+        _restore_interrupted_swap(path)
+        refuse_foreign(path)
+        recipe = recipe_hash(kind, format, config, inputs)
+        partial = _partial(path)
+        resumed = resume and _partial_recipe(partial) == recipe
+        if not resumed:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            (partial / "recipe").write_text(recipe, encoding="utf-8")
+        draft = Draft(partial, resumed)
+        started = time.monotonic()
+        try:
+            yield draft
+            files = _entries(partial, ALWAYS_VOLATILE + volatile)
+            manifest = Manifest(
+                kind=kind,
+                format=format,
+                config=dict(config),
+                inputs={role: _input_entry(value, path) for role, value in inputs.items()},
+                files=files,
+                stats=draft.stats,
+                recipe=recipe,
+                content=_hash_json([kind, {n: e.sha256 for n, e in files.items() if e.sha256}]),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=round(time.monotonic() - started, 3),
+                linnet=__version__,
+            )
+            write_json(partial / MANIFEST, asdict(manifest))
+            (partial / "recipe").unlink()
+        except BaseException:
+            if not resume:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        _swap(partial, path)
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the right to write to ``path``; the lock file ``.NAME.lock`` lies beside it.
+
+    The operating system drops the lock when the process dies, however it dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file_lock = FileLock(path.parent / f".{path.name}.lock")
+    try:
+        file_lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(
+            f"{path}: another linnet process is writing here; wait for it, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise OutputError(f"{path.parent}: cannot write here ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
+def refuse_foreign(path: Path, *, allowed: tuple[str, ...] = (MANIFEST,)) -> None:
+    """Raise OutputError if ``path`` exists and is neither empty nor Linnet's."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise OutputError(f"{path} is a file; choose another output directory")
+    if any(path.iterdir()) and not any((path / name).exists() for name in allowed):
+        raise OutputError(
+            f"{path} holds something that linnet did not write; choose another output directory"
+        )
+
+
+def require_space(path: Path, needed: int, *, purpose: str) -> None:
+    """Raise OutputError unless ``needed`` bytes (and a little more) are free at ``path``."""
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
+    if free < needed + (16 << 20):
+        raise OutputError(
+            f"{path}: {purpose} needs {human_bytes(needed)}, but only {human_bytes(free)} "
+            "are free on that disk; free some, or choose another --out"
+        )
+
+
+def human_bytes(count: float) -> str:
+    """``1536`` as ``1.5 KB`` (powers of 1000, as disks are sold)."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all: to a neighbour, synced, then renamed."""
+    neighbour = path.with_name(f".{path.name}.partial")
+    with neighbour.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    neighbour.replace(path)
+
+
+def lineage(path: Path | str) -> list[Artifact]:
+    """The artifact and all it was made from, found by walking the manifests; itself first."""
+    found: dict[Path, Artifact] = {}
+    queue = [Path(path).resolve()]
+    while queue:
+        place = queue.pop(0)
+        if place in found or not is_artifact(place):
+            continue
+        artifact = read(place)
+        found[place] = artifact
+        for entry in artifact.manifest.inputs.values():
+            if entry.path is not None:
+                queue.append((place / entry.path).resolve())
+    return list(found.values())
+
+
+def partial_exists(path: Path) -> bool:
+    """Whether an interrupted run left something to carry on from."""
+    return (_partial(path) / "recipe").is_file()
+
+
+def _partial(path: Path) -> Path:
+    return path.parent / f".{path.name}.partial"
+
+
+def _superseded(path: Path) -> Path:
+    return path.parent / f".{path.name}.superseded"
+
+
+def _partial_recipe(partial: Path) -> str | None:
+    try:
+        return (partial / "recipe").read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def _swap(partial: Path, path: Path) -> None:
+    """Put the partial directory in place of the old one.
+
+    There is no portable way to exchange two directories at once. A kill between
+    the two renames leaves the old one under a name that ``read`` and ``create``
+    know to put back.
+    """
+    superseded = _superseded(path)
+    if path.exists():
+        shutil.rmtree(superseded, ignore_errors=True)
+        path.rename(superseded)
+    partial.rename(path)
+    _sync_directory(path.parent)
+    shutil.rmtree(superseded, ignore_errors=True)
+
+
+def _restore_interrupted_swap(path: Path) -> None:
+    superseded = _superseded(path)
+    if not superseded.exists():
+        return
+    if path.exists():
+        shutil.rmtree(superseded, ignore_errors=True)
+    else:
+        superseded.rename(path)
+
+
+def _entries(directory: Path, volatile: tuple[str, ...]) -> dict[str, FileEntry]:
+    entries = {}
+    for file in sorted(p for p in directory.rglob("*") if p.is_file()):
+        name = file.relative_to(directory).as_posix()
+        if name in (MANIFEST, "recipe"):
+            continue
+        _sync_file(file)
+        outside = any(fnmatch.fnmatch(name, pattern) for pattern in volatile)
+        entries[name] = FileEntry(file.stat().st_size, None if outside else hash_file(file))
+    return entries
+
+
+def _check_file(path: Path, entry: FileEntry, kind: str, *, verify: bool) -> None:
+    remedy = f"delete {path.parent} and run the command that made this {kind} again"
+    if not path.is_file():
+        raise DamagedError(f"{path} is missing; {remedy}")
+    if entry.sha256 is None:
+        return
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise DamagedError(f"{path} should have {entry.bytes} bytes. Got {size}; {remedy}")
+    if verify and hash_file(path) != entry.sha256:
+        raise DamagedError(f"{path} is not what was written (its hash differs); {remedy}")
+
+
+def _input_entry(value: Artifact | str, path: Path) -> InputEntry:
+    if isinstance(value, str):
+        return InputEntry(value)
+    relative = os.path.relpath(value.path.resolve(), path.resolve())
+    return InputEntry(value.content, Path(relative).as_posix())
+
+
+def _content_of(value: Artifact | str) -> str:
+    return value if isinstance(value, str) else value.content
+
+
+def _hash_json(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file, contextlib.suppress(OSError):
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

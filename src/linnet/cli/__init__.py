@@ -1,0 +1,118 @@
+"""The command line: parse, call the Python API, render.
+
+Each command lives in its own module, imported only when it is called, so that
+``linnet --help`` answers at once and never loads torch. A new command is one
+module with an ``app`` and one line in ``COMMANDS``.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from linnet.errors import LinnetError
+from linnet.version import __version__
+
+if TYPE_CHECKING:
+    import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": ("quickstart", "Build a model from Python's own documentation, then try it."),
+    "build": ("build", "Turn files and folders into a model: every stage, within a time budget."),
+    "status": ("status", "Show each stage of a project: what it was made from, what is stale."),
+    "data": ("data", "Prepare documents and encode them as tokens."),
+    "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
+    "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
+    "train": ("train", "Train a language model on encoded documents."),
+    "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
+    "generate": ("generate", "Continue a prompt."),
+    "chat": ("chat", "Continue what you type, line by line."),
+}
+
+
+class _LazyGroup(TyperGroup):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"linnet.cli.{COMMANDS[cmd_name][0]}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"linnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    debug: bool = typer.Option(False, "--debug", help="On an error, show the whole traceback."),
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """Turn a folder of documents into a small language model you run yourself.
+
+    Example: linnet build ~/notes --out notes-model --budget 10m
+    """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; expected errors become one line and exit status 1."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except LinnetError as error:
+        if debug:
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if debug:
+            raise
+        if error.errno == errno.ENOSPC:
+            place = f" while writing {error.filename}" if error.filename else ""
+            _fail(f"the disk is full{place}; finished stages are kept: free some, then run again")
+        _fail(str(error))
+    except MemoryError:
+        if debug:
+            raise
+        _fail("out of memory; use fewer --workers or a smaller model")
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,94 @@
+"""Command-line options made from a stage's dataclass.
+
+``@configured(TrainConfig)`` gives a command one option per field, with the
+help text written beside the field and the default shown, so that neither is
+written twice. The command receives the options as ``settings``: a dict of the
+ones that were given, for ``linnet.config.replace``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+Command = Callable[..., None]
+
+
+def configured(cls: type, *, only: tuple[str, ...] | None = None) -> Callable[[Command], Command]:
+    """Add the fields of ``cls`` (or just ``only``) to a command as options.
+
+    The command must take a keyword ``settings: dict[str, Any]``.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        kept = [p for p in own.parameters.values() if p.name != "settings"]
+        added = [
+            p for p in _parameters(cls, only) if p.name not in {parameter.name for parameter in kept}
+        ]
+        names = {p.name for p in added}
+
+        def run(**values: Any) -> None:
+            settings = {k: v for k, v in values.items() if k in names and v is not None}
+            rest = {k: v for k, v in values.items() if k not in names}
+            command(**rest, settings=settings)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = own.replace(parameters=kept + added)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in kept + added}
+        return run
+
+    return decorate
+
+
+def _parameters(cls: type, only: tuple[str, ...] | None) -> list[inspect.Parameter]:
+    hints = get_type_hints(cls)
+    parameters = []
+    for field in dataclasses.fields(cls):
+        if "help" not in field.metadata or (only is not None and field.name not in only):
+            continue
+        kind = _option_type(hints[field.name])
+        default = field.default
+        shown = "" if default in (None, (), "") else f" [default: {_show(default)}]"
+        choices = _choices(hints[field.name])
+        listed = f" ({', '.join(choices)})" if choices else ""
+        info = typer.Option(help=field.metadata["help"] + listed + shown, show_default=False)
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, info],
+            )
+        )
+    return parameters
+
+
+def _choices(hint: Any) -> list[str]:
+    if get_origin(hint) is typing.Literal:
+        return [str(choice) for choice in get_args(hint)]
+    return [c for a in get_args(hint) if get_origin(a) is typing.Literal for c in get_args(a)]
+
+
+def _option_type(hint: Any) -> Any:
+    """The type Typer parses: literals as text (checked by the dataclass), unions by their first."""
+    origin = get_origin(hint)
+    if origin is typing.Literal:
+        return str
+    if origin is tuple:
+        return list[get_args(hint)[0]]  # type: ignore[misc]
+    arguments = [a for a in get_args(hint) if a is not type(None)]
+    return _option_type(arguments[0]) if origin is not None and arguments else hint
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,143 @@
+"""What the command line draws: progress on standard error, tables on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.progress import Task as Bar
+from rich.text import Text
+
+from linnet.artifact import human_bytes
+from linnet.progress import Progress, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+
+def terminal_progress() -> Progress:
+    """Bars on a terminal; now and then a line in a log file."""
+    return _BarProgress() if err.is_terminal else _LineProgress()
+
+
+class _Amount(ProgressColumn):
+    def render(self, task: Bar) -> Text:
+        return Text(_amount(task.completed, task.total, task.fields.get("unit", "")))
+
+
+class _BarTask(Task):
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self.bars, self.task = bars, task
+
+    def advance(self, amount: float = 1) -> None:
+        self.bars.advance(self.task, amount)
+
+    def update(
+        self, *, done: float | None = None, total: float | None = None, note: str | None = None
+    ) -> None:
+        if total is not None:
+            self.bars.update(self.task, total=total)
+        if done is not None:
+            self.bars.update(self.task, completed=done)
+        if note is not None:
+            self.bars.update(self.task, note=note)
+
+
+class _BarProgress(Progress):
+    def __init__(self) -> None:
+        self.bars: Bars | None = None
+        self.open = 0
+
+    @contextmanager
+    def task(self, name: str, *, total: float | None = None, unit: str = "") -> Iterator[Task]:
+        if self.bars is None:
+            self.bars = Bars(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                _Amount(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("[dim]{task.fields[note]}"),
+                console=err,
+                transient=True,
+            )
+            self.bars.start()
+        self.open += 1
+        bars = self.bars
+        bar = bars.add_task(name, total=total, unit=unit, note="")
+        try:
+            yield _BarTask(bars, bar)
+        finally:
+            bars.remove_task(bar)
+            self.open -= 1
+            if self.open == 0:
+                bars.stop()
+                self.bars = None
+
+    def message(self, text: str) -> None:
+        err.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        err.print(f"warning: {text}", style="yellow", markup=False)
+
+
+class _LineTask(Task):
+    def __init__(self, name: str, total: float | None, unit: str) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done = 0.0
+        self.note = ""
+        self.started = self.printed = time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self.update(done=self.done + amount)
+
+    def update(
+        self, *, done: float | None = None, total: float | None = None, note: str | None = None
+    ) -> None:
+        self.done = self.done if done is None else done
+        self.total = self.total if total is None else total
+        self.note = self.note if note is None else note
+        now = time.monotonic()
+        if now - self.printed < PLAIN_INTERVAL:
+            return
+        self.printed = now
+        left = ""
+        if self.total and self.done:
+            seconds = (now - self.started) * (self.total - self.done) / self.done
+            left = f", {max(seconds, 0):.0f} s left"
+        note = f"  {self.note}" if self.note else ""
+        amount = _amount(self.done, self.total, self.unit)
+        print(f"{self.name}: {amount}{left}{note}", file=sys.stderr, flush=True)
+
+
+class _LineProgress(Progress):
+    @contextmanager
+    def task(self, name: str, *, total: float | None = None, unit: str = "") -> Iterator[Task]:
+        yield _LineTask(name, total, unit)
+
+    def message(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _amount(done: float, total: float | None, unit: str) -> str:
+    if unit == "bytes":
+        return human_bytes(done) + (f" of {human_bytes(total)}" if total else "")
+    return f"{done:,.0f}" + (f" of {total:,.0f}" if total else "") + (f" {unit}" if unit else "")

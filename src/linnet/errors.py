@@ -1,0 +1,64 @@
+"""The exceptions Linnet raises on purpose.
+
+    LinnetError
+    ├── ConfigError       a setting is unknown, of the wrong type or cannot work
+    ├── DataError         the documents cannot be used
+    ├── ArtifactError     an artifact is missing, damaged or of another kind
+    │   └── DamagedError  its files do not match its manifest
+    ├── OutputError       the place to write to holds something else, or is full
+    ├── BusyError         another process is writing to the same place
+    ├── ModelError        a checkpoint or tokenizer cannot be read or does not fit
+    ├── BudgetError       the time allowed is too short for the work
+    └── MissingExtraError an optional dependency is not installed
+
+A message is one line: what was expected, what came, what to do. The command
+line prints it and exits with status 1; ``--debug`` adds the traceback.
+Anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+
+class LinnetError(Exception):
+    """Base of every error that Linnet raises on purpose."""
+
+
+class ConfigError(LinnetError):
+    """A setting is unknown, has the wrong type or a value that cannot work."""
+
+
+class DataError(LinnetError):
+    """The documents cannot be used: none found, none readable, too little text."""
+
+
+class ArtifactError(LinnetError):
+    """An artifact is missing, or is not the kind that was asked for."""
+
+
+class DamagedError(ArtifactError):
+    """An artifact's files do not match what its manifest says."""
+
+
+class OutputError(LinnetError):
+    """The place to write to holds something else, or has no room."""
+
+
+class BusyError(LinnetError):
+    """Another process is writing to the same directory."""
+
+
+class ModelError(LinnetError):
+    """A checkpoint or a tokenizer cannot be read, or the two do not fit."""
+
+
+class BudgetError(LinnetError):
+    """The time allowed is too short for the work."""
+
+
+class MissingExtraError(LinnetError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed: pip install 'linnet[{extra}]'"
+        )

@@ -1,0 +1,136 @@
+"""The machine: device, number format, threads, seeds, and what its processor can do.
+
+Nothing is guessed from a model name: bf16 is used where the processor has the
+instructions for it, which are read from the operating system.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from linnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DtypeName = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how to compute.
+
+    ``dtype`` is what matrix products run in ("fp32", "bf16" or "fp16");
+    parameters and optimizer state stay fp32 in training.
+    """
+
+    device: str
+    dtype: Literal["fp32", "bf16", "fp16"]
+    threads: int
+
+
+def detect(
+    device: DeviceName = "auto", dtype: DtypeName = "auto", threads: int | None = None
+) -> Runtime:
+    """Choose device, number format and threads; what is asked for must exist.
+
+    Raises ConfigError when the device is not on this machine.
+    """
+    import torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _has_mps()}
+    if device == "auto":
+        device = "cuda" if present["cuda"] else "mps" if present["mps"] else "cpu"
+    if not present.get(device, False):
+        there = ", ".join(name for name, is_there in present.items() if is_there)
+        raise ConfigError(f"device '{device}' is not on this machine; it has: {there}")
+    if dtype == "auto":
+        dtype = _best_dtype(device)
+    return Runtime(device=device, dtype=dtype, threads=threads or usable_cores())
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (containers and ``taskset`` give fewer than there are)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """``"bf16"`` as ``torch.bfloat16``."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """Instruction-set flags by Linux's names (``avx512_bf16``, ``amx_bf16``, ``bf16`` on ARM)."""
+    if platform.system() == "Linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return frozenset()
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return frozenset(value.split())
+        return frozenset()
+    if platform.system() == "Darwin":
+        probe = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
+        try:
+            answer = subprocess.run(probe, capture_output=True, text=True, timeout=5, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return frozenset()
+        return frozenset({"bf16"}) if answer.stdout.strip() == "1" else frozenset()
+    return frozenset()
+
+
+def cpu_has_fast_bf16() -> bool:
+    """Whether the processor multiplies bf16 in hardware (elsewhere bf16 is slower than fp32)."""
+    return bool(cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@cache
+def has_compiler() -> bool:
+    """Whether ``torch.compile`` can work on CPU: it needs a C++ compiler."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None or (
+        shutil.which("clang++") is not None
+    )
+
+
+def describe_processor() -> str:
+    """The processor's name as a person knows it, for reports."""
+    if platform.system() == "Linux":
+        try:
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+        except OSError:
+            pass
+    return platform.processor() or platform.machine()
+
+
+def _has_mps() -> bool:
+    import torch
+
+    return bool(torch.backends.mps.is_available())
+
+
+def _best_dtype(device: str) -> Literal["fp32", "bf16", "fp16"]:
+    import torch
+
+    if device == "cuda":
+        # Cards before Ampere emulate bf16; they have fast fp16.
+        return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    if device == "mps":
+        return "fp32"
+    return "bf16" if cpu_has_fast_bf16() else "fp32"
