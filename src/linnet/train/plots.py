@@ -1,0 +1,204 @@
+"""Training curves, as SVG and PNG, from ``metrics.jsonl``.
+
+Each line of that file is one JSON object; two kinds matter here:
+
+* training: ``step``, ``tokens``, ``seconds``, ``loss`` (nats per token) and more;
+* validation: ``step``, ``seconds``, ``validation_loss``, ``validation_bits_per_byte``.
+
+Others (samples, events) are passed over, and so is a last line that a killed
+run left half written. Training losses are many and noisy: each is drawn pale,
+and their running mean on top.
+
+Drawn through matplotlib's object interface, which needs no display. The SVG takes the colour of the
+text around it (``currentColor``), so it stands on light and dark pages alike.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#1b2733"  # replaced by currentColor in the SVG
+TRAINING = "#3b7dd8"
+VALIDATION = "#d9622b"
+SMOOTHED_SHARE = 50  # the running mean spans this part of the curve
+DRAWN_POINTS = 1500
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The series of one run; validation may be empty."""
+
+    steps: list[int]
+    losses: list[float]
+    validation_steps: list[int]
+    validation_losses: list[float]
+    validation_bits: list[float]
+
+
+def read_curves(metrics: Path) -> Curves:
+    """Read ``metrics.jsonl``. Lines of other kinds and broken ones are passed over."""
+    curves = Curves([], [], [], [], [])
+    with metrics.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            entry = _parse(line)
+            if "loss" in entry and math.isfinite(entry["loss"]):
+                curves.steps.append(entry["step"])
+                curves.losses.append(entry["loss"])
+            elif "validation_loss" in entry:
+                curves.validation_steps.append(entry["step"])
+                curves.validation_losses.append(entry["validation_loss"])
+                curves.validation_bits.append(entry.get("validation_bits_per_byte", math.nan))
+    return curves
+
+
+def plot_curves(metrics: Path, out: Path) -> list[Path]:
+    """Draw loss, perplexity and bits per byte into the directory ``out``.
+
+    Returns the files written, none if the run has no losses yet.
+    """
+    curves = read_curves(metrics)
+    if not curves.losses and not curves.validation_losses:
+        return []
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in (
+        ("loss", loss_figure(curves)),
+        ("perplexity", perplexity_figure(curves)),
+        ("bits_per_byte", bits_figure(curves)),
+    ):
+        if figure is None:
+            continue
+        (out / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
+        figure.savefig(out / f"{name}.png", dpi=200, facecolor="white")
+        written += [out / f"{name}.svg", out / f"{name}.png"]
+    return written
+
+
+def loss_figure(curves: Curves) -> Figure:
+    """Loss in nats per token by step."""
+    figure, axes = _frame("loss, nats per token")
+    _draw(axes, curves, scale=lambda loss: loss)
+    return figure
+
+
+def perplexity_figure(curves: Curves) -> Figure:
+    """Perplexity per token by step, on a logarithmic scale."""
+    figure, axes = _frame("perplexity per token")
+    _draw(axes, curves, scale=lambda loss: np.exp(np.minimum(loss, 50.0)))
+    axes.set_yscale("log")
+    _plain_log_ticks(axes)
+    return figure
+
+
+def bits_figure(curves: Curves) -> Figure | None:
+    """Bits per byte of held-out text by step; None if it was never measured."""
+    if not np.isfinite(curves.validation_bits).any():
+        return None
+    figure, axes = _frame("bits per byte")
+    axes.plot(curves.validation_steps, curves.validation_bits, **_validation_line())
+    _label_end(axes, curves.validation_steps[-1], curves.validation_bits[-1])
+    axes.margins(y=0.12)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG, its ink taken from the page around it."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    # Text stays text: small files, searchable, and set in the page's typeface.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "linnet"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    drawn = buffer.getvalue().replace(INK, "currentColor")
+    return drawn[drawn.index("<svg") :]
+
+
+def running_mean(values: list[float], span: int) -> np.ndarray:
+    """The mean over up to ``span`` values around each; fewer at the ends, evenly on both sides."""
+    sums = np.concatenate(([0.0], np.cumsum(np.asarray(values, dtype=np.float64))))
+    places = np.arange(len(values))
+    reach = np.minimum(np.minimum(places, len(values) - 1 - places), span // 2)
+    means: np.ndarray = (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+    return means
+
+
+def _draw(axes: Axes, curves: Curves, *, scale: Any) -> None:
+    """Training losses, their running mean and the validation losses."""
+    if curves.losses:
+        steps, raw = np.asarray(curves.steps), scale(np.asarray(curves.losses))
+        smooth = scale(running_mean(curves.losses, max(1, len(curves.losses) // SMOOTHED_SHARE)))
+        thin = slice(None, None, max(1, len(steps) // DRAWN_POINTS))
+        axes.plot(steps[thin], raw[thin], color=TRAINING, alpha=0.25, linewidth=0.7)
+        axes.plot(steps[thin], smooth[thin], color=TRAINING, linewidth=1.6, label="training")
+        # The first losses are those of an untrained model; leave room, not half the picture.
+        settled = smooth[len(smooth) // 50 :]
+        axes.set_ylim(bottom=None, top=float(settled.max()) * 1.02)
+    if curves.validation_losses:
+        values = scale(np.asarray(curves.validation_losses))
+        axes.plot(curves.validation_steps, values, label="validation", **_validation_line())
+        _label_end(axes, curves.validation_steps[-1], float(values[-1]))
+    axes.legend(frameon=False, loc="upper right", labelcolor=INK)
+
+
+def _frame(title: str) -> tuple[Figure, Axes]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel("step", color=INK)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(INK)
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
+    axes.tick_params(length=3, color=INK, labelcolor=INK)
+    return figure, axes
+
+
+def _validation_line() -> dict[str, Any]:
+    return {"color": VALIDATION, "linewidth": 1.6, "marker": "o", "markersize": 3.5}
+
+
+def _label_end(axes: Axes, step: float, value: float) -> None:
+    """The last value, written at the end of its line."""
+    axes.annotate(
+        f"{value:.2f}" if value < 100 else f"{value:,.0f}",
+        (step, value),
+        textcoords="offset points",
+        xytext=(0, 7),
+        ha="right",
+        color=VALIDATION,
+        fontsize=9,
+        fontweight="bold",
+    )
+
+
+def _plain_log_ticks(axes: Axes) -> None:
+    """``20`` rather than ``2 x 10^1``."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _parse(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) and "step" in entry else {}
