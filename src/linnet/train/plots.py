@@ -96,8 +96,8 @@ def loss_figure(curves: Curves) -> Figure:
 def perplexity_figure(curves: Curves) -> Figure:
     """Perplexity per token by step, on a logarithmic scale."""
     figure, axes = _frame("perplexity per token")
-    _draw(axes, curves, scale=lambda loss: np.exp(np.minimum(loss, 50.0)))
     axes.set_yscale("log")
+    _draw(axes, curves, scale=lambda loss: np.exp(np.minimum(loss, 50.0)))
     _plain_log_ticks(axes)
     return figure
 
@@ -109,6 +109,7 @@ def bits_figure(curves: Curves) -> Figure | None:
     figure, axes = _frame("bits per byte")
     axes.plot(curves.validation_steps, curves.validation_bits, **_validation_line())
     _label_end(axes, curves.validation_steps[-1], curves.validation_bits[-1])
+    axes.set_xlim(0, 1.02 * curves.validation_steps[-1])
     axes.margins(y=0.12)
     return figure
 
@@ -126,11 +127,16 @@ def svg(figure: Figure) -> str:
 
 
 def running_mean(values: list[float], span: int) -> np.ndarray:
-    """The mean over up to ``span`` values around each; fewer at the ends, evenly on both sides."""
+    """The mean over up to ``span`` values around each.
+
+    The window narrows evenly toward the start, where losses fall steeply, and on
+    its right side only toward the end, where a narrow one would show noise.
+    """
     sums = np.concatenate(([0.0], np.cumsum(np.asarray(values, dtype=np.float64))))
     places = np.arange(len(values))
-    reach = np.minimum(np.minimum(places, len(values) - 1 - places), span // 2)
-    means: np.ndarray = (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+    left = np.minimum(places, span // 2)
+    right = np.minimum(left, len(values) - 1 - places)
+    means: np.ndarray = (sums[places + right + 1] - sums[places - left]) / (left + right + 1)
     return means
 
 
@@ -142,13 +148,14 @@ def _draw(axes: Axes, curves: Curves, *, scale: Any) -> None:
         thin = slice(None, None, max(1, len(steps) // DRAWN_POINTS))
         axes.plot(steps[thin], raw[thin], color=TRAINING, alpha=0.25, linewidth=0.7)
         axes.plot(steps[thin], smooth[thin], color=TRAINING, linewidth=1.6, label="training")
-        # The first losses are those of an untrained model; leave room, not half the picture.
+        # An untrained model's first losses would press the rest of the curve flat.
         settled = smooth[len(smooth) // 50 :]
-        axes.set_ylim(bottom=None, top=float(settled.max()) * 1.02)
+        axes.set_ylim(float(raw.min()) * 0.95, float(settled.max()) * 1.05)
     if curves.validation_losses:
         values = scale(np.asarray(curves.validation_losses))
         axes.plot(curves.validation_steps, values, label="validation", **_validation_line())
         _label_end(axes, curves.validation_steps[-1], float(values[-1]))
+    axes.set_xlim(0, 1.02 * max([*curves.steps[-1:], *curves.validation_steps[-1:]]))
     axes.legend(frameon=False, loc="upper right", labelcolor=INK)
 
 
