@@ -1,1 +1,21 @@
+"""The Transformer, its families and its checkpoints.
 
+In reading order: ``config`` (the shape), ``layers`` (attention and MLP),
+``transformer`` (the whole), ``cache`` (what generation reuses), ``families``
+(published names), ``checkpoint`` (loading and saving).
+"""
+
+from linnet.model.cache import KVCache
+from linnet.model.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+from linnet.model.config import ModelConfig
+from linnet.model.transformer import Transformer
+
+__all__ = [
+    "Checkpoint",
+    "KVCache",
+    "ModelConfig",
+    "Transformer",
+    "load_checkpoint",
+    "load_model",
+    "save_checkpoint",
+]

@@ -1,1 +1,21 @@
+"""The model families that Linnet reads and writes, by their published ``model_type``."""
 
+from __future__ import annotations
+
+from linnet.errors import ModelError
+from linnet.model.families.gpt2 import GPT2
+from linnet.model.families.llama import APERTUS, ARCEE, LLAMA, QWEN3
+from linnet.model.families.table import FamilyTable
+
+FAMILIES: dict[str, FamilyTable] = {
+    table.model_type: table for table in (GPT2, LLAMA, QWEN3, ARCEE, APERTUS)
+}
+
+
+def family(model_type: object) -> FamilyTable:
+    """The table of a model type. Raises ModelError listing those that are known."""
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ModelError(
+            f"model type {model_type!r} is not supported; known: {', '.join(sorted(FAMILIES))}"
+        )
+    return FAMILIES[model_type]

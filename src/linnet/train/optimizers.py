@@ -1,0 +1,92 @@
+"""The two optimizers: Muon for the matrices inside the blocks, AdamW for the rest.
+
+Adam scales every number by its own history. Muon (Jordan et al., 2024,
+https://kellerjordan.github.io/posts/muon) treats a weight matrix as one thing:
+it replaces the momentum by the nearest orthogonal matrix, so that every
+direction in which the matrix can change moves equally. Embeddings, norms and
+the output layer are not such maps, and stay on AdamW (arXiv:1711.05101).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+# Odd quintics p(s) = a s + b s³ + c s⁵, one per iteration, that together push every
+# singular value in (0.001, 1] towards 1 as fast as can be: "Polar Express"
+# (arXiv:2505.16932), the published coefficients with its safety factor.
+POLAR_EXPRESS = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+
+
+def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """The nearest (semi-)orthogonal matrix to each of ``(N, rows, columns)``, approximately.
+
+    Keeps the singular vectors and moves the singular values close to 1, by
+    matrix products alone.
+    """
+    x = matrices.to(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.02 + 1e-6)
+    for a, b, c in POLAR_EXPRESS:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, with decoupled weight decay.
+
+    ``lr`` is the size of the step in units of an orthogonal matrix; a matrix with
+    more rows than columns gets sqrt(rows / columns) times as much.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        *,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape.setdefault(parameter.shape, []).append(parameter)
+            for alike in by_shape.values():  # one batched product instead of many small ones
+                self._step_alike(alike, group)
+
+    def _step_alike(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients: list[Any] = [parameter.grad for parameter in parameters]
+        buffers = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(parameter)
+            buffers.append(state["momentum"])
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        updates = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov
+        rows, columns = parameters[0].shape
+        size = group["lr"] * max(1.0, rows / columns) ** 0.5
+        directions = orthogonalise(torch.stack(updates), self.dtype)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, list(directions.unbind()), alpha=-size)
