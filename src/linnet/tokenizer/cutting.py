@@ -1,0 +1,35 @@
+"""Cuts a long text where a tokenizer would have cut it anyway.
+
+Encoding needs some hundred bytes of memory per token for as long as it lasts,
+so a text is encoded in pieces. Every pre-tokenizer in use (GPT-2's, Qwen2's,
+Llama 3's, SentencePiece's) ends a word where white space follows a letter or a
+digit, and none looks back across that point: cut there, the pieces give the
+very ids of the whole. Only where no such point is found in half a piece (some
+ten thousand characters without a space) is the cut made anywhere; the text still decodes
+to itself, but a token that would have spanned the cut becomes two.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIECE_CHARACTERS = 1 << 16
+
+# Greedy, so that it finds the last such place. Letters and digits are [^\W_].
+_LAST_WORD_END = re.compile(r".*[^\W_](?=[ \t\r\n])", re.DOTALL)
+
+
+def cut(text: str, limit: int = PIECE_CHARACTERS) -> Iterator[str]:
+    """The text in pieces of at most ``limit`` characters."""
+    start = 0
+    while len(text) - start > limit:
+        # One character past the limit, for the look-ahead.
+        found = _LAST_WORD_END.match(text, start + limit // 2, start + limit + 1)
+        end = found.end() if found else start + limit
+        yield text[start:end]
+        start = end
+    yield text[start:] if start else text

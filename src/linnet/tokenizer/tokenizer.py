@@ -1,0 +1,244 @@
+"""A tokenizer as the rest of Linnet sees it: text to ids and back.
+
+It wraps the ``tokenizers`` library and holds to these rules:
+
+* no token is added silently, neither at the beginning nor at the end;
+* special-token strings inside a text are encoded as the plain text they are, so
+  a document cannot smuggle in an end-of-text;
+* memory stays bounded however long a text is (``linnet.tokenizer.cutting``);
+* with byte-level vocabularies (all that Linnet trains) decoding what was
+  encoded gives the same text, for any text that is valid Unicode.
+
+On disk it is what transformers reads: ``tokenizer.json`` and
+``tokenizer_config.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from linnet.artifact import write_json
+from linnet.errors import ModelError
+from linnet.tokenizer.cutting import cut
+from linnet.tokenizer.pieces import Spelling, piece_bytes, spelling_of, strips_leading_space
+from linnet.tokenizer.streaming import StreamDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+
+# How a document's end is called where tokenizer_config.json does not say.
+KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+
+# Text handed to the library at once. Its threads share it; results take about 50 times as much.
+_BATCH_CHARACTERS = 1 << 20
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+Ids: TypeAlias = npt.NDArray[np.uint32]
+
+
+class Tokenizer:
+    """Text to token ids and back. Made by :func:`load`."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, config: dict[str, Any]) -> None:
+        """``config``: the content of ``tokenizer_config.json``."""
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
+        self._backend = backend
+        self.config = config
+        self.spelling: Spelling = spelling_of(backend.decoder)
+        self.strips_leading_space = strips_leading_space(backend.decoder)
+        added = backend.get_added_tokens_decoder()
+        self._known_bytes: dict[int, bytes] = {}
+        self._added = {token: entry.content for token, entry in added.items()}
+        self.special_ids = frozenset(token for token, entry in added.items() if entry.special)
+        self.vocab_size: int = max(backend.get_vocab().values()) + 1
+        self.bos: int | None = self._named("bos_token")
+        self.pad: int | None = self._named("pad_token")
+        self.end_of_text: int = self._find_end_of_text()
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of one text."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, computed in parallel."""
+        return [ids.tolist() for ids in self.encode_arrays(texts)]
+
+    def encode_arrays(self, texts: Iterable[str]) -> list[Ids]:
+        """As :meth:`encode_batch`, in an eighth of the memory."""
+        pieces: list[list[Ids]] = []
+        for batch in _batches(texts):
+            encoded = self._encode_pieces(batch)
+            for (_, first), ids in zip(batch, encoded, strict=True):
+                if first:
+                    pieces.append([])
+                pieces[-1].append(ids)
+        return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in pieces]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids. Special tokens have none; bytes that are no UTF-8 become U+FFFD."""
+        if self.spelling in ("wordpiece", "plain"):
+            # These clean up around punctuation, which only the library knows.
+            return str(self._backend.decode(list(ids), skip_special_tokens=True))
+        text = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
+        return text.removeprefix(" ") if self.strips_leading_space else text
+
+    def stream(self, *, after: Sequence[int] = ()) -> StreamDecoder:
+        """A decoder for tokens that come one by one, following the tokens ``after``."""
+        return StreamDecoder(self, after=after)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes one token stands for: none for a special token or an unused id."""
+        known = self._known_bytes.get(token)
+        if known is None:
+            known = self._known_bytes[token] = self._token_bytes(token)
+        return known
+
+    def token_name(self, token: int) -> str:
+        """The token as the vocabulary spells it, such as ``Ġthe`` or ``<|endoftext|>``."""
+        name = self._backend.id_to_token(token)
+        return f"<unused {token}>" if name is None else str(name)
+
+    def token_id(self, name: str) -> int | None:
+        """The id of a token by its spelling in the vocabulary."""
+        found: int | None = self._backend.token_to_id(name)
+        return found
+
+    def save(self, directory: Path, *, model_max_length: int | None = None) -> None:
+        """Write the files that transformers and Linnet read.
+
+        ``model_max_length``: the context of the model that goes with it.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self._backend.save(str(directory / TOKENIZER_FILE))
+        given = {} if model_max_length is None else {"model_max_length": model_max_length}
+        write_json(directory / CONFIG_FILE, {**self.config, **given})
+
+    def _token_bytes(self, token: int) -> bytes:
+        if token in self.special_ids:
+            return b""
+        if token in self._added:
+            return self._added[token].encode("utf-8")
+        piece = self._backend.id_to_token(token)
+        return b"" if piece is None else piece_bytes(piece, self.spelling)
+
+    def _encode_pieces(self, pieces: list[tuple[str, bool]]) -> list[Ids]:
+        """Encode pieces of texts; the flag says which are first in their text."""
+        encoded: list[Ids | None] = [None] * len(pieces)
+        for is_first in (True, False):
+            places = [place for place, (_, first) in enumerate(pieces) if first == is_first]
+            if not places:
+                continue
+            backend = self._backend if is_first else self._continuing
+            texts = [pieces[place][0] for place in places]
+            results = backend.encode_batch_fast(texts, add_special_tokens=False)
+            for place, result in zip(places, results, strict=True):
+                encoded[place] = np.array(result.ids, dtype=np.uint32)
+        return [ids for ids in encoded if ids is not None]
+
+    @cached_property
+    def _continuing(self) -> tokenizers.Tokenizer:
+        """The same tokenizer for text that goes on: it puts no space before the first word."""
+        raw = json.loads(self._backend.to_str())
+        for name in ("normalizer", "pre_tokenizer"):
+            raw[name] = _without_prefix_space(raw[name])
+        backend = tokenizers.Tokenizer.from_str(json.dumps(raw))
+        backend.encode_special_tokens = True
+        return backend
+
+    def _named(self, key: str) -> int | None:
+        value = self.config.get(key)
+        name = value.get("content") if isinstance(value, dict) else value
+        return self.token_id(name) if isinstance(name, str) else None
+
+    def _find_end_of_text(self) -> int:
+        named = self._named("eos_token")
+        if named is not None:
+            return named
+        for name in KNOWN_ENDS:
+            found = self.token_id(name)
+            if found is not None:
+                return found
+        raise ModelError(
+            "the tokenizer has no token that ends a text; name one as eos_token in "
+            f"{CONFIG_FILE} (looked for {', '.join(KNOWN_ENDS)})"
+        )
+
+
+def load(path: Path | str) -> Tokenizer:
+    """Open the tokenizer in a directory (a tokenizer's, a model's, or within shards).
+
+    Raises ModelError when there is none or it cannot be read.
+    """
+    path = Path(path)
+    file = path / TOKENIZER_FILE
+    if not file.is_file():
+        raise ModelError(f"{path}: expected a directory with {TOKENIZER_FILE}, but it has none")
+    config_file = path / CONFIG_FILE
+    try:
+        config = json.loads(config_file.read_text("utf-8")) if config_file.is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"{config_file}: expected JSON, but it is damaged ({error})") from None
+    return Tokenizer(read_backend(file), config)
+
+
+def read_backend(file: Path) -> tokenizers.Tokenizer:
+    """Read a ``tokenizer.json``. Raises ModelError when it is none."""
+    try:
+        return tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises plain Exception for what it cannot parse
+        raise ModelError(
+            f"{file}: expected a tokenizer of the 'tokenizers' library, "
+            f"but it cannot be read: {error}"
+        ) from None
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:
+    """The pieces of all texts in bounded batches; the flag marks the first piece of a text."""
+    batch: list[tuple[str, bool]] = []
+    characters = 0
+    for text in texts:
+        for number, piece in enumerate(cut(_well_formed(text))):
+            batch.append((piece, number == 0))
+            characters += len(piece)
+            if characters >= _BATCH_CHARACTERS:
+                yield batch
+                batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def _well_formed(text: str) -> str:
+    """The text with lone surrogates (which UTF-8 cannot write) as U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _without_prefix_space(component: Any) -> Any:
+    """A normalizer or pre-tokenizer, as JSON, that puts no space before the first word."""
+    if not isinstance(component, dict):
+        return component
+    for key in ("normalizers", "pretokenizers"):
+        if key in component:
+            steps = [_without_prefix_space(step) for step in component[key]]
+            return {**component, key: [step for step in steps if step is not None]}
+    match component["type"]:
+        case "Prepend":
+            return None
+        case "Metaspace":
+            return {**component, "prepend_scheme": "never"}
+        case "ByteLevel":
+            return {**component, "add_prefix_space": False}
+    return component

@@ -1,0 +1,164 @@
+"""Trains a tokenizer on a corpus: byte-level byte pair encoding, or less.
+
+Byte pair encoding (Sennrich, Haddow and Birch, 2016) starts from the 256 bytes
+(Radford et al., 2019) and merges the most frequent pair of neighbours, again
+and again. Merges stay within words, which are cut by the pattern of Qwen2: it
+keeps digits single, and llama.cpp knows it (``LLAMA_VOCAB_PRE_TYPE_QWEN2``), so
+that a model can be exported. There is no normalizer: what goes in comes out.
+
+Two simpler kinds share the format: ``bytes`` has no merges at all, and ``chars``
+only merges the bytes of one character. A character starts with a byte that
+occurs nowhere else in one, so those merges cannot join two characters, and the
+same pattern serves all three.
+
+Training is deterministic: the same texts in any order give the same file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from linnet import artifact
+from linnet.config import option, to_mapping
+from linnet.errors import ConfigError, DataError
+from linnet.progress import SILENT, Progress
+from linnet.tokenizer.sample import sample
+from linnet.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from linnet.artifact import Artifact, Inputs
+
+KIND = "tokenizer"
+FORMAT = 1
+
+END_OF_TEXT = "<|endoftext|>"
+PAD = "<|pad|>"  # its own token: padding must never look like the end of a text
+SPECIAL_TOKENS = (END_OF_TEXT, PAD, "<|im_start|>", "<|im_end|>")  # the last two for chats
+BYTES = 256
+SMALLEST_VOCABULARY = BYTES + len(SPECIAL_TOKENS)
+
+QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"  # English contractions
+    r"|[^\r\n\p{L}\p{N}]?\p{L}+"  # a word with the space (or other sign) before it
+    r"|\p{N}"  # one digit
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*"  # signs
+    r"|\s*[\r\n]+"  # line ends with the space before them
+    r"|\s+(?!\S)"  # spaces, but leave the last for the word after it
+    r"|\s+"
+)
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How to train a tokenizer."""
+
+    kind: Literal["bpe", "bytes", "chars"] = option(
+        "bpe", "byte pairs merged into words; or single bytes; or single characters"
+    )
+    vocab_size: int = option(4096, "most tokens to have, special ones included (not for bytes)")
+    min_frequency: int = option(2, "merge only pairs seen this often")
+    sample_bytes: int = option(64_000_000, "most text to train on, spread evenly over the corpus")
+
+
+def train(
+    texts: Iterable[str],
+    out: Path,
+    config: TokenizerConfig,
+    *,
+    inputs: Inputs,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Train on ``texts`` and write a tokenizer directory.
+
+    ``inputs``: what the texts come from, for the manifest. A vocabulary that
+    the text cannot fill comes out smaller, with a warning.
+    Raises ConfigError for settings that cannot work and DataError when there is no text.
+    """
+    _check(config)
+    with artifact.create(
+        out, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs
+    ) as draft:
+        pieces: list[str] = []
+        if config.kind != "bytes":
+            with progress.task("reading text for the tokenizer", unit="bytes") as task:
+                pieces = sample(texts, config.sample_bytes, on_read=task.advance)
+            if not any(pieces):
+                raise DataError(
+                    "the tokenizer needs text to learn from, but the corpus has none; "
+                    "add documents, or use --kind bytes"
+                )
+        with progress.task(f"training a tokenizer of {config.vocab_size:,} tokens"):
+            tokenizer = Tokenizer(_train_backend(pieces, config), own_config())
+        tokenizer.save(draft.path)
+        sample_size = sum(len(piece.encode("utf-8", "replace")) for piece in pieces)
+        draft.stats.update(
+            kind=config.kind, vocab_size=tokenizer.vocab_size, sample_bytes=sample_size
+        )
+    if config.kind == "bpe" and tokenizer.vocab_size < config.vocab_size:
+        progress.warn(
+            f"the text has too few repeated words for {config.vocab_size:,} tokens; "
+            f"the vocabulary has {tokenizer.vocab_size:,}"
+        )
+    return artifact.read(out, kind=KIND)
+
+
+def own_config() -> dict[str, object]:
+    """``tokenizer_config.json`` for what Linnet trains.
+
+    Its class reads ``tokenizer.json`` as it is, in transformers 4 and 5 alike; and
+    clean-up, which would take spaces away, is off.
+    """
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+        "pad_token": PAD,
+        "additional_special_tokens": list(SPECIAL_TOKENS[2:]),
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _train_backend(pieces: list[str], config: TokenizerConfig) -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.decoder = decoders.ByteLevel()
+    words, characters = tokenizers.Regex(QWEN2_PATTERN), tokenizers.Regex(r"[\s\S]")
+    trainer = trainers.BpeTrainer(
+        vocab_size=SMALLEST_VOCABULARY if config.kind == "bytes" else config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.pre_tokenizer = _byte_level(characters if config.kind == "chars" else words)
+    backend.train_from_iterator(pieces, trainer)
+    backend.pre_tokenizer = _byte_level(words)
+    return backend
+
+
+def _byte_level(pattern: tokenizers.Regex) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+def _check(config: TokenizerConfig) -> None:
+    if config.kind != "bytes" and config.vocab_size < SMALLEST_VOCABULARY:
+        raise ConfigError(
+            f"vocab_size must be at least {SMALLEST_VOCABULARY} ({BYTES} bytes and "
+            f"{len(SPECIAL_TOKENS)} special tokens). Got {config.vocab_size}"
+        )
+    if config.min_frequency < 1:
+        raise ConfigError(f"min_frequency must be at least 1. Got {config.min_frequency}")
+    if config.sample_bytes < 1:
+        raise ConfigError(f"sample_bytes must be at least 1. Got {config.sample_bytes}")
