@@ -11,6 +11,7 @@ refused: loading one can run any code.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -82,7 +83,7 @@ def load_model(
         raise ModelError(f"{path / 'config.json'}: {error}") from None
     files = _weight_files(path)
     if table.model_type == "apertus" and _is_relu2(files, config):
-        config = _with_relu2(config)
+        config = dataclasses.replace(config, activation="relu2")
     _refuse_absurd(config, files, path)
     with torch.device("meta"):
         model = Transformer(config)
@@ -183,14 +184,14 @@ def _weight_files(path: Path) -> dict[str, Any]:
         if pickled:
             raise ModelError(
                 f"{pickled[0]} is a pickle, which can run any code when loaded; convert it to "
-                "safetensors where you trust it: model.save_pretrained(..., safe_serialization=True)"
+                "safetensors where you trust it: save_pretrained(..., safe_serialization=True)"
             )
         raise ModelError(f"{path}: expected a model directory, but it has no {WEIGHTS}")
     files: dict[str, Any] = {}
     for name in names:
         try:
             opened = safe_open(str(path / name), framework="pt")  # type: ignore[no-untyped-call]
-            files.update(dict.fromkeys(opened.keys(), opened))
+            files.update(dict.fromkeys(opened.keys(), opened))  # type: ignore[no-untyped-call]
         except (SafetensorError, OSError) as error:
             raise ModelError(
                 f"{path / name} is damaged or missing ({error}); make or download it again"
@@ -248,12 +249,6 @@ def _is_relu2(files: Mapping[str, Any], config: ModelConfig) -> bool:
             if not below and abs(found - value) > 1e-6:
                 return False
     return True
-
-
-def _with_relu2(config: ModelConfig) -> ModelConfig:
-    import dataclasses
-
-    return dataclasses.replace(config, activation="relu2")
 
 
 def _refuse_absurd(config: ModelConfig, files: Mapping[str, Any], path: Path) -> None:

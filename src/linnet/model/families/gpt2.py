@@ -15,7 +15,7 @@ from linnet.model.families.table import (
     Tensor,
     one,
     require,
-    token_ids,
+    token_id,
     written_token_ids,
 )
 
@@ -46,7 +46,9 @@ def _read(values: Published) -> ModelConfig:
             mlp_bias=True,
             tied=bool(values.get("tie_word_embeddings", True)),
             dropout=float(values.get("resid_pdrop", 0.1)),
-            **token_ids(values),
+            bos_id=token_id(values, "bos_token_id"),
+            eos_id=token_id(values, "eos_token_id"),
+            pad_id=token_id(values, "pad_token_id"),
         )
     except KeyError as error:
         raise ModelError(f"config.json: {error} is missing") from None

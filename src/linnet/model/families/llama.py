@@ -20,7 +20,7 @@ from linnet.model.families.table import (
     one,
     require,
     rope_theta,
-    token_ids,
+    token_id,
     written_rope,
     written_token_ids,
 )
@@ -66,7 +66,9 @@ def _read(
             qk_norm=qk_norm,
             tied=bool(values.get("tie_word_embeddings", False)),
             dropout=float(values.get("attention_dropout") or 0.0),
-            **token_ids(values),
+            bos_id=token_id(values, "bos_token_id"),
+            eos_id=token_id(values, "eos_token_id"),
+            pad_id=token_id(values, "pad_token_id"),
         )
     except KeyError as error:
         raise ModelError(f"config.json: {error} is missing") from None

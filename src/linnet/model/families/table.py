@@ -69,7 +69,8 @@ def rope_theta(values: Published, *, default: float) -> float:
     partial = nested.get("partial_rotary_factor", values.get("partial_rotary_factor", 1.0))
     if partial not in (None, 1.0):
         raise ModelError(f"config.json: partial_rotary_factor must be 1. Got {partial}")
-    return float(nested.get("rope_theta", values.get("rope_theta", default)))
+    theta = nested.get("rope_theta") or values.get("rope_theta") or default
+    return float(theta)
 
 
 def written_rope(theta: float) -> dict[str, Any]:
@@ -81,18 +82,12 @@ def written_rope(theta: float) -> dict[str, Any]:
     }
 
 
-def token_ids(values: Published) -> dict[str, int | None]:
-    """The special token ids; of several end tokens the first."""
-
-    def first(key: str) -> int | None:
-        found = values.get(key)
-        return found[0] if isinstance(found, list) and found else found
-
-    return {
-        "bos_id": first("bos_token_id"),
-        "eos_id": first("eos_token_id"),
-        "pad_id": first("pad_token_id"),
-    }
+def token_id(values: Published, key: str) -> int | None:
+    """A special token's id; of several end tokens the first."""
+    found = values.get(key)
+    if isinstance(found, list):
+        found = found[0] if found else None
+    return found if isinstance(found, int) else None
 
 
 def written_token_ids(config: ModelConfig) -> dict[str, int | None]:

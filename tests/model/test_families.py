@@ -1,0 +1,236 @@
+"""Every family against transformers: equal logits, both ways, in both spellings."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from linnet.errors import ModelError
+from linnet.model import KVCache, Transformer, load_model, save_checkpoint
+from linnet.model.families import FAMILIES
+
+transformers = pytest.importorskip("transformers")
+
+SMALL = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 56,
+    "max_position_embeddings": 64,
+}
+GPT2 = {"vocab_size": 97, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
+IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+PLAIN_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 5000.0}}
+
+CASES = {
+    "gpt2": ("GPT2", GPT2 | IDS),
+    "gpt2-untied-narrow-mlp": ("GPT2", GPT2 | IDS | {"n_inner": 40, "tie_word_embeddings": False}),
+    "llama": ("Llama", SMALL | IDS),
+    "llama-gqa-tied-biased": (
+        "Llama",
+        SMALL
+        | IDS
+        | {
+            "num_key_value_heads": 2,
+            "head_dim": 12,
+            "tie_word_embeddings": True,
+            "attention_bias": True,
+            "mlp_bias": True,
+        },
+    ),
+    "llama-theta": ("Llama", SMALL | IDS | PLAIN_ROPE | {"rms_norm_eps": 1e-3}),
+    "qwen3": ("Qwen3", SMALL | IDS | {"num_key_value_heads": 2, "head_dim": 16}),
+    "qwen3-tied": (
+        "Qwen3",
+        SMALL | IDS | {"head_dim": 8, "num_key_value_heads": 4, "tie_word_embeddings": True},
+    ),
+    "arcee": ("Arcee", SMALL | IDS | {"num_key_value_heads": 1}),
+    "arcee-biased": ("Arcee", SMALL | IDS | {"mlp_bias": True, "attention_bias": True}),
+    "apertus": ("Apertus", SMALL | IDS | PLAIN_ROPE | {"num_key_value_heads": 2}),
+    "apertus-tied": ("Apertus", SMALL | IDS | PLAIN_ROPE | {"tie_word_embeddings": True}),
+}
+
+
+def reference(case: str) -> torch.nn.Module:
+    """A transformers model with weights large enough that a wrong detail shows."""
+    name, values = CASES[case]
+    config = getattr(transformers, f"{name}Config")(**values)
+    config.dtype = torch.float32
+    cls = getattr(transformers, "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")
+    torch.manual_seed(1)
+    model = cls(config).float().eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return model
+
+
+def tokens() -> torch.Tensor:
+    return torch.randint(0, 97, (2, 48), generator=torch.Generator().manual_seed(3))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", CASES)
+def test_loads_what_transformers_saves(case: str, tmp_path: Path) -> None:
+    theirs = reference(case)
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(tmp_path)
+    torch.testing.assert_close(ours(tokens()), theirs(tokens()).logits, atol=1e-4, rtol=1e-4)
+    own = [p for name, p in ours.named_parameters()]
+    assert ours.config.parameters == sum(p.numel() for p in own)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", CASES)
+def test_transformers_loads_what_we_save(case: str, tmp_path: Path) -> None:
+    first, second = tmp_path / "theirs", tmp_path / "ours"
+    reference(case).save_pretrained(first)
+    second.mkdir()
+    ours = load_model(first)
+    save_checkpoint(ours, second)
+    again, info = transformers.AutoModelForCausalLM.from_pretrained(
+        second, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert again.dtype == torch.float32
+    torch.testing.assert_close(ours(tokens()), again(tokens()).logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours(tokens()), load_model(second)(tokens()), atol=0, rtol=0)
+
+
+@torch.inference_mode()
+def test_relu2_is_saved_as_an_apertus_that_transformers_computes_alike(tmp_path: Path) -> None:
+    from linnet.model import ModelConfig
+
+    config = ModelConfig(
+        family="apertus",
+        vocab_size=97,
+        context=64,
+        width=32,
+        depth=2,
+        heads=4,
+        kv_heads=4,
+        head_width=8,
+        mlp_width=64,
+        activation="relu2",
+        qk_norm=True,
+    )
+    ours = Transformer(config).eval()
+    ours.initialise(torch.Generator().manual_seed(1))
+    for parameter in ours.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)) / 5)
+    save_checkpoint(ours, tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(ours(tokens()), theirs(tokens()).logits, atol=1e-4, rtol=1e-4)
+    assert load_model(tmp_path).config == config
+
+
+V4_ROPE = {"rope_theta": 5000.0, "rope_scaling": None, "torch_dtype": "float32"}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", ["llama-theta", "apertus"])
+def test_reads_the_spellings_of_transformers_4(case: str, tmp_path: Path) -> None:
+    theirs = reference(case)
+    theirs.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text())
+    del values["rope_parameters"], values["dtype"]
+    file.write_text(json.dumps(values | V4_ROPE))
+    ours = load_model(tmp_path)
+    assert ours.config.rope_theta == 5000.0
+    torch.testing.assert_close(ours(tokens()), theirs(tokens()).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_writes_both_spellings(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    reference("llama-theta").save_pretrained(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    save_checkpoint(load_model(tmp_path / "a"), tmp_path / "b", dtype=torch.bfloat16)
+    values = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert values["torch_dtype"] == values["dtype"] == "bfloat16"
+    assert values["rope_theta"] == values["rope_parameters"]["rope_theta"] == 5000.0
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", ["gpt2", "llama-gqa-tied-biased", "qwen3", "arcee", "apertus"])
+def test_the_cache_changes_nothing(case: str, tmp_path: Path) -> None:
+    reference(case).save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    cache = KVCache(model.config, batch=2)
+    pieces = [model(piece, cache) for piece in tokens().split([20, 1, 1, 7, 19], dim=1)]
+    torch.testing.assert_close(torch.cat(pieces, 1), model(tokens()), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ModelError, match="context holds 64 tokens"):
+        model(tokens(), cache)
+
+
+def test_sharded_weights_and_names_without_prefix(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    theirs = reference("gpt2")
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    with torch.inference_mode():
+        expected = load_model(tmp_path)(tokens())
+        bare = {}
+        for file in tmp_path.glob("*.safetensors"):
+            bare |= {k.removeprefix("transformer."): v for k, v in load_file(file).items()}
+            file.unlink()
+        (tmp_path / "model.safetensors.index.json").unlink()
+        bare["h.0.attn.bias"] = torch.ones(1, 1, 64, 64)
+        save_file(bare, tmp_path / "model.safetensors")
+        torch.testing.assert_close(load_model(tmp_path)(tokens()), expected)
+
+
+def broken(tmp_path: Path, change: str) -> str:
+    from safetensors.torch import load_file, save_file
+
+    reference("llama").save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    values = json.loads((tmp_path / "config.json").read_text())
+    name = "model.layers.1.mlp.up_proj.weight"
+    if change == "missing":
+        del weights[name]
+    elif change == "shape":
+        weights[name] = weights[name][:5].clone()
+    elif change == "extra":
+        weights["model.layers.1.mlp.sideways.weight"] = torch.ones(2)
+    elif change == "type":
+        values["model_type"] = "mamba"
+    elif change == "depth":
+        values["num_hidden_layers"] = 10**9
+    elif change == "rope":
+        values["rope_parameters"] = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
+    elif change == "heads":
+        values["num_key_value_heads"] = 3
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    if change == "cut":
+        data = (tmp_path / "model.safetensors").read_bytes()
+        (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
+    elif change == "pickle":
+        (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("missing", "'model.layers.1.mlp.up_proj.weight' is missing"),
+        ("shape", "must have shape (56, 32). Got (5, 32)"),
+        ("extra", "'model.layers.1.mlp.sideways.weight' does not belong"),
+        ("type", f"known: {', '.join(sorted(FAMILIES))}"),
+        ("depth", "1000000000 layers"),
+        ("rope", "RoPE of type 'yarn' is not supported"),
+        ("heads", "must be a multiple of kv_heads"),
+        ("cut", "damaged"),
+        ("pickle", "is a pickle"),
+    ],
+)
+def test_names_what_is_wrong_with_a_checkpoint(change: str, said: str, tmp_path: Path) -> None:
+    assert said in broken(tmp_path, change)
