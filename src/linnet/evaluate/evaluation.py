@@ -21,7 +21,14 @@ from linnet.config import from_mapping, option, to_mapping
 from linnet.errors import ArtifactError, ConfigError, DamagedError, ModelError
 from linnet.evaluate.baselines import baseline_bits
 from linnet.evaluate.confidence import Interval, bits_per_byte_interval
-from linnet.evaluate.held_out import HeldOut, even_sample, from_shards, from_text, text_files
+from linnet.evaluate.held_out import (
+    HeldOut,
+    even_sample,
+    from_shards,
+    from_text,
+    same_vocabulary,
+    text_files,
+)
 from linnet.evaluate.likelihood import DocumentScore, bits_per_byte, score_documents
 from linnet.evaluate.samples import Sample, search_training, write_samples
 from linnet.progress import SILENT, Progress
@@ -45,25 +52,25 @@ class EvaluateConfig:
     """How to score a model."""
 
     split: Literal["test", "validation", "train"] = option(
-        "test", "Which split of encoded documents to score."
+        "test", "which split of encoded documents to score"
     )
     max_bytes: int = option(
-        4_000_000, "Score at most this much text, an even sample of the documents."
+        4_000_000, "score at most this much text, an even sample of the documents"
     )
-    level: float = option(0.95, "Confidence level of the interval.")
-    resamples: int = option(1000, "Resamplings of the documents behind the interval.")
-    seed: int = option(0, "Seed of the resampling and of the first sample.")
+    level: float = option(0.95, "confidence level of the interval")
+    resamples: int = option(1000, "resamplings of the documents behind the interval")
+    seed: int = option(0, "seed of the resampling and of the first sample")
     baseline_bytes: int = option(
-        4_000_000, "Training text that the baselines may learn from; 0 leaves them out."
+        4_000_000, "training text that the baselines may learn from; 0 leaves them out"
     )
-    samples: int = option(6, "Continuations to write.")
-    sample_tokens: int = option(160, "Length of a continuation, in tokens.")
-    temperature: float = option(0.8, "Temperature of the continuations.")
+    samples: int = option(6, "continuations to write")
+    sample_tokens: int = option(160, "length of a continuation, in tokens")
+    temperature: float = option(0.8, "temperature of the continuations")
     overlap_bytes: int = option(
-        500_000_000, "Training text to search for what the continuations repeat; 0 for none."
+        500_000_000, "training text to search for what the continuations repeat; 0 for none"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "Where to compute.")
-    dtype: Literal["fp32", "bf16", "fp16"] = option("fp32", "Number format to compute in.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
+    dtype: Literal["fp32", "bf16", "fp16"] = option("fp32", "number format to compute in")
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "resamples"):
@@ -220,10 +227,10 @@ def _held_out(
     if not artifact.is_artifact(data):
         return from_text(data, tokenizer, max_bytes=config.max_bytes), None
     from linnet.shards import Shards
-    from linnet.tokenizer import Tokenizer
+    from linnet.tokenizer import load as load_tokenizer
 
     shards = Shards.open(data)
-    if not tokenizer.same_as(Tokenizer.load(shards.tokenizer_path)):
+    if not same_vocabulary(tokenizer, load_tokenizer(shards.tokenizer_path)):
         raise ModelError(
             f"{data} was encoded with another tokenizer than this model's; encode its corpus with "
             "the model's tokenizer, or give the text itself"

@@ -122,6 +122,16 @@ def from_text(path: Path, tokenizer: Tokenizer, *, max_bytes: int) -> HeldOut:
     return HeldOut(documents, sample.of_items, sample.of_size)
 
 
+def same_vocabulary(tokenizer: Tokenizer, other: Tokenizer) -> bool:
+    """Whether every token id means the same to both."""
+    if (tokenizer.vocab_size, tokenizer.end_of_text) != (other.vocab_size, other.end_of_text):
+        return False
+    return all(
+        tokenizer.token_name(token) == other.token_name(token)
+        for token in range(tokenizer.vocab_size)
+    )
+
+
 def text_files(path: Path) -> list[Path]:
     """The file itself, or the folder's text files. Raises DataError if there is neither."""
     if path.is_file():
