@@ -13,11 +13,13 @@ from linnet.shards.reader import (
     DESCRIPTION,
     INDEX_DTYPE,
     ShardEntry,
+    SplitName,
     Tokens,
     token_dtype,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 
@@ -82,7 +84,7 @@ def write_description(
     *,
     vocab_size: int,
     end_of_text: int,
-    splits: dict[str, list[ShardEntry]],
+    splits: Mapping[SplitName, list[ShardEntry]],
 ) -> None:
     """Write ``shards.json``."""
     write_json(

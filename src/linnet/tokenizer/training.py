@@ -17,7 +17,7 @@ Training is deterministic: the same texts in any order give the same file.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -66,6 +66,20 @@ class TokenizerConfig:
     min_frequency: int = option(2, "merge only pairs seen this often")
     sample_bytes: int = option(64_000_000, "most text to train on, spread evenly over the corpus")
 
+    def __post_init__(self) -> None:
+        if self.kind != "bytes" and self.vocab_size < SMALLEST_VOCABULARY:
+            raise ConfigError(
+                f"vocab_size must be at least {SMALLEST_VOCABULARY} ({BYTES} bytes and "
+                f"{len(SPECIAL_TOKENS)} special tokens). Got {self.vocab_size}"
+            )
+        for name in ("min_frequency", "sample_bytes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1. Got {getattr(self, name)}")
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
+        return to_mapping(self)
+
 
 def train(
     texts: Iterable[str],
@@ -79,11 +93,10 @@ def train(
 
     ``inputs``: what the texts come from, for the manifest. A vocabulary that
     the text cannot fill comes out smaller, with a warning.
-    Raises ConfigError for settings that cannot work and DataError when there is no text.
+    Raises DataError when there is no text.
     """
-    _check(config)
     with artifact.create(
-        out, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs
+        out, kind=KIND, format=FORMAT, config=config.recipe(), inputs=inputs
     ) as draft:
         pieces: list[str] = []
         if config.kind != "bytes":
@@ -109,7 +122,7 @@ def train(
     return artifact.read(out, kind=KIND)
 
 
-def own_config() -> dict[str, object]:
+def own_config() -> dict[str, Any]:
     """``tokenizer_config.json`` for what Linnet trains.
 
     Its class reads ``tokenizer.json`` as it is, in transformers 4 and 5 alike; and
@@ -150,15 +163,3 @@ def _byte_level(pattern: tokenizers.Regex) -> pre_tokenizers.PreTokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-
-
-def _check(config: TokenizerConfig) -> None:
-    if config.kind != "bytes" and config.vocab_size < SMALLEST_VOCABULARY:
-        raise ConfigError(
-            f"vocab_size must be at least {SMALLEST_VOCABULARY} ({BYTES} bytes and "
-            f"{len(SPECIAL_TOKENS)} special tokens). Got {config.vocab_size}"
-        )
-    if config.min_frequency < 1:
-        raise ConfigError(f"min_frequency must be at least 1. Got {config.min_frequency}")
-    if config.sample_bytes < 1:
-        raise ConfigError(f"sample_bytes must be at least 1. Got {config.sample_bytes}")
