@@ -1,7 +1,8 @@
 """Text to token ids and back: tokenizers trained here, or adopted from elsewhere."""
 
+from linnet.tokenizer.adoption import adopt
 from linnet.tokenizer.streaming import StreamDecoder
 from linnet.tokenizer.tokenizer import Tokenizer, load
 from linnet.tokenizer.training import TokenizerConfig, train
 
-__all__ = ["StreamDecoder", "Tokenizer", "TokenizerConfig", "load", "train"]
+__all__ = ["StreamDecoder", "Tokenizer", "TokenizerConfig", "adopt", "load", "train"]

@@ -1,0 +1,183 @@
+"""Takes over a tokenizer from elsewhere: a file, a directory or a name on the Hugging Face hub.
+
+Read are, in this order of preference: ``tokenizer.json``; GPT-2's ``vocab.json``
+with ``merges.txt``; a SentencePiece model (``*.model``). What is written is
+the same as for a tokenizer that was trained here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from linnet import artifact
+from linnet.errors import MissingExtraError, ModelError
+from linnet.progress import SILENT, Progress
+from linnet.tokenizer.sentencepiece import read_sentencepiece
+from linnet.tokenizer.tokenizer import CONFIG_FILE, TOKENIZER_FILE, Tokenizer, read_backend
+from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
+
+if TYPE_CHECKING:
+    from linnet.artifact import Artifact
+
+VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+
+# All that is fetched from the hub; never weights or code.
+HUB_FILES = (
+    TOKENIZER_FILE,
+    CONFIG_FILE,
+    SPECIAL_TOKENS_FILE,
+    CHAT_TEMPLATE_FILE,
+    VOCABULARY_FILE,
+    MERGES_FILE,
+    "*.model",
+)
+
+_SPECIAL_SETTINGS = (
+    "bos_token",
+    "eos_token",
+    "pad_token",
+    "unk_token",
+    "cls_token",
+    "sep_token",
+    "mask_token",
+)
+# What carries over from the old tokenizer_config.json. The rest names Python
+# classes that are not used here, or repeats what tokenizer.json says.
+_KEPT_SETTINGS = (
+    *_SPECIAL_SETTINGS,
+    "chat_template",
+    "model_max_length",
+    "add_prefix_space",
+)
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
+    """Write the tokenizer at ``source`` as a tokenizer directory.
+
+    ``source``: a directory, one of the files named above, or a hub name such as ``gpt2``
+    (the only case that uses the network). Raises ModelError when there is no
+    tokenizer there, or one that cannot be read.
+    """
+    with progress.task(f"adopting {source}"):
+        place = Path(source) if Path(source).exists() else _fetch(source)
+        files = _find(place)
+        tokenizer = _read(files, _read_settings(files[0].parent))
+    inputs = {file.name: artifact.hash_file(file) for file in files}
+    with artifact.create(out, kind=KIND, format=FORMAT, config={}, inputs=inputs) as draft:
+        tokenizer.save(draft.path)
+        draft.stats.update(kind="adopted", source=source, vocab_size=tokenizer.vocab_size)
+    return artifact.read(out, kind=KIND)
+
+
+def _find(place: Path) -> list[Path]:
+    """The file or files that hold the vocabulary."""
+    directory = place if place.is_dir() else place.parent
+    gpt2 = [directory / VOCABULARY_FILE, directory / MERGES_FILE]
+    if place.is_file() and place not in gpt2:
+        return [place]
+    if place.is_dir() and (directory / TOKENIZER_FILE).is_file():
+        return [directory / TOKENIZER_FILE]
+    if all(file.is_file() for file in gpt2):
+        return gpt2
+    pieces = sorted(directory.glob("*.model"))
+    if len(pieces) == 1:
+        return pieces
+    raise ModelError(
+        f"{place}: expected {TOKENIZER_FILE}, {VOCABULARY_FILE} with {MERGES_FILE}, or one "
+        "SentencePiece .model, but it has none of them"
+    )
+
+
+def _read(files: list[Path], settings: dict[str, Any]) -> Tokenizer:
+    file = files[0]
+    if len(files) == 2:
+        backend = _read_gpt2(*files)
+    elif file.suffix == ".model":
+        backend, own = read_sentencepiece(file)
+        settings = {**own, **settings}
+    elif file.suffix == ".json":
+        backend = read_backend(file)
+    else:
+        raise ModelError(f"{file}: expected a .json or .model file; give one, or its directory")
+    # Some files leave it to a Python class to say that these are special.
+    named = {settings.get(key) for key in _SPECIAL_SETTINGS} | {END_OF_TEXT}
+    vocabulary = backend.get_vocab()
+    backend.add_special_tokens(sorted(name for name in named if name in vocabulary))
+    tokenizer = Tokenizer(backend, settings)
+    end = tokenizer.token_name(tokenizer.end_of_text)
+    tokenizer.config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **settings,
+        "eos_token": end,
+        "clean_up_tokenization_spaces": False,
+    }
+    return tokenizer
+
+
+def _read_gpt2(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
+    try:
+        model = models.BPE.from_file(str(vocabulary), str(merges))
+    except Exception as error:  # the library raises plain Exception for what it cannot parse
+        raise ModelError(
+            f"{vocabulary}: expected GPT-2's vocabulary and merges, "
+            f"but they cannot be read: {error}"
+        ) from None
+    backend = tokenizers.Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _read_settings(directory: Path) -> dict[str, Any]:
+    """What the files beside the vocabulary say about it: special tokens and chat template."""
+    found: dict[str, Any] = {}
+    for name in (SPECIAL_TOKENS_FILE, CONFIG_FILE):
+        file = directory / name
+        if not file.is_file():
+            continue
+        try:
+            raw = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{file}: expected JSON, but it is damaged ({error})") from None
+        found.update({key: raw[key] for key in _KEPT_SETTINGS if raw.get(key) is not None})
+    for key in _SPECIAL_SETTINGS:
+        if isinstance(found.get(key), dict):
+            found[key] = found[key]["content"]
+    template = directory / CHAT_TEMPLATE_FILE
+    if template.is_file():
+        found["chat_template"] = template.read_text(encoding="utf-8")
+    return found
+
+
+def _fetch(name: str) -> Path:
+    """Download the tokenizer's files from the hub; returns the directory with them."""
+    if not _HUB_NAME.fullmatch(name):
+        raise ModelError(
+            f"{name}: expected a tokenizer file, its directory or a name on the Hugging Face hub, "
+            "but there is no such file"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError:
+        raise MissingExtraError(
+            "huggingface_hub", "hub", f"fetching the tokenizer {name}"
+        ) from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{name} is no file here, and the Hugging Face hub does not give it ({reason}); "
+            "check the name and the connection, or give the path of its tokenizer.json"
+        ) from None
