@@ -1,1 +1,11 @@
+"""Documents: from files and folders to a corpus of clean, deduplicated, divided text."""
 
+from __future__ import annotations
+
+from linnet.data.config import DataConfig
+from linnet.data.document import SPLITS, Document
+from linnet.data.preparation import prepare
+from linnet.data.storage import read_documents
+from linnet.data.survey import sources_fingerprint
+
+__all__ = ["SPLITS", "DataConfig", "Document", "prepare", "read_documents", "sources_fingerprint"]

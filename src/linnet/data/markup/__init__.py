@@ -1,0 +1,1 @@
+"""Markup to plain text: one function per format, from text to text."""

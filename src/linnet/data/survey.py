@@ -1,0 +1,114 @@
+"""Have the sources changed? The files they hold, with a hash of what is in each.
+
+A file whose size and time of change are those in the catalog of the existing
+corpus is taken to hold what it held; any other is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet.artifact import hash_file
+from linnet.data import catalog
+from linnet.data.files import Scan, SkippedFile, SourceFile, explain, scan
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# A file changed this shortly before the scan may change again without its time showing it.
+_CLOCK_DOUBT_NS = 2_000_000_000
+_HASHING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the sources hold now. ``contents`` are the hashes of ``scan.files``, in order."""
+
+    scan: Scan
+    contents: list[str]
+    fingerprint: str
+
+
+def sources_fingerprint(
+    sources: Sequence[str | Path], *, corpus: Path | None = None, exclude: Sequence[Path] = ()
+) -> str:
+    """A hash of all names and contents: the input ``sources`` of a corpus made from them.
+
+    ``corpus``: an existing corpus, whose catalog saves reading what has not changed.
+    ``exclude``: directories inside the sources to pass over.
+    """
+    return survey(sources, corpus=corpus, exclude=exclude).fingerprint
+
+
+def survey(
+    sources: Sequence[str | Path],
+    *,
+    corpus: Path | None = None,
+    exclude: Sequence[Path] = (),
+    progress: Progress = SILENT,
+) -> Survey:
+    """Look at every file of the sources. Raises DataError for a missing source."""
+    outputs = [corpus, *exclude] if corpus is not None else list(exclude)
+    now = time.time_ns()
+    found = scan(sources, exclude=outputs)
+    known = catalog.known_files(corpus / catalog.NAME) if corpus is not None else {}
+    hashes: list[str | None] = []
+    for file in found.files:
+        size, mtime, hashed = known.get(file.name, (-1, -1, ""))
+        hashes.append(hashed if (file.size, file.mtime_ns) == (size, mtime) else None)
+    unknown = [file for file, hashed in zip(found.files, hashes, strict=True) if hashed is None]
+    fresh = iter(_hash_all(unknown, progress))
+
+    files: list[SourceFile] = []
+    contents: list[str] = []
+    for file, content in zip(found.files, hashes, strict=True):
+        value = content or next(fresh)
+        if isinstance(value, SkippedFile):
+            found.skipped.append(value)
+            continue
+        if file.mtime_ns > now - _CLOCK_DOUBT_NS:
+            file = dataclasses.replace(file, mtime_ns=0)  # to be read again next time
+        files.append(file)
+        contents.append(value)
+    found.files = files
+    found.skipped.sort(key=lambda file: (file.name, file.reason))
+    return Survey(found, contents, _fingerprint(found, contents))
+
+
+def _hash_all(files: Sequence[SourceFile], progress: Progress) -> list[str | SkippedFile]:
+    total = sum(file.size for file in files)
+    results: list[str | SkippedFile] = []
+    with (
+        progress.task("looking for changes", total=total, unit="bytes") as task,
+        ThreadPoolExecutor(_HASHING_THREADS) as threads,
+    ):
+        for file, result in zip(files, threads.map(_hash_one, files), strict=True):
+            results.append(result)
+            task.advance(file.size)
+    return results
+
+
+def _hash_one(file: SourceFile) -> str | SkippedFile:
+    try:
+        return hash_file(Path(file.path))
+    except OSError as error:
+        return SkippedFile(file.name, explain(error))
+
+
+def _fingerprint(found: Scan, contents: Sequence[str]) -> str:
+    """Also of what was skipped, so that a file that becomes readable is noticed."""
+    lines = [
+        *(f"{file.name}\0{content}" for file, content in zip(found.files, contents, strict=True)),
+        *(f"{file.name}\0skipped: {file.reason}" for file in found.skipped),
+    ]
+    digest = hashlib.sha256()
+    for line in sorted(lines):
+        digest.update(line.encode("utf-8") + b"\n")
+    return digest.hexdigest()
