@@ -9,6 +9,8 @@
     ├── BusyError         another process is writing to the same place
     ├── ModelError        a checkpoint or tokenizer cannot be read or does not fit
     ├── BudgetError       the time allowed is too short for the work
+    ├── TrainingError     training cannot go on: the loss is no longer a number
+    ├── StoppedError      the user stopped the work; it was saved
     └── MissingExtraError an optional dependency is not installed
 
 A message is one line: what was expected, what came, what to do. The command
@@ -53,6 +55,14 @@ class ModelError(LinnetError):
 
 class BudgetError(LinnetError):
     """The time allowed is too short for the work."""
+
+
+class TrainingError(LinnetError):
+    """Training cannot go on: the loss is no longer a number."""
+
+
+class StoppedError(LinnetError):
+    """The user stopped the work; what was done is saved."""
 
 
 class MissingExtraError(LinnetError):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from linnet.errors import LinnetError
+from linnet.errors import LinnetError, StoppedError
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -90,6 +90,9 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app()
+    except StoppedError as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        sys.exit(130)
     except LinnetError as error:
         if debug:
             raise

@@ -76,8 +76,12 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary, ``(..., V)`` in fp32, for states ``(..., D)``."""
-        table = self.embedding.weight if self.config.tied else self.output.weight
-        return F.linear(hidden, table.to(hidden.dtype)).float()
+        return F.linear(hidden, self.output_table.to(hidden.dtype)).float()
+
+    @property
+    def output_table(self) -> Tensor:
+        """The output layer's weight ``(V, D)``: one row for every token."""
+        return self.embedding.weight if self.config.tied else self.output.weight
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights.

@@ -17,6 +17,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from linnet.model import Transformer
+    from linnet.train.config import TrainConfig
+
 # Odd quintics p(s) = a s + b s³ + c s⁵, one per iteration, that together push every
 # singular value in (0.001, 1] towards 1 as fast as can be: "Polar Express"
 # (arXiv:2505.16932), the published coefficients with its safety factor.
@@ -90,3 +93,37 @@ class Muon(torch.optim.Optimizer):
         directions = orthogonalise(torch.stack(updates), self.dtype)
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, list(directions.unbind()), alpha=-size)
+
+
+def build_optimizers(
+    model: Transformer, config: TrainConfig, *, dtype: torch.dtype
+) -> list[torch.optim.Optimizer]:
+    """AdamW for tables and vectors; Muon (or AdamW) for the matrices inside the blocks.
+
+    Each parameter group holds its peak rate as ``peak_lr``. ``dtype`` is what
+    Muon computes in.
+    """
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    tables = [p for n, p in model.named_parameters() if "embedding" in n]
+    groups: list[dict[str, Any]] = [
+        {"params": tables, "peak_lr": config.embedding_lr},
+        {"params": vectors, "peak_lr": config.vector_lr},
+    ]
+    if not config.tied:
+        groups.append({"params": [model.output_table], "peak_lr": config.output_lr})
+    optimizers: list[torch.optim.Optimizer] = []
+    if config.optimizer == "muon":
+        muon = Muon(matrices, weight_decay=config.weight_decay, dtype=dtype)
+        muon.param_groups[0]["peak_lr"] = config.resolved_matrix_lr
+        optimizers.append(muon)
+    else:
+        groups.append(
+            {
+                "params": matrices,
+                "peak_lr": config.resolved_matrix_lr,
+                "weight_decay": config.weight_decay,
+            }
+        )
+    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+    return [*optimizers, adamw]

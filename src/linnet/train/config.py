@@ -1,0 +1,127 @@
+"""The settings of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from linnet.config import option
+from linnet.errors import ConfigError
+from linnet.model.config import Family, ModelConfig
+from linnet.runtime import DeviceName, DtypeName
+
+
+@dataclass(frozen=True)
+class ShapeConfig:
+    """The model to make. Sizes left at 0 follow from the others."""
+
+    family: Family = option("apertus", "Published shape to train.")
+    width: int = option(256, "Width of the model.")
+    depth: int = option(6, "Number of Transformer blocks.")
+    head_width: int = option(64, "Width of one attention head.")
+    kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.")
+    mlp_width: int = option(0, "Hidden width of the MLP; 0: what the family does.")
+    context: int = option(256, "Longest sequence, in tokens.")
+    tied: bool = option(False, "Share the embedding table with the output layer.")
+    dropout: float = option(0.0, "Share of activations dropped in training.")
+
+    def model(self, vocab_size: int, *, end_of_text: int, pad: int | None) -> ModelConfig:
+        """The model's configuration for a vocabulary.
+
+        Raises ConfigError when the sizes do not fit together.
+        """
+        if self.width % self.head_width:
+            raise ConfigError(
+                f"width must be a multiple of head_width. Got {self.width} and {self.head_width}"
+            )
+        heads = self.width // self.head_width
+        gpt2, swiglu = self.family == "gpt2", self.family in ("llama", "qwen3")
+        # SwiGLU has three matrices, so two thirds of the usual width cost the same.
+        usual = round(8 / 3 * self.width / 32) * 32 if swiglu else 4 * self.width
+        return ModelConfig(
+            family=self.family,
+            vocab_size=vocab_size,
+            context=self.context,
+            width=self.width,
+            depth=self.depth,
+            heads=heads,
+            kv_heads=heads if gpt2 else self.kv_heads or heads,
+            head_width=self.head_width,
+            mlp_width=self.mlp_width or usual,
+            positions="learned" if gpt2 else "rope",
+            norm="layernorm" if gpt2 else "rmsnorm",
+            norm_eps=1e-5 if gpt2 else 1e-6,
+            activation="gelu_tanh" if gpt2 else "swiglu" if swiglu else "relu2",
+            attention_bias=gpt2,
+            output_bias=gpt2,
+            mlp_bias=gpt2,
+            qk_norm=self.family in ("qwen3", "apertus"),
+            tied=self.tied,
+            dropout=self.dropout,
+            bos_id=end_of_text,
+            eos_id=end_of_text,
+            pad_id=pad,
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig(ShapeConfig):
+    """A training run: the model's shape, how long, and how."""
+
+    steps: int = option(0, "Updates to make; 0: as many as fit into --seconds.")
+    seconds: float = option(
+        0.0,
+        "Wall-clock limit for the whole run, compiling, validation and saving included; 0: none.",
+    )
+    batch_tokens: int = option(4096, "Tokens per update.")
+    micro_rows: int = option(0, "Rows computed at once; 0: the whole batch, or less if large.")
+    optimizer: Literal["muon", "adamw"] = option("muon", "For the matrices inside the blocks.")
+    matrix_lr: float = option(0.0, "Peak learning rate of those matrices; 0: 0.02 or 0.002.")
+    embedding_lr: float = option(0.02, "Peak learning rate of the embeddings (AdamW).")
+    output_lr: float = option(0.003, "Peak learning rate of an untied output layer (AdamW).")
+    vector_lr: float = option(0.02, "Peak learning rate of norms and biases (AdamW).")
+    weight_decay: float = option(0.0, "Pull of the matrices towards zero.")
+    schedule: Literal["wsd", "cosine"] = option(
+        "wsd", "After warm-up: stay, then fall in a line (wsd), or a half cosine."
+    )
+    warmup: float = option(0.0, "Share of the run that warms up.")
+    decay: float = option(0.5, "Share of the run over which wsd falls to zero.")
+    clip: float = option(1.0, "Largest gradient norm; 0: no limit.")
+    validation_interval: int = option(0, "Steps between validations; 0: ten times in the run.")
+    validation_tokens: int = option(50_000, "Tokens of held-out text per validation, at most.")
+    patience: int = option(0, "Stop after so many validations without improvement; 0: never.")
+    save_seconds: float = option(60.0, "Seconds between saves of the state for resuming.")
+    sample_interval: int = option(0, "Steps between printed samples; 0: four times in the run.")
+    seed: int = option(1, "Seed of weights, order and dropout.")
+    device: DeviceName = option("auto", "Where to compute.")
+    dtype: DtypeName = option("auto", "Format of matrix products.")
+    threads: int = option(0, "CPU threads; 0: all usable cores.")
+    compile: Literal["auto", "yes", "no"] = option(
+        "auto", "torch.compile: auto uses it where there is a compiler and time for it to pay."
+    )
+
+    def __post_init__(self) -> None:
+        if not self.steps and not self.seconds:
+            raise ConfigError("training needs an end: set steps or seconds")
+        if min(self.steps, self.seconds) < 0:
+            raise ConfigError("steps and seconds must not be negative")
+        if self.batch_tokens < self.context:
+            raise ConfigError(
+                f"batch_tokens must be at least the context ({self.context}). "
+                f"Got {self.batch_tokens}"
+            )
+        if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1 - self.warmup):
+            raise ConfigError(
+                f"warmup and decay are shares of the run that together must not exceed 1. "
+                f"Got {self.warmup} and {self.decay}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Rows per update."""
+        return self.batch_tokens // self.context
+
+    @property
+    def resolved_matrix_lr(self) -> float:
+        """The learning rate of the matrices, by optimizer where none was set."""
+        return self.matrix_lr or (0.02 if self.optimizer == "muon" else 0.002)

@@ -1,0 +1,46 @@
+"""What makes a training step fast on the machine at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from linnet import runtime
+from linnet.model.layers import Attention
+
+if TYPE_CHECKING:
+    from linnet.model import Transformer
+    from linnet.runtime import Runtime
+    from linnet.train.config import TrainConfig
+
+COMPILE_PAYS = 60.0  # seconds of training below which compiling costs more than it saves
+CPU_FLOPS = 1e11  # a cautious guess at what a laptop does, only to tell short from long
+WRITTEN_OUT_CONTEXT = 512  # beyond it the table of scores outgrows the cache
+
+
+def should_compile(config: TrainConfig, machine: Runtime) -> bool:
+    """Whether to use torch.compile: asked for, or possible and likely to pay."""
+    if config.compile != "auto":
+        return config.compile == "yes"
+    if machine.device == "mps" or not runtime.has_compiler():
+        return False
+    if config.seconds:
+        return config.seconds >= COMPILE_PAYS
+    parameters = config.model(1024, end_of_text=0, pad=None).parameters
+    work = 6.0 * parameters * config.batch_tokens * config.steps
+    return machine.device == "cuda" or work / CPU_FLOPS >= COMPILE_PAYS
+
+
+def compile_blocks(model: Transformer) -> None:
+    """Compile one block; all share the code, so the time does not grow with depth."""
+    for block in model.blocks:
+        block.compile(dynamic=False)
+
+
+def write_out_attention(model: Transformer, machine: Runtime, *, compiled: bool) -> None:
+    """Use the written-out attention where it is the faster way (see ``layers.attend``)."""
+    config = model.config
+    fits = config.context <= WRITTEN_OUT_CONTEXT and config.dropout == 0
+    if machine.device == "cpu" and compiled and fits and config.kv_heads == config.heads:
+        for module in model.modules():
+            if isinstance(module, Attention):
+                module.written_out = True
