@@ -39,7 +39,25 @@ def read_sentencepiece(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]
     kind = proto.trainer_spec.model_type
     if kind not in (_BPE, _UNIGRAM):
         raise ModelError(f"{file}: expected a BPE or Unigram model. Got type {kind}")
-    if proto.trainer    proto: Any = vars(sentencepiece_model_pb2)["ModelProto"]()
+    if proto.trainer_spec.treat_whitespace_as_suffix:
+        raise ModelError(f"{file}: models with the space after the word cannot be read")
+    backend = tokenizers.Tokenizer(_bpe(proto) if kind == _BPE else _unigram(proto))
+    backend.normalizer = _normalizer(proto.normalizer_spec)
+    backend.decoder = _decoder(proto)
+    backend.add_special_tokens(_added(proto, _UNKNOWN, _CONTROL))
+    backend.add_tokens(_added(proto, _USER_DEFINED))
+    return backend, _config(proto)
+
+
+def _parse(file: Path) -> Any:
+    try:
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError:
+        raise MissingExtraError(
+            "sentencepiece (with protobuf)", "sentencepiece", f"reading {file.name}"
+        ) from None
+    proto: Any = vars(sentencepiece_model_pb2)["ModelProto"]()
     try:
         proto.ParseFromString(file.read_bytes())
     except DecodeError:
