@@ -163,7 +163,7 @@ def _frame(title: str) -> tuple[Figure, Axes]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.2, 3.1), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
@@ -186,7 +186,7 @@ def _label_end(axes: Axes, step: float, value: float) -> None:
         f"{value:.2f}" if value < 100 else f"{value:,.0f}",
         (step, value),
         textcoords="offset points",
-        xytext=(0, 7),
+        xytext=(0, 9),
         ha="right",
         color=VALIDATION,
         fontsize=9,
