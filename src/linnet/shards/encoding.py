@@ -17,9 +17,10 @@ import numpy as np
 
 from linnet import artifact
 from linnet.config import option, to_mapping
+from linnet.data import read_documents
 from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
-from linnet.shards.reader import KIND, SPLITS, TOKENIZER, ShardEntry, SplitName
+from linnet.shards.reader import KIND, SPLITS, TOKENIZER, ShardEntry, SplitName, token_dtype
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import Tokenizer
 from linnet.tokenizer import load as load_tokenizer
@@ -84,11 +85,15 @@ def encode(
     loaded = load_tokenizer(tokenizer)
     inputs = {"corpus": source, "tokenizer": _tokenizer_input(tokenizer)}
     recipe = config.recipe()
+    text_bytes = sum(source.stats["bytes"].values())
+    # A token stands for about four bytes; a rough figure stops what is hopeless.
+    width = np.dtype(token_dtype(loaded.vocab_size)).itemsize
+    artifact.require_space(out, text_bytes * width // 4, purpose="the encoded corpus")
     entries: dict[SplitName, list[ShardEntry]] = {}
     with (
         _threads(config.workers),
         artifact.create(out, kind=KIND, format=FORMAT, config=recipe, inputs=inputs) as draft,
-        progress.task("encoding", unit="bytes", total=source.stats.get("bytes")) as task,
+        progress.task("encoding", unit="bytes", total=text_bytes) as task,
     ):
         for split in SPLITS:
             with SplitWriter(
@@ -123,9 +128,7 @@ def encode_texts(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[Encoded
 def _encode_split(
     corpus: Path, split: SplitName, tokenizer: Tokenizer, writer: SplitWriter, task: Task
 ) -> None:
-    from linnet.data import read_documents
-
-    texts = (document.text for document in read_documents(corpus, split))
+    texts = (document.text for document in read_documents(corpus, split, columns=("text",)))
     for encoded in encode_texts(texts, tokenizer):
         writer.append(encoded.ids, encoded.text_bytes)
         task.advance(encoded.text_bytes)
