@@ -3,73 +3,24 @@
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-import linnet
 from linnet import artifact
 from linnet.errors import ConfigError, DamagedError, ModelError
 from linnet.evaluate import EvaluateConfig, evaluate, read_evaluation
 from linnet.evaluate.samples import choose_prompts
-from linnet.model import ModelConfig, Transformer, load_checkpoint, save_checkpoint
+from linnet.model import load_checkpoint
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 
-STORIES = [f"Tale {n}: the fox and the {w} met." for n, w in enumerate(("hen", "cat", "naïf"))]
 FAST = EvaluateConfig(device="cpu", resamples=50, samples=2, sample_tokens=4)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A byte-level model that a corpus stands behind."""
-    project = tmp_path_factory.mktemp("project")
-    corpus = project / "corpus"
-    with artifact.create(corpus, kind="corpus", format=1, config={}, inputs={}) as draft:
-        (draft.path / "train.txt").write_text("in place of Parquet", encoding="utf-8")
-    train_tokenizer(
-        STORIES, project / "tokenizer", TokenizerConfig(kind="bytes"),
-        inputs={"corpus": artifact.read(corpus)},
-    )  # fmt: skip
-    vocab_size = load(project / "tokenizer").vocab_size
-    torch.manual_seed(0)
-    shape = ModelConfig(
-        family="llama", vocab_size=vocab_size, context=16, width=16, depth=1, heads=2, kv_heads=2,
-        head_width=8, mlp_width=32,
-    )  # fmt: skip
-    inputs = {"tokenizer": artifact.read(project / "tokenizer")}
-    out = project / "model"
-    with artifact.create(out, kind="model", format=1, config={}, inputs=inputs) as draft:
-        save_checkpoint(Transformer(shape), draft.path, tokenizer=project / "tokenizer")
-    return out
-
-
-@pytest.fixture(autouse=True)
-def corpus_and_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand-ins, so that these tests are about evaluation only."""
-    documents = [SimpleNamespace(text="the fox and the hound"), SimpleNamespace(text="Tale of")]
-    monkeypatch.setattr("linnet.data.read_documents", lambda path, split: documents, raising=False)
-
-    class Generator:
-        def generate(
-            self, prompt: str, *, max_tokens: int, temperature: float, seed: int
-        ) -> SimpleNamespace:
-            return SimpleNamespace(text=f" the fox {seed}" + "." * max_tokens)
-
-    monkeypatch.setattr(linnet, "load", lambda path: Generator(), raising=False)
-
-
-@pytest.fixture
-def stories(tmp_path: Path) -> Path:
-    file = tmp_path / "stories.txt"
-    file.write_text("\n<|endoftext|>\n".join(STORIES), encoding="utf-8")
-    return file
-
-
-def write_shards(place: Path, tokenizer_directory: Path, texts: list[str]) -> Path:
+def write_shards(place: Path, tokenizer_directory: Path, texts: tuple[str, ...]) -> Path:
     tokenizer = load(tokenizer_directory)
     with artifact.create(place, kind="shards", format=1, config={}, inputs={}) as draft:
         with SplitWriter(
@@ -88,11 +39,13 @@ def write_shards(place: Path, tokenizer_directory: Path, texts: list[str]) -> Pa
     return place
 
 
-def test_the_score_is_the_sum_of_each_tokens_surprise(model: Path, stories: Path) -> None:
+def test_the_score_is_the_sum_of_each_tokens_surprise(
+    texts: tuple[str, ...], model: Path, stories: Path
+) -> None:
     result = evaluate(model, stories, config=FAST)
     checkpoint = load_checkpoint(model)
     end, nats, tokens = checkpoint.tokenizer.end_of_text, 0.0, 0
-    for story in STORIES:
+    for story in texts:
         target = [*checkpoint.tokenizer.encode(story), end]
         inputs = [end, *target[:-1]]
         stop = 0
@@ -104,7 +57,7 @@ def test_the_score_is_the_sum_of_each_tokens_surprise(model: Path, stories: Path
             surprise = -torch.log_softmax(logits.double(), dim=-1)
             nats += sum(float(surprise[p - start, target[p]]) for p in range(first, stop))
         tokens += len(target)
-    size = len("".join(STORIES).encode())
+    size = len("".join(texts).encode())
     assert (result.tokens, result.bytes, result.documents) == (tokens, size, 3)
     assert result.bits_per_byte == pytest.approx(nats / math.log(2) / size, rel=1e-5)
     assert result.perplexity == pytest.approx(math.exp(nats / tokens), rel=1e-5)
@@ -113,9 +66,9 @@ def test_the_score_is_the_sum_of_each_tokens_surprise(model: Path, stories: Path
 
 
 def test_shards_and_the_text_they_came_from_score_alike(
-    model: Path, stories: Path, tmp_path: Path
+    texts: tuple[str, ...], model: Path, stories: Path, tmp_path: Path
 ) -> None:
-    shards = write_shards(tmp_path / "shards", model, STORIES)
+    shards = write_shards(tmp_path / "shards", model, texts)
     of_shards, of_text = (evaluate(model, data, config=FAST) for data in (shards, stories))
     assert of_shards.split == "test"
     assert of_shards.bits_per_byte == pytest.approx(of_text.bits_per_byte, rel=1e-6)
@@ -136,12 +89,14 @@ def test_baselines_and_overlap_come_from_the_corpus_in_the_lineage(
     assert overlap.words == 2
 
 
-def test_a_sample_of_the_documents_is_said_to_be_one(model: Path, stories: Path) -> None:
+def test_a_sample_of_the_documents_is_said_to_be_one(
+    texts: tuple[str, ...], model: Path, stories: Path
+) -> None:
     from dataclasses import replace
 
     result = evaluate(model, stories, config=replace(FAST, max_bytes=70))
     assert (result.documents, result.of_documents) == (2, 3)
-    assert result.bytes < result.of_bytes == len("".join(STORIES).encode())
+    assert result.bytes < result.of_bytes == len("".join(texts).encode())
 
 
 def test_an_artifact_keeps_the_result_and_is_made_once(
@@ -165,11 +120,13 @@ def test_a_damaged_result_is_named(model: Path, stories: Path, tmp_path: Path) -
         read_evaluation(out)
 
 
-def test_shards_of_another_tokenizer_are_refused(model: Path, tmp_path: Path) -> None:
+def test_shards_of_another_tokenizer_are_refused(
+    texts: tuple[str, ...], model: Path, tmp_path: Path
+) -> None:
     train_tokenizer(
-        STORIES * 3, tmp_path / "other", TokenizerConfig(kind="bpe", vocab_size=270), inputs={}
+        texts * 3, tmp_path / "other", TokenizerConfig(kind="bpe", vocab_size=270), inputs={}
     )
-    shards = write_shards(tmp_path / "shards", tmp_path / "other", STORIES)
+    shards = write_shards(tmp_path / "shards", tmp_path / "other", texts)
     with pytest.raises(ModelError, match="another tokenizer"):
         evaluate(model, shards, config=FAST)
 

@@ -330,7 +330,7 @@ def _samples(
 def _training_texts(corpus: Artifact) -> Iterator[str]:
     from linnet.data import read_documents
 
-    for document in read_documents(corpus.path, "train"):
+    for document in read_documents(corpus.path, "train", columns=("text",)):
         yield document.text
 
 

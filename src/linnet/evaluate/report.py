@@ -85,7 +85,7 @@ def figures(facts: Facts) -> list[tuple[str, str]]:
     if facts.model is not None:
         found.append(("parameters", _rounded(facts.model.parameters)))
     if facts.evaluation is not None:
-        found.append(("bits per byte, unseen text", f"{facts.evaluation.bits_per_byte:.2f}"))
+        found.append(("bits per unseen byte", f"{facts.evaluation.bits_per_byte:.2f}"))
     train = next((split for split in facts.splits if split.name == "train"), None)
     if train is not None:
         found.append(("training text", human_bytes(train.bytes)))

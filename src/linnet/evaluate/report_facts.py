@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from linnet import artifact
 from linnet.errors import LinnetError
@@ -51,22 +51,27 @@ class SplitFacts:
 
 
 @dataclass(frozen=True)
-class DroppedFacts:
-    """Documents or files left out for one reason."""
+class LeftOut:
+    """Documents or files left out for one reason, with the names of some."""
 
     reason: str
+    what: Literal["documents", "files"]
     count: int
-    examples: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class CorpusFacts:
     """What went in and what was left out."""
 
-    documents: int | None
-    bytes: int | None
+    files: int
+    documents: int
+    bytes: int
     kinds: list[tuple[str, int]]
-    dropped: list[DroppedFacts]
+    left_out: list[LeftOut]
+    warnings: list[str]
+    examples: list[tuple[str, str]]
+    """Source and beginning of some training documents."""
 
 
 @dataclass(frozen=True)
@@ -176,16 +181,23 @@ def corpus_facts(corpus: Path) -> CorpusFacts | None:
     report = _read_json(corpus / "report.json")
     if report is None:
         return None
-    dropped = [DroppedFacts(reason, count) for reason, count in report.get("dropped", {}).items()]
-    skipped: dict[str, list[str]] = {}
-    for file in report.get("skipped", []):
-        skipped.setdefault(file["reason"], []).append(file["name"])
-    dropped += [DroppedFacts(reason, len(names), names) for reason, names in skipped.items()]
+    documents, skipped, files = report["documents"], report["skipped"], report["files"]
+    left_out = [LeftOut(reason, "documents", n) for reason, n in documents["dropped"].items()]
+    for reason, count in skipped["reasons"].items():
+        names = [file["name"] for file in skipped["files"] if file["reason"] == reason]
+        left_out.append(LeftOut(reason, "files", count, names[:2]))
+    left_out += [LeftOut(reason, "files", n) for reason, n in files["ignored"].items()]
     return CorpusFacts(
-        documents=report.get("documents"),
-        bytes=report.get("bytes"),
-        kinds=sorted(report.get("kinds", {}).items(), key=lambda item: -item[1]),
-        dropped=sorted(dropped, key=lambda drop: -drop.count),
+        files=files["read"],
+        documents=documents["kept"],
+        bytes=sum(split["bytes"] for split in report["splits"].values()),
+        kinds=sorted(
+            ((kind, counts["documents"]) for kind, counts in documents["by_kind"].items()),
+            key=lambda item: -item[1],
+        ),
+        left_out=sorted(left_out, key=lambda entry: -entry.count),
+        warnings=report["warnings"],
+        examples=[(example["source"], example["text"]) for example in report["examples"][:2]],
     )
 
 

@@ -1,0 +1,70 @@
+"""A tiny model of random weights and stand-ins for its corpus and its generator."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import linnet
+from linnet import artifact
+from linnet.model import ModelConfig, Transformer, save_checkpoint
+from linnet.tokenizer import TokenizerConfig, load
+from linnet.tokenizer import train as train_tokenizer
+
+STORIES = (
+    "Tale 0: the fox and the hen met.",
+    "Tale 1: the fox and the cat met.",
+    "Tale 2: the fox and the naïf met.",
+)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level model that a corpus stands behind."""
+    project = tmp_path_factory.mktemp("tiny")
+    corpus = project / "corpus"
+    with artifact.create(corpus, kind="corpus", format=1, config={}, inputs={}) as draft:
+        (draft.path / "train.txt").write_text("in place of Parquet", encoding="utf-8")
+    train_tokenizer(
+        STORIES, project / "tokenizer", TokenizerConfig(kind="bytes"),
+        inputs={"corpus": artifact.read(corpus)},
+    )  # fmt: skip
+    vocab_size = load(project / "tokenizer").vocab_size
+    torch.manual_seed(0)
+    shape = ModelConfig(
+        family="llama", vocab_size=vocab_size, context=16, width=16, depth=1, heads=2, kv_heads=2,
+        head_width=8, mlp_width=32,
+    )  # fmt: skip
+    inputs = {"tokenizer": artifact.read(project / "tokenizer")}
+    out = project / "model"
+    with artifact.create(out, kind="model", format=1, config={}, inputs=inputs) as draft:
+        save_checkpoint(Transformer(shape), draft.path, tokenizer=project / "tokenizer")
+    return out
+
+
+@pytest.fixture(autouse=True)
+def corpus_and_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins, so that these tests are about evaluation only."""
+    documents = [SimpleNamespace(text="the fox and the hound"), SimpleNamespace(text="Tale of")]
+    monkeypatch.setattr("linnet.data.read_documents", lambda path, split, columns: documents)
+
+    class Generator:
+        def generate(
+            self, prompt: str, *, max_tokens: int, temperature: float, seed: int
+        ) -> SimpleNamespace:
+            return SimpleNamespace(text=f" the fox {seed}" + "." * max_tokens)
+
+    monkeypatch.setattr(linnet, "load", lambda path: Generator(), raising=False)
+
+
+@pytest.fixture
+def texts() -> tuple[str, ...]:
+    return STORIES
+
+
+@pytest.fixture
+def stories(tmp_path: Path) -> Path:
+    file = tmp_path / "stories.txt"
+    file.write_text("\n<|endoftext|>\n".join(STORIES), encoding="utf-8")
+    return file
