@@ -13,17 +13,12 @@ from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.evaluate import EvaluateConfig, evaluate
+from linnet.evaluate.baselines import BASELINE_NAMES
 
 if TYPE_CHECKING:
     from linnet.evaluate import Evaluation
 
-app = typer.Typer(rich_markup_mode=None)
-
-BASELINE_NAMES = {
-    "unigram": "byte frequencies",
-    "ngram": "5-gram of bytes",
-    "xz": "xz compression",
-}
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     Counts: TypeAlias = npt.NDArray[np.int64]
 
 BaselineName = Literal["unigram", "ngram", "xz"]
+BASELINE_NAMES: dict[str, str] = {
+    "unigram": "byte frequencies",
+    "ngram": "5-gram of bytes",
+    "xz": "xz compression",
+}
+"""What to call them to people."""
 
 END = 256
 SYMBOLS = 257

@@ -1,7 +1,7 @@
 """The longest passage that a text shares, letter for letter, with the training text.
 
-Exact: rolling hashes only propose where to look, and every proposal is
-compared symbol by symbol. Memory is bounded: the training text streams past in
+Every passage found is real: rolling hashes of 64 bits only propose where to
+look, and every proposal is compared symbol by symbol. Memory is bounded: the training text streams past in
 blocks of some million characters, a passage never crosses two documents, and
 blocks of one long document overlap by the length of the longest text.
 

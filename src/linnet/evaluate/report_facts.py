@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from linnet import artifact
 from linnet.errors import LinnetError
+from linnet.evaluate.baselines import BASELINE_NAMES
 from linnet.evaluate.evaluation import Evaluation, read_evaluation
 from linnet.train.plots import bits_figure, loss_figure, read_curves, svg
 
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 STAGES = ("corpus", "tokenizer", "shards", "plan", "model", "evaluation")
 PLANNED_STAGES = {"data": "corpus", "encode": "shards", "train": "model", "evaluate": "evaluation"}
 EXAMPLE_CHARACTERS = 160
-BASELINE_NAMES = {
-    "unigram": "byte frequencies",
-    "ngram": "5-gram of bytes",
-    "xz": "xz compression",
-}
 
 
 @dataclass(frozen=True)
