@@ -69,6 +69,19 @@ class Tokenizer:
         self.pad: int | None = self._named("pad_token")
         self.end_of_text: int = self._find_end_of_text()
 
+    @cached_property
+    def start(self) -> tuple[int, ...]:
+        """What a model that is to continue a text reads before the text's own tokens.
+
+        The post-processor in ``tokenizer.json`` decides, as it does in transformers;
+        where there is none, it is the beginning-of-text token, if one is named.
+        """
+        if self._backend.post_processor is None:
+            return () if self.bos is None else (self.bos,)
+        plain = self._backend.encode("a", add_special_tokens=False).ids
+        whole = self._backend.encode("a", add_special_tokens=True).ids
+        return tuple(whole[: whole.index(plain[0])]) if plain else ()
+
     def encode(self, text: str) -> list[int]:
         """The ids of one text."""
         return self.encode_batch([text])[0]
@@ -188,10 +201,7 @@ def load(path: Path | str) -> Tokenizer:
     if not file.is_file():
         raise ModelError(f"{path}: expected a directory with {TOKENIZER_FILE}, but it has none")
     config_file = path / CONFIG_FILE
-    try:
-        config = json.loads(config_file.read_text("utf-8")) if config_file.is_file() else {}
-    except ValueError as error:
-        raise ModelError(f"{config_file}: expected JSON, but it is damaged ({error})") from None
+    config = read_settings(config_file) if config_file.is_file() else {}
     return Tokenizer(read_backend(file), config)
 
 
@@ -204,6 +214,17 @@ def read_backend(file: Path) -> tokenizers.Tokenizer:
             f"{file}: expected a tokenizer of the 'tokenizers' library, "
             f"but it cannot be read: {error}"
         ) from None
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a JSON file with settings. Raises ModelError when it holds something else."""
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file}: expected JSON, but it is damaged ({error})") from None
+    if not isinstance(settings, dict):
+        raise ModelError(f"{file}: expected a JSON object. Got {type(settings).__name__}")
+    return settings
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:
