@@ -1,9 +1,10 @@
 """The longest passage that a text shares, letter for letter, with the training text.
 
 Every passage found is real: rolling hashes of 64 bits only propose where to
-look, and every proposal is compared symbol by symbol. Memory is bounded: the training text streams past in
-blocks of some million characters, a passage never crosses two documents, and
-blocks of one long document overlap by the length of the longest text.
+look, and every proposal is compared symbol by symbol. Memory is bounded: the
+training text streams past in blocks of some million characters, a passage never
+crosses two documents, and blocks of one long document overlap by the length of
+the longest text.
 
 A passage of length L contains one of length L - 1, so for each text it is
 enough to ask of each block whether it has a passage longer than the best so
