@@ -190,7 +190,8 @@ def test_a_model_worse_than_a_simple_method_is_said_to_be(project: Path) -> None
 
 
 def test_copying_is_called_copying() -> None:
-    assert "no sign" in (overlap_sentence(evaluation()) or "")
+    assert "no copying" in (overlap_sentence(evaluation()) or "")
+    assert "somewhat more" in (overlap_sentence(evaluation(shared="word " * 15)) or "")
     assert "copies" in (overlap_sentence(evaluation(shared="word " * 60)) or "")
     assert overlap_sentence(None) is None
 

@@ -105,9 +105,11 @@ def overlap_sentence(evaluation: Evaluation | None) -> str | None:
         f"The longest passage that a sample shares with the training text has {max(own)} "
         f"characters. What people really wrote in these places shares up to {max(real)}"
     )
-    if max(own) > 2 * max(real) and max(own) > 100:
-        return f"{sentence}: the model repeats more of its training text than that, so it copies."
-    return f"{sentence}, so there is no sign of copying beyond common phrases."
+    if max(own) > 2 * max(real):
+        return f"{sentence}: the model repeats long passages of its training text, so it copies."
+    if max(own) > 1.25 * max(real):
+        return f"{sentence}: the model repeats somewhat more of its training text than people do."
+    return f"{sentence}, so these samples show no copying beyond common phrases."
 
 
 def visible(text: str) -> str:
@@ -133,8 +135,15 @@ def _quality(facts: Facts) -> str:
     saved = 1 - model.bits_per_byte / best.bits_per_byte
     return (
         f"{sentence}. That is {saved:.0%} less than the best simple method "
-        f"({best.name}, {best.bits_per_byte:.2f}) manages with the same training text."
+        f"({best.name}, {best.bits_per_byte:.2f}) manages with {_learnt_from(facts.evaluation)}."
     )
+
+
+def _learnt_from(evaluation: Evaluation | None) -> str:
+    baselines = evaluation.baselines if evaluation is not None else None
+    if baselines is not None and baselines.training_bytes < baselines.of_bytes:
+        return f"{human_bytes(baselines.training_bytes)} of that text"
+    return "the same training text"
 
 
 def _marked_samples(evaluation: Evaluation | None) -> list[tuple[Sample, str, str, str]]:
