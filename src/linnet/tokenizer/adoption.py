@@ -7,7 +7,6 @@ the same as for a tokenizer that was trained here.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,13 @@ from linnet import artifact
 from linnet.errors import MissingExtraError, ModelError
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer.sentencepiece import read_sentencepiece
-from linnet.tokenizer.tokenizer import CONFIG_FILE, TOKENIZER_FILE, Tokenizer, read_backend
+from linnet.tokenizer.tokenizer import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    Tokenizer,
+    read_backend,
+    read_settings,
+)
 from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
 
 if TYPE_CHECKING:
@@ -145,10 +150,7 @@ def _read_settings(directory: Path) -> dict[str, Any]:
         file = directory / name
         if not file.is_file():
             continue
-        try:
-            raw = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelError(f"{file}: expected JSON, but it is damaged ({error})") from None
+        raw = read_settings(file)
         found.update({key: raw[key] for key in _KEPT_SETTINGS if raw.get(key) is not None})
     for key in _SPECIAL_SETTINGS:
         if isinstance(found.get(key), dict):

@@ -5,8 +5,9 @@ each step the neighbours whose union has the best score are joined; that is
 byte pair encoding whose merges are ranked by the score of what they make. In
 its Unigram (Kudo, 2018), the text is cut so that the scores add up to the most.
 
-The result gives SentencePiece's own ids for text without symbols that the model's
-author defined; beside such a symbol the two may place the leading space differently.
+The result gives SentencePiece's own ids, but for two cases: where several cuts of
+Unigram have the very same score (a long run of one sign), and beside symbols that the model's
+author defined, where the leading space may fall differently.
 """
 
 from __future__ import annotations
