@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.version import __version__
 
-_HOMES: dict[str, str] = {}
+if TYPE_CHECKING:
+    from linnet.generate import load as load
+
+_HOMES: dict[str, str] = {
+    "load": "linnet.generate",
+}
 
 
 def __getattr__(name: str) -> Any:

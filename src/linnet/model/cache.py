@@ -6,6 +6,7 @@ needs only its own row; the rest is read from here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,6 +42,11 @@ class LayerCache:
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
+    def keep(self, rows: Tensor) -> None:
+        """Drop all rows of the batch but these."""
+        self.keys = self.keys[rows]
+        self.values = self.values[rows]
+
 
 class KVCache:
     """One :class:`LayerCache` per block; all rows of a batch have the same length."""
@@ -64,6 +70,12 @@ class KVCache:
     def length(self) -> int:
         """How many positions are filled."""
         return self.layers[0].length
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows of the batch but these: the others need no more work."""
+        chosen = torch.tensor(rows, device=self.layers[0].keys.device)
+        for layer in self.layers:
+            layer.keep(chosen)
 
     def require_room(self, tokens: int) -> None:
         """Raise ModelError unless ``tokens`` more positions fit."""
