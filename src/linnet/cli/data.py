@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from linnet.artifact import human_bytes
+from linnet.cli.encode import encode
 from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
@@ -49,10 +49,7 @@ def prepare(
     _show(prepare_corpus(sources, out, config, progress=terminal_progress()))
 
 
-if importlib.util.find_spec("linnet.cli.encode"):
-    from linnet.cli.encode import encode
-
-    app.command("encode")(encode)
+app.command("encode")(encode)
 
 
 def _show(corpus: Artifact) -> None:

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS pieces (    -- documents that were cut, for putting t
     document TEXT NOT NULL, ordinal INTEGER NOT NULL, id TEXT NOT NULL, gap TEXT NOT NULL,
     PRIMARY KEY (document, ordinal)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pieces_by_id ON pieces (id);
 CREATE TABLE IF NOT EXISTS texts (     -- where the texts lie while the corpus is being made
     id TEXT PRIMARY KEY, spool TEXT NOT NULL, offset INTEGER NOT NULL, bytes INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -71,6 +72,7 @@ class Catalog:
         # Safe against a killed process; safety against power loss would cost more than
         # making the corpus again.
         self.connection.execute("PRAGMA synchronous=OFF")
+        self.connection.execute("PRAGMA cache_size=-65536")  # KiB; hashes arrive in random order
         self.connection.executescript(_SCHEMA)
         self.connection.execute("BEGIN")
 
@@ -153,7 +155,7 @@ class Catalog:
     def adopt(self, old: Path) -> None:
         """Take over from an older catalog the files whose content has not changed.
 
-        Their texts are still to be found: see ``missing_texts``.
+        Their texts are still to be found: see ``lacks_text``.
         """
         self.connection.execute("COMMIT")
         self.connection.execute("ATTACH ? AS old", (str(old),))
@@ -180,13 +182,15 @@ class Catalog:
             """
         )
 
-    def missing_texts(self) -> set[str]:
-        """Documents, and pieces of documents, whose text is not in a spool."""
-        rows = self.connection.execute(
-            "SELECT id FROM documents WHERE id NOT IN (SELECT id FROM texts) UNION "
-            "SELECT id FROM pieces WHERE id NOT IN (SELECT id FROM texts)"
-        )
-        return {identity for (identity,) in rows}
+    def lacks_text(self, identity: str) -> bool:
+        """Whether this is a document, or a piece of one, whose text is in no spool."""
+        found = self.connection.execute(
+            "SELECT (EXISTS (SELECT 1 FROM documents WHERE id = :id) "
+            "    OR EXISTS (SELECT 1 FROM pieces WHERE id = :id)) "
+            "AND NOT EXISTS (SELECT 1 FROM texts WHERE id = :id)",
+            {"id": identity},
+        ).fetchone()
+        return bool(found[0])
 
     def cut_documents(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         """Documents that were cut: their pieces' ids and the gaps after them."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import itertools
+from typing import TYPE_CHECKING
 
 from linnet.data import kinds, python_library, records
-from linnet.data.decoding import read_lines, read_text, require_size
-from linnet.data.document import Dropped, Extracted
+from linnet.data.decoding import read_lines, read_text
+from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.markup.html import html_text
 from linnet.data.markup.markdown import markdown_text
 from linnet.data.markup.rst import rst_text
@@ -15,6 +15,7 @@ from linnet.data.normalize import normalize_code, normalize_prose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from linnet.data.config import DataConfig
 
@@ -63,14 +64,13 @@ def _divided_text(path: Path, group: str, config: DataConfig) -> Iterator[Extrac
     into different splits; an undivided file is known by its name.
     """
     parts = _parts(path, config.separator, config.max_document_bytes)
-    first = next(parts, None)
-    second = next(parts, None)
-    if second is None:
-        if first is None:
-            require_size(path, config.max_document_bytes)
-        yield Extracted(normalize_prose(first or ""), group, kinds.TEXT)
+    first = list(itertools.islice(parts, 2))
+    if len(first) < 2:
+        if None in first:
+            raise UnreadableError("larger than max_document_bytes", "one undivided document")
+        yield Extracted(normalize_prose("".join(filter(None, first))), group, kinds.TEXT)
         return
-    for part in _chain(first, second, parts):
+    for part in itertools.chain(first, parts):
         if part is None:
             yield Dropped("document larger than max_document_bytes")
         elif text := normalize_prose(part):
@@ -108,9 +108,3 @@ def _rows(path: Path, kind: str, config: DataConfig) -> Iterator[Extracted | Dro
         else:
             text = normalize_prose(records.row_text(row, config))
             yield Extracted(text, records.row_group(row, config), kind)
-
-
-def _chain(first: Any, second: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield second
-    yield from rest

@@ -139,19 +139,19 @@ class _Preparation:
         old = self.out / NAME
         if read_meta(old).get("extraction") == _extraction(self.config):
             self.catalog.adopt(old)
-            self._copy_texts(self.catalog.missing_texts())
+            self._copy_texts()
             self._assemble()
         self.catalog.forget_incomplete()
         self.catalog.commit()
 
-    def _copy_texts(self, wanted: set[str]) -> None:
-        if not wanted:
-            return
-        with self.progress.task("taking over documents", total=len(wanted)) as task:
+    def _copy_texts(self) -> None:
+        """Copy what is still wanted of the existing corpus's texts into a spool."""
+        total = self.catalog.count("SELECT count(*) FROM documents")
+        with self.progress.task("taking over documents", total=total) as task:
             try:
                 for split in SPLITS:
                     for document in read_documents(self.out, split, columns=("id", "text")):
-                        if document.id in wanted:
+                        if self.catalog.lacks_text(document.id):
                             place = self.spools.add(document.text)
                             self.catalog.add_text(document.id, *place)
                             task.advance()

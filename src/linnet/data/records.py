@@ -9,6 +9,7 @@ a time, whatever the size of the file.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TEXT_COLUMNS = ("text", "content", "body", "document", "article", "story", "passage", "markdown")
 # Shown in ``name: value`` lines they would only teach a model to make up identifiers.
 _IDENTIFIERS = {"id", "_id", "uuid", "guid", "url", "uri", "href", "hash", "sha1", "sha256"}
+_IN_NUMBERS = "+-.eE0123456789"
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 50
 _TOO_LONG = Dropped("row larger than max_document_bytes")
@@ -68,10 +70,10 @@ def read_json(path: Path, *, limit: int) -> Iterator[Any]:
 def read_csv(path: Path, *, limit: int) -> Iterator[dict[str, str]]:
     """The rows of a CSV file by the names in its first row."""
     lines = _short_lines(read_lines(path, limit=limit))
-    head = [line for _, line in zip(range(_SAMPLE_LINES), lines, strict=False)]
+    head = list(itertools.islice(lines, _SAMPLE_LINES))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(head)
     csv.field_size_limit(limit)
-    rows = csv.reader(_chain(head, lines), delimiter=delimiter)
+    rows = csv.reader(itertools.chain(head, lines), delimiter=delimiter)
     try:
         names = _column_names(next((row for row in rows if any(row)), []))
         for row in rows:
@@ -140,7 +142,8 @@ class _JsonStream:
                 if not self._more(at_least=len(self.text) - self.at):
                     raise UnreadableError("not valid JSON", str(error)) from None
                 continue
-            if end < len(self.text) or not self._more():  # a number may go on in the next chunk
+            ended = end < len(self.text) and self.text[end] not in _IN_NUMBERS
+            if ended or not self._more():  # a number may go on in the next chunk
                 self.at = end
                 return value
 
@@ -215,8 +218,3 @@ def _column_names(header: list[str]) -> list[str]:
         name = cell.strip()
         names.append(name if name and name not in names else f"{name or 'column'} {number}")
     return names
-
-
-def _chain(head: list[str], rest: Iterator[str]) -> Iterator[str]:
-    yield from head
-    yield from rest

@@ -9,6 +9,7 @@ borders give way far enough to put one group into it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import heapq
 import math
@@ -25,9 +26,14 @@ _LEAST_GROUPS = 3  # one for each split; with fewer, all are for training
 
 def rank(group: str, key: str) -> float:
     """The group's place in [0, 1)."""
-    secret = hashlib.sha256(key.encode("utf-8")).digest()
-    digest = hashlib.blake2b(group.encode("utf-8"), digest_size=8, key=secret).digest()
+    digest = hashlib.blake2b(group.encode("utf-8"), digest_size=8, key=_secret(key)).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # the 53 bits a float holds
+
+
+@functools.cache
+def _secret(key: str) -> bytes:
+    """The key at the length BLAKE2b takes."""
+    return hashlib.sha256(key.encode("utf-8")).digest()
 
 
 @dataclass(frozen=True)

@@ -126,16 +126,13 @@ class _Writer:
             return
         if not self.verbatim:
             text = _SPACES.sub(" ", text)
-            if not self.parts or self.breaks or self.between_cells:
+            if not self.parts or self.breaks or self.between_cells or self.parts[-1][-1:] == " ":
                 text = text.lstrip(" ")
         if not text:
             return
-        if self.parts and self.breaks:
-            while self.parts and not self.parts[-1].strip(" "):
-                self.parts.pop()
-            self.parts.append("\n" * self.breaks)
-        elif self.parts and self.between_cells:
-            self.parts.append(" | ")
+        if self.parts and (self.breaks or self.between_cells):
+            self.parts[-1] = self.parts[-1].rstrip(" ")
+            self.parts.append("\n" * self.breaks or " | ")
         self.parts += [self.mark, text] if self.mark else [text]
         self.breaks, self.between_cells, self.mark = 0, False, ""
 

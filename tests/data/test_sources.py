@@ -1,0 +1,148 @@
+"""Which files are found, and whether they changed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from linnet import data
+from linnet.data import python_library
+from linnet.data.files import scan
+from linnet.data.survey import sources_fingerprint
+from linnet.errors import DataError
+
+
+def _names(*sources: str | Path, **options) -> list[str]:
+    return [file.name for file in scan(sources, **options).files]
+
+
+def test_files_are_sorted_and_junk_is_counted(folder: Path) -> None:
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "x.txt").write_text("x")
+    (folder / "~$lock.txt").write_text("x")
+    found = scan([folder])
+    assert [file.name for file in found.files] == sorted(file.name for file in found.files)
+    assert found.ignored == {"hidden": 1, "made by tools": 2}
+    assert [(file.name, file.reason) for file in found.skipped] == [
+        ("docs/scan.pdf", "pdf is not supported yet")
+    ]
+
+
+def test_two_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for parent in "ab":
+        (tmp_path / parent / "notes").mkdir(parents=True)
+        (tmp_path / parent / "notes" / "x.txt").write_text(parent)
+    a, b = tmp_path / "a" / "notes", tmp_path / "b" / "notes"
+    assert _names(a, b, a) == ["notes#2/x.txt", "notes/x.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_links_pipes_and_loops_do_no_harm(tmp_path: Path) -> None:
+    root = tmp_path / "docs"
+    (root / "inner").mkdir(parents=True)
+    (root / "inner" / "a.txt").write_text("text")
+    (root / "inner" / "loop").symlink_to(root, target_is_directory=True)
+    (root / "broken.txt").symlink_to(root / "nothing.txt")
+    os.mkfifo(root / "pipe.txt")
+    found = scan([root])
+    assert [file.name for file in found.files] == ["docs/inner/a.txt"]
+    assert {file.name: file.reason for file in found.skipped} == {
+        "docs/broken.txt": "broken link",
+        "docs/inner/loop": "link to a folder that was already read",
+        "docs/pipe.txt": "not a regular file",
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_unicode_are_read(tmp_path: Path) -> None:
+    root = tmp_path / "docs"
+    root.mkdir()
+    place = os.fsencode(root) + b"/caf\xe9.txt"
+    with open(place, "wb") as file:
+        file.write(b"some text in a file with an old name")
+    corpus = data.prepare([root], tmp_path / "corpus")
+    assert [d.source for d in data.read_documents(corpus.path, "train")] == ["docs/caf\\xe9.txt"]
+
+
+def test_a_folder_that_may_not_be_read_is_listed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def refuse(path: str):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert ("docs/sub", "permission denied") in {(s.name, s.reason) for s in scan([folder]).skipped}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_a_file_that_may_not_be_read_is_listed(folder: Path, tmp_path: Path) -> None:
+    (folder / "note-00.txt").chmod(0)
+    corpus = data.prepare([folder], tmp_path / "corpus")
+    assert corpus.stats["skipped"]["permission denied"] == 1
+
+
+def test_what_linnet_wrote_is_not_read_again(folder: Path) -> None:
+    before = _names(folder)
+    data.prepare([folder], folder / "corpus")
+    (folder / "model").mkdir()
+    (folder / "model" / "notes.txt").write_text("x")
+    assert _names(folder, exclude=[folder / "model"]) == before
+
+
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        scan([tmp_path / "nothing"])
+
+
+def test_the_fingerprint_follows_names_and_contents(folder: Path, tmp_path: Path) -> None:
+    first = sources_fingerprint([folder])
+    os.utime(folder / "note-01.txt")
+    assert sources_fingerprint([folder]) == first
+    (folder / "note-01.txt").write_text("changed contents of the note")
+    second = sources_fingerprint([folder])
+    (folder / "note-01.txt").rename(folder / "other.txt")
+    assert len({first, second, sources_fingerprint([folder])}) == 3
+
+
+def test_the_fingerprint_trusts_the_catalog_for_old_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in folder.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    corpus = data.prepare([folder], tmp_path / "corpus")
+
+    def fail(path: Path) -> str:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("linnet.data.survey.hash_file", fail)
+    fingerprint = sources_fingerprint([folder], corpus=corpus.path)
+    assert fingerprint == corpus.manifest.inputs["sources"].content
+
+
+def test_the_library_of_python_keeps_a_module_and_its_docstrings_together() -> None:
+    files = {name: (path, kind) for path, name, kind in python_library.files()}
+    folders = {part for name in files for part in name.split("/")[:-1]}
+    assert not folders & {"test", "tests", "site-packages", "idlelib", "encodings"}
+    path, _ = files["json/decoder.py"]
+    source, docs = python_library.read_module(Path(path).read_text(), "json/decoder.py")
+    assert source.group == docs.group == "json/decoder.py"
+    assert "class json.decoder.JSONDecoder" in docs.text
+    import json.decoder
+
+    assert json.decoder.JSONDecoder.raw_decode.__doc__.split()[0] in docs.text
+
+
+def test_the_topics_are_those_of_help() -> None:
+    from pydoc_data.topics import topics
+
+    path = next(path for path, name, _ in python_library.files() if name.endswith("topics.py"))
+    found = list(python_library.read_topics(Path(path).read_text(encoding="utf-8")))
+    assert [extracted.group for extracted in found] == [f"topics/{name}" for name in sorted(topics)]
+    assert topics["while"].split() == found[sorted(topics).index("while")].text.split()
