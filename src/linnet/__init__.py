@@ -11,16 +11,31 @@ from typing import TYPE_CHECKING, Any
 from linnet.version import __version__
 
 if TYPE_CHECKING:
+    from linnet.data import prepare as prepare
+    from linnet.evaluate import evaluate as evaluate
     from linnet.generate import load as load
+    from linnet.pipeline import build as build
+    from linnet.planner import plan as plan
+    from linnet.shards import encode as encode
+    from linnet.tokenizer import train as train_tokenizer  # noqa: F401
+    from linnet.train import train as train
 
-_HOMES: dict[str, str] = {
-    "load": "linnet.generate",
+_HOMES: dict[str, tuple[str, str]] = {
+    "build": ("linnet.pipeline", "build"),
+    "encode": ("linnet.shards", "encode"),
+    "evaluate": ("linnet.evaluate", "evaluate"),
+    "load": ("linnet.generate", "load"),
+    "plan": ("linnet.planner", "plan"),
+    "prepare": ("linnet.data", "prepare"),
+    "train": ("linnet.train", "train"),
+    "train_tokenizer": ("linnet.tokenizer", "train"),
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        module, attribute = _HOMES[name]
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'linnet' has no attribute '{name}'")
 
 

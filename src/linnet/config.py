@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+import re
 import tomllib
 import types
 from pathlib import Path
@@ -150,3 +152,31 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
 def _type_name(kind: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def parse_duration(text: str) -> float:
+    """``90s``, ``5m``, ``1h30m`` or plain seconds, in seconds. Raises ConfigError."""
+    found = re.fullmatch(
+        r"\s*(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?\s*", text
+    )
+    seconds = 0.0
+    if found and any(found.groups()):
+        seconds = sum(
+            float(amount) * unit
+            for amount, unit in zip(found.groups(), (3600.0, 60.0, 1.0), strict=True)
+            if amount
+        )
+    if not seconds or not math.isfinite(seconds):
+        raise ConfigError(f"a time must look like 90s, 5m or 1h30m. Got {text!r}")
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """``95`` as ``1m 35s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60}s" if whole % 60 else f"{whole // 60}m"
+    minutes = whole % 3600 // 60
+    return f"{whole // 3600}h {minutes}m" if minutes else f"{whole // 3600}h"

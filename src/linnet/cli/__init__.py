@@ -11,16 +11,13 @@ import errno
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from linnet.errors import LinnetError, StoppedError
 from linnet.version import __version__
-
-if TYPE_CHECKING:
-    import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("quickstart", "Build a model from Python's own documentation, then try it."),
@@ -37,10 +34,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class _LazyGroup(TyperGroup):
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    """Typer carries its own copy of click or uses the package, by version: hence the ``Any``."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"linnet.cli.{COMMANDS[cmd_name][0]}")
@@ -48,7 +47,7 @@ class _LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 

@@ -19,7 +19,7 @@ from linnet.data import prepare as prepare_corpus
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.callback()

@@ -29,7 +29,9 @@ def configured(cls: type, *, only: tuple[str, ...] | None = None) -> Callable[[C
         own = inspect.signature(command, eval_str=True)
         kept = [p for p in own.parameters.values() if p.name != "settings"]
         added = [
-            p for p in _parameters(cls, only) if p.name not in {parameter.name for parameter in kept}
+            p
+            for p in _parameters(cls, only)
+            if p.name not in {parameter.name for parameter in kept}
         ]
         names = {p.name for p in added}
 

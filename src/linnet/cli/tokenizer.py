@@ -22,7 +22,7 @@ from linnet.tokenizer.inspection import Piece, count_kinds, cut_into_pieces, lon
 if TYPE_CHECKING:
     from rich.text import Text
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 SHOWN_CHARACTERS = 1_000  # of a text, when it is drawn in pieces
 SHOWN_TOKENS = 12  # in a list of tokens

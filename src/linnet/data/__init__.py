@@ -5,7 +5,16 @@ from __future__ import annotations
 from linnet.data.config import DataConfig
 from linnet.data.document import SPLITS, Document
 from linnet.data.preparation import prepare
+from linnet.data.python_library import SOURCE as PYTHON_LIBRARY
 from linnet.data.storage import read_documents
 from linnet.data.survey import sources_fingerprint
 
-__all__ = ["SPLITS", "DataConfig", "Document", "prepare", "read_documents", "sources_fingerprint"]
+__all__ = [
+    "PYTHON_LIBRARY",
+    "SPLITS",
+    "DataConfig",
+    "Document",
+    "prepare",
+    "read_documents",
+    "sources_fingerprint",
+]

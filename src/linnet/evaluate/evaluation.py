@@ -14,7 +14,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from linnet import artifact
 from linnet.config import from_mapping, option, to_mapping
@@ -299,7 +299,7 @@ def _samples(
             temperature=config.temperature,
             seed=seed,
         )
-        return cast("str", completion.text)
+        return completion.text
 
     with progress.task("writing samples"):
         written = write_samples(

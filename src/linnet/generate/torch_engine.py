@@ -154,9 +154,10 @@ class TorchEngine:
             device=self.device,
             dtype=self.model.compute_dtype or self.model.embedding.weight.dtype,
         )
+        if not own:
+            return Score((), ())
         found: list[float] = []
-        inputs = torch.tensor(tokens[:-1], device=self.device)
-        targets = torch.tensor(tokens[1:], device=self.device)
+        inputs, targets = torch.tensor([tokens[:-1], tokens[1:]], device=self.device)
         for piece, wanted in zip(
             inputs.split(PREFILL_TOKENS), targets.split(PREFILL_TOKENS), strict=True
         ):

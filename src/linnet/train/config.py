@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from linnet.config import option
+from linnet.config import option, to_mapping
 from linnet.errors import ConfigError
 from linnet.model.config import Family, ModelConfig
 from linnet.runtime import DeviceName, DtypeName
+
+# Where and how often, not what: these may differ between runs of one recipe.
+_EXECUTION = ("device", "threads", "dtype", "compile", "save_seconds", "sample_interval")
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,10 @@ class TrainConfig(ShapeConfig):
                 f"warmup and decay are shares of the run that together must not exceed 1. "
                 f"Got {self.warmup} and {self.decay}"
             )
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
+        return {k: v for k, v in to_mapping(self).items() if k not in _EXECUTION}
 
     @property
     def rows(self) -> int:

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from linnet import artifact, runtime
-from linnet.config import to_mapping
 from linnet.errors import BudgetError, DataError, StoppedError, TrainingError
 from linnet.model import Transformer, save_checkpoint
 from linnet.progress import SILENT, Progress, Task
@@ -55,17 +54,10 @@ if TYPE_CHECKING:
 KIND, FORMAT = "model", 1
 METRICS = "metrics.jsonl"
 VOLATILE = (METRICS, "*.svg", "*.png")
-# Where and how often, not what: these may differ between runs of one recipe.
-UNRECORDED = ("device", "threads", "dtype", "compile", "save_seconds", "sample_interval")
 VALIDATIONS, SAMPLES = 5, 4  # in a run, where no interval is set
 RETIME_EVERY = 10  # steps
 FINISH_SECONDS = 3.0  # reserved for saving and drawing the curves
 SLACK = 1.03  # a run with steps and a time limit may be so much late before it is shortened
-
-
-def recipe_config(config: TrainConfig) -> dict[str, Any]:
-    """The settings that decide what a model is."""
-    return {k: v for k, v in to_mapping(config).items() if k not in UNRECORDED}
 
 
 def train(
@@ -78,19 +70,24 @@ def train(
 ) -> Artifact:
     """Train a model on encoded documents; write a checkpoint directory.
 
-    Run again after an interruption it goes on from the last save.
+    What this recipe has made already is returned as it is; an interrupted run
+    goes on from its last save.
     Raises DataError when there is too little text, BudgetError when the time
     limit leaves no room for a step, StoppedError after Ctrl-C, TrainingError
     when the loss is no longer a number.
     """
     started = time.monotonic()
     data = Shards.open(shards)
+    inputs = {"shards": data.artifact}
+    recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
+    if existing := artifact.current(out, recipe, kind=KIND):
+        return existing
     with artifact.create(
         out,
         kind=KIND,
         format=FORMAT,
-        config=recipe_config(config),
-        inputs={"shards": data.artifact},
+        config=config.recipe(),
+        inputs=inputs,
         resume=True,
         volatile=VOLATILE,
     ) as draft:

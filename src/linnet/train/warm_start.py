@@ -46,23 +46,23 @@ def fit_bigrams(model: Transformer, counts: Tensor, *, dtype: torch.dtype) -> fl
     (a tied one can express only symmetric tables).
     """
     embedding, table = model.embedding.weight, model.output_table
-    device = embedding.device
-    seen = counts.sum(1)
-    rows = seen.nonzero().squeeze(1)
-    share = (counts[rows] / counts.sum()).to(device)  # (R, V), sums to one
-    row_share = share.sum(1)
+    share = (counts / counts.sum()).to(embedding.device)  # (V, V), sums to one
+    row_share = share.sum(1, keepdim=True)
     optimizer = torch.optim.AdamW(
-        [embedding, table], lr=PEAK_LR, betas=(0.9, 0.95), weight_decay=0.0
+        [embedding, table], lr=PEAK_LR, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
-    loss = torch.zeros(())
     for update in range(UPDATES):
         for group in optimizer.param_groups:
             group["lr"] = PEAK_LR * (1 - update / UPDATES)
-        states = model.norm(embedding[rows.to(device)]).to(dtype)
-        logits = F.linear(states, table.to(dtype)).float()
-        loss = (row_share * logits.logsumexp(1)).sum() - (share * logits).sum()
-        optimizer.zero_grad()
-        loss.backward()
+        states = model.norm(embedding).to(dtype)  # (V, D): the state after each token
+        logits = F.linear(states, table.to(dtype))  # (V, V)
+        # The gradient of the cross-entropy, by hand: it saves half of the passes over V x V.
+        gradient = logits.detach().float().softmax(1).mul_(row_share).sub_(share)
+        logits.backward(gradient.to(dtype))
         optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        logits = F.linear(model.norm(embedding).to(dtype), table.to(dtype)).float()
+        loss = -(share * logits.log_softmax(1)).sum()
     model.zero_grad(set_to_none=True)
     return loss.item()

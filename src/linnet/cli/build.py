@@ -1,0 +1,76 @@
+"""``linnet build``: files and folders in, a model, its evaluation and a report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from linnet.cli.terminal import out as terminal
+from linnet.cli.terminal import terminal_progress
+from linnet.config import show_duration
+
+if TYPE_CHECKING:
+    from linnet.pipeline import Build
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def build(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Files and folders; python:library is Python's own documentation and source. "
+            "Not needed to build a project again.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Directory of the project.")] = Path("model"),
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Time for the whole build: 1m, 5m, 1h30m. [default: 5m]"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Such as train.width=128."),
+    ] = None,
+    replan: Annotated[bool, typer.Option("--replan", help="Make the plan again.")] = False,
+    retrain_tokenizer: Annotated[
+        bool, typer.Option("--retrain-tokenizer", help="Train the tokenizer again.")
+    ] = False,
+) -> None:
+    """Turn files and folders into a model: every stage, within a time budget.
+
+    Run it again after documents or settings change: only what depends on them is
+    made again. Interrupted, it carries on.
+
+    Example: linnet build ~/notes --out notes-model --budget 10m
+    """
+    from linnet.pipeline import build as build_model
+
+    made = build_model(
+        paths or [],
+        out,
+        budget=budget,
+        settings=settings or [],
+        replan=replan,
+        retrain_tokenizer=retrain_tokenizer,
+        progress=terminal_progress(),
+    )
+    show_build(made)
+
+
+def show_build(made: Build) -> None:
+    """What was made and what to do next."""
+    evaluation = made.evaluation
+    terminal.print(f"\nbuilt in {show_duration(made.seconds)}: {made.model}", markup=False)
+    beside = ", ".join(f"{name} {bits:.2f}" for name, bits in (evaluation.baselines or {}).items())
+    terminal.print(
+        f"  {evaluation.bits_per_byte:.3f} bits per byte on held-out text"
+        + (f"  (beside it: {beside})" if beside else ""),
+        markup=False,
+    )
+    terminal.print(f"  report: {made.report}", markup=False)
+    terminal.print(f"  try it: linnet chat {made.project.path}", markup=False)

@@ -1,0 +1,50 @@
+"""``linnet quickstart``: a model from what every machine with Python has, then a prompt."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linnet.cli.build import show_build
+from linnet.cli.terminal import err, terminal_progress
+from linnet.cli.terminal import out as terminal
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+PROMPTS = ("The ", "A list is", "def ", "import os\n")
+
+
+@app.command()
+def quickstart(
+    budget: Annotated[str, typer.Option(help="Time for the whole build: 5m, 10m, 1h.")] = "5m",
+    out: Annotated[Path, typer.Option(help="Directory of the project.")] = Path("quickstart"),
+    prompt: Annotated[bool, typer.Option("--prompt/--no-prompt", help="End at a prompt.")] = True,
+) -> None:
+    """Build a model from Python's own documentation and library, offline; then try it.
+
+    Example: linnet quickstart --budget 10m
+    """
+    from linnet.data import PYTHON_LIBRARY
+    from linnet.generate import load
+    from linnet.pipeline import build
+
+    err.print(
+        f"Building a small language model from the documentation and library of this Python, "
+        f"in about {budget}. Nothing is downloaded.",
+        markup=False,
+    )
+    made = build([PYTHON_LIBRARY], out, budget=budget, progress=terminal_progress())
+    show_build(made)
+    engine = load(made.model)
+    if prompt and sys.stdin.isatty() and sys.stdout.isatty():
+        from linnet.cli.chat import converse
+
+        converse(engine.engine)
+        return
+    for seed, text in enumerate(PROMPTS):
+        completion = engine.generate(text, max_tokens=60, temperature=0.7, seed=seed)
+        terminal.print(f"\n[{text.strip()}] ->", markup=False, style="dim")
+        terminal.print(text + completion.text, markup=False)

@@ -1,0 +1,82 @@
+"""``linnet status``: each stage of a project, what it was made from, what is stale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from linnet.cli.terminal import out as terminal
+
+if TYPE_CHECKING:
+    from linnet.project import StageStatus
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+COLOURS = {
+    "current": "green",
+    "kept": "green",
+    "stale": "yellow",
+    "unfinished": "yellow",
+    "missing": "dim",
+    "damaged": "red",
+}
+
+
+@app.command()
+def status(
+    project: Annotated[Path, typer.Argument(help="A directory made by linnet build.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show each stage: what it was made from, and whether that has changed since.
+
+    Example: linnet status notes-model
+    """
+    from linnet.project import Project
+
+    opened = Project.open(project)
+    stages = opened.status()
+    if as_json:
+        typer.echo(json.dumps([_plain(stage) for stage in stages]))
+        return
+    _show(stages)
+    if any(stage.state not in ("current", "kept") for stage in stages):
+        terminal.print(f"bring it up to date: linnet build --out {project}", markup=False)
+
+
+def _show(stages: list[StageStatus]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from linnet.pipeline import summary
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("stage", "state", "made from", "when", "what"):
+        table.add_column(heading, overflow="fold")
+    for stage in stages:
+        state = stage.state + (f" ({stage.reason})" if stage.reason else "")
+        made = stage.artifact
+        table.add_row(
+            stage.name,
+            Text(state, style=COLOURS[stage.state]),
+            Text(", ".join(Path(name).name or name for name in stage.made_from)),
+            made.manifest.created[:16].replace("T", " ") if made else "",
+            summary(made) if made else "",
+        )
+    terminal.print(table)
+
+
+def _plain(stage: StageStatus) -> dict[str, object]:
+    made = stage.artifact
+    return {
+        "name": stage.name,
+        "state": stage.state,
+        "reason": stage.reason,
+        "made_from": list(stage.made_from),
+        "content": made.content if made else None,
+        "inputs": {r: e.content for r, e in made.manifest.inputs.items()} if made else {},
+        "created": made.manifest.created if made else None,
+        "seconds": made.manifest.seconds if made else None,
+    }

@@ -1,0 +1,387 @@
+"""Turns documents, a machine and a time into a model size, and predicts what comes of it.
+
+The question is which model is best *when the time is up*. A larger model learns
+more from each token but sees fewer of them. On short budgets the best model is
+the one that sees about ``TOKENS_PER_PARAMETER`` tokens per parameter of its
+matrices (measured here, see docs/experiments.md; Hoffmann et al.,
+arXiv:2203.15556, find about 20 for runs a million times longer). Repeating the
+documents helps less and less (arXiv:2305.16264), so epochs are capped.
+
+The expected result is stated as bits per byte, relative to what a 5-gram model
+of bytes achieves on the same held-out documents: how hard a text is differs
+far more between corpora than the ratio does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from linnet import artifact
+from linnet.artifact import human_bytes
+from linnet.config import show_duration, to_mapping
+from linnet.errors import BudgetError, DamagedError, DataError
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from linnet.artifact import Artifact
+    from linnet.train.config import TrainConfig
+
+KIND, FORMAT = "plan", 1
+PLAN_FILE = "plan.json"
+
+SMALLEST_CORPUS = 20_000  # bytes of training text
+SHORTEST_TRAINING = 8.0  # seconds
+PROBE_SECONDS = 2.0
+SAMPLE_BYTES = 1_000_000
+MOST_EPOCHS = 20
+
+TOKENS_PER_PARAMETER = 0.6
+COMPILED_SPEEDUP = 1.4  # of a training step on CPU, over eager
+COMPILE_SECONDS = 15.0
+
+# width, depth, head width
+SHAPES = (
+    (64, 2, 32),
+    (128, 2, 32),
+    (128, 4, 32),
+    (192, 4, 64),
+    (256, 4, 64),
+    (320, 5, 64),
+    (384, 6, 64),
+    (512, 6, 64),
+    (512, 8, 64),
+    (640, 10, 64),
+    (768, 12, 64),
+    (1024, 16, 64),
+    (1280, 20, 128),
+    (1536, 24, 128),
+)
+VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What the planner measures of the documents."""
+
+    documents: int
+    train_bytes: int
+    ngram_bits_per_byte: float | None
+    """What a 5-gram of bytes spends on held-out text; None without such text."""
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """What the planner measures of the machine: useful work per second in a training step."""
+
+    device: str
+    dtype: str
+    threads: int
+    processor: str
+    flops: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be made, why, and what is expected of it."""
+
+    budget: float
+    vocab_size: int
+    train: dict[str, Any]
+    """Settings for :class:`linnet.train.TrainConfig`."""
+    parameters: int
+    steps: int
+    epochs: float
+    tokens_per_second: float
+    expected_bits_per_byte: float | None
+    seconds: dict[str, float]
+    """Expected time of each stage."""
+    reasons: list[str]
+    corpus: dict[str, Any]
+    machine: dict[str, Any]
+
+
+def plan(
+    corpus: Path,
+    out: Path,
+    *,
+    budget: float,
+    spent: float = 0.0,
+    overrides: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Plan a model for the documents in ``corpus`` within ``budget`` seconds.
+
+    ``spent``: seconds of it already gone. ``overrides``: settings of the
+    training that are not the planner's to choose. Raises DataError when there
+    is too little text, BudgetError when there is too little time.
+    """
+    from linnet.runtime import detect
+
+    overrides = overrides or {}
+    source = artifact.read(corpus, kind="corpus")
+    started = time.monotonic()
+    with progress.task("measuring documents and machine"):
+        facts = measure_corpus(corpus)
+        machine = measure_machine(detect(overrides.get("device", "auto")))
+    spent += time.monotonic() - started
+    chosen = choose(facts, machine, budget=budget, spent=spent, overrides=overrides)
+    with artifact.create(
+        out,
+        kind=KIND,
+        format=FORMAT,
+        config={"budget": budget, **overrides},
+        inputs={"corpus": source},
+    ) as draft:
+        artifact.write_json(draft.path / PLAN_FILE, asdict(chosen))
+        draft.stats.update(parameters=chosen.parameters, steps=chosen.steps)
+    return artifact.read(out, kind=KIND)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read what :func:`plan` wrote. Raises DamagedError when it cannot be used."""
+    found = artifact.read(path, kind=KIND)
+    try:
+        return Plan(**json.loads((found.path / PLAN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedError(
+            f"{path / PLAN_FILE} is damaged ({error}); delete {path} and run linnet build again"
+        ) from None
+
+
+def measure_corpus(corpus: Path) -> CorpusFacts:
+    """Count the text and find how hard it is to predict."""
+    from linnet.data import read_documents
+    from linnet.evaluate.baselines import ByteNgram
+
+    stats = artifact.read(corpus, kind="corpus").stats
+    train_bytes = int(stats["bytes"]["train"])
+    if train_bytes < SMALLEST_CORPUS:
+        raise DataError(
+            f"{corpus}: training needs at least {human_bytes(SMALLEST_CORPUS)} of text (1 MB is a "
+            f"good start). Got {human_bytes(train_bytes)}; add documents, for example "
+            "python:library for general text"
+        )
+    held_out = _sample(read_documents(corpus, "validation"), SAMPLE_BYTES // 5)
+    bits = None
+    if held_out:
+        # Take every n-th document, so that the sample is spread over the whole corpus.
+        every = max(1, train_bytes // SAMPLE_BYTES)
+        documents = itertools.islice(read_documents(corpus, "train"), None, None, every)
+        ngram = ByteNgram(_sample(documents, SAMPLE_BYTES))
+        size = sum(len(text.encode()) for text in held_out)
+        bits = float(sum(ngram.bits(text) for text in held_out)) / size
+    return CorpusFacts(int(stats["documents"]["train"]), train_bytes, bits)
+
+
+def measure_machine(runtime: Any) -> MachineFacts:
+    """Time real training steps of a middling shape for a few seconds."""
+    import torch
+
+    from linnet.runtime import describe_processor, threads
+    from linnet.train.probe import probe_flops
+
+    with threads(runtime.threads):
+        flops = probe_flops(runtime, seconds=PROBE_SECONDS)
+    name = torch.cuda.get_device_name() if runtime.device == "cuda" else describe_processor()
+    return MachineFacts(runtime.device, runtime.dtype, runtime.threads, name, flops)
+
+
+def choose(
+    corpus: CorpusFacts,
+    machine: MachineFacts,
+    *,
+    budget: float,
+    spent: float,
+    overrides: dict[str, Any],
+) -> Plan:
+    """Pick the largest shape that sees enough tokens in the time that training gets."""
+    from linnet.config import from_mapping
+    from linnet.train.config import TrainConfig
+
+    seconds = _stage_seconds(corpus, budget, spent)
+    if seconds["train"] < SHORTEST_TRAINING:
+        needed = budget - seconds["train"] + SHORTEST_TRAINING
+        raise BudgetError(
+            f"a budget of {show_duration(budget)} leaves no time to train on "
+            f"{human_bytes(corpus.train_bytes)}; allow at least {show_duration(needed)}"
+        )
+    best: tuple[TrainConfig, _Outcome] | None = None
+    for shape in SHAPES:
+        vocab_size = choose_vocabulary(corpus.train_bytes, shape)
+        settings = _settings(shape, machine, seconds["train"]) | overrides
+        config = from_mapping(TrainConfig, settings, where="plan")
+        outcome = _outcome(config, vocab_size, corpus, machine, seconds["train"])
+        if best is None or outcome.tokens_per_parameter >= TOKENS_PER_PARAMETER:
+            best = config, outcome
+    assert best is not None
+    config, outcome = best
+    seconds["train"] = min(seconds["train"], outcome.seconds_to_most_epochs)
+    settings = to_mapping(config) | {"seconds": round(seconds["train"], 1)}
+    defaults = to_mapping(TrainConfig(steps=1))
+    return Plan(
+        budget=budget,
+        vocab_size=outcome.vocab_size,
+        train={k: v for k, v in settings.items() if defaults.get(k) != v and k != "steps"},
+        parameters=outcome.parameters,
+        steps=outcome.steps,
+        epochs=round(outcome.epochs, 2),
+        tokens_per_second=round(outcome.tokens_per_second),
+        expected_bits_per_byte=expected_bits(corpus, outcome.tokens),
+        seconds={name: round(value, 1) for name, value in seconds.items()},
+        reasons=_reasons(corpus, machine, config, outcome, seconds["train"]),
+        corpus=asdict(corpus),
+        machine=asdict(machine),
+    )
+
+
+def choose_vocabulary(train_bytes: int, shape: tuple[int, int, int]) -> int:
+    """A vocabulary whose tables stay below the blocks, and whose tokens are all seen often."""
+    width, depth, _ = shape
+    blocks = 12 * width * width * depth
+    fitting = [
+        size
+        for size in VOCABULARIES
+        if 2 * size * width <= 0.5 * blocks and size * 500 <= train_bytes
+    ]
+    return fitting[-1] if fitting else VOCABULARIES[0]
+
+
+def expected_bits(corpus: CorpusFacts, tokens: int) -> float | None:
+    """Bits per byte to expect after training on so many tokens."""
+    if corpus.ngram_bits_per_byte is None:
+        return None
+    return round(corpus.ngram_bits_per_byte * expected_ratio(tokens), 3)
+
+
+def expected_ratio(tokens: int) -> float:
+    """Bits per byte relative to the 5-gram, fitted to runs of 1 to 10 minutes."""
+    return 0.45 + 0.25 * math.sqrt(1e6 / max(tokens, 10_000))
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one shape would come to in the time given."""
+
+    vocab_size: int
+    parameters: int
+    tokens_per_second: float
+    tokens: int
+    steps: int
+    epochs: float
+    tokens_per_parameter: float
+    seconds_to_most_epochs: float
+
+
+def _outcome(
+    config: TrainConfig,
+    vocab_size: int,
+    corpus: CorpusFacts,
+    machine: MachineFacts,
+    seconds: float,
+) -> _Outcome:
+    from linnet.runtime import Runtime
+    from linnet.train.probe import flops_per_token
+    from linnet.train.speed import should_compile
+
+    model = config.model(vocab_size, end_of_text=0, pad=1)
+    runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]
+    compiled = should_compile(config, runtime)
+    speed = machine.flops / flops_per_token(model) * (COMPILED_SPEEDUP if compiled else 1.0)
+    useful = max(1.0, seconds - (COMPILE_SECONDS if compiled else 0.0))
+    corpus_tokens = corpus.train_bytes / bytes_per_token(vocab_size)
+    tokens = min(speed * useful, corpus_tokens * MOST_EPOCHS)
+    tables = vocab_size * config.width * (1 if config.tied else 2)
+    return _Outcome(
+        vocab_size=vocab_size,
+        parameters=model.parameters,
+        tokens_per_second=speed,
+        tokens=int(tokens),
+        steps=max(1, int(tokens / config.batch_tokens)),
+        epochs=tokens / corpus_tokens,
+        tokens_per_parameter=tokens / (model.parameters - tables),
+        seconds_to_most_epochs=seconds - useful + corpus_tokens * MOST_EPOCHS / speed,
+    )
+
+
+def bytes_per_token(vocab_size: int) -> float:
+    """A usual figure for European text; the tokenizer's own is known only once it is trained."""
+    return 0.33 * math.log2(vocab_size)
+
+
+def _settings(shape: tuple[int, int, int], machine: MachineFacts, seconds: float) -> dict[str, Any]:
+    width, depth, head_width = shape
+    long = machine.device == "cuda" or seconds > 1800
+    return {
+        "width": width,
+        "depth": depth,
+        "head_width": head_width,
+        "context": 512 if long else 256,
+        "batch_tokens": 65_536 if machine.device == "cuda" else 8192 if long else 2048,
+        "seconds": seconds,
+    }
+
+
+def _stage_seconds(corpus: CorpusFacts, budget: float, spent: float) -> dict[str, float]:
+    """How the budget is divided: what is spent, cautious guesses, and the rest to training."""
+    megabytes = corpus.train_bytes / 1e6
+    seconds = {
+        "data": spent,
+        "tokenizer": 1.0 + min(megabytes, 64) / 3,
+        "encode": 1.0 + megabytes / 4,
+        "evaluate": min(max(7.0, 0.08 * budget), 120.0),
+    }
+    return seconds | {"train": budget - sum(seconds.values())}
+
+
+def _reasons(
+    corpus: CorpusFacts,
+    machine: MachineFacts,
+    config: TrainConfig,
+    outcome: _Outcome,
+    seconds: float,
+) -> list[str]:
+    told = [
+        f"The documents hold {human_bytes(corpus.train_bytes)} of training text in "
+        f"{corpus.documents:,} documents, about "
+        f"{corpus.train_bytes / bytes_per_token(outcome.vocab_size):,.0f} tokens.",
+        f"This machine ({machine.processor}, {machine.threads} threads, {machine.dtype}) does "
+        f"{machine.flops / 1e9:,.0f} GFLOP/s in a training step, so a model of "
+        f"{outcome.parameters / 1e6:.1f} M parameters learns from about "
+        f"{outcome.tokens_per_second:,.0f} tokens a second.",
+        f"In {show_duration(seconds)} of training that is {outcome.tokens:,} tokens "
+        f"({outcome.epochs:.1f} passes over the documents), "
+        f"{outcome.tokens_per_parameter:.2f} per parameter of the blocks. A larger model would "
+        "see too few to be better, a smaller one could hold less.",
+        f"A vocabulary of {outcome.vocab_size:,} keeps the embedding tables below half the size "
+        "of the blocks, and every token is met often enough to be learnt.",
+    ]
+    if outcome.epochs >= MOST_EPOCHS - 0.01:
+        told.append(
+            f"Training ends after {MOST_EPOCHS} passes, before the time is up: more would only "
+            "memorise. More documents would make a better model."
+        )
+    if config.seconds and corpus.ngram_bits_per_byte is not None:
+        told.append(
+            f"A 5-gram model of bytes spends {corpus.ngram_bits_per_byte:.2f} bits per byte on "
+            "held-out documents; in runs of this length a model like this one came to "
+            f"{expected_ratio(outcome.tokens):.0%} of that."
+        )
+    return told
+
+
+def _sample(documents: Any, size: int) -> list[str]:
+    """The texts of documents until ``size`` characters are reached; a long one is cut."""
+    texts: list[str] = []
+    for document in documents:
+        if size <= 0:
+            break
+        texts.append(document.text[:size])
+        size -= len(document.text)
+    return texts
