@@ -1,0 +1,62 @@
+"""Tiny models of every family, with weights large enough that texts vary."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from linnet.model import ModelConfig, Transformer, save_checkpoint
+from linnet.tokenizer import TokenizerConfig, load
+from linnet.tokenizer import train as train_tokenizer
+
+TEXTS = [
+    "Once upon a time there was a fox. The fox met a naïve hen; the hen ran home. " * 4,
+    "The fox and the hen — friends at last — sat down, and they sang: tra la la! " * 4,
+]
+SHAPES = {
+    "gpt2": {
+        "positions": "learned", "norm": "layernorm", "activation": "gelu_tanh",
+        "attention_bias": True, "output_bias": True, "mlp_bias": True, "norm_eps": 1e-5,
+        "tied": False,
+    },
+    "llama": {"kv_heads": 2},
+    "qwen3": {"kv_heads": 2, "qk_norm": True, "tied": False},
+    "arcee": {"activation": "relu2", "norm_eps": 1e-5, "tied": False},
+    "apertus": {"activation": "xielu", "qk_norm": True, "norm_eps": 1e-5, "tied": False},
+}  # fmt: skip
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def tokenizer_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
+    train_tokenizer(TEXTS, out, TokenizerConfig(vocab_size=320), inputs={})
+    return out
+
+
+@pytest.fixture(scope="session")
+def make_model(tokenizer_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
+    """Saves a random model of a family; the same arguments give the same weights."""
+
+    def make(family: str, *, context: int = 64) -> Path:
+        tokenizer = load(tokenizer_directory)
+        values = {
+            "family": family, "vocab_size": tokenizer.vocab_size, "context": context, "width": 32,
+            "depth": 2, "heads": 4, "kv_heads": 4, "head_width": 8, "mlp_width": 48,
+            "bos_id": tokenizer.end_of_text, "eos_id": tokenizer.end_of_text, "pad_id": 1,
+        }  # fmt: skip
+        model = Transformer(ModelConfig(**(values | SHAPES[family])))
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+            # Texts that end at once would test little: make the end of text unlikely.
+            table = model.embedding if model.config.tied else model.output
+            table.weight[tokenizer.end_of_text] *= 0.2
+        out = tmp_path_factory.mktemp(family)
+        save_checkpoint(model, out, tokenizer=tokenizer_directory)
+        return out
+
+    return make

@@ -1,0 +1,229 @@
+"""Generation against an uncached forward pass and against transformers."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SHAPES, MakeModel
+
+from linnet.errors import ModelError
+from linnet.generate import Completion, Request, Sampling
+from linnet.generate import torch_engine as engine_module
+from linnet.generate.torch_engine import TorchEngine
+from linnet.model import load_checkpoint
+
+transformers = pytest.importorskip("transformers")
+
+GREEDY = Sampling(temperature=0, max_tokens=40)
+PROMPTS = ("Once upon a time", "The fox", "the hen — naïve", "")
+
+
+def engine_of(path: Path) -> TorchEngine:
+    return TorchEngine(load_checkpoint(path))
+
+
+@pytest.fixture(scope="module")
+def engine(make_model: MakeModel) -> TorchEngine:
+    """The model whose texts vary most."""
+    return engine_of(make_model("qwen3", context=128))
+
+
+@torch.inference_mode()
+def uncached_greedy(engine: TorchEngine, prompt: str, count: int) -> list[int]:
+    tokens = [engine.tokenizer.end_of_text, *engine.tokenizer.encode(prompt)]
+    written: list[int] = []
+    while len(written) < count:
+        token = int(engine.model(torch.tensor([tokens + written]))[0, -1].argmax())
+        if token == engine.tokenizer.end_of_text:
+            break
+        written.append(token)
+    return written
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_greedy_is_the_argmax_without_a_cache(family: str, make_model: MakeModel) -> None:
+    engine = engine_of(make_model(family))
+    completions = engine.generate([Request(prompt, GREEDY) for prompt in PROMPTS])
+    for prompt, completion in zip(PROMPTS, completions, strict=True):
+        assert list(completion.tokens) == uncached_greedy(engine, prompt, 40)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_greedy_is_what_transformers_gives(
+    family: str, penalty: float, make_model: MakeModel
+) -> None:
+    path = make_model(family)
+    engine = engine_of(path)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    prompt = (0, *engine.tokenizer.encode("Once upon a"))
+    theirs = reference.generate(
+        torch.tensor([prompt]), do_sample=False, max_new_tokens=40, repetition_penalty=penalty
+    )[0, len(prompt) :]
+    sampling = dataclasses.replace(GREEDY, repetition_penalty=penalty)
+    ours = engine.generate([Request(prompt, sampling)])[0]
+    assert list(ours.tokens) == [token for token in theirs.tolist() if token != 0]
+    assert ours.text == tokenizer.decode(theirs, skip_special_tokens=True)
+
+
+def test_long_prompts_are_read_in_pieces(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request("the fox and the hen met " * 6, GREEDY)
+    whole = engine.generate([request])[0]
+    assert whole.prompt_tokens > 20
+    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", 7)
+    assert engine.generate([request])[0] == whole
+
+
+def test_a_text_does_not_depend_on_who_shares_the_batch(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with several settings and lengths, that end at different times."""
+    settings = [
+        Sampling(seed=seed, temperature=t, max_tokens=n, min_p=0, top_p=p)
+        for seed, t, n, p in itertools.product((1, 2), (0.0, 1.0), (5, 30), (0.9, 1.0))
+    ]
+    requests = [Request(prompt, s, logprobs=True) for prompt in PROMPTS for s in settings]
+    alone = [engine.generate([request])[0] for request in requests]
+    assert len({completion.text for completion in alone}) > 20
+    for rows in (3, 16):
+        monkeypatch.setattr(engine_module, "BATCH_ROWS", rows)
+        for single, shared in zip(alone, engine.generate(requests), strict=True):
+            assert without_logprobs(single) == without_logprobs(shared)
+            assert single.logprobs == pytest.approx(shared.logprobs, abs=1e-4)
+
+
+def without_logprobs(completion: Completion) -> Completion:
+    return dataclasses.replace(completion, logprobs=None)
+
+
+def test_a_stream_is_the_completion_in_pieces(engine: TorchEngine) -> None:
+    for seed in range(20):
+        sampling = Sampling(seed=seed, temperature=1.5, min_p=0, max_tokens=30, stop=("e", "\x01"))
+        request = Request("The", sampling, logprobs=True)
+        chunks = list(engine.stream(request))
+        whole = engine.generate([request])[0]
+        assert "".join(chunk.text for chunk in chunks) == whole.text
+        assert sum((chunk.tokens for chunk in chunks), ()) == whole.tokens
+        assert sum((chunk.logprobs or () for chunk in chunks), ()) == whole.logprobs
+        reasons = [chunk.finish_reason for chunk in chunks]
+        assert reasons == [None] * (len(chunks) - 1) + [whole.finish_reason]
+
+
+def test_text_is_the_decoded_tokens_and_never_half_a_character(engine: TorchEngine) -> None:
+    """Random tokens: most are bytes, which rarely make up characters."""
+    decode = engine.tokenizer.decode
+    for seed in range(20):
+        sampling = Sampling(seed=seed, temperature=3, min_p=0, max_tokens=40)
+        chunks = list(engine.stream(Request("The", sampling)))
+        tokens = [token for chunk in chunks for token in chunk.tokens]
+        assert "".join(chunk.text for chunk in chunks) == decode(tokens)
+
+
+def test_stop_strings(engine: TorchEngine) -> None:
+    free = Sampling(seed=3, temperature=1.0, max_tokens=60)
+    text = engine.generate([Request("The hen", free)])[0].text
+    for size, start in itertools.product((1, 4, 9), (0, 5, 11)):
+        stop = text[start : start + size]
+        sampling = dataclasses.replace(free, stop=("never in it", stop))
+        stopped = engine.generate([Request("The hen", sampling)])[0]
+        assert stopped.finish_reason == "stop"
+        assert stopped.text == text[: text.index(stop)]
+        shown = ""
+        for chunk in engine.stream(Request("The hen", sampling)):
+            shown += chunk.text
+            assert stopped.text.startswith(shown)
+
+
+def test_ends_at_the_end_of_text(make_model: MakeModel) -> None:
+    engine = engine_of(make_model("llama"))
+    first = engine.generate([Request("Once upon", GREEDY)])[0]
+    # Declare the third new kind of token to be an end of text.
+    end = list(dict.fromkeys(first.tokens))[0]
+    engine.stop_ids = engine.stop_ids | {end}
+    ended = engine.generate([Request("Once upon", GREEDY, logprobs=True)])[0]
+    assert ended.finish_reason == "stop"
+    assert ended.tokens == first.tokens[: first.tokens.index(end)]
+    assert len(ended.logprobs or ()) == len(ended.tokens)
+
+
+def test_stops_where_the_context_is_full(make_model: MakeModel) -> None:
+    engine = engine_of(make_model("gpt2", context=24))
+    sampling = Sampling(temperature=1.0, seed=0, max_tokens=500)
+    completion = engine.generate([Request("The fox", sampling)])[0]
+    assert completion.finish_reason == "length"
+    assert completion.prompt_tokens + len(completion.tokens) == 24
+    full = tuple(range(4, 27))
+    assert len(engine.generate([Request(full, sampling)])[0].tokens) == 1
+    with pytest.raises(ModelError, match="prompt has 24 tokens, but the context holds 24"):
+        engine.generate([Request((*full, 5), sampling)])
+    with pytest.raises(ModelError, match="but the context holds 24"):
+        engine.stream(Request("the fox " * 100, sampling))  # at once, not at the first chunk
+
+
+def test_what_precedes_a_prompt(engine: TorchEngine) -> None:
+    """A model trained here reads an end of text first, as documents do in training."""
+    end = engine.tokenizer.end_of_text
+    own = tuple(engine.tokenizer.encode("The fox"))
+    text, exact, bare = engine.generate(
+        [Request("The fox", GREEDY), Request((end, *own), GREEDY), Request(own, GREEDY)]
+    )
+    assert text == exact
+    assert text.prompt_tokens == len(own) + 1
+    assert bare.prompt_tokens == len(own)
+    for prompt in ("", ()):
+        assert engine.generate([Request(prompt, GREEDY)])[0].prompt_tokens == 1
+
+
+def test_prompts_that_cannot_be_read(engine: TorchEngine) -> None:
+    with pytest.raises(ModelError, match="must be below .* Got 99999"):
+        engine.generate([Request((5, 99999), GREEDY)])
+    assert engine.generate([]) == []
+
+
+def test_log_probabilities_are_those_of_an_uncached_pass(engine: TorchEngine) -> None:
+    sampling = Sampling(temperature=0.5, top_k=3, seed=1, max_tokens=20, repetition_penalty=1.4)
+    completion = engine.generate([Request("The fox", sampling, logprobs=True)])[0]
+    prompt = [engine.tokenizer.end_of_text, *engine.tokenizer.encode("The fox")]
+    tokens = torch.tensor([[*prompt, *completion.tokens]])
+    with torch.inference_mode():
+        exact = engine.model(tokens)[0].log_softmax(-1)
+    places = range(len(prompt) - 1, tokens.shape[1] - 1)
+    expected = [float(exact[place, tokens[0, place + 1]]) for place in places]
+    assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_scores_are_the_loss_of_transformers(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_model("llama")
+    engine = engine_of(path)
+    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", 5)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(path)
+    texts = ["The fox and the hen sang: tra la la!", "x"]
+    for text, score in zip(texts, engine.score(texts), strict=True):
+        tokens = torch.tensor([[0, *engine.tokenizer.encode(text)]])
+        loss = reference(tokens, labels=tokens).loss.item()
+        assert list(score.tokens) == tokens[0, 1:].tolist()
+        assert -sum(score.logprobs) / len(score.logprobs) == pytest.approx(loss, abs=1e-4)
+    assert engine.score([""])[0].tokens == ()
+    with pytest.raises(ModelError, match="the text has .* the context holds 64"):
+        engine.score(["the fox " * 100])
+
+
+def test_weights_that_are_not_numbers_are_named(make_model: MakeModel) -> None:
+    engine = engine_of(make_model("llama"))
+    with torch.no_grad():
+        engine.model.norm.weight[3] = torch.nan
+    with pytest.raises(ModelError, match="not a number"):
+        engine.generate([Request("The fox", GREEDY)])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_other_number_formats(dtype: torch.dtype, make_model: MakeModel) -> None:
+    engine = TorchEngine(load_checkpoint(make_model("qwen3"), dtype=dtype))
+    assert len(engine.generate([Request("The", GREEDY)])[0].tokens) == 40
