@@ -1,0 +1,47 @@
+"""What Python programs call."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import MakeModel
+
+import linnet
+from linnet.errors import ConfigError, ModelError
+from linnet.generate import GenerateConfig, Request, Sampling
+
+
+def test_generate_and_stream_take_settings_by_name(make_model: MakeModel) -> None:
+    model = linnet.load(make_model("qwen3"))
+    named = model.generate("Once upon", max_tokens=20, temperature=0.9, seed=1, stop=("zzz",))
+    sampling = Sampling(max_tokens=20, temperature=0.9, seed=1, stop=("zzz",))
+    assert named == model.engine.generate([Request("Once upon", sampling)])[0]
+    assert named == model.generate("Once upon", sampling=sampling)
+    assert named != model.generate("Once upon", sampling=sampling, seed=2)
+    chunks = list(model.stream("Once upon", sampling=sampling))
+    assert "".join(chunk.text for chunk in chunks) == named.text
+    assert len(model.score("The fox").tokens) == len(model.score("The fox").logprobs)
+
+
+def test_bad_settings(make_model: MakeModel) -> None:
+    model = linnet.load(make_model("llama"))
+    with pytest.raises(ConfigError, match="temperature must be"):
+        model.generate("x", temperature=-1)
+    with pytest.raises(ConfigError, match="max_tokens must be a whole number"):
+        model.stream("x", max_tokens=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="on this machine"):
+        linnet.load("x", device="tpu")  # type: ignore[arg-type]
+
+
+def test_opens_a_project_too(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model("llama")
+    shutil.copytree(model, tmp_path / "project" / "model")
+    settings = Sampling(temperature=0, max_tokens=5)
+    expected = linnet.load(model).generate("The", sampling=settings)
+    assert linnet.load(tmp_path / "project").generate("The", sampling=settings) == expected
+    with pytest.raises(ModelError, match="expected a model directory"):
+        linnet.load(tmp_path)
+
+
+def test_the_defaults_compute_exactly() -> None:
+    assert (GenerateConfig().device, GenerateConfig().dtype) == ("cpu", "fp32")
