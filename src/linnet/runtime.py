@@ -67,6 +67,16 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def share_cores() -> None:
+    """Let compute threads that wait for each other sleep soon instead of spinning.
+
+    GNU OpenMP, which torch uses on Linux, spins for long; when any other program
+    wants a core, training then slows down many times over (figures in
+    docs/experiments.md). Must be called before torch is imported.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with ``count`` CPU threads inside the block."""

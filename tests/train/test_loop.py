@@ -38,7 +38,25 @@ SMALL = {
 
 
 def texts(count: int, seed: int) -> list[str]:
-    words = "the cat sat on a mat and saw one small grey bird fly home over wet grass".split()
+    words = [
+        "the",
+        "cat",
+        "sat",
+        "on",
+        "a",
+        "mat",
+        "and",
+        "saw",
+        "one",
+        "small",
+        "grey",
+        "bird",
+        "fly",
+        "home",
+        "over",
+        "wet",
+        "grass",
+    ]
     random = np.random.default_rng(seed)
     return [" ".join(random.choice(words, 30)) + "." for _ in range(count)]
 

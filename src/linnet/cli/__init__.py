@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from linnet.errors import LinnetError, StoppedError
+from linnet.runtime import share_cores
 from linnet.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -87,6 +88,7 @@ def root(
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
     debug = "--debug" in sys.argv
+    share_cores()
     try:
         app()
     except StoppedError as stop:

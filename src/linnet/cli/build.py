@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linnet.cli.evaluate import BASELINE_NAMES
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import show_duration
@@ -66,10 +67,11 @@ def show_build(made: Build) -> None:
     """What was made and what to do next."""
     evaluation = made.evaluation
     terminal.print(f"\nbuilt in {show_duration(made.seconds)}: {made.model}", markup=False)
-    beside = ", ".join(f"{name} {bits:.2f}" for name, bits in (evaluation.baselines or {}).items())
+    known = evaluation.baselines.bits_per_byte if evaluation.baselines else {}
+    beside = ", ".join(f"{BASELINE_NAMES[name]} {bits:.2f}" for name, bits in known.items())
+    beside = f"  (beside it: {beside})" if beside else ""
     terminal.print(
-        f"  {evaluation.bits_per_byte:.3f} bits per byte on held-out text"
-        + (f"  (beside it: {beside})" if beside else ""),
+        f"  {evaluation.bits_per_byte:.3f} bits per byte on held-out text" + beside,
         markup=False,
     )
     terminal.print(f"  report: {made.report}", markup=False)
