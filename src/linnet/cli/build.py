@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linnet.cli.evaluate import BASELINE_NAMES
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import show_duration
@@ -65,6 +64,8 @@ def build(
 
 def show_build(made: Build) -> None:
     """What was made and what to do next."""
+    from linnet.evaluate.baselines import BASELINE_NAMES
+
     evaluation = made.evaluation
     terminal.print(f"\nbuilt in {show_duration(made.seconds)}: {made.model}", markup=False)
     known = evaluation.baselines.bits_per_byte if evaluation.baselines else {}
