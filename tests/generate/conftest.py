@@ -1,10 +1,11 @@
 """Tiny models of every family, with weights large enough that texts vary."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import SHAPES, MakeModel
 
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.tokenizer import TokenizerConfig, load
@@ -14,19 +15,6 @@ TEXTS = [
     "Once upon a time there was a fox. The fox met a naïve hen; the hen ran home. " * 4,
     "The fox and the hen — friends at last — sat down, and they sang: tra la la! " * 4,
 ]
-SHAPES = {
-    "gpt2": {
-        "positions": "learned", "norm": "layernorm", "activation": "gelu_tanh",
-        "attention_bias": True, "output_bias": True, "mlp_bias": True, "norm_eps": 1e-5,
-        "tied": False,
-    },
-    "llama": {"kv_heads": 2},
-    "qwen3": {"kv_heads": 2, "qk_norm": True, "tied": False},
-    "arcee": {"activation": "relu2", "norm_eps": 1e-5, "tied": False},
-    "apertus": {"activation": "xielu", "qk_norm": True, "norm_eps": 1e-5, "tied": False},
-}  # fmt: skip
-
-MakeModel = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import MakeModel
+from tiny_models import MakeModel
 
 import linnet
 

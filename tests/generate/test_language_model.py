@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import MakeModel
+from tiny_models import MakeModel
 
 import linnet
 from linnet.errors import ConfigError, ModelError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHAPES, MakeModel
+from tiny_models import SHAPES, MakeModel
 
 from linnet.errors import ModelError
 from linnet.generate import Completion, Request, Sampling

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
@@ -17,30 +15,55 @@ if TYPE_CHECKING:
 Metrics: TypeAlias = dict[str, float]
 Objective: TypeAlias = "Callable[[Transformer, Batch], tuple[Tensor, Metrics]]"
 
-CHUNK_LOGITS = 1 << 25  # logits held at once (128 MB in fp32)
+CHUNK_LOGITS = 1 << 20  # logits held at once: 4 MB in fp32, which stays in the cache
 
 
 def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Metrics]:
-    """Mean negative log-likelihood of each next token, in nats.
-
-    The logits of a large vocabulary are the biggest thing in memory, so beyond
-    a size they are made in chunks, and again in the backward pass.
-    """
+    """Mean negative log-likelihood of each next token, in nats."""
     hidden = model.hidden(batch.tokens).flatten(0, 1)  # (B*T, D)
     targets = batch.targets.flatten()
-    rows = max(1, CHUNK_LOGITS // model.config.vocab_size)
-    if len(targets) <= rows:
-        total = summed_loss(hidden, model.output_table, targets)
-    else:
-        total = torch.zeros((), device=hidden.device)
-        for states, ids in zip(hidden.split(rows), targets.split(rows), strict=True):
-            total = total + checkpoint(
-                summed_loss, states, model.output_table, ids, use_reentrant=False
-            )
-    return total / len(targets), {}
+    return linear_cross_entropy(hidden, model.output_table, targets) / len(targets), {}
 
 
-def summed_loss(hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
-    """The summed cross-entropy in fp32 of states ``(N, D)`` against ids ``(N,)``."""
-    logits = F.linear(hidden, table.to(hidden.dtype)).float()  # (N, V)
-    return F.cross_entropy(logits, targets, reduction="sum")
+def linear_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """The summed cross-entropy of states ``(N, D)`` against ids ``(N,)``, logits never whole.
+
+    The logits ``hidden @ table.T`` are the biggest thing in memory, and with a
+    small model the slowest to walk over. So they are made in chunks, and each
+    chunk is turned into its gradients at once and forgotten.
+    """
+    return _LinearCrossEntropy.apply(hidden, table, targets)  # type: ignore[no-any-return]
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        rows = max(16, CHUNK_LOGITS // len(table))
+        weight = table.to(hidden.dtype)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        wanted = any(ctx.needs_input_grad[:2])
+        hidden_grad = torch.empty_like(hidden) if wanted else None
+        table_grad = torch.zeros_like(table, dtype=torch.float32) if wanted else None
+        for start in range(0, len(targets), rows):
+            states, ids = hidden[start : start + rows], targets[start : start + rows, None]
+            logits = (states @ weight.T).float()  # (rows, V)
+            log_total = logits.logsumexp(1, keepdim=True)
+            total += (log_total - logits.gather(1, ids)).sum()
+            if hidden_grad is None or table_grad is None:
+                continue
+            # d loss / d logits = probabilities, less one at the target
+            slope = logits.sub_(log_total).exp_()
+            slope.scatter_add_(1, ids, slope.new_full((len(ids), 1), -1.0))
+            narrow = slope.to(hidden.dtype)
+            hidden_grad[start : start + rows] = narrow @ weight
+            table_grad += narrow.T @ states
+        ctx.save_for_backward(hidden_grad, table_grad)
+        ctx.table_dtype = table.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden_grad, table_grad = ctx.saved_tensors
+        (gradient,) = gradients
+        scaled = (table_grad * gradient).to(ctx.table_dtype)
+        return hidden_grad * gradient.to(hidden_grad.dtype), scaled, None
