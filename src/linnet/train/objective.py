@@ -46,13 +46,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         table_grad = torch.zeros_like(table, dtype=torch.float32) if wanted else None
         for start in range(0, len(targets), rows):
             states, ids = hidden[start : start + rows], targets[start : start + rows, None]
-            logits = (states @ weight.T).float()  # (rows, V)
-            log_total = logits.logsumexp(1, keepdim=True)
-            total += (log_total - logits.gather(1, ids)).sum()
+            log_chances = (states @ weight.T).float().log_softmax(1)  # (rows, V)
+            total -= log_chances.gather(1, ids).sum()
             if hidden_grad is None or table_grad is None:
                 continue
             # d loss / d logits = probabilities, less one at the target
-            slope = logits.sub_(log_total).exp_()
+            slope = log_chances.exp_()
             slope.scatter_add_(1, ids, slope.new_full((len(ids), 1), -1.0))
             narrow = slope.to(hidden.dtype)
             hidden_grad[start : start + rows] = narrow @ weight
