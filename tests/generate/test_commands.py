@@ -4,16 +4,20 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny_models import MakeModel
 
 import linnet
+from linnet.cli.chat import converse
+from linnet.generate import Chunk, Request
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -120,7 +124,8 @@ class Terminal:
         """Read until what is new matches; return it."""
         deadline = time.monotonic() + 60
         while not (match := re.search(pattern, self.seen, re.DOTALL)):
-            assert time.monotonic() < deadline, f"{pattern!r} did not come; got {self.seen!r}"
+            ready, _, _ = select.select([self.file], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, f"{pattern!r} did not come; got {self.seen!r}"
             self.seen += os.read(self.file, 4096).decode("utf-8", "replace")
         found, self.seen = self.seen[: match.end()], self.seen[match.end() :]
         return found
@@ -142,11 +147,33 @@ def test_chat_on_a_terminal(model: Path) -> None:
     terminal.wait_for(r"The hen.*The hen.{5}")
     os.kill(terminal.pid, signal.SIGINT)  # stops the text, not the program
     terminal.wait_for(r"\n> ")
-    os.kill(terminal.pid, signal.SIGINT)
-    terminal.wait_for(r"Ctrl-D or /exit leaves.*> ")
     terminal.type("\x04")
     _, status = os.waitpid(terminal.pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_ctrl_c_stops_a_text_but_not_the_conversation(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    class Endless:
+        def stream(self, request: Request) -> Iterator[Chunk]:
+            yield Chunk(f" {request.prompt} and on", (5,))
+            raise KeyboardInterrupt
+
+    answers = iter(["first", KeyboardInterrupt(), "second", "", EOFError()])
+
+    def typed(prompt: str) -> str:
+        answer = next(answers)
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    monkeypatch.setattr("builtins.input", typed)
+    converse(Endless())  # type: ignore[arg-type]
+    shown, messages = capfdbinary.readouterr()
+    texts = [b" first and on", b" second and on", b" second second and on and on"]
+    assert shown.splitlines() == texts
+    assert messages.count(b"Ctrl-D or /exit leaves") == 1
 
 
 def test_control_characters_do_not_reach_a_terminal() -> None:
