@@ -73,11 +73,12 @@ class Tokenizer:
     def start(self) -> tuple[int, ...]:
         """What a model that is to continue a text reads before the text's own tokens.
 
-        The post-processor in ``tokenizer.json`` decides, as it does in transformers;
-        where there is none, it is the beginning-of-text token, if one is named.
+        The post-processor in ``tokenizer.json`` decides, as it does in transformers, so
+        that a prompt means the same to both. Those trained here have none, as those of
+        GPT-2 and Qwen: in training, texts begin anywhere.
         """
         if self._backend.post_processor is None:
-            return () if self.bos is None else (self.bos,)
+            return ()
         plain = self._backend.encode("a", add_special_tokens=False).ids
         whole = self._backend.encode("a", add_special_tokens=True).ids
         return tuple(whole[: whole.index(plain[0])]) if plain else ()
