@@ -20,7 +20,7 @@ class ShapeConfig:
 
     family: Family = option("apertus", "Published shape to train.")
     width: int = option(256, "Width of the model.")
-    depth: int = option(6, "Number of Transformer blocks.")
+    depth: int = option(3, "Number of Transformer blocks.")
     head_width: int = option(64, "Width of one attention head.")
     kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.")
     mlp_width: int = option(0, "Hidden width of the MLP; 0: what the family does.")
@@ -76,10 +76,10 @@ class TrainConfig(ShapeConfig):
         0.0,
         "Wall-clock limit for the whole run, compiling, validation and saving included; 0: none.",
     )
-    batch_tokens: int = option(4096, "Tokens per update.")
+    batch_tokens: int = option(2048, "Tokens per update.")
     micro_rows: int = option(0, "Rows computed at once; 0: the whole batch, or less if large.")
     optimizer: Literal["muon", "adamw"] = option("muon", "For the matrices inside the blocks.")
-    matrix_lr: float = option(0.0, "Peak learning rate of those matrices; 0: 0.02 or 0.002.")
+    matrix_lr: float = option(0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.")
     embedding_lr: float = option(0.02, "Peak learning rate of the embeddings (AdamW).")
     output_lr: float = option(0.003, "Peak learning rate of an untied output layer (AdamW).")
     vector_lr: float = option(0.02, "Peak learning rate of norms and biases (AdamW).")
@@ -89,6 +89,9 @@ class TrainConfig(ShapeConfig):
     )
     warmup: float = option(0.0, "Share of the run that warms up.")
     decay: float = option(0.5, "Share of the run over which wsd falls to zero.")
+    short_rows: float = option(
+        0.0, "Share of the run, at its start, that reads rows of half the context: faster."
+    )
     clip: float = option(1.0, "Largest gradient norm; 0: no limit.")
     validation_interval: int = option(0, "Steps between validations; 0: ten times in the run.")
     validation_tokens: int = option(50_000, "Tokens of held-out text per validation, at most.")
@@ -113,6 +116,11 @@ class TrainConfig(ShapeConfig):
                 f"batch_tokens must be at least the context ({self.context}). "
                 f"Got {self.batch_tokens}"
             )
+        if not 0 <= self.short_rows <= 1 or (self.short_rows and self.context % 2):
+            raise ConfigError(
+                "short_rows is a share from 0 to 1 and needs an even context. "
+                f"Got {self.short_rows} and {self.context}"
+            )
         if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1 - self.warmup):
             raise ConfigError(
                 f"warmup and decay are shares of the run that together must not exceed 1. "
@@ -131,4 +139,4 @@ class TrainConfig(ShapeConfig):
     @property
     def resolved_matrix_lr(self) -> float:
         """The learning rate of the matrices, by optimizer where none was set."""
-        return self.matrix_lr or (0.02 if self.optimizer == "muon" else 0.002)
+        return self.matrix_lr or (0.03 if self.optimizer == "muon" else 0.002)

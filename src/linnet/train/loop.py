@@ -231,8 +231,7 @@ class _Run:
     def loop(self, interrupt: Interrupt) -> None:
         """Step until done, validating, sampling and saving on the way."""
         self._retime()
-        unit = "steps"
-        with self.progress.task("training", total=self.pace.steps, unit=unit) as task:
+        with self.progress.task("training", total=self.pace.steps, unit="steps") as task:
             while not self.pace.done:
                 self._step(task)
                 if self.pace.step % RETIME_EVERY == 0 or len(self.step_times) < RETIME_EVERY:
@@ -268,6 +267,8 @@ class _Run:
         total = 0.0
         for _ in range(pieces):
             batch = self.batches.next().to(self.runtime.device)
+            if self.pace.progress < config.short_rows:
+                batch = batch.halved()
             loss, _ = self.objective(self.model, batch)
             self.scaler.scale(loss / pieces).backward()
             total += loss.item() / pieces
@@ -337,18 +338,14 @@ class _Run:
 
     def _due(self, interval: int, times: int) -> bool:
         """Whether a periodic thing is due: by steps, or ``times`` in the run by progress."""
-        if interval:
-            return self.pace.step % interval == 0
-        left = self.pace.steps - self.pace.step
-        before = self.pace.progress - (1 - self.pace.progress) / max(1, left + 1)
-        return math.floor(self.pace.progress * times) > math.floor(max(0.0, before) * times)
+        return self.pace.step % interval == 0 if interval else self.pace.passed(times)
 
     def _validate(self) -> None:
         if self.validation is None:
             return
         begun = time.monotonic()
         loss, bits = validate(
-            self.model, self.objective, self.validation, device=self.runtime.device
+            self.twin, self.objective, self.validation, device=self.runtime.device
         )
         self.validation_seconds = time.monotonic() - begun
         self._log(

@@ -16,14 +16,17 @@ TEMPERATURE = 0.8
 
 
 def eager_twin(model: Transformer) -> Transformer:
-    """The same weights (shared, not copied) without compilation, for shapes that vary."""
+    """The same weights (shared, not copied) for looking at: not compiled, in evaluation mode.
+
+    A compiled model is compiled again for every new shape and mode; this one takes any.
+    """
     with torch.device("meta"):
         twin = Transformer(model.config)
     twin.load_state_dict(model.state_dict(), assign=True)
     for parameter in twin.parameters():
         parameter.requires_grad_(True)
     twin.compute_dtype = model.compute_dtype
-    return twin
+    return twin.eval()
 
 
 @torch.inference_mode()
@@ -32,7 +35,6 @@ def sample_text(model: Transformer, tokenizer: Tokenizer, *, seed: int) -> str:
 
     Draws from its own generator, so that sampling does not disturb the run.
     """
-    model.eval()
     device = model.embedding.weight.device
     generator = torch.Generator().manual_seed(seed)
     dtype = model.compute_dtype or torch.float32

@@ -39,6 +39,8 @@ class Pace:
     steps: int
     step: int = 0
     progress: float = 0.0
+    previous: float = 0.0
+    """Progress before the last step."""
 
     @property
     def done(self) -> bool:
@@ -47,8 +49,13 @@ class Pace:
     def advance(self) -> None:
         """One more step is made."""
         left = self.steps - self.step
+        self.previous = self.progress
         self.progress = 1.0 if left <= 1 else self.progress + (1 - self.progress) / left
         self.step += 1
+
+    def passed(self, times: int) -> bool:
+        """Whether the last step reached one of ``times`` evenly spaced points of the run."""
+        return math.floor(self.progress * times) > math.floor(self.previous * times)
 
     def retime(self, seconds_left: float, seconds_per_step: float) -> None:
         """Set the number of steps from the time that is left and the measured pace."""

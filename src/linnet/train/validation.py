@@ -49,10 +49,7 @@ def held_out(split: TokenSplit, *, rows: int, length: int, tokens: int) -> HeldO
 def validate(
     model: Transformer, objective: Objective, data: HeldOut, *, device: str
 ) -> tuple[float, float]:
-    """Mean loss in nats per token, and bits per byte."""
-    training = model.training
-    model.eval()
+    """Mean loss in nats per token, and bits per byte, of a model in evaluation mode."""
     losses = [objective(model, batch.to(device))[0].item() for batch in data.batches]
-    model.train(training)
     loss = sum(losses) / len(losses)
     return loss, loss / math.log(2) / data.bytes_per_token
