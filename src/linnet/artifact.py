@@ -20,6 +20,7 @@ Writers hold a lock beside the artifact, so two runs never write to one place.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import json
@@ -38,6 +39,8 @@ from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
 from linnet.version import __version__
 
 MANIFEST = "manifest.json"
+RECIPE = "recipe"  # in a partial directory: the recipe it is made by
+SWAP_SECONDS = 5.0  # far longer than two renames take
 ALWAYS_VOLATILE = ("*.sqlite", "*.sqlite-*", "*.log")
 
 
@@ -114,7 +117,7 @@ def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> 
     DamagedError when the files are not the ones that were written.
     """
     path = Path(path)
-    _restore_interrupted_swap(path)
+    _await_swap(path)
     manifest_path = path / MANIFEST
     wanted = f"{kind} directory" if kind else "directory made by Linnet"
     if not path.exists():
@@ -188,11 +191,10 @@ def create(
 
     ``volatile``: patterns of files that stay outside the content hash.
     Raises BusyError when another process is writing here, and OutputError when
-    ``path`` holds something that Linnet did not write.
+    ``path`` holds something that Linnet did not write or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path):
+    with lock(path), _full_disk_named(path):
         _restore_interrupted_swap(path)
         refuse_foreign(path)
         recipe = recipe_hash(kind, format, config, inputs)
@@ -201,7 +203,7 @@ def create(
         if not resumed:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
-            (partial / "recipe").write_text(recipe, encoding="utf-8")
+            (partial / RECIPE).write_text(recipe, encoding="utf-8")
         draft = Draft(partial, resumed)
         started = time.monotonic()
         try:
@@ -221,7 +223,7 @@ def create(
                 linnet=__version__,
             )
             write_json(partial / MANIFEST, asdict(manifest))
-            (partial / "recipe").unlink()
+            (partial / RECIPE).unlink()
         except BaseException:
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -235,9 +237,9 @@ def lock(path: Path) -> Iterator[None]:
 
     The operating system drops the lock when the process dies, however it dies.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     file_lock = FileLock(path.parent / f".{path.name}.lock")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         file_lock.acquire(timeout=0)
     except Timeout:
         raise BusyError(
@@ -249,6 +251,22 @@ def lock(path: Path) -> Iterator[None]:
         yield
     finally:
         file_lock.release()
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Turn the many ways in which libraries report a full disk into one OutputError."""
+    try:
+        yield
+    except Exception as error:
+        codes = (errno.ENOSPC, errno.EDQUOT)
+        # Libraries written in Rust raise errors of their own, with the system's words in them.
+        if getattr(error, "errno", None) in codes or os.strerror(errno.ENOSPC) in str(error):
+            raise OutputError(
+                f"{path}: the disk is full; what was finished is kept: "
+                "free some space and run the same command again"
+            ) from error
+        raise
 
 
 def refuse_foreign(path: Path, *, allowed: tuple[str, ...] = (MANIFEST,)) -> None:
@@ -314,7 +332,7 @@ def lineage(path: Path | str) -> list[Artifact]:
 
 def partial_exists(path: Path) -> bool:
     """Whether an interrupted run left something to carry on from."""
-    return (_partial(path) / "recipe").is_file()
+    return (_partial(path) / RECIPE).is_file()
 
 
 def _partial(path: Path) -> Path:
@@ -327,7 +345,7 @@ def _superseded(path: Path) -> Path:
 
 def _partial_recipe(partial: Path) -> str | None:
     try:
-        return (partial / "recipe").read_text(encoding="utf-8")
+        return (partial / RECIPE).read_text(encoding="utf-8")
     except OSError:
         return None
 
@@ -348,7 +366,19 @@ def _swap(partial: Path, path: Path) -> None:
     shutil.rmtree(superseded, ignore_errors=True)
 
 
+def _await_swap(path: Path) -> None:
+    """For readers: let a swap that is under way end, and put right one that was killed."""
+    deadline = time.monotonic() + SWAP_SECONDS
+    while _superseded(path).exists() and not path.exists() and time.monotonic() < deadline:
+        try:
+            with lock(path):
+                _restore_interrupted_swap(path)
+        except BusyError:
+            time.sleep(0.01)
+
+
 def _restore_interrupted_swap(path: Path) -> None:
+    """Put the old directory back if the new one did not take its place; needs the lock."""
     superseded = _superseded(path)
     if not superseded.exists():
         return
@@ -362,7 +392,7 @@ def _entries(directory: Path, volatile: tuple[str, ...]) -> dict[str, FileEntry]
     entries = {}
     for file in sorted(p for p in directory.rglob("*") if p.is_file()):
         name = file.relative_to(directory).as_posix()
-        if name in (MANIFEST, "recipe"):
+        if name in (MANIFEST, RECIPE):
             continue
         _sync_file(file)
         outside = any(fnmatch.fnmatch(name, pattern) for pattern in volatile)

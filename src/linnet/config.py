@@ -140,7 +140,9 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         return from_mapping(kind, value, where=where)
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ConfigError(f"{where} must be a finite number. Got {value!r}")
         return float(value)
     if kind is Any or (
         isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
@@ -154,18 +156,20 @@ def _type_name(kind: Any) -> str:
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 
+_AMOUNT = r"(\d+(?:\.\d+)?)"
+_DURATION = re.compile(rf"(?:{_AMOUNT}\s*h)?\s*(?:{_AMOUNT}\s*m)?\s*(?:{_AMOUNT}\s*s)?", re.ASCII)
+_SECONDS = re.compile(_AMOUNT, re.ASCII)
+
+
 def parse_duration(text: str) -> float:
     """``90s``, ``5m``, ``1h30m`` or plain seconds, in seconds. Raises ConfigError."""
-    found = re.fullmatch(
-        r"\s*(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?\s*", text
-    )
+    stripped = text.strip()
     seconds = 0.0
-    if found and any(found.groups()):
-        seconds = sum(
-            float(amount) * unit
-            for amount, unit in zip(found.groups(), (3600.0, 60.0, 1.0), strict=True)
-            if amount
-        )
+    if _SECONDS.fullmatch(stripped):
+        seconds = float(stripped)
+    elif found := _DURATION.fullmatch(stripped):
+        units = zip(found.groups(), (3600.0, 60.0, 1.0), strict=True)
+        seconds = sum(float(amount) * unit for amount, unit in units if amount)
     if not seconds or not math.isfinite(seconds):
         raise ConfigError(f"a time must look like 90s, 5m or 1h30m. Got {text!r}")
     return seconds

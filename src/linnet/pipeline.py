@@ -8,6 +8,7 @@ shape; the tokenizer is kept as long as it still suits the documents.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,21 @@ from typing import TYPE_CHECKING
 
 from linnet import artifact
 from linnet.data import PYTHON_LIBRARY, prepare, read_documents
-from linnet.errors import ArtifactError, ConfigError
+from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.evaluate import evaluate
-from linnet.evaluate.report import write_report
-from linnet.planner import Plan
+from linnet.evaluate.report import REPORT, write_report
+from linnet.planner import Plan, show_parameters
 from linnet.planner import plan as make_plan
 from linnet.progress import SILENT, Progress
-from linnet.project import CONFIG_FILE, LOCK_NAME, Project, ProjectConfig, set_option
+from linnet.project import (
+    CONFIG_FILE,
+    LOCK_NAME,
+    STAGES,
+    Project,
+    ProjectConfig,
+    StageName,
+    set_option,
+)
 from linnet.shards import EncodeConfig, encode
 from linnet.tokenizer import load as load_tokenizer
 from linnet.tokenizer import train as train_tokenizer
@@ -69,8 +78,10 @@ def build(
     started = time.monotonic()
     out = Path(out)
     artifact.refuse_foreign(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
+    _configure(out, sources, budget, settings)  # what cannot work is said before anything is made
     with artifact.lock(out / LOCK_NAME):
         project = _configure(out, sources, budget, settings)
+        project.save()
         return _Builder(project, replan, retrain_tokenizer, progress, started).run()
 
 
@@ -91,21 +102,29 @@ def _configure(
     for assignment in settings:
         config = set_option(config, assignment)
     project = Project(out, config)
-    # Check before anything is written.
-    _ = project.budget, project.data_config()
+    project.check()
     for source in project.config.sources:
-        if source != PYTHON_LIBRARY and not Path(source).exists():
-            raise ArtifactError(f"{source}: no such file or folder")
-    project.save()
+        if source != PYTHON_LIBRARY and not os.path.lexists(source):
+            raise DataError(f"{source}: no such file or folder")
     return project
 
 
 def _absolute(sources: Sequence[str | Path]) -> tuple[str, ...]:
     """Paths that stay true wherever the next build is started from."""
-    return tuple(
-        str(source) if str(source) == PYTHON_LIBRARY else str(Path(source).expanduser().absolute())
-        for source in sources
-    )
+    return tuple(_absolute_source(str(source)) for source in sources)
+
+
+def _absolute_source(source: str) -> str:
+    if source == PYTHON_LIBRARY:
+        return source
+    try:
+        source.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{os.fsencode(source)!r}: {CONFIG_FILE} can only name paths that are UTF-8; "
+            "rename it, or name the folder above it"
+        ) from None
+    return str(Path(source).expanduser().absolute())
 
 
 class _Builder:
@@ -121,22 +140,28 @@ class _Builder:
     ) -> None:
         self.project, self.progress, self.started = project, progress, started
         self.replan, self.retrain_tokenizer = replan, retrain_tokenizer
+        self.made: list[StageName] = []
 
     def run(self) -> Build:
+        self.refuse_damaged()
         corpus = self.corpus()
         plan = self.plan(corpus)
         tokenizer = self.tokenizer(corpus, plan)
         shards = self.shards(corpus, tokenizer)
         model = self.model(shards, plan)
         evaluation = self.evaluation(model, shards, plan)
-        with self.progress.task("writing the report"):
-            report = write_report(self.project.path)
+        report = self.report()
         seconds = time.monotonic() - self.started
         return Build(self.project, model.path, report, evaluation, plan, seconds)
 
+    def refuse_damaged(self) -> None:
+        """Raise DamagedError, naming the file, before work is done on top of a broken stage."""
+        found = {name: self.project.read_stage(name) for name in STAGES}
+        if found["model"] is not None:
+            artifact.read(found["model"].path, verify=True)  # every byte: it is what is given away
+
     def corpus(self) -> Artifact:
-        path = self.project.stage("corpus")
-        with self._stage("corpus", path):
+        with self._stage("corpus") as path:
             return prepare(
                 self.project.config.sources,
                 path,
@@ -146,15 +171,15 @@ class _Builder:
             )
 
     def plan(self, corpus: Artifact) -> Plan:
-        path = self.project.stage("plan")
-        if self.replan or not artifact.is_artifact(path):
-            with self._stage("plan", path):
+        with self._stage("plan") as path:
+            if self.replan or not artifact.is_artifact(path):
                 make_plan(
                     corpus.path,
                     path,
                     budget=self.project.budget,
                     spent=time.monotonic() - self.started,
                     overrides=self.project.config.train,
+                    vocab_size=self.project.vocab_size,
                     progress=self.progress,
                 )
         plan = self.project.plan()
@@ -163,16 +188,18 @@ class _Builder:
                 f"the plan was made for another budget and stays as it is; "
                 f"--replan makes one for {self.project.config.budget}"
             )
+        # Settings that do not go with a plan made before them are told before the long stages.
+        self.project.train_config(plan).model(plan.vocab_size, end_of_text=0, pad=1)
         return plan
 
     def tokenizer(self, corpus: Artifact, plan: Plan) -> Artifact:
-        path = self.project.stage("tokenizer")
         config = self.project.tokenizer_config(plan)
-        if not self.retrain_tokenizer:
-            kept = self._kept_tokenizer(path, corpus, config.recipe())
+        with self._stage("tokenizer") as path:
+            kept = None
+            if not self.retrain_tokenizer:
+                kept = self._kept_tokenizer(path, corpus, config.recipe())
             if kept is not None:
                 return kept
-        with self._stage("tokenizer", path):
             texts = (document.text for document in read_documents(corpus.path, "train"))
             return train_tokenizer(
                 texts, path, config, inputs={"corpus": corpus}, progress=self.progress
@@ -188,7 +215,8 @@ class _Builder:
             return None
         if found.manifest.config != recipe:
             return None
-        if found.manifest.inputs["corpus"].content == corpus.content:
+        made_from = found.manifest.inputs.get("corpus")
+        if made_from is not None and made_from.content == corpus.content:
             return found
         before = self._recorded_fit()
         now = self._fit(path, corpus)
@@ -223,54 +251,43 @@ class _Builder:
         return size / max(tokens, 1)
 
     def shards(self, corpus: Artifact, tokenizer: Artifact) -> Artifact:
-        path = self.project.stage("shards")
-        config = EncodeConfig()
-        inputs: dict[str, Artifact | str] = {"corpus": corpus, "tokenizer": tokenizer}
-        recipe = artifact.recipe_hash("shards", 1, config.recipe(), inputs)
-        found = artifact.current(path, recipe, kind="shards")
-        if found is not None:
-            return found
-        with self._stage("shards", path):
-            return encode(corpus.path, tokenizer.path, path, config, progress=self.progress)
+        with self._stage("shards") as path:
+            return encode(corpus.path, tokenizer.path, path, EncodeConfig(), progress=self.progress)
 
     def model(self, shards: Artifact, plan: Plan) -> Artifact:
         from linnet.train import train
 
-        path = self.project.stage("model")
-        with self._stage("model", path):
-            return train(shards.path, path, self.project.train_config(plan), progress=self.progress)
+        with self._stage("model") as path:
+            config = self.project.train_config(plan)
+            return train(shards.path, path, config, progress=self.progress)
 
     def evaluation(self, model: Artifact, shards: Artifact, plan: Plan) -> Evaluation:
-        path = self.project.stage("evaluation")
-        with self._stage("evaluation", path):
-            return evaluate(
-                model.path,
-                shards.path,
-                path,
-                self.project.evaluate_config(plan),
-                progress=self.progress,
-            )
+        with self._stage("evaluation") as path:
+            config = self.project.evaluate_config(plan)
+            return evaluate(model.path, shards.path, path, config, progress=self.progress)
+
+    def report(self) -> Path:
+        """The report, written again if any stage was."""
+        path = self.project.path / REPORT
+        if self.made or not path.is_file():
+            with self.progress.task("writing the report"):
+                return write_report(self.project.path)
+        return path
 
     @contextlib.contextmanager
-    def _stage(self, name: str, path: Path) -> Iterator[None]:
+    def _stage(self, name: StageName) -> Iterator[Path]:
         """Say what a stage did: made, or found current; and how long it took."""
-        before = artifact.read(path).manifest.created if self._readable(path) else None
+        before = self.project.read_stage(name)
         started = time.monotonic()
-        yield
-        made = artifact.read(path)
-        seconds = time.monotonic() - started
-        if made.manifest.created == before and seconds < 2:
+        path = self.project.stage(name)
+        yield path
+        now = artifact.read(path, kind=name)
+        if before is not None and now.manifest == before.manifest:
             self.progress.message(f"{name:<11} unchanged")
-        else:
-            self.progress.message(f"{name:<11} {summary(made)}  ({seconds:.1f} s)")
-
-    @staticmethod
-    def _readable(path: Path) -> bool:
-        try:
-            artifact.read(path)
-        except ArtifactError:
-            return False
-        return True
+            return
+        self.made.append(name)
+        seconds = time.monotonic() - started
+        self.progress.message(f"{name:<11} {summary(now)}  ({seconds:.1f} s)")
 
 
 def summary(made: Artifact) -> str:
@@ -281,7 +298,7 @@ def summary(made: Artifact) -> str:
         count = sum(stats["documents"].values())
         return f"{count:,} documents, {artifact.human_bytes(total)} of text"
     if made.manifest.kind == "plan":
-        return f"{stats['parameters'] / 1e6:.1f} M parameters, about {stats['steps']:,} steps"
+        return f"{show_parameters(stats['parameters'])} parameters, about {stats['steps']:,} steps"
     if made.manifest.kind == "tokenizer":
         return f"{stats['vocab_size']:,} tokens"
     if made.manifest.kind == "shards":

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any
 from linnet import artifact
 from linnet.artifact import human_bytes
 from linnet.config import show_duration, to_mapping
-from linnet.errors import BudgetError, DamagedError, DataError
+from linnet.errors import BudgetError, ConfigError, DamagedError, DataError
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from linnet.artifact import Artifact
@@ -63,6 +64,7 @@ SHAPES = (
     (1280, 20, 128),
     (1536, 24, 128),
 )
+PLANNED = ("width", "depth", "head_width", "context", "batch_tokens", "seconds")
 VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
@@ -94,7 +96,7 @@ class Plan:
     budget: float
     vocab_size: int
     train: dict[str, Any]
-    """Settings for :class:`linnet.train.TrainConfig`."""
+    """What was chosen of :class:`linnet.train.TrainConfig`: the settings in ``PLANNED``."""
     parameters: int
     steps: int
     epochs: float
@@ -106,6 +108,11 @@ class Plan:
     corpus: dict[str, Any]
     machine: dict[str, Any]
 
+    @property
+    def seconds_for_training(self) -> float:
+        """What the budget leaves for training, whether or not all of it is worth using."""
+        return self.budget - sum(t for stage, t in self.seconds.items() if stage != "train")
+
 
 def plan(
     corpus: Path,
@@ -113,14 +120,15 @@ def plan(
     *,
     budget: float,
     spent: float = 0.0,
-    overrides: dict[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    vocab_size: int | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Plan a model for the documents in ``corpus`` within ``budget`` seconds.
 
-    ``spent``: seconds of it already gone. ``overrides``: settings of the
-    training that are not the planner's to choose. Raises DataError when there
-    is too little text, BudgetError when there is too little time.
+    ``spent``: seconds of it already gone. ``overrides`` and ``vocab_size``:
+    what is not the planner's to choose. Raises DataError when there is too
+    little text, BudgetError when there is too little time.
     """
     from linnet.runtime import detect
 
@@ -131,17 +139,28 @@ def plan(
         facts = measure_corpus(corpus)
         machine = measure_machine(detect(overrides.get("device", "auto")))
     spent += time.monotonic() - started
-    chosen = choose(facts, machine, budget=budget, spent=spent, overrides=overrides)
+    chosen = choose(
+        facts, machine, budget=budget, spent=spent, overrides=overrides, vocab_size=vocab_size
+    )
     with artifact.create(
         out,
         kind=KIND,
         format=FORMAT,
-        config={"budget": budget, **overrides},
+        config=plan_settings(budget, overrides, vocab_size),
         inputs={"corpus": source},
     ) as draft:
         artifact.write_json(draft.path / PLAN_FILE, asdict(chosen))
         draft.stats.update(parameters=chosen.parameters, steps=chosen.steps)
     return artifact.read(out, kind=KIND)
+
+
+def plan_settings(
+    budget: float, overrides: Mapping[str, Any], vocab_size: int | None
+) -> dict[str, Any]:
+    """What a plan is made for, as its manifest keeps it."""
+    given = {f"train.{name}": value for name, value in overrides.items()}
+    vocabulary = {} if vocab_size is None else {"tokenizer.vocab_size": vocab_size}
+    return {"budget": budget, **vocabulary, **given}
 
 
 def read_plan(path: Path) -> Plan:
@@ -199,36 +218,35 @@ def choose(
     *,
     budget: float,
     spent: float,
-    overrides: dict[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    vocab_size: int | None = None,
 ) -> Plan:
     """Pick the largest shape that sees enough tokens in the time that training gets."""
-    from linnet.config import from_mapping
-    from linnet.train.config import TrainConfig
-
     seconds = _stage_seconds(corpus, budget, spent)
     if seconds["train"] < SHORTEST_TRAINING:
-        needed = budget - seconds["train"] + SHORTEST_TRAINING
         raise BudgetError(
             f"a budget of {show_duration(budget)} leaves no time to train on "
-            f"{human_bytes(corpus.train_bytes)}; allow at least {show_duration(needed)}"
+            f"{human_bytes(corpus.train_bytes)}; allow at least "
+            f"{show_duration(smallest_budget(corpus, spent))}"
         )
     best: tuple[TrainConfig, _Outcome] | None = None
-    for shape in SHAPES:
-        vocab_size = choose_vocabulary(corpus.train_bytes, shape)
-        settings = _settings(shape, machine, seconds["train"]) | overrides
-        config = from_mapping(TrainConfig, settings, where="plan")
-        outcome = _outcome(config, vocab_size, corpus, machine, seconds["train"])
+    for config in _candidates(machine.device, seconds["train"], overrides or {}, where="plan"):
+        vocabulary = vocab_size or choose_vocabulary(
+            corpus.train_bytes, width=config.width, depth=config.depth
+        )
+        outcome = _outcome(config, vocabulary, corpus, machine)
         if best is None or outcome.tokens_per_parameter >= TOKENS_PER_PARAMETER:
             best = config, outcome
     assert best is not None
     config, outcome = best
-    seconds["train"] = min(seconds["train"], outcome.seconds_to_most_epochs)
-    settings = to_mapping(config) | {"seconds": round(seconds["train"], 1)}
-    defaults = to_mapping(TrainConfig(steps=1))
+    seconds["train"] = min(config.seconds or math.inf, outcome.seconds_needed)
+    settings = to_mapping(config)
+    if not config.steps:  # else the estimate of what the steps need must not cut them short
+        settings["seconds"] = round(seconds["train"], 1)
     return Plan(
         budget=budget,
         vocab_size=outcome.vocab_size,
-        train={k: v for k, v in settings.items() if defaults.get(k) != v and k != "steps"},
+        train={name: settings[name] for name in PLANNED},
         parameters=outcome.parameters,
         steps=outcome.steps,
         epochs=round(outcome.epochs, 2),
@@ -241,9 +259,65 @@ def choose(
     )
 
 
-def choose_vocabulary(train_bytes: int, shape: tuple[int, int, int]) -> int:
+def check_settings(overrides: Mapping[str, Any], *, where: str) -> None:
+    """Raise ConfigError if no model can be made with the user's settings of the training."""
+    _candidates("cpu", 60.0, overrides, where=where)
+
+
+def _candidates(
+    device: str, seconds: float, overrides: Mapping[str, Any], *, where: str
+) -> list[TrainConfig]:
+    """One configuration per shape, from small to large, less those that cannot work."""
+    found: list[TrainConfig] = []
+    problems: list[ConfigError] = []
+    for shape in SHAPES:
+        try:
+            config = training_settings(_settings(shape, device, seconds), overrides, where=where)
+            config.model(VOCABULARIES[0], end_of_text=0, pad=1)
+        except ConfigError as problem:
+            problems.append(problem)
+        else:
+            found.append(config)
+    if not found:
+        raise problems[0]
+    return found
+
+
+def training_settings(
+    chosen: Mapping[str, Any], overrides: Mapping[str, Any], *, where: str
+) -> TrainConfig:
+    """What was chosen, with the user's settings in its place.
+
+    A chosen setting that would not fit what the user set follows it: the width
+    of a head, the size of a batch. Raises ConfigError when the user's cannot work.
+    """
+    from linnet.config import from_mapping
+    from linnet.train.config import TrainConfig
+
+    settings = {**chosen, **overrides}
+    width, head_width = settings.get("width"), settings.get("head_width")
+    if "head_width" not in overrides and isinstance(width, int) and isinstance(head_width, int):
+        settings["head_width"] = math.gcd(width, head_width)
+    context, batch = settings.get("context"), settings.get("batch_tokens")
+    if "batch_tokens" not in overrides and isinstance(context, int) and isinstance(batch, int):
+        settings["batch_tokens"] = max(context, batch)
+    return from_mapping(TrainConfig, settings, where=where)
+
+
+def smallest_budget(corpus: CorpusFacts, spent: float) -> float:
+    """The least time that a plan for these documents accepts, rounded up to say it simply."""
+    low, high = 0.0, 1.0
+    while _stage_seconds(corpus, high, spent)["train"] < SHORTEST_TRAINING:
+        low, high = high, 2 * high
+    while high - low > 0.5:
+        middle = (low + high) / 2
+        enough = _stage_seconds(corpus, middle, spent)["train"] >= SHORTEST_TRAINING
+        low, high = (low, middle) if enough else (middle, high)
+    return math.ceil(high / 60) * 60.0 if high > 60 else math.ceil(high / 5) * 5.0
+
+
+def choose_vocabulary(train_bytes: int, *, width: int, depth: int) -> int:
     """A vocabulary whose tables stay below the blocks, and whose tokens are all seen often."""
-    width, depth, _ = shape
     blocks = 12 * width * width * depth
     fitting = [
         size
@@ -251,6 +325,11 @@ def choose_vocabulary(train_bytes: int, shape: tuple[int, int, int]) -> int:
         if 2 * size * width <= 0.5 * blocks and size * 500 <= train_bytes
     ]
     return fitting[-1] if fitting else VOCABULARIES[0]
+
+
+def show_parameters(count: int) -> str:
+    """``5243904`` as ``5.2 M``."""
+    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count / 1e3:.0f} k"
 
 
 def expected_bits(corpus: CorpusFacts, tokens: int) -> float | None:
@@ -276,7 +355,8 @@ class _Outcome:
     steps: int
     epochs: float
     tokens_per_parameter: float
-    seconds_to_most_epochs: float
+    seconds_needed: float
+    """Until the documents were read as often as pays, or the steps asked for are made."""
 
 
 def _outcome(
@@ -284,7 +364,6 @@ def _outcome(
     vocab_size: int,
     corpus: CorpusFacts,
     machine: MachineFacts,
-    seconds: float,
 ) -> _Outcome:
     from linnet.runtime import Runtime
     from linnet.train.probe import flops_per_token
@@ -294,9 +373,11 @@ def _outcome(
     runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]
     compiled = should_compile(config, runtime)
     speed = machine.flops / flops_per_token(model) * (COMPILED_SPEEDUP if compiled else 1.0)
-    useful = max(1.0, seconds - (COMPILE_SECONDS if compiled else 0.0))
+    overhead = COMPILE_SECONDS if compiled else 0.0
+    useful = max(1.0, (config.seconds or math.inf) - overhead)
     corpus_tokens = corpus.train_bytes / bytes_per_token(vocab_size)
-    tokens = min(speed * useful, corpus_tokens * MOST_EPOCHS)
+    wanted = config.steps * config.batch_tokens or corpus_tokens * MOST_EPOCHS
+    tokens = min(speed * useful, wanted)
     tables = vocab_size * config.width * (1 if config.tied else 2)
     return _Outcome(
         vocab_size=vocab_size,
@@ -306,7 +387,7 @@ def _outcome(
         steps=max(1, int(tokens / config.batch_tokens)),
         epochs=tokens / corpus_tokens,
         tokens_per_parameter=tokens / (model.parameters - tables),
-        seconds_to_most_epochs=seconds - useful + corpus_tokens * MOST_EPOCHS / speed,
+        seconds_needed=overhead + wanted / speed,
     )
 
 
@@ -315,15 +396,16 @@ def bytes_per_token(vocab_size: int) -> float:
     return 0.33 * math.log2(vocab_size)
 
 
-def _settings(shape: tuple[int, int, int], machine: MachineFacts, seconds: float) -> dict[str, Any]:
+def _settings(shape: tuple[int, int, int], device: str, seconds: float) -> dict[str, Any]:
+    """What is chosen for one shape: the settings in ``PLANNED``."""
     width, depth, head_width = shape
-    long = machine.device == "cuda" or seconds > 1800
+    long = device == "cuda" or seconds > 1800
     return {
         "width": width,
         "depth": depth,
         "head_width": head_width,
         "context": 512 if long else 256,
-        "batch_tokens": 65_536 if machine.device == "cuda" else 8192 if long else 2048,
+        "batch_tokens": 65_536 if device == "cuda" else 8192 if long else 2048,
         "seconds": seconds,
     }
 
@@ -353,7 +435,7 @@ def _reasons(
         f"{corpus.train_bytes / bytes_per_token(outcome.vocab_size):,.0f} tokens.",
         f"This machine ({machine.processor}, {machine.threads} threads, {machine.dtype}) does "
         f"{machine.flops / 1e9:,.0f} GFLOP/s in a training step, so a model of "
-        f"{outcome.parameters / 1e6:.1f} M parameters learns from about "
+        f"{show_parameters(outcome.parameters)} parameters learns from about "
         f"{outcome.tokens_per_second:,.0f} tokens a second.",
         f"In {show_duration(seconds)} of training that is {outcome.tokens:,} tokens "
         f"({outcome.epochs:.1f} passes over the documents), "
@@ -362,12 +444,12 @@ def _reasons(
         f"A vocabulary of {outcome.vocab_size:,} keeps the embedding tables below half the size "
         "of the blocks, and every token is met often enough to be learnt.",
     ]
-    if outcome.epochs >= MOST_EPOCHS - 0.01:
+    if outcome.epochs >= MOST_EPOCHS - 0.01 and not config.steps:
         told.append(
             f"Training ends after {MOST_EPOCHS} passes, before the time is up: more would only "
             "memorise. More documents would make a better model."
         )
-    if config.seconds and corpus.ngram_bits_per_byte is not None:
+    if corpus.ngram_bits_per_byte is not None:
         told.append(
             f"A 5-gram model of bytes spends {corpus.ngram_bits_per_byte:.2f} bits per byte on "
             "held-out documents; in runs of this length a model like this one came to "

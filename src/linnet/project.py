@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from linnet import artifact
 from linnet.config import dump_toml, from_mapping, load_toml, parse_duration, to_mapping
 from linnet.data import DataConfig, sources_fingerprint
 from linnet.errors import ArtifactError, ConfigError, DamagedError, DataError
 from linnet.evaluate import EvaluateConfig
-from linnet.planner import Plan, read_plan
+from linnet.planner import Plan, check_settings, plan_settings, read_plan, training_settings
 from linnet.shards import EncodeConfig
-from linnet.tokenizer import TokenizerConfig
+from linnet.tokenizer import SMALLEST_VOCABULARY, TokenizerConfig
 from linnet.train.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "linnet.toml"
 LOCK_NAME = "build"
-STAGES = ("corpus", "plan", "tokenizer", "shards", "model", "evaluation")
 StageName = Literal["corpus", "plan", "tokenizer", "shards", "model", "evaluation"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
 INPUTS: dict[str, tuple[str, ...]] = {
     "corpus": (),
     "plan": ("corpus",),
@@ -44,7 +44,8 @@ HEADER = """\
 # What linnet build makes this project from. Edit it and run `linnet build --out DIR` again:
 # only what depends on a change is made again. Each table takes the settings of its stage,
 # for example  [train]  width = 128 ; `linnet train --help` lists them.
-# budget, [tokenizer] and [train] take effect with --replan: a plan stays as it is until then.
+# What you do not set is in the plan, which stays as it is: --replan makes it again,
+# for the budget, documents and settings of the day.
 
 """
 
@@ -94,11 +95,14 @@ class Project:
         return cls(path, from_mapping(ProjectConfig, load_toml(file), where=str(file)))
 
     def save(self) -> None:
-        """Write ``linnet.toml``."""
+        """Write ``linnet.toml``, unless it says the same already (comments in it then stay)."""
+        file = self.path / CONFIG_FILE
+        if file.is_file() and Project.open(self.path).config == self.config:
+            return
         text = HEADER + dump_toml(to_mapping(self.config))
         neighbour = self.path / f".{CONFIG_FILE}.partial"
         neighbour.write_text(text, encoding="utf-8")
-        neighbour.replace(self.path / CONFIG_FILE)
+        neighbour.replace(file)
 
     def stage(self, name: StageName) -> Path:
         """The directory of a stage."""
@@ -118,14 +122,25 @@ class Project:
     def data_config(self) -> DataConfig:
         return from_mapping(DataConfig, self.config.data, where=f"{CONFIG_FILE} [data]")
 
+    @property
+    def vocab_size(self) -> int | None:
+        """The vocabulary that the user asks for; None leaves it to the plan."""
+        where = f"{CONFIG_FILE} [tokenizer]"
+        asked = from_mapping(TokenizerConfig, self.config.tokenizer, where=where)
+        if asked.kind == "bytes":
+            return SMALLEST_VOCABULARY
+        return asked.vocab_size if "vocab_size" in self.config.tokenizer else None
+
     def tokenizer_config(self, plan: Plan) -> TokenizerConfig:
         where = f"{CONFIG_FILE} [tokenizer]"
         values = {"vocab_size": plan.vocab_size, **self.config.tokenizer}
         return from_mapping(TokenizerConfig, values, where=where)
 
     def train_config(self, plan: Plan) -> TrainConfig:
-        where = f"{CONFIG_FILE} [train]"
-        return from_mapping(TrainConfig, {**plan.train, **self.config.train}, where=where)
+        given, chosen = self.config.train, plan.train
+        if given.get("steps"):  # the plan's time may be less: what its own choice needs
+            chosen = {**chosen, "seconds": plan.seconds_for_training}
+        return training_settings(chosen, given, where=f"{CONFIG_FILE} [train]")
 
     def evaluate_config(self, plan: Plan) -> EvaluateConfig:
         """Evaluation settings that fit the time the plan leaves for it."""
@@ -138,13 +153,21 @@ class Project:
         where = f"{CONFIG_FILE} [evaluate]"
         return from_mapping(EvaluateConfig, {**fitting, **self.config.evaluate}, where=where)
 
+    def check(self) -> None:
+        """Raise ConfigError if the settings cannot work, as far as that shows before a plan."""
+        _ = self.budget, self.data_config(), self.vocab_size
+        check_settings(self.config.train, where=f"{CONFIG_FILE} [train]")
+        from_mapping(EvaluateConfig, self.config.evaluate, where=f"{CONFIG_FILE} [evaluate]")
+
     def recipe(self, name: StageName, plan: Plan | None) -> Mapping[str, Any] | None:
         """The settings a stage would be made with now; None where the plan is to decide them."""
         if name == "corpus":
             return self.data_config().recipe()
         if name == "shards":
             return EncodeConfig().recipe()
-        if plan is None or name == "plan":
+        if name == "plan":
+            return plan_settings(self.budget, self.config.train, self.vocab_size)
+        if plan is None:
             return None
         if name == "tokenizer":
             return self.tokenizer_config(plan).recipe()
@@ -164,7 +187,7 @@ class Project:
                 plan = None
         found: dict[str, StageStatus] = {}
         for name in STAGES:
-            found[name] = self._stage_status(name, plan, found)  # type: ignore[arg-type]
+            found[name] = self._stage_status(name, plan, found)
         return list(found.values())
 
     def _stage_status(
@@ -172,18 +195,31 @@ class Project:
     ) -> StageStatus:
         made_from = self.config.sources if name == "corpus" else INPUTS[name]
         path = self.stage(name)
-        if not path.exists():
-            if artifact.partial_exists(path):
-                return StageStatus(name, "unfinished", "interrupted", made_from, None)
-            return StageStatus(name, "missing", "not made yet", made_from, None)
+        unfinished = artifact.partial_exists(path)
         try:
-            made = artifact.read(path, kind=name)
+            made = self.read_stage(name)
         except DamagedError as error:
             return StageStatus(name, "damaged", str(error), made_from, None)
-        except ArtifactError as error:
-            return StageStatus(name, "missing", str(error), made_from, None)
+        if made is None:
+            if unfinished:
+                return StageStatus(name, "unfinished", "begun, but not finished", made_from, None)
+            return StageStatus(name, "missing", "not made yet", made_from, None)
         state, reason = self._judge(name, made, plan, before)
+        if state == "stale" and unfinished:
+            state, reason = "unfinished", f"{reason}; made again, but not finished"
         return StageStatus(name, state, reason, made_from, made)
+
+    def read_stage(self, name: StageName) -> Artifact | None:
+        """What a stage made, None before it has. Raises DamagedError when it cannot be used."""
+        path = self.stage(name)
+        try:
+            return artifact.read(path, kind=name)
+        except DamagedError:
+            raise
+        except ArtifactError as error:
+            if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+                return None
+            raise DamagedError(f"{error}; move it away and run linnet build again") from None
 
     def _judge(
         self,
@@ -194,26 +230,37 @@ class Project:
     ) -> tuple[State, str]:
         recipe = self.recipe(name, plan)
         changed = _changed_settings(made.manifest.config, recipe) if recipe is not None else []
+        if name == "plan":
+            return self._judge_plan(made, changed, before["corpus"])
         if changed:
             return "stale", f"changed: {', '.join(changed)}"
         if name == "corpus":
             return self._judge_sources(made)
-        if name == "plan":
-            if made.manifest.config.get("budget") != self.budget:
-                return "kept", f"frozen; --replan for the budget {self.config.budget}"
-            return "current", ""
         for role in INPUTS[name]:
             upstream = before[role]
+            recorded = made.manifest.inputs.get(_role(name, role))
+            reason = ""
             if upstream.state in ("stale", "unfinished", "missing", "damaged"):
-                return "stale", f"{role} is {upstream.state}"
-            recorded = made.manifest.inputs.get(
-                "data" if (name, role) == ("evaluation", "shards") else role
-            )
-            if upstream.artifact and recorded and recorded.content != upstream.artifact.content:
-                if name == "tokenizer":
-                    return "kept", "the corpus changed since; --retrain-tokenizer to follow it"
-                return "stale", f"{role} changed"
+                reason = f"{role} is {upstream.state}"
+            elif upstream.artifact and recorded and recorded.content != upstream.artifact.content:
+                reason = f"{role} changed"
+            if reason and name == "tokenizer":
+                return "kept", f"{reason}; kept while it suits, or use --retrain-tokenizer"
+            if reason:
+                return "stale", reason
         return "current", ""
+
+    def _judge_plan(
+        self, made: Artifact, changed: list[str], corpus: StageStatus
+    ) -> tuple[State, str]:
+        """A plan is frozen: it never becomes stale, but may be worth making again."""
+        reasons = [f"changed: {', '.join(changed)}"] if changed else []
+        content = corpus.artifact.content if corpus.artifact else None
+        if corpus.state != "current" or content != made.manifest.inputs["corpus"].content:
+            reasons.append("made for other documents")
+        if not reasons:
+            return "current", ""
+        return "kept", f"{', '.join(reasons)}; frozen until --replan"
 
     def _judge_sources(self, made: Artifact) -> tuple[State, str]:
         try:
@@ -252,8 +299,4 @@ def _role(stage: str, made_from: str) -> str:
 
 def _changed_settings(made: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     names = sorted(made.keys() | now.keys())
-    return [name for name in names if _plain(made.get(name)) != _plain(now.get(name))]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return [name for name in names if made.get(name) != now.get(name)]

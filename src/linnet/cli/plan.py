@@ -47,10 +47,12 @@ def plan(
 
 def show_plan(made: Plan) -> None:
     """The plan in words and figures."""
+    from linnet.planner import show_parameters
+
     shape = made.train
     terminal.print(
-        f"{made.parameters / 1e6:.1f} M parameters: width {shape.get('width', 256)}, "
-        f"depth {shape.get('depth', 6)}, vocabulary {made.vocab_size:,}",
+        f"{show_parameters(made.parameters)} parameters: width {shape['width']}, "
+        f"depth {shape['depth']}, context {shape['context']}, vocabulary {made.vocab_size:,}",
         markup=False,
     )
     if made.expected_bits_per_byte is not None:

@@ -53,19 +53,21 @@ def _show(stages: list[StageStatus]) -> None:
     from linnet.pipeline import summary
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("stage", "state", "made from", "when", "what"):
+    for heading in ("stage", "state", "made from", "when (UTC)", "what"):
         table.add_column(heading, overflow="fold")
     for stage in stages:
-        state = stage.state + (f" ({stage.reason})" if stage.reason else "")
         made = stage.artifact
         table.add_row(
             stage.name,
-            Text(state, style=COLOURS[stage.state]),
+            Text(stage.state, style=COLOURS[stage.state]),
             Text(", ".join(Path(name).name or name for name in stage.made_from)),
             made.manifest.created[:16].replace("T", " ") if made else "",
             summary(made) if made else "",
         )
     terminal.print(table)
+    for stage in stages:
+        if stage.reason:
+            terminal.print(f"{stage.name} {stage.state}: {stage.reason}", markup=False)
 
 
 def _plain(stage: StageStatus) -> dict[str, object]:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+# Lines are left whole: a terminal wraps them, and a file or a program wants them so.
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True)
 
 
 def terminal_progress() -> Progress:

@@ -252,7 +252,7 @@ def plan_facts(
         compared.append(("parameters", _number(plan["parameters"]), real))
     if "steps" in plan:
         compared.append(("training steps", _number(plan["steps"]), _number(*steps)))
-    if "expected_bits_per_byte" in plan:
+    if plan.get("expected_bits_per_byte") is not None:
         real = f"{evaluation.bits_per_byte:.3f}" if evaluation is not None else ""
         expected = f"{plan['expected_bits_per_byte']:.3f}"
         compared.append(("bits per byte, held out", expected, real))

@@ -79,12 +79,16 @@ def encode(
     """Encode all splits of ``corpus`` with the tokenizer in a directory.
 
     Its files are copied into the shards, so that these say how to read them.
+    Shards made already from the same things are returned as they are.
     Raises DataError when the corpus has no documents.
     """
     source = artifact.read(corpus, kind="corpus")
     loaded = load_tokenizer(tokenizer)
     inputs = {"corpus": source, "tokenizer": _tokenizer_input(tokenizer)}
     recipe = config.recipe()
+    made_by = artifact.recipe_hash(KIND, FORMAT, recipe, inputs)
+    if existing := artifact.current(out, made_by, kind=KIND):
+        return existing
     text_bytes = sum(source.stats["bytes"].values())
     # A token stands for about four bytes; a rough figure stops what is hopeless.
     width = np.dtype(token_dtype(loaded.vocab_size)).itemsize
