@@ -31,7 +31,17 @@ def should_compile(config: TrainConfig, machine: Runtime) -> bool:
 
 
 def compile_blocks(model: Transformer) -> None:
-    """Compile one block; all share the code, so the time does not grow with depth."""
+    """Compile one block; all share the code, so the time does not grow with depth.
+
+    Two settings of the compiler: it need not build a test program for every
+    instruction set (the operating system says what there is), which saves seconds;
+    and where compiling fails, the plain code runs.
+    """
+    from torch._dynamo import config as dynamo
+    from torch._inductor import config as inductor
+
+    inductor.cpp.vec_isa_ok = True
+    dynamo.suppress_errors = True
     for block in model.blocks:
         block.compile(dynamic=False)
 
