@@ -14,13 +14,13 @@ Two hashes answer two questions:
   and stay outside, so an input remade with the same content leaves what was
   made from it current.
 
-Writers hold a lock beside the artifact, so two runs never write to one place.
+Writers hold a lock beside the artifact, so two runs never write to one place
+(``linnet.output``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fnmatch
 import hashlib
 import json
@@ -33,9 +33,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from filelock import FileLock, Timeout
-
-from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
+from linnet.errors import ArtifactError, BusyError, DamagedError
+from linnet.output import full_disk_named
+from linnet.output import human_bytes as human_bytes
+from linnet.output import lock as lock
+from linnet.output import refuse_foreign as refuse_foreign
+from linnet.output import require_space as require_space
+from linnet.output import write_json as write_json
+from linnet.output import write_text as write_text
 from linnet.version import __version__
 
 MANIFEST = "manifest.json"
@@ -117,7 +122,18 @@ def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> 
     DamagedError when the files are not the ones that were written.
     """
     path = Path(path)
-    _await_swap(path)
+    while True:
+        _await_swap(path)
+        place = _identity(path)
+        try:
+            return _read(path, kind, verify=verify)
+        except (ArtifactError, FileNotFoundError):
+            # Half of this may have been read before another process replaced it.
+            if _identity(path) == place and not _superseded(path).exists():
+                raise
+
+
+def _read(path: Path, kind: str | None, *, verify: bool) -> Artifact:
     manifest_path = path / MANIFEST
     wanted = f"{kind} directory" if kind else "directory made by Linnet"
     if not path.exists():
@@ -194,19 +210,18 @@ def create(
     ``path`` holds something that Linnet did not write or the disk is full.
     """
     path = Path(path)
-    with lock(path), _full_disk_named(path):
+    with lock(path), full_disk_named(path):
         _restore_interrupted_swap(path)
-        refuse_foreign(path)
+        refuse_foreign(path, allowed=(MANIFEST,))
         recipe = recipe_hash(kind, format, config, inputs)
         partial = _partial(path)
-        resumed = resume and _partial_recipe(partial) == recipe
-        if not resumed:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            (partial / RECIPE).write_text(recipe, encoding="utf-8")
-        draft = Draft(partial, resumed)
+        draft = Draft(partial, resumed=resume and _partial_recipe(partial) == recipe)
         started = time.monotonic()
         try:
+            if not draft.resumed:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                (partial / RECIPE).write_text(recipe, encoding="utf-8")
             yield draft
             files = _entries(partial, ALWAYS_VOLATILE + volatile)
             manifest = Manifest(
@@ -229,89 +244,6 @@ def create(
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         _swap(partial, path)
-
-
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the right to write to ``path``; the lock file ``.NAME.lock`` lies beside it.
-
-    The operating system drops the lock when the process dies, however it dies.
-    """
-    file_lock = FileLock(path.parent / f".{path.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file_lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError(
-            f"{path}: another linnet process is writing here; wait for it, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{path.parent}: cannot write here ({error.strerror})") from None
-    try:
-        yield
-    finally:
-        file_lock.release()
-
-
-@contextlib.contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
-    """Turn the many ways in which libraries report a full disk into one OutputError."""
-    try:
-        yield
-    except Exception as error:
-        codes = (errno.ENOSPC, errno.EDQUOT)
-        # Libraries written in Rust raise errors of their own, with the system's words in them.
-        if getattr(error, "errno", None) in codes or os.strerror(errno.ENOSPC) in str(error):
-            raise OutputError(
-                f"{path}: the disk is full; what was finished is kept: "
-                "free some space and run the same command again"
-            ) from error
-        raise
-
-
-def refuse_foreign(path: Path, *, allowed: tuple[str, ...] = (MANIFEST,)) -> None:
-    """Raise OutputError if ``path`` exists and is neither empty nor Linnet's."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise OutputError(f"{path} is a file; choose another output directory")
-    if any(path.iterdir()) and not any((path / name).exists() for name in allowed):
-        raise OutputError(
-            f"{path} holds something that linnet did not write; choose another output directory"
-        )
-
-
-def require_space(path: Path, needed: int, *, purpose: str) -> None:
-    """Raise OutputError unless ``needed`` bytes (and a little more) are free at ``path``."""
-    existing = path.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
-    if free < needed + (16 << 20):
-        raise OutputError(
-            f"{path}: {purpose} needs {human_bytes(needed)}, but only {human_bytes(free)} "
-            "are free on that disk; free some, or choose another --out"
-        )
-
-
-def human_bytes(count: float) -> str:
-    """``1536`` as ``1.5 KB`` (powers of 1000, as disks are sold)."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all: to a neighbour, synced, then renamed."""
-    neighbour = path.with_name(f".{path.name}.partial")
-    with neighbour.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    neighbour.replace(path)
 
 
 def lineage(path: Path | str) -> list[Artifact]:
@@ -364,6 +296,14 @@ def _swap(partial: Path, path: Path) -> None:
     partial.rename(path)
     _sync_directory(path.parent)
     shutil.rmtree(superseded, ignore_errors=True)
+
+
+def _identity(path: Path) -> int | None:
+    """Which directory it is that has this name now."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _await_swap(path: Path) -> None:

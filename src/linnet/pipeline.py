@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from linnet import artifact
 from linnet.data import PYTHON_LIBRARY, prepare, read_documents
-from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.errors import ArtifactError, ConfigError, DataError, StoppedError
 from linnet.evaluate import evaluate
 from linnet.evaluate.report import REPORT, write_report
-from linnet.planner import Plan, show_parameters
+from linnet.planner import Plan, check_memory, show_parameters
 from linnet.planner import plan as make_plan
 from linnet.progress import SILENT, Progress
 from linnet.project import (
@@ -72,8 +72,9 @@ def build(
     ``sources`` it builds the project that is in ``out`` already.
     ``settings`` are assignments such as ``train.width=128``.
     Raises BusyError when another build is at work in ``out``, OutputError when
-    ``out`` holds something else, DataError and BudgetError when there is too
-    little text or time.
+    ``out`` holds something else, DamagedError when a stage made before is broken,
+    DataError and BudgetError when there is too little text or time, StoppedError
+    after Ctrl-C.
     """
     started = time.monotonic()
     out = Path(out)
@@ -82,7 +83,12 @@ def build(
     with artifact.lock(out / LOCK_NAME):
         project = _configure(out, sources, budget, settings)
         project.save()
-        return _Builder(project, replan, retrain_tokenizer, progress, started).run()
+        try:
+            return _Builder(project, replan, retrain_tokenizer, progress, started).run()
+        except KeyboardInterrupt:
+            raise StoppedError(
+                "stopped; what was finished is kept: run the same command again to carry on"
+            ) from None
 
 
 def _configure(
@@ -189,7 +195,9 @@ class _Builder:
                 f"--replan makes one for {self.project.config.budget}"
             )
         # Settings that do not go with a plan made before them are told before the long stages.
-        self.project.train_config(plan).model(plan.vocab_size, end_of_text=0, pad=1)
+        training = self.project.train_config(plan)
+        vocab_size = min(plan.vocab_size, corpus.stats["bytes"]["train"])  # it cannot have more
+        check_memory(training.model(vocab_size, end_of_text=0, pad=1), plan.machine["device"])
         return plan
 
     def tokenizer(self, corpus: Artifact, plan: Plan) -> Artifact:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from linnet.artifact import Artifact
+    from linnet.model.config import ModelConfig
     from linnet.train.config import TrainConfig
 
 KIND, FORMAT = "plan", 1
@@ -44,6 +45,7 @@ SAMPLE_BYTES = 1_000_000
 MOST_EPOCHS = 20
 
 TOKENS_PER_PARAMETER = 0.6
+TRAINING_BYTES = 12  # per parameter, at least: weight, gradient and one moment, in fp32
 COMPILED_SPEEDUP = 1.4  # of a training step on CPU, over eager
 COMPILE_SECONDS = 15.0
 
@@ -297,11 +299,25 @@ def training_settings(
     settings = {**chosen, **overrides}
     width, head_width = settings.get("width"), settings.get("head_width")
     if "head_width" not in overrides and isinstance(width, int) and isinstance(head_width, int):
-        settings["head_width"] = math.gcd(width, head_width)
+        shared = math.gcd(width, head_width)
+        settings["head_width"] = head_width if shared % 2 else shared  # RoPE turns pairs
     context, batch = settings.get("context"), settings.get("batch_tokens")
     if "batch_tokens" not in overrides and isinstance(context, int) and isinstance(batch, int):
         settings["batch_tokens"] = max(context, batch)
     return from_mapping(TrainConfig, settings, where=where)
+
+
+def check_memory(model: ModelConfig, device: str) -> None:
+    """Raise ConfigError if the weights, gradients and moments of a model exceed this machine."""
+    from linnet.runtime import memory_bytes
+
+    needed, there = TRAINING_BYTES * model.parameters, memory_bytes()
+    if device != "cuda" and there is not None and needed > there:
+        raise ConfigError(
+            f"a model of {show_parameters(model.parameters)} parameters (width {model.width}, "
+            f"depth {model.depth}, vocabulary {model.vocab_size:,}) needs {human_bytes(needed)} of "
+            f"memory to train, but this machine has {human_bytes(there)}; set smaller ones"
+        )
 
 
 def smallest_budget(corpus: CorpusFacts, spent: float) -> float:
@@ -329,7 +345,10 @@ def choose_vocabulary(train_bytes: int, *, width: int, depth: int) -> int:
 
 def show_parameters(count: int) -> str:
     """``5243904`` as ``5.2 M``."""
-    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count / 1e3:.0f} k"
+    for size, name in ((1_000_000_000, "B"), (1_000_000, "M")):
+        if count >= size:
+            return f"{count / size:.1f} {name}"
+    return f"{count / 1e3:.0f} k"
 
 
 def expected_bits(corpus: CorpusFacts, tokens: int) -> float | None:

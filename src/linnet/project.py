@@ -99,10 +99,7 @@ class Project:
         file = self.path / CONFIG_FILE
         if file.is_file() and Project.open(self.path).config == self.config:
             return
-        text = HEADER + dump_toml(to_mapping(self.config))
-        neighbour = self.path / f".{CONFIG_FILE}.partial"
-        neighbour.write_text(text, encoding="utf-8")
-        neighbour.replace(file)
+        artifact.write_text(file, HEADER + dump_toml(to_mapping(self.config)))
 
     def stage(self, name: StageName) -> Path:
         """The directory of a stage."""

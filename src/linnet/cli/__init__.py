@@ -48,6 +48,12 @@ class _LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # here, because Typer would leave without a word
+            raise StoppedError("stopped") from None
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
@@ -92,7 +98,9 @@ def main() -> None:
     try:
         app()
     except StoppedError as stop:
-        print(f"\n{stop}", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # leave the line that shows ^C
+        print(stop, file=sys.stderr)
         sys.exit(130)
     except LinnetError as error:
         if debug:
@@ -118,5 +126,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(1)

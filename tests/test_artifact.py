@@ -1,0 +1,382 @@
+"""Artifacts: whole or absent, found current or not, and never two writers in one place."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linnet import artifact
+from linnet.artifact import Artifact
+from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def write(path: Path, text: str = "hello", **changes: Any) -> Artifact:
+    settings: dict[str, Any] = {"kind": "thing", "format": 1, "config": {}, "inputs": {}}
+    volatile = changes.pop("volatile", ())
+    with artifact.create(path, **{**settings, **changes}, volatile=volatile) as draft:
+        (draft.path / "text.txt").write_text(text, encoding="utf-8")
+        (draft.path / "time.log").write_text(str(time.time_ns()), encoding="utf-8")
+        draft.stats["length"] = len(text)
+    return artifact.read(path)
+
+
+def listing(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} - {f".{n}.lock" for n in ("made", "other")}
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    made = write(tmp_path / "made", config={"width": 3})
+    assert (made.path / "text.txt").read_text() == "hello"
+    assert made.stats == {"length": 5}
+    assert made.manifest.config == {"width": 3}
+    assert made.manifest.files["text.txt"].sha256 == hashlib.sha256(b"hello").hexdigest()
+    assert made.manifest.files["text.txt"].bytes == 5
+    assert listing(tmp_path) == {"made"}
+    assert artifact.read(made.path, kind="thing", verify=True).manifest == made.manifest
+
+
+def test_content_depends_on_files_alone_and_recipe_on_what_they_are_made_from(
+    tmp_path: Path,
+) -> None:
+    first = write(tmp_path / "made", config={"width": 3})
+    again = write(tmp_path / "other", config={"width": 4})
+    assert first.content == again.content
+    assert first.manifest.recipe != again.manifest.recipe
+    assert write(tmp_path / "other", "changed").content != first.content
+    for change in ({"kind": "other"}, {"format": 2}, {"inputs": {"corpus": "0" * 64}}):
+        assert write(tmp_path / "other", **change).manifest.recipe != first.manifest.recipe
+
+
+def test_volatile_files_stay_outside_the_content(tmp_path: Path) -> None:
+    first = write(tmp_path / "made", volatile=("text.*",))
+    second = write(tmp_path / "other", "another", volatile=("text.*",))
+    assert first.content == second.content
+    assert first.manifest.files["text.txt"].sha256 is None
+    (first.path / "time.log").write_text("longer than it was", encoding="utf-8")
+    assert artifact.read(first.path, verify=True)  # volatile files may change
+    (first.path / "time.log").unlink()
+    with pytest.raises(DamagedError, match=r"time\.log is missing"):
+        artifact.read(first.path)
+
+
+def test_an_error_leaves_the_old_artifact_and_nothing_else(tmp_path: Path) -> None:
+    before = write(tmp_path / "made")
+
+    def fail(resume: bool) -> None:
+        with artifact.create(
+            tmp_path / "made", kind="thing", format=1, config={}, inputs={}, resume=resume
+        ) as draft:
+            (draft.path / "half.txt").write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        fail(resume=False)
+    assert listing(tmp_path) == {"made"}
+    with pytest.raises(RuntimeError):
+        fail(resume=True)
+    assert listing(tmp_path) == {"made", ".made.partial"}
+    assert artifact.read(tmp_path / "made", verify=True).manifest == before.manifest
+
+
+def resume(path: Path, config: dict[str, Any]) -> bool:
+    with artifact.create(
+        path, kind="thing", format=1, config=config, inputs={}, resume=True
+    ) as draft:
+        resumed = (draft.path / "half.txt").exists()
+        assert draft.resumed is resumed
+        (draft.path / "half.txt").write_text("half")
+        if not resumed:
+            raise RuntimeError("stop")
+    return resumed
+
+
+def test_only_the_same_recipe_is_taken_up_again(tmp_path: Path) -> None:
+    for width in (3, 4):  # the second is another recipe: it starts anew
+        with pytest.raises(RuntimeError):
+            resume(tmp_path / "made", {"width": width})
+        assert artifact.partial_exists(tmp_path / "made")
+    assert resume(tmp_path / "made", {"width": 4})
+    made = artifact.read(tmp_path / "made", verify=True)
+    assert set(made.manifest.files) == {"half.txt"}
+    assert not artifact.partial_exists(tmp_path / "made")
+
+
+@pytest.mark.parametrize("reader", [artifact.read, write])
+def test_a_kill_between_the_two_renames_loses_nothing(reader: Any, tmp_path: Path) -> None:
+    write(tmp_path / "made")
+    (tmp_path / "made").rename(tmp_path / ".made.superseded")
+    assert reader(tmp_path / "made").manifest.stats == {"length": 5}
+    assert listing(tmp_path) == {"made"}
+
+
+def test_a_kill_after_both_renames_leaves_the_new_one(tmp_path: Path) -> None:
+    write(tmp_path / "other", "old")
+    write(tmp_path / "made", "newer")
+    (tmp_path / "other").rename(tmp_path / ".made.superseded")
+    assert artifact.read(tmp_path / "made").stats == {"length": 5}
+    write(tmp_path / "made", "newest")
+    assert listing(tmp_path) == {"made"}
+
+
+def test_readers_never_disturb_a_writer(tmp_path: Path) -> None:
+    write(tmp_path / "made")
+    stop = threading.Event()
+    seen: list[int] = []
+    failed: list[Exception] = []
+
+    def look() -> None:
+        while not stop.is_set():
+            try:
+                seen.append(artifact.read(tmp_path / "made", verify=True).stats["length"])
+            except ArtifactError as error:
+                failed.append(error)
+
+    # The reader may look while the old directory is gone and the new one is not there yet.
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for size in range(60):
+            write(tmp_path / "made", "x" * (size + 6))
+    finally:
+        stop.set()
+        reader.join()
+    assert not failed
+    assert seen == sorted(seen)
+    assert artifact.read(tmp_path / "made", verify=True).stats == {"length": 65}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from linnet import artifact
+point = sys.argv[2]
+real = Path.rename
+def rename(self, target):
+    if point == "before" and self.name == "made":
+        os.kill(os.getpid(), signal.SIGKILL)
+    done = real(self, target)
+    if point == "between" and self.name == "made":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if point == "after" and self.name == ".made.partial":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+Path.rename = rename
+with artifact.create(Path(sys.argv[1]), kind="thing", format=1, config={}, inputs={}) as draft:
+    (draft.path / "text.txt").write_text("new")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.parametrize(("point", "left"), [("before", 5), ("between", 5), ("after", None)])
+def test_killed_while_swapping(point: str, left: int | None, tmp_path: Path) -> None:
+    write(tmp_path / "made")
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path / "made"), point], check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    found = artifact.read(tmp_path / "made", verify=True)
+    assert found.stats.get("length") == left  # the other writer recorded no length
+    assert write(tmp_path / "made", "newest").stats == {"length": 6}
+    assert listing(tmp_path) == {"made"}
+
+
+def test_what_linnet_did_not_write_is_never_replaced(tmp_path: Path) -> None:
+    foreign = tmp_path / "made"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="holds something that linnet did not write"):
+        write(foreign)
+    assert (foreign / "thesis.txt").read_text() == "years of work"
+    file = tmp_path / "other"
+    file.write_text("years of work")
+    with pytest.raises(OutputError, match="is a file; choose another output directory"):
+        write(file)
+    assert file.read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    assert write(tmp_path / "empty").stats == {"length": 5}
+
+
+def damage(made: Path, manifest: dict[str, Any], how: str) -> None:
+    file = made / "manifest.json"
+    text = file.read_text()
+    changed: dict[str, str] = {
+        "empty": "",
+        "cut": text[:100],
+        "list": "[]",
+        "unknown": json.dumps({**manifest, "surprise": 1}),
+        "files": json.dumps({**manifest, "files": {"text.txt": 3}}),
+        "missing": json.dumps({k: v for k, v in manifest.items() if k != "files"}),
+    }
+    file.write_text(changed[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "list", "unknown", "files", "missing"])
+def test_a_damaged_manifest_is_named_with_what_to_do(how: str, tmp_path: Path) -> None:
+    made = write(tmp_path / "made").path
+    damage(made, json.loads((made / "manifest.json").read_text()), how)
+    with pytest.raises(DamagedError) as caught:
+        artifact.read(made)
+    assert f"{made / 'manifest.json'} is damaged" in str(caught.value)
+    assert f"delete {made} and run the same command again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    made = write(tmp_path / "made").path
+    (made / "text.txt").write_text("jello")  # of the same size
+    assert artifact.read(made)
+    with pytest.raises(DamagedError, match=r"text\.txt is not what was written"):
+        artifact.read(made, verify=True)
+    (made / "text.txt").write_text("hell")
+    with pytest.raises(DamagedError, match=r"text\.txt should have 5 bytes\. Got 4; delete .*made"):
+        artifact.read(made)
+    (made / "text.txt").unlink()
+    with pytest.raises(DamagedError, match=r"text\.txt is missing"):
+        artifact.read(made)
+
+
+def test_absent_or_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="expected a corpus directory, but it does not exist"):
+        artifact.read(tmp_path / "made", kind="corpus")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ArtifactError, match=r"but it has no manifest\.json"):
+        artifact.read(tmp_path)
+    write(tmp_path / "made")
+    with pytest.raises(ArtifactError, match="expected a corpus directory, but it is a thing"):
+        artifact.read(tmp_path / "made", kind="corpus")
+
+
+def test_current_means_same_recipe_and_whole(tmp_path: Path) -> None:
+    made = write(tmp_path / "made")
+    recipe = artifact.recipe_hash("thing", 1, {}, {})
+    assert artifact.current(made.path, recipe, kind="thing")
+    assert artifact.current(made.path, "other", kind="thing") is None
+    assert artifact.current(tmp_path / "none", recipe, kind="thing") is None
+    (made.path / "text.txt").unlink()
+    assert artifact.current(made.path, recipe, kind="thing") is None
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from linnet import artifact
+with artifact.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_another_process_that_holds_the_lock_is_respected_and_forgotten_when_killed(
+    tmp_path: Path,
+) -> None:
+    before = write(tmp_path / "made")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "made")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match="another linnet process is writing here"):
+            write(tmp_path / "made", "other")
+        assert artifact.read(tmp_path / "made", verify=True).manifest == before.manifest
+        write(tmp_path / "other")  # another place is free
+    finally:
+        holder.kill()
+        holder.wait()
+    assert write(tmp_path / "made", "newer").stats == {"length": 5}
+
+
+def test_lineage_is_relative_so_that_all_can_move_together(tmp_path: Path) -> None:
+    corpus = write(tmp_path / "a" / "corpus", kind="corpus")
+    shards = write(tmp_path / "a" / "shards", kind="shards", inputs={"corpus": corpus})
+    inputs = {"shards": shards, "corpus": corpus, "sources": "0" * 64}
+    write(tmp_path / "a" / "model", kind="model", inputs=inputs)
+    (tmp_path / "a").rename(tmp_path / "b")
+    made = artifact.lineage(tmp_path / "b" / "model")
+    assert [entry.manifest.kind for entry in made] == ["model", "shards", "corpus"]
+    assert made[0].manifest.inputs["corpus"].content == corpus.content
+    shutil.rmtree(tmp_path / "b" / "corpus")
+    assert len(artifact.lineage(tmp_path / "b" / "model")) == 2
+
+
+def test_too_little_room_is_said_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(0, 0, 30_000_000))
+    artifact.require_space(tmp_path / "not" / "yet", 10_000_000, purpose="the corpus")
+    with pytest.raises(OutputError, match=r"the corpus needs 20\.0 MB, but only 30\.0 MB are free"):
+        artifact.require_space(tmp_path / "not" / "yet", 20_000_000, purpose="the corpus")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "text.txt"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        # safetensors and tokenizers report it so.
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_error_however_it_is_reported(error: Exception, tmp_path: Path) -> None:
+    before = write(tmp_path / "made")
+    with (
+        pytest.raises(OutputError, match=r"made: the disk is full; what was finished is kept"),
+        artifact.create(tmp_path / "made", kind="thing", format=1, config={}, inputs={}),
+    ):
+        raise error
+    assert artifact.read(tmp_path / "made", verify=True).manifest == before.manifest
+    assert listing(tmp_path) == {"made"}
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    artifact.write_text(tmp_path / "made", "old")
+    with pytest.raises(UnicodeEncodeError):
+        artifact.write_text(tmp_path / "made", "not text: \udcff")
+    assert (tmp_path / "made").read_text() == "old"
+    assert listing(tmp_path) == {"made"}
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1536, "1.5 KB"), (2_000_000, "2.0 MB"), (3e15, "3000.0 TB")],
+)
+def test_sizes_as_disks_are_sold(count: float, shown: str) -> None:
+    assert artifact.human_bytes(count) == shown
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to be another user")
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import os, sys
+        from pathlib import Path
+        from linnet import artifact
+        from linnet.errors import OutputError
+        os.setuid(65534)
+        try:
+            with artifact.create(Path(sys.argv[1]), kind="a", format=1, config={}, inputs={}):
+                pass
+        except OutputError as error:
+            print(error)
+    """)
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:  # where pytest keeps others out
+        parent.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "made")],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == f"{tmp_path}: cannot write here (Permission denied)\n", done.stderr
