@@ -1,6 +1,8 @@
 """Linnet: a folder of documents becomes a small language model you run yourself.
 
 The names below are loaded when first used, so ``import linnet`` costs nothing.
+A function never has the name of a package beside it: ``linnet.train`` is the
+package, whatever was imported before, and ``linnet.train_model`` the function.
 """
 
 from __future__ import annotations
@@ -12,22 +14,22 @@ from linnet.version import __version__
 
 if TYPE_CHECKING:
     from linnet.data import prepare as prepare
-    from linnet.evaluate import evaluate as evaluate
+    from linnet.evaluate import evaluate as evaluate_model  # noqa: F401
     from linnet.generate import load as load
     from linnet.pipeline import build as build
     from linnet.planner import plan as plan
     from linnet.shards import encode as encode
     from linnet.tokenizer import train as train_tokenizer  # noqa: F401
-    from linnet.train import train as train
+    from linnet.train import train as train_model  # noqa: F401
 
 _HOMES: dict[str, tuple[str, str]] = {
     "build": ("linnet.pipeline", "build"),
     "encode": ("linnet.shards", "encode"),
-    "evaluate": ("linnet.evaluate", "evaluate"),
+    "evaluate_model": ("linnet.evaluate", "evaluate"),
     "load": ("linnet.generate", "load"),
     "plan": ("linnet.planner", "plan"),
     "prepare": ("linnet.data", "prepare"),
-    "train": ("linnet.train", "train"),
+    "train_model": ("linnet.train", "train"),
     "train_tokenizer": ("linnet.tokenizer", "train"),
 }
 

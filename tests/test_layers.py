@@ -1,0 +1,136 @@
+"""Imports point downward, as docs/design.md says, and importing Linnet loads no torch."""
+
+import ast
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import linnet
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "linnet"
+DESIGN = ROOT / "docs" / "design.md"
+TOP = "cli"  # what `python -m linnet` starts
+
+
+def tiers() -> dict[str, int]:
+    """The height of each part of the package, from the sentence that design.md gives to it."""
+    sentence = re.search(r"^Tiers, lowest first: (.+)\.$", DESIGN.read_text("utf-8"), re.MULTILINE)
+    assert sentence is not None
+    groups = re.findall(r"`([a-z_ ]+)`", sentence[1])
+    return {name: height for height, group in enumerate(groups) for name in group.split()}
+
+
+def part_of(file: Path) -> str:
+    """``linnet/train/loop.py`` belongs to ``train``."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def modules() -> list[Path]:
+    # __init__ offers the stages' functions by name and __main__ starts the command line: both
+    # stand above everything, and the test below shows that they load nothing.
+    files = sorted(PACKAGE.rglob("*.py"))
+    return [f for f in files if f not in (PACKAGE / "__init__.py", PACKAGE / "__main__.py")]
+
+
+def imports(file: Path) -> Iterator[tuple[str, int]]:
+    """Parts of Linnet that a module imports, anywhere in it, with the line."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: imports are absolute here"
+            # `from linnet import artifact` names a part in what it imports.
+            from_root = node.module == "linnet"
+            names = [f"linnet.{a.name}" for a in node.names] if from_root else [node.module or ""]
+        else:
+            continue
+        for name in names:
+            if name.startswith("linnet."):
+                yield name.split(".")[1], node.lineno
+
+
+def test_design_names_every_part_once() -> None:
+    parts = {part_of(file) for file in modules()}
+    assert set(tiers()) == parts
+    sentence = DESIGN.read_text("utf-8").split("Tiers, lowest first: ")[1].split("\n")[0]
+    assert len(re.findall(r"[a-z_]+", sentence)) == len(parts)
+
+
+def test_imports_point_downward() -> None:
+    height = tiers()
+    upward = [
+        f"{file.relative_to(ROOT)}:{line} imports linnet.{target}"
+        for file in modules()
+        for target, line in imports(file)
+        if target != part_of(file) and height[target] > height[part_of(file)]
+    ]
+    assert upward == []
+
+
+def test_parts_of_one_tier_do_not_import_each_other_in_a_circle() -> None:
+    height = tiers()
+    uses: dict[str, set[str]] = {}
+    for file in modules():
+        part = part_of(file)
+        level = {t for t, _ in imports(file) if t != part and height[t] == height[part]}
+        uses.setdefault(part, set()).update(level)
+    while free := [part for part, targets in uses.items() if not targets & uses.keys()]:
+        for part in free:
+            del uses[part]
+    assert uses == {}
+
+
+def loaded(program: str) -> set[str]:
+    """Names of the modules that are loaded after a program has run in a new interpreter."""
+    ending = "\nimport sys; print('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program + ending],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "module", ["linnet", "linnet.cli", "linnet.data", "linnet.shards", "linnet.tokenizer"]
+)
+def test_importing_loads_no_torch(module: str) -> None:
+    assert "torch" not in loaded(f"import {module}")
+
+
+def test_the_names_of_the_package_are_there_and_cost_nothing_until_used() -> None:
+    program = "import linnet; names = dir(linnet); assert 'build' in names and 'load' in names"
+    assert not loaded(program) & {"linnet.pipeline", "linnet.generate", "torch", "numpy"}
+    for name, (home, attribute) in linnet._HOMES.items():
+        wanted = getattr(importlib.import_module(home), attribute)
+        assert getattr(linnet, name) is wanted, f"linnet.{name} is hidden by a package"
+    with pytest.raises(AttributeError, match="no attribute 'bild'"):
+        linnet.bild  # noqa: B018
+
+
+def test_importing_has_no_side_effects() -> None:
+    """Every module can be imported, and doing so says nothing and changes no environment."""
+    names = [
+        ".".join(("linnet", *file.relative_to(PACKAGE).with_suffix("").parts)) for file in modules()
+    ]
+    names = [name.removesuffix(".__init__") for name in names]
+    for name in names:
+        assert importlib.util.find_spec(name) is not None
+    program = f"""
+import importlib, os
+before = dict(os.environ)
+for name in {names!r}:
+    importlib.import_module(name)
+changed = {{k: v for k, v in os.environ.items() if before.get(k) != v}}
+assert not changed, changed
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
