@@ -23,7 +23,10 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Directory of the project.")] = Path("quickstart"),
     prompt: Annotated[bool, typer.Option("--prompt/--no-prompt", help="End at a prompt.")] = True,
 ) -> None:
-    """Build a model from Python's own documentation and library, offline; then try it.
+    """Build a model from Python's own documentation, then try it.
+
+    The text is the documentation and library of the Python that runs this, so
+    nothing is downloaded. Without a terminal it writes samples instead.
 
     Example: linnet quickstart --budget 10m
     """

@@ -30,7 +30,7 @@ def status(
     project: Annotated[Path, typer.Argument(help="A directory made by linnet build.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show each stage: what it was made from, and whether that has changed since.
+    """Show each stage of a project: what it was made from, what is stale.
 
     Example: linnet status notes-model
     """

@@ -1,0 +1,265 @@
+"""The command line as a whole: its help, its errors, and options made from dataclasses."""
+
+import errno
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from linnet.cli import COMMANDS, app, main
+from linnet.cli.options import configured
+from linnet.config import option
+from linnet.errors import BusyError, DataError, StoppedError
+from linnet.version import __version__
+
+
+def commands(
+    group: Any = None, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command that can be typed, with what it is called by."""
+    group = group or typer.main.get_command(app)
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands())
+NAMES = [" ".join(path) for path in ALL]
+LOADS_TORCH = pytest.mark.xfail(
+    strict=True, reason="the packages linnet.train and linnet.model load torch when imported"
+)
+
+
+def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "COLUMNS": "80"},
+    )  # fmt: skip
+
+
+def test_there_are_commands() -> None:
+    assert {path[0] for path in ALL} == set(COMMANDS)
+    assert ("data", "prepare") in ALL
+
+
+HELP = """
+import sys
+sys.argv = ["linnet", *sys.argv[1:], "--help"]
+from linnet.cli import main
+try:
+    main()
+except SystemExit as left:
+    assert left.code == 0, left.code
+heavy = {"torch", "transformers", "pyarrow", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["", *(pytest.param(n, marks=LOADS_TORCH if n == "train" else ()) for n in NAMES)]
+)
+def test_help_answers_without_loading_anything_heavy(name: str) -> None:
+    done = python(HELP, *name.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_is_documented_with_an_example_that_parses(name: str) -> None:
+    command = ALL[tuple(name.split())]
+    text = command.help
+    assert text
+    assert re.fullmatch(r"[A-Z].*\.", text.split("\n\n")[0].replace("\n", " "))
+    found = re.search(r"^ *Example: (linnet .+)$", text, re.MULTILINE)
+    assert found, f"{name}: its docstring needs a line 'Example: linnet ...'"
+    typed = shlex.split(found[1])
+    assert typed[1 : 1 + len(name.split())] == name.split()
+    # Raises an error where an argument is missing or an option unknown.
+    command.make_context(name, typed[1 + len(name.split()) :])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_says_what_it_is(name: str) -> None:
+    for parameter in ALL[tuple(name.split())].params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), f"{name}: {parameter.name} needs a help text"
+
+
+def test_version_and_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "linnet", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"linnet {__version__}\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "linnet"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("Usage: ")
+    assert "build" in done.stdout
+
+
+# -- how things end ------------------------------------------------------------------------
+
+
+def run_main(
+    problem: BaseException, monkeypatch: pytest.MonkeyPatch, *flags: str
+) -> SystemExit | BaseException:
+    """What comes out of ``main`` when a command raises ``problem``."""
+
+    def fail(*arguments: object, **settings: object) -> None:
+        raise problem
+
+    monkeypatch.setattr("linnet.project.Project.open", fail)
+    monkeypatch.setattr(sys, "argv", ["linnet", *flags, "status", "somewhere"])
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 (SystemExit, or the problem)
+        main()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "said"),
+    [
+        (DataError("no text. Add some"), 1, "error: no text. Add some\n"),
+        (BusyError("a\nb"), 1, "error: a b\n"),
+        (StoppedError("stopped and saved"), 130, "stopped and saved\n"),
+        (KeyboardInterrupt(), 130, "stopped\n"),
+        (MemoryError(), 1, "error: out of memory; use fewer --workers or a smaller model\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x.bin"),
+            1,
+            "error: the disk is full while writing x.bin; finished stages are kept: "
+            "free some, then run again\n",
+        ),
+        (PermissionError(13, "Permission denied", "x"), 1, "error: [Errno 13] Permission denied: "),
+    ],
+)
+def test_each_error_is_one_line_and_a_status(
+    problem: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    left = run_main(problem, monkeypatch)
+    assert isinstance(left, SystemExit)
+    assert left.code == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(said)
+    assert printed.err.count("\n") == 1
+
+
+def test_debug_shows_where_an_error_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(run_main(DataError("x"), monkeypatch, "--debug"), DataError)
+
+
+def test_what_is_not_expected_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(run_main(ZeroDivisionError(), monkeypatch), ZeroDivisionError)
+
+
+def test_a_wrong_command_or_option_is_explained() -> None:
+    for arguments, said in ((["bild"], "bild"), (["status", "--jsn", "."], "--jsn")):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 2
+        assert said in done.output
+
+
+# -- options from dataclasses --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    width: int = option(256, "Width of the model.")
+    rate: float = option(0.5, "How fast.")
+    tied: bool = option(False, "Share the table.")
+    quiet: bool = option(True, "Say less.")
+    kind: Literal["small", "large"] = option("small", "What to make.")
+    columns: tuple[str, ...] = option((), "Columns with text.")
+    device: Literal["cpu", "cuda"] | None = option(None, "Where.")
+    unseen: int = 7
+    """Not declared with option(): no flag."""
+
+
+def offered() -> typer.Typer:
+    small = typer.Typer(rich_markup_mode=None)
+
+    @small.command()
+    @configured(Settings)
+    def make(place: str, width: int = 3, *, settings: dict[str, Any]) -> None:
+        """Make."""
+        print(place, width, settings)
+
+    return small
+
+
+@pytest.mark.parametrize(
+    ("typed", "settings"),
+    [
+        ([], {}),
+        (["--rate", "2"], {"rate": 2.0}),
+        (["--tied", "--no-quiet"], {"tied": True, "quiet": False}),
+        (["--no-tied"], {"tied": False}),
+        (["--columns", "a", "--columns", "b"], {"columns": ["a", "b"]}),
+        (["--kind", "large", "--device", "cpu"], {"kind": "large", "device": "cpu"}),
+    ],
+)
+def test_only_what_was_given_becomes_a_setting(typed: list[str], settings: dict[str, Any]) -> None:
+    done = CliRunner().invoke(offered(), ["here", *typed])
+    assert done.output == f"here 3 {settings}\n"
+
+
+def test_a_parameter_of_the_command_itself_is_not_an_option_twice() -> None:
+    done = CliRunner().invoke(offered(), ["here", "--width", "9"])
+    assert done.output == "here 9 {}\n"
+
+
+def test_options_show_help_choices_and_defaults() -> None:
+    done = CliRunner().invoke(offered(), ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    text = " ".join(done.output.split())
+    assert "How fast. [default: 0.5]" in text
+    assert "What to make. (small, large) [default: small]" in text
+    assert "Say less. [default: yes]" in text
+    assert "Where. (cpu, cuda)" in text
+    assert "unseen" not in text
+    assert CliRunner().invoke(offered(), ["x", "--unseen", "1"]).exit_code == 2
+
+
+def test_a_setting_of_the_wrong_type_is_named() -> None:
+    done = CliRunner().invoke(offered(), ["here", "--rate", "fast"])
+    assert done.exit_code == 2
+    assert "--rate" in done.output
+
+
+def test_every_dataclass_behind_a_command_gives_all_its_options() -> None:
+    import dataclasses
+
+    from linnet.data import DataConfig
+    from linnet.evaluate import EvaluateConfig
+    from linnet.generate import GenerateConfig
+    from linnet.shards import EncodeConfig
+    from linnet.tokenizer import TokenizerConfig
+    from linnet.train.config import TrainConfig
+
+    behind: dict[str, type] = {
+        "data prepare": DataConfig,
+        "data encode": EncodeConfig,
+        "tokenizer train": TokenizerConfig,
+        "train": TrainConfig,
+        "evaluate": EvaluateConfig,
+        "generate": GenerateConfig,
+    }
+    for name, cls in behind.items():
+        flags = {parameter.name for parameter in ALL[tuple(name.split())].params}
+        assert {field.name for field in dataclasses.fields(cls)} <= flags, name  # type: ignore[arg-type]
