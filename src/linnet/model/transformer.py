@@ -96,9 +96,6 @@ class Transformer(nn.Module):
             elif name.endswith(("attention.o.weight", "mlp.down.weight")):
                 nn.init.zeros_(parameter)
             elif "embedding" in name or name == "output.weight":
-                # An untied embedding only feeds the stream, which likes entries of about 1;
-                # whatever makes logits must start small.
-                untied = not self.config.tied and name != "output.weight"
-                nn.init.normal_(parameter, std=1.0 if untied else 0.02, generator=generator)
+                nn.init.normal_(parameter, std=0.02, generator=generator)
             else:
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)

@@ -81,13 +81,13 @@ class TrainConfig(ShapeConfig):
     optimizer: Literal["muon", "adamw"] = option("muon", "For the matrices inside the blocks.")
     matrix_lr: float = option(0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.")
     embedding_lr: float = option(0.02, "Peak learning rate of the embeddings (AdamW).")
-    output_lr: float = option(0.001, "Peak learning rate of an untied output layer (AdamW).")
+    output_lr: float = option(0.003, "Peak learning rate of an untied output layer (AdamW).")
     vector_lr: float = option(0.02, "Peak learning rate of norms and biases (AdamW).")
     weight_decay: float = option(0.0, "Pull of the matrices towards zero.")
     schedule: Literal["wsd", "cosine"] = option(
         "wsd", "After warm-up: stay, then fall in a line (wsd), or a half cosine."
     )
-    warmup: float = option(0.01, "Share of the run that warms up.")
+    warmup: float = option(0.0, "Share of the run that warms up.")
     decay: float = option(0.5, "Share of the run over which wsd falls to zero.")
     short_rows: float = option(
         0.0, "Share of the run, at its start, that reads rows of half the context: faster."
