@@ -1,0 +1,36 @@
+"""A tiny project, built once for all tests that need one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tiny_project import SETTINGS, TinyProject, write_notes
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+    """Not to be changed: see ``tiny``."""
+    root = tmp_path_factory.mktemp("built")
+    write_notes(root / "docs")
+    made = TinyProject(root / "docs", root / "project")
+    made.build(*SETTINGS)
+    return made
+
+
+@pytest.fixture
+def tiny(built_once: TinyProject, tmp_path: Path) -> TinyProject:
+    """A copy of the built project with its documents."""
+    shutil.copytree(built_once.documents, tmp_path / "docs")
+    shutil.copytree(built_once.path, tmp_path / "project")
+    file = tmp_path / "project" / "linnet.toml"
+    before, after = str(built_once.documents), str(tmp_path / "docs")
+    file.write_text(file.read_text("utf-8").replace(before, after), encoding="utf-8")
+    return TinyProject(tmp_path / "docs", tmp_path / "project")
+
+
+@pytest.fixture
+def fresh(built_once: TinyProject, tmp_path: Path) -> TinyProject:
+    """The same documents, and nothing built yet."""
+    shutil.copytree(built_once.documents, tmp_path / "docs")
+    return TinyProject(tmp_path / "docs", tmp_path / "project")
