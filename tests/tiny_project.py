@@ -1,6 +1,7 @@
 """A project so small that a build takes a second or two."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -61,13 +62,25 @@ class TinyProject:
     path: Path
     progress: Recorder = field(default_factory=Recorder)
 
-    def build(self, *settings: str, replan: bool = False, retrain_tokenizer: bool = False) -> Build:
+    def build(
+        self,
+        *settings: str,
+        sources: Sequence[Path | str] | None = None,
+        budget: str | None = None,
+        replan: bool = False,
+        retrain_tokenizer: bool = False,
+    ) -> Build:
         self.progress = Recorder()
         with mock.patch("linnet.planner.measure_machine", return_value=MACHINE):
             return build(
-                [self.documents], self.path, settings=settings, replan=replan,
-                retrain_tokenizer=retrain_tokenizer, progress=self.progress,
-            )  # fmt: skip
+                [self.documents] if sources is None else sources,
+                self.path,
+                budget=budget,
+                settings=settings,
+                replan=replan,
+                retrain_tokenizer=retrain_tokenizer,
+                progress=self.progress,
+            )
 
     def files(self) -> dict[str, tuple[int, bytes]]:
         """Time of change and content of every file that is not a lock."""

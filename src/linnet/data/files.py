@@ -128,7 +128,7 @@ def _scan_folder(label: str, root: str, found: Scan, excluded: set[str]) -> None
                 found.ignored[ignored] += 1
                 continue
             inner = f"{below}/{entry.name}" if below else entry.name
-            if entry.is_dir():
+            if _is_folder(entry):
                 waiting.append((entry.path, inner))
             else:
                 inner = kinds.printable(inner)
@@ -139,7 +139,7 @@ def _ignored(entry: os.DirEntry[str], excluded: set[str]) -> str | None:
     """Why an entry is passed over without being listed, or None."""
     if entry.name.startswith("."):
         return "hidden"
-    if entry.is_dir():
+    if _is_folder(entry):
         if entry.name in _JUNK_FOLDERS:
             return "made by tools"
         if os.path.realpath(entry.path) in excluded or _is_artifact(entry.path):
@@ -149,6 +149,13 @@ def _ignored(entry: os.DirEntry[str], excluded: set[str]) -> str | None:
     if lowered in _JUNK_FILES or lowered.endswith(_JUNK_ENDINGS) or lowered.startswith("~$"):
         return "made by tools"
     return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_artifact(folder: str) -> bool:
