@@ -142,7 +142,7 @@ def run_main(
             "error: the disk is full while writing x.bin; finished stages are kept: "
             "free some, then run again\n",
         ),
-        (PermissionError(13, "Permission denied", "x"), 1, "error: [Errno 13] Permission denied: "),
+        (PermissionError(13, "Permission denied", "x"), 1, "error: x: Permission denied\n"),
     ],
 )
 def test_each_error_is_one_line_and_a_status(

@@ -339,8 +339,10 @@ def test_damage_is_named_with_what_to_do(name: str, how: str, tiny: TinyProject)
     assert str(tiny.path / name.partition("/")[0]) in said
     assert name.rpartition("/")[2] in said
     assert "again" in said
+    if how != "gone":
+        return  # following the advice is the same for all
     shutil.rmtree(tiny.path / name.partition("/")[0])
-    tiny.build()  # as it said
+    tiny.build()
     assert {stage.state for stage in Project.open(tiny.path).status()} <= {"current", "kept"}
 
 

@@ -118,7 +118,7 @@ def main() -> None:
         if error.errno == errno.ENOSPC:
             place = f" while writing {error.filename}" if error.filename else ""
             _fail(f"the disk is full{place}; finished stages are kept: free some, then run again")
-        _fail(str(error))
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except MemoryError:
         if debug:
             raise
