@@ -131,14 +131,20 @@ def test_llama_cpp_computes_the_default_shape_alike(tmp_path: Path) -> None:
     parameters.endpoint_metrics = False
     server = xllamacpp.Server(parameters)
     checkpoint = load_checkpoint(tmp_path)
-    for prompt in ("the small grey bird", "a cat's 42 houses?\n", TEXT[:150]):
+    compared = 0
+    for prompt in ("the small grey bird", "a cat's 42 houses?\n", "one ", "mat", TEXT[:150]):
         request = {"prompt": prompt, "n_predict": 1, "temperature": 0, "logprobs": 8}
         answer = server.handle_completions(request)
         ids = checkpoint.tokenizer.encode(prompt)
         assert answer["usage"]["prompt_tokens"] == len(ids)
         with torch.inference_mode():
             expected = checkpoint.model(torch.tensor([ids]))[0, -1].log_softmax(-1)
-        found = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        told = answer["choices"][0]["logprobs"]
+        if told is None:
+            continue  # of an end of text, or half a character, the server tells nothing
+        found = told["content"][0]["top_logprobs"]
         assert len(found) == 8
         for entry in found:
             assert math.isclose(entry["logprob"], expected[entry["id"]].item(), abs_tol=5e-3)
+        compared += 1
+    assert compared >= 2
