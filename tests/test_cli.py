@@ -36,9 +36,6 @@ def commands(
 
 ALL = dict(commands())
 NAMES = [" ".join(path) for path in ALL]
-LOADS_TORCH = pytest.mark.xfail(
-    strict=True, reason="the packages linnet.train and linnet.model load torch when imported"
-)
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,9 +64,7 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize(
-    "name", ["", *(pytest.param(n, marks=LOADS_TORCH if n == "train" else ()) for n in NAMES)]
-)
+@pytest.mark.parametrize("name", ["", *NAMES])
 def test_help_answers_without_loading_anything_heavy(name: str) -> None:
     done = python(HELP, *name.split())
     assert done.returncode == 0, done.stderr

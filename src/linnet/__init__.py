@@ -7,9 +7,9 @@ package, whatever was imported before, and ``linnet.train_model`` the function.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from linnet.lazy import lazy
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ _HOMES: dict[str, tuple[str, str]] = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        module, attribute = _HOMES[name]
-        return getattr(importlib.import_module(module), attribute)
-    raise AttributeError(f"module 'linnet' has no attribute '{name}'")
+__getattr__ = lazy(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

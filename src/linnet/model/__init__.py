@@ -5,10 +5,15 @@ In reading order: ``config`` (the shape), ``layers`` (attention and MLP),
 (published names), ``checkpoint`` (loading and saving).
 """
 
-from linnet.model.cache import KVCache
-from linnet.model.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+from typing import TYPE_CHECKING
+
+from linnet.lazy import lazy
 from linnet.model.config import ModelConfig
-from linnet.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from linnet.model.cache import KVCache
+    from linnet.model.checkpoint import Checkpoint, load_checkpoint, load_model, save_checkpoint
+    from linnet.model.transformer import Transformer
 
 __all__ = [
     "Checkpoint",
@@ -19,3 +24,15 @@ __all__ = [
     "load_model",
     "save_checkpoint",
 ]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "KVCache": ("linnet.model.cache", "KVCache"),
+        "Transformer": ("linnet.model.transformer", "Transformer"),
+        **{
+            name: ("linnet.model.checkpoint", name)
+            for name in ("Checkpoint", "load_checkpoint", "load_model", "save_checkpoint")
+        },
+    },
+)
