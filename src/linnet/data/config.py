@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,20 +10,67 @@ from linnet.config import option, to_mapping
 from linnet.errors import ConfigError
 
 # How the work is done, not what comes out: outside the recipe.
-_EXECUTION = ("workers", "file_timeout")
+_EXECUTION = ("workers", "file_timeout", "file_memory")
+# What decides which files are read; the files themselves are an input of the corpus.
+_SOURCES = ("include", "exclude", "gitignore")
+# What decides over documents that have been read: may change without reading them again.
+_DECISIONS = (
+    "validation_fraction", "test_fraction", "split_key", "split_by", "languages", "quality",
+    "near_duplicates", "repeated_lines", "evaluation_sets", "weights",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How documents are read, cleaned and divided."""
+    """How documents are found, read, cleaned, judged and divided."""
 
+    include: tuple[str, ...] = option((), "read only files that match, such as '*.pdf'")
+    exclude: tuple[str, ...] = option((), "pass over files and folders that match: 'drafts/'")
+    gitignore: bool = option(False, "pass over what .gitignore files name")
     separator: str = option("<|endoftext|>", "a line that ends a document in a text file")
     text_columns: tuple[str, ...] = option(
-        (), "columns of JSON and CSV rows that hold the text, in order (found when not given)"
+        (), "columns of rows that hold the text, in order (found when not given)"
     )
-    group_column: str = option("id", "column of JSON and CSV rows whose equals share a split")
+    template: str = option("", "text of a row with its columns in braces: '{title}: {body}'")
+    group_column: str = option("id", "column of rows whose equals share a split")
+    html: Literal["main", "full"] = option(
+        "main", "of web pages keep the main text, or all text (saved internal pages)"
+    )
+    ocr: Literal["none", "docling"] = option(
+        "none", "read scanned pages: docling (pip install 'linnet[ocr]')"
+    )
     min_characters: int = option(16, "drop documents shorter than this")
     max_document_bytes: int = option(64_000_000, "skip documents larger than this")
+    max_expanded_bytes: int = option(
+        2_000_000_000, "give up on a file that unpacks to more than this"
+    )
+    max_nesting: int = option(4, "how deep archives and attachments are opened")
+    privacy: Literal["mask", "pseudonym", "keep"] = option(
+        "mask", "personal data: <EMAIL>, the same made-up stand-in each time, or as it is"
+    )
+    privacy_key: str = option("", "secret that decides the stand-ins of pseudonym")
+    privacy_patterns: tuple[str, ...] = option(
+        (), "more to mask, as NAME=REGEX: 'CASE=\\bC-\\d{6}\\b'"
+    )
+    privacy_allow: tuple[str, ...] = option(
+        (), "never masked: addresses and numbers as they stand, or @example.org"
+    )
+    languages: tuple[str, ...] = option((), "keep only these, such as en de; all when not given")
+    quality: tuple[str, ...] = option(
+        (), "rules other than the defaults: 'web.min_words=20'; 'off' for none"
+    )
+    near_duplicates: float = option(
+        0.8, "drop documents that share this much of their 5-word runs (Jaccard); 1: only equal"
+    )
+    repeated_lines: float = option(
+        0.3, "drop first and last lines that stand in this share of a source's documents; 1: none"
+    )
+    evaluation_sets: tuple[str, ...] = option(
+        (), "files whose text must not be trained on: documents that share 13 words with them go"
+    )
+    weights: tuple[str, ...] = option(
+        (), "how often training reads a source or kind in a pass: 'mail=0.5' 'handbook=3'"
+    )
     validation_fraction: float = option(0.05, "share of the documents kept for validation")
     test_fraction: float = option(0.05, "share of the documents kept for the final test")
     split_key: str = option("linnet", "another key gives another division into splits")
@@ -33,6 +81,7 @@ class DataConfig:
     file_timeout: float = option(
         120.0, "give up on a file that yields nothing for this many seconds"
     )
+    file_memory: int = option(2000, "give up on a file that takes more memory than this (MB)")
 
     def __post_init__(self) -> None:
         fractions = (self.validation_fraction, self.test_fraction)
@@ -41,20 +90,53 @@ class DataConfig:
                 "validation_fraction and test_fraction must be at least 0 and together below 1. "
                 f"Got {self.validation_fraction} and {self.test_fraction}"
             )
-        for name, least in (("min_characters", 1), ("max_document_bytes", 1000), ("workers", 0)):
+        for name, least in (
+            ("min_characters", 1), ("max_document_bytes", 1000), ("max_expanded_bytes", 1000),
+            ("max_nesting", 0), ("workers", 0), ("file_memory", 200),
+        ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}. Got {getattr(self, name)}")
+        for name in ("near_duplicates", "repeated_lines"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a share above 0, up to 1. Got {getattr(self, name)}")
         if self.file_timeout <= 0:
             raise ConfigError(f"file_timeout must be above 0 seconds. Got {self.file_timeout}")
         if not self.separator.strip():
             raise ConfigError("separator must be a line that is not blank")
+        if self.privacy == "pseudonym" and not self.privacy_key:
+            raise ConfigError("privacy 'pseudonym' needs privacy_key, a secret of your own")
+        _ = self.mixture
+
+    @property
+    def mixture(self) -> dict[str, float]:
+        """Weights by source label or kind. Raises ConfigError for one that is no number."""
+        found = {}
+        for entry in self.weights:
+            name, _, value = entry.rpartition("=")
+            try:
+                weight = float(value)
+            except ValueError:
+                weight = math.nan
+            if not name or not 0 <= weight <= 100:
+                raise ConfigError(f"weights are NAME=NUMBER with 0 to 100. Got '{entry}'")
+            found[name] = weight
+        return found
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out."""
-        return {k: v for k, v in to_mapping(self).items() if k not in _EXECUTION}
+        left_out = (*_EXECUTION, *_SOURCES, "privacy_key")
+        values = {k: v for k, v in to_mapping(self).items() if k not in left_out}
+        if self.privacy_key:  # what is written down tells a change, not the secret
+            values["privacy_key"] = key_fingerprint(self.privacy_key)
+        return values
 
     def extraction(self) -> dict[str, Any]:
-        """The settings that decide which documents a file yields, before they are divided."""
-        names = ("separator", "text_columns", "group_column", "min_characters")
-        values = to_mapping(self)
-        return {name: values[name] for name in (*names, "max_document_bytes")}
+        """The settings that decide which texts a file yields, before they are judged."""
+        return {name: value for name, value in self.recipe().items() if name not in _DECISIONS}
+
+
+def key_fingerprint(key: str) -> str:
+    """A hash from which a secret cannot be had in practice if it is long enough to be one."""
+    import hashlib
+
+    return hashlib.scrypt(key.encode(), salt=b"linnet privacy key", n=1 << 14, r=8, p=1).hex()[:16]

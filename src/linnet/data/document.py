@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from linnet.data.kinds import Family
 
 SPLITS = ("train", "validation", "test")
 
@@ -13,7 +18,8 @@ class Document:
     """One document of a corpus.
 
     ``id`` is the hash of the text, so equal texts have equal ids. ``source``
-    names the file it came from, ``group`` what must stay in one split with it.
+    names the file it came from (and the part of it), ``group`` what must stay in
+    one split with it. ``copies``: how often training reads it in one pass.
     """
 
     id: str = ""
@@ -22,22 +28,35 @@ class Document:
     kind: str = ""
     text: str = ""
     bytes: int = 0
+    copies: int = 1
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """A text found in a file. ``group`` None stands for the hash of the text."""
+    """A text found in a file, as the reader found it: cleaning comes later.
+
+    ``group``: what shares a split with it; None stands for the hash of the text.
+    ``part``: which part of the file it is (a member, a sheet, a row); empty for
+    the whole. ``family`` is the kind's unless set. ``thread`` joins mails of one
+    conversation. ``changes`` counts what the reader left out or repaired, such as
+    ``{"running headers": 12}``.
+    """
 
     text: str
     group: str | None
     kind: str
+    part: str = ""
+    family: Family | None = None
+    thread: str = ""
+    changes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """Part of a file that yields no document, and why."""
+    """Part of a file that yields no document, and why. ``part`` as for Extracted."""
 
     reason: str
+    part: str = ""
 
 
 class UnreadableError(Exception):

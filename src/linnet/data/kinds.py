@@ -1,59 +1,120 @@
-"""What kind of file is it? By name first, then by a look at its first bytes."""
+"""What kind of file is it, which module reads it, and what family of text does it hold?
+
+One table. The *kind* is the format (pdf, docx, csv); it is told by the file's
+name first and by its first bytes where the name says nothing. The *family* is
+how its text is cleaned and judged: rules made for web pages would destroy code.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Literal, get_args
+
+Family = Literal["prose", "web", "code", "table", "log", "mail", "symbols"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
 TEXT, MARKDOWN, RST, HTML, CODE = "text", "markdown", "rst", "html", "code"
-JSON, JSON_LINES, CSV = "json", "jsonl", "csv"
+JSON, JSON_LINES, CSV, PARQUET = "json", "jsonl", "csv", "parquet"
 LIBRARY_MODULE, LIBRARY_TOPICS = "library module", "library topics"
 
-_SUFFIXES: dict[str, str] = {
-    TEXT: "txt text log asc",
-    MARKDOWN: "md markdown mdown mkd mdx",
-    RST: "rst rest",
-    HTML: "html htm xhtml",
-    JSON: "json",
-    JSON_LINES: "jsonl ndjson",
-    CSV: "csv tsv",
-    CODE: (
+
+@dataclass(frozen=True)
+class Kind:
+    """A format. ``reader`` is ``module:function`` below ``linnet.data.extract``, imported when
+    the first such file is read; it takes ``(path, context)`` and yields what it finds."""
+
+    name: str
+    family: Family
+    reader: str
+    suffixes: str = ""
+    names: str = ""
+
+
+_KINDS = (
+    Kind(TEXT, "prose", "text:read_text_file", "txt text asc"),
+    Kind(MARKDOWN, "prose", "text:read_markdown", "md markdown mdown mkd mdx"),
+    Kind(RST, "prose", "text:read_rst", "rst rest"),
+    Kind("org", "prose", "text:read_org", "org"),
+    Kind(HTML, "web", "text:read_html", "html htm xhtml"),
+    Kind("log", "log", "text:read_log", "log"),
+    Kind("transcript", "prose", "transcript:read", "vtt srt"),
+    Kind("pdf", "prose", "pdf:read", "pdf"),
+    Kind("docx", "prose", "docx:read", "docx docm dotx"),
+    Kind("pptx", "prose", "pptx:read", "pptx pptm ppsx"),
+    Kind("xlsx", "table", "xlsx:read", "xlsx xlsm"),
+    Kind("xls", "table", "xls:read", "xls"),
+    Kind("odt", "prose", "opendocument:read", "odt ott odp"),
+    Kind("ods", "table", "opendocument:read", "ods"),
+    Kind("rtf", "prose", "rtf:read", "rtf"),
+    Kind("epub", "prose", "epub:read", "epub"),
+    Kind("eml", "mail", "mail:read_eml", "eml"),
+    Kind("mbox", "mail", "mail:read_mbox", "mbox"),
+    Kind("msg", "mail", "mail:read_msg", "msg"),
+    Kind("notebook", "code", "notebook:read", "ipynb"),
+    Kind("xml", "prose", "xml:read", "xml"),
+    Kind("yaml", "code", "text:read_code", "yaml yml"),
+    Kind("symbols", "symbols", "symbols:read", "smi smiles"),
+    Kind(JSON, "prose", "rows:read_json", "json"),
+    Kind(JSON_LINES, "prose", "rows:read_json_lines", "jsonl ndjson"),
+    Kind(CSV, "table", "rows:read_csv", "csv tsv"),
+    Kind(PARQUET, "prose", "rows:read_parquet", "parquet"),
+    Kind("archive", "prose", "archive:read", "zip tar tgz tbz2 txz tar.gz tar.bz2 tar.xz"),
+    Kind(LIBRARY_MODULE, "code", "text:read_library_module"),
+    Kind(LIBRARY_TOPICS, "prose", "text:read_library_topics"),
+    Kind(
+        CODE,
+        "code",
+        "text:read_code",
         "py pyi pyx pxd c h cc cpp cxx hh hpp hxx ipp cu cuh m mm java kt kts scala groovy "
         "js mjs cjs jsx ts tsx vue svelte go rs rb php pl pm lua r jl swift dart cs fs vb "
         "hs lhs ml mli elm erl hrl ex exs clj cljs lisp el scm rkt nim zig d v sv vhd vhdl "
         "f f77 f90 f95 for pas adb ads cob asm s sh bash zsh fish ps1 bat cmd awk sed tcl "
-        "sql graphql proto thrift tex bib sty cls cmake mk gradle nix tf hcl toml yaml yml "
-        "ini cfg conf properties css scss sass less xml xsl xsd dtd vim diff patch"
+        "sql graphql proto thrift tex bib sty cls cmake mk gradle nix tf hcl toml "
+        "ini cfg conf properties css scss sass less xsl xsd dtd vim diff patch",
+        "makefile dockerfile cmakelists.txt",
     ),
+)
+KINDS = {kind.name: kind for kind in _KINDS}
+
+_OLD_OFFICE = "save it in today's format (docx, pptx)"
+_REFUSED = {
+    "not supported": "dot ppt pps mobi azw3 feather arrow avro sqlite db djvu 7z rar warc zst gz "
+    "bz2 xz",
+    "not a text format": "png jpg jpeg gif bmp tif tiff webp ico heic svg psd mp3 wav flac ogg m4a "
+    "aac mp4 mkv avi mov webm exe dll so dylib a o obj lib class jar pyc pyo whl deb rpm iso img "
+    "bin dat ttf otf woff woff2 eot npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 pkl pickle "
+    "lock",
 }
-_NAMES: dict[str, str] = {"makefile": CODE, "dockerfile": CODE, "cmakelists.txt": CODE}
 
-_LATER = (
-    "pdf doc docx docm dot dotx ppt pptx pptm xls xlsx xlsm odt ods odp rtf epub mobi azw3 "
-    "ipynb parquet feather arrow avro eml msg mbox vtt srt sqlite db djvu "
-    "zip tar gz tgz bz2 xz zst 7z rar warc"
-)
-_NOT_TEXT = (
-    "png jpg jpeg gif bmp tif tiff webp ico heic svg psd mp3 wav flac ogg m4a aac mp4 mkv avi "
-    "mov webm exe dll so dylib a o obj lib class jar pyc pyo whl deb rpm iso img bin dat "
-    "ttf otf woff woff2 eot npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 pkl pickle lock"
-)
-
-KIND_BY_SUFFIX = {suffix: kind for kind, names in _SUFFIXES.items() for suffix in names.split()}
-REFUSED = {suffix: f"{suffix} is not supported yet" for suffix in _LATER.split()} | dict.fromkeys(
-    _NOT_TEXT.split(), "not a text format"
-)
+KIND_BY_SUFFIX = {suffix: kind.name for kind in _KINDS for suffix in kind.suffixes.split()}
+_KIND_BY_NAME = {name: kind.name for kind in _KINDS for name in kind.names.split()}
+REFUSED = {
+    suffix: f"{suffix} is not supported" if reason == "not supported" else reason
+    for reason, suffixes in _REFUSED.items()
+    for suffix in suffixes.split()
+} | {"doc": f"doc is not supported: {_OLD_OFFICE}", "ppt": f"ppt is not supported: {_OLD_OFFICE}"}
 
 
 def kind_of(name: str) -> str | None:
     """The kind that a file's name says, or None for a name that says nothing."""
     name = name.lower()
-    return _NAMES.get(name) or KIND_BY_SUFFIX.get(PurePath(name).suffix.removeprefix("."))
+    return _KIND_BY_NAME.get(name) or next(
+        (KIND_BY_SUFFIX[suffix] for suffix in _suffixes(name) if suffix in KIND_BY_SUFFIX), None
+    )
 
 
 def refusal(name: str) -> str | None:
     """Why a file of this name is not read, or None if it is."""
-    return REFUSED.get(PurePath(name.lower()).suffix.removeprefix("."))
+    name = name.lower()
+    return None if kind_of(name) else REFUSED.get(PurePath(name).suffix.removeprefix("."))
+
+
+def _suffixes(name: str) -> tuple[str, str]:
+    """The last two suffixes together, such as ``tar.gz``, and the last one."""
+    parts = PurePath(name).suffixes
+    return "".join(parts[-2:]).removeprefix("."), "".join(parts[-1:]).removeprefix(".")
 
 
 def printable(name: str) -> str:

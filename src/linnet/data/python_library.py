@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from linnet.data import kinds
 from linnet.data.document import Extracted, UnreadableError
-from linnet.data.normalize import normalize_code, normalize_prose
 from linnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def files() -> Iterator[tuple[str, str, str]]:
 
 def read_module(text: str, group: str) -> Iterator[Extracted]:
     """A module's source as one document, its docstrings as another."""
-    yield Extracted(normalize_code(text), group, kinds.CODE)
+    yield Extracted(text, group, kinds.CODE)
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
@@ -65,7 +64,7 @@ def read_module(text: str, group: str) -> Iterator[Extracted]:
     name = group.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     entries = list(_docstrings(tree, name))
     if entries:
-        yield Extracted(normalize_prose("\n\n".join(entries)), group, "documentation")
+        yield Extracted("\n\n".join(entries), group, "documentation", "docstrings", "prose")
 
 
 def read_topics(text: str) -> Iterator[Extracted]:
@@ -75,7 +74,7 @@ def read_topics(text: str) -> Iterator[Extracted]:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict):
             topics = ast.literal_eval(statement.value)
             for name, body in sorted(topics.items()):
-                yield Extracted(normalize_prose(body), f"topics/{name}", "documentation")
+                yield Extracted(body, f"topics/{name}", "documentation", name, "prose")
             return
     raise UnreadableError("no topics found in the file")
 

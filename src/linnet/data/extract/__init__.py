@@ -1,0 +1,48 @@
+"""One file to its documents, as a stream: the reader of its kind, then cleaning.
+
+A reader is a function ``(path, context) -> Iterator[Extracted | Dropped]`` in a
+module of this package; ``linnet.data.kinds`` says which reads what. It yields
+text as it stands in the file (paragraphs parted by a blank line, table rows as
+``a | b``), raises UnreadableError when the file yields nothing, and leaves
+normalising, repairing and judging to what comes after it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from linnet.data import kinds
+from linnet.data.document import UnreadableError
+from linnet.data.extract.context import Context
+from linnet.data.extract.sniff import sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from linnet.data.document import Dropped, Extracted
+
+    Reader = Callable[[Path, Context], Iterator[Extracted | Dropped]]
+
+FORMAT = 2  # raised when the same file comes to yield other documents
+
+__all__ = ["FORMAT", "Context", "extract"]
+
+
+def extract(path: Path, *, kind: str | None, context: Context) -> Iterator[Extracted | Dropped]:
+    """What is in a file, as its reader found it. ``kind`` None: its first bytes tell.
+
+    Raises UnreadableError when the file yields nothing: it is binary, too
+    large, damaged or encrypted.
+    """
+    return _reader(kind or sniff(path))(path, context)
+
+
+def _reader(kind: str) -> Reader:
+    module, _, function = kinds.KINDS[kind].reader.partition(":")
+    try:
+        found: Reader = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    except ModuleNotFoundError as error:
+        raise UnreadableError(f"{kind} needs a package that is not installed", str(error)) from None
+    return found

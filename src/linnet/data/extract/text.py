@@ -1,0 +1,94 @@
+"""Files that are text already: plain, marked up, logs, source code."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from linnet.data import kinds, python_library
+from linnet.data.decoding import read_lines, read_text
+from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.markup.html import html_text
+from linnet.data.markup.markdown import markdown_text
+from linnet.data.markup.rst import rst_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from linnet.data.extract.context import Context
+
+    Found = Iterator[Extracted | Dropped]
+
+
+def read_markdown(path: Path, context: Context) -> Found:
+    return _marked_up(path, context, kinds.MARKDOWN, markdown_text)
+
+
+def read_rst(path: Path, context: Context) -> Found:
+    return _marked_up(path, context, kinds.RST, rst_text)
+
+
+def read_html(path: Path, context: Context) -> Found:
+    return _marked_up(path, context, kinds.HTML, html_text)
+
+
+def read_code(path: Path, context: Context) -> Found:
+    yield Extracted(_whole(path, context), context.group, kinds.CODE)
+
+
+def read_library_module(path: Path, context: Context) -> Found:
+    return python_library.read_module(_whole(path, context), context.group)
+
+
+def read_library_topics(path: Path, context: Context) -> Found:
+    return python_library.read_topics(_whole(path, context))
+
+
+def read_text_file(path: Path, context: Context) -> Found:
+    """A text file: one document, or several between separator lines.
+
+    The parts of a divided file are documents on their own, so that they fall
+    into different splits; an undivided file is known by its name.
+    """
+    limit = context.config.max_document_bytes
+    parts = _parts(path, context.config.separator, limit)
+    first = list(itertools.islice(parts, 2))
+    if len(first) < 2:
+        if None in first:
+            raise UnreadableError("larger than max_document_bytes", "one undivided document")
+        yield Extracted("".join(filter(None, first)), context.group, kinds.TEXT)
+        return
+    for number, part in enumerate(itertools.chain(first, parts), 1):
+        if part is None:
+            yield Dropped("document larger than max_document_bytes", f"#{number}")
+        elif part.strip():
+            yield Extracted(part, None, kinds.TEXT, part=f"#{number}")
+
+
+def _whole(path: Path, context: Context) -> str:
+    return read_text(path, limit=context.config.max_document_bytes)
+
+
+def _marked_up(path: Path, context: Context, kind: str, plain: Callable[[str], str]) -> Found:
+    source = _whole(path, context).replace("\r\n", "\n")
+    yield Extracted(plain(source), context.group, kind)
+
+
+def _parts(path: Path, separator: str, limit: int) -> Iterator[str | None]:
+    """What lies between separator lines; None for a part of more than ``limit`` characters."""
+    lines: list[str] = []
+    length = 0
+    for line in read_lines(path, limit=limit):
+        if line is not None and line.strip() == separator:
+            yield "\n".join(lines) if length <= limit else None
+            lines.clear()
+            length = 0
+            continue
+        length += limit + 1 if line is None else len(line) + 1
+        if length <= limit:
+            lines.append(line or "")
+        else:
+            lines.clear()
+    if length:
+        yield "\n".join(lines) if length <= limit else None

@@ -1,0 +1,67 @@
+"""The map of the data stage: one file to its cleaned, masked and tagged documents.
+
+Runs in a worker (``linnet.data.executor``). Everything that depends on one
+document alone happens here; what depends on others is decided afterwards, from
+the tags, so that thresholds can change without reading a file again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linnet.config import from_mapping
+from linnet.data import kinds
+from linnet.data.clean import clean
+from linnet.data.config import DataConfig
+from linnet.data.document import Dropped, text_id
+from linnet.data.extract import Context, extract
+from linnet.data.privacy import Scrubber
+from linnet.data.tags import tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from linnet.data.document import Extracted
+    from linnet.data.executor import Job
+
+
+def read(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
+    """The documents of one file, as messages for the catalog.
+
+    ``item``: path, kind, group. A message is either ``{"dropped": reason, "part": ...}``
+    or a document: see ``_document``. Raises UnreadableError when the file yields nothing.
+    """
+    config = from_mapping(DataConfig, job.settings, where="worker")
+    scrubber = Scrubber.of(config)
+    context = Context.of_file(config, item["group"], job.scratch)
+    for found in extract(Path(item["path"]), kind=item["kind"], context=context):
+        if isinstance(found, Dropped):
+            yield {"dropped": found.reason, "part": found.part}
+        else:
+            yield _document(found, config, scrubber, job)
+
+
+def _document(
+    found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job
+) -> dict[str, Any]:
+    known = kinds.KINDS.get(found.kind)
+    family = found.family or (known.family if known else "prose")
+    cleaned = clean(found.text, family)
+    scrubbed = scrubber.scrub(cleaned.text, family)
+    text = scrubbed.text
+    if len(text.strip()) < config.min_characters:
+        return {"dropped": "shorter than min_characters", "part": found.part}
+    identity = text_id(text)
+    return {
+        "id": identity,
+        "part": found.part,
+        "group": found.group or identity,
+        "kind": found.kind,
+        "family": family,
+        "thread": found.thread,
+        "place": job.store(text),
+        "changes": {**found.changes, **cleaned.changes},
+        "private": scrubbed.counts,
+        "tags": tag(text, family),
+    }
