@@ -380,3 +380,32 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.stdout == f"{tmp_path}: cannot write here (Permission denied)\n", done.stderr
+
+
+@pytest.mark.parametrize("moment", ["swap", "rmtree"])
+def test_a_run_killed_when_all_is_written_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Neither the result nor what is needed to go on may be lost in between."""
+    path = tmp_path / "made"
+
+    def die(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        target = (artifact, "_swap") if moment == "swap" else (artifact.shutil, "rmtree")
+        with pytest.raises(KeyboardInterrupt), artifact.create(
+            path, kind="thing", format=1, config={}, inputs={}, resume=True, working="state"
+        ) as draft:
+            (draft.path / "text.txt").write_text("hello", encoding="utf-8")
+            (draft.path / "state").mkdir()
+            (draft.path / "state" / "big.bin").write_bytes(bytes(9))
+            patch.setattr(*target, die)
+    assert not path.exists()
+    recipe = artifact.recipe_hash("thing", 1, {}, {})
+    assert artifact.current(path, "0" * 64, kind="thing") is None
+    found = artifact.current(path, recipe, kind="thing")
+    assert found is not None
+    assert set(found.manifest.files) == {"text.txt"}
+    assert (path / "text.txt").read_text() == "hello"
+    assert not artifact.partial_exists(path)

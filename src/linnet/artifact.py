@@ -167,11 +167,27 @@ def is_artifact(path: Path | str) -> bool:
 
 def current(path: Path | str, recipe: str, *, kind: str) -> Artifact | None:
     """The artifact at ``path`` if it is whole and was made by this recipe, else None."""
+    path = Path(path)
+    if _is_finished(_partial(path), recipe):  # killed before it took its place
+        with lock(path):
+            _restore_interrupted_swap(path)
+            refuse_foreign(path, allowed=(MANIFEST,))
+            _swap(_partial(path), path)
     try:
         found = read(path, kind=kind)
     except ArtifactError:
         return None
     return found if found.manifest.recipe == recipe else None
+
+
+def _is_finished(partial: Path, recipe: str) -> bool:
+    """Whether this partial directory is whole and was made by this recipe."""
+    if (partial / RECIPE).exists():
+        return False
+    try:
+        return _read(partial, None, verify=False).manifest.recipe == recipe
+    except (ArtifactError, OSError):
+        return False
 
 
 @dataclass
@@ -197,6 +213,7 @@ def create(
     inputs: Inputs,
     resume: bool = False,
     volatile: tuple[str, ...] = (),
+    working: str | None = None,
 ) -> Iterator[Draft]:
     """Write an artifact whole or not at all.
 
@@ -206,6 +223,7 @@ def create(
     directory stays too, for the next call with the same recipe.
 
     ``volatile``: patterns of files that stay outside the content hash.
+    ``working``: a folder in it that is only needed until everything else is written.
     Raises BusyError when another process is writing here, and OutputError when
     ``path`` holds something that Linnet did not write or the disk is full.
     """
@@ -223,7 +241,7 @@ def create(
                 partial.mkdir()
                 (partial / RECIPE).write_text(recipe, encoding="utf-8")
             yield draft
-            files = _entries(partial, ALWAYS_VOLATILE + volatile)
+            files = _entries(partial, ALWAYS_VOLATILE + volatile, working)
             manifest = Manifest(
                 kind=kind,
                 format=format,
@@ -238,7 +256,9 @@ def create(
                 linnet=__version__,
             )
             write_json(partial / MANIFEST, asdict(manifest))
-            (partial / RECIPE).unlink()
+            (partial / RECIPE).unlink()  # from here on it is whole: see ``current``
+            if working is not None:
+                shutil.rmtree(partial / working, ignore_errors=True)
         except BaseException:
             if not resume:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -328,11 +348,13 @@ def _restore_interrupted_swap(path: Path) -> None:
         superseded.rename(path)
 
 
-def _entries(directory: Path, volatile: tuple[str, ...]) -> dict[str, FileEntry]:
+def _entries(
+    directory: Path, volatile: tuple[str, ...], working: str | None
+) -> dict[str, FileEntry]:
     entries = {}
     for file in sorted(p for p in directory.rglob("*") if p.is_file()):
         name = file.relative_to(directory).as_posix()
-        if name in (MANIFEST, RECIPE):
+        if name in (MANIFEST, RECIPE) or (working and name.startswith(f"{working}/")):
             continue
         _sync_file(file)
         outside = any(fnmatch.fnmatch(name, pattern) for pattern in volatile)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +16,21 @@ from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.data import DataConfig
+from linnet.data import explain as explain_document
 from linnet.data import prepare as prepare_corpus
+from linnet.data.kinds import KINDS, REFUSED
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
+    from linnet.data.explain import FileStory, Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+_SHOWN_REASONS = 12
 
 
 @app.callback()
 def data() -> None:
-    """Prepare documents and encode them as tokens."""
+    """Prepare documents, see what became of them, encode them as tokens."""
 
 
 @app.command("prepare")
@@ -33,15 +39,16 @@ def prepare(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...",
-            help="Files and folders; python:library is Python's own documentation and source.",
+            metavar="SOURCE...",
+            help="Files, folders, archives, patterns, web addresses, hf:DATASET; "
+            "python:library is Python's own documentation and source.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the corpus.")],
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Read documents, clean them, drop repeats, divide them into splits.
+    """Read documents, clean and judge them, drop repeats, divide them into splits.
 
     Example: linnet data prepare ~/notes python:library --out corpus
     """
@@ -52,11 +59,49 @@ def prepare(
 app.command("encode")(encode)
 
 
+@app.command("explain")
+def explain(
+    corpus: Annotated[Path, typer.Argument(help="A corpus, from 'linnet data prepare'.")],
+    document: Annotated[
+        str, typer.Argument(help="A file's name or the end of it, or the start of a document's id.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what happened to a document, and why.
+
+    Example: linnet data explain corpus handbook.pdf
+    """
+    found = explain_document(corpus, document)
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(file) for file in found], ensure_ascii=False))
+        return
+    for file in found:
+        _tell_file(file)
+
+
+@app.command("kinds")
+def kinds() -> None:
+    """List the kinds of files that are read.
+
+    Example: linnet data kinds
+    """
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("kind", "read as", "file names end in"):
+        table.add_column(heading, overflow="fold")
+    for kind in KINDS.values():
+        if endings := kind.suffixes or kind.names:
+            table.add_row(kind.name, kind.family, endings)
+    terminal.print(table)
+    terminal.print(f"not read: {' '.join(sorted(REFUSED))}", markup=False, style="dim")
+
+
 def _show(corpus: Artifact) -> None:
     from rich.table import Table
 
     stats = corpus.stats
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("split", "documents", "text"):
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, count in stats["documents"].items():
@@ -65,7 +110,65 @@ def _show(corpus: Artifact) -> None:
     terminal.print(
         f"files read: {stats['files']['read']:,}, skipped: {stats['files']['skipped']:,}"
     )
-    for title, reasons in (("skipped", stats["skipped"]), ("dropped", stats["dropped"])):
-        for reason, count in reasons.items():
-            terminal.print(f"  {title} {count:,} x {reason}", markup=False)
+    for title, reasons in (
+        ("skipped files", stats["skipped"]),
+        ("dropped documents", stats["dropped"]),
+        ("personal data and secrets found", stats["private"]),
+    ):
+        _show_reasons(title, reasons)
     terminal.print(f"every file and reason: {corpus.path / 'report.json'}", markup=False)
+    terminal.print(f"one document: linnet data explain {corpus.path} NAME", markup=False)
+
+
+def _show_reasons(title: str, reasons: dict[str, int]) -> None:
+    if not reasons:
+        return
+    terminal.print(f"{title}:", markup=False)
+    for reason, count in list(reasons.items())[:_SHOWN_REASONS]:
+        terminal.print(f"  {count:>9,}  {reason}", markup=False)
+    if len(reasons) > _SHOWN_REASONS:
+        terminal.print(f"             and {len(reasons) - _SHOWN_REASONS} other reasons")
+
+
+def _tell_file(file: FileStory) -> None:
+    terminal.print(f"{file.name}", markup=False, style="bold")
+    terminal.print(f"  {file.kind}, {human_bytes(file.bytes)}", markup=False)
+    if file.reason:
+        detail = f" ({file.detail})" if file.detail else ""
+        terminal.print(f"  skipped: {file.reason}{detail}", markup=False)
+    for reason, count in file.dropped.items():
+        terminal.print(f"  {count:,} part(s) gave no document: {reason}", markup=False)
+    for story in file.documents:
+        _tell(story, file)
+    if file.document_count > len(file.documents) > 1:
+        terminal.print(f"  {file.document_count - len(file.documents):,} more documents in it")
+
+
+def _tell(story: Story, file: FileStory) -> None:
+    for line in _lines(story, file):
+        terminal.print(f"  {line}", markup=False)
+
+
+def _lines(story: Story, file: FileStory) -> list[str]:
+    part = story.name.removeprefix(file.name).strip("/")
+    lines = [f"document {part or '(the whole file)'}, id {story.id}"]
+    language = f", language {story.language}" if story.language else ""
+    lines.append(f"  read as {story.family}{language}, {human_bytes(story.bytes)} of text")
+    counts = dict(story.changes)
+    if story.repeated_lines:
+        counts["repeated lines"] = story.repeated_lines
+    if counts:
+        lines.append("  changed: " + ", ".join(f"{n:,} x {what}" for what, n in counts.items()))
+    if story.private:
+        found = ", ".join(f"{n:,} x {what}" for what, n in story.private.items())
+        lines.append(f"  personal data and secrets: {found}")
+    if story.kept:
+        times = f", read {story.copies} times in a pass" if story.copies != 1 else ""
+        lines.append(f"  kept in {story.split or 'pieces'}{times}; decided by {story.group}")
+    else:
+        same = f" of {story.same_as} (similarity {story.similarity:.2f})" if story.same_as else ""
+        lines.append(f"  dropped: {story.reason}{same}")
+    if story.cluster_size > 1:
+        others = ", ".join(story.cluster)
+        lines.append(f"  never parted from {story.cluster_size - 1:,} others: {others}")
+    return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from linnet.data.config import DataConfig
 from linnet.data.document import SPLITS, Document
+from linnet.data.explain import explain
 from linnet.data.preparation import prepare
 from linnet.data.python_library import SOURCE as PYTHON_LIBRARY
 from linnet.data.storage import read_documents
@@ -14,6 +15,7 @@ __all__ = [
     "SPLITS",
     "DataConfig",
     "Document",
+    "explain",
     "prepare",
     "read_documents",
     "sources_fingerprint",

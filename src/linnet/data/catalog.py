@@ -1,9 +1,9 @@
-"""The catalog: every file a corpus was made from and the documents in it, in SQLite.
+"""The catalog: every file a corpus was made from, every document in it, and what became of each.
 
 While a corpus is being made it is the working list; afterwards it lets the next
-run know which files have changed, and find the documents of those that have
-not. It stays outside the corpus's content hash. Nothing here grows with the
-corpus in memory: hashes of millions of documents lie on disk.
+run take over what has not changed, answers ``linnet data explain``, and is
+where the judging of documents starts anew when a threshold changes. It stays
+outside the corpus's content hash. Nothing here grows with the corpus in memory.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from linnet.data.executor import Answer
     from linnet.data.files import SourceFile
-    from linnet.data.pool import Answer
 
 NAME = "catalog.sqlite"
 
@@ -30,38 +30,95 @@ CREATE TABLE IF NOT EXISTS files (
     name TEXT NOT NULL, kind TEXT,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, content TEXT NOT NULL,
     done INTEGER NOT NULL DEFAULT 0, transient INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
-    dropped TEXT NOT NULL DEFAULT '{}'
+    reason TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS files_by_name ON files (name);
-CREATE TABLE IF NOT EXISTS documents (
-    file INTEGER NOT NULL, ordinal INTEGER NOT NULL,
-    id TEXT NOT NULL, grp TEXT NOT NULL, kind TEXT NOT NULL, bytes INTEGER NOT NULL,
+CREATE TABLE IF NOT EXISTS dropped (   -- parts of files that gave no document
+    file INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
+    part TEXT NOT NULL,                -- the first of them
+    PRIMARY KEY (file, reason)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS documents ( -- as they were read: tags, but no verdict
+    file INTEGER NOT NULL, ordinal INTEGER NOT NULL, part TEXT NOT NULL,
+    id TEXT NOT NULL, grp TEXT NOT NULL, kind TEXT NOT NULL, family TEXT NOT NULL,
+    thread TEXT NOT NULL, bytes INTEGER NOT NULL,
+    language TEXT NOT NULL, quality TEXT NOT NULL, changes TEXT NOT NULL,
+    private TEXT NOT NULL, difference TEXT NOT NULL, bands BLOB NOT NULL, edges BLOB NOT NULL,
     PRIMARY KEY (file, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS documents_by_id ON documents (id);
-CREATE TABLE IF NOT EXISTS pieces (    -- documents that were cut, for putting them together
-    document TEXT NOT NULL, ordinal INTEGER NOT NULL, id TEXT NOT NULL, gap TEXT NOT NULL,
-    PRIMARY KEY (document, ordinal)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS pieces_by_id ON pieces (id);
-CREATE TABLE IF NOT EXISTS texts (     -- where the texts lie while the corpus is being made
+CREATE INDEX IF NOT EXISTS documents_by_group ON documents (grp);
+CREATE TABLE IF NOT EXISTS texts (     -- where the text with this id lies
     id TEXT PRIMARY KEY, spool TEXT NOT NULL, offset INTEGER NOT NULL, bytes INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verdicts (  -- what became of each document, in their order
+    number INTEGER PRIMARY KEY, file INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+    id TEXT NOT NULL,                  -- of its final text
+    kept INTEGER NOT NULL,
+    side TEXT NOT NULL,                -- the split of its cluster
+    cluster INTEGER NOT NULL, copies INTEGER NOT NULL,
+    reason TEXT NOT NULL,              -- why it was dropped
+    keeper INTEGER NOT NULL, similarity REAL NOT NULL,  -- what it repeats, and how much
+    lines INTEGER NOT NULL             -- repeated lines taken out
+);
+CREATE INDEX IF NOT EXISTS verdicts_by_id ON verdicts (id);
+CREATE INDEX IF NOT EXISTS verdicts_by_place ON verdicts (file, ordinal);
 """
 
+Place = tuple[str, int, int]
+"""Where a text lies: spool, offset, bytes."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A document to be written: the first with its text."""
+    """A document as it was read. ``number`` is its place in the order of all."""
 
-    id: str
+    number: int
+    file: int
+    ordinal: int
     source: str
+    part: str
+    id: str
     group: str
     kind: str
-    spool: str
-    offset: int
+    family: str
+    thread: str
     bytes: int
+    language: str
+    quality: str
+
+    @property
+    def name(self) -> str:
+        """The file and the part of it."""
+        return f"{self.source}/{self.part}" if self.part else self.source
+
+    @property
+    def label(self) -> str:
+        """The source it comes from."""
+        return self.source.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a document.
+
+    ``side`` is the split of its cluster, also where it was dropped; empty where
+    pieces are divided instead. ``keeper`` is the number of the document that a
+    duplicate repeats, else -1.
+    """
+
+    number: int
+    file: int
+    ordinal: int
+    id: str
+    kept: bool
+    side: str
+    cluster: int
+    copies: int
+    reason: str
+    keeper: int
+    similarity: float
+    lines: int
 
 
 class Catalog:
@@ -73,6 +130,7 @@ class Catalog:
         # making the corpus again.
         self.connection.execute("PRAGMA synchronous=OFF")
         self.connection.execute("PRAGMA cache_size=-65536")  # KiB; hashes arrive in random order
+        self.connection.execute("PRAGMA secure_delete=ON")  # what is forgotten leaves no trace
         self.connection.executescript(_SCHEMA)
         self.connection.execute("BEGIN")
 
@@ -89,92 +147,90 @@ class Catalog:
             "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value))
         )
 
-    def add_files(self, files: Iterable[tuple[SourceFile, str]]) -> None:
-        """The files of a scan with their content hashes, unless they are in already."""
+    # -- files -------------------------------------------------------------------------
+
+    def add_files(self, files: Iterable[tuple[int, SourceFile, str]]) -> None:
+        """Files with their numbers and content hashes, unless they are in already."""
         self.connection.executemany(
             "INSERT OR IGNORE INTO files (number, name, kind, size, mtime_ns, content) "
             "VALUES (?, ?, ?, ?, ?, ?)",
             (
                 (number, file.name, file.kind, file.size, file.mtime_ns, content)
-                for number, (file, content) in enumerate(files)
+                for number, file, content in files
             ),
-        )
-
-    def discard_unfinished(self) -> None:
-        """Forget what an interrupted run had of files it did not finish."""
-        self.connection.execute(
-            "DELETE FROM documents WHERE file IN (SELECT number FROM files WHERE NOT done)"
         )
 
     def unfinished(self) -> list[int]:
         rows = self.connection.execute("SELECT number FROM files WHERE NOT done ORDER BY number")
         return [number for (number,) in rows]
 
-    def take(self, answer: Answer, first: int) -> None:
-        """Record documents read from a file, the first of them with this ordinal."""
+    def discard_unfinished(self) -> None:
+        """Forget what an interrupted run had of files it did not finish."""
+        for table in ("documents", "dropped"):
+            self.connection.execute(
+                f"DELETE FROM {table} WHERE file IN (SELECT number FROM files WHERE NOT done)"
+            )
+
+    def take(self, answer: Answer, first: int) -> int:
+        """Record what was read from a file; its documents are numbered on from ``first``.
+
+        Gives how many documents there were.
+        """
+        found = [m for m in answer.messages if "dropped" not in m]
         self.connection.executemany(
-            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (answer.number, first + index, found.id, found.group, found.kind, found.bytes)
-                for index, found in enumerate(answer.documents)
+                (
+                    answer.number, first + index, m["part"], m["id"], m["group"], m["kind"],
+                    m["family"], m["thread"], m["place"][2], m["language"],
+                    _json(m["quality"]), _json(m["changes"]), _json(m["private"]),
+                    m["difference"], bytes.fromhex(m["bands"]), bytes.fromhex(m["edges"]),
+                )
+                for index, m in enumerate(found)
             ),
-        )
+        )  # fmt: skip
+        self.add_texts((m["id"], *m["place"]) for m in found)
         self.connection.executemany(
-            "INSERT OR IGNORE INTO texts VALUES (?, ?, ?, ?)",
-            ((found.id, found.spool, found.offset, found.bytes) for found in answer.documents),
+            "INSERT INTO dropped VALUES (?, ?, 1, ?) "
+            "ON CONFLICT DO UPDATE SET count = count + 1",
+            ((answer.number, m["dropped"], m["part"]) for m in answer.messages if "dropped" in m),
         )
+        return len(found)
 
     def finish(self, answer: Answer) -> None:
         """Record how reading a file ended; one that failed yields nothing."""
         if answer.reason:
-            self.connection.execute("DELETE FROM documents WHERE file = ?", (answer.number,))
+            for table in ("documents", "dropped"):
+                self.connection.execute(f"DELETE FROM {table} WHERE file = ?", (answer.number,))
         self.connection.execute(
-            "UPDATE files SET done = 1, reason = ?, detail = ?, transient = ?, dropped = ? "
-            "WHERE number = ?",
-            (
-                answer.reason,
-                answer.detail,
-                answer.transient,
-                json.dumps(answer.dropped, sort_keys=True),
-                answer.number,
-            ),
+            "UPDATE files SET done = 1, reason = ?, detail = ?, transient = ? WHERE number = ?",
+            (answer.reason, answer.detail, answer.transient, answer.number),
         )
-
-    def add_text(self, identity: str, spool: str, offset: int, size: int) -> None:
-        self.connection.execute(
-            "INSERT OR IGNORE INTO texts VALUES (?, ?, ?, ?)", (identity, spool, offset, size)
-        )
-
-    def find_text(self, identity: str) -> tuple[str, int, int] | None:
-        """Spool, offset and bytes of a text."""
-        found: tuple[str, int, int] | None = self.connection.execute(
-            "SELECT spool, offset, bytes FROM texts WHERE id = ?", (identity,)
-        ).fetchone()
-        return found
 
     def adopt(self, old: Path) -> None:
-        """Take over from an older catalog the files whose content has not changed.
-
-        Their texts are still to be found: see ``lacks_text``.
-        """
+        """Take over from an older catalog the files whose content has not changed."""
+        columns = "part, id, grp, kind, family, thread, bytes, language, quality, changes, private"
+        columns += ", difference, bands, edges"
         self.connection.execute("COMMIT")
         self.connection.execute("ATTACH ? AS old", (str(old),))
         self.connection.executescript(
-            """
+            f"""
             BEGIN;
             CREATE TEMP TABLE same AS
-                SELECT new.number AS new, old.number AS old, old.reason, old.detail, old.dropped
+                SELECT new.number AS new, old.number AS old, old.reason, old.detail
                 FROM files AS new JOIN old.files AS old USING (name)
                 WHERE new.content = old.content AND new.kind IS old.kind
                     AND old.done AND NOT old.transient AND NOT new.done;
-            UPDATE files SET done = 1, (reason, detail, dropped) =
-                (SELECT reason, detail, dropped FROM same WHERE new = number)
+            UPDATE files SET done = 1, (reason, detail) =
+                (SELECT reason, detail FROM same WHERE new = number)
                 WHERE number IN (SELECT new FROM same);
             INSERT INTO documents
-                SELECT same.new, ordinal, id, grp, kind, bytes
+                SELECT same.new, ordinal, {columns}
                 FROM same JOIN old.documents ON file = same.old;
-            INSERT OR IGNORE INTO pieces SELECT * FROM old.pieces
-                WHERE document IN (SELECT id FROM documents);
+            INSERT INTO dropped SELECT same.new, d.reason, count, part
+                FROM same JOIN old.dropped AS d ON file = same.old;
+            INSERT OR IGNORE INTO texts SELECT * FROM old.texts
+                WHERE id IN (SELECT id FROM documents);
             DROP TABLE same;
             COMMIT;
             DETACH old;
@@ -182,87 +238,99 @@ class Catalog:
             """
         )
 
-    def lacks_text(self, identity: str) -> bool:
-        """Whether this is a document, or a piece of one, whose text is in no spool."""
-        found = self.connection.execute(
-            "SELECT (EXISTS (SELECT 1 FROM documents WHERE id = :id) "
-            "    OR EXISTS (SELECT 1 FROM pieces WHERE id = :id)) "
-            "AND NOT EXISTS (SELECT 1 FROM texts WHERE id = :id)",
-            {"id": identity},
-        ).fetchone()
-        return bool(found[0])
-
-    def cut_documents(self) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-        """Documents that were cut: their pieces' ids and the gaps after them."""
-        for (document,) in self.connection.execute("SELECT DISTINCT document FROM pieces"):
-            rows = self.connection.execute(
-                "SELECT id, gap FROM pieces WHERE document = ? ORDER BY ordinal", (document,)
-            )
-            yield document, rows.fetchall()
-
-    def set_pieces(self, document: str, pieces: Iterable[tuple[str, str]]) -> None:
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?)",
-            ((document, index, identity, gap) for index, (identity, gap) in enumerate(pieces)),
-        )
-
     def forget_incomplete(self) -> None:
         """Mark files to be read again that have a document without text."""
-        for statement in (
+        self.connection.execute(
             "UPDATE files SET done = 0 WHERE number IN "
-            "(SELECT file FROM documents WHERE id NOT IN (SELECT id FROM texts))",
-            "DELETE FROM documents WHERE file IN (SELECT number FROM files WHERE NOT done)",
-            "DELETE FROM pieces",
-        ):
-            self.connection.execute(statement)
+            "(SELECT file FROM documents WHERE id NOT IN (SELECT id FROM texts))"
+        )
+        self.discard_unfinished()
+
+    # -- texts -------------------------------------------------------------------------
+
+    def add_texts(self, texts: Iterable[tuple[str, str, int, int]]) -> None:
+        """Where texts lie: id, spool, offset, bytes."""
+        self.connection.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?, ?)", texts)
+
+    def place(self, identity: str) -> Place | None:
+        """Where the text with this id lies."""
+        found: Place | None = self.connection.execute(
+            "SELECT spool, offset, bytes FROM texts WHERE id = ?", (identity,)
+        ).fetchone()
+        return found
+
+    def drop_texts(self, unwanted: Callable[[str], bool]) -> None:
+        """Remove all documents with a text whose id is unwanted."""
+        found = [identity for (identity,) in self.rows("SELECT id FROM texts")]
+        for identity in filter(unwanted, found):
+            for table in ("documents", "texts"):
+                self.connection.execute(f"DELETE FROM {table} WHERE id = ?", (identity,))
+
+    def move_texts(self, places: Iterable[tuple[str, int, str]]) -> None:
+        """New spool and offset of texts, by id."""
+        self.connection.executemany(
+            "UPDATE texts SET spool = ?, offset = ? WHERE id = ?", places
+        )
+
+    def drop_unused_texts(self) -> None:
+        """Forget the places of texts that no document has any more."""
+        self.connection.execute(
+            "DELETE FROM texts WHERE id NOT IN (SELECT id FROM documents) "
+            "AND id NOT IN (SELECT id FROM verdicts)"
+        )
+
+    def spools(self) -> dict[str, int]:
+        """The spools that texts lie in, and how many bytes of each are in use."""
+        rows = self.connection.execute("SELECT spool, sum(bytes) FROM texts GROUP BY spool")
+        return dict(rows.fetchall())
+
+    def spool_ends(self) -> list[tuple[str, int]]:
+        """The spools that texts lie in, and how long each must be."""
+        query = "SELECT spool, max(offset + bytes) FROM texts GROUP BY spool ORDER BY spool"
+        return self.connection.execute(query).fetchall()
+
+    def forget_spool(self, spool: str) -> None:
+        """Forget the places of the texts in a spool that is lost."""
+        self.connection.execute("DELETE FROM texts WHERE spool = ?", (spool,))
+
+    # -- documents and verdicts --------------------------------------------------------
 
     def entries(self) -> Iterator[Entry]:
-        """The documents in the order of files, each text once, where it occurs first."""
+        """All documents in their order: that of files, then that within a file."""
         rows = self.connection.execute(
-            "SELECT d.id, f.name, d.grp, d.kind, t.spool, t.offset, t.bytes "
-            "FROM documents AS d JOIN files AS f ON f.number = d.file "
-            "JOIN texts AS t ON t.id = d.id "
-            "WHERE NOT EXISTS (SELECT 1 FROM documents AS e WHERE e.id = d.id "
-            "    AND (e.file, e.ordinal) < (d.file, d.ordinal)) "
+            "SELECT d.file, d.ordinal, f.name, d.part, d.id, d.grp, d.kind, d.family, d.thread, "
+            "d.bytes, d.language, d.quality FROM documents AS d JOIN files AS f ON f.number = d.file "
             "ORDER BY d.file, d.ordinal"
         )
-        return (Entry(*row) for row in rows)
+        return (Entry(number, *row) for number, row in enumerate(rows))
 
-    def duplicates(self, limit: int) -> Iterator[tuple[str, str, int]]:
-        """Files with documents that occurred before: their name, the first one's, how many."""
-        yield from self.connection.execute(
-            "SELECT f.name, g.name, count(*) FROM documents AS d "
-            "JOIN (SELECT id, min(file) AS first FROM documents GROUP BY id HAVING count(*) > 1) "
-            "    AS s ON s.id = d.id "
-            "JOIN files AS f ON f.number = d.file JOIN files AS g ON g.number = s.first "
-            "WHERE EXISTS (SELECT 1 FROM documents AS e WHERE e.id = d.id "
-            "    AND (e.file, e.ordinal) < (d.file, d.ordinal)) "
-            "GROUP BY f.number, g.number ORDER BY f.number, g.number LIMIT ?",
-            (limit,),
+    def column(self, name: str) -> Iterator[Any]:
+        """One column of all documents, in their order."""
+        assert name.isidentifier()
+        rows = self.connection.execute(f"SELECT {name} FROM documents ORDER BY file, ordinal")
+        return (value for (value,) in rows)
+
+    def set_verdicts(self, verdicts: Iterable[Verdict]) -> None:
+        """Replace all verdicts."""
+        self.connection.execute("DELETE FROM verdicts")
+        self.connection.executemany(
+            f"INSERT INTO verdicts VALUES ({', '.join('?' * len(Verdict.__slots__))})",
+            (tuple(getattr(v, name) for name in Verdict.__slots__) for v in verdicts),
         )
 
     def count(self, query: str) -> int:
         """The one number that a query gives."""
         return int(self.connection.execute(query).fetchone()[0])
 
-    def files(self) -> Iterator[tuple[str, str | None, str, str, dict[str, int]]]:
-        """Name, kind, reason and detail if it was skipped, what was dropped."""
-        rows = self.connection.execute(
-            "SELECT name, kind, reason, detail, dropped FROM files ORDER BY number"
-        )
-        for name, kind, reason, detail, dropped in rows:
-            yield name, kind, reason, detail, json.loads(dropped)
-
-    def drop_working_tables(self) -> None:
-        """Remove what is only needed while a corpus is being made."""
-        self.connection.execute("COMMIT")
-        self.connection.executescript("DROP TABLE texts; VACUUM; BEGIN;")
+    def rows(self, query: str, *values: Any) -> Iterator[tuple[Any, ...]]:
+        """The rows that a query gives."""
+        yield from self.connection.execute(query, values)
 
 
 def known_files(path: Path) -> dict[str, tuple[int, int, str]]:
     """Size, time of change and content hash of each file in the catalog; empty if there is none."""
     try:
-        with closing(_open_to_read(path)) as connection:
+        with closing(open_to_read(path)) as connection:
             rows = connection.execute("SELECT name, size, mtime_ns, content FROM files")
             return {name: (size, mtime, content) for name, size, mtime, content in rows}
     except sqlite3.Error:
@@ -272,14 +340,19 @@ def known_files(path: Path) -> dict[str, tuple[int, int, str]]:
 def read_meta(path: Path) -> dict[str, Any]:
     """The settings noted in a catalog; empty if there is none or it is damaged."""
     try:
-        with closing(_open_to_read(path)) as connection:
+        with closing(open_to_read(path)) as connection:
             rows = connection.execute("SELECT name, value FROM meta")
             return {name: json.loads(value) for name, value in rows}
     except (sqlite3.Error, ValueError):
         return {}
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Raises sqlite3.Error when there is no catalog."""
     if not path.is_file():
         raise sqlite3.OperationalError("no such file")
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -4,17 +4,20 @@ The steps, each bounded in memory:
 
 1. Survey: which files are there, with a hash of each (``survey``).
 2. Take over what an earlier corpus in the same place has of unchanged files.
-3. Read the other files in parallel; texts go to spool files (``pool``).
-4. Drop repeated texts, keeping the first; where documents are few, cut them.
-5. Write each document to its split in the order of files (``split``, ``storage``).
+3. Read the other files in parallel (``executor``, ``reading``): a map over files.
+4. Judge: what is kept, and in which split (``judging``): the barrier.
+5. Write each document to its split in the order of files (``storage``).
 
-The result is a function of the sources and the settings: the number of workers
-and what was there before leave no trace in it. (One thing is kept on purpose:
-whether documents or pieces are held out, once ``auto`` has decided it.)
+The result is a function of the sources, the settings and, on purpose, of two
+things that an earlier corpus in the same place decided: which split a document
+is in, and whether ``auto`` divides documents or pieces. The number of workers
+leaves no trace.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -25,28 +28,36 @@ from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
 from linnet.artifact import Artifact, Draft
-from linnet.data import extract, pieces
-from linnet.data.catalog import NAME, Catalog, Entry, read_meta
+from linnet.config import to_mapping
+from linnet.data import extract, pieces, reading
+from linnet.data.catalog import NAME, Catalog, open_to_read, read_meta
 from linnet.data.config import DataConfig
+from linnet.data.contamination import NGrams
 from linnet.data.document import SPLITS, Document, text_id
-from linnet.data.pool import Answer, Request, read_files
+from linnet.data.executor import Answer, Executor, ProcessPool
+from linnet.data.forgotten import Forgotten
+from linnet.data.judging import Judge
 from linnet.data.report import PIECES_WARNING, Tally, build_report, summary
-from linnet.data.split import fit_borders
-from linnet.data.storage import SplitWriter, Spools, read_documents
+from linnet.data.split import Borders, fit_borders
+from linnet.data.storage import SplitWriter, Texts, read_documents
 from linnet.data.survey import Survey, survey
 from linnet.errors import ArtifactError, DataError, OutputError
 from linnet.progress import SILENT, Progress
 from linnet.runtime import usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from linnet.data.files import Scan
 
 KIND = "corpus"
-FORMAT = 1
+FORMAT = 2
 FEW_DOCUMENTS = 40  # with fewer, single documents are too coarse to hold out
+TEXTS = "texts"
+REPORT = "report.json"
+_WORKING = "working"
 _SPACE = 2.0  # disk needed while working, in sizes of the sources
+_DEAD_SHARE = 0.5  # of a spool that may be out of use
 _DEFAULTS = DataConfig()
 
 
@@ -56,24 +67,44 @@ def prepare(
     config: DataConfig = _DEFAULTS,
     *,
     exclude: Sequence[Path] = (),
+    executor: Executor | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Make a corpus of the files, folders or ``python:library`` in ``sources``.
+    """Make a corpus of the sources: files, folders, archives, URLs, ``hf:NAME``, ``python:library``.
 
     ``exclude``: directories inside the sources to pass over. ``out`` itself is
-    passed over always. Raises DataError when a source is missing or nothing in
-    the sources can be read; single bad files are listed in ``report.json``.
+    passed over always. ``executor`` runs the work; by default processes here.
+    Raises DataError when a source is missing or nothing in the sources can be
+    read; single bad files are listed in ``report.json``.
     """
-    found = survey(sources, corpus=out, exclude=exclude, progress=progress)
+    found = survey(
+        sources,
+        corpus=out,
+        exclude=exclude,
+        include=config.include,
+        ignore=config.exclude,
+        gitignore=config.gitignore,
+        progress=progress,
+    )
     if not found.scan.files:
         raise DataError(_nothing_readable(sources, found.scan, Counter()))
     inputs = {"sources": found.fingerprint}
+    forgotten = Forgotten.beside(out)
+    if forgotten:
+        inputs["forgotten"] = forgotten.fingerprint()
+    evaluation = None
+    if config.evaluation_sets:
+        evaluation = survey(config.evaluation_sets, progress=progress)
+        inputs["evaluation"] = evaluation.fingerprint
     recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
     existing = artifact.current(out, recipe, kind=KIND)
     if existing is not None and not existing.stats["unsettled"]:
         return existing
     total = sum(file.size for file in found.scan.files)
     artifact.require_space(out, int(total * _SPACE), purpose="preparing the documents")
+    executor = executor or ProcessPool(
+        config.workers or usable_cores(), timeout=config.file_timeout, memory_mb=config.file_memory
+    )
     with artifact.create(
         out,
         kind=KIND,
@@ -81,10 +112,14 @@ def prepare(
         config=config.recipe(),
         inputs=inputs,
         resume=True,
-        volatile=("report.json",),
+        volatile=(REPORT, f"{TEXTS}/*"),
+        working=_WORKING,
     ) as draft:
         try:
-            _Preparation(draft, out, found, config, progress).run(sources)
+            with _Preparation(
+                draft, out, found, evaluation, forgotten, config, executor, progress
+            ) as work:
+                work.run(sources)
         except sqlite3.OperationalError as error:
             raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
     return artifact.read(out, kind=KIND)
@@ -94,99 +129,110 @@ class _Preparation:
     """One run of the stage; its methods are the steps."""
 
     def __init__(
-        self, draft: Draft, out: Path, found: Survey, config: DataConfig, progress: Progress
+        self,
+        draft: Draft,
+        out: Path,
+        found: Survey,
+        evaluation: Survey | None,
+        forgotten: Forgotten,
+        config: DataConfig,
+        executor: Executor,
+        progress: Progress,
     ) -> None:
-        self.draft = draft
-        self.out = out
-        self.found = found
-        self.config = config
-        self.progress = progress
+        self.draft, self.out = draft, out
+        self.found, self.evaluation, self.forgotten = found, evaluation, forgotten
+        self.config, self.executor, self.progress = config, executor, progress
         _discard_unsound(draft)
+        (draft.path / _WORKING).mkdir(exist_ok=True)
         self.catalog = Catalog(draft.path / NAME)
-        self.spools = Spools(draft.path / "spools")
+        self.texts = Texts(draft.path / TEXTS)
+        self.split_by = config.split_by
+
+    def __enter__(self) -> _Preparation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self.catalog.close()
+        self.texts.close()
 
     def run(self, sources: Sequence[str | Path]) -> None:
         files = self.found.scan.files
-        self.catalog.add_files(zip(files, self.found.contents, strict=True))
+        self.catalog.add_files(
+            (number, file, content)
+            for number, (file, content) in enumerate(zip(files, self.found.contents, strict=True))
+            if not self.forgotten.has_name(file.name)
+        )
         self.catalog.discard_unfinished()
         self._take_over()
         self._read_files()
-        if not self.catalog.count("SELECT count(*) FROM documents"):
+        self._judge()
+        if not self.catalog.count("SELECT count(*) FROM verdicts WHERE kept"):
             message = _nothing_readable(sources, self.found.scan, self._reasons())
-            self._close()
+            self.__exit__()
             shutil.rmtree(self.draft.path)
             raise DataError(message)
-        split_by = self._split_by()
-        if split_by == "piece":
-            self.progress.warn(PIECES_WARNING)
-            self._cut()
-        tally = self._write(split_by)
-        report = build_report(self.catalog, self.found.scan, tally, split_by=split_by)
-        artifact.write_json(self.draft.path / "report.json", report)
+        tally = self._write()
+        report = build_report(self.catalog, self.found.scan, tally, split_by=self.split_by)
+        artifact.write_json(self.draft.path / REPORT, report)
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")
         self.draft.stats.update(summary(report), unsettled=unsettled)
+        self.catalog.set_meta("sources", [str(source) for source in sources])
         self.catalog.set_meta("extraction", _extraction(self.config))
-        self.catalog.drop_working_tables()
-        self._close()
-        shutil.rmtree(self.spools.folder)
+        self.catalog.set_meta("division", _division(self.config))
+        self.catalog.set_meta("split_by", self.split_by)
+        self.catalog.drop_unused_texts()
+        self.texts.compact(self.catalog, tolerated=0 if self.forgotten else _DEAD_SHARE)
+        self.catalog.commit()
 
-    def _close(self) -> None:
-        self.catalog.close()
-        self.spools.close()
+    # -- reading -----------------------------------------------------------------------
 
     def _take_over(self) -> None:
         """Use the existing corpus for files that have not changed."""
         old = self.out / NAME
         if read_meta(old).get("extraction") == _extraction(self.config):
             self.catalog.adopt(old)
-            self._copy_texts()
-            self._assemble()
+            self.catalog.drop_texts(self.forgotten.has_text)
+            self.texts.take_over(self.catalog.spools(), self.out / TEXTS)
+            self._lose_damaged_spools()
         self.catalog.forget_incomplete()
         self.catalog.commit()
 
-    def _copy_texts(self) -> None:
-        """Copy what is still wanted of the existing corpus's texts into a spool."""
-        total = self.catalog.count("SELECT count(*) FROM documents")
-        with self.progress.task("taking over documents", total=total) as task:
-            try:
-                for split in SPLITS:
-                    for document in read_documents(self.out, split, columns=("id", "text")):
-                        if self.catalog.lacks_text(document.id):
-                            place = self.spools.add(document.text)
-                            self.catalog.add_text(document.id, *place)
-                            task.advance()
-            except ArtifactError:  # the old corpus is damaged: what is missing is read again
-                return
-
-    def _assemble(self) -> None:
-        """Put together the documents that the existing corpus holds in pieces."""
-        for identity, parts in self.catalog.cut_documents():
-            places = [self.catalog.find_text(piece) for piece, _ in parts]
-            if self.catalog.find_text(identity) is None and None not in places:
-                texts = [self.spools.read(*place) for place in places if place]
-                gaps = [gap for _, gap in parts]
-                text = "".join(text + gap for text, gap in zip(texts, gaps, strict=True))
-                self.catalog.add_text(identity, *self.spools.add(text))
+    def _lose_damaged_spools(self) -> None:
+        """Texts that are not there any more are read again."""
+        for spool, end in self.catalog.spool_ends():
+            path = self.texts.folder / spool
+            if not path.is_file() or path.stat().st_size < end:
+                self.catalog.forget_spool(spool)
 
     def _read_files(self) -> None:
         files = self.found.scan.files
         numbers = self.catalog.unfinished()
-        requests = [Request(n, files[n].path, files[n].kind, files[n].group) for n in numbers]
-        if not requests:
-            return
+        requests = ((n, _request(files[n])) for n in numbers)
         total = sum(files[n].size for n in numbers)
-        progress = self.progress.task("reading documents", total=total, unit="bytes")
-        workers = self.config.workers or usable_cores()
         first: Counter[int] = Counter()
-        with progress as task:
-            for answer in read_files(requests, self.spools.folder, self.config, workers=workers):
-                self.catalog.take(answer, first[answer.number])
-                first[answer.number] += len(answer.documents)
+        with self.progress.task("reading documents", total=total, unit="bytes") as task:
+            for answer in self._answers(requests):
+                answer = self._remembered(answer)
+                first[answer.number] += self.catalog.take(answer, first[answer.number])
                 if answer.done:
                     del first[answer.number]
                     self.catalog.finish(self._checked(answer))
                     self.catalog.commit()
                     task.advance(files[answer.number].size)
+
+    def _remembered(self, answer: Answer) -> Answer:
+        """The answer without the texts that are to be forgotten."""
+        if not self.forgotten.texts:
+            return answer
+        messages = [m for m in answer.messages if not self.forgotten.has_text(m.get("id", ""))]
+        return dataclasses.replace(answer, messages=messages)
+
+    def _answers(self, requests: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Answer]:
+        settings = to_mapping(self.config)
+        return self.executor.map(
+            reading.READ, requests, settings=settings, spools=self.texts.folder
+        )
 
     def _checked(self, answer: Answer) -> Answer:
         """The answer, unless the file changed after it was hashed."""
@@ -201,79 +247,149 @@ class _Preparation:
         reason = "changed while it was being read"
         return Answer(answer.number, [], done=True, reason=reason, transient=True)
 
-    def _split_by(self) -> str:
-        if self.config.split_by != "auto":
-            return self.config.split_by
-        try:
-            before = artifact.read(self.out, kind=KIND)
-        except ArtifactError:
-            before = None
-        if before is not None and before.manifest.config.get("split_by") == "auto":
-            return str(before.stats["split_by"])
-        groups = self.catalog.count("SELECT count(DISTINCT grp) FROM documents")
-        return "piece" if groups < FEW_DOCUMENTS else "document"
+    # -- judging -----------------------------------------------------------------------
 
-    def _cut(self) -> None:
-        for entry in self.catalog.entries():
-            parts = pieces.cut(self.spools.read(entry.spool, entry.offset, entry.bytes))
-            if len(parts) > 1:
-                named = [(text_id(text), text, gap) for text, gap in parts]
-                self.catalog.set_pieces(entry.id, [(name, gap) for name, _, gap in named])
-                for name, text, _ in named:
-                    self.catalog.add_text(name, *self.spools.add(text))
+    def _judge(self) -> None:
+        with self._sides() as before:
+            judge = Judge(
+                self.catalog,
+                self.texts,
+                self.config,
+                self.executor,
+                self.draft.path / _WORKING,
+                before=before,
+                evaluation=self._evaluation_text(),
+                progress=self.progress,
+            )
+            judge.run(by_cluster=self._whole_documents)
+        self.catalog.commit()
 
-    def _items(self) -> Iterator[Entry]:
-        """Documents, or their pieces, each text once."""
-        written: set[str] = set()
-        cut = dict(self.catalog.cut_documents())
-        for entry in self.catalog.entries():
-            if not cut:
-                yield entry
-                continue
-            for identity, place in self._places(entry, cut.get(entry.id)):
-                if identity not in written:
-                    written.add(identity)
-                    group = identity if entry.id in cut else entry.group
-                    yield Entry(identity, entry.source, group, entry.kind, *place)
+    def _whole_documents(self, groups: int) -> bool:
+        """Whether documents are divided, or pieces of them where there are few."""
+        if self.split_by == "auto":
+            before = read_meta(self.out / NAME)
+            if before.get("division") == _division(self.config):
+                self.split_by = before["split_by"]
+            else:
+                self.split_by = "piece" if groups < FEW_DOCUMENTS else "document"
+        return self.split_by == "document"
 
-    def _places(
-        self, entry: Entry, parts: list[tuple[str, str]] | None
-    ) -> Iterator[tuple[str, tuple[str, int, int]]]:
-        if parts is None:
-            yield entry.id, (entry.spool, entry.offset, entry.bytes)
+    @contextlib.contextmanager
+    def _sides(self) -> Iterator[Callable[[str, str], int]]:
+        """Where the corpus that this one replaces had a document, by its id or else its group."""
+        old = self.out / NAME
+        if read_meta(old).get("division") != _division(self.config):
+            yield lambda identity, group: -1
             return
-        for identity, _ in parts:
-            place = self.catalog.find_text(identity)
-            assert place is not None
-            yield identity, place
+        with contextlib.closing(open_to_read(old)) as connection:
 
-    def _write(self, split_by: str) -> Tally:
-        borders = fit_borders(lambda: (entry.group for entry in self._items()), self.config)
+            def side(identity: str, group: str) -> int:
+                for query, value in ((_SIDE_OF_ID, identity), (_SIDE_OF_GROUP, group)):
+                    found = connection.execute(query, (value,)).fetchone()
+                    if found:
+                        return SPLITS.index(found[0])
+                return -1
+
+            yield side
+
+    def _evaluation_text(self) -> NGrams | None:
+        """The runs of words of the evaluation sets, read as any other file is."""
+        if self.evaluation is None:
+            return None
+        folder = self.draft.path / _WORKING / "evaluation"
+        folder.mkdir(exist_ok=True)
+        texts = Texts(folder)
+        requests = enumerate(_request(file) for file in self.evaluation.scan.files)
+        settings = to_mapping(self.config)
+        answers = self.executor.map(reading.READ, requests, settings=settings, spools=folder)
+        places = [m["place"] for a in answers for m in a.messages if "place" in m]
+        found = NGrams.of(texts.read(place) for place in places)
+        texts.close()
+        return found
+
+    # -- writing -----------------------------------------------------------------------
+
+    def _write(self) -> Tally:
         tally = Tally()
         writers = {split: SplitWriter(self.draft.path, split) for split in SPLITS}
-        total = self.catalog.count("SELECT count(DISTINCT id) FROM documents")
+        if self.split_by == "piece":
+            self.progress.warn(PIECES_WARNING)
+            items = self._pieces()
+        else:
+            items = self._documents()
+        total = self.catalog.count("SELECT count(*) FROM verdicts WHERE kept")
+        written = 0
         with self.progress.task("writing documents", total=total) as task:
-            for entry in self._items():
-                text = self.spools.read(entry.spool, entry.offset, entry.bytes)
-                document = Document(
-                    entry.id, entry.source, entry.group, entry.kind, text, entry.bytes
-                )
-                split = borders.split_of(entry.group)
+            for document, split, number in items:
                 writers[split].add(document)
                 tally.add(document, split)
-                task.advance()
+                task.advance(number - written)
+                written = number
         for writer in writers.values():
             writer.close()
         return tally
 
+    def _documents(self) -> Iterator[tuple[Document, str, int]]:
+        """Each kept document, its split, and how many there were with it."""
+        rows = self.catalog.rows(
+            "SELECT v.id, f.name, d.part, d.grp, d.kind, v.side, v.copies, t.spool, t.offset, "
+            "t.bytes FROM verdicts AS v JOIN texts AS t ON t.id = v.id "
+            "JOIN documents AS d ON (d.file, d.ordinal) = (v.file, v.ordinal) "
+            "JOIN files AS f ON f.number = v.file WHERE v.kept ORDER BY v.number"
+        )
+        for number, (identity, file, part, group, kind, side, copies, *place) in enumerate(rows, 1):
+            source = f"{file}/{part}" if part else file
+            text = self.texts.read((place[0], place[1], place[2]))
+            yield (
+                Document(identity, source, group, kind, text, place[2], copies),
+                side,
+                number,
+            )
+
+    def _pieces(self) -> Iterator[tuple[Document, str, int]]:
+        """The same for pieces of the documents, each text once."""
+        borders = self._borders()
+        written: set[str] = set()
+        for document, _, number in self._documents():
+            for text, _gap in pieces.cut(document.text):
+                identity = text_id(text)
+                if identity not in written:
+                    written.add(identity)
+                    size = len(text.encode("utf-8"))
+                    piece = Document(
+                        identity, document.source, identity, document.kind, text, size,
+                        document.copies,
+                    )  # fmt: skip
+                    yield piece, borders.split_of(identity), number
+
+    def _borders(self) -> Borders:
+        def groups() -> Iterator[str]:
+            for document, _, _ in self._documents():
+                for text, _gap in pieces.cut(document.text):
+                    yield text_id(text)
+
+        return fit_borders(groups, self.config)
+
     def _reasons(self) -> Counter[str]:
         reasons: Counter[str] = Counter()
-        for _, _, reason, _, dropped in self.catalog.files():
-            if reason:
-                reasons[reason] += 1
-            elif dropped:
-                reasons[max(dropped, key=lambda name: dropped[name])] += 1
+        for query in (
+            "SELECT reason, count(*) FROM files WHERE reason != '' GROUP BY reason",
+            "SELECT reason, count(*) FROM dropped GROUP BY reason",
+            "SELECT reason, count(*) FROM verdicts WHERE NOT kept GROUP BY reason",
+        ):
+            reasons.update(dict(self.catalog.rows(query)))
         return reasons
+
+
+_SIDE_OF_ID = "SELECT side FROM verdicts WHERE id = ? AND side != '' LIMIT 1"
+_SIDE_OF_GROUP = (
+    "SELECT v.side FROM documents AS d JOIN verdicts AS v "
+    "ON (v.file, v.ordinal) = (d.file, d.ordinal) WHERE d.grp = ? AND v.side != '' LIMIT 1"
+)
+
+
+def _request(file: Any) -> dict[str, Any]:
+    return {"path": file.path, "kind": file.kind, "group": file.group}
 
 
 def _extraction(config: DataConfig) -> dict[str, Any]:
@@ -281,25 +397,29 @@ def _extraction(config: DataConfig) -> dict[str, Any]:
     return json.loads(json.dumps({**config.extraction(), "format": extract.FORMAT}))  # type: ignore[no-any-return]
 
 
+def _division(config: DataConfig) -> dict[str, Any]:
+    """What must be equal for a document's split to stay."""
+    names = ("validation_fraction", "test_fraction", "split_key", "split_by")
+    return {name: getattr(config, name) for name in names}
+
+
 def _discard_unsound(draft: Draft) -> None:
     """Start anew where what an interrupted run left does not hold together."""
     if not draft.resumed:
         return
     sound = False
-    spools = draft.path / "spools"
     try:
         catalog = Catalog(draft.path / NAME)
-        ends = catalog.connection.execute(
-            "SELECT spool, max(offset + bytes) FROM texts GROUP BY spool"
-        ).fetchall()
+        sound = all(
+            (draft.path / TEXTS / name).stat().st_size >= end for name, end in catalog.spool_ends()
+        )
         catalog.close()
-        sound = all((spools / name).stat().st_size >= end for name, end in ends)
     except (OSError, sqlite3.DatabaseError):
         pass
     for left in draft.path.glob("*.parquet"):
         left.unlink()
     if not sound:
-        shutil.rmtree(spools, ignore_errors=True)
+        shutil.rmtree(draft.path / TEXTS, ignore_errors=True)
         (draft.path / NAME).unlink(missing_ok=True)
 
 
@@ -313,6 +433,5 @@ def _nothing_readable(sources: Sequence[str | Path], found: Scan, reasons: Count
         return f"{named}: no documents found, {what}; name a folder with text files in it"
     listed = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(3))
     return (
-        f"{named}: none of {count} files can be used ({listed}); text, Markdown, HTML, "
-        "reStructuredText, source code, JSON and CSV can"
+        f"{named}: none of {count} files can be used ({listed}); linnet data kinds lists what can"
     )

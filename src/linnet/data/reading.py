@@ -1,6 +1,6 @@
 """The map of the data stage: one file to its cleaned, masked and tagged documents.
 
-Runs in a worker (``linnet.data.executor``). Everything that depends on one
+Runs in workers (``linnet.data.executor``). Everything that depends on one
 document alone happens here; what depends on others is decided afterwards, from
 the tags, so that thresholds can change without reading a file again.
 """
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.config import from_mapping
-from linnet.data import kinds
+from linnet.data import kinds, repeats, shingles
 from linnet.data.clean import clean
 from linnet.data.config import DataConfig
 from linnet.data.document import Dropped, text_id
 from linnet.data.extract import Context, extract
 from linnet.data.privacy import Scrubber
-from linnet.data.tags import tag
+from linnet.data.tags import difference, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from linnet.data.document import Extracted
     from linnet.data.executor import Job
 
+READ, STRIP = f"{__name__}:read", f"{__name__}:strip"
+_SHOWN = 16  # one document in so many can be shown with what was changed in it
+
 
 def read(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
     """The documents of one file, as messages for the catalog.
 
-    ``item``: path, kind, group. A message is either ``{"dropped": reason, "part": ...}``
-    or a document: see ``_document``. Raises UnreadableError when the file yields nothing.
+    ``item``: path, kind, group. A message is ``{"dropped": reason, "part": ...}`` or
+    a document. Raises UnreadableError when the file yields nothing.
     """
     config = from_mapping(DataConfig, job.settings, where="worker")
     scrubber = Scrubber.of(config)
@@ -53,6 +56,8 @@ def _document(
     if len(text.strip()) < config.min_characters:
         return {"dropped": "shorter than min_characters", "part": found.part}
     identity = text_id(text)
+    changes = {**found.changes, **cleaned.changes}
+    shown = (changes or scrubbed.counts) and int(identity[:4], 16) % _SHOWN == 0
     return {
         "id": identity,
         "part": found.part,
@@ -61,7 +66,31 @@ def _document(
         "family": family,
         "thread": found.thread,
         "place": job.store(text),
-        "changes": {**found.changes, **cleaned.changes},
+        "changes": changes,
         "private": scrubbed.counts,
-        "tags": tag(text, family),
+        # Masked on both sides: a report must not show what masking took out.
+        "difference": difference(scrubber.scrub(found.text, family).text, text) if shown else "",
+        **tag(text, family),
     }
+
+
+def strip(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
+    """Documents without the lines that many of their source begin or end with.
+
+    ``item``: ``lines`` (hashes), ``spools`` (a folder), ``documents`` as
+    (number, spool, offset, bytes). A message for each document that changed.
+    """
+    repeated = frozenset(item["lines"])
+    for number, spool, offset, size in item["documents"]:
+        with (Path(item["spools"]) / spool).open("rb") as file:
+            file.seek(offset)
+            text, count = repeats.strip(file.read(size).decode("utf-8"), repeated)
+        if count:
+            yield {
+                "number": number,
+                "id": text_id(text),
+                "place": job.store(text),
+                "lines": count,
+                "bands": shingles.bands(text).hex(),
+            }
+

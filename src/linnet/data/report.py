@@ -1,8 +1,14 @@
-"""What went into a corpus and what did not: ``report.json``."""
+"""What went into a corpus, what did not, and why: ``report.json``.
+
+The funnel reads from files to tokens; every file and document that is not at
+its end is counted under a reason. All numbers come from the catalog, so the
+report says what happened and not what was planned.
+"""
 
 from __future__ import annotations
 
 import heapq
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -17,10 +23,15 @@ if TYPE_CHECKING:
 _LISTED = 1_000  # entries of a list; all are counted
 _EXAMPLES = 5
 _EXAMPLE_CHARACTERS = 800
+_LENGTHS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 1_000_000)  # bytes: histogram borders
 
 PIECES_WARNING = (
     "there are few documents, so pieces of them are held out: "
     "validation and test text comes from documents that are also trained on"
+)
+NO_GUARANTEE = (
+    "personal data and secrets are found by patterns: what was found is counted here; "
+    "that nothing else is left cannot be guaranteed"
 )
 
 
@@ -32,6 +43,7 @@ class Tally:
     bytes: Counter[str] = field(default_factory=Counter)
     by_kind: dict[str, Counter[str]] = field(default_factory=dict)
     by_source: dict[str, Counter[str]] = field(default_factory=dict)
+    lengths: Counter[int] = field(default_factory=Counter)
     examples: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def add(self, document: Document, split: str) -> None:
@@ -40,6 +52,7 @@ class Tally:
         label = document.source.partition("/")[0]
         for table, key in ((self.by_kind, document.kind), (self.by_source, label)):
             table.setdefault(key, Counter()).update(documents=1, bytes=document.bytes)
+        self.lengths[next((top for top in _LENGTHS if document.bytes <= top), 0)] += 1
         if split == "train":
             self._consider_example(document)
 
@@ -56,56 +69,42 @@ class Tally:
 
 def build_report(catalog: Catalog, found: Scan, tally: Tally, *, split_by: str) -> dict[str, Any]:
     """The report on a corpus."""
-    files: dict[str, Counter[str]] = {}
     skipped = [(s.name, s.reason, s.detail) for s in found.skipped]
-    dropped: Counter[str] = Counter()
-    for name, kind, reason, detail, lost in catalog.files():
-        label = kind or "text"
-        files.setdefault(label, Counter())["skipped" if reason else "read"] += 1
-        dropped.update(lost)
-        if reason:
-            skipped.append((name, reason, detail))
-    for file in found.skipped:
-        suffix = PurePosixPath(file.name).suffix.removeprefix(".").lower() or "other"
-        files.setdefault(suffix, Counter())["skipped"] += 1
-    duplicates = catalog.count("SELECT count(*) - count(DISTINCT id) FROM documents")
-    if duplicates:
-        dropped["exact duplicate"] = duplicates
-    reasons = Counter(reason for _, reason, _ in skipped)
+    skipped += list(catalog.rows("SELECT name, reason, detail FROM files WHERE reason != ''"))
     return {
-        "files": {
-            "read": sum(counts["read"] for counts in files.values()),
-            "skipped": len(skipped),
-            "ignored": dict(sorted(found.ignored.items())),
-            "by_kind": {kind: dict(sorted(files[kind].items())) for kind in sorted(files)},
-        },
+        "files": _files(catalog, found, len(skipped)),
         "documents": {
-            "found": catalog.count("SELECT count(*) FROM documents")
-            + sum(dropped.values())
-            - duplicates,
-            "kept": catalog.count("SELECT count(DISTINCT id) FROM documents"),
-            "dropped": _most_common(dropped),
+            **_documents(catalog),
             "by_kind": {k: dict(tally.by_kind[k]) for k in sorted(tally.by_kind)},
             "by_source": {k: dict(tally.by_source[k]) for k in sorted(tally.by_source)},
+            "languages": _counted(
+                catalog,
+                "SELECT d.language, count(*) FROM verdicts AS v JOIN documents AS d "
+                "USING (file, ordinal) WHERE v.kept AND d.language != '' GROUP BY 1",
+            ),
+            "lengths": [
+                {"up_to": top or None, "documents": tally.lengths[top]} for top in (*_LENGTHS, 0)
+            ],
         },
+        "changes": _summed(catalog, "changes") | _repeated_lines(catalog),
+        "private": {"found": _summed(catalog, "private"), "note": NO_GUARANTEE},
         "splits": {
             split: {"documents": tally.documents[split], "bytes": tally.bytes[split]}
             for split in SPLITS
         },
         "split_by": split_by,
+        "division": _division(catalog) if split_by == "document" else {},
         "warnings": [PIECES_WARNING] if split_by == "piece" else [],
         "skipped": {
-            "reasons": _most_common(reasons),
+            "reasons": _most_common(Counter(reason for _, reason, _ in skipped)),
             "files": [
                 {"name": name, "reason": reason, **({"detail": detail} if detail else {})}
                 for name, reason, detail in sorted(skipped)[:_LISTED]
             ],
         },
-        "duplicates": [
-            {"name": name, "same_as": first, "documents": count}
-            for name, first, count in catalog.duplicates(_LISTED)
-        ],
+        "duplicates": _duplicates(catalog),
         "examples": [shown for _, shown in tally.examples],
+        "changed": _changed(catalog),
     }
 
 
@@ -117,8 +116,106 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "bytes": {split: report["splits"][split]["bytes"] for split in SPLITS},
         "dropped": report["documents"]["dropped"],
         "skipped": report["skipped"]["reasons"],
+        "private": report["private"]["found"],
         "split_by": report["split_by"],
     }
+
+
+def _files(catalog: Catalog, found: Scan, skipped: int) -> dict[str, Any]:
+    by_kind: dict[str, Counter[str]] = {}
+    rows = catalog.rows("SELECT kind, reason != '', count(*) FROM files GROUP BY 1, 2")
+    for kind, failed, count in rows:
+        by_kind.setdefault(kind or "text", Counter())["skipped" if failed else "read"] += count
+    for file in found.skipped:
+        suffix = PurePosixPath(file.name).suffix.removeprefix(".").lower() or "other"
+        by_kind.setdefault(suffix, Counter())["skipped"] += 1
+    return {
+        "read": sum(counts["read"] for counts in by_kind.values()),
+        "skipped": skipped,
+        "ignored": dict(sorted(found.ignored.items())),
+        "by_kind": {kind: dict(sorted(by_kind[kind].items())) for kind in sorted(by_kind)},
+    }
+
+
+def _documents(catalog: Catalog) -> dict[str, Any]:
+    """How many there were, and how many left at each reason."""
+    dropped = Counter(_counted(catalog, "SELECT reason, sum(count) FROM dropped GROUP BY 1"))
+    parts = sum(dropped.values())
+    dropped.update(
+        _counted(catalog, "SELECT reason, count(*) FROM verdicts WHERE NOT kept GROUP BY 1")
+    )
+    return {
+        "found": parts + catalog.count("SELECT count(*) FROM documents"),
+        "kept": catalog.count("SELECT count(*) FROM verdicts WHERE kept"),
+        "dropped": _most_common(dropped),
+    }
+
+
+def _division(catalog: Catalog) -> dict[str, Any]:
+    """The proof that no cluster is in two splits, and what was withheld for it."""
+    return {
+        "clusters": catalog.count("SELECT count(DISTINCT cluster) FROM verdicts WHERE kept"),
+        "clusters_of_several": catalog.count(
+            "SELECT count(*) FROM (SELECT 1 FROM verdicts GROUP BY cluster HAVING count(*) > 1)"
+        ),
+        "clusters_in_two_splits": catalog.count(
+            "SELECT count(*) FROM (SELECT 1 FROM verdicts WHERE kept "
+            "GROUP BY cluster HAVING count(DISTINCT side) > 1)"
+        ),
+        "texts_in_two_splits": catalog.count(
+            "SELECT count(*) FROM (SELECT 1 FROM verdicts WHERE kept "
+            "GROUP BY id HAVING count(DISTINCT side) > 1)"
+        ),
+    }
+
+
+def _duplicates(catalog: Catalog) -> list[dict[str, Any]]:
+    """Files with documents that repeat others: their name, the first one's, how many, how alike."""
+    rows = catalog.rows(
+        "SELECT f.name, g.name, count(*), min(v.similarity) FROM verdicts AS v "
+        "JOIN verdicts AS k ON k.number = v.keeper "
+        "JOIN files AS f ON f.number = v.file JOIN files AS g ON g.number = k.file "
+        "GROUP BY v.file, k.file ORDER BY v.file, k.file LIMIT ?",
+        _LISTED,
+    )
+    names = ("name", "same_as", "documents", "similarity")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _changed(catalog: Catalog) -> list[dict[str, Any]]:
+    """Some documents with what cleaning changed in them."""
+    rows = catalog.rows(
+        "SELECT f.name, d.part, d.changes, d.private, d.difference FROM documents AS d "
+        "JOIN files AS f ON f.number = d.file WHERE d.difference != '' ORDER BY d.id LIMIT ?",
+        _EXAMPLES,
+    )
+    return [
+        {
+            "source": f"{name}/{part}" if part else name,
+            "changes": json.loads(changes),
+            "private": json.loads(private),
+            "difference": difference,
+        }
+        for name, part, changes, private, difference in rows
+    ]
+
+
+def _repeated_lines(catalog: Catalog) -> dict[str, int]:
+    lines = catalog.count("SELECT coalesce(sum(lines), 0) FROM verdicts")
+    return {"repeated lines": lines} if lines else {}
+
+
+def _summed(catalog: Catalog, column: str) -> dict[str, int]:
+    """The counts in a column of JSON objects, added up."""
+    total: Counter[str] = Counter()
+    for value in catalog.column(column):
+        if value != "{}":
+            total.update(json.loads(value))
+    return _most_common(total)
+
+
+def _counted(catalog: Catalog, query: str) -> dict[str, int]:
+    return _most_common(Counter(dict(catalog.rows(query))))
 
 
 def _most_common(counts: Counter[str]) -> dict[str, int]:

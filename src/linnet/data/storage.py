@@ -1,4 +1,4 @@
-"""Documents on disk: parquet files of a corpus, and spools while it is being made.
+"""Documents on disk: the parquet files of a corpus, and the texts as they were read.
 
 The parquet files are the same bytes whenever the documents are the same: row
 groups are cut by what is in them, and nothing in them tells the time.
@@ -6,6 +6,8 @@ groups are cut by what is in them, and nothing in them tells the time.
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,13 +16,14 @@ from linnet.data.document import SPLITS, Document
 from linnet.errors import DamagedError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-COLUMNS = ("id", "source", "group", "kind", "text", "bytes")
+    from linnet.data.catalog import Catalog, Place
+
+COLUMNS = ("id", "source", "group", "kind", "text", "bytes", "copies")
 _GROUP_ROWS, _GROUP_BYTES = 1_000, 4 << 20
 _FILE_BYTES = 256 << 20
 _READ_ROWS = 128
-_OWN_SPOOL = "own"
 
 
 def read_documents(
@@ -65,7 +68,7 @@ class SplitWriter:
 
         self.folder = folder
         self.split = split
-        kinds = {"bytes": pyarrow.int64()}
+        kinds = {"bytes": pyarrow.int64(), "copies": pyarrow.int64()}
         self.schema = pyarrow.schema([(c, kinds.get(c, pyarrow.string())) for c in COLUMNS])
         self.rows: list[Document] = []
         self.group_bytes = self.file_bytes = 0
@@ -110,35 +113,76 @@ class SplitWriter:
         self.group_bytes = 0
 
 
-class Spools:
-    """Files of texts, found again by name, offset and length.
+class Texts:
+    """The texts of all documents as they were read, in spool files below one folder.
 
-    Every worker writes its own; this process adds to one more.
+    Every worker writes its own spools; a text is found again by spool, offset
+    and length. The folder stays in the corpus, so that a document can be judged
+    again, or take the place of one that is gone, without reading its file.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        self.own: IO[bytes] = (folder / _OWN_SPOOL).open("ab")
         self.open: dict[str, IO[bytes]] = {}
 
-    def add(self, text: str) -> tuple[str, int, int]:
-        """Keep a text; gives its spool, offset and length in bytes."""
-        data = text.encode("utf-8")
-        offset = self.own.tell()
-        self.own.write(data)
-        return _OWN_SPOOL, offset, len(data)
-
-    def read(self, name: str, offset: int, size: int) -> str:
-        if name == _OWN_SPOOL:
-            self.own.flush()
+    def read(self, place: Place) -> str:
+        name, offset, size = place
         if name not in self.open:
             self.open[name] = (self.folder / name).open("rb")
         file = self.open[name]
         file.seek(offset)
         return file.read(size).decode("utf-8")
 
+    def take_over(self, names: Iterable[str], old: Path) -> None:
+        """Share spools with another corpus; they are never written to again."""
+        for name in names:
+            if (self.folder / name).exists() or not (old / name).is_file():
+                continue
+            try:
+                os.link(old / name, self.folder / name)
+            except OSError:  # another disk, or a file system without links
+                shutil.copyfile(old / name, self.folder / name)
+
+    def compact(self, catalog: Catalog, *, tolerated: float) -> None:
+        """Write anew the spools of which more than ``tolerated`` is out of use."""
+        used = catalog.spools()
+        for path in sorted(self.folder.iterdir()):
+            size = path.stat().st_size
+            if size - used.get(path.name, 0) <= tolerated * size:
+                continue
+            if path.name in used:
+                self._rewrite(path.name, catalog)
+            self._close(path.name)
+            path.unlink()
+
+    def _rewrite(self, name: str, catalog: Catalog) -> None:
+        new = new_spool(self.folder)
+        places = catalog.rows("SELECT id, offset, bytes FROM texts WHERE spool = ?", name)
+        moved = []
+        with (self.folder / new).open("wb") as file:
+            for identity, offset, size in sorted(places, key=lambda place: place[1]):
+                moved.append((new, file.tell(), identity))
+                file.write(self.read((name, offset, size)).encode("utf-8"))
+        catalog.move_texts(moved)
+
     def close(self) -> None:
-        for file in (self.own, *self.open.values()):
-            file.close()
-        self.open.clear()
+        for name in list(self.open):
+            self._close(name)
+
+    def _close(self, name: str) -> None:
+        if name in self.open:
+            self.open.pop(name).close()
+
+
+def new_spool(folder: Path) -> str:
+    """The name of a spool that no other process writes to, taken."""
+    number = 0
+    while True:
+        name = f"spool-{number:05d}"
+        try:
+            (folder / name).touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return name

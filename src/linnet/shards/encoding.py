@@ -132,7 +132,12 @@ def encode_texts(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[Encoded
 def _encode_split(
     corpus: Path, split: SplitName, tokenizer: Tokenizer, writer: SplitWriter, task: Task
 ) -> None:
-    texts = (document.text for document in read_documents(corpus, split, columns=("text",)))
+    columns = ("text", "copies")
+    texts = (
+        document.text
+        for document in read_documents(corpus, split, columns=columns)
+        for _ in range(document.copies)
+    )
     for encoded in encode_texts(texts, tokenizer):
         writer.append(encoded.ids, encoded.text_bytes)
         task.advance(encoded.text_bytes)

@@ -83,7 +83,9 @@ class TrainConfig(ShapeConfig):
     embedding_lr: float = option(0.02, "Peak learning rate of the embeddings (AdamW).")
     output_lr: float = option(0.003, "Peak learning rate of an untied output layer (AdamW).")
     vector_lr: float = option(0.02, "Peak learning rate of norms and biases (AdamW).")
-    weight_decay: float = option(0.0, "Pull of the matrices towards zero.")
+    weight_decay: float = option(
+        0.1, "Pull of the matrices towards zero; matters when text is read several times."
+    )
     schedule: Literal["wsd", "cosine"] = option(
         "wsd", "After warm-up: stay, then fall in a line (wsd), or a half cosine."
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
 
 KIND, FORMAT = "model", 1
 METRICS = "metrics.jsonl"
+STATE = "state"  # folder of what is saved for resuming
 VOLATILE = (METRICS, "*.svg", "*.png")
 VALIDATIONS, SAMPLES = 5, 4  # in a run, where no interval is set
 RETIME_EVERY = 10  # steps
@@ -90,6 +90,7 @@ def train(
         inputs=inputs,
         resume=True,
         volatile=VOLATILE,
+        working=STATE,
     ) as draft:
         run = _Run(data, draft.path, config, objective, progress, started)
         with interruptible() as interrupt, runtime.threads(run.runtime.threads):
@@ -128,8 +129,8 @@ class _Run:
     ) -> None:
         self.data, self.directory, self.config = data, directory, config
         self.objective, self.progress, self.started = objective, progress, started
-        self.state_file = directory / "state" / "state.safetensors"
-        self.best_file = directory / "state" / "best.safetensors"
+        self.state_file = directory / STATE / "state.safetensors"
+        self.best_file = directory / STATE / "best.safetensors"
         saved = read_tensors(self.state_file) if self.state_file.is_file() else None
         pinned = saved[1]["pinned"] if saved else {}
         self.saved = saved
@@ -396,7 +397,6 @@ class _Run:
             self.twin.load_state_dict(self.best.weights)
         save_checkpoint(self.twin, self.directory, tokenizer=self.data.tokenizer_path)
         plot_curves(self.directory / METRICS, self.directory)
-        shutil.rmtree(self.state_file.parent, ignore_errors=True)
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says about the run."""

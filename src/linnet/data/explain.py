@@ -1,0 +1,198 @@
+"""What happened to a document, and why: read from a corpus's catalog."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from linnet import artifact
+from linnet.data import catalog
+from linnet.data.config import DataConfig
+from linnet.data.quality import rules, verdict
+from linnet.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LISTED = 20  # documents of one file
+_LEAST_ID = 8  # characters that name a document by its id
+_COMPANIONS = 5
+
+
+@dataclass(frozen=True)
+class Story:
+    """One document from file to split."""
+
+    name: str
+    id: str
+    kind: str
+    family: str
+    bytes: int
+    language: str
+    group: str
+    changes: dict[str, int]
+    private: dict[str, int]
+    repeated_lines: int
+    quality: dict[str, float]
+    kept: bool
+    split: str
+    copies: int
+    reason: str
+    """Why it was dropped; what was the verdict of the quality rules if that was it."""
+    same_as: str
+    similarity: float
+    cluster: tuple[str, ...]
+    """Some of the documents that can never be parted from it."""
+    cluster_size: int
+
+
+@dataclass(frozen=True)
+class FileStory:
+    """A file and what was found in it. ``reason`` says why it yielded nothing."""
+
+    name: str
+    kind: str
+    bytes: int
+    reason: str
+    detail: str
+    dropped: dict[str, int]
+    """Parts of it that gave no document, by reason."""
+    documents: list[Story] = field(default_factory=list)
+    document_count: int = 0
+
+
+def explain(corpus: Path | str, what: str) -> list[FileStory]:
+    """The files or documents that ``what`` names.
+
+    ``what``: a file's name as the report gives it, the end of one (such as
+    ``handbook.pdf``), or the first 8 or more characters of a document's id.
+    Raises DataError when there is none, naming the nearest.
+    """
+    found = artifact.read(corpus, kind="corpus")
+    try:
+        with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
+            connection.row_factory = sqlite3.Row
+            return _Explainer(connection, found.manifest.config).explain(what)
+    except sqlite3.Error as error:
+        raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
+
+
+class _Explainer:
+    def __init__(self, connection: sqlite3.Connection, config: dict[str, Any]) -> None:
+        self.connection = connection
+        self.rules = rules(tuple(config.get("quality", DataConfig().quality)))
+
+    def explain(self, what: str) -> list[FileStory]:
+        files = self._rows(
+            "SELECT * FROM files WHERE name = :what OR name LIKE :end ESCAPE '\\' "
+            "ORDER BY name LIMIT :limit",
+            what=what, end=f"%/{_escaped(what.lstrip('/'))}", limit=_LISTED,
+        )  # fmt: skip
+        if files:
+            return [self._file(row) for row in files]
+        if len(what) >= _LEAST_ID and set(what) <= set("0123456789abcdef"):
+            documents = self._documents("d.id LIKE :id OR v.id LIKE :id", id=f"{what}%")
+            stories = [(row["file"], self._story(row)) for row in documents]
+            if stories:
+                numbers = sorted({number for number, _ in stories})
+                return [
+                    self._file(
+                        self._rows("SELECT * FROM files WHERE number = :n", n=number)[0],
+                        [story for place, story in stories if place == number],
+                    )
+                    for number in numbers
+                ]
+        raise DataError(self._nearest(what))
+
+    def _file(self, row: sqlite3.Row, stories: list[Story] | None = None) -> FileStory:
+        number = row["number"]
+        dropped = self._rows("SELECT reason, count FROM dropped WHERE file = :n", n=number)
+        count = self._rows("SELECT count(*) AS n FROM documents WHERE file = :n", n=number)[0]["n"]
+        if stories is None:
+            stories = [self._story(found) for found in self._documents("d.file = :n", n=number)]
+        return FileStory(
+            name=row["name"],
+            kind=row["kind"] or "text",
+            bytes=row["size"],
+            reason=row["reason"],
+            detail=row["detail"],
+            dropped={entry["reason"]: entry["count"] for entry in dropped},
+            documents=stories,
+            document_count=count,
+        )
+
+    def _documents(self, where: str, **values: Any) -> list[sqlite3.Row]:
+        return self._rows(
+            "SELECT d.*, f.name AS file_name, v.number, v.id AS final, v.kept, v.side, v.copies, "
+            "v.reason, v.keeper, v.similarity, v.cluster, v.lines FROM documents AS d "
+            "JOIN files AS f ON f.number = d.file "
+            f"JOIN verdicts AS v USING (file, ordinal) WHERE {where} "
+            "ORDER BY d.file, d.ordinal LIMIT :limit",
+            **values, limit=_LISTED,
+        )  # fmt: skip
+
+    def _story(self, row: sqlite3.Row) -> Story:
+        signals = json.loads(row["quality"])
+        reason = row["reason"]
+        fault = verdict(signals, row["family"], self.rules)
+        companions = self._rows(
+            f"SELECT {_NAME} AS name FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
+            "JOIN files AS f ON f.number = v.file WHERE v.cluster = :cluster AND v.number != :own "
+            "ORDER BY v.number LIMIT :limit",
+            cluster=row["cluster"], own=row["number"], limit=_COMPANIONS,
+        )  # fmt: skip
+        size = self._rows(
+            "SELECT count(*) AS n FROM verdicts WHERE cluster = :cluster", cluster=row["cluster"]
+        )
+        return Story(
+            name=f"{row['file_name']}/{row['part']}" if row["part"] else row["file_name"],
+            id=row["final"],
+            kind=row["kind"],
+            family=row["family"],
+            bytes=row["bytes"],
+            language=row["language"],
+            group=row["grp"],
+            changes=json.loads(row["changes"]),
+            private=json.loads(row["private"]),
+            repeated_lines=row["lines"],
+            quality=signals,
+            kept=bool(row["kept"]),
+            split=row["side"] if row["kept"] else "",
+            copies=row["copies"],
+            reason=reason or (fault if not row["kept"] else ""),
+            same_as=self._name(row["keeper"]),
+            similarity=row["similarity"],
+            cluster=tuple(entry["name"] for entry in companions),
+            cluster_size=size[0]["n"],
+        )
+
+    def _name(self, number: int) -> str:
+        """The name of a document by its number."""
+        rows = self._rows(
+            f"SELECT {_NAME} AS name FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
+            "JOIN files AS f ON f.number = v.file WHERE v.number = :n",
+            n=number,
+        )
+        return rows[0]["name"] if rows else ""
+
+    def _nearest(self, what: str) -> str:
+        names = [row["name"] for row in self._rows("SELECT name FROM files LIMIT 100000")]
+        ends = {name.rpartition("/")[2]: name for name in names}
+        near = difflib.get_close_matches(what.rpartition("/")[2], ends, n=1, cutoff=0.5)
+        hint = f"; did you mean '{ends[near[0]]}'?" if near else ""
+        return f"no document or file '{what}' in this corpus{hint}"
+
+    def _rows(self, query: str, **values: Any) -> list[sqlite3.Row]:
+        return self.connection.execute(query, values).fetchall()
+
+
+_NAME = "f.name || CASE d.part WHEN '' THEN '' ELSE '/' || d.part END"
+
+
+def _escaped(text: str) -> str:
+    """For LIKE: its wildcards as themselves."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

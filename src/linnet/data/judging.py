@@ -1,0 +1,331 @@
+"""Judging: which documents are kept, in which split, and why; from their tags, without their files.
+
+The steps, in this order; a document leaves at the first that takes it:
+
+1. language and quality (``quality``), by the family of text;
+2. lines that many documents of a source begin or end with are taken out (``repeats``);
+3. equal texts: the first stays;
+4. near duplicates (``duplicates``): the first stays;
+5. splits by cluster: near duplicates, mail threads and groups are never parted (``split``);
+6. training documents that share text with an evaluation set go (``contamination``);
+7. weights: how often training reads what is left.
+
+Arrays hold a few numbers per document; a text is read where it must be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet.data import duplicates, quality, reading, repeats, shingles, split
+from linnet.data.catalog import Verdict
+from linnet.data.document import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from linnet.data.catalog import Catalog, Entry, Place
+    from linnet.data.config import DataConfig
+    from linnet.data.contamination import NGrams
+    from linnet.data.executor import Executor
+    from linnet.data.storage import Texts
+    from linnet.progress import Progress
+
+    Sides = Callable[[str, str], int]
+
+DUPLICATE, NEAR_DUPLICATE = "exact duplicate", "near duplicate"
+WITHHELD = "joined a cluster that is held out"
+CONTAMINATED = "shares text with an evaluation set"
+WEIGHTED_OUT = "left out by its weight"
+_SPOKEN = ("prose", "web", "mail")  # what is written in a language
+_TRAIN = SPLITS.index("train")
+_NEW = -1  # a document that no earlier run has divided
+_BATCH = 200  # documents in one request to a worker
+_BAND_BYTES = 8 * shingles.BANDS
+
+
+class Judge:
+    """Decides over the documents in a catalog; its methods are the steps.
+
+    ``before`` gives the side (an index into SPLITS, or -1) that a document with
+    this id or else this group was on in the corpus that this one replaces.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        texts: Texts,
+        config: DataConfig,
+        executor: Executor,
+        folder: Path,
+        *,
+        before: Sides,
+        evaluation: NGrams | None,
+        progress: Progress,
+    ) -> None:
+        self.catalog, self.texts, self.config = catalog, texts, config
+        self.executor, self.progress = executor, progress
+        self.before, self.evaluation = before, evaluation
+        count = self.count = catalog.count("SELECT count(*) FROM documents")
+        self.reasons = [""]
+        self.reason = np.zeros(count, np.int32)  # index into reasons; 0: kept
+        self.keeper = np.full(count, -1, np.int32)  # what a duplicate repeats
+        self.similarity = np.zeros(count, np.float32)
+        self.cluster = np.arange(count, dtype=np.int32)
+        self.side = np.full(count, _NEW, np.int8)
+        self.copies = np.ones(count, np.int32)
+        self.lines = np.zeros(count, np.int32)  # repeated lines taken out
+        self.ids = np.zeros((count, 2), np.uint64)
+        self.bands = np.memmap(
+            folder / "bands", np.uint64, "w+", shape=(max(count, 1), shingles.BANDS)
+        )
+
+    def run(self, *, by_cluster: Callable[[int], bool]) -> None:
+        """Take every step and write the verdicts into the catalog.
+
+        ``by_cluster`` is told how many groups there are and says whether whole
+        documents are divided; else only what is kept is decided.
+        """
+        self._load()
+        self._judge_alone()
+        self._take_out_lines()
+        self._drop_equal()
+        pairs = self._drop_similar()
+        groups = self._column_hashes("grp")
+        if by_cluster(len(np.unique(groups[self.kept]))):
+            self._divide(pairs, groups)
+            self._drop_contaminated()
+        else:
+            self.side[:] = _TRAIN
+        self._weigh()
+        self.catalog.set_verdicts(self._verdicts())
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        return self.reason == 0
+
+    def identity(self, number: int) -> str:
+        """The id of a document's final text."""
+        return self.ids[number].tobytes().hex()
+
+    # -- the steps ---------------------------------------------------------------------
+
+    def _load(self) -> None:
+        columns = zip(self.catalog.column("id"), self.catalog.column("bands"), strict=True)
+        for number, (identity, bands) in enumerate(columns):
+            self.ids[number] = np.frombuffer(bytes.fromhex(identity), np.uint64)
+            self.bands[number] = np.frombuffer(bands, np.uint64)
+
+    def _judge_alone(self) -> None:
+        rules = quality.rules(self.config.quality)
+        for entry in self.catalog.entries():
+            if reason := self._fault(entry, rules):
+                self._drop(entry.number, reason)
+
+    def _fault(self, entry: Entry, rules: quality.Rules) -> str:
+        wanted = self.config.languages
+        if wanted and entry.family in _SPOKEN and entry.language not in (*wanted, "und"):
+            return f"language: {entry.language}"
+        return quality.verdict(json.loads(entry.quality), entry.family, rules)
+
+    def _take_out_lines(self) -> None:
+        if self.config.repeated_lines >= 1:
+            return
+        repeated = self._repeated_lines()
+        requests = list(self._strippings(repeated)) if any(repeated.values()) else []
+        total = sum(len(item["documents"]) for _, item in requests)
+        with self.progress.task("taking out repeated lines", total=total) as task:
+            answers = self.executor.map(
+                reading.STRIP, requests, settings={}, spools=self.texts.folder
+            )
+            for answer in answers:
+                for found in answer.messages:
+                    self._replace(found)
+                if answer.done:
+                    task.advance(len(requests[answer.number][1]["documents"]))
+
+    def _repeated_lines(self) -> dict[tuple[str, str], frozenset[int]]:
+        """By label and kind: the lines that stand in many documents."""
+        samples: dict[tuple[str, str], repeats.Sample] = {}
+        for entry, edges in zip(self.catalog.entries(), self.catalog.column("edges"), strict=True):
+            if edges and self.reason[entry.number] == 0:
+                sample = samples.setdefault((entry.label, entry.kind), repeats.Sample())
+                sample.add(entry.id, edges)
+        share = self.config.repeated_lines
+        return {
+            key: repeats.repeated(map(repeats.unpack, sample.edges()), share)
+            for key, sample in samples.items()
+        }
+
+    def _strippings(
+        self, repeated: dict[tuple[str, str], frozenset[int]]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Requests to strip the documents in which such lines stand."""
+        waiting: dict[tuple[str, str], list[tuple[int, str, int, int]]] = {}
+        number = 0
+        for entry, edges in zip(self.catalog.entries(), self.catalog.column("edges"), strict=True):
+            key = entry.label, entry.kind
+            lines = repeated.get(key, frozenset())
+            if self.reason[entry.number] or lines.isdisjoint(repeats.unpack(edges)):
+                continue
+            place = self.catalog.place(entry.id)
+            assert place is not None
+            waiting.setdefault(key, []).append((entry.number, *place))
+            if len(waiting[key]) == _BATCH:
+                yield number, self._stripping(waiting.pop(key), lines)
+                number += 1
+        for key, documents in waiting.items():
+            yield number, self._stripping(documents, repeated[key])
+            number += 1
+
+    def _stripping(
+        self, documents: list[tuple[int, str, int, int]], lines: frozenset[int]
+    ) -> dict[str, Any]:
+        spools = str(self.texts.folder)
+        return {"documents": documents, "lines": sorted(lines), "spools": spools}
+
+    def _replace(self, found: dict[str, Any]) -> None:
+        """A document's text gives way to the one without repeated lines."""
+        number = found["number"]
+        self.catalog.add_texts([(found["id"], *found["place"])])
+        self.ids[number] = np.frombuffer(bytes.fromhex(found["id"]), np.uint64)
+        self.bands[number] = np.frombuffer(bytes.fromhex(found["bands"]), np.uint64)
+        self.lines[number] = found["lines"]
+        if found["place"][2] < self.config.min_characters:
+            self._drop(number, "nothing but repeated lines")
+
+    def _drop_equal(self) -> None:
+        """Of documents with one text the first stays."""
+        numbers = np.flatnonzero(self.kept)
+        _, first, inverse = np.unique(
+            self.ids[numbers], axis=0, return_index=True, return_inverse=True
+        )
+        keepers = numbers[first[inverse.reshape(-1)]]
+        for number, keeper in zip(numbers, keepers, strict=True):
+            if number != keeper:
+                self._drop_as(number, keeper, 1.0, DUPLICATE)
+
+    def _drop_similar(self) -> list[tuple[int, int]]:
+        """Of near duplicates the first stays; gives the pairs."""
+        if self.config.near_duplicates >= 1:
+            return []
+        numbers = np.flatnonzero(self.kept)
+
+        def shingles_of(index: int) -> npt.NDArray[np.uint64]:
+            return shingles.shingles(self._text(int(numbers[index])))
+
+        found = list(
+            duplicates.find_pairs(
+                self.bands[numbers], shingles_of, self.config.near_duplicates, self.progress
+            )
+        )
+        kept, keeper = duplicates.choose(found, len(numbers))
+        similarity = {(a, b): value for a, b, value in found}
+        for index in np.flatnonzero(~kept):
+            first = int(keeper[index])
+            value = similarity.get((first, int(index)), 0.0)
+            self._drop_as(int(numbers[index]), int(numbers[first]), value, NEAR_DUPLICATE)
+        return [(int(numbers[a]), int(numbers[b])) for a, b, _ in found]
+
+    def _divide(self, pairs: Iterable[tuple[int, int]], groups: npt.NDArray[np.uint64]) -> None:
+        """Join what belongs together, then give each cluster its split."""
+        clusters = duplicates.Clusters(self.count)
+        for first, second in pairs:
+            clusters.join(first, second)
+        for number in np.flatnonzero(self.keeper >= 0):
+            clusters.join(int(self.keeper[number]), int(number))
+        for hashes in (groups, self._column_hashes("thread")):
+            order = np.argsort(hashes, kind="stable")
+            same = (hashes[order][1:] == hashes[order][:-1]) & (hashes[order][1:] != 0)
+            for place in np.flatnonzero(same):
+                clusters.join(int(order[place]), int(order[place + 1]))
+        self.cluster = clusters.roots()
+        ranks = np.zeros(self.count)
+        before = np.full(self.count, _NEW, np.int8)
+        for entry in self.catalog.entries():
+            ranks[entry.number] = split.rank(entry.group, self.config.split_key)
+            before[entry.number] = self.before(self.identity(entry.number), entry.group)
+        # What was dropped still tells where its cluster was, but gets no place of its own.
+        self.side = split.divide(self.cluster, ranks, before, self.kept, self.config)
+        for number in np.flatnonzero(self.side == split.WITHHELD):
+            if self.reason[number] == 0:
+                self._drop(int(number), WITHHELD)
+        self.side[self.side == split.WITHHELD] = _TRAIN  # that is where they were seen
+
+    def _drop_contaminated(self) -> None:
+        if self.evaluation is None:
+            return
+        numbers = np.flatnonzero(self.kept & (self.side == _TRAIN))
+        with self.progress.task("comparing with evaluation sets", total=len(numbers)) as task:
+            for number in numbers:
+                if self.evaluation.overlap(self._text(int(number))):
+                    self._drop(int(number), CONTAMINATED)
+                task.advance()
+
+    def _weigh(self) -> None:
+        mixture = self.config.mixture
+        if not mixture:
+            return
+        for entry in self.catalog.entries():
+            weight = math.prod(
+                mixture.get(name, 1.0) for name in {entry.label, entry.kind, entry.family}
+            )
+            if self.reason[entry.number] or self.side[entry.number] != _TRAIN or weight == 1:
+                continue
+            whole = int(weight)
+            chance = split.rank(self.identity(entry.number), f"{self.config.split_key} weights")
+            self.copies[entry.number] = whole + (chance < weight - whole)
+            if not self.copies[entry.number]:
+                self._drop(entry.number, WEIGHTED_OUT)
+
+    # -- help --------------------------------------------------------------------------
+
+    def _drop(self, number: int, reason: str) -> None:
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+        self.reason[number] = self.reasons.index(reason)
+
+    def _drop_as(self, number: int, keeper: int, similarity: float, reason: str) -> None:
+        self._drop(number, reason)
+        self.keeper[number] = keeper
+        self.similarity[number] = similarity
+
+    def _text(self, number: int) -> str:
+        place: Place | None = self.catalog.place(self.identity(number))
+        assert place is not None
+        return self.texts.read(place)
+
+    def _column_hashes(self, name: str) -> npt.NDArray[np.uint64]:
+        """64-bit hashes of a column, 0 where it is empty."""
+        hashes = np.zeros(self.count, np.uint64)
+        for number, value in enumerate(self.catalog.column(name)):
+            if value:
+                digest = hashlib.blake2b(value.encode("utf-8"), digest_size=8).digest()
+                hashes[number] = int.from_bytes(digest, "little") or 1
+        return hashes
+
+    def _verdicts(self) -> Iterator[Verdict]:
+        for entry in self.catalog.entries():
+            number = entry.number
+            keeper, side = int(self.keeper[number]), int(self.side[number])
+            yield Verdict(
+                number=number,
+                file=entry.file,
+                ordinal=entry.ordinal,
+                id=self.identity(number),
+                kept=self.reason[number] == 0,
+                side=SPLITS[side] if side >= 0 else "",
+                cluster=int(self.cluster[number]),
+                copies=int(self.copies[number]),
+                reason=self.reasons[self.reason[number]],
+                keeper=keeper,
+                similarity=round(float(self.similarity[number]), 3),
+                lines=int(self.lines[number]),
+            )
