@@ -15,7 +15,15 @@ from linnet.errors import BudgetError, ConfigError, DamagedError, DataError
 from linnet.evaluate.baselines import ByteNgram
 from linnet.model import Transformer
 from linnet.model.layers import Attention
-from linnet.planner import CorpusFacts, MachineFacts, Plan, choose, choose_vocabulary
+from linnet.planner import (
+    CorpusFacts,
+    MachineFacts,
+    Plan,
+    choose,
+    choose_vocabulary,
+    choosing,
+    measuring,
+)
 from linnet.train import TrainConfig
 from linnet.train.probe import flops_per_token
 
@@ -73,7 +81,7 @@ def test_more_time_is_never_a_smaller_model(budget: float, longer: float, flops:
 @given(
     st.integers(20_000, 10_000_000_000),
     st.integers(20_000, 10_000_000_000),
-    st.sampled_from(planner.SHAPES),
+    st.sampled_from(choosing.SHAPES),
 )
 def test_more_text_is_never_a_smaller_vocabulary(
     one: int, other: int, shape: tuple[int, int, int]
@@ -82,7 +90,7 @@ def test_more_text_is_never_a_smaller_vocabulary(
     less, more = sorted((one, other))
     few = choose_vocabulary(less, width=width, depth=depth)
     many = choose_vocabulary(more, width=width, depth=depth)
-    assert planner.VOCABULARIES[0] <= few <= many
+    assert choosing.VOCABULARIES[0] <= few <= many
 
 
 def test_a_faster_machine_gets_a_larger_model() -> None:
@@ -93,7 +101,7 @@ def test_a_faster_machine_gets_a_larger_model() -> None:
 
 def test_few_documents_are_not_repeated_for_ever() -> None:
     made = plan_for(facts(100_000), budget=3600)
-    assert made.epochs == pytest.approx(planner.MOST_EPOCHS, abs=0.01)
+    assert made.epochs == pytest.approx(choosing.MOST_EPOCHS, abs=0.01)
     assert made.seconds["train"] < 3600 / 2
     assert any("passes" in reason and "More documents" in reason for reason in made.reasons)
 
@@ -114,7 +122,7 @@ def test_a_budget_too_short_names_one_that_works(train_bytes: int, spent: float)
 def test_what_the_user_sets_is_planned_with() -> None:
     made = plan_for(width=96, depth=3, matrix_lr=0.1, vocab_size=1000)
     assert (made.train["width"], made.train["depth"], made.vocab_size) == (96, 3, 1000)
-    assert set(made.train) == set(planner.PLANNED)
+    assert set(made.train) == set(choosing.PLANNED)
     assert 96 % made.train["head_width"] == 0
     long = plan_for(context=10_000)
     assert long.train["batch_tokens"] >= long.train["context"] == 10_000
@@ -228,7 +236,7 @@ def test_a_plan_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     from linnet.runtime import Runtime
 
-    monkeypatch.setattr(planner, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(measuring, "PROBE_SECONDS", 0.1)
     before = torch.get_num_threads()
     found = planner.measure_machine(Runtime("cpu", "fp32", 1))
     assert found.flops > 1e8  # any machine of this century

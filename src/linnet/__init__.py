@@ -13,8 +13,10 @@ from linnet.lazy import lazy
 from linnet.version import __version__
 
 if TYPE_CHECKING:
+    from linnet.data import explain as explain_document  # noqa: F401
     from linnet.data import prepare as prepare
     from linnet.evaluate import evaluate as evaluate_model  # noqa: F401
+    from linnet.forget import forget as forget_documents  # noqa: F401
     from linnet.generate import load as load
     from linnet.pipeline import build as build
     from linnet.planner import plan as plan
@@ -26,6 +28,8 @@ _HOMES: dict[str, tuple[str, str]] = {
     "build": ("linnet.pipeline", "build"),
     "encode": ("linnet.shards", "encode"),
     "evaluate_model": ("linnet.evaluate", "evaluate"),
+    "explain_document": ("linnet.data", "explain"),
+    "forget_documents": ("linnet.forget", "forget"),
     "load": ("linnet.generate", "load"),
     "plan": ("linnet.planner", "plan"),
     "prepare": ("linnet.data", "prepare"),

@@ -142,6 +142,7 @@ class _Preparation:
         self.draft, self.out = draft, out
         self.found, self.evaluation, self.forgotten = found, evaluation, forgotten
         self.config, self.executor, self.progress = config, executor, progress
+        found.scan.skipped = [s for s in found.scan.skipped if not forgotten.has_name(s.name)]
         _discard_unsound(draft)
         (draft.path / _WORKING).mkdir(exist_ok=True)
         self.catalog = Catalog(draft.path / NAME)
@@ -178,6 +179,7 @@ class _Preparation:
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")
         self.draft.stats.update(summary(report), unsettled=unsettled)
         self.catalog.set_meta("sources", [str(source) for source in sources])
+        self.catalog.set_meta("selection", selection(self.config))
         self.catalog.set_meta("extraction", _extraction(self.config))
         self.catalog.set_meta("division", _division(self.config))
         self.catalog.set_meta("split_by", self.split_by)
@@ -395,6 +397,11 @@ def _request(file: Any) -> dict[str, Any]:
 def _extraction(config: DataConfig) -> dict[str, Any]:
     """What must be equal for a file's documents to be used again."""
     return json.loads(json.dumps({**config.extraction(), "format": extract.FORMAT}))  # type: ignore[no-any-return]
+
+
+def selection(config: DataConfig) -> dict[str, Any]:
+    """Which files of the sources are read."""
+    return {name: getattr(config, name) for name in ("include", "exclude", "gitignore")}
 
 
 def _division(config: DataConfig) -> dict[str, Any]:

@@ -1,47 +1,32 @@
-"""Turns documents, a machine and a time into a model size, and predicts what comes of it.
+"""Which model is best when the time is up?
 
-The question is which model is best *when the time is up*. A larger model learns
-more from each token but sees fewer of them. On short budgets the best model is
-the one that sees about ``TOKENS_PER_PARAMETER`` tokens per parameter of its
-matrices (measured here, see docs/experiments.md; Hoffmann et al.,
-arXiv:2203.15556, find about 20 for runs a million times longer). Repeating the
-documents helps less and less (arXiv:2305.16264), so epochs are capped.
-
-The expected result is stated as bits per byte, relative to what a 5-gram model
-of bytes achieves on the same held-out documents: how hard a text is differs
-far more between corpora than the ratio does.
+A larger model learns more from each token but sees fewer of them. On short
+budgets the best model is the one that sees about ``TOKENS_PER_PARAMETER`` tokens
+per parameter of its matrices (measured here, see docs/experiments.md; Hoffmann
+et al., arXiv:2203.15556, find about 20 for runs a million times longer).
+Repeating the documents helps less and less (arXiv:2305.16264), so epochs are
+capped.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from linnet import artifact
 from linnet.artifact import human_bytes
 from linnet.config import show_duration, to_mapping
-from linnet.errors import BudgetError, ConfigError, DamagedError, DataError
-from linnet.progress import SILENT, Progress
+from linnet.errors import BudgetError, ConfigError
+from linnet.planner.expectation import expected_bits, expected_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from linnet.artifact import Artifact
     from linnet.model.config import ModelConfig
+    from linnet.planner.measuring import CorpusFacts, MachineFacts
     from linnet.train.config import TrainConfig
 
-KIND, FORMAT = "plan", 1
-PLAN_FILE = "plan.json"
-
-SMALLEST_CORPUS = 20_000  # bytes of training text
 SHORTEST_TRAINING = 8.0  # seconds
-PROBE_SECONDS = 2.0
-SAMPLE_BYTES = 1_000_000
 MOST_EPOCHS = 20
 
 TOKENS_PER_PARAMETER = 0.6
@@ -72,27 +57,6 @@ VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 @dataclass(frozen=True)
-class CorpusFacts:
-    """What the planner measures of the documents."""
-
-    documents: int
-    train_bytes: int
-    ngram_bits_per_byte: float | None
-    """What a 5-gram of bytes spends on held-out text; None without such text."""
-
-
-@dataclass(frozen=True)
-class MachineFacts:
-    """What the planner measures of the machine: useful work per second in a training step."""
-
-    device: str
-    dtype: str
-    threads: int
-    processor: str
-    flops: float
-
-
-@dataclass(frozen=True)
 class Plan:
     """What will be made, why, and what is expected of it."""
 
@@ -115,104 +79,6 @@ class Plan:
     def seconds_for_training(self) -> float:
         """What the budget leaves for training, whether or not all of it is worth using."""
         return self.budget - sum(t for stage, t in self.seconds.items() if stage != "train")
-
-
-def plan(
-    corpus: Path,
-    out: Path,
-    *,
-    budget: float,
-    spent: float = 0.0,
-    overrides: Mapping[str, Any] | None = None,
-    vocab_size: int | None = None,
-    progress: Progress = SILENT,
-) -> Artifact:
-    """Plan a model for the documents in ``corpus`` within ``budget`` seconds.
-
-    ``spent``: seconds of it already gone. ``overrides`` and ``vocab_size``:
-    what is not the planner's to choose. Raises DataError when there is too
-    little text, BudgetError when there is too little time.
-    """
-    from linnet.runtime import detect
-
-    overrides = overrides or {}
-    source = artifact.read(corpus, kind="corpus")
-    started = time.monotonic()
-    with progress.task("measuring documents and machine"):
-        facts = measure_corpus(corpus)
-        machine = measure_machine(detect(overrides.get("device", "auto")))
-    spent += time.monotonic() - started
-    chosen = choose(
-        facts, machine, budget=budget, spent=spent, overrides=overrides, vocab_size=vocab_size
-    )
-    with artifact.create(
-        out,
-        kind=KIND,
-        format=FORMAT,
-        config=plan_settings(budget, overrides, vocab_size),
-        inputs={"corpus": source},
-    ) as draft:
-        artifact.write_json(draft.path / PLAN_FILE, asdict(chosen))
-        draft.stats.update(parameters=chosen.parameters, steps=chosen.steps)
-    return artifact.read(out, kind=KIND)
-
-
-def plan_settings(
-    budget: float, overrides: Mapping[str, Any], vocab_size: int | None
-) -> dict[str, Any]:
-    """What a plan is made for, as its manifest keeps it."""
-    given = {f"train.{name}": value for name, value in overrides.items()}
-    vocabulary = {} if vocab_size is None else {"tokenizer.vocab_size": vocab_size}
-    return {"budget": budget, **vocabulary, **given}
-
-
-def read_plan(path: Path) -> Plan:
-    """Read what :func:`plan` wrote. Raises DamagedError when it cannot be used."""
-    found = artifact.read(path, kind=KIND)
-    try:
-        return Plan(**json.loads((found.path / PLAN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DamagedError(
-            f"{path / PLAN_FILE} is damaged ({error}); delete {path} and run linnet build again"
-        ) from None
-
-
-def measure_corpus(corpus: Path) -> CorpusFacts:
-    """Count the text and find how hard it is to predict."""
-    from linnet.data import read_documents
-    from linnet.evaluate.baselines import ByteNgram
-
-    stats = artifact.read(corpus, kind="corpus").stats
-    train_bytes = int(stats["bytes"]["train"])
-    if train_bytes < SMALLEST_CORPUS:
-        raise DataError(
-            f"{corpus}: training needs at least {human_bytes(SMALLEST_CORPUS)} of text (1 MB is a "
-            f"good start). Got {human_bytes(train_bytes)}; add documents, for example "
-            "python:library for general text"
-        )
-    held_out = _sample(read_documents(corpus, "validation"), SAMPLE_BYTES // 5)
-    bits = None
-    if held_out:
-        # Take every n-th document, so that the sample is spread over the whole corpus.
-        every = max(1, train_bytes // SAMPLE_BYTES)
-        documents = itertools.islice(read_documents(corpus, "train"), None, None, every)
-        ngram = ByteNgram(_sample(documents, SAMPLE_BYTES))
-        size = sum(len(text.encode()) for text in held_out)
-        bits = float(sum(ngram.bits(text) for text in held_out)) / size
-    return CorpusFacts(int(stats["documents"]["train"]), train_bytes, bits)
-
-
-def measure_machine(runtime: Any) -> MachineFacts:
-    """Time real training steps of a middling shape for a few seconds."""
-    import torch
-
-    from linnet.runtime import describe_processor, threads
-    from linnet.train.probe import probe_flops
-
-    with threads(runtime.threads):
-        flops = probe_flops(runtime, seconds=PROBE_SECONDS)
-    name = torch.cuda.get_device_name() if runtime.device == "cuda" else describe_processor()
-    return MachineFacts(runtime.device, runtime.dtype, runtime.threads, name, flops)
 
 
 def choose(
@@ -352,18 +218,6 @@ def show_parameters(count: int) -> str:
     return f"{count / 1e3:.0f} k"
 
 
-def expected_bits(corpus: CorpusFacts, tokens: int) -> float | None:
-    """Bits per byte to expect after training on so many tokens."""
-    if corpus.ngram_bits_per_byte is None:
-        return None
-    return round(corpus.ngram_bits_per_byte * expected_ratio(tokens), 3)
-
-
-def expected_ratio(tokens: int) -> float:
-    """Bits per byte relative to the 5-gram, fitted to runs of 1 to 10 minutes."""
-    return 0.46 + 0.21 * math.sqrt(1e6 / max(tokens, 10_000))
-
-
 @dataclass(frozen=True)
 class _Outcome:
     """What one shape would come to in the time given."""
@@ -476,14 +330,3 @@ def _reasons(
             f"{expected_ratio(outcome.tokens):.0%} of that."
         )
     return told
-
-
-def _sample(documents: Any, size: int) -> list[str]:
-    """The texts of documents until ``size`` characters are reached; a long one is cut."""
-    texts: list[str] = []
-    for document in documents:
-        if size <= 0:
-            break
-        texts.append(document.text[:size])
-        size -= len(document.text)
-    return texts

@@ -1,0 +1,61 @@
+"""``linnet forget``: a document out of everything that was made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linnet.cli.terminal import out as terminal
+from linnet.cli.terminal import terminal_progress
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+_SHOWN = 20
+
+
+@app.command()
+def forget(
+    place: Annotated[Path, typer.Argument(metavar="DIR", help="A project, or a corpus.")],
+    what: Annotated[
+        str,
+        typer.Argument(help="A path or the end of one, or a document's id; see linnet data explain."),
+    ],
+    regex: Annotated[
+        bool, typer.Option("--regex", help="WHAT is an expression found in texts and file names.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    privacy_key: Annotated[
+        str, typer.Option(help="The key that the corpus was made with, if it was.")
+    ] = "",
+) -> None:
+    """Remove a document from corpus, shards and reports; say which models saw it.
+
+    Your own files are not touched, but are not read again either.
+
+    Example: linnet forget notes-model letters/2019-03.txt
+    """
+    from linnet.forget import find_documents
+    from linnet.forget import forget as forget_documents
+
+    matches = find_documents(place, what, regex=regex)
+    terminal.print(f"{len(matches):,} document(s):", markup=False)
+    for match in matches[:_SHOWN]:
+        where = f"in {match.split}" if match.split else "not trained on"
+        terminal.print(f"  {match.name} ({where})", markup=False)
+    if len(matches) > _SHOWN:
+        terminal.print(f"  and {len(matches) - _SHOWN:,} more")
+    if not yes:
+        typer.confirm("forget them?", abort=True)
+    done = forget_documents(
+        place, what, regex=regex, privacy_key=privacy_key, progress=terminal_progress()
+    )
+    terminal.print(f"forgotten: {len(done.documents):,}")
+    for name in done.promoted[:_SHOWN]:
+        terminal.print(f"  {name} takes the place of one that it repeated", markup=False)
+    for path in done.saw:
+        terminal.print(
+            f"  {path} was trained on it: weights are not unlearned, train it again", markup=False
+        )
+    for path in done.traces:
+        terminal.print(f"  a passage of it still stands in {path}", markup=False)

@@ -1,0 +1,233 @@
+"""Forgetting a document: out of every file that Linnet wrote, except what was learned from it.
+
+The corpus is made again without it, and with it what holds its tokens or may
+quote it: shards, evaluation, report, samples noted in training. Directories
+left by interrupted runs go. What cannot be undone is said: the tokenizers and
+models that were trained on it are listed, and only training them again removes
+it from them. The owner's own files are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linnet import artifact
+from linnet.config import from_mapping
+from linnet.data import DataConfig, prepare
+from linnet.data.catalog import NAME, open_to_read, read_meta
+from linnet.data.forgetting import Match, find
+from linnet.data.forgotten import Forgotten
+from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.progress import SILENT, Progress
+from linnet.project import CONFIG_FILE, LOCK_NAME, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TRACE = 60  # characters by which a text is looked for afterwards
+_WEIGHTS = (".safetensors", ".bin")
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What forgetting did, and what it could not do."""
+
+    documents: list[str]
+    promoted: list[str]
+    """Documents that took the place of one that they repeated."""
+    saw: list[Path]
+    """Tokenizers and models that were made from it."""
+    traces: list[Path]
+    """Files in which a passage of it still stands."""
+
+
+def find_documents(place: Path | str, what: str, *, regex: bool = False) -> list[Match]:
+    """What ``forget`` would forget. Raises DataError when there is nothing."""
+    return find(_corpus_of(Path(place)), what, regex=regex)
+
+
+def forget(
+    place: Path | str,
+    what: str,
+    *,
+    regex: bool = False,
+    privacy_key: str = "",
+    progress: Progress = SILENT,
+) -> Forgetting:
+    """Forget documents in ``place``, a project or a corpus.
+
+    ``what``: a path or the end of one, a document's id, or with ``regex`` what
+    its text or name contains. ``privacy_key`` is needed for a corpus that was
+    made with one. Run again after an interruption, it goes on.
+    Raises DataError when nothing matches, BusyError beside a build.
+    """
+    place = Path(place)
+    corpus = _corpus_of(place)
+    matches = find(corpus, what, regex=regex)
+    before = _kept(corpus)
+    saw = _saw(place, corpus) if any(match.split == "train" for match in matches) else []
+    _remember(corpus, matches)
+    config, sources = _recipe(place, corpus, privacy_key)
+    if (place / CONFIG_FILE).is_file():
+        with artifact.lock(place / LOCK_NAME):
+            prepare(sources, corpus, config, exclude=[place], progress=progress)
+            _clean_project(place, progress)
+    else:
+        prepare(sources, corpus, config, progress=progress)
+    shutil.rmtree(corpus.parent / f".{corpus.name}.partial", ignore_errors=True)
+    after = _kept(corpus)
+    return Forgetting(
+        documents=[match.name for match in matches],
+        promoted=sorted(after - before),
+        saw=saw,
+        traces=sorted(_traces(place, matches)),
+    )
+
+
+def _corpus_of(place: Path) -> Path:
+    return place / "corpus" if (place / CONFIG_FILE).is_file() else place
+
+
+def _remember(corpus: Path, matches: list[Match]) -> None:
+    """Note what must not come back, before anything else is done."""
+    noted = Forgotten.beside(corpus)
+    whole = {match.file for match in matches if match.by_place and not match.part}
+    whole |= {match.file for match in matches if match.by_place} & _files_meant_whole(
+        corpus, matches
+    )
+    noted.add(
+        names=whole,
+        texts=(match.id for match in matches if match.id and match.file not in whole),
+    )
+    noted.save()
+
+
+def _files_meant_whole(corpus: Path, matches: list[Match]) -> set[str]:
+    """Files all of whose documents are to be forgotten."""
+    counts: dict[str, int] = {}
+    for match in matches:
+        counts[match.file] = counts.get(match.file, 0) + 1
+    connection = open_to_read(corpus / NAME)
+    try:
+        rows = connection.execute(
+            "SELECT f.name, count(*) FROM documents AS d JOIN files AS f ON f.number = d.file "
+            "GROUP BY f.name"
+        )
+        return {name for name, count in rows if counts.get(name) == count}
+    finally:
+        connection.close()
+
+
+def _recipe(place: Path, corpus: Path, privacy_key: str) -> tuple[DataConfig, list[str]]:
+    """The settings and sources that the corpus was made with."""
+    if (place / CONFIG_FILE).is_file():
+        project = Project.open(place)
+        return project.data_config(), list(project.config.sources)
+    made = artifact.read(corpus, kind="corpus").manifest.config
+    if made.get("privacy_key"):
+        if not privacy_key:
+            raise ConfigError(f"{corpus} was made with a privacy key; give it: --privacy-key")
+        made = {**made, "privacy_key": privacy_key}
+    sources = read_meta(corpus / NAME).get("sources")
+    if not sources:
+        raise DataError(f"{corpus} does not say what it was made from; prepare it again")
+    meta = read_meta(corpus / NAME).get("selection", {})
+    return from_mapping(DataConfig, {**made, **meta}, where=str(corpus)), sources
+
+
+def _kept(corpus: Path) -> set[str]:
+    """The names of the documents that are in a split."""
+    connection = open_to_read(corpus / NAME)
+    try:
+        rows = connection.execute(
+            "SELECT f.name || CASE d.part WHEN '' THEN '' ELSE '/' || d.part END "
+            "FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
+            "JOIN files AS f ON f.number = v.file WHERE v.kept"
+        )
+        return {name for (name,) in rows}
+    finally:
+        connection.close()
+
+
+def _saw(place: Path, corpus: Path) -> list[Path]:
+    """Tokenizers and models below ``place`` (or beside the corpus) made from this corpus."""
+    root = place if place != corpus else corpus.parent
+    content = artifact.read(corpus, kind="corpus").content
+    found = []
+    for manifest in sorted(root.glob("*/manifest.json")):
+        try:
+            made = artifact.read(manifest.parent)
+            ancestors = artifact.lineage(manifest.parent)
+        except ArtifactError:
+            continue
+        if made.manifest.kind not in ("tokenizer", "model"):
+            continue
+        contents = {made.content, *(entry.content for entry in ancestors)}
+        contents |= {
+            entry.content for parent in ancestors for entry in parent.manifest.inputs.values()
+        }
+        if content in contents:
+            found.append(manifest.parent)
+    return found
+
+
+def _clean_project(place: Path, progress: Progress) -> None:
+    """Make again, or remove, what may quote a document that is gone."""
+    from linnet.evaluate.report import REPORT, write_report
+    from linnet.shards import EncodeConfig, encode
+
+    project = Project.open(place)
+    tokenizer, shards = project.stage("tokenizer"), project.stage("shards")
+    if artifact.is_artifact(shards) and artifact.is_artifact(tokenizer):
+        encode(project.stage("corpus"), tokenizer, shards, EncodeConfig(), progress=progress)
+    for left in (*place.glob(".*.partial"), *place.glob(".*.superseded"), place / "evaluation"):
+        shutil.rmtree(left, ignore_errors=True)
+    _drop_samples(place / "model" / "metrics.jsonl")
+    if (place / REPORT).is_file():
+        write_report(place)
+
+
+def _drop_samples(metrics: Path) -> None:
+    """Take the texts that the model wrote while it was trained out of its log."""
+    if not metrics.is_file():
+        return
+    lines = metrics.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if "sample" not in _entry(line)]
+    artifact.write_text(metrics, "".join(f"{line}\n" for line in kept))
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _traces(place: Path, matches: list[Match]) -> set[Path]:
+    """Files below ``place`` in which a passage from a forgotten text stands, as far as text shows."""
+    passages = [passage for match in matches for passage in _passages(match.text)]
+    if not passages:
+        return set()
+    return {
+        path
+        for path in _plain_files(place)
+        if any(passage in path.read_bytes() for passage in passages)
+    }
+
+
+def _passages(text: str) -> Iterator[bytes]:
+    """Three passages of a text, from its beginning, middle and end."""
+    if len(text) >= _TRACE:
+        for start in {0, (len(text) - _TRACE) // 2, len(text) - _TRACE}:
+            yield text[start : start + _TRACE].encode("utf-8")
+
+
+def _plain_files(place: Path) -> Iterator[Path]:
+    for path in place.rglob("*"):
+        if path.is_file() and path.suffix not in (*_WEIGHTS, ".parquet", ".index"):
+            yield path

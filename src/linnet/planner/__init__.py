@@ -1,0 +1,112 @@
+"""Turns documents, a machine and a time into a model size, and predicts what comes of it.
+
+``measuring`` looks at the documents and the machine, ``choosing`` picks the
+model, ``expectation`` says what it will come to.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from linnet import artifact
+from linnet.errors import DamagedError
+from linnet.planner.choosing import (
+    Plan,
+    check_memory,
+    check_settings,
+    choose,
+    choose_vocabulary,
+    show_parameters,
+    training_settings,
+)
+from linnet.planner.measuring import CorpusFacts, MachineFacts, measure_corpus, measure_machine
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from linnet.artifact import Artifact
+
+__all__ = [
+    "CorpusFacts",
+    "MachineFacts",
+    "Plan",
+    "check_memory",
+    "check_settings",
+    "choose",
+    "choose_vocabulary",
+    "measure_corpus",
+    "measure_machine",
+    "plan",
+    "plan_settings",
+    "read_plan",
+    "show_parameters",
+    "training_settings",
+]
+
+KIND, FORMAT = "plan", 1
+PLAN_FILE = "plan.json"
+
+
+def plan(
+    corpus: Path,
+    out: Path,
+    *,
+    budget: float,
+    spent: float = 0.0,
+    overrides: Mapping[str, Any] | None = None,
+    vocab_size: int | None = None,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Plan a model for the documents in ``corpus`` within ``budget`` seconds.
+
+    ``spent``: seconds of it already gone. ``overrides`` and ``vocab_size``:
+    what is not the planner's to choose. Raises DataError when there is too
+    little text, BudgetError when there is too little time.
+    """
+    from linnet.runtime import detect
+
+    overrides = overrides or {}
+    source = artifact.read(corpus, kind="corpus")
+    started = time.monotonic()
+    with progress.task("measuring documents and machine"):
+        facts = measure_corpus(corpus)
+        machine = measure_machine(detect(overrides.get("device", "auto")))
+    spent += time.monotonic() - started
+    chosen = choose(
+        facts, machine, budget=budget, spent=spent, overrides=overrides, vocab_size=vocab_size
+    )
+    with artifact.create(
+        out,
+        kind=KIND,
+        format=FORMAT,
+        config=plan_settings(budget, overrides, vocab_size),
+        inputs={"corpus": source},
+    ) as draft:
+        artifact.write_json(draft.path / PLAN_FILE, asdict(chosen))
+        draft.stats.update(parameters=chosen.parameters, steps=chosen.steps)
+    return artifact.read(out, kind=KIND)
+
+
+def plan_settings(
+    budget: float, overrides: Mapping[str, Any], vocab_size: int | None
+) -> dict[str, Any]:
+    """What a plan is made for, as its manifest keeps it."""
+    given = {f"train.{name}": value for name, value in overrides.items()}
+    vocabulary = {} if vocab_size is None else {"tokenizer.vocab_size": vocab_size}
+    return {"budget": budget, **vocabulary, **given}
+
+
+def read_plan(path: Path) -> Plan:
+    """Read what :func:`plan` wrote. Raises DamagedError when it cannot be used."""
+    found = artifact.read(path, kind=KIND)
+    try:
+        return Plan(**json.loads((found.path / PLAN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DamagedError(
+            f"{path / PLAN_FILE} is damaged ({error}); delete {path} and run linnet build again"
+        ) from None

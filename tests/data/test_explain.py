@@ -1,0 +1,60 @@
+"""What is said of a document is what happened to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from linnet import data
+from linnet.data import DataConfig
+from linnet.errors import DataError
+
+_LONG = "The {} of the valley was described by many who had walked there in the early spring. " * 12
+
+
+@pytest.fixture
+def corpus(folder: Path, tmp_path: Path) -> Path:
+    text = _LONG.format("river")
+    (folder / "river.txt").write_text(text)
+    (folder / "river-again.txt").write_text(text + "One line more was added by another hand.")
+    (folder / "mail.txt").write_text(f"Write to anna@example.com for more.\n\n{_LONG.format('hill')}")
+    return data.prepare([folder], tmp_path / "corpus", DataConfig(split_by="document")).path
+
+
+def test_a_kept_document(corpus: Path) -> None:
+    (file,) = data.explain(corpus, "mail.txt")
+    (story,) = file.documents
+    splits = {
+        d.source: split for split in data.SPLITS for d in data.read_documents(corpus, split)
+    }
+    assert story.kept
+    assert story.split == splits["docs/mail.txt"]
+    assert story.language == "en"
+    assert sum(story.private.values()) == 1
+    assert data.explain(corpus, story.id[:10])[0].documents[0] == story
+
+
+def test_a_near_duplicate_names_what_it_repeats(corpus: Path) -> None:
+    (first,) = data.explain(corpus, "river-again.txt")
+    (second,) = data.explain(corpus, "docs/river.txt")
+    kept, dropped = first.documents[0], second.documents[0]
+    assert kept.kept
+    assert not dropped.kept
+    assert dropped.reason == "near duplicate"
+    assert dropped.same_as == "docs/river-again.txt"
+    assert 0.8 <= dropped.similarity < 1
+    assert dropped.cluster == ("docs/river-again.txt",)
+
+
+def test_files_that_gave_nothing(corpus: Path) -> None:
+    (blob,) = data.explain(corpus, "blob.txt")
+    assert blob.reason == "binary file"
+    assert blob.documents == []
+    (tiny,) = data.explain(corpus, "tiny.txt")
+    assert tiny.dropped == {"shorter than min_characters": 1}
+
+
+def test_what_is_not_there_names_the_nearest(corpus: Path) -> None:
+    with pytest.raises(DataError, match=r"did you mean 'docs/note-07\.txt'"):
+        data.explain(corpus, "note-o7.txt")

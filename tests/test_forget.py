@@ -1,0 +1,126 @@
+"""Forgetting leaves no trace but in weights, and says where those are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from linnet import artifact, data
+from linnet.errors import DataError
+from linnet.forget import find_documents, forget
+from linnet.project import Project
+from tiny_project import TinyProject
+
+SECRET = "Zanzibar quartz xylophone umbrella"
+LETTER = f"A letter about the {SECRET} that nobody else should read, and some words more.\n" * 8
+
+
+def holding(place: Path, passage: str) -> set[str]:
+    """Files below a place in which a passage stands: as bytes, or inside Parquet."""
+    found = set()
+    for path in place.rglob("*"):
+        if not path.is_file():
+            continue
+        if path.suffix == ".parquet":
+            content = json.dumps(pyarrow.parquet.read_table(path).to_pylist()).encode()
+        else:
+            content = path.read_bytes()
+        if passage.encode() in content:
+            found.add(str(path.relative_to(place)))
+    return found
+
+
+def in_shards(project: Path, text: str) -> bool:
+    """Whether the tokens of a text stand in the shards."""
+    from linnet.shards import Shards
+
+    shards = Shards.open(project / "shards")
+    from linnet.tokenizer import load
+
+    wanted = load(project / "tokenizer").encode(text)
+    for name in ("train", "validation", "test"):
+        split = shards.split(name)
+        for number in range(split.documents):
+            if split.document(number)[: len(wanted)].tolist() == wanted:
+                return True
+    return False
+
+
+@pytest.fixture
+def letter(tiny: TinyProject) -> Path:
+    path = tiny.documents / "letter-to-quentin.txt"
+    path.write_text(LETTER)
+    tiny.build()
+    return path
+
+
+def test_no_trace_is_left(tiny: TinyProject, letter: Path) -> None:
+    assert holding(tiny.path, SECRET)
+    assert in_shards(tiny.path, LETTER.strip())
+    (tiny.path / ".model.partial").mkdir()
+    (tiny.path / ".model.partial" / "metrics.jsonl").write_text(SECRET)
+    split = find_documents(tiny.path, "letter-to-quentin.txt")[0].split
+
+    done = forget(tiny.path, "letter-to-quentin.txt")
+    assert [Path(name).name for name in done.documents] == ["letter-to-quentin.txt"]
+    assert not done.traces
+    assert not holding(tiny.path, SECRET)
+    assert not holding(tiny.path, "quentin")
+    assert not in_shards(tiny.path, LETTER.strip())
+    saw = {path.name for path in done.saw}
+    assert saw == ({"tokenizer", "model"} if split == "train" else set())
+    assert letter.read_text() == LETTER  # the owner's own file
+    states = {stage.name: stage.state for stage in Project.open(tiny.path).status()}
+    assert states["corpus"] == states["shards"] == "current"
+    assert states["model"] == "stale"
+
+
+def test_it_does_not_come_back(tiny: TinyProject, letter: Path) -> None:
+    forget(tiny.path, "letter-to-quentin.txt")
+    letter.write_text(LETTER + "An afterthought.")
+    (tiny.documents / "new.txt").write_text("Another document altogether, with its own words.")
+    tiny.build()
+    sources = {d.source for s in data.SPLITS for d in data.read_documents(tiny.path / "corpus", s)}
+    assert "documents/new.txt" in {f"documents/{Path(s).name}" for s in sources}
+    assert not holding(tiny.path, SECRET)
+
+
+def test_a_duplicate_takes_the_place(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(50):
+        (folder / f"n{number}.txt").write_text(f"Document {number} says {number * 7919} things.")
+    (folder / "a.txt").write_text(LETTER)
+    (folder / "b.txt").write_text(LETTER)
+    corpus = data.prepare([folder], tmp_path / "corpus").path
+    done = forget(corpus, "a.txt")
+    assert done.promoted == ["docs/b.txt"]
+    by_id = data.explain(corpus, "b.txt")[0].documents[0].id
+    done = forget(corpus, by_id)  # by its id: wherever the text stands
+    assert not holding(corpus, SECRET)
+    assert artifact.read(corpus).stats["files"]["read"] >= 50
+
+
+def test_an_expression_finds_texts_and_names(tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(50):
+        (folder / f"n{number}.txt").write_text(f"Document {number} says {number * 7919} things.")
+    (folder / "x.txt").write_text(LETTER)
+    (folder / "quartz.txt").write_text("Something else is written in this one, but its name tells.")
+    corpus = data.prepare([folder], tmp_path / "corpus").path
+    found = find_documents(corpus, r"(?i)quartz", regex=True)
+    assert {match.file for match in found} == {"docs/quartz.txt", "docs/x.txt"}
+    forget(corpus, r"(?i)quartz", regex=True)
+    assert not holding(corpus, SECRET)
+    data.prepare([folder], corpus)
+    assert not holding(corpus, SECRET)
+
+
+def test_nothing_matches(tiny: TinyProject) -> None:
+    tiny.build()
+    with pytest.raises(DataError, match="nothing in .* matches"):
+        forget(tiny.path, "no-such-letter.txt")
