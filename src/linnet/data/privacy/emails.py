@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from linnet.data.privacy.span import Span, lowered, positions
+from linnet.data.privacy.span import Span, positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from linnet.data.kinds import Family
 
 _LETTER = "A-Za-z0-9\u00c0-\u1fff"
-_ENDING = "(?:[A-Za-z\u00c0-\u1fff]{2,24}|xn--[a-z0-9-]{2,59})"
+_ENDING = "(?:xn--[a-z0-9-]{2,59}|[A-Za-z\u00c0-\u1fff]{2,24})"
 _LOCAL = re.compile(
     rf"""(?:(?<![%{{$]) [{_LETTER}_][{_LETTER}_.+'&~%=/!-]{{0,63}} | "(?:[^"\\\s@]|\\.){{1,62}}")\Z""",
     re.VERBOSE,
@@ -29,6 +29,7 @@ _DOMAIN = re.compile(
     r"|\[(?:\d{1,3}(?:\.\d{1,3}){3}|IPv6:[0-9A-Fa-f:.]{2,45})\]"
 )
 _LONGEST_LOCAL = 64
+_USER_OF_URL = re.compile(r"://[^\s/@]{0,64}:\Z")
 
 # In code `a@b.shape` is a product of matrices, so that only endings in use count.
 _COMMON_ENDINGS = frozenset(
@@ -38,11 +39,11 @@ _COMMON_ENDINGS = frozenset(
 )
 _FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp avif ico css js json md html php".split())
 
-_AT_SIGN = re.compile(r"\s{0,2}[\[({<]\s?(?:at|ät|@)\s?[\])}>]\s{0,2}", re.IGNORECASE)
+_AT_SIGN = re.compile(r"[\[({<][ ]?(?:at|AT|At|ät|@)[ ]?[\])}>][ ]{0,2}")
 _BARE_AT = re.compile(r" (?:at|AT) ")
 _WORD = rf"[{_LETTER}][{_LETTER}_-]{{0,62}}"
 _DOT = r"(?:\.|\s{0,2}[\[({<]\s?(?:dot|punkt|point|\.)\s?[\])}>]\s{0,2}|\ (?:dot|DOT)\ )"
-_SPELT_LOCAL = re.compile(rf"{_WORD}(?:{_DOT}{_WORD}){{0,4}}\Z", re.IGNORECASE)
+_SPELT_LOCAL = re.compile(rf"{_WORD}(?:{_DOT}{_WORD}){{0,4}}[ ]{{0,2}}\Z", re.IGNORECASE)
 _SPELT_DOMAIN = re.compile(
     rf"(?:{_WORD}({_DOT})){{1,4}}([a-z]{{2,12}})(?![{_LETTER}])", re.IGNORECASE
 )
@@ -71,8 +72,10 @@ def _is_domain(domain: re.Match[str], text: str, family: Family) -> bool:
 
 
 def _is_service(text: str, start: int, at: int, end: int) -> bool:
-    """``git@github.com:owner/name`` is the address of a repository."""
-    return text[start:at] == "git" and text[end : end + 1] in (":", "/")
+    """``git@github.com:owner/name`` and ``https://user:password@host`` are no addresses."""
+    if text[start:at] == "git" and text[end : end + 1] in (":", "/"):
+        return True
+    return _USER_OF_URL.search(text, max(0, start - 70), start) is not None
 
 
 def _after_escape(text: str, start: int, at: int) -> int:
@@ -84,7 +87,7 @@ def _after_escape(text: str, start: int, at: int) -> int:
 def _spelt(text: str) -> Iterator[Span]:
     for sign in _AT_SIGN.finditer(text):
         yield from _around(text, sign, needs_dot_word=False)
-    if " dot " in lowered(text):
+    if " dot " in text or " DOT " in text:
         for sign in _BARE_AT.finditer(text):
             yield from _around(text, sign, needs_dot_word=True)
 
@@ -101,5 +104,5 @@ def _around(text: str, sign: re.Match[str], *, needs_dot_word: bool) -> Iterator
 def canonical_email(value: str) -> str:
     """The one spelling of an address: ``Ann [at] Host (dot) net`` is ``ann@host.net``."""
     value = re.sub(_DOT, ".", value, flags=re.IGNORECASE)
-    value = _BARE_AT.sub("@", _AT_SIGN.sub("@", value)) if "@" not in value else value
-    return value.casefold()
+    value = _BARE_AT.sub("@", _AT_SIGN.sub("@", value))
+    return value.replace(" ", "").casefold()

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from linnet.data.privacy.span import Span, positions
+from linnet.data.privacy.span import Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,12 +68,15 @@ IBAN_LENGTHS = {
     for country in countries.split()
 }  # fmt: skip
 
-_IPV4 = re.compile(r"[0-9](?<![\w.-][0-9])(?<![\w]/[0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w]|\.[0-9]|-[A-Za-z])")
+_IPV4 = re.compile(
+    r"[0-9](?<![\w.-][0-9])(?<![\w]/[0-9])[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![\w]|\.[0-9]|-[A-Za-z])"
+)
 _IPV6 = re.compile(r"[23fF](?<![\w:.][23fF])[0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?:\.[0-9]{1,3}){0,3}")
+_TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _PREFIX_LENGTH = re.compile(r"/[0-9]{1,3}\b")
 _VERSION_WORD = re.compile(
     r"(?:\b(?:version|ver|v|release|firmware|build|update|revision|rev|oid|section|sec|chapter"
-    r"|clause|article|appendix|figure|fig|table|rfc|driver|upgrade|patch|since|python|java)"
+    r"|clause|article|appendix|figure|fig|table|rfc|driver|upgrade|patch|since|python|java|ec|enzyme)"
     r"|§)[\s\w\"']{0,3}\W{0,5}\Z",
     re.IGNORECASE,
 )
@@ -150,7 +153,7 @@ def addresses_of_machines(text: str, family: Family) -> Iterator[Span]:
     for match in _IPV4.finditer(text):
         if _is_host(match, text) and _is_no_version(match, text, family):
             yield Span(match.start(), match.end(), "IP")
-    if next(positions(text, ":"), None) is None:
+    if _TWO_COLONS.search(text) is None:
         return
     for match in _IPV6.finditer(text):
         value = match[0].rstrip(":.")

@@ -34,11 +34,13 @@ _CANDIDATE = re.compile(
         (?: \([0-9]{{3}}\)[ \-.]?[0-9]{{3}}[ .\-\u2010\u2011\u2013][0-9]{{4}}
           | [2-9][0-9]{{2}}(?P<sign>[\-\u2010\u2011])[0-9]{{3}}(?P=sign)[0-9]{{4}}
           | [2-9][0-9]{{2}}\.[2-9][0-9]{{2}}\.[0-9]{{4}} ) )
-    | (?P<national> (?<![\w.,\-/]) \(?0[1-9][0-9]{{0,4}}\)? (?:{_SEPARATOR}{{1,3}}[0-9]{{2,8}}){{1,5}})
+    | (?P<national> (?<![\w.,\-/])(?<![0-9][ ]) \(?0[1-9][0-9]{{0,4}}\)? (?:{_SEPARATOR}{{1,3}}[0-9]{{2,8}}){{1,5}})
     """,
     re.VERBOSE,
 )
-_EXTENSION = re.compile(r"(?:,?\s?(?:ext(?:ension)?|durchwahl|poste)[.:]?\s?|\s?x\s?)[0-9]{1,5}\b", re.I)
+_EXTENSION = re.compile(
+    r"(?:,?\s?(?:ext(?:ension)?|durchwahl|poste)[.:]?\s?|\s?x\s?)[0-9]{1,5}\b", re.I
+)
 _NO_END = re.compile(rf"\w|[.,:\-/][0-9]|%|{_SEPARATOR}?[€$£°]")
 
 # A word that says "this is a phone number", then at most a few words and signs.
@@ -52,7 +54,7 @@ _BEFORE = 48
 
 _DATE = re.compile(
     r"(?:[0-3]?[0-9]([./\- ])[01]?[0-9]\1(?:19|20)?[0-9]{2}|(?:19|20)[0-9]{2}([./\- ])[01]?[0-9]\2[0-3]?[0-9])"
-    r"(?![0-9])"
+    r"(?![0-9])|(?:1[5-9]|20)[0-9]{2}[\-\u2013/](?:1[5-9]|20)?[0-9]{2}(?![0-9])"
 )
 
 
@@ -83,7 +85,11 @@ def _formed(text: str, start: int, end: int, *, strict: bool) -> Iterator[Span]:
         form = match.lastgroup if match.lastgroup != "sign" else "american"
         if form != "international" and strict and not _before(text, match.start(), _ANY_BEFORE):
             continue
-        if match.start() > 0 and form == "international" and re.match(r"[\w.]", text[match.start() - 1]):
+        if (
+            match.start() > 0
+            and form == "international"
+            and re.match(r"[\w.]", text[match.start() - 1])
+        ):
             continue
         stop = _stop(text, match, form or "")
         if stop is not None:
@@ -94,7 +100,10 @@ def _stop(text: str, match: re.Match[str], form: str) -> int | None:
     """Where the number ends: numbers after it may have been taken for part of it."""
     if form == "american":
         return None if _NO_END.match(text, match.end()) else match.end()
-    for end in _ends(match):
+    ends = _ends(match)
+    if form == "national":  # 01 02 03 04 05 06 is a row of numbers
+        ends = [] if re.match(r"[ .\-][0-9]", text[match.end() : match.end() + 2]) else ends[:1]
+    for end in ends:
         value = match[0][: end - match.start()]
         if not _NO_END.match(text, end) and _DATE.fullmatch(value.strip("(")) is None:
             if _is_number(value, form):
@@ -140,8 +149,9 @@ def _called(text: str, start: int, end: int, *, titled: bool) -> Iterator[Span]:
         return
     if re.match(r"[\w.,]", text[start - 1 : start]) or "  " in value:
         return
+    plain = count < 9 and "-" not in value
     if _before(text, start, _STRONG_BEFORE) or (
-        count >= 7 and (titled or _before(text, start, _ANY_BEFORE))
+        not plain and (titled or _before(text, start, _ANY_BEFORE))
     ):
         yield Span(start, _with_extension(text, end), "PHONE")
 

@@ -1,0 +1,142 @@
+"""Personal data and secrets: found, counted, and masked or replaced by stand-ins.
+
+Found are e-mail addresses, telephone numbers, postal addresses, IP addresses,
+payment cards, IBANs, keys, tokens and passwords, and what the settings name.
+Names of persons are not: no pattern tells them from other words. What is found
+is never logged and never part of an error.
+
+Which kinds are looked for depends on the family: in source code numbers that
+look like telephone numbers are constants, and what looks like a street is not
+one.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from linnet.data.privacy.assignments import assigned
+from linnet.data.privacy.emails import emails
+from linnet.data.privacy.numbers import addresses_of_machines, cards, ibans
+from linnet.data.privacy.phones import phones
+from linnet.data.privacy.places import addresses
+from linnet.data.privacy.secrets import secrets
+from linnet.data.privacy.span import Span, without_overlaps
+from linnet.data.privacy.standins import StandIns, is_stand_in
+from linnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from linnet.data.config import DataConfig
+    from linnet.data.kinds import Family
+
+__all__ = ["Scrubbed", "Scrubber"]
+
+_DETECTORS = (secrets, assigned, emails)
+_OF_NUMBERS = (addresses_of_machines, cards, ibans, phones, addresses)
+_DIGIT = re.compile(r"[0-9]")
+_PATTERN = re.compile(r"([A-Z][A-Z0-9_]{0,30})=(.+)", re.DOTALL)
+# A repetition without end inside another: such patterns may take for ever on a hostile line.
+_NESTED = re.compile(
+    r"(?<!\\)\((?:[^()\\]|\\.)*(?:[+*]|\{\d*,\})(?:[^()\\]|\\.)*\)(?:[+*]|\{\d*,\})"
+)
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """A text without personal data, and how often each kind was found in it."""
+
+    text: str
+    counts: dict[str, int]
+
+
+class Scrubber:
+    """Finds personal data and does with it what the settings say."""
+
+    def __init__(self, mode: str, key: str, patterns: tuple[str, ...], allow: tuple[str, ...]):
+        self._mode = mode
+        self._stand_ins = StandIns(key)
+        self._patterns = tuple(map(_user_pattern, patterns))
+        self._allowed = frozenset(value.strip().casefold() for value in allow)
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Scrubber:
+        """The scrubber of these settings. Raises ConfigError for a pattern that cannot work."""
+        return _scrubber(
+            config.privacy, config.privacy_key, config.privacy_patterns, config.privacy_allow
+        )
+
+    def scrub(self, text: str, family: Family) -> Scrubbed:
+        """The text with what was found masked, replaced or left, as the settings say.
+
+        Scrubbing what comes out finds nothing more (patterns of the user aside),
+        except under "keep".
+        """
+        pieces: list[str] = []
+        counts: Counter[str] = Counter()
+        done = 0
+        for span in without_overlaps(self._found(text, family)):
+            counts[span.kind] += 1
+            pieces += [
+                text[done : span.start],
+                self._instead(span.kind, text[span.start : span.end]),
+            ]
+            done = span.end
+        if not counts:
+            return Scrubbed(text, {})
+        return Scrubbed("".join(pieces) + text[done:], dict(sorted(counts.items())))
+
+    def _found(self, text: str, family: Family) -> Iterator[Span]:
+        for detector in _DETECTORS + (_OF_NUMBERS if _DIGIT.search(text) else ()):
+            for span in detector(text, family):
+                if not self._is_allowed(span.kind, text[span.start : span.end]):
+                    yield span
+        for name, pattern in self._patterns:
+            for match in pattern.finditer(text):
+                if match.end() > match.start() and match[0].casefold() not in self._allowed:
+                    yield Span(match.start(), match.end(), name)
+
+    def _is_allowed(self, kind: str, value: str) -> bool:
+        if self._mode == "pseudonym" and is_stand_in(kind, value):
+            return True
+        if not self._allowed:
+            return False
+        value = value.casefold()
+        domain = "@" + value.rpartition("@")[2] if kind == "EMAIL" else value
+        return value in self._allowed or domain in self._allowed
+
+    def _instead(self, kind: str, value: str) -> str:
+        if self._mode == "keep":
+            return value
+        return self._stand_ins.of(kind, value) if self._mode == "pseudonym" else f"<{kind}>"
+
+
+@functools.lru_cache(maxsize=8)
+def _scrubber(mode: str, key: str, patterns: tuple[str, ...], allow: tuple[str, ...]) -> Scrubber:
+    return Scrubber(mode, key, patterns, allow)
+
+
+def _user_pattern(entry: str) -> tuple[str, re.Pattern[str]]:
+    parts = _PATTERN.fullmatch(entry)
+    if parts is None:
+        raise ConfigError(
+            f"privacy_patterns are NAME=REGEX with a name in capitals, such as CASE. Got '{entry}'"
+        )
+    try:
+        pattern = re.compile(parts[2])
+    except re.error as error:
+        raise ConfigError(
+            f"privacy_patterns: {parts[1]} is no regular expression: {error}"
+        ) from None
+    if pattern.match(""):
+        raise ConfigError(f"privacy_patterns: {parts[1]} must not match an empty text")
+    if _NESTED.search(parts[2]):
+        raise ConfigError(
+            f"privacy_patterns: {parts[1]} repeats a repetition, as in (a+)+, which may never end. "
+            "Give the inner or outer one an upper bound, such as {1,9}"
+        )
+    return parts[1], pattern
