@@ -10,7 +10,7 @@ import pytest
 
 from linnet import data
 from linnet.data import python_library
-from linnet.data.files import scan
+from linnet.data.files import absolute, is_junk, scan
 from linnet.data.survey import sources_fingerprint
 from linnet.errors import DataError
 
@@ -23,11 +23,12 @@ def test_files_are_sorted_and_junk_is_counted(folder: Path) -> None:
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "x.txt").write_text("x")
     (folder / "~$lock.txt").write_text("x")
+    (folder / "photo.jpg").write_bytes(b"x")
     found = scan([folder])
     assert [file.name for file in found.files] == sorted(file.name for file in found.files)
     assert found.ignored == {"hidden": 1, "made by tools": 2}
     assert [(file.name, file.reason) for file in found.skipped] == [
-        ("docs/scan.pdf", "pdf is not supported yet")
+        ("docs/photo.jpg", "not a text format")
     ]
 
 
@@ -54,6 +55,16 @@ def test_links_pipes_and_loops_do_no_harm(tmp_path: Path) -> None:
         "docs/inner/loop": "link to a folder that was already read",
         "docs/pipe.txt": "not a regular file",
     }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_folder_is_named_by_its_own_place_rather_than_by_a_link(tmp_path: Path) -> None:
+    root = tmp_path / "docs"
+    (root / "m").mkdir(parents=True)
+    (root / "m" / "a.txt").write_text("text")
+    for link in ("a", "z"):
+        (root / link).symlink_to(root / "m", target_is_directory=True)
+    assert _names(root) == ["docs/m/a.txt"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
@@ -86,6 +97,61 @@ def test_a_file_that_may_not_be_read_is_listed(folder: Path, tmp_path: Path) -> 
     (folder / "note-00.txt").chmod(0)
     corpus = data.prepare([folder], tmp_path / "corpus")
     assert corpus.stats["skipped"]["permission denied"] == 1
+
+
+def test_what_comes_and_goes_during_the_scan_does_no_harm(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def cloud_drive(path: str):
+        entries = list(real(path))
+        if str(path) == str(folder):
+            (folder / "note-00.txt").unlink()
+            (folder / "sub").rename(folder.parent / "away")
+        return iter(entries)
+
+    monkeypatch.setattr(os, "scandir", cloud_drive)
+    found = scan([folder])
+    assert {file.name: file.reason for file in found.skipped} == {
+        "docs/note-00.txt": "no such file or directory",
+        "docs/sub": "no such file or directory",
+    }
+
+
+def test_what_programs_left_is_told_by_its_marks(folder: Path) -> None:
+    before = _names(folder)
+    (folder / "made").mkdir()
+    (folder / "made" / "x.txt").write_text("x")
+    (folder / "made" / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
+    (folder / "table").mkdir()
+    for name in ("dataset_info.json", "state.json"):
+        (folder / "table" / name).write_text("{}")
+    (folder / ".report.docx.icloud").write_text("x")
+    found = scan([folder])
+    assert [file.name for file in found.files] == before
+    assert found.ignored == {"hidden": 1, "made by tools": 3}
+    assert found.skipped[0].reason == "not downloaded from the cloud"
+    (folder / "manifest.json").write_text('{"name": "an extension"}')
+    (folder / "state.json").write_text("{}")
+    assert "docs/state.json" in _names(folder)
+
+
+def test_names_of_junk() -> None:
+    junk = (".DS_Store", "__MACOSX", "Thumbs.db", "~$letter.docx", "draft.txt~", "node_modules")
+    assert all(map(is_junk, junk))
+    assert not any(map(is_junk, ("letter.docx", "maps", "a.min.txt", "temp")))
+
+
+def test_sources_have_names_that_hold_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows").mkdir()
+    kept = ("python:library", "https://example.org/a?b=c", "hf:org/name:config@test[5:10]")
+    assert tuple(map(absolute, kept)) == kept
+    assert absolute("docs/**/*.txt") == f"{tmp_path}/docs/**/*.txt"
+    assert absolute("hf:rows@test[:5]") == f"hf:{tmp_path}/rows@test[:5]"
 
 
 def test_what_linnet_wrote_is_not_read_again(folder: Path) -> None:

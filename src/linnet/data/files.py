@@ -1,194 +1,174 @@
 """Which files the sources hold, in an order that is the same on every machine.
 
-Sources are files, folders and ``python:library``. Folders are walked to the
-end; symbolic links are followed, but a directory is entered once, so a loop
-ends. Nothing is opened here: a pipe or a device could block for ever.
+A source is a file, a folder, a pattern such as ``docs/**/*.pdf``, the address of
+one web page or file, a data set of Hugging Face (``hf:NAME``) or
+``python:library``. See ``sources.folder`` for what is passed over in folders,
+``fetch`` and ``hub`` for what comes from elsewhere.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-import stat
-from collections import Counter
-from dataclasses import dataclass, field
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.data import kinds, python_library
+from linnet.data import fetch, hub, kinds, python_library
+from linnet.data.sources.folder import Selection, identity, is_junk, walk
+from linnet.data.sources.found import Scan, SkippedFile, SourceFile, explain
 from linnet.errors import DataError
+from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-_JUNK_FOLDERS = {"__pycache__", "node_modules", "bower_components", "venv", "__MACOSX"}
-_JUNK_FILES = {"thumbs.db", "desktop.ini", "package-lock.json", "npm-shrinkwrap.json"}
-_JUNK_ENDINGS = ("~", ".swp", ".tmp", ".bak", ".min.js", ".min.css", ".map")
+__all__ = ["Scan", "SkippedFile", "SourceFile", "absolute", "explain", "is_junk", "scan"]
 
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file to read. ``name`` is the source's label and the path below it, as valid Unicode."""
-
-    name: str
-    group: str
-    path: str
-    kind: str | None
-    size: int
-    mtime_ns: int
+_MAGIC = re.compile(r"[*?\[]")
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedFile:
-    """A file or folder that is not read, and why."""
-
-    name: str
-    reason: str
-    detail: str = ""
-
-
-@dataclass
-class Scan:
-    """What the sources hold."""
-
-    files: list[SourceFile] = field(default_factory=list)
-    skipped: list[SkippedFile] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
-    """Hidden files and junk, counted but not listed."""
-
-
-def scan(sources: Sequence[str | Path], *, exclude: Sequence[Path] = ()) -> Scan:
+def scan(
+    sources: Sequence[str | Path],
+    *,
+    exclude: Sequence[Path] = (),
+    include: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    gitignore: bool = False,
+    cache: Path | None = None,
+    refresh: bool = False,
+    progress: Progress = SILENT,
+) -> Scan:
     """List the files of all sources, sorted by name. Raises DataError for a missing source.
 
     ``exclude``: directories to pass over, such as the one being written.
+    ``include`` (empty: all) and ``ignore``: patterns with the meaning that
+    .gitignore gives them, relative to each folder; a file named as a source is
+    read in any case. ``gitignore``: pass over what git would. ``cache``: where
+    what comes from elsewhere is kept; ``refresh``: get it anew.
     """
     if not sources:
         raise DataError("no documents given: name at least one file or folder")
     found = Scan()
-    excluded = {os.path.realpath(path) for path in exclude}
-    for label, source in _labelled(sources):
+    excluded = set(_identities([*exclude, *([cache] if cache else [])]))
+    labels = _Labels()
+    for source in _distinct(sources):
         if source == python_library.SOURCE:
-            _scan_library(label, found)
-        elif os.path.isdir(source):
-            _scan_folder(label, source, found, excluded)
-        elif os.path.lexists(source):
-            _consider(source, label, kinds.printable(os.path.basename(source)), found)
+            for path, relative, kind in python_library.files():
+                found.add(path, f"{source}/{relative}", relative, kind)
+        elif source.startswith(fetch.SCHEMES):
+            place = fetch.fetch(source, _required(cache, source), refresh=refresh)
+            host, name = fetch.named(source)
+            found.add(str(place), f"{labels.give(host, host)}/{name}", name)
+        elif source.startswith(hub.PREFIX):
+            files = hub.fetch_dataset(
+                source, _required(cache, source), refresh=refresh, progress=progress
+            )
+            label = labels.give(hub.parse(source).label, source)
+            for place in files:
+                found.add(str(place), f"{label}/{place.name}", place.name)
         else:
-            raise DataError(f"{kinds.printable(source)}: no such file or folder")
-    found.files.sort(key=lambda file: (file.name, file.path))
-    found.skipped.sort(key=lambda file: (file.name, file.reason))
+            selection = Selection(include, ignore, gitignore)
+            _scan_local(os.path.expanduser(source), selection, labels, found, excluded)
+    found.files = _without_repeats(found.files)
+    found.skipped = sorted(set(found.skipped), key=lambda file: (file.name, file.reason))
     return found
 
 
-def _labelled(sources: Sequence[str | Path]) -> Iterator[tuple[str, str]]:
-    """Each source once, with its own short name; a second ``notes`` is ``notes#2``."""
+def absolute(source: str) -> str:
+    """The source by a name that holds wherever the next run is started from."""
+    if source == python_library.SOURCE or source.startswith(fetch.SCHEMES):
+        return source
+    if source.startswith(hub.PREFIX):
+        wanted = hub.parse(source)
+        if wanted.folder is None:
+            return source
+        rest = source.removeprefix(hub.PREFIX).removeprefix(wanted.name)
+        return f"{hub.PREFIX}{wanted.folder}{rest}"
+    return str(Path(source).expanduser().absolute())
+
+
+def _distinct(sources: Iterable[str | Path]) -> Iterable[str]:
+    """Each source once, whatever names it is given by."""
     seen: set[str] = set()
-    uses: Counter[str] = Counter()
     for source in map(str, sources):
-        if source == python_library.SOURCE:
-            place, name = source, source
-        else:
-            source = os.path.expanduser(source)
-            place = os.path.realpath(source)
-            name = kinds.printable(os.path.basename(os.path.abspath(source))) or "root"
-        if place in seen:
-            continue
-        seen.add(place)
-        uses[name] += 1
-        yield (name if uses[name] == 1 else f"{name}#{uses[name]}"), source
+        local = os.path.expanduser(source)
+        place = os.path.realpath(local) if os.path.lexists(local) else source
+        if place not in seen:
+            seen.add(place)
+            yield source
 
 
-def _scan_library(label: str, found: Scan) -> None:
-    for path, relative, kind in python_library.files():
-        status = os.stat(path)
-        found.files.append(
-            SourceFile(
-                f"{label}/{relative}", relative, path, kind, status.st_size, status.st_mtime_ns
-            )
-        )
+class _Labels:
+    """Short names of sources. A second ``notes`` is ``notes#2``, unless it is the same."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, str] = {}
+
+    def give(self, name: str, owner: str) -> str:
+        for number in itertools.count(1):
+            label = name if number == 1 else f"{name}#{number}"
+            if self.owners.setdefault(label, owner) == owner:
+                return label
+        raise AssertionError("count has no end")
 
 
-def _scan_folder(label: str, root: str, found: Scan, excluded: set[str]) -> None:
-    entered: set[tuple[int, int]] = set()
-    waiting = [(root, "")]
-    while waiting:
-        folder, below = waiting.pop()
-        name = f"{label}/{kinds.printable(below)}" if below else label
+def _scan_local(
+    source: str, selection: Selection, labels: _Labels, found: Scan, excluded: set[object]
+) -> None:
+    if not os.path.lexists(source):
+        base, pattern = _split_pattern(source)
+        if not pattern or not os.path.isdir(base):
+            raise DataError(f"{kinds.printable(source)}: no such file or folder")
+        before = len(found.files) + len(found.skipped)
+        selection = Selection(selection.include, selection.ignore, selection.gitignore, pattern)
+        walk(_label(base, labels), base, selection, found, excluded)
+        if len(found.files) + len(found.skipped) == before:
+            raise DataError(f"{kinds.printable(source)}: no file matches")
+    elif os.path.isdir(source):
+        walk(_label(source, labels), source, selection, found, excluded)
+    else:
+        found.add(source, _label(source, labels), kinds.printable(os.path.basename(source)))
+
+
+def _label(source: str, labels: _Labels) -> str:
+    name = kinds.printable(os.path.basename(os.path.abspath(source))) or "root"
+    return labels.give(name, os.path.realpath(source))
+
+
+def _split_pattern(source: str) -> tuple[str, str]:
+    """The folder that a pattern begins at, and the pattern below it: ``a/b``, ``*.txt``."""
+    parts = source.replace(os.sep, "/").split("/")
+    first = next((n for n, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    base = "/".join(parts[:first]) or ("/" if first and source.startswith("/") else ".")
+    return base, "/".join(parts[first:])
+
+
+def _identities(folders: Iterable[Path]) -> Iterable[object]:
+    for folder in folders:
         try:
-            status = os.stat(folder)
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            found.skipped.append(SkippedFile(name, explain(error)))
+            yield identity(str(folder))
+        except OSError:  # it is not there, so there is nothing to pass over
             continue
-        if (status.st_dev, status.st_ino) in entered:
-            found.skipped.append(SkippedFile(name, "link to a folder that was already read"))
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        for entry in entries:
-            if ignored := _ignored(entry, excluded):
-                found.ignored[ignored] += 1
-                continue
-            inner = f"{below}/{entry.name}" if below else entry.name
-            if _is_folder(entry):
-                waiting.append((entry.path, inner))
-            else:
-                inner = kinds.printable(inner)
-                _consider(entry.path, f"{label}/{inner}", inner, found)
 
 
-def _ignored(entry: os.DirEntry[str], excluded: set[str]) -> str | None:
-    """Why an entry is passed over without being listed, or None."""
-    if entry.name.startswith("."):
-        return "hidden"
-    if _is_folder(entry):
-        if entry.name in _JUNK_FOLDERS:
-            return "made by tools"
-        if os.path.realpath(entry.path) in excluded or _is_artifact(entry.path):
-            return "made by linnet"
-        return None
-    lowered = entry.name.lower()
-    if lowered in _JUNK_FILES or lowered.endswith(_JUNK_ENDINGS) or lowered.startswith("~$"):
-        return "made by tools"
-    return None
+def _required(cache: Path | None, source: str) -> Path:
+    if cache is None:
+        raise DataError(f"{source}: there is no place to keep what comes from elsewhere")
+    return cache
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _without_repeats(files: Iterable[SourceFile]) -> list[SourceFile]:
+    """Sorted by name, and once where sources overlap."""
+    kept: list[SourceFile] = []
+    for file in sorted(files, key=lambda file: (file.name, file.path)):
+        if not (kept and kept[-1].name == file.name and _is_same(kept[-1].path, file.path)):
+            kept.append(file)
+    return kept
+
+
+def _is_same(path: str, other: str) -> bool:
     try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _is_artifact(folder: str) -> bool:
-    """Whether Linnet wrote this folder; other programs have a ``manifest.json`` too."""
-    try:
-        with open(os.path.join(folder, "manifest.json"), "rb") as file:
-            start = file.read(400)
+        return path == other or os.path.samefile(path, other)
     except OSError:
         return False
-    return b'"kind"' in start and b'"format"' in start and b'"config"' in start
-
-
-def _consider(path: str, name: str, group: str, found: Scan) -> None:
-    base = os.path.basename(path)
-    if reason := kinds.refusal(base):
-        found.skipped.append(SkippedFile(name, reason))
-        return
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        reason = "broken link" if os.path.islink(path) else explain(error)
-        found.skipped.append(SkippedFile(name, reason))
-        return
-    if not stat.S_ISREG(status.st_mode):
-        found.skipped.append(SkippedFile(name, "not a regular file"))
-        return
-    found.files.append(
-        SourceFile(name, group, path, kinds.kind_of(base), status.st_size, status.st_mtime_ns)
-    )
-
-
-def explain(error: OSError) -> str:
-    """An operating system's error as a reason for skipping a file."""
-    if isinstance(error, PermissionError):
-        return "permission denied"
-    return (error.strerror or "cannot be read").lower()

@@ -37,14 +37,26 @@ class Survey:
 
 
 def sources_fingerprint(
-    sources: Sequence[str | Path], *, corpus: Path | None = None, exclude: Sequence[Path] = ()
+    sources: Sequence[str | Path],
+    *,
+    corpus: Path | None = None,
+    exclude: Sequence[Path] = (),
+    include: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    gitignore: bool = False,
 ) -> str:
     """A hash of all names and contents: the input ``sources`` of a corpus made from them.
 
-    ``corpus``: an existing corpus, whose catalog saves reading what has not changed.
-    ``exclude``: directories inside the sources to pass over.
+    The arguments are those of ``survey``.
     """
-    return survey(sources, corpus=corpus, exclude=exclude).fingerprint
+    return survey(
+        sources,
+        corpus=corpus,
+        exclude=exclude,
+        include=include,
+        ignore=ignore,
+        gitignore=gitignore,
+    ).fingerprint
 
 
 def survey(
@@ -52,12 +64,33 @@ def survey(
     *,
     corpus: Path | None = None,
     exclude: Sequence[Path] = (),
+    include: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    gitignore: bool = False,
+    cache: Path | None = None,
+    refresh: bool = False,
     progress: Progress = SILENT,
 ) -> Survey:
-    """Look at every file of the sources. Raises DataError for a missing source."""
+    """Look at every file of the sources. Raises DataError for a missing source.
+
+    ``corpus``: an existing corpus, whose catalog saves reading what has not
+    changed, or where one will be. ``cache``: where what comes from elsewhere is
+    kept, beside the corpus unless given. The rest is as for ``files.scan``.
+    """
     outputs = [corpus, *exclude] if corpus is not None else list(exclude)
+    if cache is None and corpus is not None:
+        cache = corpus.with_name(f"{corpus.name}.sources")
     now = time.time_ns()
-    found = scan(sources, exclude=outputs)
+    found = scan(
+        sources,
+        exclude=outputs,
+        include=include,
+        ignore=ignore,
+        gitignore=gitignore,
+        cache=cache,
+        refresh=refresh,
+        progress=progress,
+    )
     known = catalog.known_files(corpus / catalog.NAME) if corpus is not None else {}
     hashes: list[str | None] = []
     for file in found.files:

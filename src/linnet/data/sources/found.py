@@ -1,0 +1,68 @@
+"""What a scan of the sources finds: files to read, files passed over, and why."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+
+from linnet.data import kinds
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to read. ``name`` is the source's label and the path below it, as valid Unicode."""
+
+    name: str
+    group: str
+    path: str
+    kind: str | None
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file or folder that is not read, and why."""
+
+    name: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass
+class Scan:
+    """What the sources hold."""
+
+    files: list[SourceFile] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Hidden files, junk and what patterns leave out: counted but not listed."""
+
+    def add(self, path: str, name: str, group: str, kind: str | None = None) -> None:
+        """List a file to be read, or as skipped when its name or nature forbids that."""
+        base = os.path.basename(path)
+        if reason := kinds.refusal(base):
+            self.skip(name, reason)
+            return
+        try:
+            status = os.stat(path)
+        except OSError as error:  # it may also have gone since its folder was listed
+            self.skip(name, "broken link" if os.path.islink(path) else explain(error))
+            return
+        if not stat.S_ISREG(status.st_mode):
+            self.skip(name, "not a regular file")
+            return
+        kind = kind or kinds.kind_of(base)
+        self.files.append(SourceFile(name, group, path, kind, status.st_size, status.st_mtime_ns))
+
+    def skip(self, name: str, reason: str) -> None:
+        self.skipped.append(SkippedFile(name, reason))
+
+
+def explain(error: OSError) -> str:
+    """An operating system's error as a reason for skipping a file."""
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    return (error.strerror or "cannot be read").lower()
