@@ -1,107 +1,143 @@
-"""A process that reads files for the data stage; ``linnet.data.pool`` starts it.
+"""A process that works on items; ``linnet.data.executor`` starts it.
 
-It takes one request per line (JSON) on standard input and answers on standard
-output, one line per batch of documents and one when the file is done. Texts
-go to a file of the worker's own, the spool; only where they lie goes through
-the pipe.
+It takes one line of JSON on standard input that says what to do, then one for
+each item, and answers on standard output: a line per batch of messages, the
+item's last with ``done``. Texts go to a file of its own, the spool; only where
+they lie goes through the pipe.
 """
 
 from __future__ import annotations
 
+import errno
+import importlib
 import json
 import os
-import sys
-from collections import Counter
+import queue
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from linnet.config import from_mapping
-from linnet.data.config import DataConfig
-from linnet.data.document import Dropped, UnreadableError, text_id
-from linnet.data.extract import extract
+from linnet.data import sandbox
+from linnet.data.document import UnreadableError
+from linnet.data.executor import Job, SpoolError
 
 if TYPE_CHECKING:
-    from linnet.data.document import Extracted
+    from collections.abc import Iterator
 
-BATCH = 500
-
-
-class SpoolError(Exception):
-    """The spool cannot be written. ``number`` is the operating system's error."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+_MESSAGES, _BYTES, _SECONDS = 500, 1_000_000, 2.0  # a batch is sent at the first of these
+_DETAIL = 200  # characters; it must not carry a document into a report
+_RETIREMENT = 1 << 30  # bytes in memory or in the spool
+# The disk or the way to it had a bad moment; the file itself may be sound.
+_PASSING = {errno.ENOSPC, errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ENFILE, errno.ENOMEM}
 
 
 def main() -> None:
-    """Serve requests until standard input ends. Arguments: the spool, the settings as JSON."""
-    spool_path, settings = sys.argv[1:]
-    config = from_mapping(DataConfig, json.loads(settings), where="worker")
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what libraries may print
-    with open(spool_path, "ab") as spool:
-        for line in sys.stdin:
-            _serve(json.loads(line), config, spool, answers)
+    """Serve until standard input ends, then leave at once, even in the midst of an item."""
+    requests, answers = _pipes()
+    setup = json.loads(requests.readline())
+    scratch, spool = Path(setup["scratch"]), Path(setup["spool"])
+    sandbox.enter(scratch, spool, memory_mb=setup["memory_mb"])
+    job = Job(setup["settings"], scratch, spool)
+    for item in _items(requests):
+        for line in answer(setup["task"], item, job):
+            answers.write(line + b"\n")
+            answers.flush()
+        _clear(scratch)
 
 
-def _serve(request: dict[str, Any], config: DataConfig, spool: IO[bytes], answers: IO[str]) -> None:
-    dropped: Counter[str] = Counter()
-    reason = detail = ""
-    batch: list[list[Any]] = []
+def answer(task: str, item: dict[str, Any], job: Job) -> Iterator[bytes]:
+    """Lines that say what the task yields for an item, and at last how it ended."""
+    batch = _Batch()
+    ended: dict[str, Any] = {"done": True}
     try:
-        for found in extract(
-            Path(request["path"]), kind=request["kind"], group=request["group"], config=config
-        ):
-            if isinstance(found, Dropped):
-                dropped[found.reason] += 1
-                continue
-            batch.append(_store(found, spool))
-            if len(batch) == BATCH:
-                _answer(answers, spool, {"documents": batch})
-                batch = []
+        module, _, function = task.partition(":")
+        for message in getattr(importlib.import_module(module), function)(item, job):
+            batch.add(message)
+            if batch.is_due():
+                job.flush()
+                yield batch.line()
+                batch = _Batch()
+        ended["retires"] = max(job.flush(), sandbox.resident_bytes()) > _RETIREMENT
+    except SpoolError as error:
+        if error.number == errno.EFBIG:  # the spool is new for most items, so it is this one
+            ended |= {"reason": os.strerror(error.number).lower(), "retires": True}
+        else:  # no other item would fare better
+            ended = {"failed": error.number}
+    except MemoryError:
+        ended |= {"reason": "out of memory", "transient": True, "retires": True}
     except UnreadableError as error:
-        reason, detail = error.reason, _printable(error.detail)
-    except SpoolError as error:  # the disk is full: no other file would fare better
-        _write(answers, {"failed": error.number})
-        return
+        ended |= {"reason": error.reason, "detail": error.detail[:_DETAIL]}
     except OSError as error:
         reason = (error.strerror or "cannot be read").lower()
-    except MemoryError:
-        reason = "out of memory"
-    except Exception as error:  # a parser's bug must cost this file only; the report names it
-        reason, detail = "the parser failed", _printable(f"{type(error).__name__}: {error}")[:200]
-    _answer(
-        answers,
-        spool,
-        {"documents": batch, "done": {"dropped": dropped, "reason": reason, "detail": detail}},
-    )
+        ended |= {"reason": reason, "transient": error.errno in _PASSING}
+    except (Exception, SystemExit) as error:  # a parser's bug must cost this item only
+        detail = f"{type(error).__name__}: {error}"[:_DETAIL]
+        ended |= {"reason": "the parser failed", "detail": detail}
+    yield (batch if ended.keys() <= {"done", "retires"} else _Batch()).line(ended)
 
 
-def _store(found: Extracted, spool: IO[bytes]) -> list[Any]:
-    """Append the text to the spool: its hash, group, kind, offset, bytes."""
-    data = found.text.encode("utf-8")
-    offset = spool.tell()
-    try:
-        spool.write(data)
-    except OSError as error:
-        raise SpoolError(error.errno or 0) from None
-    identity = text_id(found.text)
-    return [identity, found.group or identity, found.kind, offset, len(data)]
+class _Batch:
+    """Messages to be sent together, as JSON."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.size = 0
+        self.begun = time.monotonic()
+
+    def add(self, message: dict[str, Any]) -> None:
+        self.messages.append(_json(message))
+        self.size += len(self.messages[-1])
+
+    def is_due(self) -> bool:
+        waited = time.monotonic() - self.begun
+        return len(self.messages) >= _MESSAGES or self.size >= _BYTES or waited >= _SECONDS
+
+    def line(self, more: dict[str, Any] | None = None) -> bytes:
+        """The batch in the form of an Answer, ``more`` being its other fields."""
+        return b'{"messages": [%s]%s' % (
+            b", ".join(self.messages),
+            b", " + _json(more)[1:] if more else b"}",
+        )
 
 
-def _answer(answers: IO[str], spool: IO[bytes], message: dict[str, Any]) -> None:
-    try:
-        spool.flush()  # a text must be in the file before anyone is told where it lies
-    except OSError as error:
-        message = {"failed": error.errno or 0}
-    _write(answers, message)
+def _json(value: Any) -> bytes:
+    """As JSON; half characters (surrogates), of which file names may consist, become ``?``."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _write(answers: IO[str], message: dict[str, Any]) -> None:
-    answers.write(json.dumps(message) + "\n")
-    answers.flush()
+def _pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Standard input and output, kept from libraries that may read or print."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    return requests, answers
 
 
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _items(requests: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Items as they come. The process ends with its input: who would hear the answer is gone."""
+    waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in requests:
+            waiting.put(json.loads(line))
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield waiting.get()
+
+
+def _clear(scratch: Path) -> None:
+    """What a task that failed left behind must not fill the disk."""
+    with os.scandir(scratch) as entries:
+        left = [entry.path for entry in entries]
+    for path in left:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)

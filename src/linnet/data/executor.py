@@ -1,0 +1,349 @@
+"""Work on many items, none of which can spoil the run: what does it, and how it is done here.
+
+An executor is handed the name of a task and items, and gives back what the task
+yields for each. ``ProcessPool`` does it in processes of this machine: plain
+subprocesses spoken to in lines of JSON. One that crashes, is killed or takes
+too long costs the item it was at; another takes its place. (``concurrent.futures``
+gives up the whole pool when a process dies, and ``multiprocessing`` runs the
+caller's main module again.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import linnet
+from linnet.data import sandbox
+from linnet.data.storage import new_spool
+
+Item = tuple[int, dict[str, Any]]
+"""The number by which an item's answers are told from others, and what the task is given."""
+
+LIFETIME = 500  # items that a process works on before another takes its place
+_AHEAD = 4  # items taken from the caller before they are needed, for each process
+_LONGEST_LINE = 256 << 20  # of an answer; a process that says more at once is out of its mind
+# ``-P`` and this keep the working directory, where documents may lie, off the path of
+# modules, and put the place of this package at its end, where it hides nothing.
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from linnet.data.worker import main; main()"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of (a part of) an item. ``messages``: what the task yielded, in order.
+
+    With ``done`` the item's last. It failed if there is a ``reason``; messages
+    that came before are void then. ``transient``: the process died, ran out of time
+    or memory, so the same item may fare better on another day.
+    """
+
+    number: int
+    messages: list[dict[str, Any]]
+    done: bool = False
+    reason: str = ""
+    detail: str = ""
+    transient: bool = False
+
+
+class Executor(Protocol):
+    """What runs a task over items."""
+
+    def map(
+        self,
+        task: str,
+        items: Iterable[Item],
+        *,
+        settings: dict[str, Any],
+        spools: Path,
+    ) -> Iterator[Answer]:
+        """Answers as they are ready: those of one item in order, the items in any.
+
+        ``task`` is ``module:function``, a generator function ``(item, job)`` that yields
+        the same plain JSON values whenever it is given the same item. ``items`` is drawn
+        from as room is made, in the caller's thread. Texts that the task stores go to
+        files below ``spools``. Raises OSError when these cannot be written.
+        """
+        ...
+
+
+class SpoolError(Exception):
+    """The spool cannot be written. ``number`` is the operating system's error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Job:
+    """What a task is given besides its item: settings, a directory for temporary files, and
+    a place for texts, which are too large to be sent."""
+
+    def __init__(self, settings: dict[str, Any], scratch: Path, spool: Path) -> None:
+        self.settings = settings
+        self.scratch = scratch
+        self._name = spool.name
+        self._spool: IO[bytes] = spool.open("ab")
+
+    def store(self, text: str) -> tuple[str, int, int]:
+        """Keep a text. Gives the file's name below the spools, the offset and the bytes there."""
+        data = text.encode("utf-8")
+        offset = self._spool.tell()
+        with _spooling():
+            self._spool.write(data)
+        return self._name, offset, len(data)
+
+    def flush(self) -> int:
+        """Let others read what was stored. Gives how many bytes the spool holds."""
+        with _spooling():
+            self._spool.flush()
+        return self._spool.tell()
+
+
+@contextlib.contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(error.errno or 0) from None
+
+
+class ProcessPool:
+    """Confined processes on this machine (``linnet.data.sandbox``).
+
+    An item fails when nothing is heard of it for ``timeout`` seconds, or its process
+    needs more than ``memory_mb``. One that fails for such a reason is tried once
+    more at the end, in a new process with no other beside it.
+    """
+
+    def __init__(self, workers: int, *, timeout: float, memory_mb: int) -> None:
+        self.workers = workers
+        self.timeout = timeout
+        self.memory_mb = memory_mb
+
+    def map(
+        self,
+        task: str,
+        items: Iterable[Item],
+        *,
+        settings: dict[str, Any],
+        spools: Path,
+    ) -> Iterator[Answer]:
+        """See Executor."""
+        scratch = spools.with_name(f"{spools.name}.scratch")
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        setup = {"task": task, "settings": settings, "memory_mb": self.memory_mb}
+        try:
+            starter = _Starter(setup, spools, scratch, self.timeout)
+            yield from self._twice(items, starter)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _twice(self, items: Iterable[Item], starter: _Starter) -> Iterator[Answer]:
+        given: Counter[int] = Counter()  # messages of unfinished items that the caller has
+        failed: list[Item] = []
+        for item, answer in _attempt(items, starter, self.workers, LIFETIME):
+            if answer.transient:
+                failed.append(item)
+                continue
+            given[answer.number] += len(answer.messages)
+            if answer.done:
+                del given[answer.number]
+            yield answer
+        for _, answer in _attempt(failed, starter, 1, lifetime=1):
+            known = min(given[answer.number], len(answer.messages))
+            given[answer.number] -= known
+            yield replace(answer, messages=answer.messages[known:])
+
+
+def _attempt(
+    items: Iterable[Item], starter: _Starter, workers: int, lifetime: int
+) -> Iterator[tuple[Item, Answer]]:
+    """Work on the items in as many processes; answers with the item that they belong to."""
+    coming = iter(items)
+    requests: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+    answers: queue.Queue[Answer | BaseException] = queue.Queue(2 * workers)
+    lanes: list[_Lane] = []
+    stop = threading.Event()
+    waiting: dict[int, Item] = {}
+    try:
+        while True:
+            while len(waiting) < _AHEAD * workers and (item := next(coming, None)) is not None:
+                waiting[item[0]] = item
+                requests.put(item)
+                if len(lanes) < workers:
+                    lanes.append(_Lane(requests, answers, stop, starter, lifetime))
+                    lanes[-1].start()
+            if not waiting:
+                return
+            answer = answers.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            item = waiting.pop(answer.number) if answer.done else waiting[answer.number]
+            yield item, answer
+    finally:
+        stop.set()
+        for lane in lanes:
+            requests.put(None)
+            lane.kill()
+        for lane in lanes:
+            lane.join()
+
+
+class _Lane(threading.Thread):
+    """Hands items to one process at a time and starts another when it is gone."""
+
+    def __init__(
+        self,
+        requests: queue.SimpleQueue[Item | None],
+        answers: queue.Queue[Answer | BaseException],
+        stop: threading.Event,
+        starter: _Starter,
+        lifetime: int,
+    ) -> None:
+        super().__init__(daemon=True)
+        self.requests = requests
+        self.answers = answers
+        self.stop = stop
+        self.starter = starter
+        self.lifetime = lifetime
+        self.worker: _Worker | None = None
+
+    def run(self) -> None:
+        try:
+            while (item := self.requests.get()) is not None and not self.stop.is_set():
+                self._work(item)
+        except BaseException as error:  # handed to the thread that waits for answers
+            self._put(error)
+        finally:
+            self._retire()
+
+    def kill(self) -> None:
+        """End what is being worked on; called by the thread that no longer takes answers."""
+        if worker := self.worker:
+            worker.process.kill()
+
+    def _work(self, item: Item) -> None:
+        if self.worker is None:
+            self.worker = self.starter.start()
+            if self.stop.is_set():  # perhaps too late for ``kill``
+                return
+        worker = self.worker
+        worker.served += 1
+        for message in worker.ask(item[1]):
+            if "failed" in message:
+                number = message["failed"]
+                raise OSError(number, os.strerror(number), str(worker.spool))
+            retires = message.pop("retires", False) or worker.served >= self.lifetime
+            answer = Answer(item[0], **message)
+            if answer.done and retires:
+                self._retire()
+            self._put(answer)
+            if answer.done:
+                return
+        detail = self._retire()
+        reason = "the process reading it died"
+        if worker.rang:
+            reason, detail = "took longer than file_timeout", f"{worker.timeout:g} s"
+        self._put(Answer(item[0], [], done=True, reason=reason, detail=detail, transient=True))
+
+    def _put(self, answer: Answer | BaseException) -> None:
+        while not self.stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self.answers.put(answer, timeout=0.2)
+                return
+
+    def _retire(self) -> str:
+        worker, self.worker = self.worker, None
+        return worker.end() if worker else ""
+
+
+@dataclass(frozen=True)
+class _Starter:
+    """What every process is started with."""
+
+    setup: dict[str, Any]
+    spools: Path
+    scratch: Path
+    timeout: float
+
+    def start(self) -> _Worker:
+        spool = self.spools / new_spool(self.spools)
+        scratch = self.scratch / spool.name
+        scratch.mkdir(parents=True)
+        return _Worker(self.setup, spool, scratch, self.timeout)
+
+
+class _Worker:
+    """A process that works on one item after the other. ``rang``: it was ended for its silence."""
+
+    def __init__(self, setup: dict[str, Any], spool: Path, scratch: Path, timeout: float) -> None:
+        self.spool, self.scratch, self.timeout = spool, scratch, timeout
+        self.served = 0
+        self.rang = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=sandbox.environment(),
+            start_new_session=True,  # Ctrl-C is for the process that was started in the terminal
+        )
+        self._say({**setup, "spool": str(spool.absolute()), "scratch": str(scratch.absolute())})
+
+    def ask(self, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Messages of an answer; they end early when the process is gone or makes no sense."""
+        self._say(item)
+        assert self.process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            while line := self._guarded(self.process.stdout.readline):
+                yield json.loads(line)
+
+    def end(self) -> str:
+        """End it if it runs and clear up. Gives how it ended, in words."""
+        self._close(self.process.stdin)
+        self.process.kill()
+        code = self.process.wait()
+        self._close(self.process.stdout)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if not self.spool.stat().st_size:
+            self.spool.unlink()
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"exit status {code}"
+
+    def _say(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # it is gone, which shows when it does not answer
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def _guarded(self, wait: Callable[[int], bytes]) -> bytes:
+        timer = threading.Timer(self.timeout, self._ring)
+        timer.daemon = True
+        timer.start()
+        try:
+            return wait(_LONGEST_LINE)
+        finally:
+            timer.cancel()
+
+    def _ring(self) -> None:
+        self.rang = True
+        self.process.kill()
+
+    @staticmethod
+    def _close(pipe: IO[bytes] | None) -> None:
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -1,0 +1,228 @@
+"""What a process that reads strangers' files may do: read, compute, and write to its own place.
+
+Two layers. The system refuses, to libraries in C as well: memory and files
+beyond a limit (``setrlimit``); on Linux also programs, processes and sockets
+(seccomp, x86-64 and ARM64) and writing outside (Landlock, from 5.13). Above it,
+everywhere, Python refuses the same to Python code (PEP 578), which stops
+what a library does unasked but no attacker. A layer that the system lacks is left out.
+
+Reading files is not limited: which files a task opens is its own affair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import signal
+import struct
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MB = 1 << 20
+_FILES_OPEN = 256
+_FILE_BYTES = 100 << 30  # the texts of one huge file of rows are rightly many
+
+_REFUSED = (
+    "socket.", "urllib.", "http.", "ftplib.", "smtplib.", "imaplib.", "poplib.", "webbrowser.",
+    "subprocess.", "os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.startfile",
+    "os.kill", "pty.", "_winapi.CreateProcess",
+)  # fmt: skip
+_CHANGES = {  # events that change the file system: how many paths and directories they name
+    "os.remove": 1, "os.rmdir": 1, "os.mkdir": 1, "os.chmod": 1, "os.chown": 1,
+    "os.rename": 2, "os.link": 2, "os.symlink": 2,
+}  # fmt: skip
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+_KEPT = {
+    "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME", "USERPROFILE",
+    "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "TEMP", "TMP",
+}  # fmt: skip
+_KEPT_STARTS = ("PYTHON", "LC_", "DYLD_", "CONDA_", "DOCLING_")
+_SET = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # the other takes 1 GB at once, if it may
+}  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """The environment to start such a process in: no proxies, keys or tokens; one thread."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _KEPT or name.startswith(_KEPT_STARTS)
+    }
+    return kept | _SET
+
+
+def enter(scratch: Path, spool: Path, *, memory_mb: int) -> None:
+    """Confine this process, for good. It may write below ``scratch`` and to ``spool``.
+
+    To be called before other threads are started: the filters hold for the
+    thread that sets them and for its descendants.
+    """
+    os.environ["HOME"] = os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    sys.dont_write_bytecode = True
+    _limit(memory_mb)
+    if sys.platform == "linux":
+        _confine_linux(scratch, spool)
+    sys.addaudithook(_guard(scratch, spool))
+
+
+def resident_bytes() -> int:
+    """Main memory that this process takes (at its highest, where the system tells only that)."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _limit(memory_mb: int) -> None:
+    """Limits of POSIX systems.
+
+    Memory is limited as RLIMIT_DATA: Linux counts there what is private and can be
+    written to, and with pyarrow, numpy and lxml at work that is hardly more than
+    is in memory. RLIMIT_AS would count what is reserved, more than twice as much.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = {
+        resource.RLIMIT_DATA: memory_mb * _MB,
+        resource.RLIMIT_FSIZE: _FILE_BYTES,
+        resource.RLIMIT_NOFILE: _FILES_OPEN,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, value in limits.items():
+        _, hard = resource.getrlimit(kind)
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (value, value))
+
+
+def _guard(scratch: Path, spool: Path) -> Callable[[str, tuple[Any, ...]], None]:
+    """The audit hook that refuses what the process may not do."""
+    inside = os.path.realpath(scratch) + os.sep
+    files = {os.path.realpath(spool), os.path.realpath(os.devnull)}
+
+    def may_change(path: Any) -> bool:
+        if isinstance(path, int):  # a file that is open
+            return True
+        place = os.path.realpath(os.fsdecode(path))
+        return place in files or (place + os.sep).startswith(inside)
+
+    def guard(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            refused = flags & _WRITING and not may_change(path)
+        elif count := _CHANGES.get(event):
+            # A name below an open directory, which come last then, is not looked at.
+            relative = any(isinstance(a, int) and a >= 0 for a in arguments[-count:])
+            refused = not (relative or all(map(may_change, arguments[:count])))
+        else:
+            refused = event.startswith(_REFUSED)
+        if refused:
+            raise PermissionError(errno.EPERM, f"the sandbox refused {event}")
+
+    return guard
+
+
+# Linux. Numbers from <linux/prctl.h>, <linux/seccomp.h>, <linux/filter.h>, <linux/landlock.h>.
+
+_PDEATHSIG, _SET_SECCOMP, _NO_NEW_PRIVS = 1, 22, 38
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_CLONE_THREAD = 0x10000
+_OTHER_ABI = 0x40000000  # x86-64 has a second set of calls from here
+_CLONE3, _IO_URING_SETUP = 435, 425
+# Architecture, clone, and what is refused: socket, execve, execveat, ptrace,
+# process_vm_readv and _writev; on x86-64 also fork and vfork.
+_CALLS = {
+    "x86_64": (0xC000003E, 56, (41, 59, 322, 101, 310, 311, 57, 58)),
+    "aarch64": (0xC00000B7, 220, (198, 221, 281, 117, 270, 271)),
+}
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_RULE_BELOW = 1
+
+
+def _confine_linux(scratch: Path, spool: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    _prctl(libc, _PDEATHSIG, signal.SIGKILL)  # when the thread that started this process ends
+    if _prctl(libc, _NO_NEW_PRIVS, 1) == 0:
+        _forbid_writing(libc, scratch, spool)
+        _forbid_calls(libc)
+
+
+def _prctl(libc: ctypes.CDLL, option: int, *values: int | ctypes.c_void_p) -> int:
+    longs = [ctypes.c_ulong(v) if isinstance(v, int) else v for v in values]
+    padding = [ctypes.c_ulong(0)] * (4 - len(longs))
+    result: int = libc.prctl(option, *longs, *padding)
+    return result
+
+
+def _forbid_calls(libc: ctypes.CDLL) -> None:
+    """A seccomp filter: no sockets, programs, processes, or looking into other processes."""
+    known = _CALLS.get(os.uname().machine)
+    if known is None or struct.calcsize("P") != 8:
+        return
+    architecture, clone, refused = known
+    no, unknown = (_RETURN, 0, 0, _ERRNO | errno.EPERM), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
+    yes = (_RETURN, 0, 0, _ALLOW)
+    # (operation, instructions to skip if so, if not, operand); at 0, 4 and 16 of what is
+    # loaded lie the call's number, the architecture and the first argument.
+    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), no]
+    program += [(_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _OTHER_ABI), no]
+    for call in (*refused, _IO_URING_SETUP):
+        program += [(_EQUAL, 0, 1, call), no]
+    # Threads are allowed, and told by clone's flags; those of clone3 cannot be seen here, so
+    # the C library is told to use clone.
+    program += [(_EQUAL, 0, 1, _CLONE3), unknown, (_EQUAL, 1, 0, clone), yes]
+    program += [(_LOAD, 0, 0, 16), (_ANY_BIT, 1, 0, _CLONE_THREAD), no, yes]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
+    header = struct.pack("@HP", len(program), ctypes.addressof(code))
+    _prctl(libc, _SET_SECCOMP, 2, ctypes.cast(ctypes.c_char_p(header), ctypes.c_void_p))
+
+
+def _forbid_writing(libc: ctypes.CDLL, scratch: Path, spool: Path) -> None:
+    """A Landlock ruleset: files are written, made and removed below ``scratch`` only."""
+
+    def call(number: int, *values: Any) -> int:
+        result: int = libc.syscall(ctypes.c_long(number), *values, *[ctypes.c_long(0)] * 2)
+        return result
+
+    version = call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))
+    if version < 1:
+        return
+    truncate = 1 << 14 if version >= 3 else 0
+    write_file, make_and_remove = 1 << 1 | truncate, 0b1_1111_1111 << 4
+    everything = write_file | make_and_remove
+    attributes = ctypes.c_uint64(everything)
+    rules = call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(8), ctypes.c_uint(0))
+    if rules < 0:
+        return
+    places = ((scratch, everything), (spool, write_file), (os.devnull, write_file))
+    held = True
+    for place, rights in places:
+        handle = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        rule = struct.pack("=Qi", rights, handle)
+        held &= call(_ADD_RULE, rules, _RULE_BELOW, ctypes.c_char_p(rule)) == 0
+        os.close(handle)
+    if held:
+        call(_RESTRICT_SELF, rules, ctypes.c_uint(0))
+    os.close(rules)
