@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -88,10 +89,11 @@ def fetch(
             shutil.rmtree(place, ignore_errors=True)
             whole.replace(place)
     except urllib.error.HTTPError as error:
-        raise DataError(f"{url}: the server answered {error.code} {error.reason}") from None
+        reason = str(error.reason).partition("\n")[0][:200]
+        raise DataError(f"{url}: the server answered {error.code} {reason}") from None
     except TimeoutError:
         raise DataError(f"{url}: no answer within {timeout:g} seconds") from None
-    except (http.client.HTTPException, ValueError) as error:
+    except (http.client.HTTPException, ValueError, zlib.error) as error:
         raise DataError(f"{url}: cannot be fetched ({error or type(error).__name__})") from None
     except OSError as error:  # URLError too
         raise DataError(f"{url}: cannot be fetched ({_reason(error)})") from None
