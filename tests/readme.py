@@ -47,7 +47,7 @@ def main(readme: Path) -> int:
                 print(f"-- failed with exit status {done.returncode}", flush=True)
                 return 1
             run += 1
-    print(f"{run} passed, 0 failed")
+    print(f"\n{run} passed, 0 failed")
     return 0 if run else 1
 
 

@@ -14,9 +14,10 @@ from linnet.evaluate import Evaluation
 from linnet.evaluate.confidence import Interval
 from linnet.evaluate.evaluation import Baselines
 from linnet.evaluate.overlap import Overlap
-from linnet.evaluate.report import headline, overlap_sentence, visible, write_report
-from linnet.evaluate.report_facts import duration, gather
+from linnet.evaluate.report import headline, overlap_sentence, write_report
+from linnet.evaluate.report_facts import gather
 from linnet.evaluate.samples import Sample
+from linnet.page import duration, visible
 from linnet.tokenizer import TokenizerConfig
 from linnet.tokenizer import train as train_tokenizer
 

@@ -32,12 +32,13 @@ from linnet.config import to_mapping
 from linnet.data import extract, pieces, reading
 from linnet.data.catalog import NAME, Catalog, open_to_read, read_meta
 from linnet.data.config import DataConfig
-from linnet.data.contamination import NGrams
+from linnet.data.contamination import NGrams, shared_text
 from linnet.data.document import SPLITS, Document, text_id
 from linnet.data.executor import Answer, Executor, ProcessPool
 from linnet.data.forgotten import Forgotten
 from linnet.data.judging import Judge
 from linnet.data.report import PIECES_WARNING, Tally, build_report, summary
+from linnet.data.report_page import PAGE, write_page
 from linnet.data.split import Borders, fit_borders
 from linnet.data.storage import SplitWriter, Texts, read_documents
 from linnet.data.survey import Survey, survey
@@ -57,6 +58,7 @@ TEXTS = "texts"
 REPORT = "report.json"
 _WORKING = "working"
 _SPACE = 2.0  # disk needed while working, in sizes of the sources
+_COMPARED = 64_000_000  # bytes of a split, in which shared text is looked for
 _DEAD_SHARE = 0.5  # of a spool that may be out of use
 _DEFAULTS = DataConfig()
 
@@ -112,7 +114,7 @@ def prepare(
         config=config.recipe(),
         inputs=inputs,
         resume=True,
-        volatile=(REPORT, f"{TEXTS}/*"),
+        volatile=(REPORT, PAGE, f"{TEXTS}/*"),
         working=_WORKING,
     ) as draft:
         try:
@@ -174,8 +176,12 @@ class _Preparation:
             shutil.rmtree(self.draft.path)
             raise DataError(message)
         tally = self._write()
-        report = build_report(self.catalog, self.found.scan, tally, split_by=self.split_by)
+        report = build_report(
+            self.catalog, self.texts, self.found.scan, tally, split_by=self.split_by
+        )
+        report["division"].update(self._shared_text())
         artifact.write_json(self.draft.path / REPORT, report)
+        write_page(self.draft.path)
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")
         self.draft.stats.update(summary(report), unsettled=unsettled)
         self.catalog.set_meta("sources", [str(source) for source in sources])
@@ -372,6 +378,22 @@ class _Preparation:
 
         return fit_borders(groups, self.config)
 
+    def _shared_text(self) -> dict[str, Any]:
+        """How much of the test text also stands in training text, by runs of words."""
+        if self.split_by != "document":
+            return {}
+
+        def texts(split: str) -> Iterator[str]:
+            left = _COMPARED
+            for document, side, _ in self._documents():
+                if side == split and left > 0:
+                    left -= document.bytes
+                    yield document.text
+
+        train = self.catalog.count(_TRAIN_BYTES)
+        share = shared_text(texts("test"), texts("train"))
+        return {"shared_runs": round(share, 6), "compared_bytes": min(train, _COMPARED)}
+
     def _reasons(self) -> Counter[str]:
         reasons: Counter[str] = Counter()
         for query in (
@@ -383,6 +405,10 @@ class _Preparation:
         return reasons
 
 
+_TRAIN_BYTES = (
+    "SELECT coalesce(sum(t.bytes), 0) FROM verdicts AS v JOIN texts AS t ON t.id = v.id "
+    "WHERE v.kept AND v.side = 'train'"
+)
 _SIDE_OF_ID = "SELECT side FROM verdicts WHERE id = ? AND side != '' LIMIT 1"
 _SIDE_OF_GROUP = (
     "SELECT v.side FROM documents AS d JOIN verdicts AS v "

@@ -19,6 +19,7 @@ from linnet.data.document import SPLITS, Document
 if TYPE_CHECKING:
     from linnet.data.catalog import Catalog
     from linnet.data.files import Scan
+    from linnet.data.storage import Texts
 
 _LISTED = 1_000  # entries of a list; all are counted
 _EXAMPLES = 5
@@ -67,7 +68,9 @@ class Tally:
         )
 
 
-def build_report(catalog: Catalog, found: Scan, tally: Tally, *, split_by: str) -> dict[str, Any]:
+def build_report(
+    catalog: Catalog, texts: Texts, found: Scan, tally: Tally, *, split_by: str
+) -> dict[str, Any]:
     """The report on a corpus."""
     skipped = [(s.name, s.reason, s.detail) for s in found.skipped]
     skipped += list(catalog.rows("SELECT name, reason, detail FROM files WHERE reason != ''"))
@@ -105,6 +108,7 @@ def build_report(catalog: Catalog, found: Scan, tally: Tally, *, split_by: str) 
         "duplicates": _duplicates(catalog),
         "examples": [shown for _, shown in tally.examples],
         "changed": _changed(catalog),
+        "left_out": _left_out(catalog, texts),
     }
 
 
@@ -197,6 +201,25 @@ def _changed(catalog: Catalog) -> list[dict[str, Any]]:
             "difference": difference,
         }
         for name, part, changes, private, difference in rows
+    ]
+
+
+def _left_out(catalog: Catalog, texts: Texts) -> list[dict[str, str]]:
+    """Some of the documents that were dropped, of as many reasons as there are."""
+    rows = catalog.rows(
+        "SELECT f.name, d.part, v.reason, t.spool, t.offset, t.bytes, min(v.id) "
+        "FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
+        "JOIN files AS f ON f.number = v.file JOIN texts AS t ON t.id = v.id "
+        "WHERE NOT v.kept GROUP BY v.reason ORDER BY count(*) DESC, v.reason LIMIT ?",
+        _EXAMPLES,
+    )
+    return [
+        {
+            "source": f"{name}/{part}" if part else name,
+            "reason": reason,
+            "text": texts.read((spool, offset, size))[:_EXAMPLE_CHARACTERS],
+        }
+        for name, part, reason, spool, offset, size, _ in rows
     ]
 
 

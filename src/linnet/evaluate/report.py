@@ -11,9 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnet import page
 from linnet.artifact import human_bytes
 from linnet.errors import ArtifactError
-from linnet.evaluate.report_facts import Facts, duration, gather
+from linnet.evaluate.report_facts import Facts, gather
+from linnet.page import duration
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -30,24 +32,17 @@ def write_report(project: Path) -> Path:
     project = Path(project)
     if not project.is_dir():
         raise ArtifactError(f"{project}: expected a project directory, but it does not exist")
-    page = render(gather(project))
+    html = render(gather(project))
     neighbour = project / f".{REPORT}.partial"
-    neighbour.write_text(page, encoding="utf-8")
+    neighbour.write_text(html, encoding="utf-8")
     return neighbour.replace(project / REPORT)
 
 
 def render(facts: Facts) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("linnet.evaluate", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters.update(size=human_bytes, duration=duration, visible=visible)
+    environment = page.environment("linnet.data", "linnet.evaluate")
     return environment.get_template(TEMPLATE).render(
         facts=facts,
         headline=headline(facts),
@@ -110,11 +105,6 @@ def overlap_sentence(evaluation: Evaluation | None) -> str | None:
     if max(own) > 1.25 * max(real):
         return f"{sentence}: the model repeats somewhat more of its training text than people do."
     return f"{sentence}, so these samples show no copying beyond common phrases."
-
-
-def visible(text: str) -> str:
-    """Control characters as their pictures: they would vanish from the page or break it."""
-    return "".join(chr(0x2400 + ord(c)) if ord(c) < 0x20 and c not in "\n\t" else c for c in text)
 
 
 def _quality(facts: Facts) -> str:

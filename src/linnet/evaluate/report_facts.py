@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
+from linnet.data.report_page import CorpusFacts, corpus_facts
 from linnet.errors import LinnetError
 from linnet.evaluate.baselines import BASELINE_NAMES
 from linnet.evaluate.evaluation import Evaluation, read_evaluation
+from linnet.page import duration
 from linnet.train.plots import bits_figure, loss_figure, read_curves, svg
 
 if TYPE_CHECKING:
@@ -44,30 +46,6 @@ class SplitFacts:
     documents: int
     bytes: int
     tokens: int
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Documents or files left out for one reason, with the names of some."""
-
-    reason: str
-    what: Literal["documents", "files"]
-    count: int
-    names: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class CorpusFacts:
-    """What went in and what was left out."""
-
-    files: int
-    documents: int
-    bytes: int
-    kinds: list[tuple[str, int]]
-    left_out: list[LeftOut]
-    warnings: list[str]
-    examples: list[tuple[str, str]]
-    """Source and beginning of some training documents."""
 
 
 @dataclass(frozen=True)
@@ -172,31 +150,6 @@ def model_facts(place: Path) -> ModelFacts | None:
     return ModelFacts(parameters, file_bytes, shape)
 
 
-def corpus_facts(corpus: Path) -> CorpusFacts | None:
-    """The report of the data stage."""
-    report = _read_json(corpus / "report.json")
-    if report is None:
-        return None
-    documents, skipped, files = report["documents"], report["skipped"], report["files"]
-    left_out = [LeftOut(reason, "documents", n) for reason, n in documents["dropped"].items()]
-    for reason, count in skipped["reasons"].items():
-        names = [file["name"] for file in skipped["files"] if file["reason"] == reason]
-        left_out.append(LeftOut(reason, "files", count, names[:2]))
-    left_out += [LeftOut(reason, "files", n) for reason, n in files["ignored"].items()]
-    return CorpusFacts(
-        files=files["read"],
-        documents=documents["kept"],
-        bytes=sum(split["bytes"] for split in report["splits"].values()),
-        kinds=sorted(
-            ((kind, counts["documents"]) for kind, counts in documents["by_kind"].items()),
-            key=lambda item: -item[1],
-        ),
-        left_out=sorted(left_out, key=lambda entry: -entry.count),
-        warnings=report["warnings"],
-        examples=[(example["source"], example["text"]) for example in report["examples"][:2]],
-    )
-
-
 def split_facts(shards: Path) -> list[SplitFacts]:
     """Documents, bytes and tokens of each split."""
     description = _read_json(shards / "shards.json") or {}
@@ -277,16 +230,6 @@ def bars(evaluation: Evaluation | None) -> list[Bar]:
             for name, score in evaluation.baselines.bits_per_byte.items()
         ]
     return sorted(found, key=lambda bar: bar.bits_per_byte)
-
-
-def duration(seconds: float) -> str:
-    """``312.4`` as ``5 min 12 s``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "min"), (rest if not hours else 0, "s")]
-    return " ".join(f"{count} {unit}" for count, unit in parts if count)
 
 
 def _curves(metrics: Path) -> list[str]:

@@ -1,0 +1,167 @@
+"""The report on a corpus as a page, and as a section of the report on a model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from linnet import artifact, page
+from linnet.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PAGE = "report.html"
+_NAMED = 2  # files shown as examples of a reason
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Documents or files left out for one reason, with the names of some."""
+
+    reason: str
+    what: Literal["documents", "files"]
+    count: int
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Share:
+    """One bar: ``share`` of the longest, from 0 to 1."""
+
+    name: str
+    count: int
+    share: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What went in, what was left out and changed, as the page shows it."""
+
+    files: int
+    documents: int
+    bytes: int
+    funnel: list[Share]
+    kinds: list[tuple[str, int, int, int, int]]
+    """Kind, files read, files skipped, documents, bytes of text."""
+    left_out: list[LeftOut]
+    languages: list[Share]
+    lengths: list[Share]
+    changes: Mapping[str, int]
+    private: Mapping[str, int]
+    private_note: str
+    division: Mapping[str, Any]
+    duplicates: list[Mapping[str, Any]]
+    warnings: list[str]
+    examples: list[tuple[str, str]]
+    """Source and beginning of some training documents."""
+    changed: list[tuple[str, list[tuple[str, str]]]]
+    """Source, and lines of a difference, each with what it is: old, new or empty."""
+    dropped: list[tuple[str, str, str]]
+    """Source, reason and beginning of some documents that were left out."""
+
+
+def corpus_facts(corpus: Path) -> CorpusFacts | None:
+    """What ``report.json`` of a corpus says; None where there is none."""
+    try:
+        report = json.loads((corpus / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts_of(report)
+
+
+def facts_of(report: Mapping[str, Any]) -> CorpusFacts:
+    """The facts in a report."""
+    documents, files = report["documents"], report["files"]
+    sources = files["read"] + files["skipped"]
+    return CorpusFacts(
+        files=files["read"],
+        documents=documents["kept"],
+        bytes=sum(split["bytes"] for split in report["splits"].values()),
+        funnel=[
+            *_shares([("files found", sources), ("files read", files["read"])]),
+            *_shares(
+                [("documents found", documents["found"]), ("documents kept", documents["kept"])]
+            ),
+        ],
+        kinds=_kinds(report),
+        left_out=_left_out(report),
+        languages=_shares(list(documents.get("languages", {}).items())[:12]),
+        lengths=_lengths(documents.get("lengths", [])),
+        changes=report.get("changes", {}),
+        private=report.get("private", {}).get("found", {}),
+        private_note=report.get("private", {}).get("note", ""),
+        division=report.get("division", {}),
+        duplicates=report["duplicates"][:8],
+        warnings=report["warnings"],
+        examples=[(e["source"], e["text"]) for e in report["examples"][:3]],
+        changed=[(e["source"], _marked(e["difference"])) for e in report.get("changed", [])],
+        dropped=[(e["source"], e["reason"], e["text"]) for e in report.get("left_out", [])],
+    )
+
+
+def write_page(corpus: Path) -> Path:
+    """Write ``report.html`` into a corpus that is being made."""
+    facts = corpus_facts(corpus)
+    template = page.environment("linnet.data").get_template("corpus_page.html.jinja")
+    html = template.render(corpus=facts, splits=[], version=__version__)
+    artifact.write_text(corpus / PAGE, html)
+    return corpus / PAGE
+
+
+def _kinds(report: Mapping[str, Any]) -> list[tuple[str, int, int, int, int]]:
+    files, documents = report["files"]["by_kind"], report["documents"]["by_kind"]
+    rows = []
+    for kind in sorted(files.keys() | documents.keys()):
+        seen, kept = files.get(kind, {}), documents.get(kind, {})
+        rows.append(
+            (
+                kind,
+                seen.get("read", 0),
+                seen.get("skipped", 0),
+                kept.get("documents", 0),
+                kept.get("bytes", 0),
+            )
+        )
+    return sorted(rows, key=lambda row: (-row[4], row[0]))
+
+
+def _left_out(report: Mapping[str, Any]) -> list[LeftOut]:
+    skipped = report["skipped"]
+    found = [
+        LeftOut(reason, "documents", n) for reason, n in report["documents"]["dropped"].items()
+    ]
+    for reason, count in skipped["reasons"].items():
+        names = [file["name"] for file in skipped["files"] if file["reason"] == reason]
+        found.append(LeftOut(reason, "files", count, names[:_NAMED]))
+    found += [LeftOut(reason, "files", n) for reason, n in report["files"]["ignored"].items()]
+    return sorted(found, key=lambda entry: (-entry.count, entry.reason))
+
+
+def _shares(counts: list[tuple[str, int]]) -> list[Share]:
+    most = max((count for _, count in counts), default=0) or 1
+    return [Share(name, count, count / most) for name, count in counts]
+
+
+def _lengths(lengths: list[Mapping[str, Any]]) -> list[Share]:
+    """The histogram of document sizes, without empty ends."""
+    named: list[tuple[str, int]] = []
+    last = 0
+    for entry in lengths:
+        top = entry["up_to"]
+        name = f"up to {artifact.human_bytes(top)}" if top else f"over {artifact.human_bytes(last)}"
+        named.append((name, entry["documents"]))
+        last = top or last
+    while named and not named[-1][1]:
+        named.pop()
+    while named and not named[0][1]:
+        named.pop(0)
+    return _shares(named)
+
+
+def _marked(difference: str) -> list[tuple[str, str]]:
+    kinds = {"-": "old", "+": "new"}
+    return [(line, kinds.get(line[:1], "")) for line in difference.split("\n")]
