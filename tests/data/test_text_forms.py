@@ -1,17 +1,13 @@
-"""Encodings and normal forms."""
+"""Encodings."""
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from linnet.data.decoding import detect_encoding, read_lines, read_text
 from linnet.data.document import UnreadableError
-from linnet.data.normalize import normalize_code, normalize_prose
 
 FRENCH = "Les élèves étaient à l'école où le garçon a mangé des crêpes, même à Noël. "
 POLISH = "Zażółć gęślą jaźń. Wszystkie dzieci są w szkole, a rodzice wrócą później. "
@@ -77,26 +73,3 @@ def test_lines_are_read_without_holding_a_long_one(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"one\r\n" + b"x" * 3_000_000 + b"\rtwo\n\nthree")
     assert list(read_lines(path, limit=1000)) == ["one", None, "two", "", "three"]
-
-
-@settings(deadline=None)
-@given(st.text(alphabet=st.characters(), max_size=200))
-def test_prose_reaches_one_form(text: str) -> None:
-    once = normalize_prose(text)
-    assert normalize_prose(once) == once
-    assert unicodedata.is_normalized("NFC", once)
-    assert "\r" not in once
-    assert "\n\n\n" not in once
-    assert not any(line.endswith((" ", "\t")) for line in once.split("\n"))
-    once.encode("utf-8")
-
-
-def test_prose_loses_only_what_cannot_be_seen() -> None:
-    text = "\ufeffcafe\u0301 \u00a0x\u00ad\r\nline\u2028next \t\r\n\r\n\r\n\r\nend\x00\x1b"
-    assert normalize_prose(text) == "café  x\nline\nnext\n\nend"
-    assert normalize_prose("می\u200cخواهم 👨\u200d👩") == "می\u200cخواهم 👨\u200d👩"
-
-
-def test_code_keeps_its_characters() -> None:
-    source = "\ufeff\r\n  def f():\r\n\tx = 'e\u0301'  \r\n\r\n\r\n\r\n\f\ny\r\n"
-    assert normalize_code(source) == "  def f():\n\tx = 'e\u0301'  \n\n\n\n\f\ny"

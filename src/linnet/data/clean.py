@@ -18,27 +18,33 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from linnet.data.kinds import Family
 
 _VERBATIM: tuple[Family, ...] = ("code", "symbols")
 _WRITTEN: tuple[Family, ...] = ("prose", "web", "mail")
 
-_LINE_ENDS = "\r\x85\u2028\u2029\x0b"
-# Byte order mark, soft hyphen, zero-width space. Zero-width joiners stay: Persian,
-# Indic scripts and emoji need them.
-_INVISIBLE = "\ufeff\xad\u200b"
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+_LATIN_CONTROL = re.compile("[\x80-\x9f]")
+_LINE_ENDS = "\x85\u2028\u2029"
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # ECMA-48
+# Byte order mark, zero-width space. Zero-width joiners stay: Persian, Indic scripts
+# and emoji need them.
+_INVISIBLE = "\ufeff\u200b"
+_INNER_SOFT_HYPHEN = re.compile(r"(?<![^\W\d_])\xad|\xad(?![ \t]*\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
+_LIGATURE = re.compile("[ﬀ-ﬆ]")
 
-# A hyphen at a line end, the word that goes on, what is attached to it, what follows. It starts
-# at the hyphen, not at the word before it, so that the search is linear.
+# A hyphen at a line end, the word that goes on, what is attached to it and what follows. It
+# begins with the hyphen, not with the word before it, so that the search is linear.
 _BREAK = re.compile(r"([-\u2010\xad])\n[ \t]*([^\W\d_]{2,})(\S*)([ \t]+|\n|\Z)")
-_LONGEST_WORD = 60
-_HEAD = re.compile(r"(-?)([^\W\d_]{2,})\Z")
-_COMPOUND = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_HEAD = re.compile(r"([^\W\d_][-\u2010])?([^\W\d_]{2,})\Z")
+_GOES_ON = re.compile(r"[-\u2010][^\W\d_]")
+_LONGEST_HEAD = 60
+_WORDS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "sowie"}  # "pre-\nand post-war"
 
 
@@ -46,8 +52,8 @@ _CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "sowie"}  # "pre-\nand post-
 class Cleaned:
     """A text in its one form. ``changes`` counts repairs, such as ``{"hyphenation": 3}``:
 
-    mojibake (lines), hyphenation (words), ligatures, control characters (each escape
-    sequence is one) and broken characters (halves of surrogate pairs).
+    mojibake (lines), hyphenation (words), ligatures, control characters (an escape
+    sequence counts as one), broken characters (halves of surrogate pairs).
     """
 
     text: str
@@ -55,31 +61,134 @@ class Cleaned:
 
 
 def clean(text: str, family: Family) -> Cleaned:
-    """The text in the form of its family (see the module). Cleaning twice changes nothing."""
-    whole = replace_lone_surrogates(text)
-    changes = {"broken characters": len(_LONE_SURROGATES.findall(text)) if whole != text else 0}
+    """The text in the form of its family (see the module)."""
+    changes = Counter[str]()
+    text = _replace_lone_surrogates(text, changes)
     if family in _VERBATIM:
-        text = _one_line_end(whole.removeprefix("\ufeff")).strip("\n")
-        return Cleaned(text, _noteworthy(changes))
-    # First of all, as mojibake is made of the very characters that the rest removes.
-    text, changes["mojibake"] = _repair_decoding(whole)
-    text, changes["control characters"] = _remove_control_characters(text)
-    if family in _WRITTEN:
-        text, changes["ligatures"] = _take_apart_ligatures(text)
-    text = unicodedata.normalize("NFC", text)
+        text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        return Cleaned(text.strip("\n"), dict(changes))
+    text = _remove_controls(text, changes)
+    if not text.isascii():
+        text = _repair_decoding(unicodedata.normalize("NFC", text), changes)
+        text = _one_form_of_letters(text, family, changes)
+    text = _one_line_end(text)
     text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     if family in _WRITTEN:
-        text, changes["hyphenation"] = _join_hyphenated(text)
-    text = _remove(text, _INVISIBLE)
-    text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
-    text = unicodedata.normalize("NFC", text)
-    return Cleaned(_BLANK_LINES.sub("\n\n", text).strip("\n"), _noteworthy(changes))
+        text = _join_hyphenated(text, changes).replace("\xad", "")
+    return Cleaned(_BLANK_LINES.sub("\n\n", text).strip("\n"), dict(changes))
 
 
 def replace_lone_surrogates(text: str) -> str:
     """Halves of surrogate pairs, which UTF-8 cannot hold, as U+FFFD."""
+    return _replace_lone_surrogates(text, Counter())
+
+
+def _replace_lone_surrogates(text: str, changes: Counter[str]) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return _LONE_SURROGATES.sub("\ufffd", text)
+        return _counted(_LONE_SURROGATES, "\ufffd", text, changes, "broken characters")
+    return text
+
+
+def _remove_controls(text: str, changes: Counter[str]) -> str:
+    """Without escape sequences and the control characters of ASCII.
+
+    Those of Latin-1 go later, as mojibake is made of them.
+    """
+    if "\x1b" in text:
+        text = _counted(_ESCAPES, "", text, changes, "control characters")
+    return _counted(_CONTROL, "", text, changes, "control characters")
+
+
+def _repair_decoding(text: str, changes: Counter[str]) -> str:
+    """UTF-8 that was read as another encoding (``Ã©`` for ``é``), line by line.
+
+    Only lines that ftfy's heuristic calls bad are touched; what it makes of them is
+    trusted, as it changes nothing unless the result decodes.
+    """
+    from ftfy import fix_encoding
+    from ftfy.badness import is_bad
+
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if not line.isascii() and is_bad(line):
+            lines[number] = fix_encoding(line)
+            if lines[number] != line:
+                changes["mojibake"] += 1
+    return "\n".join(lines)
+
+
+def _one_form_of_letters(text: str, family: Family, changes: Counter[str]) -> str:
+    for line_end in _LINE_ENDS:
+        text = text.replace(line_end, "\n")
+    text = _counted(_LATIN_CONTROL, "", text.replace("\xa0", " "), changes, "control characters")
+    for character in _INVISIBLE:
+        text = text.replace(character, "")
+    if "\xad" in text:
+        text = _INNER_SOFT_HYPHEN.sub("", text) if family in _WRITTEN else text.replace("\xad", "")
+    if family in _WRITTEN:
+        text = _counted(_LIGATURE, lambda found: _LIGATURES[found[0]], text, changes, "ligatures")
+    return unicodedata.normalize("NFC", text)
+
+
+def _one_line_end(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\x0b", "\n").replace("\x0c", "\n\n")
+
+
+def _join_hyphenated(text: str, changes: Counter[str]) -> str:
+    """Words hyphenated at a line end, whole at the end of that line."""
+    before = ""
+    while text != before and ("-\n" in text or "\xad\n" in text or "\u2010\n" in text):
+        before = text
+        text = _join_once(text, changes)  # again: a word may stand on three lines
+    return text
+
+
+def _join_once(text: str, changes: Counter[str]) -> str:
+    words: Counter[str] = Counter()
+
+    def join(found: re.Match[str]) -> str:
+        hyphen, tail, rest, after = found.groups()
+        head = _HEAD.search(text[max(0, found.start() - _LONGEST_HEAD) : found.start()])
+        if not head or not head[2][-1].islower() or not tail.islower():
+            return found[0]
+        if not words and hyphen != "\xad":
+            words.update(_WORDS.findall(text.lower().replace("\u2010", "-")))
+        within = bool(head[1] or _GOES_ON.match(rest))
+        joint = _joint(hyphen, head[2], tail, within, words)
+        if joint is None:
+            return found[0]
+        changes["hyphenation"] += 1
+        return joint + tail + rest + ("\n" if after else "")
+
+    return _BREAK.sub(join, text)
+
+
+def _joint(hyphen: str, head: str, tail: str, within: bool, words: Counter[str]) -> str | None:
+    """What joins the halves of a word: nothing, or its own hyphen; None leaves it as it is.
+
+    The rest of the document tells: what is more frequent there, ``wellknown`` or
+    ``well-known``? Where neither occurs, a part of a longer compound (``state-of-the-art``)
+    keeps its hyphen.
+    """
+    if hyphen == "\xad":
+        return ""
+    whole, compound = words[(head + tail).lower()], words[f"{head}-{tail}".lower()]
+    if compound > whole or (not whole and within):
+        return hyphen
+    return None if not whole and tail in _CONJUNCTIONS else ""
+
+
+def _counted(
+    pattern: re.Pattern[str],
+    new: str | Callable[[re.Match[str]], str],
+    text: str,
+    changes: Counter[str],
+    name: str,
+) -> str:
+    text, count = pattern.subn(new, text)
+    if count:
+        changes[name] += count
     return text

@@ -13,9 +13,9 @@ import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
+from linnet.data.clean import replace_lone_surrogates
 from linnet.data.decoding import read_chunks, read_lines
 from linnet.data.document import Dropped, UnreadableError
-from linnet.data.normalize import replace_lone_surrogates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
