@@ -164,7 +164,7 @@ def test_a_source_from_the_web_is_named_after_its_host(host: str, tmp_path: Path
         (f"{host}/notes.md", "notes.md", "markdown"),
         (f"{host}/page.php", "page.php", "html"),
     ]
-    assert named("https://www.example.org/a%20b/?q=ü") == ("www.example.org", "a b?q=%C3%BC")
+    assert named("https://www.example.org/a%20b/?q=ü") == ("www.example.org", "a b/index?q=%C3%BC")
 
 
 def test_a_survey_keeps_what_it_fetched_beside_the_corpus(host: str, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_what_save_to_disk_wrote_is_read_whole(datasets, tmp_path: Path) -> None
     table.save_to_disk(tmp_path / "saved", num_shards=3)
     files = fetch_dataset(f"hf:{tmp_path}/saved", tmp_path / "cache")
     assert _read(files) == {name: table[name][:] for name in ("id", "text")}  # no pictures
+    (skipped, *_) = scan([tmp_path / "saved"]).skipped
+    assert skipped.reason == "rows of a data set: name its folder as hf:FOLDER"
     splits = datasets.DatasetDict(train=table, test=_table(datasets, 7))
     splits.save_to_disk(tmp_path / "splits")
     files = fetch_dataset(f"hf:{tmp_path}/splits@test[2:5]", tmp_path / "cache")
@@ -85,10 +87,13 @@ def test_folders_as_on_the_hub_are_read_and_become_documents(datasets, tmp_path:
     _table(datasets, 3).to_parquet(folder / "data" / "test-00000-of-00001.parquet")
     found = scan([f"hf:{folder}@test", f"hf:{folder}"], cache=tmp_path / "cache")
     assert [(file.name, file.kind) for file in found.files] == [
-        ("fern#2/train-00000.parquet", "parquet"),
         ("fern/test-00000.parquet", "parquet"),
+        ("fern/train-00000.parquet", "parquet"),
     ]
-    assert len(_read([Path(found.files[0].path)])["id"]) == ROWS
+    assert len(_read([Path(found.files[1].path)])["id"]) == ROWS
+    halves = [f"hf:{folder}@train[:5]", f"hf:{folder}@train[5:10]"]
+    names = [file.name for file in scan(halves, cache=tmp_path / "cache").files]
+    assert names == ["fern#2/train-00000.parquet", "fern/train-00000.parquet"]
     with pytest.raises(DataError, match="Bad split"):
         fetch_dataset(f"hf:{folder}@other", tmp_path / "cache")
 

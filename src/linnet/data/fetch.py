@@ -27,7 +27,6 @@ from linnet.version import __version__
 if TYPE_CHECKING:
     from email.message import Message
 
-SCHEMES = ("http://", "https://")
 _MOST_BYTES = 500_000_000
 _ANSWER_SECONDS, _WHOLE_SECONDS = 30.0, 900.0
 _CHUNK = 1 << 18
@@ -100,11 +99,17 @@ def fetch(
     return place / name
 
 
+def is_url(source: str) -> bool:
+    """Whether a source is the address of something on the web."""
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
 def named(url: str) -> tuple[str, str]:
     """The host, and what is fetched from it: ``("example.org", "docs/page?id=3")``."""
     parts = urllib.parse.urlsplit(_checked(url))
     host = parts.netloc.rpartition("@")[2]
-    path = urllib.parse.unquote(parts.path, errors="replace").strip("/") or "index"
+    path = urllib.parse.unquote(parts.path, errors="replace").removeprefix("/")
+    path += "index" if path.endswith("/") or not path else ""
     return host, kinds.printable(f"{path}?{parts.query}" if parts.query else path)
 
 

@@ -56,15 +56,16 @@ def scan(
         if source == python_library.SOURCE:
             for path, relative, kind in python_library.files():
                 found.add(path, f"{source}/{relative}", relative, kind)
-        elif source.startswith(fetch.SCHEMES):
+        elif fetch.is_url(source):
             place = fetch.fetch(source, _required(cache, source), refresh=refresh)
             host, name = fetch.named(source)
-            found.add(str(place), f"{labels.give(host, host)}/{name}", name)
+            label = labels.give(host, source.partition(":")[0].lower() + host)
+            found.add(str(place), f"{label}/{name}", name)
         elif source.startswith(hub.PREFIX):
             files = hub.fetch_dataset(
                 source, _required(cache, source), refresh=refresh, progress=progress
             )
-            label = labels.give(hub.parse(source).label, source)
+            label = labels.give(*hub.parse(source).label_and_owner)
             for place in files:
                 found.add(str(place), f"{label}/{place.name}", place.name)
         else:
@@ -77,7 +78,7 @@ def scan(
 
 def absolute(source: str) -> str:
     """The source by a name that holds wherever the next run is started from."""
-    if source == python_library.SOURCE or source.startswith(fetch.SCHEMES):
+    if source == python_library.SOURCE or fetch.is_url(source):
         return source
     if source.startswith(hub.PREFIX):
         wanted = hub.parse(source)

@@ -49,9 +49,11 @@ class Wanted:
     stop: int | None
 
     @property
-    def label(self) -> str:
-        """What its documents are named after: ``TinyStories`` of ``roneneldan/TinyStories``."""
-        return os.path.basename(self.name.rstrip("/\\")) or "dataset"
+    def label_and_owner(self) -> tuple[str, str]:
+        """What its documents are named after, ``TinyStories`` of ``roneneldan/TinyStories``, and
+        what sources that share this label have in common: their files have different names."""
+        label = os.path.basename(self.name.rstrip("/\\")) or "dataset"
+        return label, repr((self.folder or self.name, self.config, self.start, self.stop))
 
     @property
     def folder(self) -> str | None:
@@ -95,23 +97,33 @@ def fetch_dataset(
     cannot be had and MissingExtraError without ``datasets``.
     """
     wanted = parse(source)
-    folder = wanted.folder
-    name = hashlib.sha256(repr((wanted, folder)).encode()).hexdigest()[:24]
-    state = _state(folder) if folder else "hub"
+    try:
+        return sorted(_fetched(source, wanted, cache, refresh, limit, progress).iterdir())
+    except OSError as error:  # of the cache
+        raise DataError(f"{source}: cannot be kept ({error})") from None
+
+
+def _fetched(
+    source: str, wanted: Wanted, cache: Path, refresh: bool, limit: int, progress: Progress
+) -> Path:
+    """The folder of the files."""
+    name = hashlib.sha256(repr((wanted, wanted.folder)).encode()).hexdigest()[:24]
+    state = _state(wanted.folder) if wanted.folder else "hub"
     place = cache / f"{name}-{state}"
-    if refresh or not place.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        mark_as_cache(cache)
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
-            made = Path(scratch) / "rows"
-            made.mkdir()
-            with progress.task(f"fetching {source}", unit="rows") as task:
-                for rows in _write(source, wanted, Path(scratch), made, limit):
-                    task.advance(rows)
-            for old in cache.glob(f"{name}-*"):
-                shutil.rmtree(old)
-            made.replace(place)
-    return sorted(place.iterdir())
+    if place.is_dir() and not refresh:
+        return place
+    cache.mkdir(parents=True, exist_ok=True)
+    mark_as_cache(cache)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
+        made = Path(scratch) / "rows"
+        made.mkdir()
+        with progress.task(f"fetching {source}", unit="rows") as task:
+            for rows in _write(source, wanted, Path(scratch), made, limit):
+                task.advance(rows)
+        for old in cache.glob(f"{name}-*"):
+            shutil.rmtree(old)
+        made.replace(place)
+    return place
 
 
 def _state(folder: str) -> str:
@@ -139,9 +151,10 @@ def _write(source: str, wanted: Wanted, scratch: Path, out: Path, limit: int) ->
             if schema is None:
                 schema = _schema(table)
             if size + table.nbytes > limit:
+                part = f"{wanted.name}@{wanted.split}[{wanted.start}:{wanted.start + (rows or 1)}]"
                 raise DataError(
                     f"{source}: more than {limit:,} bytes of rows; take a part of it, such as "
-                    f"{PREFIX}{wanted.name}@{wanted.split}[{wanted.start}:{wanted.start + rows}]"
+                    f"{PREFIX}{part}"
                 )
             if writer is None or in_file > _FILE_BYTES:
                 if writer is not None:

@@ -158,6 +158,10 @@ class _Walk:
         if not is_folder and _describes_dataset(entry.name, names):
             self.found.ignored["made by tools"] += 1
             return
+        if entry.name.endswith(".arrow") and _describes_dataset("state.json", names):
+            shown = f"{self.label}/{kinds.printable(below)}"
+            self.found.skip(shown, "rows of a data set: name its folder as hf:FOLDER")
+            return
         if is_folder and not _leads_to(self.glob, below):
             return
         decided = [include.decide(below, folder=is_folder) for include in self.includes]
