@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from linnet.data import kinds
+from linnet.data.sources import cachedir
 from linnet.errors import DataError
 from linnet.version import __version__
 
@@ -69,8 +70,7 @@ def fetch(
     if not refresh and (kept := _content(place)):
         return kept
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        mark_as_cache(cache)
+        cachedir.make(cache)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
             file = Path(scratch) / "body"
             with (
@@ -99,11 +99,6 @@ def fetch(
     return place / name
 
 
-def is_url(source: str) -> bool:
-    """Whether a source is the address of something on the web."""
-    return source[:8].lower().startswith(("http://", "https://"))
-
-
 def named(url: str) -> tuple[str, str]:
     """The host, and what is fetched from it: ``("example.org", "docs/page?id=3")``."""
     parts = urllib.parse.urlsplit(_checked(url))
@@ -111,16 +106,6 @@ def named(url: str) -> tuple[str, str]:
     path = urllib.parse.unquote(parts.path, errors="replace").removeprefix("/")
     path += "index" if path.endswith("/") or not path else ""
     return host, kinds.printable(f"{path}?{parts.query}" if parts.query else path)
-
-
-def mark_as_cache(folder: Path) -> None:
-    """Tell backup programs, and Linnet's own walks, that this can be had again."""
-    tag = folder / "CACHEDIR.TAG"
-    if not tag.exists():
-        tag.write_text(
-            "Signature: 8a477f597d28d172789f06886806bc55\n"
-            "# Fetched by linnet. What this means: https://bford.info/cachedir/\n"
-        )
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.data import fetch, hub, kinds, python_library
+from linnet.data import hub, kinds, python_library
 from linnet.data.sources.folder import Selection, identity, is_junk, walk
 from linnet.data.sources.found import Scan, SkippedFile, SourceFile, explain
 from linnet.errors import DataError
@@ -56,11 +56,8 @@ def scan(
         if source == python_library.SOURCE:
             for path, relative, kind in python_library.files():
                 found.add(path, f"{source}/{relative}", relative, kind)
-        elif fetch.is_url(source):
-            place = fetch.fetch(source, _required(cache, source), refresh=refresh)
-            host, name = fetch.named(source)
-            label = labels.give(host, source.partition(":")[0].lower() + host)
-            found.add(str(place), f"{label}/{name}", name)
+        elif _is_url(source):
+            _add_page(source, _required(cache, source), refresh, labels, found)
         elif source.startswith(hub.PREFIX):
             files = hub.fetch_dataset(
                 source, _required(cache, source), refresh=refresh, progress=progress
@@ -78,7 +75,7 @@ def scan(
 
 def absolute(source: str) -> str:
     """The source by a name that holds wherever the next run is started from."""
-    if source == python_library.SOURCE or fetch.is_url(source):
+    if source == python_library.SOURCE or _is_url(source):
         return source
     if source.startswith(hub.PREFIX):
         wanted = hub.parse(source)
@@ -112,6 +109,19 @@ class _Labels:
             if self.owners.setdefault(label, owner) == owner:
                 return label
         raise AssertionError("count has no end")
+
+
+def _is_url(source: str) -> bool:
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
+def _add_page(source: str, cache: Path, refresh: bool, labels: _Labels, found: Scan) -> None:
+    from linnet.data import fetch  # loads ssl, which takes as long as all else here
+
+    place = fetch.fetch(source, cache, refresh=refresh)
+    host, name = fetch.named(source)
+    label = labels.give(host, source.partition(":")[0].lower() + host)
+    found.add(str(place), f"{label}/{name}", name)
 
 
 def _scan_local(

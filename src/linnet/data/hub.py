@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet.data.fetch import mark_as_cache
+from linnet.data.sources import cachedir
 from linnet.errors import DataError, LinnetError, MissingExtraError
 from linnet.progress import SILENT, Progress
 
@@ -112,8 +112,7 @@ def _fetched(
     place = cache / f"{name}-{state}"
     if place.is_dir() and not refresh:
         return place
-    cache.mkdir(parents=True, exist_ok=True)
-    mark_as_cache(cache)
+    cachedir.make(cache)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
         made = Path(scratch) / "rows"
         made.mkdir()

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds
+from linnet.data.sources import cachedir
 from linnet.data.sources.found import explain
 from linnet.data.sources.gitignore import is_left_out, outer_scopes, read_scopes
 from linnet.data.sources.patterns import Patterns
@@ -34,7 +35,6 @@ _JUNK_ENDINGS = (
     "~", ".swp", ".tmp", ".bak", ".crdownload", ".partial", ".min.js", ".min.css", ".map",
 )  # fmt: skip
 _LEFT_OUT = "left out by a pattern"
-_CACHE_MARK = b"Signature: 8a477f597d28d172789f06886806bc55"  # bford.info/cachedir
 
 
 def is_junk(name: str) -> bool:
@@ -191,9 +191,9 @@ class _Walk:
             return "made by linnet"
         if "manifest.json" in names and _is_artifact(os.path.join(path, "manifest.json")):
             return "made by linnet"
-        if "CACHEDIR.TAG" in names:
-            tag = _start(os.path.join(path, "CACHEDIR.TAG"))
-            return "made by tools" if tag.startswith(_CACHE_MARK) else None
+        if cachedir.NAME in names:
+            tag = _start(os.path.join(path, cachedir.NAME))
+            return "made by tools" if tag.startswith(cachedir.SIGNATURE) else None
         return None
 
 
