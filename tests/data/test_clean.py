@@ -73,6 +73,11 @@ def test_mojibake_is_repaired_and_correct_text_is_not_touched(encoding: str) -> 
         # The document itself tells whose hyphen it is.
         ("a well-known man, a well-\nknown woman", "a well-known man, a well-known\nwoman"),
         ("coordinate this; co-\nordinate that", "coordinate this; coordinate\nthat"),
+        (
+            "no tamper; it is tamper-\nresistant and resistant",
+            "no tamper; it is tamper-resistant\nand resistant",
+        ),
+        ("a cost-free, cost-\nfree and new-\nfangled", "a cost-free, cost-free\nand new-fangled"),
         # A part of a compound, a list, a conjunction, names, numbers, a dash.
         ("state-of-\nthe-art work", "state-of-the-art\nwork"),
         ("pre-\nand post-war", "pre-\nand post-war"),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from linnet.data.kinds import Family
 
@@ -137,6 +137,19 @@ def _one_line_end(text: str) -> str:
     return text.replace("\x0b", "\n").replace("\x0c", "\n\n")
 
 
+@dataclass(frozen=True)
+class _Break:
+    """A word on two lines, from its hyphen on."""
+
+    start: int
+    end: int
+    hyphen: str
+    head: str
+    tail: str
+    within: bool  # a longer compound
+    after: str  # what is attached to the word, and the line end
+
+
 def _join_hyphenated(text: str, changes: Counter[str]) -> str:
     """Words hyphenated at a line end, whole at the end of that line."""
     before = ""
@@ -147,38 +160,49 @@ def _join_hyphenated(text: str, changes: Counter[str]) -> str:
 
 
 def _join_once(text: str, changes: Counter[str]) -> str:
-    words: Counter[str] = Counter()
+    breaks = list(_breaks(text))
+    words = Counter(_WORDS.findall(text.lower().replace("\u2010", "-")) if breaks else ())
+    words.subtract(half.lower() for found in breaks for half in (found.head, found.tail))
+    votes = [_vote(found, words) for found in breaks]
+    ballot = sum(votes)
+    parts, last = [], 0
+    for found, vote in zip(breaks, votes, strict=True):
+        if not vote and found.tail in _CONJUNCTIONS:
+            continue
+        own = vote < 0 or (not vote and _own_hyphen(found, words, ballot))
+        parts += [text[last : found.start], found.hyphen if own else "", found.tail, found.after]
+        last = found.end
+        changes["hyphenation"] += 1
+    return "".join([*parts, text[last:]])
 
-    def join(found: re.Match[str]) -> str:
+
+def _breaks(text: str) -> Iterator[_Break]:
+    for found in _BREAK.finditer(text):
         hyphen, tail, rest, after = found.groups()
         head = _HEAD.search(text[max(0, found.start() - _LONGEST_HEAD) : found.start()])
-        if not head or not head[2][-1].islower() or not tail.islower():
-            return found[0]
-        if not words and hyphen != "\xad":
-            words.update(_WORDS.findall(text.lower().replace("\u2010", "-")))
-        within = bool(head[1] or _GOES_ON.match(rest))
-        joint = _joint(hyphen, head[2], tail, within, words)
-        if joint is None:
-            return found[0]
-        changes["hyphenation"] += 1
-        return joint + tail + rest + ("\n" if after else "")
-
-    return _BREAK.sub(join, text)
+        if head and head[2][-1].islower() and tail.islower():
+            within = bool(head[1] or _GOES_ON.match(rest))
+            after = rest + ("\n" if after else "")
+            yield _Break(found.start(), found.end(), hyphen, head[2], tail, within, after)
 
 
-def _joint(hyphen: str, head: str, tail: str, within: bool, words: Counter[str]) -> str | None:
-    """What joins the halves of a word: nothing, or its own hyphen; None leaves it as it is.
+def _vote(found: _Break, words: Counter[str]) -> int:
+    """Is the hyphen the typesetter's (1), the word's own (-1) or neither known (0)?
 
-    The rest of the document tells: what is more frequent there, ``wellknown`` or
-    ``well-known``? Where neither occurs, a part of a longer compound (``state-of-the-art``)
-    keeps its hyphen.
+    The rest of the document tells: does it have ``wellknown`` or ``well-known``?
     """
-    if hyphen == "\xad":
-        return ""
-    whole, compound = words[(head + tail).lower()], words[f"{head}-{tail}".lower()]
-    if compound > whole or (not whole and within):
-        return hyphen
-    return None if not whole and tail in _CONJUNCTIONS else ""
+    if found.hyphen == "\xad":
+        return 1
+    whole = words[(found.head + found.tail).lower()]
+    compound = words[f"{found.head}-{found.tail}".lower()]
+    return 0 if not whole and not compound else 1 if whole >= compound else -1
+
+
+def _own_hyphen(found: _Break, words: Counter[str], ballot: int) -> bool:
+    """A guess for a word that stands nowhere else: within a longer compound; in a document
+    that breaks lines at the hyphens of words only; between two words of the document."""
+    halves = words[found.head.lower()] > 0 and words[found.tail] > 0
+    return found.within or ballot < 0 or halves
 
 
 def _counted(
