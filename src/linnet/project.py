@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from linnet import artifact
 from linnet.config import dump_toml, from_mapping, load_toml, parse_duration, to_mapping
-from linnet.data import DataConfig, sources_fingerprint
+from linnet.data import DataConfig, current_inputs
 from linnet.errors import ArtifactError, ConfigError, DamagedError, DataError
 from linnet.evaluate import EvaluateConfig
 from linnet.planner import Plan, check_settings, plan_settings, read_plan, training_settings
@@ -260,11 +260,13 @@ class Project:
         return "kept", f"{', '.join(reasons)}; frozen until --replan"
 
     def _judge_sources(self, made: Artifact) -> tuple[State, str]:
+        config = self.data_config()
         try:
-            now = sources_fingerprint(self.config.sources, corpus=made.path, exclude=[self.path])
-        except DataError as error:
+            now = current_inputs(self.config.sources, made.path, config, exclude=[self.path])
+        except (DataError, DamagedError) as error:
             return "stale", str(error)
-        if now != made.manifest.inputs["sources"].content:
+        before = {role: entry.content for role, entry in made.manifest.inputs.items()}
+        if now != before:
             return "stale", "the documents changed"
         return "current", ""
 

@@ -191,8 +191,7 @@ class Catalog:
         )  # fmt: skip
         self.add_texts((m["id"], *m["place"]) for m in found)
         self.connection.executemany(
-            "INSERT INTO dropped VALUES (?, ?, 1, ?) "
-            "ON CONFLICT DO UPDATE SET count = count + 1",
+            "INSERT INTO dropped VALUES (?, ?, 1, ?) ON CONFLICT DO UPDATE SET count = count + 1",
             ((answer.number, m["dropped"], m["part"]) for m in answer.messages if "dropped" in m),
         )
         return len(found)
@@ -268,9 +267,7 @@ class Catalog:
 
     def move_texts(self, places: Iterable[tuple[str, int, str]]) -> None:
         """New spool and offset of texts, by id."""
-        self.connection.executemany(
-            "UPDATE texts SET spool = ?, offset = ? WHERE id = ?", places
-        )
+        self.connection.executemany("UPDATE texts SET spool = ?, offset = ? WHERE id = ?", places)
 
     def drop_unused_texts(self) -> None:
         """Forget the places of texts that no document has any more."""

@@ -71,7 +71,9 @@ def _test(what: str, *, regex: bool) -> tuple[Callable[[str, str, str, str], boo
             pattern = re.compile(what)
         except re.error as error:
             raise ConfigError(f"not a regular expression: {error}") from None
-        return (lambda file, part, _, text: bool(pattern.search(text) or pattern.search(file))), False
+        return (
+            lambda file, part, _, text: bool(pattern.search(text) or pattern.search(file))
+        ), False
     if len(what) >= _LEAST_ID and set(what) <= set("0123456789abcdef"):
         return (lambda file, part, identity, _: identity.startswith(what)), False
     wanted = what.rstrip("/")

@@ -320,7 +320,7 @@ class Judge:
                 file=entry.file,
                 ordinal=entry.ordinal,
                 id=self.identity(number),
-                kept=self.reason[number] == 0,
+                kept=bool(self.reason[number] == 0),
                 side=SPLITS[side] if side >= 0 else "",
                 cluster=int(self.cluster[number]),
                 copies=int(self.copies[number]),

@@ -23,6 +23,7 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,9 @@ from linnet.data.judging import Judge
 from linnet.data.report import PIECES_WARNING, Tally, build_report, summary
 from linnet.data.report_page import PAGE, write_page
 from linnet.data.split import Borders, fit_borders
-from linnet.data.storage import SplitWriter, Texts, read_documents
+from linnet.data.storage import SplitWriter, Texts
 from linnet.data.survey import Survey, survey
-from linnet.errors import ArtifactError, DataError, OutputError
+from linnet.errors import DataError, OutputError
 from linnet.progress import SILENT, Progress
 from linnet.runtime import usable_cores
 
@@ -72,32 +73,17 @@ def prepare(
     executor: Executor | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Make a corpus of the sources: files, folders, archives, URLs, ``hf:NAME``, ``python:library``.
+    """Make a corpus of files, folders, archives, web pages, ``hf:NAME`` and ``python:library``.
 
     ``exclude``: directories inside the sources to pass over. ``out`` itself is
     passed over always. ``executor`` runs the work; by default processes here.
     Raises DataError when a source is missing or nothing in the sources can be
     read; single bad files are listed in ``report.json``.
     """
-    found = survey(
-        sources,
-        corpus=out,
-        exclude=exclude,
-        include=config.include,
-        ignore=config.exclude,
-        gitignore=config.gitignore,
-        progress=progress,
-    )
+    material = _Material.survey(sources, out, config, exclude=exclude, progress=progress)
+    found, inputs = material.found, material.inputs()
     if not found.scan.files:
         raise DataError(_nothing_readable(sources, found.scan, Counter()))
-    inputs = {"sources": found.fingerprint}
-    forgotten = Forgotten.beside(out)
-    if forgotten:
-        inputs["forgotten"] = forgotten.fingerprint()
-    evaluation = None
-    if config.evaluation_sets:
-        evaluation = survey(config.evaluation_sets, progress=progress)
-        inputs["evaluation"] = evaluation.fingerprint
     recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
     existing = artifact.current(out, recipe, kind=KIND)
     if existing is not None and not existing.stats["unsettled"]:
@@ -118,13 +104,59 @@ def prepare(
         working=_WORKING,
     ) as draft:
         try:
-            with _Preparation(
-                draft, out, found, evaluation, forgotten, config, executor, progress
-            ) as work:
+            with _Preparation(draft, out, material, config, executor, progress) as work:
                 work.run(sources)
         except sqlite3.OperationalError as error:
             raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
     return artifact.read(out, kind=KIND)
+
+
+def current_inputs(
+    sources: Sequence[str | Path], out: Path, config: DataConfig, *, exclude: Sequence[Path] = ()
+) -> dict[str, str]:
+    """The content hashes that a corpus in ``out`` would have as its inputs if it were made now."""
+    return _Material.survey(sources, out, config, exclude=exclude, progress=SILENT).inputs()
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What a corpus is made from."""
+
+    found: Survey
+    evaluation: Survey | None
+    forgotten: Forgotten
+
+    @classmethod
+    def survey(
+        cls,
+        sources: Sequence[str | Path],
+        out: Path,
+        config: DataConfig,
+        *,
+        exclude: Sequence[Path],
+        progress: Progress,
+    ) -> _Material:
+        found = survey(
+            sources,
+            corpus=out,
+            exclude=exclude,
+            include=config.include,
+            ignore=config.exclude,
+            gitignore=config.gitignore,
+            progress=progress,
+        )
+        sets = config.evaluation_sets
+        evaluation = survey(sets, progress=progress) if sets else None
+        return cls(found, evaluation, Forgotten.beside(out))
+
+    def inputs(self) -> dict[str, str]:
+        """By role: the content hash."""
+        inputs = {"sources": self.found.fingerprint}
+        if self.evaluation is not None:
+            inputs["evaluation"] = self.evaluation.fingerprint
+        if self.forgotten:
+            inputs["forgotten"] = self.forgotten.fingerprint()
+        return inputs
 
 
 class _Preparation:
@@ -134,17 +166,17 @@ class _Preparation:
         self,
         draft: Draft,
         out: Path,
-        found: Survey,
-        evaluation: Survey | None,
-        forgotten: Forgotten,
+        material: _Material,
         config: DataConfig,
         executor: Executor,
         progress: Progress,
     ) -> None:
         self.draft, self.out = draft, out
-        self.found, self.evaluation, self.forgotten = found, evaluation, forgotten
+        self.found, self.evaluation = material.found, material.evaluation
+        forgotten = self.forgotten = material.forgotten
         self.config, self.executor, self.progress = config, executor, progress
-        found.scan.skipped = [s for s in found.scan.skipped if not forgotten.has_name(s.name)]
+        scan = self.found.scan
+        scan.skipped = [file for file in scan.skipped if not forgotten.has_name(file.name)]
         _discard_unsound(draft)
         (draft.path / _WORKING).mkdir(exist_ok=True)
         self.catalog = Catalog(draft.path / NAME)

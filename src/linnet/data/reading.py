@@ -45,9 +45,7 @@ def read(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
             yield _document(found, config, scrubber, job)
 
 
-def _document(
-    found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job
-) -> dict[str, Any]:
+def _document(found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job) -> dict[str, Any]:
     known = kinds.KINDS.get(found.kind)
     family = found.family or (known.family if known else "prose")
     cleaned = clean(found.text, family)
@@ -93,4 +91,3 @@ def strip(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
                 "lines": count,
                 "bands": shingles.bands(text).hex(),
             }
-

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from linnet.data import language, quality, repeats, shingles
+from linnet.data import language, repeats, shingles
+from linnet.data.signals import signals
 
 if TYPE_CHECKING:
     from linnet.data.kinds import Family
@@ -18,10 +19,10 @@ _COMPARED = 50_000  # characters of a document that a difference is made of
 def tag(text: str, family: Family) -> dict[str, Any]:
     """Language, quality signals, MinHash bands and the first and last lines, as JSON values."""
     spoken, sure = language.identify(text) if family in _SPOKEN else ("", 0.0)
-    signals = quality.signals(text, family)
+    measured = signals(text, family, spoken)
     return {
         "language": spoken,
-        "quality": {**signals, "language": round(sure, 4)} if spoken else signals,
+        "quality": {**measured, "language": round(sure, 4)} if spoken else measured,
         "bands": shingles.bands(text).hex(),
         "edges": repeats.pack(repeats.edges(text)).hex() if family in _SPOKEN else "",
     }
