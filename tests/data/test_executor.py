@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from linnet.data import executor
-from linnet.data.executor import Answer, ProcessPool
+from linnet.config import to_mapping
+from linnet.data import executor, kinds, reading, worker
+from linnet.data.config import DataConfig
+from linnet.data.executor import Answer, Job, ProcessPool
+from linnet.data.storage import new_spool
 
-Run = Callable[..., dict[int, list[Answer]]]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
@@ -158,6 +161,44 @@ def test_a_full_disk_ends_the_run(spools: Path) -> None:
 def test_what_is_left_behind_is_cleared(spools: Path) -> None:
     found = last(answers(spools, "behave", behaving("litter", "litter", "litter")))
     assert [a.reason for a in found.values()] == ["", "", ""]
+
+
+class InThisProcess:
+    """The least that is an executor: what another one, on other machines, has to do."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch = scratch
+
+    def map(
+        self, task: str, items: Iterable[executor.Item], *, settings: dict[str, Any], spools: Path
+    ) -> Iterator[Answer]:
+        job = Job(settings, self.scratch, spools / new_spool(spools))
+        for number, item in items:
+            for line in worker.answer(task, item, job):
+                fields = json.loads(line)
+                fields.pop("retires", None)
+                yield Answer(number, **fields)
+
+
+def test_another_executor_gives_the_same(spools: Path, folder: Path) -> None:
+    def outcome(other: executor.Executor) -> dict[int, list[Any]]:
+        found: dict[int, list[Any]] = {}
+        for answer in other.map(reading.READ, items, settings=settings, spools=spools):
+            for message in answer.messages:
+                if "place" in message:
+                    name, offset, size = message.pop("place")
+                    message["text"] = (spools / name).read_bytes()[offset : offset + size]
+            found.setdefault(answer.number, []).extend(answer.messages)
+            if answer.done:
+                found[answer.number].append(answer.reason)
+        return found
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    requests = [{"path": str(f), "kind": kinds.kind_of(f.name), "group": f.name} for f in files]
+    items, settings = list(enumerate(requests)), to_mapping(DataConfig())
+    here = outcome(InThisProcess(spools.parent))
+    assert sum("id" in message for found in here.values() for message in found[:-1]) > 60
+    assert here == outcome(ProcessPool(2, timeout=60, memory_mb=2000))
 
 
 def test_half_characters_do_not_reach_the_caller(spools: Path) -> None:

@@ -11,33 +11,24 @@ caller's main module again.)
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-import linnet
-from linnet.data import sandbox
-from linnet.data.storage import new_spool
+from linnet.data.process import Starter, Worker
 
 Item = tuple[int, dict[str, Any]]
 """The number by which an item's answers are told from others, and what the task is given."""
 
 LIFETIME = 500  # items that a process works on before another takes its place
 _AHEAD = 4  # items taken from the caller before they are needed, for each process
-_LONGEST_LINE = 256 << 20  # of an answer; a process that says more at once is out of its mind
-# ``-P`` and this keep the working directory, where documents may lie, off the path of
-# modules, and put the place of this package at its end, where it hides nothing.
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from linnet.data.worker import main; main()"
+_TICK = 0.2  # seconds between looks at what else happens
 
 
 @dataclass(frozen=True)
@@ -128,7 +119,7 @@ class ProcessPool:
     """
 
     def __init__(self, workers: int, *, timeout: float, memory_mb: int) -> None:
-        self.workers = workers
+        self.workers = max(workers, 1)
         self.timeout = timeout
         self.memory_mb = memory_mb
 
@@ -145,12 +136,12 @@ class ProcessPool:
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         setup = {"task": task, "settings": settings, "memory_mb": self.memory_mb}
         try:
-            starter = _Starter(setup, spools, scratch, self.timeout)
+            starter = Starter(setup, spools, scratch, self.timeout)
             yield from self._twice(items, starter)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _twice(self, items: Iterable[Item], starter: _Starter) -> Iterator[Answer]:
+    def _twice(self, items: Iterable[Item], starter: Starter) -> Iterator[Answer]:
         given: Counter[int] = Counter()  # messages of unfinished items that the caller has
         failed: list[Item] = []
         for item, answer in _attempt(items, starter, self.workers, LIFETIME):
@@ -168,7 +159,7 @@ class ProcessPool:
 
 
 def _attempt(
-    items: Iterable[Item], starter: _Starter, workers: int, lifetime: int
+    items: Iterable[Item], starter: Starter, workers: int, lifetime: int
 ) -> Iterator[tuple[Item, Answer]]:
     """Work on the items in as many processes; answers with the item that they belong to."""
     coming = iter(items)
@@ -187,7 +178,7 @@ def _attempt(
                     lanes[-1].start()
             if not waiting:
                 return
-            answer = answers.get()
+            answer = _next(answers, lanes)
             if isinstance(answer, BaseException):
                 raise answer
             item = waiting.pop(answer.number) if answer.done else waiting[answer.number]
@@ -201,6 +192,18 @@ def _attempt(
             lane.join()
 
 
+def _next(
+    answers: queue.Queue[Answer | BaseException], lanes: list[_Lane]
+) -> Answer | BaseException:
+    """The next answer; meanwhile processes that have been silent for too long are ended."""
+    while True:
+        for lane in lanes:
+            if worker := lane.worker:
+                worker.end_if_late()
+        with contextlib.suppress(queue.Empty):
+            return answers.get(timeout=_TICK)
+
+
 class _Lane(threading.Thread):
     """Hands items to one process at a time and starts another when it is gone."""
 
@@ -209,7 +212,7 @@ class _Lane(threading.Thread):
         requests: queue.SimpleQueue[Item | None],
         answers: queue.Queue[Answer | BaseException],
         stop: threading.Event,
-        starter: _Starter,
+        starter: Starter,
         lifetime: int,
     ) -> None:
         super().__init__(daemon=True)
@@ -218,7 +221,7 @@ class _Lane(threading.Thread):
         self.stop = stop
         self.starter = starter
         self.lifetime = lifetime
-        self.worker: _Worker | None = None
+        self.worker: Worker | None = None
 
     def run(self) -> None:
         try:
@@ -254,96 +257,16 @@ class _Lane(threading.Thread):
                 return
         detail = self._retire()
         reason = "the process reading it died"
-        if worker.rang:
+        if worker.late:
             reason, detail = "took longer than file_timeout", f"{worker.timeout:g} s"
         self._put(Answer(item[0], [], done=True, reason=reason, detail=detail, transient=True))
 
     def _put(self, answer: Answer | BaseException) -> None:
         while not self.stop.is_set():
             with contextlib.suppress(queue.Full):
-                self.answers.put(answer, timeout=0.2)
+                self.answers.put(answer, timeout=_TICK)
                 return
 
     def _retire(self) -> str:
         worker, self.worker = self.worker, None
         return worker.end() if worker else ""
-
-
-@dataclass(frozen=True)
-class _Starter:
-    """What every process is started with."""
-
-    setup: dict[str, Any]
-    spools: Path
-    scratch: Path
-    timeout: float
-
-    def start(self) -> _Worker:
-        spool = self.spools / new_spool(self.spools)
-        scratch = self.scratch / spool.name
-        scratch.mkdir(parents=True)
-        return _Worker(self.setup, spool, scratch, self.timeout)
-
-
-class _Worker:
-    """A process that works on one item after the other. ``rang``: it was ended for its silence."""
-
-    def __init__(self, setup: dict[str, Any], spool: Path, scratch: Path, timeout: float) -> None:
-        self.spool, self.scratch, self.timeout = spool, scratch, timeout
-        self.served = 0
-        self.rang = False
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=sandbox.environment(),
-            start_new_session=True,  # Ctrl-C is for the process that was started in the terminal
-        )
-        self._say({**setup, "spool": str(spool.absolute()), "scratch": str(scratch.absolute())})
-
-    def ask(self, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Messages of an answer; they end early when the process is gone or makes no sense."""
-        self._say(item)
-        assert self.process.stdout is not None
-        with contextlib.suppress(OSError, ValueError):
-            while line := self._guarded(self.process.stdout.readline):
-                yield json.loads(line)
-
-    def end(self) -> str:
-        """End it if it runs and clear up. Gives how it ended, in words."""
-        self._close(self.process.stdin)
-        self.process.kill()
-        code = self.process.wait()
-        self._close(self.process.stdout)
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        if not self.spool.stat().st_size:
-            self.spool.unlink()
-        with contextlib.suppress(ValueError):
-            return signal.Signals(-code).name
-        return f"exit status {code}"
-
-    def _say(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # it is gone, which shows when it does not answer
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
-
-    def _guarded(self, wait: Callable[[int], bytes]) -> bytes:
-        timer = threading.Timer(self.timeout, self._ring)
-        timer.daemon = True
-        timer.start()
-        try:
-            return wait(_LONGEST_LINE)
-        finally:
-            timer.cancel()
-
-    def _ring(self) -> None:
-        self.rang = True
-        self.process.kill()
-
-    @staticmethod
-    def _close(pipe: IO[bytes] | None) -> None:
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()

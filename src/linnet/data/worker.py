@@ -1,4 +1,4 @@
-"""A process that works on items; ``linnet.data.executor`` starts it.
+"""A process that works on items; ``linnet.data.process`` starts it.
 
 It takes one line of JSON on standard input that says what to do, then one for
 each item, and answers on standard output: a line per batch of messages, the

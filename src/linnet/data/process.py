@@ -1,0 +1,108 @@
+"""One process of a pool, seen from outside: started, asked in a line of JSON, heard, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import linnet
+from linnet.data import sandbox
+from linnet.data.storage import new_spool
+
+_LONGEST_LINE = 256 << 20  # of an answer; a process that says more at once is out of its mind
+# ``-P`` and this keep the working directory, where documents may lie, off the path of
+# modules, and put the place of this package at its end, where it hides nothing.
+_START = "import sys; sys.path.append(sys.argv.pop(1)); from linnet.data.worker import main; main()"
+
+
+@dataclass(frozen=True)
+class Starter:
+    """What every process is started with."""
+
+    setup: dict[str, Any]
+    spools: Path
+    scratch: Path
+    timeout: float
+
+    def start(self) -> Worker:
+        spool = self.spools / new_spool(self.spools)
+        scratch = self.scratch / spool.name
+        scratch.mkdir(parents=True, exist_ok=True)
+        return Worker(self.setup, spool, scratch, self.timeout)
+
+
+class Worker:
+    """A process that works on one item after the other. ``late``: it was ended for its silence."""
+
+    def __init__(self, setup: dict[str, Any], spool: Path, scratch: Path, timeout: float) -> None:
+        self.spool, self.scratch, self.timeout = spool, scratch, timeout
+        self.served = 0
+        self.deadline = math.inf
+        self.late = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=sandbox.environment(),
+            start_new_session=True,  # Ctrl-C is for the process that was started in the terminal
+        )
+        self._say({**setup, "spool": str(spool.absolute()), "scratch": str(scratch.absolute())})
+
+    def ask(self, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Messages of an answer; they end early when the process is gone or makes no sense."""
+        self.deadline = time.monotonic() + self.timeout
+        self._say(item)
+        assert self.process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            while line := self._hear(self.process.stdout):
+                yield json.loads(line)
+
+    def end_if_late(self) -> None:
+        """Called by another thread than the one that waits for the answer."""
+        if time.monotonic() > self.deadline:
+            self.late = True
+            self.process.kill()
+
+    def end(self) -> str:
+        """End it if it runs and clear up. Gives how it ended, in words."""
+        self._close(self.process.stdin)
+        self.process.kill()
+        code = self.process.wait()
+        self._close(self.process.stdout)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if not self.spool.stat().st_size:
+                self.spool.unlink()
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"exit status {code}"
+
+    def _say(self, message: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # it is gone, which shows when it does not answer
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def _hear(self, stream: IO[bytes]) -> bytes:
+        self.deadline = time.monotonic() + self.timeout
+        try:
+            return stream.readline(_LONGEST_LINE)
+        finally:
+            self.deadline = math.inf
+
+    @staticmethod
+    def _close(pipe: IO[bytes] | None) -> None:
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
