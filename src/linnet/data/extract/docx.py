@@ -8,13 +8,12 @@ each once.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.layout import Layout
+from linnet.data.extract.layout import PAGE_NUMBER, Layout, without_page_numbers
 from linnet.data.extract.ooxml import Part, graphic, main_part, reference, switched_on
 from linnet.data.extract.package import attribute, open_package
 
@@ -31,9 +30,7 @@ _CHARACTERS = {"tab": "\t", "ptab": "\t", "cr": "\n", "noBreakHyphen": "\u2011"}
 _FIELD_MARKS = {"fldChar", "instrText"}
 _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
 _PAGE_FIELDS = (["PAGE"], ["NUMPAGES"], ["SECTIONPAGES"])
-_PAGE_NUMBER = "\uffff"  # stands for one until the paragraph is whole
-_PAGE_WORDS = 3  # a stretch with a page number and no more words than these is only that
-_STRETCHES = re.compile(r"([\t\n]+| {3,})")
+_COLUMNS = 63  # of a table; Word has no more
 
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
@@ -55,6 +52,7 @@ class _Style:
 
 
 _PLAIN = _Style()
+_EMPTY = Layout()
 
 
 class _Reader:
@@ -100,7 +98,7 @@ class _Reader:
             if child.tag == "p":
                 self._paragraph(child, out)
             elif child.tag == "tbl":
-                self._table(child, out)
+                out.cells([self._row(row) for row in _within(child, "tr")])
             elif child.tag in _DELETED:
                 self.changes["deleted revisions"] += 1
             elif child.tag == "AlternateContent":
@@ -114,7 +112,10 @@ class _Reader:
     def _paragraph(self, element: Any, out: Layout) -> None:
         outer, self.boxes = self.boxes, Layout()
         self.fields = []
-        text = self._without_page_numbers("".join(self._texts(element))).strip()
+        found = "".join(self._texts(element))
+        if PAGE_NUMBER in found:
+            self.changes["page numbers"] += 1
+        text = without_page_numbers(found).strip()
         boxes, self.boxes = self.boxes, outer
         style, level = self._form(element.find("pPr"))
         if style.contents and text:
@@ -149,7 +150,7 @@ class _Reader:
                 yield self._field(child)
             elif tag == "fldSimple":
                 if _is_page(attribute(child, "instr")):
-                    yield _PAGE_NUMBER
+                    yield PAGE_NUMBER
                 else:
                     yield from self._texts(child)
             elif tag in _NOTES:
@@ -184,19 +185,8 @@ class _Reader:
         elif mark == "begin":
             self.fields.append("")
         elif mark == "end" and self.fields and _is_page(self.fields.pop()):
-            return _PAGE_NUMBER
+            return PAGE_NUMBER
         return ""
-
-    def _without_page_numbers(self, text: str) -> str:
-        """A paragraph without "Page 3 of 7", as far as its numbers are fields."""
-        if _PAGE_NUMBER not in text:
-            return text
-        self.changes["page numbers"] += 1
-        stretches = (
-            "" if _PAGE_NUMBER in stretch and len(stretch.split()) <= _PAGE_WORDS + 1 else stretch
-            for stretch in _STRETCHES.split(text)
-        )
-        return "".join(stretches).replace(_PAGE_NUMBER, "")
 
     def _box(self, content: Any) -> None:
         fields = self.fields
@@ -227,31 +217,16 @@ class _Reader:
         self.fields, self.boxes = fields, boxes
         return found.text()
 
-    def _table(self, element: Any, out: Layout) -> None:
-        """A table; where tables only arrange a page, what stands in the cells one after another."""
-        rows = [self._row(row) for row in _within(element, "tr")]
-        single = max((len(row) for row in rows), default=0) == 1
-        pending: list[list[str]] = []
-        for row in rows:
-            blocks = [cell for cell in row if cell]
-            if single or any(b.has_table for b in blocks) or (len(blocks) == 1 < len(blocks[0])):
-                out.table(pending)
-                pending = []
-                for block in blocks:
-                    out.extend(block)
-            else:
-                pending.append([cell.text() for cell in row])
-        out.table(pending)
-
     def _row(self, row: Any) -> list[Layout]:
         """The cells; what a wide or a tall cell covers beyond its first place is empty."""
-        cells = [Layout() for _ in range(_count(row, "trPr/gridBefore"))]
+        cells = [_EMPTY] * _count(row, "trPr/gridBefore")
         for cell in _within(row, "tc"):
             content = Layout()
             merge = cell.find("tcPr/vMerge")
             if merge is None or attribute(merge, "val") == "restart":
                 self._blocks(cell, content)
-            cells += [content, *(Layout() for _ in range(_count(cell, "tcPr/gridSpan") - 1))]
+            covered = min(_count(cell, "tcPr/gridSpan") - 1, _COLUMNS - len(cells))
+            cells += [content, *[_EMPTY] * covered]
         return cells
 
 
@@ -317,9 +292,8 @@ def _value(element: Any, path: str) -> str:
 
 
 def _count(element: Any, path: str) -> int:
-    """A number of columns, of which Word has no more than these."""
     value = _value(element, path)
-    return min(int(value), 63) if value.isdecimal() else 0
+    return min(int(value), _COLUMNS) if value.isdecimal() else 0
 
 
 def _is_page(instruction: str) -> bool:

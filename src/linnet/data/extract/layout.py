@@ -17,6 +17,13 @@ _DEEPEST = 8
 _TYPED_BULLET = re.compile("[•◦▪‣●■□➢❖✓\uf0b7\uf0a7](?:\\s+|$)")
 
 
+PAGE_NUMBER = "\uffff"
+"""Stands for a page number in a paragraph until ``without_page_numbers``."""
+
+_PAGE_WORDS = 3  # a stretch with a page number and no more words than these is only that
+_STRETCHES = re.compile(r"([\t\n]+| {3,})")
+
+
 class Layout:
     """Blocks of text in reading order. Blocks without text leave no trace."""
 
@@ -44,6 +51,28 @@ class Layout:
 
     def table(self, rows: Iterable[Sequence[str]]) -> None:
         self._add(_TABLE, "\n".join(row_lines(dict(enumerate(row)) for row in rows)))
+
+    def cells(self, rows: Iterable[Sequence[Layout]]) -> None:
+        """A table whose cells hold blocks; each is written on one line.
+
+        Where a table only arranges a page (it has one column, a row holds nothing
+        but one cell of several blocks, or tables lie in tables), the blocks come
+        one after another.
+        """
+        rows = list(rows)
+        single = max(map(len, rows), default=0) == 1
+        pending: list[list[str]] = []
+        for row in rows:
+            filled = [cell for cell in row if len(cell)]
+            arranged = single or (len(filled) == 1 and len(filled[0]) > 1)
+            if arranged or any(cell.has_table for cell in filled):
+                self.table(pending)
+                pending = []
+                for cell in filled:
+                    self.extend(cell)
+            else:
+                pending.append([cell.text() for cell in row])
+        self.table(pending)
 
     def extend(self, other: Layout) -> None:
         self._blocks += other._blocks
@@ -88,3 +117,14 @@ def row_lines(rows: Iterable[Mapping[int, str]]) -> Iterator[str]:
     for row in filled:
         last = max(row)
         yield " | ".join(row.get(column, "") for column in columns if column <= last)
+
+
+def without_page_numbers(text: str) -> str:
+    """A paragraph without its page numbers, and without what only goes with them: "Page 3 of 7"."""
+    if PAGE_NUMBER not in text:
+        return text
+    stretches = (
+        "" if PAGE_NUMBER in stretch and len(stretch.split()) <= _PAGE_WORDS + 1 else stretch
+        for stretch in _STRETCHES.split(text)
+    )
+    return "".join(stretches).replace(PAGE_NUMBER, "")

@@ -1,9 +1,9 @@
 """PowerPoint presentations (PresentationML, ECMA-376 part 1, section 19).
 
-Slides in the order of the presentation; on each the title, then the shapes in
-the order in which they lie, which is the one that screen readers follow; then
-its speaker notes and comments. Slide numbers and dates are left out, footers
-kept once.
+Slides in the order of the presentation; on each the title (or the highest
+text), then the shapes in the order in which they lie, which is the one that
+screen readers follow; then its speaker notes and comments. Slide numbers and
+dates are left out, footers kept once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class _Reader:
     def _slide(self, slide: Part, out: Layout) -> None:
         shapes = [_Shape(e) for e in _shapes(slide.root.find("cSld/spTree"))]
         bullets = self._bullets(slide)
-        for shape in sorted(shapes, key=lambda shape: shape.role not in _TITLES):
+        lead = _lead(shapes)
+        for shape in sorted(shapes, key=lambda shape: shape is not lead):
             self._shape(shape, slide, bullets, out)
         for name in slide.related("notesSlide"):
             notes = Part(slide.package, name)
@@ -109,6 +110,14 @@ class _Shape:
         holder = next((h for c in element if c.tag.startswith("nv") for h in c.iter("ph")), None)
         self.role = attribute(holder, "type") if holder is not None else None
         self.index = attribute(holder, "idx") if holder is not None else None
+
+    @property
+    def top(self) -> int | None:
+        """How far down its text begins; None for what has no text or no place of its own."""
+        offset = self.element.find("spPr/xfrm/off")
+        if offset is None or not any(t.text for t in self.element.iterfind("txBody/p/r/t")):
+            return None
+        return int(attribute(offset, "y", "0"))
 
 
 class _Bullets:
@@ -173,6 +182,13 @@ def _shapes(tree: Any | None) -> Iterator[Any]:
             yield from _shapes(element.find("Choice"))
         elif element.tag in ("sp", "graphicFrame", "pic", "cxnSp"):
             yield element
+
+
+def _lead(shapes: list[_Shape]) -> _Shape | None:
+    """The title of a slide, or the highest text on one that has no title."""
+    titles = (shape for shape in shapes if shape.role in _TITLES)
+    tops = [(top, n) for n, shape in enumerate(shapes) if (top := shape.top) is not None]
+    return next(titles, shapes[min(tops)[1]] if tops else None)
 
 
 def _rows(table: Any) -> Iterator[list[str]]:

@@ -1,0 +1,162 @@
+"""Excel workbooks (SpreadsheetML, ECMA-376 part 1, section 18): a sheet is a document.
+
+Sheets are streamed; what a cell shows comes from the value stored with it and
+its number format, formulas are never computed. Text boxes, charts and comments
+of a sheet follow its cells.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING, Any
+
+from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract import xls
+from linnet.data.extract.cells import BUILTIN, displayed
+from linnet.data.extract.layout import Layout
+from linnet.data.extract.ooxml import Part, drawn_paragraphs, graphic, main_part, reference
+from linnet.data.extract.package import attribute, ole_content, open_package
+from linnet.data.extract.sheets import sheet_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from linnet.data.extract.context import Context
+    from linnet.data.extract.package import Package
+
+KIND = "xlsx"
+_COLUMN = re.compile(r"[A-Za-z]{1,3}")
+
+
+def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+    if ole_content(path) == "xls":  # the old format under the new name
+        yield from xls.read(path, context)
+        return
+    with open_package(path, context, KIND) as package:
+        found = False
+        for document in _Workbook(package).documents(context):
+            found = True
+            yield document
+    if not found:
+        raise UnreadableError("no text in it")
+
+
+class _Workbook:
+    """What the sheets of a workbook share: strings, number formats, the first day of dates."""
+
+    def __init__(self, package: Package) -> None:
+        self.package = package
+        self.main = main_part(package, "xl/workbook.xml")
+        self.root = self.main.root
+        properties = self.root.find("workbookPr")
+        date1904 = attribute(properties, "date1904") if properties is not None else ""
+        self.epoch_1904 = date1904 in ("1", "true")
+        self.strings = [
+            text for name in self.main.related("sharedStrings") for text in _strings(package, name)
+        ]
+        self.formats = [
+            code for name in self.main.related("styles") for code in _formats(package.xml(name))
+        ]
+
+    def documents(self, context: Context) -> Iterator[Extracted | Dropped]:
+        for entry in self.root.iterfind("sheets/sheet"):
+            if member := self.main.target(reference(entry)):
+                found = sheet_document(
+                    attribute(entry, "name"),
+                    self._rows(member),
+                    kind=KIND,
+                    context=context,
+                    after=_drawn(Part(self.package, member)).text(),
+                )
+                if found is not None:
+                    yield found
+
+    def _rows(self, member: str) -> Iterator[tuple[int, dict[int, str]]]:
+        """The number of each row that holds text, and its cells by column."""
+        last = 0
+        for row in self.package.stream(member, "row"):
+            number = attribute(row, "r")
+            last = int(number) if number.isdecimal() else last + 1
+            cells: dict[int, str] = {}
+            column = -1
+            for cell in row.iterchildren("{*}c"):
+                named = _COLUMN.match(attribute(cell, "r"))
+                column = _column(named[0]) if named else column + 1
+                if text := self._cell(cell):
+                    cells[column] = text
+            if cells:
+                yield last, cells
+
+    def _cell(self, cell: Any) -> str:
+        kind = attribute(cell, "t", "n")
+        if kind == "inlineStr":
+            return "".join(_string_texts(cell)).strip()
+        value = cell.findtext("{*}v") or ""
+        if kind == "s":
+            number = int(value) if value.isdecimal() else len(self.strings)
+            return self.strings[number] if number < len(self.strings) else ""
+        if kind == "n" and value:
+            return self._number(value, attribute(cell, "s", "0"))
+        if kind == "b":
+            return "TRUE" if value == "1" else "FALSE"
+        return "" if kind == "e" else value.strip()
+
+    def _number(self, value: str, style: str) -> str:
+        number = int(style) if style.isdecimal() else 0
+        code = self.formats[number] if number < len(self.formats) else "General"
+        try:
+            return displayed(float(value), code, epoch_1904=self.epoch_1904)
+        except ValueError:
+            return value.strip()
+
+
+def _strings(package: Package, name: str) -> Iterator[str]:
+    return ("".join(_string_texts(item)).strip() for item in package.stream(name, "si"))
+
+
+def _string_texts(item: Any) -> Iterator[str]:
+    """The runs of a string, without the phonetic ones that tell how it is read."""
+    for text in item.iter("{*}t"):
+        if not text.getparent().tag.endswith("}rPh"):
+            yield text.text or ""
+
+
+def _formats(root: Any) -> Iterator[str]:
+    """The number format of each cell style."""
+    own = {
+        attribute(entry, "numFmtId"): attribute(entry, "formatCode")
+        for entry in root.iterfind("numFmts/numFmt")
+    }
+    for style in root.iterfind("cellXfs/xf"):
+        number = attribute(style, "numFmtId", "0")
+        builtin = BUILTIN.get(int(number), "General") if number.isdecimal() else "General"
+        yield own.get(number, builtin)
+
+
+def _column(letters: str) -> int:
+    """The number of a column from its letters: A is 0, AA is 26."""
+    number = 0
+    for letter in letters.upper():
+        number = number * 26 + ord(letter) - ord("A") + 1
+    return number - 1
+
+
+def _drawn(sheet: Part) -> Layout:
+    """Text boxes, charts and comments of a sheet."""
+    found = Layout()
+    for name in sheet.related("drawing"):
+        drawing = Part(sheet.package, name)
+        for element in drawing.root.iter("txBody", "graphicData"):
+            if element.tag == "graphicData":
+                found.extend(graphic(element, drawing))
+            else:
+                for _, text in drawn_paragraphs(element):
+                    found.paragraph(text)
+    for name in itertools.chain(sheet.related("comments"), sheet.related("threadedComment")):
+        for comment in sheet.package.xml(name).iter("comment", "threadedComment"):
+            text = "".join(t.text or "" for t in comment.iter("t", "text")).strip()
+            if text and not text.startswith("[Threaded comment]"):  # a notice to old programs
+                found.paragraph(f"[Comment: {text}]")
+    return found
