@@ -5,6 +5,16 @@ one border it is test, below the next validation, else training; the borders are
 the fractions asked for. So a document keeps its split whatever else comes or
 goes. Only where a split would be empty, because there are few groups, do the
 borders give way far enough to put one group into it.
+
+What belongs together (near duplicates, mail threads, groups) is a cluster, and a
+cluster is never parted (``divide``). Its split is the one its members had before;
+of several, test goes before validation and validation before training, because
+what a figure was measured on must not be trained on later. The members that were
+trained on before are then withheld: to test on them would measure memory. A
+cluster without a past is placed by the rank of one of its groups, drawn by a hash
+of the ranks. So each cluster has the same chance, whatever its size (by the
+smallest rank nearly every large cluster would be test), and one more or less
+among m groups changes the draw with a chance of 1 in m.
 """
 
 from __future__ import annotations
@@ -16,10 +26,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
+from linnet.data.document import SPLITS
+from linnet.data.shingles import mix
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from linnet.data.config import DataConfig
+
+NEW = -1  # no earlier run has divided the document
+TRAIN, VALIDATION, TEST = (SPLITS.index(name) for name in ("train", "validation", "test"))
+WITHHELD = len(SPLITS)  # trained on before, now in a cluster that is held out
 
 _LEAST_GROUPS = 3  # one for each split; with fewer, all are for training
 
@@ -54,18 +74,92 @@ class Borders:
 def fit_borders(groups: Callable[[], Iterable[str]], config: DataConfig) -> Borders:
     """The borders for these groups. ``groups`` is called twice and may repeat itself."""
     key = config.split_key
-    lowest, highest = _extremes(rank(group, key) for group in groups())
-    if len(highest) < _LEAST_GROUPS:
-        return Borders(key, 0.0, 0.0)
+    return Borders(key, *_fit(lambda: (rank(group, key) for group in groups()), config))
+
+
+def divide(
+    clusters: npt.NDArray[np.int32],
+    ranks: npt.NDArray[np.float64],
+    before: npt.NDArray[np.int8],
+    kept: npt.NDArray[np.bool_],
+    config: DataConfig,
+) -> npt.NDArray[np.int8]:
+    """The split of every document, (N,): an index into SPLITS, or WITHHELD (see the module).
+
+    ``clusters``: the root of each document's cluster; ``ranks``: the rank of its
+    group; ``before``: its split so far, or NEW. Documents that are not ``kept`` speak
+    for their cluster, but do not fill a split. From three clusters on no split that
+    is asked for stays empty, as far as clusters without a past allow.
+    """
+    if not len(clusters):
+        return np.empty(0, np.int8)
+    _, cluster = np.unique(clusters, return_inverse=True)  # numbered from 0
+    count = int(cluster.max()) + 1
+    past = np.full(count, NEW, np.int8)
+    np.maximum.at(past, cluster, before)  # NEW < TRAIN < VALIDATION < TEST
+    places = _places(cluster, ranks)
+    in_use = np.bincount(cluster[kept], minlength=count) > 0
+
+    sides = past[cluster]
+    sides[(sides > TRAIN) & (before == TRAIN)] = WITHHELD
+    settled = kept & (past[cluster] != NEW) & (sides != WITHHELD)
+    free = places[in_use & (past == NEW)].tolist()
+    test_below, validation_below = _fit(
+        lambda: free,
+        config,
+        filled=set(sides[settled].tolist()),
+        others=len(np.unique(cluster[settled])),
+    )
+    drawn = np.where(
+        places < test_below, TEST, np.where(places < validation_below, VALIDATION, TRAIN)
+    )
+    return np.where(sides == NEW, drawn[cluster], sides).astype(np.int8)
+
+
+def _places(
+    cluster: npt.NDArray[np.intp], ranks: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The rank of one document of each cluster: the one whose rank's hash is smallest."""
+    keys = mix(np.ascontiguousarray(ranks, np.float64).view(np.uint64))
+    order = np.lexsort((keys, cluster))
+    first = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+    return np.asarray(ranks[order[first]])
+
+
+def _fit(
+    places: Callable[[], Iterable[float]],
+    config: DataConfig,
+    *,
+    filled: Collection[int] = (),
+    others: int = 0,
+) -> tuple[float, float]:
+    """Below which place is test, and below which validation.
+
+    ``filled``: the splits that are not empty whatever becomes of these places;
+    ``others``: the number of groups that fill them.
+    """
+    lowest, highest = _extremes(places())
+    if not highest or len(highest) + others < _LEAST_GROUPS:
+        return 0.0, 0.0
+    for_train = int(TRAIN not in filled)
+    for_validation = int(VALIDATION not in filled and config.validation_fraction > 0)
     test_below = config.test_fraction
     if test_below > 0:
-        test_below = min(max(test_below, _just_above(lowest)), highest[1])
-    validation_below = test_below
-    if config.validation_fraction > 0:
-        others = (place for group in groups() if (place := rank(group, key)) >= test_below)
-        wanted = config.test_fraction + config.validation_fraction
-        validation_below = max(wanted, _just_above(min(others)))
-    return Borders(key, test_below, min(validation_below, highest[0]))
+        if TEST not in filled:
+            test_below = max(test_below, _just_above(lowest))
+        test_below = _leave(test_below, highest, for_train + for_validation)
+    if config.validation_fraction == 0:
+        return test_below, test_below
+    validation_below = config.test_fraction + config.validation_fraction
+    if for_validation:
+        least = min((place for place in places() if place >= test_below), default=0.0)
+        validation_below = max(validation_below, _just_above(least))
+    return test_below, _leave(validation_below, highest, for_train)
+
+
+def _leave(border: float, highest: list[float], number: int) -> float:
+    """The border, or a lower one that leaves so many of the highest places above it."""
+    return min(border, highest[min(number, len(highest)) - 1]) if number else border
 
 
 def _extremes(ranks: Iterable[float]) -> tuple[float, list[float]]:
@@ -74,7 +168,7 @@ def _extremes(ranks: Iterable[float]) -> tuple[float, list[float]]:
     highest: list[float] = []
     for place in ranks:
         lowest = min(lowest, place)
-        if place not in highest:
+        if place not in highest and (len(highest) < _LEAST_GROUPS or place > highest[-1]):
             highest = heapq.nlargest(_LEAST_GROUPS, [*highest, place])
     return lowest, highest
 
