@@ -35,6 +35,7 @@ _INVISIBLE = "\ufeff\u200b"
 _INNER_SOFT_HYPHEN = re.compile(r"(?<![^\W\d_])\xad|\xad(?![ \t]*\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+_ASCII_RUN = re.compile(r"([\x00-\x7f]{8})[\x00-\x7f]+([\x00-\x7f]{8})")
 _LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
 _LIGATURE = re.compile("[ﬀ-ﬆ]")
 
@@ -110,6 +111,8 @@ def _repair_decoding(text: str, changes: Counter[str]) -> str:
     from ftfy import fix_encoding
     from ftfy.badness import is_bad
 
+    if not is_bad(_ASCII_RUN.sub(r"\1\2", text)):  # a quick look at what is not ASCII
+        return text
     lines = text.split("\n")
     for number, line in enumerate(lines):
         if not line.isascii() and is_bad(line):

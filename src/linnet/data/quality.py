@@ -85,9 +85,10 @@ _WEB = (
         )
         for n, limit in ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10))
     ),
-    # C4, which drops the lines with the word Javascript, not the page
+    # C4, which drops every page with a curly bracket, and the lines with the word Javascript. Here
+    # a page about programs may show them, and it is pages that go.
     _Rule("max_lorem_ipsum", 0, "lorem ipsum"),
-    _Rule("max_curly_brackets", 0, "curly brackets"),
+    _Rule("max_curly_brackets", 0.1, "more than {:g} curly brackets a word"),
     _Rule("max_javascript_lines", 0.5, "more than {:.0%} of the lines are about javascript"),
     # FineWeb
     _Rule("min_sentence_lines", 0.12, "fewer than {:.0%} of the lines end like a sentence"),

@@ -145,6 +145,7 @@ def _web(
     found: dict[str, float] = {
         "words": number if words else 0,
         "hashes": text.count("#") / number,
+        "curly_brackets": text.count("{") / number,
         "ellipses": sum(map(text.count, _ELLIPSES)) / number,
         "words_with_letter": _words_with_letter(list(vocabulary), ids),
     }
@@ -174,7 +175,6 @@ def _lines(text: str, lines: list[str], unspaced: bool) -> dict[str, float]:
         if "javascript" in lower
         else 0.0,
         "lorem_ipsum": lower.count("lorem ipsum"),
-        "curly_brackets": text.count("{"),
     }
 
 
@@ -203,7 +203,11 @@ def _top_line(lines: list[str]) -> float:
 
 
 def _duplicates(name: str, parts: list[str], characters: int) -> dict[str, float]:
-    """The share of lines or paragraphs that stood before, and of the text they are."""
+    """The share of lines or paragraphs that stood before, and of the text they are.
+
+    Those without a letter do not count: ``}`` or ``$`` on a line of its own is no repetition.
+    """
+    parts = list(filter(_HAS_LETTER.search, parts))
     unique = set(parts)
     repeated = sum(map(len, parts)) - sum(map(len, unique))
     return {
