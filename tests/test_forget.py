@@ -15,7 +15,10 @@ from linnet.project import Project
 from tiny_project import TinyProject
 
 SECRET = "Zanzibar quartz xylophone umbrella"
-LETTER = f"A letter about the {SECRET} that nobody else should read, and some words more.\n" * 8
+LETTER = "\n".join(
+    f"Page {n} of a letter about the {SECRET} that nobody else should read, and {n * n} words more."
+    for n in range(8)
+)
 
 
 def holding(place: Path, passage: str) -> set[str]:

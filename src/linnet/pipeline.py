@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import artifact
-from linnet.data import PYTHON_LIBRARY, prepare, read_documents
+from linnet.data import prepare, read_documents
+from linnet.data.files import absolute, names_a_path
 from linnet.errors import ArtifactError, ConfigError, DataError, StoppedError
 from linnet.evaluate import evaluate
 from linnet.evaluate.report import REPORT, write_report
@@ -110,7 +111,7 @@ def _configure(
     project = Project(out, config)
     project.check()
     for source in project.config.sources:
-        if source != PYTHON_LIBRARY and not os.path.lexists(source):
+        if names_a_path(source) and not os.path.lexists(source):
             raise DataError(f"{source}: no such file or folder")
     return project
 
@@ -121,8 +122,6 @@ def _absolute(sources: Sequence[str | Path]) -> tuple[str, ...]:
 
 
 def _absolute_source(source: str) -> str:
-    if source == PYTHON_LIBRARY:
-        return source
     try:
         source.encode("utf-8")
     except UnicodeEncodeError:
@@ -130,7 +129,7 @@ def _absolute_source(source: str) -> str:
             f"{os.fsencode(source)!r}: {CONFIG_FILE} can only name paths that are UTF-8; "
             "rename it, or name the folder above it"
         ) from None
-    return str(Path(source).expanduser().absolute())
+    return absolute(source)
 
 
 class _Builder:

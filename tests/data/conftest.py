@@ -8,6 +8,15 @@ from pathlib import Path
 import pytest
 
 
+# Long enough, and enough like prose, for the rules that web pages have to pass.
+PAGE = (
+    "A page about ferns and mosses. They have grown in these woods for longer than anyone can "
+    "remember, and the people of the valley know each of them by name. In the spring the young "
+    "fronds unroll beside the stream. Later in the year, when the trees have closed above them, "
+    "only the mosses are still bright, and with the first frost they are all that is green."
+)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A small folder of documents of several kinds."""
@@ -16,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     for number in range(60):
         text = f"Note number {number}.\n\nIt has a second paragraph about topic {number % 7}.\n"
         (root / f"note-{number:02d}.txt").write_text(text)
-    (root / "sub" / "page.html").write_text("<p>A page about ferns and mosses.</p>")
+    (root / "sub" / "page.html").write_text(f"<p>{PAGE}</p>")
     (root / "sub" / "read.md").write_text("# Title\n\nSome *markdown* text here.\n")
     (root / "rows.jsonl").write_text(
         "".join(f'{{"id": {n}, "text": "Row {n} holds some words."}}\n' for n in range(30))

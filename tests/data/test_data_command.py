@@ -20,7 +20,7 @@ def test_prepare_prints_what_went_in_and_what_did_not(folder: Path, tmp_path: Pa
     done = _linnet("data", "prepare", folder, "--out", tmp_path / "corpus", "--min-characters", "5")
     assert done.returncode == 0, done.stderr
     assert "train" in done.stdout
-    assert "skipped 1 x pdf is not supported yet" in done.stdout
+    assert "binary file" in done.stdout
     assert (tmp_path / "corpus" / "report.json").is_file()
 
 

@@ -10,24 +10,27 @@ from linnet import data
 from linnet.data import DataConfig
 from linnet.errors import DataError
 
-_LONG = "The {} of the valley was described by many who had walked there in the early spring. " * 12
+
+def _long(subject: str) -> str:
+    return " ".join(
+        f"Of the {subject}, part {n}, and of {subject} people much was told by a {subject} walker."
+        for n in range(12)
+    )
 
 
 @pytest.fixture
 def corpus(folder: Path, tmp_path: Path) -> Path:
-    text = _LONG.format("river")
+    text = _long("river")
     (folder / "river.txt").write_text(text)
     (folder / "river-again.txt").write_text(text + "One line more was added by another hand.")
-    (folder / "mail.txt").write_text(f"Write to anna@example.com for more.\n\n{_LONG.format('hill')}")
+    (folder / "mail.txt").write_text(f"Write to anna@example.com for more.\n\n{_long('hill')}")
     return data.prepare([folder], tmp_path / "corpus", DataConfig(split_by="document")).path
 
 
 def test_a_kept_document(corpus: Path) -> None:
     (file,) = data.explain(corpus, "mail.txt")
     (story,) = file.documents
-    splits = {
-        d.source: split for split in data.SPLITS for d in data.read_documents(corpus, split)
-    }
+    splits = {d.source: split for split in data.SPLITS for d in data.read_documents(corpus, split)}
     assert story.kept
     assert story.split == splits["docs/mail.txt"]
     assert story.language == "en"
@@ -56,5 +59,5 @@ def test_files_that_gave_nothing(corpus: Path) -> None:
 
 
 def test_what_is_not_there_names_the_nearest(corpus: Path) -> None:
-    with pytest.raises(DataError, match=r"did you mean 'docs/note-07\.txt'"):
-        data.explain(corpus, "note-o7.txt")
+    with pytest.raises(DataError, match=r"did you mean 'docs/copy\.txt'"):
+        data.explain(corpus, "copi.txt")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from conftest import PAGE
 from linnet import artifact, data
-from linnet.data import DataConfig, preparation
+from linnet.data import DataConfig, preparation, reading
+from linnet.data.executor import ProcessPool
 from linnet.errors import DataError
 from linnet.progress import Progress
 
@@ -24,14 +26,29 @@ def _same(first: artifact.Artifact, second: artifact.Artifact) -> None:
     assert reports[0] == reports[1]
 
 
-def _forbid_reading(monkeypatch: pytest.MonkeyPatch, *, but: set[str]) -> None:
-    real = preparation.read_files
+def _splits(path: Path) -> dict[str, str]:
+    return {d.source: split for split, ds in _corpus(path).items() for d in ds}
 
-    def check(requests, *arguments, **options):
-        assert {Path(request.path).name for request in requests} == but
-        return real(requests, *arguments, **options)
 
-    monkeypatch.setattr(preparation, "read_files", check)
+def _fresh(folder: Path, tmp_path: Path) -> Path:
+    return data.prepare([folder], tmp_path / "fresh").path
+
+
+class Watched(ProcessPool):
+    """Processes that note which files they are asked to read."""
+
+    def __init__(self) -> None:
+        super().__init__(2, timeout=60, memory_mb=2000)
+        self.read: set[str] = set()
+
+    def map(self, task, items, **options):
+        def noted():
+            for number, item in items:
+                if task == reading.READ:
+                    self.read.add(Path(item["path"]).name)
+                yield number, item
+
+        return super().map(task, noted(), **options)
 
 
 def test_every_document_comes_out_once_with_its_text(folder: Path, tmp_path: Path) -> None:
@@ -39,7 +56,7 @@ def test_every_document_comes_out_once_with_its_text(folder: Path, tmp_path: Pat
     documents = [d for split in _corpus(corpus.path).values() for d in split]
     texts = {d.source: d.text for d in documents}
     assert texts["docs/note-03.txt"] == (folder / "note-03.txt").read_text().strip()
-    assert texts["docs/sub/page.html"] == "A page about ferns and mosses."
+    assert texts["docs/sub/page.html"] == PAGE
     assert texts["docs/code.py"] == "def double(x):\n    return 2 * x"
     assert {d.text for d in documents} >= {f"Row {n} holds some words." for n in range(30)}
     assert len({d.id for d in documents}) == len(documents) == 60 + 30 + 3
@@ -50,9 +67,14 @@ def test_every_document_comes_out_once_with_its_text(folder: Path, tmp_path: Pat
         "shorter than min_characters": 1,
     }
     assert report["duplicates"] == [
-        {"name": "docs/note-07.txt", "same_as": "docs/copy.txt", "documents": 1}
+        {
+            "name": "docs/note-07.txt",
+            "same_as": "docs/copy.txt",
+            "documents": 1,
+            "similarity": 1.0,
+        }
     ]
-    assert report["skipped"]["reasons"] == {"binary file": 1, "pdf is not supported yet": 1}
+    assert report["skipped"]["reasons"] == {"binary file": 1, "damaged pdf": 1}
     found = report["documents"]["found"]
     assert found == report["documents"]["kept"] + sum(report["documents"]["dropped"].values())
     assert all(corpus.stats["documents"][split] for split in data.SPLITS)
@@ -67,10 +89,11 @@ def test_the_result_does_not_depend_on_the_number_of_workers(folder: Path, tmp_p
 
 
 def test_a_second_run_reads_only_what_changed_and_equals_a_fresh_one(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "corpus"
     before = data.prepare([folder], out)
+    splits = _splits(out)
     assert data.prepare([folder], out) == before
 
     (folder / "note-05.txt").write_text("This note was written anew, with other words.")
@@ -78,13 +101,18 @@ def test_a_second_run_reads_only_what_changed_and_equals_a_fresh_one(
     (folder / "copy.txt").unlink()  # note-07 takes its place
     (folder / "added.txt").write_text("One more document, which was not here before.")
     os.utime(folder / "note-08.txt")
-    _forbid_reading(monkeypatch, but={"note-05.txt", "added.txt"})
-    updated = data.prepare([folder], out)
-    monkeypatch.undo()
-    _same(updated, data.prepare([folder], tmp_path / "fresh"))
-    moved = {d.source: split for split, ds in _corpus(out).items() for d in ds}
-    assert "docs/note-07.txt" in moved
-    assert "docs/note-06.txt" not in moved
+    watched = Watched()
+    updated = data.prepare([folder], out, executor=watched)
+    assert watched.read == {"note-05.txt", "added.txt"}
+    now, fresh = (_splits(path) for path in (updated.path, _fresh(folder, tmp_path)))
+    assert now.keys() == fresh.keys()
+    assert "docs/note-07.txt" in now
+    assert "docs/note-06.txt" not in now
+    # What was divided before stays where it was; a fresh corpus may only differ in what was
+    # there under another name.
+    assert now["docs/note-07.txt"] == splits["docs/copy.txt"]
+    assert all(now[name] == splits[name] for name in now.keys() & splits.keys())
+    assert {name for name in now if now[name] != fresh[name]} <= {"docs/note-07.txt"}
 
 
 def test_other_settings_read_everything_again(folder: Path, tmp_path: Path) -> None:
@@ -108,12 +136,9 @@ def test_a_killed_run_is_taken_up_again(
     monkeypatch.undo()
     assert not out.exists()
 
-    def fail(requests, *arguments, **options):
-        raise AssertionError("files were read again")
-
-    monkeypatch.setattr(preparation, "read_files", fail)
-    resumed = data.prepare([folder], out)
-    monkeypatch.undo()
+    watched = Watched()
+    resumed = data.prepare([folder], out, executor=watched)
+    assert not watched.read
     _same(resumed, data.prepare([folder], tmp_path / "fresh"))
 
 
@@ -191,7 +216,7 @@ def test_nothing_to_read_is_one_clear_error(tmp_path: Path) -> None:
     (folder / "b.txt").write_bytes(bytes(range(256)) * 9)
     with pytest.raises(DataError, match="none of 2 files can be used") as caught:
         data.prepare([folder], out)
-    assert "pdf is not supported yet" in str(caught.value)
+    assert "damaged pdf" in str(caught.value)
     assert "binary file" in str(caught.value)
     assert not out.exists()
     assert not artifact.partial_exists(out)
@@ -208,7 +233,8 @@ def test_reading_some_columns_leaves_the_others_empty(folder: Path, tmp_path: Pa
 
 
 def test_real_documents_yield_what_is_in_them(test_data: Path, tmp_path: Path) -> None:
-    corpus = data.prepare([test_data / "documents"], tmp_path / "corpus")
+    config = DataConfig(quality=("off",))
+    corpus = data.prepare([test_data / "documents"], tmp_path / "corpus", config)
     texts = {d.source: d.text for ds in _corpus(corpus.path).values() for d in ds}
     jis = texts["documents/example-steelJIS-datasheet-utf-16.html"]
     assert "日本語" in jis
@@ -216,4 +242,4 @@ def test_real_documents_yield_what_is_in_them(test_data: Path, tmp_path: Path) -
     included = texts["documents/README-w-include.rst"]
     assert "sample docs directory" in included
     assert "import" not in included.split("\n")[0]
-    assert corpus.stats["files"]["skipped"] > 100
+    assert corpus.stats["files"]["read"] > 100

@@ -86,6 +86,12 @@ def absolute(source: str) -> str:
     return str(Path(source).expanduser().absolute())
 
 
+def names_a_path(source: str) -> bool:
+    """Whether the source is one file or folder here, and no pattern for several."""
+    elsewhere = source == python_library.SOURCE or _is_url(source) or source.startswith(hub.PREFIX)
+    return not elsewhere and (os.path.lexists(source) or not _MAGIC.search(source))
+
+
 def _distinct(sources: Iterable[str | Path]) -> Iterable[str]:
     """Each source once, whatever names it is given by."""
     seen: set[str] = set()

@@ -86,6 +86,9 @@ _REFUSED = {
     "aac mp4 mkv avi mov webm exe dll so dylib a o obj lib class jar pyc pyo whl deb rpm iso img "
     "bin dat ttf otf woff woff2 eot npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 pkl pickle "
     "lock",
+    # They hold an address, and often whose it is.
+    "a link to a document elsewhere": "gdoc gsheet gslides gdraw gform gsite gmap glink url webloc "
+    "lnk desktop",
 }
 
 KIND_BY_SUFFIX = {suffix: kind.name for kind in _KINDS for suffix in kind.suffixes.split()}
