@@ -31,7 +31,7 @@ EMAILS = _lines("""
     ⟦x@example.com⟧ is short
     ⟦long.email-address-with-hyphens@and.subdomains.example.com⟧
     (⟦user.name+tag+sorting@example.com⟧)
-    ⟦name/surname@example.com⟧
+    name/⟦surname@example.com⟧
     ⟦admin@example.museum⟧ and others
     ⟦user%example.com@example.org⟧
     ⟦user-@example.org⟧

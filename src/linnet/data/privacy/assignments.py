@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from linnet.data.privacy.secrets import is_placeholder
@@ -21,99 +22,101 @@ if TYPE_CHECKING:
 
     from linnet.data.kinds import Family
 
-_PASSWORDS = ("password", "passwd", "passwort", "passphrase", "pwd", "kennwort", "mot de passe")
+_PASSWORDS = (
+    "password",
+    "passwd",
+    "passwort",
+    "passphrase",
+    "_pass",
+    "pwd",
+    "kennwort",
+    "mot de passe",
+)
 _OTHERS = ("token", "secret", "key", "credential")
 
 # After the name: its closing quote or bracket, a type, then what gives it a value.
 _GIVES = re.compile(
-    r"(?:s|[0-9]|_?base|_?id)?(?:[\"'`\])]{1,2}|[*]{1,2})?"
+    r"(?:s|[0-9]|_?base)?(?:[\"'`\])]{1,2}|[*]{1,2})?"
     r"(?:[ \t]{0,3}:[ \t]?[A-Za-z][\w\[\].| ]{0,30}(?=[ \t]=))?"
-    r"(?:[ \t]{0,20}(?::=|=>|:{1,2}|={1,2}|>|,(?=[ \t]?[\"']))|[ \t](?:is|was|ist|lautet|to)[:]?(?=[ \t]))"
-    r"[ \t*]{0,20}"
+    r"(?:[ \t]{0,20}(?::=|=>|:{1,2}|={1,2}|>)|[ \t](?:is|was|ist|lautet|to)[:]?(?=[ \t]))"
+    r"[ \t*]{0,20}",
+    re.IGNORECASE,
 )
-_QUOTED = re.compile(r"[bru]?(?P<quote>[\"'`])(?P<value>[^\s\"'`<>{}]{4,400})(?P=quote)")
-_BARE = re.compile(r"(?P<value>[^\s\"'`<>(){}\[\],;|]{6,400})")
-_BEFORE_NAME = re.compile(
-    r"(?:^|[^A-Za-z0-9])(?:public|publishable|foreign|primary|sort|partition|cache|hot|short|dict|row|group|index)[_ -]?\Z",
-    re.I,
+_QUOTED = re.compile(r"[bru]?([\"'`])(?P<value>[^\s\"'`<>{}]{4,400})\1")
+_BARE = re.compile(r"(?P<value>[^\s\"'`<>(){}\[\],;|\\@][^\s\"'`<>(){}\[\],;|\\]{5,400})")
+_IRREGULAR = re.compile(r"[bru]?[\"'`]?(?P<value>[A-Za-z0-9+/_~.-]{16,400}={0,2})")
+_NAME = re.compile(r"[A-Za-z_]*(?:pass|pwd|secret)[A-Za-z_]*", re.IGNORECASE)
+_EXPRESSION = re.compile(r"[\w.]+(?:[(\[.]|\Z)")
+_PLACE = re.compile(r"(?:https?|ftp)://|[/.]|--")
+_SETTING = re.compile(r"\s*(?:export |- )?[A-Z0-9_]+=|\s*[\w.-]+:[ \t]+")
+_LONGEST_SETTING = 200
+
+_NO_SECRET = re.compile(
+    r"(?:\A|[^A-Za-z0-9])(?:public|publishable|foreign|primary|sort|partition|cache|hot|short|dict"
+    r"|row|group|index)[_ -]?\Z",
+    re.IGNORECASE,
 )
-_COMPOUND = re.compile(r"(?:api|access|auth|private|secret|client|app|user|bearer|refresh)\Z", re.I)
+_COMPOUND = re.compile(
+    r"(?:api|access|auth|private|secret|client|app|user|bearer|refresh)\Z", re.IGNORECASE
+)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"(?:0x)?[0-9a-fA-F]{24,}")
-_RANDOM = re.compile(r"[A-Za-z0-9+/_=~.-]{16,400}")
 
 
 def assigned(text: str, family: Family) -> Iterator[Span]:
     """Values given to names that say they are secret."""
     lower = lowered(text)
-    for words, judge in ((_PASSWORDS, _is_password), (_OTHERS, _is_random)):
+    for words, value_of in ((_PASSWORDS, _password), (_OTHERS, _random)):
         for word in words:
-            if word not in lower:
-                continue
             for at in positions(lower, word):
-                found = _value(text, at + len(word))
-                if (
-                    found
-                    and _ends_name(text, at)
-                    and not is_placeholder(found["value"])
-                    and judge(found, text, at, family)
-                ):
-                    yield Span(found.start("value"), found.end("value"), "SECRET")
+                sign = _GIVES.match(text, at + len(word))
+                found = value_of(text, at, sign.end(), family) if sign else None
+                if found:
+                    start, end = found.span("value")
+                    yield Span(start, start + len(text[start:end].rstrip(".:")), "SECRET")
 
 
-def _ends_name(text: str, at: int) -> bool:
-    """``apiKey``, ``api_key``, ``apikey``, but not ``monkey``."""
-    before = text[max(0, at - 8) : at]
+def _password(text: str, at: int, start: int, family: Family) -> re.Match[str] | None:
+    """Whatever is quoted; without quotes what is no word: it has a letter and something else."""
+    if quoted := _QUOTED.match(text, start):
+        # in dictionaries and forms the value is often a name: "password": "user_password"
+        value = quoted["value"]
+        return None if is_placeholder(value) or _NAME.fullmatch(value) else quoted
+    bare = _BARE.match(text, start)
+    value = bare["value"].rstrip(".:!?") if bare else ""
+    if bare is None or is_placeholder(value) or _PLACE.match(value):
+        return None
+    if family == "code" and _EXPRESSION.match(value) and not _is_setting(text, bare):
+        return None
+    mixed = re.search(r"[A-Za-z]", value) and re.search(r"[0-9!@#$%^&*+=?~]", value)
+    return bare if mixed else None
+
+
+def _is_setting(text: str, value: re.Match[str]) -> bool:
+    """Whether the line is ``NAME=value`` or ``name: value``, as in files of settings."""
+    if text[value.end() : value.end() + 1] not in ("", "\n", "\r"):
+        return False
+    start = text.rfind("\n", max(0, value.start() - _LONGEST_SETTING), value.start()) + 1
+    return _SETTING.fullmatch(text, start, value.start()) is not None
+
+
+def _random(text: str, at: int, start: int, family: Family) -> re.Match[str] | None:
+    found = _IRREGULAR.match(text, start)
+    before = text[max(0, at - 16) : at]
+    if found is None or not _begins_word(text, at, before) or _NO_SECRET.search(before):
+        return None
+    plain_key = text[at : at + 3].lower() == "key" and not before[-1:].strip(" \"'.([{\n\t")
+    value = found["value"].rstrip(".:")
+    return (
+        found if looks_random(value, strong=not plain_key) and not is_placeholder(value) else None
+    )
+
+
+def _begins_word(text: str, at: int, before: str) -> bool:
+    """``apiKey``, ``api_key`` and ``apikey``, but not ``monkey``."""
     if not before[-1:].isalpha() or (text[at].isupper() and before[-1:].islower()):
         return True
-    return _COMPOUND.search(before) is not None or text[at : at + 1] in "pP"
-
-
-def _value(text: str, at: int) -> re.Match[str] | None:
-    sign = _GIVES.match(text, at)
-    if sign is None:
-        return None
-    return _QUOTED.match(text, sign.end()) or _BARE.match(text, sign.end())
-
-
-def _is_password(found: re.Match[str], text: str, at: int, family: Family) -> bool:
-    """Whatever is quoted; without quotes what is no word: it has a letter and something else."""
-    value = found["value"].rstrip(".:!?")
-    if "quote" in found.groupdict():
-        # in dictionaries and forms the value is often a name: "password": "user_password"
-        return re.fullmatch(r"[A-Za-z_]*(?:pass|pwd|secret)[A-Za-z_]*", value, re.I) is None
-    if (
-        family == "code"
-        and re.match(r"[\w.]+(?:[([\].]|$)", value)
-        and not _is_line_value(found, text)
-    ):
-        return False
-    if re.match(r"(?:https?|ftp)://|/|\.|--|\\", value):
-        return False
-    return bool(re.search(r"[A-Za-z]", value) and re.search(r"[0-9!@#$%^&*+=?~]", value))
-
-
-def _is_line_value(found: re.Match[str], text: str) -> bool:
-    """Whether the line is ``NAME=value`` or ``name: value`` of a settings file."""
-    start = text.rfind("\n", 0, found.start()) + 1
-    name = text[start : found.start()]
-    ends = text[found.end() : found.end() + 1] in ("", "\n", "\r")
-    return (
-        ends and re.fullmatch(r"\s*(?:export |- )?[A-Z0-9_]+=|\s*[\w.-]+:[ \t]+", name) is not None
-    )
-
-
-def _is_random(found: re.Match[str], text: str, at: int, family: Family) -> bool:
-    if _BEFORE_NAME.search(text, max(0, at - 16), at):
-        return False
-    return looks_random(found["value"].rstrip(".:"), strong=not _is_plain_key(text, at))
-
-
-def _is_plain_key(text: str, at: int) -> bool:
-    """``key`` alone names anything; ``api_key`` and ``token`` do not."""
-    return text[at : at + 3].lower() == "key" and not text[max(0, at - 1) : at].strip(
-        " \"'.([{\n\t"
-    )
+    return _COMPOUND.search(before) is not None
 
 
 def looks_random(value: str, *, strong: bool) -> bool:
@@ -124,7 +127,7 @@ def looks_random(value: str, *, strong: bool) -> bool:
     """
     if _UUID.fullmatch(value) or _HEXADECIMAL.fullmatch(value):
         return strong and entropy(value) >= 2.8
-    if not _RANDOM.fullmatch(value) or len(value) < (16 if strong else 24):
+    if len(value) < (16 if strong else 24):
         return False
     return (
         entropy(value) >= 3.3
@@ -143,4 +146,4 @@ def _changes(value: str) -> float:
     letters and digits, far lower for names; the first capital of a word is no change."""
     plain = re.sub(r"[A-Z](?=[a-z]{2})", lambda m: m[0].lower(), re.sub(r"[^A-Za-z0-9]", "", value))
     classes = ["d" if c.isdigit() else "u" if c.isupper() else "l" for c in plain]
-    return sum(a != b for a, b in zip(classes, classes[1:], strict=False)) / max(1, len(plain) - 1)
+    return sum(a != b for a, b in pairwise(classes)) / max(1, len(plain) - 1)

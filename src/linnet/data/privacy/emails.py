@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LETTER = "A-Za-z0-9\u00c0-\u1fff"
 _ENDING = "(?:xn--[a-z0-9-]{2,59}|[A-Za-z\u00c0-\u1fff]{2,24})"
 _LOCAL = re.compile(
-    rf"""(?:(?<![%{{$]) [{_LETTER}_][{_LETTER}_.+'&~%=/!-]{{0,63}} | "(?:[^"\\\s@]|\\.){{1,62}}")\Z""",
+    rf"""(?:(?<![%{{$]) [{_LETTER}_][{_LETTER}_.+'~%-]{{0,63}} | "(?:[^"\\\s@]|\\.){{1,62}}")\Z""",
     re.VERBOSE,
 )
 _DOMAIN = re.compile(
@@ -32,12 +32,13 @@ _LONGEST_LOCAL = 64
 _USER_OF_URL = re.compile(r"://[^\s/@]{0,64}:\Z")
 
 # In code `a@b.shape` is a product of matrices, so that only endings in use count.
-_COMMON_ENDINGS = frozenset(
-    "com org net edu gov mil int info biz name pro dev app xyz online site shop tech cloud email "
-    "example invalid museum coop aero academy agency company group systems software engineering "
-    "network solutions studio world life live today blog page".split()
-)
-_FILE_ENDINGS = frozenset("png jpg jpeg gif svg webp avif ico css js json md html php".split())
+_ENDINGS = """
+    com org net edu gov mil int info biz name pro dev app xyz online site shop tech cloud email
+    example invalid museum coop aero academy agency company group systems software engineering
+    network solutions studio world life live today blog page
+"""
+_COMMON_ENDINGS = frozenset(_ENDINGS.split())
+_FILE_ENDINGS = ("png", "jpg", "jpeg", "gif", "svg", "webp", "avif", "ico", "css", "js", "html")
 
 _AT_SIGN = re.compile(r"[\[({<][ ]?(?:at|AT|At|ät|@)[ ]?[\])}>][ ]{0,2}")
 _BARE_AT = re.compile(r" (?:at|AT) ")

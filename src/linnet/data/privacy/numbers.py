@@ -12,22 +12,27 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from linnet.data.privacy.span import Span
+from linnet.data.privacy.span import Columns, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from linnet.data.kinds import Family
 
-# Digits with at most one separator between them, as cards are printed.
-_CARD = re.compile(r"[1-9](?<![\w.,+$€£/=-][1-9])[0-9](?:[ -]?[0-9]){11,17}(?![\w]|[.,-][0-9])")
-_GROUPS = re.compile(r"[0-9]+")
+# As printed, or without separators. A lookahead, since a number that is no card may run into one.
+_CARD = re.compile(
+    r"""[1-9](?<![\w.,+$€£/=-][1-9])(?=(
+          [0-9]{3}(?P<a>[ -])[0-9]{4}(?P=a)[0-9]{4}(?P=a)[0-9]{4}(?:(?P=a)[0-9]{3})?
+        | [0-9]{3}(?P<b>[ -])[0-9]{6}(?P=b)[0-9]{4,5}
+        | [0-9]{12,18}
+        )(?!\w|[.,-][0-9]))""",
+    re.VERBOSE,
+)
 _CARD_WORD = re.compile(
     r"\b(?:card|visa|master ?card|amex|american express|maestro|diners|discover|jcb|unionpay"
     r"|credit|debit|karte|carte|pan)\b",
     re.IGNORECASE,
 )
-_PRINTED = ((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 3, 3, 3), (4, 4, 4, 4, 3))
 # (first prefix, last prefix, lengths): what issuers use.
 _ISSUERS = (
     ("4", "4", (16, 19)),
@@ -54,7 +59,7 @@ _RARE_ISSUERS = (
 )
 _NEAR = 60
 
-_IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9_][A-Z])[A-Z][0-9]{2}(?:[ \u00a0-]?[A-Z0-9]){11,30}")
+_IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9_][A-Z])[A-Z][0-9]{2}(?=((?:[ \u00a0-]?[A-Z0-9]){11,30}))")
 IBAN_LENGTHS = {
     country: int(length)
     for length, countries in {
@@ -90,17 +95,22 @@ _ADDRESS_WORD = re.compile(
 def cards(text: str, family: Family) -> Iterator[Span]:
     """Payment card numbers. In tables and logs, full of other numbers, an unbroken run of
     digits also needs a word such as "card" nearby or in the first line."""
+    titled = Columns(text, _CARD_WORD) if family == "table" else None
     for match in _CARD.finditer(text):
-        groups = tuple(len(group) for group in _GROUPS.findall(match[0]))
-        if len(groups) > 1 and (groups not in _PRINTED or {" ", "-"} <= set(match[0])):
-            continue
-        digits = re.sub("[ -]", "", match[0])
+        value = match[0] + match[1]
+        digits = re.sub("[ -]", "", value)
         usual, rare = _issued(digits, _ISSUERS), _issued(digits, _RARE_ISSUERS)
         if not (usual or rare) or not luhn(digits):
             continue
-        doubtful = rare or (len(groups) == 1 and family in ("table", "log"))
-        if not doubtful or _named(text, match.start(), family):
-            yield Span(match.start(), match.end(), "CARD")
+        doubtful = rare or (digits == value and family in ("table", "log"))
+        start = match.start()
+        if not doubtful or _is_called(text, start, titled):
+            yield Span(start, start + len(value), "CARD")
+
+
+def _is_called(text: str, start: int, titled: Columns | None) -> bool:
+    near = _CARD_WORD.search(text, max(0, start - _NEAR), start)
+    return near is not None or (titled is not None and titled.hold(start))
 
 
 def _issued(digits: str, issuers: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bool:
@@ -108,12 +118,6 @@ def _issued(digits: str, issuers: tuple[tuple[str, str, tuple[int, ...]], ...]) 
         len(digits) in lengths and first <= digits[: len(first)] <= last
         for first, last, lengths in issuers
     )
-
-
-def _named(text: str, start: int, family: Family) -> bool:
-    if _CARD_WORD.search(text, max(0, start - _NEAR), start):
-        return True
-    return family == "table" and bool(_CARD_WORD.search(text.partition("\n")[0]))
 
 
 def luhn(digits: str) -> bool:
@@ -125,22 +129,22 @@ def luhn(digits: str) -> bool:
 def ibans(text: str, family: Family) -> Iterator[Span]:
     """International bank account numbers whose length and check digits are right."""
     for match in _IBAN.finditer(text):
-        wanted = IBAN_LENGTHS.get(match[0][:2])
-        end = _end_of(match, wanted) if wanted else None
-        if end is None or text[end : end + 1].isalnum():
-            continue
-        if mod_97(re.sub("[^A-Z0-9]", "", text[match.start() : end])) == 1:
-            yield Span(match.start(), end, "IBAN")
+        wanted = IBAN_LENGTHS.get(match[0][:2], 0)
+        value = _first(wanted, match[0] + match[1])
+        end = match.start() + len(value)
+        if wanted and not text[end : end + 1].isalnum():
+            compact = re.sub("[^A-Z0-9]", "", value)
+            if len(compact) == wanted and mod_97(compact) == 1:
+                yield Span(match.start(), end, "IBAN")
 
 
-def _end_of(match: re.Match[str], wanted: int) -> int | None:
-    """Where the ``wanted``-th letter or digit ends: the pattern may run into what follows."""
-    count = 0
-    for offset, character in enumerate(match[0], 1):
-        count += character.isalnum()
-        if count == wanted:
-            return match.start() + offset
-    return None
+def _first(count: int, value: str) -> str:
+    """So much of the value that it has ``count`` letters and digits: what follows may be more."""
+    for offset, character in enumerate(value):
+        if count == 0:
+            return value[:offset]
+        count -= character.isalnum()
+    return value
 
 
 def mod_97(iban: str) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from linnet.data.privacy.span import Span
+from linnet.data.privacy.span import Columns, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,17 +24,20 @@ if TYPE_CHECKING:
 _REGIONS = ("GB", "DE", "FR", "AT", "CH", "NL", "BE", "AU", "JP", "IE")
 
 # Digits with up to three separators between them: any number, date or version is one run.
-_RUN = re.compile(r"[0-9](?:[ \u00a0().\-/\u2010\u2011\u2013]{0,3}[0-9])*")
+_RUN = re.compile(r"[0-9](?:[ \u00a0().\-/\u2010\u2011\u2013]{0,3}[0-9])*+")
 _LEAST_LENGTH = 6
 _SEPARATOR = r"[ \u00a0().\-/\u2010\u2011\u2013]"
+_HYPHEN = r"[\-\u2010\u2011]"
 _CANDIDATE = re.compile(
     rf"""
-    (?P<international> \(?\+\(?[1-9] | (?<![\w.,])00(?=[1-9 ])) (?:{_SEPARATOR}{{0,3}}[0-9]){{6,16}}
+      (?P<international> (?: (?<![\w.])\(?\+\(?[1-9] | (?<![\w.,])00(?=[1-9 ]) )
+        (?:{_SEPARATOR}{{0,3}}[0-9]){{6,16}} )
     | (?P<american> (?<![\w.\-/]) (?:1[ .\-])?
-        (?: \([0-9]{{3}}\)[ \-.]?[0-9]{{3}}[ .\-\u2010\u2011\u2013][0-9]{{4}}
-          | [2-9][0-9]{{2}}(?P<sign>[\-\u2010\u2011])[0-9]{{3}}(?P=sign)[0-9]{{4}}
+        (?: \([0-9]{{3}}\)[ \-.]?[0-9]{{3}}(?:[ .]|{_HYPHEN})[0-9]{{4}}
+          | [2-9][0-9]{{2}}{_HYPHEN}[0-9]{{3}}{_HYPHEN}[0-9]{{4}}
           | [2-9][0-9]{{2}}\.[2-9][0-9]{{2}}\.[0-9]{{4}} ) )
-    | (?P<national> (?<![\w.,\-/])(?<![0-9][ ]) \(?0[1-9][0-9]{{0,4}}\)? (?:{_SEPARATOR}{{1,3}}[0-9]{{2,8}}){{1,5}})
+    | (?P<national> (?<![\w.,:\-/])(?<![0-9][ ]) \(?0[1-9][0-9]{{0,4}}\)?
+        (?:{_SEPARATOR}{{1,3}}[0-9]{{2,8}}){{1,5}} )
     """,
     re.VERBOSE,
 )
@@ -44,17 +47,27 @@ _EXTENSION = re.compile(
 _NO_END = re.compile(rf"\w|[.,:\-/][0-9]|%|{_SEPARATOR}?[€$£°]")
 
 # A word that says "this is a phone number", then at most a few words and signs.
-_STRONG = r"(?:telephone|telefon[eo]?|t[ée]l[ée]phone|tel[ée]fono|(?:smart)?phone|tele?fax|tel|t[ée]l|fax|hotline|whats ?app|mobile|handy|mobil|sms)"
-_WEAK = r"(?:call(?:ing|ed)?|dial(?:ing|ed|led)?|cell|toll[- ]?free|contact(?:ed)?|reach(?:ed)?|ring|text|portable|anrufen|ruf(?:nummer)?|appelez)"
-_LINK = r"(?:\W{0,4}(?:no|nr|number|numbers|num|at|on|me|us|him|her|them|is|are|was|under|unter|work|home|office|and|or|cell|mobile|phone|fax|please)\b){0,4}[\s.:#=()*|/\"'>\-]{0,5}\Z"
+_STRONG = (
+    r"(?:telephone|telefon[eo]?|t[ée]l[ée]phone|tel[ée]fono|(?:smart)?phone|tele?fax|t[ée]l|fax"
+    r"|hotline|tt[yd]|tdd|whats ?app|mobile|handy|mobil|sms)"
+)
+_WEAK = (
+    r"(?:call(?:ing|ed)?|dial(?:ing|ed|led)?|cell|toll[- ]?free|contact(?:ed)?|reach(?:ed)?|ring"
+    r"|text|portable|anrufen|ruf(?:nummer)?|appelez)"
+)
+_LINK = (
+    r"(?:\W{0,4}(?:no|nr|num|numbers?|at|on|me|us|him|her|them|is|are|was|under|unter|work|home"
+    r"|office|and|or|cell|mobile|phone|fax|please)\b){0,4}[\s.:#=()*|/\"'>\-]{0,5}\Z"
+)
 _STRONG_BEFORE = re.compile(rf"\b{_STRONG}{_LINK}", re.IGNORECASE)
 _ANY_BEFORE = re.compile(rf"\b(?:{_STRONG}|{_WEAK}){_LINK}", re.IGNORECASE)
-_HEADING = re.compile(rf"\b(?:{_STRONG}|cell|contact)\b", re.IGNORECASE)
+_TITLE = re.compile(rf"\b(?:{_STRONG}|cell|contact)\b", re.IGNORECASE)
 _BEFORE = 48
 
 _DATE = re.compile(
-    r"(?:[0-3]?[0-9]([./\- ])[01]?[0-9]\1(?:19|20)?[0-9]{2}|(?:19|20)[0-9]{2}([./\- ])[01]?[0-9]\2[0-3]?[0-9])"
-    r"(?![0-9])|(?:1[5-9]|20)[0-9]{2}[\-\u2013/](?:1[5-9]|20)?[0-9]{2}(?![0-9])"
+    r"(?:[0-3]?[0-9]([./\- ])[0-3]?[0-9]\1(?:[0-9]{2}){1,2}"
+    r"|(?:19|20)[0-9]{2}([./\- ])[01]?[0-9]\2[0-3]?[0-9]"
+    r"|(?:1[5-9]|20)[0-9]{2}[\-\u2013/](?:1[5-9]|20)?[0-9]{2})(?![0-9])"
 )
 
 
@@ -62,13 +75,14 @@ def phones(text: str, family: Family) -> Iterator[Span]:
     """Telephone numbers of a text; none in source code."""
     if family in ("code", "symbols"):
         return
-    titled = family == "table" and bool(_HEADING.search(text.partition("\n")[0]))
+    strict = family in ("table", "log")
+    titled = Columns(text, _TITLE) if family == "table" else None
     for run in _RUN.finditer(text):
-        if run.end() - run.start() < _LEAST_LENGTH:
-            continue
-        start, end = _widened(text, run), run.end()
-        found = list(_formed(text, start, end, strict=family in ("table", "log") and not titled))
-        yield from found or _called(text, start, end, titled=titled)
+        if run.end() - run.start() >= _LEAST_LENGTH:
+            start, end = _widened(text, run), run.end()
+            called = _is_called(text, start, titled)
+            found = list(_formed(text, start, end, evident=called or not strict))
+            yield from found or _called(text, start, end, called=called)
 
 
 def _widened(text: str, run: re.Match[str]) -> int:
@@ -79,21 +93,23 @@ def _widened(text: str, run: re.Match[str]) -> int:
     return start
 
 
-def _formed(text: str, start: int, end: int, *, strict: bool) -> Iterator[Span]:
+def _is_called(text: str, start: int, titled: Columns | None) -> bool:
+    """Whether words before it, or the title of its column, say that it is a phone number."""
+    return _before(text, start, _ANY_BEFORE) or (titled is not None and titled.hold(start))
+
+
+def _before(text: str, start: int, words: re.Pattern[str]) -> bool:
+    return words.search(text, max(0, start - _BEFORE), start) is not None
+
+
+def _formed(text: str, start: int, end: int, *, evident: bool) -> Iterator[Span]:
     """Numbers in the run whose form tells what they are."""
     for match in _CANDIDATE.finditer(text, start, end):
-        form = match.lastgroup if match.lastgroup != "sign" else "american"
-        if form != "international" and strict and not _before(text, match.start(), _ANY_BEFORE):
-            continue
-        if (
-            match.start() > 0
-            and form == "international"
-            and re.match(r"[\w.]", text[match.start() - 1])
-        ):
-            continue
-        stop = _stop(text, match, form or "")
-        if stop is not None:
-            yield Span(match.start(), _with_extension(text, stop), "PHONE")
+        form = match.lastgroup or ""
+        if form == "international" or evident or _before(text, match.start(), _ANY_BEFORE):
+            stop = _stop(text, match, form)
+            if stop is not None:
+                yield Span(match.start(), _with_extension(text, stop), "PHONE")
 
 
 def _stop(text: str, match: re.Match[str], form: str) -> int | None:
@@ -102,12 +118,13 @@ def _stop(text: str, match: re.Match[str], form: str) -> int | None:
         return None if _NO_END.match(text, match.end()) else match.end()
     ends = _ends(match)
     if form == "national":  # 01 02 03 04 05 06 is a row of numbers
-        ends = [] if re.match(r"[ .\-][0-9]", text[match.end() : match.end() + 2]) else ends[:1]
+        in_row = re.match(r"[ .\-][0-9]", text[match.end() : match.end() + 2]) or "  " in match[0]
+        ends = [] if in_row else ends[:1]
     for end in ends:
         value = match[0][: end - match.start()]
-        if not _NO_END.match(text, end) and _DATE.fullmatch(value.strip("(")) is None:
-            if _is_number(value, form):
-                return end
+        is_date = _DATE.fullmatch(value.strip("(")) is not None
+        if not is_date and not _NO_END.match(text, end) and _is_number(value, form):
+            return end
     return None
 
 
@@ -126,6 +143,8 @@ def _is_number(value: str, form: str) -> bool:
         return any(_judged(value, region, phonenumbers.is_valid_number) for region in _REGIONS)
     if value.startswith("00"):
         return _judged("+" + value[2:], None, phonenumbers.is_valid_number)
+    if re.fullmatch(r"\+[0-9]+\.[0-9]{1,3}", value):
+        return False
     # +10.000.000 is an amount and +1234567890 may be one
     grouped = re.search(r"[ \u00a0()\-/\u2010\u2011]", value) is not None
     judge = phonenumbers.is_possible_number if grouped else phonenumbers.is_valid_number
@@ -141,23 +160,16 @@ def _judged(value: str, region: str | None, judge: Callable[[PhoneNumber], bool]
         return False
 
 
-def _called(text: str, start: int, end: int, *, titled: bool) -> Iterator[Span]:
-    """The run itself, where words call it a phone number: ``Tel. 555 0123``."""
+def _called(text: str, start: int, end: int, *, called: bool) -> Iterator[Span]:
+    """The run itself, if it is called a phone number and could be one: ``Tel. 555 0123``."""
     value = text[start:end]
     count = sum(character.isdigit() for character in value)
-    if not 6 <= count <= 15 or _DATE.search(value) or _NO_END.match(text, end):
+    if not called or not 6 <= count <= 15 or _DATE.search(value) or _NO_END.match(text, end):
         return
     if re.match(r"[\w.,]", text[start - 1 : start]) or "  " in value:
         return
-    plain = count < 9 and "-" not in value
-    if _before(text, start, _STRONG_BEFORE) or (
-        not plain and (titled or _before(text, start, _ANY_BEFORE))
-    ):
+    if count >= 9 or "-" in value or _before(text, start, _STRONG_BEFORE):
         yield Span(start, _with_extension(text, end), "PHONE")
-
-
-def _before(text: str, start: int, words: re.Pattern[str]) -> bool:
-    return words.search(text, max(0, start - _BEFORE), start) is not None
 
 
 def _with_extension(text: str, end: int) -> int:

@@ -33,7 +33,8 @@ _ISSUED = {
     "xox": "[abeoprs](?:\\.xox[bp])?-[A-Za-z0-9-]{10,250}",  # Slack
     "xapp-": "[0-9]-[A-Za-z0-9-]{10,250}",
     "hooks.slack.com/services/": "T[A-Za-z0-9]+/B[A-Za-z0-9]+/[A-Za-z0-9]{20,30}",
-    "sk-": "(?=[A-Za-z_-]{0,40}[0-9])(?=[a-z0-9_-]{0,40}[A-Z])[A-Za-z0-9_-]{20,250}",  # OpenAI, Anthropic
+    # OpenAI, Anthropic: with a digit and a capital, since names of styles begin so, too
+    "sk-": "(?=[A-Za-z_-]{0,40}[0-9])(?=[a-z0-9_-]{0,40}[A-Z])[A-Za-z0-9_-]{20,250}",
     "AIza": "[A-Za-z0-9_-]{35}",  # Google
     "GOCSPX-": "[A-Za-z0-9_-]{28}",
     "ya29.": "[A-Za-z0-9_-]{20,1000}",
@@ -52,36 +53,38 @@ _ISSUED = {
     "hvs.": "[A-Za-z0-9_-]{24,250}",  # HashiCorp Vault
     "dapi": "[0-9a-f]{32}",  # Databricks
     "AGE-SECRET-KEY-1": "[A-Z0-9]{58}",
-    "eyJ": "[A-Za-z0-9_-]{8,4000}\\.[A-Za-z0-9_-]{8,20000}\\.[A-Za-z0-9_-]{0,2000}",  # JWT, RFC 7519
+    # JSON Web Token, RFC 7519
+    "eyJ": "[A-Za-z0-9_-]{8,4000}+\\.[A-Za-z0-9_-]{8,20000}+\\.[A-Za-z0-9_-]{0,2000}",
 }
 _TOKENS = {hint: re.compile(rest + r"(?![A-Za-z0-9])") for hint, rest in _ISSUED.items()}
 _TELEGRAM = re.compile(r"AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")
 
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_BODY = re.compile(r"(?:(?:\\[nr]|[\s\"'+,]){0,8}[A-Za-z0-9+/=]{16,200}){0,400}")
+_KEY_BODY = re.compile(r"(?:(?:\\[nr]|[\s\"'+,]){0,8}[A-Za-z0-9+/=]{16,200}){0,400}+")
 _LONGEST_KEY = 20_000
 
 _IN_URL = re.compile(r"://([^\s/:@\"'<>{}$%|\\]{0,64}:[^\s/@\"'<>{}$|\\]{1,128})@(?=[\w\[{$<%.-])")
 _AUTHORIZATION = re.compile(
-    r"(?:bearer|basic|token)[ ]((?=[A-Za-z_~.+/-]{0,60}[0-9])[A-Za-z0-9._~+/-]{16,4000}={0,2})",
+    r"uthorization[\"']?[ ]?[:=,][ ]?[bf]?[\"']?(?:bearer|basic|token)[ ]"
+    r"((?=[A-Za-z_~.+/-]{0,60}[0-9])[A-Za-z0-9._~+/-]{16,4000}={0,2})",
     re.IGNORECASE,
 )
 # Words that stand for a password in examples and templates.
-PLACEHOLDERS = frozenset(
-    "password passwd pass pwd passphrase passw0rd secret token key apikey api_key value string str "
-    "none null nil true false undefined example changeme change_me test testing todo tbd redacted "
-    "hidden masked removed xxx required optional empty unknown default yourpassword mypassword "
-    "your_password my_password your-password user:pass user:password username:password "
-    "user:passwd usr:pwd usr:pass username:passwd login:password user:secret".split()
-)
+_EXAMPLES = """
+    password passwd pass pwd passphrase passw0rd secret token key apikey api_key value string str
+    none null nil true false undefined example changeme change_me test testing todo tbd redacted
+    hidden masked removed xxx required optional empty unknown default yourpassword mypassword
+    your_password my_password your-password user:pass user:password username:password user:passwd
+    usr:pwd usr:pass username:passwd login:password user:secret
+"""
+_PLACEHOLDERS = frozenset(_EXAMPLES.split())
 
 
 def secrets(text: str, family: Family) -> Iterator[Span]:
     """Keys, tokens and passwords that their form gives away."""
     yield from _issued(text)
-    for at in positions(text, "-----BEGIN "):
-        yield from _private_key(text, at)
+    yield from _private_keys(text)
     for at in positions(text, "://"):
         found = _IN_URL.match(text, at)
         if (
@@ -92,8 +95,7 @@ def secrets(text: str, family: Family) -> Iterator[Span]:
             yield Span(found.start(1), found.end(1), "SECRET")
     for word in ("uthorization", "UTHORIZATION"):
         for at in positions(text, word):
-            found = _AUTHORIZATION.search(text, at, at + 4200)
-            if found and found.start() - at < 30:
+            if found := _AUTHORIZATION.match(text, at):
                 yield Span(found.start(1), found.end(1), "SECRET")
 
 
@@ -115,11 +117,17 @@ def _issued(text: str) -> Iterator[Span]:
             yield Span(at - len(digits[0]), found.end(), "SECRET")
 
 
-def _private_key(text: str, at: int) -> Iterator[Span]:
-    """A key from its first line to its last; one that was cut off, as far as it goes."""
-    begin = _PRIVATE_KEY.match(text, at)
-    if begin:
-        end = _KEY_END.search(text, begin.end(), begin.end() + _LONGEST_KEY)
+def _private_keys(text: str) -> Iterator[Span]:
+    """Keys from their first line to their last; those that were cut off, as far as they go."""
+    last = -1
+    for at in positions(text, "-----BEGIN "):
+        begin = _PRIVATE_KEY.match(text, at)
+        if begin is None:
+            continue
+        if last < begin.end():  # looked for once, however many keys have no end
+            found = text.find("-----END ", begin.end())
+            last = len(text) + _LONGEST_KEY if found < 0 else found
+        end = _KEY_END.match(text, last) if last - begin.end() < _LONGEST_KEY else None
         body = end or _KEY_BODY.match(text, begin.end())
         yield Span(at, body.end() if body else begin.end(), "SECRET")
 
@@ -128,7 +136,7 @@ def is_placeholder(value: str) -> bool:
     """Whether a value only shows where a secret would stand: ``changeme``, ``xxxx``, ``${KEY}``."""
     plain = value.strip("\"'`.,;:!").lower()
     return (
-        plain in PLACEHOLDERS
+        plain in _PLACEHOLDERS
         or len(set(plain)) <= 2
         or re.match(r"[<\[{$%(*]|your|my[_-]|enter|insert|env[.:]|os\.|process\.", plain)
         is not None
