@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from linnet.data import kinds, python_library
 from linnet.data.decoding import read_lines, read_text
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.markup.html import html_text
+from linnet.data.markup.html import all_text, html_text
 from linnet.data.markup.markdown import markdown_text
 from linnet.data.markup.rst import rst_text
 
@@ -30,7 +30,8 @@ def read_rst(path: Path, context: Context) -> Found:
 
 
 def read_html(path: Path, context: Context) -> Found:
-    return _marked_up(path, context, kinds.HTML, html_text)
+    whole_page = context.config.html == "full"
+    return _marked_up(path, context, kinds.HTML, all_text if whole_page else html_text)
 
 
 def read_code(path: Path, context: Context) -> Found:
