@@ -9,13 +9,20 @@ each once.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.layout import PAGE_NUMBER, Layout, without_page_numbers
-from linnet.data.extract.ooxml import Part, graphic, main_part, reference, switched_on
+from linnet.data.extract.ooxml import (
+    Part,
+    graphic,
+    main_part,
+    property_value,
+    reference,
+    switched_on,
+)
 from linnet.data.extract.package import attribute, open_package
+from linnet.data.extract.word_styles import PLAIN, Style, list_level, styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,16 +49,6 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     yield Extracted(text, context.group, KIND, changes=dict(reader.changes))
 
 
-@dataclass(frozen=True)
-class _Style:
-    """``level``: of the list that paragraphs of this style are items of, or None."""
-
-    level: int | None = None
-    heading: bool = False
-    contents: bool = False
-
-
-_PLAIN = _Style()
 _EMPTY = Layout()
 
 
@@ -65,7 +62,7 @@ class _Reader:
     def __init__(self, main: Part) -> None:
         self.part = main
         self.changes: Counter[str] = Counter()
-        self.styles = _styles(main)
+        self.styles = styles(main)
         self.stories = _stories(main)
         self.boxes = Layout()
         self.notes = Layout()
@@ -99,15 +96,25 @@ class _Reader:
                 self._paragraph(child, out)
             elif child.tag == "tbl":
                 out.cells([self._row(row) for row in _within(child, "tr")])
-            elif child.tag in _DELETED:
-                self.changes["deleted revisions"] += 1
+            elif self._left_out(child):
+                pass
             elif child.tag == "AlternateContent":
                 self._blocks(_alternative(child), out)
-            elif child.tag not in _SILENT:
+            else:
                 self._blocks(child, out, top=top)
             if top:
                 out.extend(self.notes)
                 self.notes = Layout()
+
+    def _left_out(self, element: Any) -> bool:
+        """Is this no text of the document: properties, deletions, the prompts of empty forms?"""
+        if element.tag in _DELETED:
+            self.changes["deleted revisions"] += 1
+            return True
+        if element.tag == "sdt" and switched_on(element.find("sdtPr/showingPlcHdr")):
+            self.changes["prompts of empty fields"] += 1
+            return True
+        return element.tag in _SILENT
 
     def _paragraph(self, element: Any, out: Layout) -> None:
         outer, self.boxes = self.boxes, Layout()
@@ -126,13 +133,13 @@ class _Reader:
             out.paragraph(text)
         out.extend(boxes)
 
-    def _form(self, properties: Any | None) -> tuple[_Style, int | None]:
+    def _form(self, properties: Any | None) -> tuple[Style, int | None]:
         """The style of a paragraph, and its level in a list or None."""
         if properties is None:
-            return self.styles.get("", _PLAIN), None
+            return self.styles.get("", PLAIN), None
         named = properties.find("pStyle")
-        style = self.styles.get(attribute(named, "val") if named is not None else "", _PLAIN)
-        return style, _list_level(properties.find("numPr"), style.level)
+        style = self.styles.get(attribute(named, "val") if named is not None else "", PLAIN)
+        return style, list_level(properties.find("numPr"), style.level)
 
     def _texts(self, parent: Any) -> Iterator[str]:
         """The text of a paragraph or a part of one, boxes and notes put aside."""
@@ -164,9 +171,7 @@ class _Reader:
                 yield from self._texts(child)
             elif tag == "AlternateContent":
                 yield from self._texts(_alternative(child))
-            elif tag in _DELETED:
-                self.changes["deleted revisions"] += 1
-            elif tag not in _SILENT:
+            elif not self._left_out(child):
                 yield from self._texts(child)
 
     def _run(self, run: Any) -> Iterator[str]:
@@ -245,54 +250,8 @@ def _within(parent: Any, tag: str) -> Iterator[Any]:
             yield from _within(child, tag)
 
 
-def _styles(main: Part) -> dict[str, _Style]:
-    """The paragraph styles by their identifiers; "" is the one of paragraphs that name none."""
-    found: dict[str, Any] = {}
-    for name in main.related("styles")[:1]:
-        found = {attribute(s, "styleId"): s for s in main.package.xml(name).findall("style")}
-    styles = {identifier: _style(identifier, found) for identifier in found}
-    for identifier, element in found.items():
-        default = attribute(element, "default") in ("1", "true")
-        if default and attribute(element, "type") == "paragraph":
-            styles[""] = styles[identifier]
-    return styles
-
-
-def _style(identifier: str, elements: dict[str, Any]) -> _Style:
-    """A style with what it takes over from those it is based on."""
-    level: int | None = None
-    heading = contents = False
-    seen: set[str] = set()
-    while identifier in elements and identifier not in seen:
-        seen.add(identifier)
-        element = elements[identifier]
-        name = _value(element, "name").lower()
-        heading |= name.startswith(("heading", "title"))
-        heading |= _value(element, "pPr/outlineLvl") in set("012345678")
-        contents |= name.startswith("toc ")
-        if level is None:
-            level = _list_level(element.find("pPr/numPr"), None)
-        identifier = _value(element, "basedOn")
-    return _Style(level, heading, contents)
-
-
-def _list_level(numbering: Any | None, inherited: int | None) -> int | None:
-    """The level in a list that ``w:numPr`` gives; its number 0 takes a paragraph out of lists."""
-    if numbering is None:
-        return inherited
-    number, level = _value(numbering, "numId"), _value(numbering, "ilvl")
-    if number == "0" or (not number and inherited is None):
-        return None
-    return int(level) if level.isdecimal() else inherited or 0
-
-
-def _value(element: Any, path: str) -> str:
-    found = element.find(path)
-    return attribute(found, "val") if found is not None else ""
-
-
 def _count(element: Any, path: str) -> int:
-    value = _value(element, path)
+    value = property_value(element, path)
     return min(int(value), _COLUMNS) if value.isdecimal() else 0
 
 

@@ -60,6 +60,12 @@ def reference(element: Any, name: str = "id") -> str:
     return next((str(v) for k, v in element.attrib.items() if k.endswith(ending)), "")
 
 
+def property_value(element: Any, path: str) -> str:
+    """The ``val`` of the property at this path; empty where it is not set."""
+    found = element.find(path)
+    return attribute(found, "val") if found is not None else ""
+
+
 def switched_on(element: Any | None) -> bool:
     """Is a property set? It is when its element is there and does not say otherwise."""
     return element is not None and attribute(element, "val", "1") not in ("0", "false", "off")

@@ -1,0 +1,257 @@
+"""OpenDocument texts, presentations and spreadsheets (ISO/IEC 26300-1).
+
+Deleted text and tables of contents are left out; text boxes follow the
+paragraph they hang on, notes and comments the block that refers to them.
+Headers come first and footers last, each once. A sheet is a document.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract.layout import PAGE_NUMBER, Layout, without_page_numbers
+from linnet.data.extract.package import attribute, open_package
+from linnet.data.extract.sheets import sheet_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from linnet.data.extract.context import Context
+    from linnet.data.extract.package import Package
+
+TEXT, SHEETS = "odt", "ods"
+_SILENT = {
+    "tracked-changes", "forms", "sequence-decls", "variable-decls", "user-field-decls", "title",
+    "desc", "page-thumbnail", "settings", "event-listeners", "scripts", "calculation-settings",
+}  # fmt: skip
+_UNSEEN = {"hidden-text", "hidden-paragraph", "ruby-text", "note-citation", "bookmark"}
+_PAGE_FIELDS = {"page-number", "page-count", "page-continuation"}
+_INDEXES = {"table-of-content", "illustration-index", "table-index", "object-index"}
+_DRAWN = {
+    "frame", "g", "custom-shape", "rect", "line", "polyline", "polygon", "path", "ellipse",
+    "circle", "connector", "text-box", "caption", "regular-polygon",
+}  # fmt: skip
+_ROWS = {"table-rows", "table-header-rows", "table-row-group"}
+_CELLS = {"table-cell", "covered-table-cell"}
+_SPACES = re.compile(r"[ \t\r\n]+")
+_MOST_REPEATS = 1024  # of one cell, or of a blank; and so many columns a table may have
+
+
+def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+    with open_package(path, context, TEXT) as package:
+        _refuse_encrypted(package)
+        body = package.xml("content.xml").find("body")
+        if body is None:
+            raise UnreadableError(f"damaged {TEXT}", "no body")
+        if body.find("spreadsheet") is not None:
+            found = list(_sheets(body.find("spreadsheet"), context))
+        else:
+            found = list(_text(body, package, context))
+    if not found:
+        raise UnreadableError("no text in it")
+    yield from found
+
+
+def _refuse_encrypted(package: Package) -> None:
+    manifest = package.xml_or_none("META-INF/manifest.xml")
+    if manifest is not None and next(manifest.iter("encryption-data"), None) is not None:
+        raise UnreadableError("encrypted")
+
+
+def _text(body: Any, package: Package, context: Context) -> Iterator[Extracted]:
+    reader = _Reader()
+    found = Layout()
+    styles = package.xml_or_none("styles.xml") if body.find("text") is not None else None
+    headers, footers = reader.margins(styles) if styles is not None else (Layout(), Layout())
+    found.extend(headers)
+    reader.blocks(body, found, top=True)
+    found.extend(footers)
+    if text := found.text():
+        yield Extracted(text, context.group, TEXT, changes=dict(reader.changes))
+
+
+def _sheets(spreadsheet: Any, context: Context) -> Iterator[Extracted | Dropped]:
+    for table in spreadsheet.findall("table"):
+        reader = _Reader()
+        around = Layout()
+        for drawn in table.findall("shapes"):
+            reader.blocks(drawn, around)
+        for annotation in table.iter("annotation"):
+            reader.comment(annotation)
+        around.extend(reader.notes)
+        name = attribute(table, "name")
+        rows = reader.sheet_rows(table)
+        found = sheet_document(name, rows, kind=SHEETS, context=context, after=around.text())
+        if found is not None:
+            yield found
+
+
+class _Reader:
+    """Writes the elements of a document as blocks.
+
+    ``boxes`` is what hangs on the paragraph being read, ``notes`` what the block
+    being read refers to; both are written after it.
+    """
+
+    def __init__(self) -> None:
+        self.changes: Counter[str] = Counter()
+        self.boxes = Layout()
+        self.notes = Layout()
+        self.noted = 0
+
+    def margins(self, styles: Any) -> tuple[Layout, Layout]:
+        """The headers and the footers of all page styles, what is in several of them once."""
+        headers, footers = Layout(), Layout()
+        for page in styles.iter("master-page"):
+            for element in page:
+                if element.tag.startswith("header"):
+                    self.blocks(element, headers)
+                elif element.tag.startswith("footer"):
+                    self.blocks(element, footers)
+        return headers.distinct(), footers.distinct()
+
+    def blocks(self, parent: Any, out: Layout, *, top: bool = False) -> None:
+        for child in parent:
+            tag = child.tag
+            if tag in ("p", "h"):
+                self._paragraph(child, out)
+            elif tag == "list":
+                self._list(child, out, 0)
+            elif tag == "table":
+                out.cells([self._row(row) for row in _rows(child)])
+            elif tag == "page":
+                self._slide(child, out)
+            elif tag == "annotation":
+                self.comment(child)
+            elif tag == "tracked-changes":
+                self.changes["deleted revisions"] += sum(1 for _ in child.iter("deletion"))
+            elif tag in _INDEXES:
+                self.changes["lines of the table of contents"] += sum(1 for _ in child.iter("p"))
+            elif tag not in _SILENT:
+                self.blocks(child, out, top=top)
+            if top:
+                out.extend(self.notes)
+                self.notes = Layout()
+
+    def _slide(self, page: Any, out: Layout) -> None:
+        """A slide: its title, its shapes in their order, its notes."""
+        for shape in sorted(page, key=lambda shape: attribute(shape, "class") != "title"):
+            self.blocks([shape], out)
+
+    def _list(self, element: Any, out: Layout, level: int) -> None:
+        for item in element:
+            for child in item:
+                if child.tag == "list":
+                    self._list(child, out, level + 1)
+                elif child.tag == "p":
+                    self._paragraph(child, out, level)
+                else:
+                    self.blocks([child], out)
+
+    def _paragraph(self, element: Any, out: Layout, level: int | None = None) -> None:
+        outer, self.boxes = self.boxes, Layout()
+        text = "".join(self._texts(element))
+        boxes, self.boxes = self.boxes, outer
+        if PAGE_NUMBER in text:
+            self.changes["page numbers"] += 1
+            text = without_page_numbers(text)
+        if level is None:
+            out.paragraph(text)
+        else:
+            out.item(text, level)
+        out.extend(boxes)
+
+    def _texts(self, element: Any) -> Iterator[str]:
+        yield _collapsed(element.text)
+        for child in element:
+            tag = child.tag
+            if tag == "s":
+                count = attribute(child, "c", "1")
+                yield " " * (min(int(count), _MOST_REPEATS) if count.isdecimal() else 1)
+            elif tag == "tab":
+                yield "\t"
+            elif tag == "line-break":
+                yield "\n"
+            elif tag in _PAGE_FIELDS:
+                yield PAGE_NUMBER
+            elif tag == "note":
+                yield self._note(child)
+            elif tag == "annotation":
+                self.comment(child)
+            elif tag in _DRAWN:
+                self._aside([child], self.boxes)
+            elif tag not in _UNSEEN:
+                yield from self._texts(child)
+            yield _collapsed(child.tail)
+
+    def _note(self, note: Any) -> str:
+        self.noted += 1
+        mark = f"[{self.noted}]"
+        text = Layout()
+        self._aside(note.iterfind("note-body"), text)
+        self.notes.paragraph(f"{mark} {text.text()}")
+        return mark
+
+    def comment(self, annotation: Any) -> None:
+        text = Layout()
+        self._aside((child for child in annotation if child.tag in ("p", "list")), text)
+        if len(text):
+            self.notes.paragraph(f"[Comment: {text.text()}]")
+
+    def _aside(self, elements: Any, out: Layout) -> None:
+        """What is met in the middle of a paragraph."""
+        boxes, self.boxes = self.boxes, Layout()
+        self.blocks(elements, out)
+        self.boxes = boxes
+
+    def _row(self, row: Any) -> list[Layout]:
+        cells: list[Layout] = []
+        for cell in row:
+            if cell.tag in _CELLS:
+                content = Layout()
+                self.blocks(cell, content)
+                cells += [content] * min(_repeats(cell, "columns"), _MOST_REPEATS - len(cells))
+        return cells
+
+    def sheet_rows(self, table: Any) -> Iterator[tuple[int, dict[int, str]]]:
+        """The number of each row that holds text, and its cells by column."""
+        number = 0
+        for row in _rows(table):
+            cells: dict[int, str] = {}
+            column = 0
+            for cell in row:
+                if cell.tag not in _CELLS:
+                    continue
+                repeats = _repeats(cell, "columns")
+                content = Layout()
+                self.blocks((child for child in cell if child.tag != "annotation"), content)
+                if text := content.text():
+                    last = column + min(repeats, _MOST_REPEATS)
+                    cells |= dict.fromkeys(range(column, last), text)
+                column += repeats
+            repeats = _repeats(row, "rows")
+            for _ in range(repeats if cells else 0):
+                yield number, cells
+                number += 1
+            number += 0 if cells else repeats
+
+
+def _collapsed(text: str | None) -> str:
+    return _SPACES.sub(" ", text) if text else ""
+
+
+def _rows(table: Any) -> Iterator[Any]:
+    for child in table:
+        if child.tag == "table-row":
+            yield child
+        elif child.tag in _ROWS:
+            yield from _rows(child)
+
+
+def _repeats(element: Any, what: str) -> int:
+    count = attribute(element, f"number-{what}-repeated", "1")
+    return int(count) if count.isdecimal() else 1

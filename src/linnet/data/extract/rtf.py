@@ -1,0 +1,284 @@
+"""Rich Text Format (Microsoft's specification 1.9.1).
+
+One pass over the tokens, with groups on a stack of our own, so that neither
+nesting nor size does harm. Notes, comments and text boxes follow the paragraph
+they belong to; headers come first and footers last, each once; what is hidden
+or deleted is left out.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract import rtf_words as words
+from linnet.data.extract.layout import PAGE_NUMBER, Layout, without_page_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from linnet.data.extract.context import Context
+
+KIND = "rtf"
+_START = b"{\\rtf"
+
+
+def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+    with path.open("rb") as file:
+        start = file.read(64)
+        if not start:
+            raise UnreadableError("empty file")
+        if not start.lstrip().startswith(_START):
+            raise UnreadableError(f"damaged {KIND}", "it does not begin as one")
+        reader = _Reader(context.config.max_document_bytes)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            text = reader.document(data).text()
+    if not text:
+        raise UnreadableError("no text in it")
+    yield Extracted(text, context.group, KIND, changes=dict(reader.changes))
+
+
+@dataclass
+class _Flow:
+    """Text that runs through: the body, a note, a header. ``after`` follows its paragraph."""
+
+    kind: str = ""
+    out: Layout = field(default_factory=Layout)
+    parts: list[str] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    after: Layout = field(default_factory=Layout)
+    item: bool = False
+
+
+@dataclass
+class _Group:
+    """The properties that hold until the end of a group."""
+
+    flow: _Flow
+    silent: bool = False
+    hidden: bool = False
+    deleted: bool = False
+    font: int = 0
+    skip: int = 1  # characters for old programs that follow each one in Unicode
+    in_table: bool = False
+    level: int = 0
+    heading: bool = False
+
+
+class _Reader:
+    def __init__(self, limit: int) -> None:
+        self.changes: Counter[str] = Counter()
+        self.headers, self.footers = Layout(), Layout()
+        self.group = _Group(_Flow())
+        self.stack: list[_Group] = []
+        self.codec = "cp1252"
+        self.fonts: dict[int, str] = {}
+        self.undecoded = bytearray()  # a character may take several bytes
+        self.to_skip = 0
+        self.starred = False
+        self.page_field = False  # is the result of the field that is open a page number?
+        self.noted = 0
+        self.left = limit
+
+    def document(self, data: mmap.mmap) -> Layout:
+        body = self.group.flow
+        position = 0
+        while token := words.TOKEN.match(data, position):
+            position = token.end()
+            if token["text"]:
+                self._encoded(token["text"])
+            elif token["hex"]:
+                self._encoded(bytes.fromhex(token["hex"].decode("ascii")))
+            elif token["brace"] == b"{":
+                self._decode()
+                self.stack.append(replace(self.group))
+            elif token["brace"]:
+                self._close()
+            elif token["word"]:
+                number = int(token["number"]) if token["number"] else None
+                position += self._word(token["word"].decode("ascii").lower(), number)
+            elif token["symbol"]:
+                self._symbol(token["symbol"])
+        while self.stack:  # a file that was cut off
+            self._close()
+        self._end_paragraph(body)
+        self._end_table(body)
+        found = self.headers.distinct()
+        found.extend(body.out)
+        found.extend(self.footers.distinct())
+        return found
+
+    def _close(self) -> None:
+        self._decode()
+        if self.stack:
+            ended = self.group.flow
+            self.group = self.stack.pop()
+            if ended is not self.group.flow:
+                self._hang(ended, self.group.flow)
+
+    def _hang(self, flow: _Flow, parent: _Flow) -> None:
+        """Put a flow that has ended where it belongs."""
+        if flow.kind == words.INSTRUCTION:
+            self.page_field = words.PAGE_FIELD.match("".join(flow.parts)) is not None
+            return
+        if flow.kind == words.MARK:
+            parent.item = True
+            return
+        self._end_paragraph(flow)
+        self._end_table(flow)
+        if flow.kind == words.NOTE:
+            self.noted += 1
+            parent.parts.append(f"[{self.noted}]")
+            parent.after.paragraph(f"[{self.noted}] {flow.out.text()}")
+        elif flow.kind == words.COMMENT and len(flow.out):
+            parent.after.paragraph(f"[Comment: {flow.out.text()}]")
+        elif flow.kind == words.BOX:
+            parent.after.extend(flow.out)
+        elif flow.kind == words.HEADER:
+            self.headers.extend(flow.out)
+        elif flow.kind == words.FOOTER:
+            self.footers.extend(flow.out)
+
+    def _symbol(self, symbol: bytes) -> None:
+        if symbol == b"*":
+            self.starred = True
+        elif symbol in (b"\n", b"\r"):
+            self._break()
+        elif symbol in words.SYMBOLS:
+            self._add(words.SYMBOLS[symbol])
+
+    def _word(self, word: str, number: int | None) -> int:
+        """Obey a control word; how many bytes after it are not text."""
+        starred, self.starred = self.starred, False
+        self._decode()
+        group = self.group
+        if word == "bin":
+            return max(number or 0, 0)
+        if word in words.SILENT or (starred and word not in words.STARRED):
+            group.silent = True
+        elif word in words.FLOWS:
+            if not group.silent:
+                group.flow = _Flow(words.FLOWS[word])
+                group.in_table = False
+        elif word in words.CHARACTERS:
+            self._add(words.CHARACTERS[word])
+        elif word == "u":
+            self._add(chr((number or 0) & 0xFFFF))
+            self.to_skip = group.skip
+        elif word == "fldrslt":
+            if self.page_field:
+                self._add(PAGE_NUMBER)
+                group.silent = True
+            self.page_field = False
+        elif not group.silent and word in words.BREAKS:
+            self._break()
+        elif not group.silent and word == "cell":
+            self._end_cell(group.flow)
+        elif not group.silent and word == "row":
+            self._end_row(group.flow)
+        else:
+            self._property(word, number)
+        return 0
+
+    def _property(self, word: str, number: int | None) -> None:
+        group = self.group
+        on = number != 0
+        if word == "pard":
+            group.in_table, group.level, group.heading = False, 0, False
+        elif word == "plain":
+            group.hidden = group.deleted = False
+        elif word == "intbl":
+            group.in_table = True
+        elif word == "v":
+            group.hidden = on
+        elif word == "deleted":
+            self.changes.update(["deleted revisions"] if on else [])
+            group.deleted = on
+        elif word == "ilvl":
+            group.level = number or 0
+        elif word == "outlinelevel":
+            group.heading = number is not None and number < 9
+        elif word in ("f", "deff"):
+            group.font = number or 0
+        elif word == "fcharset" and number in words.CHARSETS:
+            self.fonts[group.font] = words.codec(words.CHARSETS[number])
+        elif word == "uc":
+            group.skip = min(max(number or 0, 0), 16)
+        elif word == "ansicpg" and number:
+            self.codec = words.codec(number)
+        elif word in words.CODE_PAGES:
+            self.codec = words.codec(words.CODE_PAGES[word])
+
+    def _encoded(self, text: bytes) -> None:
+        if self.to_skip:
+            text, self.to_skip = text[self.to_skip :], max(self.to_skip - len(text), 0)
+        if not self.group.silent:
+            self.undecoded += text
+
+    def _decode(self) -> None:
+        """What was met in bytes, by the encoding of its font."""
+        self.to_skip = 0
+        if self.undecoded:
+            text = self.undecoded.decode(self.fonts.get(self.group.font, self.codec), "replace")
+            self.undecoded.clear()
+            self._add(text)
+
+    def _add(self, text: str) -> None:
+        self._decode()
+        group = self.group
+        if not (group.silent or group.hidden or group.deleted):
+            self.left -= len(text)
+            if self.left < 0:
+                raise UnreadableError("larger than max_document_bytes", "one document")
+            group.flow.parts.append(text)
+
+    def _break(self) -> None:
+        if self.group.in_table:
+            self._add(" ")
+        else:
+            self._end_paragraph(self.group.flow)
+
+    def _end_paragraph(self, flow: _Flow) -> None:
+        text, item = _taken(flow), flow.item
+        flow.item = False
+        if PAGE_NUMBER in text:
+            self.changes["page numbers"] += 1
+            text = without_page_numbers(text)
+        if text.strip():
+            self._end_table(flow)
+        if item and not self.group.heading:
+            flow.out.item(text, self.group.level)
+        else:
+            flow.out.paragraph(text)
+        if not flow.rows:
+            flow.out.extend(flow.after)
+            flow.after = Layout()
+
+    def _end_cell(self, flow: _Flow) -> None:
+        flow.cells.append(_taken(flow))
+        flow.item = False
+
+    def _end_row(self, flow: _Flow) -> None:
+        flow.rows.append(flow.cells)
+        flow.cells = []
+
+    def _end_table(self, flow: _Flow) -> None:
+        if flow.cells:
+            self._end_row(flow)
+        if flow.rows:
+            flow.out.table(flow.rows)
+            flow.rows = []
+            flow.out.extend(flow.after)
+            flow.after = Layout()
+
+
+def _taken(flow: _Flow) -> str:
+    """The text gathered so far, its surrogate pairs joined."""
+    text = "".join(flow.parts)
+    flow.parts.clear()
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
