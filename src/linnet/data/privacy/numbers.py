@@ -19,20 +19,23 @@ if TYPE_CHECKING:
 
     from linnet.data.kinds import Family
 
-# As printed, or without separators. A lookahead, since a number that is no card may run into one.
+# As printed, not in the middle of a longer number, or without separators. A lookahead, since a
+# number that is no card may run into one that is.
 _CARD = re.compile(
-    r"""[1-9](?<![\w.,+$€£/=-][1-9])(?=(
+    r"""[1-9](?<![\w.,+$€£/=-][1-9])(?<![A-Z0-9]{4}[ ][1-9])(?=(
           [0-9]{3}(?P<a>[ -])[0-9]{4}(?P=a)[0-9]{4}(?P=a)[0-9]{4}(?:(?P=a)[0-9]{3})?
         | [0-9]{3}(?P<b>[ -])[0-9]{6}(?P=b)[0-9]{4,5}
         | [0-9]{12,18}
         )(?!\w|[.,-][0-9]))""",
     re.VERBOSE,
 )
-_CARD_WORD = re.compile(
-    r"\b(?:card|visa|master ?card|amex|american express|maestro|diners|discover|jcb|unionpay"
-    r"|credit|debit|karte|carte|pan)\b",
-    re.IGNORECASE,
+_CARD_NAME = (
+    r"(?<![\w<])(?:card|visa|master ?card|amex|american express|maestro|diners|discover|jcb"
+    r"|unionpay|credit|debit|karte|carte|pan)\b"
 )
+# Between the word and the number stands no other number, and none that was masked before.
+_CARD_BEFORE = re.compile(_CARD_NAME + r"[^0-9<\n]{0,40}\Z", re.IGNORECASE)
+_CARD_TITLE = re.compile(_CARD_NAME, re.IGNORECASE)
 # (first prefix, last prefix, lengths): what issuers use.
 _ISSUERS = (
     ("4", "4", (16, 19)),
@@ -81,13 +84,13 @@ _TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _PREFIX_LENGTH = re.compile(r"/[0-9]{1,3}\b")
 _VERSION_WORD = re.compile(
     r"(?:\b(?:version|ver|v|release|firmware|build|update|revision|rev|oid|section|sec|chapter"
-    r"|clause|article|appendix|figure|fig|table|rfc|driver|upgrade|patch|since|python|java|ec|enzyme)"
-    r"|§)[\s\w\"']{0,3}\W{0,5}\Z",
+    r"|clause|article|appendix|figure|fig|table|rfc|driver|upgrade|patch|since|python|java|ec"
+    r"|enzyme)|§)[\s\w\"']{0,3}\W{0,5}\Z",
     re.IGNORECASE,
 )
 _ADDRESS_WORD = re.compile(
-    r"\b(?:ip|ipv4|host|server|client|address|addr|dns|ping|nameserver|gateway|peer|remote|router"
-    r"|from|subnet|login|ssh|https?|ftp)\b",
+    r"(?<![\w<])(?:ip|ipv4|host|server|client|address|addr|dns|ping|nameserver|gateway|peer|remote"
+    r"|router|from|subnet|login|ssh|https?|ftp)\b[^0-9<\n]{0,20}\Z",
     re.IGNORECASE,
 )
 
@@ -95,7 +98,7 @@ _ADDRESS_WORD = re.compile(
 def cards(text: str, family: Family) -> Iterator[Span]:
     """Payment card numbers. In tables and logs, full of other numbers, an unbroken run of
     digits also needs a word such as "card" nearby or in the first line."""
-    titled = Columns(text, _CARD_WORD) if family == "table" else None
+    titled = Columns(text, _CARD_TITLE) if family == "table" else None
     for match in _CARD.finditer(text):
         value = match[0] + match[1]
         digits = re.sub("[ -]", "", value)
@@ -109,7 +112,7 @@ def cards(text: str, family: Family) -> Iterator[Span]:
 
 
 def _is_called(text: str, start: int, titled: Columns | None) -> bool:
-    near = _CARD_WORD.search(text, max(0, start - _NEAR), start)
+    near = _CARD_BEFORE.search(text, max(0, start - _NEAR), start)
     return near is not None or (titled is not None and titled.hold(start))
 
 

@@ -46,7 +46,8 @@ _EXTENSION = re.compile(
 )
 _NO_END = re.compile(rf"\w|[.,:\-/][0-9]|%|{_SEPARATOR}?[€$£°]")
 
-# A word that says "this is a phone number", then at most a few words and signs.
+# A word that says "this is a phone number", then at most a few words and signs. After "<" it
+# would be a placeholder.
 _STRONG = (
     r"(?:telephone|telefon[eo]?|t[ée]l[ée]phone|tel[ée]fono|(?:smart)?phone|tele?fax|t[ée]l|fax"
     r"|hotline|tt[yd]|tdd|whats ?app|mobile|handy|mobil|sms)"
@@ -56,11 +57,11 @@ _WEAK = (
     r"|text|portable|anrufen|ruf(?:nummer)?|appelez)"
 )
 _LINK = (
-    r"(?:\W{0,4}(?:no|nr|num|numbers?|at|on|me|us|him|her|them|is|are|was|under|unter|work|home"
+    r"(?:[^\w<]{0,4}(?:no|nr|num|numbers?|at|on|me|us|him|her|them|is|are|was|under|unter|work|home"
     r"|office|and|or|cell|mobile|phone|fax|please)\b){0,4}[\s.:#=()*|/\"'>\-]{0,5}\Z"
 )
-_STRONG_BEFORE = re.compile(rf"\b{_STRONG}{_LINK}", re.IGNORECASE)
-_ANY_BEFORE = re.compile(rf"\b(?:{_STRONG}|{_WEAK}){_LINK}", re.IGNORECASE)
+_STRONG_BEFORE = re.compile(rf"(?<![\w<]){_STRONG}{_LINK}", re.IGNORECASE)
+_ANY_BEFORE = re.compile(rf"(?<![\w<])(?:{_STRONG}|{_WEAK}){_LINK}", re.IGNORECASE)
 _TITLE = re.compile(rf"\b(?:{_STRONG}|cell|contact)\b", re.IGNORECASE)
 _BEFORE = 48
 
