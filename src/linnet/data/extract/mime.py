@@ -1,0 +1,214 @@
+"""Internet messages (RFC 5322, MIME): the head of a mail, its text and what is attached.
+
+Of alternatives the plain text is read, else HTML. Charsets that are missing or
+wrong are guessed; parts in them that are damaged cost nothing but themselves.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from email import message_from_bytes
+from email.errors import HeaderParseError
+from email.header import decode_header
+from email.message import Message
+from email.policy import Compat32
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet.data.decoding import read_text
+from linnet.data.document import UnreadableError
+from linnet.data.markup.html import all_text
+from linnet.data.markup.mail import unflowed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from linnet.data.extract.context import Context
+
+# One of these stands in every mail.
+_HEADERS = ("From", "To", "Date", "Subject", "Received", "Message-ID", "MIME-Version")
+_LONGEST_HEADER = 10_000  # characters; the standard library takes quadratic time over some
+_SIGNATURES = {"pgp-signature", "pgp-keys", "pkcs7-signature", "x-pkcs7-signature"}
+_SEALED = {"pkcs7-mime", "x-pkcs7-mime", "pgp-encrypted"}
+_CHARSETS = {  # what mails say, and what they mean by it
+    "iso8859-1": "cp1252", "ascii": "utf-8", "gb2312": "gb18030", "gbk": "gb18030",
+    "shift_jis": "cp932", "euc_kr": "cp949",
+}  # fmt: skip
+_VISUAL = re.compile(r"-[ei]$")  # iso-8859-8-i: Hebrew in logical order
+_NO_CHARSETS = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"}
+
+
+@dataclass
+class Mail:
+    """A mail as it is written down. ``attachments``: names with bytes, or mails within it."""
+
+    head: Message
+    body: str
+    attachments: list[tuple[str, bytes | Mail]]
+    left_out: Counter[str]
+
+
+class _Policy(Compat32):
+    """Headers as plain strings of bounded length.
+
+    The newer policies parse headers by a grammar that fails on many that are met
+    in the wild, and is slow on hostile ones.
+    """
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:_LONGEST_HEADER]
+
+    def header_fetch_parse(self, name: str, value: str) -> str:  # type: ignore[override]
+        try:
+            data = value.encode("ascii", "surrogateescape")
+        except UnicodeEncodeError:  # made of text: nothing to decode
+            return value
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return data.decode("cp1252", "replace")
+
+
+POLICY = _Policy()
+
+
+def parse_mail(data: bytes, context: Context) -> Mail:
+    """A mail from its bytes. Raises UnreadableError if it is none or encrypted."""
+    try:
+        message = message_from_bytes(data, policy=POLICY)
+        if not any(name in message for name in _HEADERS):
+            raise UnreadableError("damaged mail", "no header of a mail")
+        return _gathered(message, context)
+    except RecursionError:
+        raise UnreadableError("damaged mail", "nested too deep") from None
+
+
+def header(head: Message, name: str) -> str:
+    """The value of a header on one line, its encoded words decoded (RFC 2047)."""
+    return _words_decoded(str(head.get(name, "")))
+
+
+def decode(data: bytes, charset: str, context: Context) -> str:
+    """Bytes of a text in the encoding they declare; in the one they look like if that fails."""
+    try:
+        return data.decode(_codec(charset))
+    except (LookupError, ValueError):
+        pass
+    if not data.strip():
+        return ""
+    with tempfile.NamedTemporaryFile(dir=context.scratch) as file:
+        file.write(data)
+        file.flush()
+        return read_text(Path(file.name), limit=len(data))
+
+
+def _gathered(message: Message, context: Context) -> Mail:
+    body: list[str] = []
+    mail = Mail(message, "", [], Counter())
+    for part, wanted in _leaves(message):
+        major, _, minor = part.get_content_type().partition("/")
+        if minor in _SEALED and part.get_param("smime-type") != "signed-data":
+            raise UnreadableError("encrypted")
+        if major == "message" and part.is_multipart():
+            inner: list[Message] = part.get_payload()  # type: ignore[assignment]
+            mail.attachments += [("", _gathered(one, context)) for one in inner[:1]]
+        elif _is_text(part):
+            if wanted:
+                body.append(_text(part, context))
+        elif minor in _SIGNATURES or not (wanted or part.get_filename()):
+            continue
+        elif major in ("image", "audio", "video") and not _is_attachment(part):
+            mail.left_out["pictures"] += 1
+        elif isinstance(content := part.get_payload(decode=True), bytes):
+            mail.attachments.append((_file_name(part, len(mail.attachments) + 1), content))
+    mail.body = "\n\n".join(text for text in body if text.strip())
+    return mail
+
+
+def _leaves(message: Message) -> Iterator[tuple[Message, bool]]:
+    """The parts that are not made of parts, and whether they are the alternative to be read."""
+    waiting = [(message, True)]
+    while waiting:
+        part, wanted = waiting.pop()
+        if part.get_content_maintype() != "multipart" or not part.is_multipart():
+            yield part, wanted
+            continue
+        children: list[Message] = part.get_payload()  # type: ignore[assignment]
+        kind = part.get_content_subtype()
+        if kind == "encrypted":
+            raise UnreadableError("encrypted")
+        best = _preferred(children) if kind == "alternative" else None
+        waiting += [(c, wanted and best in (None, c)) for c in reversed(children)]
+
+
+def _preferred(alternatives: list[Message]) -> Message | None:
+    for wanted in ("text/plain", "text/html", "multipart/"):
+        for part in alternatives:
+            if part.get_content_type().startswith(wanted) and (
+                part.is_multipart() or str(part.get_payload()).strip()
+            ):
+                return part
+    return None
+
+
+def _is_text(part: Message) -> bool:
+    plain = part.get_content_type() in ("text/plain", "text/html")
+    return plain and not _is_attachment(part) and not part.get_filename()
+
+
+def _is_attachment(part: Message) -> bool:
+    return str(part.get("Content-Disposition", "")).lower().startswith("attachment")
+
+
+def _text(part: Message, context: Context) -> str:
+    data = part.get_payload(decode=True)
+    charset = part.get_content_charset() or "utf-8"
+    text = decode(data, charset, context) if isinstance(data, bytes) else ""
+    text = text.replace("\r\n", "\n")
+    if part.get_content_subtype() == "html":
+        return all_text(text)
+    if str(part.get_param("format", "")).lower() == "flowed":
+        return unflowed(text, delete_space=str(part.get_param("delsp", "")).lower() == "yes")
+    return text
+
+
+def _file_name(part: Message, number: int) -> str:
+    name = re.split(r"[/\\]", _words_decoded(part.get_filename() or ""))[-1].strip(". ")
+    minor = part.get_content_subtype()
+    suffix = {"plain": "txt", "calendar": "txt", "octet-stream": ""}.get(minor, minor)
+    return name or f"attachment-{number}.{suffix}".rstrip(".")
+
+
+def _words_decoded(value: str) -> str:
+    if "=?" in value:
+        try:
+            pieces = decode_header(value[:_LONGEST_HEADER])
+        except (HeaderParseError, ValueError):
+            pieces = [(value, None)]
+        value = "".join(
+            piece if isinstance(piece, str) else _word_decoded(piece, charset)
+            for piece, charset in pieces
+        )
+    return " ".join(value.split())
+
+
+def _word_decoded(data: bytes, charset: str | None) -> str:
+    if charset is None:  # what stands between the words
+        return data.decode("raw-unicode-escape", "replace")
+    try:
+        return data.decode(_codec(charset), "replace")
+    except (LookupError, ValueError):
+        return data.decode("utf-8", "replace")
+
+
+def _codec(charset: str) -> str:
+    """What Python calls a charset. Raises LookupError for one that no text is written in."""
+    name = codecs.lookup(_VISUAL.sub("", charset.lower().strip("\"' "))).name
+    if name in _NO_CHARSETS:
+        raise LookupError(name)
+    return _CHARSETS.get(name, name)
