@@ -58,7 +58,7 @@ _WEAK = (
 )
 _LINK = (
     r"(?:[^\w<]{0,4}(?:no|nr|num|numbers?|at|on|me|us|him|her|them|is|are|was|under|unter|work|home"
-    r"|office|and|or|cell|mobile|phone|fax|please)\b){0,4}[\s.:#=()*|/\"'>\-]{0,5}\Z"
+    r"|office|and|or|cell|mobile|phone|fax|please)\b){0,4}[\s.,:#=()*|/\"'>\-]{0,5}\Z"
 )
 _STRONG_BEFORE = re.compile(rf"(?<![\w<]){_STRONG}{_LINK}", re.IGNORECASE)
 _ANY_BEFORE = re.compile(rf"(?<![\w<])(?:{_STRONG}|{_WEAK}){_LINK}", re.IGNORECASE)

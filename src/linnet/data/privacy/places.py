@@ -122,7 +122,9 @@ def addresses(text: str, family: Family) -> Iterator[Span]:
 def _is_sure(match: re.Match[str], text: str) -> bool:
     if match["unit"] or match["town"]:
         return True
-    if match["doubtful"] or _YEAR.match(match[0]):
+    if match["doubtful"]:
+        return False
+    if _YEAR.match(match[0]) and not text.endswith((" at ", ":\n", ": "), 0, match.start()):
         return False
     # "4 Saint Peter St" may go on as "St Paul"; an address ends there
     return bool(match["clear"] or not re.match(r" [A-Z]", text[match.end() : match.end() + 2]))
