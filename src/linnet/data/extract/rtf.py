@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from linnet.data.extract.context import Context
 
 KIND = "rtf"
+_DEEPEST_GROUP, _DEEPEST_FLOW = 10_000, 4
 _START = b"{\\rtf"
 
 
@@ -47,6 +48,7 @@ class _Flow:
     """Text that runs through: the body, a note, a header. ``after`` follows its paragraph."""
 
     kind: str = ""
+    depth: int = 0  # of flows within one another
     out: Layout = field(default_factory=Layout)
     parts: list[str] = field(default_factory=list)
     cells: list[str] = field(default_factory=list)
@@ -95,8 +97,7 @@ class _Reader:
             elif token["hex"]:
                 self._encoded(bytes.fromhex(token["hex"].decode("ascii")))
             elif token["brace"] == b"{":
-                self._decode()
-                self.stack.append(replace(self.group))
+                self._open()
             elif token["brace"]:
                 self._close()
             elif token["word"]:
@@ -112,6 +113,12 @@ class _Reader:
         found.extend(body.out)
         found.extend(self.footers.distinct())
         return found
+
+    def _open(self) -> None:
+        self._decode()
+        if len(self.stack) >= _DEEPEST_GROUP:
+            raise UnreadableError(f"damaged {KIND}", "nested too deep")
+        self.stack.append(replace(self.group))
 
     def _close(self) -> None:
         self._decode()
@@ -162,8 +169,9 @@ class _Reader:
         if word in words.SILENT or (starred and word not in words.STARRED):
             group.silent = True
         elif word in words.FLOWS:
+            group.silent |= group.flow.depth >= _DEEPEST_FLOW
             if not group.silent:
-                group.flow = _Flow(words.FLOWS[word])
+                group.flow = _Flow(words.FLOWS[word], group.flow.depth + 1)
                 group.in_table = False
         elif word in words.CHARACTERS:
             self._add(words.CHARACTERS[word])
