@@ -25,7 +25,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from linnet.data.kinds import Family
 
 SHARED = Path(os.environ.get("LINNET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TEXTS = ("stories", "answers", "web")
@@ -72,6 +75,7 @@ def quality() -> Rows:
         "language": (language, None),  # datatrove's needs a model that is downloaded
         "quality": (signals_and_verdict, datatrove_filters),
         "together": (together, datatrove_together),  # theirs without language
+        "as prose": (together_as_prose, None),  # together, by the rules of text files
     }
 
 
@@ -111,7 +115,7 @@ def signals_and_verdict() -> Step:
     return lambda text: quality.verdict(quality.signals(text, "web", "en"), "web", rules)
 
 
-def together() -> Step:
+def together(family: Family = "web") -> Step:
     from linnet.data import quality
     from linnet.data.clean import clean
     from linnet.data.language import identify
@@ -119,10 +123,14 @@ def together() -> Step:
     rules = quality.rules(())
 
     def step(text: str) -> None:
-        text = clean(text, "web").text
-        quality.verdict(quality.signals(text, "web", identify(text)[0]), "web", rules)
+        text = clean(text, family).text
+        quality.verdict(quality.signals(text, family, identify(text)[0]), family, rules)
 
     return step
+
+
+def together_as_prose() -> Step:
+    return together("prose")
 
 
 def datatrove_cleaning() -> Step:

@@ -164,7 +164,10 @@ def _join_hyphenated(text: str, changes: Counter[str]) -> str:
 
 def _join_once(text: str, changes: Counter[str]) -> str:
     breaks = list(_breaks(text))
-    words = Counter(_WORDS.findall(text.lower().replace("\u2010", "-")) if breaks else ())
+    if not breaks:
+        return text
+    lower = text.lower().replace("\u2010", "-")
+    words = Counter(found[0] for found in _WORDS.finditer(lower))
     words.subtract(half.lower() for found in breaks for half in (found.head, found.tail))
     votes = [_vote(found, words) for found in breaks]
     ballot = sum(votes)

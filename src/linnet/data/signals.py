@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Numbers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
+_MOST = 4_000_000  # characters that are looked at: what is longer is judged by its beginning
 _BITS = np.arange(7)
 _LETTER, _DIGIT, _VISIBLE, _HEX, _UNSPACED, _SYLLABIC, _UNPUNCTUATED = (
     1 << bit for bit in range(7)
@@ -64,6 +65,7 @@ def signals(text: str, family: Family, language: str = "") -> dict[str, float]:
     """
     if family == "symbols":
         return {}
+    text = text[:_MOST]
     characters = _Characters.of(text)
     words = text.split()
     lines = [line for line in text.split("\n") if line and not line.isspace()]
