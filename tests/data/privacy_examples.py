@@ -113,6 +113,7 @@ PHONES = _lines("""
     ⟦(555) 123-4567⟧
     ⟦555-123-4567⟧
     ⟦212-555-0123 ext. 45⟧
+    ⟦(563)624-4540x513⟧
     ⟦+1 212 555 0123 x45⟧
     dial ⟦0800 11 22 33 44⟧
     Mobile: ⟦+44 7700 900 123⟧, home: ⟦+44 1632 960 001⟧
@@ -136,6 +137,9 @@ ADDRESSES = _lines("""
     ⟦1 Martin Luther King Blvd, Newark, NJ 07102⟧
     ⟦77 N. Lake Shore Drive⟧
     ⟦16 Church Close, Oxford OX1 2JD⟧
+    ⟦279 Hicks Shore, Kirkby, CO7 5JA⟧
+    ⟦3432 Brown Fort Apt. 583⟧
+    ⟦6348 Michele Fields, Salem, OR 97301⟧
     ⟦5 The Green, Richmond TW9 1PL⟧
     ⟦3 Kings Court, Leeds LS1 4AB⟧
     ⟦1010 Beacon Street, Suite 12⟧
@@ -144,6 +148,8 @@ ADDRESSES = _lines("""
     Anschrift: ⟦Hauptstraße 12, 12345 Berlin⟧
     ⟦Berliner Str. 5a, 10115 Berlin⟧
     ⟦Friedrich-Ebert-Allee 144, 53113 Bonn⟧
+    ⟦Albersweg 2-5, 92338 Weißenfels⟧
+    ⟦Benno-Bonbach-Ring 3⟧
     ⟦Musterstraße 1⟧ im Ort
     ⟦Am Markt 3, 04109 Leipzig⟧
     ⟦Mozartgasse 7, 8010 Graz⟧

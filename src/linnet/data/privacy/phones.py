@@ -116,7 +116,7 @@ def _formed(text: str, start: int, end: int, *, evident: bool) -> Iterator[Span]
 def _stop(text: str, match: re.Match[str], form: str) -> int | None:
     """Where the number ends: numbers after it may have been taken for part of it."""
     if form == "american":
-        return None if _NO_END.match(text, match.end()) else match.end()
+        return match.end() if _may_end(text, match.end()) else None
     ends = _ends(match)
     if form == "national":  # 01 02 03 04 05 06 is a row of numbers
         in_row = re.match(r"[ .\-][0-9]", text[match.end() : match.end() + 2]) or "  " in match[0]
@@ -124,9 +124,13 @@ def _stop(text: str, match: re.Match[str], form: str) -> int | None:
     for end in ends:
         value = match[0][: end - match.start()]
         is_date = _DATE.fullmatch(value.strip("(")) is not None
-        if not is_date and not _NO_END.match(text, end) and _is_number(value, form):
+        if not is_date and _may_end(text, end) and _is_number(value, form):
             return end
     return None
+
+
+def _may_end(text: str, end: int) -> bool:
+    return _NO_END.match(text, end) is None or _EXTENSION.match(text, end) is not None
 
 
 def _ends(match: re.Match[str]) -> list[int]:
@@ -165,7 +169,7 @@ def _called(text: str, start: int, end: int, *, called: bool) -> Iterator[Span]:
     """The run itself, if it is called a phone number and could be one: ``Tel. 555 0123``."""
     value = text[start:end]
     count = sum(character.isdigit() for character in value)
-    if not called or not 6 <= count <= 15 or _DATE.search(value) or _NO_END.match(text, end):
+    if not called or not 6 <= count <= 15 or _DATE.search(value) or not _may_end(text, end):
         return
     if re.match(r"[\w.,]", text[start - 1 : start]) or "  " in value:
         return

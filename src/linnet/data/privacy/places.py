@@ -1,10 +1,11 @@
 """Postal addresses as written in English, German and French.
 
 Conservative: a house number and a name with a word for a street (``Street``,
-``-straße``, ``rue``), a post-office box, or a house number followed by postcode
-and town. A street without a number is no address. Words that often follow a
-number for other reasons (``Court``, ``Way``, and a year before any of them) need
-a town, postcode or unit after them.
+``-straße``, ``rue``), whatever name if a flat, postcode, or state with ZIP
+follows, a house number followed by postcode and town, or a post-office box. A
+street without a number is no address. Words that often follow a number for
+other reasons (``Court``, ``Way``, and a year before any of them) need a town,
+postcode or unit after them.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _DOUBTFUL = _any_of(
 _SIDE = r"(?:N|S|E|W|NE|NW|SE|SW)"
 _STATE = _any_of(
     "AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM "
-    "NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY DC PR ON QC BC AB MB NS NB SK "
-    "Alabama Alaska Arizona Arkansas California Colorado Connecticut Delaware Florida Georgia "
+    "NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY DC PR VI GU MP ON QC BC AB MB NS NB "
+    "SK Alabama Alaska Arizona Arkansas California Colorado Connecticut Delaware Florida Georgia "
     "Hawaii Idaho Illinois Indiana Iowa Kansas Kentucky Louisiana Maine Maryland Massachusetts "
     "Michigan Minnesota Mississippi Missouri Montana Nebraska Nevada Ohio Oklahoma Oregon "
     "Pennsylvania Tennessee Texas Utah Vermont Virginia Washington Wisconsin Wyoming Ontario"
@@ -60,6 +61,16 @@ _ENGLISH = re.compile(
     )?""",
     re.VERBOSE,
 )
+# Whatever the street is called, if a flat, a state with its ZIP or a postcode follows.
+_ANYWHERE = re.compile(
+    rf"""{_HOUSE},?[ \n](?:{_SIDE}\.?[ ])?{_NAME}(?:[ ]{_NAME}){{1,3}}
+    (?: ,?[ ](?:Apt|Apartment|Suite|Ste)\b\.?[ ]?[A-Z]?[0-9]{{1,5}}[A-Z]?\b
+        (?:{_GAP}{_TOWN},?[ ](?:{_STATE})[ ]{_ZIP})?
+      | {_GAP}{_TOWN},?[ ](?:{_STATE})[ ]{_ZIP}
+      | (?:(?:,[ ]|[ ]?\n){_TOWN}){{1,3}}(?:,?[ ]|[ ]?\n){_POSTCODE}
+    )""",
+    re.VERBOSE,
+)
 _YEAR = re.compile(r"(?:1[5-9]|20)[0-9]{2}\b")
 
 # French: the street comes after the number and begins in lower case.
@@ -75,13 +86,16 @@ _FRENCH = re.compile(
 # A number and what may begin a street: everything else is passed over at little cost.
 _STARTS = re.compile(
     r"[1-9](?<![\w.,$€£/:#+-][1-9])[0-9]{0,4}(?:[A-Za-z]|[-/][0-9]{1,4}[A-Za-z]?)?"
-    r"(?: ?(?:bis|ter|quater))?,? (?=[A-Z0-9rabpciqf])"
+    r"(?: ?(?:bis|ter|quater))?,?[ \n](?=[A-Z0-9rabpciqf])"
 )
 
 # German: the number comes last, so that the search begins at the word for a street.
-_STREETS = ("traße", "trasse", "str.", "Str.", "llee", "gasse", "Gasse")
+_STREETS = (
+    "traße", "trasse", "str.", "Str.", "llee", "gasse", "Gasse", "-Weg", "-Platz", "-Ring",
+    "-Damm", "-Ufer",
+)  # fmt: skip
 _STREET_NAME = re.compile(
-    r"(?<!\w)(?!(?:Die|Der|Das|In|An|Auf|Zur|Zum|Von|Unsere?|Eine?|Bundess|Lands)(?:[ ]|\Z))"
+    r"(?<![\w-])(?!(?:Die|Der|Das|In|An|Auf|Zur|Zum|Von|Unsere?|Eine?|Bundess|Lands)(?:[ ]|\Z))"
     r"(?:[A-ZÄÖÜ][a-zäöüß.]{1,24}[ -]){0,3}(?:[A-ZÄÖÜ][a-zäöüß]{1,24}|(?<=[ -])[SA]?)\Z"
 )
 _GERMAN_NAME = r"[A-ZÄÖÜ][a-zäöüß]{2,30}"
@@ -93,10 +107,10 @@ _HOUSE_LAST = re.compile(
     rf" [1-9][0-9]{{0,3}}(?: ?[a-z]\b|[-/][0-9]{{1,4}})?(?:{_GAP}{_GERMAN_TOWN})?(?!\w)"
 )
 _HOUSE_AND_TOWN = re.compile(
-    r"[1-9](?<!\w[1-9])[0-9]{0,3} ?[a-z]?(?:, | ?\n {0,8}| )"
+    r"[1-9](?<!\w[1-9])[0-9]{0,3}(?:[-/][0-9]{1,4}| ?[a-z])?(?:, | ?\n {0,8}| )"
     rf"(?=(?:[A-Z]{{1,2}}-)?[0-9]{{5}} [A-ZÄÖÜ]){_GERMAN_TOWN}"
 )
-_ANY_NAME = r"[A-ZÄÖÜ][a-zäöüß.'-]{2,30}"
+_ANY_NAME = r"[A-ZÄÖÜ][A-ZÄÖÜa-zäöüß.'-]{2,40}"
 _BEFORE_HOUSE = re.compile(
     rf"(?<!\w)(?:An|Am|Auf|Im|Zum|Zur|Unter|In|{_ANY_NAME})(?: (?:de[rmns]|{_ANY_NAME})){{0,3}} \Z"
 )
@@ -112,7 +126,9 @@ def addresses(text: str, family: Family) -> Iterator[Span]:
     for start in _STARTS.finditer(text):
         english = _ENGLISH.match(text, start.start())
         found = english if english and _is_sure(english, text) else None
-        if found := found or _FRENCH.match(text, start.start()):
+        for form in (_ANYWHERE, _FRENCH):
+            found = found or form.match(text, start.start())
+        if found:
             yield Span(found.start(), found.end(), "ADDRESS")
     for box in _BOX.finditer(text):
         yield Span(box.start(), box.end(), "ADDRESS")
