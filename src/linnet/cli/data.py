@@ -22,7 +22,7 @@ from linnet.data.kinds import KINDS, REFUSED
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
-    from linnet.data.explain import FileStory, Story
+    from linnet.data.explaining import FileStory, Story
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 _SHOWN_REASONS = 12

@@ -1,13 +1,23 @@
-"""Documents: from files and folders to a corpus of clean, deduplicated, divided text."""
+"""Documents: from files and folders to a corpus of clean, deduplicated, divided text.
+
+In reading order: ``kinds`` (what is read), ``extract`` (how), ``clean`` and
+``privacy`` (what is changed), ``reading`` (the map over files), ``judging``
+(what is kept and where it goes), ``preparation`` (all of it).
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from linnet.data.config import DataConfig
 from linnet.data.document import SPLITS, Document
-from linnet.data.explain import explain
-from linnet.data.preparation import current_inputs, prepare
 from linnet.data.python_library import SOURCE as PYTHON_LIBRARY
-from linnet.data.storage import read_documents
+from linnet.lazy import lazy
+
+if TYPE_CHECKING:
+    from linnet.data.explaining import explain
+    from linnet.data.preparation import current_inputs, prepare
+    from linnet.data.storage import read_documents
 
 __all__ = [
     "PYTHON_LIBRARY",
@@ -19,3 +29,13 @@ __all__ = [
     "prepare",
     "read_documents",
 ]
+
+__getattr__ = lazy(  # a worker that reads files needs none of these
+    __name__,
+    {
+        "current_inputs": ("linnet.data.preparation", "current_inputs"),
+        "explain": ("linnet.data.explaining", "explain"),
+        "prepare": ("linnet.data.preparation", "prepare"),
+        "read_documents": ("linnet.data.storage", "read_documents"),
+    },
+)

@@ -46,6 +46,7 @@ CONTAMINATED = "shares text with an evaluation set"
 WEIGHTED_OUT = "left out by its weight"
 _SPOKEN = ("prose", "web", "mail")  # what is written in a language
 _TRAIN = SPLITS.index("train")
+_KIN = 0.5  # documents this much alike (Jaccard) are in one split, though both stay
 _NEW = -1  # a document that no earlier run has divided
 _BATCH = 200  # documents in one request to a worker
 _BAND_BYTES = 8 * shingles.BANDS
@@ -221,12 +222,11 @@ class Judge:
         def shingles_of(index: int) -> npt.NDArray[np.uint64]:
             return shingles.shingles(self._text(int(numbers[index])))
 
-        found = list(
-            duplicates.find_pairs(
-                self.bands[numbers], shingles_of, self.config.near_duplicates, self.progress
-            )
-        )
-        kept, keeper = duplicates.choose(found, len(numbers))
+        limit = self.config.near_duplicates
+        alike = min(limit, _KIN)
+        found = list(duplicates.find_pairs(self.bands[numbers], shingles_of, alike, self.progress))
+        same = [pair for pair in found if pair[2] >= limit]
+        kept, keeper = duplicates.choose(same, len(numbers))
         similarity = {(a, b): value for a, b, value in found}
         for index in np.flatnonzero(~kept):
             first = int(keeper[index])

@@ -35,7 +35,7 @@ class Kind:
 _KINDS = (
     Kind(TEXT, "prose", "text:read_text_file", "txt text asc"),
     Kind(MARKDOWN, "prose", "text:read_markdown", "md markdown mdown mkd mdx"),
-    Kind(RST, "prose", "text:read_rst", "rst rest"),
+    Kind(RST, "prose", "text:read_rst", "rst rest rst.txt"),
     Kind("org", "prose", "text:read_org", "org"),
     Kind(HTML, "web", "text:read_html", "html htm xhtml"),
     Kind("log", "log", "text:read_log", "log"),

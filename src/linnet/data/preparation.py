@@ -31,7 +31,7 @@ from linnet import artifact
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
 from linnet.data import extract, pieces, reading
-from linnet.data.catalog import NAME, Catalog, open_to_read, read_meta
+from linnet.data.catalog import NAME, Catalog, Place, open_to_read, read_meta
 from linnet.data.config import DataConfig
 from linnet.data.contamination import NGrams, shared_text
 from linnet.data.document import SPLITS, Document, text_id
@@ -341,9 +341,15 @@ class _Preparation:
         texts = Texts(folder)
         requests = enumerate(_request(file) for file in self.evaluation.scan.files)
         settings = to_mapping(self.config)
-        answers = self.executor.map(reading.READ, requests, settings=settings, spools=folder)
-        places = [m["place"] for a in answers for m in a.messages if "place" in m]
-        found = NGrams.of(texts.read(place) for place in places)
+        places: dict[int, list[Place]] = {}
+        for answer in self.executor.map(reading.READ, requests, settings=settings, spools=folder):
+            mine = places.setdefault(answer.number, [])
+            mine += [tuple(m["place"]) for m in answer.messages if "place" in m]
+            if answer.reason:
+                name = self.evaluation.scan.files[answer.number].name
+                raise DataError(f"evaluation set {name} cannot be read: {answer.reason}")
+        every = (place for number in sorted(places) for place in places[number])
+        found = NGrams.of(texts.read(place) for place in every)
         texts.close()
         return found
 

@@ -10,6 +10,7 @@ from linnet.data.decoding import read_lines, read_text
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.markup.html import all_text, html_text
 from linnet.data.markup.markdown import markdown_text
+from linnet.data.markup.origin import is_web_page
 from linnet.data.markup.rst import rst_text
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from linnet.data.extract.context import Context
+    from linnet.data.kinds import Family
 
     Found = Iterator[Extracted | Dropped]
 
@@ -30,8 +32,13 @@ def read_rst(path: Path, context: Context) -> Found:
 
 
 def read_html(path: Path, context: Context) -> Found:
-    whole_page = context.config.html == "full"
-    return _marked_up(path, context, kinds.HTML, all_text if whole_page else html_text)
+    """A page: its main text, or all of it. Only text from the web is judged as such."""
+    source = _whole(path, context)
+    if context.config.html == "full":
+        yield Extracted(all_text(source), context.group, kinds.HTML, family="prose")
+    else:
+        family: Family = "web" if is_web_page(source) else "prose"
+        yield Extracted(html_text(source), context.group, kinds.HTML, family=family)
 
 
 def read_code(path: Path, context: Context) -> Found:
