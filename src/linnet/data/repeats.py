@@ -29,6 +29,8 @@ _SAMPLED = 2_000  # documents of a source
 _LARGEST_LOSS = 0.5
 
 _NUMBER = re.compile(r"\d+")
+# The head of a mail belongs to it, even where everyone writes to one address.
+_MAIL_FIELD = re.compile(r"(?:From|To|Cc|Bcc|Date|Sent|Subject|Reply-To): ")
 _LETTER = re.compile(r"[^\W\d_]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -65,8 +67,8 @@ class Sample:
 def edges(text: str) -> list[int]:
     """The 64-bit hashes of the first 15 and the last 15 lines that are not blank, in order.
 
-    Numbers are all equal, so that "Page 3 of 9" repeats. Lines of fewer than two
-    letters, and lines too long to be a notice, are left out.
+    Numbers are all equal, so that "Page 3 of 9" repeats. Left out are lines of fewer
+    than two letters, lines too long to be a notice and the fields of a mail's head.
     """
     hashes = (_hash(text[start:end]) for start, end in _spans(text))
     return [value for value in hashes if value is not None]
@@ -137,6 +139,8 @@ def _hash(line: str) -> int | None:
     if len(line) > _LONGEST or len(_LETTER.findall(line)) < _LEAST_LETTERS:
         return None
     folded = _NUMBER.sub("0", " ".join(line.split()))
+    if _MAIL_FIELD.match(folded):
+        return None
     digest = hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
