@@ -1,0 +1,106 @@
+"""Running headers and footers: what stands at the edge of page after page.
+
+A line is one if lines with the same words, digits aside, stand at the same
+height on other pages nearby, or if it holds the number of the page: one that
+grows as the pages do. Only lines that nothing else stands outside of are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, deque
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import TYPE_CHECKING
+
+from linnet.data.extract.pdf_tables import lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from linnet.data.extract.pdf_page import Page, Span
+
+_NEARBY = 12  # pages each way
+_LEAST = 3  # of them
+_OUTERMOST = 3  # lines
+_HEIGHT = 4.0  # points: as far may the lines be from each other
+_MOST_NUMBERS = 4  # in the line that holds the page's
+_NUMBER = re.compile(r"\d{1,5}")
+
+_Key = tuple[str, int, str | int]  # which edge, its distance, words or number
+
+
+@dataclass
+class _Edged:
+    """A page and its outermost lines, each with what tells it from others."""
+
+    page: Page
+    edges: list[list[tuple[list[Span], list[_Key]]]]
+
+    @property
+    def keys(self) -> set[_Key]:
+        return {key for edge in self.edges for _, keys in edge for key in keys}
+
+
+def without_running(pages: Iterable[Page], changes: Counter[str]) -> Iterator[Page]:
+    """The pages without their running headers and footers, counted in ``changes``.
+
+    Holds two dozen pages at a time.
+    """
+    window: deque[_Edged] = deque()
+    seen = Counter[_Key]()
+    done = 0  # of the window
+    for edged in map(_edged, pages, count()):
+        window.append(edged)
+        seen.update(edged.keys)
+        if len(window) - done > _NEARBY:
+            yield _stripped(window[done], seen, changes)
+            done += 1
+        if len(window) > 2 * _NEARBY:
+            seen.subtract(window.popleft().keys)
+            done -= 1
+    for edged in islice(window, done, None):
+        yield _stripped(edged, seen, changes)
+
+
+def _edged(page: Page, number: int) -> _Edged:
+    lines = lines_of(page.layers[0]) if page.layers else []
+    half = len(lines) // 2
+    edges = {"top": lines[: min(_OUTERMOST, half)], "bottom": lines[half:][: -_OUTERMOST - 1 : -1]}
+    return _Edged(
+        page,
+        [
+            [(line, list(_keys(line, name, page.top, number))) for line in edge]
+            for name, edge in edges.items()
+        ],
+    )
+
+
+def _keys(line: list[Span], edge: str, top: float, page: int) -> Iterator[_Key]:
+    """What a line has in common with those of other pages if it is a running header."""
+    height = round((top - line[0].y) / _HEIGHT)
+    text = "".join("".join(span.text for span in line).split()).lower()
+    numbers = _NUMBER.findall(text)
+    if any(map(str.isalpha, text)):
+        yield edge, height, _NUMBER.sub("#", text)
+    if len(numbers) <= _MOST_NUMBERS:
+        yield from ((edge, height, int(number) - page) for number in numbers)
+
+
+def _stripped(edged: _Edged, seen: Counter[_Key], changes: Counter[str]) -> Page:
+    page = edged.page
+    gone: set[int] = set()
+    for edge in edged.edges:
+        for line, keys in edge:
+            if not any(_pages_with(key, seen) >= _LEAST for key in keys):
+                break
+            gone.update(map(id, line))
+            changes["running headers"] += 1
+    if gone:
+        page.layers[0] = [span for span in page.layers[0] if id(span) not in gone]
+    return page
+
+
+def _pages_with(key: _Key, seen: Counter[_Key]) -> int:
+    edge, height, text = key
+    return sum(seen[edge, near, text] for near in (height - 1, height, height + 1))
