@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from linnet.data import decoding, records
 from linnet.data.config import DataConfig
 from linnet.data.document import Dropped, UnreadableError
+from linnet.data.extract import rows
 
 CONFIG = DataConfig()
 VALUES = st.recursive(
@@ -87,16 +88,16 @@ def test_csv_is_read_as_the_standard_library_wrote_it(tmp_path: Path, delimiter:
 
 
 def test_the_text_of_a_row() -> None:
-    assert records.row_text({"id": 1, "Text": "body", "n": 2}, CONFIG) == "body"
+    assert rows.row_text({"id": 1, "Text": "body", "n": 2}, CONFIG) == "body"
     chosen = DataConfig(text_columns=("q", "a"))
-    assert records.row_text({"q": "Why?", "a": "So.", "x": 1}, chosen) == "Why?\n\nSo."
+    assert rows.row_text({"q": "Why?", "a": "So.", "x": 1}, chosen) == "Why?\n\nSo."
     row = {"id": 7, "url": "http://a", "name": "Ann", "tags": ["x", "y"], "of": {"k": None, "l": 2}}
-    assert records.row_text(row, CONFIG) == "name: Ann\ntags: x, y\nof:\nl: 2"
-    assert records.row_text("just text", CONFIG) == "just text"
+    assert rows.row_text(row, CONFIG) == "name: Ann\ntags: x, y\nof:\n  l: 2"
+    assert rows.row_text("just text", CONFIG) == "just text"
 
 
 def test_the_group_of_a_row() -> None:
-    assert records.row_group({"id": 7}, CONFIG) == "7"
-    assert records.row_group({"id": "\ud800"}, CONFIG) == "\ufffd"
-    assert records.row_group({"id": None}, CONFIG) is None
-    assert records.row_group("text", CONFIG) is None
+    assert rows.row_group({"id": 7}, CONFIG) == "7"
+    assert rows.row_group({"id": "\ud800"}, CONFIG) == "\ufffd"
+    assert rows.row_group({"id": None}, CONFIG) is None
+    assert rows.row_group("text", CONFIG) is None

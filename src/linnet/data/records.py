@@ -1,9 +1,7 @@
-"""Files of rows: JSON, JSON lines, CSV. Each row is a document.
+"""Files of rows, read one row at a time whatever the size of the file.
 
-The text of a row: the columns that were asked for; else the first column with
-a name that says text; else all columns as ``name: value`` lines. JSON follows
-RFC 8259, CSV RFC 4180 with the delimiter found by looking. Rows are read one at
-a time, whatever the size of the file.
+JSON follows RFC 8259, CSV RFC 4180 with the delimiter found by looking; Parquet
+is read by pyarrow, a batch at a time.
 """
 
 from __future__ import annotations
@@ -11,9 +9,9 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from linnet.data.clean import replace_lone_surrogates
 from linnet.data.decoding import read_chunks, read_lines
 from linnet.data.document import Dropped, UnreadableError
 
@@ -21,14 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from linnet.data.config import DataConfig
-
-TEXT_COLUMNS = ("text", "content", "body", "document", "article", "story", "passage", "markdown")
-# Shown in ``name: value`` lines they would only teach a model to make up identifiers.
-_IDENTIFIERS = {"id", "_id", "uuid", "guid", "url", "uri", "href", "hash", "sha1", "sha256"}
+CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a column of turns
 _IN_NUMBERS = "+-.eE0123456789"
-_DELIMITERS = ",;\t|"
+_DELIMITERS, _NO_DELIMITER = ",;\t|", "\x1f"  # the last one for a file of one column
+_QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*(?:""[^"]*)*(?:"|\Z)', re.MULTILINE)
 _SAMPLE_LINES = 50
+_BATCH_ROWS, _BUFFER = 256, 1 << 20
 _TOO_LONG = Dropped("row larger than max_document_bytes")
 
 
@@ -69,42 +65,51 @@ def read_json(path: Path, *, limit: int) -> Iterator[Any]:
 
 def read_csv(path: Path, *, limit: int) -> Iterator[dict[str, str]]:
     """The rows of a CSV file by the names in its first row."""
+    return named_rows(read_cells(path, limit=limit))
+
+
+def read_cells(path: Path, *, limit: int) -> Iterator[list[str]]:
+    """The rows of a CSV file that hold something, the first one included."""
     lines = _short_lines(read_lines(path, limit=limit))
     head = list(itertools.islice(lines, _SAMPLE_LINES))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(head)
     csv.field_size_limit(limit)
-    rows = csv.reader(itertools.chain(head, lines), delimiter=delimiter)
     try:
-        names = _column_names(next((row for row in rows if any(row)), []))
-        for row in rows:
+        for row in csv.reader(itertools.chain(head, lines), delimiter=delimiter):
             if any(cell.strip() for cell in row):
-                names += [f"column {n + 1}" for n in range(len(names), len(row))]
-                yield dict(zip(names, row, strict=False))
+                yield row
     except csv.Error as error:
         raise UnreadableError("not valid CSV", str(error)) from None
 
 
-def row_text(row: Any, config: DataConfig) -> str:
-    """The text of a row (see the module)."""
-    if not isinstance(row, dict):
-        return _rendered(row)
-    if config.text_columns:
-        parts = [_rendered(row[name]) for name in config.text_columns if row.get(name) is not None]
-        return "\n\n".join(part for part in parts if part)
-    lowered = {str(name).lower(): value for name, value in row.items()}
-    for name in TEXT_COLUMNS:
-        if isinstance(lowered.get(name), str):
-            return str(lowered[name])
-    shown = {k: v for k, v in row.items() if str(k).lower() not in _IDENTIFIERS}
-    return _rendered(shown)
+def named_rows(rows: Iterable[list[str]]) -> Iterator[dict[str, str]]:
+    """Rows by the names in the first of them; an empty or repeated name gets its number."""
+    rows = iter(rows)
+    names = _column_names(next(rows, []))
+    for row in rows:
+        names += [f"column {n + 1}" for n in range(len(names), len(row))]
+        yield dict(zip(names, row, strict=False))
 
 
-def row_group(row: Any, config: DataConfig) -> str | None:
-    """What keeps a row's relatives in its split, or None if it has none."""
-    value = row.get(config.group_column) if isinstance(row, dict) else None
-    if not isinstance(value, str | int) or not str(value):
-        return None
-    return replace_lone_surrogates(str(value))
+def read_parquet(path: Path, *, limit: int) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, of ``limit`` bytes as they are in memory.
+
+    Raises UnreadableError where there is more, and for a file that is damaged or encrypted.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
+                limit -= batch.nbytes
+                if limit < 0:
+                    raise UnreadableError("expands to more than max_expanded_bytes")
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        encrypted = "encrypt" in str(error).lower()
+        reason = "encrypted" if encrypted else "damaged parquet"
+        raise UnreadableError(reason, str(error)[:200]) from None
 
 
 class _JsonStream:
@@ -162,34 +167,11 @@ class _JsonStream:
 def _rows_within(value: Any) -> Iterable[Any]:
     """The rows of an object that wraps a single list of them, such as ``{"data": [...]}``."""
     if isinstance(value, dict):
-        lists = [v for v in value.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
-        if len(lists) == 1 and len(lists[0]) > 1:
-            return list(lists[0])
+        lists = {k: v for k, v in value.items() if isinstance(v, list) and v}
+        rows = [name for name, inner in lists.items() if isinstance(inner[0], dict)]
+        if len(rows) == 1 and len(lists[rows[0]]) > 1 and rows[0].lower() not in CHATS:
+            return list(lists[rows[0]])
     return [value]
-
-
-def _rendered(value: Any, depth: int = 0) -> str:
-    """A value as a person would write it down: ``name: value`` lines, lists with dashes."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        lines = []
-        for name, inner in value.items():
-            text = _rendered(inner, depth + 1)
-            nested = isinstance(inner, dict) or (isinstance(inner, list) and "\n" in text)
-            if text:
-                lines.append(f"{name}:{chr(10) if nested else ' '}{text}")
-        return "\n".join(lines)
-    if isinstance(value, list):
-        items = [item for item in (_rendered(inner, depth + 1) for inner in value) if item]
-        if all(isinstance(inner, str | int | float) for inner in value):
-            return ", ".join(items)
-        return "\n".join(f"- {item}" for item in items)
-    return str(value)
 
 
 def _short_lines(lines: Iterator[str | None]) -> Iterator[str]:
@@ -201,20 +183,21 @@ def _short_lines(lines: Iterator[str | None]) -> Iterator[str]:
 
 def _delimiter(lines: list[str]) -> str:
     """The delimiter that most often cuts all lines into equally many cells."""
-    counts = {d: [line.count(d) for line in lines if line.strip()] for d in _DELIMITERS}
+    unquoted = [line for line in _QUOTED_CELL.sub("", "".join(lines)).split("\n") if line.strip()]
 
     def fit(delimiter: str) -> tuple[float, int]:
-        found = counts[delimiter]
+        found = [line.count(delimiter) for line in unquoted]
         usual = max(set(found), key=found.count, default=0)
         return (found.count(usual) / len(found) if usual else 0.0, usual)
 
-    return max(_DELIMITERS, key=fit)
+    best = max(_DELIMITERS, key=fit)
+    return best if fit(best)[1] else _NO_DELIMITER
 
 
 def _column_names(header: list[str]) -> list[str]:
     """The names in a header; an empty or repeated one gets its number."""
-    names: list[str] = []
+    names: dict[str, None] = {}
     for number, cell in enumerate(header, start=1):
         name = cell.strip()
-        names.append(name if name and name not in names else f"{name or 'column'} {number}")
-    return names
+        names[name if name and name not in names else f"{name or 'column'} {number}"] = None
+    return list(names)

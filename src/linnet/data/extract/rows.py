@@ -1,19 +1,48 @@
-"""Files of rows: each row is a document."""
+"""Files of rows: each row is a document, and a table without written text is one as a whole.
+
+The text of a row: the template or the columns that were asked for; else the
+first column with a name that says text; else the turns of a conversation; else
+a question with its answer; else all columns as ``name: value`` lines.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import json
+import string
 from typing import TYPE_CHECKING, Any
 
 from linnet.data import kinds, records
-from linnet.data.document import Dropped, Extracted
+from linnet.data.clean import replace_lone_surrogates
+from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract.layout import row_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from linnet.data.config import DataConfig
     from linnet.data.extract.context import Context
+    from linnet.data.kinds import Family
 
     Found = Iterator[Extracted | Dropped]
+
+TEXT_COLUMNS = ("text", "content", "body", "document", "article", "story", "passage", "markdown")
+# What a model is taught with: of each group the first that is there, in this order.
+_SYSTEM = ("system", "system_prompt")
+_ASKED = ("instruction", "question", "prompt", "query")
+_GIVEN = ("input", "context")
+_ANSWERED = ("output", "response", "completion", "answer", "answers", "chosen")
+# Shown in ``name: value`` lines they would only teach a model to make up identifiers.
+_IDENTIFIERS = {"id", "_id", "uuid", "guid", "url", "uri", "href", "hash", "sha1", "sha256"}
+_BELONGING = ("document_id", "doc_id", "conversation_id", "thread_id", "url", "uri", "filename")
+
+_SAMPLE = 100  # rows that tell what a file holds
+_SHORT_TEXT, _WRITTEN = 20, 80  # characters on average: of a text column; of one without a name
+_TABLE_ROWS, _TABLE_CHARACTERS = 200, 64_000  # of a table's document
+_DEEPEST = 12  # values within values; what is deeper is written as JSON
+_MOST_EXPANSION = 100  # columns of equal values pack that well
 
 
 def read_json(path: Path, context: Context) -> Found:
@@ -26,16 +55,213 @@ def read_json_lines(path: Path, context: Context) -> Found:
     return _documents(records.read_json_lines(path, limit=limit), kinds.JSON_LINES, context)
 
 
+def read_parquet(path: Path, context: Context) -> Found:
+    limit = context.config.max_expanded_bytes + _MOST_EXPANSION * path.stat().st_size
+    return _documents(records.read_parquet(path, limit=limit), kinds.PARQUET, context)
+
+
 def read_csv(path: Path, context: Context) -> Found:
-    limit = context.config.max_document_bytes
-    return _documents(records.read_csv(path, limit=limit), kinds.CSV, context)
+    """Rows with written text as documents of prose; other rows as the table that they are."""
+    cells = records.read_cells(path, limit=context.config.max_document_bytes)
+    head = list(itertools.islice(cells, _SAMPLE + 1))
+    cells = itertools.chain(head, cells)
+    if _holds_texts(list(records.named_rows(head)), context.config):
+        yield from _documents(records.named_rows(cells), kinds.CSV, context, family="prose")
+    else:
+        yield from _tables(cells, context)
 
 
-def _documents(rows: Iterable[Any], kind: str, context: Context) -> Found:
+def row_text(row: Any, config: DataConfig) -> str:
+    """The text of a row (see the module)."""
+    if not isinstance(row, dict):
+        return _turns(row) or _rendered(row)
+    if config.template:
+        return _filled(config.template, row)
+    if config.text_columns:
+        parts = [_rendered(row[name]) for name in config.text_columns if row.get(name) is not None]
+        return "\n\n".join(part for part in parts if part)
+    lowered = {str(name).lower(): value for name, value in row.items()}
+    for name in TEXT_COLUMNS:
+        if isinstance(lowered.get(name), str):
+            return str(lowered[name])
+    return (
+        _conversation(lowered)
+        or _lesson(lowered)
+        or _rendered({k: v for k, v in row.items() if str(k).lower() not in _IDENTIFIERS})
+    )
+
+
+def row_group(row: Any, config: DataConfig) -> str | None:
+    """What keeps a row's relatives in its split, or None if it has none."""
+    if not isinstance(row, dict):
+        return None
+    for name in (config.group_column, *_BELONGING):
+        value = row.get(name)
+        if isinstance(value, str | int) and str(value):
+            return replace_lone_surrogates(str(value))
+    return None
+
+
+def _documents(
+    rows: Iterable[Any], kind: str, context: Context, family: Family | None = None
+) -> Found:
     config = context.config
+    rows = iter(rows)
+    if config.template:
+        head = list(itertools.islice(rows, _SAMPLE))
+        _require_columns(config.template, head)
+        rows = itertools.chain(head, rows)
     for number, row in enumerate(rows, 1):
+        part = f"#{number}"
         if isinstance(row, Dropped):
-            yield Dropped(row.reason, f"#{number}")
+            yield dataclasses.replace(row, part=part)
             continue
-        text = records.row_text(row, config)
-        yield Extracted(text, records.row_group(row, config), kind, part=f"#{number}")
+        text = row_text(row, config)
+        if len(text) > config.max_document_bytes:
+            yield Dropped("row larger than max_document_bytes", part)
+        else:
+            yield Extracted(text, row_group(row, config), kind, part, family)
+
+
+def _tables(rows: Iterator[list[str]], context: Context) -> Found:
+    """A table in documents of a bounded length, each under the first row."""
+    header = next(rows, [])
+    pieces = _pieces(rows)
+    first = list(itertools.islice(pieces, 2))
+    for number, piece in enumerate(itertools.chain(first, pieces), 1):
+        text = "\n".join(row_lines(dict(enumerate(row)) for row in (header, *piece)))
+        part = f"#{number}" if len(first) > 1 else ""
+        yield Extracted(text, context.group, kinds.CSV, part, "table")
+
+
+def _pieces(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+    piece: list[list[str]] = []
+    length = 0
+    for row in rows:
+        size = sum(map(len, row))
+        if piece and (len(piece) >= _TABLE_ROWS or length + size > _TABLE_CHARACTERS):
+            yield piece
+            piece, length = [], 0
+        piece.append(row)
+        length += size
+    yield piece
+
+
+def _holds_texts(rows: Sequence[dict[str, str]], config: DataConfig) -> bool:
+    """Whether rows are texts with a few facts beside them, or lines of a table."""
+    if not rows:
+        return False
+    if config.template or not set(config.text_columns).isdisjoint(rows[0]):
+        return True
+    names = {name.lower() for name in rows[0]}
+    if not names.isdisjoint(_ASKED) and not names.isdisjoint(_ANSWERED):
+        return True
+    for name in rows[0]:
+        cells = [cell for row in rows if (cell := row.get(name, "").strip())]
+        least = _SHORT_TEXT if name.lower() in TEXT_COLUMNS else _WRITTEN
+        if sum(map(len, cells)) >= least * max(len(cells), 1):
+            return True
+    return False
+
+
+def _filled(template: str, row: dict[str, Any]) -> str:
+    """A template with the values of a row. Braces hold a column's name and nothing else."""
+    return "".join(
+        literal + (_rendered(row.get(name)) if name is not None else "")
+        for literal, name in _fields(template)
+    )
+
+
+def _fields(template: str) -> list[tuple[str, str | None]]:
+    """The literal parts, each with the column after it. Raises UnreadableError."""
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UnreadableError("template is not valid", str(error)) from None
+    if any(spec or conversion for _, _, spec, conversion in parsed):
+        raise UnreadableError("template is not valid", "only names of columns go into braces")
+    return [(literal, name) for literal, name, _, _ in parsed]
+
+
+def _require_columns(template: str, rows: list[Any]) -> None:
+    columns = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    missing = [n for _, n in _fields(template) if n is not None and n not in columns]
+    if columns and missing:
+        shown = ", ".join(map(str, columns))
+        raise UnreadableError("template names no column", f"{missing[0]!r} is none of {shown}")
+
+
+def _conversation(row: dict[str, Any]) -> str:
+    """Chats: a column of turns, the preferred answer after them."""
+    for name in records.CHATS:
+        if turns := _turns(row.get(name)):
+            chosen = row.get("chosen")
+            answer = _turns(chosen if isinstance(chosen, list) else [chosen])
+            return f"{turns}\n\n{answer}" if answer else turns
+    return ""
+
+
+def _turns(value: Any) -> str:
+    """``role: content`` paragraphs of a list of turns; empty if it is none."""
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        return ""
+    parts = []
+    for turn in value:
+        role = turn.get("role", turn.get("from"))
+        content = turn.get("content", turn.get("value"))
+        if isinstance(content, list):  # text among pictures
+            content = "\n".join(_rendered(p.get("text")) for p in content if isinstance(p, dict))
+        if not isinstance(role, str) or not isinstance(content, str):
+            return ""
+        parts.append(f"{role}: {content.strip()}")
+    return "\n\n".join(parts)
+
+
+def _lesson(row: dict[str, Any]) -> str:
+    """Instruction, input, output; question, answer; prompt, completion: as paragraphs."""
+    if not any(row.get(name) for name in _ASKED) or not any(row.get(n) for n in _ANSWERED):
+        return ""
+    values = (
+        next((row[name] for name in group if row.get(name)), None)
+        for group in (_SYSTEM, _ASKED, _GIVEN, _ANSWERED)
+    )
+    return "\n\n".join(text for value in values if (text := _turns(value) or _rendered(value)))
+
+
+def _rendered(value: Any) -> str:
+    """A value as a person would write it down: ``name: value`` lines, lists with dashes."""
+    text = _on_one_line(value)
+    return "\n".join(_lines(value, 0)) if text is None else text
+
+
+def _lines(value: Any, depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    named = value.items() if isinstance(value, dict) else ((None, inner) for inner in value)
+    for name, inner in named:
+        text = _on_one_line(inner) if depth < _DEEPEST else json.dumps(inner, default=str)
+        if text:
+            yield f"{indent}- {text}" if name is None else f"{indent}{name}: {text}"
+        elif text is None:
+            lines = _lines(inner, depth + 1)
+            if first := next(lines, ""):
+                yield f"{indent}- {first.lstrip()}" if name is None else f"{indent}{name}:"
+                if name is not None:
+                    yield first
+                yield from lines
+
+
+def _on_one_line(value: Any) -> str | None:
+    """A value that has no values with names in it; None for others."""
+    if value is None or isinstance(value, bytes):
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return None
+    if isinstance(value, list):
+        if any(isinstance(inner, dict | list) for inner in value):
+            return None
+        return ", ".join(text for inner in value if (text := _on_one_line(inner)))
+    return str(value)
