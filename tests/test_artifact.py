@@ -394,9 +394,12 @@ def test_a_run_killed_when_all_is_written_is_taken_as_it_is(
 
     with monkeypatch.context() as patch:
         target = (artifact, "_swap") if moment == "swap" else (artifact.shutil, "rmtree")
-        with pytest.raises(KeyboardInterrupt), artifact.create(
-            path, kind="thing", format=1, config={}, inputs={}, resume=True, working="state"
-        ) as draft:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            artifact.create(
+                path, kind="thing", format=1, config={}, inputs={}, resume=True, working="state"
+            ) as draft,
+        ):
             (draft.path / "text.txt").write_text("hello", encoding="utf-8")
             (draft.path / "state").mkdir()
             (draft.path / "state" / "big.bin").write_bytes(bytes(9))

@@ -125,5 +125,5 @@ def test_an_expression_finds_texts_and_names(tmp_path: Path) -> None:
 
 def test_nothing_matches(tiny: TinyProject) -> None:
     tiny.build()
-    with pytest.raises(DataError, match="nothing in .* matches"):
+    with pytest.raises(DataError, match=r"nothing in .* matches"):
         forget(tiny.path, "no-such-letter.txt")

@@ -209,7 +209,7 @@ def _entry(line: str) -> dict[str, Any]:
 
 
 def _traces(place: Path, matches: list[Match]) -> set[Path]:
-    """Files below ``place`` in which a passage from a forgotten text stands, as far as text shows."""
+    """Files below ``place`` in which a passage from a forgotten text stands as plain text."""
     passages = [passage for match in matches for passage in _passages(match.text)]
     if not passages:
         return set()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 # Long enough, and enough like prose, for the rules that web pages have to pass.
 PAGE = (
     "A page about ferns and mosses. They have grown in these woods for longer than anyone can "

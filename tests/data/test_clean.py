@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from linnet.data.clean import clean
 from linnet.data.kinds import FAMILIES
 
-
 # Bytes that no encoding uses may stand in the way of a repair, until they are gone.
 LATIN_CONTROLS = "".join(map(chr, range(0x80, 0xA0)))
 CHARACTERS = st.characters(exclude_characters=LATIN_CONTROLS)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from linnet.data.executor import Answer
     from linnet.data.files import SourceFile
+    from linnet.data.kinds import Family
 
 NAME = "catalog.sqlite"
 
@@ -81,7 +82,7 @@ class Entry:
     id: str
     group: str
     kind: str
-    family: str
+    family: Family
     thread: str
     bytes: int
     language: str
@@ -296,8 +297,8 @@ class Catalog:
         """All documents in their order: that of files, then that within a file."""
         rows = self.connection.execute(
             "SELECT d.file, d.ordinal, f.name, d.part, d.id, d.grp, d.kind, d.family, d.thread, "
-            "d.bytes, d.language, d.quality FROM documents AS d JOIN files AS f ON f.number = d.file "
-            "ORDER BY d.file, d.ordinal"
+            "d.bytes, d.language, d.quality FROM documents AS d "
+            "JOIN files AS f ON f.number = d.file ORDER BY d.file, d.ordinal"
         )
         return (Entry(number, *row) for number, row in enumerate(rows))
 

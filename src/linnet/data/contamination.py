@@ -23,6 +23,7 @@ _RUN = 13 * WORD  # weight of a run
 _LEAST = 8 * WORD
 _MOST_RUNS = 50_000_000
 _SAMPLED_RUNS = 2_000_000
+_TELLING = 4  # sampled runs of a text, from which its share can be told
 _PENDING = 1_000_000  # runs collected before they are sorted in
 
 
@@ -72,21 +73,38 @@ def shared_text(
     Beyond about ``most`` runs it is estimated from a sample: those whose hash is a
     multiple of a power of two, so that nothing but the texts decides the choice.
     """
-    collection = _Collection()
-    step = 1
-    for text in test_texts:
-        for block in runs(tokens(text), _RUN):
-            collection.add(_every(block, step))
-            while len(collection.known) > most:
-                step *= 2
-                collection.known = _every(collection.all(), step)
-    known = collection.all()
+    held_out = HeldOut(test_texts, most=most)
+    known, step = held_out.known, held_out.step
     met = np.zeros(len(known), np.bool_)
     for text in train_texts:
         for block in runs(tokens(text), _RUN):
             sampled = np.sort(_every(block, step))
             met[np.searchsorted(known, sampled[contained(sampled, known)])] = True
     return float(met.mean()) if len(met) else 0.0
+
+
+class HeldOut:
+    """The different runs of 13 words of held-out texts, or a sample of them.
+
+    Beyond about ``most`` runs only those are kept whose hash is a multiple of a power
+    of two, so memory is bounded and nothing but the texts decides.
+    """
+
+    def __init__(self, texts: Iterable[str], *, most: int = _SAMPLED_RUNS) -> None:
+        collection = _Collection()
+        self.step = 1
+        for text in texts:
+            for block in runs(tokens(text), _RUN):
+                collection.add(_every(block, self.step))
+                while len(collection.known) > most:
+                    self.step *= 2
+                    collection.known = _every(collection.all(), self.step)
+        self.known = collection.all()
+
+    def share(self, text: str) -> float:
+        """The share of the text's different runs that the held-out texts have too."""
+        mine = _every(_distinct(runs(tokens(text), _RUN)), self.step)
+        return float(contained(mine, self.known).mean()) if len(mine) >= _TELLING else 0.0
 
 
 class _Collection:

@@ -7,7 +7,8 @@ The steps, in this order; a document leaves at the first that takes it:
 3. equal texts: the first stays;
 4. near duplicates (``duplicates``): the first stays;
 5. splits by cluster: near duplicates, mail threads and groups are never parted (``split``);
-6. training documents that share text with an evaluation set go (``contamination``);
+6. training documents go that share most of their text with what is held out, or
+   any with an evaluation set (``contamination``);
 7. weights: how often training reads what is left.
 
 Arrays hold a few numbers per document; a text is read where it must be compared.
@@ -25,6 +26,7 @@ import numpy.typing as npt
 
 from linnet.data import duplicates, quality, reading, repeats, shingles, split
 from linnet.data.catalog import Verdict
+from linnet.data.contamination import HeldOut
 from linnet.data.document import SPLITS
 
 if TYPE_CHECKING:
@@ -42,11 +44,12 @@ if TYPE_CHECKING:
 
 DUPLICATE, NEAR_DUPLICATE = "exact duplicate", "near duplicate"
 WITHHELD = "joined a cluster that is held out"
+LEAKING = "most of its text is held out"
 CONTAMINATED = "shares text with an evaluation set"
 WEIGHTED_OUT = "left out by its weight"
 _SPOKEN = ("prose", "web", "mail")  # what is written in a language
 _TRAIN = SPLITS.index("train")
-_KIN = 0.5  # documents this much alike (Jaccard) are in one split, though both stay
+_LEAK = 0.5  # share of a training document's runs of 13 words that may stand in held-out text
 _NEW = -1  # a document that no earlier run has divided
 _BATCH = 200  # documents in one request to a worker
 _BAND_BYTES = 8 * shingles.BANDS
@@ -82,6 +85,7 @@ class Judge:
         self.cluster = np.arange(count, dtype=np.int32)
         self.side = np.full(count, _NEW, np.int8)
         self.copies = np.ones(count, np.int32)
+        self.comparable = np.ones(count, np.bool_)  # formulas differ by a letter, not by words
         self.lines = np.zeros(count, np.int32)  # repeated lines taken out
         self.ids = np.zeros((count, 2), np.uint64)
         self.bands = np.memmap(
@@ -102,6 +106,7 @@ class Judge:
         groups = self._column_hashes("grp")
         if by_cluster(len(np.unique(groups[self.kept]))):
             self._divide(pairs, groups)
+            self._drop_leaking()
             self._drop_contaminated()
         else:
             self.side[:] = _TRAIN
@@ -110,11 +115,11 @@ class Judge:
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
-        return self.reason == 0
+        return np.equal(self.reason, 0)
 
     def identity(self, number: int) -> str:
         """The id of a document's final text."""
-        return self.ids[number].tobytes().hex()
+        return bytes(self.ids[number]).hex()
 
     # -- the steps ---------------------------------------------------------------------
 
@@ -127,6 +132,7 @@ class Judge:
     def _judge_alone(self) -> None:
         rules = quality.rules(self.config.quality)
         for entry in self.catalog.entries():
+            self.comparable[entry.number] = entry.family != "symbols"
             if reason := self._fault(entry, rules):
                 self._drop(entry.number, reason)
 
@@ -209,7 +215,7 @@ class Judge:
             self.ids[numbers], axis=0, return_index=True, return_inverse=True
         )
         keepers = numbers[first[inverse.reshape(-1)]]
-        for number, keeper in zip(numbers, keepers, strict=True):
+        for number, keeper in zip(numbers.tolist(), keepers.tolist(), strict=True):
             if number != keeper:
                 self._drop_as(number, keeper, 1.0, DUPLICATE)
 
@@ -217,16 +223,14 @@ class Judge:
         """Of near duplicates the first stays; gives the pairs."""
         if self.config.near_duplicates >= 1:
             return []
-        numbers = np.flatnonzero(self.kept)
+        numbers = np.flatnonzero(self.kept & self.comparable)
 
         def shingles_of(index: int) -> npt.NDArray[np.uint64]:
             return shingles.shingles(self._text(int(numbers[index])))
 
         limit = self.config.near_duplicates
-        alike = min(limit, _KIN)
-        found = list(duplicates.find_pairs(self.bands[numbers], shingles_of, alike, self.progress))
-        same = [pair for pair in found if pair[2] >= limit]
-        kept, keeper = duplicates.choose(same, len(numbers))
+        found = list(duplicates.find_pairs(self.bands[numbers], shingles_of, limit, self.progress))
+        kept, keeper = duplicates.choose(found, len(numbers))
         similarity = {(a, b): value for a, b, value in found}
         for index in np.flatnonzero(~kept):
             first = int(keeper[index])
@@ -258,6 +262,21 @@ class Judge:
             if self.reason[number] == 0:
                 self._drop(int(number), WITHHELD)
         self.side[self.side == split.WITHHELD] = _TRAIN  # that is where they were seen
+
+    def _drop_leaking(self) -> None:
+        """Training documents go that consist mostly of text that is held out."""
+        held_out = HeldOut(
+            self._text(int(number))
+            for number in np.flatnonzero(self.kept & self.comparable & (self.side != _TRAIN))
+        )
+        if not len(held_out.known):
+            return
+        numbers = np.flatnonzero(self.kept & self.comparable & (self.side == _TRAIN))
+        with self.progress.task("comparing with held-out text", total=len(numbers)) as task:
+            for number in numbers:
+                if held_out.share(self._text(int(number))) >= _LEAK:
+                    self._drop(int(number), LEAKING)
+                task.advance()
 
     def _drop_contaminated(self) -> None:
         if self.evaluation is None:

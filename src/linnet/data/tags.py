@@ -30,7 +30,7 @@ def tag(text: str, family: Family) -> dict[str, Any]:
 
 def difference(before: str, after: str) -> str:
     """What cleaning changed, as the start of a unified diff without context."""
-    pair = (text[:_COMPARED].splitlines() for text in (before, after))
-    lines = list(difflib.unified_diff(*pair, lineterm="", n=0))[2:]
+    old, new = (text[:_COMPARED].splitlines() for text in (before, after))
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=0))[2:]
     shown = [line[:_SHOWN_CHARACTERS] for line in lines[:_SHOWN_LINES]]
     return "\n".join([*shown, "..."] if len(lines) > _SHOWN_LINES else shown)
