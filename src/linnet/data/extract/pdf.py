@@ -8,7 +8,9 @@ and pages. What stands at the same height at the edge of many pages is left out
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from linnet.data.extract.context import Context
 
 _KIND = "pdf"
+_MOST_DAMAGED = 1000  # pages; with more the file is damaged
 _BEHIND = 3  # blocks (notes, captions) that may stand between a paragraph and its rest
 
 
@@ -37,8 +40,8 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     """
     changes = Counter[str]()
     text = _text(path, context, changes)
-    if not text:
-        text = _scanned(path, context) if changes["pages without text"] else ""
+    if not text and changes["pages without text"]:
+        text = _scanned(path, context)
     if not text.strip():
         raise UnreadableError("no text in it")
     yield Extracted(text, context.group, _KIND, changes=+changes)
@@ -50,30 +53,39 @@ def _text(path: Path, context: Context, changes: Counter[str]) -> str:
     try:
         document = pypdfium2.PdfDocument(path)
     except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower() or "security" in str(error).lower():
+        if re.search("password|security", str(error), re.I):
             raise UnreadableError("encrypted") from None
         raise UnreadableError("damaged pdf", str(error)) from None
     with document:
         layout, size = Layout(), 0
         for block in _flowing(without_running(_pages(document, changes), changes)):
-            size += sum(len(cell) for row in block.rows for cell in row) + len(block.text)
-            if size > context.config.max_document_bytes:
-                raise UnreadableError("larger than max_document_bytes", f"{size:,} characters")
+            length = len(block.text) + sum(len(cell) for row in block.rows for cell in row)
+            context.allowance.spend(length)
+            size = _checked(size + length, context)
             _write(block, layout)
     return layout.text()
+
+
+def _checked(size: int, context: Context) -> int:
+    if size > context.config.max_document_bytes:
+        raise UnreadableError("larger than max_document_bytes", f"{size:,} characters")
+    return size
 
 
 def _pages(document: Any, changes: Counter[str]) -> Iterator[Page]:
     import pypdfium2
 
-    for number in range(len(document)):
+    count = len(document)
+    for number in range(count):
         try:
             page = document[number]
-        except pypdfium2.PdfiumError:
+            found = read_page(page)
+            page.close()
+        except pypdfium2.PdfiumError as error:
             changes["damaged pages"] += 1
+            if changes["damaged pages"] == min(count, _MOST_DAMAGED):
+                raise UnreadableError("damaged pdf", str(error)) from None
             continue
-        found = read_page(page)
-        page.close()
         changes["pages without text"] += not found.layers
         changes["slanted text"] += found.slanted
         yield found
@@ -84,36 +96,35 @@ def _flowing(pages: Iterable[Page]) -> Iterator[Block]:
     held: list[Block] = []
     for page in pages:
         for region in _laid_out(page):
-            for number, block in enumerate(region):
-                if number == 0 and (begun := _begun(held, block)):
-                    join(begun, block)
-                else:
-                    held.append(block)
+            if region and (
+                begun := next((b for b in reversed(held) if goes_on(b, region[0])), None)
+            ):
+                join(begun, region[0])
+                del region[0]
+            held += region
             yield from held[:-_BEHIND]
             del held[:-_BEHIND]
     yield from held
 
 
-def _begun(held: list[Block], block: Block) -> Block | None:
-    return next((before for before in reversed(held) if goes_on(before, block)), None)
-
-
 def _laid_out(page: Page) -> Iterator[list[Block]]:
+    """The blocks of each region of a page, in reading order."""
     parts = [
-        with_tables(rows_of(part), page.rules if number == 0 else [])
-        for number, layer in enumerate(page.layers)
-        for part in regions(layer, page.rules if number == 0 else [])
+        with_tables(rows_of(part), rules)
+        for layer, rules in zip(page.layers, chain([page.rules], repeat([])), strict=False)
+        for part in regions(layer, rules)
     ]
     usual = leading(parts)
     for rows in parts:
-        yield list(blocks(rows, usual))
+        yield blocks(rows, usual)
+    yield [Block("paragraph", note) for note in page.notes]
 
 
 def _write(block: Block, layout: Layout) -> None:
     if block.kind == "table":
         layout.table(block.rows)
     elif block.kind == "item":
-        layout.item(block.text)
+        layout.item(block.text, block.level)
     else:
         layout.paragraph(block.text)
 
@@ -126,5 +137,9 @@ def _scanned(path: Path, context: Context) -> str:
         from docling.document_converter import DocumentConverter
     except ModuleNotFoundError:
         raise UnreadableError("needs OCR: pip install 'linnet[ocr]'") from None
-    text: str = DocumentConverter().convert(path).document.export_to_text()
+    try:
+        text: str = DocumentConverter().convert(path).document.export_to_text()
+    except Exception as error:  # whatever its models and engines raise
+        raise UnreadableError("needs OCR: docling cannot read it", str(error)) from None
+    _checked(len(text), context)
     return text

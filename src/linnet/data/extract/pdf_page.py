@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linnet.data.extract.pdf_annotations import written_on
+from linnet.data.extract.pdf_span import WIDE_GAP, Span
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-WIDE_GAP = 1.0  # of the text's height: more than that between two glyphs parts spans
 _LINE_SHIFT = 0.45  # baselines further apart than this share of the height are other lines
 _SLANT = 0.35  # radians off a right angle: watermarks (skewed italics are less)
 _MOST_OBJECTS = 4000  # a page with more is a drawing; its lines are no rules of tables
@@ -35,28 +37,16 @@ _SPACES = re.compile(r"\s+")
 
 
 @dataclass(slots=True)
-class Span:
-    """Text on one line. ``y`` is its baseline, ``size`` the height of its line."""
-
-    x0: float
-    x1: float
-    y: float
-    size: float
-    text: str
-    bold: bool = False
-    mono: bool = False
-
-
-@dataclass(slots=True)
 class Page:
     """``layers``: the spans for each direction of text, that of most text first, in drawing
-    order. ``rules``: horizontal lines as (x0, x1, y). ``top``, ``bottom``: edges of the page.
-    ``slanted`` counts glyphs left out as they are neither upright nor on their side."""
+    order. ``rules``: horizontal lines as (x0, x1, y). ``top``: the edge of the page. ``notes``:
+    comments attached to it. ``slanted`` counts glyphs left out as they are neither upright
+    nor on their side."""
 
     layers: list[list[Span]]
     rules: list[tuple[float, float, float]]
     top: float
-    bottom: float
+    notes: list[str]
     slanted: int = 0
 
 
@@ -69,9 +59,14 @@ def read_page(page: Any) -> Page:
         layers = [list(glyphs.spans(textpage, turn)) for turn in glyphs.turns()]
     finally:
         textpage.close()
+    typed, notes = written_on(page)
+    upright = not layers or glyphs.turns()[0] == 0
+    if typed and upright and layers:
+        layers[0] += typed
+    elif typed:
+        layers.append(typed)
     # Rules help with the page's main text only, where that is upright.
-    rules = list(_rules(page)) if layers and glyphs.turns()[0] == 0 else []
-    return Page([layer for layer in layers if layer], rules, top, bottom, glyphs.slanted)
+    return Page(layers, list(_rules(page)) if upright else [], top, notes, glyphs.slanted)
 
 
 class _Glyphs:

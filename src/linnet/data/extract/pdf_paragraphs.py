@@ -17,13 +17,14 @@ _BULLET = re.compile("[•◦▪‣●■□○➢❖✓∙·\uf0b7\uf0a7\uf076\
 _NUMBER = re.compile(
     r"(?:\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.)]|\d{1,2}(?:\.\d{1,2})+[.:]?)\s+\S|\d{1,2} [A-Z]"
 )
-_LEADERS = re.compile(r"\s*(?:[.·…]\s?){4,}\s*")
 _HYPHENATED = re.compile(r"[^\W\d_][-\u2010\xad]\Z")
 _SENTENCE_END = re.compile(r"[.!?:。！？][\"'”’)\]]*\Z")
+_INDEX_ENTRY = re.compile(r", ?\d[\d,\s–-]*\Z")
 _UNSPACED = re.compile("[\u2e80-\u31ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")  # not Korean
 
 _INDENT = 0.7  # of the size
 _LOOSE = 1.25  # of the usual distance of lines: more parts paragraphs
+_LOOSE_CODE = 3.3  # two blank lines
 _OTHER_SIZE = 0.12
 _USUAL_LEADING = 1.25
 
@@ -33,13 +34,15 @@ Link = Literal[" ", "\n", "\n\n"]
 
 @dataclass(slots=True)
 class Block:
-    """``open``: the text may go on in the next column or page. ``left``: where items begin."""
+    """``open``: the text may go on in the next column or page. ``left``: where it begins.
+    ``level``: of an item in a list of lists."""
 
     kind: Kind
     text: str = ""
     rows: list[list[str]] = field(default_factory=list)
     size: float = 0.0
     left: float = 0.0
+    level: int = 0
     open: bool = False
 
 
@@ -75,8 +78,23 @@ def leading(regions: Sequence[Sequence[Row | Table]]) -> float:
     return median(distances) if len(distances) >= 3 else _USUAL_LEADING
 
 
-def blocks(rows: Sequence[Row | Table], usual: float) -> Iterator[Block]:
+def blocks(rows: Sequence[Row | Table], usual: float) -> list[Block]:
     """The blocks of a region; ``usual`` is the distance of lines on the page."""
+    found = list(_blocks(rows, usual))
+    lefts: list[float] = []  # of the lists that are open
+    for block in found:
+        if block.kind != "item":
+            lefts.clear()
+            continue
+        while lefts and block.left < lefts[-1] - _INDENT * block.size:
+            lefts.pop()
+        if not lefts or block.left > lefts[-1] + _INDENT * block.size:
+            lefts.append(block.left)
+        block.level = len(lefts) - 1
+    return found
+
+
+def _blocks(rows: Sequence[Row | Table], usual: float) -> Iterator[Block]:
     lines: list[_Line] = []
     for row in rows:
         if isinstance(row, Table):
@@ -91,12 +109,11 @@ def blocks(rows: Sequence[Row | Table], usual: float) -> Iterator[Block]:
 def _line(row: Row) -> _Line:
     cells = row.cells
     mono = row.mono
-    text = _spaced(row) if mono else " ".join(cell.text for cell in cells)
-    text, leaders = _LEADERS.subn(" ", text) if "...." in text or ". . ." in text else (text, 0)
+    text = _spaced(row) if mono else " ".join(" ".join(cell.text for cell in cells).split())
     mark = "-" if _BULLET.match(text) else "1" if _NUMBER.match(text) else ""
     return _Line(
         cells[0].x0, max(cell.x1 for cell in cells), row.y, row.size, text,
-        all(cell.bold for cell in cells), mono, bool(leaders), "" if mono else mark,
+        all(cell.bold for cell in cells), mono, row.leaders, "" if mono else mark,
     )  # fmt: skip
 
 
@@ -119,7 +136,7 @@ def _text_blocks(lines: list[_Line], usual: float) -> Iterator[Block]:
     while at < len(lines):
         end = at + 1
         if lines[at].mono:
-            while end < len(lines) and lines[end].mono and _close(lines, end, 2.2 * usual):
+            while end < len(lines) and lines[end].mono and _close(lines, end, _LOOSE_CODE * usual):
                 end += 1
             yield Block("code", _code(lines[at:end], usual), size=lines[at].size)
         else:
@@ -193,7 +210,7 @@ def _link(lines: list[_Line], start: int, number: int, right: float) -> Link:
     room = right - before.x1 > line.first_word + 0.1 * line.size
     if line.mark and (first.mark == line.mark or room or before.leaders):
         return "\n" if line.mark == "1" and first.mark == "1" else "\n\n"
-    if before.leaders:
+    if before.leaders or (_INDEX_ENTRY.search(before.text) and _INDEX_ENTRY.search(line.text)):
         return "\n"
     if line.bold != before.bold and (room or not line.bold):
         return "\n\n" if line.bold or single else " "

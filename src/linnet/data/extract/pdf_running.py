@@ -2,7 +2,8 @@
 
 A line is one if lines with the same words, digits aside, stand at the same
 height on other pages nearby, or if it holds the number of the page: one that
-grows as the pages do. Only lines that nothing else stands outside of are left out.
+grows as the pages do, at the same height or on a line of its own. Only lines
+that nothing else stands outside of are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from linnet.data.extract.pdf_tables import lines_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from linnet.data.extract.pdf_page import Page, Span
+    from linnet.data.extract.pdf_page import Page
+    from linnet.data.extract.pdf_span import Span
 
 _NEARBY = 12  # pages each way
 _LEAST = 3  # of them
@@ -28,6 +30,7 @@ _MOST_NUMBERS = 4  # in the line that holds the page's
 _NUMBER = re.compile(r"\d{1,5}")
 
 _Key = tuple[str, int, str | int]  # which edge, its distance, words or number
+_ANYWHERE = "anywhere"  # a number at either edge, at any height
 
 
 @dataclass
@@ -65,7 +68,7 @@ def without_running(pages: Iterable[Page], changes: Counter[str]) -> Iterator[Pa
 
 def _edged(page: Page, number: int) -> _Edged:
     lines = lines_of(page.layers[0]) if page.layers else []
-    half = len(lines) // 2
+    half = (len(lines) + 1) // 2
     edges = {"top": lines[: min(_OUTERMOST, half)], "bottom": lines[half:][: -_OUTERMOST - 1 : -1]}
     return _Edged(
         page,
@@ -84,7 +87,9 @@ def _keys(line: list[Span], edge: str, top: float, page: int) -> Iterator[_Key]:
     if any(map(str.isalpha, text)):
         yield edge, height, _NUMBER.sub("#", text)
     if len(numbers) <= _MOST_NUMBERS:
-        yield from ((edge, height, int(number) - page) for number in numbers)
+        for number in numbers:
+            yield edge, height, int(number) - page
+            yield _ANYWHERE, 0, int(number) - page
 
 
 def _stripped(edged: _Edged, seen: Counter[_Key], changes: Counter[str]) -> Page:
@@ -92,7 +97,10 @@ def _stripped(edged: _Edged, seen: Counter[_Key], changes: Counter[str]) -> Page
     gone: set[int] = set()
     for edge in edged.edges:
         for line, keys in edge:
-            if not any(_pages_with(key, seen) >= _LEAST for key in keys):
+            alone = "".join(span.text for span in line).strip().isdigit()
+            if not any(
+                _pages_with(key, seen) >= _LEAST for key in keys if alone or key[0] != _ANYWHERE
+            ):
                 break
             gone.update(map(id, line))
             changes["running headers"] += 1

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from linnet.data.extract.pdf_page import WIDE_GAP, Span
+from linnet.data.extract.pdf_span import WIDE_GAP, Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +25,11 @@ _RAISED, _SMALL, _LONGEST_RAISED = 0.65, 0.85, 4  # where one is a raised or low
 _WORD_GAP = 0.13
 _NARROWEST = 0.5
 _FARTHEST = 3.2  # line heights from one row of a table to the next
+_MOST_CELLS = 100  # in a row
 _SENTENCE = 45  # characters: a first column of longer cells is no list of names
 _SHORT = 12  # characters: shorter texts are no items of a list
 _MARKER = re.compile(r"\W|\(?\w{1,3}[.)]|\d+(\.\d+)+|\[\w+\]")
+_LEADERS = re.compile(r"\s*(?:[.·…]\s?){4,}\s*")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff]")
 
 
@@ -38,6 +40,7 @@ class Row:
     cells: list[Span]
     y: float
     size: float
+    leaders: bool = False  # dots led from one cell to the next, as in a table of contents
 
     @property
     def mono(self) -> bool:
@@ -89,7 +92,11 @@ def _row(line: list[Span]) -> Row:
             cells.append(span)
         elif before.text != span.text or gap > -0.8 * (span.x1 - span.x0):  # or printed twice
             cells[-1] = _joined(before, span, " " if gap > _WORD_GAP * longest.size else "")
-    return Row(cells, longest.y, longest.size)
+    leaders = [cell for cell in cells if _LEADERS.search(cell.text)]
+    for cell in leaders:
+        cell.text = _LEADERS.sub(" ", cell.text)
+    cells = [cell for cell in cells if cell.text.strip()] or cells
+    return Row(cells, longest.y, longest.size, bool(leaders))
 
 
 def _joined(a: Span, b: Span, between: str) -> Span:
@@ -110,9 +117,10 @@ def with_tables(rows: list[Row], rules: Sequence[tuple[float, float, float]]) ->
         if strips and _is_table(rows[at:end], strips):
             found.append(_table(rows[at:end], strips, rules))
             at = end
-        else:
-            found.append(rows[at])
-            at += 1
+        else:  # past a good part of what is none, so that the work stays in proportion
+            step = max((end - at) // 4, 1)
+            found += rows[at : at + step]
+            at += step
     return found
 
 
@@ -122,7 +130,12 @@ def _extent(rows: list[Row], start: int) -> tuple[int, list[Strip]]:
     end, full = start + 1, 1
     while strips and end < len(rows):
         row = rows[end]
-        if rows[end - 1].y - row.y > _FARTHEST * row.size or row.mono:
+        if (
+            rows[end - 1].y - row.y > _FARTHEST * row.size
+            or row.mono
+            or row.leaders
+            or len(row.cells) > _MOST_CELLS
+        ):
             break
         left = _common(strips, row)
         if len(row.cells) > 1:
@@ -149,7 +162,7 @@ def _extent(rows: list[Row], start: int) -> tuple[int, list[Strip]]:
 
 
 def _gaps(row: Row) -> list[Strip]:
-    if row.mono:
+    if row.mono or row.leaders or len(row.cells) > _MOST_CELLS:
         return []
     return [(a.x1, b.x0) for a, b in pairwise(row.cells) if b.x0 > a.x1]
 
@@ -223,11 +236,17 @@ def _starts_by_rules(
 
 
 def _starts_by_text(rows: list[Row], cells: list[list[str]]) -> list[bool]:
-    """A line without a first cell, close below another, goes on with that one's cells."""
+    """A line without a first cell, close below another, goes on with that one's cells.
+
+    So does one in lower case, if rows are further apart or it leaves cells empty.
+    """
     lower = [all(cell[0].islower() for cell in line if cell) for line in cells]
-    wraps = sum(lower) < 0.6 * len(lower)  # where most begin in lower case it tells nothing
+    telling = sum(lower) < 0.6 * len(lower)  # not where most begin in lower case
+    pitch = [above.y - below.y for above, below in pairwise(rows)]
+    widest = max(pitch, default=0.0)
     starts = [True]
-    for (above, below), line, continued in zip(pairwise(rows), cells[1:], lower[1:], strict=True):
-        goes_on = not line[0] or (wraps and continued)
-        starts.append(not (goes_on and above.y - below.y < 1.45 * below.size))
+    for distance, row, line, continued in zip(pitch, rows[1:], cells[1:], lower[1:], strict=True):
+        tight = distance < 0.85 * widest or (telling and not all(line))
+        goes_on = not line[0] or (continued and tight)
+        starts.append(not (goes_on and distance < 1.45 * row.size))
     return starts
