@@ -34,9 +34,31 @@ def extract(path: Path, *, kind: str | None, context: Context) -> Iterator[Extra
     """What is in a file, as its reader found it. ``kind`` None: its first bytes tell.
 
     Raises UnreadableError when the file yields nothing: it is binary, too
-    large, damaged or encrypted.
+    large, damaged or encrypted. A file that is not what its name says (a page
+    saved as .xls) is read as what it is.
     """
-    return _reader(kind or sniff(path))(path, context)
+    kind = kind or sniff(path)
+    found = _reader(kind)(path, context)
+    try:
+        first = next(found, None)
+    except UnreadableError as error:
+        found = _reader(_actual_kind(path, kind, error))(path, context)
+        try:
+            first = next(found, None)
+        except UnreadableError:
+            raise error from None
+    if first is not None:
+        yield first
+        yield from found
+
+
+def _actual_kind(path: Path, kind: str, error: UnreadableError) -> str:
+    """What a file is that its reader calls damaged. Raises the error if it is nothing else."""
+    actual = sniff(path) if error.reason.startswith(("damaged ", "binary file")) else kind
+    # A package that lacks what makes it a document is damaged, and no archive of texts.
+    if actual in (kind, "archive"):
+        raise error
+    return actual
 
 
 def _reader(kind: str) -> Reader:

@@ -10,6 +10,7 @@ from linnet.data.decoding import read_lines, read_text
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.markup.html import all_text, html_text
 from linnet.data.markup.markdown import markdown_text
+from linnet.data.markup.org import org_text
 from linnet.data.markup.origin import is_web_page
 from linnet.data.markup.rst import rst_text
 
@@ -31,6 +32,10 @@ def read_rst(path: Path, context: Context) -> Found:
     return _marked_up(path, context, kinds.RST, rst_text)
 
 
+def read_org(path: Path, context: Context) -> Found:
+    return _marked_up(path, context, "org", org_text)
+
+
 def read_html(path: Path, context: Context) -> Found:
     """A page: its main text, or all of it. Only text from the web is judged as such."""
     source = _whole(path, context)
@@ -43,6 +48,19 @@ def read_html(path: Path, context: Context) -> Found:
 
 def read_code(path: Path, context: Context) -> Found:
     yield Extracted(_whole(path, context), context.group, kinds.CODE)
+
+
+def read_log(path: Path, context: Context) -> Found:
+    """A log as it is, cut at line ends into documents of at most ``max_document_bytes``."""
+    limit = context.config.max_document_bytes
+    pieces = _pieces(read_lines(path, limit=limit), limit)
+    first = list(itertools.islice(pieces, 2))
+    for number, text in enumerate(itertools.chain(first, pieces), 1):
+        part = f"#{number}" if len(first) > 1 else ""
+        if text is None:
+            yield Dropped("line larger than max_document_bytes", part)
+        else:
+            yield Extracted(text, context.group, "log", part)
 
 
 def read_library_module(path: Path, context: Context) -> Found:
@@ -100,3 +118,21 @@ def _parts(path: Path, separator: str, limit: int) -> Iterator[str | None]:
             lines.clear()
     if length:
         yield "\n".join(lines) if length <= limit else None
+
+
+def _pieces(lines: Iterator[str | None], limit: int) -> Iterator[str | None]:
+    """As many whole lines together as stay below ``limit`` bytes; None for a line that does not."""
+    piece: list[str] = []
+    size = 0
+    for line in lines:
+        length = limit if line is None else len(line.encode("utf-8", "surrogatepass")) + 1
+        if size + length > limit and piece:
+            yield "\n".join(piece)
+            piece, size = [], 0
+        if line is None or length > limit:
+            yield None
+        else:
+            piece.append(line)
+            size += length
+    if piece:
+        yield "\n".join(piece)

@@ -1,7 +1,8 @@
 """Markdown (CommonMark and tables) to plain text, from markdown-it's tokens.
 
 Emphasis, link targets and fences go; words, code, list marks and table cells
-stay. Embedded HTML is reduced to its text.
+stay. A paragraph is one line, as it is where it is shown; embedded HTML is
+reduced to its text.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def markdown_text(source: str) -> str:
     """The readable text of a Markdown document, without its front matter."""
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark").enable("table")
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     return _Renderer().render(parser.parse(_FRONT_MATTER.sub("", source, count=1)))
 
 
@@ -34,7 +35,7 @@ class _Renderer:
     """
 
     def __init__(self) -> None:
-        self.text = ""
+        self.parts: list[str] = []
         self.close = False
         self.lists: list[int | None] = []  # the next number of each open list, None for bullets
         self.first = False  # whether the next item is the first of its list
@@ -45,7 +46,7 @@ class _Renderer:
     def render(self, tokens: Sequence[Token]) -> str:
         for token in tokens:
             self._take(token)
-        return self.text
+        return "".join(self.parts)
 
     def _take(self, token: Token) -> None:
         match token.type:
@@ -91,9 +92,11 @@ class _Renderer:
     def _add(self, text: str) -> None:
         if not text.strip():
             return
-        between = "" if not self.text else "\n" if self.close else "\n\n"
-        indent = "  " * max(len(self.lists) - 1, 0)
-        self.text += between + indent + self.mark + text
+        if self.parts:
+            self.parts.append("\n" if self.close else "\n\n")
+        depth = len(self.lists)
+        first = "  " * (depth - 1) + self.mark if self.mark else "  " * depth
+        self.parts.append(first + text.replace("\n", "\n" + "  " * depth))
         self.mark, self.close = "", False
 
 
@@ -105,7 +108,9 @@ def _inline_piece(token: Token) -> str:
     match token.type:
         case "text" | "code_inline":
             return token.content
-        case "softbreak" | "hardbreak":
+        case "softbreak":
+            return " "
+        case "hardbreak":
             return "\n"
         case "html_inline" if token.content.lower().startswith("<br"):
             return "\n"

@@ -19,6 +19,8 @@ _GRID = re.compile(r"^\s*\+[-=+]+\+\s*$|^\s*=+( +=+)+\s*$")
 _DIRECTIVE = re.compile(r"^(\s*)\.\. (?:\|[^|]+\| )?([\w:.+-]+?)::(?:\s+(.*))?$")
 _EXPLICIT = re.compile(r"^(\s*)\.\.(?:\s|$)")
 _FOOTNOTE = re.compile(r"^\s*\.\. \[([^\]]+)\] ")
+_BULLET = re.compile(r"^(\s*)[-*+\u2022]\s+(?=\S)")
+_LONGEST_LINE = 4000  # characters; a longer one is data, over which the patterns would take long
 _OPTION = re.compile(r"^\s*:[\w-]+:")
 
 _PROSE = {
@@ -33,8 +35,8 @@ _ARGUMENT_IS_TEXT = _PROSE - {"table", "container", "list-table", "glossary"}
 
 _INLINE = (
     (re.compile(r"``(.+?)``"), r"\1"),
-    (re.compile(r":[\w:+.-]+:`~?!?([^`<]+?)\s*<[^`>]+>`"), r"\1"),
-    (re.compile(r":[\w:+.-]+:`[~!]?([^`]+)`"), r"\1"),
+    (re.compile(r":[\w:+.-]{1,60}:`~?!?([^`<]+?)\s*<[^`>]+>`"), r"\1"),
+    (re.compile(r":[\w:+.-]{1,60}:`[~!]?([^`]+)`"), r"\1"),
     (re.compile(r"`([^`<]+?)\s*<[^`>]+>`__?"), r"\1"),
     (re.compile(r"`([^`]+)`_{0,2}"), r"\1"),
     (re.compile(r"(?<![\w*])\*\*(\S(?:[^*]*\S)?)\*\*(?![\w*])"), r"\1"),
@@ -118,6 +120,9 @@ def _cells(line: str) -> str:
 
 
 def _plain(line: str) -> str:
+    line = _BULLET.sub(r"\1- ", line)
+    if len(line) > _LONGEST_LINE:
+        return line
     for pattern, replacement in _INLINE:
         line = pattern.sub(replacement, line)
     return line
