@@ -39,13 +39,14 @@ _SPACES = re.compile(r"\s+")
 @dataclass(slots=True)
 class Page:
     """``layers``: the spans for each direction of text, that of most text first, in drawing
-    order. ``rules``: horizontal lines as (x0, x1, y). ``top``: the edge of the page. ``notes``:
-    comments attached to it. ``slanted`` counts glyphs left out as they are neither upright
-    nor on their side."""
+    order. ``rules``: horizontal lines as (x0, x1, y). ``top``, ``bottom``: the edges of the
+    page. ``notes``: comments attached to it. ``slanted`` counts glyphs left out as they are
+    neither upright nor on their side."""
 
     layers: list[list[Span]]
     rules: list[tuple[float, float, float]]
     top: float
+    bottom: float
     notes: list[str]
     slanted: int = 0
 
@@ -66,7 +67,7 @@ def read_page(page: Any) -> Page:
     elif typed:
         layers.append(typed)
     # Rules help with the page's main text only, where that is upright.
-    return Page(layers, list(_rules(page)) if upright else [], top, notes, glyphs.slanted)
+    return Page(layers, list(_rules(page)) if upright else [], top, bottom, notes, glyphs.slanted)
 
 
 class _Glyphs:

@@ -13,7 +13,7 @@ from linnet.data.extract.pdf_tables import Row, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_BULLET = re.compile("[•◦▪‣●■□○➢❖✓∙·\uf0b7\uf0a7\uf076\uf0d8]\\s*|[-–—*o]\\s+(?=\\S)")
+_BULLET = re.compile("[•◦▪‣●■□○➢❖✓∙\uf0b7\uf0a7\uf076\uf0d8]\\s*|[-–—*o]\\s+(?=\\S)")
 _NUMBER = re.compile(
     r"(?:\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.)]|\d{1,2}(?:\.\d{1,2})+[.:]?)\s+\S|\d{1,2} [A-Z]"
 )
@@ -26,6 +26,9 @@ _INDENT = 0.7  # of the size
 _LOOSE = 1.25  # of the usual distance of lines: more parts paragraphs
 _LOOSE_CODE = 3.3  # two blank lines
 _OTHER_SIZE = 0.12
+_LONG = 0.85  # of the width: a line of prose that was broken
+_LONGEST_VERSE = 60  # characters
+_FILLED = 0.6  # of the width: a line of prose, though the next word had fitted
 _USUAL_LEADING = 1.25
 
 Kind = Literal["paragraph", "item", "code", "table"]
@@ -35,7 +38,7 @@ Link = Literal[" ", "\n", "\n\n"]
 @dataclass(slots=True)
 class Block:
     """``open``: the text may go on in the next column or page. ``left``: where it begins.
-    ``level``: of an item in a list of lists."""
+    ``level``: of an item in a list of lists. ``full``: prose up to the right edge."""
 
     kind: Kind
     text: str = ""
@@ -43,6 +46,7 @@ class Block:
     size: float = 0.0
     left: float = 0.0
     level: int = 0
+    full: bool = False
     open: bool = False
 
 
@@ -132,6 +136,7 @@ def _pitch(x0: float, x1: float, text: str) -> float:
 
 
 def _text_blocks(lines: list[_Line], usual: float) -> Iterator[Block]:
+    right = max((line.x1 for line in lines), default=0.0)
     at = 0
     while at < len(lines):
         end = at + 1
@@ -147,7 +152,7 @@ def _text_blocks(lines: list[_Line], usual: float) -> Iterator[Block]:
                 and _close(lines, end, _LOOSE * usual)
             ):
                 end += 1
-            yield from _paragraphs(lines[at:end])
+            yield from _paragraphs(lines[at:end], right)
         at = end
 
 
@@ -169,28 +174,45 @@ def _code(lines: list[_Line], usual: float) -> str:
     return "\n".join(parts)
 
 
-def _paragraphs(lines: list[_Line]) -> Iterator[Block]:
+def _edges(lines: list[_Line], right: float) -> tuple[float, float]:
+    """Where lines begin, and where they are broken: most lines of prose end close to it.
+
+    Lines that do not (addresses) could have gone on to the edge of the region, and verses,
+    which all begin with a capital, anywhere.
+    """
+    left, end = min(line.x0 for line in lines), max(line.x1 for line in lines)
+    if len(lines) > 2 and all(
+        line.text[:1].isupper() and len(line.text) <= _LONGEST_VERSE for line in lines
+    ):
+        return left, left + 2 * (end - left)
+    long = sum(line.x1 > left + _LONG * (end - left) for line in lines[:-1])
+    return left, end if len(lines) > 2 and long >= 0.7 * (len(lines) - 1) else right
+
+
+def _paragraphs(lines: list[_Line], right: float) -> Iterator[Block]:
     """The paragraphs of lines that are evenly spaced and of one size."""
-    right = max(line.x1 for line in lines)
+    left, right = _edges(lines, right)
     start = 0
     text = lines[0].text
     for number in range(1, len(lines) + 1):
         follows = lines[number] if number < len(lines) else None
-        link = _link(lines, start, number, right) if follows else "\n\n"
+        link = _link(lines, start, number, left, right) if follows else "\n\n"
         if follows is None or link == "\n\n":
-            yield _block(text, lines[start], lines[number - 1], right)
+            yield _block(text, lines[start:number], right)
             start = number
             text = follows.text if follows else ""
         else:
             text = text.rstrip() + _between(text, follows.text, link) + follows.text.lstrip()
 
 
-def _block(text: str, first: _Line, last: _Line, right: float) -> Block:
+def _block(text: str, lines: list[_Line], right: float) -> Block:
+    first, last = lines[0], lines[-1]
     if first.mark == "-":
         text = _BULLET.sub("", text, count=1)
     is_open = not last.leaders and not _SENTENCE_END.search(text.rstrip())
+    full = is_open and len(lines) > 2 and last.x1 > right - last.size
     kind: Kind = "item" if first.mark == "-" else "paragraph"
-    return Block(kind, text, size=first.size, left=first.x0, open=is_open)
+    return Block(kind, text, size=first.size, left=first.x0, open=is_open, full=full)
 
 
 def _between(before: str, after: str, link: Link) -> str:
@@ -202,7 +224,7 @@ def _between(before: str, after: str, link: Link) -> str:
     return link
 
 
-def _link(lines: list[_Line], start: int, number: int, right: float) -> Link:
+def _link(lines: list[_Line], start: int, number: int, left: float, right: float) -> Link:
     """How line ``number`` follows the line before it in the paragraph begun at ``start``."""
     first, before, line = lines[start], lines[number - 1], lines[number]
     after = lines[number + 1] if number + 1 < len(lines) else None
@@ -224,10 +246,12 @@ def _link(lines: list[_Line], start: int, number: int, right: float) -> Link:
         return " " if single and not room and (first.mark or hangs) else "\n\n"
     if indent < -_INDENT:
         return " " if single and not first.mark and not room else "\n\n"
-    if not room:
+    ended = _SENTENCE_END.search(before.text)
+    lower = line.text[:1].islower()
+    filled = (before.x1 - left) / max(right - left, 1.0)
+    if not room or (not ended and filled > (_FILLED if lower else _LONG)):
         return " "
-    ended = _SENTENCE_END.search(before.text) and not line.text[:1].islower()
-    return "\n\n" if ended and (not single or len(line.text) > 60) else "\n"
+    return "\n\n" if ended and not lower and (not single or len(line.text) > 60) else "\n"
 
 
 def goes_on(block: Block, after: Block) -> bool:
@@ -237,11 +261,11 @@ def goes_on(block: Block, after: Block) -> bool:
         and block.kind in ("paragraph", "item")
         and after.kind == "paragraph"
         and abs(block.size - after.size) < _OTHER_SIZE * max(block.size, 0.1)
-        and (after.text[:1].islower() or bool(_HYPHENATED.search(block.text)))
+        and (block.full or after.text[:1].islower() or bool(_HYPHENATED.search(block.text)))
     )
 
 
 def join(block: Block, after: Block) -> None:
     """Put the rest of a paragraph to its beginning."""
     block.text = block.text.rstrip() + _between(block.text, after.text, " ") + after.text.lstrip()
-    block.open = after.open
+    block.open, block.full = after.open, after.full

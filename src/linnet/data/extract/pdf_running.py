@@ -3,7 +3,7 @@
 A line is one if lines with the same words, digits aside, stand at the same
 height on other pages nearby, or if it holds the number of the page: one that
 grows as the pages do, at the same height or on a line of its own. Only lines
-that nothing else stands outside of are left out.
+in the margin that nothing else stands outside of are left out, and never most of a page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING
 
 from linnet.data.extract.pdf_tables import lines_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NEARBY = 12  # pages each way
 _LEAST = 3  # of them
 _OUTERMOST = 3  # lines
+_MARGIN = 0.15  # of the page's height
 _HEIGHT = 4.0  # points: as far may the lines be from each other
 _MOST_NUMBERS = 4  # in the line that holds the page's
 _NUMBER = re.compile(r"\d{1,5}")
@@ -35,9 +36,10 @@ _ANYWHERE = "anywhere"  # a number at either edge, at any height
 
 @dataclass
 class _Edged:
-    """A page and its outermost lines, each with what tells it from others."""
+    """A page, the number of its lines, and its outermost ones with what tells them apart."""
 
     page: Page
+    lines: int
     edges: list[list[tuple[list[Span], list[_Key]]]]
 
     @property
@@ -68,10 +70,13 @@ def without_running(pages: Iterable[Page], changes: Counter[str]) -> Iterator[Pa
 
 def _edged(page: Page, number: int) -> _Edged:
     lines = lines_of(page.layers[0]) if page.layers else []
-    half = (len(lines) + 1) // 2
-    edges = {"top": lines[: min(_OUTERMOST, half)], "bottom": lines[half:][: -_OUTERMOST - 1 : -1]}
+    margin = _MARGIN * (page.top - page.bottom)
+    top = [line for line in lines[:_OUTERMOST] if line[0].y > page.top - margin]
+    rest = lines[len(top) :][: -_OUTERMOST - 1 : -1]
+    edges = {"top": top, "bottom": [line for line in rest if line[0].y < page.bottom + margin]}
     return _Edged(
         page,
+        len(lines),
         [
             [(line, list(_keys(line, name, page.top, number))) for line in edge]
             for name, edge in edges.items()
@@ -93,20 +98,21 @@ def _keys(line: list[Span], edge: str, top: float, page: int) -> Iterator[_Key]:
 
 
 def _stripped(edged: _Edged, seen: Counter[_Key], changes: Counter[str]) -> Page:
-    page = edged.page
-    gone: set[int] = set()
-    for edge in edged.edges:
-        for line, keys in edge:
-            alone = "".join(span.text for span in line).strip().isdigit()
-            if not any(
-                _pages_with(key, seen) >= _LEAST for key in keys if alone or key[0] != _ANYWHERE
-            ):
-                break
-            gone.update(map(id, line))
-            changes["running headers"] += 1
-    if gone:
-        page.layers[0] = [span for span in page.layers[0] if id(span) not in gone]
-    return page
+    running = [
+        line
+        for edge in edged.edges
+        for line, _ in takewhile(lambda item: _is_running(*item, seen), edge)
+    ]
+    if running and (2 * len(running) <= edged.lines or edged.lines < _OUTERMOST):
+        gone = {id(span) for line in running for span in line}
+        edged.page.layers[0] = [span for span in edged.page.layers[0] if id(span) not in gone]
+        changes["running headers"] += len(running)
+    return edged.page
+
+
+def _is_running(line: list[Span], keys: list[_Key], seen: Counter[_Key]) -> bool:
+    alone = "".join(span.text for span in line).strip().isdigit()
+    return any(_pages_with(key, seen) >= _LEAST for key in keys if alone or key[0] != _ANYWHERE)
 
 
 def _pages_with(key: _Key, seen: Counter[_Key]) -> int:
