@@ -392,18 +392,18 @@ def test_a_run_killed_when_all_is_written_is_taken_as_it_is(
     def die(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    def run(patch: pytest.MonkeyPatch) -> None:
         target = (artifact, "_swap") if moment == "swap" else (artifact.shutil, "rmtree")
-        with (
-            pytest.raises(KeyboardInterrupt),
-            artifact.create(
-                path, kind="thing", format=1, config={}, inputs={}, resume=True, working="state"
-            ) as draft,
-        ):
+        with artifact.create(
+            path, kind="thing", format=1, config={}, inputs={}, resume=True, working="state"
+        ) as draft:
             (draft.path / "text.txt").write_text("hello", encoding="utf-8")
             (draft.path / "state").mkdir()
             (draft.path / "state" / "big.bin").write_bytes(bytes(9))
             patch.setattr(*target, die)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        run(patch)
     assert not path.exists()
     recipe = artifact.recipe_hash("thing", 1, {}, {})
     assert artifact.current(path, "0" * 64, kind="thing") is None

@@ -216,8 +216,9 @@ class Catalog:
         self.connection.executescript(
             f"""
             BEGIN;
-            CREATE TEMP TABLE same AS
-                SELECT new.number AS new, old.number AS old, old.reason, old.detail
+            CREATE TEMP TABLE same (new INTEGER PRIMARY KEY, old INTEGER, reason TEXT, detail TEXT);
+            INSERT INTO same
+                SELECT new.number, old.number, old.reason, old.detail
                 FROM files AS new JOIN old.files AS old USING (name)
                 WHERE new.content = old.content AND new.kind IS old.kind
                     AND old.done AND NOT old.transient AND NOT new.done;
