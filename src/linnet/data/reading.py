@@ -7,6 +7,8 @@ the tags, so that thresholds can change without reading a file again.
 
 from __future__ import annotations
 
+import functools
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ def read(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
     ``item``: path, kind, group. A message is ``{"dropped": reason, "part": ...}`` or
     a document. Raises UnreadableError when the file yields nothing.
     """
-    config = from_mapping(DataConfig, job.settings, where="worker")
+    config = _config(json.dumps(job.settings))
     scrubber = Scrubber.of(config)
     context = Context.of_file(config, item["group"], job.scratch)
     for found in extract(Path(item["path"]), kind=item["kind"], context=context):
@@ -43,6 +45,12 @@ def read(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
             yield {"dropped": found.reason, "part": found.part}
         else:
             yield _document(found, config, scrubber, job)
+
+
+@functools.lru_cache(maxsize=1)
+def _config(settings: str) -> DataConfig:
+    """The settings, which are the same for all files of a run."""
+    return from_mapping(DataConfig, json.loads(settings), where="worker")
 
 
 def _document(found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job) -> dict[str, Any]:

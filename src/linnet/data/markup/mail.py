@@ -75,6 +75,8 @@ def unflowed(text: str, *, delete_space: bool = False) -> str:
 def _without_signature(lines: list[str], left_out: Counter[str]) -> list[str]:
     """Without what follows the last line of two dashes (RFC 3676, 4.3), if that is short."""
     for start in range(len(lines) - 1, max(len(lines) - _LONGEST_SIGNATURE - 2, 0), -1):
+        if lines[start].startswith(">") or _begins_history(lines, start):
+            return lines
         if lines[start] == "--" and any(lines[:start]):
             left_out["signature lines"] += len(lines) - start
             return lines[:start]
