@@ -21,6 +21,10 @@ _ORIGINAL = re.compile(
     r"|Mensagem original) ?[-_]{3,}$",
     re.IGNORECASE,
 )
+_PASSED_ON = re.compile(
+    r"^-{2,}.{0,40}(?:forward|weitergeleitet|transféré|reenviado|inoltrat|doorgestuurd)",
+    re.IGNORECASE,
+)
 _RULE = re.compile(r"^_{20,}$")
 _FROM = re.compile(r"^\*?(?:From|Von|De|Da|Van|Från|Fra)\s?:\*?\s\S")
 _SENT = re.compile(r"^\*?(?:Sent|Date|Gesendet|Datum|Envoyé|Enviado|Inviato|Verzonden)\s?:\*?\s\S")
@@ -41,7 +45,7 @@ def own_text(body: str, *, forwarded: bool = False) -> tuple[str, Counter[str]]:
     left_out = Counter[str]()
     lines = [line.rstrip() for line in body.split("\n")]
     lines = _without_signature(lines, left_out)
-    if not forwarded:
+    if not (forwarded or any(map(_PASSED_ON.match, lines))):
         end = _end_of_own(lines)
         quoted = sum(1 for line in lines[end:] if line)
         if quoted >= _LEAST_QUOTED and any(lines[:end]):
