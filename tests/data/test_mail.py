@@ -214,6 +214,22 @@ def test_outlook_mails_are_read_as_by_oxmsg(test_data: Path) -> None:
         assert [one.text for one in documents[1:]] == attached
 
 
+def test_names_and_bytes_that_no_file_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.eml"
+    part = b"Content-Type: text/plain\nContent-Disposition: attachment; filename="
+    path.write_bytes(
+        b"From: a\nSubject: =?x?q?a?= \\ud800\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n"
+        b"Words \x01\x02\x00\xff here.\n--b\n"
+        + part
+        + b'"../../etc/a\x00\x01.t\x00xt"\n\nAttached.\n'
+        b"--b\n" + part + b'"=?x?q?a?= \\ud800.txt"\n\nToo.\n--b--\n'
+    )
+    documents, _ = read(path)
+    assert documents[0].text.endswith("here.")
+    assert [one.text for one in documents[1:]] == ["Attached.", "Too."]
+    assert all((one.part + one.group + one.thread).isprintable() for one in documents)
+
+
 def test_hostile_mails_take_no_time(tmp_path: Path) -> None:
     text = "Content-Type: text/plain\n\nx\n"
     hostile = {

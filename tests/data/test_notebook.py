@@ -10,7 +10,8 @@ import pytest
 
 from linnet.data.config import DataConfig
 from linnet.data.document import Extracted, UnreadableError
-from linnet.data.extract import Context, extract
+from linnet.data.extract import Context
+from linnet.data.extract import notebook as reader
 
 CODE = "def area(r):\n    return 3 * r * r\n\n\nprint(area(2))  # twelve"
 
@@ -18,7 +19,7 @@ CODE = "def area(r):\n    return 3 * r * r\n\n\nprint(area(2))  # twelve"
 def read(path: Path, notebook: Any) -> Extracted:
     path.write_text(json.dumps(notebook))
     context = Context.of_file(DataConfig(), "a.ipynb", path.parent)
-    (found,) = extract(path, kind="notebook", context=context)
+    (found,) = reader.read(path, context)
     assert isinstance(found, Extracted)
     return found
 

@@ -77,10 +77,14 @@ def test_entities_are_refused(tmp_path: Path, source: str) -> None:
     assert time.monotonic() - start < 1
 
 
-@pytest.mark.parametrize("source", ["<a>", "<a>" * 5000 + "</a>" * 5000, "no markup", "<a>&x;</a>"])
+@pytest.mark.parametrize("source", ["<a>", "<a>" * 5000 + "</a>" * 5000, "<a>&x;</a>"])
 def test_damage_is_told(tmp_path: Path, source: str) -> None:
     with pytest.raises(UnreadableError, match="damaged xml"):
         read(tmp_path / "a.xml", source)
+
+
+def test_an_element_alone(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.xml", "<a>caf&eacute; &lt;b&gt;</a>") == "café <b>"
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

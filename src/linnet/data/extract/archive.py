@@ -123,7 +123,7 @@ def _tar(path: Path, unpacked: IO[bytes], context: Context) -> Found:
             if info.isreg() and not _is_passed_over(info.name):
                 member = archive.extractfile(info)
                 if member is not None:
-                    yield from context.nested(info.name, _bounded(member, limit))
+                    yield from context.nested(info.name.replace("\0", ""), _bounded(member, limit))
 
 
 def _opened_tar(file: IO[bytes]) -> tarfile.TarFile:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from linnet.data.decoding import detect_encoding, require_size
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.mime import header, parse_mail
+from linnet.data.extract.mime import file_name, header, parse_mail
 from linnet.data.markup.mail import own_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _QUOTED_SEPARATOR = re.compile(rb">+From ")
 def read_eml(path: Path, context: Context) -> Found:
     require_size(path, context.config.max_document_bytes)
     data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:1000]:  # saved as UTF-16
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:400].count(0) > 100:  # UTF-16
         data = data.decode(detect_encoding(path), "replace").removeprefix("\ufeff").encode()
     if not data.strip():
         raise UnreadableError("empty file")
@@ -91,7 +91,8 @@ def _attached(name: str, content: bytes | Mail, kind: str, context: Context) -> 
     if isinstance(content, bytes):
         yield from context.nested(name, io.BytesIO(content))
         return
-    part = f"{header(content.head, 'Subject')[:80] or 'mail'}.eml".replace("/", "_")
+    title = header(content.head, "Subject")[:80].replace("/", "_")
+    part = file_name(f"{title or 'mail'}.eml")
     if context.depth >= context.config.max_nesting:
         yield Dropped("nested deeper than max_nesting", part)
         return

@@ -19,6 +19,7 @@ from email.policy import Compat32
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnet.data.clean import replace_lone_surrogates
 from linnet.data.decoding import read_text
 from linnet.data.document import UnreadableError
 from linnet.data.markup.html import all_text
@@ -104,7 +105,16 @@ def decode(data: bytes, charset: str, context: Context) -> str:
     with tempfile.NamedTemporaryFile(dir=context.scratch) as file:
         file.write(data)
         file.flush()
-        return read_text(Path(file.name), limit=len(data))
+        try:
+            return read_text(Path(file.name), limit=len(data))
+        except UnreadableError:  # bytes that no text has among those of one
+            return data.decode("utf-8", "replace")
+
+
+def file_name(name: str) -> str:
+    """The name of an attachment without folders and what cannot be printed."""
+    name = re.split(r"[/\\]", name)[-1]
+    return "".join(filter(str.isprintable, name)).strip(". ")
 
 
 def _gathered(message: Message, context: Context) -> Mail:
@@ -178,10 +188,10 @@ def _text(part: Message, context: Context) -> str:
 
 
 def _file_name(part: Message, number: int) -> str:
-    name = re.split(r"[/\\]", _words_decoded(part.get_filename() or ""))[-1].strip(". ")
+    name = file_name(_words_decoded(part.get_filename() or ""))
     minor = part.get_content_subtype()
     suffix = {"plain": "txt", "calendar": "txt", "octet-stream": ""}.get(minor, minor)
-    return name or f"attachment-{number}.{suffix}".rstrip(".")
+    return name or file_name(f"attachment-{number}.{suffix}")
 
 
 def _words_decoded(value: str) -> str:
@@ -194,7 +204,7 @@ def _words_decoded(value: str) -> str:
             piece if isinstance(piece, str) else _word_decoded(piece, charset)
             for piece, charset in pieces
         )
-    return " ".join(value.split())
+    return replace_lone_surrogates(" ".join(value.split()))
 
 
 def _word_decoded(data: bytes, charset: str | None) -> str:

@@ -16,7 +16,7 @@ from email.utils import format_datetime, formataddr
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import UnreadableError
-from linnet.data.extract.mime import POLICY, Mail, decode
+from linnet.data.extract.mime import POLICY, Mail, decode, file_name
 from linnet.data.markup.html import all_text
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ class _Folder:
         elif self.fixed.get(_HIDDEN, 0) & 1 and kind.startswith("image/"):  # stands in the text
             mail.left_out["pictures"] += 1
         else:
-            name = self.text(_LONG_NAME, _SHORT_NAME, _DISPLAY_NAME)
-            name = name.replace("\\", "/").rpartition("/")[2].strip(". ")
+            name = file_name(self.text(_LONG_NAME, _SHORT_NAME, _DISPLAY_NAME))
             mail.attachments.append((name or f"attachment-{number}", data))
 
     def _head(self) -> Message:

@@ -116,7 +116,11 @@ def _documents(
         if isinstance(row, Dropped):
             yield dataclasses.replace(row, part=part)
             continue
-        text = row_text(row, config)
+        try:
+            text = row_text(row, config)
+        except RecursionError:
+            yield Dropped("row nested too deep", part)
+            continue
         if len(text) > config.max_document_bytes:
             yield Dropped("row larger than max_document_bytes", part)
         else:

@@ -50,7 +50,7 @@ _TEXTUAL = (  # the first that fits is right
     (re.compile(r"\{\s*\"[^\"\n]{1,200}\"\s*:.{0,3000}\}[ \t]*\n\{\s*\""), kinds.JSON_LINES),
     (re.compile(r"\{\s*\"[^\"\n]{1,200}\"\s*:|\[\s*(?:\{\s*\"|\[\s*[\"\d\[{])"), kinds.JSON),
     (re.compile(r"#!\s*/|<\?php\b"), kinds.CODE),
-    (re.compile(r"<[a-zA-Z][\w:.-]{0,60}(?:\s[^<>]{0,500})?>"), "xml"),
+    (re.compile(r"<!|<[a-zA-Z][\w:.-]{0,60}(?:\s[^<>]{0,500})?>"), "xml"),
 )
 _HEADER = re.compile(
     r"^(?:from|to|cc|subject|date|received|message-id|mime-version|return-path|delivered-to"

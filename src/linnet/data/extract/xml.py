@@ -66,7 +66,7 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     elif _is_prose(root):
         text = _prose(root)
     else:
-        text = "\n".join(_records(root)).strip("\n")
+        text = "\n".join([(root.text or "").strip(), *_records(root)]).strip("\n")
     if not text.strip():
         raise UnreadableError("no text in it")
     yield Extracted(text, context.group, "xml")
