@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 SHARED = Path(os.environ.get("LINNET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TEXTS = ("stories", "answers", "web")
 SAMPLE = 1_500_000  # characters of each kind of text
-WARM_UP = 20  # documents
+WARM_UP = 100  # documents
+BATCH = 100  # texts tokenized at once
 
 T = TypeVar("T")
 Step = Callable[[str], object]
@@ -80,19 +81,25 @@ def quality() -> Rows:
 
 
 def duplicates() -> Rows:
-    """Signatures of documents for finding near duplicates."""
-    return {}
+    """Signatures of documents for finding near duplicates: 126 permutations of 5-word runs."""
+    return {"minhash": (bands, datatrove_signatures)}
 
 
 def tokenizing() -> Rows:
-    """Text to tokens on disk."""
-    return {}
+    """Text to tokens on disk, with GPT-2's vocabulary."""
+    return {"tokens": (encoding, datatrove_tokens)}
+
+
+def privacy() -> Rows:
+    """Personal data and secrets masked."""
+    return {"privacy": (masking, None)}
 
 
 PARTS: dict[str, Callable[[], Rows]] = {
     "quality": quality,
     "duplicates": duplicates,
     "tokenizing": tokenizing,
+    "privacy": privacy,
 }
 
 
@@ -168,6 +175,84 @@ def datatrove_together() -> Step:
     return lambda text: judge(str(clean(text)))
 
 
+def bands() -> Step:
+    from linnet.data import shingles
+
+    return shingles.bands
+
+
+def datatrove_signatures() -> Step:
+    from datatrove.pipeline.dedup import MinhashDedupSignature
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+
+    same = MinhashConfig(n_grams=5, num_buckets=18, hashes_per_bucket=7)
+    signer = MinhashDedupSignature(tempfile.mkdtemp(), same)
+    digest = signer._hash_func  # xxhash, which from version 4 on takes bytes only
+    signer._hash_func = lambda text: digest(text.encode())
+    return lambda text: signer.get_signature(signer.get_shingles(text))
+
+
+def masking() -> Step:
+    from linnet.data.config import DataConfig
+    from linnet.data.privacy import Scrubber
+
+    scrubber = Scrubber.of(DataConfig())
+    return lambda text: scrubber.scrub(text, "prose")
+
+
+def encoding() -> Step:
+    from linnet.shards import encode_texts
+    from linnet.shards.writer import SplitWriter
+    from linnet.tokenizer import load
+
+    tokenizer = load(gpt2())
+    writer = SplitWriter(
+        Path(tempfile.mkdtemp()), "train", vocab_size=tokenizer.vocab_size, shard_tokens=1 << 30
+    ).__enter__()
+
+    def write(texts: list[str]) -> None:
+        for encoded in encode_texts(texts, tokenizer):
+            writer.append(encoded.ids, encoded.text_bytes)
+
+    return in_batches(write)
+
+
+def datatrove_tokens() -> Step:
+    from datatrove.data import Document
+    from datatrove.pipeline.tokens import DocumentTokenizer
+
+    tokenizer = DocumentTokenizer(
+        tempfile.mkdtemp(), str(gpt2() / "tokenizer.json"), shuffle_documents=False
+    )
+
+    def write(texts: list[str]) -> None:
+        tokenizer.run(iter([Document(text=text, id="") for text in texts]))
+
+    return in_batches(write)
+
+
+def gpt2() -> Path:
+    """A directory with GPT-2's tokenizer."""
+    from linnet.tokenizer import adopt
+
+    out = Path(tempfile.mkdtemp()) / "gpt2"
+    adopt(str(SHARED / "tokenizers" / "gpt2"), out)
+    return out
+
+
+def in_batches(write: Callable[[list[str]], None]) -> Step:
+    """A step that passes on every ``BATCH`` texts at once, as both tokenizers like them."""
+    waiting: list[str] = []
+
+    def step(text: str) -> None:
+        waiting.append(text)
+        if len(waiting) == BATCH:
+            write(waiting)
+            waiting.clear()
+
+    return step
+
+
 # ---- how
 
 
@@ -230,9 +315,19 @@ def report(name: str, rows: Rows, file: Path, chosen: argparse.Namespace) -> Non
 
 def in_own_process(row: str, side: str, file: Path, chosen: argparse.Namespace) -> float:
     command = [sys.executable, __file__, *chosen.parts, "--measure", row, side, str(file)]
-    single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    single = {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "RAYON_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
     done = subprocess.run(
-        command, env=os.environ | single, stdout=subprocess.PIPE, text=True, check=True
+        command,
+        env=os.environ | single,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
     )
     return float(done.stdout.splitlines()[-1])
 
