@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 SHARED = Path(os.environ.get("LINNET_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TEXTS = ("stories", "answers", "web")
 SAMPLE = 1_500_000  # characters of each kind of text
+LONGEST = 900_000  # characters of a document: spaCy, behind datatrove, takes no more
 WARM_UP = 100  # documents
 BATCH = 100  # texts tokenized at once
 
@@ -284,6 +285,8 @@ def texts(name: str, html: Path) -> list[str]:
     chosen: list[str] = []
     length = 0
     for text in filter(str.strip, found):
+        if len(text) > LONGEST:
+            continue
         chosen.append(text)
         length += len(text)
         if length >= SAMPLE:

@@ -233,7 +233,7 @@ def test_reading_some_columns_leaves_the_others_empty(folder: Path, tmp_path: Pa
 
 
 def test_real_documents_yield_what_is_in_them(test_data: Path, tmp_path: Path) -> None:
-    config = DataConfig(quality=("off",))
+    config = DataConfig(quality=("off",), near_duplicates=1.0)
     corpus = data.prepare([test_data / "documents"], tmp_path / "corpus", config)
     texts = {d.source: d.text for ds in _corpus(corpus.path).values() for d in ds}
     jis = texts["documents/example-steelJIS-datasheet-utf-16.html"]

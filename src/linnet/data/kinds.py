@@ -60,7 +60,7 @@ _KINDS = (
     Kind(JSON_LINES, "prose", "rows:read_json_lines", "jsonl ndjson"),
     Kind(CSV, "table", "rows:read_csv", "csv tsv"),
     Kind(PARQUET, "prose", "rows:read_parquet", "parquet"),
-    Kind("archive", "prose", "archive:read", "zip tar tgz tbz2 txz tar.gz tar.bz2 tar.xz"),
+    Kind("archive", "prose", "archive:read", "zip tar tgz tbz2 txz tar.gz tar.bz2 tar.xz gz bz2 xz"),
     Kind(LIBRARY_MODULE, "code", "text:read_library_module"),
     Kind(LIBRARY_TOPICS, "prose", "text:read_library_topics"),
     Kind(
@@ -80,8 +80,7 @@ KINDS = {kind.name: kind for kind in _KINDS}
 
 _OLD_OFFICE = "save it in today's format (docx, pptx)"
 _REFUSED = {
-    "not supported": "dot ppt pps mobi azw3 feather arrow avro sqlite db djvu 7z rar warc zst gz "
-    "bz2 xz",
+    "not supported": "dot ppt pps mobi azw3 feather arrow avro sqlite db djvu 7z rar warc zst",
     "not a text format": "png jpg jpeg gif bmp tif tiff webp ico heic svg psd mp3 wav flac ogg m4a "
     "aac mp4 mkv avi mov webm exe dll so dylib a o obj lib class jar pyc pyo whl deb rpm iso img "
     "bin dat ttf otf woff woff2 eot npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 pkl pickle "

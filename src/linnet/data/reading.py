@@ -59,7 +59,8 @@ def _document(found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job
     cleaned = clean(found.text, family)
     scrubbed = scrubber.scrub(cleaned.text, family)
     text = scrubbed.text
-    if len(text.strip()) < config.min_characters:
+    least = 1 if family == "symbols" else config.min_characters  # water is "O"
+    if len(text.strip()) < least:
         return {"dropped": "shorter than min_characters", "part": found.part}
     identity = text_id(text)
     changes = {**found.changes, **cleaned.changes}

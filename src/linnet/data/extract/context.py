@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING
 
 from linnet.data import kinds
@@ -86,7 +87,7 @@ class Context:
     @contextlib.contextmanager
     def _unpacked(self, name: str, source: IO[bytes]) -> Iterator[Path]:
         """The member as a file in ``scratch``, under a name of our own with its suffix."""
-        suffix = "".join(Path(name).suffixes[-2:])[-12:]
+        suffix = re.sub(r"[^\w.]", "", "".join(PurePath(name).suffixes[-2:])[-12:])
         handle, place = tempfile.mkstemp(suffix=suffix, dir=self.scratch)
         try:
             with os.fdopen(handle, "wb") as file:
