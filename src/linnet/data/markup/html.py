@@ -11,23 +11,18 @@ Nothing is ever fetched.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from linnet.data.markup.main_text import Block, joined, main_blocks
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
 # A main text of fewer characters and a smaller share of the page's text is not believed.
 _LEAST_CHARACTERS, _LEAST_SHARE = 150, 0.1
-_RUN = 4  # words: texts that share a run of so many share more than phrases
-_SHARED = 0.9  # of a block's runs
-_FOUND = 0.8  # of the main text must be found in the page: elsewhere it is in scripts
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _SPACES = re.compile(r"\s+")
-# Words; a character each in scripts that write without blanks.
-_WORD = re.compile("[\u0e00-\u0eff\u2e80-\u31ff\u3400-\u9fff]|[^\\W\u0e00-\u0eff\u2e80-\u9fff]+")
 
 # The second rows are the names in trafilatura's trees, which follow TEI.
 _SILENT = {
@@ -59,12 +54,12 @@ def html_text(source: str) -> str:
     root = _parsed(source)
     if root is None:
         return ""
-    everything = _joined(_Writer().write(root, _SILENT))
+    everything = joined(_Writer().write(root, _SILENT))
     blocks = _Writer().write(root, _SILENT | _NAVIGATION)
     found: Any = trafilatura.bare_extraction(source, include_comments=False, include_tables=True)
     if found is None or found.body is None:
         return everything
-    main = _joined(_kept(blocks, _Writer().write(found.body, _SILENT - {"head"})))
+    main = joined(main_blocks(blocks, _Writer().write(found.body, _SILENT - {"head"})))
     believed = len(main) >= min(_LEAST_CHARACTERS, _LEAST_SHARE * len(everything))
     return main if believed else everything
 
@@ -72,7 +67,7 @@ def html_text(source: str) -> str:
 def all_text(source: str) -> str:
     """All visible text of an HTML document or fragment."""
     root = _parsed(source)
-    return "" if root is None else _joined(_Writer().write(root, _SILENT))
+    return "" if root is None else joined(_Writer().write(root, _SILENT))
 
 
 def _parsed(source: str) -> Any:
@@ -85,87 +80,6 @@ def _parsed(source: str) -> Any:
         return None
 
 
-@dataclass(slots=True)
-class _Block:
-    """Text that a browser sets apart. ``breaks``: line ends before it."""
-
-    breaks: int
-    verbatim: bool
-    heading: bool
-    parts: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.parts).rstrip(" ")
-
-
-def _joined(blocks: list[_Block]) -> str:
-    return "".join("\n" * block.breaks + block.text for block in blocks).strip("\n")
-
-
-def _kept(blocks: list[_Block], main: list[_Block]) -> list[_Block]:
-    """The blocks of a page that are in its main text.
-
-    A block is if most of its runs of words are. What is shorter than a run, code
-    and headings are judged by the text around them as well.
-    """
-    whole = [word for block in main for word in _words(block.text)]
-    runs = set(_runs(whole))
-    lines = (line for block in main for line in block.text.replace(" | ", "\n").split("\n"))
-    short = {unit for unit in map(_words, lines) if len(unit) < _RUN}
-    words = [_words(block.text) for block in blocks]
-    solid = [_share(text, runs) for text in words]  # None for short ones
-    decided = [
-        None if block.verbatim or block.heading else share
-        for block, share in zip(blocks, solid, strict=True)
-    ]
-    before, after = _nearest(decided), _nearest(decided[::-1])[::-1]
-    documentation = any(
-        block.verbatim and "\n" in block.text and (b or a)
-        for block, b, a in zip(blocks, before, after, strict=True)
-    )
-    kept, breaks = [], 0
-    for block, text, inside, above, below in zip(blocks, words, solid, before, after, strict=True):
-        if block.verbatim:
-            keep = above or below
-        elif block.heading and documentation:
-            keep = bool(inside) or below
-        elif inside is None:
-            cells = map(_words, block.text.split(" | "))
-            keep = bool(text) and (above or below) and all(cell in short for cell in cells)
-        else:
-            keep = inside
-        breaks = max(breaks, block.breaks)
-        if keep:
-            kept.append(dataclasses.replace(block, breaks=breaks))
-            breaks = 0
-    found = sum(len(_words(block.text)) for block in kept)
-    return kept if found >= _FOUND * len(whole) else main
-
-
-def _share(words: tuple[str, ...], runs: set[tuple[str, ...]]) -> bool | None:
-    """Are most of the runs of a text among ``runs``? None for a text without runs."""
-    mine = _runs(words)
-    return sum(run in runs for run in mine) >= _SHARED * len(mine) if mine else None
-
-
-def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
-    return list(zip(*(words[start:] for start in range(_RUN)), strict=False))
-
-
-def _nearest(decided: Iterable[bool | None]) -> list[bool]:
-    """For each place the last of what was decided up to it."""
-    found, last = [], False
-    for this in decided:
-        last = last if this is None else this
-        found.append(last)
-    return found
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text.lower()))
-
-
 class _Writer:
     """Writes a tree as blocks of text, breaking lines where a browser would.
 
@@ -174,7 +88,7 @@ class _Writer:
     """
 
     def __init__(self) -> None:
-        self.blocks: list[_Block] = []
+        self.blocks: list[Block] = []
         self.breaks = 0
         self.between_cells = False
         self.mark = ""
@@ -183,7 +97,7 @@ class _Writer:
         self.heading = 0
         self.cells: list[int] = []  # blocks in each cell that is open
 
-    def write(self, root: Any, silent: set[str]) -> list[_Block]:
+    def write(self, root: Any, silent: set[str]) -> list[Block]:
         for event, element, tag in _walk(root, silent):
             if event == "start":
                 self._open(element, tag)
@@ -245,7 +159,7 @@ class _Writer:
         if self.cells:
             self.cells[-1] += self.breaks > 0 or not self.cells[-1]
         if not self.blocks or self.breaks:
-            self.blocks.append(_Block(self.breaks, self.verbatim > 0, self.heading > 0))
+            self.blocks.append(Block(self.breaks, self.verbatim > 0, self.heading > 0))
         elif self.between_cells:
             self.blocks[-1].parts[-1] = last.rstrip(" ")
             text = f" | {text}"

@@ -1,0 +1,98 @@
+"""Which blocks of a page are in its main text, as another reader of pages found it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_RUN = 4  # words: texts that share a run of so many share more than phrases
+_SHARED = 0.9  # of a block's runs
+_FOUND = 0.8  # of the main text must be found in the page: elsewhere it is in scripts
+# Words; a character each in scripts that write without blanks.
+_WORD = re.compile("[\u0e00-\u0eff\u2e80-\u31ff\u3400-\u9fff]|[^\\W\u0e00-\u0eff\u2e80-\u9fff]+")
+
+
+@dataclass(slots=True)
+class Block:
+    """Text that a browser sets apart. ``breaks``: line ends before it."""
+
+    breaks: int
+    verbatim: bool
+    heading: bool
+    parts: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts).rstrip(" ")
+
+
+def joined(blocks: list[Block]) -> str:
+    return "".join("\n" * block.breaks + block.text for block in blocks).strip("\n")
+
+
+def main_blocks(blocks: list[Block], main: list[Block]) -> list[Block]:
+    """The blocks of a page that are in its main text.
+
+    A block is if most of its runs of words are. What is shorter than a run, code
+    and headings are judged by the text around them as well.
+    """
+    whole = [word for block in main for word in _words(block.text)]
+    runs = set(_runs(whole))
+    lines = (line for block in main for line in block.text.replace(" | ", "\n").split("\n"))
+    short = {unit for unit in map(_words, lines) if len(unit) < _RUN}
+    words = [_words(block.text) for block in blocks]
+    solid = [_share(text, runs) for text in words]  # None for short ones
+    decided = [
+        None if block.verbatim or block.heading else share
+        for block, share in zip(blocks, solid, strict=True)
+    ]
+    before, after = _nearest(decided), _nearest(decided[::-1])[::-1]
+    documentation = any(
+        block.verbatim and "\n" in block.text and (b or a)
+        for block, b, a in zip(blocks, before, after, strict=True)
+    )
+    kept, breaks = [], 0
+    for block, text, inside, above, below in zip(blocks, words, solid, before, after, strict=True):
+        if block.verbatim:
+            keep = above or below
+        elif block.heading and documentation:
+            keep = bool(inside) or below
+        elif inside is None:
+            cells = map(_words, block.text.split(" | "))
+            keep = bool(text) and (above or below) and all(cell in short for cell in cells)
+        else:
+            keep = inside
+        breaks = max(breaks, block.breaks)
+        if keep:
+            kept.append(dataclasses.replace(block, breaks=breaks))
+            breaks = 0
+    found = sum(len(_words(block.text)) for block in kept)
+    return kept if found >= _FOUND * len(whole) else main
+
+
+def _share(words: tuple[str, ...], runs: set[tuple[str, ...]]) -> bool | None:
+    """Are most of the runs of a text among ``runs``? None for a text without runs."""
+    mine = _runs(words)
+    return sum(run in runs for run in mine) >= _SHARED * len(mine) if mine else None
+
+
+def _runs(words: Sequence[str]) -> list[tuple[str, ...]]:
+    return list(zip(*(words[start:] for start in range(_RUN)), strict=False))
+
+
+def _nearest(decided: Iterable[bool | None]) -> list[bool]:
+    """For each place the last of what was decided up to it."""
+    found, last = [], False
+    for this in decided:
+        last = last if this is None else this
+        found.append(last)
+    return found
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.lower()))
