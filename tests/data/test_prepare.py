@@ -212,7 +212,7 @@ def test_nothing_to_read_is_one_clear_error(tmp_path: Path) -> None:
     out = tmp_path / "corpus"
     with pytest.raises(DataError, match="it is empty"):
         data.prepare([folder], out)
-    (folder / "a.pdf").write_bytes(b"%PDF")
+    (folder / "a.pdf").write_bytes(b"%PDF-1.4")
     (folder / "b.txt").write_bytes(bytes(range(256)) * 9)
     with pytest.raises(DataError, match="none of 2 files can be used") as caught:
         data.prepare([folder], out)
@@ -239,7 +239,7 @@ def test_real_documents_yield_what_is_in_them(test_data: Path, tmp_path: Path) -
     jis = texts["documents/example-steelJIS-datasheet-utf-16.html"]
     assert "日本語" in jis
     assert "日本語" in " ".join(texts.values())
-    included = texts["documents/README-w-include.rst"]
+    included = next(text for name, text in texts.items() if "README-w-include" in name)
     assert "sample docs directory" in included
     assert "import" not in included.split("\n")[0]
     assert corpus.stats["files"]["read"] > 100

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from linnet.data.extract.context import Context
 
 _KIND = "pdf"
-_MOST_DAMAGED = 1000  # pages; with more the file is damaged
+_MOST_DAMAGED = 1000  # pages; what comes after more is not looked for
 _BEHIND = 3  # blocks (notes, captions) that may stand between a paragraph and its rest
 
 
@@ -36,14 +36,14 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     """The text of a PDF as one document.
 
     ``changes``: running headers (lines of headers and footers left out), pages
-    without text, slanted text (characters of watermarks left out).
+    without text, damaged pages, slanted text (characters of watermarks left out).
     """
     changes = Counter[str]()
     text = _text(path, context, changes)
     if not text and changes["pages without text"]:
         text = _scanned(path, context)
     if not text.strip():
-        raise UnreadableError("no text in it")
+        raise UnreadableError("damaged pdf" if changes["damaged pages"] else "no text in it")
     yield Extracted(text, context.group, _KIND, changes=+changes)
 
 
@@ -75,16 +75,15 @@ def _checked(size: int, context: Context) -> int:
 def _pages(document: Any, changes: Counter[str]) -> Iterator[Page]:
     import pypdfium2
 
-    count = len(document)
-    for number in range(count):
+    for number in range(len(document)):
+        if changes["damaged pages"] > _MOST_DAMAGED:
+            break
         try:
             page = document[number]
             found = read_page(page)
             page.close()
-        except pypdfium2.PdfiumError as error:
+        except pypdfium2.PdfiumError:
             changes["damaged pages"] += 1
-            if changes["damaged pages"] == min(count, _MOST_DAMAGED):
-                raise UnreadableError("damaged pdf", str(error)) from None
             continue
         changes["pages without text"] += not found.layers
         changes["slanted text"] += found.slanted

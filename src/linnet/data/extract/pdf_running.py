@@ -101,18 +101,20 @@ def _stripped(edged: _Edged, seen: Counter[_Key], changes: Counter[str]) -> Page
     running = [
         line
         for edge in edged.edges
-        for line, _ in takewhile(lambda item: _is_running(*item, seen), edge)
+        for line, _ in takewhile(lambda item: _is_running(*item, seen, edged.lines), edge)
     ]
-    if running and (2 * len(running) <= edged.lines or edged.lines < _OUTERMOST):
+    if running and 2 * len(running) <= max(edged.lines, 2):
         gone = {id(span) for line in running for span in line}
         edged.page.layers[0] = [span for span in edged.page.layers[0] if id(span) not in gone]
         changes["running headers"] += len(running)
     return edged.page
 
 
-def _is_running(line: list[Span], keys: list[_Key], seen: Counter[_Key]) -> bool:
+def _is_running(line: list[Span], keys: list[_Key], seen: Counter[_Key], lines: int) -> bool:
     alone = "".join(span.text for span in line).strip().isdigit()
-    return any(_pages_with(key, seen) >= _LEAST for key in keys if alone or key[0] != _ANYWHERE)
+    # The only line of a page is a header if it has the page's number.
+    telling = (key for key in keys if lines > 1 or isinstance(key[2], int))
+    return any(_pages_with(key, seen) >= _LEAST for key in telling if alone or key[0] != _ANYWHERE)
 
 
 def _pages_with(key: _Key, seen: Counter[_Key]) -> int:

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import re
 import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds
@@ -89,7 +90,7 @@ def _zipped(path: Path) -> str:
             if "mimetype" in members and "content.xml" in members:
                 with package.open("mimetype") as file:
                     return _OPEN_DOCUMENT.get(file.read(100).strip(), "odt")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError):
         return "archive"
     return next((kind for member, kind in _ZIPPED if member in members), "archive")
 
