@@ -60,7 +60,9 @@ _KINDS = (
     Kind(JSON_LINES, "prose", "rows:read_json_lines", "jsonl ndjson"),
     Kind(CSV, "table", "rows:read_csv", "csv tsv"),
     Kind(PARQUET, "prose", "rows:read_parquet", "parquet"),
-    Kind("archive", "prose", "archive:read", "zip tar tgz tbz2 txz tar.gz tar.bz2 tar.xz gz bz2 xz"),
+    Kind(
+        "archive", "prose", "archive:read", "zip tar tgz tbz2 txz tar.gz tar.bz2 tar.xz gz bz2 xz"
+    ),
     Kind(LIBRARY_MODULE, "code", "text:read_library_module"),
     Kind(LIBRARY_TOPICS, "prose", "text:read_library_topics"),
     Kind(
