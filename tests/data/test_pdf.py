@@ -184,6 +184,13 @@ def test_running_headers_and_page_numbers_are_left_out_and_counted(tmp_path: Pat
     assert found.text.startswith("Chapter 0 begins.")
 
 
+def test_pages_that_are_alike_are_no_headers(tmp_path: Path) -> None:
+    page = shown([(50, 770, "Thank you for your visit")])
+    found = extracted(write_pdf(tmp_path / "a.pdf", *[page] * 5))
+    assert found.text.count("Thank you") == 5
+    assert not found.changes
+
+
 def test_text_on_its_side_is_read_and_a_watermark_is_not(tmp_path: Path) -> None:
     lines = [(200.0 + 12 * n, 100.0, line) for n, line in enumerate(wrapped(ALICE, 400))]
     page = shown(lines, matrix="0 1 -1 0") + "\n" + shown([(90, 90, "DRAFT")], "F1", ".7 .7 -.7 .7")

@@ -27,6 +27,7 @@ _LOOSE = 1.25  # of the usual distance of lines: more parts paragraphs
 _LOOSE_CODE = 3.3  # two blank lines
 _OTHER_SIZE = 0.12
 _LONG = 0.85  # of the width: a line of prose that was broken
+_LONGEST = 20_000  # characters of a paragraph that still goes on
 _LONGEST_VERSE = 60  # characters
 _FILLED = 0.6  # of the width: a line of prose, though the next word had fitted
 _USUAL_LEADING = 1.25
@@ -193,23 +194,23 @@ def _paragraphs(lines: list[_Line], right: float) -> Iterator[Block]:
     """The paragraphs of lines that are evenly spaced and of one size."""
     left, right = _edges(lines, right)
     start = 0
-    text = lines[0].text
+    parts = [lines[0].text]
     for number in range(1, len(lines) + 1):
-        follows = lines[number] if number < len(lines) else None
-        link = _link(lines, start, number, left, right) if follows else "\n\n"
-        if follows is None or link == "\n\n":
-            yield _block(text, lines[start:number], right)
+        link = _link(lines, start, number, left, right) if number < len(lines) else "\n\n"
+        if link == "\n\n":
+            yield _block("".join(parts), lines[start:number], right)
             start = number
-            text = follows.text if follows else ""
+            parts.clear()
         else:
-            text = text.rstrip() + _between(text, follows.text, link) + follows.text.lstrip()
+            parts.append(_between(lines[number - 1].text, lines[number].text, link))
+        parts += [line.text for line in lines[number : number + 1]]
 
 
 def _block(text: str, lines: list[_Line], right: float) -> Block:
     first, last = lines[0], lines[-1]
     if first.mark == "-":
         text = _BULLET.sub("", text, count=1)
-    is_open = not last.leaders and not _SENTENCE_END.search(text.rstrip())
+    is_open = not last.leaders and not _SENTENCE_END.search(last.text)
     full = is_open and len(lines) > 2 and last.x1 > right - last.size
     kind: Kind = "item" if first.mark == "-" else "paragraph"
     return Block(kind, text, size=first.size, left=first.x0, open=is_open, full=full)
@@ -258,14 +259,15 @@ def goes_on(block: Block, after: Block) -> bool:
     """Is ``after``, the first of a column or page, the rest of ``block``?"""
     return (
         block.open
+        and len(block.text) < _LONGEST
         and block.kind in ("paragraph", "item")
         and after.kind == "paragraph"
         and abs(block.size - after.size) < _OTHER_SIZE * max(block.size, 0.1)
-        and (block.full or after.text[:1].islower() or bool(_HYPHENATED.search(block.text)))
+        and (block.full or after.text[:1].islower() or bool(_HYPHENATED.search(block.text[-2:])))
     )
 
 
 def join(block: Block, after: Block) -> None:
     """Put the rest of a paragraph to its beginning."""
-    block.text = block.text.rstrip() + _between(block.text, after.text, " ") + after.text.lstrip()
+    block.text += _between(block.text[-2:], after.text, " ") + after.text
     block.open, block.full = after.open, after.full
