@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from linnet import artifact
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
-from linnet.data import extract, pieces, reading
+from linnet.data import extract, pieces, quality, reading
 from linnet.data.catalog import NAME, Catalog, Place, open_to_read, read_meta
 from linnet.data.config import DataConfig
 from linnet.data.contamination import NGrams, shared_text
@@ -38,6 +38,7 @@ from linnet.data.document import SPLITS, Document, text_id
 from linnet.data.executor import Answer, Executor, ProcessPool
 from linnet.data.forgotten import Forgotten
 from linnet.data.judging import Judge
+from linnet.data.privacy import Scrubber
 from linnet.data.report import PIECES_WARNING, Tally, build_report, summary
 from linnet.data.report_page import PAGE, write_page
 from linnet.data.split import Borders, fit_borders
@@ -80,6 +81,8 @@ def prepare(
     Raises DataError when a source is missing or nothing in the sources can be
     read; single bad files are listed in ``report.json``.
     """
+    # Settings that cannot work are told now, not by a process that reads files.
+    _ = quality.rules(config.quality), Scrubber.of(config)
     material = _Material.survey(sources, out, config, exclude=exclude, progress=progress)
     found, inputs = material.found, material.inputs()
     if not found.scan.files:
