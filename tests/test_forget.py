@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from linnet import artifact, data
-from linnet.errors import DataError
+from linnet.errors import ConfigError, DataError
 from linnet.forget import find_documents, forget
 from linnet.project import Project
 from tiny_project import TinyProject
@@ -121,6 +121,80 @@ def test_an_expression_finds_texts_and_names(tmp_path: Path) -> None:
     assert not holding(corpus, SECRET)
     data.prepare([folder], corpus)
     assert not holding(corpus, SECRET)
+
+
+def test_an_interrupted_one_is_finished(
+    tiny: TinyProject, letter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("linnet.forget._clean_project", die)
+    with pytest.raises(KeyboardInterrupt):
+        forget(tiny.path, "letter-to-quentin.txt")
+    monkeypatch.undo()
+    assert in_shards(tiny.path, LETTER.strip())
+
+    assert not find_documents(tiny.path, "letter-to-quentin.txt")
+    assert not forget(tiny.path, "letter-to-quentin.txt").documents
+    assert not in_shards(tiny.path, LETTER.strip())
+    assert not holding(tiny.path, SECRET)
+    with pytest.raises(DataError, match="nothing in"):
+        forget(tiny.path, "letter-to-quentin.txt")
+
+
+def test_shards_beside_a_corpus_are_encoded_again(tiny: TinyProject, letter: Path) -> None:
+    done = forget(tiny.path / "corpus", "letter-to-quentin.txt")
+    assert not done.traces
+    assert not in_shards(tiny.path, LETTER.strip())
+
+
+def _folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(50):
+        (folder / f"n{number}.txt").write_text(f"Document {number} says {number * 7919} things.")
+    (folder / "quartz.txt").write_text(LETTER)
+    return folder
+
+
+def test_it_does_not_matter_where_it_is_called_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _folder(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "questions.txt").write_text("Which of the documents says none of these things?")
+    monkeypatch.chdir(tmp_path)
+    config = data.DataConfig(evaluation_sets=("questions.txt",))
+    data.prepare(["docs"], Path("corpus"), config)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    forget(Path("../corpus"), "quartz.txt")
+    assert not holding(tmp_path / "corpus", SECRET)
+    assert artifact.read("../corpus").stats["files"]["read"] == 50
+
+
+def test_a_name_that_is_found_leaves_no_trace_either(tmp_path: Path) -> None:
+    corpus = data.prepare([_folder(tmp_path)], tmp_path / "corpus").path
+    forget(corpus, "(?i)QUARTZ xylophone|quartz", regex=True)
+    assert not holding(tmp_path / "corpus", "quartz")
+
+
+def test_another_key_is_refused(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    config = data.DataConfig(privacy="pseudonym", privacy_key="the right key of ours")
+    corpus = data.prepare([folder], tmp_path / "corpus", config).path
+    for key, words in (("", "give it"), ("a wrong one", "another privacy key")):
+        with pytest.raises(ConfigError, match=words):
+            forget(corpus, "quartz.txt", privacy_key=key)
+    forget(corpus, "quartz.txt", privacy_key="the right key of ours")
+    assert not holding(tmp_path / "corpus", SECRET)
+    assert not holding(tmp_path / "corpus", "the right key of ours")
+
+
+def test_where_nothing_would_be_left_it_says_what_to_do(tmp_path: Path) -> None:
+    corpus = data.prepare([_folder(tmp_path)], tmp_path / "corpus").path
+    with pytest.raises(DataError, match=r"still stands in .* delete that directory"):
+        forget(corpus, "docs")
 
 
 def test_nothing_matches(tiny: TinyProject) -> None:

@@ -172,12 +172,21 @@ def current(path: Path | str, recipe: str, *, kind: str) -> Artifact | None:
         with lock(path):
             _restore_interrupted_swap(path)
             refuse_foreign(path, allowed=(MANIFEST,))
+            _drop_working(_partial(path))
             _swap(_partial(path), path)
     try:
         found = read(path, kind=kind)
     except ArtifactError:
         return None
     return found if found.manifest.recipe == recipe else None
+
+
+def _drop_working(partial: Path) -> None:
+    """Remove the folders of a whole partial directory that are no part of what was made."""
+    listed = {name.partition("/")[0] for name in _read(partial, None, verify=False).manifest.files}
+    for child in partial.iterdir():
+        if child.is_dir() and child.name not in listed:
+            shutil.rmtree(child, ignore_errors=True)
 
 
 def _is_finished(partial: Path, recipe: str) -> bool:

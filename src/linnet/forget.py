@@ -9,7 +9,9 @@ it from them. The owner's own files are never touched.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import mmap
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from linnet import artifact
 from linnet.config import from_mapping
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
+from linnet.data.config import key_fingerprint
 from linnet.data.forgetting import Match, find
 from linnet.data.forgotten import Forgotten
 from linnet.errors import ArtifactError, ConfigError, DataError
@@ -27,6 +30,8 @@ from linnet.project import CONFIG_FILE, LOCK_NAME, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from linnet.artifact import Artifact
 
 _TRACE = 60  # characters by which a text is looked for afterwards
 _WEIGHTS = (".safetensors", ".bin")
@@ -40,14 +45,23 @@ class Forgetting:
     promoted: list[str]
     """Documents that took the place of one that they repeated."""
     saw: list[Path]
-    """Tokenizers and models that were made from it."""
+    """Tokenizers and models that learned from it, or from an older corpus that may have held it."""
     traces: list[Path]
-    """Files in which a passage of it still stands."""
+    """Files in which a passage of it still stands, and shards that cannot be encoded again."""
 
 
 def find_documents(place: Path | str, what: str, *, regex: bool = False) -> list[Match]:
-    """What ``forget`` would forget. Raises DataError when there is nothing."""
-    return find(_corpus_of(Path(place)), what, regex=regex)
+    """What ``forget`` would forget. Raises DataError when there is nothing.
+
+    Empty where ``forget`` was interrupted and has only to be finished.
+    """
+    corpus = _corpus_of(Path(place))
+    try:
+        return find(corpus, what, regex=regex)
+    except DataError:
+        if Forgotten.beside(corpus).unfinished:
+            return []
+        raise
 
 
 def forget(
@@ -67,24 +81,34 @@ def forget(
     """
     place = Path(place)
     corpus = _corpus_of(place)
-    matches = find(corpus, what, regex=regex)
-    before = _kept(corpus)
-    saw = _saw(place, corpus) if any(match.split == "train" for match in matches) else []
-    _remember(corpus, matches)
+    matches = find_documents(place, what, regex=regex)
     config, sources = _recipe(place, corpus, privacy_key)
-    if (place / CONFIG_FILE).is_file():
-        with artifact.lock(place / LOCK_NAME):
-            prepare(sources, corpus, config, exclude=[place], progress=progress)
-            _clean_project(place, progress)
-    else:
-        prepare(sources, corpus, config, progress=progress)
-    shutil.rmtree(corpus.parent / f".{corpus.name}.partial", ignore_errors=True)
-    after = _kept(corpus)
+    before = _kept(corpus)
+    trained_on = not matches or any(match.split == "train" for match in matches)
+    saw = _saw(place, corpus, trained_on=trained_on)
+    _remember(corpus, matches)
+    left: list[Path] = []
+    try:
+        if (place / CONFIG_FILE).is_file():
+            with artifact.lock(place / LOCK_NAME):
+                prepare(sources, corpus, config, exclude=[place], progress=progress)
+                _clean_project(place, progress)
+        else:
+            prepare(sources, corpus, config, progress=progress)
+            left = _encode_again(corpus, progress)
+    except DataError as error:
+        raise DataError(
+            f"{error}; what is to be forgotten still stands in {corpus}: put this right and run "
+            "the same command again, or delete that directory and what was made from it"
+        ) from None
+    for name in ("partial", "superseded"):
+        shutil.rmtree(corpus.parent / f".{corpus.name}.{name}", ignore_errors=True)
+    _remember(corpus, [], unfinished=False)
     return Forgetting(
         documents=[match.name for match in matches],
-        promoted=sorted(after - before),
+        promoted=sorted(_kept(corpus) - before),
         saw=saw,
-        traces=sorted(_traces(place, matches)),
+        traces=sorted({*left, *_traces(_places(place, corpus), matches)}),
     )
 
 
@@ -92,16 +116,22 @@ def _corpus_of(place: Path) -> Path:
     return place / "corpus" if (place / CONFIG_FILE).is_file() else place
 
 
-def _remember(corpus: Path, matches: list[Match]) -> None:
-    """Note what must not come back, before anything else is done."""
+def _remember(corpus: Path, matches: list[Match], *, unfinished: bool = True) -> None:
+    """Note what must not come back, before anything else is done.
+
+    Of a file that is meant whole the name goes too, whatever named it.
+    """
     noted = Forgotten.beside(corpus)
+    noted.unfinished = unfinished
     whole = {match.file for match in matches if match.by_place and not match.part}
-    whole |= {match.file for match in matches if match.by_place} & _files_meant_whole(
-        corpus, matches
-    )
+    whole |= _files_meant_whole(corpus, matches)
     noted.add(
         names=whole,
-        texts=(match.id for match in matches if match.id and match.file not in whole),
+        texts=(
+            match.id
+            for match in matches
+            if match.id and not (match.by_place and match.file in whole)
+        ),
     )
     noted.save()
 
@@ -131,6 +161,8 @@ def _recipe(place: Path, corpus: Path, privacy_key: str) -> tuple[DataConfig, li
     if made.get("privacy_key"):
         if not privacy_key:
             raise ConfigError(f"{corpus} was made with a privacy key; give it: --privacy-key")
+        if key_fingerprint(privacy_key) != made["privacy_key"]:
+            raise ConfigError(f"{corpus} was made with another privacy key than this one")
         made = {**made, "privacy_key": privacy_key}
     sources = read_meta(corpus / NAME).get("sources")
     if not sources:
@@ -153,26 +185,55 @@ def _kept(corpus: Path) -> set[str]:
         connection.close()
 
 
-def _saw(place: Path, corpus: Path) -> list[Path]:
-    """Tokenizers and models below ``place`` (or beside the corpus) made from this corpus."""
-    root = place if place != corpus else corpus.parent
+def _saw(place: Path, corpus: Path, *, trained_on: bool) -> list[Path]:
+    """Tokenizers and models that were made from this corpus, or from an earlier one there."""
     content = artifact.read(corpus, kind="corpus").content
     found = []
-    for manifest in sorted(root.glob("*/manifest.json")):
-        try:
-            made = artifact.read(manifest.parent)
-            ancestors = artifact.lineage(manifest.parent)
-        except ArtifactError:
-            continue
+    for made, ancestors in _beside(place, corpus):
         if made.manifest.kind not in ("tokenizer", "model"):
             continue
-        contents = {made.content, *(entry.content for entry in ancestors)}
-        contents |= {
-            entry.content for parent in ancestors for entry in parent.manifest.inputs.values()
-        }
-        if content in contents:
-            found.append(manifest.parent)
+        inputs = [entry for parent in ancestors for entry in parent.manifest.inputs.values()]
+        contents = {parent.content for parent in ancestors} | {entry.content for entry in inputs}
+        if content in contents and (trained_on or _is_stale(ancestors)):
+            found.append(made.path)
     return found
+
+
+def _beside(place: Path, corpus: Path) -> Iterator[tuple[Artifact, list[Artifact]]]:
+    """What lies in a project or beside a corpus, each with all it was made from."""
+    root = place if place != corpus else corpus.parent
+    for manifest in sorted(root.glob("*/manifest.json")):
+        with contextlib.suppress(ArtifactError):
+            yield artifact.read(manifest.parent), artifact.lineage(manifest.parent)
+
+
+def _is_stale(ancestors: list[Artifact]) -> bool:
+    """Whether one was made from something that has been replaced since."""
+    contents = {entry.path: entry.content for entry in ancestors}
+    return any(
+        contents.get((parent.path / entry.path).resolve()) != entry.content
+        for parent in ancestors
+        for entry in parent.manifest.inputs.values()
+        if entry.path is not None
+    )
+
+
+def _encode_again(corpus: Path, progress: Progress) -> list[Path]:
+    """Make again the shards beside a corpus; gives those whose tokenizer is not there any more."""
+    from linnet.shards import EncodeConfig, encode
+
+    left = []
+    for made, ancestors in _beside(corpus, corpus):
+        inputs = made.manifest.inputs
+        if made.manifest.kind != "shards" or corpus.resolve() not in {a.path for a in ancestors}:
+            continue
+        tokenizer = inputs["tokenizer"].path
+        if tokenizer is None or not artifact.is_artifact(made.path / tokenizer):
+            left.append(made.path)
+            continue
+        config = from_mapping(EncodeConfig, made.manifest.config, where=str(made.path))
+        encode(corpus, made.path / tokenizer, made.path, config, progress=progress)
+    return left
 
 
 def _clean_project(place: Path, progress: Progress) -> None:
@@ -184,6 +245,8 @@ def _clean_project(place: Path, progress: Progress) -> None:
     tokenizer, shards = project.stage("tokenizer"), project.stage("shards")
     if artifact.is_artifact(shards) and artifact.is_artifact(tokenizer):
         encode(project.stage("corpus"), tokenizer, shards, EncodeConfig(), progress=progress)
+    else:
+        shutil.rmtree(shards, ignore_errors=True)
     for left in (*place.glob(".*.partial"), *place.glob(".*.superseded"), place / "evaluation"):
         shutil.rmtree(left, ignore_errors=True)
     _drop_samples(place / "model" / "metrics.jsonl")
@@ -208,16 +271,32 @@ def _entry(line: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _traces(place: Path, matches: list[Match]) -> set[Path]:
-    """Files below ``place`` in which a passage from a forgotten text stands as plain text."""
+def _places(place: Path, corpus: Path) -> list[Path]:
+    """Where traces are looked for: what Linnet wrote, fetched pages included."""
+    if place != corpus:
+        return [place]
+    made_from = [
+        made.path
+        for made, ancestors in _beside(place, corpus)
+        if corpus.resolve() in {entry.path for entry in ancestors}
+    ]
+    return [*made_from, corpus.with_name(f"{corpus.name}.sources")]
+
+
+def _traces(places: list[Path], matches: list[Match]) -> Iterator[Path]:
+    """Files below these in which a passage from a forgotten text stands as plain text."""
     passages = [passage for match in matches for passage in _passages(match.text)]
     if not passages:
-        return set()
-    return {
-        path
-        for path in _plain_files(place)
-        if any(passage in path.read_bytes() for passage in passages)
-    }
+        return
+    for path in (path for place in places for path in _plain_files(place)):
+        if not path.stat().st_size:
+            continue
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            if any(content.find(passage) >= 0 for passage in passages):
+                yield path
 
 
 def _passages(text: str) -> Iterator[bytes]:

@@ -41,7 +41,10 @@ def forget(
     from linnet.forget import forget as forget_documents
 
     matches = find_documents(place, what, regex=regex)
-    terminal.print(f"{len(matches):,} document(s):", markup=False)
+    if matches:
+        terminal.print(f"{len(matches):,} document(s):", markup=False)
+    else:
+        terminal.print("none; what was interrupted is to be finished:", markup=False)
     for match in matches[:_SHOWN]:
         where = f"in {match.split}" if match.split else "not trained on"
         terminal.print(f"  {match.name} ({where})", markup=False)
@@ -57,7 +60,8 @@ def forget(
         terminal.print(f"  {name} takes the place of one that it repeated", markup=False)
     for path in done.saw:
         terminal.print(
-            f"  {path} was trained on it: weights are not unlearned, train it again", markup=False
+            f"  {path} may have learned from it: weights are not unlearned, train it again",
+            markup=False,
         )
     for path in done.traces:
         terminal.print(f"  a passage of it still stands in {path}", markup=False)

@@ -14,7 +14,7 @@ from linnet.cli.terminal import out as terminal
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-PROMPTS = ("The ", "A list is", "def ", "import os\n")
+PROMPTS = ("The", "A list is", "def __init__(self", "import os\n")
 
 
 @app.command()
@@ -48,6 +48,8 @@ def quickstart(
         converse(engine.engine)
         return
     for seed, text in enumerate(PROMPTS):
-        completion = engine.generate(text, max_tokens=60, temperature=0.7, seed=seed)
+        completion = engine.generate(
+            text, max_tokens=60, temperature=0.7, repetition_penalty=1.1, seed=seed
+        )
         terminal.print(f"\n[{text.strip()}] ->", markup=False, style="dim")
         terminal.print(text + completion.text, markup=False)

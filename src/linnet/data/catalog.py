@@ -346,6 +346,17 @@ def read_meta(path: Path) -> dict[str, Any]:
         return {}
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether there is a catalog that cannot be trusted."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(open_to_read(path)) as connection:
+            return bool(connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",))
+    except sqlite3.DatabaseError:
+        return True
+
+
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Raises sqlite3.Error when there is no catalog."""
     if not path.is_file():

@@ -6,7 +6,7 @@ import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from linnet import artifact
 from linnet.data import catalog
@@ -16,6 +16,9 @@ from linnet.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    # Whether a document (file, part, id, text) is meant, and by what: "" if it is not.
+    Test = Callable[[str, str, str, str], Literal["", "place", "text"]]
 
 _LEAST_ID = 8  # characters that name a document by its id
 TEXTS = "texts"
@@ -45,15 +48,16 @@ def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
 
     A path or the end of one names files, with all that is in them, or one part
     of a file; 8 or more characters of an id name a text wherever it stands; with
-    ``regex``, so does what is found in a text or a file's name.
+    ``regex``, so does what is found in a text, and what is found in a name names
+    that file or part.
     Raises DataError when there is none, ConfigError for a bad expression.
     """
     found = artifact.read(corpus, kind="corpus")
     texts = Texts(found.path / TEXTS)
     try:
         with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
-            test, by_place = _test(what, regex=regex)
-            matches = list(_matches(connection, texts, test, by_place=by_place))
+            test = _test(what, regex=regex)
+            matches = list(_matches(connection, texts, test, reads=regex))
             matches += _empty_files(connection, test, {match.file for match in matches})
     except sqlite3.Error as error:
         raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
@@ -64,36 +68,38 @@ def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
     return matches
 
 
-def _test(what: str, *, regex: bool) -> tuple[Callable[[str, str, str, str], bool], bool]:
-    """Whether a document (file, part, id, text) is meant; and whether by its place."""
+def _test(what: str, *, regex: bool) -> Test:
     if regex:
         try:
             pattern = re.compile(what)
         except re.error as error:
             raise ConfigError(f"not a regular expression: {error}") from None
-        return (
-            lambda file, part, _, text: bool(pattern.search(text) or pattern.search(file))
-        ), False
+
+        def found(file: str, part: str, _: str, text: str) -> Literal["", "place", "text"]:
+            if pattern.search(text):
+                return "text"
+            return "place" if pattern.search(f"{file}/{part}" if part else file) else ""
+
+        return found
     if len(what) >= _LEAST_ID and set(what) <= set("0123456789abcdef"):
-        return (lambda file, part, identity, _: identity.startswith(what)), False
+        return lambda file, part, identity, _: "text" if identity.startswith(what) else ""
     wanted = what.rstrip("/")
 
-    def named(file: str, part: str, _: str, __: str) -> bool:
+    def named(file: str, part: str, _: str, __: str) -> Literal["", "place"]:
         names = (file, f"{file}/{part}") if part else (file,)
-        return any(
+        meant = any(
             name == wanted
             or name.endswith(f"/{wanted.lstrip('/')}")
             or name.startswith(f"{wanted}/")
             or (wanted.startswith("/") and wanted.endswith(f"/{name}"))
             for name in names
         )
+        return "place" if meant else ""
 
-    return named, True
+    return named
 
 
-def _empty_files(
-    connection: sqlite3.Connection, test: Callable[[str, str, str, str], bool], known: set[str]
-) -> list[Match]:
+def _empty_files(connection: sqlite3.Connection, test: Test, known: set[str]) -> list[Match]:
     """Files that are meant by their name and gave no document."""
     names = [name for (name,) in connection.execute("SELECT name FROM files")]
     return [
@@ -104,12 +110,9 @@ def _empty_files(
 
 
 def _matches(
-    connection: sqlite3.Connection,
-    texts: Texts,
-    test: Callable[[str, str, str, str], bool],
-    *,
-    by_place: bool,
+    connection: sqlite3.Connection, texts: Texts, test: Test, *, reads: bool
 ) -> Iterator[Match]:
+    """Documents that are meant. ``reads``: the test looks at their texts."""
     rows: Iterator[Any] = connection.execute(
         "SELECT f.name, d.part, d.id, v.id, CASE WHEN v.kept THEN v.side ELSE '' END, "
         "t.spool, t.offset, t.bytes FROM documents AS d JOIN files AS f ON f.number = d.file "
@@ -117,7 +120,7 @@ def _matches(
         "ORDER BY d.file, d.ordinal"
     )
     for file, part, identity, final, split, *place in rows:
-        text = "" if by_place else texts.read((place[0], place[1], place[2]))
-        if any(test(file, part, name, text) for name in {identity, final}):
+        text = texts.read((place[0], place[1], place[2])) if reads else ""
+        if by := test(file, part, identity, text) or test(file, part, final, text):
             text = text or texts.read((place[0], place[1], place[2]))
-            yield Match(file, part, identity, split, text, by_place)
+            yield Match(file, part, identity, split, text, by_place=by == "place")

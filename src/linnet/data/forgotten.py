@@ -32,6 +32,8 @@ class Forgotten:
     salt: str = ""
     names: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
+    unfinished: bool = False
+    """Noted, but perhaps not yet gone from all that was made from it."""
 
     @classmethod
     def beside(cls, corpus: Path | str) -> Forgotten:
@@ -42,7 +44,8 @@ class Forgotten:
             return cls(path, secrets.token_hex(_HASH_BYTES))
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, str(raw["salt"]), set(raw["names"]), set(raw["texts"]))
+            names, texts = set(raw["names"]), set(raw["texts"])
+            return cls(path, str(raw["salt"]), names, texts, bool(raw.get("unfinished")))
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedError(
                 f"{path} is damaged ({error}): it lists what was forgotten; put it back from a "
@@ -64,7 +67,12 @@ class Forgotten:
 
     def save(self) -> None:
         """Write the list, whole or not at all."""
-        content = {"salt": self.salt, "names": sorted(self.names), "texts": sorted(self.texts)}
+        content = {
+            "salt": self.salt,
+            "names": sorted(self.names),
+            "texts": sorted(self.texts),
+            "unfinished": self.unfinished,
+        }
         artifact.write_json(self.path, content)
 
     def fingerprint(self) -> str:

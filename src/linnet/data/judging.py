@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from linnet.data import duplicates, quality, reading, repeats, shingles, split
 from linnet.data.catalog import Verdict
 from linnet.data.contamination import HeldOut
 from linnet.data.document import SPLITS
+from linnet.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -88,9 +90,7 @@ class Judge:
         self.comparable = np.ones(count, np.bool_)  # formulas differ by a letter, not by words
         self.lines = np.zeros(count, np.int32)  # repeated lines taken out
         self.ids = np.zeros((count, 2), np.uint64)
-        self.bands = np.memmap(
-            folder / "bands", np.uint64, "w+", shape=(max(count, 1), shingles.BANDS)
-        )
+        self.bands = _on_disk(folder / "bands", (max(count, 1), shingles.BANDS))
 
     def run(self, *, by_cluster: Callable[[int], bool]) -> None:
         """Take every step and write the verdicts into the catalog.
@@ -107,9 +107,9 @@ class Judge:
         if by_cluster(len(np.unique(groups[self.kept]))):
             self._divide(pairs, groups)
             self._drop_leaking()
-            self._drop_contaminated()
         else:
             self.side[:] = _TRAIN
+        self._drop_contaminated()
         self._weigh()
         self.catalog.set_verdicts(self._verdicts())
 
@@ -155,6 +155,8 @@ class Judge:
             for answer in answers:
                 for found in answer.messages:
                     self._replace(found)
+                if answer.reason:
+                    raise DataError(f"repeated lines cannot be taken out: {answer.reason}")
                 if answer.done:
                     task.advance(len(requests[answer.number][1]["documents"]))
 
@@ -348,3 +350,14 @@ class Judge:
                 similarity=round(float(self.similarity[number]), 3),
                 lines=int(self.lines[number]),
             )
+
+
+def _on_disk(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint64]:
+    """An array in a file. Raises OSError where the disk has no room: without the room
+    writing to the array would end the process."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * 8)
+        else:
+            file.truncate(math.prod(shape) * 8)
+    return np.memmap(path, np.uint64, "r+", shape=shape)

@@ -31,11 +31,12 @@ from linnet import artifact
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
 from linnet.data import extract, pieces, quality, reading
-from linnet.data.catalog import NAME, Catalog, Place, open_to_read, read_meta
+from linnet.data.catalog import NAME, Catalog, Place, is_damaged, open_to_read, read_meta
 from linnet.data.config import DataConfig
 from linnet.data.contamination import NGrams, shared_text
 from linnet.data.document import SPLITS, Document, text_id
 from linnet.data.executor import Answer, Executor, ProcessPool
+from linnet.data.files import absolute
 from linnet.data.forgotten import Forgotten
 from linnet.data.judging import Judge
 from linnet.data.privacy import Scrubber
@@ -139,6 +140,7 @@ class _Material:
         exclude: Sequence[Path],
         progress: Progress,
     ) -> _Material:
+        evaluation = _evaluation_sets(config, progress) if config.evaluation_sets else None
         found = survey(
             sources,
             corpus=out,
@@ -148,8 +150,6 @@ class _Material:
             gitignore=config.gitignore,
             progress=progress,
         )
-        sets = config.evaluation_sets
-        evaluation = survey(sets, progress=progress) if sets else None
         return cls(found, evaluation, Forgotten.beside(out))
 
     def inputs(self) -> dict[str, str]:
@@ -175,6 +175,8 @@ class _Preparation:
         progress: Progress,
     ) -> None:
         self.draft, self.out = draft, out
+        self.old = out / NAME  # the catalog of the corpus that this one replaces
+        self.before: dict[str, Any] = {}  # what it was made with
         self.found, self.evaluation = material.found, material.evaluation
         forgotten = self.forgotten = material.forgotten
         self.config, self.executor, self.progress = config, executor, progress
@@ -185,6 +187,7 @@ class _Preparation:
         self.catalog = Catalog(draft.path / NAME)
         self.texts = Texts(draft.path / TEXTS)
         self.split_by = config.split_by
+        self.scrubber = Scrubber.of(config)
 
     def __enter__(self) -> _Preparation:
         return self
@@ -202,9 +205,10 @@ class _Preparation:
             if not self.forgotten.has_name(file.name)
         )
         self.catalog.discard_unfinished()
+        evaluation = self._evaluation_text()
         self._take_over()
         self._read_files()
-        self._judge()
+        self._judge(evaluation)
         if not self.catalog.count("SELECT count(*) FROM verdicts WHERE kept"):
             message = _nothing_readable(sources, self.found.scan, self._reasons())
             self.__exit__()
@@ -219,7 +223,7 @@ class _Preparation:
         write_page(self.draft.path)
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")
         self.draft.stats.update(summary(report), unsettled=unsettled)
-        self.catalog.set_meta("sources", [str(source) for source in sources])
+        self.catalog.set_meta("sources", [absolute(str(source)) for source in sources])
         self.catalog.set_meta("selection", selection(self.config))
         self.catalog.set_meta("extraction", _extraction(self.config))
         self.catalog.set_meta("division", _division(self.config))
@@ -232,9 +236,12 @@ class _Preparation:
 
     def _take_over(self) -> None:
         """Use the existing corpus for files that have not changed."""
-        old = self.out / NAME
-        if read_meta(old).get("extraction") == _extraction(self.config):
-            self.catalog.adopt(old)
+        if is_damaged(self.old):
+            self.progress.warn(f"{self.old} is damaged: every file is read and divided again")
+        else:
+            self.before = read_meta(self.old)
+        if self.before.get("extraction") == _extraction(self.config):
+            self.catalog.adopt(self.old)
             self.catalog.drop_texts(self.forgotten.has_text)
             self.texts.take_over(self.catalog.spools(), self.out / TEXTS)
             self._lose_damaged_spools()
@@ -278,7 +285,12 @@ class _Preparation:
         )
 
     def _checked(self, answer: Answer) -> Answer:
-        """The answer, unless the file changed after it was hashed."""
+        """The answer, unless the file changed after it was hashed.
+
+        A parser's complaint may quote the file, so it is masked as a text is.
+        """
+        detail = self.scrubber.scrub(answer.detail, "prose").text
+        answer = dataclasses.replace(answer, detail=detail)
         file = self.found.scan.files[answer.number]
         try:
             status = os.stat(file.path)
@@ -292,7 +304,7 @@ class _Preparation:
 
     # -- judging -----------------------------------------------------------------------
 
-    def _judge(self) -> None:
+    def _judge(self, evaluation: NGrams | None) -> None:
         with self._sides() as before:
             judge = Judge(
                 self.catalog,
@@ -301,7 +313,7 @@ class _Preparation:
                 self.executor,
                 self.draft.path / _WORKING,
                 before=before,
-                evaluation=self._evaluation_text(),
+                evaluation=evaluation,
                 progress=self.progress,
             )
             judge.run(by_cluster=self._whole_documents)
@@ -310,9 +322,8 @@ class _Preparation:
     def _whole_documents(self, groups: int) -> bool:
         """Whether documents are divided, or pieces of them where there are few."""
         if self.split_by == "auto":
-            before = read_meta(self.out / NAME)
-            if before.get("division") == _division(self.config):
-                self.split_by = before["split_by"]
+            if self.before.get("division") == _division(self.config):
+                self.split_by = self.before["split_by"]
             else:
                 self.split_by = "piece" if groups < FEW_DOCUMENTS else "document"
         return self.split_by == "document"
@@ -320,11 +331,10 @@ class _Preparation:
     @contextlib.contextmanager
     def _sides(self) -> Iterator[Callable[[str, str], int]]:
         """Where the corpus that this one replaces had a document, by its id or else its group."""
-        old = self.out / NAME
-        if read_meta(old).get("division") != _division(self.config):
+        if self.before.get("division") != _division(self.config):
             yield lambda identity, group: -1
             return
-        with contextlib.closing(open_to_read(old)) as connection:
+        with contextlib.closing(open_to_read(self.old)) as connection:
 
             def side(identity: str, group: str) -> int:
                 for query, value in ((_SIDE_OF_ID, identity), (_SIDE_OF_GROUP, group)):
@@ -457,18 +467,31 @@ _SIDE_OF_GROUP = (
 )
 
 
+def _evaluation_sets(config: DataConfig, progress: Progress) -> Survey:
+    """The files of the evaluation sets. Raises DataError where there is none to read."""
+    found = survey(config.evaluation_sets, progress=progress)
+    if not found.scan.files:
+        why = _nothing_readable(config.evaluation_sets, found.scan, Counter())
+        raise DataError(f"evaluation sets: {why}")
+    for file in found.scan.skipped:
+        progress.warn(f"evaluation set {file.name} is not read: {file.reason}")
+    return found
+
+
 def _request(file: Any) -> dict[str, Any]:
     return {"path": file.path, "kind": file.kind, "group": file.group}
 
 
 def _extraction(config: DataConfig) -> dict[str, Any]:
     """What must be equal for a file's documents to be used again."""
-    return json.loads(json.dumps({**config.extraction(), "format": extract.FORMAT}))  # type: ignore[no-any-return]
+    formats = {"format": extract.FORMAT, "reading": reading.FORMAT}
+    return json.loads(json.dumps({**config.extraction(), **formats}))  # type: ignore[no-any-return]
 
 
 def selection(config: DataConfig) -> dict[str, Any]:
-    """Which files of the sources are read."""
-    return {name: getattr(config, name) for name in ("include", "exclude", "gitignore")}
+    """Which files are read, by names that hold wherever the next run is started from."""
+    chosen = {name: getattr(config, name) for name in ("include", "exclude", "gitignore")}
+    return {**chosen, "evaluation_sets": [absolute(name) for name in config.evaluation_sets]}
 
 
 def _division(config: DataConfig) -> dict[str, Any]:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from linnet.data.document import Extracted
     from linnet.data.executor import Job
+    from linnet.data.kinds import Family
+    from linnet.data.privacy import Scrubbed
 
+FORMAT = 1  # raised when the same text comes to be noted differently
 READ, STRIP = f"{__name__}:read", f"{__name__}:strip"
 _SHOWN = 16  # one document in so many can be shown with what was changed in it
 
@@ -65,20 +68,32 @@ def _document(found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job
     identity = text_id(text)
     changes = {**found.changes, **cleaned.changes}
     shown = (changes or scrubbed.counts) and int(identity[:4], 16) % _SHOWN == 0
+    group = found.group or identity
+    if config.privacy != "keep" and scrubber.scrub(group, family).counts:
+        group = text_id(group)  # the column that groups rows held an address, say
     return {
         "id": identity,
         "part": found.part,
-        "group": found.group or identity,
+        "group": group,
         "kind": found.kind,
         "family": family,
-        "thread": found.thread,
+        "thread": found.thread and text_id(found.thread),  # it names people
         "place": job.store(text),
         "changes": changes,
         "private": scrubbed.counts,
-        # Masked on both sides: a report must not show what masking took out.
-        "difference": difference(scrubber.scrub(found.text, family).text, text) if shown else "",
+        "difference": _difference(found.text, scrubbed, family, scrubber) if shown else "",
         **tag(text, family),
     }
+
+
+def _difference(before: str, after: Scrubbed, family: Family, scrubber: Scrubber) -> str:
+    """What was changed in a text, masked on both sides.
+
+    Empty where cleaning made something private be seen, such as an address that was
+    broken at a line end: it cannot be masked in the text as it was.
+    """
+    masked = scrubber.scrub(before, family)
+    return difference(masked.text, after.text) if masked.counts == after.counts else ""
 
 
 def strip(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:

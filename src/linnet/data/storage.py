@@ -16,7 +16,7 @@ from linnet.data.document import SPLITS, Document
 from linnet.errors import DamagedError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from linnet.data.catalog import Catalog, Place
 
@@ -125,6 +125,7 @@ class Texts:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.open: dict[str, IO[bytes]] = {}
+        self.taken_over: set[str] = set()
 
     def read(self, place: Place) -> str:
         name, offset, size = place
@@ -134,8 +135,9 @@ class Texts:
         file.seek(offset)
         return file.read(size).decode("utf-8")
 
-    def take_over(self, names: Iterable[str], old: Path) -> None:
+    def take_over(self, names: Collection[str], old: Path) -> None:
         """Share spools with another corpus; they are never written to again."""
+        self.taken_over.update(names)
         for name in names:
             if (self.folder / name).exists() or not (old / name).is_file():
                 continue
@@ -145,11 +147,15 @@ class Texts:
                 shutil.copyfile(old / name, self.folder / name)
 
     def compact(self, catalog: Catalog, *, tolerated: float) -> None:
-        """Write anew the spools of which more than ``tolerated`` is out of use."""
+        """Write anew the spools of which more than ``tolerated`` is out of use.
+
+        Of those that were taken over all is that is: it may be what has been deleted.
+        """
         used = catalog.spools()
         for path in sorted(self.folder.iterdir()):
             size = path.stat().st_size
-            if size - used.get(path.name, 0) <= tolerated * size:
+            allowed = 0 if path.name in self.taken_over else tolerated
+            if size - used.get(path.name, 0) <= allowed * size:
                 continue
             if path.name in used:
                 self._rewrite(path.name, catalog)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from linnet.artifact import human_bytes
 from linnet.config import show_duration, to_mapping
 from linnet.errors import BudgetError, ConfigError
-from linnet.planner.expectation import expected_bits, expected_ratio
+from linnet.planner.expectation import SPREAD, expected_bits, expected_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -326,7 +326,9 @@ def _reasons(
     if corpus.ngram_bits_per_byte is not None:
         told.append(
             f"A 5-gram model of bytes spends {corpus.ngram_bits_per_byte:.2f} bits per byte on "
-            "held-out documents; in runs of this length a model like this one came to "
-            f"{expected_ratio(outcome.tokens):.0%} of that."
+            f"held-out documents; runs of this length came to about "
+            f"{expected_ratio(outcome.tokens):.0%} of that, from "
+            f"{SPREAD[0] * expected_ratio(outcome.tokens):.0%} on simple text to "
+            f"{SPREAD[1] * expected_ratio(outcome.tokens):.0%} on little or difficult text."
         )
     return told

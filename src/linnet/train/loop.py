@@ -56,6 +56,7 @@ STATE = "state"  # folder of what is saved for resuming
 VOLATILE = (METRICS, "*.svg", "*.png")
 VALIDATIONS, SAMPLES = 5, 4  # in a run, where no interval is set
 RETIME_EVERY = 10  # steps
+UNKNOWN = 1 << 30  # steps, until some were timed
 FINISH_SECONDS = 3.0  # reserved for saving and drawing the curves
 SLACK = 1.03  # a run with steps and a time limit may be so much late before it is shortened
 
@@ -232,7 +233,7 @@ class _Run:
     def loop(self, interrupt: Interrupt) -> None:
         """Step until done, validating, sampling and saving on the way."""
         self._retime()
-        with self.progress.task("training", total=self.pace.steps, unit="steps") as task:
+        with self.progress.task("training", total=self._known_steps, unit="steps") as task:
             while not self.pace.done:
                 self._step(task)
                 if self.pace.step % RETIME_EVERY == 0 or len(self.step_times) < RETIME_EVERY:
@@ -259,6 +260,10 @@ class _Run:
                 f"{self.config.seconds:.0f} s is too short for a single training step; "
                 "allow more time"
             )
+
+    @property
+    def _known_steps(self) -> int | None:
+        return self.pace.steps if self.pace.steps < UNKNOWN else None
 
     def _step(self, task: Task) -> None:
         """One update from one batch, in as many pieces as it takes."""
@@ -300,7 +305,7 @@ class _Run:
         )
         held = f" · held-out {self.best.bits_per_byte:.3f} bits/byte" if self.best.weights else ""
         note = f"loss {total:.3f}{held} · {speed:,.0f} tokens/s"
-        task.update(done=self.pace.step, total=self.pace.steps, note=note)
+        task.update(done=self.pace.step, total=self._known_steps, note=note)
 
     def _update(self, scale: float) -> float:
         """Clip, step every optimizer at ``scale`` of its peak rate; return the gradient norm."""
@@ -324,7 +329,7 @@ class _Run:
             return
         if not self.step_times:
             if not self.config.steps and self.pace.step == 0:
-                self.pace.steps = 1 << 30 if limit > self.seconds else 0
+                self.pace.steps = UNKNOWN if limit > self.seconds else 0
             return
         # The first step of a process compiles; it is no measure.
         pace = statistics.median(self.step_times[1:][-50:] or self.step_times)
