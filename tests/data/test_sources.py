@@ -11,7 +11,7 @@ import pytest
 from linnet import data
 from linnet.data import python_library
 from linnet.data.files import absolute, is_junk, scan
-from linnet.data.survey import sources_fingerprint
+from linnet.data.survey import survey
 from linnet.errors import DataError
 
 
@@ -168,13 +168,13 @@ def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_follows_names_and_contents(folder: Path, tmp_path: Path) -> None:
-    first = sources_fingerprint([folder])
+    first = survey([folder]).fingerprint
     os.utime(folder / "note-01.txt")
-    assert sources_fingerprint([folder]) == first
+    assert survey([folder]).fingerprint == first
     (folder / "note-01.txt").write_text("changed contents of the note")
-    second = sources_fingerprint([folder])
+    second = survey([folder]).fingerprint
     (folder / "note-01.txt").rename(folder / "other.txt")
-    assert len({first, second, sources_fingerprint([folder])}) == 3
+    assert len({first, second, survey([folder]).fingerprint}) == 3
 
 
 def test_the_fingerprint_trusts_the_catalog_for_old_files(
@@ -188,7 +188,7 @@ def test_the_fingerprint_trusts_the_catalog_for_old_files(
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr("linnet.data.survey.hash_file", fail)
-    fingerprint = sources_fingerprint([folder], corpus=corpus.path)
+    fingerprint = survey([folder], corpus=corpus.path).fingerprint
     assert fingerprint == corpus.manifest.inputs["sources"].content
 
 

@@ -36,29 +36,6 @@ class Survey:
     fingerprint: str
 
 
-def sources_fingerprint(
-    sources: Sequence[str | Path],
-    *,
-    corpus: Path | None = None,
-    exclude: Sequence[Path] = (),
-    include: Sequence[str] = (),
-    ignore: Sequence[str] = (),
-    gitignore: bool = False,
-) -> str:
-    """A hash of all names and contents: the input ``sources`` of a corpus made from them.
-
-    The arguments are those of ``survey``.
-    """
-    return survey(
-        sources,
-        corpus=corpus,
-        exclude=exclude,
-        include=include,
-        ignore=ignore,
-        gitignore=gitignore,
-    ).fingerprint
-
-
 def survey(
     sources: Sequence[str | Path],
     *,
