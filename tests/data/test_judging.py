@@ -199,6 +199,7 @@ def test_bad_settings_are_told_before_anything_is_read(folder: Path, tmp_path: P
         {"weights": ("docs",)},
         {"near_duplicates": 0.0},
         {"privacy": "pseudonym"},
+        {"languages": ("English",)},
     ):
         with pytest.raises(ConfigError):
             DataConfig(**bad)

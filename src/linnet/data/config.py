@@ -101,6 +101,9 @@ class DataConfig:
                 raise ConfigError(f"{name} is a share above 0, up to 1. Got {getattr(self, name)}")
         if self.file_timeout <= 0:
             raise ConfigError(f"file_timeout must be above 0 seconds. Got {self.file_timeout}")
+        for code in self.languages:
+            if not (2 <= len(code) <= 3 and code.isascii() and code.islower()):
+                raise ConfigError(f"languages are codes such as en or de. Got '{code}'")
         if not self.separator.strip():
             raise ConfigError("separator must be a line that is not blank")
         if self.privacy == "pseudonym" and not self.privacy_key:
