@@ -111,7 +111,7 @@ def choose(
     seconds["train"] = min(config.seconds or math.inf, outcome.seconds_needed)
     settings = to_mapping(config)
     if not config.steps:  # else the estimate of what the steps need must not cut them short
-        settings["seconds"] = round(seconds["train"], 1)
+        settings["seconds"] = max(1.0, round(seconds["train"], 1))  # 0 would be no limit
     return Plan(
         budget=budget,
         vocab_size=outcome.vocab_size,
