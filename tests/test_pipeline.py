@@ -373,7 +373,7 @@ def test_a_disk_that_fills_up_while_training(
 
 
 MOMENTS = {
-    "corpus": "linnet.data.preparation.SplitWriter",
+    "corpus": "linnet.data.writing.SplitWriter",
     "plan": "linnet.planner.choose",
     "tokenizer": "linnet.tokenizer.training._train_backend",
     "shards": "linnet.shards.encoding.write_description",

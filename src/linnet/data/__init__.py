@@ -16,7 +16,8 @@ from linnet.lazy import lazy
 
 if TYPE_CHECKING:
     from linnet.data.explaining import explain
-    from linnet.data.preparation import current_inputs, prepare
+    from linnet.data.material import current_inputs
+    from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 __getattr__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
-        "current_inputs": ("linnet.data.preparation", "current_inputs"),
+        "current_inputs": ("linnet.data.material", "current_inputs"),
         "explain": ("linnet.data.explaining", "explain"),
         "prepare": ("linnet.data.preparation", "prepare"),
         "read_documents": ("linnet.data.storage", "read_documents"),

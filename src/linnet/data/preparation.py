@@ -6,7 +6,7 @@ The steps, each bounded in memory:
 2. Take over what an earlier corpus in the same place has of unchanged files.
 3. Read the other files in parallel (``executor``, ``reading``): a map over files.
 4. Judge: what is kept, and in which split (``judging``): the barrier.
-5. Write each document to its split in the order of files (``storage``).
+5. Write each document to its split in the order of files (``writing``).
 
 The result is a function of the sources, the settings and, on purpose, of two
 things that an earlier corpus in the same place decided: which split a document
@@ -23,28 +23,26 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
-from linnet.data import extract, pieces, quality, reading
+from linnet.data import extract, quality, reading
 from linnet.data.catalog import NAME, Catalog, Place, is_damaged, open_to_read, read_meta
 from linnet.data.config import DataConfig
-from linnet.data.contamination import NGrams, shared_text
-from linnet.data.document import SPLITS, Document, text_id
+from linnet.data.contamination import NGrams
+from linnet.data.document import SPLITS
 from linnet.data.executor import Answer, Executor, ProcessPool
 from linnet.data.files import absolute
-from linnet.data.forgotten import Forgotten
 from linnet.data.judging import Judge
+from linnet.data.material import Material, nothing_readable
 from linnet.data.privacy import Scrubber
-from linnet.data.report import PIECES_WARNING, Tally, build_report, summary
+from linnet.data.report import build_report, summary
 from linnet.data.report_page import PAGE, write_page
-from linnet.data.split import Borders, fit_borders
-from linnet.data.storage import SplitWriter, Texts
-from linnet.data.survey import Survey, survey
+from linnet.data.storage import Texts
+from linnet.data.writing import held_out_overlap, write_splits
 from linnet.errors import DataError, OutputError
 from linnet.progress import SILENT, Progress
 from linnet.runtime import usable_cores
@@ -52,7 +50,6 @@ from linnet.runtime import usable_cores
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from linnet.data.files import Scan
 
 KIND = "corpus"
 FORMAT = 2
@@ -61,7 +58,6 @@ TEXTS = "texts"
 REPORT = "report.json"
 _WORKING = "working"
 _SPACE = 2.0  # disk needed while working, in sizes of the sources
-_COMPARED = 64_000_000  # bytes of a split, in which shared text is looked for
 _DEAD_SHARE = 0.5  # of a spool that may be out of use
 _DEFAULTS = DataConfig()
 
@@ -84,10 +80,10 @@ def prepare(
     """
     # Settings that cannot work are told now, not by a process that reads files.
     _ = quality.rules(config.quality), Scrubber.of(config)
-    material = _Material.survey(sources, out, config, exclude=exclude, progress=progress)
+    material = Material.survey(sources, out, config, exclude=exclude, progress=progress)
     found, inputs = material.found, material.inputs()
     if not found.scan.files:
-        raise DataError(_nothing_readable(sources, found.scan, Counter()))
+        raise DataError(nothing_readable(sources, found.scan, Counter()))
     recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
     existing = artifact.current(out, recipe, kind=KIND)
     if existing is not None and not existing.stats["unsettled"]:
@@ -115,53 +111,6 @@ def prepare(
     return artifact.read(out, kind=KIND)
 
 
-def current_inputs(
-    sources: Sequence[str | Path], out: Path, config: DataConfig, *, exclude: Sequence[Path] = ()
-) -> dict[str, str]:
-    """The content hashes that a corpus in ``out`` would have as its inputs if it were made now."""
-    return _Material.survey(sources, out, config, exclude=exclude, progress=SILENT).inputs()
-
-
-@dataclass(frozen=True)
-class _Material:
-    """What a corpus is made from."""
-
-    found: Survey
-    evaluation: Survey | None
-    forgotten: Forgotten
-
-    @classmethod
-    def survey(
-        cls,
-        sources: Sequence[str | Path],
-        out: Path,
-        config: DataConfig,
-        *,
-        exclude: Sequence[Path],
-        progress: Progress,
-    ) -> _Material:
-        evaluation = _evaluation_sets(config, progress) if config.evaluation_sets else None
-        found = survey(
-            sources,
-            corpus=out,
-            exclude=exclude,
-            include=config.include,
-            ignore=config.exclude,
-            gitignore=config.gitignore,
-            progress=progress,
-        )
-        return cls(found, evaluation, Forgotten.beside(out))
-
-    def inputs(self) -> dict[str, str]:
-        """By role: the content hash."""
-        inputs = {"sources": self.found.fingerprint}
-        if self.evaluation is not None:
-            inputs["evaluation"] = self.evaluation.fingerprint
-        if self.forgotten:
-            inputs["forgotten"] = self.forgotten.fingerprint()
-        return inputs
-
-
 class _Preparation:
     """One run of the stage; its methods are the steps."""
 
@@ -169,7 +118,7 @@ class _Preparation:
         self,
         draft: Draft,
         out: Path,
-        material: _Material,
+        material: Material,
         config: DataConfig,
         executor: Executor,
         progress: Progress,
@@ -210,15 +159,23 @@ class _Preparation:
         self._read_files()
         self._judge(evaluation)
         if not self.catalog.count("SELECT count(*) FROM verdicts WHERE kept"):
-            message = _nothing_readable(sources, self.found.scan, self._reasons())
+            message = nothing_readable(sources, self.found.scan, self._reasons())
             self.__exit__()
             shutil.rmtree(self.draft.path)
             raise DataError(message)
-        tally = self._write()
+        tally = write_splits(
+            self.draft.path,
+            self.catalog,
+            self.texts,
+            self.config,
+            split_by=self.split_by,
+            progress=self.progress,
+        )
         report = build_report(
             self.catalog, self.texts, self.found.scan, tally, split_by=self.split_by
         )
-        report["division"].update(self._shared_text())
+        if self.split_by == "document":
+            report["division"].update(held_out_overlap(self.catalog, self.texts))
         artifact.write_json(self.draft.path / REPORT, report)
         write_page(self.draft.path)
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")
@@ -366,85 +323,6 @@ class _Preparation:
         texts.close()
         return found
 
-    # -- writing -----------------------------------------------------------------------
-
-    def _write(self) -> Tally:
-        tally = Tally()
-        writers = {split: SplitWriter(self.draft.path, split) for split in SPLITS}
-        if self.split_by == "piece":
-            self.progress.warn(PIECES_WARNING)
-            items = self._pieces()
-        else:
-            items = self._documents()
-        total = self.catalog.count("SELECT count(*) FROM verdicts WHERE kept")
-        written = 0
-        with self.progress.task("writing documents", total=total) as task:
-            for document, split, number in items:
-                writers[split].add(document)
-                tally.add(document, split)
-                task.advance(number - written)
-                written = number
-        for writer in writers.values():
-            writer.close()
-        return tally
-
-    def _documents(self) -> Iterator[tuple[Document, str, int]]:
-        """Each kept document, its split, and how many there were with it."""
-        rows = self.catalog.rows(
-            "SELECT v.id, f.name, d.part, d.grp, d.kind, v.side, v.copies, t.spool, t.offset, "
-            "t.bytes FROM verdicts AS v JOIN texts AS t ON t.id = v.id "
-            "JOIN documents AS d ON (d.file, d.ordinal) = (v.file, v.ordinal) "
-            "JOIN files AS f ON f.number = v.file WHERE v.kept ORDER BY v.number"
-        )
-        for number, (identity, file, part, group, kind, side, copies, *place) in enumerate(rows, 1):
-            source = f"{file}/{part}" if part else file
-            text = self.texts.read((place[0], place[1], place[2]))
-            yield (
-                Document(identity, source, group, kind, text, place[2], copies),
-                side,
-                number,
-            )
-
-    def _pieces(self) -> Iterator[tuple[Document, str, int]]:
-        """The same for pieces of the documents, each text once."""
-        borders = self._borders()
-        written: set[str] = set()
-        for document, _, number in self._documents():
-            for text, _gap in pieces.cut(document.text):
-                identity = text_id(text)
-                if identity not in written:
-                    written.add(identity)
-                    size = len(text.encode("utf-8"))
-                    piece = Document(
-                        identity, document.source, identity, document.kind, text, size,
-                        document.copies,
-                    )  # fmt: skip
-                    yield piece, borders.split_of(identity), number
-
-    def _borders(self) -> Borders:
-        def groups() -> Iterator[str]:
-            for document, _, _ in self._documents():
-                for text, _gap in pieces.cut(document.text):
-                    yield text_id(text)
-
-        return fit_borders(groups, self.config)
-
-    def _shared_text(self) -> dict[str, Any]:
-        """How much of the test text also stands in training text, by runs of words."""
-        if self.split_by != "document":
-            return {}
-
-        def texts(split: str) -> Iterator[str]:
-            left = _COMPARED
-            for document, side, _ in self._documents():
-                if side == split and left > 0:
-                    left -= document.bytes
-                    yield document.text
-
-        train = self.catalog.count(_TRAIN_BYTES)
-        share = shared_text(texts("test"), texts("train"))
-        return {"shared_runs": round(share, 6), "compared_bytes": min(train, _COMPARED)}
-
     def _reasons(self) -> Counter[str]:
         reasons: Counter[str] = Counter()
         for query in (
@@ -456,26 +334,11 @@ class _Preparation:
         return reasons
 
 
-_TRAIN_BYTES = (
-    "SELECT coalesce(sum(t.bytes), 0) FROM verdicts AS v JOIN texts AS t ON t.id = v.id "
-    "WHERE v.kept AND v.side = 'train'"
-)
 _SIDE_OF_ID = "SELECT side FROM verdicts WHERE id = ? AND side != '' LIMIT 1"
 _SIDE_OF_GROUP = (
     "SELECT v.side FROM documents AS d JOIN verdicts AS v "
     "ON (v.file, v.ordinal) = (d.file, d.ordinal) WHERE d.grp = ? AND v.side != '' LIMIT 1"
 )
-
-
-def _evaluation_sets(config: DataConfig, progress: Progress) -> Survey:
-    """The files of the evaluation sets. Raises DataError where there is none to read."""
-    found = survey(config.evaluation_sets, progress=progress)
-    if not found.scan.files:
-        why = _nothing_readable(config.evaluation_sets, found.scan, Counter())
-        raise DataError(f"evaluation sets: {why}")
-    for file in found.scan.skipped:
-        progress.warn(f"evaluation set {file.name} is not read: {file.reason}")
-    return found
 
 
 def _request(file: Any) -> dict[str, Any]:
@@ -518,17 +381,3 @@ def _discard_unsound(draft: Draft) -> None:
     if not sound:
         shutil.rmtree(draft.path / TEXTS, ignore_errors=True)
         (draft.path / NAME).unlink(missing_ok=True)
-
-
-def _nothing_readable(sources: Sequence[str | Path], found: Scan, reasons: Counter[str]) -> str:
-    named = ", ".join(str(source) for source in sources)
-    reasons = reasons + Counter(file.reason for file in found.skipped)
-    count = len(found.files) + len(found.skipped)
-    if not count:
-        hidden = sum(found.ignored.values())
-        what = f"only hidden files and the like ({hidden})" if hidden else "it is empty"
-        return f"{named}: no documents found, {what}; name a folder with text files in it"
-    listed = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(3))
-    return (
-        f"{named}: none of {count} files can be used ({listed}); linnet data kinds lists what can"
-    )
