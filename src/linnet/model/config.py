@@ -11,10 +11,53 @@ from typing import Literal
 
 from linnet.errors import ConfigError
 
-Family = Literal["gpt2", "llama", "qwen3", "arcee", "apertus"]
+Family = Literal[
+    "gpt2",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "gemma2",
+    "gemma3_text",
+    "bert",
+    "arcee",
+    "apertus",
+]
 Positions = Literal["rope", "learned"]
-Norm = Literal["rmsnorm", "layernorm"]
-Activation = Literal["swiglu", "relu2", "gelu_tanh", "xielu"]
+Norm = Literal["rmsnorm", "rmsnorm_offset", "layernorm"]
+NormPlace = Literal["pre", "post", "both"]
+Activation = Literal["swiglu", "geglu", "relu2", "gelu", "gelu_tanh", "xielu"]
+Head = Literal["output", "masked", "none"]
+
+GATED = ("swiglu", "geglu")
+"""Activations with a third matrix, whose product gates the others'."""
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """How RoPE is stretched over texts longer than those it was first trained on.
+
+    ``linear`` (arXiv:2306.15595), ``llama3`` (Llama 3.1), ``yarn``
+    (arXiv:2309.00071) and ``longrope`` (arXiv:2402.13753); see ``linnet.model.rope``.
+    """
+
+    kind: Literal["linear", "llama3", "yarn", "longrope"]
+    factor: float = 1.0
+    """How many times longer the texts are."""
+    original_context: int = 0
+    """Tokens in the texts of the first training; not needed for ``linear``."""
+    low_frequency: float = 1.0
+    high_frequency: float = 4.0
+    """llama3: between these numbers of turns per original context the stretch sets in."""
+    slow_turns: float = 1.0
+    fast_turns: float = 32.0
+    """yarn: likewise."""
+    short_factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
+    """longrope: the stretch of each frequency in texts up to the original context, and longer."""
+    attention_factor: float | None = None
+    """yarn, longrope: what queries and keys are multiplied by; None: what follows from factor."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +87,16 @@ class ModelConfig:
     """The hidden width of the MLP."""
     positions: Positions = "rope"
     rope_theta: float = 10_000.0
+    rope_local_theta: float | None = None
+    """The base of RoPE in windowed blocks, where it is another (and not scaled)."""
+    rope_scaling: RopeScaling | None = None
+    rotary_width: int = 0
+    """How many of a head's K coordinates RoPE turns; 0: all."""
     norm: Norm = "rmsnorm"
     norm_eps: float = 1e-6
+    norm_place: NormPlace = "pre"
+    """Before each part of a block; after each sum, and after the embeddings (BERT); or before
+    and after each part (Gemma)."""
     activation: Activation = "swiglu"
     attention_bias: bool = False
     """Biases on the query, key and value projections."""
@@ -54,6 +105,21 @@ class ModelConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     """Normalise queries and keys per head before the rotation."""
+    attention_scale: float | None = None
+    """What scores are multiplied by; None: 1 / sqrt(K)."""
+    attention_softcap: float | None = None
+    """Scores are bent to stay below this: cap * tanh(score / cap)."""
+    logit_softcap: float | None = None
+    window: int | None = None
+    """Windowed blocks see this many tokens back, the current one included."""
+    window_layers: tuple[bool, ...] = ()
+    """Which blocks are windowed; empty: all, where there is a window."""
+    embedding_scale: float = 1.0
+    token_types: int = 0
+    """Kinds of token that the input tells apart (BERT's first and second sentence)."""
+    head: Head = "output"
+    """What stands after the blocks: an output layer; one behind a small network, which guesses
+    masked tokens (BERT); or nothing, for encoders whose states are the result."""
     tied: bool = True
     """The output layer shares the embedding table."""
     causal: bool = True
@@ -66,16 +132,34 @@ class ModelConfig:
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "context", "width", "depth", "heads", "kv_heads", "head_width")
         for name in (*sizes, "mlp_width"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"model {name} must be at least 1. Got {getattr(self, name)}")
+            found = getattr(self, name)
+            if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+                raise ConfigError(f"model {name} must be a whole number above 0. Got {found!r}")
         if self.heads % self.kv_heads:
             raise ConfigError(
                 f"model heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})"
             )
-        if self.positions == "rope" and self.head_width % 2:
-            raise ConfigError(f"model head_width must be even for RoPE. Got {self.head_width}")
+        turned = self.rotary_width or self.head_width
+        if self.positions == "rope" and (turned % 2 or turned > self.head_width):
+            raise ConfigError(
+                f"model head_width and rotary_width must be even for RoPE, and the second not "
+                f"above the first. Got {self.head_width} and {turned}"
+            )
+        if self.window is not None and self.window < 1:
+            raise ConfigError(f"model window must be at least 1. Got {self.window}")
+        if self.window_layers and len(self.window_layers) != self.depth:
+            raise ConfigError(
+                f"model window_layers must name each of {self.depth} blocks. "
+                f"Got {len(self.window_layers)}"
+            )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model dropout must be in [0, 1). Got {self.dropout}")
+
+    def is_windowed(self, layer: int) -> bool:
+        """Whether a block's attention reaches back only ``window`` tokens."""
+        if self.window is None:
+            return False
+        return self.window_layers[layer] if self.window_layers else True
 
     @property
     def parameters(self) -> int:
@@ -85,10 +169,15 @@ class ModelConfig:
         attention = self.width * (2 * query + 2 * keys)
         attention += (query + 2 * keys) * self.attention_bias + self.width * self.output_bias
         attention += 2 * self.head_width * self.qk_norm
-        matrices = 3 if self.activation == "swiglu" else 2
+        matrices = 3 if self.activation in GATED else 2
         mlp = matrices * self.width * self.mlp_width
         mlp += ((matrices - 1) * self.mlp_width + self.width) * self.mlp_bias
         mlp += 2 * (self.activation == "xielu")
-        table = self.vocab_size * self.width * (1 if self.tied else 2)
+        tables = 1 if self.tied or self.head == "none" else 2
+        table = self.vocab_size * self.width * tables
         table += self.context * self.width * (self.positions == "learned")
-        return table + self.depth * (attention + mlp + 2 * vectors) + vectors
+        table += self.token_types * self.width
+        if self.head == "masked":
+            table += self.width * (self.width + 1) + vectors + self.vocab_size
+        norms = (4 if self.norm_place == "both" else 2) * vectors
+        return table + self.depth * (attention + mlp + norms) + vectors

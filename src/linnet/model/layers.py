@@ -16,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from linnet.model.config import GATED
+from linnet.model.rope import Rope, rotate
+
 if TYPE_CHECKING:
     from linnet.model.cache import LayerCache
-    from linnet.model.config import ModelConfig
+    from linnet.model.config import Activation, ModelConfig
 
 
 class Linear(nn.Linear):
@@ -30,17 +33,23 @@ class Linear(nn.Linear):
 
 
 class RMSNorm(nn.Module):
-    """Scale a vector to unit root mean square, then by a learned gain (arXiv:1910.07467)."""
+    """Scale a vector to unit root mean square, then by a learned gain (arXiv:1910.07467).
 
-    def __init__(self, width: int, eps: float) -> None:
+    ``offset``: the weight is what the gain differs from 1 by, as in Gemma.
+    """
+
+    def __init__(self, width: int, eps: float, *, offset: bool = False) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
+        self.weight = nn.Parameter(torch.zeros(width) if offset else torch.ones(width))
         self.eps = eps
+        self.offset = offset
 
     def forward(self, x: Tensor) -> Tensor:
         # In fp32: squares of bf16 numbers lose too much.
         x32 = x.float()
         scale = torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
+        if self.offset:
+            return (x32 * scale * (1 + self.weight.float())).to(x.dtype)
         return self.weight.to(x.dtype) * (x32 * scale).to(x.dtype)
 
 
@@ -49,47 +58,75 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.weight is not None
-        normed = F.layer_norm(x.float(), self.normalized_shape, self.weight, self.bias, self.eps)
-        return normed.to(x.dtype)
+        gain, bias = self.weight.float(), None if self.bias is None else self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, gain, bias, self.eps).to(x.dtype)
 
 
 def make_norm(config: ModelConfig, width: int | None = None) -> nn.Module:
     """The kind of normalisation that ``config`` asks for."""
-    kind = RMSNorm if config.norm == "rmsnorm" else LayerNorm
-    return kind(width or config.width, config.norm_eps)
+    width = width or config.width
+    if config.norm == "layernorm":
+        return LayerNorm(width, config.norm_eps)
+    return RMSNorm(width, config.norm_eps, offset=config.norm == "rmsnorm_offset")
 
 
-def rope_angles(positions: Tensor, head_width: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the rotation at each position, both ``(T, K)`` in fp32.
+def visible(
+    queries: Tensor,
+    keys: Tensor,
+    *,
+    causal: bool,
+    window: int | None,
+    segments: Tensor | None,
+) -> Tensor:
+    """Which keys each query may look at: True where it may.
 
-    RoPE (arXiv:2104.09864) turns pairs of coordinates by an angle proportional
-    to the position, so that a query and a key see only how far apart they are.
-    Pair i turns at ``theta ** (-2i / K)`` radians per token.
+    ``queries`` ``(T,)`` and ``keys`` ``(S,)`` are places in the row. Gives ``(T, S)``;
+    with ``segments`` ``(B, S)``, which confine attention to equal numbers, ``(B, 1, T, S)``.
     """
-    steps = torch.arange(0, head_width, 2, dtype=torch.float32, device=positions.device)
-    frequencies = 1.0 / theta ** (steps / head_width)  # (K/2,)
-    angles = positions.float()[:, None] * frequencies  # (T, K/2)
-    angles = torch.cat((angles, angles), dim=-1)  # (T, K)
-    return angles.cos(), angles.sin()
+    back = queries[:, None] - keys[None, :]  # (T, S): how far back a key lies
+    mask = back >= 0 if causal else torch.ones_like(back, dtype=torch.bool)
+    if window is not None:
+        mask = mask & (back < window)
+    if segments is None:
+        return mask
+    same = segments[:, queries, None] == segments[:, None, :]  # (B, T, S)
+    return (mask & same)[:, None]
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (i, i + K/2) of ``x`` ``(B, H, T, K)``: the "half" layout of Llama."""
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
-    return x * cos.to(x.dtype) + turned * sin.to(x.dtype)
+def attend(
+    q: Tensor,  # (B, H, T, K)
+    k: Tensor,  # (B, G, S, K)
+    v: Tensor,  # (B, G, S, K)
+    mask: Tensor | None,
+    *,
+    scale: float,
+    causal: bool = True,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention written out: ``softmax(scale q kᵀ) v`` ``(B, H, T, K)``.
 
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention written out: ``softmax(q kᵀ / sqrt(K)) v``, all ``(B, H, T, K)``.
-
-    On CPU, compiled, this trains short sequences faster than the fused kernel.
+    On CPU, compiled, this trains short sequences faster than the fused kernel; and
+    no fused kernel bends scores (``softcap``, arXiv:2408.00118). Without a mask,
+    ``causal`` needs T = S.
     """
-    T = q.shape[2]
-    scores = (q @ k.mT).float() * q.shape[-1] ** -0.5  # (B, H, T, S)
-    later = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
-    weights = scores.masked_fill(later, float("-inf")).softmax(-1).to(q.dtype)
-    return weights @ v
+    B, H, T, K = q.shape
+    G, S = k.shape[1:3]
+    grouped = G != H
+    if grouped:
+        q, k, v = q.view(B, G, H // G, T, K), k[:, :, None], v[:, :, None]
+        mask = mask[:, :, None] if mask is not None and mask.dim() == 4 else mask
+    scores = (q @ k.mT).float() * scale  # (B, H, T, S), or (B, G, H / G, T, S)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    elif causal and T > 1:
+        later = torch.ones(T, S, dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(later, float("-inf"))
+    weights = F.dropout(scores.softmax(-1).to(q.dtype), dropout, training=dropout > 0)
+    y = weights @ v
+    return y.reshape(B, H, T, K) if grouped else y
 
 
 class Attention(nn.Module):
@@ -102,7 +139,9 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.written_out = False  # set by training where it is the faster way
+        # Training sets this where it is the faster way; no other can bend scores.
+        self.written_out = config.attention_softcap is not None
+        self.scale = config.attention_scale or config.head_width**-0.5
         query_width = config.heads * config.head_width
         kv_width = config.kv_heads * config.head_width
         self.q = Linear(config.width, query_width, bias=config.attention_bias)
@@ -110,13 +149,13 @@ class Attention(nn.Module):
         self.v = Linear(config.width, kv_width, bias=config.attention_bias)
         self.o = Linear(query_width, config.width, bias=config.output_bias)
         if config.qk_norm:
-            self.q_norm = RMSNorm(config.head_width, config.norm_eps)
-            self.k_norm = RMSNorm(config.head_width, config.norm_eps)
+            self.q_norm = make_norm(config, config.head_width)
+            self.k_norm = make_norm(config, config.head_width)
 
     def forward(
         self,
         x: Tensor,  # (B, T, D)
-        rope: tuple[Tensor, Tensor] | None,
+        rope: Rope | None,
         mask: Tensor | None,
         cache: LayerCache | None,
     ) -> Tensor:
@@ -129,19 +168,30 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.transpose(1, 2), k.transpose(1, 2)  # (B, H, T, K), (B, G, T, K)
         if rope is not None:
-            q, k = rotate(q, *rope), rotate(k, *rope)
+            q, k = rotate(q, rope), rotate(k, rope)
         if cache is not None:
             k, v = cache.append(k, v)  # (B, G, S, K)
+        dropout = config.dropout if self.training else 0.0
         if self.written_out:
-            y = attend(q, k, v)
+            y = attend(
+                q,
+                k,
+                v,
+                mask,
+                scale=self.scale,
+                causal=config.causal,
+                softcap=config.attention_softcap,
+                dropout=dropout,
+            )
         else:
             y = F.scaled_dot_product_attention(
                 q,
                 k,
                 v,
                 attn_mask=mask,
-                dropout_p=config.dropout if self.training else 0.0,
+                dropout_p=dropout,
                 is_causal=mask is None and config.causal and T > 1,
+                scale=self.scale,
                 enable_gqa=config.kv_heads != config.heads,
             )  # (B, H, T, K)
         return self.o(y.transpose(1, 2).reshape(B, T, -1))
@@ -168,13 +218,23 @@ class XIELU(nn.Module):
         return torch.where(x > 0, above, below) + beta * x
 
 
+def bend(x: Tensor, activation: Activation) -> Tensor:
+    """The nonlinearity of an MLP, or of its gate."""
+    if activation == "swiglu":  # arXiv:2002.05202
+        return F.silu(x)
+    if activation == "relu2":  # arXiv:2109.08668
+        return F.relu(x).square()
+    exact = activation == "gelu"  # arXiv:1606.08415; geglu and gelu_tanh approximate
+    return F.gelu(x, approximate="none" if exact else "tanh")
+
+
 class MLP(nn.Module):
     """The same small network at every position: widen, bend, narrow."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.activation = config.activation
-        if config.activation == "swiglu":
+        if config.activation in GATED:
             self.gate = Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.up = Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.down = Linear(config.mlp_width, config.width, bias=config.mlp_bias)
@@ -182,32 +242,47 @@ class MLP(nn.Module):
             self.xielu = XIELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.activation == "swiglu":  # arXiv:2002.05202
-            return self.down(F.silu(self.gate(x)) * self.up(x))
-        if self.activation == "relu2":  # arXiv:2109.08668
-            return self.down(F.relu(self.up(x)).square())
+        if self.activation in GATED:
+            return self.down(bend(self.gate(x), self.activation) * self.up(x))
         if self.activation == "xielu":
             return self.down(self.xielu(self.up(x)))
-        return self.down(F.gelu(self.up(x), approximate="tanh"))  # arXiv:1606.08415
+        return self.down(bend(self.up(x), self.activation))
 
 
 class Block(nn.Module):
-    """Attention, then the MLP; each reads a normalised copy of the stream and adds to it."""
+    """Attention, then the MLP; each adds what it made of the stream to the stream.
+
+    Where the stream is normalised (``norm_place``): before each part; after each sum
+    (BERT); or before each part, and its result once more (Gemma).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.norm_place = config.norm_place
         self.attention_norm = make_norm(config)
         self.attention = Attention(config)
         self.mlp_norm = make_norm(config)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
+        if config.norm_place == "both":
+            self.attention_post_norm = make_norm(config)
+            self.mlp_post_norm = make_norm(config)
 
     def forward(
         self,
         x: Tensor,  # (B, T, D)
-        rope: tuple[Tensor, Tensor] | None = None,
+        rope: Rope | None = None,
         mask: Tensor | None = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), rope, mask, cache))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+        if self.norm_place == "post":
+            x = self.attention_norm(x + self.dropout(self.attention(x, rope, mask, cache)))
+            return self.mlp_norm(x + self.dropout(self.mlp(x)))
+        seen = self.attention(self.attention_norm(x), rope, mask, cache)
+        if self.norm_place == "both":
+            seen = self.attention_post_norm(seen)
+        x = x + self.dropout(seen)
+        thought = self.mlp(self.mlp_norm(x))
+        if self.norm_place == "both":
+            thought = self.mlp_post_norm(thought)
+        return x + self.dropout(thought)

@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.model.layers import Block, make_norm, rope_angles
+from linnet.errors import ModelError
+from linnet.model.layers import Block, Linear, bend, make_norm, visible
+from linnet.model.rope import Rope, rope_angles
 
 if TYPE_CHECKING:
     from linnet.model.cache import KVCache
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Transformer(nn.Module):
-    """A language model.
+    """A language model, or an encoder.
 
     ``compute_dtype`` is the format of the residual stream and of the matrix
     products; ``None`` means that of the parameters.
@@ -35,53 +37,130 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context, config.width)
+        if config.token_types:
+            self.type_embedding = nn.Embedding(config.token_types, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        # At the end; where blocks end with a norm already (BERT), after the embeddings.
         self.norm = make_norm(config)
-        if not config.tied:
+        if config.head == "masked":
+            self.head = MaskedHead(config)
+        if config.head != "none" and not config.tied:
             self.output = nn.Linear(config.width, config.vocab_size, bias=False)
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        cache: KVCache | None = None,
+        *,
+        segment_ids: Tensor | None = None,
+        token_types: Tensor | None = None,
+    ) -> Tensor:
         """Logits ``(B, T, V)`` in fp32 for ``tokens`` ``(B, T)``.
 
         With a cache, ``tokens`` continue what it holds. Raises ModelError when
         they do not fit in the context.
         """
-        return self.logits(self.hidden(tokens, cache))
+        return self.logits(
+            self.hidden(tokens, cache, segment_ids=segment_ids, token_types=token_types)
+        )
 
-    def hidden(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """The normalised last state ``(B, T, D)``, before the output layer."""
+    def hidden(
+        self,
+        tokens: Tensor,
+        cache: KVCache | None = None,
+        *,
+        segment_ids: Tensor | None = None,
+        token_types: Tensor | None = None,
+    ) -> Tensor:
+        """The normalised last state ``(B, T, D)``, before the output layer.
+
+        ``segment_ids`` ``(B, T)``: texts that share a row. Attention stays among equal
+        numbers, and positions begin anew where the number changes, so that a text
+        is computed as if it were alone. Padding is a text of its own.
+        ``token_types`` ``(B, T)``: zero where not given.
+        """
         config = self.config
         T = tokens.shape[1]
         start = 0
         if cache is not None:
+            if segment_ids is not None or not config.causal:
+                raise ModelError("a cache is for causal models and one text per row")
             cache.require_room(T)
             start = cache.length
-        positions = torch.arange(start, start + T, device=tokens.device)  # (T,)
-        x = self.embedding(tokens)  # (B, T, D)
-        if config.positions == "learned":
-            x = x + self.position_embedding(positions)
-        x = self.dropout(x.to(self.compute_dtype or x.dtype))
-        rope = None
-        if config.positions == "rope":
-            cos, sin = rope_angles(positions, config.head_width, config.rope_theta)
-            rope = cos.to(x.dtype), sin.to(x.dtype)
-        mask = None
-        if start and T > 1:  # new rows see all cached ones, and each other causally
-            keys = torch.arange(start + T, device=tokens.device)
-            mask = keys[None, :] <= positions[:, None]  # (T, S)
+        elif config.positions == "learned" and config.context < T and segment_ids is None:
+            raise ModelError(f"the context holds {config.context} tokens. Got {T}")
+        places = torch.arange(start, start + T, device=tokens.device)  # (T,)
+        positions = places if segment_ids is None else restarting(segment_ids)  # or (B, T)
+        x = self._embed(tokens, positions, token_types)
+        kinds = {config.is_windowed(layer) for layer in range(config.depth)}
+        ropes = {kind: self._rope(positions, start + T, kind, x.dtype) for kind in kinds}
+        masks = {kind: self._mask(places, start, segment_ids, kind) for kind in kinds}
         for index, block in enumerate(self.blocks):
-            x = block(x, rope, mask, None if cache is None else cache.layers[index])
-        return self.norm(x)
+            kind = config.is_windowed(index)
+            x = block(x, ropes[kind], masks[kind], None if cache is None else cache.layers[index])
+        return x if config.norm_place == "post" else self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary, ``(..., V)`` in fp32, for states ``(..., D)``."""
-        return F.linear(hidden, self.output_table.to(hidden.dtype)).float()
+        states = self.readout(hidden)
+        bias = None if self.output_bias is None else self.output_bias.to(states.dtype)
+        scores = F.linear(states, self.output_table.to(states.dtype), bias).float()
+        cap = self.config.logit_softcap
+        return scores if cap is None else cap * torch.tanh(scores / cap)
+
+    def readout(self, hidden: Tensor) -> Tensor:
+        """What the output layer reads, ``(..., D)``: the states, or what the masked head made."""
+        return self.head(hidden) if self.config.head == "masked" else hidden
 
     @property
     def output_table(self) -> Tensor:
         """The output layer's weight ``(V, D)``: one row for every token."""
+        if self.config.head == "none":
+            raise ModelError("this encoder has no output layer: it gives states, not next tokens")
         return self.embedding.weight if self.config.tied else self.output.weight
+
+    @property
+    def output_bias(self) -> Tensor | None:
+        """The output layer's bias ``(V,)``, which only the masked head has."""
+        return self.head.bias if self.config.head == "masked" else None
+
+    def _embed(self, tokens: Tensor, positions: Tensor, token_types: Tensor | None) -> Tensor:
+        config = self.config
+        x = self.embedding(tokens)  # (B, T, D)
+        if config.embedding_scale != 1:  # rounded to the weights' format, as those of Gemma are
+            x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
+        if config.positions == "learned":
+            x = x + self.position_embedding(positions)
+        if config.token_types:
+            types = torch.zeros_like(tokens) if token_types is None else token_types
+            x = x + self.type_embedding(types)
+        x = x.to(self.compute_dtype or x.dtype)
+        if config.norm_place == "post":
+            x = self.norm(x)
+        return self.dropout(x)
+
+    def _rope(
+        self, positions: Tensor, length: int, windowed: bool, dtype: torch.dtype
+    ) -> Rope | None:
+        if self.config.positions != "rope":
+            return None
+        cos, sin = rope_angles(self.config, positions, length=length, local=windowed)
+        return cos.to(dtype), sin.to(dtype)
+
+    def _mask(
+        self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool
+    ) -> Tensor | None:
+        """The mask of a kind of block; None where being causal (or not) says it all."""
+        config = self.config
+        window = config.window if windowed else None
+        reach = start + len(places)
+        bounded = window is not None and reach > window
+        later = start > 0 and len(places) > 1  # new rows see all cached ones, and each other
+        if segment_ids is None and not bounded and not later:
+            return None
+        keys = torch.arange(reach, device=places.device)
+        return visible(places, keys, causal=config.causal, window=window, segments=segment_ids)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights.
@@ -90,12 +169,35 @@ class Transformer(nn.Module):
         block starts as the identity and depth costs nothing at first
         (arXiv:2203.03466 recommends it for the last layers of residual branches).
         """
+        gain = 0.0 if self.config.norm == "rmsnorm_offset" else 1.0
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
-                nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.ones_(parameter)
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else gain)
             elif name.endswith(("attention.o.weight", "mlp.down.weight")):
                 nn.init.zeros_(parameter)
             elif "embedding" in name or name == "output.weight":
                 nn.init.normal_(parameter, std=0.02, generator=generator)
             else:
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
+
+
+class MaskedHead(nn.Module):
+    """What BERT puts before the output layer to guess masked tokens (arXiv:1810.04805)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation = config.activation
+        self.dense = Linear(config.width, config.width)
+        self.norm = make_norm(config)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(bend(self.dense(x), self.activation))
+
+
+def restarting(segment_ids: Tensor) -> Tensor:
+    """Positions ``(B, T)`` that begin at zero wherever ``segment_ids`` ``(B, T)`` change."""
+    places = torch.arange(segment_ids.shape[1], device=segment_ids.device)
+    begins = torch.ones_like(segment_ids, dtype=torch.bool)
+    begins[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+    return places - torch.where(begins, places, 0).cummax(dim=1).values
