@@ -39,6 +39,9 @@ class FamilyTable:
     """What a published name may lack: some checkpoints leave the base model's name out."""
     constants: Callable[[ModelConfig], dict[str, float]] = lambda config: {}
     """Tensors that the family stores but that are fixed by the configuration."""
+    ignored: tuple[str, ...] = ()
+    """Regular expressions, found anywhere in a published name, of tensors that may lie in a
+    checkpoint and are left out: buffers of old releases, heads for other tasks."""
 
 
 def one(published: str, own: str) -> Tensor:
