@@ -31,6 +31,10 @@ class Linear(nn.Linear):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
 
+    def table(self) -> Tensor:
+        """The whole matrix ``(out, in)`` that it multiplies by."""
+        return self.weight
+
 
 class RMSNorm(nn.Module):
     """Scale a vector to unit root mean square, then by a learned gain (arXiv:1910.07467).

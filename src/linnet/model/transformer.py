@@ -46,7 +46,7 @@ class Transformer(nn.Module):
         if config.head == "masked":
             self.head = MaskedHead(config)
         if config.head != "none" and not config.tied:
-            self.output = nn.Linear(config.width, config.vocab_size, bias=False)
+            self.output = Linear(config.width, config.vocab_size, bias=False)
 
     def forward(
         self,
@@ -118,7 +118,7 @@ class Transformer(nn.Module):
         """The output layer's weight ``(V, D)``: one row for every token."""
         if self.config.head == "none":
             raise ModelError("this encoder has no output layer: it gives states, not next tokens")
-        return self.embedding.weight if self.config.tied else self.output.weight
+        return self.embedding.weight if self.config.tied else self.output.table()
 
     @property
     def output_bias(self) -> Tensor | None:
