@@ -12,6 +12,8 @@ from linnet.model.config import ModelConfig
 Published = Mapping[str, Any]
 """A ``config.json``, as plain values."""
 
+SLIDING, FULL = "sliding_attention", "full_attention"
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -60,28 +62,38 @@ def require(values: Published, key: str, allowed: tuple[Any, ...], *, default: A
         )
 
 
-def rope_theta(values: Published, *, default: float) -> float:
-    """The RoPE base, as transformers 4 (``rope_theta``) or 5 (``rope_parameters``) spells it.
+def read_layer_types(
+    values: Published, windowed: Callable[[int], bool], *, window: int
+) -> dict[str, Any]:
+    """The fields of ``ModelConfig`` that say which blocks are windowed.
 
-    Raises ModelError for a scaled RoPE, which would silently be computed wrong.
+    ``windowed``: what the family does where ``layer_types`` does not say. ``window``:
+    its default.
     """
-    nested = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    kind = nested.get("rope_type", nested.get("type", "default"))
-    if kind != "default":
-        raise ModelError(f"config.json: RoPE of type '{kind}' is not supported; expected 'default'")
-    partial = nested.get("partial_rotary_factor", values.get("partial_rotary_factor", 1.0))
-    if partial not in (None, 1.0):
-        raise ModelError(f"config.json: partial_rotary_factor must be 1. Got {partial}")
-    theta = nested.get("rope_theta") or values.get("rope_theta") or default
-    return float(theta)
+    depth = values["num_hidden_layers"]
+    kinds = values.get("layer_types")
+    if kinds is None:
+        layers = tuple(windowed(layer) for layer in range(depth))
+    else:
+        unknown = set(kinds) - {SLIDING, FULL}
+        if unknown or len(kinds) != depth:
+            raise ModelError(
+                f"config.json: layer_types must name '{SLIDING}' or '{FULL}' for each of {depth} "
+                f"layers. Got {len(kinds)}{f' with {sorted(unknown)[0]!r}' if unknown else ''}"
+            )
+        layers = tuple(kind == SLIDING for kind in kinds)
+    found = values.get("sliding_window", window)
+    if found is None or not any(layers):
+        return {}
+    return {"window": found, "window_layers": layers}
 
 
-def written_rope(theta: float) -> dict[str, Any]:
-    """The RoPE base in both spellings."""
+def written_layer_types(config: ModelConfig) -> dict[str, Any]:
+    """The same as published."""
+    layers = [config.is_windowed(layer) for layer in range(config.depth)]
     return {
-        "rope_theta": theta,
-        "rope_scaling": None,
-        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+        "sliding_window": config.window,
+        "layer_types": [SLIDING if windowed else FULL for windowed in layers],
     }
 
 

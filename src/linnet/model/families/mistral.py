@@ -1,0 +1,16 @@
+"""Mistral 7B and its like: Llama with a window, which later versions dropped again."""
+
+from __future__ import annotations
+
+from linnet.model.families.llama import llama_like
+
+MISTRAL = llama_like(
+    "mistral",
+    "MistralForCausalLM",
+    fields=lambda values: {
+        "window": values.get("sliding_window", 4096),
+        "attention_bias": False,
+        "output_bias": False,
+    },
+    written=lambda config: {"sliding_window": config.window},
+)
