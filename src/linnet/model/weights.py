@@ -1,0 +1,238 @@
+"""The tensors of a checkpoint: safetensors, in one file or in several with an index.
+
+Reading takes one tensor at a time, so that the model is never in memory twice.
+A tensor that is wanted on the CPU in the format it is stored in is not read at
+all: it is mapped, and its pages come from the file when they are used (changing
+it changes the memory, never the file). Any other is read into a buffer of its
+own and converted, so that no more than one lies beside the finished ones.
+
+Writing puts files beside the old ones and renames them when all are complete: a
+full disk leaves what was there.
+
+Formats: https://github.com/huggingface/safetensors#format, and transformers'
+``model.safetensors.index.json`` for what is split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from linnet.errors import ModelError
+from linnet.output import full_disk_named, require_space, write_json
+from linnet.progress import SILENT, Progress
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+INDEX_LIMIT = 64 << 20  # bytes; an index has a line for every tensor
+SHARD_BYTES = 5_000_000_000  # as transformers splits by default in release 4
+FORMATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+# How the first BERT checkpoints call the parts of a LayerNorm; transformers renames them too.
+_OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where one tensor lies: ``offset`` bytes into its file."""
+
+    file: Path
+    opened: Any  # of safetensors, which has no types
+    name: str
+    format: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def bytes(self) -> int:
+        size = FORMATS[self.format].itemsize
+        for length in self.shape:
+            size *= length
+        return size
+
+
+class WeightFiles(Mapping[str, Stored]):
+    """The tensors of a model directory by their published names; none is read yet."""
+
+    def __init__(self, path: Path, stored: Mapping[str, Stored]) -> None:
+        self.path = path
+        self._stored = dict(stored)
+
+    def __getitem__(self, name: str) -> Stored:
+        return self._stored[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def read(
+        self,
+        name: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> torch.Tensor:
+        """One tensor on ``device`` in the format ``dtype``, by default that which is stored.
+
+        Raises ModelError for a format that holds no plain numbers (fp8, packed integers).
+        """
+        stored = self[name]
+        if stored.format not in FORMATS:
+            raise ModelError(
+                f"{self.path}: the tensor '{name}' is stored as {stored.format}; expected "
+                f"{', '.join(FORMATS)}: get the checkpoint that is not quantised"
+            )
+        found = FORMATS[stored.format]
+        if torch.device(device).type == "cpu" and dtype in (None, found):
+            tensor: torch.Tensor = stored.opened.get_tensor(stored.name)
+            return tensor
+        buffer = torch.empty(stored.bytes, dtype=torch.uint8)
+        with stored.file.open("rb") as file:
+            file.seek(stored.offset)
+            read = file.readinto(buffer.numpy())  # type: ignore[arg-type]
+        if read != stored.bytes:
+            raise ModelError(f"{stored.file} is damaged: it ends early; make or download it again")
+        return buffer.view(found).reshape(stored.shape).to(device=device, dtype=dtype or found)
+
+
+def open_weights(path: Path) -> WeightFiles:
+    """The weights in a model directory. Raises ModelError when there are none to read safely."""
+    stored: dict[str, Stored] = {}
+    for name in _file_names(path):
+        file = path / name
+        try:
+            opened = safe_open(str(file), framework="pt")  # type: ignore[no-untyped-call]
+            stored.update(_contents(file, opened))
+        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{file} is damaged or missing ({error}); make or download it again"
+            ) from None
+    return WeightFiles(path, stored)
+
+
+def _file_names(path: Path) -> list[str]:
+    if (path / WEIGHTS).is_file():  # before the index, as transformers decides
+        return [WEIGHTS]
+    if (path / INDEX).is_file():
+        return indexed_files(path / INDEX)
+    pickled = [p for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in sorted(path.glob(kind))]
+    if pickled:
+        raise ModelError(f"{pickled[0]} {IS_A_PICKLE}")
+    raise ModelError(f"{path}: expected a model directory, but it has no {WEIGHTS}")
+
+
+IS_A_PICKLE = (
+    "is a pickle, which can run any code when loaded; convert it to safetensors where you trust "
+    "it: AutoModel.from_pretrained(DIRECTORY).save_pretrained(NEW_DIRECTORY) of transformers"
+)
+
+
+def indexed_files(index: Path) -> list[str]:
+    """The files that an index names. Raises ModelError when it is damaged or names a path."""
+    try:
+        if index.stat().st_size > INDEX_LIMIT:
+            raise ValueError(f"{index.stat().st_size} bytes are too many")
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(listed.values()))
+        for name in names:
+            if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+                raise ValueError(f"'{name}' is not the name of a safetensors file")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{index} is damaged: {error}") from None
+    return names
+
+
+def _contents(file: Path, opened: Any) -> dict[str, Stored]:
+    """The tensors of one file, which safetensors has checked already."""
+    found = {}
+    with file.open("rb") as raw:
+        length = int.from_bytes(raw.read(8), "little")
+        header = json.loads(raw.read(length))
+    header.pop("__metadata__", None)
+    for name, entry in header.items():
+        known = name
+        for old, new in _OLD_NAMES.items():
+            known = known.replace(old, new)
+        begin = 8 + length + entry["data_offsets"][0]
+        found[known] = Stored(file, opened, name, entry["dtype"], tuple(entry["shape"]), begin)
+    return found
+
+
+@dataclass(frozen=True)
+class Written:
+    """One tensor to write: the parts it is joined from along the first dimension."""
+
+    name: str
+    parts: tuple[torch.Tensor, ...]
+    dtype: torch.dtype
+    transposed: bool = False
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.numel() for part in self.parts) * self.dtype.itemsize
+
+    def make(self) -> torch.Tensor:
+        """The tensor on the CPU; it shares memory with its part where nothing changes."""
+        parts = [part.detach().to(device="cpu", dtype=self.dtype) for part in self.parts]
+        joined = torch.cat(parts) if parts[1:] else parts[0]
+        return (joined.T if self.transposed else joined).contiguous()
+
+
+def write_weights(
+    tensors: Iterable[Written],
+    path: Path,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress = SILENT,
+) -> None:
+    """Write tensors into the directory ``path``, in one file or several of ``shard_bytes``.
+
+    Raises OutputError when there is no room; then the files there before are unchanged.
+    """
+    shards = _split(tensors, shard_bytes)
+    size = sum(tensor.bytes for shard in shards for tensor in shard)
+    require_space(path, size, purpose="the model")
+    count = len(shards)
+    names = [f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)]
+    names = names if count > 1 else [WEIGHTS]
+    neighbours = [path / f".{name}.partial" for name in names]
+    try:
+        with full_disk_named(path), progress.task("saving", total=size, unit="bytes") as task:
+            for shard, neighbour in zip(shards, neighbours, strict=True):
+                made = {tensor.name: tensor.make() for tensor in shard}
+                save_file(made, str(neighbour), metadata={"format": "pt"})
+                task.advance(sum(tensor.bytes for tensor in shard))
+        for name, neighbour in zip(names, neighbours, strict=True):
+            neighbour.replace(path / name)
+    finally:
+        for neighbour in neighbours:
+            neighbour.unlink(missing_ok=True)
+    if count > 1:
+        places = [(t.name, name) for shard, name in zip(shards, names, strict=True) for t in shard]
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places))}
+        write_json(path / INDEX, index)
+    for old in [path / WEIGHTS, path / INDEX, *path.glob("model-*-of-*.safetensors")]:
+        if old.name not in names and not (old.name == INDEX and count > 1):
+            old.unlink(missing_ok=True)
+
+
+def _split(tensors: Iterable[Written], most: int) -> list[list[Written]]:
+    """The tensors in order, in groups of at most ``most`` bytes (a larger one stands alone)."""
+    shards: list[list[Written]] = [[]]
+    size = 0
+    for tensor in tensors:
+        if shards[-1] and size + tensor.bytes > most:
+            shards.append([])
+            size = 0
+        shards[-1].append(tensor)
+        size += tensor.bytes
+    return shards
