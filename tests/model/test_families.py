@@ -23,6 +23,31 @@ SMALL = {
 GPT2 = {"vocab_size": 97, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
 PLAIN_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 5000.0}}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 40,
+}
+LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
+YARN_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 10_000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "beta_fast": 4.0,
+}
+LONG_ROPE = {
+    "original_max_position_embeddings": 50,
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "short_factor": [1.0, 1.1, 1.2, 1.5],
+        "long_factor": [1.0, 2.0, 4.0, 9.0],
+    },
+}
+CAUSAL = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 
 CASES = {
     "gpt2": ("GPT2", GPT2 | IDS),
@@ -46,6 +71,100 @@ CASES = {
         "Qwen3",
         SMALL | IDS | {"head_dim": 8, "num_key_value_heads": 4, "tie_word_embeddings": True},
     ),
+    "llama3": ("Llama", SMALL | IDS | {"rope_parameters": LLAMA3_ROPE, "num_key_value_heads": 2}),
+    "llama-linear": ("Llama", SMALL | IDS | {"rope_parameters": LINEAR_ROPE}),
+    "mistral": ("Mistral", SMALL | IDS | {"num_key_value_heads": 2, "sliding_window": None}),
+    "mistral-window": (
+        "Mistral",
+        SMALL | IDS | {"num_key_value_heads": 2, "sliding_window": 7, "head_dim": 12},
+    ),
+    "qwen2": ("Qwen2", SMALL | IDS | {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "qwen2-untied-yarn": (
+        "Qwen2",
+        SMALL | IDS | {"num_key_value_heads": 4, "rope_parameters": YARN_ROPE},
+    ),
+    "qwen2-window": (
+        "Qwen2",
+        SMALL
+        | IDS
+        | {
+            "num_key_value_heads": 4,
+            "use_sliding_window": True,
+            "sliding_window": 9,
+            "max_window_layers": 1,
+        },
+    ),
+    "qwen3-window-yarn": (
+        "Qwen3",
+        SMALL
+        | IDS
+        | {
+            "head_dim": 8,
+            "num_key_value_heads": 4,
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "max_window_layers": 2,
+            "rope_parameters": YARN_ROPE,
+        },
+    ),
+    "phi3": ("Phi3", SMALL | IDS | {"num_key_value_heads": 2, "sliding_window": 11}),
+    "phi3-longrope-short": ("Phi3", SMALL | IDS | LONG_ROPE | {"num_key_value_heads": 4}),
+    "phi3-longrope-long": (
+        "Phi3",
+        SMALL | IDS | LONG_ROPE | {"original_max_position_embeddings": 32},
+    ),
+    "phi4-mini": (
+        "Phi3",
+        SMALL
+        | IDS
+        | {
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": True,
+            "original_max_position_embeddings": 24,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "partial_rotary_factor": 0.75,
+                "short_factor": [1.0, 1.1, 1.3],
+                "long_factor": [1.0, 2.5, 7.0],
+            },
+        },
+    ),
+    "gemma2": (
+        "Gemma2",
+        SMALL | IDS | {"head_dim": 12, "num_key_value_heads": 2, "sliding_window": 9},
+    ),
+    "gemma2-uncapped-biased": (
+        "Gemma2",
+        SMALL
+        | IDS
+        | {
+            "head_dim": 8,
+            "attn_logit_softcapping": None,
+            "final_logit_softcapping": None,
+            "attention_bias": True,
+            "query_pre_attn_scalar": 20,
+        },
+    ),
+    "gemma3": (
+        "Gemma3Text",
+        SMALL
+        | IDS
+        | {"head_dim": 12, "num_key_value_heads": 1, "sliding_window": 9, "vocab_size": 97},
+    ),
+    "gemma3-scaled": (
+        "Gemma3Text",
+        SMALL
+        | IDS
+        | {
+            "head_dim": 8,
+            "sliding_window": 7,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 5000.0},
+            },
+        },
+    ),
     "arcee": ("Arcee", SMALL | IDS | {"num_key_value_heads": 1}),
     "arcee-biased": ("Arcee", SMALL | IDS | {"mlp_bias": True, "attention_bias": True}),
     "apertus": ("Apertus", SMALL | IDS | PLAIN_ROPE | {"num_key_value_heads": 2}),
@@ -58,7 +177,7 @@ def reference(case: str) -> torch.nn.Module:
     name, values = CASES[case]
     config = getattr(transformers, f"{name}Config")(**values)
     config.dtype = torch.float32
-    cls = getattr(transformers, "GPT2LMHeadModel" if name == "GPT2" else f"{name}ForCausalLM")
+    cls = getattr(transformers, CAUSAL.get(name, f"{name}ForCausalLM"))
     torch.manual_seed(1)
     model = cls(config).float().eval()
     generator = torch.Generator().manual_seed(2)
@@ -128,6 +247,9 @@ def test_relu2_is_saved_as_an_apertus_that_transformers_computes_alike(tmp_path:
     assert load_model(tmp_path).config == config
 
 
+# Their texts grow over the original context, where LongRoPE turns all positions anew.
+CROSSING = ("phi3-longrope-long", "phi4-mini")
+
 V4_ROPE = {"rope_theta": 5000.0, "rope_scaling": None, "torch_dtype": "float32"}
 
 
@@ -156,7 +278,7 @@ def test_writes_both_spellings(tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("case", ["gpt2", "llama-gqa-tied-biased", "qwen3", "arcee", "apertus"])
+@pytest.mark.parametrize("case", [case for case in CASES if case not in CROSSING])
 def test_the_cache_changes_nothing(case: str, tmp_path: Path) -> None:
     reference(case).save_pretrained(tmp_path)
     model = load_model(tmp_path)
@@ -203,7 +325,7 @@ def broken(tmp_path: Path, change: str) -> str:
     elif change == "depth":
         values["num_hidden_layers"] = 10**9
     elif change == "rope":
-        values["rope_parameters"] = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
+        values["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     elif change == "heads":
         values["num_key_value_heads"] = 3
     save_file(weights, tmp_path / "model.safetensors")
@@ -226,7 +348,7 @@ def broken(tmp_path: Path, change: str) -> str:
         ("extra", "'model.layers.1.mlp.sideways.weight' does not belong"),
         ("type", f"known: {', '.join(sorted(FAMILIES))}"),
         ("depth", "1000000000 layers"),
-        ("rope", "RoPE of type 'yarn' is not supported"),
+        ("rope", "RoPE of type 'dynamic' is not supported"),
         ("heads", "must be a multiple of kv_heads"),
         ("cut", "damaged"),
         ("pickle", "is a pickle"),

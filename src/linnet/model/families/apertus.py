@@ -17,8 +17,11 @@ from linnet.model.families.table import Tensor, one
 RELU2_AS_XIELU = {"alpha_p": math.log(math.e - 1), "alpha_n": -100.0, "beta": 0.0, "eps": -1e-6}
 
 
+NORMS = {"attention_layernorm": "attention_norm", "feedforward_layernorm": "mlp_norm"}
+
+
 def _tensors(config: ModelConfig) -> list[Tensor]:
-    tensors = llama_like_tensors(config, norms=("attention_layernorm", "feedforward_layernorm"))
+    tensors = llama_like_tensors(config, norms=NORMS)
     if config.activation == "xielu":
         for layer in range(config.depth):
             theirs, ours = f"model.layers.{layer}.mlp.act_fn", f"blocks.{layer}.mlp.xielu"

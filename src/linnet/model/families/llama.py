@@ -23,7 +23,8 @@ from linnet.model.families.table import (
 )
 
 Fields = Mapping[str, Any]
-NORMS = ("input_layernorm", "post_attention_layernorm")
+NORMS = {"input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_norm"}
+"""The norms of a block: as published, and as ours."""
 
 
 def read_llama_like(
@@ -97,9 +98,9 @@ def write_llama_like(config: ModelConfig, *, published_activation: str = "silu")
 
 
 def llama_like_tensors(
-    config: ModelConfig, *, norms: tuple[str, str] = NORMS, fused: bool = False
+    config: ModelConfig, *, norms: Mapping[str, str] = NORMS, fused: bool = False
 ) -> list[Tensor]:
-    """The published tensors. ``norms``: before attention, before the MLP.
+    """The published tensors.
 
     ``fused``: queries, keys and values in one tensor, gate and up in another.
     """
@@ -124,7 +125,7 @@ def llama_like_tensors(
                 tensors.append(
                     one(f"{theirs}self_attn.{part}.weight", f"{ours}attention.{part}.weight")
                 )
-        for published, own_norm in zip(norms, ("attention_norm", "mlp_norm"), strict=True):
+        for published, own_norm in norms.items():
             tensors.append(one(f"{theirs}{published}.weight", f"{ours}{own_norm}.weight"))
     tensors.append(one("model.norm.weight", "norm.weight"))
     if not config.tied:
