@@ -105,14 +105,14 @@ def test_learns_and_saves_a_checkpoint_that_transformers_reads(
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask to stop as Ctrl-C would, once ``step`` steps are done."""
-    original = loop_module._Run._step
+    original = loop_module.Loop._step
 
     def counted(self: object, task: object) -> None:
         original(self, task)  # type: ignore[arg-type]
         if self.pace.step == step:  # type: ignore[attr-defined]
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(loop_module._Run, "_step", counted)
+    monkeypatch.setattr(loop_module.Loop, "_step", counted)
 
 
 @pytest.mark.parametrize(

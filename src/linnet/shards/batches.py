@@ -37,6 +37,27 @@ class Batch:
     segment_ids: Tensor | None = None
     """Which document a token belongs to, where attention must not cross; no matter if None."""
 
+    @property
+    def trained(self) -> int:
+        """How many tokens the loss counts."""
+        return self.targets.numel() if self.loss_mask is None else int(self.loss_mask.sum())
+
+    def split(self, rows: int) -> list[Batch]:
+        """The batch as pieces of so many rows each."""
+
+        def cut(tensor: Tensor | None, start: int) -> Tensor | None:
+            return None if tensor is None else tensor[start : start + rows]
+
+        return [
+            Batch(
+                self.tokens[start : start + rows],
+                self.targets[start : start + rows],
+                cut(self.loss_mask, start),
+                cut(self.segment_ids, start),
+            )
+            for start in range(0, len(self.tokens), rows)
+        ]
+
     def halved(self) -> Batch:
         """The same tokens as twice as many rows of half the length."""
 

@@ -15,22 +15,7 @@ TOKENS = 48
 TEMPERATURE = 0.8
 
 
-def eager_twin(model: Transformer) -> Transformer:
-    """The same weights (shared, not copied) for looking at: not compiled, in evaluation mode.
-
-    A compiled model is compiled again for every new shape and mode; this one takes any.
-    """
-    with torch.device("meta"):
-        twin = Transformer(model.config)
-    twin.load_state_dict(model.state_dict(), assign=True)
-    for parameter in twin.parameters():
-        parameter.requires_grad_(True)
-    twin.compute_dtype = model.compute_dtype
-    return twin.eval()
-
-
-@torch.inference_mode()
-def sample_text(model: Transformer, tokenizer: Tokenizer, *, seed: int) -> str:
+def sample_text(model: Transformer, *, tokenizer: Tokenizer, seed: int) -> str:
     """A short text from the beginning of a document.
 
     Draws from its own generator, so that sampling does not disturb the run.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
+
+import torch
 
 from linnet import runtime
 from linnet.model.layers import Attention
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from linnet.model import Transformer
     from linnet.runtime import Runtime
     from linnet.train.config import TrainConfig
@@ -54,3 +59,22 @@ def write_out_attention(model: Transformer, machine: Runtime, *, compiled: bool)
         for module in model.modules():
             if isinstance(module, Attention):
                 module.written_out = True
+
+
+@contextmanager
+def at_rest(model: Transformer, *, compiled: bool) -> Iterator[None]:
+    """Look at a model in training as it is for inference: no dropout, any shape, not compiled.
+
+    A compiled model would be compiled again for every new shape and mode.
+    """
+    written_out = [m for m in model.modules() if isinstance(m, Attention) and m.written_out]
+    model.eval()
+    for module in written_out:
+        module.written_out = module.config.attention_softcap is not None
+    try:
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
+    finally:
+        model.train()
+        for module in written_out:
+            module.written_out = True

@@ -45,11 +45,10 @@ def held_out(split: TokenSplit, *, rows: int, length: int, tokens: int) -> HeldO
     return HeldOut(batches, split.bytes / split.tokens)
 
 
-@torch.no_grad()
 def validate(
-    model: Transformer, objective: Objective, data: HeldOut, *, device: str
-) -> tuple[float, float]:
+    model: Transformer, *, objective: Objective, data: HeldOut, device: str
+) -> dict[str, float]:
     """Mean loss in nats per token, and bits per byte, of a model in evaluation mode."""
     losses = [objective(model, batch.to(device))[0].item() for batch in data.batches]
     loss = sum(losses) / len(losses)
-    return loss, loss / math.log(2) / data.bytes_per_token
+    return {"loss": loss, "bits_per_byte": loss / math.log(2) / data.bytes_per_token}

@@ -1,0 +1,40 @@
+"""The run's diary: one line of JSON for each step, validation, sample and event."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METRICS = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Appends to ``metrics.jsonl`` in a directory. Every entry has its ``step``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / METRICS
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Add a line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.path.unlink(missing_ok=True)
+
+    def cut(self, step: int) -> None:
+        """Drop what was logged after the state of ``step`` was saved, and a half-written line."""
+        if not self.path.is_file():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue
+        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

@@ -1,0 +1,198 @@
+"""Training a model from scratch on encoded documents: the parts that the loop gets."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from linnet import artifact, runtime
+from linnet.errors import DataError
+from linnet.model import Transformer, save_checkpoint
+from linnet.progress import SILENT, Progress
+from linnet.shards import Shards
+from linnet.shards.batches import Batches
+from linnet.tokenizer import load as load_tokenizer
+from linnet.train.course import Course
+from linnet.train.interrupt import interruptible
+from linnet.train.loop import Loop
+from linnet.train.machine import Machine, choose_machine
+from linnet.train.metrics import METRICS
+from linnet.train.objective import next_token
+from linnet.train.optimizers import build_optimizers
+from linnet.train.plots import plot_curves
+from linnet.train.sample import sample_text
+from linnet.train.speed import compile_blocks, should_compile, write_out_attention
+from linnet.train.state import STATE
+from linnet.train.validation import held_out, validate
+from linnet.train.warm_start import LARGEST_VOCABULARY, bigram_counts, fit_bigrams
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from linnet.artifact import Artifact, Draft
+    from linnet.tokenizer import Tokenizer
+    from linnet.train.config import TrainConfig
+    from linnet.train.loop import Validator
+    from linnet.train.objective import Objective
+
+KIND, FORMAT = "model", 1
+VOLATILE = (METRICS, "*.svg", "*.png")
+
+
+def train(
+    shards: Path,
+    out: Path,
+    config: TrainConfig,
+    *,
+    objective: Objective = next_token,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Train a model on encoded documents; write a checkpoint directory.
+
+    What this recipe has made already is returned as it is; an interrupted run
+    goes on from its last save.
+    Raises DataError when there is too little text, BudgetError when the time
+    limit leaves no room for a step, StoppedError after Ctrl-C, TrainingError
+    when the loss is no longer a number.
+    """
+    started = time.monotonic()
+    data = Shards.open(shards)
+    inputs = {"shards": data.artifact}
+    recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
+    if existing := artifact.current(out, recipe, kind=KIND):
+        return existing
+    with artifact.create(
+        out,
+        kind=KIND,
+        format=FORMAT,
+        config=config.recipe(),
+        inputs=inputs,
+        resume=True,
+        volatile=VOLATILE,
+        working=STATE,
+    ) as draft:
+        machine = choose_machine(
+            draft.path,
+            device=config.device,
+            dtype=config.dtype,
+            threads=config.threads,
+            compiled=partial(should_compile, config),
+        )
+        with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
+            loop = _assemble(data, draft.path, config, objective, machine, progress, started)
+            if not loop.resume():
+                _begin(loop, data, config)
+            loop.run(interrupt)
+            loop.keep_best()
+            save_checkpoint(loop.model, draft.path, tokenizer=data.tokenizer_path)
+            plot_curves(draft.path / METRICS, draft.path)
+        _describe(draft, loop, data)
+    return artifact.read(out, kind=KIND)
+
+
+def micro_rows(config: TrainConfig) -> int:
+    """Rows computed at once: the largest divisor of the batch that is not too large."""
+    limit = config.micro_rows or max(1, 65_536 // config.context)
+    return max(n for n in range(1, min(config.rows, limit) + 1) if config.rows % n == 0)
+
+
+def _assemble(
+    data: Shards,
+    directory: Path,
+    config: TrainConfig,
+    objective: Objective,
+    machine: Machine,
+    progress: Progress,
+    started: float,
+) -> Loop:
+    split = data.split("train")
+    if split.tokens < config.context + 1:
+        raise DataError(
+            f"training needs at least {config.context + 1} tokens, one full context. "
+            f"Got {split.tokens}; add documents or use a smaller --context"
+        )
+    tokenizer = load_tokenizer(data.tokenizer_path)
+    model = _make_model(data, config, tokenizer, machine)
+    dtype = runtime.torch_dtype(machine.runtime.dtype)
+    return Loop(
+        directory,
+        _course(config),
+        machine=machine,
+        model=model,
+        stream=Batches(split, rows=config.rows, length=config.context, seed=config.seed),
+        objective=objective,
+        optimizers=build_optimizers(model, config, dtype=dtype),
+        validators=_validators(data, config, objective, machine),
+        sampler=partial(sample_text, tokenizer=tokenizer, seed=config.seed),
+        progress=progress,
+        started=started,
+    )
+
+
+def _course(config: TrainConfig) -> Course:
+    return Course(
+        steps=config.steps,
+        seconds=config.seconds,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        decay=config.decay,
+        clip=config.clip,
+        peak_lr=config.resolved_matrix_lr,
+        remedy="start again with a lower --matrix-lr or --embedding-lr",
+        micro_rows=micro_rows(config),
+        validation_interval=config.validation_interval,
+        sample_interval=config.sample_interval,
+        patience=config.patience,
+        save_seconds=config.save_seconds,
+        short_rows=config.short_rows,
+    )
+
+
+def _make_model(
+    data: Shards, config: TrainConfig, tokenizer: Tokenizer, machine: Machine
+) -> Transformer:
+    shape = config.model(data.vocab_size, end_of_text=data.end_of_text, pad=tokenizer.pad)
+    model = Transformer(shape).to(machine.runtime.device)
+    model.compute_dtype = runtime.torch_dtype(machine.runtime.dtype)
+    write_out_attention(model, machine.runtime, compiled=machine.compiled)
+    if machine.compiled:
+        compile_blocks(model)
+    return model.train()
+
+
+def _validators(
+    data: Shards, config: TrainConfig, objective: Objective, machine: Machine
+) -> list[Validator]:
+    found = held_out(
+        data.split("validation"),
+        rows=micro_rows(config),
+        length=config.context,
+        tokens=config.validation_tokens,
+    )
+    if found is None:
+        return []
+    device = machine.runtime.device
+    return [partial(validate, objective=objective, data=found, device=device)]
+
+
+def _begin(loop: Loop, data: Shards, config: TrainConfig) -> None:
+    """Fresh weights, then the bigrams."""
+    generator = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(config.seed)
+    model = loop.model
+    with torch.no_grad():
+        model.initialise(generator)
+    if not config.tied and model.config.vocab_size <= LARGEST_VOCABULARY:
+        counts = bigram_counts(data.split("train"), model.config.vocab_size)
+        dtype = runtime.torch_dtype(loop.machine.runtime.dtype)
+        loss = fit_bigrams(model, counts, dtype=dtype)
+        loop.log.write({"step": 0, "event": f"bigrams fitted: loss {loss:.3f}"})
+
+
+def _describe(draft: Draft, loop: Loop, data: Shards) -> None:
+    draft.stats["parameters"] = loop.model.config.parameters
+    draft.stats.update(loop.statistics())
+    draft.stats["epochs"] = round(loop.tokens / data.split("train").tokens, 2)
