@@ -1,0 +1,140 @@
+"""Talking to the hub: quietly, without telemetry, and with errors of one line.
+
+Through ``huggingface_hub``, which finds the user's token and the address
+(``HF_ENDPOINT``) itself. Nothing here is imported until the hub is used.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from logging import ERROR
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet.errors import LinnetError, MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from huggingface_hub import HfApi
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+LOGIN = "log in with 'hf auth login'"
+_NETWORK_PACKAGES = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
+
+
+class UnreachableError(ModelError):
+    """The hub does not answer."""
+
+
+def endpoint() -> str:
+    """The hub's address."""
+    return os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
+
+
+def is_offline() -> bool:
+    """Whether the user forbids the network (``HF_HUB_OFFLINE=1``)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def require_library(purpose: str) -> None:
+    """Raise MissingExtraError unless huggingface_hub is installed."""
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("huggingface_hub", "hub", purpose) from None
+
+
+def cache_directory() -> Path:
+    """Where the hub's tools keep what they downloaded: shared with them."""
+    from huggingface_hub import constants
+
+    return Path(os.environ.get("HF_HUB_CACHE", constants.HF_HUB_CACHE)).expanduser()
+
+
+def api() -> HfApi:
+    """The hub's interface; the token is the user's, as huggingface_hub finds it."""
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=endpoint())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, huggingface_hub draws no bars, logs no advice and sends no telemetry."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+        logging,
+    )
+
+    bars, level = not are_progress_bars_disabled(), logging.get_verbosity()
+    telemetry = constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.set_verbosity(ERROR)
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = telemetry
+        logging.set_verbosity(level)
+        if bars:
+            enable_progress_bars()
+
+
+@contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Calls about the repository ``name``: what goes wrong becomes one line that says what to do.
+
+    Raises UnreachableError without a connection, ModelError for what the hub refuses.
+    """
+    try:
+        with quiet():
+            yield
+    except LinnetError:
+        raise
+    except Exception as error:
+        told = _told(name, error)
+        if told is None:
+            raise
+        raise told from None
+
+
+def _told(name: str, error: Exception) -> ModelError | None:
+    from huggingface_hub import errors
+
+    address = f"{endpoint()}/{name}"
+    reason = " ".join(str(error).split())[:200]
+    if isinstance(error, errors.GatedRepoError):
+        return ModelError(
+            f"{name}: its owner gives it only to those who agree to conditions; "
+            f"accept them at {address}, then {LOGIN}"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ModelError(
+            f"{name}: there is no such repository on the hub, or it is private; "
+            f"check the name at {address}, or {LOGIN}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ModelError(f"{name}: there is no such revision; see {address}/tree/main")
+    if isinstance(error, errors.HFValidationError):
+        return ModelError(f"{name}: {reason}")
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return ModelError(
+            f"{name}: the hub does not allow it with the token used here; "
+            f"{LOGIN}, with a token that has the right to ({status})"
+        )
+    if status is not None and status < 500:
+        return ModelError(f"{name}: the hub refuses ({reason})")
+    if status is not None or type(error).__module__.partition(".")[0] in _NETWORK_PACKAGES:
+        return UnreachableError(
+            f"{name}: the hub at {endpoint()} does not answer ({type(error).__name__}); check the "
+            "connection and run the same command again: it goes on where it was"
+        )
+    if isinstance(error, errors.EntryNotFoundError | errors.OfflineModeIsEnabled):
+        return ModelError(f"{name}: {reason}")
+    return None
