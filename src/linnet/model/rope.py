@@ -23,11 +23,12 @@ Rope = tuple[Tensor, Tensor]
 
 
 def rope_angles(
-    config: ModelConfig, positions: Tensor, *, length: int, local: bool = False
+    config: ModelConfig, positions: Tensor, *, length: int | Tensor, local: bool = False
 ) -> Rope:
     """Cosine and sine of the turn at each of ``positions`` ``(T)`` or ``(B, T)``, in fp32.
 
-    ``length``: tokens in the whole text so far, on which LongRoPE depends.
+    ``length``: tokens in the whole text so far, on which LongRoPE depends; for texts
+    that share a row, ``(B, T)``, that of the text at each position.
     ``local``: as in windowed blocks, which may have a base of their own.
     """
     own = config.rope_local_theta if local else None
@@ -57,15 +58,24 @@ def rotate(x: Tensor, rope: Rope) -> Tensor:
     return x * cos.to(x.dtype) + torch.cat((-second, first), dim=-1) * sin.to(x.dtype)
 
 
-def stretch(scaling: RopeScaling, frequencies: Tensor, *, theta: float, length: int) -> Tensor:
-    """The frequencies ``(R/2,)`` slowed down as ``scaling`` says."""
+def stretch(
+    scaling: RopeScaling, frequencies: Tensor, *, theta: float, length: int | Tensor
+) -> Tensor:
+    """The frequencies ``(R/2,)`` slowed down as ``scaling`` says.
+
+    LongRoPE with a ``length`` ``(B, T)`` gives ``(B, T, R/2)``.
+    """
     original = scaling.original_context
     if scaling.kind == "linear":
         return frequencies / scaling.factor
     if scaling.kind == "longrope":
-        longer = length > original
-        factors = scaling.long_factors if longer else scaling.short_factors
-        return frequencies / torch.tensor(factors, device=frequencies.device)
+        short, long = (
+            torch.tensor(factors, device=frequencies.device)
+            for factors in (scaling.short_factors, scaling.long_factors)
+        )
+        if isinstance(length, int):
+            return frequencies / (long if length > original else short)
+        return frequencies / torch.where(length[..., None] > original, long, short)
     if scaling.kind == "llama3":
         # Fast turns stay, slow ones take the whole factor, and between they mix.
         turns = original * frequencies / (2 * math.pi)

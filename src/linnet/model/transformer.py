@@ -94,7 +94,8 @@ class Transformer(nn.Module):
         positions = places if segment_ids is None else restarting(segment_ids)  # or (B, T)
         x = self._embed(tokens, positions, token_types)
         kinds = {config.is_windowed(layer) for layer in range(config.depth)}
-        ropes = {kind: self._rope(positions, start + T, kind, x.dtype) for kind in kinds}
+        length = start + T if segment_ids is None else lengths(positions)
+        ropes = {kind: self._rope(positions, length, kind, x.dtype) for kind in kinds}
         masks = {kind: self._mask(places, start, segment_ids, kind) for kind in kinds}
         for index, block in enumerate(self.blocks):
             kind = config.is_windowed(index)
@@ -141,7 +142,7 @@ class Transformer(nn.Module):
         return self.dropout(x)
 
     def _rope(
-        self, positions: Tensor, length: int, windowed: bool, dtype: torch.dtype
+        self, positions: Tensor, length: int | Tensor, windowed: bool, dtype: torch.dtype
     ) -> Rope | None:
         if self.config.positions != "rope":
             return None
@@ -201,3 +202,14 @@ def restarting(segment_ids: Tensor) -> Tensor:
     begins = torch.ones_like(segment_ids, dtype=torch.bool)
     begins[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
     return places - torch.where(begins, places, 0).cummax(dim=1).values
+
+
+def lengths(positions: Tensor) -> Tensor:
+    """How long the text at each place is, ``(B, T)``, from restarting ``positions`` ``(B, T)``."""
+    ends = torch.ones_like(positions, dtype=torch.bool)
+    ends[:, :-1] = positions[:, 1:] == 0
+    # Read backwards, the last position of a text stands before all its others.
+    last = torch.where(ends, positions, -1).flip(1)
+    places = torch.arange(positions.shape[1], device=positions.device)
+    seen = torch.where(last >= 0, places, 0).cummax(dim=1).values
+    return last.gather(1, seen).flip(1) + 1
