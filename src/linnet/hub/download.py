@@ -62,6 +62,7 @@ MODEL_FILES = (
     "LICENSE*",
     *TOKENIZER_FILES,
 )
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 _WEIGHTS = "model.safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -336,7 +337,7 @@ def _in_cache(source: Source, patterns: tuple[str, ...]) -> Located | None:
     if not _COMMIT.fullmatch(commit) or not snapshot.is_dir():
         return None
     names = [name for name in _listed(snapshot) if _matches(name, patterns)]
-    whole = any(_matches(name, TOKENIZER_FILES) for name in names)
+    whole = any(_matches(name, _VOCABULARIES) for name in names)
     if _WEIGHTS in patterns:
         whole = _has_weights(snapshot, names) and (whole or "adapter_config.json" in names)
     return Located(snapshot, source.name, commit) if whole else None
