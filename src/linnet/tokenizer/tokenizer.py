@@ -27,12 +27,16 @@ import tokenizers
 
 from linnet.artifact import write_json
 from linnet.errors import ModelError
+from linnet.tokenizer.chat import inline_templates, read_templates
 from linnet.tokenizer.cutting import cut
 from linnet.tokenizer.pieces import Spelling, piece_bytes, spelling_of, strips_leading_space
 from linnet.tokenizer.streaming import StreamDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from linnet.tokenizer.chat import ChatTemplate, EncodedChat
+    from linnet.tokenizer.chat_encoding import MarkedBackend
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -58,15 +62,17 @@ class Tokenizer:
         backend.encode_special_tokens = True
         self._backend = backend
         self.config = config
+        self.origin = CONFIG_FILE  # named in messages about the chat template
         self.spelling: Spelling = spelling_of(backend.decoder)
         self.strips_leading_space = strips_leading_space(backend.decoder)
         added = backend.get_added_tokens_decoder()
         self._known_bytes: dict[int, bytes] = {}
-        self._added = {token: entry.content for token, entry in added.items()}
+        self.added: dict[int, str] = {token: entry.content for token, entry in added.items()}
         self.special_ids = frozenset(token for token, entry in added.items() if entry.special)
         self.vocab_size: int = max(backend.get_vocab().values()) + 1
         self.bos: int | None = self._named("bos_token")
         self.pad: int | None = self._named("pad_token")
+        self.unknown: int | None = self._named("unk_token")
         self.end_of_text: int = self._find_end_of_text()
 
     @cached_property
@@ -82,6 +88,63 @@ class Tokenizer:
         plain = self._backend.encode("a", add_special_tokens=False).ids
         whole = self._backend.encode("a", add_special_tokens=True).ids
         return tuple(whole[: whole.index(plain[0])]) if plain else ()
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """How conversations are written, or None for a tokenizer without chats."""
+        from linnet.tokenizer.chat import TOKEN_NAMES, ChatTemplate, named_templates
+
+        templates = named_templates(self.config.get("chat_template"), CONFIG_FILE)
+        names = {key: self._name_of(key) for key in TOKEN_NAMES}
+        tokens = {key: name for key, name in names.items() if name is not None}
+        return ChatTemplate(templates, tokens, origin=self.origin) if templates else None
+
+    @cached_property
+    def end_of_turn_name(self) -> str | None:
+        """The marker that the chat template writes after an assistant's message, if one."""
+        from linnet.tokenizer.chat_encoding import find_end_of_turn
+
+        template = self.chat_template
+        return find_end_of_turn(template, self.marked_backend.markers) if template else None
+
+    @cached_property
+    def end_of_turn(self) -> int | None:
+        """The token that ends an assistant's turn: the one that really follows what it wrote."""
+        return None if self.end_of_turn_name is None else self.token_id(self.end_of_turn_name)
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens at which a model has said all: end of text and end of turn."""
+        ends = (self.end_of_text, self.end_of_turn)
+        return tuple(dict.fromkeys(token for token in ends if token is not None))
+
+    @cached_property
+    def marked_backend(self) -> MarkedBackend:
+        """What encodes rendered conversations."""
+        from linnet.tokenizer.chat_encoding import MarkedBackend, markers_of
+
+        return MarkedBackend(self._backend, markers_of(self, self.chat_template))
+
+    def encode_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> EncodedChat:
+        """A conversation as tokens: :func:`linnet.tokenizer.chat.encode_chat`."""
+        from linnet.tokenizer.chat import encode_chat
+
+        return encode_chat(
+            self,
+            messages,
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            variables=variables,
+        )
 
     def encode(self, text: str) -> list[int]:
         """The ids of one text."""
@@ -144,8 +207,8 @@ class Tokenizer:
     def _token_bytes(self, token: int) -> bytes:
         if token in self.special_ids:
             return b""
-        if token in self._added:
-            return self._added[token].encode("utf-8")
+        if token in self.added:
+            return self.added[token].encode("utf-8")
         piece = self._backend.id_to_token(token)
         return b"" if piece is None else piece_bytes(piece, self.spelling)
 
@@ -174,9 +237,13 @@ class Tokenizer:
         return backend
 
     def _named(self, key: str) -> int | None:
+        name = self._name_of(key)
+        return None if name is None else self.token_id(name)
+
+    def _name_of(self, key: str) -> str | None:
         value = self.config.get(key)
         name = value.get("content") if isinstance(value, dict) else value
-        return self.token_id(name) if isinstance(name, str) else None
+        return name if isinstance(name, str) else None
 
     def _find_end_of_text(self) -> int:
         named = self._named("eos_token")
@@ -203,7 +270,12 @@ def load(path: Path | str) -> Tokenizer:
         raise ModelError(f"{path}: expected a directory with {TOKENIZER_FILE}, but it has none")
     config_file = path / CONFIG_FILE
     config = read_settings(config_file) if config_file.is_file() else {}
-    return Tokenizer(read_backend(file), config)
+    templates = read_templates(path, config)
+    if templates:
+        config["chat_template"] = inline_templates(templates)
+    tokenizer = Tokenizer(read_backend(file), config)
+    tokenizer.origin = str(config_file)
+    return tokenizer
 
 
 def read_backend(file: Path) -> tokenizers.Tokenizer:

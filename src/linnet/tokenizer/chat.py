@@ -1,0 +1,298 @@
+"""Conversations as text and as tokens: the chat templates that come with models.
+
+A template is a Jinja program in a tokenizer's files. :class:`ChatTemplate` renders it as
+``transformers`` does (``PreTrainedTokenizerBase.apply_chat_template``), but within limits
+(:mod:`linnet.tokenizer.template_sandbox`); :func:`encode_chat` makes tokens of it and says which of
+them a model is to be trained on (:mod:`linnet.tokenizer.chat_encoding`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from linnet.tokenizer.tokenizer import Tokenizer
+
+Message = Mapping[str, Any]
+
+TEMPLATE_FILE = "chat_template.jinja"
+TEMPLATE_JSON = "chat_template.json"  # what processors of pictures and sound write
+MORE_TEMPLATES = "additional_chat_templates"
+DEFAULT, TOOL_USE = "default", "tool_use"
+
+# The names that templates know special tokens by.
+TOKEN_NAMES = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
+
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+@dataclass(frozen=True)
+class EncodedChat:
+    """A conversation as tokens.
+
+    ``trained``: for each token, whether it is the assistant's own: what it wrote, to and with the
+    token that ends its turn. ``turns``: the messages (by place) whose tokens these are. An
+    assistant's message is missing there when the template shows it differently later on than at
+    the time it was written, such as a thought that it leaves out: then the model would learn
+    to say what it never says.
+    """
+
+    ids: list[int]
+    trained: list[bool]
+    text: str
+    turns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """How a model expects conversations to be written.
+
+    ``templates``: by name; ``default``, and some have another for when there are tools,
+    ``tool_use``. ``tokens``: what templates find as ``bos_token`` and so on. ``origin``: the file,
+    for messages.
+    """
+
+    templates: Mapping[str, str]
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    origin: str = "tokenizer_config.json"
+
+    def source(self, *, tools: bool = False) -> str:
+        """The Jinja text for conversations with or without tools."""
+        for name in (TOOL_USE,) * tools + (DEFAULT,):
+            if name in self.templates:
+                return self.templates[name]
+        known = ", ".join(sorted(self.templates))
+        raise ModelError(f"{self.origin}: expected a chat template named {DEFAULT}. Got {known}")
+
+    def has_generation(self, *, tools: bool = False) -> bool:
+        """Whether the template itself says what the assistant wrote."""
+        return _GENERATION.search(self.source(tools=tools)) is not None
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        variables: Mapping[str, Any] | None = None,
+        marks: tuple[str, str] = ("", ""),
+    ) -> str:
+        """The conversation as text.
+
+        ``tools``: JSON schemas, as the template documents. ``add_generation_prompt``: end with
+        what comes before an answer. ``variables``: what else the template looks at, such as
+        ``enable_thinking``. ``marks``: put around what ``{% generation %}`` encloses.
+        Raises DataError when the template refuses the conversation, ModelError when the
+        template is at fault: it does not compile, fails, does what is forbidden or too much.
+        """
+        from linnet.tokenizer.template_limits import budget
+
+        content = {
+            **self.tokens,
+            **plain_data(variables or {}),
+            "messages": readable_messages(messages),
+            "tools": None if tools is None else plain_data(list(tools)),
+            "documents": None if documents is None else plain_data(list(documents)),
+            "add_generation_prompt": add_generation_prompt,
+        }
+        template = self._compiled[TOOL_USE if tools and TOOL_USE in self.templates else DEFAULT]
+        with budget(content, marks=marks):
+            return self._run(template, content)
+
+    def _run(self, template: jinja2.Template, content: Mapping[str, Any]) -> str:
+        from linnet.tokenizer.template_limits import RefusedError, TooMuchError
+
+        try:
+            return template.render(content)
+        except RefusedError as error:
+            raise DataError(
+                f"{self.origin}: the chat template refuses this conversation: {_line(error)}"
+            ) from None
+        except TooMuchError as error:
+            raise ModelError(
+                f"{self.origin}: the chat template is stopped: {_line(error)}"
+            ) from None
+        except (RecursionError, MemoryError):
+            raise ModelError(
+                f"{self.origin}: the chat template is stopped: it nests without end"
+            ) from None
+        except Exception as error:  # a template can fail in every way that Python can
+            raise ModelError(
+                f"{self.origin}: the chat template cannot render this conversation "
+                f"({type(error).__name__}: {_line(error)}); correct it, or the messages"
+            ) from None
+
+    @cached_property
+    def _compiled(self) -> Mapping[str, jinja2.Template]:
+        compiled = {name: self._compile(source) for name, source in self.templates.items()}
+        if DEFAULT not in compiled:
+            self.source()  # raises
+        return compiled
+
+    def _compile(self, source: str) -> jinja2.Template:
+        from jinja2 import TemplateSyntaxError
+
+        from linnet.tokenizer.template_sandbox import LONGEST_TEMPLATE, BoundedEnvironment
+
+        if len(source) > LONGEST_TEMPLATE:
+            raise ModelError(
+                f"{self.origin}: expected a chat template of at most {LONGEST_TEMPLATE:,} "
+                f"characters. Got {len(source):,}"
+            )
+        try:
+            return BoundedEnvironment().from_string(source)
+        except TemplateSyntaxError as error:
+            raise ModelError(
+                f"{self.origin}: the chat template does not compile, line {error.lineno}: "
+                f"{_line(error)}"
+            ) from None
+        except Exception as error:  # Python's compiler refuses what nests too deeply
+            raise ModelError(
+                f"{self.origin}: the chat template does not compile "
+                f"({type(error).__name__}: {_line(error)})"
+            ) from None
+
+
+def read_templates(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """The templates beside a tokenizer by name: none, one, or several.
+
+    ``config``: what ``tokenizer_config.json`` says. Files come before it, as in transformers.
+    """
+    found = named_templates(config.get("chat_template"), str(directory))
+    processor = directory / TEMPLATE_JSON
+    if processor.is_file() and not found:
+        from linnet.tokenizer.tokenizer import read_settings
+
+        found = named_templates(read_settings(processor).get("chat_template"), str(processor))
+    file, more = directory / TEMPLATE_FILE, directory / MORE_TEMPLATES
+    from_files = {DEFAULT: _read(file)} if file.is_file() else {}
+    if more.is_dir():
+        from_files.update({each.stem: _read(each) for each in sorted(more.glob("*.jinja"))})
+    return from_files or found
+
+
+def named_templates(value: Any, origin: str) -> dict[str, str]:
+    """What ``chat_template`` in a JSON file says: a text, or a list of named ones."""
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        return {DEFAULT: value}
+    if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
+        return dict(value)
+    try:
+        return {str(entry["name"]): _text(entry["template"]) for entry in value}
+    except (TypeError, KeyError):
+        raise ModelError(
+            f"{origin}: expected chat_template to be a text or a list of objects with name and "
+            f"template. Got {str(value)[:60]!r}"
+        ) from None
+
+
+def inline_templates(templates: Mapping[str, str]) -> str | list[dict[str, str]]:
+    """What ``tokenizer_config.json`` says of these templates."""
+    if set(templates) == {DEFAULT}:
+        return templates[DEFAULT]
+    return [{"name": name, "template": text} for name, text in templates.items()]
+
+
+def readable_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as templates see them.
+
+    Keys without a value are left out, and reasoning is found under all the names it has.
+    Raises DataError when there is none, or one that is not a mapping.
+    """
+    if not messages:
+        raise DataError("expected a conversation with at least one message. Got none")
+    readable = []
+    for place, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise DataError(
+                f"expected message {place} to have role and content. Got {type(message).__name__}"
+            )
+        plain = {key: value for key, value in plain_data(message).items() if value is not None}
+        reasoning = next((plain[key] for key in _REASONING if plain.get(key) is not None), None)
+        if reasoning is not None:
+            plain = {"thinking": reasoning, **plain, "reasoning_content": reasoning}
+        readable.append(plain)
+    return readable
+
+
+def plain_data(value: Any) -> Any:
+    """A copy made of nothing but what JSON knows, so that a template finds no methods."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return {plain_data(key): plain_data(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        entries = [plain_data(entry) for entry in value]
+        return entries if isinstance(value, list) else tuple(entries)
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return f"<{type(value).__name__}>"
+
+
+def encode_chat(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    add_generation_prompt: bool = False,
+    variables: Mapping[str, Any] | None = None,
+) -> EncodedChat:
+    """A conversation as tokens, with those that are the assistant's.
+
+    The template's own markers become special tokens; the same strings in what people wrote are
+    encoded as plain text. See :mod:`linnet.tokenizer.chat_encoding` for what is guaranteed.
+    Raises ModelError when the tokenizer has no chat template, and what
+    :meth:`ChatTemplate.render` raises.
+    """
+    from linnet.tokenizer.chat_encoding import Conversation
+
+    template = tokenizer.chat_template
+    if template is None:
+        raise ModelError(
+            "the tokenizer has no chat template; add chat_template.jinja beside it, or give it "
+            "one with linnet.tokenizer.with_chat"
+        )
+    given = Conversation(messages, tools, documents, variables or {})
+    return given.encode(tokenizer, template, add_generation_prompt=add_generation_prompt)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{file}: expected a chat template in UTF-8 ({_line(error)})") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
