@@ -1,0 +1,296 @@
+"""Files of training rows, read one row at a time, every row known by its file and line.
+
+Read are JSON lines, a JSON array, CSV and TSV (RFC 4180), Parquet, and plain text
+(a document per file, or several, separated by a line ``<|endoftext|>``); directories of
+these; ``hf:NAME`` data sets; and corpora that ``linnet data prepare`` made. What a
+row may look like says :mod:`linnet.finetune.forms`.
+
+Unlike documents, rows are checked strictly: one that cannot be used is an error
+that names it. All files must be UTF-8.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from linnet import artifact
+from linnet.errors import DataError
+from linnet.finetune.forms import Row, RowError, TextRow, parse_row
+from linnet.finetune.json_values import JsonValues
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+Split = Literal["train", "validation"]
+
+LONGEST_ROW = 64 << 20
+"""Bytes, or characters, of one row at most."""
+_MOST_COUNTED = 1000  # rows that are looked at after the first that cannot be used
+_MOST_EXPANSION, _LEAST_EXPANDED = 100, 4 << 30  # of a Parquet file
+_END_OF_DOCUMENT = "<|endoftext|>"
+
+# Files beside rows that hold none.
+_NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_SPLIT_NAMES: Mapping[str, str] = {
+    "train": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation", "test": "test",
+}  # fmt: skip
+
+_Read: TypeAlias = "Iterator[tuple[str, Any]]"
+"""Where a row stands in its file, and what is there: a value, or a RowError in its place."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a path, or the name of a data set, stands for."""
+
+    files: dict[Split, list[Path]]
+    """Files of rows by split; of most sources everything is ``train``."""
+    unused: tuple[Path, ...] = ()
+    """Files of test splits."""
+    corpus: Path | None = None
+    """The corpus that it is, if it is one; then there are no files."""
+    name: str = ""
+    """What its rows are said to come from, where the files' own paths say nothing."""
+
+    def rows(self, split: Split, columns: Mapping[str, str]) -> Iterator[Row]:
+        """The rows of a split, possibly none. Raises DataError, naming file and line."""
+        if self.corpus is not None:
+            yield from _corpus_rows(self.corpus, split)
+        for file in self.files.get(split, []):
+            yield from read_rows(file, columns=columns, name=self.name)
+
+
+def open_source(source: str | Path) -> Source:
+    """Find out what ``source`` is. Raises DataError when there is nothing to read."""
+    if str(source).startswith("hf:"):
+        from linnet.data.hub import fetch_dataset
+        from linnet.hub.session import cache_directory, require_library
+
+        require_library(f"reading {source}")
+        files = fetch_dataset(str(source), cache_directory().parent / "linnet")
+        return Source({"train": files}, name=str(source))
+    path = Path(source)
+    if artifact.is_artifact(path):
+        kind = artifact.read(path).manifest.kind
+        if kind != "corpus":
+            raise DataError(f"{path}: expected rows or a corpus directory, but it is a {kind}")
+        return Source({}, corpus=path)
+    if path.is_dir():
+        return _directory(path)
+    if not path.exists():
+        raise DataError(f"{path}: expected a file or directory of rows, but it does not exist")
+    _reader(path)
+    return Source({"train": [path]})
+
+
+def read_rows(path: Path, *, columns: Mapping[str, str], name: str = "") -> Iterator[Row]:
+    """The rows of one file. ``columns``: names in the file and what they are called here.
+
+    Raises DataError about the first row that cannot be used, with a count of the others.
+    """
+    read = _reader(path)
+    name = name or str(path)
+    values = read(path)
+    try:
+        for place, value in values:
+            try:
+                if isinstance(value, RowError):
+                    raise value
+                row = parse_row(value, source=f"{name}:{place}", columns=columns)
+            except RowError as error:
+                others = _count_unusable(values, columns)
+                more = f" (nor can {others} of the next rows be used)" if others else ""
+                raise DataError(f"{name}:{place}: {error}{more}") from None
+            yield row
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error})") from None
+
+
+def _count_unusable(values: _Read, columns: Mapping[str, str]) -> int:
+    count = 0
+    for _, (place, value) in zip(range(_MOST_COUNTED), values, strict=False):
+        try:
+            if isinstance(value, RowError):
+                raise value
+            parse_row(value, source=place, columns=columns)
+        except RowError:
+            count += 1
+    return count
+
+
+def _corpus_rows(corpus: Path, split: Split) -> Iterator[Row]:
+    from linnet.data import read_documents
+
+    for document in read_documents(corpus, split, columns=("source", "text", "copies")):
+        for _ in range(document.copies):
+            yield TextRow(document.source, document.text)
+
+
+def _directory(path: Path) -> Source:
+    """The files of rows below a directory. Where some are named after splits, these count."""
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in _READERS
+        and file.name not in _NO_ROWS
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.is_file()
+    )
+    if not files:
+        raise DataError(f"{path}: expected files of rows ({', '.join(_READERS)}). Found none")
+    splits: dict[str, list[Path]] = {"train": [], "validation": [], "test": [], "": []}
+    for file in files:
+        splits[_split_of(file.relative_to(path))].append(file)
+    if not splits["train"]:
+        return Source({"train": files})
+    train = sorted(splits["train"] + splits[""])
+    return Source({"train": train, "validation": splits["validation"]}, tuple(splits["test"]))
+
+
+def _split_of(path: Path) -> str:
+    """The split that a file's name, or a folder's, begins with, as on the Hugging Face hub."""
+    for name in (path.stem, *reversed(path.parts[:-1])):
+        word = re.split(r"[-_.]", name.lower())[0]
+        if word in _SPLIT_NAMES:
+            return _SPLIT_NAMES[word]
+    return ""
+
+
+def _reader(path: Path) -> Callable[[Path], _Read]:
+    found = _READERS.get(path.suffix.lower())
+    if found is None:
+        raise DataError(
+            f"{path}: expected a file of rows ({', '.join(_READERS)}). Got '{path.suffix}'; "
+            "for documents of other kinds use 'linnet data prepare' first"
+        )
+    return found
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines with their ends and numbers. Raises DataError where they are not UTF-8."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LONGEST_ROW + 1):
+            number += 1
+            if len(line) > LONGEST_ROW:
+                raise DataError(f"{path}:{number}: a line is longer than {LONGEST_ROW:,} bytes")
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            try:
+                yield number, line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path}:{number}: not UTF-8 (byte {line[error.start]:#x} at place "
+                    f"{error.start + 1}); save the file as UTF-8"
+                ) from None
+
+
+def _json_lines(path: Path) -> _Read:
+    for number, line in _lines(path):
+        if line.strip():
+            try:
+                yield str(number), json.loads(line)
+            except RecursionError:
+                yield str(number), RowError("not valid JSON: nested too deeply")
+            except ValueError as error:
+                yield str(number), RowError(f"not valid JSON: {error}")
+
+
+def _csv(path: Path) -> _Read:
+    return _cells(path, ",")
+
+
+def _tsv(path: Path) -> _Read:
+    return _cells(path, "\t")
+
+
+def _cells(path: Path, delimiter: str) -> _Read:
+    """Rows by the names in the first one; each is known by the line on which it starts."""
+    csv.field_size_limit(LONGEST_ROW)
+    reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    while True:
+        number = reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise DataError(f"{path}:{number}: not valid CSV ({error})") from None
+        if row is None:
+            return
+        if not any(cell.strip() for cell in row):
+            continue
+        if not names:
+            names = [cell.strip() for cell in row]
+        elif len(row) > len(names):
+            yield str(number), RowError(f"{len(row)} cells, but the first row has {len(names)}")
+        else:
+            yield str(number), dict(zip(names, row, strict=False))
+
+
+def _parquet(path: Path) -> _Read:
+    from linnet.data.document import UnreadableError
+    from linnet.data.records import read_parquet
+
+    limit = _LEAST_EXPANDED + _MOST_EXPANSION * path.stat().st_size
+    try:
+        for number, row in enumerate(read_parquet(path, limit=limit), 1):
+            yield f"row {number}", row
+    except UnreadableError as error:
+        raise DataError(f"{path}: {error.reason} {error.detail}".strip()) from None
+
+
+def _text(path: Path) -> _Read:
+    parts: list[str] = []
+    first, size = 1, 0
+    for number, line in _lines(path):
+        if line.strip() == _END_OF_DOCUMENT:
+            yield str(first), {"text": "".join(parts).strip("\r\n")}
+            parts, first, size = [], number + 1, 0
+            continue
+        parts.append(line)
+        size += len(line)
+        if size > LONGEST_ROW:
+            raise DataError(f"{path}:{first}: a document is longer than {LONGEST_ROW:,} characters")
+    if first == 1 or any(line.strip() for line in parts):
+        yield str(first), {"text": "".join(parts).strip("\r\n")}
+
+
+def _json_array(path: Path) -> _Read:
+    """The values of an array, or the only value of the file, holding one of them at a time."""
+    values = JsonValues(path, limit=LONGEST_ROW)
+    if values.peek() != "[":
+        if values.peek():
+            yield str(values.line), values.take()
+        if values.peek():
+            raise values.damaged("more follows the value; name the file .jsonl if it is lines")
+        return
+    values.skip()
+    while values.peek() != "]":
+        line = values.line
+        yield str(line), values.take()
+        if values.peek() == ",":
+            values.skip()
+        elif values.peek() != "]":
+            raise values.damaged(f"expected ',' or ']'. Got {values.peek() or 'the end'!r}")
+    values.skip()
+    if values.peek():
+        raise values.damaged("more follows the array")
+
+
+_READERS: Mapping[str, Callable[[Path], _Read]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json_array,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+    ".txt": _text,
+    ".md": _text,
+}
