@@ -1,0 +1,289 @@
+"""What a model forgets while it learns: measured, limited, drawn.
+
+At every validation the loss on held-out *general* text is taken beside that on
+the examples. Its rise over the base model's is the forgetting, in bits per byte.
+Weights that forgot more than the limit are not kept, and when that goes on the
+run ends; what it gives back is the best that stayed within.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from linnet.config import option
+from linnet.errors import ConfigError
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from linnet.finetune.examples import Example
+    from linnet.model import Transformer
+    from linnet.shards.batches import Batch
+
+    Figures = Mapping[str, float]
+
+FORGETTING = "forgetting"
+"""The figure that a validation calls the rise over the base, in bits per byte."""
+Verdict = Literal["keep", "pass", "stop"]
+
+
+@dataclass(frozen=True)
+class ForgettingConfig:
+    """How a run watches over what the model knew before."""
+
+    general: str = option(
+        "",
+        "General text to watch, and to replay: text, corpus, shards or rows; "
+        "empty: what the base was trained on, or writes.",
+    )
+    general_tokens: int = option(
+        8192, "Tokens of general text in each validation; 0: forgetting is not measured."
+    )
+    replay: float = option(0.0, "Share of the trained tokens that replay general text.")
+    replay_tokens: int = option(
+        50_000, "Different tokens to replay, at most; without general text the base writes them."
+    )
+    max_forgetting: float = option(
+        0.0, "Largest rise on general text to keep, in bits per byte; 0: no limit."
+    )
+    forgetting_patience: int = option(
+        2, "Stop after so many validations in a row beyond --max-forgetting."
+    )
+    sweep: bool = option(
+        True, "Afterwards, try weaker and stronger changes and draw what each gains and forgets."
+    )
+
+    def __post_init__(self) -> None:
+        above = getattr(super(), "__post_init__", None)
+        if above is not None:
+            above()
+        if not 0 <= self.replay < 1:
+            raise ConfigError(f"replay is a share from 0 to below 1. Got {self.replay}")
+        if min(self.general_tokens, self.replay_tokens, self.max_forgetting) < 0:
+            raise ConfigError(
+                "general_tokens, replay_tokens and max_forgetting must not be negative"
+            )
+        if self.forgetting_patience < 1:
+            raise ConfigError(
+                f"forgetting_patience must be at least 1. Got {self.forgetting_patience}"
+            )
+        if self.replay and not self.replay_tokens:
+            raise ConfigError("replay needs tokens to replay: set replay_tokens above 0")
+        if self.max_forgetting and not self.general_tokens:
+            raise ConfigError(
+                "max_forgetting needs forgetting to be measured: set general_tokens above 0"
+            )
+
+
+@dataclass
+class GeneralLoss:
+    """The loss on general text that no training sees.
+
+    ``notes`` keep the base's figure for a run that is resumed: the loop saves them.
+    """
+
+    batches: list[Batch]
+    text_bytes: int
+    device: str = "cpu"
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, examples: Sequence[Example], *, rows: int, length: int, device: str = "cpu"
+    ) -> GeneralLoss:
+        """Over these examples, ``rows`` x ``length`` tokens at a time."""
+        from linnet.finetune.packing import held_out_batches
+
+        batches = list(held_out_batches(examples, rows=rows, length=length))
+        return cls(batches, sum(example.trained_bytes for example in examples), device)
+
+    def measure(self, model: Transformer) -> dict[str, float]:
+        """``loss`` in nats per token and ``bits_per_byte`` of the model as it is now."""
+        nats, tokens = summed_loss(model, self.batches, self.device)
+        return {
+            "loss": nats / tokens,
+            "bits_per_byte": nats / math.log(2) / max(1, self.text_bytes),
+        }
+
+    def __call__(self, model: Transformer) -> dict[str, float]:
+        """As a validator: the figures, and their rise since the first time that it was called."""
+        found = self.measure(model)
+        base = self.notes.setdefault("general_base", found["bits_per_byte"])
+        named = {f"general_{name}": value for name, value in found.items()}
+        return {**named, FORGETTING: found["bits_per_byte"] - base}
+
+
+def summed_loss(model: Transformer, batches: Sequence[Batch], device: str) -> tuple[float, int]:
+    """Nats over all trained tokens, and how many they are; in evaluation mode, no gradient."""
+    import torch
+
+    from linnet.train.objective import next_token
+
+    training = model.training
+    model.eval()
+    nats, tokens = 0.0, 0
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                if batch.trained:
+                    mean = next_token(model, batch.to(device))[0].item()
+                    nats, tokens = nats + mean * batch.trained, tokens + batch.trained
+    finally:
+        model.train(training)
+    return nats, max(1, tokens)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do after a validation, and why when it is to stop."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass
+class ForgettingGuard:
+    """Which weights a run keeps, and when it ends for having forgotten too much.
+
+    Within ``max_rise`` (bits per byte; 0: no limit) the lowest domain loss is kept. While
+    there is none within it, the one that forgot least. The base itself is kept only
+    where there is no limit: with one, it would always be within. A loop takes :meth:`judge`.
+    """
+
+    max_rise: float = 0.0
+    patience: int = 2
+    progress: Progress = SILENT
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def decide(self, figures: Figures, best: Figures | None) -> Decision:
+        """``figures`` of this validation beside those of the one that is kept so far."""
+        over = self.is_over(figures)
+        in_a_row = self.notes.get("over", 0) + 1 if over else 0
+        self.notes["over"] = in_a_row
+        if best is None or self._rank(figures) < self._rank(best):
+            return Decision("keep")
+        if over and in_a_row >= self.patience:
+            return Decision(
+                "stop",
+                f"general text lost {figures[FORGETTING]:.3f} bits per byte, "
+                f"the limit is {self.max_rise:g}",
+            )
+        return Decision("pass")
+
+    def judge(self, figures: Figures, best: Figures | None) -> Verdict:
+        """The decision as a training loop asks for it; says what was gained and lost."""
+        first = self.notes.setdefault("first", dict(figures))
+        if FORGETTING in figures and first is not None and dict(figures) != first:
+            self.progress.message(f"  {trade(first, figures)}")
+        decision = self.decide(figures, best)
+        if decision.reason:
+            self.progress.message(f"  {decision.reason}")
+        return decision.verdict
+
+    def is_over(self, figures: Figures) -> bool:
+        """Whether this validation found more forgetting than the limit."""
+        return bool(self.max_rise) and figures.get(FORGETTING, 0.0) > self.max_rise
+
+    def remark(self, best: Figures | None, step: int) -> str | None:
+        """What the user should know of the weights that were kept; None where all is well."""
+        if best is None or not self.is_over(best):
+            return None
+        return (
+            f"no validated step stayed within --max-forgetting {self.max_rise:g}: kept step "
+            f"{step}, which forgot {best[FORGETTING]:.3f} bits per byte; try --replay, a lower "
+            "--lr, or a smaller strength (strength.svg)"
+        )
+
+    def _rank(self, figures: Figures) -> tuple[int, float]:
+        rise = figures.get(FORGETTING, 0.0)
+        if self.is_over(figures):
+            return 1, rise
+        untrained = bool(self.max_rise) and dict(figures) == self.notes.get("first")
+        return (2, 0.0) if untrained else (0, figures["loss"])
+
+
+def trade(first: Figures, now: Figures) -> str:
+    """What was gained and what it cost: both in bits per byte where they are known."""
+    name = "bits_per_byte" if "bits_per_byte" in now and "bits_per_byte" in first else "loss"
+    unit = "bits/byte" if name == "bits_per_byte" else "nats/token"
+    return (
+        f"held-out {now[name]:.3f} {unit} ({now[name] - first[name]:+.3f}), "
+        f"general text {now['general_bits_per_byte']:.3f} bits/byte ({now[FORGETTING]:+.3f})"
+    )
+
+
+def plot_forgetting(metrics: Path, out: Path, *, limit: float = 0.0) -> list[Path]:
+    """Draw held-out loss and forgetting by step, from ``metrics.jsonl``, as SVG and PNG.
+
+    Returns the files written: none where forgetting was not measured.
+    """
+    from linnet.train.plots import svg
+
+    entries = _validations(metrics)
+    if not entries:
+        return []
+    figure = _draw(entries, limit)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "forgetting.svg").write_text(svg(figure), encoding="utf-8")
+    figure.savefig(out / "forgetting.png", dpi=200, facecolor="white")
+    return [out / "forgetting.svg", out / "forgetting.png"]
+
+
+def _validations(metrics: Path) -> list[dict[str, Any]]:
+    found = []
+    for line in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a last line that a kill left half written
+        if isinstance(entry, dict) and f"validation_{FORGETTING}" in entry and "step" in entry:
+            found.append(entry)
+    return found
+
+
+def _draw(entries: list[dict[str, Any]], limit: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from linnet.train.plots import INK, TRAINING, VALIDATION
+
+    in_bits = all("validation_bits_per_byte" in entry for entry in entries)
+    domain = "validation_bits_per_byte" if in_bits else "validation_loss"
+    titles = (
+        f"held-out examples, {'bits per byte' if in_bits else 'nats per token'}",
+        "forgetting: rise on general text, bits per byte",
+    )
+    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, sharex=True)
+    names = (domain, f"validation_{FORGETTING}")
+    for axes, name, title, colour in zip(
+        panels, names, titles, (TRAINING, VALIDATION), strict=True
+    ):
+        steps, values = [e["step"] for e in entries], [e[name] for e in entries]
+        axes.plot(steps, values, color=colour, linewidth=1.6, marker="o", markersize=3.5)
+        axes.annotate(
+            f"{values[-1]:.3f}", (steps[-1], values[-1]), textcoords="offset points",
+            xytext=(0, 8), ha="right", color=colour, fontsize=9, fontweight="bold",
+        )  # fmt: skip
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["bottom", "left"]].set_color(INK)
+        axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
+        axes.tick_params(length=3, color=INK, labelcolor=INK)
+        axes.margins(y=0.2)
+    panels[1].axhline(0, color=INK, linewidth=0.8, alpha=0.5)
+    if limit:
+        panels[1].axhline(limit, color=VALIDATION, linewidth=1, linestyle="--")
+        panels[1].annotate(
+            f"limit {limit:g}", (0.01, limit), xycoords=("axes fraction", "data"),
+            xytext=(0, 3), textcoords="offset points", color=VALIDATION, fontsize=8,
+        )  # fmt: skip
+    panels[1].set_xlabel("step", color=INK)
+    panels[1].xaxis.set_major_formatter("{x:,.0f}")
+    return figure
