@@ -165,6 +165,11 @@ class Tokenizer:
                 pieces[-1].append(ids)
         return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in pieces]
 
+    def encode_continuation(self, text: str) -> Ids:
+        """The ids of a text that goes on after another: no space is put before its first word."""
+        pieces = [(piece, False) for piece in cut(_well_formed(text))]
+        return np.concatenate([np.zeros(0, np.uint32), *self._encode_pieces(pieces)])
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Special tokens have none; bytes that are no UTF-8 become U+FFFD."""
         if self.spelling in ("wordpiece", "plain"):
