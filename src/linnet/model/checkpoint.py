@@ -183,7 +183,8 @@ def save_checkpoint(
         copy_tokenizer(tokenizer, path)
     before = read_config_file(base) if base is not None else {}
     write_json(path / CONFIG, _carry_over(before, values))
-    write_json(path / GENERATION, _generation(base, before, config, path))
+    if config.causal:
+        write_json(path / GENERATION, _generation(base, before, config, path))
 
 
 def published_weights(model: Transformer, dtype: torch.dtype | None = None) -> list[Written]:
@@ -193,6 +194,8 @@ def published_weights(model: Transformer, dtype: torch.dtype | None = None) -> l
     weights = []
     for entry in table.tensors(model.config):
         parts = tuple(own[name] for name in entry.own)
+        if entry.aliases:  # stored twice, perhaps: files must not hold views of one another
+            parts = tuple(part.clone() for part in parts)
         weights.append(
             Written(entry.published, parts, dtype or parts[0].dtype, transposed=entry.transposed)
         )
@@ -261,7 +264,10 @@ def _read_weights(
             name = next(
                 (n for n in map(short, _output_names(table, model.config)) if n in files), name
             )
-        known.add(name)
+        aliases = [short(alias) for alias in entry.aliases]
+        known.update((name, *aliases))
+        if name not in files:
+            name = next((alias for alias in aliases if alias in files), name)
         if name not in files:
             raise ModelError(f"{files.path}: the tensor '{name}' is missing")
         expected = [shapes[own] for own in entry.own]
@@ -296,8 +302,9 @@ def _resolve(dtype: AnyDtype, device: str | torch.device) -> torch.dtype:
 
 def _shortened(files: WeightFiles, table: FamilyTable) -> Any:
     """How this checkpoint calls what the family publishes: with or without the base's name."""
-    bare = not any(name.startswith(table.prefix) for name in files)
-    return lambda name: name.removeprefix(table.prefix) if bare else name
+    if not any(name.startswith(table.prefix) for name in files):
+        return lambda name: name.removeprefix(table.prefix)
+    return lambda name: table.prefix + name if table.prefix + name in files else name
 
 
 def _output_names(table: FamilyTable, config: ModelConfig) -> list[str]:

@@ -26,6 +26,8 @@ class Tensor:
     published: str
     own: tuple[str, ...]
     transposed: bool = False
+    aliases: tuple[str, ...] = ()
+    """Other published names under which it may lie."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class FamilyTable:
     write: Callable[[ModelConfig], dict[str, Any]]
     tensors: Callable[[ModelConfig], list[Tensor]]
     prefix: str
-    """What a published name may lack: some checkpoints leave the base model's name out."""
+    """What a published name may lack, or have besides: some checkpoints hold the base model
+    alone, under its own names, and some the whole."""
     constants: Callable[[ModelConfig], dict[str, float]] = lambda config: {}
     """Tensors that the family stores but that are fixed by the configuration."""
     ignored: tuple[str, ...] = ()
