@@ -5,6 +5,7 @@ from __future__ import annotations
 from linnet.errors import ModelError
 from linnet.model.families.apertus import APERTUS
 from linnet.model.families.arcee import ARCEE
+from linnet.model.families.bert import BERT
 from linnet.model.families.gemma import GEMMA2, GEMMA3
 from linnet.model.families.gpt2 import GPT2
 from linnet.model.families.llama import LLAMA
@@ -15,7 +16,7 @@ from linnet.model.families.table import FamilyTable
 
 FAMILIES: dict[str, FamilyTable] = {
     table.model_type: table
-    for table in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GEMMA2, GEMMA3, ARCEE, APERTUS)
+    for table in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GEMMA2, GEMMA3, ARCEE, APERTUS, BERT)
 }
 
 

@@ -1,0 +1,162 @@
+"""BERT (arXiv:1810.04805): an encoder, which sees a text whole.
+
+Learned positions, token types, LayerNorm after each sum, biases everywhere. MiniLM,
+bge and e5 (the small, base and large ones in English) are this shape. ``architectures``
+says what stands on the blocks: the head that guesses masked tokens
+(``BertForMaskedLM``, ``BertForPreTraining``), or nothing that is used here.
+
+What is left out: the pooler, which belongs to the task of telling whether one
+sentence follows another, and the heads of other tasks. transformers draws a
+pooler anew when it loads an encoder without one; the states do not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from linnet.errors import ModelError
+from linnet.model.config import Activation, ModelConfig
+from linnet.model.families.table import (
+    FamilyTable,
+    Published,
+    Tensor,
+    one,
+    require,
+    token_id,
+    written_token_ids,
+)
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+}
+"""All but the first are one formula, with the constants in another order."""
+
+MASKED = ("BertForMaskedLM", "BertForPreTraining")
+
+
+def _read(values: Published) -> ModelConfig:
+    require(values, "hidden_act", tuple(ACTIVATIONS), default="gelu")
+    require(values, "position_embedding_type", ("absolute",), default="absolute")
+    require(values, "is_decoder", (False,), default=False)
+    require(values, "add_cross_attention", (False,), default=False)
+    architectures = values.get("architectures") or ["BertModel"]
+    try:
+        width, heads = values["hidden_size"], values["num_attention_heads"]
+        return ModelConfig(
+            family="bert",
+            vocab_size=values["vocab_size"],
+            context=values["max_position_embeddings"],
+            width=width,
+            depth=values["num_hidden_layers"],
+            heads=heads,
+            kv_heads=heads,
+            head_width=width // heads,
+            mlp_width=values["intermediate_size"],
+            positions="learned",
+            norm="layernorm",
+            norm_eps=values.get("layer_norm_eps", 1e-12),
+            norm_place="post",
+            activation=ACTIVATIONS[values.get("hidden_act", "gelu")],
+            attention_bias=True,
+            output_bias=True,
+            mlp_bias=True,
+            token_types=values.get("type_vocab_size", 2),
+            head="masked" if architectures[0] in MASKED else "none",
+            causal=False,
+            tied=bool(values.get("tie_word_embeddings", True)),
+            dropout=float(values.get("hidden_dropout_prob", 0.1)),
+            bos_id=token_id(values, "bos_token_id"),
+            eos_id=token_id(values, "eos_token_id"),
+            pad_id=token_id({"pad_token_id": 0, **values}, "pad_token_id"),
+        )
+    except KeyError as error:
+        raise ModelError(f"config.json: {error} is missing") from None
+
+
+def _write(config: ModelConfig) -> dict[str, Any]:
+    if config.head_width * config.heads != config.width:
+        raise ModelError(
+            f"the bert shape needs width = heads x head_width. "
+            f"Got {config.width}, {config.heads} and {config.head_width}"
+        )
+    exact = config.activation == "gelu"
+    return {
+        "architectures": ["BertForMaskedLM" if config.head == "masked" else "BertModel"],
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.context,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.mlp_width,
+        "hidden_act": "gelu" if exact else "gelu_new",
+        "layer_norm_eps": config.norm_eps,
+        "type_vocab_size": config.token_types,
+        "position_embedding_type": "absolute",
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.dropout,
+        "is_decoder": False,
+        "tie_word_embeddings": config.tied,
+        **written_token_ids(config),
+    }
+
+
+def _tensors(config: ModelConfig) -> list[Tensor]:
+    # BertModel is stored under its own names; below a head it is called "bert".
+    base = "bert." if config.head == "masked" else ""
+    embeddings = {
+        "word_embeddings.weight": "embedding.weight",
+        "position_embeddings.weight": "position_embedding.weight",
+        "token_type_embeddings.weight": "type_embedding.weight",
+        "LayerNorm.weight": "norm.weight",
+        "LayerNorm.bias": "norm.bias",
+    }
+    tensors = [one(f"{base}embeddings.{name}", own) for name, own in embeddings.items()]
+    parts = {
+        "attention.self.query": "attention.q",
+        "attention.self.key": "attention.k",
+        "attention.self.value": "attention.v",
+        "attention.output.dense": "attention.o",
+        "attention.output.LayerNorm": "attention_norm",
+        "intermediate.dense": "mlp.up",
+        "output.dense": "mlp.down",
+        "output.LayerNorm": "mlp_norm",
+    }
+    for layer in range(config.depth):
+        for name, own in parts.items():
+            for kind in ("weight", "bias"):
+                published = f"{base}encoder.layer.{layer}.{name}.{kind}"
+                tensors.append(one(published, f"blocks.{layer}.{own}.{kind}"))
+    if config.head == "masked":
+        tensors += _head(config)
+    return tensors
+
+
+def _head(config: ModelConfig) -> Iterator[Tensor]:
+    for name, own in {"dense": "dense", "LayerNorm": "norm"}.items():
+        for kind in ("weight", "bias"):
+            yield one(f"cls.predictions.transform.{name}.{kind}", f"head.{own}.{kind}")
+    # One bias under two names. transformers 5 adds the second where the layer is not tied.
+    first, second = "cls.predictions.bias", "cls.predictions.decoder.bias"
+    yield Tensor(first, ("head.bias",), aliases=(second,))
+    if not config.tied:
+        yield one("cls.predictions.decoder.weight", "output.weight")
+        yield Tensor(second, ("head.bias",), aliases=(first,))
+
+
+BERT = FamilyTable(
+    model_type="bert",
+    architecture="BertForMaskedLM",
+    read=_read,
+    write=_write,
+    tensors=_tensors,
+    prefix="bert.",
+    ignored=(
+        r"^(bert\.)?pooler\.",
+        r"^cls\.",
+        r"^(classifier|qa_outputs)\.",
+    ),
+)
