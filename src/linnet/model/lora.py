@@ -105,9 +105,9 @@ class LoRALinear(Linear):
 
     def part(self, name: str | None) -> LowRank | None:
         """What the adapter of this name does here, if anything."""
-        if name is None or name not in self.low_rank:
+        if name is None or _key(name) not in self.low_rank:
             return None
-        part = self.low_rank[name]
+        part = self.low_rank[_key(name)]
         assert isinstance(part, LowRank)
         return part
 
@@ -213,7 +213,7 @@ def place_adapter(
         for layer, own in zip(layers, rows, strict=True):
             mine = nn.Parameter(own.contiguous(), requires_grad=False)
             part = LowRank(shared, mine, scaling, config.dropout)
-            layer.low_rank[name] = part.train(layer.training)
+            layer.low_rank[_key(name)] = part.train(layer.training)
     adapters.configs[name] = config
 
 
@@ -231,7 +231,7 @@ def adapted_layers(model: Transformer) -> Iterator[tuple[str, LoRALinear]]:
 
 def adapter_parameters(model: Transformer, name: str) -> dict[str, nn.Parameter]:
     """The numbers of one adapter by their names in the model, each once."""
-    mark = f".low_rank.{name}."
+    mark = f".low_rank.{_key(name)}."
     return {own: value for own, value in model.named_parameters() if mark in own}
 
 
@@ -298,11 +298,15 @@ def _adapted(model: Transformer, path: str, adapters: Adapters) -> LoRALinear:
     return adapted
 
 
+def _key(name: str) -> str:
+    """Torch keeps modules as attributes, so a plain ``type`` or ``half`` would clash."""
+    return f"for_{name}"
+
+
 def _require_name(name: str, adapters: Adapters) -> None:
-    if name == BASE or not re.fullmatch(r"[\w-]+", name) or hasattr(nn.ModuleDict, name):
+    if name == BASE or not re.fullmatch(r"[\w-]+", name):
         raise ModelError(
-            f"an adapter's name must be letters, digits, - and _, and none of torch's own words "
-            f"or '{BASE}'. Got {name!r}"
+            f"an adapter's name must be letters, digits, - and _, and not '{BASE}'. Got {name!r}"
         )
     if name in adapters.configs:
         raise ModelError(f"the model already has an adapter '{name}'; choose another name")
