@@ -1,0 +1,21 @@
+"""Models for programs other than PyTorch: GGUF files for llama.cpp and what is built on it.
+
+In reading order: ``architectures`` (what llama.cpp calls things), ``vocabulary``
+(the tokenizer as it wants it), ``quantisation`` (number formats), ``gguf`` (the
+file), ``modelfile`` (for Ollama), ``llama_cpp`` (asks llama.cpp itself).
+"""
+
+from linnet.lazy import lazy
+
+__all__ = ["ExportConfig", "LlamaCpp", "export_gguf", "export_ollama", "read_tensors"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "ExportConfig": ("linnet.export.config", "ExportConfig"),
+        "LlamaCpp": ("linnet.export.llama_cpp", "LlamaCpp"),
+        "export_gguf": ("linnet.export.gguf", "export_gguf"),
+        "export_ollama": ("linnet.export.modelfile", "export_ollama"),
+        "read_tensors": ("linnet.export.quantisation", "read_tensors"),
+    },
+)

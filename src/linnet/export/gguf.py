@@ -1,0 +1,281 @@
+"""Writes a model as a GGUF file, which llama.cpp and all that is built on it read.
+
+Tensors go from the checkpoint to the file some rows at a time: the weights are
+mapped, not loaded, so that memory stays small however large the model. The
+file is written beside its place and renamed when it is complete.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from linnet.errors import ConfigError, ModelError, OutputError
+from linnet.export.architectures import architecture, ignores_window, metadata, tensors
+from linnet.export.config import K_QUANTS, ExportConfig
+from linnet.export.quantisation import encoded, format_of, ggml_type, gguf_package, stored_bytes
+from linnet.export.vocabulary import Vocabulary, read_definition, vocabulary
+from linnet.model import load_model
+from linnet.model.checkpoint import read_generation_file
+from linnet.model.weights import FORMATS, open_weights
+from linnet.output import full_disk_named, human_bytes, require_space
+from linnet.progress import SILENT, Progress
+from linnet.tokenizer import load as load_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from linnet.model import ModelConfig, Transformer
+    from linnet.tokenizer import Tokenizer
+
+K_QUANT_WIDTH = 256
+"""K-quants have blocks of this many numbers."""
+
+_POOLING = {"pooling_mode_mean_tokens": "MEAN", "pooling_mode_cls_token": "CLS"}
+
+
+def export_gguf(
+    model: Path | str,
+    out: Path,
+    config: ExportConfig | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> Path:
+    """Write the model directory ``model`` as the GGUF file ``out``.
+
+    Raises ModelError where llama.cpp would compute something else than the model
+    does, MissingExtraError without the ``gguf`` package, and OutputError when there
+    is no room; a file that was there before is then unchanged.
+    """
+    config, path = config or ExportConfig(), Path(model)
+    gguf_package()
+    if out.is_dir():
+        raise OutputError(f"{out} is a directory; name a file, such as {out / 'model.gguf'}")
+    loaded = load_model(path, dtype=_stored_format(path))
+    if ignores_window(loaded.config):
+        progress.warn(
+            f"this model looks back {loaded.config.window} tokens; llama.cpp looks further, so "
+            "longer texts are computed otherwise there"
+        )
+    if loaded.config.head == "masked":
+        progress.warn("llama.cpp has no masked-token head: the file gives embeddings only")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if config.type in K_QUANTS:
+        _write_k_quants(loaded, path, out, config, progress)
+    else:
+        with _renamed_when_complete(out) as neighbour:
+            _write(loaded, path, neighbour, config.type, config.name or _name(path), progress)
+    return out
+
+
+def _stored_format(path: Path) -> torch.dtype:
+    """The format that weights are mapped in without a copy, if they all have the same."""
+    formats = {stored.format for stored in open_weights(path).values()}
+    only = formats.pop() if len(formats) == 1 else "F32"
+    return FORMATS.get(only, torch.float32)
+
+
+def _write(
+    model: Transformer, path: Path, out: Path, type: str, name: str, progress: Progress
+) -> None:
+    gguf = gguf_package()
+    tokenizer = load_tokenizer(path)
+    words = vocabulary(tokenizer, read_definition(path, tokenizer), size=model.config.vocab_size)
+    writer = gguf.GGUFWriter(None, architecture(model.config).name)
+    _add_general(writer, path, type, name)
+    _add_values(writer, {**metadata(model), **_encoder(model.config, path)})
+    _add_vocabulary(writer, words, path, tokenizer)
+    plan = [
+        (entry, tuple(values.shape), format_of(entry, tuple(values.shape), type))
+        for entry, values in tensors(model)
+    ]
+    sizes = {entry: stored_bytes(shape, format) for entry, shape, format in plan}
+    for entry, shape, format in plan:
+        writer.add_tensor_info(entry, shape, None, sizes[entry], raw_dtype=ggml_type(format))
+    total = sum(sizes.values())
+    require_space(out, total + (len(words.tokens) << 6), purpose="the GGUF file")
+    with full_disk_named(out), progress.task(f"writing {type}", total=total, unit="bytes") as task:
+        writer.write_header_to_file(out)
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        writer.close()
+        with out.open("ab") as file:
+            formats = {entry: format for entry, _, format in plan}
+            for entry, values in tensors(model):
+                _pad(file, writer.data_alignment)
+                for chunk in encoded(entry, values, formats[entry]):
+                    file.write(chunk.tobytes())
+                    task.advance(chunk.nbytes)
+            _pad(file, writer.data_alignment)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _pad(file: Any, alignment: int) -> None:
+    file.write(bytes(-file.tell() % alignment))
+
+
+def _add_general(writer: Any, path: Path, type: str, name: str) -> None:
+    gguf = gguf_package()
+    writer.add_type("model")
+    writer.add_name(name)
+    licence = _front_matter(path).get("license")
+    if licence:
+        writer.add_license(licence)
+    files = {"f32": "ALL_F32"}
+    writer.add_file_type(gguf.LlamaFileType[files.get(type, f"MOSTLY_{type.upper()}")])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def _add_values(writer: Any, values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
+        elif isinstance(value, str):
+            writer.add_string(key, value)
+        else:
+            writer.add_array(key, value)
+
+
+def _add_vocabulary(writer: Any, words: Vocabulary, path: Path, tokenizer: Tokenizer) -> None:
+    writer.add_tokenizer_model(words.model)
+    writer.add_tokenizer_pre(words.pre)
+    writer.add_token_list(words.tokens)
+    writer.add_token_types(words.types)
+    if words.scores is not None:
+        writer.add_token_scores(words.scores)
+    if words.merges is not None:
+        writer.add_token_merges(words.merges)
+    settings = {**words.settings, **_end_of_turn(path, words.settings, tokenizer)}
+    _add_values(writer, {f"tokenizer.ggml.{key}": value for key, value in settings.items()})
+    templates = chat_templates(path, tokenizer)
+    if templates:
+        writer.add_chat_template(
+            [{"name": name, "template": template} for name, template in templates.items()]
+        )
+
+
+def chat_templates(path: Path, tokenizer: Tokenizer) -> dict[str, str]:
+    """The chat templates in a model directory by name; the usual one is ``default``."""
+    file = path / "chat_template.jinja"
+    given = tokenizer.config.get("chat_template")
+    found: dict[str, str] = {}
+    if isinstance(given, str):
+        found["default"] = given
+    elif isinstance(given, list):
+        found |= {entry["name"]: entry["template"] for entry in given}
+    if file.is_file():  # where both are, transformers takes this
+        found["default"] = file.read_text(encoding="utf-8")
+    return found
+
+
+def _end_of_turn(path: Path, settings: dict[str, Any], tokenizer: Tokenizer) -> dict[str, int]:
+    """A second token that ends what the model writes, where there is one."""
+    ends = read_generation_file(path).get("eos_token_id")
+    turn = getattr(tokenizer, "end_of_turn", None)
+    candidates = [turn, *(ends if isinstance(ends, list) else [ends])]
+    other = [e for e in candidates if isinstance(e, int) and e != settings.get("eos_token_id")]
+    return {"eot_token_id": other[0]} if other else {}
+
+
+def _encoder(config: ModelConfig, path: Path) -> dict[str, Any]:
+    """What an encoder is told beside its shape."""
+    if config.causal:
+        return {}
+    gguf = gguf_package()
+    pooling = "NONE"
+    file = path / "1_Pooling" / "config.json"  # of sentence-transformers
+    if file.is_file():
+        import json
+
+        modes = json.loads(file.read_text(encoding="utf-8"))
+        pooling = next((name for key, name in _POOLING.items() if modes.get(key)), "NONE")
+    found: dict[str, Any] = {}
+    found[f"{architecture(config).name}.pooling_type"] = int(gguf.PoolingType[pooling])
+    found["tokenizer.ggml.token_type_count"] = max(config.token_types, 1)
+    return found
+
+
+def _front_matter(path: Path) -> dict[str, str]:
+    """The plain entries of a model card's header."""
+    file = path / "README.md"
+    if not file.is_file():
+        return {}
+    parts = re.match(r"---\n(.*?)\n---\n", file.read_text("utf-8", "replace"), re.DOTALL)
+    lines = parts[1].splitlines() if parts else []
+    entries = [re.fullmatch(r"(\w+): *['\"]?([^'\"\[{]+?)['\"]? *", line) for line in lines]
+    return {entry[1]: entry[2] for entry in entries if entry}
+
+
+def _name(path: Path) -> str:
+    return path.resolve().name
+
+
+@contextmanager
+def _renamed_when_complete(out: Path) -> Iterator[Path]:
+    neighbour = out.with_name(f".{out.name}.partial")
+    try:
+        yield neighbour
+        neighbour.replace(out)
+    finally:
+        neighbour.unlink(missing_ok=True)
+
+
+def _write_k_quants(
+    model: Transformer, path: Path, out: Path, config: ExportConfig, progress: Progress
+) -> None:
+    """By way of a file in full precision, which ``llama-quantize`` makes smaller."""
+    program = shutil.which("llama-quantize")
+    if program is None:
+        raise ConfigError(
+            f"--type {config.type} needs llama.cpp's llama-quantize on the PATH, and there is "
+            "none; install llama.cpp, or use q8_0 or q4_0"
+        )
+    narrow = [
+        (name, values.shape[-1])
+        for name, values in tensors(model)
+        if values.dim() > 1
+        and values.shape[-1] % K_QUANT_WIDTH
+        and format_of(name, tuple(values.shape), "f16") == "f16"
+    ]
+    if narrow:
+        raise ConfigError(
+            f"--type {config.type} needs widths that are multiples of {K_QUANT_WIDTH}, but "
+            f"'{narrow[0][0]}' has {narrow[0][1]}; use q8_0 or q4_0"
+        )
+    whole = out.with_name(f".{out.name}.f32.partial")
+    try:
+        _write(model, path, whole, "f32", config.name or _name(path), progress)
+        with _renamed_when_complete(out) as neighbour, progress.task(f"writing {config.type}"):
+            done = subprocess.run(
+                [program, str(whole), str(neighbour), config.type.upper()],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            if done.returncode != 0 or not neighbour.is_file():
+                last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+                raise ModelError(
+                    f"{program} failed with status {done.returncode}: {' '.join(last)}"
+                )
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def size_of(file: Path) -> str:
+    """A file's size for people."""
+    return human_bytes(file.stat().st_size)
