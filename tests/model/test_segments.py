@@ -5,6 +5,8 @@ import torch
 from test_families import CASES, reference
 
 from linnet.model import load_model
+from linnet.model.layers import attend, attend_within, visible
+from linnet.model.transformer import spans
 
 LENGTHS = (11, 1, 20, 9)
 
@@ -29,3 +31,16 @@ def test_segments_are_as_alone(case: str, tmp_path_factory: pytest.TempPathFacto
     for row, texts in enumerate(rows):
         alone = torch.cat([model(text[None])[0] for text in texts])
         torch.testing.assert_close(found[row], alone, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_text_by_text_and_one_mask_are_the_same() -> None:
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(2, heads, 24, 8, generator=generator) for heads in (4, 2, 2))
+    ids = torch.tensor([[1] * 5 + [2] * 19, [3] * 1 + [4] * 20 + [5] * 3])
+    places = torch.arange(24)
+    for causal in (True, False):
+        mask = visible(places, places, causal=causal, window=None, segments=ids)
+        expected = attend(q, k, v, mask, scale=0.3, causal=causal)
+        found = attend_within(q, k, v, spans(ids), scale=0.3, causal=causal, dropout=0.0)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -10,6 +10,7 @@ Letters: ``B`` batch, ``T`` queries, ``S`` keys, ``D`` width, ``H`` heads,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -97,6 +98,52 @@ def visible(
     return (mask & same)[:, None]
 
 
+@dataclass(frozen=True)
+class Spans:
+    """The texts that share the rows of a batch, by their lengths: rows end to end."""
+
+    lengths: tuple[int, ...]
+
+
+Seen = Tensor | Spans | None
+"""What limits attention: a mask as of :func:`visible`, texts side by side, or nothing."""
+
+
+@torch.compiler.disable
+def attend_within(
+    q: Tensor,  # (B, H, T, K)
+    k: Tensor,  # (B, G, T, K)
+    v: Tensor,  # (B, G, T, K)
+    spans: Spans,
+    *,
+    scale: float,
+    causal: bool,
+    dropout: float,
+) -> Tensor:
+    """Attention of every text to itself alone ``(B, H, T, K)``.
+
+    On CPU this takes a quarter of the time of one large mask: a text of n tokens costs
+    n² scores and not n times the row; and the fused kernel is faster in fp32.
+    """
+    B, _, T, _ = q.shape
+    queries, keys, values = (
+        x.transpose(0, 1).flatten(1, 2).float()[None].split(spans.lengths, 2) for x in (q, k, v)
+    )
+    texts = [
+        F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            dropout_p=dropout,
+            is_causal=causal,
+            scale=scale,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )[0]
+        for query, key, value in zip(queries, keys, values, strict=True)
+    ]
+    return torch.cat(texts, 1).unflatten(1, (B, T)).transpose(0, 1).to(q.dtype)
+
+
 def attend(
     q: Tensor,  # (B, H, T, K)
     k: Tensor,  # (B, G, S, K)
@@ -160,7 +207,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,  # (B, T, D)
         rope: Rope | None,
-        mask: Tensor | None,
+        mask: Seen,
         cache: LayerCache | None,
     ) -> Tensor:
         config = self.config
@@ -176,7 +223,11 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)  # (B, G, S, K)
         dropout = config.dropout if self.training else 0.0
-        if self.written_out:
+        if isinstance(mask, Spans):
+            y = attend_within(
+                q, k, v, mask, scale=self.scale, causal=config.causal, dropout=dropout
+            )
+        elif self.written_out:
             y = attend(
                 q,
                 k,
@@ -276,7 +327,7 @@ class Block(nn.Module):
         self,
         x: Tensor,  # (B, T, D)
         rope: Rope | None = None,
-        mask: Tensor | None = None,
+        mask: Seen = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
         if self.norm_place == "post":

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.errors import ModelError
-from linnet.model.layers import Block, Linear, bend, make_norm, visible
+from linnet.model.layers import Block, Linear, Seen, Spans, bend, make_norm, visible
 from linnet.model.rope import Rope, rope_angles
 
 if TYPE_CHECKING:
@@ -149,17 +149,18 @@ class Transformer(nn.Module):
         cos, sin = rope_angles(self.config, positions, length=length, local=windowed)
         return cos.to(dtype), sin.to(dtype)
 
-    def _mask(
-        self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool
-    ) -> Tensor | None:
-        """The mask of a kind of block; None where being causal (or not) says it all."""
+    def _mask(self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool) -> Seen:
+        """What limits attention in a kind of block; None where being causal, or not, says all."""
         config = self.config
         window = config.window if windowed else None
         reach = start + len(places)
         bounded = window is not None and reach > window
         later = start > 0 and len(places) > 1  # new rows see all cached ones, and each other
-        if segment_ids is None and not bounded and not later:
-            return None
+        if not bounded and not later:
+            if segment_ids is None:
+                return None
+            if segment_ids.device.type == "cpu" and config.attention_softcap is None:
+                return spans(segment_ids)
         keys = torch.arange(reach, device=places.device)
         return visible(places, keys, causal=config.causal, window=window, segments=segment_ids)
 
@@ -202,6 +203,16 @@ def restarting(segment_ids: Tensor) -> Tensor:
     begins = torch.ones_like(segment_ids, dtype=torch.bool)
     begins[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
     return places - torch.where(begins, places, 0).cummax(dim=1).values
+
+
+def spans(segment_ids: Tensor) -> Spans:
+    """The lengths of the texts in rows of ``segment_ids`` ``(B, T)``."""
+    T = segment_ids.shape[1]
+    begins = torch.ones_like(segment_ids, dtype=torch.bool)
+    begins[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
+    starts = begins.flatten().nonzero()[:, 0]
+    ends = starts.new_tensor([segment_ids.shape[0] * T])
+    return Spans(tuple(torch.cat((starts, ends)).diff().tolist()))
 
 
 def lengths(positions: Tensor) -> Tensor:
