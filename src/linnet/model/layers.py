@@ -109,7 +109,7 @@ Seen = Tensor | Spans | None
 """What limits attention: a mask as of :func:`visible`, texts side by side, or nothing."""
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def attend_within(
     q: Tensor,  # (B, H, T, K)
     k: Tensor,  # (B, G, T, K)
