@@ -111,7 +111,7 @@ def load_checkpoint(
             f"{found.path}: the tokenizer has {tokenizer.vocab_size} tokens but the model only "
             f"{model.config.vocab_size}; they do not belong together"
         )
-    stops = _stop_ids(found.path, model.config, tokenizer)
+    stops = read_stop_ids(found.path, model.config, tokenizer)
     return Checkpoint(model, tokenizer, model.config, stops, found.path, found.pin)
 
 
@@ -386,7 +386,8 @@ def _generation(
     return settings
 
 
-def _stop_ids(path: Path, config: ModelConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
+def read_stop_ids(path: Path, config: ModelConfig, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Tokens after which a text, or a turn of a chat, is over."""
     ends = _ids(read_generation_file(path).get("eos_token_id"))
     ends += _ids(read_config_file(path).get("eos_token_id"))
     ends += _ids([config.eos_id, tokenizer.end_of_text, getattr(tokenizer, "end_of_turn", None)])
