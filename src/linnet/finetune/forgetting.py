@@ -9,7 +9,6 @@ run ends; what it gives back is the best that stayed within.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,12 +17,11 @@ from linnet.errors import ConfigError
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from linnet.finetune.examples import Example
+    from linnet.finetune.validation import HeldOutLoss
     from linnet.model import Transformer
-    from linnet.shards.batches import Batch
 
     Figures = Mapping[str, float]
 
@@ -82,60 +80,20 @@ class ForgettingConfig:
 
 @dataclass
 class GeneralLoss:
-    """The loss on general text that no training sees.
+    """As a validator: the loss on general text that no training sees, and its rise.
 
-    ``notes`` keep the base's figure for a run that is resumed: the loop saves them.
+    The first call finds the base's figure, which ``notes`` keep: the loop saves them.
     """
 
-    batches: list[Batch]
-    text_bytes: int
-    device: str = "cpu"
+    text: HeldOutLoss
     notes: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(
-        cls, examples: Sequence[Example], *, rows: int, length: int, device: str = "cpu"
-    ) -> GeneralLoss:
-        """Over these examples, ``rows`` x ``length`` tokens at a time."""
-        from linnet.finetune.packing import held_out_batches
-
-        batches = list(held_out_batches(examples, rows=rows, length=length))
-        return cls(batches, sum(example.trained_bytes for example in examples), device)
-
-    def measure(self, model: Transformer) -> dict[str, float]:
-        """``loss`` in nats per token and ``bits_per_byte`` of the model as it is now."""
-        nats, tokens = summed_loss(model, self.batches, self.device)
-        return {
-            "loss": nats / tokens,
-            "bits_per_byte": nats / math.log(2) / max(1, self.text_bytes),
-        }
-
     def __call__(self, model: Transformer) -> dict[str, float]:
-        """As a validator: the figures, and their rise since the first time that it was called."""
-        found = self.measure(model)
+        """The figures of a model in evaluation mode, and their rise since the first call."""
+        found = self.text(model)
         base = self.notes.setdefault("general_base", found["bits_per_byte"])
         named = {f"general_{name}": value for name, value in found.items()}
         return {**named, FORGETTING: found["bits_per_byte"] - base}
-
-
-def summed_loss(model: Transformer, batches: Sequence[Batch], device: str) -> tuple[float, int]:
-    """Nats over all trained tokens, and how many they are; in evaluation mode, no gradient."""
-    import torch
-
-    from linnet.train.objective import next_token
-
-    training = model.training
-    model.eval()
-    nats, tokens = 0.0, 0
-    try:
-        with torch.no_grad():
-            for batch in batches:
-                if batch.trained:
-                    mean = next_token(model, batch.to(device))[0].item()
-                    nats, tokens = nats + mean * batch.trained, tokens + batch.trained
-    finally:
-        model.train(training)
-    return nats, max(1, tokens)
 
 
 @dataclass(frozen=True)

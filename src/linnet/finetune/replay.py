@@ -206,7 +206,7 @@ def thinned(examples: Sequence[Example], tokens: int) -> list[Example]:
 
 
 def save_examples(path: Path, examples: Sequence[Example]) -> None:
-    """Keep examples for a run that is resumed."""
+    """Keep some examples for a run that is resumed."""
     import torch
 
     from linnet.train.state import write_tensors
@@ -214,8 +214,8 @@ def save_examples(path: Path, examples: Sequence[Example]) -> None:
     tokens = [example.tokens for example in examples]
     flags = [example.trained for example in examples]
     tensors = {
-        "tokens": torch.from_numpy(np.concatenate([[], *tokens]).astype(np.int64)),
-        "trained": torch.from_numpy(np.concatenate([[], *flags]).astype(np.bool_)),
+        "tokens": torch.from_numpy(np.concatenate(tokens).astype(np.int64)),
+        "trained": torch.from_numpy(np.concatenate(flags)),
         "lengths": torch.tensor([len(ids) for ids in tokens], dtype=torch.int64),
         "bytes": torch.tensor([example.trained_bytes for example in examples], dtype=torch.int64),
     }
