@@ -5,7 +5,8 @@
 * ``prompt`` and ``completion`` are one turn of a conversation where the
   tokenizer has a chat template. Without one, or with ``template="none"``, they
   are plain text one after the other, and the completion is trained with the
-  end-of-text token that closes it.
+  end-of-text token that closes it. What is longer than the context loses its end
+  (and so the token that ends it), or is left out.
 * ``text`` is trained throughout, its closing end-of-text token included. What is
   longer than the context is cut into examples that train every token once.
 
@@ -15,24 +16,33 @@ An example ends with its last trained token: what a template writes after that
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+import difflib
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet.config import option
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, DataError
+from linnet.finetune import forms
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from linnet.finetune.rows import Source, Split
+    from linnet.progress import Task
     from linnet.tokenizer import Tokenizer
 
 Ids: TypeAlias = npt.NDArray[np.uint32]
 Flags: TypeAlias = npt.NDArray[np.bool_]
+
+MOST_HELD_OUT = 500  # rows of a source
+ALSO_HELD_OUT = "a row held out asks the same"
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class ExamplesConfig:
     columns: tuple[str, ...] = option((), "A column by another name, such as question=prompt.")
     validation: str = option("", "File of held-out rows; empty: a share of the others.")
     held_out: float = option(
-        0.05, "Share of the prompts to hold out for validation, up to 500 rows."
+        0.05, f"Share of the prompts to hold out for validation, up to {MOST_HELD_OUT} rows."
     )
     seed: int = option(1, "Seed of the order, of new weights and of dropout.")
 
@@ -61,7 +71,13 @@ class ExamplesConfig:
             raise ConfigError(f"context must be at least 2 tokens. Got {self.context}")
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"held_out is a share from 0 to below 1. Got {self.held_out}")
-        self.column_names()
+        for ours in self.column_names().values():
+            if ours not in forms.COLUMNS:
+                near = difflib.get_close_matches(ours, forms.COLUMNS, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ConfigError(
+                    f"columns: expected one of {', '.join(forms.COLUMNS)}. Got '{ours}'{hint}"
+                )
 
     def column_names(self) -> dict[str, str]:
         """``columns`` as a mapping from the name in the file to ours."""
@@ -76,7 +92,7 @@ class ExamplesConfig:
 
 @dataclass(frozen=True)
 class Example:
-    """One example, no longer than the context."""
+    """One example. It fills no more places than the context has."""
 
     tokens: Ids
     trained: Flags
@@ -102,17 +118,41 @@ class ExamplesReport:
     train: int = 0
     held_out: int = 0
     tokens: int = 0
+    """Of the examples to train on; of them are trained:"""
     trained_tokens: int = 0
     longest: int = 0
     """Tokens of the longest row, before it was cut."""
+    held_out_tokens: int = 0
     cut: int = 0
     """Examples that lost their end, because they were longer than the context."""
+    untrained_turns: int = 0
+    """Turns of the assistant that the chat template shows otherwise than they were said."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
+    unused_files: list[str] = field(default_factory=list)
+    """Files of test splits, which are not read."""
+
+    def losses(self, context: int) -> list[str]:
+        """What was not used as it came, a line each."""
+        lines = [
+            f"{count:,} of {self.rows:,} rows left out: {reason}"
+            for reason, count in self.dropped.items()
+        ]
+        if self.cut:
+            lines.append(
+                f"{self.cut:,} of {self.rows:,} rows are longer than the context of {context:,} "
+                f"tokens (the longest has {self.longest:,}) and lose their end"
+            )
+        if self.untrained_turns:
+            lines.append(
+                f"{self.untrained_turns:,} turns of the assistant are not trained, because the "
+                "chat template shows them otherwise later on"
+            )
+        return lines + [f"{file} is a test split and is not read" for file in self.unused_files]
 
     def to_mapping(self) -> dict[str, Any]:
         """As plain values, for a manifest or a report."""
-        return {**vars(self), "forms": dict(self.forms), "dropped": dict(self.dropped)}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -133,7 +173,124 @@ def load_examples(
 ) -> Examples:
     """Read files, directories or data sets of rows and encode them.
 
+    Held out are, in this order: the rows of ``config.validation``; the validation split of
+    a source that has one; a share of the prompts, chosen by their hashes, so that it stays the
+    same when rows are added and no prompt is on both sides.
     Raises DataError, naming file and line, for what is no row of a known form,
     for a prompt that leaves no room for anything to train, and when nothing is left.
     """
-    raise NotImplementedError
+    from linnet.finetune.rows import open_source
+
+    report = ExamplesReport()
+    train: list[_Entry] = []
+    held_out: list[_Entry] = []
+    with progress.task("reading examples", unit="rows") as task:
+        reading = _Reading(tokenizer, config, report, task)
+        for path in paths:
+            source = open_source(path)
+            report.unused_files += map(str, source.unused)
+            entries = reading.read(source, "train")
+            apart: list[_Entry] = []
+            if config.held_out and not config.validation:
+                apart = _at_most(reading.read(source, "validation"))
+                if not apart:
+                    entries, apart = _divide(entries, config.held_out)
+            train += entries
+            held_out += apart
+        if config.validation:
+            source = open_source(config.validation)
+            held_out = reading.read(source, "validation") or reading.read(source, "train")
+    train = _without(train, held_out, report)
+    result = Examples(_joined(train), _joined(held_out), report)
+    _summarise(result, config, progress)
+    if not result.train:
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in report.dropped.items())
+        raise DataError(
+            f"expected rows to train on in {', '.join(map(str, paths))}. "
+            f"Got {report.rows}, and none can be used{f' ({reasons})' if reasons else ''}"
+        )
+    return result
+
+
+class _Entry(NamedTuple):
+    """A row's examples, and the hash of what is asked in it."""
+
+    key: int
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    tokenizer: Tokenizer
+    config: ExamplesConfig
+    report: ExamplesReport
+    task: Task
+
+    def read(self, source: Source, split: Split) -> list[_Entry]:
+        from linnet.finetune.encoding import encode_rows
+
+        entries = []
+        rows = source.rows(split, self.config.column_names())
+        for row, examples in encode_rows(rows, self.tokenizer, self.config, self.report):
+            self.task.advance()
+            if examples:
+                entries.append(_Entry(_hash(row.key), examples))
+        return entries
+
+
+def _hash(asked: str) -> int:
+    """A number for a prompt that neither case nor spacing changes."""
+    plain = " ".join(asked.casefold().split()).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest())
+
+
+def _divide(entries: list[_Entry], share: float) -> tuple[list[_Entry], list[_Entry]]:
+    """Those to train on and those to hold out: all below a threshold, but not too many.
+
+    At least one prompt is held out, where that leaves most rows to train on.
+    """
+    sizes = Counter(entry.key for entry in entries)
+    ordered = sorted(sizes)
+    chosen: set[int] = set()
+    rows = 0
+    for key in ordered:
+        if key >= share * (1 << 64):
+            break
+        if rows + sizes[key] <= min(MOST_HELD_OUT, len(entries) // 2):
+            chosen.add(key)
+            rows += sizes[key]
+    if not chosen:
+        chosen.update([key for key in ordered if sizes[key] <= len(entries) // 2][:1])
+    return (
+        [entry for entry in entries if entry.key not in chosen],
+        [entry for entry in entries if entry.key in chosen],
+    )
+
+
+def _at_most(entries: list[_Entry]) -> list[_Entry]:
+    """Not too many of them, spread over all."""
+    return sorted(entries, key=lambda entry: entry.key)[:MOST_HELD_OUT]
+
+
+def _without(train: list[_Entry], held_out: list[_Entry], report: ExamplesReport) -> list[_Entry]:
+    """What to train on, less the rows that ask what a row held out asks."""
+    keys = {entry.key for entry in held_out}
+    kept = [entry for entry in train if entry.key not in keys]
+    if len(kept) < len(train):
+        report.dropped[ALSO_HELD_OUT] = len(train) - len(kept)
+    return kept
+
+
+def _joined(entries: list[_Entry]) -> list[Example]:
+    return [example for entry in entries for example in entry.examples]
+
+
+def _summarise(examples: Examples, config: ExamplesConfig, progress: Progress) -> None:
+    """Fill in the report's sums, and say what was left out."""
+    report = examples.report
+    report.train, report.held_out = len(examples.train), len(examples.held_out)
+    report.tokens = sum(len(example.tokens) for example in examples.train)
+    report.trained_tokens = sum(int(example.trained.sum()) for example in examples.train)
+    report.held_out_tokens = sum(len(example.tokens) for example in examples.held_out)
+    for line in report.losses(config.context):
+        progress.warn(line)

@@ -1,0 +1,203 @@
+"""Rows as tokens, and which of them are trained: what :mod:`linnet.finetune.examples` says."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from linnet.errors import DataError, LinnetError, ModelError
+from linnet.finetune.examples import Example, ExamplesConfig, ExamplesReport, Flags, Ids
+from linnet.finetune.forms import ChatRow, PromptRow, Row, TextRow, form_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from linnet.tokenizer import Tokenizer
+
+_ROWS_AT_ONCE = 64  # so that the tokenizer's threads have something to share
+EMPTY, LONG = "the text is empty", "longer than the context"
+
+
+def encode_rows(
+    rows: Iterable[Row],
+    tokenizer: Tokenizer,
+    config: ExamplesConfig,
+    report: ExamplesReport | None = None,
+) -> Iterator[tuple[Row, list[Example]]]:
+    """Each row with its examples: one, several for a long text, none where it is left out.
+
+    What happens to rows is counted in ``report``. Raises DataError, naming the row, for a
+    prompt that leaves no room in the context, a conversation that the template refuses,
+    and a row of which no token is trained.
+    """
+    encoder = _Encoder(tokenizer, config, report or ExamplesReport())
+    rows = iter(rows)
+    while chunk := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        yield from zip(chunk, encoder.encode(chunk), strict=True)
+
+
+def opening(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What stands before a document: what the tokenizer puts there, or the end of another."""
+    return tokenizer.start or (tokenizer.end_of_text,)
+
+
+def cut_document(
+    ids: Sequence[int] | npt.NDArray[np.integer], *, given: int, context: int
+) -> Iterator[tuple[Ids, Flags]]:
+    """A document's tokens in pieces that fill ``context`` places and train every token once.
+
+    The first ``given`` tokens are not trained. Each piece begins with the last token of the one
+    before, which it predicts from.
+    """
+    tokens = np.asarray(ids, dtype=np.uint32)
+    for start in range(0, max(1, len(tokens) - 1), context):
+        piece = tokens[start : start + context + 1]
+        yield piece, np.arange(len(piece)) >= (given if start == 0 else 1)
+
+
+@dataclass
+class _Encoder:
+    tokenizer: Tokenizer
+    config: ExamplesConfig
+    report: ExamplesReport
+
+    @cached_property
+    def chats(self) -> bool:
+        """Whether prompts are turns of a conversation."""
+        return self.config.template == "auto" and self.tokenizer.chat_template is not None
+
+    @cached_property
+    def bytes_of(self) -> npt.NDArray[np.int64]:
+        """Bytes of text that each token stands for."""
+        vocabulary = range(self.tokenizer.vocab_size)
+        return np.array([len(self.tokenizer.token_bytes(token)) for token in vocabulary])
+
+    def encode(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
+        plain = [
+            row.text if isinstance(row, TextRow) else row.as_text()
+            for row in rows
+            if isinstance(row, TextRow) or (isinstance(row, PromptRow) and not self.chats)
+        ]
+        encoded = iter(self.tokenizer.encode_arrays(plain))
+        for row in rows:
+            form = form_of(row)
+            self.report.rows += 1
+            self.report.forms[form] = self.report.forms.get(form, 0) + 1
+            if isinstance(row, TextRow):
+                yield self._text(row, next(encoded))
+            elif isinstance(row, PromptRow) and not self.chats:
+                yield self._plain(row, next(encoded))
+            else:
+                yield self._chat(row.as_chat() if isinstance(row, PromptRow) else row)
+
+    def _text(self, row: TextRow, ids: Ids) -> list[Example]:
+        if not row.text.strip():
+            self._drop(EMPTY)
+            return []
+        before = opening(self.tokenizer)
+        whole = np.concatenate([before, ids, [self.tokenizer.end_of_text]])
+        self.report.longest = max(self.report.longest, len(whole))
+        return [
+            self._example(tokens, trained, row.source)
+            for tokens, trained in cut_document(
+                whole, given=len(before), context=self.config.context
+            )
+        ]
+
+    def _plain(self, row: PromptRow, prompt: Ids) -> list[Example]:
+        if len(prompt):
+            completion = self.tokenizer.encode_continuation(row.completion)
+            before = np.concatenate([self.tokenizer.start, prompt])
+        else:
+            completion = self.tokenizer.encode_arrays([row.completion])[0]
+            before = np.array(opening(self.tokenizer))
+        ids = np.concatenate([before, completion, [self.tokenizer.end_of_text]])
+        trained = np.arange(len(ids)) >= len(before)
+        return self._fitted(ids, trained, row.source)
+
+    def _chat(self, row: ChatRow) -> list[Example]:
+        from linnet.tokenizer.chat import encode_chat
+
+        if not self.chats:
+            why = (
+                "which --template none leaves out"
+                if self.tokenizer.chat_template
+                else "which this model's tokenizer does not have"
+            )
+            raise DataError(f"{row.source}: a conversation needs a chat template, {why}")
+        try:
+            chat = encode_chat(self.tokenizer, row.messages, tools=row.tools)
+        except (DataError, ModelError) as error:
+            raise _at(row, error) from None
+        trained = np.array(chat.trained, dtype=bool)
+        turns = [n for n, message in enumerate(row.messages) if message["role"] == "assistant"]
+        shown = set(chat.turns)
+        self.report.untrained_turns += sum(turn not in shown for turn in turns)
+        wanted = {turn for turn, is_trained in zip(turns, row.trained_turns, strict=True)
+                  if is_trained}  # fmt: skip
+        if wanted != set(turns):
+            trained = _only(trained, [turn in wanted for turn in chat.turns], row)
+        return self._fitted(np.array(chat.ids), trained, row.source)
+
+    def _fitted(self, ids: npt.NDArray[np.integer], trained: Flags, source: str) -> list[Example]:
+        """The example within the context, without what follows its last trained token."""
+        if not trained[1:].any():
+            raise DataError(
+                f"{source}: no token of it is trained; the chat template leaves out, or shows "
+                "otherwise than it was said, what the assistant says"
+            )
+        if self.config.train_on == "all":
+            trained = np.ones(len(ids), bool)
+        last = int(np.flatnonzero(trained)[-1]) + 1
+        ids, trained = ids[:last], trained[:last]
+        self.report.longest = max(self.report.longest, len(ids))
+        most = self.config.context + 1  # the last one is only a target
+        if len(ids) > most:
+            if self.config.too_long == "drop":
+                self._drop(LONG)
+                return []
+            if not trained[1:most].any():
+                prompt = int(trained.argmax()) if not trained[0] else len(ids)
+                raise DataError(
+                    f"{source}: the prompt takes {prompt:,} tokens of a context of "
+                    f"{self.config.context:,} and leaves no room for what is to be trained; "
+                    "shorten it, raise --context, or leave such rows out with --too-long drop"
+                )
+            self.report.cut += 1
+            ids, trained = ids[:most], trained[:most]
+            last = int(np.flatnonzero(trained)[-1]) + 1
+            ids, trained = ids[:last], trained[:last]
+        return [self._example(ids.astype(np.uint32), trained, source)]
+
+    def _example(self, ids: Ids, trained: Flags, source: str) -> Example:
+        trained[0] = False  # nothing comes before it that it could be predicted from
+        size = int(self.bytes_of[ids[trained]].sum())
+        return Example(ids, trained, source, size)
+
+    def _drop(self, reason: str) -> None:
+        self.report.dropped[reason] = self.report.dropped.get(reason, 0) + 1
+
+
+def _only(trained: Flags, wanted: Sequence[bool], row: ChatRow) -> Flags:
+    """Of the runs of trained tokens, those that are wanted."""
+    edges = np.diff(trained.astype(np.int8), prepend=0, append=0)
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    if len(starts) != len(wanted):
+        raise DataError(
+            f"{row.source}: the chat template joins turns of the assistant, so that single ones "
+            "cannot be left out of training"
+        )
+    kept = np.zeros(len(trained), bool)
+    for start, end, is_wanted in zip(starts, ends, wanted, strict=True):
+        kept[start:end] = is_wanted
+    return kept
+
+
+def _at(row: ChatRow, error: LinnetError) -> LinnetError:
+    return type(error)(f"{row.source}: {error}")
