@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -109,5 +110,5 @@ class FinetuneConfig(ExamplesConfig):
         """
         if self.lr:
             return self.lr
-        full = min(1e-3, max(1e-5, 5e-5 * (1e9 / parameters) ** 0.5))
+        full = min(1e-3, max(1e-5, 5e-5 * math.sqrt(1e9 / parameters)))
         return min(3e-3, 10 * full) if self.method == "lora" else full

@@ -1,17 +1,70 @@
-"""Fine-tuning: a model and examples in, an adapted model or an adapter out."""
+"""Fine-tuning: a model and examples in, an adapted model or an adapter out.
+
+The loop is that of pretraining (:mod:`linnet.train.loop`); here its parts are put
+together. With ``full`` all weights are trained, kept in fp32 whatever the base is
+stored in. With ``lora`` the base stays frozen, in the format that the machine
+computes fastest in, and only the added matrices are trained and saved.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from linnet import artifact, hub, runtime
+from linnet.errors import ConfigError, DataError
+from linnet.finetune.examples import load_examples
+from linnet.finetune.inputs import base_input, data_inputs
+from linnet.finetune.optimizers import build_optimizer
+from linnet.finetune.packing import PackedBatches
+from linnet.finetune.validation import Answer, held_out_loss
+from linnet.model import Transformer
+from linnet.model.adapter import is_adapter, save_adapter
+from linnet.model.checkpoint import (
+    copy_tokenizer,
+    load_model,
+    read_config_file,
+    read_stop_ids,
+    save_checkpoint,
+)
+from linnet.model.families import family
+from linnet.model.lora import add_adapter
+from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
 from linnet.progress import SILENT, Progress
+from linnet.tokenizer import load as load_tokenizer
+from linnet.train.course import Course
+from linnet.train.interrupt import interruptible
+from linnet.train.loop import Loop
+from linnet.train.machine import Machine, choose_machine
+from linnet.train.metrics import METRICS
+from linnet.train.objective import next_token
+from linnet.train.plots import plot_curves
+from linnet.train.speed import compile_blocks, compiling_pays, recompute_blocks
+from linnet.train.state import STATE, trained_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
     from linnet.finetune.config import FinetuneConfig
+    from linnet.finetune.examples import Examples
+    from linnet.hub import Located
+    from linnet.model import ModelConfig
+    from linnet.tokenizer import Tokenizer
+
+FORMAT = 1
+VOLATILE = (METRICS, "*.svg", "*.png")
+ADAPTER = "default"  # its name while it is trained
+VALIDATIONS = 10  # in a run, where no interval is set
+CPU_TOKENS, GPU_TOKENS = 1024, 8192  # computed at once, where it is not set
+ROOM = 4  # average examples that a row should hold, so that packing fills it
+STEP = 64  # rows are a multiple of so many tokens
 
 
 def finetune(
@@ -22,5 +75,255 @@ def finetune(
     *,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Adapt a model to examples; write a model directory (full) or an adapter (lora)."""
-    raise NotImplementedError
+    """Adapt a model to examples; write a model directory (full) or an adapter (lora).
+
+    ``model``: a model directory, or a hub name such as ``org/name@revision``. ``data``:
+    files and directories of rows, or corpora (see :mod:`linnet.finetune.rows`).
+    What this recipe has made already is returned as it is; an interrupted run
+    goes on from its last save.
+    Raises DataError naming file and line for rows that cannot be used, ModelError
+    for a model that cannot be read or trained, BudgetError when the time limit
+    leaves no room for a step, StoppedError after Ctrl-C.
+    """
+    started = time.monotonic()
+    found = hub.find(model, progress=progress)
+    if is_adapter(found.path):
+        raise ConfigError(
+            f"{found.path} is an adapter; merge it first (linnet merge), and train what comes out"
+        )
+    kind = "model" if config.method == "full" else "adapter"
+    inputs: dict[str, Artifact | str] = {
+        "base": base_input(found.path, pin=found.pin, progress=progress),
+        **data_inputs(data, config.validation, progress=progress),
+    }
+    recipe = artifact.recipe_hash(kind, FORMAT, config.recipe(), inputs)
+    if existing := artifact.current(out, recipe, kind=kind):
+        return existing
+    with artifact.create(
+        out,
+        kind=kind,
+        format=FORMAT,
+        config=config.recipe(),
+        inputs=inputs,
+        resume=True,
+        volatile=VOLATILE,
+        working=STATE,
+    ) as draft:
+        run = _prepare(found, data, draft.path, config, progress)
+        threads = run.machine.runtime.threads
+        with interruptible() as interrupt, runtime.threads(threads):
+            loop = run.loop(draft.path, progress, started)
+            loop.resume()
+            loop.run(interrupt)
+            loop.keep_best()
+            run.save(loop.model, draft.path)
+            plot_curves(draft.path / METRICS, draft.path)
+        run.describe(draft, loop)
+    return artifact.read(out, kind=kind)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that is decided before the first step."""
+
+    config: FinetuneConfig
+    base: Located
+    shape: ModelConfig
+    tokenizer: Tokenizer
+    examples: Examples
+    length: int
+    """Tokens in a row."""
+    steps: int
+    machine: Machine
+
+    @property
+    def rows(self) -> int:
+        """Rows per update."""
+        return max(1, self.config.batch_tokens // self.length)
+
+    @property
+    def micro_rows(self) -> int:
+        """Rows computed at once: the largest divisor of the batch that is not too large."""
+        usual = CPU_TOKENS if self.machine.runtime.device == "cpu" else GPU_TOKENS
+        limit = max(1, (self.config.micro_tokens or usual) // self.length)
+        return max(n for n in range(1, min(self.rows, limit) + 1) if self.rows % n == 0)
+
+    @property
+    def lr(self) -> float:
+        return self.config.peak_lr(self.shape.parameters)
+
+    def model(self) -> Transformer:
+        """The base as it is trained: with an adapter on it, or all its weights in fp32."""
+        lora, machine = self.config.method == "lora", self.machine
+        dtype = runtime.torch_dtype(machine.runtime.dtype)
+        torch.manual_seed(self.config.seed)
+        # fp16 has too few digits to keep weights in; bf16 loses nothing that it computes with.
+        kept = dtype if lora and dtype != torch.float16 else torch.float32
+        model = load_model(self.base.path, device=machine.runtime.device, dtype=kept)
+        if model.config.head != "output":
+            raise ConfigError(
+                f"{self.base.path} is an encoder; fine-tuning is for models that write text"
+            )
+        model.compute_dtype = dtype
+        if lora:
+            generator = torch.Generator().manual_seed(self.config.seed)
+            add_adapter(model, ADAPTER, self._adapter(), generator=generator)
+        else:
+            model.requires_grad_(True)
+        if self.config.checkpoint_activations == "yes":
+            recompute_blocks(model, compiled=machine.compiled)
+        elif machine.compiled:
+            compile_blocks(model)
+        return model.train()
+
+    def _adapter(self) -> LoRAConfig:
+        config = self.config
+        return LoRAConfig(
+            rank=config.rank,
+            alpha=config.scale,
+            rslora=config.rslora,
+            dropout=config.lora_dropout,
+            targets=config.targets or (ALL_LINEAR,),
+        )
+
+    def loop(self, directory: Path, progress: Progress, started: float) -> Loop:
+        """The loop with its parts."""
+        config, model = self.config, self.model()
+        start = load_model(self.base.path, dtype=stored_dtype(self.base.path))
+        optimizer = build_optimizer(
+            model,
+            lr=self.lr,
+            weight_decay=config.weight_decay,
+            pull=config.pull,
+            base=start if config.pull else None,
+        )
+        held_out = held_out_loss(
+            self.examples.held_out,
+            rows=self.micro_rows,
+            length=self.length,
+            tokens=config.validation_tokens,
+            device=self.machine.runtime.device,
+        )
+        return Loop(
+            directory,
+            self._course(),
+            machine=self.machine,
+            model=model,
+            stream=self._stream(),
+            objective=next_token,
+            optimizers=[optimizer],
+            validators=[held_out] if held_out else [],
+            sampler=self._sampler(),
+            progress=progress,
+            started=started,
+        )
+
+    def _stream(self) -> PackedBatches:
+        examples, seed = self.examples.train, self.config.seed
+        return PackedBatches(examples, rows=self.rows, length=self.length, seed=seed)
+
+    def _sampler(self) -> Answer:
+        example = (self.examples.held_out or self.examples.train)[0]
+        stop_ids = read_stop_ids(self.base.path, self.shape, self.tokenizer)
+        return Answer(example, self.tokenizer, stop_ids, self.config.seed)
+
+    def _course(self) -> Course:
+        config = self.config
+        return Course(
+            steps=self.steps,
+            seconds=config.seconds,
+            schedule=config.schedule,
+            warmup=config.warmup,
+            decay=config.decay,
+            clip=config.clip,
+            peak_lr=self.lr,
+            remedy="start again with a lower --lr",
+            micro_rows=self.micro_rows,
+            validation_interval=config.validation_interval,
+            validations=VALIDATIONS,
+            validate_first=True,
+            sample_interval=config.sample_interval,
+            patience=config.patience,
+            save_seconds=config.save_seconds,
+        )
+
+    def save(self, model: Transformer, directory: Path) -> None:
+        """Write the model, or the adapter, with the tokenizer's files."""
+        base = self.base
+        if self.config.method == "full":
+            dtype = stored_dtype(base.path)
+            save_checkpoint(model, directory, tokenizer=base.path, base=base.path, dtype=dtype)
+            return
+        save_adapter(model, ADAPTER, directory, base=base.pin or base.path)
+        copy_tokenizer(base.path, directory)
+
+    def describe(self, draft: Draft, loop: Loop) -> None:
+        """What the manifest says about the run."""
+        trained = sum(value.numel() for value in trained_tensors(loop.model).values())
+        first = loop.first or {}
+        draft.stats.update(
+            {
+                "method": self.config.method,
+                "parameters": self.shape.parameters,
+                "trained_parameters": trained,
+                "lr": self.lr,
+                "row_tokens": self.length,
+                **loop.statistics(),
+                "trained_tokens": loop.trained,
+                **{f"base_{name}": round(value, 5) for name, value in first.items()},
+                "examples": self.examples.report.to_mapping(),
+            }
+        )
+
+
+def _prepare(
+    base: Located,
+    data: Sequence[str | Path],
+    directory: Path,
+    config: FinetuneConfig,
+    progress: Progress,
+) -> Run:
+    """Read the examples, and settle rows, steps and machine."""
+    values = read_config_file(base.path)
+    shape = family(values.get("model_type")).read(values)
+    tokenizer = load_tokenizer(base.path)
+    config = dataclasses.replace(config, context=min(config.context, shape.context))
+    examples = load_examples(data, tokenizer, config, progress=progress)
+    if not examples.train:
+        raise DataError("expected examples to train on. Got none; add rows, or lower --held-out")
+    length = row_length([example.places for example in examples.train + examples.held_out], config)
+    rows = max(1, config.batch_tokens // length)
+    steps = config.steps
+    if not steps and not config.seconds:
+        stream = PackedBatches(examples.train, rows=rows, length=length, seed=config.seed)
+        steps = stream.batches_in(config.epochs)
+    work = 6.0 * shape.parameters * rows * length * steps
+    machine = choose_machine(
+        directory,
+        device=config.device,
+        dtype=config.dtype,
+        threads=config.threads,
+        compiled=lambda found: compiling_pays(
+            config.compile, found, seconds=config.seconds, work=work
+        ),
+    )
+    return Run(config, base, shape, tokenizer, examples, length, steps, machine)
+
+
+def row_length(places: Sequence[int], config: FinetuneConfig) -> int:
+    """Tokens in a row: enough for the longest example and for several usual ones, not more.
+
+    Attention costs by the square of the row, so that rows of the whole context would
+    be a waste for short examples.
+    """
+    wanted = max(max(places), math.ceil(ROOM * sum(places) / len(places)))
+    longest = max(max(places), config.context)
+    return min(longest, math.ceil(wanted / STEP) * STEP)
+
+
+def stored_dtype(path: Path) -> torch.dtype:
+    """The format that a model directory says its weights are stored in."""
+    values: dict[str, Any] = read_config_file(path)
+    name = values.get("dtype") or values.get("torch_dtype") or "float32"
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return known.get(name, torch.float32)

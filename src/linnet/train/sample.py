@@ -9,6 +9,8 @@ import torch
 from linnet.model import KVCache, Transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from linnet.tokenizer import Tokenizer
 
 TOKENS = 48
@@ -20,16 +22,32 @@ def sample_text(model: Transformer, *, tokenizer: Tokenizer, seed: int) -> str:
 
     Draws from its own generator, so that sampling does not disturb the run.
     """
-    device = model.embedding.weight.device
     generator = torch.Generator().manual_seed(seed)
-    dtype = model.compute_dtype or torch.float32
+    end = tokenizer.end_of_text
+    return tokenizer.decode(continue_text(model, [end], stop_ids=(end,), generator=generator))
+
+
+def continue_text(
+    model: Transformer,
+    tokens: Sequence[int],
+    *,
+    stop_ids: tuple[int, ...],
+    generator: torch.Generator,
+) -> list[int]:
+    """A few tokens after ``tokens`` (of which the last are read, as many as fit)."""
+    device = model.embedding.weight.device
+    dtype = model.compute_dtype or model.embedding.weight.dtype
     length = min(TOKENS, model.config.context - 1)
-    cache = KVCache(model.config, capacity=length + 1, device=device, dtype=dtype)
-    ids = [tokenizer.end_of_text]
-    for _ in range(length):
-        logits = model(torch.tensor([ids[-1:]], device=device), cache)[0, -1]
-        chances = (logits.cpu() / TEMPERATURE).softmax(-1)
-        ids.append(int(torch.multinomial(chances, 1, generator=generator)))
-        if ids[-1] == tokenizer.end_of_text:
+    seen = list(tokens)[-(model.config.context - length) :]
+    capacity = len(seen) + length
+    cache = KVCache(model.config, capacity=capacity, device=device, dtype=dtype)
+    written: list[int] = []
+    while len(written) < length:
+        fed = [written[-1:] or seen]
+        logits = model.logits(model.hidden(torch.tensor(fed, device=device), cache)[:, -1])[0]
+        chances = (logits.float().cpu() / TEMPERATURE).softmax(-1)
+        chosen = int(torch.multinomial(chances, 1, generator=generator))
+        if chosen in stop_ids:
             break
-    return tokenizer.decode([i for i in ids if i != tokenizer.end_of_text])
+        written.append(chosen)
+    return written

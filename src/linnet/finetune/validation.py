@@ -1,0 +1,78 @@
+"""What held-out examples say of a model in training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from linnet.finetune.packing import held_out_batches
+from linnet.train.objective import next_token
+from linnet.train.sample import continue_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from linnet.finetune.examples import Example
+    from linnet.model import Transformer
+    from linnet.shards.batches import Batch
+    from linnet.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """The mean loss on what is trained in held-out examples, and in bits per byte of its text."""
+
+    batches: list[Batch]
+    text_bytes: int
+    device: str
+
+    def __call__(self, model: Transformer) -> dict[str, float]:
+        """The figures of a model in evaluation mode."""
+        nats, tokens = 0.0, 0
+        for batch in self.batches:
+            mean = next_token(model, batch.to(self.device))[0].item()
+            nats, tokens = nats + mean * batch.trained, tokens + batch.trained
+        figures = {"loss": nats / tokens}
+        if self.text_bytes:
+            figures["bits_per_byte"] = nats / math.log(2) / self.text_bytes
+        return figures
+
+
+def held_out_loss(
+    examples: Sequence[Example], *, rows: int, length: int, tokens: int, device: str
+) -> HeldOutLoss | None:
+    """Over the first ``tokens`` of these examples; None when there is no example."""
+    chosen: list[Example] = []
+    total = 0
+    for example in examples:
+        total += example.places
+        if chosen and total > tokens:
+            break
+        chosen.append(example)
+    if not chosen:
+        return None
+    batches = list(held_out_batches(chosen, rows=rows, length=length))
+    text_bytes = sum(example.trained_bytes for example in chosen)
+    return HeldOutLoss(batches, text_bytes, device)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to the prompt of one example, for a look while it trains."""
+
+    example: Example
+    tokenizer: Tokenizer
+    stop_ids: tuple[int, ...]
+    seed: int
+
+    def __call__(self, model: Transformer) -> str:
+        """The end of the prompt, an arrow, and the answer."""
+        begin = int(self.example.trained.argmax())
+        prompt = [int(token) for token in self.example.tokens[: max(1, begin)]]
+        generator = torch.Generator().manual_seed(self.seed)
+        answer = continue_text(model, prompt, stop_ids=self.stop_ids, generator=generator)
+        asked = " ".join(self.tokenizer.decode(prompt).split())[-60:]
+        return f"{asked} → {self.tokenizer.decode(answer)}"
