@@ -1,0 +1,181 @@
+"""From a checkpoint's tensors to a model: names translated, shapes and formats checked.
+
+A tensor is looked for under the name that its family publishes, with or without
+the base model's name before it. What is missing, of another shape or left over
+is named in the error; buffers that old releases stored are passed over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from linnet.errors import ConfigError, ModelError
+from linnet.model.config import ModelConfig
+from linnet.model.config_file import CONFIG, read_config_file
+from linnet.model.families import family
+from linnet.model.families.apertus import RELU2_AS_XIELU
+from linnet.model.families.table import FamilyTable
+from linnet.model.transformer import Transformer
+from linnet.model.weights import WeightFiles, open_weights
+from linnet.runtime import detect, torch_dtype
+
+# Buffers that old releases of transformers stored; they are computed from the configuration.
+IGNORED = (
+    r"\.attn\.(masked_)?bias$",
+    r"rotary_emb\.inv_freq$",
+    r"(^|\.)embeddings\.position_ids$",
+)
+
+AnyDtype = torch.dtype | Literal["auto"]
+
+
+def load_model(
+    path: Path | str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: AnyDtype = torch.float32,
+) -> Transformer:
+    """Load just the weights of a model directory, ready for inference.
+
+    On the CPU, weights stored in the format asked for are mapped from the file and
+    take no memory until they are changed.
+    """
+    path = Path(path)
+    values = read_config_file(path)
+    table = family(values.get("model_type"))
+    if values.get("quantization_config"):
+        raise ModelError(
+            f"{path}: the weights are quantised, which cannot be read; "
+            "get the checkpoint that this one was made from"
+        )
+    try:
+        config = table.read(values)
+    except (ConfigError, TypeError) as error:
+        raise ModelError(f"{path / CONFIG}: {error}") from None
+    files = open_weights(path)
+    _refuse_absurd(config, files)
+    if table.model_type == "apertus" and _is_relu2(files, config):
+        config = dataclasses.replace(config, activation="relu2")
+    config = _as_tied_as_the_weights(files, table, config)
+    with torch.device("meta"):
+        model = Transformer(config)
+    model.load_state_dict(_read_weights(files, table, model, device, dtype), assign=True)
+    return model.eval()
+
+
+def _read_weights(
+    files: WeightFiles,
+    table: FamilyTable,
+    model: Transformer,
+    device: str | torch.device,
+    dtype: AnyDtype,
+) -> dict[str, torch.Tensor]:
+    """Our state dict, each tensor checked; the names without a prefix are accepted too."""
+    wanted = _resolve(dtype, device)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    short = _shortened(files, table)
+    weights: dict[str, torch.Tensor] = {}
+    known = {short(name) for name in table.constants(model.config)}
+    known |= {short(name) for name in _output_names(table, model.config)}
+    for entry in table.tensors(model.config):
+        name = short(entry.published)
+        if model.config.tied and entry.own == ("embedding.weight",) and name not in files:
+            name = next(
+                (n for n in map(short, _output_names(table, model.config)) if n in files), name
+            )
+        aliases = [short(alias) for alias in entry.aliases]
+        known.update((name, *aliases))
+        if name not in files:
+            name = next((alias for alias in aliases if alias in files), name)
+        if name not in files:
+            raise ModelError(f"{files.path}: the tensor '{name}' is missing")
+        expected = [shapes[own] for own in entry.own]
+        rows = [shape[0] if shape else 1 for shape in expected]
+        fused = (sum(rows), *expected[0][1:]) if expected[0] else ()
+        stored = files[name].shape
+        if (stored[::-1] if entry.transposed else stored) != fused:
+            raise ModelError(
+                f"{files.path}: the tensor '{name}' must have shape "
+                f"{fused[::-1] if entry.transposed else fused}. Got {stored}"
+            )
+        tensor = files.read(name, device=device, dtype=wanted)
+        tensor = tensor.T if entry.transposed else tensor
+        parts = tensor.split(rows) if entry.own[1:] else [tensor]
+        for own, part in zip(entry.own, parts, strict=True):
+            weights[own] = part.contiguous()
+    ignored = re.compile("|".join((*IGNORED, *table.ignored)))
+    extra = [name for name in files if name not in known and not ignored.search(name)]
+    if extra:
+        raise ModelError(
+            f"{files.path}: the tensor '{extra[0]}' does not belong to this model type"
+        )
+    return weights
+
+
+def _resolve(dtype: AnyDtype, device: str | torch.device) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    kind = torch.device(device).type
+    return torch_dtype(detect("cpu" if kind not in ("cuda", "mps") else kind).dtype)  # type: ignore[arg-type]
+
+
+def _shortened(files: WeightFiles, table: FamilyTable) -> Any:
+    """How this checkpoint calls what the family publishes: with or without the base's name."""
+    if not any(name.startswith(table.prefix) for name in files):
+        return lambda name: name.removeprefix(table.prefix)
+    return lambda name: table.prefix + name if table.prefix + name in files else name
+
+
+def _output_names(table: FamilyTable, config: ModelConfig) -> list[str]:
+    """What the family calls the output layer's weight."""
+    untied = dataclasses.replace(config, tied=False)
+    return [e.published for e in table.tensors(untied) if e.own == ("output.weight",)]
+
+
+def _as_tied_as_the_weights(
+    files: WeightFiles, table: FamilyTable, config: ModelConfig
+) -> ModelConfig:
+    """Where config.json says tied but the output layer is stored and another: not tied.
+
+    So does transformers from release 5 on (``tie_weights``).
+    """
+    if not config.tied:
+        return config
+    short = _shortened(files, table)
+    tables = [short(e.published) for e in table.tensors(config) if e.own == ("embedding.weight",)]
+    outputs = [short(name) for name in _output_names(table, config)]
+    if not all(name in files for name in (*tables, *outputs)) or not outputs:
+        return config
+    if torch.equal(files.read(tables[0]), files.read(outputs[0])):
+        return config
+    return dataclasses.replace(config, tied=False)
+
+
+def _is_relu2(files: WeightFiles, config: ModelConfig) -> bool:
+    """Whether every xIELU of an Apertus checkpoint is set to be ReLU²."""
+    for layer in range(config.depth):
+        for part, value in RELU2_AS_XIELU.items():
+            name = f"model.layers.{layer}.mlp.act_fn.{part}"
+            if part == "eps":
+                continue
+            if name not in files or files.read(name).numel() != 1:
+                return False
+            found = files.read(name).float().item()
+            below = part == "alpha_n" and found <= value
+            if not below and abs(found - value) > 1e-6:
+                return False
+    return True
+
+
+def _refuse_absurd(config: ModelConfig, files: WeightFiles) -> None:
+    """A config.json that asks for more layers than there are tensors must not cost memory."""
+    if config.depth > len(files):
+        raise ModelError(
+            f"{files.path}: config.json asks for {config.depth} layers, "
+            f"but the weights hold only {len(files)} tensors"
+        )
