@@ -9,11 +9,12 @@ never code.
 """
 
 from linnet.hub.download import MODEL_FILES, TOKENIZER_FILES, find, locate, pull
-from linnet.hub.source import Located, Source, parse
+from linnet.hub.source import PREFIX, Located, Source, parse
 from linnet.hub.upload import Upload, plan_upload, push
 
 __all__ = [
     "MODEL_FILES",
+    "PREFIX",
     "TOKENIZER_FILES",
     "Located",
     "Source",

@@ -7,15 +7,14 @@ the same as for a tokenizer that was trained here.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from linnet import artifact
-from linnet.errors import MissingExtraError, ModelError
+from linnet import artifact, hub
+from linnet.errors import ModelError
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer.sentencepiece import read_sentencepiece
 from linnet.tokenizer.tokenizer import (
@@ -34,17 +33,6 @@ VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 
-# All that is fetched from the hub; never weights or code.
-HUB_FILES = (
-    TOKENIZER_FILE,
-    CONFIG_FILE,
-    SPECIAL_TOKENS_FILE,
-    CHAT_TEMPLATE_FILE,
-    VOCABULARY_FILE,
-    MERGES_FILE,
-    "*.model",
-)
-
 _SPECIAL_SETTINGS = (
     "bos_token",
     "eos_token",
@@ -62,8 +50,6 @@ _KEPT_SETTINGS = (
     "model_max_length",
     "add_prefix_space",
 )
-
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
@@ -163,23 +149,12 @@ def _read_settings(directory: Path) -> dict[str, Any]:
 
 def _fetch(name: str) -> Path:
     """Download the tokenizer's files from the hub; returns the directory with them."""
-    if not _HUB_NAME.fullmatch(name):
+    bare = "/" not in name and not name.startswith(hub.PREFIX)
+    is_file = Path(name).suffix in (".json", ".model", ".txt")
+    named = None if is_file else hub.parse(hub.PREFIX + name if bare else name)
+    if named is None:
         raise ModelError(
             f"{name}: expected a tokenizer file, its directory or a name on the Hugging Face hub, "
             "but there is no such file"
         )
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
-    except ImportError:
-        raise MissingExtraError(
-            "huggingface_hub", "hub", f"fetching the tokenizer {name}"
-        ) from None
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"{name} is no file here, and the Hugging Face hub does not give it ({reason}); "
-            "check the name and the connection, or give the path of its tokenizer.json"
-        ) from None
+    return hub.locate(hub.PREFIX + str(named), patterns=hub.TOKENIZER_FILES)
