@@ -83,11 +83,23 @@ class Tokenizer:
         that a prompt means the same to both. Those trained here have none, as those of
         GPT-2 and Qwen: in training, texts begin anywhere.
         """
+        return self._around[0]
+
+    @cached_property
+    def finish(self) -> tuple[int, ...]:
+        """What an encoder reads after a whole text's own tokens: BERT's ``[SEP]``, mostly none."""
+        return self._around[1]
+
+    @cached_property
+    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if self._backend.post_processor is None:
-            return ()
+            return (), ()
         plain = self._backend.encode("a", add_special_tokens=False).ids
         whole = self._backend.encode("a", add_special_tokens=True).ids
-        return tuple(whole[: whole.index(plain[0])]) if plain else ()
+        if not plain:
+            return (), ()
+        first = whole.index(plain[0])
+        return tuple(whole[:first]), tuple(whole[first + len(plain) :])
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
