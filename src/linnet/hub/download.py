@@ -57,6 +57,8 @@ MODEL_FILES = (
     "adapter_config.json",
     "adapter_model.safetensors",
     "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
     "*_Pooling/config.json",
     "README.md",
     "LICENSE*",
