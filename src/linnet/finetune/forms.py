@@ -150,8 +150,9 @@ def parse_row(value: Any, *, source: str, columns: Mapping[str, str]) -> Row:
         raise RowError(f"it has '{asked}' but no 'completion'{_near('completion', row)}")
     if answered:
         raise RowError(f"it has '{answered}' but no 'prompt'{_near('prompt', row)}")
-    near = next((hint for name in COLUMNS if (hint := _near(name, row))), "")
-    raise RowError(f"expected {_EXPECTED}. Got {', '.join(map(repr, row)) or 'nothing'}{near}")
+    near = [close for name in row for close in difflib.get_close_matches(name, COLUMNS, n=1)]
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise RowError(f"expected {_EXPECTED}. Got {', '.join(map(repr, row)) or 'nothing'}{hint}")
 
 
 def _prompt(row: Mapping[str, Any], asked: str, answered: str, source: str) -> PromptRow:
