@@ -30,6 +30,9 @@ class Request:
     sampling: Sampling = Sampling()
     logprobs: bool = False
     """Whether to give each token's log-probability."""
+    adapter: str | None = None
+    """The adapter to compute with, by its name in the engine; ``"base"``: none; None: the engine's
+    usual one."""
 
 
 @dataclass(frozen=True)

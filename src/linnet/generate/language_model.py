@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from linnet.config import option, replace
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
@@ -18,6 +19,19 @@ class GenerateConfig(Sampling):
 
     device: DeviceName = option("cpu", "where to compute")
     dtype: DtypeName = option("fp32", "number format to compute in")
+
+
+class Settings(TypedDict, total=False):
+    """Settings of :class:`Sampling`, those that are given by name."""
+
+    max_tokens: int | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    repetition_penalty: float | None
+    stop: tuple[str, ...] | None
+    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -36,58 +50,29 @@ class LanguageModel:
         prompt: str,
         *,
         sampling: Sampling | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        repetition_penalty: float | None = None,
-        stop: tuple[str, ...] | None = None,
-        seed: int | None = None,
         logprobs: bool = False,
+        adapter: str | None = None,
+        **settings: Unpack[Settings],
     ) -> Completion:
-        """Continue ``prompt``."""
-        changes = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-            "stop": stop,
-            "seed": seed,
-        }
-        settings = replace(sampling or Sampling(), changes, where="generate")
-        return self.engine.generate([Request(prompt, settings, logprobs)])[0]
+        """Continue ``prompt``, computed with one of the adapters that were loaded, by its name.
+
+        ``adapter="base"``: with none. Raises ModelError for a name that none has.
+        """
+        chosen = replace(sampling or Sampling(), settings, where="generate")
+        return self.engine.generate([Request(prompt, chosen, logprobs, adapter)])[0]
 
     def stream(
         self,
         prompt: str,
         *,
         sampling: Sampling | None = None,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        min_p: float | None = None,
-        repetition_penalty: float | None = None,
-        stop: tuple[str, ...] | None = None,
-        seed: int | None = None,
         logprobs: bool = False,
+        adapter: str | None = None,
+        **settings: Unpack[Settings],
     ) -> Iterator[Chunk]:
         """Continue ``prompt``, giving each piece as it comes."""
-        changes = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "min_p": min_p,
-            "repetition_penalty": repetition_penalty,
-            "stop": stop,
-            "seed": seed,
-        }
-        settings = replace(sampling or Sampling(), changes, where="stream")
-        return self.engine.stream(Request(prompt, settings, logprobs))
+        chosen = replace(sampling or Sampling(), settings, where="stream")
+        return self.engine.stream(Request(prompt, chosen, logprobs, adapter))
 
     def score(self, text: str) -> Score:
         """The log-probability of every token of ``text``, as if it began a document."""
@@ -99,24 +84,33 @@ def load(
     *,
     device: DeviceName = GenerateConfig.device,
     dtype: DtypeName = GenerateConfig.dtype,
+    adapters: Mapping[str, Path | str] | None = None,
 ) -> LanguageModel:
-    """Open a model directory, or a project directory that holds one as ``model``.
+    """Open a model: a directory, a project that holds one as ``model``, or a hub name.
 
-    Raises ModelError when there is none or it cannot be read.
+    The directory of an adapter stands for its base with the adapter, which is then used where
+    no other is asked for. ``adapters``: directories of adapters for this base, by the names
+    that requests choose them by. Raises ModelError when there is none or it cannot be read.
     """
     from linnet.generate.torch_engine import TorchEngine
     from linnet.model import load_checkpoint
+    from linnet.model.adapter import is_adapter, load_adapter
+    from linnet.model.merging import load_adapted
 
     runtime = detect(device, dtype)
-    checkpoint = load_checkpoint(
-        model_directory(path), device=runtime.device, dtype=torch_dtype(runtime.dtype)
-    )
+    source = model_directory(path) if Path(path).exists() else path
+    opened = load_adapted if is_adapter(source) else load_checkpoint
+    checkpoint = opened(source, device=runtime.device, dtype=torch_dtype(runtime.dtype))
+    for name, directory in (adapters or {}).items():
+        load_adapter(checkpoint.model, directory, name)
     return LanguageModel(TorchEngine(checkpoint))
 
 
 def model_directory(path: Path | str) -> Path:
-    """The model of a project directory; any other path as it is."""
+    """The model (or adapter) of a project directory; any other path as it is."""
     path = Path(path)
+    signs = ("config.json", "adapter_config.json")
+    if any((path / sign).exists() for sign in signs):
+        return path
     inside = path / "model"
-    is_project = not (path / "config.json").exists() and (inside / "config.json").is_file()
-    return inside if is_project else path
+    return inside if any((inside / sign).is_file() for sign in signs) else path

@@ -9,6 +9,8 @@ What it promises:
 * a text depends on its request and seed, not on the requests beside it (in
   fp32, but for rounding: a row of a batch differs from the row alone by about
   one millionth);
+* each request is computed with the adapter it asks for; those of one adapter are
+  computed together;
 * text comes in whole characters; a stop string is never shown, not even in part;
 * prompt and continuation together never exceed the context. A continuation
   stops there with ``length``; a prompt that leaves no room is an error.
@@ -27,6 +29,7 @@ from linnet.generate.engine import Chunk, Completion, FinishReason, Request, Sco
 from linnet.generate.logits import Sampler
 from linnet.generate.stopping import StopStrings
 from linnet.model import KVCache
+from linnet.model.lora import adapters_of, choice
 
 if TYPE_CHECKING:
     from linnet.model import Checkpoint
@@ -40,7 +43,10 @@ BATCH_ROWS = 16
 
 
 class TorchEngine:
-    """Generates and scores texts with one checkpoint; an ``Engine``."""
+    """Generates and scores texts with one checkpoint; an ``Engine``.
+
+    The adapter that is active when the engine is made is its usual one.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.model = checkpoint.model.eval()
@@ -48,6 +54,8 @@ class TorchEngine:
         self.config = checkpoint.config
         self.stop_ids = frozenset(checkpoint.stop_ids)
         self.device = self.model.embedding.weight.device
+        self.adapters = adapters_of(self.model)
+        self.usual_adapter = self.adapters.active if self.adapters else None
 
     @property
     def context(self) -> int:
@@ -55,7 +63,10 @@ class TorchEngine:
         return self.config.context
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Complete every request, in order. Raises ModelError for a prompt that does not fit."""
+        """Complete every request, in order.
+
+        Raises ModelError for a prompt that does not fit and an adapter that is not there.
+        """
         texts = [self._begin(request) for request in requests]
         chunks: dict[int, list[Chunk]] = {id(text): [] for text in texts}
         for batch in _batches(texts):
@@ -74,10 +85,14 @@ class TorchEngine:
 
         Raises ModelError for a text longer than the context.
         """
+        self._choose(self.usual_adapter)
         return [self._score(self.tokenizer.encode(text)) for text in texts]
 
     def _begin(self, request: Request) -> _Text:
         """The state of a text about to be written. Raises ModelError if the prompt does not fit."""
+        adapter = self.usual_adapter
+        if request.adapter is not None:
+            adapter = choice(self.adapters, request.adapter)
         start = self.tokenizer.start
         if isinstance(request.prompt, str):
             own = self.tokenizer.encode(request.prompt)
@@ -99,6 +114,7 @@ class TorchEngine:
         return _Text(
             request,
             prompt,
+            adapter=adapter,
             penalised=own,
             limit=min(request.sampling.max_tokens, room),
             tokenizer=self.tokenizer,
@@ -106,7 +122,8 @@ class TorchEngine:
         )
 
     def _write(self, texts: list[_Text]) -> Iterator[tuple[_Text, Chunk]]:
-        """Write texts whose prompts have the same length, each until it is finished."""
+        """Write texts that agree in adapter and in length of prompt, each until it is finished."""
+        adapter = texts[0].adapter
         capacity = len(texts[0].prompt) + max(text.limit for text in texts)
         cache = KVCache(
             self.config,
@@ -115,7 +132,7 @@ class TorchEngine:
             device=self.device,
             dtype=self.model.compute_dtype or self.model.embedding.weight.dtype,
         )
-        logits = self._read([text.prompt for text in texts], cache)
+        logits = self._read([text.prompt for text in texts], cache, adapter)
         if not logits.isfinite().all():
             raise ModelError(
                 "the model's output is not a number: its weights are damaged, or too large for "
@@ -130,15 +147,20 @@ class TorchEngine:
             if len(going) < len(texts):
                 cache.keep(going)
                 texts = [texts[place] for place in going]
-            logits = self._read([[text.tokens[-1]] for text in texts], cache)
+            logits = self._read([[text.tokens[-1]] for text in texts], cache, adapter)
 
     @torch.inference_mode()
-    def _read(self, rows: list[list[int]], cache: KVCache) -> Tensor:
+    def _read(self, rows: list[list[int]], cache: KVCache, adapter: str | None) -> Tensor:
         """Take in more tokens; the logits ``(B, V)`` of what follows, on the CPU."""
+        self._choose(adapter)  # each time: another text may have been written in between
         tokens = torch.tensor(rows, device=self.device)  # (B, T)
         for piece in tokens.split(PREFILL_TOKENS, dim=1):
             hidden = self.model.hidden(piece, cache)  # (B, T, D)
         return self.model.logits(hidden[:, -1]).cpu()
+
+    def _choose(self, adapter: str | None) -> None:
+        if self.adapters is not None:
+            self.adapters.active = adapter
 
     def _score(self, own: list[int]) -> Score:
         start = self.tokenizer.start or (self.tokenizer.end_of_text,)
@@ -174,6 +196,7 @@ class _Text:
         request: Request,
         prompt: list[int],
         *,
+        adapter: str | None,
         penalised: list[int],
         limit: int,
         tokenizer: Tokenizer,
@@ -185,6 +208,7 @@ class _Text:
         that ends a text too, which would then come too late.
         """
         self.prompt = prompt
+        self.adapter = adapter
         self.limit = limit
         self.stop_ids = stop_ids
         self.logprobs = request.logprobs
@@ -225,11 +249,11 @@ class _Text:
 
 
 def _batches(texts: Sequence[_Text]) -> Iterator[list[_Text]]:
-    """Texts whose prompts have the same length, a few at a time."""
-    by_length: dict[int, list[_Text]] = {}
+    """Texts that agree in adapter and in length of prompt, a few at a time."""
+    alike: dict[tuple[str | None, int], list[_Text]] = {}
     for text in texts:
-        by_length.setdefault(len(text.prompt), []).append(text)
-    for group in by_length.values():
+        alike.setdefault((text.adapter, len(text.prompt)), []).append(text)
+    for group in alike.values():
         for first in range(0, len(group), BATCH_ROWS):
             yield group[first : first + BATCH_ROWS]
 

@@ -38,7 +38,9 @@ from linnet.model.lora import (
     strength_of,
 )
 from linnet.model.lora_config import is_meant
+from linnet.model.weights import INDEX as MODEL_INDEX
 from linnet.model.weights import IS_A_PICKLE
+from linnet.model.weights import WEIGHTS as MODEL_WEIGHTS
 from linnet.output import full_disk_named, write_json
 
 if TYPE_CHECKING:
@@ -58,8 +60,9 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?", re.ASCII)
 
 
 def is_adapter(path: Path | str) -> bool:
-    """Whether a directory holds an adapter (sound or not)."""
-    return (Path(path) / CONFIG).is_file()
+    """Whether a directory holds an adapter (sound or not) and no model of its own."""
+    model = any((Path(path) / name).is_file() for name in (MODEL_WEIGHTS, MODEL_INDEX))
+    return (Path(path) / CONFIG).is_file() and not model
 
 
 def save_adapter(

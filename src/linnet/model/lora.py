@@ -238,19 +238,26 @@ def adapter_parameters(model: Transformer, name: str) -> dict[str, nn.Parameter]
 def activate(model: Transformer, name: str | None) -> None:
     """Compute with this adapter from now on; None or ``"base"``: with none.
 
-    Raises ModelError listing the adapters when there is none of that name.
+    Raises ModelError listing the adapters when there is none of that name, and while one
+    is merged.
     """
     adapters = adapters_of(model)
-    if name is not None and name != BASE:
-        require_adapter(adapters, name)
-    if adapters is None:
-        return
-    if adapters.merged is not None:
+    chosen = choice(adapters, name)
+    if adapters is not None:
+        adapters.active = chosen
+
+
+def choice(adapters: Adapters | None, name: str | None) -> str | None:
+    """The adapter that a name means, None for the base. Raises ModelError as ``activate`` does."""
+    if adapters is not None and adapters.merged is not None:
         raise ModelError(
             f"the adapter '{adapters.merged}' is merged into the weights; unmerge it before "
             "another is chosen"
         )
-    adapters.active = None if name == BASE else name
+    if name is None or name == BASE:
+        return None
+    require_adapter(adapters, name)
+    return name
 
 
 def set_strength(model: Transformer, name: str, strength: float) -> None:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from linnet.config import option
 from linnet.errors import ConfigError
@@ -61,6 +62,20 @@ class LoRAConfig:
         """What ``B A x`` is multiplied by at one projection (rsLoRA: arXiv:2312.03732)."""
         alpha = self.alpha_pattern.get(_pattern_for(self.alpha_pattern, projection), self.alpha)
         return alpha / (math.sqrt(rank) if self.rslora else rank)
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """How an adapter goes into the weights of its base."""
+
+    strength: float = option(1.0, "Share of what the adapter learned: 0 is the base, 1 all of it.")
+    dtype: Literal["fp32", "bf16", "fp16"] = option(
+        "fp32", "Format to store in; the shorter ones round away some of what was learned."
+    )
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.strength):
+            raise ConfigError(f"strength must be a finite number. Got {self.strength}")
 
 
 def is_meant(projection: str, targets: Iterable[str]) -> bool:

@@ -6,15 +6,43 @@ that know no adapters can load.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from linnet import artifact
+from linnet.config import to_mapping
 from linnet.errors import ModelError
-from linnet.model.lora import LoRALinear, adapted_layers, adapters_of, require_adapter, set_strength
+from linnet.model.adapter import WEIGHTS, adapter_base, base_hash, load_adapter
+from linnet.model.adapter_config import CONFIG
+from linnet.model.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    read_generation_file,
+    save_checkpoint,
+)
+from linnet.model.loading import AnyDtype
+from linnet.model.lora import (
+    LoRALinear,
+    activate,
+    adapted_layers,
+    adapters_of,
+    require_adapter,
+    set_strength,
+)
+from linnet.model.lora_config import MergeConfig
+from linnet.progress import SILENT, Progress
+from linnet.runtime import torch_dtype
+from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
+    from linnet.artifact import Artifact
     from linnet.model.transformer import Transformer
+
+KIND, FORMAT = "model", 1
+ADAPTER = "default"
 
 
 @torch.no_grad()
@@ -63,6 +91,88 @@ def unmerge(model: Transformer) -> None:
         layer.weight.copy_(layer.before_merge)
         layer.before_merge = None
     adapters.active, adapters.merged = adapters.merged, None
+
+
+def load_adapted(
+    path: Path | str,
+    *,
+    base: Path | str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: AnyDtype = torch.float32,
+    progress: Progress = SILENT,
+) -> Checkpoint:
+    """The base of an adapter with the adapter on it, active, under the name "default".
+
+    A tokenizer beside the adapter (with its chat template) goes before the base's.
+    ``base``: where the base is, if not where the adapter says. Raises ModelError when it is
+    not there, or is another.
+    """
+    path = Path(path)
+    loaded = load_checkpoint(
+        adapter_base(path) if base is None else base, device=device, dtype=dtype, progress=progress
+    )
+    load_adapter(loaded.model, path, ADAPTER)
+    activate(loaded.model, ADAPTER)
+    if not (path / "tokenizer.json").is_file():
+        return loaded
+    tokenizer = load_tokenizer(path)
+    if tokenizer.vocab_size > loaded.config.vocab_size:
+        raise ModelError(
+            f"{path}: the tokenizer beside the adapter has {tokenizer.vocab_size} tokens but its "
+            f"base only {loaded.config.vocab_size}; they do not belong together"
+        )
+    ends = read_generation_file(path).get("eos_token_id")
+    more = [*(ends if isinstance(ends, list) else [ends]), getattr(tokenizer, "end_of_turn", None)]
+    stops = dict.fromkeys([*loaded.stop_ids, *(end for end in more if isinstance(end, int))])
+    return replace(loaded, tokenizer=tokenizer, stop_ids=tuple(stops))
+
+
+def merge_adapter(
+    adapter: Path | str,
+    out: Path | str,
+    config: MergeConfig | None = None,
+    *,
+    base: Path | str | None = None,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Write the base of an adapter with the adapter in its weights: an ordinary model directory.
+
+    ``base``: where the base is, if not where the adapter says. Merged in fp32, whatever is
+    stored. Raises ModelError when the base is not there or is another.
+    """
+    adapter, out, config = Path(adapter), Path(out), config or MergeConfig()
+    loaded = load_adapted(adapter, base=base, progress=progress)
+    assert loaded.path is not None
+    is_ours = artifact.is_artifact(loaded.path)
+    inputs = {
+        "base": artifact.read(loaded.path) if is_ours else base_hash(loaded.model),
+        "adapter": _adapter_input(adapter),
+    }
+    recipe = artifact.recipe_hash(KIND, FORMAT, to_mapping(config), inputs)
+    if existing := artifact.current(out, recipe, kind=KIND):
+        return existing
+    with artifact.create(
+        out, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs
+    ) as draft:
+        merge(loaded.model, ADAPTER, strength=config.strength, reversible=False)
+        own = (adapter / "tokenizer.json").is_file()
+        save_checkpoint(
+            loaded.model,
+            draft.path,
+            tokenizer=adapter if own else loaded.path,
+            base=loaded.path,
+            dtype=torch_dtype(config.dtype),
+            progress=progress,
+        )
+        draft.stats["parameters"] = loaded.config.parameters
+    return artifact.read(out, kind=KIND)
+
+
+def _adapter_input(path: Path) -> Artifact | str:
+    """What an adapter goes into a recipe as; one that Linnet did not write has no manifest."""
+    if artifact.is_artifact(path):
+        return artifact.read(path)
+    return f"{artifact.hash_file(path / CONFIG)} {artifact.hash_file(path / WEIGHTS)}"
 
 
 def _layers(model: Transformer, name: str) -> list[LoRALinear]:

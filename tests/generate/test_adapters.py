@@ -1,0 +1,179 @@
+"""Several adapters on one base, chosen per call, against PEFT; and merged into a directory."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import MakeModel
+from typer.testing import CliRunner
+
+import linnet
+from linnet import artifact
+from linnet.cli.merge import app
+from linnet.errors import ModelError
+from linnet.generate import Request, Sampling
+from linnet.generate.language_model import Settings, model_directory
+from linnet.generate.torch_engine import TorchEngine
+from linnet.model import load_checkpoint, load_model
+from linnet.model.adapter import save_adapter
+from linnet.model.lora import adapter_parameters, add_adapter
+from linnet.model.lora_config import LoRAConfig, MergeConfig
+from linnet.model.merging import load_adapted, merge, merge_adapter
+
+transformers = pytest.importorskip("transformers")
+peft = pytest.importorskip("peft")
+
+GREEDY = Sampling(temperature=0, max_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def home(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and two adapters for it, side by side."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(make_model("qwen3", context=128), home / "base")
+    for seed, name, config in (
+        (1, "medical", LoRAConfig(rank=4)),
+        (2, "legal", LoRAConfig(rank=2, rslora=True, targets=("q_proj", "down_proj"))),
+    ):
+        model = load_model(home / "base")
+        add_adapter(model, name, config)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in adapter_parameters(model, name).values():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+        (home / name).mkdir()
+        save_adapter(model, name, home / name, base=home / "base")
+    return home
+
+
+@pytest.fixture(scope="module")
+def theirs(home: Path) -> Any:
+    model = transformers.AutoModelForCausalLM.from_pretrained(home / "base")
+    model = peft.PeftModel.from_pretrained(model, home / "medical", adapter_name="medical")
+    model.load_adapter(home / "legal", adapter_name="legal")
+    return model.eval()
+
+
+def open_both(home: Path) -> linnet.generate.LanguageModel:
+    return linnet.load(
+        home / "base", adapters={"medical": home / "medical", "legal": home / "legal"}
+    )
+
+
+def greedy(theirs: Any, adapter: str | None, prompt: tuple[int, ...]) -> list[int]:
+    tokens = torch.tensor([prompt])
+    settings = {"do_sample": False, "max_new_tokens": GREEDY.max_tokens, "pad_token_id": 1}
+    if adapter is None:
+        with theirs.disable_adapter():
+            found = theirs.generate(input_ids=tokens, **settings)
+    else:
+        theirs.set_adapter(adapter)
+        found = theirs.generate(input_ids=tokens, **settings)
+    return [token for token in found[0, len(prompt) :].tolist() if token != 0]
+
+
+def test_each_request_gets_its_adapter_in_one_call(home: Path, theirs: Any) -> None:
+    engine = open_both(home).engine
+    assert isinstance(engine, TorchEngine)
+    asked = [
+        (adapter, tuple(engine.tokenizer.encode(text)))
+        for text in ("Once upon a", "The fox met", "sang")
+        for adapter in ("medical", None, "legal")
+    ]
+    requests = [Request(prompt, GREEDY, adapter=adapter) for adapter, prompt in asked]
+    written = [list(completion.tokens) for completion in engine.generate(requests)]
+    wanted = [greedy(theirs, adapter, prompt) for adapter, prompt in asked]
+    assert written == wanted
+    assert len({tuple(tokens) for tokens in written[:3]}) == 3
+
+
+def test_streams_with_different_adapters_do_not_disturb_each_other(home: Path) -> None:
+    model = open_both(home)
+    names = ("medical", None, "legal")
+    alone = [model.generate("The fox", sampling=GREEDY, adapter=name).text for name in names]
+    streams = [model.stream("The fox", sampling=GREEDY, adapter=name) for name in names]
+    texts = [""] * 3
+    for _ in range(GREEDY.max_tokens + 1):
+        for place, stream in enumerate(streams):
+            chunk = next(stream, None)
+            texts[place] += chunk.text if chunk else ""
+    assert texts == alone
+    assert model.score("The fox").logprobs == linnet.load(home / "base").score("The fox").logprobs
+
+
+def test_an_adapter_directory_opens_as_its_base_with_the_adapter(home: Path) -> None:
+    several, one = open_both(home), linnet.load(home / "medical")
+    wanted = several.generate("The fox", sampling=GREEDY, adapter="medical")
+    assert one.generate("The fox", sampling=GREEDY) == wanted
+    base = several.generate("The fox", sampling=GREEDY)
+    assert one.generate("The fox", sampling=GREEDY, adapter="base") == base != wanted
+    assert one.score("The fox") != several.score("The fox")
+    project = home / "project"
+    shutil.copytree(home / "medical", project / "model")
+    assert model_directory(project) == project / "model"
+    config = project / "model" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"../base"', '"../../base"'))
+    assert linnet.load(project).generate("The fox", sampling=GREEDY) == wanted
+
+
+def test_names_that_no_adapter_has(home: Path) -> None:
+    model = open_both(home)
+    with pytest.raises(ModelError, match="no adapter 'cooking'; it has: legal, medical"):
+        model.stream("The fox", adapter="cooking")
+    with pytest.raises(ModelError, match="no adapter 'cooking'; it has none"):
+        linnet.load(home / "base").generate("The fox", adapter="cooking")
+    with pytest.raises(ModelError, match="expected an adapter directory"):
+        linnet.load(home / "base", adapters={"x": home / "base"})
+    merged = load_adapted(home / "medical")
+    merge(merged.model, "default")
+    with pytest.raises(ModelError, match="'default' is merged"):
+        TorchEngine(merged).generate([Request("The fox", GREEDY, adapter="base")])
+
+
+def test_a_tokenizer_beside_the_adapter_goes_before_that_of_the_base(
+    home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(home / "medical", tmp_path / "chatty")
+    for file in (home / "base").glob("tokenizer*"):
+        shutil.copy(file, tmp_path / "chatty")
+    plain = load_checkpoint(home / "base")
+    (tmp_path / "chatty" / "generation_config.json").write_text('{"eos_token_id": [0, 7]}')
+    loaded = load_adapted(tmp_path / "chatty", base=home / "base")
+    assert loaded.stop_ids == (*plain.stop_ids, 7)
+    merged = merge_adapter(tmp_path / "chatty", tmp_path / "whole", base=home / "base")
+    assert (merged.path / "tokenizer.json").is_file()
+
+
+@torch.inference_mode()
+def test_merged_directories_are_ordinary_models(home: Path, theirs: Any, tmp_path: Path) -> None:
+    out = tmp_path / "whole"
+    done = CliRunner().invoke(app, [str(home / "legal"), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "parameters" in done.stdout
+    tokens = torch.tensor([[5, 9, 30, 77, 3]])
+    theirs.set_adapter("legal")
+    wanted = theirs(tokens).logits
+    whole = transformers.AutoModelForCausalLM.from_pretrained(out)
+    torch.testing.assert_close(whole(tokens).logits, wanted, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(load_model(out)(tokens), wanted, atol=1e-4, rtol=1e-5)
+    before = json.loads((home / "base" / "config.json").read_text())
+    assert json.loads((out / "config.json").read_text()) == before
+    assert linnet.load(out).generate("The fox", sampling=GREEDY).text
+    first = artifact.read(out, kind="model", verify=True)
+    assert set(first.manifest.inputs) == {"base", "adapter"}
+    again = merge_adapter(home / "legal", out)
+    assert again.manifest.created == first.manifest.created
+    halved = merge_adapter(
+        home / "legal", tmp_path / "half", MergeConfig(strength=0.5, dtype="bf16")
+    )
+    assert halved.content != first.content
+    stored = load_model(halved.path, dtype=torch.bfloat16)
+    assert all(parameter.dtype == torch.bfloat16 for parameter in stored.parameters())
+
+
+def test_the_settings_by_name_are_those_of_sampling() -> None:
+    assert set(Settings.__annotations__) == {field.name for field in dataclasses.fields(Sampling)}
