@@ -63,6 +63,14 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
+# How an encoder's states become embeddings: see linnet.generate.pooling.
+ENCODER_FILES = (
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "*_Pooling/config.json",
+    "*_Normalize/config.json",
+)
 TEMPLATE = "chat_template.jinja"
 MORE_TEMPLATES = "additional_chat_templates"
 
@@ -133,8 +141,9 @@ def save_checkpoint(
 
     ``tokenizer``: a directory to copy the tokenizer files from. ``base``: the model
     directory that this one was made from; what its configuration says beyond the
-    shape is kept. ``dtype``: the format of the stored weights, by default that of
-    the parameters. A full disk (OutputError) leaves the weights that were there.
+    shape is kept, and how it makes embeddings. ``dtype``: the format of the stored
+    weights, by default that of the parameters. A full disk (OutputError) leaves the
+    weights that were there.
     """
     config = model.config
     table = family(config.family)
@@ -155,6 +164,8 @@ def save_checkpoint(
     write_json(path / CONFIG, _carry_over(before, values))
     if config.causal:
         write_json(path / GENERATION, _generation(base, before, config, path))
+    elif base is not None:
+        _copy_encoder_files(base, path)
 
 
 def published_weights(model: Transformer, dtype: torch.dtype | None = None) -> list[Written]:
@@ -197,6 +208,14 @@ def copy_tokenizer(source: Path, path: Path) -> None:
         else texts["default"]
     )
     write_json(file, settings)
+
+
+def _copy_encoder_files(source: Path, path: Path) -> None:
+    for file in (file for pattern in ENCODER_FILES for file in source.glob(pattern)):
+        copy = path / file.relative_to(source)
+        copy.parent.mkdir(exist_ok=True)
+        if not (copy.exists() and copy.samefile(file)):
+            shutil.copyfile(file, copy)
 
 
 def _carry_over(before: Mapping[str, Any], values: dict[str, Any]) -> dict[str, Any]:
