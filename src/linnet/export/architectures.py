@@ -111,11 +111,26 @@ def architecture(config: ModelConfig) -> Architecture:
     return found
 
 
-def ignores_window(config: ModelConfig) -> bool:
-    """Whether llama.cpp's attention reaches further back than the model's own."""
+def differences(config: ModelConfig) -> list[str]:
+    """What llama.cpp is known to compute otherwise, a sentence for each."""
+    found = []
     windowed = any(config.is_windowed(layer) for layer in range(config.depth))
     narrow = config.window is not None and config.window < config.context
-    return ARCHITECTURES[config.family].windows is None and windowed and narrow
+    if ARCHITECTURES[config.family].windows is None and windowed and narrow:
+        found.append(
+            f"this model looks back {config.window} tokens; llama.cpp looks further, so longer "
+            "texts are computed otherwise there"
+        )
+    scaling = config.rope_scaling
+    if scaling is not None and scaling.kind == "longrope":
+        found.append(
+            "llama.cpp stretches positions for long texts wherever its context is over "
+            f"{scaling.original_context} tokens: for shorter texts run it with --ctx-size "
+            f"{scaling.original_context}"
+        )
+    if config.head == "masked":
+        found.append("llama.cpp has no masked-token head: the file gives embeddings only")
+    return found
 
 
 def tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:

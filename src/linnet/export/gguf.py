@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from linnet.errors import ConfigError, ModelError, OutputError
-from linnet.export.architectures import architecture, ignores_window, metadata, tensors
+from linnet.export.architectures import architecture, differences, metadata, tensors
 from linnet.export.config import K_QUANTS, ExportConfig
 from linnet.export.quantisation import encoded, format_of, ggml_type, gguf_package, stored_bytes
 from linnet.export.vocabulary import Vocabulary, read_definition, vocabulary
@@ -61,13 +61,8 @@ def export_gguf(
     if out.is_dir():
         raise OutputError(f"{out} is a directory; name a file, such as {out / 'model.gguf'}")
     loaded = load_model(path, dtype=_stored_format(path))
-    if ignores_window(loaded.config):
-        progress.warn(
-            f"this model looks back {loaded.config.window} tokens; llama.cpp looks further, so "
-            "longer texts are computed otherwise there"
-        )
-    if loaded.config.head == "masked":
-        progress.warn("llama.cpp has no masked-token head: the file gives embeddings only")
+    for difference in differences(loaded.config):
+        progress.warn(difference)
     out.parent.mkdir(parents=True, exist_ok=True)
     if config.type in K_QUANTS:
         _write_k_quants(loaded, path, out, config, progress)
