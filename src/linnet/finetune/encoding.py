@@ -73,10 +73,9 @@ class _Encoder:
         return self.config.template == "auto" and self.tokenizer.chat_template is not None
 
     @cached_property
-    def bytes_of(self) -> npt.NDArray[np.int64]:
-        """Bytes of text that each token stands for."""
-        vocabulary = range(self.tokenizer.vocab_size)
-        return np.array([len(self.tokenizer.token_bytes(token)) for token in vocabulary])
+    def known_bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of text that each token stands for; below 0 where no one has asked yet."""
+        return np.full(self.tokenizer.vocab_size, -1)
 
     def encode(self, rows: Sequence[Row]) -> Iterator[list[Example]]:
         plain = [
@@ -177,8 +176,13 @@ class _Encoder:
 
     def _example(self, ids: Ids, trained: Flags, source: str) -> Example:
         trained[0] = False  # nothing comes before it that it could be predicted from
-        size = int(self.bytes_of[ids[trained]].sum())
-        return Example(ids, trained, source, size)
+        return Example(ids, trained, source, self._size(ids[trained]))
+
+    def _size(self, ids: Ids) -> int:
+        """Bytes of text that the tokens stand for."""
+        for token in np.unique(ids[self.known_bytes[ids] < 0]).tolist():
+            self.known_bytes[token] = len(self.tokenizer.token_bytes(token))
+        return int(self.known_bytes[ids].sum())
 
     def _drop(self, reason: str) -> None:
         self.report.dropped[reason] = self.report.dropped.get(reason, 0) + 1
