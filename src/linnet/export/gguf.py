@@ -22,12 +22,13 @@ import torch
 from linnet.errors import ConfigError, ModelError, OutputError
 from linnet.export.architectures import architecture, differences, metadata, tensors
 from linnet.export.config import K_QUANTS, ExportConfig
+from linnet.export.merged import merged
 from linnet.export.quantisation import encoded, format_of, ggml_type, gguf_package, stored_bytes
 from linnet.export.vocabulary import Vocabulary, read_definition, vocabulary
 from linnet.model import load_model
-from linnet.model.checkpoint import read_generation_file
+from linnet.model.config_file import read_generation_file, read_object
 from linnet.model.weights import FORMATS, open_weights
-from linnet.output import full_disk_named, human_bytes, require_space
+from linnet.output import full_disk_named, require_space
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 K_QUANT_WIDTH = 256
 """K-quants have blocks of this many numbers."""
 
-_POOLING = {"pooling_mode_mean_tokens": "MEAN", "pooling_mode_cls_token": "CLS"}
+_POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 
 def export_gguf(
@@ -50,25 +51,26 @@ def export_gguf(
     *,
     progress: Progress = SILENT,
 ) -> Path:
-    """Write the model directory ``model`` as the GGUF file ``out``.
+    """Write the model directory ``model`` as the GGUF file ``out``; an adapter with its base.
 
     Raises ModelError where llama.cpp would compute something else than the model
     does, MissingExtraError without the ``gguf`` package, and OutputError when there
     is no room; a file that was there before is then unchanged.
     """
-    config, path = config or ExportConfig(), Path(model)
+    config = config or ExportConfig()
     gguf_package()
     if out.is_dir():
         raise OutputError(f"{out} is a directory; name a file, such as {out / 'model.gguf'}")
-    loaded = load_model(path, dtype=_stored_format(path))
-    for difference in differences(loaded.config):
-        progress.warn(difference)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if config.type in K_QUANTS:
-        _write_k_quants(loaded, path, out, config, progress)
-    else:
-        with _renamed_when_complete(out) as neighbour:
-            _write(loaded, path, neighbour, config.type, config.name or _name(path), progress)
+    with merged(model, beside=out.parent, progress=progress) as path:
+        loaded = load_model(path, dtype=_stored_format(path))
+        for difference in differences(loaded.config):
+            progress.warn(difference)
+        if config.type in K_QUANTS:
+            _write_k_quants(loaded, path, out, config, progress)
+        else:
+            with _renamed_when_complete(out) as neighbour:
+                _write(loaded, path, neighbour, config.type, config.name or _name(path), progress)
     return out
 
 
@@ -136,7 +138,7 @@ def _add_values(writer: Any, values: dict[str, Any]) -> None:
         if isinstance(value, bool):
             writer.add_bool(key, value)
         elif isinstance(value, int):
-            writer.add_uint32(key, value)
+            writer.add_uint32(key, int(value))
         elif isinstance(value, float):
             writer.add_float32(key, value)
         elif isinstance(value, str):
@@ -156,52 +158,37 @@ def _add_vocabulary(writer: Any, words: Vocabulary, path: Path, tokenizer: Token
         writer.add_token_merges(words.merges)
     settings = {**words.settings, **_end_of_turn(path, words.settings, tokenizer)}
     _add_values(writer, {f"tokenizer.ggml.{key}": value for key, value in settings.items()})
-    templates = chat_templates(path, tokenizer)
-    if templates:
+    chat = tokenizer.chat_template
+    if chat is not None:
         writer.add_chat_template(
-            [{"name": name, "template": template} for name, template in templates.items()]
+            [{"name": name, "template": template} for name, template in chat.templates.items()]
         )
-
-
-def chat_templates(path: Path, tokenizer: Tokenizer) -> dict[str, str]:
-    """The chat templates in a model directory by name; the usual one is ``default``."""
-    file = path / "chat_template.jinja"
-    given = tokenizer.config.get("chat_template")
-    found: dict[str, str] = {}
-    if isinstance(given, str):
-        found["default"] = given
-    elif isinstance(given, list):
-        found |= {entry["name"]: entry["template"] for entry in given}
-    if file.is_file():  # where both are, transformers takes this
-        found["default"] = file.read_text(encoding="utf-8")
-    return found
 
 
 def _end_of_turn(path: Path, settings: dict[str, Any], tokenizer: Tokenizer) -> dict[str, int]:
     """A second token that ends what the model writes, where there is one."""
     ends = read_generation_file(path).get("eos_token_id")
-    turn = getattr(tokenizer, "end_of_turn", None)
-    candidates = [turn, *(ends if isinstance(ends, list) else [ends])]
+    candidates = [*tokenizer.stop_ids, *(ends if isinstance(ends, list) else [ends])]
     other = [e for e in candidates if isinstance(e, int) and e != settings.get("eos_token_id")]
     return {"eot_token_id": other[0]} if other else {}
 
 
 def _encoder(config: ModelConfig, path: Path) -> dict[str, Any]:
-    """What an encoder is told beside its shape."""
+    """What an encoder is told beside its shape: how its states become one vector."""
     if config.causal:
         return {}
-    gguf = gguf_package()
-    pooling = "NONE"
-    file = path / "1_Pooling" / "config.json"  # of sentence-transformers
-    if file.is_file():
-        import json
-
-        modes = json.loads(file.read_text(encoding="utf-8"))
-        pooling = next((name for key, name in _POOLING.items() if modes.get(key)), "NONE")
-    found: dict[str, Any] = {}
-    found[f"{architecture(config).name}.pooling_type"] = int(gguf.PoolingType[pooling])
-    found["tokenizer.ggml.token_type_count"] = max(config.token_types, 1)
-    return found
+    file = path / "1_Pooling" / "config.json"  # of sentence-transformers; without it the mean
+    modes = read_object(file) if file.is_file() else {"pooling_mode": "mean"}
+    named = modes.get("pooling_mode", [name for key, name in _POOLING.items() if modes.get(key)])
+    pooling = named if isinstance(named, str) else named[0] if len(named) == 1 else str(named)
+    if pooling not in _POOLING.values():
+        raise ModelError(
+            f"{file}: llama.cpp makes one vector of the mean or of the first state. Got {pooling}"
+        )
+    return {
+        f"{architecture(config).name}.pooling_type": gguf_package().PoolingType[pooling.upper()],
+        "tokenizer.ggml.token_type_count": max(config.token_types, 1),
+    }
 
 
 def _front_matter(path: Path) -> dict[str, str]:
@@ -269,8 +256,3 @@ def _write_k_quants(
                 )
     finally:
         whole.unlink(missing_ok=True)
-
-
-def size_of(file: Path) -> str:
-    """A file's size for people."""
-    return human_bytes(file.stat().st_size)

@@ -18,11 +18,10 @@ Reference: ``src/llama-vocab.cpp`` in https://github.com/ggml-org/llama.cpp.
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import tokenizers
 
 from linnet.errors import ModelError
 from linnet.export.pretokenizers import tag_of
@@ -74,7 +73,7 @@ def vocabulary(tokenizer: Tokenizer, definition: dict[str, Any], *, size: int) -
             "llama.cpp has byte-level BPE, SentencePiece BPE and WordPiece; "
             f"this tokenizer is another ({definition['model'].get('type')})"
         )
-    made.settings |= _special_ids(tokenizer, made) | _begins_and_ends(tokenizer, definition, made)
+    made.settings |= _special_ids(tokenizer) | _begins_and_ends(tokenizer, made)
     return made
 
 
@@ -84,8 +83,6 @@ def read_definition(path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return found
-    import tempfile
-
     with tempfile.TemporaryDirectory() as place:
         tokenizer.save(Path(place))
         made: dict[str, Any] = json.loads((Path(place) / "tokenizer.json").read_text("utf-8"))
@@ -244,7 +241,7 @@ def _require_plain_bpe(model: dict[str, Any]) -> None:
             raise ModelError(f"llama.cpp's BPE has no {setting}; this tokenizer uses it")
 
 
-def _special_ids(tokenizer: Tokenizer, made: Vocabulary) -> dict[str, int]:
+def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     """The ids of the tokens with a role, as far as the tokenizer names them."""
     found: dict[str, int] = {}
     for role, key in _IDS.items():
@@ -257,17 +254,9 @@ def _special_ids(tokenizer: Tokenizer, made: Vocabulary) -> dict[str, int]:
     return found
 
 
-def _begins_and_ends(
-    tokenizer: Tokenizer, definition: dict[str, Any], made: Vocabulary
-) -> dict[str, Any]:
+def _begins_and_ends(tokenizer: Tokenizer, made: Vocabulary) -> dict[str, Any]:
     """Which tokens stand around every text, as the post-processor has it."""
-    backend = tokenizers.Tokenizer.from_str(json.dumps(definition))
-    backend.no_truncation()
-    backend.no_padding()
-    plain = backend.encode("a", add_special_tokens=False).ids
-    whole = backend.encode("a", add_special_tokens=True).ids
-    begin = whole.index(plain[0]) if plain else 0
-    before, after = whole[:begin], whole[begin + len(plain) :]
+    before, after = tokenizer.start, tokenizer.finish
     if len(before) > 1 or len(after) > 1:
         raise ModelError(
             "llama.cpp puts at most one token before and one after a text; this tokenizer puts "
