@@ -37,6 +37,7 @@ SETTINGS = {
     "micro_tokens": 128,
     "template": "none",
     "validation_interval": 4,
+    "general_tokens": 0,
     "sample_interval": 1000,
     "steps": 12,
 }

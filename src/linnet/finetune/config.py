@@ -9,6 +9,7 @@ from typing import Any, Literal
 from linnet.config import option, to_mapping
 from linnet.errors import ConfigError
 from linnet.finetune.examples import ExamplesConfig
+from linnet.finetune.forgetting import ForgettingConfig
 from linnet.runtime import DeviceName, DtypeName
 
 # Where and how often, not what: these may differ between runs of one recipe.
@@ -25,7 +26,7 @@ _EXECUTION = (
 
 
 @dataclass(frozen=True)
-class FinetuneConfig(ExamplesConfig):
+class FinetuneConfig(ForgettingConfig, ExamplesConfig):
     """A fine-tuning run: what is trained, on what, how long, and how."""
 
     method: Literal["lora", "full"] = option(

@@ -22,10 +22,18 @@ from linnet.finetune.examples import load_examples
 from linnet.finetune.inputs import base_input, data_inputs
 from linnet.finetune.optimizers import build_optimizer
 from linnet.finetune.packing import PackedBatches
+from linnet.finetune.remembering import (
+    SWEEP_TOKENS,
+    Remembering,
+    begin_remembering,
+    mixed_stream,
+    replay_need,
+)
 from linnet.finetune.validation import Answer, held_out_loss
 from linnet.model import Transformer
 from linnet.model.adapter import is_adapter, save_adapter
 from linnet.model.checkpoint import (
+    Checkpoint,
     copy_tokenizer,
     load_model,
     read_config_file,
@@ -53,10 +61,12 @@ if TYPE_CHECKING:
 
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.config import FinetuneConfig
-    from linnet.finetune.examples import Examples
+    from linnet.finetune.examples import Example, Examples
+    from linnet.finetune.validation import HeldOutLoss
     from linnet.hub import Located
     from linnet.model import ModelConfig
     from linnet.tokenizer import Tokenizer
+    from linnet.train.loop import Stream
 
 FORMAT = 1
 VOLATILE = (METRICS, "*.svg", "*.png")
@@ -94,7 +104,7 @@ def finetune(
     kind = "model" if config.method == "full" else "adapter"
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
-        **data_inputs(data, config.validation, progress=progress),
+        **data_inputs(data, config.validation, config.general, progress=progress),
     }
     recipe = artifact.recipe_hash(kind, FORMAT, config.recipe(), inputs)
     if existing := artifact.current(out, recipe, kind=kind):
@@ -112,12 +122,16 @@ def finetune(
         run = _prepare(found, data, draft.path, config, progress)
         threads = run.machine.runtime.threads
         with interruptible() as interrupt, runtime.threads(threads):
-            loop = run.loop(draft.path, progress, started)
+            changing = run.model()
+            known = run.remembering(changing, draft.path, progress)
+            loop = run.loop(draft.path, changing, known, progress, started)
             loop.resume()
+            known.take_up(loop.notes)
             loop.run(interrupt)
             loop.keep_best()
             run.save(loop.model, draft.path)
             plot_curves(draft.path / METRICS, draft.path)
+            draft.stats.update(run.look_back(loop, known, draft.path))
         run.describe(draft, loop)
     return artifact.read(out, kind=kind)
 
@@ -186,9 +200,51 @@ class Run:
             targets=config.targets or (ALL_LINEAR,),
         )
 
-    def loop(self, directory: Path, progress: Progress, started: float) -> Loop:
+    def remembering(self, model: Transformer, directory: Path, progress: Progress) -> Remembering:
+        """The general text of the run, settled before its first step, and the watch over it."""
+        base = self.base
+        return begin_remembering(
+            directory,
+            Checkpoint(model, self.tokenizer, model.config, (), base.path, base.pin),
+            self.examples,
+            self.config,
+            rows=self.micro_rows,
+            length=self.length,
+            machine=self.machine,
+            progress=progress,
+        )
+
+    def look_back(self, loop: Loop, known: Remembering, directory: Path) -> dict[str, Any]:
+        """What was forgotten, and at which strength it would be less."""
+        start = load_model(self.base.path, dtype=stored_dtype(self.base.path))
+        few = min(SWEEP_TOKENS, self.config.validation_tokens)
+        return known.finish(
+            loop,
+            directory,
+            self.config,
+            domain=self._loss(self.examples.held_out, few),
+            base=dict(start.named_parameters()),
+        )
+
+    def _loss(self, examples: Sequence[Example], tokens: int) -> HeldOutLoss | None:
+        return held_out_loss(
+            examples,
+            rows=self.micro_rows,
+            length=self.length,
+            tokens=tokens,
+            device=self.machine.runtime.device,
+        )
+
+    def loop(
+        self,
+        directory: Path,
+        model: Transformer,
+        known: Remembering,
+        progress: Progress,
+        started: float,
+    ) -> Loop:
         """The loop with its parts."""
-        config, model = self.config, self.model()
+        config = self.config
         start = load_model(self.base.path, dtype=stored_dtype(self.base.path))
         optimizer = build_optimizer(
             model,
@@ -197,30 +253,27 @@ class Run:
             pull=config.pull,
             base=start if config.pull else None,
         )
-        held_out = held_out_loss(
-            self.examples.held_out,
-            rows=self.micro_rows,
-            length=self.length,
-            tokens=config.validation_tokens,
-            device=self.machine.runtime.device,
-        )
+        held_out = self._loss(self.examples.held_out, config.validation_tokens)
         return Loop(
             directory,
             self._course(),
             machine=self.machine,
             model=model,
-            stream=self._stream(),
+            stream=self._stream(known.text.replay),
             objective=next_token,
             optimizers=[optimizer],
-            validators=[held_out] if held_out else [],
+            validators=[found for found in (held_out, known.loss) if found is not None],
+            judge=known.guard.judge,
             sampler=self._sampler(),
             progress=progress,
             started=started,
         )
 
-    def _stream(self) -> PackedBatches:
-        examples, seed = self.examples.train, self.config.seed
-        return PackedBatches(examples, rows=self.rows, length=self.length, seed=seed)
+    def _stream(self, replay: Sequence[Example]) -> Stream:
+        share, seed = self.config.replay, self.config.seed
+        return mixed_stream(
+            self.examples.train, replay, share=share, rows=self.rows, length=self.length, seed=seed
+        )
 
     def _sampler(self) -> Answer:
         example = (self.examples.held_out or self.examples.train)[0]
@@ -296,7 +349,8 @@ def _prepare(
     steps = config.steps
     if not steps and not config.seconds:
         stream = PackedBatches(examples.train, rows=rows, length=length, seed=config.seed)
-        steps = stream.batches_in(config.epochs)
+        replayed = replay_need(examples.train, config, length=length).rows
+        steps = stream.batches_in(config.epochs) + math.ceil(replayed / rows)
     work = 6.0 * shape.parameters * rows * length * steps
     machine = choose_machine(
         directory,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import artifact
+from linnet.evaluate.held_out import text_files
 from linnet.finetune.rows import open_source
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ def base_input(path: Path, *, pin: str | None, progress: Progress) -> Artifact |
 
 
 def data_inputs(
-    data: Sequence[str | Path], validation: str, *, progress: Progress
+    data: Sequence[str | Path], validation: str, general: str = "", *, progress: Progress
 ) -> dict[str, Artifact | str]:
-    """Each source of rows as an input, by its place in the command."""
+    """Each source of rows as an input, by its place in the command; and the general text."""
     sources = [(f"data.{number}", source) for number, source in enumerate(data, 1)]
     if validation:
         sources.append(("validation", validation))
@@ -44,6 +45,13 @@ def data_inputs(
         files = [file for split in opened.files.values() for file in split]
         root = Path(source) if Path(source).is_dir() else None
         found[role] = _hash_files(files, root=root, task="reading rows", progress=progress)
+    if general and artifact.is_artifact(general):
+        found["general"] = artifact.read(general)
+    elif general:
+        files, root = text_files(Path(general)), Path(general) if Path(general).is_dir() else None
+        found["general"] = _hash_files(
+            files, root=root, task="reading general text", progress=progress
+        )
     return found
 
 

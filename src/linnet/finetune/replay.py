@@ -15,6 +15,7 @@ Kullback-Leibler divergence of the new model from the base, which is what
 from __future__ import annotations
 
 import dataclasses
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -128,12 +129,14 @@ def sample_replay(
     seed: int,
     context: int,
     temperature: float = 1.0,
+    seconds: float = 0.0,
     progress: Progress = SILENT,
 ) -> list[Example]:
     """Texts that the model writes by itself, from the beginning of a document, in batches.
 
-    At least ``tokens`` in all, unless that is 0. The same seed gives the same texts, whatever
-    was drawn before. Raises ModelError for a model that cannot write.
+    At least ``tokens`` in all, unless that is 0 or ``seconds``, where they are given, have passed
+    before. The same seed gives the same texts, whatever was drawn before. Raises ModelError
+    for a model that cannot write.
     """
     from linnet.generate import Request, Sampling
     from linnet.generate.torch_engine import TorchEngine
@@ -149,10 +152,10 @@ def sample_replay(
     only_end = dataclasses.replace(checkpoint, stop_ids=(tokenizer.end_of_text,))
     engine = TorchEngine(only_end)
     examples: list[Example] = []
-    written = 0
+    written, deadline = 0, time.monotonic() + seconds
     try:
         with progress.task("text by the base model", total=tokens, unit="tokens") as task:
-            while written < tokens:
+            while written < tokens and (not written or not seconds or time.monotonic() < deadline):
                 rows = min(SAMPLED_ROWS, -(-(tokens - written) // length))
                 requests = [
                     Request(start, Sampling(
