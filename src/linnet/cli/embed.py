@@ -1,0 +1,103 @@
+"""``linnet embed``: texts in, vectors out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from linnet.cli.options import configured
+from linnet.cli.terminal import err, terminal_progress
+from linnet.config import replace
+from linnet.errors import ConfigError, DataError
+from linnet.generate.embedding import EmbedConfig, load_encoder
+
+if TYPE_CHECKING:
+    from linnet.generate.embedding import Encoder, Vectors
+    from linnet.progress import Progress
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+NORMALISE = {"auto": None, "yes": True, "no": False}
+AT_ONCE = 1024  # lines whose vectors are written before more are read
+
+
+@app.command()
+@configured(EmbedConfig)
+def run(
+    model: Annotated[Path, typer.Argument(help="An encoder's directory, or its name on the hub.")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="The texts; - reads one from every line of standard input."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .npy file for the vectors, one in each row.")
+    ] = None,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Turn texts into vectors that lie close where the meanings do.
+
+    Prints a JSON object for each text, or writes all vectors into one NumPy file.
+
+    Example: linnet embed all-MiniLM-L6-v2 "a dog barks" "a hound is heard"
+    """
+    config = replace(EmbedConfig(), settings)
+    if out is not None and out.suffix != ".npy":
+        raise ConfigError(f"--out must be a file that ends in .npy. Got {out}")
+    if not texts:
+        raise ConfigError("give the texts, or - to read them from standard input")
+    progress = terminal_progress()
+    encoder = load_encoder(str(model), device=config.device, dtype=config.dtype, progress=progress)
+    lines = _lines() if texts == ["-"] else iter(texts)
+    if out is None:
+        while some := list(islice(lines, AT_ONCE)):
+            _print(some, _embed(encoder, some, config, progress))
+    else:
+        whole = list(lines)
+        _write(out, _embed(encoder, whole, config, progress))
+        err.print(f"{out}: {len(whole):,} vectors of {encoder.width} numbers", markup=False)
+
+
+def _embed(encoder: Encoder, texts: list[str], config: EmbedConfig, progress: Progress) -> Vectors:
+    return encoder.embed(
+        texts,
+        batch=config.batch,
+        prompt=config.prompt,
+        prefix=config.prefix,
+        normalise=NORMALISE[config.normalise],
+        progress=progress,
+    )
+
+
+def _lines() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise DataError(f"standard input, line {number}: must be UTF-8: {error}") from None
+
+
+def _print(texts: Iterable[str], vectors: Vectors) -> None:
+    for text, vector in zip(texts, vectors, strict=True):
+        numbers = [float(f"{number:.9g}") for number in vector]  # as many digits as fp32 has
+        typer.echo(json.dumps({"text": text, "embedding": numbers}, ensure_ascii=False))
+
+
+def _write(out: Path, vectors: Vectors) -> None:
+    import numpy as np
+
+    from linnet.output import full_disk_named
+
+    neighbour = out.with_name(f".{out.name}.partial")
+    try:
+        with full_disk_named(out), neighbour.open("wb") as file:
+            np.save(file, vectors, allow_pickle=False)
+        neighbour.replace(out)
+    finally:
+        neighbour.unlink(missing_ok=True)
