@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from linnet import artifact
+from linnet.card import refresh_evaluation
 from linnet.config import from_mapping, option, to_mapping
 from linnet.errors import ArtifactError, ConfigError, DamagedError, ModelError
 from linnet.evaluate.baselines import baseline_bits
@@ -146,7 +147,9 @@ def evaluate(
     model, data = Path(model), Path(data)
     training = _training_corpus(model, corpus)
     if out is None:
-        return _evaluate(model, data, config, training, progress)
+        evaluation = _evaluate(model, data, config, training, progress)
+        refresh_evaluation(model, evaluation.to_json())
+        return evaluation
     inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
     if training is not None:
         inputs["corpus"] = training
@@ -160,6 +163,7 @@ def evaluate(
         artifact.write_json(draft.path / RESULTS, plain)
         artifact.write_json(draft.path / SAMPLES, plain["samples"])
         draft.stats.update({k: v for k, v in plain.items() if k != "samples"})
+    refresh_evaluation(model, plain)
     return evaluation
 
 

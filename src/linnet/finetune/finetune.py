@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from linnet import artifact, hub, runtime
+from linnet.card import CARD, write_card
 from linnet.errors import ConfigError, DataError
 from linnet.finetune.examples import load_examples
 from linnet.finetune.inputs import base_input, data_inputs
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     from linnet.train.loop import Stream
 
 FORMAT = 1
-VOLATILE = (METRICS, "*.svg", "*.png")
+VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 ADAPTER = "default"  # its name while it is trained
 VALIDATIONS = 10  # in a run, where no interval is set
 CPU_TOKENS, GPU_TOKENS = 1024, 8192  # computed at once, where it is not set
@@ -133,6 +134,14 @@ def finetune(
             plot_curves(draft.path / METRICS, draft.path)
             draft.stats.update(run.look_back(loop, known, draft.path))
         run.describe(draft, loop)
+        write_card(
+            draft.path,
+            kind=kind,
+            inputs=inputs,
+            config=config.recipe(),
+            stats=draft.stats,
+            base=found.path,
+        )
     return artifact.read(out, kind=kind)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from linnet import artifact
+from linnet.card import CARD, write_card
 from linnet.config import to_mapping
 from linnet.errors import ModelError
 from linnet.model.adapter import WEIGHTS, adapter_base, base_hash, load_adapter
@@ -145,14 +146,15 @@ def merge_adapter(
     assert loaded.path is not None
     is_ours = artifact.is_artifact(loaded.path)
     inputs = {
-        "base": artifact.read(loaded.path) if is_ours else base_hash(loaded.model),
+        "base": artifact.read(loaded.path) if is_ours else loaded.source or base_hash(loaded.model),
         "adapter": _adapter_input(adapter),
     }
     recipe = artifact.recipe_hash(KIND, FORMAT, to_mapping(config), inputs)
     if existing := artifact.current(out, recipe, kind=KIND):
         return existing
+    settings = to_mapping(config)
     with artifact.create(
-        out, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs
+        out, kind=KIND, format=FORMAT, config=settings, inputs=inputs, volatile=(CARD,)
     ) as draft:
         merge(loaded.model, ADAPTER, strength=config.strength, reversible=False)
         own = (adapter / "tokenizer.json").is_file()
@@ -165,6 +167,14 @@ def merge_adapter(
             progress=progress,
         )
         draft.stats["parameters"] = loaded.config.parameters
+        write_card(
+            draft.path,
+            kind=KIND,
+            inputs=inputs,
+            config=settings,
+            stats=draft.stats,
+            base=loaded.path,
+        )
     return artifact.read(out, kind=KIND)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from linnet import artifact, runtime
+from linnet.card import CARD, write_card
 from linnet.errors import DataError
 from linnet.model import Transformer, save_checkpoint
 from linnet.progress import SILENT, Progress
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from linnet.train.objective import Objective
 
 KIND, FORMAT = "model", 1
-VOLATILE = (METRICS, "*.svg", "*.png")
+VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 
 
 def train(
@@ -90,6 +91,8 @@ def train(
             save_checkpoint(loop.model, draft.path, tokenizer=data.tokenizer_path)
             plot_curves(draft.path / METRICS, draft.path)
         _describe(draft, loop, data)
+        settings = config.recipe()
+        write_card(draft.path, kind=KIND, inputs=inputs, config=settings, stats=draft.stats)
     return artifact.read(out, kind=KIND)
 
 
