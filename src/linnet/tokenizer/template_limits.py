@@ -17,9 +17,10 @@ from typing import Any
 import jinja2
 from jinja2.utils import Namespace
 
-SECONDS = 10.0
-SMALLEST_LIMIT = 1 << 20  # characters and entries that one value may have, at least
+SECONDS = 5.0
+SMALLEST_LIMIT = 1 << 18  # characters and entries that one value may have, at least
 WORK = 16  # times that limit, all values and outputs together
+STEP = 8  # work that a loop's turn or a call counts as, beside what it makes
 LARGEST_ARGUMENT = 1_000  # for widths, counts and precisions
 LARGEST_NUMBER = 4_096  # bits
 
@@ -46,7 +47,7 @@ class Budget:
 
     def spend(self, amount: int) -> None:
         """Count some work. Raises TooMuchError when it was too much."""
-        self.work += max(amount, 0) + 1
+        self.work += max(amount, 0) + STEP
         if self.work > WORK * self.limit:
             raise TooMuchError("it does more work than a conversation can need")
         if time.monotonic() > self.deadline:
@@ -101,7 +102,7 @@ def size_of(value: Any, limit: int) -> int:
         elif isinstance(value, list | tuple):
             waiting.extend(value)
         elif isinstance(value, Namespace):
-            waiting.append(vars(value).get("_Namespace__attrs", {}))
+            waiting.append(object.__getattribute__(value, "_Namespace__attrs"))
         elif isinstance(value, int):
             size += value.bit_length() // 8
     return size

@@ -89,7 +89,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         offered["tojson"] = _to_json
         self.filters = {name: _guarded(name, function) for name, function in offered.items()}
         self.filters.update(_step=_step, _value=_value, _concat=_concat)
-        tests: dict[str, Callable[..., Any]] = dict(self.tests)
+        tests: dict[str, Any] = self.tests  # type: ignore[assignment]
         self.tests = {name: _guarded(name, function) for name, function in tests.items()}
         self.globals = {
             "range": self.globals["range"],
