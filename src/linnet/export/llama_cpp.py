@@ -146,10 +146,10 @@ class LlamaCpp:
         answer = self._ask("/apply-template", {"messages": list(messages)})
         return str(answer["prompt"])
 
-    def embeddings(self, text: str) -> list[list[float]]:
-        """An encoder's states: one for the text, or without pooling one for each token."""
+    def embedding(self, text: str) -> list[float]:
+        """An encoder's vector for a text, pooled as the file says and not scaled."""
         answer = self._ask("/embedding", {"content": text, "embd_normalize": -1})
-        found: list[list[float]] = answer[0]["embedding"]
+        found: list[float] = answer[0]["embedding"][0]
         return found
 
     def _begin(self, file: Path, settings: dict[str, Any]) -> None:
