@@ -1,7 +1,7 @@
 """Tokenizers shaped like those of published chat models, with the templates they publish.
 
-Small vocabularies of the same construction (normalizer, pre-tokenizer, kinds of added tokens); only the
-tokens that the templates write have their real names.
+Small vocabularies of the same construction (normalizer, pre-tokenizer, kinds of added tokens); only
+the tokens that the templates write have their real names.
 """
 
 from __future__ import annotations

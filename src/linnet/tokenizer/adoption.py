@@ -1,7 +1,7 @@
 """Takes over a tokenizer from elsewhere: a file, a directory or a name on the Hugging Face hub.
 
 Read are, in this order of preference: ``tokenizer.json``; GPT-2's ``vocab.json``
-with ``merges.txt``; a SentencePiece model (``*.model``). What is written is
+with ``merges.txt``; a SentencePiece model (``*.model``); BERT's ``vocab.txt``. What is written is
 the same as for a tokenizer that was trained here.
 """
 
@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from linnet import artifact, hub
 from linnet.errors import ModelError
 from linnet.progress import SILENT, Progress
+from linnet.tokenizer.chat import (
+    inline_templates,
+    read_templates,
+)
 from linnet.tokenizer.sentencepiece import read_sentencepiece
 from linnet.tokenizer.tokenizer import (
     CONFIG_FILE,
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact
 
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
-CHAT_TEMPLATE_FILE = "chat_template.jinja"
+WORDS_FILE = "vocab.txt"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 
 _SPECIAL_SETTINGS = (
@@ -49,6 +53,9 @@ _KEPT_SETTINGS = (
     "chat_template",
     "model_max_length",
     "add_prefix_space",
+    "do_lower_case",
+    "strip_accents",
+    "tokenize_chinese_chars",
 )
 
 
@@ -70,6 +77,12 @@ def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
     return artifact.read(out, kind=KIND)
 
 
+def read_directory(place: Path) -> Tokenizer:
+    """The tokenizer in a directory or file, without writing it. Raises ModelError as adopt."""
+    files = _find(place)
+    return _read(files, _read_settings(files[0].parent))
+
+
 def _find(place: Path) -> list[Path]:
     """The file or files that hold the vocabulary."""
     directory = place if place.is_dir() else place.parent
@@ -83,9 +96,11 @@ def _find(place: Path) -> list[Path]:
     pieces = sorted(directory.glob("*.model"))
     if len(pieces) == 1:
         return pieces
+    if (directory / WORDS_FILE).is_file():
+        return [directory / WORDS_FILE]
     raise ModelError(
-        f"{place}: expected {TOKENIZER_FILE}, {VOCABULARY_FILE} with {MERGES_FILE}, or one "
-        "SentencePiece .model, but it has none of them"
+        f"{place}: expected {TOKENIZER_FILE}, {VOCABULARY_FILE} with {MERGES_FILE}, one "
+        f"SentencePiece .model or {WORDS_FILE}, but it has none of them"
     )
 
 
@@ -98,6 +113,9 @@ def _read(files: list[Path], settings: dict[str, Any]) -> Tokenizer:
         settings = {**own, **settings}
     elif file.suffix == ".json":
         backend = read_backend(file)
+    elif file.name == WORDS_FILE:
+        backend, own = _read_bert(file, settings)
+        settings = {**own, **settings}
     else:
         raise ModelError(f"{file}: expected a .json or .model file; give one, or its directory")
     # Some files leave it to a Python class to say that these are special.
@@ -129,6 +147,37 @@ def _read_gpt2(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
     return backend
 
 
+def _read_bert(file: Path, settings: dict[str, Any]) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """BERT's WordPiece, as ``BertTokenizer`` reads it (Devlin et al., 2019)."""
+    names = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+    own = {f"{key}_token": settings.get(f"{key}_token", name) for key, name in names.items()}
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{file}: expected BERT's vocabulary in UTF-8 ({error})") from None
+    lines = lines[:-1] if lines[-1] == "" else lines
+    vocabulary = {line.removesuffix("\r"): place for place, line in enumerate(lines)}
+    missing = [own[key] for key in ("unk_token", "sep_token", "cls_token")]
+    missing = [name for name in missing if name not in vocabulary]
+    if missing:
+        raise ModelError(f"{file}: expected BERT's vocabulary, but it has no {missing[0]}")
+    backend = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token=own["unk_token"]))
+    backend.normalizer = normalizers.BertNormalizer(
+        lowercase=settings.get("do_lower_case", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    start, end = own["cls_token"], own["sep_token"]
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{start}:0 $A:0 {end}:0",
+        pair=f"{start}:0 $A:0 {end}:0 $B:1 {end}:1",
+        special_tokens=[(start, vocabulary[start]), (end, vocabulary[end])],
+    )
+    return backend, own
+
+
 def _read_settings(directory: Path) -> dict[str, Any]:
     """What the files beside the vocabulary say about it: special tokens and chat template."""
     found: dict[str, Any] = {}
@@ -141,9 +190,9 @@ def _read_settings(directory: Path) -> dict[str, Any]:
     for key in _SPECIAL_SETTINGS:
         if isinstance(found.get(key), dict):
             found[key] = found[key]["content"]
-    template = directory / CHAT_TEMPLATE_FILE
-    if template.is_file():
-        found["chat_template"] = template.read_text(encoding="utf-8")
+    templates = read_templates(directory, found)
+    if templates:
+        found["chat_template"] = inline_templates(templates)
     return found
 
 

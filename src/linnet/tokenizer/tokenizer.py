@@ -19,7 +19,7 @@ import json
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,16 @@ _BATCH_CHARACTERS = 1 << 20
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 Ids: TypeAlias = npt.NDArray[np.uint32]
+
+
+class Wrapped(NamedTuple):
+    """Tokens of one or two texts with the special tokens around them.
+
+    ``token_types``: for each token which text it belongs to, as the model wants it told.
+    """
+
+    ids: list[int]
+    token_types: list[int]
 
 
 class Tokenizer:
@@ -182,6 +192,33 @@ class Tokenizer:
         pieces = [(piece, False) for piece in cut(_well_formed(text))]
         return np.concatenate([np.zeros(0, np.uint32), *self._encode_pieces(pieces)])
 
+    def wrap(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> Wrapped:
+        """A text, or two, with the special tokens that a model expects around a whole one.
+
+        For BERT ``[CLS] ids [SEP]`` and ``[CLS] ids [SEP] pair [SEP]``. The post-processor in
+        ``tokenizer.json`` decides, as it does in transformers.
+        """
+        texts = (ids,) if pair is None else (ids, pair)
+        frame = self._backend.encode("a", None if pair is None else "a", add_special_tokens=True)
+        tokens: list[int] = []
+        types: list[int] = []
+        written: set[int] = set()
+        for token, kind, place in zip(frame.ids, frame.type_ids, frame.sequence_ids, strict=True):
+            if place is None:
+                own: Sequence[int] = (token,)
+            elif place in written:
+                continue
+            else:
+                own = texts[place]
+                written.add(place)
+            tokens.extend(own)
+            types.extend([kind] * len(own))
+        return Wrapped(tokens, types)
+
+    def encode_whole(self, text: str, pair: str | None = None) -> Wrapped:
+        """A text, or two, as a model for whole texts reads them: :meth:`encode`, wrapped."""
+        return self.wrap(self.encode(text), None if pair is None else self.encode(pair))
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Special tokens have none; bytes that are no UTF-8 become U+FFFD."""
         if self.spelling in ("wordpiece", "plain"):
@@ -210,6 +247,10 @@ class Tokenizer:
         """The id of a token by its spelling in the vocabulary."""
         found: int | None = self._backend.token_to_id(name)
         return found
+
+    def to_json(self) -> str:
+        """The content of ``tokenizer.json``."""
+        return str(self._backend.to_str())
 
     def save(self, directory: Path, *, model_max_length: int | None = None) -> None:
         """Write the files that transformers and Linnet read.
@@ -284,7 +325,10 @@ def load(path: Path | str) -> Tokenizer:
     path = Path(path)
     file = path / TOKENIZER_FILE
     if not file.is_file():
-        raise ModelError(f"{path}: expected a directory with {TOKENIZER_FILE}, but it has none")
+        # Older checkpoints have the files of the Python classes only.
+        from linnet.tokenizer.adoption import read_directory
+
+        return read_directory(path)
     config_file = path / CONFIG_FILE
     config = read_settings(config_file) if config_file.is_file() else {}
     templates = read_templates(path, config)

@@ -26,6 +26,7 @@ from linnet import artifact
 from linnet.config import option, to_mapping
 from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
+from linnet.tokenizer.markers import CHAT_TEMPLATE, TURN_END, TURN_START
 from linnet.tokenizer.sample import sample
 from linnet.tokenizer.tokenizer import Tokenizer
 
@@ -40,7 +41,7 @@ FORMAT = 1
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"  # its own token: padding must never look like the end of a text
-SPECIAL_TOKENS = (END_OF_TEXT, PAD, "<|im_start|>", "<|im_end|>")  # the last two for chats
+SPECIAL_TOKENS = (END_OF_TEXT, PAD, TURN_START, TURN_END)
 BYTES = 256
 SMALLEST_VOCABULARY = BYTES + len(SPECIAL_TOKENS)
 
@@ -135,6 +136,7 @@ def own_config() -> dict[str, Any]:
         "pad_token": PAD,
         "additional_special_tokens": list(SPECIAL_TOKENS[2:]),
         "add_prefix_space": False,
+        "chat_template": CHAT_TEMPLATE,
         "clean_up_tokenization_spaces": False,
     }
 
