@@ -14,8 +14,8 @@ import pytest
 
 from hub_server import COMMIT, Hub, Repository, serving
 from linnet import artifact
-from linnet.errors import LinnetError, ModelError, OutputError
-from linnet.hub import Located, Source, find, locate, parse, pull
+from linnet.errors import ConfigError, LinnetError, ModelError, OutputError
+from linnet.hub import Located, Source, find, locate, parse, plan_upload, pull, push
 from linnet.progress import Progress, Task
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -264,3 +264,96 @@ def test_pull_makes_a_directory_that_knows_its_commit(hub: Hub, tmp_path: Path) 
     artifact.read(made.path, kind="model", verify=True)
     with pytest.raises(ModelError, match="expected a name on the hub"):
         pull(str(made.path), tmp_path / "again")
+
+
+def model_directory(path: Path) -> Path:
+    """What training leaves, with things in it that are nobody else's business."""
+    path.mkdir()
+    for name, data in SMALL.items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(data)
+    (path / "model.safetensors").write_bytes(WEIGHTS)
+    (path / "state").mkdir()
+    for name in ("manifest.json", "metrics.jsonl", "state/state.safetensors", "samples.json"):
+        (path / name).write_text('{"sample": "private"}')
+    return path
+
+
+def test_push_sends_the_model_and_keeps_the_rest(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = model_directory(tmp_path / "model")
+    planned = plan_upload(directory, "me/new")
+    assert {name for name, _ in planned.files} == {*SMALL, "model.safetensors"}
+    assert set(planned.left_out) == {
+        "manifest.json",
+        "metrics.jsonl",
+        "samples.json",
+        "state/state.safetensors",
+    }
+    assert hub.requests == []
+    with pytest.raises(ModelError, match="needs an account: log in with 'hf auth login'"):
+        push(planned)
+    assert hub.requests == []
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    hub.token = "hf_right"
+    with pytest.raises(ModelError, match=r"does not allow it .*hf auth login"):
+        push(planned)
+    assert hub.commits == []
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    assert push(planned) == f"{hub.endpoint}/me/new/commit/{COMMIT}"
+    there = hub.repositories["me/new"]
+    assert there.private
+    assert there.files == {**SMALL, "model.safetensors": WEIGHTS}
+    assert len(hub.commits) == 1
+    push(plan_upload(directory, "me/new", revision="trial"))
+    assert hub.commits[1]["branch"] == "trial"
+    push(plan_upload(directory, "me/open", private=False))
+    assert not hub.repositories["me/open"].private
+    assert (locate("me/new") / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_push_refuses_what_nobody_should_get(hub: Hub, tmp_path: Path) -> None:
+    directory = model_directory(tmp_path / "model")
+    for name in ("new", "a/b/c", "me/new@main", "../x/y", ""):
+        with pytest.raises(ModelError, match="named as org/name"):
+            plan_upload(directory, name)
+    with pytest.raises(ModelError, match="does not exist"):
+        plan_upload(tmp_path / "absent", "me/new")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        plan_upload(tmp_path / "empty", "me/new")
+    for leak in ('{"_name_or_path": "/home/jane/secret"}', f'{{"base": "{directory}"}}'):
+        (directory / "config.json").write_text(leak)
+        with pytest.raises(ModelError, match="names a place on this machine"):
+            plan_upload(directory, "me/new")
+    (directory / "config.json").unlink()
+    (directory / "adapter_config.json").write_text('{"base_model_name_or_path": "../base"}')
+    with pytest.raises(ModelError, match="base is a directory here"):
+        plan_upload(directory, "me/new")
+    (directory / "adapter_config.json").write_text('{"base_model_name_or_path": "org/tiny"}')
+    assert plan_upload(directory, "me/new").bytes
+    assert hub.requests == []
+
+
+def test_the_commands(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from linnet.cli.pull import app as pull_command
+    from linnet.cli.push import app as push_command
+
+    run = CliRunner().invoke
+    done = run(pull_command, ["org/tiny", "--out", "model"])
+    assert (done.exit_code, done.stdout) == (0, f"model: org/tiny at commit {COMMIT}\n")
+    assert run(pull_command, ["org/tiny"]).stdout.startswith(f"org/tiny@{COMMIT}: in ")
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    hub.token = "hf_right"
+    asked = run(push_command, ["model", "me/new"])
+    assert isinstance(asked.exception, ConfigError)
+    assert "model.safetensors  102.4 KB" in asked.stdout
+    assert "private" in asked.stdout
+    assert "stays here: manifest.json" in asked.stdout
+    assert hub.commits == []
+    done = run(push_command, ["model", "me/new", "--yes"])
+    assert done.exit_code == 0
+    assert f"uploaded: {hub.endpoint}/me/new/commit/{COMMIT}" in done.stdout

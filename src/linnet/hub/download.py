@@ -149,7 +149,7 @@ def pull(
     found = find(source, revision=revision, progress=progress)
     if found.name is None:
         raise ModelError(f"{source}: expected a name on the hub, such as org/name or hf:name")
-    names = [n for n in _listed(found.path) if _matches(n, MODEL_FILES)]
+    names = [n for n in listed(found.path) if matches(n, MODEL_FILES)]
     kind = "adapter" if "adapter_config.json" in names else "model"
     config = {"source": found.name, "revision": found.revision}
     recipe = artifact.recipe_hash(kind, 1, config, {})
@@ -206,7 +206,7 @@ def _remote(sibling: Any) -> RemoteFile:
 
 def _choose(source: Source, files: list[RemoteFile], patterns: tuple[str, ...]) -> list[RemoteFile]:
     """The files worth fetching. Raises ModelError where there are no weights but pickles."""
-    chosen = [file for file in files if _matches(file.name, patterns)]
+    chosen = [file for file in files if matches(file.name, patterns)]
     names = {file.name for file in chosen}
     if _WEIGHTS in names:  # some repositories hold the same weights split as well
         chosen = [
@@ -229,7 +229,7 @@ def _choose(source: Source, files: list[RemoteFile], patterns: tuple[str, ...]) 
     return chosen
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """As a shell would: ``*`` does not reach into folders."""
     return any(
         fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
@@ -338,8 +338,8 @@ def _in_cache(source: Source, patterns: tuple[str, ...]) -> Located | None:
     snapshot = storage / "snapshots" / commit
     if not _COMMIT.fullmatch(commit) or not snapshot.is_dir():
         return None
-    names = [name for name in _listed(snapshot) if _matches(name, patterns)]
-    whole = any(_matches(name, _VOCABULARIES) for name in names)
+    names = [name for name in listed(snapshot) if matches(name, patterns)]
+    whole = any(matches(name, _VOCABULARIES) for name in names)
     if _WEIGHTS in patterns:
         whole = _has_weights(snapshot, names) and (whole or "adapter_config.json" in names)
     return Located(snapshot, source.name, commit) if whole else None
@@ -356,7 +356,7 @@ def _has_weights(snapshot: Path, names: list[str]) -> bool:
     return _WEIGHTS in names or (f"{_WEIGHTS}.index.json" in names and all_there)
 
 
-def _listed(directory: Path) -> list[str]:
+def listed(directory: Path) -> list[str]:
     """The files in a directory and its folders whose content is here."""
     found = (path for path in directory.rglob("*") if path.is_file())
     return sorted(path.relative_to(directory).as_posix() for path in found)
