@@ -15,6 +15,7 @@ import linnet
 from linnet import artifact
 from linnet.cli.merge import app
 from linnet.errors import ModelError
+from linnet.evaluate import evaluate
 from linnet.generate import Request, Sampling
 from linnet.generate.language_model import Settings, model_directory
 from linnet.generate.torch_engine import TorchEngine
@@ -173,6 +174,18 @@ def test_merged_directories_are_ordinary_models(home: Path, theirs: Any, tmp_pat
     assert halved.content != first.content
     stored = load_model(halved.path, dtype=torch.bfloat16)
     assert all(parameter.dtype == torch.bfloat16 for parameter in stored.parameters())
+
+
+def test_evaluation_sees_the_adapter(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "fox.txt").write_text("The fox met the hen. " * 20)
+    whole = merge_adapter(home / "medical", tmp_path / "whole").path
+    found = [
+        evaluate(model, tmp_path / "texts").bits_per_byte
+        for model in (home / "medical", whole, home / "base")
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert found[0] != pytest.approx(found[2], rel=1e-2)
 
 
 def test_the_settings_by_name_are_those_of_sampling() -> None:

@@ -183,10 +183,10 @@ def read_evaluation(path: Path) -> Evaluation:
 def _evaluate(
     model: Path, data: Path, config: EvaluateConfig, training: Artifact | None, progress: Progress
 ) -> Evaluation:
-    from linnet.model import load_checkpoint
+    from linnet.model.merging import open_checkpoint
 
     runtime = detect(config.device, config.dtype)
-    checkpoint = load_checkpoint(model, device=runtime.device, dtype=torch_dtype(config.dtype))
+    checkpoint = open_checkpoint(model, device=runtime.device, dtype=torch_dtype(config.dtype))
     held_out, split = _held_out(data, checkpoint, config)
     scores = _score(checkpoint, held_out, runtime, progress)
     nats, tokens = sum(s.nats for s in scores), sum(s.tokens for s in scores)

@@ -93,14 +93,12 @@ def load(
     that requests choose them by. Raises ModelError when there is none or it cannot be read.
     """
     from linnet.generate.torch_engine import TorchEngine
-    from linnet.model import load_checkpoint
-    from linnet.model.adapter import is_adapter, load_adapter
-    from linnet.model.merging import load_adapted
+    from linnet.model.adapter import load_adapter
+    from linnet.model.merging import open_checkpoint
 
     runtime = detect(device, dtype)
     source = model_directory(path) if Path(path).exists() else path
-    opened = load_adapted if is_adapter(source) else load_checkpoint
-    checkpoint = opened(source, device=runtime.device, dtype=torch_dtype(runtime.dtype))
+    checkpoint = open_checkpoint(source, device=runtime.device, dtype=torch_dtype(runtime.dtype))
     for name, directory in (adapters or {}).items():
         load_adapter(checkpoint.model, directory, name)
     return LanguageModel(TorchEngine(checkpoint))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from linnet import artifact
+from linnet import artifact, hub
 from linnet.card import CARD, write_card
 from linnet.config import to_mapping
 from linnet.errors import ModelError
-from linnet.model.adapter import WEIGHTS, adapter_base, base_hash, load_adapter
+from linnet.model.adapter import WEIGHTS, adapter_base, base_hash, is_adapter, load_adapter
 from linnet.model.adapter_config import CONFIG
 from linnet.model.checkpoint import (
     Checkpoint,
@@ -92,6 +92,23 @@ def unmerge(model: Transformer) -> None:
         layer.weight.copy_(layer.before_merge)
         layer.before_merge = None
     adapters.active, adapters.merged = adapters.merged, None
+
+
+def open_checkpoint(
+    source: Path | str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: AnyDtype = torch.float32,
+    progress: Progress = SILENT,
+) -> Checkpoint:
+    """A model, or an adapter on its base, active: a directory or (given as text) a hub name.
+
+    Raises ModelError naming what is wrong.
+    """
+    found = hub.find(source, progress=progress)
+    if is_adapter(found.path):
+        return load_adapted(found.path, device=device, dtype=dtype, progress=progress)
+    return load_checkpoint(source, device=device, dtype=dtype, progress=progress)
 
 
 def load_adapted(
