@@ -28,13 +28,15 @@ def data() -> Path:
     return place
 
 
-@pytest.fixture(scope="session", params=["bpe", "bytes", "chars"])
+@pytest.fixture(scope="session", params=["bpe", "bytes", "chars", "unigram"])
 def trained(
     request: pytest.FixtureRequest,
     documents: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Tokenizer:
     """A tokenizer of each kind that Linnet trains."""
+    if request.param == "unigram":
+        pytest.importorskip("sentencepiece")
     out = tmp_path_factory.mktemp(request.param) / "tokenizer"
     config = TokenizerConfig(kind=request.param, vocab_size=700)
     train([*documents, *VARIED], out, config, inputs={})

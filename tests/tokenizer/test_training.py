@@ -88,7 +88,7 @@ def test_characters_never_join(documents: list[str], tmp_path: Path) -> None:
     assert len(tokenizer.encode("日本語é")) == 4
 
 
-@pytest.mark.parametrize("kind", ["bpe", "bytes", "chars"])
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "chars", "unigram"])
 def test_transformers_gives_the_same_ids_and_text(
     kind: str, documents: list[str], tmp_path: Path
 ) -> None:

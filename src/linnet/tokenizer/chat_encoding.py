@@ -35,6 +35,7 @@ import tokenizers
 
 from linnet.errors import DataError, LinnetError
 from linnet.tokenizer.chat import EncodedChat, plain_data, readable_messages
+from linnet.tokenizer.cutting import well_formed
 
 if TYPE_CHECKING:
     from linnet.tokenizer.chat import ChatTemplate, Message
@@ -44,7 +45,6 @@ ASSISTANT = "assistant"
 
 # Supplementary private use: a plane without characters, in which unused ones are found.
 _PRIVATE = range(0xF0000, 0xFFFFE)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Conversations that show how a turn ends; not every template takes every one of them.
 _PROBE = "Linnet"
@@ -127,7 +127,7 @@ class MarkedBackend:
 
     def encode(self, text: str) -> tuple[list[int], list[Span]]:
         """Ids of a text whose markers begin with ``sign``, and the characters each stands for."""
-        encoded = self._backend.encode(_SURROGATE.sub("\ufffd", text), add_special_tokens=False)
+        encoded = self._backend.encode(well_formed(text), add_special_tokens=False)
         return [self._ids.get(token, token) for token in encoded.ids], encoded.offsets
 
 

@@ -169,6 +169,8 @@ def _check_template(tokenizer: Tokenizer) -> None:
             f"{origin}: there is no chat template, which conversations need; add one, or use "
             "linnet.tokenizer.with_chat"
         )
+    probe = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": content}]
+    tokenizer.chat_template.render(probe)  # a fault of the template is told before what follows
     if tokenizer.end_of_turn is None:
         raise ModelError(
             f"{origin}: the chat template writes no special token after an assistant's message, so "
@@ -177,9 +179,7 @@ def _check_template(tokenizer: Tokenizer) -> None:
         )
     if tokenizer.end_of_turn == tokenizer.unknown:
         raise ModelError(f"{origin}: the end of a turn is the unknown token; add it to the tokens")
-    made = tokenizer.encode_chat(
-        [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": content}]
-    )
+    made = tokenizer.encode_chat(probe)
     said = [token for token, own in zip(made.ids, made.trained, strict=True) if own]
     if content.lower() not in tokenizer.decode(said).lower():
         raise ModelError(

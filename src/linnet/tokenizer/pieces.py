@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import tokenizers
@@ -80,6 +80,24 @@ def byte_of_character() -> dict[str, int]:
     others = (byte for byte in range(256) if byte not in set(printable))
     table.update({chr(0x100 + index): byte for index, byte in enumerate(others)})
     return table
+
+
+def without_prefix_space(component: Any) -> Any:
+    """A normalizer or pre-tokenizer, as JSON, that puts no space before the first word."""
+    if not isinstance(component, dict):
+        return component
+    for key in ("normalizers", "pretokenizers"):
+        if key in component:
+            steps = [without_prefix_space(step) for step in component[key]]
+            return {**component, key: [step for step in steps if step is not None]}
+    match component["type"]:
+        case "Prepend":
+            return None
+        case "Metaspace":
+            return {**component, "prepend_scheme": "never"}
+        case "ByteLevel":
+            return {**component, "add_prefix_space": False}
+    return component
 
 
 def _json_of(component: object) -> str:

@@ -16,7 +16,6 @@ On disk it is what transformers reads: ``tokenizer.json`` and
 from __future__ import annotations
 
 import json
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -28,12 +27,18 @@ import tokenizers
 from linnet.artifact import write_json
 from linnet.errors import ModelError
 from linnet.tokenizer.chat import inline_templates, read_templates
-from linnet.tokenizer.cutting import cut
-from linnet.tokenizer.pieces import Spelling, piece_bytes, spelling_of, strips_leading_space
+from linnet.tokenizer.cutting import batches, cut, well_formed
+from linnet.tokenizer.pieces import (
+    Spelling,
+    piece_bytes,
+    spelling_of,
+    strips_leading_space,
+    without_prefix_space,
+)
 from linnet.tokenizer.streaming import StreamDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from linnet.tokenizer.chat import ChatTemplate, EncodedChat
     from linnet.tokenizer.chat_encoding import MarkedBackend
@@ -43,11 +48,6 @@ CONFIG_FILE = "tokenizer_config.json"
 
 # How a document's end is called where tokenizer_config.json does not say.
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
-
-# Text handed to the library at once. Its threads share it; results take about 50 times as much.
-_BATCH_CHARACTERS = 1 << 20
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Ids: TypeAlias = npt.NDArray[np.uint32]
 
@@ -179,7 +179,7 @@ class Tokenizer:
     def encode_arrays(self, texts: Iterable[str]) -> list[Ids]:
         """As :meth:`encode_batch`, in an eighth of the memory."""
         pieces: list[list[Ids]] = []
-        for batch in _batches(texts):
+        for batch in batches(texts):
             encoded = self._encode_pieces(batch)
             for (_, first), ids in zip(batch, encoded, strict=True):
                 if first:
@@ -189,7 +189,7 @@ class Tokenizer:
 
     def encode_continuation(self, text: str) -> Ids:
         """The ids of a text that goes on after another: no space is put before its first word."""
-        pieces = [(piece, False) for piece in cut(_well_formed(text))]
+        pieces = [(piece, False) for piece in cut(well_formed(text))]
         return np.concatenate([np.zeros(0, np.uint32), *self._encode_pieces(pieces)])
 
     def wrap(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> Wrapped:
@@ -289,7 +289,7 @@ class Tokenizer:
         """The same tokenizer for text that goes on: it puts no space before the first word."""
         raw = json.loads(self._backend.to_str())
         for name in ("normalizer", "pre_tokenizer"):
-            raw[name] = _without_prefix_space(raw[name])
+            raw[name] = without_prefix_space(raw[name])
         backend = tokenizers.Tokenizer.from_str(json.dumps(raw))
         backend.encode_special_tokens = True
         return backend
@@ -359,41 +359,3 @@ def read_settings(file: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ModelError(f"{file}: expected a JSON object. Got {type(settings).__name__}")
     return settings
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:
-    """The pieces of all texts in bounded batches; the flag marks the first piece of a text."""
-    batch: list[tuple[str, bool]] = []
-    characters = 0
-    for text in texts:
-        for number, piece in enumerate(cut(_well_formed(text))):
-            batch.append((piece, number == 0))
-            characters += len(piece)
-            if characters >= _BATCH_CHARACTERS:
-                yield batch
-                batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-def _well_formed(text: str) -> str:
-    """The text with lone surrogates (which UTF-8 cannot write) as U+FFFD."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-def _without_prefix_space(component: Any) -> Any:
-    """A normalizer or pre-tokenizer, as JSON, that puts no space before the first word."""
-    if not isinstance(component, dict):
-        return component
-    for key in ("normalizers", "pretokenizers"):
-        if key in component:
-            steps = [_without_prefix_space(step) for step in component[key]]
-            return {**component, key: [step for step in steps if step is not None]}
-    match component["type"]:
-        case "Prepend":
-            return None
-        case "Metaspace":
-            return {**component, "prepend_scheme": "never"}
-        case "ByteLevel":
-            return {**component, "add_prefix_space": False}
-    return component

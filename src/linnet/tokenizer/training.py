@@ -6,6 +6,8 @@ and again. Merges stay within words, which are cut by the pattern of Qwen2: it
 keeps digits single, and llama.cpp knows it (``LLAMA_VOCAB_PRE_TYPE_QWEN2``), so
 that a model can be exported. There is no normalizer: what goes in comes out.
 
+``unigram`` learns its pieces otherwise (:mod:`linnet.tokenizer.unigram`) from the same words.
+
 Two simpler kinds share the format: ``bytes`` has no merges at all, and ``chars``
 only merges the bytes of one character. A character starts with a byte that
 occurs nowhere else in one, so those merges cannot join two characters, and the
@@ -29,6 +31,7 @@ from linnet.progress import SILENT, Progress
 from linnet.tokenizer.markers import CHAT_TEMPLATE, TURN_END, TURN_START
 from linnet.tokenizer.sample import sample
 from linnet.tokenizer.tokenizer import Tokenizer
+from linnet.tokenizer.unigram import train_unigram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,8 +63,10 @@ QWEN2_PATTERN = (
 class TokenizerConfig:
     """How to train a tokenizer."""
 
-    kind: Literal["bpe", "bytes", "chars"] = option(
-        "bpe", "byte pairs merged into words; or single bytes; or single characters"
+    kind: Literal["bpe", "bytes", "chars", "unigram"] = option(
+        "bpe",
+        "byte pairs merged into words; or single bytes; or single characters; or the most "
+        "probable pieces (needs sentencepiece)",
     )
     vocab_size: int = option(4096, "most tokens to have, special ones included (not for bytes)")
     min_frequency: int = option(2, "merge only pairs seen this often")
@@ -115,7 +120,7 @@ def train(
         draft.stats.update(
             kind=config.kind, vocab_size=tokenizer.vocab_size, sample_bytes=sample_size
         )
-    if config.kind == "bpe" and tokenizer.vocab_size < config.vocab_size:
+    if config.kind in ("bpe", "unigram") and tokenizer.vocab_size < config.vocab_size:
         progress.warn(
             f"the text has too few repeated words for {config.vocab_size:,} tokens; "
             f"the vocabulary has {tokenizer.vocab_size:,}"
@@ -142,9 +147,21 @@ def own_config() -> dict[str, Any]:
 
 
 def _train_backend(pieces: list[str], config: TokenizerConfig) -> tokenizers.Tokenizer:
+    words, characters = tokenizers.Regex(QWEN2_PATTERN), tokenizers.Regex(r"[\s\S]")
+    if config.kind == "unigram":
+        model = train_unigram(
+            pieces,
+            _byte_level(words),
+            vocab_size=config.vocab_size,
+            min_frequency=config.min_frequency,
+            special_tokens=SPECIAL_TOKENS,
+        )
+        backend = tokenizers.Tokenizer(model)
+        backend.add_special_tokens(list(SPECIAL_TOKENS))
+        backend.pre_tokenizer, backend.decoder = _byte_level(words), decoders.ByteLevel()
+        return backend
     backend = tokenizers.Tokenizer(models.BPE())
     backend.decoder = decoders.ByteLevel()
-    words, characters = tokenizers.Regex(QWEN2_PATTERN), tokenizers.Regex(r"[\s\S]")
     trainer = trainers.BpeTrainer(
         vocab_size=SMALLEST_VOCABULARY if config.kind == "bytes" else config.vocab_size,
         min_frequency=config.min_frequency,
