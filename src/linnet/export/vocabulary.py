@@ -9,8 +9,9 @@ Three kinds are written: byte-level BPE (``gpt2``), SentencePiece BPE (``llama``
 WordPiece (``bert``).
 
 Known differences that remain in llama.cpp: it does not compose Unicode (NFC) as the
-tokenizers of Qwen do, and for ``tekken`` and ``gpt-4o`` it tells upper from lower case in
-ASCII only.
+tokenizers of Qwen do; for ``tekken`` and ``gpt-4o`` it tells upper from lower case in ASCII
+only; and where BERT's tokenizer strips accents, it keeps the marks of scripts such
+as Hangul and Devanagari.
 
 Reference: ``src/llama-vocab.cpp`` in https://github.com/ggml-org/llama.cpp.
 """
@@ -149,6 +150,7 @@ def _sentencepiece(definition: dict[str, Any], tokens: list[str], types: list[in
 def _ranks(model: dict[str, Any]) -> dict[str, int]:
     """How early each token is made, from the merges, if those are all there are.
 
+    Runs of spaces have the same score in the vocabularies of Llama, and so their merges mix.
     Raises ModelError where merges do not follow from the tokens they make.
     """
     pairs = [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in model["merges"]]
@@ -156,7 +158,9 @@ def _ranks(model: dict[str, Any]) -> dict[str, int]:
     last = ""
     for left, right in pairs:
         made = left + right
-        if made != last and made in ranks:
+        if made.strip(SENTENCEPIECE_SPACE) == "" and last.strip(SENTENCEPIECE_SPACE) == "" != last:
+            ranks.setdefault(made, ranks[last])
+        elif made != last and made in ranks:
             raise ModelError(
                 "the tokenizer's merges are in an order that no scores give, so llama.cpp would "
                 f"cut text in another way (see '{made}')"
