@@ -3,8 +3,8 @@
 Reading takes one tensor at a time, so that the model is never in memory twice.
 A tensor that is wanted on the CPU in the format it is stored in is not read at
 all: it is mapped, and its pages come from the file when they are used (changing
-it changes the memory, never the file). Any other is read into a buffer of its
-own and converted, so that no more than one lies beside the finished ones.
+it changes the memory, never the file). Any other is converted piece by piece
+through one small buffer.
 
 Writing puts files beside the old ones and renames them when all are complete: a
 full disk leaves what was there.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from linnet.progress import SILENT, Progress
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 INDEX_LIMIT = 64 << 20  # bytes; an index has a line for every tensor
+PIECE = 4 << 20  # bytes converted at once
 SHARD_BYTES = 5_000_000_000  # as transformers splits by default in release 4
 FORMATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -49,13 +51,6 @@ class Stored:
     format: str
     shape: tuple[int, ...]
     offset: int
-
-    @property
-    def bytes(self) -> int:
-        size = FORMATS[self.format].itemsize
-        for length in self.shape:
-            size *= length
-        return size
 
 
 class WeightFiles(Mapping[str, Stored]):
@@ -95,13 +90,31 @@ class WeightFiles(Mapping[str, Stored]):
         if torch.device(device).type == "cpu" and dtype in (None, found):
             tensor: torch.Tensor = stored.opened.get_tensor(stored.name)
             return tensor
-        buffer = torch.empty(stored.bytes, dtype=torch.uint8)
+        return self._converted(stored, found, torch.device(device), dtype or found)
+
+    def _converted(
+        self, stored: Stored, found: torch.dtype, device: torch.device, dtype: torch.dtype
+    ) -> torch.Tensor:
+        tensor = torch.empty(stored.shape, dtype=dtype, device=device)
+        flat = tensor.view(-1)
+        done, at_once = 0, self._buffer.numel() // found.itemsize
         with stored.file.open("rb") as file:
             file.seek(stored.offset)
-            read = file.readinto(buffer.numpy())  # type: ignore[arg-type]
-        if read != stored.bytes:
-            raise ModelError(f"{stored.file} is damaged: it ends early; make or download it again")
-        return buffer.view(found).reshape(stored.shape).to(device=device, dtype=dtype or found)
+            while done < flat.numel():
+                count = min(at_once, flat.numel() - done)
+                piece = self._buffer[: count * found.itemsize]
+                if file.readinto(piece.numpy()) != len(piece):  # type: ignore[arg-type]
+                    raise ModelError(
+                        f"{stored.file} is damaged: it ends early; make or download it again"
+                    )
+                flat[done : done + count].copy_(piece.view(found))
+                done += count
+        return tensor
+
+    @cached_property
+    def _buffer(self) -> torch.Tensor:
+        """What passes through here is converted; one buffer, as new ones would scatter memory."""
+        return torch.empty(PIECE, dtype=torch.uint8)
 
 
 def open_weights(path: Path) -> WeightFiles:
