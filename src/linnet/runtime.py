@@ -1,7 +1,6 @@
 """The machine: device, number format, threads, seeds, and what its processor can do.
 
-Nothing is guessed from a model name: bf16 is used where the processor has the
-instructions for it, which are read from the operating system.
+Nothing is guessed from a model name: bf16 is used where it was measured to be faster.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -128,9 +128,41 @@ def cpu_features() -> frozenset[str]:
     return frozenset()
 
 
-def cpu_has_fast_bf16() -> bool:
-    """Whether the processor multiplies bf16 in hardware (elsewhere bf16 is slower than fp32)."""
+def cpu_has_bf16() -> bool:
+    """Whether the processor has instructions that multiply bf16."""
     return bool(cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@cache
+def bf16_pays() -> bool:
+    """Whether matrix products are faster in bf16 than in fp32 on this processor.
+
+    Measured, in some tens of milliseconds: with the same instructions one kind takes a
+    quarter of the time and another twice as long (docs/experiments.md).
+    """
+    import torch
+
+    if not cpu_has_bf16():
+        return False
+    best = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x, w = torch.ones(512, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        times = []
+        for _ in range(7):
+            started = time.perf_counter()
+            torch.nn.functional.linear(x, w)
+            times.append(time.perf_counter() - started)
+        best[dtype] = min(times)
+    return best[torch.bfloat16] < best[torch.float32]
+
+
+def miscompiles_slp() -> bool:
+    """Whether GCC's superword vectoriser breaks compiled code on this processor.
+
+    GCC 12 with ``-march=native`` on Sapphire Rapids turned gradients of attention into
+    not-a-number; without this one optimisation they are right (docs/experiments.md).
+    """
+    return "avx512_fp16" in cpu_features()
 
 
 @cache
@@ -167,4 +199,4 @@ def _best_dtype(device: str) -> Literal["fp32", "bf16", "fp16"]:
         return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
     if device == "mps":
         return "fp32"
-    return "bf16" if cpu_has_fast_bf16() else "fp32"
+    return "bf16" if bf16_pays() else "fp32"

@@ -56,6 +56,8 @@ def compile_blocks(model: Transformer) -> None:
     from torch._inductor import config as inductor
 
     inductor.cpp.vec_isa_ok = True
+    if runtime.miscompiles_slp() and hasattr(inductor.cpp, "march"):
+        inductor.cpp.march = "native -fno-tree-slp-vectorize"
     dynamo.suppress_errors = True
     for block in model.blocks:
         block.compile(dynamic=False)
