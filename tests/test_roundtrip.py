@@ -11,8 +11,11 @@ from typer.testing import CliRunner
 
 from linnet.cli.export import app
 from linnet.errors import ModelError
-from linnet.export import export_gguf
-from linnet.model import ModelConfig, Transformer, save_checkpoint
+from linnet.export import ExportConfig, export_gguf, read_tensors
+from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
+from linnet.model.adapter import save_adapter
+from linnet.model.lora import adapter_parameters, add_adapter
+from linnet.model.lora_config import LoRAConfig
 from linnet.roundtrip import CheckConfig, Comparison, check, require_same
 from linnet.tokenizer import TokenizerConfig
 from linnet.tokenizer import train as train_tokenizer
@@ -22,6 +25,7 @@ pytest.importorskip("xllamacpp")
 pytest.importorskip("transformers")
 
 TEXT = "The small grey bird sat on the mat; and 12 saw one cat's house. " * 12
+F32 = ExportConfig(type="f32")
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -103,6 +107,24 @@ def test_another_template_is_told(
     found = by_name(check(model, CheckConfig(quantised="", max_tokens=1)))
     assert found["llama.cpp f32", "chat template"].failed
     assert not found["llama.cpp f32", "log-probabilities"].failed
+
+
+def test_an_adapter_is_the_same_merged_and_in_llama_cpp(model: Path, tmp_path: Path) -> None:
+    made, adapter = load_model(model), tmp_path / "adapter"
+    add_adapter(made, config=LoRAConfig(rank=4))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in adapter_parameters(made, "default").values():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+    adapter.mkdir()
+    save_adapter(made, "default", adapter, base=model)
+    found = by_name(check(adapter, CheckConfig(quantised="", max_tokens=4)))
+    for where in ("merged adapter", "transformers", "llama.cpp f32"):
+        assert found[where, "log-probabilities"].same
+    plain = dict(read_tensors(export_gguf(model, tmp_path / "base.gguf", F32)))
+    adapted = dict(read_tensors(export_gguf(adapter, tmp_path / "adapted.gguf", F32)))
+    assert (plain["blk.0.attn_q.weight"] != adapted["blk.0.attn_q.weight"]).any()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name[0] == "." and p.is_dir()) == []
 
 
 def test_command(model: Path) -> None:
