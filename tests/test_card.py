@@ -37,7 +37,7 @@ def model(
     template: str | None = None,
     **settings: object,
 ) -> Artifact:
-    config = {"method": "full", "lr": 1e-4, "rslora": False, "validation": f"/home/{SECRET}.jsonl"}
+    config = {"method": "full", "lr": 1e-4, "rslora": False, "validation": f"{SECRET}.jsonl"}
     config |= settings
     volatile = (CARD,)
     with artifact.create(
