@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from linnet.model import Transformer
 from linnet.shards.batches import Batch
 from linnet.train import TrainConfig, objective
-from linnet.train.masking import Masked, mask_tokens
+from linnet.train.masking import Hiding, Masked, mask_tokens
 from linnet.train.objective import linear_cross_entropy, next_token
 
 
@@ -19,6 +19,7 @@ def test_equals_the_plain_cross_entropy_and_its_gradients(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objective, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(objective, "CHUNK_ROWS", 16)
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 11, (45,), generator=generator)
     pairs = []
@@ -54,6 +55,7 @@ def test_bf16_states_give_a_loss_and_a_table_gradient_in_fp32() -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_soft_cap_bias_and_a_frozen_table(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objective, "CHUNK_LOGITS", 100)
+    monkeypatch.setattr(objective, "CHUNK_ROWS", 16)
     random = torch.Generator().manual_seed(3)
     states = torch.randn(45, 6, generator=random, dtype=torch.float64)
     rows = torch.randn(11, 6, generator=random, dtype=torch.float64)
@@ -108,9 +110,7 @@ def test_masks_are_those_of_the_paper() -> None:
     tokens[:, ::10] = 3
     hidden = mask_tokens(
         Batch(tokens, tokens),
-        mask=4,
-        vocab_size=1000,
-        special=(3,),
+        Hiding(mask=4, vocab_size=1000, special=(3,)),
         generator=torch.Generator().manual_seed(2),
     )
     asked = hidden.loss_mask
@@ -143,7 +143,7 @@ class Counting:
 
 
 def test_a_restored_stream_asks_the_same_questions() -> None:
-    streams = [Masked(Counting(), mask=1, vocab_size=30, special=(), seed=7) for _ in range(2)]
+    streams = [Masked(Counting(), Hiding(mask=1, vocab_size=30), seed=7) for _ in range(2)]
     for _ in range(3):
         streams[0].next()
     state = json.loads(json.dumps(streams[0].state()))

@@ -17,6 +17,7 @@ Objective: TypeAlias = "Callable[[Transformer, Batch], tuple[Tensor, Metrics]]"
 """The loss is the mean over the batch's trained tokens, of which there is at least one."""
 
 CHUNK_LOGITS = 1 << 20  # logits held at once: 4 MB in fp32, which stays in the cache
+CHUNK_ROWS = 256  # but no fewer states: thin products take twice as long
 
 
 def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Metrics]:
@@ -84,9 +85,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         softcap: float | None,
     ) -> Tensor:
-        rows = max(16, CHUNK_LOGITS // len(table))
+        rows = max(CHUNK_ROWS, CHUNK_LOGITS // len(table))
         weight = table.to(hidden.dtype)
-        offset = None if bias is None else bias.to(hidden.dtype)
+        offset = None if bias is None else bias.float()
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         wanted, table_wanted, _, bias_wanted, _ = ctx.needs_input_grad
         hidden_grad = torch.empty_like(hidden) if wanted else None
@@ -94,26 +95,41 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias_grad = None
         if bias is not None and bias_wanted:
             bias_grad = torch.zeros_like(bias, dtype=torch.float32)
+        # One buffer for all chunks: fresh memory of this size costs more than the arithmetic.
+        buffer = hidden.new_empty(min(rows, len(targets)), len(table), dtype=torch.float32)
+        product = (
+            buffer
+            if hidden.dtype == torch.float32
+            else torch.empty_like(buffer, dtype=hidden.dtype)
+        )
         for start in range(0, len(targets), rows):
             states, ids = hidden[start : start + rows], targets[start : start + rows, None]
-            logits = torch.nn.functional.linear(states, weight, offset).float()  # (rows, V)
-            bent = None if softcap is None else torch.tanh(logits / softcap)
-            log_chances = (
-                logits if bent is None or softcap is None else bent * softcap
-            ).log_softmax(1)
-            total -= log_chances.gather(1, ids).sum()
+            logits = buffer[: len(ids)]  # (rows, V)
+            torch.mm(states, weight.T, out=product[: len(ids)])
+            if product is not buffer:
+                logits.copy_(product[: len(ids)])
+            if offset is not None:
+                logits += offset
+            bent = None
+            if softcap is not None:
+                bent = torch.tanh(logits.div_(softcap))
+                torch.mul(bent, softcap, out=logits)
+            at_target, largest = logits.gather(1, ids), logits.amax(1, keepdim=True)
+            weights = logits.sub_(largest).exp_()
+            whole = weights.sum(1, keepdim=True)
+            total += (whole.log() + largest - at_target).sum()
             if not (wanted or table_wanted or bias_wanted):
                 continue
             # d loss / d logits = probabilities, less one at the target
-            slope = log_chances.exp_()
+            slope = weights.div_(whole)
             slope.scatter_add_(1, ids, slope.new_full((len(ids), 1), -1.0))
             if bent is not None:
-                slope *= 1 - bent.square()
-            narrow = slope.to(hidden.dtype)
+                slope *= 1 - bent.square_()
+            narrow = slope if product is buffer else product[: len(ids)].copy_(slope)
             if hidden_grad is not None:
-                hidden_grad[start : start + rows] = narrow @ weight
+                torch.mm(narrow, weight, out=hidden_grad[start : start + rows])
             if table_grad is not None:
-                table_grad += narrow.T @ states
+                _add_product(table_grad, narrow.T, states)
             if bias_grad is not None:
                 bias_grad += slope.sum(0)
         ctx.save_for_backward(hidden_grad, table_grad, bias_grad)
@@ -129,3 +145,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for saved, dtype in zip(ctx.saved_tensors, ctx.formats, strict=True)
         ]
         return scaled[0], scaled[1], None, scaled[2], None
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left @ right`` to ``total``, which is in fp32."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
