@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,19 +40,21 @@ def make_model(tokenizer_directory: Path, tmp_path_factory: pytest.TempPathFacto
 
     def make(family: str, *, context: int = 64) -> Path:
         tokenizer = load(tokenizer_directory)
-        values = {
+        values: dict[str, Any] = {
             "family": family, "vocab_size": tokenizer.vocab_size, "context": context, "width": 32,
             "depth": 2, "heads": 4, "kv_heads": 4, "head_width": 8, "mlp_width": 48,
             "bos_id": tokenizer.end_of_text, "eos_id": tokenizer.end_of_text, "pad_id": 1,
         }  # fmt: skip
+        torch.manual_seed(1)
         model = Transformer(ModelConfig(**(values | SHAPES[family])))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
-            # Texts that end at once would test little: make the end of text unlikely.
+            # Texts that end at once would test little: make their ends unlikely.
             table = model.embedding if model.config.tied else model.output
-            table.weight[tokenizer.end_of_text] *= 0.2
+            for end in {tokenizer.end_of_text, tokenizer.end_of_turn} - {None}:
+                table.weight[end] *= 0.2
         out = tmp_path_factory.mktemp(family)
         save_checkpoint(model, out, tokenizer=tokenizer_directory)
         return out

@@ -74,7 +74,9 @@ def greedy(theirs: Any, adapter: str | None, prompt: tuple[int, ...]) -> list[in
     else:
         theirs.set_adapter(adapter)
         found = theirs.generate(input_ids=tokens, **settings)
-    return [token for token in found[0, len(prompt) :].tolist() if token != 0]
+    ends = theirs.generation_config.eos_token_id  # transformers shows the end it stopped at
+    written: list[int] = found[0, len(prompt) :].tolist()
+    return written[:-1] if written[-1] in (ends if isinstance(ends, list) else [ends]) else written
 
 
 def test_each_request_gets_its_adapter_in_one_call(home: Path, theirs: Any) -> None:

@@ -36,7 +36,7 @@ def uncached_greedy(engine: TorchEngine, prompt: str, count: int) -> list[int]:
     written: list[int] = []
     while len(written) < count:
         token = int(engine.model(torch.tensor([tokens + written]))[0, -1].argmax())
-        if token == engine.tokenizer.end_of_text:
+        if token in engine.stop_ids:
             break
         written.append(token)
     return written
@@ -66,7 +66,7 @@ def test_greedy_is_what_transformers_gives(
     )[0, len(prompt) :]
     sampling = dataclasses.replace(GREEDY, repetition_penalty=penalty)
     ours = engine.generate([Request(prompt, sampling)])[0]
-    assert list(ours.tokens) == [token for token in theirs.tolist() if token != 0]
+    assert list(ours.tokens) == [t for t in theirs.tolist() if t not in engine.stop_ids]
     assert ours.text == tokenizer.decode(theirs, skip_special_tokens=True)
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {
         "positions": "learned", "norm": "layernorm", "activation": "gelu_tanh",
         "attention_bias": True, "output_bias": True, "mlp_bias": True, "norm_eps": 1e-5,
