@@ -1,0 +1,384 @@
+"""What a run takes, told before it begins: memory by calculation, time by a measured step.
+
+Memory is weights, gradients and Adam's two moments, which follow from the shape; the
+logits, which are made in chunks; and what the forward pass keeps for the backward
+pass. The last depends on every line of a block, so it is counted, not guessed:
+two small models of the same width are run once, and torch says what they keep.
+
+The micro-batch is the largest that is usual for the device and fits; where a run is
+long enough for it to pay, its neighbours are timed too and the fastest is taken.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from linnet.errors import BudgetError
+from linnet.model import Transformer
+from linnet.model.lora import add_adapter
+from linnet.output import human_bytes, write_json
+from linnet.page import duration
+from linnet.progress import SILENT, Progress
+from linnet.shards.batches import Batch
+from linnet.train.objective import CHUNK_LOGITS, next_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from linnet.model import ModelConfig
+    from linnet.model.lora_config import LoRAConfig
+
+USED_SHARE = 0.8  # of the memory that is free; the rest is for what cannot be foreseen
+PROBE_TOKENS = 64  # in the rows of the small models: memory grows with them in a line
+PROBE_VOCABULARY = 16
+TRYING_SHARE = 0.02  # of the expected time, at most, goes into finding the fastest micro-batch
+FASTER = 0.95  # another size has to take less than this share of the time to be worth it
+OPTIMIZER_SHARE = 0.05  # of a step, about, beside forward and backward pass
+# Measured (tests/finetune/test_fitting.py): glibc keeps what the two threads of a step free.
+WORKING_BLOCKS = 2.0
+KEPT_BY_ALLOCATOR = 0.2  # of the activations
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that training takes, beside what the program has already."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """What the forward pass of one micro-batch keeps."""
+    logits: int
+    working: int
+    """What comes and goes within a block, and freed memory that the allocator keeps."""
+    total: int
+    """At the worst moment: not all of these exist at once."""
+
+    def sentence(self) -> str:
+        """In words: the total, and what it is made of."""
+        parts = [
+            f"{human_bytes(size)} {name}" for name, size in asdict(self).items() if name != "total"
+        ]
+        return f"{human_bytes(self.total)} of memory ({', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A run as far as its memory goes."""
+
+    shape: ModelConfig
+    adapter: LoRAConfig | None
+    """None: all weights are trained."""
+    rows: int
+    """Computed at once."""
+    length: int
+    """Tokens in a row."""
+    dtype: torch.dtype
+    """What is computed in."""
+    pieces: int = 1
+    """Micro-batches per update: with several, gradients wait while activations are made."""
+    recompute: bool = False
+    """Whether blocks are computed again for the gradient."""
+    trained_share: float = 1.0
+    """Share of the tokens that the loss is taken over."""
+
+
+def estimate(demand: Demand) -> Memory:
+    """The memory that training takes; for families with bent scores, or compiled, at most."""
+    shape, width = demand.shape, demand.shape.width
+    size, tokens = demand.dtype.itemsize, demand.rows * demand.length
+    kept = _kept_by_a_block(shape, demand.adapter, demand.dtype)
+    full = demand.adapter is None
+    trained = shape.parameters if full else shape.depth * kept.trained
+    # Frozen weights are held in the format that is computed in; trained ones in fp32.
+    held = 4 if full or demand.dtype == torch.float16 else size
+    weights = held * shape.parameters + (0 if full else 4 * trained)
+    per_token = kept.per_token + _scores_per_token(shape, demand.length, size)
+    block = kept.fixed + per_token * tokens
+    activations = shape.depth * block
+    if demand.recompute:
+        activations = shape.depth * width * size * tokens + block
+    activations += (4 + size) * width * tokens * 3  # embedding, last norm, states
+    table = shape.vocab_size * width
+    logits = 3 * 4 * CHUNK_LOGITS + 2 * size * width * tokens * demand.trained_share
+    # Its gradient, a chunk's share of that, and where it is computed in fewer bits, a copy.
+    logits += (4 + size) * table if full else 0
+    logits += size * table if held != size else 0
+    gradients, optimizer = 4 * trained, 8 * trained
+    working = WORKING_BLOCKS * block + KEPT_BY_ALLOCATOR * activations
+    waiting = 0
+    if demand.pieces > 1:  # what the pieces before gave; tables are added to as a whole
+        waiting = gradients + (8 * table if full else 0)
+    total = weights + optimizer + max(activations + logits + working + waiting, gradients)
+    parts = (weights, gradients, optimizer, activations, logits, working, total)
+    return Memory(*(int(part) for part in parts))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a run is made to fit, and what it takes."""
+
+    micro_rows: int
+    recompute: bool
+    memory: Memory
+    available: int | None
+
+    def save(self, file: Path) -> None:
+        """Keep the decision: a run that is resumed must not decide anew."""
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, asdict(self))
+
+    @classmethod
+    def read(cls, file: Path) -> Fit:
+        """What :meth:`save` kept."""
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**{**values, "memory": Memory(**values["memory"])})
+
+
+def fit(
+    demand: Demand,
+    *,
+    rows: int,
+    limit: int,
+    available: int | None,
+    recompute: Literal["auto", "yes", "no"] = "auto",
+) -> Fit:
+    """The largest micro-batch of at most ``limit`` rows that divides ``rows`` and fits.
+
+    Where not even one row does, blocks are computed again for the gradient, if
+    ``recompute`` leaves it open. Raises BudgetError saying what would fit.
+    """
+    sizes = [n for n in range(min(rows, limit), 0, -1) if rows % n == 0]
+    ways = {"auto": (False, True), "yes": (True,), "no": (False,)}[recompute]
+    for again in ways:
+        for size in sizes:
+            wanted = dataclasses.replace(demand, rows=size, pieces=rows // size, recompute=again)
+            memory = estimate(wanted)
+            if _fits(memory, available):
+                return Fit(size, again, memory, available)
+    least = dataclasses.replace(demand, rows=1, pieces=rows, recompute=ways[-1])
+    raise BudgetError(_refusal(least, available or 0, recompute))
+
+
+def step_seconds(model: Transformer, *, rows: int, length: int, times: int = 2) -> float:
+    """Seconds of forward and backward pass for so many rows, measured; changes nothing.
+
+    The first one is not counted: it warms up, and compiles.
+    """
+    device = model.embedding.weight.device
+    random = torch.random.get_rng_state()
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.config.vocab_size, (rows, length), generator=generator)
+    segments = torch.ones_like(ids)
+    batch = Batch(ids, ids.roll(-1, 1), torch.ones_like(ids, dtype=torch.bool), segments)
+    batch = batch.to(str(device))
+    found = []
+    try:
+        for _ in range(times + 1):
+            begun = time.monotonic()
+            torch.autograd.backward(next_token(model, batch)[0])
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            found.append(time.monotonic() - begun)
+    finally:
+        model.zero_grad(set_to_none=True)
+        torch.random.set_rng_state(random)
+    return statistics.median(found[1:])
+
+
+def fastest(
+    model: Transformer,
+    first: int,
+    *,
+    length: int,
+    others: Sequence[int],
+    row_count: int,
+    may_take: float = math.inf,
+    measure: Callable[..., float] = step_seconds,
+) -> tuple[int, float]:
+    """The micro-batch with the most rows per second, and its seconds per row.
+
+    ``first`` is measured in any case; ``others`` while a run of ``row_count`` rows is
+    long enough for that to pay. Where a size exceeds the memory of a GPU, its half is next.
+    """
+    size, rate = first, 0.0
+    while True:
+        try:
+            rate = measure(model, rows=size, length=length) / size
+            break
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise BudgetError(
+                    f"one row of {length} tokens exceeds the memory of the GPU; use a smaller "
+                    "--context, --checkpoint-activations yes, or --method lora"
+                ) from None
+            size //= 2
+            torch.cuda.empty_cache()
+    best, best_rate = size, rate
+    budget = TRYING_SHARE * min(may_take, rate * row_count)
+    for other in others:
+        budget -= 3 * rate * other
+        if other == size or budget < 0 or (size < first and other > size):
+            continue
+        try:
+            found = measure(model, rows=other, length=length) / other
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            continue
+        if found < FASTER * best_rate:
+            best, best_rate = other, found
+    return best, best_rate
+
+
+def announce(
+    fitted: Fit,
+    *,
+    seconds_per_row: float,
+    rows: int,
+    steps: int,
+    seconds: float,
+    validation_rows: float = 0.0,
+    progress: Progress = SILENT,
+) -> float:
+    """Say what the run will take; the expected seconds.
+
+    ``steps``: 0 where the time limit ``seconds`` decides. ``validation_rows``: rows that all
+    validations read together. Raises BudgetError when the limit is too short for a step.
+    """
+    step = seconds_per_row * rows * (1 + OPTIMIZER_SHARE)
+    # A forward pass is a third of a step's work (arXiv:2001.08361).
+    whole = steps * step + validation_rows * seconds_per_row / 3
+    if seconds and step > seconds:
+        raise BudgetError(
+            f"a step takes about {duration(step)}, but the run may take {duration(seconds)}; "
+            "allow more time, or use a smaller --batch-tokens"
+        )
+    limited = bool(seconds) and (not steps or whole > seconds)
+    count = max(1, int((seconds - validation_rows * seconds_per_row / 3) / step)) if limited else 0
+    free = "" if fitted.available is None else f", {human_bytes(fitted.available)} are free"
+    again = "; blocks are computed again for the gradient, to save memory"
+    progress.message(
+        f"about {duration(seconds if limited else whole)}: {count or steps:,} steps of "
+        f"{duration(step)}; {human_bytes(fitted.memory.total)} of memory{free}"
+        f"{again if fitted.recompute else ''}"
+    )
+    return seconds if limited else whole
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What one block keeps for the backward pass, in bytes."""
+
+    fixed: float
+    """Whatever the tokens: weights in the format that is computed in."""
+    per_token: float
+    trained: int
+    """Parameters that an adapter has in it."""
+
+
+_COUNTED: dict[str, _Kept] = {}  # it is asked for again with every size that is tried
+
+
+def _kept_by_a_block(shape: ModelConfig, adapter: LoRAConfig | None, dtype: torch.dtype) -> _Kept:
+    """Counted on models of one and two blocks, with one row and two."""
+    asked = repr((shape, adapter, dtype))
+    if asked not in _COUNTED:
+        _COUNTED[asked] = _count(shape, adapter, dtype)
+    return _COUNTED[asked]
+
+
+def _count(shape: ModelConfig, adapter: LoRAConfig | None, dtype: torch.dtype) -> _Kept:
+    small = dataclasses.replace(
+        shape, vocab_size=PROBE_VOCABULARY, context=PROBE_TOKENS, depth=1, window_layers=(),
+        rope_scaling=None, tied=True, bos_id=None, eos_id=None, pad_id=None,
+    )  # fmt: skip
+    kept, trained = {}, 0
+    with torch.random.fork_rng(devices=()):
+        for depth in (1, 2):
+            model = Transformer(dataclasses.replace(small, depth=depth))
+            if adapter is not None:
+                held = torch.float32 if dtype == torch.float16 else dtype
+                model.to(held)
+                add_adapter(model, config=adapter)
+                trained = sum(p.numel() for p in model.parameters() if p.requires_grad) - trained
+            model.compute_dtype = dtype
+            for rows in (1, 2):
+                kept[depth, rows] = _kept_bytes(model.train(), rows)
+    one, two = (kept[2, rows] - kept[1, rows] for rows in (1, 2))
+    return _Kept(max(0.0, 2 * one - two), (two - one) / PROBE_TOKENS, trained)
+
+
+def _kept_bytes(model: Transformer, rows: int) -> int:
+    """Bytes of all that the forward pass of so many rows keeps, parameters apart."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found: dict[int, int] = {}
+    alive = []  # or a place in memory would be used, and counted, twice
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)
+        return tensor
+
+    tokens = torch.zeros(rows, PROBE_TOKENS, dtype=torch.long)
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model.hidden(tokens, segment_ids=torch.ones_like(tokens))
+    return sum(found.values())
+
+
+def _scores_per_token(shape: ModelConfig, length: int, size: int) -> float:
+    """Attention that is written out keeps its scores: what a longer row than the probe's adds."""
+    if shape.attention_softcap is None:
+        return 0.0
+    return shape.heads * max(0, length - PROBE_TOKENS) * (4 + 4 + size)
+
+
+def _fits(memory: Memory, available: int | None) -> bool:
+    return available is None or memory.total <= USED_SHARE * available
+
+
+def _refusal(least: Demand, available: int, recompute: str) -> str:
+    """Why it does not fit, and what would."""
+    from linnet.model.lora_config import LoRAConfig
+
+    million = least.shape.parameters / 1e6
+    size = f"{million / 1000:.1f} B" if million >= 1000 else f"{million:.0f} M"
+    what = "full fine-tuning" if least.adapter is None else "LoRA"
+    needed = estimate(least)
+    adapter = least.adapter or LoRAConfig()
+    offers = {
+        "--checkpoint-activations yes": dataclasses.replace(least, recompute=True),
+        "--context {length}": dataclasses.replace(least, length=max(64, least.length // 2)),
+        "--method lora": dataclasses.replace(least, adapter=adapter),
+        "--rank {rank}": dataclasses.replace(
+            least, adapter=dataclasses.replace(adapter, rank=max(1, adapter.rank // 4))
+        ),
+    }
+    if recompute != "no":
+        del offers["--checkpoint-activations yes"]
+    if least.adapter is not None:
+        del offers["--method lora"]
+    else:
+        del offers["--rank {rank}"]
+    helping = []
+    for name, demand in offers.items():
+        found = estimate(demand)
+        if _fits(found, available):
+            rank = demand.adapter.rank if demand.adapter else 0
+            option = name.format(length=demand.length, rank=rank)
+            helping.append(f"{option} needs {human_bytes(found.total)}")
+    advice = " and ".join(helping[:2]) or "use a smaller model"
+    return (
+        f"{what} of {size} parameters needs about {human_bytes(needed.total)}, but of "
+        f"{human_bytes(available)} free memory {USED_SHARE:.0%} may be used; {advice}"
+    )
