@@ -48,6 +48,10 @@ def _show(model: Artifact) -> None:
     stats = model.stats
     held = stats.get("validation_bits_per_byte")
     quality = f", {held:.3f} bits per byte on validation text" if held is not None else ""
+    guessed = stats.get("validation_accuracy")
+    if guessed is not None:
+        loss = stats["validation_loss"]
+        quality = f", {guessed:.1%} of masked validation tokens guessed (loss {loss:.3f})"
     terminal.print(
         f"{model.path}: {stats['parameters']:,} parameters, {stats['steps']:,} steps, "
         f"{stats['epochs']} epochs in {stats['seconds']:.0f} s{quality}",

@@ -7,26 +7,57 @@ from typing import Any, Literal
 
 from linnet.config import option, to_mapping
 from linnet.errors import ConfigError
-from linnet.model.config import Family, ModelConfig
+from linnet.model.config import GATED, Family, ModelConfig
 from linnet.runtime import DeviceName, DtypeName
 
 # Where and how often, not what: these may differ between runs of one recipe.
 _EXECUTION = ("device", "threads", "dtype", "compile", "save_seconds", "sample_interval")
+
+_BIASED = {"attention_bias": True, "output_bias": True, "mlp_bias": True}
+_GPT2 = {"positions": "learned", "norm": "layernorm", **_BIASED}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "apertus": {"activation": "relu2", "qk_norm": True},
+    "arcee": {"activation": "relu2"},
+    "bert": {
+        **_GPT2,
+        "norm_eps": 1e-12,
+        "norm_place": "post",
+        "activation": "gelu",
+        "token_types": 2,
+        "head": "masked",
+        "tied": True,
+        "causal": False,
+    },
+    "gpt2": {**_GPT2, "norm_eps": 1e-5, "activation": "gelu_tanh"},
+    "llama": {"activation": "swiglu"},
+    "mistral": {"activation": "swiglu"},
+    "phi3": {"activation": "swiglu"},
+    "qwen2": {"activation": "swiglu", "attention_bias": True},
+    "qwen3": {"activation": "swiglu", "qk_norm": True},
+}
+"""What a family that can be made from scratch fixes; the rest is as in ``ModelConfig``."""
 
 
 @dataclass(frozen=True)
 class ShapeConfig:
     """The model to make. Sizes left at 0 follow from the others."""
 
-    family: Family = option("apertus", "Published shape to train.")
+    family: Family = option(
+        "apertus", "Published shape to train; bert is an encoder, which guesses masked tokens."
+    )
     width: int = option(256, "Width of the model.")
     depth: int = option(3, "Number of Transformer blocks.")
     head_width: int = option(64, "Width of one attention head.")
     kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.")
     mlp_width: int = option(0, "Hidden width of the MLP; 0: what the family does.")
     context: int = option(256, "Longest sequence, in tokens.")
-    tied: bool = option(False, "Share the embedding table with the output layer.")
+    tied: bool = option(False, "Share the embedding table with the output layer; bert does.")
     dropout: float = option(0.0, "Share of activations dropped in training.")
+
+    @property
+    def causal(self) -> bool:
+        """Whether the model sees only what came before, as all but encoders do."""
+        return bool(FAMILIES.get(self.family, {}).get("causal", True))
 
     def model(self, vocab_size: int, *, end_of_text: int, pad: int | None) -> ModelConfig:
         """The model's configuration for a vocabulary.
@@ -37,34 +68,33 @@ class ShapeConfig:
             raise ConfigError(
                 f"width must be a multiple of head_width. Got {self.width} and {self.head_width}"
             )
+        if self.family not in FAMILIES:
+            raise ConfigError(
+                f"a model of the family '{self.family}' can be adapted but not made from "
+                f"scratch; made can be: {', '.join(FAMILIES)}"
+            )
         heads = self.width // self.head_width
-        gpt2, swiglu = self.family == "gpt2", self.family in ("llama", "qwen3")
-        # SwiGLU has three matrices, so two thirds of the usual width cost the same.
-        usual = round(8 / 3 * self.width / 32) * 32 if swiglu else 4 * self.width
-        return ModelConfig(
-            family=self.family,
-            vocab_size=vocab_size,
-            context=self.context,
-            width=self.width,
-            depth=self.depth,
-            heads=heads,
-            kv_heads=heads if gpt2 else self.kv_heads or heads,
-            head_width=self.head_width,
-            mlp_width=self.mlp_width or usual,
-            positions="learned" if gpt2 else "rope",
-            norm="layernorm" if gpt2 else "rmsnorm",
-            norm_eps=1e-5 if gpt2 else 1e-6,
-            activation="gelu_tanh" if gpt2 else "swiglu" if swiglu else "relu2",
-            attention_bias=gpt2,
-            output_bias=gpt2,
-            mlp_bias=gpt2,
-            qk_norm=self.family in ("qwen3", "apertus"),
-            tied=self.tied,
-            dropout=self.dropout,
-            bos_id=end_of_text,
-            eos_id=end_of_text,
-            pad_id=pad,
-        )
+        fixed = FAMILIES[self.family]
+        # A gated MLP has three matrices, so two thirds of the usual width cost the same.
+        gated = fixed["activation"] in GATED
+        usual = round(8 / 3 * self.width / 32) * 32 if gated else 4 * self.width
+        grouped = fixed.get("positions") != "learned"
+        chosen: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "context": self.context,
+            "width": self.width,
+            "depth": self.depth,
+            "heads": heads,
+            "kv_heads": (self.kv_heads or heads) if grouped else heads,
+            "head_width": self.head_width,
+            "mlp_width": self.mlp_width or usual,
+            "tied": self.tied,
+            "dropout": self.dropout,
+            "bos_id": end_of_text,
+            "eos_id": end_of_text,
+            "pad_id": pad,
+        }
+        return ModelConfig(family=self.family, **{**chosen, **fixed})
 
 
 @dataclass(frozen=True)
@@ -80,7 +110,9 @@ class TrainConfig(ShapeConfig):
     micro_rows: int = option(0, "Rows computed at once; 0: the whole batch, or less if large.")
     optimizer: Literal["muon", "adamw"] = option("muon", "For the matrices inside the blocks.")
     matrix_lr: float = option(0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.")
-    embedding_lr: float = option(0.02, "Peak learning rate of the embeddings (AdamW).")
+    embedding_lr: float = option(
+        0.0, "Peak learning rate of the embeddings (AdamW); 0: 0.02, or 0.002 for an encoder."
+    )
     output_lr: float = option(0.003, "Peak learning rate of an untied output layer (AdamW).")
     vector_lr: float = option(0.02, "Peak learning rate of norms and biases (AdamW).")
     weight_decay: float = option(
@@ -142,3 +174,9 @@ class TrainConfig(ShapeConfig):
     def resolved_matrix_lr(self) -> float:
         """The learning rate of the matrices, by optimizer where none was set."""
         return self.matrix_lr or (0.03 if self.optimizer == "muon" else 0.002)
+
+    @property
+    def resolved_embedding_lr(self) -> float:
+        """The learning rate of the embeddings; at that of a causal model an encoder stays
+        where it only knows how often tokens occur."""
+        return self.embedding_lr or (0.02 if self.causal else 0.002)

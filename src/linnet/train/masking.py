@@ -9,36 +9,44 @@ number of the batch, so that a resumed run asks the same questions.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from linnet.shards.batches import Batch
 
 if TYPE_CHECKING:
+    from linnet.model import Transformer
     from linnet.train.loop import Stream
+    from linnet.train.validation import HeldOut
 
 GUESSED, MASKED, REPLACED = 0.15, 0.8, 0.1
+CHUNK = 256  # states whose scores are held at once
 
 
-def mask_tokens(
-    batch: Batch,
-    *,
-    mask: int,
-    vocab_size: int,
-    special: tuple[int, ...],
-    generator: torch.Generator,
-) -> Batch:
+@dataclass(frozen=True)
+class Hiding:
+    """What hides tokens: the ``mask`` token, and a vocabulary to draw others from."""
+
+    mask: int
+    vocab_size: int
+    special: tuple[int, ...] = ()
+    """Tokens that are never asked for."""
+
+
+def mask_tokens(batch: Batch, hiding: Hiding, *, generator: torch.Generator) -> Batch:
     """The batch with tokens hidden; its targets are the tokens as they were.
 
-    ``special`` tokens are never asked for. Where the batch has a loss mask, tokens
+    Where the batch has a loss mask, tokens
     are asked for inside it only. At least one token of the batch is asked for.
     """
     tokens = batch.tokens
     allowed = torch.ones_like(tokens, dtype=torch.bool)
     if batch.loss_mask is not None:
         allowed &= batch.loss_mask
-    for token in special:
+    for token in hiding.special:
         allowed &= tokens != token
     luck = torch.rand(tokens.shape, generator=generator)
     asked = (luck < GUESSED) & allowed
@@ -46,20 +54,40 @@ def mask_tokens(
         lowest = torch.where(allowed, luck, 2.0).argmin()
         asked.view(-1)[lowest] = True
     how = torch.rand(tokens.shape, generator=generator)
-    others = torch.randint(vocab_size, tokens.shape, generator=generator)
-    shown = torch.where(asked & (how < MASKED), mask, tokens)
+    others = torch.randint(hiding.vocab_size, tokens.shape, generator=generator)
+    shown = torch.where(asked & (how < MASKED), hiding.mask, tokens)
     replaced = asked & (how >= MASKED) & (how < MASKED + REPLACED)
     return Batch(torch.where(replaced, others, shown), tokens, asked, batch.segment_ids)
+
+
+def masked_held_out(data: HeldOut, hiding: Hiding) -> HeldOut:
+    """Held-out batches with tokens hidden, always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [mask_tokens(batch, hiding, generator=generator) for batch in data.batches]
+    return replace(data, batches=batches)
+
+
+def validate_masked(model: Transformer, *, data: HeldOut, device: str) -> dict[str, float]:
+    """Mean loss in nats of the hidden tokens, and the share of them guessed."""
+    loss, guessed, asked = 0.0, 0, 0
+    for batch in (batch.to(device) for batch in data.batches):
+        chosen = batch.loss_mask
+        assert chosen is not None
+        states = model.hidden(batch.tokens, segment_ids=batch.segment_ids)[chosen]  # (N, D)
+        targets = batch.targets[chosen]
+        for some, ids in zip(states.split(CHUNK), targets.split(CHUNK), strict=True):
+            scores = model.logits(some)
+            loss += cross_entropy(scores, ids, reduction="sum").item()
+            guessed += int((scores.argmax(1) == ids).sum())
+        asked += len(targets)
+    return {"loss": loss / max(1, asked), "accuracy": guessed / max(1, asked)}
 
 
 class Masked:
     """A stream of batches with tokens hidden, made from a stream of whole ones."""
 
-    def __init__(
-        self, stream: Stream, *, mask: int, vocab_size: int, special: tuple[int, ...], seed: int
-    ) -> None:
-        self.stream, self.seed = stream, seed
-        self.mask, self.vocab_size, self.special = mask, vocab_size, special
+    def __init__(self, stream: Stream, hiding: Hiding, *, seed: int) -> None:
+        self.stream, self.hiding, self.seed = stream, hiding, seed
         self.drawn = 0
 
     def next(self) -> Batch:
@@ -67,13 +95,7 @@ class Masked:
         # Two numbers in one: a seed and a count never give what another pair gives.
         generator = torch.Generator().manual_seed((self.seed << 32) + self.drawn)
         self.drawn += 1
-        return mask_tokens(
-            self.stream.next(),
-            mask=self.mask,
-            vocab_size=self.vocab_size,
-            special=self.special,
-            generator=generator,
-        )
+        return mask_tokens(self.stream.next(), self.hiding, generator=generator)
 
     def state(self) -> dict[str, Any]:
         """Plain numbers from which :meth:`restore` goes on."""

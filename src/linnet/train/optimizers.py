@@ -98,19 +98,22 @@ class Muon(torch.optim.Optimizer):
 def build_optimizers(
     model: Transformer, config: TrainConfig, *, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for tables and vectors; Muon (or AdamW) for the matrices inside the blocks.
+    """AdamW for tables and vectors; Muon (or AdamW) for all other matrices.
 
     Each parameter group holds its peak rate as ``peak_lr``. ``dtype`` is what
     Muon computes in.
     """
-    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    tables = [p for n, p in model.named_parameters() if "embedding" in n]
+    named = list(model.named_parameters())
+    vectors = [p for _, p in named if p.dim() < 2]
+    tables = [p for n, p in named if "embedding" in n]
+    matrices = [
+        p for n, p in named if p.dim() == 2 and "embedding" not in n and n != "output.weight"
+    ]
     groups: list[dict[str, Any]] = [
-        {"params": tables, "peak_lr": config.embedding_lr},
+        {"params": tables, "peak_lr": config.resolved_embedding_lr},
         {"params": vectors, "peak_lr": config.vector_lr},
     ]
-    if not config.tied:
+    if not model.config.tied:
         groups.append({"params": [model.output_table], "peak_lr": config.output_lr})
     optimizers: list[torch.optim.Optimizer] = []
     if config.optimizer == "muon":

@@ -16,12 +16,14 @@ from linnet.progress import SILENT, Progress
 from linnet.shards import Shards
 from linnet.shards.batches import Batches
 from linnet.tokenizer import load as load_tokenizer
+from linnet.tokenizer.mask import load_with_mask
 from linnet.train.course import Course
 from linnet.train.interrupt import interruptible
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
+from linnet.train.masking import Hiding, Masked, masked_held_out, validate_masked
 from linnet.train.metrics import METRICS
-from linnet.train.objective import next_token
+from linnet.train.objective import masked_token, next_token
 from linnet.train.optimizers import build_optimizers
 from linnet.train.plots import plot_curves
 from linnet.train.sample import sample_text
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.tokenizer import Tokenizer
     from linnet.train.config import TrainConfig
-    from linnet.train.loop import Validator
+    from linnet.train.loop import Stream, Validator
     from linnet.train.objective import Objective
 
 KIND, FORMAT = "model", 1
@@ -48,11 +50,12 @@ def train(
     out: Path,
     config: TrainConfig,
     *,
-    objective: Objective = next_token,
+    objective: Objective | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Train a model on encoded documents; write a checkpoint directory.
 
+    ``objective``: by default the next token, or for an encoder those that were masked.
     What this recipe has made already is returned as it is; an interrupted run
     goes on from its last save.
     Raises DataError when there is too little text, BudgetError when the time
@@ -88,7 +91,7 @@ def train(
                 _begin(loop, data, config)
             loop.run(interrupt)
             loop.keep_best()
-            save_checkpoint(loop.model, draft.path, tokenizer=data.tokenizer_path)
+            _save(loop.model, draft.path, data)
             plot_curves(draft.path / METRICS, draft.path)
         _describe(draft, loop, data)
         settings = config.recipe()
@@ -106,7 +109,7 @@ def _assemble(
     data: Shards,
     directory: Path,
     config: TrainConfig,
-    objective: Objective,
+    objective: Objective | None,
     machine: Machine,
     progress: Progress,
     started: float,
@@ -117,19 +120,24 @@ def _assemble(
             f"training needs at least {config.context + 1} tokens, one full context. "
             f"Got {split.tokens}; add documents or use a smaller --context"
         )
-    tokenizer = load_tokenizer(data.tokenizer_path)
+    tokenizer, hiding = _tokenizer(data, config)
     model = _make_model(data, config, tokenizer, machine)
     dtype = runtime.torch_dtype(machine.runtime.dtype)
+    stream: Stream = Batches(split, rows=config.rows, length=config.context, seed=config.seed)
+    if hiding is not None:
+        stream = Masked(stream, hiding, seed=config.seed)
+    objective = objective or (next_token if hiding is None else masked_token)
+    sampler = partial(sample_text, tokenizer=tokenizer, seed=config.seed)
     return Loop(
         directory,
         _course(config),
         machine=machine,
         model=model,
-        stream=Batches(split, rows=config.rows, length=config.context, seed=config.seed),
+        stream=stream,
         objective=objective,
         optimizers=build_optimizers(model, config, dtype=dtype),
-        validators=_validators(data, config, objective, machine),
-        sampler=partial(sample_text, tokenizer=tokenizer, seed=config.seed),
+        validators=_validators(data, config, objective, machine, hiding),
+        sampler=sampler if hiding is None else None,
         progress=progress,
         started=started,
     )
@@ -154,10 +162,19 @@ def _course(config: TrainConfig) -> Course:
     )
 
 
+def _tokenizer(data: Shards, config: TrainConfig) -> tuple[Tokenizer, Hiding | None]:
+    """The tokenizer, and for an encoder what hides its tokens."""
+    if config.causal:
+        return load_tokenizer(data.tokenizer_path), None
+    tokenizer, mask = load_with_mask(data.tokenizer_path)
+    return tokenizer, Hiding(mask, tokenizer.vocab_size, tuple(sorted(tokenizer.special_ids)))
+
+
 def _make_model(
     data: Shards, config: TrainConfig, tokenizer: Tokenizer, machine: Machine
 ) -> Transformer:
-    shape = config.model(data.vocab_size, end_of_text=data.end_of_text, pad=tokenizer.pad)
+    vocabulary = max(data.vocab_size, tokenizer.vocab_size)  # the mask token may be new
+    shape = config.model(vocabulary, end_of_text=data.end_of_text, pad=tokenizer.pad)
     model = Transformer(shape).to(machine.runtime.device)
     model.compute_dtype = runtime.torch_dtype(machine.runtime.dtype)
     write_out_attention(model, machine.runtime, compiled=machine.compiled)
@@ -167,7 +184,11 @@ def _make_model(
 
 
 def _validators(
-    data: Shards, config: TrainConfig, objective: Objective, machine: Machine
+    data: Shards,
+    config: TrainConfig,
+    objective: Objective,
+    machine: Machine,
+    hiding: Hiding | None,
 ) -> list[Validator]:
     found = held_out(
         data.split("validation"),
@@ -178,6 +199,8 @@ def _validators(
     if found is None:
         return []
     device = machine.runtime.device
+    if hiding is not None:
+        return [partial(validate_masked, data=masked_held_out(found, hiding), device=device)]
     return [partial(validate, objective=objective, data=found, device=device)]
 
 
@@ -188,11 +211,21 @@ def _begin(loop: Loop, data: Shards, config: TrainConfig) -> None:
     model = loop.model
     with torch.no_grad():
         model.initialise(generator)
-    if not config.tied and model.config.vocab_size <= LARGEST_VOCABULARY:
+    shape = model.config
+    if shape.causal and not shape.tied and shape.vocab_size <= LARGEST_VOCABULARY:
         counts = bigram_counts(data.split("train"), model.config.vocab_size)
         dtype = runtime.torch_dtype(loop.machine.runtime.dtype)
         loss = fit_bigrams(model, counts, dtype=dtype)
         loop.log.write({"step": 0, "event": f"bigrams fitted: loss {loss:.3f}"})
+
+
+def _save(model: Transformer, path: Path, data: Shards) -> None:
+    if model.config.causal:
+        save_checkpoint(model, path, tokenizer=data.tokenizer_path)
+        return
+    tokenizer, _ = load_with_mask(data.tokenizer_path)
+    tokenizer.save(path, model_max_length=model.config.context)
+    save_checkpoint(model, path)
 
 
 def _describe(draft: Draft, loop: Loop, data: Shards) -> None:
