@@ -29,9 +29,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
     "train": ("train", "Train a language model on encoded documents."),
+    "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Continue what you type, line by line."),
+    "embed": ("embed", "Turn texts into vectors with an encoder."),
+    "merge": ("merge", "Put an adapter into the weights of its base model."),
+    "export": ("export", "Write a model for llama.cpp and Ollama, and compare it there."),
+    "pull": ("pull", "Fetch a model from the Hugging Face hub."),
+    "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
 }
 
 
