@@ -45,7 +45,7 @@ def train(
         typer.Option(
             "--from",
             help="Adopt this tokenizer instead: a tokenizer.json, vocab.json with merges.txt, "
-            "a SentencePiece .model, their directory, or a Hugging Face hub name.",
+            "a SentencePiece .model, BERT's vocab.txt, their directory, or a Hugging Face name.",
         ),
     ] = None,
     *,
@@ -103,6 +103,8 @@ def _show_vocabulary(loaded: Tokenizer) -> None:
         table.add_row(f"{count:,}", kind)
     terminal.print(table)
     ends = f"end of text: {loaded.token_name(loaded.end_of_text)} ({loaded.end_of_text})"
+    if loaded.end_of_turn is not None:
+        ends += f", of a turn: {loaded.end_of_turn_name} ({loaded.end_of_turn})"
     terminal.print(ends, markup=False)
     _show_tokens(loaded, "longest", longest_tokens(loaded, SHOWN_TOKENS))
 
