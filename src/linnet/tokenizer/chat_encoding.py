@@ -223,6 +223,8 @@ class Conversation:
             return None
         if not text.startswith(before):
             return None
+        if text.startswith(after):
+            return len(before), len(after)
         end = len(os.path.commonprefix((text, after)))  # noqa: RUF071 (of characters)
         for whole in (text, after):
             for match in markers.pattern.finditer(whole):
