@@ -52,6 +52,7 @@ _WORDS = (
 _FIGURES = {
     "validation_bits_per_byte": "bits per byte, validation",
     "validation_loss": "loss per token, validation",
+    "validation_accuracy": "share of masked tokens guessed, validation",
     "base_validation_bits_per_byte": "bits per byte before, validation",
     "base_validation_loss": "loss per token before, validation",
     "base_loss": "loss per token before, validation",
