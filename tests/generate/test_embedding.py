@@ -11,6 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import linnet
 from linnet.cli.embed import app
 from linnet.errors import ConfigError, ModelError
 from linnet.generate.embedding import load_encoder, packed_states, padded_states
@@ -271,6 +272,11 @@ def test_names_what_is_wrong(files: dict[str, Any], said: str, bare: Path) -> No
 def test_refuses_a_model_that_continues_texts(make_model: Any) -> None:
     with pytest.raises(ModelError, match="'llama' sees only what came before"):
         load_encoder(make_model("llama"))
+
+
+def test_an_encoder_continues_no_text(bare_once: Path) -> None:
+    with pytest.raises(ModelError, match="is an encoder and continues no text"):
+        linnet.load(bare_once)
 
 
 def test_refuses_a_text_that_is_no_list(bare_once: Path) -> None:

@@ -50,7 +50,7 @@ def test_greedy_is_the_argmax_without_a_cache(family: str, make_model: MakeModel
         assert list(completion.tokens) == uncached_greedy(engine, prompt, 40)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "mistral", "phi3", "gemma2"])
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 def test_greedy_is_what_transformers_gives(
     family: str, penalty: float, make_model: MakeModel

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from linnet.model.config import RopeScaling
+
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {
         "positions": "learned", "norm": "layernorm", "activation": "gelu_tanh",
@@ -12,6 +14,16 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "llama": {"kv_heads": 2},
     "qwen3": {"kv_heads": 2, "qk_norm": True, "tied": False},
+    "mistral": {"kv_heads": 2, "window": 9},
+    # Texts of the tests grow over the 24 tokens, where all positions turn otherwise.
+    "phi3": {"rope_scaling": RopeScaling(
+        "longrope", 64 / 24, 24, short_factors=(1.0, 1.1, 1.2, 1.5), long_factors=(1.0, 2, 4, 9),
+    )},
+    "gemma2": {
+        "norm": "rmsnorm_offset", "norm_place": "both", "activation": "geglu", "window": 9,
+        "window_layers": (True, False), "attention_softcap": 5.0, "logit_softcap": 7.0,
+        "embedding_scale": 32**0.5, "attention_scale": 0.25,
+    },
     "arcee": {"activation": "relu2", "norm_eps": 1e-5, "tied": False},
     "apertus": {"activation": "xielu", "qk_norm": True, "norm_eps": 1e-5, "tied": False},
 }  # fmt: skip

@@ -49,6 +49,12 @@ class TorchEngine:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
+        """Raises ModelError for an encoder, which knows no next token."""
+        if not checkpoint.config.causal:
+            raise ModelError(
+                f"a model of type '{checkpoint.config.family}' is an encoder and continues no "
+                "text; linnet embed and linnet.load_encoder give its embeddings"
+            )
         self.model = checkpoint.model.eval()
         self.tokenizer = checkpoint.tokenizer
         self.config = checkpoint.config
@@ -147,13 +153,25 @@ class TorchEngine:
             if len(going) < len(texts):
                 cache.keep(going)
                 texts = [texts[place] for place in going]
-            logits = self._read([[text.tokens[-1]] for text in texts], cache, adapter)
+            if self._turns_anew(cache.length):
+                cache.clear()
+                logits = self._read([text.prompt + text.tokens for text in texts], cache, adapter)
+            else:
+                logits = self._read([[text.tokens[-1]] for text in texts], cache, adapter)
+
+    def _turns_anew(self, length: int) -> bool:
+        """Whether a text of this length, one longer, has all its positions turned otherwise."""
+        scaling = self.config.rope_scaling
+        if scaling is None or scaling.kind != "longrope":
+            return False
+        return length == scaling.original_context
 
     @torch.inference_mode()
     def _read(self, rows: list[list[int]], cache: KVCache, adapter: str | None) -> Tensor:
         """Take in more tokens; the logits ``(B, V)`` of what follows, on the CPU."""
         self._choose(adapter)  # each time: another text may have been written in between
         tokens = torch.tensor(rows, device=self.device)  # (B, T)
+        cache.reach = cache.length + tokens.shape[1]
         for piece in tokens.split(PREFILL_TOKENS, dim=1):
             hidden = self.model.hidden(piece, cache)  # (B, T, D)
         return self.model.logits(hidden[:, -1]).cpu()
@@ -176,6 +194,7 @@ class TorchEngine:
             device=self.device,
             dtype=self.model.compute_dtype or self.model.embedding.weight.dtype,
         )
+        cache.reach = len(tokens) - 1
         if not own:
             return Score((), ())
         found: list[float] = []

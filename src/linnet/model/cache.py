@@ -60,6 +60,8 @@ class KVCache:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        self.reach = 0
+        """Tokens in the text whose pieces are being read, on which LongRoPE depends."""
         self.capacity = config.context if capacity is None else min(capacity, config.context)
         self.layers = [
             LayerCache(batch, self.capacity, config, torch.device(device), dtype)
@@ -70,6 +72,11 @@ class KVCache:
     def length(self) -> int:
         """How many positions are filled."""
         return self.layers[0].length
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        for layer in self.layers:
+            layer.length = 0
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows of the batch but these: the others need no more work."""

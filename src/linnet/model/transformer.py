@@ -82,19 +82,20 @@ class Transformer(nn.Module):
         """
         config = self.config
         T = tokens.shape[1]
-        start = 0
+        start, reach = 0, T
         if cache is not None:
             if segment_ids is not None or not config.causal:
                 raise ModelError("a cache is for causal models and one text per row")
             cache.require_room(T)
             start = cache.length
+            reach = max(start + T, cache.reach)
         elif config.positions == "learned" and config.context < T and segment_ids is None:
             raise ModelError(f"the context holds {config.context} tokens. Got {T}")
         places = torch.arange(start, start + T, device=tokens.device)  # (T,)
         positions = places if segment_ids is None else restarting(segment_ids)  # or (B, T)
         x = self._embed(tokens, positions, token_types)
         kinds = {config.is_windowed(layer) for layer in range(config.depth)}
-        length = start + T if segment_ids is None else lengths(positions)
+        length = reach if segment_ids is None else lengths(positions)
         ropes = {kind: self._rope(positions, length, kind, x.dtype) for kind in kinds}
         masks = {kind: self._mask(places, start, segment_ids, kind) for kind in kinds}
         for index, block in enumerate(self.blocks):
