@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from linnet.errors import ConfigError, DataError, ModelError, OutputError, StoppedError
+from linnet.errors import BudgetError, ConfigError, DataError, ModelError, OutputError, StoppedError
+from linnet.finetune import budget
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import load_examples
@@ -24,6 +26,7 @@ from linnet.finetune.finetune import finetune, row_length
 from linnet.finetune.optimizers import AdamW
 from linnet.finetune.packing import PackedBatches
 from linnet.model import load_model
+from linnet.progress import Progress
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 from linnet.train import loop as loop_module
@@ -382,6 +385,27 @@ def test_wrong_input_is_named(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.safetensors"):
         finetune(damaged, rows, out, settings())
     assert not out.exists()
+
+
+def test_what_a_run_takes_is_told_and_what_does_not_fit_is_refused(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    class Listening(Progress):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    rows, config = [base / "rows.jsonl"], settings(steps=2, micro_tokens=0)
+    found = finetune(base / "model", rows, tmp_path / "out", config, progress=Listening())
+    assert re.fullmatch(
+        r"about [\d.]+ s: 2 steps of [\d.]+ s; [\d.]+ MB of memory, [\d.]+ [MG]B are free", said[0]
+    )
+    assert found.stats["memory_expected"] > found.stats["trained_parameters"] * 12
+    monkeypatch.setattr(budget, "available_memory", lambda device: 1 << 20)
+    with pytest.raises(BudgetError, match=r"LoRA of 0 M parameters needs about .* free memory"):
+        finetune(base / "model", rows, tmp_path / "none", config)
+    assert not (tmp_path / "none").exists()
 
 
 def test_rows_are_as_long_as_the_examples_want() -> None:

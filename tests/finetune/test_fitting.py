@@ -12,11 +12,11 @@ import torch
 
 from linnet.errors import BudgetError
 from linnet.finetune import fitting
+from linnet.finetune.budget import announce
 from linnet.finetune.fitting import (
     Demand,
     Fit,
     Memory,
-    announce,
     estimate,
     fastest,
     fit,

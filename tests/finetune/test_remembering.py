@@ -82,8 +82,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(**changes: object) -> FinetuneConfig:
     usual: dict[str, object] = {
         "method": "full", "lr": 3e-3, "threads": 1, "compile": "no", "dtype": "fp32",
-        "batch_tokens": 512, "context": 64, "steps": 40, "validation_interval": 10,
-        "sample_interval": 1000, "general_tokens": 600, "replay_tokens": 1500, "sweep": False,
+        "batch_tokens": 512, "micro_tokens": 512, "context": 64, "steps": 40,
+        "validation_interval": 10, "sample_interval": 1000, "general_tokens": 600,
+        "replay_tokens": 1500, "sweep": False,
     }  # fmt: skip
     return FinetuneConfig(**(usual | changes))  # type: ignore[arg-type]
 

@@ -19,6 +19,7 @@ import torch
 from linnet import artifact, hub, runtime
 from linnet.card import CARD, write_card
 from linnet.errors import ConfigError, DataError
+from linnet.finetune.budget import demand_of, settle_fit, time_run
 from linnet.finetune.examples import load_examples
 from linnet.finetune.inputs import base_input, data_inputs
 from linnet.finetune.optimizers import build_optimizer
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.examples import Example, Examples
+    from linnet.finetune.fitting import Demand, Fit
     from linnet.finetune.validation import HeldOutLoss
     from linnet.hub import Located
     from linnet.model import ModelConfig
@@ -73,7 +75,6 @@ FORMAT = 1
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 ADAPTER = "default"  # its name while it is trained
 VALIDATIONS = 10  # in a run, where no interval is set
-CPU_TOKENS, GPU_TOKENS = 1024, 8192  # computed at once, where it is not set
 ROOM = 4  # average examples that a row should hold, so that packing fills it
 STEP = 64  # rows are a multiple of so many tokens
 
@@ -124,6 +125,7 @@ def finetune(
         threads = run.machine.runtime.threads
         with interruptible() as interrupt, runtime.threads(threads):
             changing = run.model()
+            run = run.timed(changing, draft.path, progress)
             known = run.remembering(changing, draft.path, progress)
             loop = run.loop(draft.path, changing, known, progress, started)
             loop.resume()
@@ -158,6 +160,8 @@ class Run:
     """Tokens in a row."""
     steps: int
     machine: Machine
+    demand: Demand
+    fitted: Fit
 
     @property
     def rows(self) -> int:
@@ -166,10 +170,8 @@ class Run:
 
     @property
     def micro_rows(self) -> int:
-        """Rows computed at once: the largest divisor of the batch that is not too large."""
-        usual = CPU_TOKENS if self.machine.runtime.device == "cpu" else GPU_TOKENS
-        limit = max(1, (self.config.micro_tokens or usual) // self.length)
-        return max(n for n in range(1, min(self.rows, limit) + 1) if self.rows % n == 0)
+        """Rows computed at once."""
+        return self.fitted.micro_rows
 
     @property
     def lr(self) -> float:
@@ -190,24 +192,32 @@ class Run:
         model.compute_dtype = dtype
         if lora:
             generator = torch.Generator().manual_seed(self.config.seed)
-            add_adapter(model, ADAPTER, self._adapter(), generator=generator)
+            add_adapter(model, ADAPTER, adapter_config(self.config), generator=generator)
         else:
             model.requires_grad_(True)
-        if self.config.checkpoint_activations == "yes":
+        if self.fitted.recompute:
             recompute_blocks(model, compiled=machine.compiled)
         elif machine.compiled:
             compile_blocks(model)
         return model.train()
 
-    def _adapter(self) -> LoRAConfig:
-        config = self.config
-        return LoRAConfig(
-            rank=config.rank,
-            alpha=config.scale,
-            rslora=config.rslora,
-            dropout=config.lora_dropout,
-            targets=config.targets or (ALL_LINEAR,),
+    def timed(self, model: Transformer, directory: Path, progress: Progress) -> Run:
+        """The same with the fastest micro-batch; says what memory and time it takes."""
+        config, places = self.config, sum(e.places for e in self.examples.held_out)
+        validated = min(config.validation_tokens, places) + config.general_tokens
+        fitted = time_run(
+            model,
+            self.fitted,
+            directory,
+            config,
+            demand=self.demand,
+            rows=self.rows,
+            steps=self.steps,
+            validation_tokens=validated * (VALIDATIONS + 1),
+            compiled=self.machine.compiled,
+            progress=progress,
         )
+        return dataclasses.replace(self, fitted=fitted)
 
     def remembering(self, model: Transformer, directory: Path, progress: Progress) -> Remembering:
         """The general text of the run, settled before its first step, and the watch over it."""
@@ -330,6 +340,8 @@ class Run:
                 "trained_parameters": trained,
                 "lr": self.lr,
                 "row_tokens": self.length,
+                "micro_rows": self.micro_rows,
+                "memory_expected": self.fitted.memory.total,
                 **loop.statistics(),
                 "trained_tokens": loop.trained,
                 **{f"base_{name}": round(value, 5) for name, value in first.items()},
@@ -370,7 +382,22 @@ def _prepare(
             config.compile, found, seconds=config.seconds, work=work
         ),
     )
-    return Run(config, base, shape, tokenizer, examples, length, steps, machine)
+    adapter = adapter_config(config)
+    demand = demand_of(config, shape, adapter, examples.train, length=length, machine=machine)
+    device = machine.runtime.device
+    fitted = settle_fit(directory, demand, config, rows=rows, device=device)
+    return Run(config, base, shape, tokenizer, examples, length, steps, machine, demand, fitted)
+
+
+def adapter_config(config: FinetuneConfig) -> LoRAConfig:
+    """The adapter that the settings ask for."""
+    return LoRAConfig(
+        rank=config.rank,
+        alpha=config.scale,
+        rslora=config.rslora,
+        dropout=config.lora_dropout,
+        targets=config.targets or (ALL_LINEAR,),
+    )
 
 
 def row_length(places: Sequence[int], config: FinetuneConfig) -> int:

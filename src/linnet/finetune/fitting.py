@@ -26,8 +26,6 @@ from linnet.errors import BudgetError
 from linnet.model import Transformer
 from linnet.model.lora import add_adapter
 from linnet.output import human_bytes, write_json
-from linnet.page import duration
-from linnet.progress import SILENT, Progress
 from linnet.shards.batches import Batch
 from linnet.train.objective import CHUNK_LOGITS, next_token
 
@@ -42,7 +40,6 @@ PROBE_TOKENS = 64  # in the rows of the small models: memory grows with them in 
 PROBE_VOCABULARY = 16
 TRYING_SHARE = 0.02  # of the expected time, at most, goes into finding the fastest micro-batch
 FASTER = 0.95  # another size has to take less than this share of the time to be worth it
-OPTIMIZER_SHARE = 0.05  # of a step, about, beside forward and backward pass
 # Measured (tests/finetune/test_fitting.py): glibc keeps what the two threads of a step free.
 WORKING_BLOCKS = 2.0
 KEPT_BY_ALLOCATOR = 0.2  # of the activations
@@ -163,19 +160,20 @@ def fit(
         for size in sizes:
             wanted = dataclasses.replace(demand, rows=size, pieces=rows // size, recompute=again)
             memory = estimate(wanted)
-            if _fits(memory, available):
+            if fits(memory, available):
                 return Fit(size, again, memory, available)
     least = dataclasses.replace(demand, rows=1, pieces=rows, recompute=ways[-1])
     raise BudgetError(_refusal(least, available or 0, recompute))
 
 
-def step_seconds(model: Transformer, *, rows: int, length: int, times: int = 2) -> float:
+def step_seconds(model: Transformer, *, rows: int, length: int, times: int = 1) -> float:
     """Seconds of forward and backward pass for so many rows, measured; changes nothing.
 
     The first one is not counted: it warms up, and compiles.
     """
     device = model.embedding.weight.device
     random = torch.random.get_rng_state()
+    on_device = torch.cuda.get_rng_state() if device.type == "cuda" else None
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.config.vocab_size, (rows, length), generator=generator)
     segments = torch.ones_like(ids)
@@ -192,6 +190,8 @@ def step_seconds(model: Transformer, *, rows: int, length: int, times: int = 2) 
     finally:
         model.zero_grad(set_to_none=True)
         torch.random.set_rng_state(random)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device)
     return statistics.median(found[1:])
 
 
@@ -226,7 +226,7 @@ def fastest(
     best, best_rate = size, rate
     budget = TRYING_SHARE * min(may_take, rate * row_count)
     for other in others:
-        budget -= 3 * rate * other
+        budget -= 2 * rate * other
         if other == size or budget < 0 or (size < first and other > size):
             continue
         try:
@@ -237,41 +237,6 @@ def fastest(
         if found < FASTER * best_rate:
             best, best_rate = other, found
     return best, best_rate
-
-
-def announce(
-    fitted: Fit,
-    *,
-    seconds_per_row: float,
-    rows: int,
-    steps: int,
-    seconds: float,
-    validation_rows: float = 0.0,
-    progress: Progress = SILENT,
-) -> float:
-    """Say what the run will take; the expected seconds.
-
-    ``steps``: 0 where the time limit ``seconds`` decides. ``validation_rows``: rows that all
-    validations read together. Raises BudgetError when the limit is too short for a step.
-    """
-    step = seconds_per_row * rows * (1 + OPTIMIZER_SHARE)
-    # A forward pass is a third of a step's work (arXiv:2001.08361).
-    whole = steps * step + validation_rows * seconds_per_row / 3
-    if seconds and step > seconds:
-        raise BudgetError(
-            f"a step takes about {duration(step)}, but the run may take {duration(seconds)}; "
-            "allow more time, or use a smaller --batch-tokens"
-        )
-    limited = bool(seconds) and (not steps or whole > seconds)
-    count = max(1, int((seconds - validation_rows * seconds_per_row / 3) / step)) if limited else 0
-    free = "" if fitted.available is None else f", {human_bytes(fitted.available)} are free"
-    again = "; blocks are computed again for the gradient, to save memory"
-    progress.message(
-        f"about {duration(seconds if limited else whole)}: {count or steps:,} steps of "
-        f"{duration(step)}; {human_bytes(fitted.memory.total)} of memory{free}"
-        f"{again if fitted.recompute else ''}"
-    )
-    return seconds if limited else whole
 
 
 @dataclass(frozen=True)
@@ -343,7 +308,8 @@ def _scores_per_token(shape: ModelConfig, length: int, size: int) -> float:
     return shape.heads * max(0, length - PROBE_TOKENS) * (4 + 4 + size)
 
 
-def _fits(memory: Memory, available: int | None) -> bool:
+def fits(memory: Memory, available: int | None) -> bool:
+    """Whether so much may be taken of what is available; None: nobody knows, so it may."""
     return available is None or memory.total <= USED_SHARE * available
 
 
@@ -373,7 +339,7 @@ def _refusal(least: Demand, available: int, recompute: str) -> str:
     helping = []
     for name, demand in offers.items():
         found = estimate(demand)
-        if _fits(found, available):
+        if fits(found, available):
             rank = demand.adapter.rank if demand.adapter else 0
             option = name.format(length=demand.length, rank=rank)
             helping.append(f"{option} needs {human_bytes(found.total)}")
