@@ -1,0 +1,156 @@
+"""The model that a run begins from: its tokenizer made fit for training, its weights.
+
+* Padding that ends a text or a turn is replaced, or no longer named: programs that
+  pad leave it out of the loss, and a model so trained never stops.
+* A model without a chat template gets one where conversations are to be trained
+  and the embedding is trained with them (``full``): rows for the new markers begin
+  as the mean of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from linnet.errors import ConfigError
+from linnet.finetune.forms import TextRow
+from linnet.finetune.rows import open_source
+from linnet.model.checkpoint import copy_tokenizer, load_model, read_config_file, read_stop_ids
+from linnet.model.families import family
+from linnet.output import write_json
+from linnet.tokenizer import check_trainable, with_chat, with_safe_padding
+from linnet.tokenizer import load as load_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from linnet.finetune.config import FinetuneConfig
+    from linnet.hub import Located
+    from linnet.model import ModelConfig, Transformer
+    from linnet.progress import Progress
+    from linnet.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model directory and the tokenizer that its fine-tuned copy will have."""
+
+    located: Located
+    shape: ModelConfig
+    tokenizer: Tokenizer
+    stop_ids: tuple[int, ...]
+    changes: dict[str, Any]
+    """What the tokenizer's settings say otherwise than those of the base."""
+    grown: bool = False
+    """Whether the tokenizer has markers that the base's had not."""
+
+    @property
+    def path(self) -> Path:
+        return self.located.path
+
+    @property
+    def stored(self) -> torch.dtype:
+        """The format that the weights are stored in, as config.json says."""
+        values = read_config_file(self.path)
+        name = values.get("dtype") or values.get("torch_dtype")
+        known = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+        return known.get(name, torch.float32) if isinstance(name, str) else torch.float32
+
+    def load(self, *, dtype: torch.dtype, device: str = "cpu") -> Transformer:
+        """The weights, with a row for every token of the tokenizer."""
+        model = load_model(self.path, device=device, dtype=dtype)
+        if model.config.head != "output":
+            raise ConfigError(
+                f"{self.path} is an encoder; fine-tuning is for models that write text"
+            )
+        if self.shape.vocab_size > model.config.vocab_size:
+            grow_vocabulary(model, self.shape.vocab_size)
+        model.config = dataclasses.replace(model.config, pad_id=self.tokenizer.pad)
+        return model
+
+    def save_tokenizer(self, directory: Path) -> None:
+        """Write the tokenizer's files."""
+        copy_tokenizer(self.path, directory)
+        if self.grown:
+            self.tokenizer.save(directory)
+        if self.changes:
+            # An old file that says the same things once more, as they were.
+            (directory / "special_tokens_map.json").unlink(missing_ok=True)
+            file = directory / "tokenizer_config.json"
+            values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            values |= self.changes
+            write_json(file, {name: value for name, value in values.items() if value is not None})
+
+
+def read_base(
+    located: Located, data: Sequence[str | Path], config: FinetuneConfig, progress: Progress
+) -> Base:
+    """Look at a base before any weight is loaded, and make its tokenizer fit for these rows.
+
+    Raises ModelError when the model could not learn to stop from them, or cannot be read.
+    """
+    values = read_config_file(located.path)
+    shape = family(values.get("model_type")).read(values)
+    first = load_tokenizer(located.path)
+    tokenizer = with_safe_padding(first)
+    forms = {type(row) for source in data for row in _first_row(source, config)}
+    changes: dict[str, Any] = {}
+    if tokenizer.pad != first.pad:
+        name = None if tokenizer.pad is None else tokenizer.token_name(tokenizer.pad)
+        changes["pad_token"] = name
+        progress.message(
+            f"padding was {first.token_name(first.pad or 0)}, which ends a text; "
+            f"it is {name or 'not named'} now"
+        )
+    new_ids: tuple[int, ...] = ()
+    if config.template == "auto" and tokenizer.chat_template is None and _conversations(forms):
+        if config.method == "lora":
+            raise ConfigError(
+                f"{located.path} has no chat template, and conversations need markers that LoRA "
+                "does not train; use --method full, or rows of prompt and completion"
+            )
+        given = with_chat(tokenizer)
+        tokenizer, new_ids = given.tokenizer, given.new_ids
+        changes["chat_template"] = tokenizer.config["chat_template"]
+        progress.message("the model has no chat template; it gets ChatML's")
+    if new_ids:
+        rows = max(shape.vocab_size, tokenizer.vocab_size)
+        shape = dataclasses.replace(shape, vocab_size=rows)
+    chats = config.template == "auto" and tokenizer.chat_template is not None
+    check_trainable(tokenizer, rows=shape.vocab_size, chat=chats and bool(forms - {TextRow}))
+    stop_ids = read_stop_ids(located.path, shape, tokenizer)
+    return Base(located, shape, tokenizer, stop_ids, changes, bool(new_ids))
+
+
+@torch.no_grad()
+def grow_vocabulary(model: Transformer, rows: int) -> None:
+    """Give the embedding and the output layer ``rows`` rows; new ones are the mean of the old."""
+
+    def longer(old: Tensor) -> nn.Parameter:
+        mean = old.float().mean(0, keepdim=True).to(old.dtype)
+        more = mean.expand(rows - len(old), *old.shape[1:])
+        return nn.Parameter(torch.cat((old, more)))
+
+    model.embedding.weight = longer(model.embedding.weight)
+    model.embedding.num_embeddings = rows
+    if not model.config.tied:
+        model.output.weight = longer(model.output.weight)
+        model.output.out_features = rows
+    model.config = dataclasses.replace(model.config, vocab_size=rows)
+
+
+def _first_row(source: str | Path, config: FinetuneConfig) -> list[Any]:
+    rows = open_source(source).rows("train", config.column_names())
+    return [row for row, _ in zip(rows, range(1), strict=False)]
+
+
+def _conversations(forms: set[type]) -> bool:
+    from linnet.finetune.forms import ChatRow
+
+    return ChatRow in forms
