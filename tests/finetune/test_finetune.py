@@ -22,9 +22,10 @@ from linnet.finetune import budget
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import load_examples
-from linnet.finetune.finetune import finetune, row_length
+from linnet.finetune.finetune import finetune
 from linnet.finetune.optimizers import AdamW
 from linnet.finetune.packing import PackedBatches
+from linnet.finetune.run import row_length
 from linnet.model import load_model
 from linnet.progress import Progress
 from linnet.tokenizer import TokenizerConfig, load

@@ -1,82 +1,35 @@
 """Fine-tuning: a model and examples in, an adapted model or an adapter out.
 
-The loop is that of pretraining (:mod:`linnet.train.loop`); here its parts are put
-together. With ``full`` all weights are trained, kept in fp32 whatever the base is
-stored in. With ``lora`` the base stays frozen, in the format that the machine
-computes fastest in, and only the added matrices are trained and saved.
+The loop is that of pretraining (:mod:`linnet.train.loop`); its parts for a run are
+put together in :mod:`linnet.finetune.run`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import TYPE_CHECKING
 
 from linnet import artifact, hub, runtime
 from linnet.card import CARD, write_card
-from linnet.errors import ConfigError, DataError
-from linnet.finetune.budget import demand_of, settle_fit, time_run
-from linnet.finetune.examples import load_examples
+from linnet.errors import ConfigError
 from linnet.finetune.inputs import base_input, data_inputs
-from linnet.finetune.optimizers import build_optimizer
-from linnet.finetune.packing import PackedBatches
-from linnet.finetune.remembering import (
-    SWEEP_TOKENS,
-    Remembering,
-    begin_remembering,
-    mixed_stream,
-    replay_need,
-)
-from linnet.finetune.validation import Answer, held_out_loss
-from linnet.model import Transformer
-from linnet.model.adapter import is_adapter, save_adapter
-from linnet.model.checkpoint import (
-    Checkpoint,
-    copy_tokenizer,
-    load_model,
-    read_config_file,
-    read_stop_ids,
-    save_checkpoint,
-)
-from linnet.model.families import family
-from linnet.model.lora import add_adapter
-from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
+from linnet.finetune.run import prepare_run
+from linnet.model.adapter import is_adapter
 from linnet.progress import SILENT, Progress
-from linnet.tokenizer import load as load_tokenizer
-from linnet.train.course import Course
 from linnet.train.interrupt import interruptible
-from linnet.train.loop import Loop
-from linnet.train.machine import Machine, choose_machine
 from linnet.train.metrics import METRICS
-from linnet.train.objective import next_token
 from linnet.train.plots import plot_curves
-from linnet.train.speed import compile_blocks, compiling_pays, recompute_blocks
-from linnet.train.state import STATE, trained_tensors
+from linnet.train.state import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from linnet.artifact import Artifact, Draft
+    from linnet.artifact import Artifact
     from linnet.finetune.config import FinetuneConfig
-    from linnet.finetune.examples import Example, Examples
-    from linnet.finetune.fitting import Demand, Fit
-    from linnet.finetune.validation import HeldOutLoss
-    from linnet.hub import Located
-    from linnet.model import ModelConfig
-    from linnet.tokenizer import Tokenizer
-    from linnet.train.loop import Stream
 
 FORMAT = 1
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
-ADAPTER = "default"  # its name while it is trained
-VALIDATIONS = 10  # in a run, where no interval is set
-ROOM = 4  # average examples that a row should hold, so that packing fills it
-STEP = 64  # rows are a multiple of so many tokens
 
 
 def finetune(
@@ -121,7 +74,7 @@ def finetune(
         volatile=VOLATILE,
         working=STATE,
     ) as draft:
-        run = _prepare(found, data, draft.path, config, progress)
+        run = prepare_run(found, data, draft.path, config, progress)
         threads = run.machine.runtime.threads
         with interruptible() as interrupt, runtime.threads(threads):
             changing = run.model()
@@ -145,275 +98,3 @@ def finetune(
             base=found.path,
         )
     return artifact.read(out, kind=kind)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that is decided before the first step."""
-
-    config: FinetuneConfig
-    base: Located
-    shape: ModelConfig
-    tokenizer: Tokenizer
-    examples: Examples
-    length: int
-    """Tokens in a row."""
-    steps: int
-    machine: Machine
-    demand: Demand
-    fitted: Fit
-
-    @property
-    def rows(self) -> int:
-        """Rows per update."""
-        return max(1, self.config.batch_tokens // self.length)
-
-    @property
-    def micro_rows(self) -> int:
-        """Rows computed at once."""
-        return self.fitted.micro_rows
-
-    @property
-    def lr(self) -> float:
-        return self.config.peak_lr(self.shape.parameters)
-
-    def model(self) -> Transformer:
-        """The base as it is trained: with an adapter on it, or all its weights in fp32."""
-        lora, machine = self.config.method == "lora", self.machine
-        dtype = runtime.torch_dtype(machine.runtime.dtype)
-        torch.manual_seed(self.config.seed)
-        # fp16 has too few digits to keep weights in; bf16 loses nothing that it computes with.
-        kept = dtype if lora and dtype != torch.float16 else torch.float32
-        model = load_model(self.base.path, device=machine.runtime.device, dtype=kept)
-        if model.config.head != "output":
-            raise ConfigError(
-                f"{self.base.path} is an encoder; fine-tuning is for models that write text"
-            )
-        model.compute_dtype = dtype
-        if lora:
-            generator = torch.Generator().manual_seed(self.config.seed)
-            add_adapter(model, ADAPTER, adapter_config(self.config), generator=generator)
-        else:
-            model.requires_grad_(True)
-        if self.fitted.recompute:
-            recompute_blocks(model, compiled=machine.compiled)
-        elif machine.compiled:
-            compile_blocks(model)
-        return model.train()
-
-    def timed(self, model: Transformer, directory: Path, progress: Progress) -> Run:
-        """The same with the fastest micro-batch; says what memory and time it takes."""
-        config, places = self.config, sum(e.places for e in self.examples.held_out)
-        validated = min(config.validation_tokens, places) + config.general_tokens
-        fitted = time_run(
-            model,
-            self.fitted,
-            directory,
-            config,
-            demand=self.demand,
-            rows=self.rows,
-            steps=self.steps,
-            validation_tokens=validated * (VALIDATIONS + 1),
-            compiled=self.machine.compiled,
-            progress=progress,
-        )
-        return dataclasses.replace(self, fitted=fitted)
-
-    def remembering(self, model: Transformer, directory: Path, progress: Progress) -> Remembering:
-        """The general text of the run, settled before its first step, and the watch over it."""
-        base = self.base
-        return begin_remembering(
-            directory,
-            Checkpoint(model, self.tokenizer, model.config, (), base.path, base.pin),
-            self.examples,
-            self.config,
-            rows=self.micro_rows,
-            length=self.length,
-            machine=self.machine,
-            progress=progress,
-        )
-
-    def look_back(self, loop: Loop, known: Remembering, directory: Path) -> dict[str, Any]:
-        """What was forgotten, and at which strength it would be less."""
-        start = load_model(self.base.path, dtype=stored_dtype(self.base.path))
-        few = min(SWEEP_TOKENS, self.config.validation_tokens)
-        return known.finish(
-            loop,
-            directory,
-            self.config,
-            domain=self._loss(self.examples.held_out, few),
-            base=dict(start.named_parameters()),
-        )
-
-    def _loss(self, examples: Sequence[Example], tokens: int) -> HeldOutLoss | None:
-        return held_out_loss(
-            examples,
-            rows=self.micro_rows,
-            length=self.length,
-            tokens=tokens,
-            device=self.machine.runtime.device,
-        )
-
-    def loop(
-        self,
-        directory: Path,
-        model: Transformer,
-        known: Remembering,
-        progress: Progress,
-        started: float,
-    ) -> Loop:
-        """The loop with its parts."""
-        config = self.config
-        start = load_model(self.base.path, dtype=stored_dtype(self.base.path))
-        optimizer = build_optimizer(
-            model,
-            lr=self.lr,
-            weight_decay=config.weight_decay,
-            pull=config.pull,
-            base=start if config.pull else None,
-        )
-        held_out = self._loss(self.examples.held_out, config.validation_tokens)
-        return Loop(
-            directory,
-            self._course(),
-            machine=self.machine,
-            model=model,
-            stream=self._stream(known.text.replay),
-            objective=next_token,
-            optimizers=[optimizer],
-            validators=[found for found in (held_out, known.loss) if found is not None],
-            judge=known.guard.judge,
-            sampler=self._sampler(),
-            progress=progress,
-            started=started,
-        )
-
-    def _stream(self, replay: Sequence[Example]) -> Stream:
-        share, seed = self.config.replay, self.config.seed
-        return mixed_stream(
-            self.examples.train, replay, share=share, rows=self.rows, length=self.length, seed=seed
-        )
-
-    def _sampler(self) -> Answer:
-        example = (self.examples.held_out or self.examples.train)[0]
-        stop_ids = read_stop_ids(self.base.path, self.shape, self.tokenizer)
-        return Answer(example, self.tokenizer, stop_ids, self.config.seed)
-
-    def _course(self) -> Course:
-        config = self.config
-        return Course(
-            steps=self.steps,
-            seconds=config.seconds,
-            schedule=config.schedule,
-            warmup=config.warmup,
-            decay=config.decay,
-            clip=config.clip,
-            peak_lr=self.lr,
-            remedy="start again with a lower --lr",
-            micro_rows=self.micro_rows,
-            validation_interval=config.validation_interval,
-            validations=VALIDATIONS,
-            validate_first=True,
-            sample_interval=config.sample_interval,
-            patience=config.patience,
-            save_seconds=config.save_seconds,
-        )
-
-    def save(self, model: Transformer, directory: Path) -> None:
-        """Write the model, or the adapter, with the tokenizer's files."""
-        base = self.base
-        if self.config.method == "full":
-            dtype = stored_dtype(base.path)
-            save_checkpoint(model, directory, tokenizer=base.path, base=base.path, dtype=dtype)
-            return
-        save_adapter(model, ADAPTER, directory, base=base.pin or base.path)
-        copy_tokenizer(base.path, directory)
-
-    def describe(self, draft: Draft, loop: Loop) -> None:
-        """What the manifest says about the run."""
-        trained = sum(value.numel() for value in trained_tensors(loop.model).values())
-        first = loop.first or {}
-        draft.stats.update(
-            {
-                "method": self.config.method,
-                "parameters": self.shape.parameters,
-                "trained_parameters": trained,
-                "lr": self.lr,
-                "row_tokens": self.length,
-                "micro_rows": self.micro_rows,
-                "memory_expected": self.fitted.memory.total,
-                **loop.statistics(),
-                "trained_tokens": loop.trained,
-                **{f"base_{name}": round(value, 5) for name, value in first.items()},
-                "examples": self.examples.report.to_mapping(),
-            }
-        )
-
-
-def _prepare(
-    base: Located,
-    data: Sequence[str | Path],
-    directory: Path,
-    config: FinetuneConfig,
-    progress: Progress,
-) -> Run:
-    """Read the examples, and settle rows, steps and machine."""
-    values = read_config_file(base.path)
-    shape = family(values.get("model_type")).read(values)
-    tokenizer = load_tokenizer(base.path)
-    config = dataclasses.replace(config, context=min(config.context, shape.context))
-    examples = load_examples(data, tokenizer, config, progress=progress)
-    if not examples.train:
-        raise DataError("expected examples to train on. Got none; add rows, or lower --held-out")
-    length = row_length([example.places for example in examples.train + examples.held_out], config)
-    rows = max(1, config.batch_tokens // length)
-    steps = config.steps
-    if not steps and not config.seconds:
-        stream = PackedBatches(examples.train, rows=rows, length=length, seed=config.seed)
-        replayed = replay_need(examples.train, config, length=length).rows
-        steps = stream.batches_in(config.epochs) + math.ceil(replayed / rows)
-    work = 6.0 * shape.parameters * rows * length * steps
-    machine = choose_machine(
-        directory,
-        device=config.device,
-        dtype=config.dtype,
-        threads=config.threads,
-        compiled=lambda found: compiling_pays(
-            config.compile, found, seconds=config.seconds, work=work
-        ),
-    )
-    adapter = adapter_config(config)
-    demand = demand_of(config, shape, adapter, examples.train, length=length, machine=machine)
-    device = machine.runtime.device
-    fitted = settle_fit(directory, demand, config, rows=rows, device=device)
-    return Run(config, base, shape, tokenizer, examples, length, steps, machine, demand, fitted)
-
-
-def adapter_config(config: FinetuneConfig) -> LoRAConfig:
-    """The adapter that the settings ask for."""
-    return LoRAConfig(
-        rank=config.rank,
-        alpha=config.scale,
-        rslora=config.rslora,
-        dropout=config.lora_dropout,
-        targets=config.targets or (ALL_LINEAR,),
-    )
-
-
-def row_length(places: Sequence[int], config: FinetuneConfig) -> int:
-    """Tokens in a row: enough for the longest example and for several usual ones, not more.
-
-    Attention costs by the square of the row, so that rows of the whole context would
-    be a waste for short examples.
-    """
-    wanted = max(max(places), math.ceil(ROOM * sum(places) / len(places)))
-    longest = max(max(places), config.context)
-    return min(longest, math.ceil(wanted / STEP) * STEP)
-
-
-def stored_dtype(path: Path) -> torch.dtype:
-    """The format that a model directory says its weights are stored in."""
-    values: dict[str, Any] = read_config_file(path)
-    name = values.get("dtype") or values.get("torch_dtype") or "float32"
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return known.get(name, torch.float32)
