@@ -70,4 +70,6 @@ def _show(result: Artifact) -> None:
             before, after = stats[f"base_{name}"], stats[f"validation_{name}"]
             found += f"; held-out examples {before:.3f} -> {after:.3f} {unit}"
             break
+    if "validation_forgetting" in stats:
+        found += f"; general text {stats['validation_forgetting']:+.3f} bits per byte"
     terminal.print(found, markup=False)
