@@ -23,9 +23,10 @@ transformers = pytest.importorskip("transformers")
 
 ENCODER = SMALL | {
     "family": "bert",
-    "steps": 200,
+    "steps": 100,
+    "context": 16,
     "batch_tokens": 1024,
-    "validation_interval": 50,
+    "validation_interval": 25,
     "warmup": 0.1,
 }
 WORDS = "the cat sat on a mat and saw one small grey bird fly home over wet grass".split()  # noqa: SIM905
@@ -80,7 +81,7 @@ def test_transformers_reads_it(encoder: Path) -> None:
 
 def test_its_texts_have_vectors(encoder: Path) -> None:
     found = load_encoder(encoder)
-    assert found.max_tokens == SMALL["context"]
+    assert found.max_tokens == ENCODER["context"]
     assert found.embed(["the cat sat", ""]).shape == (2, SMALL["width"])
 
 
