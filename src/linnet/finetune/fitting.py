@@ -41,8 +41,9 @@ PROBE_VOCABULARY = 16
 TRYING_SHARE = 0.02  # of the expected time, at most, goes into finding the fastest micro-batch
 FASTER = 0.95  # another size has to take less than this share of the time to be worth it
 # Measured (tests/finetune/test_fitting.py): glibc keeps what the two threads of a step free.
-WORKING_BLOCKS = 2.0
-KEPT_BY_ALLOCATOR = 0.2  # of the activations
+WORKING_BLOCKS = 1.0
+KEPT_BY_ALLOCATOR = 0.1  # of the activations
+ADAPTED = 2.0  # times as much with an adapter, where every product is made twice
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def estimate(demand: Demand) -> Memory:
     logits += size * table if held != size else 0
     gradients, optimizer = 4 * trained, 8 * trained
     working = WORKING_BLOCKS * block + KEPT_BY_ALLOCATOR * activations
+    working *= 1.0 if full else ADAPTED
     waiting = 0
     if demand.pieces > 1:  # what the pieces before gave; tables are added to as a whole
         waiting = gradients + (8 * table if full else 0)
