@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from linnet import runtime
-from linnet.errors import ConfigError, DataError
+from linnet.errors import DataError
+from linnet.finetune.base import Base, read_base
 from linnet.finetune.budget import demand_of, settle_fit, time_run
 from linnet.finetune.examples import load_examples
 from linnet.finetune.optimizers import build_optimizer
@@ -30,19 +31,10 @@ from linnet.finetune.remembering import (
 from linnet.finetune.validation import Answer, held_out_loss
 from linnet.model import Transformer
 from linnet.model.adapter import save_adapter
-from linnet.model.checkpoint import (
-    Checkpoint,
-    copy_tokenizer,
-    load_model,
-    read_config_file,
-    read_stop_ids,
-    save_checkpoint,
-)
-from linnet.model.families import family
+from linnet.model.checkpoint import Checkpoint, save_checkpoint
 from linnet.model.lora import add_adapter
 from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
 from linnet.progress import Progress
-from linnet.tokenizer import load as load_tokenizer
 from linnet.train.course import Course
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
@@ -60,8 +52,6 @@ if TYPE_CHECKING:
     from linnet.finetune.fitting import Demand, Fit
     from linnet.finetune.validation import HeldOutLoss
     from linnet.hub import Located
-    from linnet.model import ModelConfig
-    from linnet.tokenizer import Tokenizer
     from linnet.train.loop import Stream
 
 ADAPTER = "default"  # its name while it is trained
@@ -75,9 +65,7 @@ class Run:
     """Everything that is decided before the first step."""
 
     config: FinetuneConfig
-    base: Located
-    shape: ModelConfig
-    tokenizer: Tokenizer
+    base: Base
     examples: Examples
     length: int
     """Tokens in a row."""
@@ -98,7 +86,7 @@ class Run:
 
     @property
     def lr(self) -> float:
-        return self.config.peak_lr(self.shape.parameters)
+        return self.config.peak_lr(self.base.shape.parameters)
 
     def model(self) -> Transformer:
         """The base as it is trained: with an adapter on it, or all its weights in fp32."""
@@ -107,11 +95,7 @@ class Run:
         torch.manual_seed(self.config.seed)
         # fp16 has too few digits to keep weights in; bf16 loses nothing that it computes with.
         kept = dtype if lora and dtype != torch.float16 else torch.float32
-        model = load_model(self.base.path, device=machine.runtime.device, dtype=kept)
-        if model.config.head != "output":
-            raise ConfigError(
-                f"{self.base.path} is an encoder; fine-tuning is for models that write text"
-            )
+        model = self.base.load(dtype=kept, device=machine.runtime.device)
         model.compute_dtype = dtype
         if lora:
             generator = torch.Generator().manual_seed(self.config.seed)
@@ -147,7 +131,9 @@ class Run:
         base = self.base
         return begin_remembering(
             directory,
-            Checkpoint(model, self.tokenizer, model.config, (), base.path, base.pin),
+            Checkpoint(
+                model, base.tokenizer, model.config, base.stop_ids, base.path, base.located.pin
+            ),
             self.examples,
             self.config,
             rows=self.micro_rows,
@@ -158,7 +144,7 @@ class Run:
 
     def look_back(self, loop: Loop, known: Remembering, directory: Path) -> dict[str, Any]:
         """What was forgotten, and at which strength it would be less."""
-        start = load_model(self.base.path, dtype=stored_dtype(self.base.path))
+        start = self.base.load(dtype=self.base.stored)
         few = min(SWEEP_TOKENS, self.config.validation_tokens)
         return known.finish(
             loop,
@@ -186,14 +172,13 @@ class Run:
         started: float,
     ) -> Loop:
         """The loop with its parts."""
-        config = self.config
-        start = load_model(self.base.path, dtype=stored_dtype(self.base.path))
+        config, base = self.config, self.base
         optimizer = build_optimizer(
             model,
             lr=self.lr,
             weight_decay=config.weight_decay,
             pull=config.pull,
-            base=start if config.pull else None,
+            base=base.load(dtype=base.stored) if config.pull else None,
         )
         held_out = self._loss(self.examples.held_out, config.validation_tokens)
         return Loop(
@@ -219,8 +204,7 @@ class Run:
 
     def _sampler(self) -> Answer:
         example = (self.examples.held_out or self.examples.train)[0]
-        stop_ids = read_stop_ids(self.base.path, self.shape, self.tokenizer)
-        return Answer(example, self.tokenizer, stop_ids, self.config.seed)
+        return Answer(example, self.base.tokenizer, self.base.stop_ids, self.config.seed)
 
     def _course(self) -> Course:
         config = self.config
@@ -245,12 +229,11 @@ class Run:
     def save(self, model: Transformer, directory: Path) -> None:
         """Write the model, or the adapter, with the tokenizer's files."""
         base = self.base
+        base.save_tokenizer(directory)
         if self.config.method == "full":
-            dtype = stored_dtype(base.path)
-            save_checkpoint(model, directory, tokenizer=base.path, base=base.path, dtype=dtype)
-            return
-        save_adapter(model, ADAPTER, directory, base=base.pin or base.path)
-        copy_tokenizer(base.path, directory)
+            save_checkpoint(model, directory, base=base.path, dtype=base.stored)
+        else:
+            save_adapter(model, ADAPTER, directory, base=base.located.pin or base.path)
 
     def describe(self, draft: Draft, loop: Loop) -> None:
         """What the manifest says about the run."""
@@ -259,7 +242,7 @@ class Run:
         draft.stats.update(
             {
                 "method": self.config.method,
-                "parameters": self.shape.parameters,
+                "parameters": self.base.shape.parameters,
                 "trained_parameters": trained,
                 "lr": self.lr,
                 "row_tokens": self.length,
@@ -274,18 +257,16 @@ class Run:
 
 
 def prepare_run(
-    base: Located,
+    located: Located,
     data: Sequence[str | Path],
     directory: Path,
     config: FinetuneConfig,
     progress: Progress,
 ) -> Run:
-    """Read the examples, and settle rows, steps and machine."""
-    values = read_config_file(base.path)
-    shape = family(values.get("model_type")).read(values)
-    tokenizer = load_tokenizer(base.path)
-    config = dataclasses.replace(config, context=min(config.context, shape.context))
-    examples = load_examples(data, tokenizer, config, progress=progress)
+    """Read the examples, and settle rows, steps, machine and micro-batch."""
+    base = read_base(located, data, config, progress)
+    config = dataclasses.replace(config, context=min(config.context, base.shape.context))
+    examples = load_examples(data, base.tokenizer, config, progress=progress)
     if not examples.train:
         raise DataError("expected examples to train on. Got none; add rows, or lower --held-out")
     length = row_length([example.places for example in examples.train + examples.held_out], config)
@@ -295,7 +276,7 @@ def prepare_run(
         stream = PackedBatches(examples.train, rows=rows, length=length, seed=config.seed)
         replayed = replay_need(examples.train, config, length=length).rows
         steps = stream.batches_in(config.epochs) + math.ceil(replayed / rows)
-    work = 6.0 * shape.parameters * rows * length * steps
+    work = 6.0 * base.shape.parameters * rows * length * steps
     machine = choose_machine(
         directory,
         device=config.device,
@@ -306,10 +287,10 @@ def prepare_run(
         ),
     )
     adapter = adapter_config(config)
-    demand = demand_of(config, shape, adapter, examples.train, length=length, machine=machine)
+    demand = demand_of(config, base.shape, adapter, examples.train, length=length, machine=machine)
     device = machine.runtime.device
     fitted = settle_fit(directory, demand, config, rows=rows, device=device)
-    return Run(config, base, shape, tokenizer, examples, length, steps, machine, demand, fitted)
+    return Run(config, base, examples, length, steps, machine, demand, fitted)
 
 
 def adapter_config(config: FinetuneConfig) -> LoRAConfig:
@@ -332,11 +313,3 @@ def row_length(places: Sequence[int], config: FinetuneConfig) -> int:
     wanted = max(max(places), math.ceil(ROOM * sum(places) / len(places)))
     longest = max(max(places), config.context)
     return min(longest, math.ceil(wanted / STEP) * STEP)
-
-
-def stored_dtype(path: Path) -> torch.dtype:
-    """The format that a model directory says its weights are stored in."""
-    values: dict[str, Any] = read_config_file(path)
-    name = values.get("dtype") or values.get("torch_dtype") or "float32"
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return known.get(name, torch.float32)
