@@ -15,8 +15,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import Result
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from linnet.cli.finetune import app
 from linnet.errors import BudgetError, ConfigError, DataError, ModelError, OutputError, StoppedError
 from linnet.finetune import budget
 from linnet.finetune import finetune as finetune_module
@@ -407,6 +410,27 @@ def test_what_a_run_takes_is_told_and_what_does_not_fit_is_refused(
     with pytest.raises(BudgetError, match=r"LoRA of 0 M parameters needs about .* free memory"):
         finetune(base / "model", rows, tmp_path / "none", config)
     assert not (tmp_path / "none").exists()
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_shows_examples_and_trains(base: Path, tmp_path: Path) -> None:
+    model, rows = base / "model", base / "rows.jsonl"
+    plain = ("--template", "none")
+    shown = invoke(model, rows, "--preview", *plain)
+    assert shown.exit_code == 0, shown.output
+    text = "".join(shown.output.split())
+    assert "⟦" in text
+    assert "Whatis" in text.split("⟦")[0]
+    out = tmp_path / "out"
+    quick = ("--steps", 2, "--threads", 1, "--compile", "no", "--batch-tokens", 256, "--no-sweep")
+    done = invoke(model, rows, "--out", out, "--general-tokens", 0, *quick, *plain)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "bits per byte" in done.output
+    assert (out / "adapter_model.safetensors").is_file()
+    assert isinstance(invoke(model, rows).exception, ConfigError)
 
 
 def test_rows_are_as_long_as_the_examples_want() -> None:

@@ -48,15 +48,15 @@ def finetune(
     where = f"{config} [finetune] and the command line" if config else "command line"
     run = from_mapping(FinetuneConfig, {**recipe, **settings}, where=where)
     if preview:
-        from linnet.finetune.preview import preview_examples
+        from linnet.finetune.finetune import preview_examples
 
         terminal.print(preview_examples(model, data, run, progress=terminal_progress()))
         return
     if out is None:
         raise ConfigError("expected --out DIR, where the result goes (or --preview)")
-    from linnet.finetune.finetune import finetune as run_finetuning
+    from linnet.finetune.finetune import finetune as finetune_model
 
-    _show(run_finetuning(model, data, out, run, progress=terminal_progress()))
+    _show(finetune_model(model, data, out, run, progress=terminal_progress()))
 
 
 def _show(result: Artifact) -> None:

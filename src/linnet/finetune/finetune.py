@@ -6,12 +6,15 @@ put together in :mod:`linnet.finetune.run`.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
 from linnet import artifact, hub, runtime
 from linnet.card import CARD, write_card
 from linnet.errors import ConfigError
+from linnet.finetune.base import read_base
+from linnet.finetune.examples import load_examples
 from linnet.finetune.inputs import base_input, data_inputs
 from linnet.finetune.run import prepare_run
 from linnet.model.adapter import is_adapter
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from linnet.artifact import Artifact
     from linnet.finetune.config import FinetuneConfig
+    from linnet.finetune.preview import Preview
 
 FORMAT = 1
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
@@ -98,3 +102,23 @@ def finetune(
             base=found.path,
         )
     return artifact.read(out, kind=kind)
+
+
+def preview_examples(
+    model: str | Path,
+    data: Sequence[str | Path],
+    config: FinetuneConfig,
+    *,
+    progress: Progress = SILENT,
+) -> Preview:
+    """What :func:`finetune` would train on, to be looked at (printed by ``rich``).
+
+    No weight is read. Raises what :func:`finetune` raises of model and rows.
+    """
+    from linnet.finetune.preview import Preview
+
+    found = hub.find(model, progress=progress)
+    base = read_base(found, data, config, progress)
+    config = dataclasses.replace(config, context=min(config.context, base.shape.context))
+    examples = load_examples(data, base.tokenizer, config, progress=progress)
+    return Preview(examples, base.tokenizer, config)
