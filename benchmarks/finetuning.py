@@ -101,6 +101,8 @@ def settings(method: str, steps: int, dtype: str) -> dict[str, Any]:
         "template": "none",
         "held_out": 0.0,
         "sample_interval": 1 << 30,
+        "general_tokens": 0,
+        "sweep": False,
     }
 
 
