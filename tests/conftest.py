@@ -1,9 +1,13 @@
 """A tiny project, built once for all tests that need one."""
 
+import os
 import shutil
 from pathlib import Path
 
-import pytest
+# The tests run in two processes (pyproject.toml), so each keeps to one thread; before torch starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 from tiny_project import SETTINGS, TinyProject, write_notes
 
