@@ -7,7 +7,7 @@ from pathlib import Path
 # The tests run in two processes (pyproject.toml), so each keeps to one thread; before torch starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
 from tiny_project import SETTINGS, TinyProject, write_notes
 
