@@ -234,7 +234,7 @@ def test_time_and_memory_are_told() -> None:
 
     fitted = Fit(2, False, Memory(1, 1, 1, 1, 1, 1, 3_100_000_000), 14_000_000_000)
     whole = announce(
-        fitted, seconds_per_row=0.5, rows=4, steps=340, seconds=0, validation_rows=60,
+        fitted, seconds_per_row=0.5, rows=4, steps=340, seconds=0, validation_seconds=10,
         progress=Listening(),
     )  # fmt: skip
     assert whole == pytest.approx(340 * 4 * 0.5 * 1.05 + 10)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from linnet.errors import BudgetError
 from linnet.finetune.fitting import Demand, Fit, estimate, fastest, fit, fits
 from linnet.finetune.free_memory import available_memory
+from linnet.finetune.strength import STRENGTHS
+from linnet.finetune.validation import FORWARD, SHARE, validation_extent
 from linnet.output import human_bytes
 from linnet.page import duration
 from linnet.progress import SILENT, Progress
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.examples import Example
+    from linnet.finetune.validation import Extent
     from linnet.model import ModelConfig, Transformer
     from linnet.model.lora_config import LoRAConfig
     from linnet.train.machine import Machine
@@ -83,7 +86,7 @@ def time_run(
     demand: Demand,
     rows: int,
     steps: int,
-    validation_tokens: float,
+    held_out_tokens: int,
     compiled: bool,
     progress: Progress = SILENT,
 ) -> Fit:
@@ -108,18 +111,29 @@ def time_run(
         may_take=config.seconds or float("inf"),
     )
     memory = estimate(_at(demand, size, rows, fitted))
-    fitted = dataclasses.replace(fitted, micro_rows=size, memory=memory)
+    in_time = int(config.seconds / (seconds * rows * (1 + OPTIMIZER_SHARE + SHARE)))
+    expected = min(steps or in_time, in_time) if config.seconds else steps
+    fitted = dataclasses.replace(fitted, micro_rows=size, memory=memory, steps=max(1, expected))
+    extent = extent_of(fitted, config, rows=rows, length=demand.length)
+    read = extent.times * (min(extent.domain, held_out_tokens) + extent.general)
     announce(
         fitted,
         seconds_per_row=seconds,
         rows=rows,
         steps=steps,
         seconds=config.seconds,
-        validation_rows=validation_tokens / demand.length,
+        validation_seconds=read / demand.length * seconds * FORWARD[config.method],
         progress=progress,
     )
     fitted.save(kept)
     return fitted
+
+
+def extent_of(fitted: Fit, config: FinetuneConfig, *, rows: int, length: int) -> Extent:
+    """What the validations of a timed run read; the same whenever it is resumed."""
+    return validation_extent(
+        config, steps=fitted.steps, batch_tokens=rows * length, sweep=len(STRENGTHS)
+    )
 
 
 def _at(demand: Demand, size: int, rows: int, fitted: Fit) -> Demand:
@@ -137,24 +151,23 @@ def announce(
     rows: int,
     steps: int,
     seconds: float,
-    validation_rows: float = 0.0,
+    validation_seconds: float = 0.0,
     progress: Progress = SILENT,
 ) -> float:
     """Say what the run will take; the expected seconds.
 
-    ``steps``: 0 where the time limit ``seconds`` decides. ``validation_rows``: rows that all
-    validations read together. Raises BudgetError when the limit is too short for a step.
+    ``steps``: 0 where the time limit ``seconds`` decides. ``validation_seconds``: for all
+    validations together. Raises BudgetError when the limit is too short for a step.
     """
     step = seconds_per_row * rows * (1 + OPTIMIZER_SHARE)
-    # A forward pass is a third of a step's work (arXiv:2001.08361).
-    whole = steps * step + validation_rows * seconds_per_row / 3
+    whole = steps * step + validation_seconds
     if seconds and step > seconds:
         raise BudgetError(
             f"a step takes about {duration(step)}, but the run may take {duration(seconds)}; "
             "allow more time, or use a smaller --batch-tokens"
         )
     limited = bool(seconds) and (not steps or whole > seconds)
-    count = max(1, int((seconds - validation_rows * seconds_per_row / 3) / step)) if limited else 0
+    count = max(1, int((seconds - validation_seconds) / step)) if limited else 0
     free = "" if fitted.available is None else f", {human_bytes(fitted.available)} are free"
     again = "; blocks are computed again for the gradient, to save memory"
     progress.message(

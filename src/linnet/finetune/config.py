@@ -56,7 +56,9 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
     decay: float = option(0.2, "Share of the run over which wsd falls to zero.")
     clip: float = option(1.0, "Largest gradient norm; 0: no limit.")
     validation_interval: int = option(0, "Steps between validations; 0: ten times in the run.")
-    validation_tokens: int = option(100_000, "Tokens of held-out examples per validation, at most.")
+    validation_tokens: int = option(
+        100_000, "Tokens of held-out examples per validation, at most; fewer in a short run."
+    )
     patience: int = option(0, "Stop after so many validations without improvement; 0: never.")
     save_seconds: float = option(120.0, "Seconds between saves of the state for resuming.")
     sample_interval: int = option(0, "Steps between printed samples; 0: four times in the run.")

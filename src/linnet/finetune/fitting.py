@@ -130,6 +130,8 @@ class Fit:
     recompute: bool
     memory: Memory
     available: int | None
+    steps: int = 0
+    """As many as the run is expected to make, once a step was timed."""
 
     def save(self, file: Path) -> None:
         """Keep the decision: a run that is resumed must not decide anew."""

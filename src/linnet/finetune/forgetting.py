@@ -40,7 +40,9 @@ class ForgettingConfig:
         "empty: what the base was trained on, or writes.",
     )
     general_tokens: int = option(
-        8192, "Tokens of general text in each validation; 0: forgetting is not measured."
+        8192,
+        "Tokens of general text per validation, at most; fewer in a short run; "
+        "0: forgetting is not measured.",
     )
     replay: float = option(0.0, "Share of the trained tokens that replay general text.")
     replay_tokens: int = option(

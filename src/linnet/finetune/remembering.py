@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from linnet.train.machine import Machine
 
 SAMPLING_SHARE = 0.1  # of a time limit, at most, for each of what is replayed and held out
-SWEEP_TOKENS = 20_000  # of held-out examples, for each strength
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class Remembering:
     ) -> dict[str, Any]:
         """Draw what was forgotten, and try the strengths; what the manifest says about it.
 
-        ``domain``: held-out examples, a few. ``base``: the weights that training began from.
+        ``domain``: held-out examples. ``base``: the weights that training began from.
         """
         if self.loss is None or domain is None:
             return {}

@@ -17,18 +17,17 @@ import torch
 from linnet import runtime
 from linnet.errors import DataError
 from linnet.finetune.base import Base, read_base
-from linnet.finetune.budget import demand_of, settle_fit, time_run
+from linnet.finetune.budget import demand_of, extent_of, settle_fit, time_run
 from linnet.finetune.examples import load_examples
 from linnet.finetune.optimizers import build_optimizer
 from linnet.finetune.packing import PackedBatches
 from linnet.finetune.remembering import (
-    SWEEP_TOKENS,
     Remembering,
     begin_remembering,
     mixed_stream,
     replay_need,
 )
-from linnet.finetune.validation import Answer, held_out_loss
+from linnet.finetune.validation import VALIDATIONS, Answer, held_out_loss
 from linnet.model import Transformer
 from linnet.model.adapter import save_adapter
 from linnet.model.checkpoint import Checkpoint, save_checkpoint
@@ -50,12 +49,11 @@ if TYPE_CHECKING:
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.examples import Example, Examples
     from linnet.finetune.fitting import Demand, Fit
-    from linnet.finetune.validation import HeldOutLoss
+    from linnet.finetune.validation import Extent, HeldOutLoss
     from linnet.hub import Located
     from linnet.train.loop import Stream
 
 ADAPTER = "default"  # its name while it is trained
-VALIDATIONS = 10  # in a run, where no interval is set
 ROOM = 4  # average examples that a row should hold, so that packing fills it
 STEP = 64  # rows are a multiple of so many tokens
 
@@ -110,17 +108,15 @@ class Run:
 
     def timed(self, model: Transformer, directory: Path, progress: Progress) -> Run:
         """The same with the fastest micro-batch; says what memory and time it takes."""
-        config, places = self.config, sum(e.places for e in self.examples.held_out)
-        validated = min(config.validation_tokens, places) + config.general_tokens
         fitted = time_run(
             model,
             self.fitted,
             directory,
-            config,
+            self.config,
             demand=self.demand,
             rows=self.rows,
             steps=self.steps,
-            validation_tokens=validated * (VALIDATIONS + 1),
+            held_out_tokens=sum(example.places for example in self.examples.held_out),
             compiled=self.machine.compiled,
             progress=progress,
         )
@@ -135,7 +131,7 @@ class Run:
                 model, base.tokenizer, model.config, base.stop_ids, base.path, base.located.pin
             ),
             self.examples,
-            self.config,
+            dataclasses.replace(self.config, general_tokens=self.extent.general),
             rows=self.micro_rows,
             length=self.length,
             machine=self.machine,
@@ -145,21 +141,25 @@ class Run:
     def look_back(self, loop: Loop, known: Remembering, directory: Path) -> dict[str, Any]:
         """What was forgotten, and at which strength it would be less."""
         start = self.base.load(dtype=self.base.stored)
-        few = min(SWEEP_TOKENS, self.config.validation_tokens)
         return known.finish(
             loop,
             directory,
             self.config,
-            domain=self._loss(self.examples.held_out, few),
+            domain=self._held_out_loss(),
             base=dict(start.named_parameters()),
         )
 
-    def _loss(self, examples: Sequence[Example], tokens: int) -> HeldOutLoss | None:
+    @property
+    def extent(self) -> Extent:
+        """What its validations read."""
+        return extent_of(self.fitted, self.config, rows=self.rows, length=self.length)
+
+    def _held_out_loss(self) -> HeldOutLoss | None:
         return held_out_loss(
-            examples,
+            self.examples.held_out,
             rows=self.micro_rows,
             length=self.length,
-            tokens=tokens,
+            tokens=self.extent.domain,
             device=self.machine.runtime.device,
         )
 
@@ -180,7 +180,7 @@ class Run:
             pull=config.pull,
             base=base.load(dtype=base.stored) if config.pull else None,
         )
-        held_out = self._loss(self.examples.held_out, config.validation_tokens)
+        held_out = self._held_out_loss()
         return Loop(
             directory,
             self._course(),

@@ -1,4 +1,4 @@
-"""What held-out examples say of a model in training."""
+"""What held-out examples say of a model in training, and how many of them it takes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,49 @@ from linnet.train.sample import continue_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.examples import Example
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
     from linnet.tokenizer import Tokenizer
+
+VALIDATIONS = 10  # in a run, where no interval is set; one more comes before its first step
+SHARE = 0.25  # of the time that training takes, about, for all validations and the sweep
+FORWARD = {"full": 1 / 3, "lora": 1 / 2}  # of a step; frozen weights need no gradient
+LEAST_TOKENS = 2048  # fewer would say little
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What validating reads: bounded, so that a short run is not mostly validation."""
+
+    domain: int
+    """Tokens of held-out examples, each time."""
+    general: int
+    """Tokens of general text, each time."""
+    times: int
+    """Validations, and strengths tried at the end."""
+
+    @property
+    def tokens(self) -> int:
+        """All of them."""
+        return self.times * (self.domain + self.general)
+
+
+def validation_extent(
+    config: FinetuneConfig, *, steps: int, batch_tokens: int, sweep: int
+) -> Extent:
+    """What validating may read in a run of so many steps; ``sweep``: strengths tried at its end.
+
+    What the settings allow, but together about a quarter of the time that training takes.
+    """
+    interval = config.validation_interval
+    times = 1 + (math.ceil(steps / interval) if interval else min(steps, VALIDATIONS))
+    times += sweep if config.sweep and config.general_tokens else 0
+    affordable = int(SHARE / FORWARD[config.method] * steps * batch_tokens / times)
+    general = min(config.general_tokens, max(LEAST_TOKENS, affordable // 2))
+    domain = min(config.validation_tokens, max(LEAST_TOKENS, affordable - general))
+    return Extent(domain, general, times)
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,27 @@
 
 Command line, evaluation and server all talk to an :class:`Engine`. A
 :class:`Request` carries everything about one text, so that new wishes become
-new fields of it and never change a method.
+new fields of it and never change a method. The same request means the same on
+every engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from linnet.generate.sampling import Sampling
 
+if TYPE_CHECKING:
+    from linnet.generate.constraint import Constraint
+
 FinishReason = Literal["stop", "length"]
-"""``stop``: at an end-of-text token or a stop string. ``length``: at ``max_tokens``, or where the
-context is full."""
+"""``stop``: at an end-of-text token, a stop string, or the end of what a constraint allows.
+``length``: at ``max_tokens``, or where the context is full."""
+
+TopLogprobs: TypeAlias = tuple[tuple[int, float], ...]
+"""The likeliest tokens at one place with their log-probabilities, likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,21 @@ class Request:
     adapter: str | None = None
     """The adapter to compute with, by its name in the engine; ``"base"``: none; None: the engine's
     usual one."""
+    top_logprobs: int = 0
+    """With ``logprobs``: how many of the likeliest tokens at each place to give as well."""
+    constraint: Constraint | None = None
+    """What the text must be: a JSON document, a match of an expression, ..."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is known of a request once its first token is there."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """Those of the prompt whose keys and values were at hand already."""
+    queue_seconds: float
+    """Time it waited before it was computed."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +62,16 @@ class Chunk:
     """A piece of a continuation as it comes; all texts joined are the completion's.
 
     A chunk may have no text: its token may end within a character, or within
-    what may become a stop string. The last one has a ``finish_reason``.
+    what may become a stop string. It may have several tokens. The first one has
+    a ``start``, the last one a ``finish_reason``.
     """
 
     text: str
     tokens: tuple[int, ...]
     finish_reason: FinishReason | None = None
     logprobs: tuple[float, ...] | None = None
+    top_logprobs: tuple[TopLogprobs, ...] | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +86,8 @@ class Completion:
     prompt_tokens: int
     logprobs: tuple[float, ...] | None = None
     """Of each of the tokens, in nats, as the model gave them: before temperature and filters."""
+    top_logprobs: tuple[TopLogprobs, ...] | None = None
+    """At each of the tokens."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +99,38 @@ class Score:
 
 
 class Engine(Protocol):
-    """Generates and scores texts with one model."""
+    """Generates and scores texts with one model. Its methods may be called from several threads."""
 
     @property
     def context(self) -> int:
         """The most tokens that prompt and continuation may have together."""
+
+    @property
+    def adapters(self) -> Sequence[str]:
+        """The names that a request may choose its adapter by."""
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of a text, without what begins every text.
+
+        ``special``: names of special tokens in it stand for these tokens.
+        """
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+
+    def chat_prompt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        **variables: Any,
+    ) -> tuple[int, ...]:
+        """A conversation up to the answer that is to come, by the model's chat template.
+
+        ``variables``: more that the template is given. Text of the messages never becomes
+        a special token. Raises ModelError where there is no template, DataError for messages
+        that it refuses.
+        """
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete every request, in order.
@@ -85,7 +139,14 @@ class Engine(Protocol):
         """
 
     def stream(self, request: Request) -> Iterator[Chunk]:
-        """Complete one request, piece by piece. Closing the iterator stops the work."""
+        """Complete one request, piece by piece. Closing the iterator stops the work at once.
+
+        Those that are open at the same time are computed together. What is wrong with the
+        request is raised here, before the first piece is asked for.
+        """
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """The log-probability of every token of each text, given those before it."""
+
+    def close(self) -> None:
+        """Free what it holds; what is being written ends with an error."""

@@ -1,0 +1,32 @@
+"""What a text must be, whatever a model would rather write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from linnet.errors import ConfigError
+
+LONGEST = 100_000  # characters
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A rule that a whole continuation follows; tokens that would break it are never chosen.
+
+    White space that a rule leaves free is bounded, so that a model cannot go on with
+    it for ever.
+    """
+
+    kind: Literal["json_schema", "regex", "choice", "grammar"]
+    value: str
+    """``json_schema``: a JSON Schema as JSON. ``regex``: a regular expression for the whole text,
+    of the kind that automata match (no look-around, no back references). ``choice``: texts, as
+    a JSON list. ``grammar``: a grammar in llama.cpp's GBNF, beginning at ``root``."""
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.value) <= LONGEST:
+            raise ConfigError(
+                f"a {self.kind} must have between 1 and {LONGEST:,} characters. "
+                f"Got {len(self.value):,}"
+            )
