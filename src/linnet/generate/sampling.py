@@ -25,7 +25,8 @@ class Sampling:
     top_p: float = option(1.0, "choose among the likeliest tokens that make up this probability")
     min_p: float = option(0.05, "leave out tokens less likely than this share of the likeliest")
     typical_p: float = option(
-        1.0, "choose among the tokens nearest to the expected surprise that make up this probability"
+        1.0,
+        "choose among the tokens nearest to the expected surprise that make up this probability",
     )
     repetition_penalty: float = option(1.0, "above 1 makes tokens that occurred before less likely")
     frequency_penalty: float = option(
