@@ -18,9 +18,11 @@ What it promises:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+import tokenizers
 import torch
 from torch import Tensor
 
@@ -60,13 +62,52 @@ class TorchEngine:
         self.config = checkpoint.config
         self.stop_ids = frozenset(checkpoint.stop_ids)
         self.device = self.model.embedding.weight.device
-        self.adapters = adapters_of(self.model)
-        self.usual_adapter = self.adapters.active if self.adapters else None
+        self._adapters = adapters_of(self.model)
+        self.usual_adapter = self._adapters.active if self._adapters else None
 
     @property
     def context(self) -> int:
         """The most tokens that prompt and continuation may have together."""
         return self.config.context
+
+    @property
+    def adapters(self) -> Sequence[str]:
+        """The names that a request may choose its adapter by."""
+        return tuple(self._adapters.configs) if self._adapters else ()
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of a text; with ``special`` names of special tokens stand for these."""
+        if not special:
+            return self.tokenizer.encode(text)
+        return list(self._naming_backend.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _naming_backend(self) -> tokenizers.Tokenizer:
+        """The tokenizer as its library has it: a special token's name is that token."""
+        return tokenizers.Tokenizer.from_str(self.tokenizer.to_json())
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        return self.tokenizer.decode(tokens)
+
+    def chat_prompt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        **variables: Any,
+    ) -> tuple[int, ...]:
+        """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
+        encoded = self.tokenizer.encode_chat(
+            messages,
+            tools=list(tools) or None,
+            add_generation_prompt=True,
+            variables=variables,
+        )
+        return tuple(encoded.ids)
+
+    def close(self) -> None:
+        """Free what it holds."""
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete every request, in order.
@@ -98,7 +139,7 @@ class TorchEngine:
         """The state of a text about to be written. Raises ModelError if the prompt does not fit."""
         adapter = self.usual_adapter
         if request.adapter is not None:
-            adapter = choice(self.adapters, request.adapter)
+            adapter = choice(self._adapters, request.adapter)
         start = self.tokenizer.start
         if isinstance(request.prompt, str):
             own = self.tokenizer.encode(request.prompt)
@@ -177,8 +218,8 @@ class TorchEngine:
         return self.model.logits(hidden[:, -1]).cpu()
 
     def _choose(self, adapter: str | None) -> None:
-        if self.adapters is not None:
-            self.adapters.active = adapter
+        if self._adapters is not None:
+            self._adapters.active = adapter
 
     def _score(self, own: list[int]) -> Score:
         start = self.tokenizer.start or (self.tokenizer.end_of_text,)
