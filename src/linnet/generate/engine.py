@@ -8,10 +8,11 @@ every engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
+from linnet.errors import LinnetError
 from linnet.generate.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -150,3 +151,20 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what it holds; what is being written ends with an error."""
+
+
+Deliver: TypeAlias = Callable[[Chunk | LinnetError], None]
+"""Takes the pieces of one completion as they come; an error is the last of them."""
+
+
+@runtime_checkable
+class Pushing(Protocol):
+    """An engine that hands pieces over itself, which spares a thread for each request."""
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        """Complete one request; gives what cancels it, which may be called at any time.
+
+        ``deliver`` is called from a thread of the engine and must return at once; after
+        cancelling it may be called once more at most. What is wrong with the request is raised
+        here.
+        """
