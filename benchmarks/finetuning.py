@@ -30,7 +30,7 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as linnet does
 
 CONTEXT = 512
-BATCH_TOKENS = 4096
+BATCH_TOKENS = int(os.environ.get("BATCH_TOKENS", "4096"))
 RANK = 16
 WARM = 3  # steps that are not timed
 LAST_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -250,12 +250,13 @@ def compare(shape: str, method: str, data: str, options: argparse.Namespace) -> 
             check=True,
             capture_output=True,
         )
-        systems = [("linnet", "auto"), ("trainer", "fp32"), ("trainer", "bf16")]
+        systems = [("linnet", "auto"), *(("trainer", dtype) for dtype in options.peer_dtypes)]
         systems = [s for s in systems if s[0] in options.systems]
         found: dict[tuple[str, str], list[Any]] = {system: [] for system in systems}
         for _ in range(options.repeats):
             for system in systems:
                 found[system].append(measure(work, *(system[0], method, system[1]), options))
+                print(f"  {system[0]} {system[1]}: {found[system][-1]}", file=sys.stderr, flush=True)
     medians = {}
     for (system, dtype), runs in found.items():
         speed = statistics.median(run["tokens_per_second"] for run in runs)
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peer-rows", type=int, default=8, help="the Trainer's batch; 8 is usual")
+    parser.add_argument("--peer-dtypes", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--more", default="{}", help="more settings for Linnet, as JSON")
     for name in ("work", "system", "method", "dtype"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)

@@ -71,7 +71,7 @@ def settle_fit(
     return fit(
         demand,
         rows=rows,
-        limit=max(1, (config.micro_tokens or usual) // demand.length),
+        limit=max(1, round((config.micro_tokens or usual) / demand.length)),
         available=available_memory(device),
         recompute=config.checkpoint_activations,
     )

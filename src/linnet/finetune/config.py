@@ -42,7 +42,7 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
     epochs: float = option(3.0, "Times to read the examples, where neither steps nor seconds end.")
     steps: int = option(0, "Updates to make; 0: by --epochs.")
     seconds: float = option(0.0, "Wall-clock limit for the whole run; 0: none.")
-    batch_tokens: int = option(4096, "Tokens per update, padding included.")
+    batch_tokens: int = option(4096, "Tokens per update, about, padding included.")
     micro_tokens: int = option(0, "Tokens computed at once; 0: chosen for the machine.")
     lr: float = option(0.0, "Peak learning rate; 0: by size and method.")
     weight_decay: float = option(0.0, "Pull of the trained matrices towards zero.")

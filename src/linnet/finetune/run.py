@@ -75,7 +75,7 @@ class Run:
     @property
     def rows(self) -> int:
         """Rows per update."""
-        return max(1, self.config.batch_tokens // self.length)
+        return update_rows(self.config.batch_tokens, self.length)
 
     @property
     def micro_rows(self) -> int:
@@ -270,7 +270,7 @@ def prepare_run(
     if not examples.train:
         raise DataError("expected examples to train on. Got none; add rows, or lower --held-out")
     length = row_length([example.places for example in examples.train + examples.held_out], config)
-    rows = max(1, config.batch_tokens // length)
+    rows = update_rows(config.batch_tokens, length)
     steps = config.steps
     if not steps and not config.seconds:
         stream = PackedBatches(examples.train, rows=rows, length=length, seed=config.seed)
@@ -302,6 +302,12 @@ def adapter_config(config: FinetuneConfig) -> LoRAConfig:
         dropout=config.lora_dropout,
         targets=config.targets or (ALL_LINEAR,),
     )
+
+
+def update_rows(batch_tokens: int, length: int) -> int:
+    """Rows per update: an even number where there are several, so that micro-batches divide it."""
+    wanted = batch_tokens / length
+    return 2 * round(wanted / 2) if wanted > 2 else max(1, round(wanted))
 
 
 def row_length(places: Sequence[int], config: FinetuneConfig) -> int:
