@@ -256,7 +256,8 @@ def compare(shape: str, method: str, data: str, options: argparse.Namespace) -> 
         for _ in range(options.repeats):
             for system in systems:
                 found[system].append(measure(work, *(system[0], method, system[1]), options))
-                print(f"  {system[0]} {system[1]}: {found[system][-1]}", file=sys.stderr, flush=True)
+                told = f"  {system[0]} {system[1]}: {found[system][-1]}"
+                print(told, file=sys.stderr, flush=True)
     medians = {}
     for (system, dtype), runs in found.items():
         speed = statistics.median(run["tokens_per_second"] for run in runs)
