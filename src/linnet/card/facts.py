@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from linnet import artifact
 from linnet.artifact import Artifact
+from linnet.card.conversation import has_template, taught
 from linnet.errors import ArtifactError
 from linnet.output import human_bytes
 from linnet.version import __version__
@@ -132,7 +133,7 @@ def gather(
     ancestors = list(_walk(inputs))
     pinned = _base(inputs, base)
     corpora = [found for _, found in ancestors if isinstance(found, Artifact) and _is(found)]
-    chats = _chats(directory)
+    chats = has_template(directory) and taught(inputs, config)
     task = _task(directory)
     library = "peft" if kind == "adapter" else "transformers"
     tags = ["linnet", *(["lora"] if method in ("lora", "merged") else [])]
@@ -305,14 +306,6 @@ def _languages(corpora: list[Artifact]) -> tuple[str, ...]:
     often = [name for name, count in counts.items() if count * 10 >= all_together]
     known = [name for name in often if re.fullmatch(r"[a-z]{2,3}", name)]
     return tuple(sorted(known, key=lambda name: -counts[name]))
-
-
-def _chats(directory: Path) -> bool:
-    try:
-        text = (directory / "tokenizer_config.json").read_text(encoding="utf-8")
-        return bool(json.loads(text).get("chat_template"))
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _task(directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""``linnet chat``: continue what is typed, line by line."""
+"""``linnet chat``: talk to a model, or let it continue what is typed, line by line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from pathlib import Path
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 PROMPT = "> "
-GREETING = "Type the beginning of a text. /help lists the commands, Ctrl-D leaves."
-HELP = """\
-Each line is continued on its own; an empty line goes on with the last text.
+SHARED_HELP = """\
 Ctrl-C stops a text, Ctrl-D or /exit leaves.
 
 /settings            show the settings
@@ -34,23 +32,52 @@ Ctrl-C stops a text, Ctrl-D or /exit leaves.
 /stop "\\n\\n"         stop before an empty line (/stop alone: before nothing)
 /seed                without a value: back to the default
 """
+TEXT_GREETING = "Type the beginning of a text. /help lists the commands, Ctrl-D leaves."
+TEXT_HELP = f"""\
+Each line is continued on its own; an empty line goes on with the last text.
+{SHARED_HELP}"""
+TURN_GREETING = "Ask something. /help lists the commands, Ctrl-D leaves."
+TURN_HELP = f"""\
+Each line is a message; the model sees the conversation so far.
+{SHARED_HELP}
+/new                 begin another conversation
+/again               another answer to the last message
+/system You are ...  what the model is told first; begins another conversation
+"""
 
 
 @app.command()
 @configured(GenerateConfig)
 def run(
-    model: Annotated[Path, typer.Argument(help="A model directory, or a project's.")],
+    model: Annotated[str, typer.Argument(help="A model directory, a project's, or a hub name.")],
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="Whether to converse (chat) or to continue texts (text); auto: as the model was "
+            "trained. [default: auto]",
+            show_default=False,
+        ),
+    ] = "auto",
+    system: Annotated[str, typer.Option(help="What the model is told first.")] = "",
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Continue what you type, line by line.
+    """Talk to a model; one that only continues text continues what you type.
 
     Ctrl-C stops a text, Ctrl-D leaves, /help lists the commands.
 
     Example: linnet chat notes-model --temperature 0.5
     """
+    if mode not in ("auto", "chat", "text"):
+        raise ConfigError(f"--mode must be auto, chat or text. Got {mode!r}")
     config = replace(GenerateConfig(), settings)
-    converse(load(model, device=config.device, dtype=config.dtype).engine, config)
+    loaded = load(model, device=config.device, dtype=config.dtype)
+    if mode == "chat" or (mode == "auto" and loaded.converses):
+        _Turns(loaded.engine, config, system).run()
+    elif system:
+        raise ConfigError("--system is for models that converse; this one continues text")
+    else:
+        _Texts(loaded.engine, config).run()
 
 
 def converse(engine: Engine, sampling: Sampling | None = None) -> None:
@@ -58,20 +85,31 @@ def converse(engine: Engine, sampling: Sampling | None = None) -> None:
 
     Without a terminal the lines are not asked for: only the texts are written.
     """
-    _Conversation(engine, sampling or Sampling()).run()
+    _Texts(engine, sampling or Sampling()).run()
 
 
-class _Conversation:
+class _Session(ABC):
+    """Lines in, answers out, and commands that change the settings."""
+
+    greeting: str
+    help: str
+
     def __init__(self, engine: Engine, sampling: Sampling) -> None:
         self.engine = engine
         self.sampling = sampling
         self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
-        self.last = ""
-        """The last text, prompt included."""
+
+    @abstractmethod
+    def answer(self, line: str) -> None:
+        """Write what the model has to say to a line."""
+
+    def command(self, name: str, value: str) -> bool:
+        """Carry out a command of its own; False where there is none of this name."""
+        return False
 
     def run(self) -> None:
         if self.interactive:
-            err.print(GREETING, markup=False)
+            err.print(self.greeting, markup=False)
             with contextlib.suppress(ImportError):  # Windows has none, but edits lines itself
                 import readline  # noqa: F401 (gives input() editing and history)
         while (line := self._read_line()) is not None:
@@ -79,11 +117,26 @@ class _Conversation:
                 return
             try:
                 if line.startswith("/"):
-                    self._command(line)
+                    name, _, value = line[1:].strip().partition(" ")
+                    if not self.command(name, value):
+                        self._setting(name.replace("-", "_"), value)
                 else:
-                    self._continue(line or self.last)
+                    self.answer(line)
             except LinnetError as error:
                 err.print(f"error: {error}", markup=False)
+
+    def write(self, request: Request, *, before: str = "") -> str:
+        """Show a text as it comes; what came, all of it or until Ctrl-C."""
+        writer, text = TextWriter(), ""
+        chunks = self.engine.stream(request)
+        if before:
+            writer.write(before)
+        with contextlib.suppress(KeyboardInterrupt):  # it stops this text only
+            for chunk in chunks:
+                writer.write(chunk.text)
+                text += chunk.text
+        writer.write("\n")
+        return text
 
     def _read_line(self) -> str | None:
         """The next line; None when there are no more."""
@@ -99,26 +152,10 @@ class _Conversation:
             except KeyboardInterrupt:
                 err.print("\nCtrl-D or /exit leaves", markup=False)
 
-    def _continue(self, prompt: str) -> None:
-        writer = TextWriter()
-        chunks = self.engine.stream(Request(prompt, self.sampling))
-        self.last = prompt
-        if self.interactive:
-            writer.write(prompt)  # so that the whole reads as one text
-        try:
-            for chunk in chunks:
-                writer.write(chunk.text)
-                self.last += chunk.text
-        except KeyboardInterrupt:
-            pass  # it stops this text only
-        writer.write("\n")
-
-    def _command(self, line: str) -> None:
-        name, _, value = line[1:].strip().partition(" ")
-        name = name.replace("-", "_")
-        known = [field.name for field in dataclasses.fields(Sampling)]
+    def _setting(self, name: str, value: str) -> None:
+        known = [field.name for field in dataclasses.fields(Sampling) if "help" in field.metadata]
         if name == "help":
-            err.print(HELP, markup=False)
+            err.print(self.help, markup=False)
         elif name == "settings":
             for field in known:
                 err.print(f"{field} = {getattr(self.sampling, field)!r}", markup=False)
@@ -129,6 +166,65 @@ class _Conversation:
         else:
             default: Any = getattr(Sampling(), name)
             self.sampling = dataclasses.replace(self.sampling, **{name: default})
+
+
+class _Texts(_Session):
+    """Each line is the beginning of a text."""
+
+    greeting, help = TEXT_GREETING, TEXT_HELP
+
+    def __init__(self, engine: Engine, sampling: Sampling) -> None:
+        super().__init__(engine, sampling)
+        self.last = ""
+        """The last text, prompt included."""
+
+    def answer(self, line: str) -> None:
+        prompt = line or self.last
+        # On a terminal with the prompt, so that the whole reads as one text.
+        before = prompt if self.interactive else ""
+        self.last = prompt + self.write(Request(prompt, self.sampling), before=before)
+
+
+class _Turns(_Session):
+    """Each line is a message of a conversation."""
+
+    greeting, help = TURN_GREETING, TURN_HELP
+
+    def __init__(self, engine: Engine, sampling: Sampling, system: str = "") -> None:
+        super().__init__(engine, sampling)
+        self.begin(system)
+
+    def begin(self, system: str) -> None:
+        """Forget what was said."""
+        self.system = system
+        self.messages = [{"role": "system", "content": system}] if system else []
+
+    def answer(self, line: str) -> None:
+        if line:
+            self._reply([*self.messages, {"role": "user", "content": line}])
+
+    def command(self, name: str, value: str) -> bool:
+        if name == "new":
+            self.begin(self.system)
+        elif name == "system":
+            self.begin(value)
+        elif name == "again":
+            if not self.messages or self.messages[-1]["role"] != "assistant":
+                raise ConfigError("there is no answer yet to give another one for")
+            self._reply(self.messages[:-1])
+        else:
+            return False
+        return True
+
+    def _reply(self, messages: list[dict[str, str]]) -> None:
+        prompt = self.engine.chat_prompt(messages)
+        if len(prompt) >= self.engine.context:
+            raise ConfigError(
+                f"the conversation has {len(prompt)} tokens, but the context holds "
+                f"{self.engine.context}; /new begins another"
+            )
+        text = self.write(Request(prompt, self.sampling))
+        self.messages = [*messages, {"role": "assistant", "content": text.strip()}]
 
 
 def _parse(name: str, value: str) -> Any:

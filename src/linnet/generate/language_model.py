@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
+from linnet import hub
+from linnet.card.conversation import converses
 from linnet.config import option, replace
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
 from linnet.generate.sampling import Sampling
@@ -29,7 +31,10 @@ class Settings(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    typical_p: float | None
     repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
     stop: tuple[str, ...] | None
     seed: int | None
 
@@ -44,6 +49,8 @@ class LanguageModel:
     """
 
     engine: Engine
+    converses: bool = False
+    """Whether it was trained to answer in turns, by its chat template."""
 
     def generate(
         self,
@@ -74,6 +81,22 @@ class LanguageModel:
         chosen = replace(sampling or Sampling(), settings, where="stream")
         return self.engine.stream(Request(prompt, chosen, logprobs, adapter))
 
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        sampling: Sampling | None = None,
+        adapter: str | None = None,
+        **settings: Unpack[Settings],
+    ) -> Completion:
+        """The answer to a conversation: ``[{"role": "user", "content": "..."}, ...]``.
+
+        Raises ModelError where the model has no chat template.
+        """
+        chosen = replace(sampling or Sampling(), settings, where="chat")
+        prompt = self.engine.chat_prompt(messages)
+        return self.engine.generate([Request(prompt, chosen, adapter=adapter)])[0]
+
     def score(self, text: str) -> Score:
         """The log-probability of every token of ``text``, as if it began a document."""
         return self.engine.score([text])[0]
@@ -98,10 +121,11 @@ def load(
 
     runtime = detect(device, dtype)
     source = model_directory(path) if Path(path).exists() else path
+    place = hub.find(source).path
     checkpoint = open_checkpoint(source, device=runtime.device, dtype=torch_dtype(runtime.dtype))
     for name, directory in (adapters or {}).items():
         load_adapter(checkpoint.model, directory, name)
-    return LanguageModel(TorchEngine(checkpoint))
+    return LanguageModel(TorchEngine(checkpoint), converses(place))
 
 
 def model_directory(path: Path | str) -> Path:

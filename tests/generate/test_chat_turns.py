@@ -1,0 +1,104 @@
+"""``linnet chat`` with a model that converses: what it is told, turn by turn."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linnet import artifact
+from linnet.card.conversation import converses
+from linnet.cli.chat import _Turns
+from linnet.generate import Chunk, Request, Sampling
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+class Parrot:
+    """Answers with the number of messages and the last one; a token for each character."""
+
+    context = 1000
+
+    def __init__(self) -> None:
+        self.told: list[list[Mapping[str, Any]]] = []
+
+    def chat_prompt(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+        self.told.append(list(messages))
+        return tuple(0 for message in messages for _ in message["content"])
+
+    def stream(self, request: Request) -> Iterator[Chunk]:
+        last = self.told[-1]
+        yield Chunk(f"{len(last)}: ", (1,))
+        yield Chunk(f"{last[-1]['content']}!", (2,), "stop")
+
+
+def talk(
+    lines: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any, system: str = ""
+) -> tuple[list[bytes], list[bytes], Parrot]:
+    parrot = Parrot()
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    _Turns(parrot, Sampling(), system).run()  # type: ignore[arg-type]
+    shown, messages = capfdbinary.readouterr()
+    return shown.splitlines(), messages.splitlines(), parrot
+
+
+def test_the_model_sees_the_conversation_so_far(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    shown, _, parrot = talk("hello\n\nhow are you\n", monkeypatch, capfdbinary, "Be brief.")
+    assert shown == [b"2: hello!", b"4: how are you!"]
+    assert parrot.told[-1] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "2: hello!"},
+        {"role": "user", "content": "how are you"},
+    ]
+
+
+def test_commands_of_a_conversation(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> None:
+    lines = "/again\none\n/again\n/new\ntwo\n/system S\nthree\n/temperature 0\n/nonsense\n"
+    shown, messages, _ = talk(lines, monkeypatch, capfdbinary)
+    assert shown == [b"1: one!", b"1: one!", b"1: two!", b"2: three!"]
+    assert messages == [
+        b"error: there is no answer yet to give another one for",
+        b"error: unknown command '/nonsense'; /help lists them",
+    ]
+
+
+def test_a_conversation_that_is_too_long_is_told_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    shown, messages, _ = talk("x" * 1000 + "\nshort\n", monkeypatch, capfdbinary)
+    assert shown == [b"1: short!"]
+    assert b"the conversation has 1000 tokens, but the context holds 1000" in messages[0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "template", "expected"),
+    [
+        ({"shards": "a" * 64}, None, False),  # from scratch: it has a template for later
+        ({"base": "a" * 64}, "auto", True),
+        ({"base": "a" * 64}, "none", False),
+        ({"adapter": "a" * 64}, None, True),
+    ],
+)
+def test_a_template_alone_does_not_make_a_conversation(
+    inputs: dict[str, str], template: str | None, expected: bool, tmp_path: Path
+) -> None:
+    config = {} if template is None else {"template": template}
+    with artifact.create(
+        tmp_path / "m", kind="model", format=1, config=config, inputs=inputs
+    ) as draft:
+        (draft.path / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHATML}))
+    assert converses(tmp_path / "m") == expected
+    (tmp_path / "m" / "manifest.json").unlink()
+    assert converses(tmp_path / "m")  # somebody else's: nothing else tells
+    (tmp_path / "m" / "tokenizer_config.json").unlink()
+    assert not converses(tmp_path / "m")
