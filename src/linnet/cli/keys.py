@@ -1,0 +1,73 @@
+"""``linnet keys``: who may use a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from linnet.cli.options import configured
+from linnet.cli.terminal import err, out
+from linnet.config import replace
+from linnet.serve.keys import KeyLimits, add_key, default_file, read_keys, revoke_key
+
+app = typer.Typer(
+    help="Make, list and revoke the API keys of linnet serve.",
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+File = Annotated[Path | None, typer.Option("--keys", help="The file; otherwise the user's own.")]
+
+
+@app.command()
+@configured(KeyLimits)
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is, to know it by.")],
+    file: File = None,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Make a key and show it, this once.
+
+    Example: linnet keys add laptop --requests-per-minute 60
+    """
+    place = file or default_file()
+    key = add_key(place, name, replace(KeyLimits(), settings))
+    err.print(f"{place}: the key of '{name}'; only its hash is kept, so note it now:", markup=False)
+    typer.echo(key)
+
+
+@app.command("list")
+def list_keys(file: File = None) -> None:
+    """List the keys: names, dates and limits.
+
+    Example: linnet keys list
+    """
+    for key in read_keys(file or default_file()):
+        limits = [
+            f"{getattr(key.limits, name)} {words}"
+            for name, words in (
+                ("requests_per_minute", "requests a minute"),
+                ("tokens_per_minute", "tokens a minute"),
+                ("concurrent", "at a time"),
+            )
+            if getattr(key.limits, name)
+        ]
+        out.print("  ".join([key.name, key.made, *limits]), markup=False)
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    file: File = None,
+) -> None:
+    """Make a key worthless; a server that runs notices it within seconds.
+
+    Example: linnet keys revoke laptop
+    """
+    place = file or default_file()
+    revoke_key(place, name)
+    err.print(f"{place}: '{name}' is revoked", markup=False)

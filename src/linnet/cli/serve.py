@@ -1,0 +1,92 @@
+"""``linnet serve``: a model behind OpenAI's interface, with a page to chat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from linnet.cli.options import configured
+from linnet.cli.terminal import err, terminal_progress
+from linnet.config import replace
+from linnet.errors import ConfigError
+from linnet.serve.settings import ServeConfig
+
+if TYPE_CHECKING:
+    from linnet.serve.running import Server
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+@configured(ServeConfig)
+def serve(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A model, project or adapter directory, a .gguf file, a hub name."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="What the model is called; otherwise as its directory.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="NAME=DIRECTORY: one more model; several times.")
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=DIRECTORY: an adapter of the first model; several times."),
+    ] = None,
+    *,
+    settings: dict[str, Any],
+) -> None:
+    """Answer over HTTP: OpenAI's interface for programs, a page for people.
+
+    Example: linnet serve notes-model --port 8080
+    """
+    config = replace(ServeConfig(), settings)
+    models, adapters = _named(model, "--model"), _named(adapter, "--adapter")
+    from linnet.serve.app import key_ring
+    from linnet.serve.catalog import open_catalog
+    from linnet.serve.logs import log_to_stderr
+    from linnet.serve.running import Server, bind, require_server
+
+    require_server()
+    key_ring(config)  # what is wrong with keys and port is said before models are opened
+    listener = bind(config)
+    try:
+        catalog = open_catalog(
+            source, config, name=name, models=models, adapters=adapters,
+            progress=terminal_progress(),
+        )  # fmt: skip
+        server = Server(catalog, config, listener=listener)
+    except BaseException:
+        listener.close()
+        raise
+    log_to_stderr(config.log)
+    _greet(server)
+    server.run()
+
+
+def _named(given: list[str] | None, flag: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, separator, directory = text.partition("=")
+        if not (separator and name and directory):
+            raise ConfigError(f"{flag} must be NAME=DIRECTORY. Got '{text}'")
+        if name in found:
+            raise ConfigError(f"{flag}: two are named '{name}'; choose another name for one")
+        found[name] = directory
+    return found
+
+
+def _greet(server: Server) -> None:
+    for served in server.catalog.models.values():
+        what = served.engine or served.encoder
+        err.print(
+            f"{served.name}: {type(what).__name__}, {served.context:,} tokens of context",
+            markup=False,
+        )
+    keys = len(server.service.doorkeeper.ring)
+    guarded = f"{keys} keys" if keys else "no key needed"
+    err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

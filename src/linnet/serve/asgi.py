@@ -1,0 +1,111 @@
+"""One HTTP exchange as handlers see it: a thin layer over ASGI.
+
+Reference: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, TypeAlias
+
+from linnet.serve.errors import ApiError
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+BODY_SECONDS = 30.0
+"""A body that takes longer to arrive is not waited for."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+
+class ClientLeftError(Exception):
+    """The other side closed the connection: nobody is left to answer."""
+
+
+class Call:
+    """A request, and the way to answer it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self._receive, self._send = receive, send
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = self._headers.get(b"x-request-id", b"")
+        own = f"req_{secrets.token_hex(12)}"
+        self.id = given.decode() if _REQUEST_ID.fullmatch(given) else own
+        self.always: list[tuple[bytes, bytes]] = [(b"x-request-id", self.id.encode())]
+        """Headers of every answer."""
+        self.arrived = time.monotonic()
+        self.status = 0
+        """Of the answer, once it has begun."""
+        self.facts: dict[str, Any] = {}
+        """What is to be logged of it."""
+
+    def header(self, name: bytes) -> str | None:
+        """A header by its name in lower case."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises ApiError for one of more than ``limit`` bytes, or too slow."""
+        length = self.header(b"content-length") or ""
+        if length.isdecimal() and int(length) > limit:
+            raise _too_large(limit)
+        pieces, size, more = [], 0, True
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while more:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientLeftError
+                    pieces.append(message.get("body", b""))
+                    more = message.get("more_body", False)
+                    size += len(pieces[-1])
+                    if size > limit:
+                        raise _too_large(limit)
+        except TimeoutError:
+            raise ApiError(
+                408, f"The request's body did not arrive within {BODY_SECONDS:.0f} seconds."
+            ) from None
+        return b"".join(pieces)
+
+    async def gone(self) -> None:
+        """Wait until the other side closes the connection; only after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def begin(self, status: int, content_type: bytes, headers: Headers = ()) -> None:
+        """Send status and headers."""
+        self.status = status
+        every = [(b"content-type", content_type), *self.always, *headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": every})
+
+    async def send(self, data: bytes, *, more: bool = True) -> None:
+        """Send a piece of the answer; it waits while the other side reads too slowly."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def answer(
+        self, status: int, body: bytes, *, content_type: bytes = JSON, headers: Headers = ()
+    ) -> None:
+        """Send a whole answer."""
+        length = (b"content-length", str(len(body)).encode())
+        await self.begin(status, content_type, (length, *headers))
+        await self.send(body, more=False)
+
+    async def refuse(self, error: ApiError) -> None:
+        """Answer with an error."""
+        self.facts.setdefault("error", error.message)
+        await self.answer(error.status, error.body(), headers=error.headers())
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"The request's body must have at most {limit:,} bytes.")

@@ -1,0 +1,226 @@
+"""The models that a server offers, by the names that requests choose them by."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet.errors import ConfigError, LinnetError
+from linnet.progress import SILENT, Progress
+from linnet.serve.errors import ApiError
+from linnet.serve.settings import ServeConfig
+from linnet.serve.tools import ToolFormat, find_format
+from linnet.version import __version__
+
+if TYPE_CHECKING:
+    from linnet.generate.embedding import Encoder
+    from linnet.generate.engine import Engine
+
+_NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Served:
+    """One name: a model, a model with one of its adapters, or an encoder."""
+
+    name: str
+    engine: Engine | None = None
+    encoder: Encoder | None = None
+    adapter: str | None = None
+    """By its name in the engine; None: the engine's usual."""
+    parent: str | None = None
+    """The model that an adapter belongs to."""
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @cached_property
+    def is_chat(self) -> bool:
+        """Whether the model knows how conversations are written."""
+        if self.engine is None:
+            return False
+        try:
+            self.engine.chat_prompt([{"role": "user", "content": "a"}])
+        except LinnetError:
+            return False
+        return True
+
+    @cached_property
+    def tools(self) -> ToolFormat:
+        """How the model writes calls of tools."""
+        return find_format(self.writer)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes where the same request may give another text."""
+        what = f"{__version__} {self.name} {type(self.engine).__name__} {self.created}"
+        return f"fp_{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+
+    @property
+    def writer(self) -> Engine:
+        """Its engine. Raises ApiError for an encoder."""
+        if self.engine is None:
+            raise ApiError(
+                400, f"The model '{self.name}' makes embeddings and writes no text.", param="model"
+            )
+        return self.engine
+
+    @property
+    def context(self) -> int:
+        """The most tokens that it takes."""
+        if self.encoder is not None:
+            return self.encoder.max_tokens
+        return self.writer.context
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for."""
+        words = getattr(self.engine, "words", self.engine)
+        for holder in (words, getattr(words, "tokenizer", None)):
+            found = getattr(holder, "token_bytes", None)
+            if found is not None:
+                return bytes(found(token))
+        return self.writer.detokenize([token]).encode()
+
+    def close(self) -> None:
+        """Free what it holds."""
+        if self.engine is not None and self.adapter is None:
+            self.engine.close()
+
+
+class Catalog:
+    """All that are served; the first is the one that a request means which names none."""
+
+    def __init__(self, models: Sequence[Served]) -> None:
+        """Raises ConfigError for two of one name."""
+        self.models = {model.name: model for model in models}
+        if not models:
+            raise ConfigError("expected at least one model to serve. Got none")
+        if len(self.models) < len(models):
+            names = [model.name for model in models]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(
+                f"each model and adapter needs a name of its own. Got '{twice}' twice"
+            )
+        self.first = models[0]
+
+    def find(self, name: str | None) -> Served:
+        """The model of this name. Raises ApiError (404)."""
+        if name is None:
+            return self.first
+        if name not in self.models:
+            raise ApiError(
+                404,
+                f"The model '{name[:128]}' does not exist; there are: {', '.join(self.models)}.",
+                param="model",
+                code="model_not_found",
+            )
+        return self.models[name]
+
+    def close(self) -> None:
+        """Free what the models hold."""
+        for model in self.models.values():
+            model.close()
+
+
+def open_catalog(
+    source: str,
+    config: ServeConfig,
+    *,
+    name: str | None = None,
+    models: Mapping[str, str] | None = None,
+    adapters: Mapping[str, str] | None = None,
+    progress: Progress = SILENT,
+) -> Catalog:
+    """Open the model at ``source`` and others.
+
+    ``name``: what the first is called; otherwise as its directory. ``models``: more, by name.
+    ``adapters``: of the first, by name. Raises LinnetError where one cannot be opened.
+    """
+    every = {name or name_of(source): source, **(models or {})}
+    for known in (*every, *(adapters or {})):
+        if not _NAME.fullmatch(known):
+            raise ConfigError(
+                f"a model's name must begin with a letter or digit and consist of these and "
+                f"./:@_-. Got '{known}': choose one with --name or NAME=DIRECTORY"
+            )
+    if name_of(source) in (models or {}) and name is None:
+        raise ConfigError(f"two models are named '{name_of(source)}'; choose another name for one")
+    opened: list[Served] = []
+    try:
+        for called, place in every.items():
+            with progress.task(f"opening {called}"):
+                own = adapters if not opened else None
+                opened += _open(called, place, config, own or {}, progress)
+        return Catalog(opened)
+    except BaseException:
+        for model in opened:
+            model.close()
+        raise
+
+
+def name_of(source: str) -> str:
+    """What a model is called that nobody named: its directory, or the project around it."""
+    from linnet.hub.source import parse
+
+    on_hub = parse(source)
+    if on_hub is not None:
+        return on_hub.name
+    path = Path(source).expanduser().resolve()
+    if path.suffix == ".gguf":
+        return path.stem
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
+
+
+def _open(
+    name: str,
+    source: str,
+    config: ServeConfig,
+    adapters: Mapping[str, str],
+    progress: Progress,
+) -> list[Served]:
+    if _is_encoder(source):
+        from linnet.generate.embedding import load_encoder
+
+        if adapters:
+            raise ConfigError(f"{source}: an encoder is served without adapters")
+        return [Served(name, encoder=load_encoder(source, progress=progress))]
+    from linnet.generate.opening import open_engine
+
+    engine = open_engine(
+        source,
+        engine=config.engine,
+        precision=config.precision,
+        adapters=dict(adapters),
+        threads=config.threads,
+        slots=config.slots,
+        context=config.context,
+        progress=progress,
+    )
+    first = Served(name, engine)
+    more = [Served(each, engine, adapter=each, parent=name) for each in adapters]
+    return [first, *more]
+
+
+def _is_encoder(source: str) -> bool:
+    """Whether a directory holds an encoder; the rest is for engines to say."""
+    from linnet.generate.language_model import model_directory
+    from linnet.generate.pooling import read_recipe
+    from linnet.model.config_file import CONFIG, read_config_file
+    from linnet.model.families import family
+
+    if not Path(source).is_dir():
+        return False
+    place = model_directory(source)
+    if (place / "modules.json").is_file():
+        place, _ = read_recipe(place)
+    if not (place / CONFIG).is_file():
+        return False
+    values = read_config_file(place)
+    try:
+        return not family(values.get("model_type")).read(values).causal
+    except LinnetError:
+        return False

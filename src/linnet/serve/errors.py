@@ -1,0 +1,102 @@
+"""What is wrong with a request, in the shape that OpenAI's clients read.
+
+    {"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
+
+Reference: https://platform.openai.com/docs/guides/error-codes
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+
+from linnet.errors import LinnetError
+
+_ABSOLUTE = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"()]+[\\/])+")
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    ``param``: the part of the request that is at fault. ``code``: a word for programs.
+    ``retry_after``: seconds after which the same request may succeed.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        allow: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
+        self.allow = allow
+
+    @property
+    def kind(self) -> str:
+        """The class of error, by OpenAI's names."""
+        if self.status >= 500:
+            return "server_error"
+        return "rate_limit_error" if self.status == 429 else "invalid_request_error"
+
+    def body(self) -> bytes:
+        """The answer's body."""
+        error = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        }
+        return json.dumps({"error": error}).encode()
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What belongs to the answer beside its body."""
+        found = []
+        if self.retry_after is not None:
+            found.append((b"retry-after", str(max(1, math.ceil(self.retry_after))).encode()))
+        if self.allow is not None:
+            found.append((b"allow", self.allow.encode()))
+        if self.status == 401:
+            found.append((b"www-authenticate", b"Bearer"))
+        if self.status in (408, 413):  # the rest of the body is not read
+            found.append((b"connection", b"close"))
+        return found
+
+
+def refused(error: LinnetError, *, param: str | None = None) -> ApiError:
+    """What the library refuses of a request, told without naming files of this machine."""
+    return ApiError(400, without_paths(str(error)), param=param)
+
+
+def failed(error: LinnetError) -> ApiError:
+    """What went wrong in the engine while it worked."""
+    return ApiError(503, without_paths(str(error)), code="engine_error", retry_after=1)
+
+
+def context_full(count: int, context: int, *, param: str) -> ApiError:
+    """More tokens than the model can take in, with one to write."""
+    return ApiError(
+        400,
+        f"This model's maximum context length is {context} tokens, of which one must be left for "
+        f"the answer. However, your {param} resulted in {count} tokens. Please reduce the length "
+        f"of the {param}.",
+        param=param,
+        code="context_length_exceeded",
+    )
+
+
+def without_paths(message: str, directories: Iterable[str] = ()) -> str:
+    """A message in which files are called by their last name only."""
+    for directory in directories:
+        message = message.replace(directory.rstrip("/\\") + "/", "")
+    return _ABSOLUTE.sub("", message)

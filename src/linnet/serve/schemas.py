@@ -1,0 +1,322 @@
+"""What requests look like: one schema each, which checks them and documents them.
+
+Fields and bounds are OpenAI's, with a few more that other servers of open models
+have too (``top_k``, ``min_p``, ...). A field that OpenAI knows and that cannot change what
+is written here (``user``, ``store``, ...) is accepted and ignored; one that asks for what is
+not there (sound, several best of) is refused, as is every field that nobody knows.
+
+Reference: https://platform.openai.com/docs/api-reference
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from linnet.serve.checking import Schema
+
+MOST_CHOICES = 128
+MOST_STOPS = 16
+MOST_MESSAGES = 4096
+MOST_TOOLS = 128
+MOST_TEXTS = 2048
+
+
+def nullable(schema: Schema) -> dict[str, Any]:
+    """The same, or null."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    kind = schema["type"]
+    return {**schema, "type": [*([kind] if isinstance(kind, str) else kind), "null"]}
+
+
+def record(
+    properties: Mapping[str, Schema], *, required: tuple[str, ...] = (), more: bool = False
+) -> dict[str, Any]:
+    """An object; ``more``: others than these properties are ignored."""
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": more,
+    }
+
+
+def number(low: float, high: float, about: str) -> dict[str, Any]:
+    """A number between two others, or null for the default."""
+    return {"type": ["number", "null"], "minimum": low, "maximum": high, "description": about}
+
+
+def whole(low: int, high: int, about: str) -> dict[str, Any]:
+    """As :func:`number`, without fractions."""
+    return {"type": ["integer", "null"], "minimum": low, "maximum": high, "description": about}
+
+
+TEXT: Schema = {"type": "string"}
+ANYTHING: Schema = {}
+FLAG: Schema = {"type": ["boolean", "null"]}
+TOKEN: Schema = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+TOKENS: Schema = {"type": "array", "items": TOKEN, "minItems": 1}
+MODEL: Schema = {
+    "type": ["string", "null"], "maxLength": 256,
+    "description": "The model's name; without one the first that is served.",
+}  # fmt: skip
+STOP_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
+
+SAMPLING: dict[str, Schema] = {
+    "max_tokens": whole(1, 2**31 - 1, "The longest answer in tokens."),
+    "temperature": number(0, 2, "Below 1 safer, above 1 more varied; 0 takes the likeliest."),
+    "top_p": number(0, 1, "Choose among the tokens that make up this probability."),
+    "frequency_penalty": number(-2, 2, "Against words that were written often."),
+    "presence_penalty": number(-2, 2, "Against words that were written."),
+    "logit_bias": {
+        "type": ["object", "null"], "maxProperties": 1024,
+        "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        "description": "Added to the scores of tokens, by their ids.",
+    },
+    "seed": whole(-(2**63), 2**63 - 1, "The same seed gives the same text."),
+    "stop": {
+        "anyOf": [
+            STOP_TEXT,
+            {"type": "array", "items": STOP_TEXT, "maxItems": MOST_STOPS},
+            {"type": "null"},
+        ],
+        "description": "Stop before this text, or one of several.",
+    },
+    "n": whole(1, MOST_CHOICES, "How many answers."),
+    "top_k": whole(0, 2**31 - 1, "Choose among so many tokens; 0 for all. Not OpenAI's."),
+    "min_p": number(0, 1, "Leave out tokens below this share of the likeliest. Not OpenAI's."),
+    "typical_p": number(1e-6, 1, "Typical sampling. Not OpenAI's."),
+    "repetition_penalty": number(
+        0.01, 100, "Against tokens that occurred before; 1 is off. Not OpenAI's."
+    ),
+}  # fmt: skip
+
+STREAMING: dict[str, Schema] = {
+    "stream": FLAG,
+    "stream_options": {
+        **nullable(record({"include_usage": FLAG, "include_obfuscation": FLAG}, more=True)),
+        "description": "Only with stream.",
+    },
+}
+
+RESPONSE_FORMAT: Schema = {
+    "anyOf": [
+        {"type": "null"},
+        record({"type": {"const": "text"}}, required=("type",)),
+        record({"type": {"const": "json_object"}}, required=("type",)),
+        record(
+            {
+                "type": {"const": "json_schema"},
+                "json_schema": record(
+                    {
+                        "name": {"type": "string", "maxLength": 64},
+                        "description": nullable(TEXT),
+                        "schema": nullable({"type": "object"}),
+                        "strict": FLAG,
+                    },
+                    required=("name",),
+                ),
+            },
+            required=("type", "json_schema"),
+        ),
+        record(
+            {"type": {"const": "regex"}, "regex": {"type": "string", "minLength": 1}},
+            required=("type", "regex"),
+        ),
+        record(
+            {"type": {"const": "grammar"}, "grammar": {"type": "string", "minLength": 1}},
+            required=("type", "grammar"),
+        ),
+        record(
+            {
+                "type": {"const": "choice"},
+                "choice": {
+                    "type": "array", "items": {"type": "string", "minLength": 1},
+                    "minItems": 1, "maxItems": 1024,
+                },
+            },
+            required=("type", "choice"),
+        ),
+    ],
+    "description": "What the answer must be; regex, grammar (GBNF) and choice are not OpenAI's.",
+}  # fmt: skip
+
+PARTS: Schema = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            record({"type": {"const": "text"}, "text": TEXT}, required=("type", "text"), more=True),
+            record(
+                {"type": {"const": "refusal"}, "refusal": TEXT},
+                required=("type", "refusal"), more=True,
+            ),
+        ]
+    },
+    "minItems": 1,
+}  # fmt: skip
+CONTENT: Schema = {"anyOf": [TEXT, PARTS]}
+FUNCTION_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
+CALL: Schema = record(
+    {
+        "id": TEXT,
+        "type": {"const": "function"},
+        "function": record({"name": TEXT, "arguments": TEXT}, required=("name", "arguments")),
+    },
+    required=("id", "type", "function"),
+    more=True,
+)
+
+
+def _message(roles: list[str], properties: Mapping[str, Schema], *required: str) -> dict[str, Any]:
+    return record(
+        {"role": {"enum": roles}, "name": nullable(TEXT), **properties},
+        required=("role", *required),
+        more=True,
+    )
+
+
+MESSAGES: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MOST_MESSAGES,
+    "items": {
+        "anyOf": [
+            _message(["system", "developer", "user"], {"content": CONTENT}, "content"),
+            _message(
+                ["assistant"],
+                {
+                    "content": nullable(CONTENT),
+                    "reasoning_content": nullable(TEXT),
+                    "tool_calls": nullable({"type": "array", "items": CALL, "maxItems": 128}),
+                },
+            ),
+            _message(
+                ["tool"], {"content": CONTENT, "tool_call_id": TEXT}, "content", "tool_call_id"
+            ),
+        ]
+    },
+}
+TOOLS: Schema = {
+    "type": ["array", "null"],
+    "maxItems": MOST_TOOLS,
+    "items": record(
+        {
+            "type": {"const": "function"},
+            "function": record(
+                {
+                    "name": FUNCTION_NAME,
+                    "description": nullable(TEXT),
+                    "parameters": nullable({"type": "object"}),
+                    "strict": FLAG,
+                },
+                required=("name",),
+            ),
+        },
+        required=("type", "function"),
+    ),
+}
+TOOL_CHOICE: Schema = {
+    "anyOf": [
+        {"type": ["string", "null"], "enum": ["none", "auto", "required", None]},
+        record(
+            {
+                "type": {"const": "function"},
+                "function": record({"name": FUNCTION_NAME}, required=("name",)),
+            },
+            required=("type", "function"),
+        ),
+    ]
+}
+
+IGNORED: dict[str, Schema] = {
+    name: {"description": "Accepted, and without effect here."}
+    for name in (
+        "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
+        "prompt_cache_retention", "prompt_cache_options", "prediction", "verbosity",
+        "parallel_tool_calls", "reasoning_effort",
+    )
+}  # fmt: skip
+
+CHAT: Schema = record(
+    {
+        "model": MODEL,
+        "messages": MESSAGES,
+        **SAMPLING,
+        "max_completion_tokens": whole(1, 2**31 - 1, "As max_tokens, and before it."),
+        **STREAMING,
+        "logprobs": FLAG,
+        "top_logprobs": whole(0, 20, "How many of the likeliest tokens to tell. With logprobs."),
+        "response_format": RESPONSE_FORMAT,
+        "tools": TOOLS,
+        "tool_choice": TOOL_CHOICE,
+        "chat_template_kwargs": {
+            "type": ["object", "null"], "maxProperties": 32,
+            "description": "More that the chat template is given, such as enable_thinking.",
+        },
+        "modalities": {
+            "type": ["array", "null"], "items": {"const": "text"},
+            "description": "Only text.",
+        },
+        **IGNORED,
+    },
+    required=("messages",),
+)  # fmt: skip
+
+COMPLETION: Schema = record(
+    {
+        "model": MODEL,
+        "prompt": {
+            "anyOf": [
+                TEXT,
+                {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_CHOICES},
+                TOKENS,
+                {"type": "array", "items": TOKENS, "minItems": 1, "maxItems": MOST_CHOICES},
+            ]
+        },
+        **SAMPLING,
+        **STREAMING,
+        "logprobs": whole(0, 20, "Tell each token's probability, and of so many likeliest."),
+        "echo": {**FLAG, "description": "Put the prompt before the answer. Not with logprobs."},
+        "best_of": whole(1, MOST_CHOICES, "Must be n, where it is given."),
+        "suffix": {
+            "type": ["string", "null"], "maxLength": 0, "description": "Not supported.",
+        },
+        "response_format": RESPONSE_FORMAT,
+        "user": IGNORED["user"],
+    },
+    required=("prompt",),
+)  # fmt: skip
+
+EMBEDDING: Schema = record(
+    {
+        "model": MODEL,
+        "input": {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "array", "items": {"type": "string", "minLength": 1},
+                    "minItems": 1, "maxItems": MOST_TEXTS,
+                },
+            ]
+        },
+        "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
+        "dimensions": whole(1, 2**16, "Must be the model's own, where it is given."),
+        "user": IGNORED["user"],
+    },
+    required=("input",),
+)  # fmt: skip
+
+TOKENIZE: Schema = record(
+    {
+        "model": MODEL,
+        "content": nullable(TEXT),
+        "prompt": {**nullable(TEXT), "description": "The same as content."},
+        "messages": nullable(MESSAGES),
+        "parse_special": {**FLAG, "description": "Whether names of special tokens are these."},
+    }
+)
+
+DETOKENIZE: Schema = record(
+    {"model": MODEL, "tokens": {"type": "array", "items": TOKEN}}, required=("tokens",)
+)

@@ -1,0 +1,81 @@
+"""How a server is to behave, as settings."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from linnet.config import option
+from linnet.errors import ConfigError
+
+EngineName = Literal["auto", "llama.cpp", "torch"]
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where and how to answer."""
+
+    host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for all of this machine.")
+    port: int = option(8080, "Port to listen on; 0 for any that is free.")
+    engine: EngineName = option("auto", "What computes.")
+    precision: str = option("auto", "Number format of the weights; auto: as the engine finds best.")
+    threads: int = option(0, "CPU threads to compute with; 0 for all cores.")
+    slots: int = option(0, "Texts computed together; 0: as many as pay here.")
+    context: int = option(0, "Tokens that prompt and answer may have; 0: as the model allows.")
+    api_key: str | None = option(
+        None, "A key that clients must send; the variable LINNET_API_KEY hides it from others."
+    )
+    keys: Path | None = option(
+        None, "File with the keys that clients may use; otherwise those of 'linnet keys'."
+    )
+    without_keys: bool = option(
+        False, "Answer anyone who reaches the address, also where it is not this machine's alone."
+    )
+    allow_host: tuple[str, ...] = option(
+        (), "Name by which browsers may reach the server; may be given several times."
+    )
+    cors: tuple[str, ...] = option(
+        (), "Origin whose pages may use the server, such as https://my.site; several times."
+    )
+    max_requests: int = option(128, "Texts written or waiting at once; more are refused.")
+    max_tokens: int = option(0, "The longest answer in tokens; 0: as the context allows.")
+    max_body: int = option(8_000_000, "The largest request in bytes.")
+    grace: float = option(30.0, "Seconds that running requests have to finish when stopped.")
+    log: Literal["requests", "errors", "off"] = option(
+        "requests", "What to write to standard error, as lines of JSON."
+    )
+    log_prompts: bool = option(False, "Log what people ask and what the model answers, too.")
+
+    def __post_init__(self) -> None:
+        for name, works, expected in (
+            ("port", 0 <= self.port <= 65535, "between 0 and 65535"),
+            ("threads", self.threads >= 0, "0 (all cores) or more"),
+            ("slots", self.slots >= 0, "0 (as many as pay) or more"),
+            ("context", self.context >= 0, "0 (the model's) or more"),
+            ("max_requests", self.max_requests >= 1, "at least 1"),
+            ("max_tokens", self.max_tokens >= 0, "0 (no limit) or more"),
+            ("max_body", self.max_body >= 1024, "at least 1024"),
+            ("grace", 0 <= self.grace <= 3600, "between 0 and 3600"),
+            ("api_key", self.api_key is None or len(self.api_key) >= 8, "of 8 characters or more"),
+            ("cors", all(_is_origin(o) for o in self.cors), "origins such as https://my.site"),
+        ):
+            if not works:
+                got = "a shorter one" if name == "api_key" else repr(getattr(self, name))
+                raise ConfigError(f"{name} must be {expected}. Got {got}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def _is_origin(text: str) -> bool:
+    scheme, separator, rest = text.partition("://")
+    return bool(separator and scheme in ("http", "https") and rest and "/" not in rest)

@@ -1,0 +1,348 @@
+"""Calls of tools: how a model is told of them, and how its calls are read.
+
+How a model writes a call is found by rendering one with its own chat template. Three
+ways are known:
+
+* ``tags``: ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>`` (Hermes, Qwen);
+* ``object``: the whole answer is ``{"name": ..., "parameters": {...}}`` (Llama 3);
+* ``list``: the whole answer is ``[{"name": ..., "arguments": {...}}, ...]`` (Mistral).
+
+A model whose template knows no tools is told of them in words, the first way. Where
+the request demands a call (``tool_choice``), the answer is constrained to be one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from linnet.errors import LinnetError
+from linnet.serve.errors import ApiError
+
+if TYPE_CHECKING:
+    from linnet.generate.engine import Engine
+
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+MOST_CALLS = 16
+
+Message = Mapping[str, Any]
+Tool = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolFormat:
+    """How a model writes calls; ``native``: its template shows it the tools."""
+
+    kind: Literal["tags", "object", "list"]
+    native: bool
+
+    @property
+    def arguments(self) -> str:
+        """The name of the arguments in a call."""
+        return "parameters" if self.kind == "object" else "arguments"
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the JSON of a call that is demanded."""
+        return {"tags": f"{OPENING}\n", "object": "", "list": "[TOOL_CALLS]"}[self.kind]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call; ``arguments`` is JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in a message."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+_PROBE = "linnet_probe"
+_PROBE_TOOL = {
+    "type": "function",
+    "function": {
+        "name": _PROBE,
+        "description": "Linnet",
+        "parameters": {
+            "type": "object",
+            "properties": {"bird": {"type": "string"}},
+            "required": ["bird"],
+        },
+    },
+}
+_ASKED = {"role": "user", "content": "a"}
+_CALLED = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {
+            "id": "call00001",
+            "type": "function",
+            "function": {"name": _PROBE, "arguments": {"bird": "finch"}},
+        }
+    ],
+}
+_WRITTEN = (
+    ("tags", rf'{OPENING}\s*\{{\s*"name":\s*"{_PROBE}",\s*"arguments":\s*\{{"bird":\s*"finch"'),
+    ("list", rf'\[\s*\{{\s*"name":\s*"{_PROBE}",\s*"arguments":\s*\{{"bird":\s*"finch"'),
+    ("object", rf'\{{\s*"name":\s*"{_PROBE}",\s*"parameters":\s*\{{"bird":\s*"finch"'),
+)
+
+
+def find_format(engine: Engine) -> ToolFormat:
+    """How this model writes calls, by what its template makes of one."""
+    native = _PROBE in _rendered(engine, [_ASKED])
+    if native:
+        called = _rendered(engine, [_ASKED, _CALLED])
+        for kind, pattern in _WRITTEN:
+            if re.search(pattern, called):
+                return ToolFormat(kind, native=True)  # type: ignore[arg-type]
+    return ToolFormat("tags", native)
+
+
+def _rendered(engine: Engine, messages: Sequence[Message]) -> str:
+    try:
+        return engine.detokenize(engine.chat_prompt(messages, tools=[_PROBE_TOOL]))
+    except LinnetError:
+        return ""
+
+
+def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages with the arguments of calls as objects, as templates expect them."""
+    found = []
+    for message in messages:
+        calls = [
+            {
+                **call,
+                "function": {
+                    **call["function"],
+                    "arguments": _parsed(call["function"]["arguments"]),
+                },
+            }
+            for call in message.get("tool_calls") or ()
+        ]
+        found.append({**message, "tool_calls": calls} if calls else dict(message))
+    return found
+
+
+def told_in_words(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """Messages for a template that knows no tools: they and their calls become text."""
+    told: list[dict[str, Any]] = []
+    for message in messages:
+        content = message.get("content") or ""
+        if message.get("role") == "tool":
+            told.append(
+                {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
+            )
+        elif message.get("tool_calls"):
+            calls = [
+                {key: call["function"][key] for key in ("name", "arguments")}
+                for call in message["tool_calls"]
+            ]
+            lines = [f"{OPENING}\n{_compact(call)}\n{CLOSING}" for call in calls]
+            told.append(
+                {"role": "assistant", "content": "\n".join(filter(None, [content, *lines]))}
+            )
+        else:
+            told.append(dict(message))
+    if not tools:
+        return told
+    words = (
+        "You may call functions to help with the user's request. The functions:\n<tools>\n"
+        + "\n".join(_compact(tool) for tool in tools)
+        + "\n</tools>\nTo call one, write a JSON object with its name and arguments:\n"
+        + f'{OPENING}\n{{"name": "NAME", "arguments": {{...}}}}\n{CLOSING}'
+    )
+    if told and told[0].get("role") == "system":
+        told[0] = {**told[0], "content": f"{told[0].get('content') or ''}\n\n{words}"}
+    else:
+        told.insert(0, {"role": "system", "content": words})
+    return told
+
+
+def call_schema(
+    format_: ToolFormat, tools: Sequence[Tool], *, name: str | None, several: bool
+) -> str:
+    """A JSON Schema for an answer that is a call of one of the tools, or of the one named."""
+    definitions: dict[str, Any] = {}
+    choices = []
+    for place, tool in enumerate(tools):
+        function = tool["function"]
+        if name is not None and function["name"] != name:
+            continue
+        parameters = function.get("parameters") or {"type": "object", "properties": {}}
+        choices.append(
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"const": function["name"]},
+                    format_.arguments: _hoisted(parameters, f"t{place}", definitions),
+                },
+                "required": ["name", format_.arguments],
+                "additionalProperties": False,
+            }
+        )
+    if not choices:
+        raise ApiError(
+            400, f"tool_choice names '{name}', which is none of the tools.", param="tool_choice"
+        )
+    schema: dict[str, Any] = choices[0] if len(choices) == 1 else {"anyOf": choices}
+    if format_.kind == "list":
+        most = MOST_CALLS if several else 1
+        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
+    if definitions:
+        schema = {**schema, "$defs": definitions}
+    return json.dumps(schema)
+
+
+def _hoisted(schema: Any, prefix: str, definitions: dict[str, Any]) -> Any:
+    """A schema to stand within another: its definitions move to the root, under new names."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        found = {}
+        for key, entry in value.items():
+            if key == "$ref" and isinstance(entry, str):
+                match = re.fullmatch(r"#/(?:\$defs|definitions)/([^/]+)", entry)
+                if match is None:
+                    raise ApiError(
+                        400,
+                        "A tool's parameters may refer to their own $defs only. "
+                        f"Got '{entry[:60]}'",
+                        param="tools",
+                    )
+                entry = f"#/$defs/{prefix}_{match[1]}"
+            found[key] = moved(entry)
+        return found
+
+    if not isinstance(schema, dict):
+        return schema
+    own: dict[str, Any] = {}
+    for key in ("$defs", "definitions"):
+        if isinstance(schema.get(key), dict):
+            own.update(schema[key])
+    rest = {k: v for k, v in schema.items() if k not in ("$defs", "definitions", "$schema")}
+    definitions.update({f"{prefix}_{name}": moved(entry) for name, entry in own.items()})
+    return moved(rest)
+
+
+class ToolReader:
+    """Tells an answer's words from its calls, as it comes."""
+
+    def __init__(self, format_: ToolFormat, names: Sequence[str], *, demanded: bool) -> None:
+        """``demanded``: the answer is the JSON of a call, by a constraint."""
+        self.called = False
+        self._format = format_
+        self._names = frozenset(names)
+        self._held = ""
+        self._whole = demanded
+        """Whether all is kept until the end, as it may be one call."""
+        self._undecided = not demanded and format_.kind != "tags"
+        self._began = False
+
+    def push(self, text: str) -> tuple[str, list[ToolCall]]:
+        """Take more text; give words that are no part of a call, and calls that are complete."""
+        self._held += text
+        if self._undecided and (begun := self._held.lstrip()):
+            self._undecided = False
+            self._whole = begun[0] in "{["
+            if not self._whole:
+                words, self._held = self._held, ""
+                return words, []
+        if self._whole or self._undecided:
+            return "", []
+        if self._format.kind != "tags":
+            words, self._held = self._held, ""
+            return words, []
+        return self._between_tags()
+
+    def finish(self) -> tuple[str, list[ToolCall]]:
+        """What was held, now that no more text comes."""
+        rest, self._held = self._held, ""
+        if self._whole:
+            calls = self._read(rest)
+            return ("" if calls else rest), calls
+        if rest.startswith(OPENING):
+            calls = self._read(rest.removeprefix(OPENING))
+            return ("" if calls else rest), calls
+        return self._words(rest), []
+
+    def _between_tags(self) -> tuple[str, list[ToolCall]]:
+        words = ""
+        calls: list[ToolCall] = []
+        while True:
+            before, opening, after = self._held.partition(OPENING)
+            if not opening:
+                kept = _beginning(self._held, OPENING)
+                words += self._words(self._held[: len(self._held) - kept])
+                self._held = self._held[len(self._held) - kept :]
+                return words, calls
+            inside, closing, after = after.partition(CLOSING)
+            words += self._words(before)
+            if not closing:
+                self._held = self._held[len(before) :]
+                return words, calls
+            found = self._read(inside)
+            calls += found
+            if not found:
+                words += f"{OPENING}{inside}{CLOSING}"
+            self._held = after
+
+    def _words(self, text: str) -> str:
+        """White space around calls is no answer."""
+        if not text.strip() and (self.called or not self._began):
+            return ""
+        self._began = True
+        return text
+
+    def _read(self, text: str) -> list[ToolCall]:
+        """The calls in a piece of JSON; none if it is something else."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return []
+        entries = value if isinstance(value, list) else [value]
+        calls = []
+        for entry in entries:
+            if not isinstance(entry, dict) or entry.get("name") not in self._names:
+                return []
+            arguments = entry.get("arguments", entry.get("parameters", {}))
+            if isinstance(arguments, str):
+                arguments = _parsed(arguments)
+            calls.append(
+                ToolCall(f"call_{secrets.token_hex(12)}", entry["name"], _compact(arguments))
+            )
+        self.called = self.called or bool(calls)
+        return calls
+
+
+def _beginning(text: str, marker: str) -> int:
+    """How many of the last characters could begin the marker."""
+    for size in range(min(len(marker) - 1, len(text)), 0, -1):
+        if marker.startswith(text[-size:]):
+            return size
+    return 0
+
+
+def _parsed(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        return json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,180 @@
+"""Real models behind the server, embeddings, the page, and the commands."""
+
+import http.client
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import openai
+import pytest
+from scripted import Running, ScriptedEngine, serving
+from typer.testing import CliRunner
+
+from linnet.cli import app
+from linnet.errors import ConfigError, ModelError
+from linnet.generate import load
+from linnet.serve import Catalog, ServeConfig, Served
+from linnet.serve.catalog import name_of, open_catalog
+from linnet.serve.page import page_files
+
+
+class Words:
+    """Enough of an encoder: a text's vector counts its letters."""
+
+    width = 26
+    max_tokens = 20
+
+    class tokenizer:
+        start = (1,)
+        finish = (2,)
+
+        @staticmethod
+        def encode_arrays(texts: list[str]) -> list[Any]:
+            return [np.array([ord(c) for c in text], dtype=np.uint32) for text in texts]
+
+        @staticmethod
+        def encode(text: str) -> list[int]:
+            return [ord(c) for c in text]
+
+        @staticmethod
+        def decode(ids: list[int]) -> str:
+            return "".join(map(chr, ids))
+
+    def embed(self, texts: list[str]) -> Any:
+        rows = [[text.count(chr(97 + place)) for place in range(26)] for text in texts]
+        return np.array(rows, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Iterator[Running]:
+    models = [Served("letters", encoder=Words()), Served("tiny", ScriptedEngine())]  # type: ignore[arg-type]
+    running = Running(Catalog(models), ServeConfig(port=0, log="off"))
+    yield running
+    running.stop()
+
+
+def test_embeddings(encoder: Running) -> None:
+    client = openai.OpenAI(base_url=f"{encoder.url}/v1", api_key="x", max_retries=0)
+    found = client.embeddings.create(model="letters", input=["abba", "zoo"])
+    assert [entry.index for entry in found.data] == [0, 1]
+    assert found.data[0].embedding[:3] == [2.0, 2.0, 0.0]  # the client asks for base64
+    assert found.usage.prompt_tokens == 4 + 3 + 2 * 2
+    plain = client.embeddings.create(model="letters", input="abba", encoding_format="float")
+    assert plain.data[0].embedding == found.data[0].embedding
+    with pytest.raises(openai.BadRequestError) as full:
+        client.embeddings.create(model="letters", input=["a", "a" * 30])
+    assert full.value.code == "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError, match="must be 26"):
+        client.embeddings.create(model="letters", input="a", dimensions=7)
+    with pytest.raises(openai.BadRequestError, match="makes no embeddings"):
+        client.embeddings.create(model="tiny", input="a")
+    with pytest.raises(openai.BadRequestError, match="makes embeddings and writes no text"):
+        client.completions.create(model="letters", prompt="a")
+    with pytest.raises(openai.BadRequestError):
+        client.embeddings.create(model="letters", input=[1, 2, 3])
+
+
+def get(running: Running, path: str, **headers: str) -> http.client.HTTPResponse:
+    place = urlsplit(running.url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+    connection.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    return connection.getresponse()
+
+
+def test_the_page_is_served_under_a_strict_policy(tiny_server: Running) -> None:
+    page = get(tiny_server, "/")
+    assert page.status == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers.get_all("x-content-type-options") == ["nosniff"]
+    assert page.read() == page_files()["index.html"].body
+    for name, file in page_files().items():
+        answer = get(tiny_server, f"/{name}")
+        assert (answer.status, answer.read()) == (200, file.body)
+    again = get(tiny_server, "/", If_None_Match=page.headers["etag"])
+    assert (again.status, again.read()) == (304, b"")
+
+
+def test_what_is_said_of_models(tiny_server: Running) -> None:
+    told = json.loads(get(tiny_server, "/v1/models").read())["data"]
+    assert told[0]["linnet"] == {
+        "chat": True, "embeddings": False, "context": 4000, "adapter_of": None,
+    }  # fmt: skip
+    assert told[1]["linnet"]["adapter_of"] == "tiny"
+
+
+def test_a_model_of_ones_own(tiny: Any) -> None:
+    """What comes over HTTP is what the model writes without it."""
+    engine = load(tiny.path, dtype="fp32").engine
+    prompt = "The keeper of"
+    with serving(engine) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        settings: dict[str, Any] = {"temperature": 0, "max_tokens": 12, "logprobs": 3}
+        whole = client.completions.create(model="tiny", prompt=prompt, **settings)
+        stream = client.completions.create(model="tiny", prompt=prompt, stream=True, **settings)
+        streamed = "".join(chunk.choices[0].text for chunk in stream)
+    model = load(tiny.path, dtype="fp32")
+    exact = model.generate(prompt, temperature=0, max_tokens=12, logprobs=True)
+    assert whole.choices[0].text == streamed == exact.text
+    assert whole.choices[0].logprobs is not None
+    assert whole.choices[0].logprobs.token_logprobs == pytest.approx(exact.logprobs, abs=1e-4)
+    assert whole.usage is not None
+    assert whole.usage.prompt_tokens == exact.prompt_tokens
+
+
+def test_names() -> None:
+    assert name_of("some/where/notes") == "notes"
+    assert name_of("notes/model") == "notes"
+    assert name_of("a/small.Q8_0.gguf") == "small.Q8_0"
+    with pytest.raises(ConfigError, match="name must begin"):
+        open_catalog("a", ServeConfig(), name="two words")
+    with pytest.raises(ConfigError, match="two models are named 'a'"):
+        open_catalog("a", ServeConfig(), models={"a": "b"})
+
+
+RUNNER = CliRunner()
+
+
+def test_keys_from_the_command_line(tmp_path: Path) -> None:
+    file = str(tmp_path / "keys.json")
+    made = RUNNER.invoke(app, ["keys", "add", "mine", "--keys", file, "--concurrent", "3"])
+    assert made.exit_code == 0, made.output
+    key = made.stdout.strip()
+    assert key.startswith("linnet-")
+    shown = RUNNER.invoke(app, ["keys", "list", "--keys", file]).stdout
+    assert "mine" in shown
+    assert "3 at a time" in shown
+    assert key not in shown
+    assert RUNNER.invoke(app, ["keys", "revoke", "mine", "--keys", file]).exit_code == 0
+    assert RUNNER.invoke(app, ["keys", "list", "--keys", file]).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["absent", "--port", "70000"], "port must be between"),
+        (["absent", "--host", "0.0.0.0"], "needs a key"),
+        (["absent", "--model", "a"], "--model must be NAME=DIRECTORY"),
+        (["absent", "--engine", "tensor"], "must be one of auto, llama.cpp, torch"),
+        (["absent", "--api-key", "short"], "8 characters"),
+    ],
+)
+def test_what_cannot_be_served_is_said_first(arguments: list[str], words: str) -> None:
+    done = RUNNER.invoke(app, ["serve", "--port", "0", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert words in str(done.exception)
+
+
+def test_a_directory_that_is_none(tmp_path: Path) -> None:
+    done = RUNNER.invoke(app, ["serve", str(tmp_path / "absent"), "--port", "0"])
+    assert isinstance(done.exception, ModelError)
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    done = RUNNER.invoke(app, ["serve", "absent", "--port", "0"])
+    assert "pip install 'linnet[serve]'" in str(done.exception)

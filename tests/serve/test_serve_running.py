@@ -1,0 +1,239 @@
+"""Listening, leaving, waiting and stopping."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from scripted import Running, ScriptedEngine, serving
+
+from linnet.errors import ConfigError
+from linnet.serve import Catalog, ServeConfig, Served, Server
+from linnet.serve import generation as generation_module
+from linnet.serve.running import bind
+
+
+def open_stream(running: Running, words: str, **more: Any) -> http.client.HTTPResponse:
+    place = urlsplit(running.url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+    body = {"messages": [{"role": "user", "content": words}], "stream": True, **more}
+    connection.request(
+        "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
+    )
+    answer = connection.getresponse()
+    answer.connection = connection  # type: ignore[attr-defined]
+    return answer
+
+
+def leave(answer: Any) -> None:
+    """As a browser that is closed."""
+    answer.connection.sock.shutdown(socket.SHUT_RDWR)
+    answer.close()
+    answer.connection.close()
+
+
+def wait_until(condition: Any, seconds: float) -> float:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "it took too long"
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_is_cancelled(stream: bool) -> None:
+    engine = ScriptedEngine(lambda prompt, request: "a" * 2000)
+    with serving(engine) as running:
+        if stream:
+            answer: Any = open_stream(running, "slow")
+            answer.read(200)
+            leave(answer)
+        else:
+            place = urlsplit(running.url)
+            client = socket.create_connection((place.hostname or "", place.port or 0))
+            body = json.dumps({"messages": [{"role": "user", "content": "slow"}]})
+            client.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                b"Content-Type: application/json\r\n"
+                + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+            )
+            wait_until(lambda: engine.running == 1, 5)
+            client.close()
+        wait_until(lambda: engine.running == 0, 1)
+        wait_until(lambda: not running.server.service.busy, 1)
+
+
+def test_a_stream_says_that_it_lives_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation_module, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(generation_module, "KEEP_ALIVE_SECONDS", 0.05)
+    with serving() as running:
+        text = open_stream(running, "late").read().decode()
+    assert text.startswith(": waiting\n\n: waiting\n\n")
+    assert text.endswith("data: [DONE]\n\n")
+    assert "etal" in text.replace('"}', "")
+
+
+def test_tokens_that_came_together_share_an_event() -> None:
+    engine = ScriptedEngine(lambda prompt, request: "a" * 3000)
+    with serving(engine) as running:
+        text = open_stream(running, "quick").read().decode()
+    events = [json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: {")]
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == "a" * 3000
+    assert len(events) < 300
+
+
+def test_a_port_that_is_taken_and_addresses_that_are_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken"):
+            bind(ServeConfig(port=port))
+    with pytest.raises(ConfigError, match="expected an address of this machine"):
+        bind(ServeConfig(host="no such host.invalid"))
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.7 is no address of this machine"):
+        bind(ServeConfig(host="192.0.2.7"))
+    with pytest.raises(ConfigError, match="port must be between"):
+        ServeConfig(port=70000)
+
+
+def test_stopping_lets_those_inside_finish() -> None:
+    engine = ScriptedEngine(lambda prompt, request: "abcdefghij")
+    models = Catalog([Served("tiny", engine)])
+    running = Running(models, ServeConfig(port=0, log="off"))
+    answer: Any = open_stream(running, "slow")
+    answer.read(50)
+    waiting = http.client.HTTPConnection("127.0.0.1", urlsplit(running.url).port or 0, timeout=20)
+    waiting.request("GET", "/health")
+    assert waiting.getresponse().read() == b'{"status": "ok"}'
+    running.server.stop()
+    wait_until(lambda: running.server.service.draining, 2)
+    waiting.request("POST", "/v1/completions", b"{}", {"Content-Type": "application/json"})
+    refused = waiting.getresponse()
+    assert refused.status == 503
+    assert json.loads(refused.read())["error"]["code"] == "stopping"
+    assert refused.headers["retry-after"]
+    waiting.request("GET", "/health")
+    assert waiting.getresponse().status == 503
+    rest = answer.read().decode()
+    assert "j" in rest
+    assert rest.endswith("data: [DONE]\n\n")
+    running.thread.join(10)
+    assert not running.thread.is_alive()
+    assert engine.closed
+
+
+def test_stopping_does_not_wait_for_ever() -> None:
+    engine = ScriptedEngine(lambda prompt, request: "a" * 5000)
+    running = Running(Catalog([Served("tiny", engine)]), ServeConfig(port=0, log="off", grace=0.2))
+    answer: Any = open_stream(running, "slow")
+    answer.read(50)
+    started = time.monotonic()
+    running.stop()
+    assert time.monotonic() - started < 5
+    rest = answer.read().decode()
+    assert '"code": "stopping"' in rest  # a well-formed end
+    wait_until(lambda: engine.running == 0, 2)
+
+
+def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation_module, "STALL_SECONDS", 0.4)
+    engine = ScriptedEngine(lambda prompt, request: "a" * 40_000, context=10**6)
+    with serving(engine) as running:
+        body = {
+            "messages": [{"role": "user", "content": "x"}], "stream": True, "logprobs": True,
+            "top_logprobs": 2,
+        }  # fmt: skip
+        place = urlsplit(running.url)
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((place.hostname or "", place.port or 0))
+        sent = json.dumps(body)
+        client.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\n"
+            + f"Content-Length: {len(sent)}\r\n\r\n{sent}".encode()
+        )
+        wait_until(lambda: running.server.service.busy, 5)
+        wait_until(lambda: not running.server.service.busy, 15)
+        client.close()
+
+
+def test_many_at_once_with_some_who_leave() -> None:
+    engine = ScriptedEngine(lambda prompt, request: "answer " * 20)
+    with serving(engine) as running:
+        failures: list[str] = []
+
+        def talk(number: int) -> None:
+            try:
+                for turn in range(6):
+                    if (number + turn) % 3 == 0:
+                        answer: Any = open_stream(running, "slow")
+                        answer.read(10)
+                        leave(answer)
+                    else:
+                        text = open_stream(running, "quick").read().decode()
+                        if not text.endswith("data: [DONE]\n\n"):
+                            failures.append(text[-100:])
+            except Exception as error:
+                failures.append(repr(error))
+
+        threads = [threading.Thread(target=talk, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        wait_until(lambda: engine.running == 0 and not running.server.service.busy, 5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_a_process_that_is_told_to_stop(tmp_path: Path) -> None:
+    program = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from scripted import ScriptedEngine
+        from linnet.serve import Catalog, ServeConfig, Served, Server
+        server = Server(Catalog([Served("tiny", ScriptedEngine())]), ServeConfig(port=0, log="off"))
+        print(server.url, flush=True)
+        server.run()
+        print("ended in order", flush=True)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+    connection.request("GET", "/health")
+    assert connection.getresponse().read()
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ended in order\n"
+    assert process.wait(10) == 0
+
+
+def test_names_must_differ() -> None:
+    engine = ScriptedEngine()
+    with pytest.raises(ConfigError, match="'a' twice"):
+        Catalog([Served("a", engine), Served("a", engine)])
+    with pytest.raises(ConfigError, match="at least one model"):
+        Catalog([])
+
+
+def test_an_address_is_given_back_when_the_server_cannot_start() -> None:
+    config = ServeConfig(host="0.0.0.0", port=0)
+    listener = bind(config)
+    port = listener.getsockname()[1]
+    with pytest.raises(ConfigError, match="needs a key"):
+        Server(Catalog([Served("a", ScriptedEngine())]), config, listener=listener)
+    bind(ServeConfig(port=port)).close()
