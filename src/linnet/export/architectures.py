@@ -141,12 +141,10 @@ def tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     """
     config = model.config
     found = architecture(config)
-    own = {
-        _named(name, config): name for name in model.state_dict() if not _NOT_TENSORS.match(name)
-    }
+    own = {named(name, config): name for name in model.state_dict() if not _NOT_TENSORS.match(name)}
     state = model.state_dict()
-    for name, members in _joined(found, list(own)):
-        parts = [_as_computed(m, state[own[m]].detach(), found, config) for m in members]
+    for name, members in joined(found, list(own)):
+        parts = [as_computed(m, state[own[m]].detach(), found, config) for m in members]
         yield name, torch.cat(parts) if parts[1:] else parts[0]
     yield from _rope_factors(config)
 
@@ -189,7 +187,7 @@ def metadata(model: Transformer) -> dict[str, Any]:
     return {f"{name}.{key}": value for key, value in values.items()} | _xielu(model)
 
 
-def _named(name: str, config: ModelConfig) -> str:
+def named(name: str, config: ModelConfig) -> str:
     """GGUF's name of one of our parameters."""
     place, _, kind = name.rpartition(".")
     inside = re.fullmatch(r"blocks\.(\d+)\.(.+)", place)
@@ -202,7 +200,7 @@ def _named(name: str, config: ModelConfig) -> str:
     return f"blk.{inside[1]}.{theirs}.{kind}" if inside else f"{theirs}.{kind}"
 
 
-def _joined(found: Architecture, names: list[str]) -> Iterator[tuple[str, list[str]]]:
+def joined(found: Architecture, names: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Each tensor of the file with the ones it is joined from."""
     fused = {member: (whole, members) for whole, members in found.fused for member in members}
     for name in names:
@@ -212,7 +210,7 @@ def _joined(found: Architecture, names: list[str]) -> Iterator[tuple[str, list[s
             yield ".".join((*before, whole, kind)), [".".join((*before, m, kind)) for m in members]
 
 
-def _as_computed(name: str, values: Tensor, found: Architecture, config: ModelConfig) -> Tensor:
+def as_computed(name: str, values: Tensor, found: Architecture, config: ModelConfig) -> Tensor:
     """One tensor as llama.cpp multiplies by it."""
     part = name.split(".")[-2]
     if config.norm == "rmsnorm_offset" and part.endswith("norm"):

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -33,7 +33,7 @@ from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from linnet.model import ModelConfig, Transformer
     from linnet.tokenizer import Tokenizer
@@ -41,7 +41,19 @@ if TYPE_CHECKING:
 K_QUANT_WIDTH = 256
 """K-quants have blocks of this many numbers."""
 
+Spelling: TypeAlias = "Callable[[Tokenizer, Path, int], Vocabulary]"
+"""From a tokenizer, its directory and the rows of the model's table to what the file says."""
+
 _POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+
+
+def vocabulary_of(tokenizer: Tokenizer, path: Path, size: int) -> Vocabulary:
+    """The tokenizer in the directory ``path`` as it is, with its chat templates."""
+    words = vocabulary(tokenizer, read_definition(path, tokenizer), size=size)
+    words.settings |= _end_of_turn(path, words.settings, tokenizer)
+    if tokenizer.chat_template is not None:
+        words.templates.update(tokenizer.chat_template.templates)
+    return words
 
 
 def export_gguf(
@@ -49,10 +61,12 @@ def export_gguf(
     out: Path,
     config: ExportConfig | None = None,
     *,
+    spelling: Spelling = vocabulary_of,
     progress: Progress = SILENT,
 ) -> Path:
     """Write the model directory ``model`` as the GGUF file ``out``; an adapter with its base.
 
+    ``spelling``: what the file says of the tokenizer, which must have a token for each row.
     Raises ModelError where llama.cpp would compute something else than the model
     does, MissingExtraError without the ``gguf`` package, and OutputError when there
     is no room; a file that was there before is then unchanged.
@@ -63,18 +77,19 @@ def export_gguf(
         raise OutputError(f"{out} is a directory; name a file, such as {out / 'model.gguf'}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with merged(model, beside=out.parent, progress=progress) as path:
-        loaded = load_model(path, dtype=_stored_format(path))
+        loaded = load_model(path, dtype=stored_format(path))
         for difference in differences(loaded.config):
             progress.warn(difference)
         if config.type in K_QUANTS:
             _write_k_quants(loaded, path, out, config, progress)
         else:
+            name = config.name or _name(path)
             with _renamed_when_complete(out) as neighbour:
-                _write(loaded, path, neighbour, config.type, config.name or _name(path), progress)
+                _write(loaded, path, neighbour, config.type, name, progress, spelling)
     return out
 
 
-def _stored_format(path: Path) -> torch.dtype:
+def stored_format(path: Path) -> torch.dtype:
     """The format that weights are mapped in without a copy, if they all have the same."""
     formats = {stored.format for stored in open_weights(path).values()}
     only = formats.pop() if len(formats) == 1 else "F32"
@@ -82,15 +97,20 @@ def _stored_format(path: Path) -> torch.dtype:
 
 
 def _write(
-    model: Transformer, path: Path, out: Path, type: str, name: str, progress: Progress
+    model: Transformer,
+    path: Path,
+    out: Path,
+    type: str,
+    name: str,
+    progress: Progress,
+    spelling: Spelling = vocabulary_of,
 ) -> None:
     gguf = gguf_package()
-    tokenizer = load_tokenizer(path)
-    words = vocabulary(tokenizer, read_definition(path, tokenizer), size=model.config.vocab_size)
+    words = spelling(load_tokenizer(path), path, model.config.vocab_size)
     writer = gguf.GGUFWriter(None, architecture(model.config).name)
     _add_general(writer, path, type, name)
     _add_values(writer, {**metadata(model), **_encoder(model.config, path)})
-    _add_vocabulary(writer, words, path, tokenizer)
+    _add_vocabulary(writer, words)
     plan = [
         (entry, tuple(values.shape), format_of(entry, tuple(values.shape), type))
         for entry, values in tensors(model)
@@ -147,7 +167,7 @@ def _add_values(writer: Any, values: dict[str, Any]) -> None:
             writer.add_array(key, value)
 
 
-def _add_vocabulary(writer: Any, words: Vocabulary, path: Path, tokenizer: Tokenizer) -> None:
+def _add_vocabulary(writer: Any, words: Vocabulary) -> None:
     writer.add_tokenizer_model(words.model)
     writer.add_tokenizer_pre(words.pre)
     writer.add_token_list(words.tokens)
@@ -156,12 +176,10 @@ def _add_vocabulary(writer: Any, words: Vocabulary, path: Path, tokenizer: Token
         writer.add_token_scores(words.scores)
     if words.merges is not None:
         writer.add_token_merges(words.merges)
-    settings = {**words.settings, **_end_of_turn(path, words.settings, tokenizer)}
-    _add_values(writer, {f"tokenizer.ggml.{key}": value for key, value in settings.items()})
-    chat = tokenizer.chat_template
-    if chat is not None:
+    _add_values(writer, {f"tokenizer.ggml.{key}": value for key, value in words.settings.items()})
+    if words.templates:
         writer.add_chat_template(
-            [{"name": name, "template": template} for name, template in chat.templates.items()]
+            [{"name": name, "template": template} for name, template in words.templates.items()]
         )
 
 

@@ -54,6 +54,8 @@ class Vocabulary:
     merges: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     """More keys, without ``tokenizer.ggml.``."""
+    templates: dict[str, str] = field(default_factory=dict)
+    """Chat templates by name."""
 
 
 def vocabulary(tokenizer: Tokenizer, definition: dict[str, Any], *, size: int) -> Vocabulary:

@@ -1,0 +1,215 @@
+"""llama.cpp in a process of its own, as native code may crash; and the way to talk to it.
+
+It answers HTTP on a socket in a private directory, which no other user and no browser
+reaches. Where a system has no such sockets it listens on the loopback address with a
+random key. It ends when this process does, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from linnet.errors import MissingExtraError, ModelError
+
+_ANSWER_SECONDS = 600
+_LOG_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LlamaCppSettings:
+    """What llama.cpp is started with."""
+
+    model: str
+    """The GGUF file."""
+    context: int = 512
+    """Tokens that it has room for, in all slots together."""
+    slots: int = 1
+    """Texts that are computed together."""
+    threads: int = 1
+    batch: int = 512
+    """Tokens that are computed at once."""
+    unified: bool = False
+    """Whether the slots share the room, or have equal parts of it."""
+    exact: bool = True
+    """Keys and values in float32, and nothing rounded on the way; else in float16."""
+    prompt_cache: int = 0
+    """MiB of memory for the keys and values of prompts that no slot holds any more."""
+    adapters: tuple[str, ...] = ()
+    """Files of adapters, none of which is used unless a request asks for it."""
+    embedding: bool = False
+    """For encoders, which write nothing."""
+
+
+class LlamaCppProcess:
+    """A running llama.cpp."""
+
+    def __init__(self, settings: LlamaCppSettings) -> None:
+        """Raises MissingExtraError without ``xllamacpp``, ModelError when it refuses the file."""
+        self.settings = settings
+        self._place = Path(tempfile.mkdtemp(prefix="linnet-"))  # readable by this user alone
+        self._log = (self._place / "log").open("a+b")
+        self._asking = threading.Lock()
+        self.key = secrets.token_urlsafe(32)
+        self.socket = str(self._place / "socket.sock") if hasattr(socket, "AF_UNIX") else ""
+        self.system_info = ""
+        self._port = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "linnet.export.llama_cpp_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=_environment(),
+        )
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def id(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def has_ended(self, *, within: float) -> bool:
+        """Whether it ends in the next ``within`` seconds; known at once when it has."""
+        try:
+            self._process.wait(timeout=within)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the process and remove what it left."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    def connect(self, *, timeout: float = _ANSWER_SECONDS) -> socket.socket:
+        """A new connection. Raises OSError when nobody listens."""
+        if not self.socket:
+            return socket.create_connection(("127.0.0.1", self._port), timeout=timeout)
+        made = socket.socket(socket.AF_UNIX)
+        made.settimeout(timeout)
+        try:
+            made.connect(self.socket)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def request_bytes(self, path: str, body: bytes) -> bytes:
+        """A whole HTTP request after whose answer the connection is closed."""
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"Authorization: Bearer {self.key}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode("ascii") + body
+
+    def ask(self, path: str, body: dict[str, Any]) -> Any:
+        """The answer to one question. Raises ModelError when there is none, or a refusal."""
+        connection = http.client.HTTPConnection("localhost")
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
+        try:
+            connection.sock = self.connect()
+            connection.request("POST", path, json.dumps(body), headers)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise ModelError(f"llama.cpp gave no answer ({error}): {self.last_words()}") from None
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise ModelError(f"llama.cpp refused: {refusal(answer)}")
+        return answer
+
+    def grammar_of(self, schema: str) -> str:
+        """A JSON Schema as a grammar of llama.cpp's. Raises ModelError for one it cannot read."""
+        told = self._tell({"schema": schema})
+        if "grammar" not in told:
+            raise ModelError(f"llama.cpp refused: {told.get('error', self.last_words())}")
+        return str(told["grammar"])
+
+    def last_words(self) -> str:
+        """What it said last of an error, in one line."""
+        if self._log.closed:
+            return "it has ended"
+        self._log.seek(0)
+        lines = [line for line in self._log.read().decode("utf-8", "replace").splitlines() if line]
+        wrong = [line for line in lines if " E " in line or "error" in line.lower()]
+        return (wrong or lines or ["it said nothing"])[-1].strip()
+
+    def trim_log(self) -> None:
+        """Keep what it says from filling the disk, however long it runs."""
+        if not self._log.closed and os.fstat(self._log.fileno()).st_size > _LOG_BYTES:
+            self._log.truncate(0)  # it appends, so that it goes on at the beginning
+
+    def _begin(self) -> None:
+        told = self._tell({**asdict(self.settings), "socket": self.socket, "key": self.key})
+        if "missing" in told:
+            raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
+        if "ready" not in told:
+            raise ModelError(
+                f"{self.settings.model}: llama.cpp does not accept it: {self.last_words()}"
+            )
+        self.system_info = str(told.get("system", ""))
+        if not self.socket:
+            self._port = int(str(told["ready"]).rpartition(":")[2])
+
+    def _tell(self, line: dict[str, Any]) -> dict[str, Any]:
+        """Say one thing to the program around llama.cpp; what it answers, nothing if it ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._asking:
+            try:
+                self._process.stdin.write(json.dumps(line) + "\n")
+                self._process.stdin.flush()
+            except (BrokenPipeError, ValueError):
+                pass  # the reply says more
+            try:
+                reply = self._process.stdout.readline()
+            except ValueError:  # closed meanwhile
+                return {}
+        told: dict[str, Any] = json.loads(reply) if reply else {}
+        return told
+
+
+def refusal(answer: Any) -> str:
+    """What llama.cpp's answer to a request says is wrong with it, in one line."""
+    told = answer.get("error", answer) if isinstance(answer, dict) else answer
+    message = told.get("message", told) if isinstance(told, dict) else told
+    return " ".join(str(message).split())[:300]
+
+
+def _environment() -> dict[str, str]:
+    """Threads that wait for each other sleep soon instead of spinning; see linnet.runtime."""
+    return {"GOMP_SPINCOUNT": "2000", **os.environ}
