@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Continue what you type, line by line."),
+    "serve": ("serve", "Answer over HTTP: OpenAI's interface, and a page to chat."),
+    "keys": ("keys", "Make, list and revoke the API keys of a server."),
     "embed": ("embed", "Turn texts into vectors with an encoder."),
     "merge": ("merge", "Put an adapter into the weights of its base model."),
     "export": ("export", "Write a model for llama.cpp and Ollama, and compare it there."),
