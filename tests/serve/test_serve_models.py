@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from linnet.cli import app
 from linnet.errors import ConfigError, ModelError
 from linnet.generate import load
+from linnet.generate.opening import open_engine
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.catalog import name_of, open_catalog
 from linnet.serve.page import page_files
@@ -107,17 +108,43 @@ def test_what_is_said_of_models(tiny_server: Running) -> None:
     assert told[1]["linnet"]["adapter_of"] == "tiny"
 
 
-def test_a_model_of_ones_own(tiny: Any) -> None:
+@pytest.fixture(scope="module")
+def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, in a directory."""
+    import torch
+
+    from linnet.model import ModelConfig, Transformer, save_checkpoint
+    from linnet.tokenizer import TokenizerConfig, load, train
+
+    out = tmp_path_factory.mktemp("little")
+    texts = ["the fox met a hen, naïve as ever; " * 9]
+    train(texts, out / "t", TokenizerConfig(vocab_size=280), inputs={})
+    config = ModelConfig(
+        family="llama", vocab_size=load(out / "t").vocab_size, context=64, width=32, depth=1,
+        heads=2, kv_heads=2, head_width=16, mlp_width=32,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    model = Transformer(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.2)
+    (out / "model").mkdir()
+    save_checkpoint(model, out / "model", tokenizer=out / "t")
+    return out / "model"
+
+
+@pytest.mark.parametrize("kind", ["torch", "llama.cpp"])
+def test_a_model_of_ones_own(little: Path, kind: Any) -> None:
     """What comes over HTTP is what the model writes without it."""
-    engine = load(tiny.path, dtype="fp32").engine
-    prompt = "The keeper of"
+    engine = open_engine(little, engine=kind, precision="f32", threads=1)
+    prompt = "the fox"
     with serving(engine) as running:
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
         settings: dict[str, Any] = {"temperature": 0, "max_tokens": 12, "logprobs": 3}
         whole = client.completions.create(model="tiny", prompt=prompt, **settings)
         stream = client.completions.create(model="tiny", prompt=prompt, stream=True, **settings)
         streamed = "".join(chunk.choices[0].text for chunk in stream)
-    model = load(tiny.path, dtype="fp32")
+    model = load(little, dtype="fp32")
     exact = model.generate(prompt, temperature=0, max_tokens=12, logprobs=True)
     assert whole.choices[0].text == streamed == exact.text
     assert whole.choices[0].logprobs is not None
@@ -126,7 +153,9 @@ def test_a_model_of_ones_own(tiny: Any) -> None:
     assert whole.usage.prompt_tokens == exact.prompt_tokens
 
 
-def test_names() -> None:
+def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes" / "model").mkdir(parents=True)
     assert name_of("some/where/notes") == "notes"
     assert name_of("notes/model") == "notes"
     assert name_of("a/small.Q8_0.gguf") == "small.Q8_0"

@@ -146,8 +146,10 @@ def test_stopping_does_not_wait_for_ever() -> None:
 
 def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation_module, "STALL_SECONDS", 0.4)
-    engine = ScriptedEngine(lambda prompt, request: "a" * 40_000, context=10**6)
+    engine = ScriptedEngine(lambda prompt, request: "a" * 6000, context=10**6)
     with serving(engine) as running:
+        # What the system takes in for a client is small, so that it is soon full.
+        running.server._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         body = {
             "messages": [{"role": "user", "content": "x"}], "stream": True, "logprobs": True,
             "top_logprobs": 2,
@@ -163,7 +165,7 @@ def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
             + f"Content-Length: {len(sent)}\r\n\r\n{sent}".encode()
         )
         wait_until(lambda: running.server.service.busy, 5)
-        wait_until(lambda: not running.server.service.busy, 15)
+        assert wait_until(lambda: not running.server.service.busy, 15) > 0.4
         client.close()
 
 

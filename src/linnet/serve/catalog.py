@@ -166,12 +166,12 @@ def name_of(source: str) -> str:
     """What a model is called that nobody named: its directory, or the project around it."""
     from linnet.hub.source import parse
 
-    on_hub = parse(source)
-    if on_hub is not None:
-        return on_hub.name
     path = Path(source).expanduser().resolve()
     if path.suffix == ".gguf":
         return path.stem
+    on_hub = parse(source)
+    if on_hub is not None:
+        return on_hub.name
     return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
