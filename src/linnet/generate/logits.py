@@ -1,13 +1,20 @@
-"""From logits to a token: filters, one idea each, then a draw.
+"""From logits to tokens: edits of a text's own, filters for all rows at once, then a draw.
 
-A filter takes the logits of the next token ``(V,)`` and the tokens so far
-``(T,)`` and returns new logits; what it rules out becomes minus infinity. They
-act in the order that transformers uses:
+They act in the order that transformers uses:
 
-    repetition penalty, temperature, top-k, top-p, min-p
+    bias, repetition penalty, frequency and presence penalties, constraint,
+    temperature, top-k, top-p, min-p, typical
 
-(llama.cpp puts the temperature last unless told otherwise, so that a high
-temperature does not let unlikely tokens back in; its order can be set to this one.)
+(llama.cpp puts the temperature last unless told otherwise, so that a high temperature does not
+let unlikely tokens back in; its order can be set to this one.) What is the likeliest token
+depends on the edits alone.
+
+The repetition penalty counts prompt and continuation, as transformers does; frequency and
+presence count the continuation only, as OpenAI's interface says.
+
+Filters see each row's tokens from the likeliest down, as many as may be chosen at all: so a step
+costs little more than finding the likeliest of the vocabulary. A row's token depends on its
+own logits, settings and random numbers, not on the rows beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,10 +35,25 @@ NUCLEUS_GUESS = 256
 """Tokens that nearly every nucleus fits in; sorting a whole vocabulary takes long."""
 
 
-class LogitFilter(Protocol):
-    """Changes the logits of the next token."""
+class Edit(Protocol):
+    """Changes the logits ``(V,)`` of one text's next token in place.
 
-    def __call__(self, logits: Tensor, history: Tensor) -> Tensor: ...
+    ``history``: tokens of its prompt and continuation ``(T,)``; ``written``: the latter.
+    """
+
+    def __call__(self, logits: Tensor, history: Tensor, written: Tensor) -> None: ...
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Adds to the logits of tokens; those beyond the vocabulary mean nothing."""
+
+    values: tuple[tuple[int, float], ...]
+
+    def __call__(self, logits: Tensor, history: Tensor, written: Tensor) -> None:
+        for token, value in self.values:
+            if 0 <= token < len(logits):
+                logits[token] += value
 
 
 @dataclass(frozen=True)
@@ -41,118 +65,247 @@ class RepetitionPenalty:
 
     penalty: float
 
-    def __call__(self, logits: Tensor, history: Tensor) -> Tensor:
+    def __call__(self, logits: Tensor, history: Tensor, written: Tensor) -> None:
         found = logits[history]
         lowered = torch.where(found < 0, found * self.penalty, found / self.penalty)
-        return logits.index_put((history,), lowered)
+        logits.index_put_((history,), lowered)
 
 
 @dataclass(frozen=True)
-class Temperature:
-    """Sharpen (below 1) or flatten (above 1) the distribution."""
+class OccurrencePenalty:
+    """Lower tokens that were written, for each time and once (OpenAI's two penalties)."""
 
-    temperature: float
+    frequency: float
+    presence: float
 
-    def __call__(self, logits: Tensor, history: Tensor) -> Tensor:
-        return logits / self.temperature
-
-
-@dataclass(frozen=True)
-class TopK:
-    """Keep the ``count`` likeliest tokens, and what is exactly as likely as the last of them."""
-
-    count: int
-
-    def __call__(self, logits: Tensor, history: Tensor) -> Tensor:
-        if self.count >= len(logits):
-            return logits
-        smallest = logits.topk(self.count).values[-1]
-        return logits.masked_fill(logits < smallest, -torch.inf)
+    def __call__(self, logits: Tensor, history: Tensor, written: Tensor) -> None:
+        tokens, times = written.unique(return_counts=True)
+        logits[tokens] -= self.frequency * times + self.presence
 
 
-@dataclass(frozen=True)
-class TopP:
-    """Keep the nucleus: the fewest tokens whose probabilities reach ``mass`` (arXiv:1904.09751)."""
+class Constraining(Protocol):
+    """What says which tokens may come next."""
 
-    mass: float
+    def mask(self, logits: Tensor) -> None:
+        """Set the logits ``(V,)`` of all others to minus infinity."""
 
-    def __call__(self, logits: Tensor, history: Tensor) -> Tensor:
-        probabilities = logits.softmax(-1)
-        likeliest, tokens = probabilities.topk(min(NUCLEUS_GUESS, len(logits)))
-        if float(likeliest.sum()) < self.mass:
-            likeliest, tokens = probabilities.sort(descending=True)
-        before = likeliest.cumsum(-1) - likeliest
-        nucleus = tokens[before < self.mass]
-        return torch.full_like(logits, -torch.inf).index_copy(0, nucleus, logits[nucleus])
-
-
-@dataclass(frozen=True)
-class MinP:
-    """Leave out what is less likely than ``share`` of the likeliest token (arXiv:2407.01082)."""
-
-    share: float
-
-    def __call__(self, logits: Tensor, history: Tensor) -> Tensor:
-        probabilities = logits.softmax(-1)
-        return logits.masked_fill(probabilities < self.share * probabilities.max(), -torch.inf)
-
-
-def filters_for(sampling: Sampling) -> list[LogitFilter]:
-    """The filters that ``sampling`` asks for, in order; those that would do nothing left out."""
-    filters: list[LogitFilter] = []
-    if sampling.repetition_penalty != 1:
-        filters.append(RepetitionPenalty(sampling.repetition_penalty))
-    if sampling.temperature == 0:
-        return filters  # the rest never changes which token is the likeliest
-    if sampling.temperature != 1:
-        filters.append(Temperature(sampling.temperature))
-    if sampling.top_k:
-        filters.append(TopK(sampling.top_k))
-    if sampling.top_p < 1:
-        filters.append(TopP(sampling.top_p))
-    if sampling.min_p:
-        filters.append(MinP(sampling.min_p))
-    return filters
+    def advance(self, token: int) -> None:
+        """This one came."""
 
 
 class Sampler:
-    """Chooses the tokens of one text, one after the other.
+    """How one text's tokens are chosen, with its state.
 
     It has random numbers of its own, so a text depends on its seed and not on
     what else is being written.
     """
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], *, limit: int) -> None:
+    def __init__(
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        *,
+        limit: int,
+        constraint: Constraining | None = None,
+    ) -> None:
         """``limit``: how many tokens will be chosen at most."""
+        self.sampling = sampling
         self.greedy = sampling.temperature == 0
-        self.filters = filters_for(sampling)
-        self.history = torch.empty(len(prompt) + limit, dtype=torch.long)
-        self.history[: len(prompt)] = torch.tensor(prompt, dtype=torch.long)
-        self.length = len(prompt)
-        self.random = torch.Generator()
-        if sampling.seed is None:
-            self.random.seed()
-        else:
-            self.random.manual_seed(sampling.seed)
+        self.constraint = constraint
+        self.edits = edits_for(sampling)
+        self.random = np.random.default_rng(sampling.seed)
+        self._prompt = len(prompt)
+        self._length = len(prompt)
+        self._history = torch.empty(len(prompt) + limit if self.edits else 0, dtype=torch.long)
+        if self.edits:
+            self._history[: len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes logits as they are."""
+        return not self.edits and self.constraint is None
+
+    def edit(self, logits: Tensor) -> None:
+        """Change the logits ``(V,)`` as this text's settings and history say."""
+        if self.edits:
+            history = self._history[: self._length]
+            for change in self.edits:
+                change(logits, history, history[self._prompt :])
+        if self.constraint is not None:
+            self.constraint.mask(logits)
+
+    def accept(self, token: int) -> None:
+        """This token was chosen."""
+        if self.edits:
+            self._history[self._length] = token
+            self._length += 1
+        if self.constraint is not None:
+            self.constraint.advance(token)
 
     def choose(self, logits: Tensor) -> int:
-        """The next token, given its logits ``(V,)`` on the CPU."""
-        for logit_filter in self.filters:
-            logits = logit_filter(logits, self.history[: self.length])
-        token = int(logits.argmax()) if self.greedy else draw(logits.softmax(-1), self.random)
-        self.history[self.length] = token
-        self.length += 1
+        """The next token of this text alone, given its logits ``(V,)``; it is accepted."""
+        edited = logits.clone()
+        self.edit(edited)
+        token = choose(edited[None], [self])[0]
+        self.accept(token)
         return token
 
 
-def draw(probabilities: Tensor, random: torch.Generator) -> int:
-    """A token, each with its probability.
+def edits_for(sampling: Sampling) -> list[Edit]:
+    """The edits that ``sampling`` asks for, in order."""
+    edits: list[Edit] = []
+    if sampling.logit_bias:
+        edits.append(Bias(sampling.logit_bias))
+    if sampling.repetition_penalty != 1:
+        edits.append(RepetitionPenalty(sampling.repetition_penalty))
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        edits.append(OccurrencePenalty(sampling.frequency_penalty, sampling.presence_penalty))
+    return edits
+
+
+def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    """The next token of each row, given its edited logits ``(B, V)`` on the CPU."""
+    tokens: list[int] = logits.argmax(-1).tolist()
+    drawn = [row for row, sampler in enumerate(samplers) if not sampler.greedy]
+    whole = [row for row in drawn if _takes_all(samplers[row].sampling)]
+    few = [row for row in drawn if not _takes_all(samplers[row].sampling)]
+    for rows, way in ((whole, _draw_from_all), (few, _draw_from_likeliest)):
+        if rows:
+            own = logits if len(rows) == len(samplers) else logits[rows]
+            found = way(own, [samplers[row] for row in rows])
+            for row, token in zip(rows, found, strict=True):
+                tokens[row] = token
+    return tokens
+
+
+def likeliest(
+    logits: Tensor, settings: Sequence[Sampling]
+) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+    """What filters leave of each row ``(B, V)``: logits ``(B, C)`` from the likeliest down, by
+    their tokens ``(B, C)``, the others minus infinity; and how many of the C each row looks at.
+    """
+    V = logits.shape[1]
+    scores = logits / _column([one.temperature for one in settings])
+    bounds = _bounds(scores, settings)
+    values, tokens = scores.topk(int(bounds.max()))  # (B, C)
+    nuclei = [one.top_p < 1 for one in settings]
+    if any(nuclei):
+        short = _short_of_mass(scores, values, settings, bounds)
+        if short.any():
+            bounds[short] = V
+            values, tokens = scores.sort(dim=-1, descending=True)
+    places = torch.arange(values.shape[1])
+    values.masked_fill_(places >= torch.from_numpy(bounds)[:, None], -torch.inf)
+    if any(nuclei):
+        by_count = torch.tensor([bool(one.top_k) for one in settings])[:, None]
+        total = torch.where(by_count, values.logsumexp(-1, True), scores.logsumexp(-1, True))
+        values = top_p(values, _column([one.top_p for one in settings]), total)
+    if any(one.min_p for one in settings):
+        values = min_p(values, _column([one.min_p for one in settings]))
+    if any(one.typical_p < 1 for one in settings):
+        values = typical(values, _column([one.typical_p for one in settings]))
+    return values, tokens, bounds
+
+
+def top_p(values: Tensor, mass: Tensor, total: Tensor) -> Tensor:
+    """Keep the nucleus: the fewest tokens whose probabilities reach ``mass`` (arXiv:1904.09751).
+
+    ``values`` (B, C) from the likeliest down, ``total`` (B, 1) the log of what all of a row's
+    tokens add up to.
+    """
+    probabilities = (values - total).exp()
+    before = probabilities.cumsum(-1) - probabilities
+    return values.masked_fill((before >= mass) & (mass < 1), -torch.inf)
+
+
+def min_p(values: Tensor, share: Tensor) -> Tensor:
+    """Leave out what is less likely than ``share`` of the likeliest token (arXiv:2407.01082)."""
+    return values.masked_fill(values < values[:, :1] + share.log(), -torch.inf)
+
+
+def typical(values: Tensor, mass: Tensor) -> Tensor:
+    """Keep tokens whose surprise is nearest to the expected, until they reach ``mass``.
+
+    Locally typical sampling (arXiv:2202.00666).
+    """
+    surprise = -values.log_softmax(-1)
+    probabilities = (-surprise).exp()
+    expected = (surprise * probabilities).nan_to_num(0.0).sum(-1, keepdim=True)
+    distance, order = (surprise - expected).abs().sort(dim=-1, stable=True)
+    reached = probabilities.gather(-1, order).cumsum(-1)
+    last = (reached < mass).sum(-1, keepdim=True).clamp_max(values.shape[1] - 1)
+    furthest = distance.gather(-1, last)
+    far = (surprise - expected).abs() > furthest
+    return values.masked_fill(far & (mass < 1), -torch.inf)
+
+
+def draw(probabilities: Tensor, random: np.random.Generator) -> int:
+    """A token, each with its probability (V,); see :func:`_race`."""
+    return _race(probabilities[None], [random], [len(probabilities)])[0]
+
+
+def _race(
+    probabilities: Tensor, randoms: Sequence[np.random.Generator], counts: Sequence[int]
+) -> list[int]:
+    """For each row ``(B, C)`` a place, each of the first ``counts`` with its probability.
 
     An exponential race: with E drawn from the exponential distribution, p / E
     is largest for a token with probability p. Unlike a walk along the
     cumulative probabilities, a rounding error in one token's probability
     does not shift those of all that follow.
     """
-    uniform = torch.rand(len(probabilities), generator=random, dtype=torch.float64)
-    # -log(u) is E, and the largest p / E is the largest log(u) / p, which is negative.
-    return int((uniform.log_() / probabilities).argmax())
+    times = np.ones(probabilities.shape)
+    for row, (random, count) in enumerate(zip(randoms, counts, strict=True)):
+        random.standard_exponential(out=times[row, :count])
+    found: list[int] = (probabilities / torch.from_numpy(times)).argmax(-1).tolist()
+    return found
+
+
+def _takes_all(sampling: Sampling) -> bool:
+    """Whether every token may be chosen."""
+    filters = (sampling.top_k, sampling.top_p < 1, sampling.min_p, sampling.typical_p < 1)
+    return not any(filters)
+
+
+def _draw_from_all(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    scores = logits / _column([sampler.sampling.temperature for sampler in samplers])
+    randoms = [sampler.random for sampler in samplers]
+    return _race(scores.softmax(-1), randoms, [logits.shape[1]] * len(samplers))
+
+
+def _draw_from_likeliest(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    values, tokens, counts = likeliest(logits, [sampler.sampling for sampler in samplers])
+    randoms = [sampler.random for sampler in samplers]
+    places = _race(values.softmax(-1), randoms, counts.tolist())
+    found: list[int] = tokens.gather(1, torch.tensor(places)[:, None])[:, 0].tolist()
+    return found
+
+
+def _bounds(scores: Tensor, settings: Sequence[Sampling]) -> npt.NDArray[np.int64]:
+    """How many of each row's likeliest tokens can be chosen at most, as far as is easily told."""
+    V = scores.shape[1]
+    bounds = np.array([min(one.top_k or V, V) for one in settings])
+    if any(one.min_p and not one.top_k for one in settings):
+        least = scores.amax(-1, keepdim=True) + _column([one.min_p for one in settings]).log()
+        # One more than there are: which are cut is for the filter itself to say.
+        near = np.minimum((scores >= least).sum(-1).numpy() + 1, V)
+        bounds = np.where([bool(one.top_k) for one in settings], bounds, near)
+    guessed = [one.top_p < 1 and not one.top_k and not one.min_p for one in settings]
+    return np.where(guessed, np.minimum(bounds, NUCLEUS_GUESS), bounds)
+
+
+def _short_of_mass(
+    scores: Tensor, values: Tensor, settings: Sequence[Sampling], bounds: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Which rows have a nucleus larger than what was guessed."""
+    guessed = np.array([one.top_p < 1 and not one.top_k and not one.min_p for one in settings])
+    if not guessed.any() or (bounds >= scores.shape[1]).all():
+        return np.zeros(len(settings), dtype=np.bool_)
+    found = (values[:, :NUCLEUS_GUESS] - scores.logsumexp(-1, True)).exp().sum(-1).numpy()
+    mass = np.array([one.top_p for one in settings])
+    short: npt.NDArray[np.bool_] = guessed & (found < mass)
+    return short
+
+
+def _column(numbers: Sequence[float]) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float32)[:, None]

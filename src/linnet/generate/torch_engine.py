@@ -1,6 +1,6 @@
 """The engine on torch: the exact weights, on any device torch has.
 
-    prompt -> cache filled in one pass -> token -> one row of the model -> token -> ...
+    request -> Text -> Scheduler: read in pieces -> a token at a time, beside all others -> chunks
 
 What it promises:
 
@@ -9,8 +9,9 @@ What it promises:
 * a text depends on its request and seed, not on the requests beside it (in
   fp32, but for rounding: a row of a batch differs from the row alone by about
   one millionth);
-* each request is computed with the adapter it asks for; those of one adapter are
-  computed together;
+* each request is computed with the adapter it asks for;
+* requests of many threads are computed together; one that is cancelled leaves at the next step;
+* what a text shares with the beginning of one before it is not computed again;
 * text comes in whole characters; a stop string is never shown, not even in part;
 * prompt and continuation together never exceed the context. A continuation
   stops there with ``length``; a prompt that leaves no room is an error.
@@ -18,30 +19,37 @@ What it promises:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
 import torch
-from torch import Tensor
 
-from linnet.errors import ModelError
-from linnet.generate.engine import Chunk, Completion, FinishReason, Request, Score
-from linnet.generate.logits import Sampler
-from linnet.generate.stopping import StopStrings
+from linnet.errors import LinnetError, ModelError
+from linnet.generate.constraining import Constrainer
+from linnet.generate.engine import Chunk, Completion, Deliver, Request, Score
+from linnet.generate.scheduler import Scheduler
+from linnet.generate.torch_decoder import Decoder
+from linnet.generate.torch_text import Text, completion
 from linnet.model import KVCache
 from linnet.model.lora import adapters_of, choice
+from linnet.runtime import memory_bytes
 
 if TYPE_CHECKING:
     from linnet.model import Checkpoint
-    from linnet.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 512
-"""A longer prompt is read in pieces of this size, which bounds the memory of attention."""
+"""A longer text is scored in pieces of this size, which bounds the memory of attention."""
 
-BATCH_ROWS = 16
+ROWS = 16
 """Requests that are computed together."""
+
+PREFIX_BYTES = 512 << 20
+"""Memory for the beginnings of texts, where there is plenty."""
 
 
 class TorchEngine:
@@ -50,8 +58,14 @@ class TorchEngine:
     The adapter that is active when the engine is made is its usual one.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        """Raises ModelError for an encoder, which knows no next token."""
+    def __init__(
+        self, checkpoint: Checkpoint, *, rows: int = ROWS, prefix_bytes: int | None = None
+    ) -> None:
+        """``rows``: requests computed together at most. ``prefix_bytes``: memory for the
+        beginnings of texts, 0 for none.
+
+        Raises ModelError for an encoder, which knows no next token.
+        """
         if not checkpoint.config.causal:
             raise ModelError(
                 f"a model of type '{checkpoint.config.family}' is an encoder and continues no "
@@ -64,6 +78,21 @@ class TorchEngine:
         self.device = self.model.embedding.weight.device
         self._adapters = adapters_of(self.model)
         self.usual_adapter = self._adapters.active if self._adapters else None
+        memory = (memory_bytes() or 8 << 30) // 4
+        lock = self._model_lock = threading.Lock()
+        model = self.model
+
+        def make_decoder() -> Decoder:
+            with lock:
+                return Decoder(model)
+
+        self._scheduler = Scheduler(
+            make_decoder,
+            rows=rows,
+            prefix_bytes=min(PREFIX_BYTES, memory // 4) if prefix_bytes is None else prefix_bytes,
+            memory=memory,
+        )
+        weakref.finalize(self, self._scheduler.close)
 
     @property
     def context(self) -> int:
@@ -107,24 +136,55 @@ class TorchEngine:
         return tuple(encoded.ids)
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free what it holds; what is being written ends with an error."""
+        self._scheduler.close()
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete every request, in order.
 
-        Raises ModelError for a prompt that does not fit and an adapter that is not there.
+        Raises ModelError for a prompt that does not fit and an adapter that is not there,
+        ConfigError for a constraint that cannot be followed.
         """
         texts = [self._begin(request) for request in requests]
-        chunks: dict[int, list[Chunk]] = {id(text): [] for text in texts}
-        for batch in _batches(texts):
-            for text, chunk in self._write(batch):
-                chunks[id(text)].append(chunk)
-        return [_completion(text, chunks[id(text)]) for text in texts]
+        chunks: list[list[Chunk]] = [[] for _ in texts]
+        ended: SimpleQueue[LinnetError | None] = SimpleQueue()
+
+        def deliver_to(place: int) -> Deliver:
+            def deliver(what: Chunk | LinnetError) -> None:
+                if isinstance(what, LinnetError):
+                    ended.put(what)
+                    return
+                chunks[place].append(what)
+                if what.finish_reason is not None:
+                    ended.put(None)
+
+            return deliver
+
+        cancels = []
+        try:
+            for place, text in enumerate(texts):
+                cancels.append(self._scheduler.submit(text, deliver_to(place)))
+            for _ in texts:
+                error = ended.get()
+                if error is not None:
+                    raise error
+        except BaseException:
+            for cancel in cancels:
+                cancel()
+            raise
+        return [completion(text, own) for text, own in zip(texts, chunks, strict=True)]
 
     def stream(self, request: Request) -> Iterator[Chunk]:
         """Complete one request, token by token. Closing the iterator stops the work."""
-        text = self._begin(request)  # here, so that a bad request fails at once
-        return (chunk for _, chunk in self._write([text]))
+        return _Stream(self, request)
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        """Complete one request; its chunks, or an error, are handed to ``deliver``.
+
+        That is called in the engine's thread, and must not take long. What is given back
+        cancels the request: nothing more is handed over then.
+        """
+        return self._scheduler.submit(self._begin(request), deliver)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str]) -> list[Score]:
@@ -132,19 +192,21 @@ class TorchEngine:
 
         Raises ModelError for a text longer than the context.
         """
-        self._choose(self.usual_adapter)
-        return [self._score(self.tokenizer.encode(text)) for text in texts]
+        with self._model_lock:
+            if self._adapters is not None:
+                self._adapters.active = self.usual_adapter
+            return [self._score(self.tokenizer.encode(text)) for text in texts]
 
-    def _begin(self, request: Request) -> _Text:
+    def _begin(self, request: Request) -> Text:
         """The state of a text about to be written. Raises ModelError if the prompt does not fit."""
         adapter = self.usual_adapter
         if request.adapter is not None:
             adapter = choice(self._adapters, request.adapter)
         start = self.tokenizer.start
         if isinstance(request.prompt, str):
-            own = self.tokenizer.encode(request.prompt)
+            own: Sequence[int] = self.tokenizer.encode(request.prompt)
         else:
-            start, own = (), list(request.prompt)
+            start, own = (), request.prompt
         prompt = [*start, *own] or [self.tokenizer.end_of_text]
         unknown = [token for token in prompt if not 0 <= token < self.config.vocab_size]
         if unknown:
@@ -158,68 +220,20 @@ class TorchEngine:
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "
                 "which at least one must be left to write in; shorten the prompt"
             )
-        return _Text(
+        return Text(
             request,
             prompt,
             adapter=adapter,
-            penalised=own,
+            own=own,
             limit=min(request.sampling.max_tokens, room),
             tokenizer=self.tokenizer,
             stop_ids=self.stop_ids,
+            constraint=self._constrainer.follow(request.constraint) if request.constraint else None,
         )
 
-    def _write(self, texts: list[_Text]) -> Iterator[tuple[_Text, Chunk]]:
-        """Write texts that agree in adapter and in length of prompt, each until it is finished."""
-        adapter = texts[0].adapter
-        capacity = len(texts[0].prompt) + max(text.limit for text in texts)
-        cache = KVCache(
-            self.config,
-            batch=len(texts),
-            capacity=capacity,
-            device=self.device,
-            dtype=self.model.compute_dtype or self.model.embedding.weight.dtype,
-        )
-        logits = self._read([text.prompt for text in texts], cache, adapter)
-        if not logits.isfinite().all():
-            raise ModelError(
-                "the model's output is not a number: its weights are damaged, or too large for "
-                "this number format; try fp32"
-            )
-        while True:
-            for text, row in zip(texts, logits.unbind(0), strict=True):
-                yield text, text.advance(row)
-            going = [place for place, text in enumerate(texts) if text.finish_reason is None]
-            if not going:
-                return
-            if len(going) < len(texts):
-                cache.keep(going)
-                texts = [texts[place] for place in going]
-            if self._turns_anew(cache.length):
-                cache.clear()
-                logits = self._read([text.prompt + text.tokens for text in texts], cache, adapter)
-            else:
-                logits = self._read([[text.tokens[-1]] for text in texts], cache, adapter)
-
-    def _turns_anew(self, length: int) -> bool:
-        """Whether a text of this length, one longer, has all its positions turned otherwise."""
-        scaling = self.config.rope_scaling
-        if scaling is None or scaling.kind != "longrope":
-            return False
-        return length == scaling.original_context
-
-    @torch.inference_mode()
-    def _read(self, rows: list[list[int]], cache: KVCache, adapter: str | None) -> Tensor:
-        """Take in more tokens; the logits ``(B, V)`` of what follows, on the CPU."""
-        self._choose(adapter)  # each time: another text may have been written in between
-        tokens = torch.tensor(rows, device=self.device)  # (B, T)
-        cache.reach = cache.length + tokens.shape[1]
-        for piece in tokens.split(PREFILL_TOKENS, dim=1):
-            hidden = self.model.hidden(piece, cache)  # (B, T, D)
-        return self.model.logits(hidden[:, -1]).cpu()
-
-    def _choose(self, adapter: str | None) -> None:
-        if self._adapters is not None:
-            self._adapters.active = adapter
+    @cached_property
+    def _constrainer(self) -> Constrainer:
+        return Constrainer(self.tokenizer, sorted(self.stop_ids))
 
     def _score(self, own: list[int]) -> Score:
         start = self.tokenizer.start or (self.tokenizer.end_of_text,)
@@ -248,85 +262,31 @@ class TorchEngine:
         return Score(tuple(own), tuple(found[len(start) - 1 :]))
 
 
-class _Text:
-    """One text being written: what was asked for and what is there so far."""
+class _Stream(Iterator[Chunk]):
+    """The chunks of one request as they come. Closed, or forgotten, it is cancelled."""
 
-    def __init__(
-        self,
-        request: Request,
-        prompt: list[int],
-        *,
-        adapter: str | None,
-        penalised: list[int],
-        limit: int,
-        tokenizer: Tokenizer,
-        stop_ids: frozenset[int],
-    ) -> None:
-        """``penalised``: the prompt's own tokens, as the repetition penalty sees them.
+    def __init__(self, engine: TorchEngine, request: Request) -> None:
+        self._ended = True
+        self._engine = engine  # which would be closed if nobody held it
+        self._chunks: SimpleQueue[Chunk | LinnetError] = SimpleQueue()
+        self._cancel = engine.submit(request, self._chunks.put)
+        self._ended = False
 
-        The token that begins every text is not among them: it is often the one
-        that ends a text too, which would then come too late.
-        """
-        self.prompt = prompt
-        self.adapter = adapter
-        self.limit = limit
-        self.stop_ids = stop_ids
-        self.logprobs = request.logprobs
-        self.tokens: list[int] = []
-        self.finish_reason: FinishReason | None = None
-        self._sampler = Sampler(request.sampling, penalised, limit=limit)
-        self._decoder = tokenizer.stream(after=prompt)
-        self._stops = StopStrings(request.sampling.stop)
+    def __next__(self) -> Chunk:
+        if self._ended:
+            raise StopIteration
+        chunk = self._chunks.get()
+        if isinstance(chunk, LinnetError):
+            self._ended = True
+            raise chunk
+        self._ended = chunk.finish_reason is not None
+        return chunk
 
-    def advance(self, logits: Tensor) -> Chunk:
-        """Choose the next token from its logits ``(V,)``."""
-        token = self._sampler.choose(logits)
-        if token in self.stop_ids:
-            self.finish_reason = "stop"
-            return self._chunk(self._remainder(), (), logits)
-        self.tokens.append(token)
-        text = self._stops.push(self._decoder.push(token))
-        if self._stops.found:
-            self.finish_reason = "stop"
-        elif len(self.tokens) == self.limit:
-            self.finish_reason = "length"
-            text += self._remainder()
-        return self._chunk(text, (token,), logits)
+    def close(self) -> None:
+        """Stop the work."""
+        if not self._ended:
+            self._ended = True
+            self._cancel()
 
-    def _remainder(self) -> str:
-        """What the decoder and the stop strings have held back."""
-        text = self._stops.push(self._decoder.finish())
-        if self._stops.found:
-            self.finish_reason = "stop"
-        return text + self._stops.finish()
-
-    def _chunk(self, text: str, tokens: tuple[int, ...], logits: Tensor) -> Chunk:
-        logprobs = None
-        if self.logprobs:
-            normalised = logits.log_softmax(-1)
-            logprobs = tuple(float(normalised[token]) for token in tokens)
-        return Chunk(text, tokens, self.finish_reason, logprobs)
-
-
-def _batches(texts: Sequence[_Text]) -> Iterator[list[_Text]]:
-    """Texts that agree in adapter and in length of prompt, a few at a time."""
-    alike: dict[tuple[str | None, int], list[_Text]] = {}
-    for text in texts:
-        alike.setdefault((text.adapter, len(text.prompt)), []).append(text)
-    for group in alike.values():
-        for first in range(0, len(group), BATCH_ROWS):
-            yield group[first : first + BATCH_ROWS]
-
-
-def _completion(text: _Text, chunks: Sequence[Chunk]) -> Completion:
-    assert text.finish_reason is not None
-    logprobs = None
-    if text.logprobs:
-        logprobs = tuple(value for chunk in chunks for value in chunk.logprobs or ())
-    return Completion(
-        text="".join(chunk.text for chunk in chunks),
-        tokens=tuple(text.tokens),
-        finish_reason=text.finish_reason,
-        prompt_tokens=len(text.prompt),
-        logprobs=logprobs,
-    )
+    def __del__(self) -> None:
+        self.close()

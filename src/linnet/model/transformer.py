@@ -93,7 +93,7 @@ class Transformer(nn.Module):
             raise ModelError(f"the context holds {config.context} tokens. Got {T}")
         places = torch.arange(start, start + T, device=tokens.device)  # (T,)
         positions = places if segment_ids is None else restarting(segment_ids)  # or (B, T)
-        x = self._embed(tokens, positions, token_types)
+        x = self.embed(tokens, positions, token_types)
         kinds = {config.is_windowed(layer) for layer in range(config.depth)}
         length = reach if segment_ids is None else lengths(positions)
         ropes = {kind: self._rope(positions, length, kind, x.dtype) for kind in kinds}
@@ -127,7 +127,8 @@ class Transformer(nn.Module):
         """The output layer's bias ``(V,)``, which only the masked head has."""
         return self.head.bias if self.config.head == "masked" else None
 
-    def _embed(self, tokens: Tensor, positions: Tensor, token_types: Tensor | None) -> Tensor:
+    def embed(self, tokens: Tensor, positions: Tensor, token_types: Tensor | None = None) -> Tensor:
+        """The stream ``(..., D)`` before the first block, of tokens and where they stand."""
         config = self.config
         x = self.embedding(tokens)  # (B, T, D)
         if config.embedding_scale != 1:  # rounded to the weights' format, as those of Gemma are

@@ -1,0 +1,212 @@
+"""Texts that follow a rule, on the torch engine: which tokens may come next.
+
+The rules are llguidance's (MIT): JSON Schema, regular expressions, and context-free grammars,
+over the bytes that each token stands for, so that any cut of an allowed text into tokens is
+allowed. Rules may come from strangers: what a rule may cost is limited, when it is read
+and at every token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linnet.errors import ConfigError, MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from linnet.generate.constraint import Constraint
+    from linnet.tokenizer import Tokenizer
+
+JSON_SPACE = r"[ \n]|\n[ \t]{1,16}"
+"""White space where JSON leaves it free: one character, or a new line with its indentation."""
+
+MOST_CHOICES = 4096
+MOST_RULES = 500
+DEEPEST = 64
+"""How far a schema may nest."""
+
+LIMITS = {
+    "initial_lexer_fuel": 2_000_000,
+    "step_lexer_fuel": 200_000,
+    "step_max_items": 50_000,
+    "max_lexer_states": 50_000,
+    "max_grammar_size": 200_000,
+    "verbose_errors": False,
+}
+"""What a rule may cost: some tens of milliseconds to read, and at each token."""
+
+
+class Constrainer:
+    """Reads rules for one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer, stop_ids: Sequence[int]) -> None:
+        """``stop_ids``: the tokens that end a text. Raises MissingExtraError without llguidance."""
+        self._library = _library()
+        self._vocabulary = self._library.LLTokenizer(
+            self._library.TokenizerWrapper(_Vocabulary(tokenizer, stop_ids)),
+            eos_token=sorted(stop_ids),
+        )
+        self._limits = self._library.LLParserLimits(**LIMITS)
+
+    def follow(self, constraint: Constraint) -> Follower:
+        """Begin a text by a rule. Raises ConfigError saying what is wrong with the rule."""
+        grammar = self._grammar(constraint)
+        matcher = self._library.LLMatcher(
+            self._vocabulary, grammar, log_level=0, limits=self._limits
+        )
+        if matcher.is_error():
+            raise _refused(constraint, matcher.get_error())
+        return Follower(matcher)
+
+    def _grammar(self, constraint: Constraint) -> str:
+        """The rule in the library's own language."""
+        kind, value = constraint.kind, constraint.value
+        matcher = self._library.LLMatcher
+        try:
+            if kind == "regex":
+                return str(matcher.grammar_from_regex(value))
+            if kind == "grammar":
+                return str(matcher.grammar_from_lark(_lark(value)))
+            if kind == "choice":
+                return str(matcher.grammar_from_lark(_choices(value)))
+            read_schema(value)
+            overrides = {"whitespace_flexible": True, "whitespace_pattern": JSON_SPACE}
+            return str(matcher.grammar_from_json_schema(value, overrides=overrides))
+        except (ValueError, RecursionError) as error:
+            raise _refused(constraint, str(error)) from None
+
+
+class Follower:
+    """One text on its way through a rule."""
+
+    def __init__(self, matcher: Any) -> None:
+        self._matcher = matcher
+
+    @property
+    def complete(self) -> bool:
+        """Whether the text follows the whole rule, and nothing can be added."""
+        return bool(self._matcher.is_stopped())
+
+    def mask(self, logits: Tensor) -> None:
+        """Set the logits ``(V,)`` of tokens that may not come next to minus infinity.
+
+        Raises ModelError where the rule has become too costly, or no token can follow it.
+        """
+        allowed = np.frombuffer(self._matcher.compute_logit_bias(), dtype=np.uint8)
+        if self._matcher.is_error():
+            raise ModelError(
+                f"the constraint cannot be followed further: {_line(self._matcher.get_error())}"
+            )
+        if not allowed.any():
+            raise ModelError(
+                "no token of this model's vocabulary can go on as the constraint asks; "
+                "loosen it, or use a model that writes every byte"
+            )
+        count = min(len(allowed), len(logits))
+        logits[:count].masked_fill_(torch.from_numpy(allowed[:count] == 0), -torch.inf)
+        logits[count:] = -torch.inf
+
+    def advance(self, token: int) -> None:
+        """This token was chosen."""
+        if not self._matcher.consume_token(token):
+            raise ModelError(
+                f"the constraint cannot be followed further: {_line(self._matcher.get_error())}"
+            )
+
+
+class _Vocabulary:
+    """A tokenizer as llguidance asks for it."""
+
+    def __init__(self, tokenizer: Tokenizer, stop_ids: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = min(stop_ids)
+        self.bos_token_id = None
+        self.tokens = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
+        special = {token for token, own in enumerate(self.tokens) if not own} | set(stop_ids)
+        for token in special:  # each needs a name of its own, which no text can spell
+            self.tokens[token] = b"\xff" + f"<{token}>".encode()
+        self.special_token_ids = sorted(special)
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        return self._tokenizer.encode(text)
+
+
+def read_schema(value: str) -> Any:
+    """A JSON Schema. Raises ConfigError unless it is JSON, an object or true, and not too deep."""
+    try:
+        schema = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"a json_schema must be JSON. Got {_line(str(error))}") from None
+    if not isinstance(schema, dict) and schema is not True:
+        raise ConfigError(f"a json_schema must be a JSON object. Got {value[:40]!r}")
+    if _depth(schema) > DEEPEST:
+        raise ConfigError(f"a json_schema must not nest deeper than {DEEPEST}")
+    return schema
+
+
+def read_choices(value: str) -> list[str]:
+    """The texts of a choice. Raises ConfigError unless it is a JSON list of some."""
+    try:
+        choices = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"a choice must be a JSON list of texts. Got {_line(str(error))}"
+        ) from None
+    good = isinstance(choices, list) and all(isinstance(one, str) and one for one in choices)
+    if not good or not 0 < len(choices) <= MOST_CHOICES:
+        raise ConfigError(
+            f"a choice must be a JSON list of 1 to {MOST_CHOICES} texts. Got {value[:40]!r}"
+        )
+    return list(choices)
+
+
+def _choices(value: str) -> str:
+    quoted = (json.dumps(choice, ensure_ascii=False) for choice in read_choices(value))
+    return "start: " + " | ".join(quoted)
+
+
+def _lark(value: str) -> str:
+    """A grammar in llama.cpp's language, in llguidance's."""
+    from llguidance.gbnf_to_lark import gbnf_to_lark
+
+    if value.count("::=") > MOST_RULES:
+        raise ValueError(f"more than {MOST_RULES} rules")
+    try:
+        return str(gbnf_to_lark(value))
+    except Exception as error:  # its own kinds of error, and those of a parser gone astray
+        raise ValueError(str(error)) from None
+
+
+def _depth(value: Any) -> int:
+    """How far lists and objects lie in each other; looked at no deeper than needed."""
+    depth, level = 0, [value]
+    while level and depth <= DEEPEST:
+        held = [one for one in level if isinstance(one, dict | list)]
+        level = [
+            child for one in held for child in (one.values() if isinstance(one, dict) else one)
+        ]
+        depth += bool(held)
+    return depth
+
+
+def _refused(constraint: Constraint, reason: str) -> ConfigError:
+    return ConfigError(f"the {constraint.kind} cannot be followed: {_line(reason)}")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def _library() -> Any:
+    try:
+        import llguidance
+    except ImportError:
+        raise MissingExtraError("llguidance", "serve", "constraining what a model writes") from None
+    return llguidance

@@ -1,0 +1,190 @@
+"""A model's weights as decoding reads them: few products, each of a whole matrix.
+
+Queries, keys and values are three products of the same input, gate and up two: side by side in
+memory they are one. The parameters of the model become views of these matrices, so nothing is
+held twice, and what is written into a parameter is seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linnet.model.layers import XIELU, LayerNorm, RMSNorm
+from linnet.model.lora import LoRALinear
+
+if TYPE_CHECKING:
+    from linnet.model import Transformer
+    from linnet.model.layers import Attention, Block
+
+
+class Matrix:
+    """One product for linear layers of the same input: ``x`` (N, in) to (N, all their outs)."""
+
+    def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
+        self.weight = side_by_side([layer.weight for layer in layers], dtype).mT  # (in, outs)
+        biases = [layer.bias for layer in layers if layer.bias is not None]
+        self.bias = side_by_side(biases, dtype) if biases else None
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        """Write the product into ``out``."""
+        if self.bias is None:
+            torch.mm(x, self.weight, out=out)
+        else:
+            torch.addmm(self.bias, x, self.weight, out=out)
+
+    def add_to(self, x: Tensor, out: Tensor) -> None:
+        """Add the product to ``out``."""
+        out.addmm_(x, self.weight)
+        if self.bias is not None:
+            out.add_(self.bias)
+
+
+class Adapted:
+    """What adapters add to the product of a :class:`Matrix`, by their names."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        self.columns: list[tuple[LoRALinear, int, int]] = []
+        start = 0
+        for layer in layers:
+            end = start + layer.out_features
+            if isinstance(layer, LoRALinear):
+                self.columns.append((layer, start, end))
+            start = end
+
+    def add(self, name: str, rows: Tensor | None, x: Tensor, out: Tensor) -> None:
+        """Add an adapter's answers to ``rows`` of ``x`` (all where None) to those of ``out``."""
+        for layer, start, end in self.columns:
+            part = layer.part(name)
+            if part is None:
+                continue
+            a, b = part.a.to(x.dtype).mT, part.b.to(x.dtype).mT
+            strength = part.scaling * part.strength
+            if rows is None:
+                out[:, start:end].addmm_(x @ a, b, alpha=strength)
+            else:
+                out[:, start:end].index_add_(0, rows, x[rows] @ a @ b, alpha=strength)
+
+
+class Norm:
+    """A normalisation over the last dimension, in one call where torch has one."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        self.module = module
+        plain = dtype == torch.float32
+        self.rms = module if plain and isinstance(module, RMSNorm) and not module.offset else None
+        self.layer = module if plain and isinstance(module, LayerNorm) else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.rms is not None:
+            return F.rms_norm(x, x.shape[-1:], self.rms.weight, self.rms.eps)
+        if self.layer is not None:
+            own = self.layer
+            return F.layer_norm(x, own.normalized_shape, own.weight, own.bias, own.eps)
+        return self.module(x)
+
+
+class HeadNorm:
+    """Normalises queries and keys per head, in place: ``(N, H + G, K)``."""
+
+    def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
+        self.queries = attention.config.heads
+        self.q, self.k = Norm(attention.q_norm, dtype), Norm(attention.k_norm, dtype)
+
+    def __call__(self, heads: Tensor) -> None:
+        for norm, own in (
+            (self.q, heads[:, : self.queries]),
+            (self.k, heads[:, self.queries :]),
+        ):
+            own.copy_(norm(own))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block of a Transformer; see ``linnet.model.layers`` for what it computes."""
+
+    attention_norm: Norm
+    qkv: Matrix
+    qkv_adapted: Adapted
+    qk_norm: HeadNorm | None
+    o: Matrix
+    o_adapted: Adapted
+    attention_post_norm: Norm | None
+    mlp_norm: Norm
+    wide: Matrix
+    """Gate and up, or up alone."""
+    wide_adapted: Adapted
+    xielu: XIELU | None
+    down: Matrix
+    down_adapted: Adapted
+    mlp_post_norm: Norm | None
+
+
+def layers_of(model: Transformer, dtype: torch.dtype) -> list[Layer]:
+    """The blocks of a causal model, computed in ``dtype``."""
+    return [_layer(block, dtype) for block in model.blocks]  # type: ignore[arg-type]
+
+
+def _layer(block: Block, dtype: torch.dtype) -> Layer:
+    attention, mlp = block.attention, block.mlp
+    qkv = (attention.q, attention.k, attention.v)
+    wide = (mlp.gate, mlp.up) if hasattr(mlp, "gate") else (mlp.up,)
+    twice = block.norm_place == "both"
+    return Layer(
+        attention_norm=Norm(block.attention_norm, dtype),
+        qkv=Matrix(qkv, dtype),
+        qkv_adapted=Adapted(qkv),
+        qk_norm=HeadNorm(attention, dtype) if attention.config.qk_norm else None,
+        o=Matrix((attention.o,), dtype),
+        o_adapted=Adapted((attention.o,)),
+        attention_post_norm=Norm(block.attention_post_norm, dtype) if twice else None,
+        mlp_norm=Norm(block.mlp_norm, dtype),
+        wide=Matrix(wide, dtype),
+        wide_adapted=Adapted(wide),
+        xielu=mlp.xielu if hasattr(mlp, "xielu") else None,
+        down=Matrix((mlp.down,), dtype),
+        down_adapted=Adapted((mlp.down,)),
+        mlp_post_norm=Norm(block.mlp_post_norm, dtype) if twice else None,
+    )
+
+
+def side_by_side(parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """The parameters below each other as one tensor, of which they then are views.
+
+    In another number format it is a copy, and they stay what they are.
+    """
+    first = parameters[0]
+    if any(parameter.dtype != dtype for parameter in parameters):
+        return torch.cat([parameter.detach().to(dtype) for parameter in parameters])
+    if len(parameters) == 1:
+        return first.detach()
+    rows = sum(parameter.shape[0] for parameter in parameters)
+    if _adjacent(parameters):
+        return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
+    # Outside inference mode: a model may be trained on after it wrote something.
+    with torch.inference_mode(False), torch.no_grad():
+        whole = torch.cat([parameter.detach() for parameter in parameters])
+        parts = whole.split([parameter.shape[0] for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.data = part
+    return whole
+
+
+def _adjacent(parameters: Sequence[Tensor]) -> bool:
+    """Whether the parameters lie one after the other in one piece of memory already."""
+    end = parameters[0].data_ptr()
+    storage = parameters[0].untyped_storage().data_ptr()
+    for parameter in parameters:
+        if (
+            parameter.untyped_storage().data_ptr() != storage
+            or parameter.data_ptr() != end
+            or not parameter.is_contiguous()
+        ):
+            return False
+        end += parameter.nbytes
+    return True
