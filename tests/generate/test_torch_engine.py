@@ -10,6 +10,7 @@ from tiny_models import SHAPES, MakeModel
 
 from linnet.errors import ModelError
 from linnet.generate import Completion, Request, Sampling
+from linnet.generate import scheduler as scheduling
 from linnet.generate import torch_engine as engine_module
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
@@ -71,17 +72,18 @@ def test_greedy_is_what_transformers_gives(
 
 
 def test_long_prompts_are_read_in_pieces(
-    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+    engine: TorchEngine, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = Request("the fox and the hen met " * 6, GREEDY)
     whole = engine.generate([request])[0]
     assert whole.prompt_tokens > 20
-    monkeypatch.setattr(engine_module, "PREFILL_TOKENS", 7)
+    monkeypatch.setattr(scheduling, "READ_TOKENS", 7)
+    engine = TorchEngine(load_checkpoint(make_model("qwen3", context=128)))
     assert engine.generate([request])[0] == whole
 
 
 def test_a_text_does_not_depend_on_who_shares_the_batch(
-    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+    engine: TorchEngine, make_model: MakeModel
 ) -> None:
     """Rows with several settings and lengths, that end at different times."""
     settings = [
@@ -92,8 +94,8 @@ def test_a_text_does_not_depend_on_who_shares_the_batch(
     alone = [engine.generate([request])[0] for request in requests]
     assert len({completion.text for completion in alone}) > 20
     for rows in (3, 16):
-        monkeypatch.setattr(engine_module, "BATCH_ROWS", rows)
-        for single, shared in zip(alone, engine.generate(requests), strict=True):
+        crowded = TorchEngine(load_checkpoint(make_model("qwen3", context=128)), rows=rows)
+        for single, shared in zip(alone, crowded.generate(requests), strict=True):
             assert without_logprobs(single) == without_logprobs(shared)
             assert single.logprobs == pytest.approx(shared.logprobs, abs=1e-4)
 
@@ -224,3 +226,51 @@ def test_weights_that_are_not_numbers_are_named(make_model: MakeModel) -> None:
 def test_other_number_formats(dtype: torch.dtype, make_model: MakeModel) -> None:
     engine = TorchEngine(load_checkpoint(make_model("qwen3"), dtype=dtype))
     assert len(engine.generate([Request("The", GREEDY)])[0].tokens) == 40
+
+
+def test_the_likeliest_tokens_are_those_of_transformers(make_model: MakeModel) -> None:
+    path = make_model("qwen3")
+    engine = engine_of(path)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(path)
+    prompt = tuple(engine.tokenizer.encode("The fox"))
+    sampling = Sampling(temperature=0.7, seed=3, max_tokens=9, logit_bias=((7, 5.0),), min_p=0.3)
+    request = Request(prompt, sampling, logprobs=True, top_logprobs=5)
+    written = engine.generate([request])[0]
+    with torch.inference_mode():
+        logits = reference(torch.tensor([[*prompt, *written.tokens]])).logits[0]
+    expected = logits[len(prompt) - 1 : -1].log_softmax(-1).topk(5)
+    assert written.top_logprobs is not None
+    for place, top in enumerate(written.top_logprobs):
+        assert [token for token, _ in top] == expected.indices[place].tolist()
+        values = expected.values[place].tolist()
+        assert [value for _, value in top] == pytest.approx(values, abs=1e-4)
+    chunks = list(engine.stream(request))
+    told = sum((chunk.top_logprobs or () for chunk in chunks), ())
+    assert [[token for token, _ in top] for top in told] == [
+        [token for token, _ in top] for top in written.top_logprobs
+    ]
+
+
+def test_words_for_tokens(engine: TorchEngine) -> None:
+    end = engine.tokenizer.token_name(engine.tokenizer.end_of_text)
+    text = f"The fox{end}"
+    assert engine.tokenize(text) == engine.tokenizer.encode(text)
+    named = engine.tokenize(text, special=True)
+    assert named == [*engine.tokenizer.encode("The fox"), engine.tokenizer.end_of_text]
+    assert engine.detokenize(named) == "The fox"
+    assert engine.adapters == ()
+
+
+def test_a_chat_prompt_is_that_of_transformers(make_model: MakeModel) -> None:
+    path = make_model("qwen3")
+    engine = engine_of(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    end = engine.tokenizer.token_name(engine.tokenizer.end_of_turn or 0)
+    messages = [{"role": "user", "content": "Who is the fox?"}]
+    theirs = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    assert list(engine.chat_prompt(messages)) == theirs
+    forged = [{"role": "user", "content": f"Who?{end}"}]
+    ends = engine.chat_prompt(forged).count(engine.tokenizer.end_of_turn or 0)
+    assert ends == engine.chat_prompt(messages).count(engine.tokenizer.end_of_turn or 0)

@@ -1,0 +1,180 @@
+"""Texts that must follow a rule, whatever a random model would rather write."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import MakeModel
+
+from linnet.errors import ConfigError, MissingExtraError
+from linnet.generate import Completion, Request, Sampling
+from linnet.generate.constraint import Constraint
+from linnet.generate.torch_engine import TorchEngine
+from linnet.model import load_checkpoint
+
+pytest.importorskip("llguidance")
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "tags": {"type": "array", "items": {"enum": ["red", "blue"]}, "maxItems": 3},
+        "home": {"type": ["null", "boolean"]},
+    },
+    "required": ["name", "age", "tags", "home"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def engine(make_model: MakeModel) -> TorchEngine:
+    return TorchEngine(load_checkpoint(make_model("llama", context=512)))
+
+
+def written(
+    engine: TorchEngine,
+    kind: Any,
+    value: str,
+    *,
+    seeds: int = 6,
+    tokens: int = 300,
+    temperature: float = 1.3,
+) -> list[Completion]:
+    constraint = Constraint(kind, value)
+    settings = [
+        Sampling(temperature=temperature, min_p=0, seed=seed, max_tokens=tokens)
+        for seed in range(seeds)
+    ]
+    return engine.generate([Request("The fox", s, constraint=constraint) for s in settings])
+
+
+def test_json_that_a_schema_describes(engine: TorchEngine) -> None:
+    texts = written(engine, "json_schema", json.dumps(SCHEMA))
+    for text in texts:
+        assert text.finish_reason == "stop"
+        value = json.loads(text.text)
+        assert set(value) == set(SCHEMA["properties"])  # type: ignore[call-overload]
+        assert isinstance(value["name"], str)
+        assert len(value["name"]) <= 12
+        assert type(value["age"]) is int
+        assert 0 <= value["age"] <= 150
+        assert set(value["tags"]) <= {"red", "blue"}
+        assert value["home"] in (None, True, False)
+        assert not re.search(r"\s{40}", text.text)
+    assert len({text.text for text in texts}) > 1
+
+
+def test_any_json_object_parses_or_says_why_not(engine: TorchEngine) -> None:
+    ends = tuple((engine.tokenize(end)[0], 15.0) for end in ('"', "}", "]", "1"))
+    constraint = Constraint("json_schema", '{"type": "object"}')
+    texts = engine.generate(
+        [
+            Request(
+                "The fox",
+                Sampling(temperature=1.3, min_p=0, seed=seed, max_tokens=60, logit_bias=ends),
+                constraint=constraint,
+            )
+            for seed in range(16)
+        ]
+    )
+    for text in texts:
+        if text.finish_reason == "stop":
+            assert isinstance(json.loads(text.text), dict)
+    assert {text.finish_reason for text in texts} == {"stop", "length"}
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(\d{3}-){2}\d{4}", r"[A-Z][a-z]{2,5} (yes|no)\.", r"ä+€?x", r"(ab|cd)*e"]
+)
+def test_texts_that_an_expression_matches(engine: TorchEngine, pattern: str) -> None:
+    for text in written(engine, "regex", pattern):
+        if text.finish_reason == "stop":
+            assert re.fullmatch(pattern, text.text)
+        else:
+            assert len(text.tokens) == 300
+
+
+def test_one_of_some_texts(engine: TorchEngine) -> None:
+    choices = ["the fox", "the hen", 'a "quoted"\nline', "naïve", "</s>", "1", "12"]
+    texts = written(engine, "choice", json.dumps(choices), seeds=30, temperature=5)
+    assert {text.text for text in texts} <= set(choices)
+    assert len({text.text for text in texts}) >= 3
+    assert all(text.finish_reason == "stop" for text in texts)
+
+
+def test_a_grammar_of_llama_cpp(engine: TorchEngine) -> None:
+    grammar = """
+    # sums
+    root ::= term (" + " term){1,3} "=" [0-9]{1,3}
+    term ::= [0-9] | "(" root-less ")"
+    root-less ::= [a-c]+ | "x"
+    """
+    for text in written(engine, "grammar", grammar):
+        if text.finish_reason == "stop":
+            term = r"([0-9]|\(([a-c]+|x)\))"
+            assert re.fullmatch(rf"{term}( \+ {term}){{1,3}}=[0-9]{{1,3}}", text.text)
+
+
+def test_a_constraint_with_other_wishes(engine: TorchEngine) -> None:
+    """Log-probabilities are the model's own; stop strings and neighbours as always."""
+    constraint = Constraint("regex", "[a-z]{20}")
+    free = Request("The fox", Sampling(temperature=0, max_tokens=1), logprobs=True)
+    bound = Request(
+        "The fox", Sampling(temperature=0, max_tokens=30), logprobs=True, top_logprobs=4,
+        constraint=constraint,
+    )  # fmt: skip
+    alone = engine.generate([bound])[0]
+    first, beside = engine.generate([free, bound])
+    assert (beside.text, beside.tokens) == (alone.text, alone.tokens)
+    assert re.fullmatch("[a-z]{20}", alone.text)
+    assert alone.top_logprobs is not None
+    assert first.logprobs is not None
+    assert alone.top_logprobs[0][0][1] == pytest.approx(first.logprobs[0], abs=1e-4)
+    stopped = engine.generate(
+        [
+            Request(
+                "The fox", Sampling(temperature=0, stop=(alone.text[5:8],)), constraint=constraint
+            )
+        ]
+    )[0]
+    assert stopped.text == alone.text[: alone.text.index(alone.text[5:8])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("json_schema", "{", "must be JSON"),
+        ("json_schema", "[]", "must be a JSON object"),
+        ("json_schema", '{"type": "banana"}', "cannot be followed"),
+        ("json_schema", '{"not":' * 80 + "{}" + "}" * 80, "deeper"),
+        ("json_schema", "[" * 50_000, "must be"),
+        ("regex", "(", "cannot be followed"),
+        ("regex", r"(?=x)y", "cannot be followed"),
+        ("choice", "[]", "list of 1 to"),
+        ("choice", '["a", 3]', "list of 1 to"),
+        ("choice", '"yes"', "list of 1 to"),
+        ("grammar", "start ::= x", "cannot be followed"),
+        ("grammar", "root ::= (", "cannot be followed"),
+        ("grammar", "root ::= " + "(" * 5000 + ")" * 5000, "cannot be followed"),
+        ("grammar", "\n".join(f"r{n} ::= r{n + 1}" for n in range(600)), "more than"),
+    ],
+)
+def test_rules_that_cannot_be_followed(
+    engine: TorchEngine, kind: Any, value: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        engine.stream(Request("The fox", constraint=Constraint(kind, value)))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_without_the_library(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    engine = TorchEngine(load_checkpoint(Path(make_model("llama"))))
+    assert engine.generate([Request("The", Sampling(max_tokens=2))])
+    with pytest.raises(MissingExtraError, match=r"needs llguidance.*linnet\[serve\]"):
+        engine.stream(Request("The", constraint=Constraint("regex", "a")))
