@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import configured
+from linnet.cli.options import ModeOption, configured, in_turns
 from linnet.cli.terminal import err
 from linnet.cli.writing import TextWriter
 from linnet.config import replace
@@ -50,14 +50,7 @@ Each line is a message; the model sees the conversation so far.
 @configured(GenerateConfig)
 def run(
     model: Annotated[str, typer.Argument(help="A model directory, a project's, or a hub name.")],
-    mode: Annotated[
-        str,
-        typer.Option(
-            help="Whether to converse (chat) or to continue texts (text); auto: as the model was "
-            "trained. [default: auto]",
-            show_default=False,
-        ),
-    ] = "auto",
+    mode: ModeOption = "auto",
     system: Annotated[str, typer.Option(help="What the model is told first.")] = "",
     *,
     settings: dict[str, Any],
@@ -68,11 +61,9 @@ def run(
 
     Example: linnet chat notes-model --temperature 0.5
     """
-    if mode not in ("auto", "chat", "text"):
-        raise ConfigError(f"--mode must be auto, chat or text. Got {mode!r}")
     config = replace(GenerateConfig(), settings)
     loaded = load(model, device=config.device, dtype=config.dtype)
-    if mode == "chat" or (mode == "auto" and loaded.converses):
+    if in_turns(mode, loaded):
         _Turns(loaded.engine, config, system).run()
     elif system:
         raise ConfigError("--system is for models that converse; this one continues text")

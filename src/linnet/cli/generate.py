@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import configured
+from linnet.cli.options import ModeOption, configured, in_turns
 from linnet.cli.writing import TextWriter
 from linnet.config import replace
 from linnet.errors import DataError
@@ -28,6 +28,7 @@ def run(
     prompt: Annotated[
         str, typer.Argument(help="The text to continue; - reads it from standard input.")
     ] = "",
+    mode: ModeOption = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
@@ -36,17 +37,22 @@ def run(
 ) -> None:
     """Continue a prompt: prints the new text as it is written, and nothing else.
 
-    Without a prompt the text begins where a document would. Of a prompt from
-    standard input one final line end is left out. A file or a pipe gets the
-    exact bytes of the text in UTF-8; on a terminal a line end follows.
+    A model that was trained to converse answers the prompt instead. Without a
+    prompt the text begins where a document would. Of a prompt from standard
+    input one final line end is left out. A file or a pipe gets the exact bytes
+    of the text in UTF-8; on a terminal a line end follows.
 
     Example: linnet generate notes-model "Once upon a time" --max-tokens 100
     """
     config = replace(GenerateConfig(), settings)
-    request = Request(_standard_input() if prompt == "-" else prompt, config)
-    engine = load(model, device=config.device, dtype=config.dtype).engine
+    text = _standard_input() if prompt == "-" else prompt
+    loaded = load(model, device=config.device, dtype=config.dtype)
+    engine = loaded.engine
+    request = Request(text, config)
+    if in_turns(mode, loaded):
+        request = Request(engine.chat_prompt([{"role": "user", "content": text}]), config)
     if as_json:
-        typer.echo(json.dumps(_plain(request, engine.generate([request])[0])))
+        typer.echo(json.dumps(_plain(text, engine.generate([request])[0])))
         return
     writer = TextWriter()
     for chunk in engine.stream(request):
@@ -62,9 +68,9 @@ def _standard_input() -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _plain(request: Request, completion: Completion) -> dict[str, Any]:
+def _plain(prompt: str, completion: Completion) -> dict[str, Any]:
     return {
-        "prompt": request.prompt,
+        "prompt": prompt,
         "text": completion.text,
         "finish_reason": completion.finish_reason,
         "prompt_tokens": completion.prompt_tokens,

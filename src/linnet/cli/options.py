@@ -12,11 +12,32 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from linnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from linnet.generate import LanguageModel
+
 Command = Callable[..., None]
+
+ModeOption = Annotated[
+    str,
+    typer.Option(
+        help="Whether to converse (chat) or to continue text (text); auto: as the model was "
+        "trained. [default: auto]",
+        show_default=False,
+    ),
+]
+
+
+def in_turns(mode: str, model: LanguageModel) -> bool:
+    """Whether to converse with this model. Raises ConfigError for an unknown mode."""
+    if mode not in ("auto", "chat", "text"):
+        raise ConfigError(f"--mode must be auto, chat or text. Got {mode!r}")
+    return mode == "chat" or (mode == "auto" and model.converses)
 
 
 def configured(cls: type, *, only: tuple[str, ...] | None = None) -> Callable[[Command], Command]:
