@@ -35,7 +35,12 @@ def run(*arguments: str, input: bytes = b"", **environment: str) -> subprocess.C
 
 @pytest.fixture(scope="module")
 def model(make_model: MakeModel) -> Path:
-    return make_model("qwen3", context=512)
+    made = make_model("qwen3", context=512)
+    file = made / "tokenizer_config.json"  # without a template it continues texts
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    del settings["chat_template"]
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    return made
 
 
 def expected(model: Path, prompt: str, count: int = 20) -> bytes:
