@@ -199,7 +199,7 @@ def _post(
 ) -> dict[str, Any]:
     success = _json("As asked.", answer)
     if streams:
-        success["content"]["text/event-stream"] = {"schema": TEXT}
+        success["content"]["text/event-stream"] = {"schema": ANYTHING}
     operation = {
         "summary": about,
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
