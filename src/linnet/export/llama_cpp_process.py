@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,6 @@ class LlamaCppProcess:
         self.settings = settings
         self._place = Path(tempfile.mkdtemp(prefix="linnet-"))  # readable by this user alone
         self._log = (self._place / "log").open("a+b")
-        self._asking = threading.Lock()
         self.key = secrets.token_urlsafe(32)
         self.socket = str(self._place / "socket.sock") if hasattr(socket, "AF_UNIX") else ""
         self.system_info = ""
@@ -152,13 +150,6 @@ class LlamaCppProcess:
             raise ModelError(f"llama.cpp refused: {refusal(answer)}")
         return answer
 
-    def grammar_of(self, schema: str) -> str:
-        """A JSON Schema as a grammar of llama.cpp's. Raises ModelError for one it cannot read."""
-        told = self._tell({"schema": schema})
-        if "grammar" not in told:
-            raise ModelError(f"llama.cpp refused: {told.get('error', self.last_words())}")
-        return str(told["grammar"])
-
     def last_words(self) -> str:
         """What it said last of an error, in one line."""
         if self._log.closed:
@@ -189,16 +180,12 @@ class LlamaCppProcess:
         """Say one thing to the program around llama.cpp; what it answers, nothing if it ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with self._asking:
-            try:
-                self._process.stdin.write(json.dumps(line) + "\n")
-                self._process.stdin.flush()
-            except (BrokenPipeError, ValueError):
-                pass  # the reply says more
-            try:
-                reply = self._process.stdout.readline()
-            except ValueError:  # closed meanwhile
-                return {}
+        try:
+            self._process.stdin.write(json.dumps(line) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the reply says more
+        reply = self._process.stdout.readline()
         told: dict[str, Any] = json.loads(reply) if reply else {}
         return told
 

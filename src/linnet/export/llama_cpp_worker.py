@@ -1,9 +1,8 @@
 """The process that llama.cpp runs in; started by ``linnet.export.llama_cpp_process``.
 
 Reads its settings as one line of JSON from standard input, says ``ready`` (or what is
-wrong) on standard output, and serves on a socket until standard input ends. Each line
-that comes meanwhile is a JSON Schema to make a grammar of. What llama.cpp itself says
-goes to standard error, as it will.
+wrong) on standard output, and serves on a socket until standard input ends. What
+llama.cpp itself says goes to standard error, as it will.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ def main() -> None:
         return
     ready = {"ready": server.listening_address, "system": xllamacpp.get_system_info()}
     print(json.dumps(ready), file=replies, flush=True)
-    for line in sys.stdin:
-        print(json.dumps(_grammar(xllamacpp, json.loads(line))), file=replies, flush=True)
+    sys.stdin.read()
     os._exit(0)  # at once: nothing is left to save
 
 
@@ -72,13 +70,6 @@ def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
         parameters.embd_normalize = -1
         parameters.n_ubatch = parameters.n_batch = max(settings["batch"], settings["context"])
     return parameters
-
-
-def _grammar(xllamacpp: Any, asked: dict[str, Any]) -> dict[str, str]:
-    try:
-        return {"grammar": xllamacpp.json_schema_to_grammar(asked["schema"])}
-    except Exception as error:
-        return {"error": str(error)}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""What a text must be, as llama.cpp's grammars say it.
+
+All are read here, so that what is wrong with them is told in one line before native code
+sees it: llama.cpp goes on without a grammar that its other parser cannot read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import ConfigError
+from linnet.generate.llama_cpp import gbnf, regex, schema
+from linnet.generate.llama_cpp.pattern import Either, Text, as_grammar
+
+if TYPE_CHECKING:
+    from linnet.generate.constraint import Constraint
+
+
+def grammar_of(constraint: Constraint, *, in_bytes: bool) -> str:
+    """A constraint as a grammar of llama.cpp's.
+
+    ``in_bytes``: for a vocabulary that spells bytes. Raises ConfigError for what cannot be
+    followed.
+    """
+    match constraint.kind:
+        case "json_schema":
+            rules = schema.rules_of(_json(constraint.value, "a JSON Schema"))
+        case "regex":
+            rules = {gbnf.ROOT: regex.read(constraint.value)}
+        case "choice":
+            rules = {gbnf.ROOT: Either(tuple(map(Text, _choices(constraint.value))))}
+        case "grammar":
+            rules = gbnf.read(constraint.value)
+    return as_grammar(rules, in_bytes=in_bytes)
+
+
+def _choices(value: str) -> list[str]:
+    found = _json(value, "choices")
+    if not isinstance(found, list) or not all(isinstance(text, str) and text for text in found):
+        raise ConfigError(f"choices must be a JSON list of texts. Got {value[:60]!r}")
+    if not found:
+        raise ConfigError("choices must be a JSON list with at least one text. Got none")
+    return found
+
+
+def _json(value: str, what: str) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{what} must be JSON. Got {value[:60]!r}: {error}") from None

@@ -1,0 +1,248 @@
+"""The thread that talks to llama.cpp for all requests of an engine.
+
+It starts as many as llama.cpp computes together, reads what comes for them and hands it
+on; the others wait in line. When llama.cpp's process ends by itself, what was being
+written ends with an error, and the next request starts it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from linnet.errors import LinnetError, ModelError
+from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
+
+if TYPE_CHECKING:
+    from linnet.generate.engine import Deliver
+    from linnet.generate.llama_cpp.reading import Answer
+
+_SEND_SECONDS = 60
+_READ_BYTES = 1 << 18
+
+
+class Job:
+    """One request on its way."""
+
+    def __init__(self, body: bytes, answer: Answer, deliver: Deliver, *, room: int) -> None:
+        """``room``: the tokens that prompt and continuation may have together."""
+        self.body = body
+        self.answer = answer
+        self.deliver = deliver
+        self.room = room
+        self.arrived = time.monotonic()
+        self.cancelled = False
+        self.connection: socket.socket | None = None
+
+
+class Dispatcher:
+    """Runs jobs on one llama.cpp."""
+
+    def __init__(self, settings: LlamaCppSettings, *, path: str = "/completion") -> None:
+        """Starts llama.cpp. Raises ModelError when it does not accept the file."""
+        self.settings = settings
+        self._path = path
+        self._process: LlamaCppProcess | None = LlamaCppProcess(settings)
+        self._starting = threading.Lock()
+        self._lock = threading.Lock()
+        self._waiting: deque[Job] = deque()
+        self._cancelled: list[Job] = []
+        self._running: set[Job] = set()
+        self._closed = False
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._wake = socket.socketpair()
+        self._woken.setblocking(False)
+        self._wake.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name="linnet-llama.cpp", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> Callable[[], None]:
+        """Run a job when there is room for it; gives what cancels it."""
+        with self._lock:
+            if self._closed:
+                raise ModelError("the engine is closed; open it again")
+            self._waiting.append(job)
+        self._notify()
+        return lambda: self._cancel(job)
+
+    def process(self) -> LlamaCppProcess:
+        """The running llama.cpp, started again where it has ended."""
+        with self._starting:
+            if self._closed:
+                raise ModelError("the engine is closed; open it again")
+            if self._process is None or not self._process.alive:
+                if self._process is not None:
+                    self._process.close()
+                    self._process = None
+                self._process = LlamaCppProcess(self.settings)
+            return self._process
+
+    def close(self) -> None:
+        """End llama.cpp; what is being written ends with an error."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=10)
+        with self._starting:
+            if self._process is not None:
+                self._process.close()
+                self._process = None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that nothing is computed for yet."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Requests that are being written."""
+        return len(self._running)
+
+    def _cancel(self, job: Job) -> None:
+        job.cancelled = True
+        with self._lock:
+            self._cancelled.append(job)
+        self._notify()
+
+    def _notify(self) -> None:
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._wake.send(b"\0")
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._drop_cancelled()
+            self._start_waiting()
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    with contextlib.suppress(BlockingIOError):
+                        self._woken.recv(4096)
+                else:
+                    self._receive(key.data)
+        self._end_all(ModelError("the engine was closed while this text was written"))
+        self._selector.close()
+        self._woken.close()
+        self._wake.close()
+
+    def _drop_cancelled(self) -> None:
+        with self._lock:
+            cancelled, self._cancelled = self._cancelled, []
+            for job in cancelled:
+                if job in self._waiting:
+                    self._waiting.remove(job)
+        for job in cancelled:
+            self._drop(job)
+
+    def _start_waiting(self) -> None:
+        """Start what there is room for, in the order of arrival."""
+        while len(self._running) < self.settings.slots:
+            with self._lock:
+                if not self._waiting or not self._fits(self._waiting[0]):
+                    return
+                job = self._waiting.popleft()
+            if not job.cancelled:
+                self._start(job)
+
+    def _fits(self, job: Job) -> bool:
+        """Whether the room that slots share is enough for one text more."""
+        taken = sum(other.room for other in self._running)
+        return not self.settings.unified or taken + job.room <= self.settings.context
+
+    def _start(self, job: Job) -> None:
+        job.answer.queue_seconds = time.monotonic() - job.arrived
+        try:
+            process = self.process()
+            process.trim_log()
+            job.connection = process.connect(timeout=_SEND_SECONDS)
+            self._running.add(job)
+            job.connection.sendall(process.request_bytes(self._path, job.body))
+            job.connection.setblocking(False)
+            self._selector.register(job.connection, selectors.EVENT_READ, job)
+        except LinnetError as error:
+            self._end(job, error)
+        except OSError as error:
+            self._lost(job, str(error))
+
+    def _receive(self, job: Job) -> None:
+        if job.connection is None:  # dropped since the selector saw it
+            return
+        try:
+            data = job.connection.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(job, str(error))
+            return
+        if not data:
+            if job.answer.refused:
+                self._end(job, job.answer.end("it refused"))
+            else:
+                self._lost(job, "the connection was closed")
+            return
+        try:
+            chunk = job.answer.feed(data)
+        except LinnetError as error:
+            self._end(job, error)
+            return
+        except (ValueError, KeyError, TypeError) as error:
+            self._end(job, ModelError(f"llama.cpp's answer cannot be read: {error}"))
+            return
+        if chunk is not None:
+            if chunk.finish_reason is not None:
+                self._drop(job)
+            self._hand_over(job, chunk)
+
+    def _lost(self, job: Job, reason: str) -> None:
+        """An answer that ended too early: of one request, or of all since the process ended."""
+        process = self._process
+        if process is not None and not process.has_ended(within=0.5):
+            self._end(job, job.answer.end(reason))
+            return
+        words = process.last_words() if process is not None else reason
+        self._running.add(job)
+        self._end_all(
+            ModelError(
+                f"llama.cpp ended in the middle of a text ({words}); it is started again for the "
+                "next request"
+            )
+        )
+
+    def _end_all(self, error: ModelError) -> None:
+        for job in [*self._running]:
+            self._end(job, error)
+        if self._closed:
+            with self._lock:
+                waiting, self._waiting = [*self._waiting], deque()
+            for job in waiting:
+                self._end(job, error)
+
+    def _end(self, job: Job, error: LinnetError) -> None:
+        self._drop(job)
+        self._hand_over(job, error)
+
+    def _drop(self, job: Job) -> None:
+        """Free what a job holds; llama.cpp notices the closed connection and stops."""
+        self._running.discard(job)
+        connection, job.connection = job.connection, None
+        if connection is not None:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(connection)
+            connection.close()
+
+    def _hand_over(self, job: Job, piece: object) -> None:
+        if job.cancelled:
+            return
+        try:
+            job.deliver(piece)  # type: ignore[arg-type]
+        except Exception:  # the receiver is gone; the others must not suffer
+            job.cancelled = True
+            self._drop(job)

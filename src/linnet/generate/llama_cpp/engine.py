@@ -1,0 +1,274 @@
+"""The engine on llama.cpp: the same requests and answers as the engine on torch, faster.
+
+What it promises, and what is different:
+
+* a request means the same as on torch, and at f32 the two agree but for rounding; with
+  weights in fewer bits its texts are those of the rounded weights;
+* greedy text may depend on what is computed beside it, as sums are rounded in another
+  order for another number of texts;
+* a seed gives the same text again on this engine, another text than on torch;
+* llama.cpp's penalties for what occurred before see the whole prompt. Frequency and
+  presence are put right for that, but a token of the prompt that is written again has its
+  presence counted only from the second time on, and together with a repetition penalty
+  they are put right only nearly;
+* prompt and continuation together never exceed the context. A continuation stops there
+  with ``length``; a prompt that leaves no room is an error. Nothing is shifted out;
+* native code runs in another process: if it crashes, what is being written ends with an
+  error, and the next request finds it running again.
+"""
+
+from __future__ import annotations
+
+import queue
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import LinnetError, ModelError
+from linnet.export.llama_cpp_process import LlamaCppSettings
+from linnet.generate.engine import Chunk, Completion, Request, Score
+from linnet.generate.llama_cpp import asking
+from linnet.generate.llama_cpp.constraints import grammar_of
+from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
+from linnet.generate.llama_cpp.reading import Answer
+from linnet.model.lora import BASE
+
+if TYPE_CHECKING:
+    from linnet.generate.engine import Deliver
+    from linnet.generate.llama_cpp.room import Room
+    from linnet.generate.llama_cpp.words import Words
+    from linnet.generate.torch_engine import TorchEngine
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model as llama.cpp has it."""
+
+    file: Path
+    vocab_size: int
+    stop_ids: tuple[int, ...]
+    spells_bytes: bool
+    """Whether the file's vocabulary has a character for each byte."""
+    adapters: Mapping[str, Path]
+    """GGUF files of adapters by name."""
+    usual_adapter: str | None
+    scorer: Callable[[], TorchEngine]
+    """Makes what scores texts: the file's weights in torch."""
+    merged: str | None = None
+    """The adapter that is part of the weights, if one is."""
+
+
+class LlamaCppEngine:
+    """Generates and scores texts with one model; an ``Engine``, and ``Pushing``."""
+
+    def __init__(self, served: Served, words: Words, room: Room, *, exact: bool) -> None:
+        """Starts llama.cpp. ``exact``: nothing is rounded to fewer bits than float32.
+
+        Raises ModelError when it does not accept the file, MissingExtraError without
+        ``xllamacpp``.
+        """
+        self.served, self.words, self.room = served, words, room
+        self._stop_ids = frozenset(served.stop_ids)
+        self._places = {name: place for place, name in enumerate(served.adapters)}
+        settings = LlamaCppSettings(
+            model=str(served.file),
+            context=room.total,
+            slots=room.slots,
+            threads=room.threads,
+            unified=room.unified,
+            exact=exact,
+            adapters=tuple(str(file) for file in served.adapters.values()),
+        )
+        self.dispatcher = Dispatcher(settings)
+        self._finalizer = weakref.finalize(self, self.dispatcher.close)
+
+    @property
+    def context(self) -> int:
+        """The most tokens that prompt and continuation may have together."""
+        return self.room.context
+
+    @property
+    def adapters(self) -> Sequence[str]:
+        """The names that a request may choose its adapter by."""
+        return tuple(self.served.adapters)
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of a text; with ``special`` names of special tokens stand for these."""
+        return self.words.encode(text, special=special)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        return self.words.decode(tokens)
+
+    def chat_prompt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        **variables: Any,
+    ) -> tuple[int, ...]:
+        """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
+        return self.words.chat(messages, tools=tools, variables=variables)
+
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        """Complete one request, handing over each piece as it comes; gives what cancels it.
+
+        Raises ModelError and ConfigError for what is wrong with the request.
+        """
+        return self.dispatcher.submit(self._job(request, deliver))
+
+    def stream(self, request: Request) -> Iterator[Chunk]:
+        """Complete one request, piece by piece. Closing the iterator stops the work."""
+        pieces: queue.SimpleQueue[Chunk | LinnetError] = queue.SimpleQueue()
+        return Pieces(pieces, self.submit(request, pieces.put))
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Complete every request, in order.
+
+        Raises ModelError for a prompt that does not fit and an adapter that is not there.
+        """
+        answers: list[queue.SimpleQueue[Chunk | LinnetError]] = [
+            queue.SimpleQueue() for _ in requests
+        ]
+        jobs = [
+            self._job(request, answer.put)
+            for request, answer in zip(requests, answers, strict=True)
+        ]
+        cancels = [self.dispatcher.submit(job) for job in jobs]
+        try:
+            return [
+                _completion(Pieces(answer, cancel), job)
+                for answer, cancel, job in zip(answers, cancels, jobs, strict=True)
+            ]
+        finally:
+            for cancel in cancels:
+                cancel()
+
+    def score(self, texts: Sequence[str]) -> list[Score]:
+        """The log-probability of every token of each text, by the weights that are served.
+
+        Computed by torch in fp32, from the file's weights whatever their format.
+        """
+        return self._scorer.score(texts)
+
+    def close(self) -> None:
+        """End llama.cpp; what is being written ends with an error."""
+        self._finalizer()
+
+    @cached_property
+    def _scorer(self) -> TorchEngine:
+        return self.served.scorer()
+
+    def _job(self, request: Request, deliver: Deliver) -> Job:
+        adapter = self._adapter(request.adapter)
+        if isinstance(request.prompt, str):
+            own: Sequence[int] = self.words.encode(request.prompt)
+            prompt = [*self.words.start, *own]
+        else:
+            own = request.prompt
+            prompt = [*own]
+        prompt = prompt or [self.words.end_of_text]
+        self._require_room(prompt)
+        limit = min(request.sampling.max_tokens, self.context - len(prompt))
+        grammar = None
+        if request.constraint is not None:
+            grammar = grammar_of(request.constraint, in_bytes=self.served.spells_bytes)
+        body = asking.body(
+            request,
+            prompt,
+            penalised=own,
+            limit=limit,
+            adapters=len(self._places),
+            adapter=adapter,
+            grammar=grammar,
+        )
+        answer = Answer(
+            request,
+            prompt,
+            limit=limit,
+            stop_ids=self._stop_ids,
+            decoder=self.words.decoder(prompt),
+        )
+        return Job(body, answer, deliver, room=len(prompt) + limit)
+
+    def _adapter(self, name: str | None) -> int | None:
+        """The place of the adapter that a request asks for."""
+        if name is None:
+            name = self.served.usual_adapter
+        elif self.served.merged is not None:
+            raise ModelError(
+                f"the adapter '{self.served.merged}' is merged into the weights; open its base "
+                "with it as one of several adapters to choose for each request"
+            )
+        if name is None or name == BASE:
+            return None
+        if name not in self._places:
+            names = ", ".join(sorted(self._places))
+            there = f"it has: {names}" if names else "it has none"
+            raise ModelError(f"the model has no adapter '{name}'; {there}")
+        return self._places[name]
+
+    def _require_room(self, prompt: Sequence[int]) -> None:
+        size = self.served.vocab_size
+        unknown = [token for token in prompt if not 0 <= token < size]
+        if unknown:
+            raise ModelError(
+                f"prompt tokens must be below {size}, the vocabulary. Got {unknown[0]}"
+            )
+        if self.context - len(prompt) < 1:
+            raise ModelError(
+                f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "
+                "which at least one must be left to write in; shorten the prompt"
+            )
+
+
+class Pieces(Iterator[Chunk]):
+    """The pieces of one completion; closing it stops the work."""
+
+    def __init__(
+        self, pieces: queue.SimpleQueue[Chunk | LinnetError], cancel: Callable[[], None]
+    ) -> None:
+        self._pieces = pieces
+        self._cancel = cancel
+        self._ended = False
+
+    def __next__(self) -> Chunk:
+        if self._ended:
+            raise StopIteration
+        piece = self._pieces.get()
+        if isinstance(piece, LinnetError):
+            self._ended = True
+            raise piece
+        self._ended = piece.finish_reason is not None
+        return piece
+
+    def close(self) -> None:
+        """Stop the work."""
+        if not self._ended:
+            self._ended = True
+            self._cancel()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _completion(pieces: Iterator[Chunk], job: Job) -> Completion:
+    """The whole of what came in pieces."""
+    chunks = list(pieces)
+    reason = chunks[-1].finish_reason
+    assert reason is not None
+    told = chunks[0].logprobs is not None
+    alternatives = chunks[0].top_logprobs is not None
+    return Completion(
+        text="".join(chunk.text for chunk in chunks),
+        tokens=tuple(token for chunk in chunks for token in chunk.tokens),
+        finish_reason=reason,
+        prompt_tokens=job.answer.prompt_tokens,
+        logprobs=tuple(v for chunk in chunks for v in chunk.logprobs or ()) if told else None,
+        top_logprobs=(
+            tuple(v for chunk in chunks for v in chunk.top_logprobs or ()) if alternatives else None
+        ),
+    )

@@ -1,0 +1,156 @@
+"""From a model's directory, or an adapter's, to the engine on llama.cpp.
+
+The file that llama.cpp reads is made the first time and kept (``cache``). An adapter that
+is the only one goes into its base's weights, where it costs nothing; several lie beside
+the base, and each request chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from linnet import hub
+from linnet.errors import ModelError
+from linnet.export.adapters import write_adapter_gguf
+from linnet.export.architectures import ARCHITECTURES, architecture
+from linnet.export.config import ExportConfig
+from linnet.export.gguf import export_gguf, stored_format
+from linnet.generate.llama_cpp.cache import cached
+from linnet.generate.llama_cpp.config import ServingConfig
+from linnet.generate.llama_cpp.dequantise import numbers_outside, score_file
+from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
+from linnet.generate.llama_cpp.room import STEP, room_for
+from linnet.generate.llama_cpp.vocabulary import byte_spelling
+from linnet.generate.llama_cpp.words import TokenizerWords
+from linnet.model import Transformer, load_model
+from linnet.model.adapter import adapter_base, is_adapter, load_adapter
+from linnet.model.merging import ADAPTER
+from linnet.model.merging import open_checkpoint as open_weights
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from linnet.model import ModelConfig
+
+
+def open_checkpoint(
+    source: Path | str,
+    config: ServingConfig | None = None,
+    *,
+    adapters: Mapping[str, Path | str] | None = None,
+    progress: Progress = SILENT,
+) -> LlamaCppEngine:
+    """The engine for a model: a directory or a hub name; the directory of an adapter as well.
+
+    ``adapters``: directories of more, by the names that requests choose them by. Raises
+    ModelError where llama.cpp would compute something else than the model does, OutputError
+    where its file cannot be kept, MissingExtraError without ``gguf`` and ``xllamacpp``.
+    """
+    config = config or ServingConfig()
+    path = hub.find(source, progress=progress).path
+    beside = {name: Path(directory) for name, directory in (adapters or {}).items()}
+    checkpoint = open_weights(path, dtype=_mapped_format(path, progress))
+    shape = checkpoint.config
+    if not shape.causal:
+        raise ModelError(
+            f"a model of type '{shape.family}' is an encoder and continues no text; "
+            "linnet embed and linnet.load_encoder give its embeddings"
+        )
+    architecture(shape)  # refuses what llama.cpp would compute otherwise
+    longest = exact_context(shape)
+    usual = merged = None
+    base = path
+    sources = [path]
+    if is_adapter(path):
+        base = hub.find(adapter_base(path), progress=progress).path
+        sources.append(base)
+        if beside:
+            usual, beside, sources = ADAPTER, {ADAPTER: path, **beside}, [base]
+        else:
+            merged = ADAPTER
+    stops = tuple(stop for stop in checkpoint.stop_ids if 0 <= stop < shape.vocab_size)
+    spelling = byte_spelling(stops)
+    settings = ExportConfig(type=config.precision, name=path.name)
+    whole = path if merged else base
+    file = cached(
+        sources,
+        f"model {config.precision} {stops}",
+        lambda out: export_gguf(whole, out, settings, spelling=spelling, progress=progress),
+        progress=progress,
+    )
+    files = {
+        name: cached([directory, base], "adapter", partial(_write_adapter, base, directory))
+        for name, directory in beside.items()
+    }
+    # What scores texts is made later, of the file; the weights here are not held on to.
+    numbers = numbers_outside(checkpoint.model)
+    with torch.device("meta"):
+        hollow = replace(checkpoint, model=Transformer(shape))
+    served = Served(
+        file=file,
+        vocab_size=shape.vocab_size,
+        stop_ids=stops,
+        spells_bytes=True,
+        adapters=files,
+        usual_adapter=usual,
+        scorer=partial(score_file, file, hollow, numbers, beside, usual),
+        merged=merged,
+    )
+    exact = config.precision == "f32"
+    room = room_for(
+        config,
+        context=longest,
+        token_bytes=token_bytes(shape, exact),
+        may_share=not is_stretched_by_length(shape),
+    )
+    return LlamaCppEngine(served, TokenizerWords(checkpoint.tokenizer), room, exact=exact)
+
+
+def exact_context(config: ModelConfig) -> int:
+    """The longest text that llama.cpp computes as the model does.
+
+    Raises ModelError where it computes none so.
+    """
+    longest = config.context
+    windowed = any(config.is_windowed(layer) for layer in range(config.depth))
+    if windowed and config.window is not None and ARCHITECTURES[config.family].windows is None:
+        longest = min(longest, config.window)
+    if is_stretched_by_length(config):
+        assert config.rope_scaling is not None
+        # Its room, which is a multiple of this, decides how positions turn, not the text.
+        longest = min(longest, config.rope_scaling.original_context // STEP * STEP)
+        if longest == 0:
+            raise ModelError(
+                f"llama.cpp stretches the positions of this model in all texts, which it was "
+                f"trained for in those over {config.rope_scaling.original_context} tokens; use "
+                "engine torch"
+            )
+    return longest
+
+
+def is_stretched_by_length(config: ModelConfig) -> bool:
+    """Whether long texts have other positions than short ones (LongRoPE)."""
+    return config.rope_scaling is not None and config.rope_scaling.kind == "longrope"
+
+
+def token_bytes(config: ModelConfig, exact: bool) -> int:
+    """Bytes that the keys and values of one token take."""
+    return config.depth * 2 * config.kv_heads * config.head_width * (4 if exact else 2)
+
+
+def _mapped_format(path: Path, progress: Progress) -> torch.dtype:
+    """The format in which the weights are mapped from their file, and take no memory."""
+    if is_adapter(path):
+        path = hub.find(adapter_base(path), progress=progress).path
+    return stored_format(path)
+
+
+def _write_adapter(base: Path, directory: Path, out: Path) -> None:
+    model = load_model(base)
+    load_adapter(model, directory, ADAPTER)
+    write_adapter_gguf(model, ADAPTER, out)

@@ -1,0 +1,186 @@
+"""From what llama.cpp sends to the pieces of a completion.
+
+It sends an event for each token, as JSON behind ``data: ``. Of most only the token's
+number is wanted, which is found without reading the rest; several that came together
+become one piece. Text, stop strings and ends are made of the numbers here, by the same
+code as for every engine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import ConfigError, LinnetError, ModelError
+from linnet.export.llama_cpp_process import refusal
+from linnet.generate.engine import Chunk, FinishReason, Start, TopLogprobs
+from linnet.generate.stopping import StopStrings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from linnet.generate.engine import Request
+    from linnet.generate.llama_cpp.words import Decoder
+
+_EVENT = b"data: "
+_PROGRESS = b'"prompt_progress":{'
+_TOKEN = re.compile(rb'"tokens":\[(\d+)\],"stop":false')
+"""Within a JSON string quotes have a backslash before them, so this is no text."""
+
+
+class Answer:
+    """One completion as it comes."""
+
+    def __init__(
+        self,
+        request: Request,
+        prompt: Sequence[int],
+        *,
+        limit: int,
+        stop_ids: frozenset[int],
+        decoder: Decoder,
+    ) -> None:
+        """``limit``: how many tokens it may have; ``decoder``: of tokens that follow the prompt."""
+        self.prompt_tokens = len(prompt)
+        self.limit = limit
+        self.stop_ids = stop_ids
+        self.count = 0
+        self.finish_reason: FinishReason | None = None
+        self.queue_seconds = 0.0
+        self._top = request.top_logprobs if request.logprobs else None
+        self._cached = 0
+        self._started = False
+        self._decoder = decoder
+        self._only_tokens = decoder.by_tokens and self._top is None
+        self._stops = StopStrings(request.sampling.stop)
+        self._constrained = request.constraint is not None
+        self._rest = b""
+        self._head: bytes | None = b""
+        self.refused = False
+
+    def feed(self, data: bytes) -> Chunk | None:
+        """Take what came; the piece that it makes, if any. Raises what llama.cpp reports."""
+        if self._head is not None:
+            data = self._past_head(data)
+        if self.refused:
+            self._rest += data
+            return None
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        gathered = _Gathered()
+        for line in lines:
+            if self.finish_reason is not None:
+                break
+            if not line.startswith(_EVENT):
+                continue
+            plain = _TOKEN.search(line) if self._only_tokens else None
+            if self.count == 0 and _PROGRESS in line:
+                plain = None  # it has a token that means nothing
+            if plain is not None:
+                self._take(int(plain[1]), gathered)
+            else:
+                self._read(json.loads(line[len(_EVENT) :]), gathered)
+        if not gathered.tokens and not gathered.text and self.finish_reason is None:
+            return None
+        return self._chunk(gathered)
+
+    def end(self, explanation: str) -> LinnetError:
+        """The error of an answer that ended before it was complete."""
+        if self.refused:
+            body = self._rest.partition(b"{")
+            try:
+                return _error(json.loads(body[1] + body[2].rpartition(b"}")[0] + b"}"), self)
+            except ValueError:
+                pass
+        return ModelError(f"llama.cpp stopped in the middle of a text: {explanation}")
+
+    def _past_head(self, data: bytes) -> bytes:
+        """Pass over the HTTP header, which may come in parts."""
+        assert self._head is not None
+        head, found, rest = (self._head + data).partition(b"\r\n\r\n")
+        if not found:
+            self._head = head
+            return b""
+        self._head = None
+        self.refused = head.split(b" ", 2)[1:2] != [b"200"]
+        return rest
+
+    def _read(self, event: dict[str, Any], gathered: _Gathered) -> None:
+        """An event that is not just a token."""
+        if "error" in event:
+            raise _error(event, self)
+        progress = event.get("prompt_progress")
+        if progress is not None:
+            self._cached = int(progress.get("cache", 0))
+            return
+        if event.get("stop"):
+            self._finish("length" if event.get("stop_type") == "limit" else "stop", gathered)
+            return
+        told = event.get("completion_probabilities") or []
+        tokens = event.get("tokens") or []
+        if not self._decoder.by_tokens:
+            self._decoder.hear(str(event.get("content", "")))
+            tokens = self._decoder.complete(tokens, int(event.get("tokens_predicted", 0)))
+        for token in tokens:
+            self._take(int(token), gathered, told[0] if told else None)
+            if self.finish_reason is not None:
+                return
+
+    def _take(self, token: int, gathered: _Gathered, told: dict[str, Any] | None = None) -> None:
+        if token in self.stop_ids:
+            self._finish("stop", gathered)
+            return
+        self.count += 1
+        gathered.tokens.append(token)
+        if self._top is not None:
+            gathered.logprobs.append(float(told["logprob"]) if told else 0.0)
+            alternatives = told["top_logprobs"][: self._top] if told else []
+            gathered.top.append(tuple((int(e["id"]), float(e["logprob"])) for e in alternatives))
+        text = self._stops.push(self._decoder.push(token))
+        gathered.text += text
+        if self._stops.found:
+            self.finish_reason = "stop"
+        elif self.count == self.limit:
+            self._finish("length", gathered)
+
+    def _finish(self, reason: FinishReason, gathered: _Gathered) -> None:
+        """The end, with what the decoder and the stop strings have held back."""
+        self.finish_reason = reason
+        text = self._stops.push(self._decoder.finish())
+        if self._stops.found:
+            self.finish_reason = "stop"
+        gathered.text += text + self._stops.finish()
+
+    def _chunk(self, gathered: _Gathered) -> Chunk:
+        start = None
+        if not self._started:
+            self._started = True
+            start = Start(self.prompt_tokens, self._cached, self.queue_seconds)
+        told = self._top is not None
+        return Chunk(
+            gathered.text,
+            tuple(gathered.tokens),
+            self.finish_reason,
+            tuple(gathered.logprobs) if told else None,
+            tuple(gathered.top) if self._top else None,
+            start,
+        )
+
+
+class _Gathered:
+    """What came together."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+        self.top: list[TopLogprobs] = []
+
+
+def _error(answer: dict[str, Any], asked: Answer) -> LinnetError:
+    """What llama.cpp refuses, told as every engine does."""
+    told = refusal(answer)
+    if asked._constrained and ("grammar" in told.lower() or "sampler" in told.lower()):
+        return ConfigError(f"llama.cpp cannot follow this constraint: {told}")
+    return ModelError(f"llama.cpp refused: {told}")

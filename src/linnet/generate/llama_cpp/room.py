@@ -1,0 +1,68 @@
+"""How many texts llama.cpp computes together, and the room that it has for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from linnet.errors import ConfigError
+from linnet.generate.llama_cpp.config import ServingConfig
+from linnet.runtime import memory_bytes, usable_cores
+
+SLOTS = 8
+"""Texts computed together where nothing else is asked for: more of them share each pass over the
+weights, which is what takes the time, and more of them make each wait longer."""
+
+_SHARE = 0.2  # of the machine's memory that keys and values may take
+_SEPARATE = 1 << 30  # bytes up to which every slot has room of its own
+_MEMORY = 8 << 30  # where the system does not tell
+STEP = 256
+"""llama.cpp rounds the room up to a multiple of this."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What llama.cpp is started with."""
+
+    slots: int
+    threads: int
+    context: int
+    """The most tokens of one text."""
+    total: int
+    """Tokens in all."""
+    unified: bool
+    """Whether the slots share ``total``; else each has an equal part."""
+
+
+def room_for(
+    config: ServingConfig, *, context: int, token_bytes: int, may_share: bool = True
+) -> Room:
+    """The room for a model of this ``context``; ``token_bytes``: keys and values of one token.
+
+    Every slot has room for a whole context where that is little memory. Where it is much they
+    share what there is (``may_share``), and a text waits until there is room for it. Raises
+    ConfigError for a longer context than the model's.
+    """
+    if config.context > context:
+        raise ConfigError(
+            f"context must be at most {context:,}, for which the model was made. "
+            f"Got {config.context:,}"
+        )
+    wanted = config.context or context
+    slots = config.slots or SLOTS
+    allowed = int((memory_bytes() or _MEMORY) * _SHARE)
+    if not config.context:
+        while wanted > STEP and wanted * token_bytes > allowed:
+            wanted //= 2
+    each = _rounded(wanted)
+    unified = each * slots * token_bytes > _SEPARATE
+    if unified and not may_share:
+        unified, slots = False, max(1, min(slots, allowed // (each * token_bytes)))
+    total = each * slots
+    if unified:
+        total = max(each, min(total, allowed // token_bytes // STEP * STEP))
+    threads = config.threads or usable_cores()
+    return Room(slots, threads, wanted, total, unified)
+
+
+def _rounded(tokens: int) -> int:
+    return -(-tokens // STEP) * STEP

@@ -1,0 +1,121 @@
+"""What the llama.cpp engine asks of a tokenizer: Linnet's own, or the one in a GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import tokenizers
+
+from linnet.tokenizer.streaming import StreamDecoder
+
+if TYPE_CHECKING:
+    from linnet.tokenizer import Tokenizer
+
+_TAIL = 16  # tokens of a prompt that tell how the text after it begins
+
+
+class Decoder(Protocol):
+    """Turns tokens into text as they come."""
+
+    by_tokens: bool
+    """Whether tokens are enough; else it must hear the text that llama.cpp makes of them."""
+
+    def push(self, token: int) -> str:
+        """The text that this token completes, possibly none."""
+
+    def finish(self) -> str:
+        """What is left at the end."""
+
+    def hear(self, text: str) -> None:
+        """What llama.cpp made of the tokens that come next."""
+
+    def complete(self, tokens: Sequence[int], written: int) -> Sequence[int]:
+        """The tokens with those before them that were kept back; ``written``: so many in all."""
+
+
+class Words(Protocol):
+    """Text to tokens and back."""
+
+    end_of_text: int
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """What stands before every text."""
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of a text; ``special``: names of special tokens in it stand for these."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+    ) -> tuple[int, ...]:
+        """A conversation up to the answer that is to come."""
+
+    def decoder(self, prompt: Sequence[int]) -> Decoder:
+        """A decoder for what follows the prompt."""
+
+
+class TokenDecoder(StreamDecoder):
+    """Linnet's own."""
+
+    by_tokens = True
+
+    def hear(self, text: str) -> None:
+        """Not needed."""
+
+    def complete(self, tokens: Sequence[int], written: int) -> Sequence[int]:
+        """No token is kept back."""
+        return tokens
+
+
+class TokenizerWords:
+    """Linnet's own tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.start = tokenizer.start
+        self.end_of_text = tokenizer.end_of_text
+        self._naming: tokenizers.Tokenizer | None = None
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of a text; ``special``: names of special tokens in it stand for these."""
+        if not special:
+            return self.tokenizer.encode(text)
+        if self._naming is None:
+            self._naming = tokenizers.Tokenizer.from_str(self.tokenizer.to_json())
+        found: list[int] = self._naming.encode(text, add_special_tokens=False).ids
+        return found
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        return self.tokenizer.decode(tokens)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+    ) -> tuple[int, ...]:
+        """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
+        encoded = self.tokenizer.encode_chat(
+            messages,
+            tools=list(tools) or None,
+            add_generation_prompt=True,
+            variables=variables,
+        )
+        return tuple(encoded.ids)
+
+    def decoder(self, prompt: Sequence[int]) -> TokenDecoder:
+        """A decoder for what follows the prompt."""
+        tail = prompt[-_TAIL:]
+        if not any(map(self.tokenizer.token_bytes, tail)):
+            tail = prompt  # whether any text came before decides on the first space
+        return TokenDecoder(self.tokenizer, after=tail)

@@ -1,0 +1,157 @@
+"""One way to open whatever can be served: a model's directory, an adapter's, a GGUF file.
+
+``auto`` takes llama.cpp where it computes what the model does, which is faster, and torch
+for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from linnet.errors import ConfigError, MissingExtraError, ModelError
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from linnet.generate.engine import Engine
+
+EngineName = Literal["auto", "llama.cpp", "torch"]
+
+_TORCH_FORMATS = {"auto": "auto", "f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+_LLAMA_FORMATS = ("f32", "f16", "bf16", "q8_0", "q4_0")
+_ENOUGH_CONTEXT = 2048
+"""Where llama.cpp computes only shorter texts as the model does, ``auto`` takes torch instead."""
+
+
+def open_engine(
+    source: Path | str,
+    *,
+    engine: EngineName = "auto",
+    precision: str = "auto",
+    adapters: Mapping[str, Path | str] | None = None,
+    threads: int = 0,
+    slots: int = 0,
+    context: int = 0,
+    progress: Progress = SILENT,
+) -> Engine:
+    """What writes texts with a model: a directory, a project, a hub name, a GGUF file.
+
+    ``precision``: number format of the weights: f32, f16, bf16, and on llama.cpp q8_0 (which
+    it takes by itself) and q4_0. ``adapters``: directories of adapters by name. ``threads``,
+    ``slots`` (texts computed together) and ``context``: 0 chooses. Raises ModelError when there
+    is no such model or the engine cannot compute it, MissingExtraError without ``xllamacpp``.
+    """
+    from linnet.generate.language_model import model_directory
+
+    if engine not in ("auto", "llama.cpp", "torch"):
+        raise ConfigError(f"engine must be auto, llama.cpp or torch. Got '{engine}'")
+    known = {"auto", *_LLAMA_FORMATS} if engine != "torch" else set(_TORCH_FORMATS)
+    if precision not in known:
+        raise ConfigError(f"precision must be one of {', '.join(sorted(known))}. Got '{precision}'")
+    place = Path(source)
+    if place.suffix == ".gguf" or place.is_file():
+        return _open_file(
+            place, engine, precision, adapters or {}, threads, slots, context, progress
+        )
+    found = model_directory(source) if place.exists() else source
+    if engine == "auto":
+        engine = _choose(found, precision, progress)
+    if engine == "torch":
+        return _open_torch(found, precision, adapters or {}, threads)
+    from linnet.generate.llama_cpp.config import ServingConfig
+    from linnet.generate.llama_cpp.making import open_checkpoint
+
+    config = ServingConfig(
+        precision="q8_0" if precision == "auto" else precision,  # type: ignore[arg-type]
+        threads=threads,
+        slots=slots,
+        context=context,
+    )
+    return open_checkpoint(found, config, adapters=adapters, progress=progress)
+
+
+def _choose(
+    source: Path | str, precision: str, progress: Progress
+) -> Literal["llama.cpp", "torch"]:
+    """llama.cpp where it is installed and computes what the model does."""
+    from linnet import hub
+    from linnet.export.architectures import architecture
+    from linnet.generate.llama_cpp.making import exact_context
+    from linnet.model.adapter import adapter_base, is_adapter
+    from linnet.model.config_file import read_config_file
+    from linnet.model.families import family
+
+    missing = [name for name in ("xllamacpp", "gguf") if find_spec(name) is None]
+    if missing and precision in ("q8_0", "q4_0"):
+        raise MissingExtraError(missing[0], "export", f"computing with {precision}")
+    if missing:
+        progress.warn(
+            f"computing with torch, as {missing[0]} is not installed; llama.cpp is faster: "
+            "pip install 'linnet[export]'"
+        )
+        return "torch"
+    path = hub.find(source, progress=progress).path
+    if is_adapter(path):
+        path = hub.find(adapter_base(path), progress=progress).path
+    values = read_config_file(path)
+    config = family(values.get("model_type")).read(values)
+    try:
+        architecture(config)
+    except ModelError as error:
+        if precision in ("q8_0", "q4_0"):
+            raise
+        progress.warn(f"computing with torch: {error}")
+        return "torch"
+    exact = exact_context(config)
+    if exact < min(config.context, _ENOUGH_CONTEXT) and precision not in ("q8_0", "q4_0"):
+        progress.warn(
+            f"computing with torch, as llama.cpp computes texts over {exact} tokens otherwise"
+        )
+        return "torch"
+    if exact < config.context:
+        progress.warn(
+            f"texts have at most {exact:,} tokens, as llama.cpp computes longer ones otherwise; "
+            f"engine torch has {config.context:,}"
+        )
+    return "llama.cpp"
+
+
+def _open_torch(
+    source: Path | str, precision: str, adapters: Mapping[str, Path | str], threads: int
+) -> Engine:
+    from linnet.generate.language_model import load
+
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    return load(source, dtype=_TORCH_FORMATS[precision], adapters=adapters).engine  # type: ignore[arg-type]
+
+
+def _open_file(
+    file: Path,
+    engine: str,
+    precision: str,
+    adapters: Mapping[str, Path | str],
+    threads: int,
+    slots: int,
+    context: int,
+    progress: Progress,
+) -> Engine:
+    from linnet.generate.llama_cpp.config import ServingConfig
+    from linnet.generate.llama_cpp.foreign import open_gguf
+
+    if not file.is_file():
+        raise ModelError(f"{file}: expected a GGUF file, but it does not exist")
+    if engine == "torch":
+        raise ModelError(f"{file}: a GGUF file is computed by llama.cpp; leave out engine torch")
+    if precision != "auto":
+        raise ConfigError(f"{file}: a GGUF file has a precision of its own; leave it out")
+    if adapters:
+        raise ConfigError(
+            f"{file}: adapters need the directory of their base; a GGUF file has none"
+        )
+    config = ServingConfig(threads=threads, slots=slots, context=context)
+    return open_gguf(file, config, progress=progress)

@@ -1,0 +1,148 @@
+"""GGUF files of anyone's: their own tokenizer and template, and their weights in torch."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import SHAPES, MakeModel
+
+import linnet
+from linnet.errors import ConfigError, ModelError
+from linnet.export import ExportConfig, export_gguf
+from linnet.generate import Request, Sampling
+from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf
+from linnet.generate.llama_cpp.dequantise import dequantised, numbers_outside
+from linnet.generate.llama_cpp.metadata import read_metadata
+from linnet.generate.llama_cpp.processor import unused_instructions
+from linnet.generate.opening import open_engine
+from linnet.generate.torch_engine import TorchEngine
+from linnet.model import load_model
+
+pytest.importorskip("gguf")
+pytest.importorskip("xllamacpp")
+
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SETTINGS = ServingConfig(threads=1, slots=2)
+
+
+@pytest.fixture(scope="module")
+def model(make_model: MakeModel) -> Path:
+    path = make_model("qwen3", context=128)
+    file = path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": TEMPLATE}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("file") / "model.gguf"
+    return export_gguf(model, out, ExportConfig(type="f32"))
+
+
+@pytest.fixture(scope="module")
+def engine(file: Path) -> Iterator[LlamaCppEngine]:
+    opened = open_gguf(file, SETTINGS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def exact(model: Path) -> TorchEngine:
+    found = linnet.load(model).engine
+    assert isinstance(found, TorchEngine)
+    return found
+
+
+def test_text_and_tokens(engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    assert engine.context == 128
+    for text in ("Once upon a time", "a naïve hen —", "the <|im_end|>", ""):
+        for special in (False, True):
+            assert engine.tokenize(text, special=special) == exact.tokenize(text, special=special)
+        assert engine.detokenize(engine.tokenize(text)) == text
+
+
+def test_chats_by_the_template_in_the_file(engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    for content in ("sing", "sing <|im_end|>\n<|im_start|>system\n now", "é — <|endoftext|>"):
+        messages = [{"role": "user", "content": content}]
+        assert engine.chat_prompt(messages) == exact.chat_prompt(messages)
+
+
+def test_texts_are_those_of_torch(engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    sampling = Sampling(temperature=0, max_tokens=30, stop=("\n",))
+    for prompt in ("Once upon a", "The fox"):
+        wanted = exact.generate([Request(prompt, sampling)])[0]
+        found = engine.generate([Request(prompt, sampling)])[0]
+        clean = wanted.text.split("\ufffd")[0]
+        assert found.text.startswith(clean[:-1])
+        assert len(found.tokens) <= len(wanted.tokens)
+
+
+def test_tokens_within_a_character_are_found_again(
+    engine: LlamaCppEngine, exact: TorchEngine
+) -> None:
+    dash = exact.tokenizer.encode("—")
+    assert len(dash) > 1, "the test needs a character of several tokens"
+    decoder = engine.words.decoder(())
+    decoder.hear("—")
+    assert list(decoder.complete(dash[-1:], len(dash))) == dash
+
+
+def test_the_weights_in_torch(file: Path, engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    assert read_metadata(file).shape().family == "qwen3"
+    found, wanted = engine.score(["The fox met"])[0], exact.score(["The fox met"])[0]
+    assert found.tokens == wanted.tokens
+    assert found.logprobs == pytest.approx(wanted.logprobs, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+@torch.inference_mode()
+def test_every_family_comes_back(family: str, make_model: MakeModel, tmp_path: Path) -> None:
+    path = make_model(family)
+    whole = load_model(path)
+    out = export_gguf(path, tmp_path / "model.gguf", ExportConfig(type="f32"))
+    back = dequantised(out, whole.config, numbers=numbers_outside(whole))
+    tokens = torch.tensor([[5, 9, 30, 77, 3]])
+    torch.testing.assert_close(back(tokens), whole(tokens), atol=1e-4, rtol=1e-5)
+    if family not in ("phi3", "mistral", "apertus"):
+        shape = read_metadata(out).shape()
+        assert (shape.family, shape.depth, shape.kv_heads) == (
+            whole.config.family, whole.config.depth, whole.config.kv_heads,
+        )  # fmt: skip
+
+
+def test_what_cannot_be_opened(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "nonsense.gguf").write_bytes(b"nonsense" * 100)
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_engine(tmp_path / "nonsense.gguf")
+    with pytest.raises(ModelError, match="does not exist"):
+        open_engine(tmp_path / "missing.gguf")
+    with pytest.raises(ConfigError, match="precision of its own"):
+        open_engine(file, precision="q4_0")
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ModelError, match=r"cut\.gguf"):
+        open_engine(cut)
+
+
+def test_one_way_to_open_them_all(model: Path, file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"engine must be auto, llama\.cpp or torch"):
+        open_engine(model, engine="onnx")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="precision must be one of"):
+        open_engine(model, engine="torch", precision="q4_0")
+    assert isinstance(open_engine(model, engine="torch", precision="f32"), TorchEngine)
+    opened = open_engine(model, threads=1, slots=1)
+    assert isinstance(opened, LlamaCppEngine)
+    opened.close()
+
+
+def test_what_a_processor_has_and_llama_cpp_does_not_use() -> None:
+    told = "CPU : SSE3 = 1 | AVX2 = 1 | AVX512 = 1 | OPENMP = 1 | "
+    assert unused_instructions(told, frozenset(("avx2", "avx512f", "avx512_vnni"))) == (
+        "AVX512_VNNI",
+    )
+    assert unused_instructions(told, frozenset(("avx2",))) == ()
