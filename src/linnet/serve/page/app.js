@@ -1,0 +1,389 @@
+// The page: what is open and what is shown. Everything else has its own file.
+
+import { Composer } from "./composer.js";
+import { Connection } from "./connection.js";
+import * as conversations from "./conversation.js";
+import { askForKey, confirmed, showShortcuts, toast } from "./dialogs.js";
+import { byId, count, download, icon } from "./dom.js";
+import { Following } from "./follow.js";
+import { spoken } from "./markdown.js";
+import { noticeFor } from "./notice.js";
+import { key } from "./server.js";
+import { defaults, setDefaults, showSettings } from "./settings.js";
+import { listenToKeys, touches } from "./shortcuts.js";
+import { Sidebar } from "./sidebar.js";
+import { Store } from "./store.js";
+import { Talk } from "./talk.js";
+import { TextView } from "./text.js";
+import { Thread } from "./thread.js";
+import { showWelcome } from "./welcome.js";
+
+const BETWEEN_SAVES = 500; // milliseconds, while a text is typed
+const NARROW = "(max-width: 52rem)"; // as in layout.css
+
+class Page {
+  constructor() {
+    this.drafts = new Map();
+    this.store = new Store();
+    this.following = new Following();
+    this.connection = new Connection(() => this.listModels());
+    this.talk = new Talk(this.forTalk());
+    this.composer = new Composer({ takeBack: () => this.takeBack(), tryAgain: () => this.takeBack({ andGoOn: true }) });
+    this.text = new TextView(byId("text"), () => this.edited());
+    this.sidebar = new Sidebar(byId("conversations"), byId("find"), {
+      open: (id) => this.open(id),
+      rename: (id, title) => this.rename(id, title),
+      remove: (id) => this.remove(id),
+      exportOne: (id) => this.exportOne(id),
+    });
+    this.thread = new Thread(byId("thread"), {
+      again: (node) => this.begin(() => this.talk.again(this.current, node)),
+      resend: (node, text) => this.begin(() => this.talk.resend(this.current, node, text)),
+      choose: (node) => this.choose(node),
+      sendAgain: () => this.talk.sendAgain(this.current),
+    });
+  }
+
+  async start() {
+    this.wire();
+    this.showTheme();
+    this.current = this.fresh();
+    await this.store.open((id) => this.changedElsewhere(id));
+    this.open(location.hash.slice(1) || null, { quietly: true });
+    await this.connection.look();
+    document.documentElement.dataset.ready = "yes";
+  }
+
+  /** What the conversations' logic sees of this page. */
+  forTalk() {
+    return {
+      model: () => byId("model").value,
+      save: (conversation) => this.save(conversation),
+      update: (conversation) => (conversation === this.current ? this.show() : this.showSidebar()),
+      written: (conversation) => conversation === this.current && this.showSoon(),
+      finished: (conversation, node) => this.announce(conversation, node),
+      failed: (error) => this.connection.failed(error),
+      keyWorks: () => this.connection.look({ refused: true }),
+      askForKey,
+    };
+  }
+
+  listModels() {
+    this.connection.list(this.current.model || defaults().model);
+    this.fitMode();
+  }
+
+  /** A conversation that has not begun is of the kind that its model is made for. */
+  fitMode() {
+    const { model } = this.connection;
+    if (conversations.isEmpty(this.current) && model && !this.modeChosen) {
+      this.current.mode = model.chat ? "chat" : "text";
+    }
+    this.show();
+  }
+
+  // Conversations
+
+  fresh() {
+    const { model, settings } = defaults();
+    this.modeChosen = false;
+    return conversations.create({ mode: "chat", model, settings });
+  }
+
+  /** Show a conversation; a new one for null. `quietly`: the address is there already. */
+  open(id, { quietly = false } = {}) {
+    this.drafts.set(this.current.id, this.composer.text);
+    const found = id ? this.store.get(id) : null;
+    const address = found ? `#${found.id}` : location.pathname + location.search;
+    if (quietly) history.replaceState(null, "", address);
+    else history.pushState(null, "", address);
+    this.current = found ?? this.fresh();
+    this.composer.text = this.drafts.get(this.current.id) ?? "";
+    this.listModels();
+    this.following.toEnd();
+    if (!quietly) this.hideDrawer();
+    if (!touches()) this.focusInput();
+  }
+
+  save(conversation) {
+    if (conversations.isEmpty(conversation) && !this.store.get(conversation.id)) return;
+    const isNew = !this.store.get(conversation.id);
+    if (isNew && conversation === this.current) history.replaceState(null, "", `#${conversation.id}`);
+    this.store.save(conversation).catch((error) => toast(error.message));
+    this.showSidebar();
+  }
+
+  rename(id, title) {
+    const conversation = this.store.get(id);
+    Object.assign(conversation, { title, named: true });
+    this.save(conversation);
+    this.show();
+  }
+
+  async remove(id) {
+    const conversation = this.store.get(id);
+    this.talk.stop(conversation);
+    await this.store.remove(id).catch((error) => toast(error.message));
+    if (conversation === this.current) this.open(null);
+    this.showSidebar();
+    const act = () => {
+      this.save(conversation);
+      this.open(id);
+    };
+    toast(`Deleted “${conversation.title || "Untitled"}”.`, { label: "Undo", act }, 8);
+  }
+
+  async removeAll() {
+    const number = this.store.all().length;
+    const explanation = `${count(number)} kept in this browser. They cannot be brought back.`;
+    if (!number || !(await confirmed("Delete all conversations?", explanation, "Delete all"))) return;
+    for (const conversation of this.store.all()) {
+      this.talk.stop(conversation);
+      await this.store.remove(conversation.id);
+    }
+    this.open(null);
+  }
+
+  choose(node) {
+    conversations.choose(this.current, node);
+    this.save(this.current);
+    this.show();
+  }
+
+  changedElsewhere(id) {
+    const found = this.store.get(id);
+    if (found && id === this.current.id && !this.talk.isRunning(found)) {
+      this.current = found;
+      this.show();
+    } else this.showSidebar();
+  }
+
+  exportOne(id) {
+    const conversation = this.store.get(id);
+    const name = conversation.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60);
+    download(`${name || "conversation"}.md`, "text/markdown", conversations.asMarkdown(conversation));
+  }
+
+  async import(file) {
+    try {
+      const found = await this.store.take(file);
+      toast(`${count(found)} conversation${found === 1 ? "" : "s"} imported.`);
+    } catch (error) {
+      toast(error.message);
+    }
+    this.showSidebar();
+  }
+
+  // Writing
+
+  /** Do something that lets the model write. */
+  begin(work) {
+    this.rememberChoice();
+    const running = work();
+    this.following.toEnd();
+    return running;
+  }
+
+  rememberChoice() {
+    setDefaults({ model: byId("model").value, settings: this.current.settings });
+  }
+
+  send() {
+    if (this.talk.isRunning(this.current) || !this.connection.model) return;
+    if (this.current.mode === "text") {
+      this.begin(() => this.talk.goOn(this.current));
+      return;
+    }
+    const text = this.composer.text.trim();
+    if (!text) return;
+    this.composer.text = "";
+    this.begin(() => this.talk.ask(this.current, text));
+  }
+
+  takeBack({ andGoOn = false } = {}) {
+    conversations.takeBack(this.current);
+    this.save(this.current);
+    this.show();
+    if (andGoOn) this.send();
+    else this.text.focus();
+  }
+
+  /** The person has changed a text. */
+  edited() {
+    clearTimeout(this.saving);
+    const conversation = this.current;
+    this.saving = setTimeout(() => this.save(conversation), BETWEEN_SAVES);
+    this.showComposer();
+  }
+
+  /** Tell those who do not see it what has been written. */
+  announce(conversation, node) {
+    if (conversation !== this.current) return;
+    const { finish } = node ?? conversation;
+    const said = node ? spoken(conversations.apart(node).text) : conversation.pieces.at(-1)?.text;
+    byId("announcer").textContent = `${finish === "stopped" ? "Stopped" : "Finished"}. ${said ?? ""}`;
+  }
+
+  /** Begin a text with what was asked of a model that does not answer. */
+  continueInstead(question) {
+    this.open(null);
+    this.modeChosen = true;
+    this.current.mode = "text";
+    conversations.rewrite(this.current, question?.text ?? "");
+    this.show();
+    this.text.focus();
+  }
+
+  // Showing
+
+  show() {
+    const { current } = this;
+    const isText = current.mode === "text";
+    const isEmpty = conversations.isEmpty(current);
+    const writing = this.talk.writing(current);
+    document.title = current.title ? `${current.title} · Linnet` : "Linnet";
+    byId("title").textContent = current.title || "New conversation";
+    byId("app").dataset.mode = current.mode;
+    byId("welcome").hidden = !isEmpty;
+    byId("thread").hidden = isText || isEmpty;
+    byId("text").hidden = !isText;
+    if (isEmpty) showWelcome({ mode: current.mode, lasting: this.store.lasting, choose: (mode) => this.chooseMode(mode) });
+    if (isText) this.text.show(current, writing !== null);
+    else this.thread.show(current, writing);
+    this.showNotice();
+    this.showComposer();
+    this.showSidebar();
+    this.following.update();
+  }
+
+  /** Show what has come, at most once a frame, and with time left for everything else. */
+  showSoon() {
+    if (this.soon) return;
+    this.soon = true;
+    const show = () => {
+      this.soon = false;
+      const begun = performance.now();
+      const writing = this.talk.writing(this.current);
+      if (writing === true) this.text.update();
+      else if (writing) this.thread.update(writing);
+      this.following.update();
+      this.cost = performance.now() - begun;
+    };
+    setTimeout(() => requestAnimationFrame(show), Math.min(500, 3 * (this.cost ?? 0)));
+  }
+
+  showSidebar() {
+    const state = { current: this.current.id, running: new Set(this.talk.running.keys()) };
+    this.sidebar.show(this.store.all(), state);
+  }
+
+  showComposer() {
+    this.composer.show(this.current, { model: this.connection.model, running: this.talk.isRunning(this.current) });
+  }
+
+  chooseMode(mode) {
+    this.current.mode = mode;
+    this.modeChosen = true;
+    this.show();
+    byId("welcome").querySelector("[aria-pressed=true]")?.focus();
+  }
+
+  showNotice() {
+    const notice = byId("notice");
+    const problem = this.talk.problems.get(this.current.id);
+    notice.hidden = !problem;
+    if (problem === this.noticed) return;
+    this.noticed = problem;
+    notice.replaceChildren();
+    if (!problem) return;
+    const remedies = Object.entries(this.talk.remedies(this.current));
+    const acts = Object.fromEntries(remedies.map(([name, act]) => [name, act && (() => this.begin(act))]));
+    const newConversation = () => this.open(null);
+    const continueText = () => this.continueInstead(problem.question);
+    notice.append(noticeFor(problem.error, { ...acts, newConversation, continueText }));
+  }
+
+  showTheme() {
+    const { dark } = window.linnetTheme;
+    const label = dark ? "Light appearance" : "Dark appearance";
+    byId("theme").replaceChildren(icon(dark ? "sun" : "moon"));
+    byId("theme").setAttribute("aria-label", label);
+    byId("theme").title = label;
+  }
+
+  focusInput() {
+    if (this.current.mode === "text") this.text.focus();
+    else byId("message").focus();
+  }
+
+  editLast() {
+    const last = conversations.path(this.current).findLast((node) => node.role === "user");
+    if (last && !this.talk.isRunning(this.current)) this.thread.edit(last);
+    return Boolean(last);
+  }
+
+  settings() {
+    if (document.querySelector("dialog[open]")) return;
+    const conversation = this.current;
+    const name = `linnet-conversations-${new Date().toISOString().slice(0, 10)}.json`;
+    showSettings(conversation.settings, {
+      mode: conversation.mode,
+      changed: () => {
+        this.rememberChoice();
+        if (this.store.get(conversation.id)) this.save(conversation);
+      },
+      act: {
+        exportAll: () => download(name, "application/json", this.store.exported()),
+        importFile: (file) => this.import(file),
+        removeAll: () => this.removeAll(),
+        forgetKey: () => (key.set(""), this.connection.look()),
+      },
+      about: {
+        hasKey: key.get() !== "",
+        kept: this.store.lasting
+          ? `${count(this.store.all().length)} kept in this browser, and nowhere else.`
+          : "This browser keeps nothing: they are gone when the page is closed.",
+      },
+    });
+  }
+
+  // The sidebar: beside the messages, or, where there is little room, a drawer over them
+
+  toggleSidebar() {
+    const { classList } = byId("app");
+    const narrow = matchMedia(NARROW).matches;
+    const shown = narrow ? classList.toggle("drawer-open") : !classList.toggle("sidebar-hidden");
+    byId("main").inert = narrow && shown;
+    byId("show-sidebar").setAttribute("aria-expanded", String(shown));
+    byId(shown ? "hide-sidebar" : "show-sidebar").focus();
+  }
+
+  hideDrawer() {
+    if (byId("app").classList.contains("drawer-open")) this.toggleSidebar();
+  }
+
+  wire() {
+    const onClick = (id, act) => byId(id).addEventListener("click", act);
+    onClick("new", () => this.open(null));
+    onClick("stop", () => (this.talk.stop(this.current), this.focusInput()));
+    onClick("to-end", () => (this.following.toEnd(), this.focusInput()));
+    onClick("skip", () => this.focusInput());
+    for (const id of ["show-settings", "settings-top"]) onClick(id, () => (this.hideDrawer(), this.settings()));
+    onClick("show-shortcuts", () => (this.hideDrawer(), showShortcuts()));
+    for (const id of ["hide-sidebar", "show-sidebar", "veil"]) onClick(id, () => this.toggleSidebar());
+    onClick("theme", () => (window.linnetTheme.choose(window.linnetTheme.dark ? "light" : "dark"), this.showTheme()));
+    document.addEventListener("linnet-theme", () => this.showTheme());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.showTheme());
+    byId("composer").addEventListener("submit", (event) => (event.preventDefault(), this.send()));
+    byId("model").addEventListener("change", () => {
+      this.current.model = byId("model").value;
+      this.rememberChoice();
+      this.fitMode();
+    });
+    window.addEventListener("popstate", () => this.open(location.hash.slice(1) || null, { quietly: true }));
+    window.addEventListener("pagehide", () => this.save(this.current));
+    listenToKeys(this);
+  }
+}
+
+new Page().start();

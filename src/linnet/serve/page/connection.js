@@ -1,0 +1,82 @@
+// Whether the server answers, and which models it has.
+
+import { askForKey, toast } from "./dialogs.js";
+import { byId, element } from "./dom.js";
+import { key, models } from "./server.js";
+
+const LOOK_AGAIN = 3000; // milliseconds, while the server is gone
+const LOOK_SOON = 300;
+
+export class Connection {
+  /** `changed()`: called when the models or the state have been looked up. */
+  constructor(changed) {
+    this.changed = changed;
+    this.models = [];
+    this.select = byId("model");
+  }
+
+  /** Ask for the models, with a key from the person where one is wanted; whether the server told them. */
+  async look({ refused = false } = {}) {
+    let error = null;
+    try {
+      this.models = await models();
+      this.show("connected");
+    } catch (raised) {
+      error = raised;
+    }
+    if (error?.kind === "key") {
+      this.show("locked");
+      const given = this.asking ? null : await this.ask(refused ? "The server does not take this key." : error.message);
+      if (given) return this.look({ refused: true });
+    } else if (error) this.failed(error);
+    this.changed();
+    return error === null;
+  }
+
+  async ask(message) {
+    this.asking = true;
+    const given = await askForKey(message);
+    this.asking = false;
+    if (given) key.set(given);
+    return given;
+  }
+
+  /** After a request that failed: where that may mean that the server is gone, look until it is back. */
+  failed(error) {
+    if (error.kind === "gone") this.show("gone");
+    if (error.kind !== "gone" && error.kind !== "broken") return;
+    clearTimeout(this.looking);
+    this.looking = setTimeout(() => this.lookAgain(), error.kind === "gone" ? LOOK_AGAIN : LOOK_SOON);
+  }
+
+  async lookAgain() {
+    const wasGone = this.state === "gone";
+    if ((await this.look()) && wasGone) toast("The server is back.");
+  }
+
+  /** `state`: connected, gone (nothing answers) or locked (a key is wanted). */
+  show(state) {
+    if (state === this.state) return;
+    this.state = state;
+    const shown = byId("connection");
+    shown.className = `connection ${state}`;
+    shown.replaceChildren(...(state === "gone" ? ["Not connected"] : []));
+    if (state === "locked") {
+      shown.append(element("button", { type: "button", click: () => this.look() }, "Enter the key"));
+    }
+  }
+
+  /** The model that is chosen: {id, chat, context}, or null. */
+  get model() {
+    return this.models.find(({ id }) => id === this.select.value) ?? null;
+  }
+
+  /** List the models, with one of them chosen if it is there. */
+  list(wanted) {
+    const options = this.models.map(({ id, chat }) => element("option", { value: id }, chat ? id : `${id} (continues texts)`));
+    if (!options.length) options.push(element("option", { value: "" }, "No model"));
+    this.select.replaceChildren(...options);
+    this.select.disabled = this.models.length === 0;
+    if (this.models.some(({ id }) => id === wanted)) this.select.value = wanted;
+  }
+}

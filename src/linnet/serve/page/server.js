@@ -1,0 +1,132 @@
+// The server as this page sees it: OpenAI's interface, https://platform.openai.com/docs/api-reference.
+//
+// Everything that can go wrong becomes a ServerError whose `kind` says what the person can do about it:
+//   gone     nothing answers            busy     too much to do, or stopping; try again (`seconds`)
+//   key      a key is asked for         context  the conversation is longer than the model reads
+//   broken   the answer ended midway    template the model has no chat template
+//   failed   something broke inside the server
+//   refused  any other objection, in the server's words
+
+const KEY = "linnet-key";
+const WAIT_FOR_LIST = 10_000; // milliseconds
+
+export class ServerError extends Error {
+  constructor(kind, message, seconds = null) {
+    super(message);
+    this.kind = kind;
+    this.seconds = seconds;
+  }
+}
+
+/** The key that is sent; kept while the tab is open, nowhere else. */
+export const key = {
+  get: () => sessionStorage.getItem(KEY) ?? "",
+  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+};
+
+/** The models: [{id, chat: may it be talked to, context: tokens, or null where unknown}]. */
+export async function models() {
+  const response = await request("v1/models", { signal: AbortSignal.timeout(WAIT_FOR_LIST) });
+  const { data = [] } = await response.json();
+  return data.map(({ id, linnet }) => ({
+    id: String(id),
+    chat: linnet?.chat ?? true,
+    context: Number.isFinite(linnet?.context) ? linnet.context : null,
+  }));
+}
+
+/**
+ * What a model answers, piece by piece: {text, thought, finish, usage}, each where there is one.
+ * `path` is chat/completions or completions. Ends early, without an error, when `signal` is aborted.
+ */
+export async function* answer(path, body, signal) {
+  let finished = false;
+  try {
+    const asked = { ...body, stream: true, stream_options: { include_usage: true } };
+    const response = await request(`v1/${path}`, { method: "POST", body: JSON.stringify(asked), signal });
+    for await (const data of eventData(response.body)) {
+      if (data === "[DONE]") return;
+      const piece = pieceOf(data);
+      finished ||= piece.finish !== null;
+      yield piece;
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    // A connection that fails after the answer's start has failed midway.
+    if (error instanceof ServerError) throw error;
+    throw new ServerError("broken", "The connection broke off.");
+  }
+  if (!finished && !signal.aborted) throw new ServerError("broken", "The connection broke off.");
+}
+
+function pieceOf(data) {
+  let event;
+  try {
+    event = JSON.parse(data);
+  } catch {
+    throw new ServerError("broken", "The server sent something that is no JSON.");
+  }
+  if (event.error) throw errorFrom(Number(event.error.code) || 500, event.error, null);
+  const choice = event.choices?.[0];
+  return {
+    text: choice?.delta?.content ?? choice?.text ?? "",
+    thought: choice?.delta?.reasoning_content ?? choice?.delta?.reasoning ?? "",
+    finish: choice?.finish_reason ?? null,
+    usage: event.usage ?? null,
+  };
+}
+
+async function request(path, options) {
+  const headers = { "Content-Type": "application/json" };
+  if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
+  let response;
+  try {
+    response = await fetch(new URL(path, document.baseURI), { ...options, headers, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ServerError("gone", "The server does not answer.");
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  throw errorFrom(response.status, body.error ?? {}, response.headers.get("Retry-After"));
+}
+
+function errorFrom(status, { message, code }, retryAfter) {
+  const said = typeof message === "string" && message ? message : `The server answered with status ${status}.`;
+  const seconds = /^\d{1,6}$/.test(retryAfter ?? "") ? Number(retryAfter) : null;
+  if (status === 401) return new ServerError("key", said);
+  if (code === "context_length_exceeded") return new ServerError("context", said);
+  if (status === 429 || (status === 503 && code !== "engine_error")) return new ServerError("busy", said, seconds);
+  if (status === 502 || status === 504) return new ServerError("gone", said);
+  if (status === 400 && (code === "no_chat_template" || /\bchat template\b/i.test(said))) {
+    return new ServerError("template", said);
+  }
+  return new ServerError(status >= 500 ? "failed" : "refused", said);
+}
+
+/** The data of server-sent events (https://html.spec.whatwg.org/#server-sent-events), comments left out. */
+export async function* eventData(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let data = [];
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      // A carriage return at the end may be the half of a line's end: it waits for what follows.
+      const text = rest + value;
+      const whole = text.endsWith("\r") ? text.slice(0, -1) : text;
+      const lines = whole.split(/\r\n|\r|\n/);
+      rest = lines.pop() + text.slice(whole.length);
+      for (const line of lines) {
+        if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
+        else if (line === "" && data.length) {
+          yield data.join("\n");
+          data = [];
+        }
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
