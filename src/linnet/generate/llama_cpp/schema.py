@@ -189,9 +189,9 @@ class _Converter:
         ending: Pattern = Text("")
         beginning: Pattern = Text("")
         if extra is not None:
-            pair = Sequenced((extra, _SPACE))
-            ending = Repeated(Sequenced((comma, pair)), 0, None)
-            beginning = Repeated(Sequenced((pair, ending)), 0, 1)
+            other = Sequenced((extra, _SPACE))
+            ending = Repeated(Sequenced((comma, other)), 0, None)
+            beginning = Repeated(Sequenced((other, ending)), 0, 1)
         for pair, is_required in reversed(pairs):
             after = self._named(ending)
             with_it: Pattern = self._named(Sequenced((pair, _SPACE, after)))
