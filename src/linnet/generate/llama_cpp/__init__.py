@@ -2,18 +2,28 @@
 
 In reading order: ``cache`` and ``vocabulary`` (the file that is made of a checkpoint),
 ``words`` (text and tokens), ``asking`` and ``reading`` (a request and its answer),
-``dispatching`` (many of them), ``constraints`` (with ``pattern``, ``regex`` and ``gbnf``),
-``engine``, ``making`` (from a model's directory), ``foreign`` (from a GGUF file of
-anyone's), ``dequantise`` (its weights in torch, which score texts), ``processor``.
+``dispatching`` (many of them), ``constraints`` (with ``pattern``, ``regex``, ``gbnf`` and
+``schema``), ``room``, ``engine``, ``making`` (from a model's directory), ``foreign`` (from a GGUF file of
+anyone's, with its ``metadata``), ``dequantise`` (its weights in torch, which score texts),
+``encoder`` (texts as vectors), ``processor``.
 """
 
 from linnet.lazy import lazy
 
-__all__ = ["LlamaCppEngine", "ServingConfig", "open_checkpoint", "open_gguf"]
+__all__ = [
+    "LlamaCppEncoder",
+    "LlamaCppEngine",
+    "ServingConfig",
+    "load_llama_cpp_encoder",
+    "open_checkpoint",
+    "open_gguf",
+]
 
 __getattr__ = lazy(
     __name__,
     {
+        "LlamaCppEncoder": ("linnet.generate.llama_cpp.encoder", "LlamaCppEncoder"),
+        "load_llama_cpp_encoder": ("linnet.generate.llama_cpp.encoder", "load_llama_cpp_encoder"),
         "LlamaCppEngine": ("linnet.generate.llama_cpp.engine", "LlamaCppEngine"),
         "ServingConfig": ("linnet.generate.llama_cpp.config", "ServingConfig"),
         "open_checkpoint": ("linnet.generate.llama_cpp.making", "open_checkpoint"),
