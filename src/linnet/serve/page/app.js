@@ -3,7 +3,7 @@
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import * as conversations from "./conversation.js";
-import { askForKey, confirmed, showShortcuts, toast } from "./dialogs.js";
+import { confirmed, showShortcuts, toast } from "./dialogs.js";
 import { byId, count, download, icon } from "./dom.js";
 import { Following } from "./follow.js";
 import { spoken } from "./markdown.js";
@@ -63,8 +63,8 @@ class Page {
       written: (conversation) => conversation === this.current && this.showSoon(),
       finished: (conversation, node) => this.announce(conversation, node),
       failed: (error) => this.connection.failed(error),
-      keyWorks: () => this.connection.look({ refused: true }),
-      askForKey,
+      askForKey: () => this.connection.ask(),
+      isConnected: () => this.connection.look(),
     };
   }
 

@@ -16,7 +16,7 @@ export class Connection {
   }
 
   /** Ask for the models, with a key from the person where one is wanted; whether the server told them. */
-  async look({ refused = false } = {}) {
+  async look() {
     let error = null;
     try {
       this.models = await models();
@@ -26,19 +26,20 @@ export class Connection {
     }
     if (error?.kind === "key") {
       this.show("locked");
-      const given = this.asking ? null : await this.ask(refused ? "The server does not take this key." : error.message);
-      if (given) return this.look({ refused: true });
+      if (await this.ask()) return this.look();
     } else if (error) this.failed(error);
     this.changed();
     return error === null;
   }
 
-  async ask(message) {
+  /** Whether the person gave a key. */
+  async ask() {
+    if (this.asking) return false;
     this.asking = true;
-    const given = await askForKey(message);
+    const given = await askForKey(key.get() !== "");
     this.asking = false;
     if (given) key.set(given);
-    return given;
+    return given !== null;
   }
 
   /** After a request that failed: where that may mean that the server is gone, look until it is back. */
@@ -73,7 +74,7 @@ export class Connection {
 
   /** List the models, with one of them chosen if it is there. */
   list(wanted) {
-    const options = this.models.map(({ id, chat }) => element("option", { value: id }, chat ? id : `${id} (continues texts)`));
+    const options = this.models.map(({ id, chat }) => element("option", { value: id }, chat ? id : `${id} · continues texts`));
     if (!options.length) options.push(element("option", { value: "" }, "No model"));
     this.select.replaceChildren(...options);
     this.select.disabled = this.models.length === 0;

@@ -2,9 +2,8 @@
 
 import { element, iconButton } from "./dom.js";
 
-/** Show a modal dialog; it leaves the page when closed, and the focus goes back to where it was. */
+/** Show a modal dialog; when closed it leaves the page, and the browser puts the focus back where it was. */
 export function dialog(title, { name = "", content, foot = [] }) {
-  const before = document.activeElement;
   const heading = element("h2", { id: "dialog-title" }, title);
   const made = element(
     "dialog",
@@ -16,17 +15,14 @@ export function dialog(title, { name = "", content, foot = [] }) {
   made.addEventListener("click", (event) => {
     if (event.target === made) made.close(); // on what lies around it
   });
-  made.addEventListener("close", () => {
-    made.remove();
-    if (before instanceof HTMLElement && before.isConnected) before.focus();
-  });
+  made.addEventListener("close", () => made.remove());
   document.body.append(made);
   made.showModal();
   return made;
 }
 
-/** Ask for the server's key; resolves to it, or null. */
-export function askForKey(message) {
+/** Ask for the server's key; resolves to it, or null. `refused`: whether one was given that does not work. */
+export function askForKey(refused) {
   return new Promise((resolve) => {
     const input = element("input", {
       type: "password", id: "key", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "key-help",
@@ -41,7 +37,7 @@ export function askForKey(message) {
           if (given) made.close();
         },
       },
-      element("p", {}, message),
+      element("p", {}, refused ? "The server does not take this key." : "Whoever runs it can give you one."),
       element("label", { for: "key" }, "Key"),
       input,
       element("p", { class: "help", id: "key-help" }, "It is kept until you close this tab, and sent to this server only."),

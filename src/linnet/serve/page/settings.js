@@ -18,9 +18,9 @@ const SLIDERS = [
     help: "Leave out words less likely than this share of the likeliest." },
 ];
 const NUMBERS = [
-  { name: "max_tokens", label: "Longest answer", least: 1, most: 1_000_000, unit: "tokens", placeholder: "the server's",
+  { name: "max_tokens", label: "Longest answer", least: 1, most: 1_000_000, placeholder: "in tokens",
     help: "The answer is cut after so many tokens." },
-  { name: "seed", label: "Seed", least: 0, most: Number.MAX_SAFE_INTEGER, unit: "", placeholder: "a new one each time",
+  { name: "seed", label: "Seed", least: 0, most: Number.MAX_SAFE_INTEGER, placeholder: "random",
     help: "The same seed and settings give the same answer." },
 ];
 
@@ -140,7 +140,7 @@ function slider({ name, label, least, most, step, usual, help }, settings, set) 
   return row;
 }
 
-function numberField({ name, label, least, most, unit, placeholder, help }, settings, set) {
+function numberField({ name, label, least, most, placeholder, help }, settings, set) {
   const id = `set-${name}`;
   const box = element("input", {
     type: "number", id, min: least, max: most, step: "1", placeholder, inputmode: "numeric", "aria-describedby": `${id}-help`,
@@ -151,7 +151,7 @@ function numberField({ name, label, least, most, unit, placeholder, help }, sett
     if (box.value === "") set(name, null);
     else if (Number.isSafeInteger(value) && value >= least && value <= most) set(name, value);
   });
-  return field(unit ? `${label} (${unit})` : label, id, help, box);
+  return field(label, id, help, box);
 }
 
 function stopField(settings, set) {

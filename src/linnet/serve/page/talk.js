@@ -4,13 +4,12 @@
 
 import { Answering } from "./answering.js";
 import * as conversations from "./conversation.js";
-import { key } from "./server.js";
 import { sent } from "./settings.js";
 
 export class Talk {
   /**
    * `page`: what shows it: update(conversation), written(conversation, node), finished(conversation, text),
-   * failed(error), save(conversation), askForKey(message), keyWorks(), model(): the chosen model's name.
+   * failed(error), save(conversation), askForKey(), isConnected(), model(): the chosen model's name.
    */
   constructor(page) {
     this.page = page;
@@ -51,6 +50,7 @@ export class Talk {
   answer(conversation, question) {
     if (this.isRunning(conversation)) return null;
     conversation.model = this.page.model();
+    delete question.leftOut; // it is asked now, whatever was left out before
     const messages = conversations.messagesUpTo(conversation, question);
     const node = conversations.add(conversation, question.id, "assistant", "");
     node.model = conversation.model;
@@ -138,10 +138,7 @@ export class Talk {
 
   async giveKey(conversation) {
     const problem = this.problems.get(conversation.id);
-    const given = await this.page.askForKey(problem.error.message);
-    if (!given) return;
-    key.set(given);
-    if (await this.page.keyWorks()) await problem.again();
+    if ((await this.page.askForKey()) && (await this.page.isConnected())) await problem.again();
   }
 
   /** Leave out the oldest turns, one, two, four, ..., until the rest is read. */

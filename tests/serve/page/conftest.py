@@ -1,0 +1,87 @@
+"""A headless Chromium for tests of the chat page; without one they are skipped.
+
+Whatever a test does, it fails if the page raised an error, broke its own
+security policy, or asked anything of another place than its server.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opened_page import Opened
+from page_server import FakeServer
+
+PATIENCE = 5000  # milliseconds
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip(f"there is no browser: none of {', '.join(NAMES)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        # CI runs as root in a container, where Chromium's own sandbox cannot be set up.
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+def new_window(chromium: Any, **options: Any) -> Any:
+    """A page in a browser's window of its own, which knows nothing of others."""
+    usual = {"viewport": {"width": 1200, "height": 800}, "locale": "en-GB"}
+    context = chromium.new_context(**usual | options)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    return page
+
+
+@pytest.fixture(scope="package")
+def window(chromium: Any) -> Any:
+    """One window for all tests: their servers differ, so that nothing kept is seen by the next."""
+    return new_window(chromium)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    server = FakeServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def opened(window: Any, fake: FakeServer) -> Iterator[Opened]:
+    made = Opened(window, fake)
+    yield made
+    made.leave()
+
+
+@pytest.fixture
+def phone(chromium: Any, fake: FakeServer) -> Iterator[Opened]:
+    size = {"width": 360, "height": 640}
+    page = new_window(chromium, viewport=size, has_touch=True, is_mobile=True)
+    made = Opened(page, fake)
+    yield made
+    made.leave()
+    page.context.close()
+
+
+@pytest.fixture
+def forgetful(chromium: Any, fake: FakeServer) -> Iterator[Opened]:
+    """In a browser that keeps nothing."""
+    page = new_window(chromium)
+    page.add_init_script(
+        "Object.defineProperty(window, 'indexedDB', { get() { throw new Error('no'); } });"
+        "Storage.prototype.setItem = () => { throw new Error('full'); };"
+    )
+    made = Opened(page, fake)
+    yield made
+    made.leave()
+    page.context.close()

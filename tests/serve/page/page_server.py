@@ -1,0 +1,188 @@
+"""A scripted server of OpenAI's shapes with the chat page, for tests of the page alone."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from linnet.serve.page import HEADERS, START, page_files
+
+CHAT_MODEL = {"id": "wren", "linnet": {"chat": True, "context": 200}}
+BASE_MODEL = {"id": "wren-base", "linnet": {"chat": False, "context": 200}}
+
+
+@dataclass
+class Answer:
+    """What the server does once: by default it says ``pieces`` and how many they were."""
+
+    pieces: tuple[str, ...] = ("Yes", ".")
+    thoughts: tuple[str, ...] = ()
+    status: int = 200
+    error: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    wait: float = 0.0  # before each piece
+    hold: threading.Event | None = None  # waited for after the first piece
+    cut: bool = False  # close the connection instead of ending
+    finish: str = "stop"
+    usage: bool = True
+    fault: dict[str, Any] | None = None  # an error after the pieces, within the stream
+
+
+def failing(status: int, message: str, code: str | None = None, **headers: str) -> Answer:
+    error = {"message": message, "type": "x", "param": None, "code": code}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status=status, error=error, headers=named)
+
+
+class FakeServer:
+    """Answers with what is in ``script``, in order, then with plain answers."""
+
+    def __init__(self) -> None:
+        self.script: deque[Answer] = deque()
+        self.models: list[dict[str, Any]] = [CHAT_MODEL, BASE_MODEL]
+        self.key: str | None = None
+        self.asked: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.keys: list[str | None] = []
+        self.left = threading.Event()  # a client has closed its connection midway
+        self.start(0)
+
+    def start(self, port: int) -> None:
+        self.open: set[socket.socket] = set()
+        handler = type("Handler", (_Handler,), {"fake": self})
+        ThreadingHTTPServer.allow_reuse_address = True
+        self.http = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self.http.daemon_threads = True
+        self.port = self.http.server_address[1]
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+        for connection in list(self.open):  # those that browsers keep for later
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def messages(self) -> list[tuple[str, str]]:
+        """Of the last request."""
+        return [(m["role"], m["content"]) for m in self.asked[-1]["messages"]]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    fake: FakeServer
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.fake.open.add(self.connection)
+
+    def finish(self) -> None:
+        self.fake.open.discard(self.connection)
+        with suppress(OSError):
+            super().finish()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.path == "/v1/models":
+            if self._has_key():
+                self._json(200, {"object": "list", "data": self.fake.models})
+            return
+        file = page_files().get(self.path.lstrip("/") or START)
+        if file is None:
+            self._json(404, {"error": {"message": "no such file"}})
+            return
+        self.send_response(200)
+        for name, value in {**HEADERS, "Content-Type": file.media_type, "ETag": file.tag}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(file.body)))
+        self.end_headers()
+        self.wfile.write(file.body)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not self._has_key():
+            return
+        self.fake.asked.append(body)
+        self.fake.paths.append(self.path)
+        answer = self.fake.script.popleft() if self.fake.script else Answer()
+        if answer.status != 200:
+            self._json(answer.status, {"error": answer.error}, answer.headers)
+            return
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        try:
+            self._stream(answer, chat="messages" in body)
+        except (BrokenPipeError, ConnectionResetError):
+            self.fake.left.set()
+
+    def _stream(self, answer: Answer, *, chat: bool) -> None:
+        self.wfile.write(b": keep-alive\r\n\r\n")
+        for k, (kind, piece) in enumerate(
+            [("thought", t) for t in answer.thoughts] + [("text", p) for p in answer.pieces]
+        ):
+            time.sleep(answer.wait)
+            delta = {"reasoning_content": piece} if kind == "thought" else {"content": piece}
+            self._event([{"index": 0, "delta": delta} if chat else {"index": 0, "text": piece}])
+            if k == 0 and answer.hold is not None:
+                self._hold(answer.hold)
+        if answer.cut:
+            return
+        if answer.fault:
+            self.wfile.write(f"data: {json.dumps({'error': answer.fault})}\n\n".encode())
+            return
+        end = {
+            "index": 0,
+            "finish_reason": answer.finish,
+            **({"delta": {}} if chat else {"text": ""}),
+        }
+        self._event([end])
+        if answer.usage:
+            count = len(answer.pieces) + len(answer.thoughts)
+            usage = {"prompt_tokens": 20, "completion_tokens": count, "total_tokens": 20 + count}
+            self._event([], usage={**usage, "prompt_tokens_details": {"cached_tokens": 8}})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _hold(self, hold: threading.Event) -> None:
+        """Wait, and notice when the client goes: then comments cannot be written."""
+        while not hold.wait(0.02):
+            self.wfile.write(b": still here\n\n")
+
+    def _event(self, choices: list[Any], **more: Any) -> None:
+        data = json.dumps({"id": "x", "model": "wren", "choices": choices, **more})
+        self.wfile.write(f"data: {data}\n\n".encode())
+
+    def _has_key(self) -> bool:
+        given = self.headers["Authorization"]
+        self.fake.keys.append(given)
+        if self.fake.key is None or given == f"Bearer {self.fake.key}":
+            return True
+        self._json(
+            401, {"error": {"message": "Incorrect API key provided.", "code": "invalid_api_key"}}
+        )
+        return False
+
+    def _json(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
