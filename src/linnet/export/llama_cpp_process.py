@@ -23,6 +23,8 @@ from typing import Any
 
 from linnet.errors import MissingExtraError, ModelError
 
+HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
+
 _ANSWER_SECONDS = 600
 _LOG_BYTES = 1 << 20
 
@@ -61,7 +63,7 @@ class LlamaCppProcess:
         self._place = Path(tempfile.mkdtemp(prefix="linnet-"))  # readable by this user alone
         self._log = (self._place / "log").open("a+b")
         self.key = secrets.token_urlsafe(32)
-        self.socket = str(self._place / "socket.sock") if hasattr(socket, "AF_UNIX") else ""
+        self.socket = str(self._place / "socket.sock") if HAS_UNIX_SOCKETS else ""
         self.system_info = ""
         self._port = 0
         self._process = subprocess.Popen(

@@ -15,6 +15,7 @@ from tiny_models import MakeModel
 
 import linnet
 from linnet.errors import LinnetError, ModelError
+from linnet.export import llama_cpp_process
 from linnet.generate import Request, Sampling
 from linnet.generate.engine import Chunk, Pushing
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint
@@ -226,7 +227,7 @@ def test_a_shared_beginning_is_not_computed_again(engine: LlamaCppEngine) -> Non
     sampling = Sampling(temperature=0, max_tokens=2)
     starts = []
     for ending in ("Once", "tra"):
-        chunk = next(engine.stream(Request(text + ending, sampling)))
+        chunk, *_ = engine.stream(Request(text + ending, sampling))
         assert chunk.start is not None
         starts.append(chunk.start)
     assert starts[1].cached_tokens > 0.9 * starts[1].prompt_tokens
@@ -302,6 +303,22 @@ def test_a_killed_process_is_started_again(model: Path) -> None:
     assert not Path(place).parent.exists()
     with pytest.raises(ModelError, match="closed"):
         opened.stream(Request("The fox", never))
+
+
+def test_without_unix_sockets_a_key_keeps_others_out(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama_cpp_process, "HAS_UNIX_SOCKETS", False)
+    opened = open_checkpoint(model, F32)
+    try:
+        assert opened.generate([Request("The fox", GREEDY)])[0].text
+        process = opened.dispatcher.process()
+        assert not process.socket
+        process.key = "another"
+        with pytest.raises(ModelError, match=r"[Kk]ey"):
+            opened.generate([Request("The fox", GREEDY)])
+    finally:
+        opened.close()
 
 
 def test_chat_prompts_and_tokens_are_linnets(engine: LlamaCppEngine, exact: TorchEngine) -> None:

@@ -2,10 +2,10 @@
 
 In reading order: ``cache`` and ``vocabulary`` (the file that is made of a checkpoint),
 ``words`` (text and tokens), ``asking`` and ``reading`` (a request and its answer),
-``dispatching`` (many of them), ``constraints`` (with ``pattern``, ``regex``, ``gbnf`` and
-``schema``), ``room``, ``engine``, ``making`` (from a model's directory), ``foreign`` (from a GGUF file of
-anyone's, with its ``metadata``), ``dequantise`` (its weights in torch, which score texts),
-``encoder`` (texts as vectors), ``processor``.
+``dispatching`` (many of them), ``constraints`` (with ``pattern``, ``regex``, ``gbnf``,
+``numerals`` and ``schema``), ``room``, ``engine``, ``making`` (from a model's directory),
+``foreign`` (from a GGUF file of anyone's, with its ``metadata``), ``dequantise`` (its weights
+in torch, which score texts), ``encoder`` (texts as vectors), ``processor``.
 """
 
 from linnet.lazy import lazy

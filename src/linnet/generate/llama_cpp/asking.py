@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from linnet.generate.sampling import Sampling
 
 # The order of ``linnet.generate.logits``; llama.cpp's own puts the temperature last.
-_ORDER = ("penalties", "temperature", "top_k", "typ_p", "top_p", "min_p")
+_ORDER = ("penalties", "temperature", "top_k", "top_p", "min_p", "typ_p")
 _RANDOM_SEED = 0xFFFFFFFF  # its number for "another one each time"
 _SEEDS = 0xFFFFFFFF  # so many it has, without that one
 
@@ -80,9 +80,9 @@ def _sampling(sampling: Sampling, penalised: Sequence[int], limit: int) -> dict[
         "penalties": any(penalties),
         "temperature": sampling.temperature != 1,
         "top_k": sampling.top_k > 0,
-        "typ_p": sampling.typical_p < 1,
         "top_p": sampling.top_p < 1,
         "min_p": sampling.min_p > 0,
+        "typ_p": sampling.typical_p < 1,
     }
     return asked | {
         "samplers": [name for name in _ORDER if wanted[name]],

@@ -19,9 +19,7 @@ _SETS = {
     "AMX_INT8": "amx_int8",
 }
 
-BUILD = (
-    'CMAKE_ARGS="-DGGML_NATIVE=ON" pip install --force-reinstall --no-binary xllamacpp xllamacpp'
-)
+BUILD = "https://github.com/xorbitsai/xllamacpp#build-from-source"
 
 
 def unused_instructions(
