@@ -155,6 +155,8 @@ def open_catalog(
             with progress.task(f"opening {called}"):
                 own = adapters if not opened else None
                 opened += _open(called, place, config, own or {}, progress)
+        for model in opened:
+            _ = model.is_chat  # found out now, not while the first request waits
         return Catalog(opened)
     except BaseException:
         for model in opened:
