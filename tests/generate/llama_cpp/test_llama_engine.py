@@ -18,7 +18,7 @@ from linnet.errors import LinnetError, ModelError
 from linnet.export import llama_cpp_process
 from linnet.generate import Request, Sampling
 from linnet.generate.engine import Chunk, Pushing
-from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint
+from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint, room
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_model
 from linnet.model.adapter import save_adapter
@@ -243,6 +243,38 @@ def test_more_texts_than_slots_wait_in_line(engine: LlamaCppEngine) -> None:
     together = [completion.text for completion in engine.generate(requests)]
     assert together[:3] == alone
     assert engine.dispatcher.running == engine.dispatcher.waiting == 0
+
+
+def test_slots_may_share_their_room(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_SEPARATE", 0)
+    monkeypatch.setattr(room, "memory_bytes", lambda: 512 * 256 * 5)  # for 512 tokens of this model
+    opened = open_checkpoint(model, F32)
+    try:
+        assert opened.room.unified
+        assert (opened.room.total, opened.context) == (512, 256)
+        sampling = Sampling(max_tokens=200, temperature=0, logit_bias=((0, -100.0),))
+        requests = [Request((token, 60, 70), sampling) for token in range(40, 46)]
+        found = opened.generate(requests)
+        assert [len(completion.tokens) for completion in found] == [200] * 6
+        assert opened.generate(requests[:1])[0].tokens[:20] == found[0].tokens[:20]
+    finally:
+        opened.close()
+
+
+def test_conversations_are_kept_when_slots_are_few(model: Path) -> None:
+    opened = open_checkpoint(model, ServingConfig(precision="f16", threads=1, slots=1))
+    sampling = Sampling(temperature=0, max_tokens=2)
+    texts = ["The fox and the hen sat down. " * 6, "Once upon a time, tra la la! " * 6]
+    try:
+        cached = []
+        for text in (*texts, *texts):
+            chunk, *_ = opened.stream(Request(text, sampling))
+            assert chunk.start is not None
+            cached.append(chunk.start.cached_tokens / chunk.start.prompt_tokens)
+        assert max(cached[:2]) < 0.1
+        assert min(cached[2:]) > 0.9
+    finally:
+        opened.close()
 
 
 def test_a_text_that_nobody_wants_any_more_is_stopped(engine: LlamaCppEngine) -> None:

@@ -80,6 +80,8 @@ class LlamaCppEngine:
             threads=room.threads,
             unified=room.unified,
             exact=exact,
+            # It keeps them by tokens alone, whatever adapter they were computed with.
+            prompt_cache=0 if served.adapters else room.prompt_cache,
             adapters=tuple(str(file) for file in served.adapters.values()),
         )
         self.dispatcher = Dispatcher(settings)

@@ -13,6 +13,7 @@ SLOTS = 8
 weights, which is what takes the time, and more of them make each wait longer."""
 
 _SHARE = 0.2  # of the machine's memory that keys and values may take
+_PROMPTS = 0.04  # and what may be kept of conversations that may go on
 _SEPARATE = 1 << 30  # bytes up to which every slot has room of its own
 _MEMORY = 8 << 30  # where the system does not tell
 STEP = 256
@@ -31,6 +32,8 @@ class Room:
     """Tokens in all."""
     unified: bool
     """Whether the slots share ``total``; else each has an equal part."""
+    prompt_cache: int = 0
+    """MiB for the keys and values of conversations that no slot holds any more."""
 
 
 def room_for(
@@ -49,7 +52,8 @@ def room_for(
         )
     wanted = config.context or context
     slots = config.slots or SLOTS
-    allowed = int((memory_bytes() or _MEMORY) * _SHARE)
+    memory = memory_bytes() or _MEMORY
+    allowed = int(memory * _SHARE)
     if not config.context:
         while wanted > STEP and wanted * token_bytes > allowed:
             wanted //= 2
@@ -61,7 +65,7 @@ def room_for(
     if unified:
         total = max(each, min(total, allowed // token_bytes // STEP * STEP))
     threads = config.threads or usable_cores()
-    return Room(slots, threads, wanted, total, unified)
+    return Room(slots, threads, wanted, total, unified, int(memory * _PROMPTS) >> 20)
 
 
 def _rounded(tokens: int) -> int:
