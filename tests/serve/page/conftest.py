@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from opened_page import Opened
+from opened_page import Opened, new_window
 from page_server import FakeServer
 
-PATIENCE = 5000  # milliseconds
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -31,16 +30,6 @@ def chromium() -> Iterator[Any]:
         )
         yield browser
         browser.close()
-
-
-def new_window(chromium: Any, **options: Any) -> Any:
-    """A page in a browser's window of its own, which knows nothing of others."""
-    usual = {"viewport": {"width": 1200, "height": 800}, "locale": "en-GB"}
-    context = chromium.new_context(**usual | options)
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    return page
 
 
 @pytest.fixture(scope="package")

@@ -7,6 +7,18 @@ from typing import Any
 
 from page_server import FakeServer
 
+PATIENCE = 5000  # milliseconds
+
+
+def new_window(chromium: Any, **options: Any) -> Any:
+    """A page in a browser's window of its own, which knows nothing of others."""
+    usual = {"viewport": {"width": 1200, "height": 800}, "locale": "en-GB"}
+    context = chromium.new_context(**usual | options)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    return page
+
 
 class Opened:
     """The chat page of a server, with what it must not have done."""

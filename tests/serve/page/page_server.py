@@ -82,6 +82,7 @@ class FakeServer:
 class _Handler(BaseHTTPRequestHandler):
     fake: FakeServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # pieces go out at once
 
     def setup(self) -> None:
         super().setup()

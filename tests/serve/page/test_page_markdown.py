@@ -14,7 +14,7 @@ from page_server import Answer
 Tree = list[Any]
 
 HERE = Path(__file__).parent
-SAMPLES = (HERE / "samples.md").read_text("utf-8").split("\n===\n")
+SAMPLES = (HERE / "samples.md").read_text("utf-8").split("\n%%%%\n")
 
 TREES = """async texts => {
   const { MarkdownView } = await import(location.origin + "/markdown.js");

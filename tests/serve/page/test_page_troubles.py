@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from opened_page import Opened
 from page_server import Answer, failing
 
@@ -80,6 +81,7 @@ def test_a_question_that_is_too_long_by_itself(opened: Opened) -> None:
     assert opened.texts() == ["Long"]
 
 
+@pytest.mark.slow  # the page looks again every few seconds
 def test_a_server_that_goes_and_comes_back(opened: Opened) -> None:
     page, server = opened.page, opened.server
     server.stop()

@@ -21,6 +21,7 @@ const TASK = /^\[([ xX])\][ \t]/;
 /** The blocks of a text, each with the lines `[from, to)` it was made from. */
 export function parseBlocks(text) {
   const lines = text.replace(/\r\n?/g, "\n").replaceAll("\0", "\ufffd").split("\n");
+  if (lines.at(-1) === "") lines.pop(); // what follows the last line's end
   return { blocks: parse(lines, 0), lines };
 }
 
@@ -140,9 +141,15 @@ class Paragraph {
     this.going = !starts && (this.going || indentation(inside) < 4);
   }
 
+  /** Whether a line without the container's mark belongs to the paragraph in it all the same. */
   goesOn(line) {
-    return this.going && !this.fence && !isBlank(line) && !interrupts(line);
+    return this.going && !this.fence && !isBlank(line) && !interrupts(line) && !ITEM.test(line);
   }
+}
+
+/** Such a line as text: it cannot underline a heading that stands in the container. */
+function unmarked(line) {
+  return UNDERLINE.test(line) ? `\\${line.trimStart()}` : line;
 }
 
 function quote(lines, at, depth) {
@@ -153,7 +160,7 @@ function quote(lines, at, depth) {
   for (; to < lines.length; to++) {
     const marked = QUOTE.exec(lines[to]);
     if (!marked && !last.goesOn(lines[to])) break;
-    const line = marked ? outdent(lines[to].slice(marked[0].length), 1, marked[0].length) : lines[to];
+    const line = marked ? outdent(lines[to].slice(marked[0].length), 1, marked[0].length) : unmarked(lines[to]);
     last.pass(line);
     inside.push(line);
   }
@@ -203,7 +210,7 @@ function itemLines(lines, at, marker) {
     const within = indentation(lines[k]) >= columns;
     if (!within && (ITEM.test(lines[k]) || !last.goesOn(lines[k]))) break;
     while (to < k) inside.push(outdent(lines[to++], columns));
-    inside.push(within ? outdent(lines[k], columns) : lines[k]);
+    inside.push(within ? outdent(lines[k], columns) : unmarked(lines[k]));
     last.pass(inside.at(-1));
     to = k + 1;
   }
@@ -252,7 +259,7 @@ function table(lines, at) {
 }
 
 function paragraph(lines, at) {
-  const text = [lines[at].trim()];
+  const text = [lines[at].trimStart()];
   let to = at + 1;
   for (; to < lines.length; to++) {
     if (isBlank(lines[to])) break;
