@@ -246,19 +246,18 @@ def serve_bare(settings: dict[str, Any]) -> None:
 
     def stream(row: list[int], run: Run) -> None:
         started = time.perf_counter()
-        counted = [0]
 
         def take(piece: Any) -> None:
-            if not counted[0]:
+            if not run.firsts:
                 run.firsts.append(time.perf_counter() - started)
-            counted[0] += 1
+            if "usage" in piece:
+                run.tokens = piece["usage"]["completion_tokens"]
 
         body = {
             "prompt": row, "max_tokens": settings["tokens"], "temperature": 0, "stream": True,
             "logit_bias": [[0, False]],
         }  # fmt: skip
         server.handle_completions(body, take)
-        run.tokens = counted[0] - 1  # the last piece has no token
 
     print("@{}", flush=True)
     for line in sys.stdin:
@@ -497,6 +496,7 @@ def main() -> None:
         serve_bare(arguments.bare)
         return
     with tempfile.TemporaryDirectory() as place:
+        os.environ["XDG_CACHE_HOME"] = os.environ["XDG_CONFIG_HOME"] = place
         if arguments.soak:
             soak(arguments, Path(place))
             return

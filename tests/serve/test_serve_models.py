@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 from linnet.cli import app
 from linnet.errors import ConfigError, ModelError
 from linnet.generate import load
+from linnet.generate.embedding import load_encoder
 from linnet.generate.opening import open_engine
+from linnet.generate.pooling import EmbeddingRecipe
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.catalog import name_of, open_catalog
 from linnet.serve.page import page_files
@@ -28,6 +30,7 @@ class Words:
 
     width = 26
     max_tokens = 20
+    recipe = EmbeddingRecipe()
 
     class tokenizer:
         start = (1,)
@@ -45,7 +48,7 @@ class Words:
         def decode(ids: list[int]) -> str:
             return "".join(map(chr, ids))
 
-    def embed(self, texts: list[str]) -> Any:
+    def embed(self, texts: list[str], *, prompt: str | None = None) -> Any:
         rows = [[text.count(chr(97 + place)) for place in range(26)] for text in texts]
         return np.array(rows, dtype=np.float32)
 
@@ -71,6 +74,8 @@ def test_embeddings(encoder: Running) -> None:
     assert full.value.code == "context_length_exceeded"
     with pytest.raises(openai.BadRequestError, match="must be 26"):
         client.embeddings.create(model="letters", input="a", dimensions=7)
+    with pytest.raises(openai.BadRequestError, match="no prompt 'query'"):
+        client.embeddings.create(model="letters", input="a", extra_body={"prompt": "query"})
     with pytest.raises(openai.BadRequestError, match="makes no embeddings"):
         client.embeddings.create(model="tiny", input="a")
     with pytest.raises(openai.BadRequestError, match="makes embeddings and writes no text"):
@@ -163,6 +168,35 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_catalog("a", ServeConfig(), name="two words")
     with pytest.raises(ConfigError, match="two models are named 'a'"):
         open_catalog("a", ServeConfig(), models={"a": "b"})
+
+
+@pytest.mark.parametrize("kind", ["torch", "llama.cpp"])
+def test_an_encoder_of_ones_own(kind: Any, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    path = tmp_path / "bert"
+    path.mkdir()
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog", "eats"]
+    (path / "vocab.txt").write_text("\n".join(names), encoding="utf-8")
+    transformers.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
+    config = transformers.BertConfig(
+        vocab_size=len(names), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=16,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(path)
+    catalog = open_catalog(str(path), ServeConfig(engine=kind, threads=1))
+    running = Running(catalog, ServeConfig(port=0, log="off"))
+    try:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        texts = ["a cat eats", "dog"]
+        found = client.embeddings.create(model="bert", input=texts)
+        expected = load_encoder(path).embed(texts)
+        vectors = np.array([entry.embedding for entry in found.data])
+        np.testing.assert_allclose(vectors, expected, atol=1e-4)
+        assert found.usage.prompt_tokens == 5 + 3
+        with pytest.raises(openai.BadRequestError, match="maximum context length is 16"):
+            client.embeddings.create(model="bert", input="cat " * 20)
+    finally:
+        running.stop()
 
 
 RUNNER = CliRunner()

@@ -89,6 +89,9 @@ class Served:
         """Free what it holds."""
         if self.engine is not None and self.adapter is None:
             self.engine.close()
+        close = getattr(self.encoder, "close", None)  # llama.cpp's has a process to end
+        if close is not None:
+            close()
 
 
 class Catalog:
@@ -185,11 +188,9 @@ def _open(
     progress: Progress,
 ) -> list[Served]:
     if _is_encoder(source):
-        from linnet.generate.embedding import load_encoder
-
         if adapters:
             raise ConfigError(f"{source}: an encoder is served without adapters")
-        return [Served(name, encoder=load_encoder(source, progress=progress))]
+        return [Served(name, encoder=_open_encoder(source, config, progress))]
     from linnet.generate.opening import open_engine
 
     engine = open_engine(
@@ -205,6 +206,20 @@ def _open(
     first = Served(name, engine)
     more = [Served(each, engine, adapter=each, parent=name) for each in adapters]
     return [first, *more]
+
+
+def _open_encoder(source: str, config: ServeConfig, progress: Progress) -> Encoder:
+    """On torch unless llama.cpp is asked for: vectors are stored, and compared with later ones."""
+    if config.engine != "llama.cpp":
+        from linnet.generate.embedding import load_encoder
+
+        return load_encoder(source, progress=progress)
+    from linnet.config import replace
+    from linnet.generate.llama_cpp import ServingConfig, load_llama_cpp_encoder
+
+    chosen = "f32" if config.precision == "auto" else config.precision
+    settings = replace(ServingConfig(), {"precision": chosen, "threads": config.threads})
+    return load_llama_cpp_encoder(source, settings, progress=progress)
 
 
 def _is_encoder(source: str) -> bool:

@@ -302,6 +302,10 @@ EMBEDDING: Schema = record(
         },
         "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
         "dimensions": whole(1, 2**16, "Must be the model's own, where it is given."),
+        "prompt": {
+            "type": ["string", "null"], "maxLength": 64,
+            "description": "Name of a prompt of the model's, such as query. Not OpenAI's.",
+        },
         "user": IGNORED["user"],
     },
     required=("input",),

@@ -12,7 +12,7 @@ from linnet.errors import LinnetError
 from linnet.serve.asgi import Call
 from linnet.serve.asking import Asked, ask_chat, ask_completion, chat_prompt
 from linnet.serve.checking import Schema, check, read_json
-from linnet.serve.errors import ApiError, context_full, refused
+from linnet.serve.errors import ApiError, context_full, failed, refused
 from linnet.serve.generation import Generation
 from linnet.serve.limits import Account, Doorkeeper
 from linnet.serve.metrics import CONTENT_TYPE, Metrics, ModelMetrics
@@ -95,7 +95,13 @@ class Service:
         tokens = 0
         try:
             async with self._embedding:  # one after another: each uses all cores
-                tokens, vectors = await _in_thread(lambda: _embed(encoder, texts))
+                tokens = await _in_thread(lambda: _count(encoder, texts, body.get("prompt")))
+                try:
+                    vectors = await asyncio.to_thread(
+                        encoder.embed, texts, prompt=body.get("prompt")
+                    )
+                except LinnetError as error:
+                    raise failed(error) from None
         finally:
             self.doorkeeper.leave(1, account, tokens=tokens)
         self._models[model.name].prompt_tokens.inc(tokens)
@@ -219,13 +225,17 @@ def _texts(body: Mapping[str, Any]) -> int:
     return int(body.get("n") or 1) * (len(prompt) if several and prompt else 1)
 
 
-def _embed(encoder: Encoder, texts: list[str]) -> tuple[int, Any]:
-    """How many tokens the texts have, and their vectors. Raises ApiError for one too long."""
+def _count(encoder: Encoder, texts: list[str], prompt: str | None) -> int:
+    """How many tokens the texts have. Raises ApiError for one that is too long."""
     around = len(encoder.tokenizer.start) + len(encoder.tokenizer.finish)
-    counts = [len(ids) + around for ids in encoder.tokenizer.encode_arrays(texts)]
+    before = encoder.recipe.prompt(prompt)
+    whole = [before + text for text in texts]
+    if encoder.recipe.lowercase:
+        whole = [text.lower() for text in whole]
+    counts = [len(ids) + around for ids in encoder.tokenizer.encode_arrays(whole)]
     if max(counts) > encoder.max_tokens:
         raise context_full(max(counts), encoder.max_tokens, param="input")
-    return sum(counts), encoder.embed(texts)
+    return sum(counts)
 
 
 def _card(model: Served) -> dict[str, Any]:
