@@ -165,7 +165,7 @@ def edits_for(sampling: Sampling) -> list[Edit]:
 
 def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     """The next token of each row, given its edited logits ``(B, V)`` on the CPU."""
-    tokens: list[int] = logits.argmax(-1).tolist()
+    tokens = _largest(logits)
     drawn = [row for row, sampler in enumerate(samplers) if not sampler.greedy]
     whole = [row for row in drawn if _takes_all(samplers[row].sampling)]
     few = [row for row in drawn if not _takes_all(samplers[row].sampling)]
@@ -257,8 +257,13 @@ def _race(
     times = np.ones(probabilities.shape)
     for row, (random, count) in enumerate(zip(randoms, counts, strict=True)):
         random.standard_exponential(out=times[row, :count])
-    found: list[int] = (probabilities / torch.from_numpy(times)).argmax(-1).tolist()
-    return found
+    return _largest(probabilities / torch.from_numpy(times))
+
+
+def _largest(values: Tensor) -> list[int]:
+    """The place of the largest value of each row, the first of equals. numpy finds it sooner."""
+    places: list[int] = values.numpy().argmax(-1).tolist()
+    return places
 
 
 def _takes_all(sampling: Sampling) -> bool:

@@ -130,8 +130,10 @@ class Scheduler:
     def _take_in(self) -> bool:
         """Note what has come; wait where there is nothing to do. False: it was closed."""
         with self._changed:
-            while not (self._closed or self._incoming or self._waiting or self.running):
-                self._changed.wait()
+            if not self._closed and not self.running and not self._waiting:
+                while not (self._closed or self._incoming):
+                    self._changed.wait()
+                self._look_again()
             while self._incoming:
                 self._waiting.append(self._incoming.popleft())
             if torch.get_num_threads() != self._torch_threads:
@@ -167,6 +169,12 @@ class Scheduler:
         failed = self._not_numbers(jobs, logits)
         self._settle(failed)
         self._advance(jobs, logits, failed)
+
+    def _look_again(self) -> None:
+        """After a pause: a model that was trained meanwhile is read anew."""
+        if self._decoder is not None and not self._decoder.is_current:
+            self._decoder = self._shelves = None
+            self.prefixes.clear()
 
     def _ready(self) -> tuple[Decoder, Shelves]:
         if self._decoder is None or self._shelves is None:

@@ -22,7 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from linnet.generate.torch_weights import Adapted, Layer, Matrix, Norm, layers_of
+from linnet.generate.torch_weights import (
+    Adapted,
+    Layer,
+    Matrix,
+    Norm,
+    bytes_of,
+    layers_of,
+    table_of,
+    version_of,
+)
 from linnet.model.layers import attend, bend
 from linnet.model.rope import rope_angles
 
@@ -95,18 +104,18 @@ class _Reading:
 class Decoder:
     """Takes texts further; knows nothing of requests."""
 
-    def __init__(self, model: Transformer) -> None:
-        """Projections that read the same input come to lie side by side in memory.
-
-        The model's parameters become views of that, and stay what they were.
-        """
+    def __init__(self, model: Transformer, *, memory: int) -> None:
+        """``memory``: bytes that a copy of the weights may take, which makes it faster."""
         self.model = model
         self.config: ModelConfig = model.config
         table = model.embedding.weight
         self.device = table.device
         self.dtype = model.compute_dtype or table.dtype
-        self.layers = layers_of(model, self.dtype)
+        self.version = version_of(model)
+        copied = bytes_of(model, self.dtype) <= memory
+        self.layers = layers_of(model, self.dtype, copied=copied)
         self.norm = Norm(model.norm, self.dtype)
+        self.table = table_of(model, self.dtype, copied=copied)
         self.output = None if model.config.tied else Adapted((model.output,))
         config = self.config
         self.scale = config.attention_scale or config.head_width**-0.5
@@ -115,6 +124,12 @@ class Decoder:
         self._tables: dict[bool, tuple[Tensor, Tensor]] = {}
         self._positions = 0
         self._buffers: dict[int, _Buffers] = {}
+        self._scores: dict[int, Tensor] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the model's weights are what they were when this was made."""
+        return self.version == version_of(self.model)
 
     @property
     def turning_point(self) -> int | None:
@@ -184,10 +199,18 @@ class Decoder:
 
     @torch.inference_mode()
     def logits(self, states: Tensor, adapters: Sequence[str | None]) -> Tensor:
-        """Scores over the vocabulary ``(n, V)`` in fp32, on the CPU, of states ``(n, D)``."""
-        normed = self.norm(states)
-        table = self.model.embedding.weight if self.output is None else self.model.output.weight
-        scores = F.linear(normed, table.to(normed.dtype))
+        """Scores over the vocabulary ``(n, V)`` in fp32, on the CPU, of states ``(n, D)``.
+
+        They lie in a buffer, which the next call writes over.
+        """
+        normed, count = self.norm(states), len(states)
+        scores = self._scores.get(count)
+        if scores is None:
+            shape = (count, self.config.vocab_size)
+            scores = torch.empty(shape, dtype=self.dtype, device=self.device)
+            if count <= KEPT_BUFFERS:
+                self._scores[count] = scores
+        torch.mm(normed, self.table, out=scores)
         if self.output is not None:
             for name, rows in self._adapter_rows(adapters):
                 self.output.add(name, rows, normed, scores)

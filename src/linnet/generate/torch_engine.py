@@ -84,7 +84,7 @@ class TorchEngine:
 
         def make_decoder() -> Decoder:
             with lock:
-                return Decoder(model)
+                return Decoder(model, memory=memory // 2)
 
         self._scheduler = Scheduler(
             make_decoder,

@@ -1,8 +1,9 @@
 """A model's weights as decoding reads them: few products, each of a whole matrix.
 
 Queries, keys and values are three products of the same input, gate and up two: side by side in
-memory they are one. The parameters of the model become views of these matrices, so nothing is
-held twice, and what is written into a parameter is seen here.
+memory they are one. A matrix that lies as (in, out) is multiplied with few rows in up to half the
+time of one that lies as (out, in), as parameters do (docs/experiments.md). So where there
+is memory, matrices are copied; where not, the parameters themselves are read.
 """
 
 from __future__ import annotations
@@ -26,21 +27,31 @@ if TYPE_CHECKING:
 class Matrix:
     """One product for linear layers of the same input: ``x`` (N, in) to (N, all their outs)."""
 
-    def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
-        self.weight = side_by_side([layer.weight for layer in layers], dtype).mT  # (in, outs)
-        biases = [layer.bias for layer in layers if layer.bias is not None]
-        self.bias = side_by_side(biases, dtype) if biases else None
+    def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype, *, copied: bool) -> None:
+        weights = [layer.weight.detach().to(dtype).mT for layer in layers]  # (in, out) each
+        if copied:
+            weights = [torch.cat(weights, 1).contiguous()]
+        self.weights, self.columns, start = weights, [], 0
+        for weight in weights:
+            self.columns.append(slice(start, start + weight.shape[1]))
+            start += weight.shape[1]
+        biases = [layer.bias.detach().to(dtype) for layer in layers if layer.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
 
     def into(self, x: Tensor, out: Tensor) -> None:
         """Write the product into ``out``."""
-        if self.bias is None:
-            torch.mm(x, self.weight, out=out)
+        if len(self.weights) == 1:
+            torch.mm(x, self.weights[0], out=out)
         else:
-            torch.addmm(self.bias, x, self.weight, out=out)
+            for weight, columns in zip(self.weights, self.columns, strict=True):
+                torch.mm(x, weight, out=out[:, columns])
+        if self.bias is not None:
+            out.add_(self.bias)
 
     def add_to(self, x: Tensor, out: Tensor) -> None:
         """Add the product to ``out``."""
-        out.addmm_(x, self.weight)
+        for weight, columns in zip(self.weights, self.columns, strict=True):
+            out[:, columns].addmm_(x, weight)
         if self.bias is not None:
             out.add_(self.bias)
 
@@ -125,66 +136,51 @@ class Layer:
     mlp_post_norm: Norm | None
 
 
-def layers_of(model: Transformer, dtype: torch.dtype) -> list[Layer]:
-    """The blocks of a causal model, computed in ``dtype``."""
-    return [_layer(block, dtype) for block in model.blocks]  # type: ignore[arg-type]
+def layers_of(model: Transformer, dtype: torch.dtype, *, copied: bool) -> list[Layer]:
+    """The blocks of a causal model, computed in ``dtype``; ``copied``: laid out for speed."""
+    return [_layer(block, dtype, copied) for block in model.blocks]  # type: ignore[arg-type]
 
 
-def _layer(block: Block, dtype: torch.dtype) -> Layer:
+def table_of(model: Transformer, dtype: torch.dtype, *, copied: bool) -> Tensor:
+    """The output layer ``(D, V)``, less what adapters add."""
+    own = model.embedding.weight if model.config.tied else model.output.weight
+    table = own.detach().to(dtype).mT
+    return table.contiguous() if copied else table
+
+
+def bytes_of(model: Transformer, dtype: torch.dtype) -> int:
+    """Memory that copies of the matrices take."""
+    config = model.config
+    blocks = sum(parameter.numel() for parameter in model.blocks.parameters())
+    return (blocks + config.vocab_size * config.width) * dtype.itemsize
+
+
+def version_of(model: Transformer) -> int:
+    """Another number whenever a parameter was written to, or is another tensor."""
+    return hash(tuple(
+        (value.data_ptr(), 0 if value.is_inference() else value._version)
+        for value in model.parameters()
+    ))  # fmt: skip
+
+
+def _layer(block: Block, dtype: torch.dtype, copied: bool) -> Layer:
     attention, mlp = block.attention, block.mlp
     qkv = (attention.q, attention.k, attention.v)
     wide = (mlp.gate, mlp.up) if hasattr(mlp, "gate") else (mlp.up,)
     twice = block.norm_place == "both"
     return Layer(
         attention_norm=Norm(block.attention_norm, dtype),
-        qkv=Matrix(qkv, dtype),
+        qkv=Matrix(qkv, dtype, copied=copied),
         qkv_adapted=Adapted(qkv),
         qk_norm=HeadNorm(attention, dtype) if attention.config.qk_norm else None,
-        o=Matrix((attention.o,), dtype),
+        o=Matrix((attention.o,), dtype, copied=copied),
         o_adapted=Adapted((attention.o,)),
         attention_post_norm=Norm(block.attention_post_norm, dtype) if twice else None,
         mlp_norm=Norm(block.mlp_norm, dtype),
-        wide=Matrix(wide, dtype),
+        wide=Matrix(wide, dtype, copied=copied),
         wide_adapted=Adapted(wide),
         xielu=mlp.xielu if hasattr(mlp, "xielu") else None,
-        down=Matrix((mlp.down,), dtype),
+        down=Matrix((mlp.down,), dtype, copied=copied),
         down_adapted=Adapted((mlp.down,)),
         mlp_post_norm=Norm(block.mlp_post_norm, dtype) if twice else None,
     )
-
-
-def side_by_side(parameters: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """The parameters below each other as one tensor, of which they then are views.
-
-    In another number format it is a copy, and they stay what they are.
-    """
-    first = parameters[0]
-    if any(parameter.dtype != dtype for parameter in parameters):
-        return torch.cat([parameter.detach().to(dtype) for parameter in parameters])
-    if len(parameters) == 1:
-        return first.detach()
-    rows = sum(parameter.shape[0] for parameter in parameters)
-    if _adjacent(parameters):
-        return first.detach().as_strided((rows, *first.shape[1:]), first.stride())
-    # Outside inference mode: a model may be trained on after it wrote something.
-    with torch.inference_mode(False), torch.no_grad():
-        whole = torch.cat([parameter.detach() for parameter in parameters])
-        parts = whole.split([parameter.shape[0] for parameter in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.data = part
-    return whole
-
-
-def _adjacent(parameters: Sequence[Tensor]) -> bool:
-    """Whether the parameters lie one after the other in one piece of memory already."""
-    end = parameters[0].data_ptr()
-    storage = parameters[0].untyped_storage().data_ptr()
-    for parameter in parameters:
-        if (
-            parameter.untyped_storage().data_ptr() != storage
-            or parameter.data_ptr() != end
-            or not parameter.is_contiguous()
-        ):
-            return False
-        end += parameter.nbytes
-    return True
