@@ -70,7 +70,8 @@ def test_json_that_a_schema_describes(engine: TorchEngine) -> None:
 
 def test_any_json_object_parses_or_says_why_not(engine: TorchEngine) -> None:
     """A random model ends no string by itself; the bias makes it."""
-    ends = tuple((engine.tokenize(end)[0], 15.0) for end in ('"', "}", "]", "1"))
+    wanted = {'"': 30.0, "}": 20.0, ",": -50.0, "{": -50.0, "[": -50.0}
+    ends = tuple((engine.tokenize(name)[0], bias) for name, bias in wanted.items())
     constraint = Constraint("json_schema", '{"type": "object"}')
     for bias, reason in ((ends, "stop"), ((), "length")):
         sampling = Sampling(temperature=1.3, seed=1, max_tokens=60, logit_bias=bias)
