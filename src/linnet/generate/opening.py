@@ -1,7 +1,7 @@
 """One way to open whatever can be served: a model's directory, an adapter's, a GGUF file.
 
-``auto`` takes llama.cpp where it computes what the model does, which is faster, and torch
-for the rest.
+``auto`` takes what ``linnet bench`` found best; before it was asked, llama.cpp where it computes
+what the model does, which is faster, and torch for the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from linnet import hub
 from linnet.errors import ConfigError, MissingExtraError, ModelError
+from linnet.generate.choice import noted_choice
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def open_engine(
         )
     found = model_directory(source) if place.exists() else source
     if engine == "auto":
-        engine = _choose(found, precision, progress)
+        engine, precision = _choose(found, precision, progress)
     if engine == "torch":
         return _open_torch(found, precision, adapters or {}, threads)
     from linnet.generate.llama_cpp.config import ServingConfig
@@ -72,18 +74,30 @@ def open_engine(
     return open_checkpoint(found, config, adapters=adapters, progress=progress)
 
 
-def _choose(
+def _choose(source: Path | str, precision: str, progress: Progress) -> tuple[EngineName, str]:
+    """What ``linnet bench`` found best; else llama.cpp where it computes what the model does."""
+    if precision == "auto":
+        noted = noted_choice(hub.find(source, progress=progress).path)
+        if noted is not None and (noted.engine == "torch" or not _missing()):
+            return noted.engine, noted.precision
+    return _choose_unmeasured(source, precision, progress), precision
+
+
+def _missing() -> list[str]:
+    """What llama.cpp needs and is not installed."""
+    return [name for name in ("xllamacpp", "gguf") if find_spec(name) is None]
+
+
+def _choose_unmeasured(
     source: Path | str, precision: str, progress: Progress
 ) -> Literal["llama.cpp", "torch"]:
-    """llama.cpp where it is installed and computes what the model does."""
-    from linnet import hub
     from linnet.export.architectures import architecture
     from linnet.generate.llama_cpp.making import exact_context
     from linnet.model.adapter import adapter_base, is_adapter
     from linnet.model.config_file import read_config_file
     from linnet.model.families import family
 
-    missing = [name for name in ("xllamacpp", "gguf") if find_spec(name) is None]
+    missing = _missing()
     if missing and precision in ("q8_0", "q4_0"):
         raise MissingExtraError(missing[0], "export", f"computing with {precision}")
     if missing:

@@ -1,0 +1,257 @@
+"""Every engine and number format that can compute a model, measured one after the other.
+
+Quality is bits per byte on held-out text beside that of the full-precision weights. The
+fastest whose loss stays within a bound is noted, and is what ``auto`` takes from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from linnet import artifact, hub, runtime
+from linnet.bench.worker import Measurement
+from linnet.config import option
+from linnet.errors import ArtifactError, ConfigError, DataError, ModelError
+from linnet.generate.choice import Choice, note_choice
+from linnet.progress import SILENT, Progress
+
+EngineName: TypeAlias = Literal["llama.cpp", "torch"]
+FULL: tuple[EngineName, str] = ("torch", "f32")
+CANDIDATES: tuple[tuple[EngineName, str], ...] = (
+    FULL,
+    ("torch", "bf16"),
+    ("llama.cpp", "f16"),
+    ("llama.cpp", "q8_0"),
+    ("llama.cpp", "q4_0"),
+)
+PIECE = 4000  # characters of held-out text scored at once
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to measure."""
+
+    text: str = option(
+        "",
+        "Held-out text to compare quality on: a file; empty: what the model's training set aside, "
+        "or else Python's documentation.",
+    )
+    prompt_tokens: int = option(128, "Tokens in a prompt.")
+    new_tokens: int = option(64, "Tokens written after it.")
+    streams: int = option(8, "Texts written at once.")
+    repeats: int = option(3, "Measurements of each figure; medians count.")
+    text_bytes: int = option(20_000, "Held-out text to score, at most.")
+    bound: float = option(
+        0.01, "Largest rise of bits per byte, as a share, in what auto may choose."
+    )
+    threads: int = option(0, "CPU threads; 0: all usable cores.")
+    engine: tuple[str, ...] = option(
+        (), "Only these, as torch or llama.cpp:q8_0; may be given several times."
+    )
+
+    def __post_init__(self) -> None:
+        small = ("prompt_tokens", "new_tokens", "streams", "repeats", "text_bytes")
+        for name in small:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1. Got {getattr(self, name)}")
+        if not 0 <= self.bound < 1:
+            raise ConfigError(f"bound is a share from 0 to below 1. Got {self.bound}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine and format."""
+
+    engine: EngineName
+    precision: str
+    found: Measurement | None
+    """None where it cannot compute the model."""
+    remark: str = ""
+    """Why not."""
+
+    @property
+    def speed(self) -> float:
+        """One text and several at once, alike: the geometric mean of both rates."""
+        return math.sqrt(self.found.one * self.found.many) if self.found else 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that was measured, in order."""
+
+    rows: tuple[Row, ...]
+    text: str
+    """Where the held-out text is from."""
+    streams: int
+    bound: float
+
+    @property
+    def full_bits(self) -> float | None:
+        """Bits per byte of the full-precision weights; None where they were not measured."""
+        for row in self.rows:
+            if (row.engine, row.precision) == FULL and row.found:
+                return row.found.bits_per_byte
+        return None
+
+    def rise(self, row: Row) -> float | None:
+        """By which share its bits per byte are above those of the full-precision weights."""
+        if row.found is None or self.full_bits is None:
+            return None
+        return row.found.bits_per_byte / self.full_bits - 1
+
+    @property
+    def choice(self) -> Row | None:
+        """The fastest that stays within the bound."""
+        rises = [(row, self.rise(row)) for row in self.rows]
+        good = [row for row, rise in rises if rise is not None and rise <= self.bound]
+        return max(good, key=lambda row: row.speed, default=None)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain values."""
+        chosen = self.choice
+        return {
+            "text": self.text,
+            "streams": self.streams,
+            "bound": self.bound,
+            "auto": None if chosen is None else {
+                "engine": chosen.engine, "precision": chosen.precision,
+            },
+            "rows": [{**asdict(row), "rise": self.rise(row)} for row in self.rows],
+        }  # fmt: skip
+
+
+def compare(
+    model: Path | str, config: BenchConfig | None = None, *, progress: Progress = SILENT
+) -> Comparison:
+    """Measure every engine and format on ``model``, and note the best choice for ``auto``.
+
+    ``model``: a directory, a project, an adapter, a hub name, or a GGUF file (which has one
+    format). Raises ModelError when there is no such model, DataError for text that is too
+    short, ConfigError for an engine that is none.
+    """
+    from linnet.generate.language_model import model_directory
+
+    config = config or BenchConfig()
+    source = Path(model)
+    if source.suffix == ".gguf":
+        if not source.is_file():
+            raise ModelError(f"{source}: expected a GGUF file, but it does not exist")
+        place: Path = source
+        candidates: list[tuple[EngineName, str]] = [("llama.cpp", "auto")]
+    else:
+        place = hub.find(model_directory(model) if source.exists() else model).path
+        candidates = list(_candidates(config))
+    texts, origin = held_out_texts(place, config)
+    asked = {
+        "model": str(place),
+        "texts": texts,
+        "prompt_tokens": config.prompt_tokens,
+        "new_tokens": config.new_tokens,
+        "streams": config.streams,
+        "repeats": config.repeats,
+        "threads": config.threads or runtime.usable_cores(),
+    }
+    rows = []
+    with progress.task("measuring", total=len(candidates), unit="engines") as task:
+        for engine, precision in candidates:
+            task.update(note=f"{engine} {precision}")
+            rows.append(_measured(engine, precision, asked))
+            task.advance()
+    result = Comparison(tuple(rows), origin, config.streams, config.bound)
+    if result.choice is not None and place.is_dir():
+        note_choice(place, Choice(result.choice.engine, result.choice.precision))
+    return result
+
+
+def held_out_texts(place: Path, config: BenchConfig) -> tuple[list[str], str]:
+    """Pieces of text that the model was not trained on, as far as is known, and their origin."""
+    if config.text:
+        try:
+            text = Path(config.text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{config.text}: expected a text file in UTF-8 ({error})") from None
+        origin = config.text
+    else:
+        text, origin = _set_aside(place, config.text_bytes)
+    pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+    chosen: list[str] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece.encode())
+        if chosen and size > config.text_bytes:
+            break
+        chosen.append(piece)
+    if not any(piece.strip() for piece in chosen):
+        raise DataError(f"{origin}: expected text to score, but it is empty")
+    return chosen, origin
+
+
+def _set_aside(place: Path, size: int) -> tuple[str, str]:
+    """What the training of this model set aside; Python's own documentation where that is gone."""
+    from linnet.shards import Shards
+    from linnet.tokenizer import load
+
+    try:
+        lineage = artifact.lineage(place) if artifact.is_artifact(place) else []
+    except ArtifactError:  # what it was made from has changed
+        lineage = []
+    for made_from in lineage:
+        if made_from.manifest.kind != "shards":
+            continue
+        shards = Shards.open(made_from.path)
+        split = shards.split("test" if "test" in shards.entries else "validation")
+        tokenizer, texts, found = load(shards.tokenizer_path), [], 0
+        for number in range(split.documents):
+            texts.append(tokenizer.decode([int(token) for token in split.document(number)]))
+            found += len(texts[-1])
+            if found >= size:
+                break
+        return "\n".join(texts), f"{made_from.path}, held out"
+    import pydoc_data.topics as topics  # type: ignore[import-untyped]
+
+    return "\n".join(topics.topics.values()), "Python's documentation"
+
+
+def _candidates(config: BenchConfig) -> Iterator[tuple[EngineName, str]]:
+    known = {f"{engine}:{precision}" for engine, precision in CANDIDATES}
+    for wanted in config.engine:
+        if wanted not in known and wanted not in {engine for engine, _ in CANDIDATES}:
+            raise ConfigError(
+                f"engine must be one of {', '.join(sorted(known))}, torch, llama.cpp. "
+                f"Got '{wanted}'"
+            )
+    for engine, precision in CANDIDATES:
+        named = {engine, f"{engine}:{precision}"} & set(config.engine)
+        if config.engine and not named and (engine, precision) != FULL:
+            continue
+        yield engine, precision
+
+
+def _measured(engine: EngineName, precision: str, asked: dict[str, Any]) -> Row:
+    missing = [name for name in ("xllamacpp", "gguf") if not find_spec(name)]
+    if engine == "llama.cpp" and missing:
+        remark = f"{missing[0]} is not installed: pip install 'linnet[serve]'"
+        return Row(engine, precision, None, remark)
+    done = subprocess.run(
+        [sys.executable, "-m", "linnet.bench.worker"],
+        input=json.dumps({**asked, "engine": engine, "precision": precision}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return Row(engine, precision, None, f"it ended with {done.returncode}: {last}")
+    found = json.loads(lines[-1])
+    if "error" in found:
+        return Row(engine, precision, None, found["error"])
+    return Row(engine, precision, Measurement(**found))

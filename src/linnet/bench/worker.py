@@ -1,0 +1,134 @@
+"""One measurement, in a process of its own, so that its memory is its own.
+
+Reads what to measure as JSON from standard input and writes what it found as JSON to
+standard output, its last line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import LinnetError
+
+if TYPE_CHECKING:
+    from linnet.generate import Engine
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one engine and format took. Rates are medians over the repeats."""
+
+    load_seconds: float
+    first_token_seconds: float
+    one: float
+    """Tokens per second of one text."""
+    many: float
+    """Tokens per second of several texts at once, together."""
+    peak_bytes: int | None
+    """Of this process and the engine's; None where the system does not tell."""
+    bits_per_byte: float
+
+
+def measure(asked: dict[str, Any]) -> Measurement:
+    """Open the engine and time it. Raises LinnetError where it cannot compute the model."""
+    from linnet.generate.opening import open_engine
+
+    begun = time.monotonic()
+    engine = open_engine(
+        asked["model"],
+        engine=asked["engine"],
+        precision=asked["precision"],
+        threads=asked["threads"],
+        slots=asked["streams"],
+    )
+    try:
+        loaded = time.monotonic() - begun
+        prompts = _prompts(engine, asked["texts"], asked["prompt_tokens"], asked["new_tokens"])
+        one, first = _timed(engine, prompts, 1, asked)
+        many, _ = _timed(engine, prompts, asked["streams"], asked)
+        own = _peak("RUSAGE_SELF")
+        bits = bits_per_byte(engine, asked["texts"])
+    finally:
+        engine.close()
+    below = _peak("RUSAGE_CHILDREN")  # known once the engine's process has ended
+    peak = None if own is None or below is None else own + below
+    return Measurement(loaded, first, one, many, peak, bits)
+
+
+def bits_per_byte(engine: Engine, texts: Sequence[str]) -> float:
+    """What the texts cost, each cut where the context ends."""
+    nats, size = 0.0, 0
+    for text in texts:
+        tokens = engine.tokenize(text)[: engine.context - 2]
+        part = engine.detokenize(tokens)
+        if part != text[: len(part)]:
+            part = part[: len(part) - 1]
+        nats -= sum(engine.score([part])[0].logprobs)
+        size += len(part.encode())
+    return nats / math.log(2) / max(1, size)
+
+
+def _prompts(engine: Engine, texts: Sequence[str], length: int, new: int) -> list[tuple[int, ...]]:
+    """Prompts of so many tokens, all different, so that none is found in a cache."""
+    tokens = [token for text in texts for token in engine.tokenize(text)]
+    length = max(1, min(length, engine.context - new, len(tokens)))
+    count = max(1, len(tokens) // length)
+    return [tuple(tokens[n * length : (n + 1) * length]) for n in range(count)]
+
+
+def _timed(
+    engine: Engine, prompts: list[tuple[int, ...]], together: int, asked: dict[str, Any]
+) -> tuple[float, float]:
+    """Tokens per second of texts written at once, and seconds to the first token of one."""
+    from linnet.generate import Request, Sampling
+
+    rates, firsts = [], []
+    for turn in range(asked["repeats"] + 1):  # the first one warms up
+        requests = []
+        for place in range(together):
+            prompt = prompts[(turn * together + place) % len(prompts)]
+            # Where prompts run out, one more token makes them new from the first place on.
+            again = (turn * together + place) // len(prompts)
+            prompt = (prompt[again % len(prompt)], *prompt[1:]) if again else prompt
+            sampling = Sampling(max_tokens=asked["new_tokens"], temperature=1.0, seed=turn)
+            requests.append(Request(prompt, sampling))
+        begun = time.monotonic()
+        if together == 1:
+            stream = engine.stream(requests[0])
+            next(stream)
+            firsts.append(time.monotonic() - begun)
+            written = 1 + sum(len(chunk.tokens) for chunk in stream)
+        else:
+            written = sum(len(found.tokens) for found in engine.generate(requests))
+        rates.append(written / (time.monotonic() - begun))
+    return statistics.median(rates[1:]), statistics.median(firsts[1:] or [0.0])
+
+
+def _peak(whose: str) -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    found = resource.getrusage(getattr(resource, whose)).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024
+
+
+def main() -> None:
+    """Measure what standard input asks for."""
+    asked = json.loads(sys.stdin.read())
+    try:
+        found: dict[str, Any] = asdict(measure(asked))
+    except LinnetError as error:
+        found = {"error": str(error)}
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""``linnet bench``: what it measures is there, and what it chooses is what serves from then on."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+import linnet
+from linnet.bench.comparison import BenchConfig, Comparison, Row, held_out_texts
+from linnet.bench.worker import Measurement, bits_per_byte
+from linnet.cli import app
+from linnet.errors import ConfigError, DataError
+from linnet.generate.choice import Choice, note_choice, noted_choice
+from linnet.generate.opening import open_engine
+from tiny_project import TinyProject
+
+
+def row(engine: str, precision: str, speed: float, bits: float) -> Row:
+    found = Measurement(1.0, 0.01, speed, 4 * speed, 1 << 20, bits)
+    return Row(engine, precision, found)  # type: ignore[arg-type]
+
+
+def test_the_fastest_within_the_bound_is_chosen() -> None:
+    rows = (
+        row("torch", "f32", 100, 1.000),
+        row("llama.cpp", "f16", 200, 1.001),
+        row("llama.cpp", "q8_0", 300, 1.009),
+        row("llama.cpp", "q4_0", 400, 1.060),
+        Row("torch", "bf16", None, "cannot"),
+    )
+    assert Comparison(rows, "", 8, 0.01).choice is rows[2]
+    assert Comparison(rows, "", 8, 0.1).choice is rows[3]
+    assert Comparison(rows, "", 8, 0.0).choice is rows[0]
+    assert Comparison(rows[1:], "", 8, 0.1).choice is None  # nothing to compare with
+
+
+def test_bits_per_byte_are_those_of_transformers(built_once: TinyProject) -> None:
+    model = built_once.path / "model"
+    engine = linnet.load(model).engine
+    texts = ["The notes of the first day.", "More of it, a naïve one: 42."]
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(model)
+    nats = 0.0
+    for text in texts:
+        tokens = [engine.tokenizer.end_of_text, *engine.tokenize(text)]  # type: ignore[attr-defined]
+        with torch.no_grad():
+            logprobs = theirs(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
+        nats -= sum(float(logprobs[n, token]) for n, token in enumerate(tokens[1:]))
+    expected = nats / math.log(2) / sum(len(text.encode()) for text in texts)
+    assert bits_per_byte(engine, texts) == pytest.approx(expected, rel=1e-4)
+
+
+def test_text_to_compare_on(built_once: TinyProject, tmp_path: Path) -> None:
+    texts, origin = held_out_texts(built_once.path / "model", BenchConfig(text_bytes=300))
+    assert origin.endswith("held out")
+    assert texts[0]
+    assert all(text.split()[0] in "".join(texts) for text in texts)
+    (tmp_path / "mine.txt").write_text("é" * 9000, encoding="utf-8")
+    config = BenchConfig(text=str(tmp_path / "mine.txt"), text_bytes=9000)
+    assert held_out_texts(tmp_path, config)[0] == ["é" * 4000]  # of two bytes each
+    assert held_out_texts(tmp_path, BenchConfig())[1] == "Python's documentation"
+    (tmp_path / "mine.txt").write_text("  \n", encoding="utf-8")
+    with pytest.raises(DataError, match="expected text to score, but it is empty"):
+        held_out_texts(tmp_path, config)
+
+
+def test_what_was_measured_serves_from_then_on(
+    tiny: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = tiny.path / "model"
+    small = [
+        "--new-tokens",
+        "4",
+        "--prompt-tokens",
+        "8",
+        "--streams",
+        "2",
+        "--repeats",
+        "1",
+        "--threads",
+        "1",
+    ]
+    only = ["--engine", "torch:bf16", "--text-bytes", "500", "--bound", "0.5"]
+    done = CliRunner().invoke(app, ["bench", str(model), *small, *only, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [(r["engine"], r["precision"]) for r in found["rows"]] == [
+        ("torch", "f32"), ("torch", "bf16"),
+    ]  # fmt: skip
+    for measured in found["rows"]:
+        assert measured["found"]["one"] > 0
+        assert measured["found"]["many"] > 0
+        assert measured["found"]["peak_bytes"] > 10_000_000
+        assert abs(measured["rise"]) < 0.1
+    chosen = Choice(found["auto"]["engine"], found["auto"]["precision"])
+    assert noted_choice(model) == chosen
+    note_choice(model, Choice("torch", "bf16"))
+    engine = open_engine(model)
+    assert engine.model.compute_dtype == torch.bfloat16 or (  # type: ignore[attr-defined]
+        engine.model.embedding.weight.dtype == torch.bfloat16  # type: ignore[attr-defined]
+    )
+    engine.close()
+    (model / "generation_config.json").write_text("{}")  # another model now
+    assert noted_choice(model) is None
+
+
+def test_wrong_input() -> None:
+    for settings, said in (
+        ({"bound": 1.5}, "bound is a share"),
+        ({"repeats": 0}, "repeats must be at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            BenchConfig(**settings)  # type: ignore[arg-type]
+    done = CliRunner().invoke(app, ["bench", "nowhere.gguf"])
+    assert "expected a GGUF file, but it does not exist" in str(done.exception or done.output)
