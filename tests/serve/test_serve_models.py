@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,7 +127,7 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = ["the fox met a hen, naïve as ever; " * 9]
     train(texts, out / "t", TokenizerConfig(vocab_size=280), inputs={})
     config = ModelConfig(
-        family="llama", vocab_size=load(out / "t").vocab_size, context=64, width=32, depth=1,
+        family="llama", vocab_size=load(out / "t").vocab_size, context=4096, width=32, depth=1,
         heads=2, kv_heads=2, head_width=16, mlp_width=32,
     )  # fmt: skip
     torch.manual_seed(3)
@@ -168,6 +170,24 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_catalog("a", ServeConfig(), name="two words")
     with pytest.raises(ConfigError, match="two models are named 'a'"):
         open_catalog("a", ServeConfig(), models={"a": "b"})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_native_code_that_crashes_takes_one_answer_with_it(little: Path) -> None:
+    engine: Any = open_engine(little, engine="llama.cpp", precision="f32", threads=1)
+    ends = {str(token): -100 for token in engine.served.stop_ids}
+    with serving(engine) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        stream = client.completions.create(
+            model="tiny", prompt="the fox", max_tokens=4000, stream=True, logit_bias=ends
+        )
+        next(stream)
+        os.kill(engine.dispatcher.process().id, signal.SIGKILL)
+        with pytest.raises(openai.APIError, match=r"llama\.cpp ended in the middle of a text"):
+            list(stream)
+        assert client.completions.create(model="tiny", prompt="a", max_tokens=3).choices
+        figures = get(running, "/metrics").read().decode()
+        assert 'linnet_failed_total{model="tiny"} 1.0' in figures
 
 
 @pytest.mark.parametrize("kind", ["torch", "llama.cpp"])
