@@ -18,8 +18,7 @@ from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from linnet.generate.engine import Engine
-
-EngineName = Literal["auto", "llama.cpp", "torch"]
+    from linnet.generate.language_model import EngineName
 
 _TORCH_FORMATS = {"auto": "auto", "f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 _LLAMA_FORMATS = ("f32", "f16", "bf16", "q8_0", "q4_0")
@@ -113,12 +112,12 @@ def _choose_unmeasured(
     config = family(values.get("model_type")).read(values)
     try:
         architecture(config)
+        exact = exact_context(config)
     except ModelError as error:
         if precision in ("q8_0", "q4_0"):
             raise
         progress.warn(f"computing with torch: {error}")
         return "torch"
-    exact = exact_context(config)
     if exact < min(config.context, _ENOUGH_CONTEXT) and precision not in ("q8_0", "q4_0"):
         progress.warn(
             f"computing with torch, as llama.cpp computes texts over {exact} tokens otherwise"

@@ -12,13 +12,17 @@ import linnet
 from linnet.errors import ConfigError, ModelError
 from linnet.export import ExportConfig, export_gguf
 from linnet.generate import Request, Sampling
+from linnet.generate.constraint import Constraint
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf
 from linnet.generate.llama_cpp.dequantise import dequantised, numbers_outside
 from linnet.generate.llama_cpp.metadata import read_metadata
 from linnet.generate.llama_cpp.processor import unused_instructions
 from linnet.generate.opening import open_engine
 from linnet.generate.torch_engine import TorchEngine
-from linnet.model import load_model
+from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
+from linnet.progress import Progress
+from linnet.tokenizer import load as load_tokenizer
+from linnet.tokenizer.adoption import adopt
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
@@ -138,6 +142,68 @@ def test_one_way_to_open_them_all(model: Path, file: Path) -> None:
     opened = open_engine(model, threads=1, slots=1)
     assert isinstance(opened, LlamaCppEngine)
     opened.close()
+
+
+class Heard(Progress):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.mark.parametrize("family", ["phi3", "mistral"])
+def test_what_llama_cpp_computes_otherwise_is_torchs(family: str, make_model: MakeModel) -> None:
+    heard = Heard()
+    opened = open_engine(make_model(family), progress=heard)
+    assert isinstance(opened, TorchEngine)
+    assert "computing with torch" in heard.warnings[0]
+    opened.close()
+
+
+def test_a_sentencepiece_vocabulary(tmp_path: Path) -> None:
+    """Trained by sentencepiece itself, with a space that is put before every text."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    text = "The fox met a naïve hen — friends at last. "
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([text] * 20), model_prefix=str(tmp_path / "sp"), model_type="bpe",
+        vocab_size=300, byte_fallback=True, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, minloglevel=2,
+    )  # fmt: skip
+    adopt(str(tmp_path / "sp.model"), tmp_path / "tokenizer")
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    model = Transformer(
+        ModelConfig(
+            family="llama",
+            vocab_size=tokenizer.vocab_size,
+            context=64,
+            width=32,
+            depth=1,
+            heads=2,
+            kv_heads=2,
+            head_width=16,
+            mlp_width=32,
+            bos_id=1,
+            eos_id=2,
+        )  # fmt: skip
+    )
+    model.initialise(torch.Generator().manual_seed(0))
+    (tmp_path / "model").mkdir()
+    save_checkpoint(model, tmp_path / "model", tokenizer=tmp_path / "tokenizer")
+    out = export_gguf(tmp_path / "model", tmp_path / "model.gguf", ExportConfig(type="f32"))
+    exact = linnet.load(tmp_path / "model").engine
+    for opened in (open_gguf(out, SETTINGS), open_engine(tmp_path / "model", threads=1, slots=1)):
+        for given in ("The fox", "a naïve hen — at last", " The", "\U0001f600"):
+            assert opened.tokenize(given) == exact.tokenize(given), given
+        request = Request("The fox", Sampling(temperature=0, max_tokens=8))
+        found, wanted = opened.generate([request])[0], exact.generate([request])[0]
+        assert found.prompt_tokens == wanted.prompt_tokens
+        assert found.tokens == wanted.tokens
+        assert found.text == wanted.text
+        constraint = Constraint("choice", '[" met", " naïve"]')
+        bound = Request("The fox", Sampling(max_tokens=40, seed=1), constraint=constraint)
+        assert opened.generate([bound])[0].text in (" met", " naïve")
+        opened.close()
 
 
 def test_what_a_processor_has_and_llama_cpp_does_not_use() -> None:

@@ -33,6 +33,7 @@ from linnet.generate.engine import Chunk, Completion, Request, Score
 from linnet.generate.llama_cpp import asking
 from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
+from linnet.generate.llama_cpp.processor import advice
 from linnet.generate.llama_cpp.reading import Answer
 from linnet.model.lora import BASE
 
@@ -96,6 +97,11 @@ class LlamaCppEngine:
     def adapters(self) -> Sequence[str]:
         """The names that a request may choose its adapter by."""
         return tuple(self.served.adapters)
+
+    @property
+    def advice(self) -> str | None:
+        """One line on how to compute faster on this processor, where there is a way."""
+        return advice(self.dispatcher.process().system_info)
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; with ``special`` names of special tokens stand for these."""
