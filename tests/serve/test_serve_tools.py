@@ -235,6 +235,23 @@ def test_a_model_without_tools_is_told_in_words() -> None:
     assert "<tools>" in engine.detokenize(engine.requests[-1].prompt)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("depth", [100, 250, 350, 440])
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_parameters_that_nest_deeply(depth: int, choice: str) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(depth):
+        nested = {"properties": {"a": nested}}
+    tool: Any = {"type": "function", "function": {"name": "a", "parameters": nested}}
+    with serving(Templated(HERMES)) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        try:
+            client.chat.completions.create(
+                model="tiny", messages=ASKED, tools=[tool], tool_choice=choice  # type: ignore[call-overload]
+            )  # fmt: skip
+        except openai.BadRequestError as error:
+            assert "nests" in error.message  # noqa: PT017
+
+
 def test_references_beyond_a_tool_are_refused() -> None:
     reaching = {"function": {"name": "a", "parameters": {"$ref": "http://elsewhere/schema"}}}
     with pytest.raises(ApiError, match=r"their own \$defs only"):

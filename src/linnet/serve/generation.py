@@ -143,6 +143,8 @@ class Generation:
                 cancel = start(self._model.writer, request, _Deliver(inbox, place))
             except LinnetError as error:
                 raise too_long(error, request, self._model) from None
+            except RecursionError:
+                raise ApiError(400, "What the answer must be nests too deeply.") from None
             with self._lock:
                 self._cancels.append(cancel)
                 closed = self._closed

@@ -264,3 +264,5 @@ async def _in_thread(work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(None, work)
     except LinnetError as error:
         raise refused(error) from None
+    except RecursionError:
+        raise ApiError(400, "The request nests too deeply.") from None
