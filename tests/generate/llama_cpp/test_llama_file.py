@@ -185,7 +185,7 @@ def test_a_sentencepiece_vocabulary(tmp_path: Path) -> None:
             mlp_width=32,
             bos_id=1,
             eos_id=2,
-        )  # fmt: skip
+        )
     )
     model.initialise(torch.Generator().manual_seed(0))
     (tmp_path / "model").mkdir()
