@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def test_renaming_deleting_and_bringing_back(opened: Opened) -> None:
     page.click(".toast >> text=Undo")
     assert titles(opened) == ["Birds"]
     assert opened.texts() == ["A question", "Yes.", "More", "Yes."]
+
+
+def test_a_conversation_deleted_while_it_is_answered_stays_deleted(opened: Opened) -> None:
+    opened.server.script.append(Answer(("Once ", "upon"), hold=threading.Event()))
+    opened.ask("Tell me")
+    opened.page.wait_for_selector("#thread .assistant p")
+    opened.page.focus(".entry a")
+    opened.page.keyboard.press("Delete")
+    assert opened.server.left.wait(2)
+    opened.page.wait_for_timeout(100)
+    assert titles(opened) == []
+    opened.page.reload()
+    opened.page.wait_for_selector("[data-ready]")
+    assert titles(opened) == []
 
 
 def test_files_of_conversations(opened: Opened, tmp_path: Path) -> None:

@@ -110,6 +110,20 @@ def test_a_question_is_edited_and_its_old_version_kept(opened: Opened) -> None:
     assert opened.texts() == ["One", "Yes.", "Two", "Yes."]
 
 
+def test_sending_an_edited_question_ends_what_is_written(opened: Opened) -> None:
+    page = opened.page
+    opened.server.script.append(Answer(("Once ", "upon"), hold=threading.Event()))
+    opened.ask("Tell me")
+    page.wait_for_selector("#thread .assistant p")
+    page.hover(".user")
+    page.click(".user [aria-label='Edit and send again']")
+    page.fill(".editor textarea", "Show me")
+    page.press(".editor textarea", "Control+Enter")
+    page.wait_for_selector("text=Yes.")
+    assert opened.server.left.wait(2)
+    assert opened.texts() == ["Show me", "Yes."]
+
+
 def test_another_conversation_can_be_opened_while_one_is_answered(opened: Opened) -> None:
     page, more = opened.page, threading.Event()
     opened.server.script.append(Answer(("Slow", " end"), hold=more))

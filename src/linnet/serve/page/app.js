@@ -24,6 +24,7 @@ const NARROW = "(max-width: 52rem)"; // as in layout.css
 class Page {
   constructor() {
     this.drafts = new Map();
+    this.removed = new Set(); // ids, of which nothing is to be kept any more
     this.store = new Store();
     this.following = new Following();
     this.connection = new Connection(() => this.listModels());
@@ -106,8 +107,8 @@ class Page {
   }
 
   save(conversation) {
-    if (conversations.isEmpty(conversation) && !this.store.get(conversation.id)) return;
     const isNew = !this.store.get(conversation.id);
+    if (this.removed.has(conversation.id) || (isNew && conversations.isEmpty(conversation))) return;
     if (isNew && conversation === this.current) history.replaceState(null, "", `#${conversation.id}`);
     this.store.save(conversation).catch((error) => toast(error.message));
     this.showSidebar();
@@ -122,11 +123,13 @@ class Page {
 
   async remove(id) {
     const conversation = this.store.get(id);
+    this.removed.add(id);
     this.talk.stop(conversation);
     await this.store.remove(id).catch((error) => toast(error.message));
     if (conversation === this.current) this.open(null);
     this.showSidebar();
     const act = () => {
+      this.removed.delete(id);
       this.save(conversation);
       this.open(id);
     };
@@ -138,6 +141,7 @@ class Page {
     const explanation = `${count(number)} kept in this browser. They cannot be brought back.`;
     if (!number || !(await confirmed("Delete all conversations?", explanation, "Delete all"))) return;
     for (const conversation of this.store.all()) {
+      this.removed.add(conversation.id);
       this.talk.stop(conversation);
       await this.store.remove(conversation.id);
     }
@@ -167,6 +171,7 @@ class Page {
   async import(file) {
     try {
       const found = await this.store.take(file);
+      this.removed.clear(); // what comes back from a file may be kept again
       toast(`${count(found)} conversation${found === 1 ? "" : "s"} imported.`);
     } catch (error) {
       toast(error.message);
@@ -179,6 +184,7 @@ class Page {
   /** Do something that lets the model write. */
   begin(work) {
     this.rememberChoice();
+    byId("announcer").textContent = ""; // the same answer twice is said twice
     const running = work();
     this.following.toEnd();
     return running;
@@ -374,6 +380,10 @@ class Page {
     onClick("theme", () => (window.linnetTheme.choose(window.linnetTheme.dark ? "light" : "dark"), this.showTheme()));
     document.addEventListener("linnet-theme", () => this.showTheme());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.showTheme());
+    matchMedia(NARROW).addEventListener("change", () => {
+      byId("app").classList.remove("drawer-open");
+      byId("main").inert = false;
+    });
     byId("composer").addEventListener("submit", (event) => (event.preventDefault(), this.send()));
     byId("model").addEventListener("change", () => {
       this.current.model = byId("model").value;

@@ -27,7 +27,7 @@ export class Connection {
     if (error?.kind === "key") {
       this.show("locked");
       if (await this.ask()) return this.look();
-    } else if (error) this.failed(error);
+    } else if (error) this.failed(error.kind === "gone" ? error : { kind: "gone" });
     this.changed();
     return error === null;
   }

@@ -20,14 +20,31 @@ export class ServerError extends Error {
 
 /** The key that is sent; kept while the tab is open, nowhere else. */
 export const key = {
-  get: () => sessionStorage.getItem(KEY) ?? "",
-  set: (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)),
+  value: null,
+  get() {
+    try {
+      this.value ??= sessionStorage.getItem(KEY);
+    } catch {
+      // A browser that keeps nothing: it is asked for again after a reload.
+    }
+    return this.value ?? "";
+  },
+  set(value) {
+    this.value = value;
+    try {
+      sessionStorage.setItem(KEY, value);
+      if (!value) sessionStorage.removeItem(KEY);
+    } catch {
+      // As above.
+    }
+  },
 };
 
 /** The models: [{id, chat: may it be talked to, context: tokens, or null where unknown}]. */
 export async function models() {
   const response = await request("v1/models", { signal: AbortSignal.timeout(WAIT_FOR_LIST) });
-  const { data = [] } = await response.json();
+  const { data } = await response.json().catch(() => ({}));
+  if (!Array.isArray(data)) throw new ServerError("failed", "The server's list of models is none.");
   return data.map(({ id, linnet }) => ({
     id: String(id),
     chat: linnet?.chat ?? true,

@@ -22,9 +22,13 @@ export class Sidebar {
   /** `state`: {current: id or null, running: set of ids that are being answered}. */
   show(conversations, state) {
     Object.assign(this, { conversations, state });
-    if (this.renaming) return;
+    if (this.renaming || this.container.querySelector(".menu")) return; // shown when that is done
     const wanted = this.search.value.trim().toLowerCase();
     const found = conversations.filter((conversation) => matches(conversation, wanted));
+    const listed = found.map(({ id, title }) => [id, title, id === state.current, state.running.has(id)]);
+    const shown = JSON.stringify([wanted, new Date().toDateString(), listed]);
+    if (shown === this.shown) return;
+    this.shown = shown;
     const focused = document.activeElement?.closest?.("[data-id]")?.dataset.id;
     const groups = grouped(found).map(([name, members]) =>
       element(
@@ -85,6 +89,7 @@ export class Sidebar {
       menu.remove();
       button.setAttribute("aria-expanded", "false");
       document.removeEventListener("pointerdown", outside);
+      this.show(this.conversations, this.state);
     };
     menu.addEventListener("keydown", (event) => {
       const items = [...menu.children];
@@ -109,7 +114,7 @@ export class Sidebar {
     this.renaming = input;
     const done = (keep) => {
       if (this.renaming !== input) return;
-      this.renaming = null;
+      this.renaming = this.shown = null;
       const title = input.value.trim();
       if (keep && title) this.act.rename(conversation.id, title);
       else this.show(this.conversations, this.state);

@@ -13,7 +13,7 @@ export class Talk {
    */
   constructor(page) {
     this.page = page;
-    this.running = new Map(); // per conversation's id {answering, node}
+    this.running = new Map(); // per conversation's id {answering, node, ended}
     this.problems = new Map(); // per conversation's id {error, again, question}
   }
 
@@ -37,14 +37,22 @@ export class Talk {
     return this.answer(conversation, conversations.add(conversation, parent, "user", text));
   }
 
-  /** Another version of a question. */
-  resend(conversation, node, text) {
+  /** Another version of a question. What is being written ends where it is. */
+  async resend(conversation, node, text) {
+    await this.end(conversation);
     return this.answer(conversation, conversations.add(conversation, node.parent, "user", text));
   }
 
   /** Another version of an answer. */
-  again(conversation, node) {
+  async again(conversation, node) {
+    await this.end(conversation);
     return this.answer(conversation, conversation.nodes[node.parent]);
+  }
+
+  async end(conversation) {
+    const running = this.running.get(conversation.id);
+    running?.answering.stop();
+    await running?.ended;
   }
 
   answer(conversation, question) {
@@ -90,7 +98,9 @@ export class Talk {
       save: () => this.page.save(conversation),
     });
     this.problems.delete(conversation.id);
-    this.running.set(conversation.id, { answering, node });
+    let end;
+    const ended = new Promise((resolve) => (end = resolve));
+    this.running.set(conversation.id, { answering, node, ended });
     this.page.save(conversation);
     this.page.update(conversation);
     let problem = null;
@@ -101,6 +111,7 @@ export class Talk {
       problem = { error, again, question };
     } finally {
       this.running.delete(conversation.id);
+      end();
       this.close(conversation, node, answering, problem);
     }
     if (problem?.error.kind === "key") await this.giveKey(conversation);
