@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from linnet.errors import DataError, ModelError
+from linnet.errors import ConfigError, DataError, ModelError
 from linnet.generate.engine import Chunk, Completion, Request, Score, Start
 from linnet.serve import Catalog, ServeConfig, Served, Server
 
@@ -24,7 +24,8 @@ class ScriptedEngine:
     """Tokens are characters; an ``Engine`` without ``submit``.
 
     Words in a prompt change what happens: ``slow`` waits between tokens, ``late`` before the first,
-    ``broken`` fails in the middle, ``bug`` fails in a way that no engine should.
+    ``broken`` fails in the middle, ``unfit`` is refused once it is begun, ``bug`` fails in a way
+    that no engine should.
     """
 
     def __init__(self, answer: Answer = echo, *, context: int = 4000, chat: bool = True) -> None:
@@ -94,6 +95,8 @@ class ScriptedEngine:
                     time.sleep(0.05)
                 if "broken" in prompt and place == 3:
                     raise ModelError("/secret/place/model.gguf: the engine died")
+                if "unfit" in prompt:
+                    raise ConfigError("the constraint cannot be followed")
                 if "bug" in prompt:
                     raise RuntimeError("a secret of the implementation")
                 chunk = Chunk(chr(token), (token,))

@@ -226,6 +226,10 @@ def test_an_engine_that_fails(client: openai.OpenAI) -> None:
     slow: list[Any] = [{"role": "user", "content": "slow and broken"}]
     with pytest.raises(openai.APIError, match="engine died"):  # after the stream has begun
         list(client.chat.completions.create(model="tiny", messages=slow, stream=True))
+    unfit: list[Any] = [{"role": "user", "content": "unfit"}]
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="cannot be followed"):
+            client.chat.completions.create(model="tiny", messages=unfit, stream=stream)
     bug: list[Any] = [{"role": "user", "content": "bug"}]
     with pytest.raises(openai.InternalServerError) as unforeseen:
         client.chat.completions.create(model="tiny", messages=bug)

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from linnet.errors import LinnetError
+from linnet.errors import ConfigError, DataError, LinnetError
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"()]+[\\/])+")
 
@@ -79,7 +79,9 @@ def refused(error: LinnetError, *, param: str | None = None) -> ApiError:
 
 
 def failed(error: LinnetError) -> ApiError:
-    """What went wrong in the engine while it worked."""
+    """What went wrong in the engine while it worked, or that it refuses only then."""
+    if isinstance(error, ConfigError | DataError):
+        return refused(error)
     return ApiError(503, without_paths(str(error)), code="engine_error", retry_after=1)
 
 

@@ -216,8 +216,7 @@ class Generation:
             self._look(inbox)
             for place, item in items:
                 if not isinstance(item, Chunk):
-                    self._metrics.failed.inc()
-                    raise failed(item)
+                    raise self._failed(item)
                 pieces[place].append(item)
                 self.texts[place].count([item])
         written = sum(text.tokens for text in self.texts)
@@ -243,13 +242,18 @@ class Generation:
             if isinstance(item, Chunk):
                 chunks.setdefault(place, []).append(item)
             else:
-                error = failed(item)
-                self._metrics.failed.inc()
+                error = self._failed(item)
         events = []
         for place, own in chunks.items():
             self.texts[place].count(own)
             events.append(self._shape.piece(place, own))
         return "".join(events), error
+
+    def _failed(self, told: LinnetError) -> ApiError:
+        error = failed(told)
+        if error.status >= 500:
+            self._metrics.failed.inc()
+        return error
 
     def _measure(self, items: Sequence[Item], last: float) -> float:
         """Count the time between tokens, for each that was sent; ``last``: when some were."""
