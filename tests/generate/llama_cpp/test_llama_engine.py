@@ -3,10 +3,11 @@
 import itertools
 import os
 import queue
+import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -286,6 +287,45 @@ def test_a_text_that_nobody_wants_any_more_is_stopped(engine: LlamaCppEngine) ->
     started = time.monotonic()
     engine.generate([Request("The", Sampling(max_tokens=1))])
     assert time.monotonic() - started < 1.5
+    assert engine.dispatcher.running == engine.dispatcher.waiting == 0
+
+
+def test_a_rough_day(engine: LlamaCppEngine) -> None:
+    """Many who ask at once, some of whom leave, ask nonsense, or fail to listen."""
+    dice = random.Random(2)
+    ended: queue.Queue[int] = queue.Queue()
+    wanted = set()
+
+    def listener(number: int, *, deaf: bool) -> Callable[[Chunk | LinnetError], None]:
+        def deliver(piece: Chunk | LinnetError) -> None:
+            if deaf:
+                raise RuntimeError("nobody listens")
+            if isinstance(piece, LinnetError) or piece.finish_reason is not None:
+                ended.put(number)
+
+        return deliver
+
+    cancels = []
+    for number in range(120):
+        kind = dice.choice(("plain", "plain", "leaves", "deaf", "nonsense"))
+        sampling = Sampling(max_tokens=dice.randrange(1, 30), seed=number)
+        if kind == "nonsense":
+            with pytest.raises(ModelError):
+                engine.submit(Request((999,), sampling), listener(number, deaf=False))
+            continue
+        cancel = engine.submit(Request("The fox", sampling), listener(number, deaf=kind == "deaf"))
+        if kind == "plain":
+            wanted.add(number)
+        elif kind == "leaves":
+            cancels.append(cancel)
+        if cancels and dice.random() < 0.3:
+            cancels.pop()()
+    for cancel in cancels:
+        cancel()
+    found = set()
+    while not wanted <= found:
+        found.add(ended.get(timeout=20))
+    assert engine.generate([Request("The fox", GREEDY)])[0].tokens
     assert engine.dispatcher.running == engine.dispatcher.waiting == 0
 
 

@@ -120,18 +120,25 @@ class Dispatcher:
 
     def _run(self) -> None:
         while not self._closed:
-            self._drop_cancelled()
-            self._start_waiting()
-            for key, _ in self._selector.select():
-                if key.data is None:
-                    with contextlib.suppress(BlockingIOError):
-                        self._woken.recv(4096)
-                else:
-                    self._receive(key.data)
+            try:
+                self._turn()
+            except Exception as error:  # whatever it is, the next request must find it running
+                self._end_all(ModelError(f"llama.cpp cannot be talked to: {error}"))
         self._end_all(ModelError("the engine was closed while this text was written"))
         self._selector.close()
         self._woken.close()
         self._wake.close()
+
+    def _turn(self) -> None:
+        """Start what can be, and take what has come."""
+        self._drop_cancelled()
+        self._start_waiting()
+        for key, _ in self._selector.select():
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    self._woken.recv(4096)
+            else:
+                self._receive(key.data)
 
     def _drop_cancelled(self) -> None:
         with self._lock:
