@@ -48,7 +48,10 @@ def open_gguf(
         scorer=partial(_scorer, file, metadata, words),
     )
     room = room_for(
-        config or ServingConfig(), context=metadata.context, token_bytes=metadata.token_bytes
+        config or ServingConfig(),
+        context=metadata.context,
+        token_bytes=metadata.token_bytes,
+        weight_bytes=file.stat().st_size,
     )
     engine = LlamaCppEngine(served, words, room, exact=False)
     words.process = engine.dispatcher.process

@@ -106,6 +106,7 @@ def open_checkpoint(
         config,
         context=longest,
         token_bytes=token_bytes(shape, exact),
+        weight_bytes=file.stat().st_size,
         may_share=not is_stretched_by_length(shape),
     )
     return LlamaCppEngine(served, TokenizerWords(checkpoint.tokenizer), room, exact=exact)

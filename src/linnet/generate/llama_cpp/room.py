@@ -14,6 +14,7 @@ weights, which is what takes the time, and more of them make each wait longer.""
 
 _SHARE = 0.2  # of the machine's memory that keys and values may take
 _PROMPTS = 0.04  # and what may be kept of conversations that may go on
+_SMALL = 8 << 20  # bytes of weights for which threads lose more by waiting than they gain
 _SEPARATE = 1 << 30  # bytes up to which every slot has room of its own
 _MEMORY = 8 << 30  # where the system does not tell
 STEP = 256
@@ -37,7 +38,12 @@ class Room:
 
 
 def room_for(
-    config: ServingConfig, *, context: int, token_bytes: int, may_share: bool = True
+    config: ServingConfig,
+    *,
+    context: int,
+    token_bytes: int,
+    weight_bytes: int,
+    may_share: bool = True,
 ) -> Room:
     """The room for a model of this ``context``; ``token_bytes``: keys and values of one token.
 
@@ -64,7 +70,7 @@ def room_for(
     total = each * slots
     if unified:
         total = max(each, min(total, allowed // token_bytes // STEP * STEP))
-    threads = config.threads or usable_cores()
+    threads = config.threads or (1 if weight_bytes < _SMALL else usable_cores())
     return Room(slots, threads, wanted, total, unified, int(memory * _PROMPTS) >> 20)
 
 
