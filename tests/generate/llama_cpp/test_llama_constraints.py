@@ -270,6 +270,8 @@ def test_texts_are_documents_of_a_schema(engine: LlamaCppEngine) -> None:
         {"$ref": "#/$defs/tree", "$defs": {"tree": {
             "type": "object", "required": ["value"], "additionalProperties": False,
             "properties": {"left": {"$ref": "#/$defs/tree"}, "value": {"type": "integer"}}}}},
+        {"$ref": "#/$defs/two", "maxLength": 3,
+         "$defs": {"two": {"type": "string", "minLength": 2}}},
         {"type": "array", "prefixItems": [{"type": "null"}, {"type": "boolean"}],
          "items": {"type": "number", "exclusiveMinimum": -1, "maximum": 2.5}, "maxItems": 4},
         {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "pattern": '^"é+$'}]},
@@ -279,7 +281,7 @@ def test_texts_are_documents_of_a_schema(engine: LlamaCppEngine) -> None:
         {"allOf": [{"properties": {"a": {"enum": [1]}}}, {"properties": {"b": {"type": "null"}}}],
          "type": "object", "required": ["a"]},
     ],
-    ids=["recursion", "tuple", "choice", "optional", "length", "map", "all"],
+    ids=["recursion", "beside", "tuple", "choice", "optional", "length", "map", "all"],
 )  # fmt: skip
 def test_documents_are_valid(wanted: dict[str, object], engine: LlamaCppEngine) -> None:
     jsonschema = pytest.importorskip("jsonschema")

@@ -14,24 +14,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from linnet.errors import ConfigError
-from linnet.generate.llama_cpp import regex
-from linnet.generate.llama_cpp.numerals import integers, numbers
-from linnet.generate.llama_cpp.pattern import (
-    Characters,
-    Either,
-    Pattern,
-    Repeated,
-    Rule,
-    Sequenced,
-    Text,
-    characters,
-    overlap,
+from linnet.generate.llama_cpp.json_values import (
+    ANY,
+    SPACE,
+    bounds,
+    common_rules,
+    listed,
+    literal,
+    number,
+    string,
 )
+from linnet.generate.llama_cpp.pattern import Either, Pattern, Repeated, Rule, Sequenced, Text
 
 MOST_RULES = 5_000
 DEPTH = 60
 _ROOT = "root"
-_SPACE, _CHARACTER, _ANY = Rule("space"), Rule("character"), Rule("any")
 
 _TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 _PASSED_OVER = {
@@ -45,20 +42,6 @@ _KNOWN = {
     "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
     "exclusiveMaximum",
 }  # fmt: skip
-_DATE = r"\d{3}[1-9]-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"  # days that every month has
-_TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
-_HEX = "[0-9a-f]"
-_FORMATS = {
-    "date": _DATE,
-    "time": _TIME,
-    "date-time": f"{_DATE}T{_TIME}",
-    "uuid": f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}",
-    "ipv4": r"((25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(25[0-5]|2[0-4]\d|1?\d?\d)",
-    "email": r"[\w.+-]{1,40}@[a-z0-9-]{1,30}(\.[a-z0-9-]{1,20}){1,3}",
-}
-
-# What stands in a JSON text as it is.
-_PLAIN = characters([(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F)], negated=True)
 
 
 def rules_of(schema: Any) -> dict[str, Pattern]:
@@ -76,7 +59,7 @@ class _Converter:
 
     def convert(self) -> dict[str, Pattern]:
         self.rules[_ROOT] = Text("")  # so that it stands first
-        self.rules.update(_common())
+        self.rules.update(common_rules())
         self.rules[_ROOT] = self._value(self.schema, 0)
         return self.rules
 
@@ -84,24 +67,28 @@ class _Converter:
         if depth > DEPTH:
             raise ConfigError(f"a JSON Schema must be nested at most {DEPTH} deep")
         if schema is True or schema == {}:
-            return _ANY
+            return ANY
         if not isinstance(schema, dict):
             raise ConfigError(f"a JSON Schema must be an object. Got {json.dumps(schema)[:60]}")
         _require_known(schema)
         if "$ref" in schema:
-            return self._referred(schema["$ref"], depth)
+            more = {name: schema[name] for name in schema.keys() & (_KNOWN | {"type"}) - {"$ref"}}
+            if not more:
+                return self._referred(schema["$ref"], depth)
+            merged = self._merged([more, {"$ref": schema["$ref"]}], depth)
+            return self._value(merged, depth + 1)
         if "const" in schema:
-            return _literal(schema["const"])
+            return literal(schema["const"])
         if "enum" in schema:
-            return Either(tuple(map(_literal, _list(schema, "enum"))))
+            return Either(tuple(map(literal, listed(schema, "enum"))))
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 rest = {name: value for name, value in schema.items() if name != key}
-                choices = (self._merged([rest, choice], depth) for choice in _list(schema, key))
+                choices = (self._merged([rest, choice], depth) for choice in listed(schema, key))
                 return Either(tuple(self._value(choice, depth + 1) for choice in choices))
         if "allOf" in schema:
             rest = {name: value for name, value in schema.items() if name != "allOf"}
-            return self._value(self._merged([rest, *_list(schema, "allOf")], depth), depth + 1)
+            return self._value(self._merged([rest, *listed(schema, "allOf")], depth), depth + 1)
         return self._of_types(schema, depth)
 
     def _of_types(self, schema: Mapping[str, Any], depth: int) -> Pattern:
@@ -124,16 +111,16 @@ class _Converter:
             case "boolean":
                 return Either((Text("true"), Text("false")))
             case "string":
-                return _string(schema)
+                return string(schema)
             case "array":
                 return self._array(schema, depth)
             case "object":
                 return self._object(schema, depth)
-        return _number(schema, whole=kind == "integer")
+        return number(schema, whole=kind == "integer")
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> Pattern:
-        first = [self._value(entry, depth + 1) for entry in _list(schema, "prefixItems", ())]
-        least, most = _bounds(schema, "minItems", "maxItems")
+        first = [self._value(entry, depth + 1) for entry in listed(schema, "prefixItems", ())]
+        least, most = bounds(schema, "minItems", "maxItems")
         items = schema.get("items", not first)
         if first:
             least = max(least, len(first))
@@ -141,7 +128,7 @@ class _Converter:
             most = len(first)
         if most is not None and most < least:
             raise ConfigError(f"an array must have at most {most} items and at least {least}")
-        comma = Sequenced((_SPACE, Text(","), _SPACE))
+        comma = Sequenced((SPACE, Text(","), SPACE))
         separated = [part for entry in first for part in (comma, entry)][1:]
         parts: list[Pattern] = [*separated]
         if most is None or most > len(first):
@@ -158,11 +145,11 @@ class _Converter:
                 )
                 some = Sequenced((item, rest))
                 parts.append(some if more_least else Repeated(some, 0, 1))
-        return Sequenced((Text("["), _SPACE, *parts, _SPACE, Text("]")))
+        return Sequenced((Text("["), SPACE, *parts, SPACE, Text("]")))
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> Pattern:
         properties = schema.get("properties", {})
-        required = set(_list(schema, "required", ()))
+        required = set(listed(schema, "required", ()))
         if not isinstance(properties, dict):
             raise ConfigError("a JSON Schema's properties must be an object")
         more = schema.get("additionalProperties", not properties)
@@ -170,31 +157,31 @@ class _Converter:
             if more is False:
                 raise ConfigError(f"a JSON Schema requires '{name}' and does not allow it")
             properties = {**properties, name: more}
-        colon = Sequenced((_SPACE, Text(":"), _SPACE))
+        colon = Sequenced((SPACE, Text(":"), SPACE))
         pairs = [
-            (Sequenced((_literal(name), colon, self._value(entry, depth + 1))), name in required)
+            (Sequenced((literal(name), colon, self._value(entry, depth + 1))), name in required)
             for name, entry in properties.items()
         ]
         extra = None
         if more is not False:
             extra = Sequenced((Rule("string"), colon, self._value(more, depth + 1)))
-        return Sequenced((Text("{"), _SPACE, self._pairs(pairs, extra), Text("}")))
+        return Sequenced((Text("{"), SPACE, self._pairs(pairs, extra), Text("}")))
 
     def _pairs(self, pairs: Sequence[tuple[Pattern, bool]], extra: Pattern | None) -> Pattern:
         """Properties in order, those that are not required left out or not; then others.
 
         A rule for each place to begin, as the first that is written has no comma before it.
         """
-        comma = Sequenced((Text(","), _SPACE))
+        comma = Sequenced((Text(","), SPACE))
         ending: Pattern = Text("")
         beginning: Pattern = Text("")
         if extra is not None:
-            other = Sequenced((extra, _SPACE))
+            other = Sequenced((extra, SPACE))
             ending = Repeated(Sequenced((comma, other)), 0, None)
             beginning = Repeated(Sequenced((other, ending)), 0, 1)
         for pair, is_required in reversed(pairs):
             after = self._named(ending)
-            with_it: Pattern = self._named(Sequenced((pair, _SPACE, after)))
+            with_it: Pattern = self._named(Sequenced((pair, SPACE, after)))
             continued = Sequenced((comma, with_it))
             if is_required:
                 ending, beginning = continued, with_it
@@ -256,136 +243,6 @@ class _Converter:
         return merged
 
 
-def _common() -> dict[str, Pattern]:
-    """Rules that every grammar has."""
-    hexadecimal = characters([(0x30, 0x39), (0x41, 0x46), (0x61, 0x66)])
-    no_surrogate = Either(
-        (
-            Sequenced(
-                (
-                    characters(
-                        [(0x30, 0x39), (0x41, 0x43), (0x45, 0x46), (0x61, 0x63), (0x65, 0x66)]
-                    ),
-                    Repeated(hexadecimal, 3, 3),
-                )
-            ),
-            Sequenced((_of("dD"), _of("01234567"), Repeated(hexadecimal, 2, 2))),
-        )
-    )
-    escaped = Either((_of('"\\/bfnrt'), Sequenced((Text("u"), no_surrogate))))
-    blanks = Repeated(_of(" \t"), 0, regex.WHITE_SPACE)
-    number = numbers(None, None, open_below=False, open_above=False)
-    assert number is not None
-    exponent = Sequenced((_of("eE"), Repeated(_of("+-"), 0, 1), Repeated(_of("0123456789"), 1, 2)))
-    comma = Sequenced((_SPACE, Text(","), _SPACE))
-    colon = Sequenced((_SPACE, Text(":"), _SPACE))
-    pair = Sequenced((Rule("string"), colon, _ANY))
-    several_pairs = Sequenced((pair, Repeated(Sequenced((comma, pair)), 0, None)))
-    several = Sequenced((_ANY, Repeated(Sequenced((comma, _ANY)), 0, None)))
-    return {
-        "space": Either((Text(""), Text(" "), Sequenced((Text("\n"), blanks)))),
-        "character": Either((_PLAIN, Sequenced((Text("\\"), escaped)))),
-        "string": Sequenced((Text('"'), Repeated(_CHARACTER, 0, None), Text('"'))),
-        "number": Sequenced((number, Repeated(exponent, 0, 1))),
-        "object": Sequenced((Text("{"), _SPACE, Repeated(several_pairs, 0, 1), _SPACE, Text("}"))),
-        "array": Sequenced((Text("["), _SPACE, Repeated(several, 0, 1), _SPACE, Text("]"))),
-        "any": Either(
-            (
-                *map(Rule, ("string", "number", "object", "array")),
-                *map(Text, ("true", "false", "null")),
-            )
-        ),
-    }
-
-
-def _string(schema: Mapping[str, Any]) -> Pattern:
-    least, most = _bounds(schema, "minLength", "maxLength")
-    given = schema.get("pattern") or _FORMATS.get(str(schema.get("format")))
-    if given is None:
-        content: Pattern = Repeated(_CHARACTER, least, most)
-        if (least, most) == (0, None):
-            return Rule("string")
-        return Sequenced((Text('"'), content, Text('"')))
-    if "pattern" in schema and (least or most is not None):
-        raise ConfigError("a JSON Schema's text may have a pattern or bounds of its length")
-    return Sequenced((Text('"'), _in_json(regex.read(str(given))), Text('"')))
-
-
-def _in_json(pattern: Pattern) -> Pattern:
-    """A pattern of a text as it is spelt within a JSON document."""
-    match pattern:
-        case Text(value):
-            return Text(json.dumps(value, ensure_ascii=False)[1:-1])
-        case Characters():
-            found = overlap(pattern, _PLAIN)
-            if not found.ranges:
-                escaped = [chr(c) for first, last in pattern.ranges for c in range(first, last + 1)]
-                return Either(tuple(Text(json.dumps(c)[1:-1]) for c in escaped))
-            return found
-        case Sequenced(parts):
-            return Sequenced(tuple(map(_in_json, parts)))
-        case Either(choices):
-            return Either(tuple(map(_in_json, choices)))
-        case Repeated(part, least, most):
-            return Repeated(_in_json(part), least, most)
-        case Rule():
-            return pattern
-
-
-def _number(schema: Mapping[str, Any], *, whole: bool) -> Pattern:
-    least, open_below = _bound(schema, "minimum", "exclusiveMinimum", max)
-    most, open_above = _bound(schema, "maximum", "exclusiveMaximum", min)
-    if least is None and most is None and not whole:
-        return Rule("number")
-    if whole:
-        low = None if least is None else -int(-least // 1)
-        high = None if most is None else int(most // 1)
-        low = low + 1 if low is not None and open_below and low == least else low
-        high = high - 1 if high is not None and open_above and high == most else high
-        made = integers(low, high)
-    else:
-        made = numbers(least, most, open_below=open_below, open_above=open_above)
-    if made is None:
-        raise ConfigError(f"a JSON Schema asks for a number between {least} and {most}")
-    return made
-
-
-def _bound(
-    schema: Mapping[str, Any], closed: str, opened: str, stricter: Any
-) -> tuple[float | None, bool]:
-    values = []
-    for key, is_open in ((closed, False), (opened, True)):
-        value = schema.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e15:
-            raise ConfigError(f"a JSON Schema's {key} must be a number. Got {value!r}")
-        values.append((value, is_open))
-    if not values:
-        return None, False
-    found: tuple[float, bool] = stricter(values)
-    return found
-
-
-def _bounds(schema: Mapping[str, Any], least: str, most: str) -> tuple[int, int | None]:
-    found: list[int | None] = []
-    for key in (least, most):
-        value = schema.get(key)
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int) or value < 0
-        ):
-            raise ConfigError(f"a JSON Schema's {key} must be a whole number. Got {value!r}")
-        if value is not None and value > regex.MOST_REPEATS:
-            raise ConfigError(
-                f"a JSON Schema's {key} must be at most {regex.MOST_REPEATS:,}. Got {value:,}"
-            )
-        found.append(value)
-    low, high = found[0] or 0, found[1]
-    if high is not None and high < low:
-        raise ConfigError(f"a JSON Schema's {most} must be at least its {least}. Got {high}")
-    return low, high
-
-
 def _guessed(schema: Mapping[str, Any]) -> Any:
     """The type that a schema means which does not name it."""
     for kind, keys in (
@@ -397,21 +254,6 @@ def _guessed(schema: Mapping[str, Any]) -> Any:
         if any(key in schema for key in keys):
             return kind
     return list(_TYPES)
-
-
-def _list(schema: Mapping[str, Any], key: str, default: Any = None) -> list[Any]:
-    found = schema.get(key, default)
-    if not isinstance(found, list | tuple) or (not found and default is None):
-        raise ConfigError(f"a JSON Schema's {key} must be a list. Got {json.dumps(found)[:60]}")
-    return list(found)
-
-
-def _literal(value: Any) -> Text:
-    return Text(json.dumps(value, ensure_ascii=False))
-
-
-def _of(text: str) -> Characters:
-    return characters([(ord(character), ord(character)) for character in text])
 
 
 def _require_known(schema: Mapping[str, Any]) -> None:
