@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+import linnet
 from linnet import artifact
 from linnet.card.conversation import converses
 from linnet.cli.chat import _Turns
+from linnet.export.config import ExportConfig
 from linnet.generate import Chunk, Request, Sampling
 
 CHATML = (
@@ -102,3 +104,14 @@ def test_a_template_alone_does_not_make_a_conversation(
     assert converses(tmp_path / "m")  # somebody else's: nothing else tells
     (tmp_path / "m" / "tokenizer_config.json").unlink()
     assert not converses(tmp_path / "m")
+
+
+def test_a_file_for_llama_cpp_converses(make_model: Any, tmp_path: Path) -> None:
+    model = make_model("qwen3", context=256)  # with Linnet's own template
+    linnet.export_gguf(model, tmp_path / "model.gguf", ExportConfig(type="f32"))
+    loaded = linnet.load(tmp_path / "model.gguf")
+    assert loaded.converses
+    messages = [{"role": "user", "content": "Is the fox at home?"}]
+    exact = linnet.load(model).chat(messages, temperature=0, max_tokens=3)
+    assert loaded.chat(messages, temperature=0, max_tokens=3).text == exact.text
+    loaded.engine.close()

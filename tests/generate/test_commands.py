@@ -104,7 +104,8 @@ def test_help_loads_no_torch() -> None:
 
 def test_chat_without_a_terminal_writes_only_texts(model: Path) -> None:
     lines = "The naïve fox\n/max_tokens 5\nA hen\n\n/nonsense\n/top-p 7\n/settings\n/exit\nunread\n"
-    done = run("chat", str(model), "--temperature", "0", "--max-tokens", "20", input=lines.encode())
+    exact = ("--engine", "torch", "--temperature", "0", "--max-tokens", "20")
+    done = run("chat", str(model), *exact, input=lines.encode())
     assert done.returncode == 0
     fox, hen = expected(model, "The naïve fox"), expected(model, "A hen", 5)
     on = expected(model, "A hen" + hen.decode(), 5)
@@ -140,7 +141,9 @@ class Terminal:
 
 
 def test_chat_on_a_terminal(model: Path) -> None:
-    terminal = Terminal("chat", str(model), "--max-tokens", "100000", "--seed", "1")
+    terminal = Terminal(
+        "chat", str(model), "--engine", "torch", "--max-tokens", "100000", "--seed", "1"
+    )
     terminal.wait_for(r"/help.*> ")
     terminal.type("/max_tokens 3\n")
     terminal.wait_for(r"> ")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import ModeOption, configured, in_turns
+from linnet.cli.options import ModeOption, configured, in_turns, open_model
 from linnet.cli.terminal import err
 from linnet.cli.writing import TextWriter
-from linnet.config import replace
+from linnet.config import option, replace
 from linnet.errors import ConfigError, LinnetError
-from linnet.generate import GenerateConfig, Request, Sampling, load
+from linnet.generate import GenerateConfig, Request, Sampling
+from linnet.generate.language_model import EngineName
 
 if TYPE_CHECKING:
     from linnet.generate import Engine
@@ -46,10 +47,21 @@ Each line is a message; the model sees the conversation so far.
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class ChatConfig(GenerateConfig):
+    """As for one text, but on the fastest engine."""
+
+    engine: EngineName = option(
+        "auto", "auto: the best for this model; llama.cpp: faster; torch: the exact weights"
+    )
+
+
 @app.command()
-@configured(GenerateConfig)
+@configured(ChatConfig)
 def run(
-    model: Annotated[str, typer.Argument(help="A model directory, a project's, or a hub name.")],
+    model: Annotated[
+        str, typer.Argument(help="A model, project or adapter directory, a hub name, a GGUF file.")
+    ],
     mode: ModeOption = "auto",
     system: Annotated[str, typer.Option(help="What the model is told first.")] = "",
     *,
@@ -61,8 +73,8 @@ def run(
 
     Example: linnet chat notes-model --temperature 0.5
     """
-    config = replace(GenerateConfig(), settings)
-    loaded = load(model, device=config.device, dtype=config.dtype)
+    config = replace(ChatConfig(), settings)
+    loaded = open_model(model, config)
     if in_turns(mode, loaded):
         _Turns(loaded.engine, config, system).run()
     elif system:

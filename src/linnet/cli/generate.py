@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import ModeOption, configured, in_turns
+from linnet.cli.options import ModeOption, configured, in_turns, open_model
 from linnet.cli.writing import TextWriter
 from linnet.config import replace
 from linnet.errors import DataError
-from linnet.generate import GenerateConfig, Request, load
+from linnet.generate import GenerateConfig, Request
 
 if TYPE_CHECKING:
     from linnet.generate import Completion
@@ -24,7 +23,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 @configured(GenerateConfig)
 def run(
-    model: Annotated[Path, typer.Argument(help="A model directory, or a project's.")],
+    model: Annotated[
+        str, typer.Argument(help="A model, project or adapter directory, a hub name, a GGUF file.")
+    ],
     prompt: Annotated[
         str, typer.Argument(help="The text to continue; - reads it from standard input.")
     ] = "",
@@ -46,7 +47,7 @@ def run(
     """
     config = replace(GenerateConfig(), settings)
     text = _standard_input() if prompt == "-" else prompt
-    loaded = load(model, device=config.device, dtype=config.dtype)
+    loaded = open_model(model, config)
     engine = loaded.engine
     request = Request(text, config)
     if in_turns(mode, loaded):

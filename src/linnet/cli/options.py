@@ -19,7 +19,7 @@ import typer
 from linnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from linnet.generate import LanguageModel
+    from linnet.generate import GenerateConfig, LanguageModel
 
 Command = Callable[..., None]
 
@@ -31,6 +31,21 @@ ModeOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def open_model(source: str, config: GenerateConfig) -> LanguageModel:
+    """The model that a command is to write with."""
+    from linnet.cli.terminal import terminal_progress
+    from linnet.generate import load
+
+    return load(
+        source,
+        engine=config.engine,
+        precision=config.precision,
+        device=config.device,
+        dtype=config.dtype,
+        progress=terminal_progress(),
+    )
 
 
 def in_turns(mode: str, model: LanguageModel) -> bool:

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from linnet import hub
 from linnet.card.conversation import converses
 from linnet.config import option, replace
+from linnet.errors import LinnetError
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
 from linnet.generate.sampling import Sampling
+from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
+
+EngineName: TypeAlias = Literal["auto", "llama.cpp", "torch"]
 
 
 @dataclass(frozen=True)
 class GenerateConfig(Sampling):
     """How to continue a text, and what to compute with."""
 
-    device: DeviceName = option("cpu", "where to compute")
-    dtype: DtypeName = option("fp32", "number format to compute in")
+    engine: EngineName = option(
+        "torch", "torch: the exact weights; llama.cpp: faster; auto: the best for this model"
+    )
+    precision: str = option("auto", "llama.cpp: number format of the weights: q8_0, f16, ...")
+    device: DeviceName = option("cpu", "torch: where to compute")
+    dtype: DtypeName = option("fp32", "torch: number format to compute in")
 
 
 class Settings(TypedDict, total=False):
@@ -105,16 +113,21 @@ class LanguageModel:
 def load(
     path: Path | str,
     *,
+    engine: EngineName = GenerateConfig.engine,
+    precision: str = GenerateConfig.precision,
     device: DeviceName = GenerateConfig.device,
     dtype: DtypeName = GenerateConfig.dtype,
     adapters: Mapping[str, Path | str] | None = None,
+    progress: Progress = SILENT,
 ) -> LanguageModel:
-    """Open a model: a directory, a project that holds one as ``model``, or a hub name.
+    """Open a model: a directory, a project that holds one as ``model``, a hub name, a GGUF file.
 
     The directory of an adapter stands for its base with the adapter, which is then used where
     no other is asked for. ``adapters``: directories of adapters for this base, by the names
     that requests choose them by. Raises ModelError when there is none or it cannot be read.
     """
+    if engine != "torch" or Path(path).suffix == ".gguf":
+        return _load_elsewhere(path, engine, precision, adapters, progress)
     from linnet.generate.torch_engine import TorchEngine
     from linnet.model.adapter import load_adapter
     from linnet.model.merging import open_checkpoint
@@ -126,6 +139,30 @@ def load(
     for name, directory in (adapters or {}).items():
         load_adapter(checkpoint.model, directory, name)
     return LanguageModel(TorchEngine(checkpoint), converses(place))
+
+
+def _load_elsewhere(
+    path: Path | str,
+    engine: EngineName,
+    precision: str,
+    adapters: Mapping[str, Path | str] | None,
+    progress: Progress,
+) -> LanguageModel:
+    from linnet.generate.opening import open_engine
+
+    is_file = Path(path).suffix == ".gguf"
+    opened = open_engine(
+        path, engine="auto" if is_file else engine, precision=precision, adapters=adapters,
+        progress=progress,
+    )  # fmt: skip
+    if not is_file:
+        source = model_directory(path) if Path(path).exists() else path
+        return LanguageModel(opened, converses(hub.find(source).path))
+    try:
+        opened.chat_prompt([{"role": "user", "content": "?"}])
+    except LinnetError:
+        return LanguageModel(opened)
+    return LanguageModel(opened, converses=True)
 
 
 def model_directory(path: Path | str) -> Path:
