@@ -12,8 +12,16 @@ import torch
 from tiny_models import SHAPES, MakeModel
 
 from linnet.errors import LinnetError, ModelError
-from linnet.generate import Chunk, Completion, Request, Sampling, torch_memory
+from linnet.generate import (
+    Chunk,
+    Completion,
+    Request,
+    Sampling,
+    torch_memory,
+    torch_products,
+)
 from linnet.generate import scheduler as scheduling
+from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
 
@@ -224,3 +232,46 @@ def test_training_goes_on_after_writing(path: Path) -> None:
     told = engine.generate([Request(prompt, dataclasses.replace(GREEDY, max_tokens=1), True)])[0]
     assert told.tokens[0] == int(logits.argmax())
     assert told.logprobs == pytest.approx([float(logits.log_softmax(-1).max())], abs=1e-5)
+
+
+def test_weights_that_were_trained_meanwhile_are_read_anew(path: Path) -> None:
+    checkpoint = load_checkpoint(path)
+    engine = TorchEngine(checkpoint)
+    request = Request(tuple(range(5, 60)), GREEDY)
+    before = engine.generate([request])[0]
+    optimizer = torch.optim.SGD(checkpoint.model.parameters(), lr=1.0)
+    checkpoint.model(torch.tensor([request.prompt])).square().mean().backward()
+    optimizer.step()
+    after = engine.generate([request])[0]
+    assert after.tokens == TorchEngine(checkpoint).generate([request])[0].tokens != before.tokens
+
+
+def test_weights_that_are_not_copied_for_lack_of_memory(path: Path) -> None:
+    checkpoint = load_checkpoint(path)
+    engine = TorchEngine(checkpoint)
+    engine._scheduler._make_decoder = lambda: Decoder(checkpoint.model, memory=0)
+    requests = requests_of(engine, 4)
+    assert [one.tokens for one in engine.generate(requests)] == [
+        one.tokens for one in engine_of(path).generate(requests)
+    ]
+    decoder = engine._scheduler._decoder
+    assert decoder is not None
+    weights = decoder.layers[0].down.weights  # type: ignore[attr-defined]
+    assert weights[0].data_ptr() == checkpoint.model.blocks[0].mlp.down.weight.data_ptr()
+
+
+def test_weights_of_8_bits_say_nearly_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_products, "WORTH_ROUNDING", 0)
+    exact, rounded = engine_of(path), TorchEngine(load_checkpoint(path), int8=True)
+    one = dataclasses.replace(GREEDY, max_tokens=1)
+    requests = [
+        Request(request.prompt, one, logprobs=True, top_logprobs=400)
+        for request in requests_of(exact, 8)
+    ]
+    for ours, theirs in zip(rounded.generate(requests), exact.generate(requests), strict=True):
+        assert ours.top_logprobs is not None
+        assert theirs.top_logprobs is not None
+        told, true = dict(ours.top_logprobs[0]), dict(theirs.top_logprobs[0])
+        apart = torch.tensor([abs(told[token] - true[token]) for token in true])
+        assert 1e-5 < apart.mean() < 0.15
+    assert rounded.score(["The fox"]) == exact.score(["The fox"])

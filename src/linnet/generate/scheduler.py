@@ -13,20 +13,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from linnet.errors import LinnetError, ModelError
-from linnet.generate.engine import Chunk, Deliver, TopLogprobs
+from linnet.generate.engine import Chunk, Deliver
 from linnet.generate.logits import choose
 from linnet.generate.prefix_cache import PAGE, PrefixCache
-from linnet.generate.torch_decoder import Decoder, Piece
+from linnet.generate.torch_attention import Piece
+from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_memory import Layout, Row, Shelves, Strip
-
-if TYPE_CHECKING:
-    from linnet.generate.torch_text import Text
+from linnet.generate.torch_text import Text, log_probabilities
 
 READ_TOKENS = 512
 """Prompt tokens read in a step when nothing is being written; attention's memory grows with it."""
@@ -271,7 +269,7 @@ class Scheduler:
 
     def _advance(self, jobs: list[Job], logits: Tensor, failed: dict[Job, LinnetError]) -> None:
         """Choose the next token of each text, given its logits ``(n, V)``."""
-        told = _log_probabilities(jobs, logits)
+        told = log_probabilities([job.text for job in jobs], logits)
         for place, job in enumerate(jobs):
             if not job.text.sampler.is_plain:
                 try:
@@ -354,30 +352,3 @@ def _tell(job: Job, what: Chunk | LinnetError) -> None:
         job.deliver(what)
     except Exception:  # the receiver's own fault, which is no reason to stop the others
         job.cancelled = True
-
-
-def _log_probabilities(
-    jobs: Sequence[Job], logits: Tensor
-) -> dict[int, Callable[[int], tuple[float, TopLogprobs | None]]]:
-    """For texts whose log-probabilities are asked for, what tells a token's, by their places."""
-    places = [place for place, job in enumerate(jobs) if job.text.request.logprobs]
-    if not places:
-        return {}
-    every = logits[places].log_softmax(-1)
-    most = max(jobs[place].text.request.top_logprobs for place in places)
-    best = every.topk(min(most, every.shape[1])) if most else None
-
-    def teller(row: int, count: int) -> Callable[[int], tuple[float, TopLogprobs | None]]:
-        def tell(token: int) -> tuple[float, TopLogprobs | None]:
-            top = None
-            if count and best is not None:
-                values, tokens = best.values[row, :count], best.indices[row, :count]
-                top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
-            return float(every[row, token]), top
-
-        return tell
-
-    return {
-        place: teller(row, jobs[place].text.request.top_logprobs)
-        for row, place in enumerate(places)
-    }

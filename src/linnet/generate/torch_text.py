@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from torch import Tensor
 
 from linnet.generate.engine import (
     Chunk,
@@ -113,6 +115,37 @@ class Text:
             None if not self.request.top_logprobs else () if top is None else (top,),
             start,
         )
+
+
+Teller: TypeAlias = Callable[[int], tuple[float, TopLogprobs | None]]
+"""Tells a token's log-probability, and those of the likeliest where they were asked for."""
+
+
+def log_probabilities(texts: Sequence[Text], logits: Tensor) -> dict[int, Teller]:
+    """What tells those of the next tokens, for the places of the texts that ask for them.
+
+    ``logits`` (n, V): as the model gave them.
+    """
+    places = [place for place, text in enumerate(texts) if text.request.logprobs]
+    if not places:
+        return {}
+    every = logits[places].log_softmax(-1)
+    most = max(texts[place].request.top_logprobs for place in places)
+    best = every.topk(min(most, every.shape[1])) if most else None
+
+    def teller(row: int, count: int) -> Teller:
+        def tell(token: int) -> tuple[float, TopLogprobs | None]:
+            top = None
+            if count and best is not None:
+                values, tokens = best.values[row, :count], best.indices[row, :count]
+                top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+            return float(every[row, token]), top
+
+        return tell
+
+    return {
+        place: teller(row, texts[place].request.top_logprobs) for row, place in enumerate(places)
+    }
 
 
 def completion(text: Text, chunks: Sequence[Chunk]) -> Completion:
