@@ -140,6 +140,13 @@ def test_the_recommended_strength_is_the_best_within_the_limit(
     assert Sweep(TRADES, "bits/byte", limit).recommended.strength == strength
 
 
+def test_a_little_more_gain_does_not_pay_for_more_forgetting() -> None:
+    trades = (*TRADES[:5], Trade(1.25, 1.29, 1.4, 0.4))  # 0.71 gained instead of 0.70
+    assert Sweep(trades, "bits/byte", 0.0).recommended.strength == 1.0
+    trades = (*TRADES[:5], Trade(1.25, 1.20, 1.4, 0.4))
+    assert Sweep(trades, "bits/byte", 0.0).recommended.strength == 1.25
+
+
 def test_the_sweep_is_written_and_drawn(tmp_path: Path) -> None:
     sweep = Sweep(TRADES, "bits/byte", 0.1)
     written = write_sweep(sweep, tmp_path)

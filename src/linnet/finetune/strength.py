@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 """0 is the base, 1 what training made, more is further than it went."""
 
+AS_GOOD = 0.98
+"""Share of the largest gain that is taken for the same: the last of it costs most."""
+
 SetStrength: TypeAlias = Callable[[float], None]
 
 
@@ -58,16 +61,18 @@ class Sweep:
 
     @property
     def recommended(self) -> Trade:
-        """The best on held-out examples that forgets no more than the limit.
+        """The weakest that gains as good as the most of those that forget no more than the limit.
 
         Where none does, which only a sweep without strength 0 can find, the one that
         forgets least.
         """
         limit = self.max_forgetting
         within = [t for t in self.trades if not limit or t.forgetting <= limit]
-        if within:
-            return min(within, key=lambda trade: trade.domain)
-        return min(self.trades, key=lambda trade: trade.forgetting)
+        if not within:
+            return min(self.trades, key=lambda trade: trade.forgetting)
+        best = min(trade.domain for trade in within)
+        enough = best + (1 - AS_GOOD) * max(0.0, within[0].domain - best)
+        return next(trade for trade in within if trade.domain <= enough)
 
     def to_mapping(self) -> dict[str, Any]:
         """As plain values, for ``strength.json``."""
