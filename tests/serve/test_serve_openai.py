@@ -47,10 +47,12 @@ def test_a_chat_in_one(client: openai.OpenAI) -> None:
 
 
 def test_a_chat_as_a_stream(client: openai.OpenAI) -> None:
+    slow: list[Any] = [{"role": "user", "content": "slow"}]  # so that there are several events
     stream = client.chat.completions.create(
-        model="tiny", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        model="tiny", messages=slow, stream=True, stream_options={"include_usage": True}
     )
     chunks = list(stream)
+    assert len(chunks) > 5
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk.model_dump(), strict=True)
     assert len({chunk.id for chunk in chunks}) == 1
@@ -58,11 +60,11 @@ def test_a_chat_as_a_stream(client: openai.OpenAI) -> None:
     *body, last = chunks
     assert last.choices == []
     assert last.usage is not None
-    assert last.usage.completion_tokens == len(BACKWARDS)
+    assert last.usage.completion_tokens == len("wols >resu<")
     assert all(chunk.usage is None for chunk in body)
     deltas = [chunk.choices[0].delta for chunk in body]
     assert [delta.role for delta in deltas] == ["assistant"] + [None] * (len(deltas) - 1)
-    assert "".join(delta.content or "" for delta in deltas) == BACKWARDS
+    assert "".join(delta.content or "" for delta in deltas) == "wols >resu<"
     reasons = [chunk.choices[0].finish_reason for chunk in body]
     assert reasons == [None] * (len(reasons) - 1) + ["stop"]
 

@@ -1,5 +1,6 @@
 """Who may come in, what they may cost, and what they never get to see."""
 
+import contextlib
 import http.client
 import json
 import logging
@@ -207,6 +208,21 @@ def test_bodies_that_are_none(body: bytes, status: int) -> None:
         assert found == status
         error(answer)
         assert ask(running)[0] == 200
+
+
+def test_a_body_of_unsaid_length() -> None:
+    with serving(max_body=5000) as running:
+        place = urlsplit(running.url)
+        for size, status in ((1000, 200), (50_000, 413)):
+            connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+            body = json.dumps({"prompt": "a" * size}).encode()
+            pieces = (body[start : start + 500] for start in range(0, len(body), 500))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(
+                    "POST", "/v1/completions", pieces, {"Content-Type": "application/json"},
+                    encode_chunked=True,
+                )  # fmt: skip
+            assert connection.getresponse().status == status
 
 
 def test_paths_and_methods(tiny_server: Running) -> None:
