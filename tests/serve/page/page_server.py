@@ -88,6 +88,10 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self.fake.open.add(self.connection)
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # of a browser that went elsewhere
+            super().handle()
+
     def finish(self) -> None:
         self.fake.open.discard(self.connection)
         with suppress(OSError):

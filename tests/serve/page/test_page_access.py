@@ -68,8 +68,9 @@ def test_with_the_keyboard_alone(opened: Opened) -> None:
     page.keyboard.press("Control+b")
     assert page.is_hidden("#sidebar")
     assert page.evaluate(focused) == "Show conversations"
-    page.keyboard.press("Enter")
+    page.keyboard.press("Control+k")
     assert page.is_visible("#sidebar")
+    assert page.evaluate("document.activeElement.id") == "find"
     page.click(".entry-menu")
     page.keyboard.press("ArrowUp")
     assert page.evaluate(focused) == "Delete"

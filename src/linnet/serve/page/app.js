@@ -4,8 +4,9 @@ import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import * as conversations from "./conversation.js";
 import { confirmed, showShortcuts, toast } from "./dialogs.js";
-import { byId, count, download, icon } from "./dom.js";
+import { byId, count, download } from "./dom.js";
 import { Following } from "./follow.js";
+import { Frame } from "./frame.js";
 import { spoken } from "./markdown.js";
 import { noticeFor } from "./notice.js";
 import { key } from "./server.js";
@@ -19,13 +20,13 @@ import { Thread } from "./thread.js";
 import { showWelcome } from "./welcome.js";
 
 const BETWEEN_SAVES = 500; // milliseconds, while a text is typed
-const NARROW = "(max-width: 52rem)"; // as in layout.css
 
 class Page {
   constructor() {
     this.drafts = new Map();
     this.removed = new Set(); // ids, of which nothing is to be kept any more
     this.store = new Store();
+    this.frame = new Frame();
     this.following = new Following();
     this.connection = new Connection(() => this.listModels());
     this.talk = new Talk(this.forTalk());
@@ -47,7 +48,6 @@ class Page {
 
   async start() {
     this.wire();
-    this.showTheme();
     this.current = this.fresh();
     await this.store.open((id) => this.changedElsewhere(id));
     this.open(location.hash.slice(1) || null, { quietly: true });
@@ -102,7 +102,7 @@ class Page {
     this.composer.text = this.drafts.get(this.current.id) ?? "";
     this.listModels();
     this.following.toEnd();
-    if (!quietly) this.hideDrawer();
+    if (!quietly) this.frame.hideDrawer();
     if (!touches()) this.focusInput();
   }
 
@@ -309,14 +309,6 @@ class Page {
     notice.append(noticeFor(problem.error, { ...acts, newConversation, continueText }));
   }
 
-  showTheme() {
-    const { dark } = window.linnetTheme;
-    const label = dark ? "Light appearance" : "Dark appearance";
-    byId("theme").replaceChildren(icon(dark ? "sun" : "moon"));
-    byId("theme").setAttribute("aria-label", label);
-    byId("theme").title = label;
-  }
-
   focusInput() {
     if (this.current.mode === "text") this.text.focus();
     else byId("message").focus();
@@ -353,37 +345,14 @@ class Page {
     });
   }
 
-  // The sidebar: beside the messages, or, where there is little room, a drawer over them
-
-  toggleSidebar() {
-    const { classList } = byId("app");
-    const narrow = matchMedia(NARROW).matches;
-    const shown = narrow ? classList.toggle("drawer-open") : !classList.toggle("sidebar-hidden");
-    byId("main").inert = narrow && shown;
-    byId("show-sidebar").setAttribute("aria-expanded", String(shown));
-    byId(shown ? "hide-sidebar" : "show-sidebar").focus();
-  }
-
-  hideDrawer() {
-    if (byId("app").classList.contains("drawer-open")) this.toggleSidebar();
-  }
-
   wire() {
     const onClick = (id, act) => byId(id).addEventListener("click", act);
     onClick("new", () => this.open(null));
     onClick("stop", () => (this.talk.stop(this.current), this.focusInput()));
     onClick("to-end", () => (this.following.toEnd(), this.focusInput()));
     onClick("skip", () => this.focusInput());
-    for (const id of ["show-settings", "settings-top"]) onClick(id, () => (this.hideDrawer(), this.settings()));
-    onClick("show-shortcuts", () => (this.hideDrawer(), showShortcuts()));
-    for (const id of ["hide-sidebar", "show-sidebar", "veil"]) onClick(id, () => this.toggleSidebar());
-    onClick("theme", () => (window.linnetTheme.choose(window.linnetTheme.dark ? "light" : "dark"), this.showTheme()));
-    document.addEventListener("linnet-theme", () => this.showTheme());
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.showTheme());
-    matchMedia(NARROW).addEventListener("change", () => {
-      byId("app").classList.remove("drawer-open");
-      byId("main").inert = false;
-    });
+    for (const id of ["show-settings", "settings-top"]) onClick(id, () => (this.frame.hideDrawer(), this.settings()));
+    onClick("show-shortcuts", () => (this.frame.hideDrawer(), showShortcuts()));
     byId("composer").addEventListener("submit", (event) => (event.preventDefault(), this.send()));
     byId("model").addEventListener("change", () => {
       this.current.model = byId("model").value;

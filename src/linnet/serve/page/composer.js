@@ -53,7 +53,12 @@ export class Composer {
 
   showTools(possible) {
     const tool = (picture, label, click) =>
-      element("button", { type: "button", class: "button quiet", disabled: !possible, click }, icon(picture), label);
+      element(
+        "button",
+        { type: "button", class: "button quiet", title: label, disabled: !possible, click },
+        icon(picture),
+        element("span", { class: "tool-label" }, label),
+      );
     byId("text-tools").replaceChildren(
       tool("undo", "Take back", this.act.takeBack),
       tool("again", "Try again", this.act.tryAgain),

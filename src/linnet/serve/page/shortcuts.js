@@ -27,7 +27,7 @@ export function listenToKeys(page) {
 
 function escape(page) {
   if (document.querySelector("dialog[open]")) return false;
-  if (byId("app").classList.contains("drawer-open")) page.hideDrawer();
+  if (page.frame.hasDrawerOpen) page.frame.hideDrawer();
   else if (page.talk.isRunning(page.current)) {
     page.talk.stop(page.current);
     page.focusInput();
@@ -41,7 +41,7 @@ function command(page, event) {
   const act = {
     "Shift+o": () => page.open(null),
     k: () => find(page),
-    b: () => page.toggleSidebar(),
+    b: () => page.frame.toggleSidebar(),
     ",": () => page.settings(),
     "/": () => showShortcuts(),
     Enter: () => page.current.mode === "text" && page.send(),
@@ -53,7 +53,7 @@ function command(page, event) {
 
 function find(page) {
   const search = byId("find");
-  if (search.closest(".sidebar").checkVisibility?.({ visibilityProperty: true }) === false || search.offsetParent === null) page.toggleSidebar();
+  if (!search.checkVisibility({ visibilityProperty: true })) page.frame.toggleSidebar();
   search.focus();
   search.select();
 }

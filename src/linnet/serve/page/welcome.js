@@ -2,17 +2,16 @@
 
 import { byId, element, icon } from "./dom.js";
 
-const HERE = ["localhost", "127.0.0.1", "[::1]"];
 const MODES = [["chat", "Conversation"], ["text", "Continue a text"]];
 
 /** `mode`: chat or text; `lasting`: whether the browser keeps conversations; `choose(mode)`. */
 export function showWelcome({ mode, lasting, choose }) {
   const lines = [
-    HERE.includes(location.hostname)
-      ? "The model runs on this machine. What you write does not leave it."
-      : "Your conversations are kept in this browser.",
+    "What you write is sent to this server and nowhere else.",
+    lasting
+      ? "Conversations are kept in this browser."
+      : "This browser keeps nothing: conversations are gone when the page is closed.",
   ];
-  if (!lasting) lines.push("This browser keeps nothing: conversations are gone when the page is closed.");
   const modes = MODES.map(([name, label]) =>
     element("button", { type: "button", "aria-pressed": String(mode === name), click: () => choose(name) }, label),
   );
