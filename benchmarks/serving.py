@@ -155,9 +155,10 @@ class Linnet:
         }  # fmt: skip
         read_stream(self.place.hostname or "", self.place.port or 0, body, run)
 
-    def memory(self) -> int:
-        """Of the server and its workers, in bytes."""
-        return sum(resident(pid) for pid in (self.process.pid, *children(self.process.pid)))
+    def memory(self) -> tuple[int, int]:
+        """Of the server and of what it started (whose prompt cache fills up), in bytes."""
+        started = children(self.process.pid)
+        return resident(self.process.pid), sum(resident(pid) for pid in started)
 
     def close(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -387,7 +388,7 @@ def soak(arguments: argparse.Namespace, place: Path) -> None:
     server = Linnet(model, arguments.threads, arguments.tokens)
     seen: Counter[str] = Counter()
     until = time.monotonic() + arguments.soak
-    memory: list[int] = []
+    memory: list[tuple[int, int]] = []
     threads = [
         threading.Thread(target=rough_client, args=(server, number, until, seen))
         for number in range(arguments.clients)
@@ -397,7 +398,7 @@ def soak(arguments: argparse.Namespace, place: Path) -> None:
     while time.monotonic() < until:
         time.sleep(max(0.0, min(10.0, until - time.monotonic())))
         memory.append(server.memory())
-        print(f"{memory[-1] / 1e6:8.1f} MB  {dict(seen)}", flush=True)
+        print(f"{shown(memory[-1])}  {dict(seen)}", flush=True)
     for thread in threads:
         thread.join()
     connection = http.client.HTTPConnection(server.place.hostname or "", server.place.port)
@@ -406,8 +407,13 @@ def soak(arguments: argparse.Namespace, place: Path) -> None:
         if re.match(r"linnet_(queue_seconds_(sum|count)|running|waiting|cancelled|failed)", line):
             print(line)
     server.close()
-    middle = memory[len(memory) // 4] if len(memory) > 3 else memory[0]
-    print(f"memory from {middle / 1e6:.1f} to {memory[-1] / 1e6:.1f} MB; {dict(seen)}")
+    early = memory[len(memory) // 4]
+    print(f"after a quarter {shown(early)}, at the end {shown(memory[-1])}; {dict(seen)}")
+
+
+def shown(memory: tuple[int, int]) -> str:
+    """The memory of the server and of its workers."""
+    return f"server {memory[0] / 1e6:.1f} MB, workers {memory[1] / 1e6:.1f} MB"
 
 
 def rough_client(server: Linnet, number: int, until: float, seen: Counter[str]) -> None:
