@@ -130,6 +130,8 @@ def test_several_adapters_and_the_only_one(make_model: MakeModel, tmp_path: Path
         require_same(ours, several, asked)
         texts = [completion.text for completion in several.generate(asked)]
         assert len(set(texts)) == 3
+        for place in (0, 1, 0, 2, 1):  # what was computed with another is not taken for it
+            assert several.generate(asked[place : place + 1])[0].text == texts[place]
         only = Request(PROMPTS[0], GREEDY, logprobs=True, top_logprobs=2)
         merged = linnet.load(tmp_path / "one").engine
         assert isinstance(merged, TorchEngine)
@@ -144,6 +146,36 @@ def test_several_adapters_and_the_only_one(make_model: MakeModel, tmp_path: Path
     finally:
         several.close()
         alone.close()
+
+
+def test_an_adapter_with_others_beside_it(make_model: MakeModel, tmp_path: Path) -> None:
+    base = make_model("llama", context=128)
+    for seed, name in ((1, "one"), (2, "two")):
+        model = load_model(base)
+        add_adapter(model, name, LoRAConfig(rank=2))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in adapter_parameters(model, name).values():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+        (tmp_path / name).mkdir()
+        save_adapter(model, name, tmp_path / name, base=base)
+    opened = open_checkpoint(tmp_path / "one", F32, adapters={"two": tmp_path / "two"})
+    ours = linnet.load(tmp_path / "one", adapters={"two": tmp_path / "two"}).engine
+    assert isinstance(ours, TorchEngine)
+    try:
+        assert set(opened.adapters) == set(ours.adapters) == {"default", "two"}
+        require_same(
+            ours,
+            opened,
+            [
+                Request(PROMPTS[0], GREEDY, logprobs=True, top_logprobs=2, adapter=adapter)
+                for adapter in (None, "two", "base", "default")
+            ],
+        )
+        found, wanted = opened.score(["The fox"])[0], ours.score(["The fox"])[0]
+        assert found.logprobs == pytest.approx(wanted.logprobs, abs=1e-4)
+    finally:
+        opened.close()
 
 
 def test_pieces_are_the_completion(engine: LlamaCppEngine) -> None:
