@@ -162,8 +162,10 @@ def test_settings_are_sent_when_set_and_only_then(opened: Opened) -> None:
 
 
 def test_the_model_is_chosen_by_name_and_remembered(opened: Opened) -> None:
-    opened.server.models = [{"id": "wren"}, {"id": "robin <b>"}]
+    vectors = {"id": "owl", "linnet": {"chat": False, "embeddings": True}}
+    opened.server.models = [{"id": "wren"}, {"id": "robin <b>"}, vectors]
     opened.open()
+    assert opened.page.locator("#model option").count() == 2
     opened.page.select_option("#model", "robin <b>")
     opened.open()
     assert opened.page.input_value("#model") == "robin <b>"

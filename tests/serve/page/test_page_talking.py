@@ -12,23 +12,27 @@ ANNOUNCED = "document.querySelector('#announcer').textContent"
 
 def test_an_answer_is_shown_while_it_comes(opened: Opened) -> None:
     page, more = opened.page, threading.Event()
-    opened.server.script.append(Answer(("The **linnet** ", "is a bird."), hold=more))
+    pieces = ("The **linnet** ", "is ", "a ", "bird.")
+    opened.server.script.append(Answer(pieces, hold=more))
     opened.ask("What is a linnet?")
     page.wait_for_selector("#thread strong")
     assert opened.texts() == ["What is a linnet?", "The linnet"]
     assert page.input_value("#message") == ""
     assert page.get_attribute(".message.assistant", "aria-busy") == "true"
     assert page.evaluate(ANNOUNCED) == ""
+    page.wait_for_timeout(100)
     more.set()
     opened.finished()
     assert opened.texts()[1] == "The linnet is a bird."
     assert page.get_attribute(".message.assistant", "aria-busy") == "false"
     assert page.evaluate(ANNOUNCED) == "Finished. The linnet is a bird."
     facts = page.inner_text(".facts")
-    assert facts.startswith("2 tokens · ")
-    assert "tokens/s · first after " in facts
+    written, speed, wait = facts.split(" · ")
+    assert written == "4 tokens"
+    assert 1 < float(speed.removesuffix(" tokens/s")) < 30  # three in a little more than 0.1 s
+    assert wait.startswith("first after ")
     assert page.get_attribute(".facts", "title") == "Prompt: 20 tokens, 8 of them known already"
-    assert page.inner_text("#gauge") == "22 of 200 tokens"
+    assert page.inner_text("#gauge") == "24 of 200 tokens"
     assert opened.server.asked[-1] == {
         "model": "wren",
         "messages": [{"role": "user", "content": "What is a linnet?"}],
@@ -202,7 +206,7 @@ def test_a_base_model_continues_a_text(opened: Opened) -> None:
     assert page.eval_on_selector_all(".mirror span", marked) == [
         ["you", "Once upon a time"], ["model", " there wa"], ["you", "X"], ["model", "s"],
     ]  # fmt: skip
-    assert "tokens/s" not in page.inner_text("#gauge")  # one token has no speed
+    assert "tokens/s" not in page.inner_text("#gauge")  # too few for a speed
     page.wait_for_timeout(600)  # it is kept a moment after the last key
     page.reload()
     page.wait_for_selector("[data-ready]")

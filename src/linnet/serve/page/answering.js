@@ -3,6 +3,8 @@
 import { answer } from "./server.js";
 
 const BETWEEN_SAVES = 2000; // milliseconds
+const SHORTEST = 0.05; // seconds, and pieces, from which on a speed means something
+const FEWEST = 4;
 
 export class Answering {
   /**
@@ -48,15 +50,15 @@ export class Answering {
     }
   }
 
-  /** Seconds, and tokens as the server counted them; where it did not (stopped), pieces, at least. */
+  /** Seconds, pieces, and tokens as the server counted them; where it did not (stopped) they are unknown. */
   measured(begun, firstAt, lastAt, pieces) {
-    const facts = { first: (firstAt - begun) / 1000, seconds: (lastAt - firstAt) / 1000 };
+    const facts = { first: (firstAt - begun) / 1000, seconds: (lastAt - firstAt) / 1000, pieces };
     if (this.usage) {
       facts.written = this.usage.completion_tokens;
       facts.prompt = this.usage.prompt_tokens;
       const cached = this.usage.prompt_tokens_details?.cached_tokens;
       if (cached) facts.cached = cached;
-    } else facts.pieces = pieces;
+    }
     return facts;
   }
 }
@@ -67,9 +69,9 @@ export function told(facts, finish) {
   const parts = [];
   if (facts.written !== undefined) {
     parts.push(`${facts.written.toLocaleString("en")} token${facts.written === 1 ? "" : "s"}`);
-    // The first token came with the wait; the speed is that of the others.
-    if (facts.written > 1 && facts.seconds > 0) {
-      const speed = (facts.written - 1) / facts.seconds;
+    // The first piece came with the wait; the speed is that of the others. A piece may be several tokens.
+    if (facts.pieces >= FEWEST && facts.seconds >= SHORTEST) {
+      const speed = (facts.written * (1 - 1 / facts.pieces)) / facts.seconds;
       parts.push(`${speed < 10 ? speed.toFixed(1) : Math.round(speed).toLocaleString("en")} tokens/s`);
     }
   }

@@ -7,7 +7,7 @@
 //   {id, mode: "chat" | "text", title, named, created, changed, model, settings,
 //    nodes: {id: {id, parent, role, text, at, ...}}, chosen: {parent: child}, pieces: [{by, text, turn}]}
 //
-// An answer has, where known: model, thought, finish, facts {prompt, cached, written, first, seconds}.
+// An answer has, where known: model, thought, finish, facts {prompt, cached, written, pieces, first, seconds}.
 
 export const ROOT = "root";
 
@@ -228,7 +228,7 @@ function checkedNode(value) {
   node.at = number(value.at) ?? Date.now();
   if (value.leftOut === true) node.leftOut = true;
   for (const name of ["model", "thought", "finish"]) if (typeof value[name] === "string") node[name] = text(value[name]);
-  if (isRecord(value.facts)) node.facts = numbers(value.facts, ["prompt", "cached", "written", "first", "seconds"]);
+  if (isRecord(value.facts)) node.facts = numbers(value.facts, ["prompt", "cached", "written", "pieces", "first", "seconds"]);
   return node;
 }
 

@@ -45,7 +45,8 @@ export async function models() {
   const response = await request("v1/models", { signal: AbortSignal.timeout(WAIT_FOR_LIST) });
   const { data } = await response.json().catch(() => ({}));
   if (!Array.isArray(data)) throw new ServerError("failed", "The server's list of models is none.");
-  return data.map(({ id, linnet }) => ({
+  const writing = data.filter(({ linnet }) => !linnet?.embeddings); // the others make vectors, no text
+  return writing.map(({ id, linnet }) => ({
     id: String(id),
     chat: linnet?.chat ?? true,
     context: Number.isFinite(linnet?.context) ? linnet.context : null,
