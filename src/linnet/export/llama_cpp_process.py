@@ -27,6 +27,7 @@ HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 
 _ANSWER_SECONDS = 600
 _LOG_BYTES = 1 << 20
+_PATH_BYTES = 100
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ class LlamaCppProcess:
         self._place = Path(tempfile.mkdtemp(prefix="linnet-"))  # readable by this user alone
         self._log = (self._place / "log").open("a+b")
         self.key = secrets.token_urlsafe(32)
-        self.socket = str(self._place / "socket.sock") if HAS_UNIX_SOCKETS else ""
+        place = str(self._place / "socket.sock")
+        # A longer path no system takes for a socket.
+        self.socket = place if HAS_UNIX_SOCKETS and len(os.fsencode(place)) < _PATH_BYTES else ""
         self.system_info = ""
         self._port = 0
         self._process = subprocess.Popen(
@@ -167,7 +170,8 @@ class LlamaCppProcess:
             self._log.truncate(0)  # it appends, so that it goes on at the beginning
 
     def _begin(self) -> None:
-        told = self._tell({**asdict(self.settings), "socket": self.socket, "key": self.key})
+        outside = {"socket": self.socket, "key": self.key, "place": str(self._place)}
+        told = self._tell({**asdict(self.settings), **outside})
         if "missing" in told:
             raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
         if "ready" not in told:

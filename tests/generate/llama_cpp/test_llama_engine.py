@@ -5,6 +5,8 @@ import os
 import queue
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -407,6 +409,27 @@ def test_a_killed_process_is_started_again(model: Path) -> None:
     assert not Path(place).parent.exists()
     with pytest.raises(ModelError, match="closed"):
         opened.stream(Request("The fox", never))
+
+
+def test_nothing_is_left_of_a_program_that_was_killed(engine: LlamaCppEngine) -> None:
+    program = (
+        "import sys, time; from linnet.export.llama_cpp_process import *;"
+        "p = LlamaCppProcess(LlamaCppSettings(sys.argv[1]));"
+        "print(p.id, p.socket, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", program, str(engine.served.file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        process, place = parent.stdout.readline().split()
+        assert Path(place).parent.stat().st_mode & 0o077 == 0
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while Path(place).parent.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(place).parent.exists()
+    time.sleep(0.1)
+    state = Path(f"/proc/{process}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_without_unix_sockets_a_key_keeps_others_out(
