@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,13 @@ class Opened:
     def say(self, text: str) -> None:
         self.ask(text)
         self.finished()
+
+    def until(self, condition: str) -> None:
+        """Wait for an expression. (What Playwright has for it runs in the page: forbidden.)"""
+        end = time.monotonic() + PATIENCE / 1000
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, condition
+            time.sleep(0.02)
 
     def texts(self) -> list[str]:
         """Of the messages shown, the person's and the model's."""

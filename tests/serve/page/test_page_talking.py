@@ -168,7 +168,7 @@ def test_it_follows_the_answer_unless_one_reads_above(opened: Opened) -> None:
     from_end = (
         "(s => s.scrollHeight - s.scrollTop - s.clientHeight)(document.querySelector('#scroller'))"
     )
-    page.wait_for_function(f"{from_end} < 2")
+    opened.until(f"{from_end} < 2")
     page.hover("#scroller")
     page.mouse.wheel(0, -1000)
     page.wait_for_selector("#to-end:not([hidden])")
@@ -176,7 +176,7 @@ def test_it_follows_the_answer_unless_one_reads_above(opened: Opened) -> None:
     opened.finished()
     assert page.evaluate(from_end) > 500
     page.click("#to-end")
-    page.wait_for_function(f"{from_end} < 2")
+    opened.until(f"{from_end} < 2")
 
 
 def test_a_base_model_continues_a_text(opened: Opened) -> None:

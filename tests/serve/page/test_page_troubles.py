@@ -73,6 +73,31 @@ def test_a_full_context_offers_to_leave_out_the_oldest(opened: Opened) -> None:
     assert len(opened.server.messages()) == 11
 
 
+def test_a_long_text_goes_on_from_its_end(opened: Opened) -> None:
+    page = opened.page
+    page.click("text=Continue a text")
+    text = " ".join(f"word{k}" for k in range(40))
+    page.fill("#paper", text)
+    full = failing(400, FULL, "context_length_exceeded")
+    opened.server.script += [full, full, Answer((" and so",)), full, Answer((" on",))]
+    page.press("#paper", "Control+Enter")
+    assert notice(opened) == "This is more than the model can read at once"
+    page.click("text=Go on from its end")
+    opened.until("document.querySelector('#paper').value.endsWith('and so')")
+    opened.finished()
+    first, half, quarter = [asked["prompt"] for asked in opened.server.asked]
+    assert first == text
+    for shorter, longer in ((half, first), (quarter, half)):
+        assert longer.endswith(shorter)
+        assert shorter.startswith(" word")
+        assert 0.3 < len(shorter) / len(longer) <= 0.5
+    assert page.inner_text("#gauge").endswith("reads the end only")
+    page.click("#send")  # it was agreed to once: not asked again
+    opened.until("document.querySelector('#paper').value.endsWith('on')")
+    assert page.input_value("#paper") == text + " and so on"
+    assert (quarter + " and so").endswith(opened.server.asked[-1]["prompt"])
+
+
 def test_a_question_that_is_too_long_by_itself(opened: Opened) -> None:
     opened.server.script.append(failing(400, FULL, "context_length_exceeded"))
     opened.ask("Long")

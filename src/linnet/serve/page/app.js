@@ -302,11 +302,11 @@ class Page {
     this.noticed = problem;
     notice.replaceChildren();
     if (!problem) return;
-    const remedies = Object.entries(this.talk.remedies(this.current));
-    const acts = Object.fromEntries(remedies.map(([name, act]) => [name, act && (() => this.begin(act))]));
+    const { isText, ...remedies } = this.talk.remedies(this.current);
+    const acts = Object.fromEntries(Object.entries(remedies).map(([name, act]) => [name, act && (() => this.begin(act))]));
     const newConversation = () => this.open(null);
     const continueText = () => this.continueInstead(problem.question);
-    notice.append(noticeFor(problem.error, { ...acts, newConversation, continueText }));
+    notice.append(noticeFor(problem.error, { ...acts, isText, newConversation, continueText }));
   }
 
   focusInput() {
@@ -356,6 +356,7 @@ class Page {
     byId("composer").addEventListener("submit", (event) => (event.preventDefault(), this.send()));
     byId("model").addEventListener("change", () => {
       this.current.model = byId("model").value;
+      this.current.unread = 0; // this one may read more
       this.rememberChoice();
       this.fitMode();
     });

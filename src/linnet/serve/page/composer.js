@@ -75,7 +75,8 @@ export class Composer {
     const speed = this.isText ? told(facts, last?.finish) : "";
     const gauge = byId("gauge");
     const meaning = full && "What the model read and wrote last, and what it can read at once.";
-    gauge.textContent = [speed, full].filter(Boolean).join(" · ");
+    const end = this.isText && conversation.unread ? "reads the end only" : "";
+    gauge.textContent = [speed, full, end].filter(Boolean).join(" · ");
     gauge.title = [meaning, toldPrompt(facts)].filter(Boolean).join(" ");
     gauge.classList.toggle("full", Boolean(context) && used > NEARLY_FULL * context);
   }

@@ -5,7 +5,8 @@
 // conversation of mode "text": pieces by turns of the person and of the model.
 //
 //   {id, mode: "chat" | "text", title, named, created, changed, model, settings,
-//    nodes: {id: {id, parent, role, text, at, ...}}, chosen: {parent: child}, pieces: [{by, text, turn}]}
+//    nodes: {id: {id, parent, role, text, at, ...}}, chosen: {parent: child},
+//    pieces: [{by, text, turn}], unread: characters at the text's beginning that are not sent}
 //
 // An answer has, where known: model, thought, finish, facts {prompt, cached, written, pieces, first, seconds}.
 
@@ -13,6 +14,7 @@ export const ROOT = "root";
 
 const THINKING = /^\s*<think>([^]*?)(?:<\/think>|$)/;
 const LONGEST_TITLE = 60;
+const LEAST_PROMPT = 40; // characters
 const LONGEST_TEXT = 4_000_000;
 const MOST_NODES = 20_000;
 
@@ -26,7 +28,7 @@ export function create({ mode, model, settings }) {
   const now = Date.now();
   return {
     id: newId(), mode, title: "", named: false, created: now, changed: now, model,
-    settings: { ...settings }, nodes: {}, chosen: {}, pieces: [],
+    settings: { ...settings }, nodes: {}, chosen: {}, pieces: [], unread: 0,
   };
 }
 
@@ -122,6 +124,21 @@ export function written(conversation) {
   return conversation.pieces.map((piece) => piece.text).join("");
 }
 
+/** What the model is to go on with: the text, or its end. */
+export function promptOf(conversation) {
+  return written(conversation).slice(conversation.unread);
+}
+
+/** Leave out the first half of what is still sent of a text; false where little is left. */
+export function leaveOutBeginning(conversation) {
+  const prompt = promptOf(conversation);
+  if (prompt.length < LEAST_PROMPT) return false;
+  const half = Math.ceil(prompt.length / 2);
+  const word = prompt.slice(half).search(/\s\S/); // not within a word, if there is another one
+  conversation.unread += half + Math.max(0, word);
+  return true;
+}
+
 /** Take over what the person made of the text; what the model wrote of it stays known as that. */
 export function rewrite(conversation, text) {
   const before = written(conversation);
@@ -133,6 +150,7 @@ export function rewrite(conversation, text) {
   const put = { by: "you", turn: 0, text: text.slice(from, text.length - kept) };
   const pieces = [...cut(conversation.pieces, 0, from), put, ...cut(conversation.pieces, before.length - kept, Infinity)];
   conversation.pieces = merged(pieces);
+  if (conversation.unread >= text.length) conversation.unread = 0;
   touch(conversation);
 }
 
@@ -205,6 +223,7 @@ export function checked(value) {
       turn: piece.by === "model" ? (number(piece.turn) ?? 1) : 0,
     })),
   );
+  conversation.unread = Math.min(Math.max(0, Math.floor(number(value.unread) ?? 0)), written(conversation).length);
   return isEmpty(conversation) ? null : conversation;
 }
 

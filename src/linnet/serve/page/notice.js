@@ -4,7 +4,7 @@ import { element, icon } from "./dom.js";
 
 /**
  * A notice for a ServerError. `act`: again(), leaveOut() or null where nothing can be left out,
- * continueText(), giveKey(), newConversation().
+ * isText: whether it is of a text, continueText(), giveKey(), newConversation().
  */
 export function noticeFor(error, act) {
   const { title, text, buttons } = WORDS[error.kind](error, act);
@@ -21,6 +21,12 @@ export function noticeFor(error, act) {
 function button(label, click, main = false) {
   return element("button", { type: "button", class: `button${main ? " main-button" : ""}`, click }, label);
 }
+
+const WAYS_OUT = {
+  chat: "The oldest messages can be left out: you keep seeing them, the model no longer does.",
+  text: "It can go on from the end alone: the text stays as it is, the model no longer reads its beginning.",
+  none: "Shorten it, or choose a model with a longer context.",
+};
 
 const WORDS = {
   gone: (_, act) => ({
@@ -45,11 +51,9 @@ const WORDS = {
   }),
   context: (error, act) => ({
     title: "This is more than the model can read at once",
-    text: act.leaveOut
-      ? `${error.message} The oldest messages can be left out: you keep seeing them, the model no longer does.`
-      : `${error.message} Shorten it, or choose a model with a longer context.`,
+    text: `${error.message} ${WAYS_OUT[act.leaveOut ? (act.isText ? "text" : "chat") : "none"]}`,
     buttons: [
-      act.leaveOut && button("Leave out the oldest and try again", act.leaveOut, true),
+      act.leaveOut && button(act.isText ? "Go on from its end" : "Leave out the oldest and try again", act.leaveOut, true),
       act.newConversation && button("New conversation", act.newConversation),
     ],
   }),

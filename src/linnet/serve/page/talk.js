@@ -55,7 +55,14 @@ export class Talk {
     await running?.ended;
   }
 
-  answer(conversation, question) {
+  async answer(conversation, question) {
+    await this.answerOnce(conversation, question);
+    // Who has let the oldest be left out once is not asked each time.
+    const agreed = conversations.path(conversation).some((node) => node.leftOut);
+    if (agreed && this.isTooLong(conversation)) await this.leaveOutAndAsk(conversation, question);
+  }
+
+  answerOnce(conversation, question) {
     if (this.isRunning(conversation)) return null;
     conversation.model = this.page.model();
     delete question.leftOut; // it is asked now, whatever was left out before
@@ -76,12 +83,23 @@ export class Talk {
     });
   }
 
-  /** Let the model go on with a text. */
-  goOn(conversation) {
+  /** Let the model go on with a text; with its end, once that has been agreed to. */
+  async goOn(conversation) {
+    await this.goOnOnce(conversation);
+    while (conversation.unread && this.isTooLong(conversation) && conversations.leaveOutBeginning(conversation)) {
+      await this.goOnOnce(conversation);
+    }
+  }
+
+  isTooLong(conversation) {
+    return this.problems.get(conversation.id)?.error.kind === "context";
+  }
+
+  goOnOnce(conversation) {
     if (this.isRunning(conversation)) return null;
     conversation.model = this.page.model();
     const turn = conversations.nextTurn(conversation);
-    const prompt = conversations.written(conversation);
+    const prompt = conversations.promptOf(conversation);
     return this.run(conversation, null, {
       path: "completions",
       body: { model: conversation.model, prompt, ...sent(conversation.settings) },
@@ -140,11 +158,10 @@ export class Talk {
     const { question } = problem;
     const path = conversations.path(conversation);
     const sentAhead = path.slice(0, path.indexOf(question)).some((node) => !node.leftOut);
-    return {
-      again: problem.again,
-      giveKey: () => this.giveKey(conversation),
-      leaveOut: question && sentAhead ? () => this.leaveOutAndAsk(conversation, question) : null,
-    };
+    let leaveOut = null;
+    if (question && sentAhead) leaveOut = () => this.leaveOutAndAsk(conversation, question);
+    if (!question) leaveOut = () => conversations.leaveOutBeginning(conversation) && this.goOn(conversation);
+    return { again: problem.again, giveKey: () => this.giveKey(conversation), leaveOut, isText: !question };
   }
 
   async giveKey(conversation) {
@@ -158,8 +175,8 @@ export class Talk {
       let left = false;
       for (let k = 0; k < turns; k++) left = conversations.leaveOutOldest(conversation, question) || left;
       if (!left) return;
-      await this.answer(conversation, question);
-      if (this.problems.get(conversation.id)?.error.kind !== "context") return;
+      await this.answerOnce(conversation, question);
+      if (!this.isTooLong(conversation)) return;
     }
   }
 
