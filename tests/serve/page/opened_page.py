@@ -8,7 +8,7 @@ from typing import Any
 
 from page_server import FakeServer
 
-PATIENCE = 5000  # milliseconds
+PATIENCE = 15_000  # milliseconds; a busy machine is slow
 
 
 def new_window(chromium: Any, **options: Any) -> Any:
