@@ -26,13 +26,10 @@ from torch import Tensor, nn
 from linnet.errors import ConfigError, ModelError
 from linnet.model.families import family
 from linnet.model.layers import Linear
-from linnet.model.lora_config import ALL_LINEAR, LoRAConfig, is_meant
+from linnet.model.lora_config import ALL_LINEAR, BASE, LoRAConfig, is_meant
 
 if TYPE_CHECKING:
     from linnet.model.transformer import Transformer
-
-BASE = "base"
-"""The name under which callers ask for no adapter at all; no adapter can have it."""
 
 OUTPUT = "output"
 

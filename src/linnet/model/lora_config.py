@@ -19,6 +19,9 @@ from linnet.errors import ConfigError
 ALL_LINEAR = "all-linear"
 """PEFT's word for every projection but the output layer."""
 
+BASE = "base"
+"""The name under which callers ask for no adapter at all; no adapter can have it."""
+
 PATTERN_LIMIT = 200  # characters; PEFT's own patterns are module names
 _QUANTIFIERS = re.compile(r"[*+{]")
 _NESTED = re.compile(r"[)*+}][*+{]")  # what makes a regular expression take forever
