@@ -62,7 +62,7 @@ def open_engine(
     if engine == "torch":
         return _open_torch(found, precision, adapters or {}, threads)
     from linnet.generate.llama_cpp.config import ServingConfig
-    from linnet.generate.llama_cpp.making import open_checkpoint
+    from linnet.generate.llama_cpp.known import open_checkpoint
 
     config = ServingConfig(
         precision="q8_0" if precision == "auto" else precision,  # type: ignore[arg-type]
@@ -79,7 +79,17 @@ def _choose(source: Path | str, precision: str, progress: Progress) -> tuple[Eng
         noted = noted_choice(hub.find(source, progress=progress).path)
         if noted is not None and (noted.engine == "torch" or not _missing()):
             return noted.engine, noted.precision
+    if not _missing() and _is_known(source, precision, progress):
+        return "llama.cpp", precision
     return _choose_unmeasured(source, precision, progress), precision
+
+
+def _is_known(source: Path | str, precision: str, progress: Progress) -> bool:
+    """Whether llama.cpp's file was made before, which it is not where torch must compute."""
+    from linnet.generate.llama_cpp.known import recall
+
+    path = hub.find(source, progress=progress).path
+    return recall(path, "q8_0" if precision == "auto" else precision) is not None
 
 
 def _missing() -> list[str]:

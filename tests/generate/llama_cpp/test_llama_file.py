@@ -1,6 +1,8 @@
 """GGUF files of anyone's: their own tokenizer and template, and their weights in torch."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +144,42 @@ def test_one_way_to_open_them_all(model: Path, file: Path) -> None:
     opened = open_engine(model, threads=1, slots=1)
     assert isinstance(opened, LlamaCppEngine)
     opened.close()
+
+
+AGAIN = """
+import sys
+from linnet.generate import Request, Sampling
+from linnet.generate.opening import open_engine
+engine = open_engine(sys.argv[1], threads=1, slots=1)
+print(engine.generate([Request("The fox", Sampling(temperature=0, max_tokens=5))])[0].tokens)
+assert "torch" not in sys.modules
+print(engine.score(["The fox"])[0].tokens)
+engine.close()
+"""
+
+
+def test_a_second_start_reads_no_weights(make_model: MakeModel) -> None:
+    path = make_model("arcee")
+    first = open_engine(path, threads=1, slots=1)
+    again = open_engine(path, threads=1, slots=1)
+    request = Request("The fox", Sampling(temperature=0, max_tokens=5))
+    try:
+        assert isinstance(first, LlamaCppEngine)
+        assert isinstance(again, LlamaCppEngine)
+        assert (again.room, again.served.file) == (first.room, first.served.file)
+        wanted = first.generate([request])[0].tokens
+        found = subprocess.run(
+            [sys.executable, "-c", AGAIN, str(path)], capture_output=True, text=True, check=False
+        )
+        tokens = tuple(first.tokenize("The fox"))
+        assert found.stdout.splitlines() == [str(wanted), str(tokens)], found.stderr
+        again.close()
+        first.served.file.unlink()
+        again = open_engine(path, threads=1, slots=1)
+        assert again.generate([request])[0].tokens == wanted
+    finally:
+        first.close()
+        again.close()
 
 
 class Heard(Progress):

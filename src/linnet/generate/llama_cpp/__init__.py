@@ -3,9 +3,10 @@
 In reading order: ``cache`` and ``vocabulary`` (the file that is made of a checkpoint),
 ``words`` (text and tokens), ``asking`` and ``reading`` (a request and its answer),
 ``dispatching`` (many of them), ``constraints`` (with ``pattern``, ``regex``, ``gbnf``,
-``numerals`` and ``schema``), ``room``, ``engine``, ``making`` (from a model's directory),
-``foreign`` (from a GGUF file of anyone's, with its ``metadata``), ``dequantise`` (its weights
-in torch, which score texts), ``encoder`` (texts as vectors), ``processor``.
+``numerals`` and ``schema``), ``room``, ``engine``, ``making`` (from a model's directory;
+``known``: the next time), ``foreign`` (from a GGUF file of anyone's, with its ``metadata``),
+``dequantise`` (its weights in torch, which score texts), ``encoder`` (texts as vectors),
+``processor``.
 """
 
 from linnet.lazy import lazy
@@ -26,7 +27,7 @@ __getattr__ = lazy(
         "load_llama_cpp_encoder": ("linnet.generate.llama_cpp.encoder", "load_llama_cpp_encoder"),
         "LlamaCppEngine": ("linnet.generate.llama_cpp.engine", "LlamaCppEngine"),
         "ServingConfig": ("linnet.generate.llama_cpp.config", "ServingConfig"),
-        "open_checkpoint": ("linnet.generate.llama_cpp.making", "open_checkpoint"),
+        "open_checkpoint": ("linnet.generate.llama_cpp.known", "open_checkpoint"),
         "open_gguf": ("linnet.generate.llama_cpp.foreign", "open_gguf"),
     },
 )

@@ -30,6 +30,7 @@ RECIPE = 1
 LIMIT = 20 << 30
 """Bytes that all files together may take."""
 
+_KEPT = ("*.gguf", "*.sha256", "*.json")
 _IN_USE = 3600.0  # seconds after its last use in which a file is not removed
 _NOTICE = 2.0  # seconds of waiting for another process before saying so
 
@@ -93,7 +94,7 @@ def remove_oldest(place: Path, *, keep: Path, limit: int | None = None) -> None:
     limit = LIMIT if limit is None else limit
     now = time.time()
     found = []
-    for file in [*place.glob("*.gguf"), *place.glob("*.sha256")]:
+    for file in [file for kind in _KEPT for file in place.glob(kind)]:
         with contextlib.suppress(OSError):  # another process removes too
             status = file.stat()
             found.append((status.st_mtime, status.st_size, file))

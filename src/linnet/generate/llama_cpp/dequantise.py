@@ -35,14 +35,11 @@ _NOT_WEIGHTS = ("rope_freqs.", "rope_factors_")
 def score_file(
     file: Path,
     checkpoint: Checkpoint,
-    numbers: Mapping[str, Tensor],
     adapters: Mapping[str, Path],
     usual: str | None,
 ) -> TorchEngine:
-    """What scores texts by the weights in ``file``, which was made from ``checkpoint``.
-
-    ``numbers``: :func:`numbers_outside` of it; its weights are not looked at.
-    """
+    """What scores texts by the weights in ``file``, which was made from ``checkpoint``."""
+    numbers = numbers_outside(checkpoint.model)
     model = dequantised(file, checkpoint.config, numbers=numbers)
     for name, directory in adapters.items():
         load_adapter(model, directory, name, any_base=True)

@@ -105,7 +105,7 @@ def load_llama_cpp_encoder(
             place,
             out,
             ExportConfig(type=config.precision, name=path.name),
-            spelling=byte_spelling((tokenizer.end_of_text,)),
+            spelling=byte_spelling(tokenizer, (tokenizer.end_of_text,)),
             progress=progress,
         ),
         progress=progress,

@@ -35,7 +35,7 @@ from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
 from linnet.generate.llama_cpp.processor import advice
 from linnet.generate.llama_cpp.reading import Answer
-from linnet.model.lora import BASE
+from linnet.model.lora_config import BASE
 
 if TYPE_CHECKING:
     from linnet.generate.engine import Deliver

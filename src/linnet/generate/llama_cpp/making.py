@@ -8,7 +8,6 @@ the base, and each request chooses.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,37 +22,35 @@ from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
 from linnet.generate.llama_cpp.cache import cached
 from linnet.generate.llama_cpp.config import ServingConfig
-from linnet.generate.llama_cpp.dequantise import numbers_outside, score_file
+from linnet.generate.llama_cpp.dequantise import score_file
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
+from linnet.generate.llama_cpp.known import Known, remember
 from linnet.generate.llama_cpp.room import STEP, room_for
 from linnet.generate.llama_cpp.vocabulary import byte_spelling
 from linnet.generate.llama_cpp.words import TokenizerWords
-from linnet.model import Transformer, load_model
+from linnet.model import load_model
 from linnet.model.adapter import adapter_base, is_adapter, load_adapter
 from linnet.model.merging import ADAPTER
 from linnet.model.merging import open_checkpoint as open_weights
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from linnet.generate.torch_engine import TorchEngine
     from linnet.model import ModelConfig
 
 
-def open_checkpoint(
-    source: Path | str,
-    config: ServingConfig | None = None,
+def make_engine(
+    path: Path,
+    config: ServingConfig,
     *,
-    adapters: Mapping[str, Path | str] | None = None,
+    adapters: Mapping[str, Path | str],
     progress: Progress = SILENT,
 ) -> LlamaCppEngine:
-    """The engine for a model: a directory or a hub name; the directory of an adapter as well.
+    """The engine for a model in a directory; see :func:`linnet.generate.llama_cpp.open_checkpoint`.
 
-    ``adapters``: directories of more, by the names that requests choose them by. Raises
-    ModelError where llama.cpp would compute something else than the model does, OutputError
-    where its file cannot be kept, MissingExtraError without ``gguf`` and ``xllamacpp``.
+    What is known then is noted, so that it need not be found out again.
     """
-    config = config or ServingConfig()
-    path = hub.find(source, progress=progress).path
-    beside = {name: Path(directory) for name, directory in (adapters or {}).items()}
+    beside = {name: Path(directory) for name, directory in adapters.items()}
     checkpoint = open_weights(path, dtype=_mapped_format(path, progress))
     shape = checkpoint.config
     if not shape.causal:
@@ -70,11 +67,11 @@ def open_checkpoint(
         base = hub.find(adapter_base(path), progress=progress).path
         sources.append(base)
         if beside:
-            usual, beside, sources = ADAPTER, {ADAPTER: path, **beside}, [base]
+            usual, beside = ADAPTER, {ADAPTER: path, **beside}
         else:
             merged = ADAPTER
     stops = tuple(stop for stop in checkpoint.stop_ids if 0 <= stop < shape.vocab_size)
-    spelling = byte_spelling(stops)
+    spelling = byte_spelling(checkpoint.tokenizer, stops)
     settings = ExportConfig(type=config.precision, name=path.name)
     whole = path if merged else base
     file = cached(
@@ -87,10 +84,6 @@ def open_checkpoint(
         name: cached([directory, base], "adapter", partial(_write_adapter, base, directory))
         for name, directory in beside.items()
     }
-    # What scores texts is made later, of the file; the weights here are not held on to.
-    numbers = numbers_outside(checkpoint.model)
-    with torch.device("meta"):
-        hollow = replace(checkpoint, model=Transformer(shape))
     served = Served(
         file=file,
         vocab_size=shape.vocab_size,
@@ -98,18 +91,31 @@ def open_checkpoint(
         spells_bytes=True,
         adapters=files,
         usual_adapter=usual,
-        scorer=partial(score_file, file, hollow, numbers, beside, usual),
+        scorer=partial(make_scorer, path, file, beside, usual),
         merged=merged,
     )
     exact = config.precision == "f32"
+    bytes_of_one = token_bytes(shape, exact)
     room = room_for(
         config,
         context=longest,
-        token_bytes=token_bytes(shape, exact),
+        token_bytes=bytes_of_one,
         weight_bytes=file.stat().st_size,
         may_share=not is_stretched_by_length(shape),
     )
-    return LlamaCppEngine(served, TokenizerWords(checkpoint.tokenizer), room, exact=exact)
+    engine = LlamaCppEngine(served, TokenizerWords(checkpoint.tokenizer), room, exact=exact)
+    if base == path and not beside and longest == shape.context:
+        known = Known(file.name, stops, shape.vocab_size, longest, bytes_of_one)
+        remember(path, config.precision, known)
+    return engine
+
+
+def make_scorer(
+    path: Path, file: Path, adapters: Mapping[str, Path], usual: str | None
+) -> TorchEngine:
+    """What scores texts by the weights in ``file``, which was made from the model in ``path``."""
+    checkpoint = open_weights(path, dtype=_mapped_format(path, SILENT))
+    return score_file(file, checkpoint, adapters, usual)
 
 
 def exact_context(config: ModelConfig) -> int:

@@ -34,10 +34,13 @@ def as_latin1(text: str) -> str:
     return text.encode("utf-8", "replace").decode("latin-1")
 
 
-def byte_spelling(stop_ids: Sequence[int]) -> Spelling:
-    """How a file says of a tokenizer no more than each token's bytes and where texts end."""
+def byte_spelling(tokenizer: Tokenizer, stop_ids: Sequence[int]) -> Spelling:
+    """How a file says of a tokenizer no more than each token's bytes and where texts end.
 
-    def spelling(tokenizer: Tokenizer, path: Path, size: int) -> Vocabulary:
+    ``tokenizer``: the one that requests are cut by; an adapter may have brought its own.
+    """
+
+    def spelling(beside: Tokenizer, path: Path, size: int) -> Vocabulary:
         return byte_vocabulary(tokenizer, size=size, stop_ids=stop_ids)
 
     return spelling

@@ -1,0 +1,116 @@
+"""Models whose file was made before, opened without reading their weights.
+
+What the engine must know besides the file is noted with it, under the hash of all it was made
+from. So a second start takes no more than llama.cpp itself does, and the program around it
+stays small: torch is loaded only when texts are scored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet import hub
+from linnet.generate.llama_cpp.cache import RECIPE, cache_directory, content_hash
+from linnet.generate.llama_cpp.config import ServingConfig
+from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
+from linnet.generate.llama_cpp.room import room_for
+from linnet.generate.llama_cpp.words import TokenizerWords
+from linnet.output import write_text
+from linnet.progress import SILENT, Progress
+from linnet.tokenizer import load as load_tokenizer
+
+if TYPE_CHECKING:
+    from linnet.generate.torch_engine import TorchEngine
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the engine must know of a model besides its file."""
+
+    file: str
+    """Its name in the cache."""
+    stop_ids: tuple[int, ...]
+    vocab_size: int
+    context: int
+    token_bytes: int
+    """Bytes of the keys and values of one token."""
+
+
+def open_checkpoint(
+    source: Path | str,
+    config: ServingConfig | None = None,
+    *,
+    adapters: Mapping[str, Path | str] | None = None,
+    progress: Progress = SILENT,
+) -> LlamaCppEngine:
+    """The engine for a model: a directory or a hub name; the directory of an adapter as well.
+
+    ``adapters``: directories of more, by the names that requests choose them by. Raises
+    ModelError where llama.cpp would compute something else than the model does, OutputError
+    where its file cannot be kept, MissingExtraError without ``gguf`` and ``xllamacpp``.
+    """
+    config = config or ServingConfig()
+    path = hub.find(source, progress=progress).path
+    known = None if adapters else recall(path, config.precision)
+    if known is not None:
+        return _open(path, config, known)
+    from linnet.generate.llama_cpp.making import make_engine
+
+    return make_engine(path, config, adapters=adapters or {}, progress=progress)
+
+
+def recall(path: Path, precision: str) -> Known | None:
+    """What was noted of the model in this directory, if its file is still there."""
+    try:
+        values = json.loads(_note_of(path, precision).read_text("utf-8"))
+        known = Known(**{**values, "stop_ids": tuple(values["stop_ids"])})
+        os.utime(cache_directory() / known.file)  # it is in use
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return known
+
+
+def remember(path: Path, precision: str, known: Known) -> None:
+    """Note it for the next time; without a place for it, nothing."""
+    with contextlib.suppress(OSError):
+        write_text(_note_of(path, precision), json.dumps(asdict(known)))
+
+
+def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
+    file = cache_directory() / known.file
+    served = Served(
+        file=file,
+        vocab_size=known.vocab_size,
+        stop_ids=known.stop_ids,
+        spells_bytes=True,
+        adapters={},
+        usual_adapter=None,
+        scorer=partial(_scorer, path, file),
+    )
+    room = room_for(
+        config,
+        context=known.context,
+        token_bytes=known.token_bytes,
+        weight_bytes=file.stat().st_size,
+    )
+    words = TokenizerWords(load_tokenizer(path))
+    return LlamaCppEngine(served, words, room, exact=config.precision == "f32")
+
+
+def _scorer(path: Path, file: Path) -> TorchEngine:
+    from linnet.generate.llama_cpp.making import make_scorer
+
+    return make_scorer(path, file, {}, None)
+
+
+def _note_of(path: Path, precision: str) -> Path:
+    digest = hashlib.sha256(f"{RECIPE} known {precision} {content_hash(path)}".encode())
+    return cache_directory() / f"{digest.hexdigest()[:40]}.json"
