@@ -240,9 +240,14 @@ def test_a_setting_of_the_wrong_type_is_named() -> None:
 def test_every_dataclass_behind_a_command_gives_all_its_options() -> None:
     import dataclasses
 
+    from linnet.bench import BenchConfig
+    from linnet.cli.chat import ChatConfig
     from linnet.data import DataConfig
     from linnet.evaluate import EvaluateConfig
+    from linnet.finetune.config import FinetuneConfig
     from linnet.generate import GenerateConfig
+    from linnet.serve.keys import KeyLimits
+    from linnet.serve.settings import ServeConfig
     from linnet.shards import EncodeConfig
     from linnet.tokenizer import TokenizerConfig
     from linnet.train.config import TrainConfig
@@ -254,7 +259,14 @@ def test_every_dataclass_behind_a_command_gives_all_its_options() -> None:
         "train": TrainConfig,
         "evaluate": EvaluateConfig,
         "generate": GenerateConfig,
+        "chat": ChatConfig,
+        "finetune": FinetuneConfig,
+        "bench": BenchConfig,
+        "serve": ServeConfig,
+        "keys add": KeyLimits,
     }
+    unseen = {"logit_bias"}  # tokens by number are nothing to type
     for name, cls in behind.items():
         flags = {parameter.name for parameter in ALL[tuple(name.split())].params}
-        assert {field.name for field in dataclasses.fields(cls)} <= flags, name  # type: ignore[arg-type]
+        fields = {field.name for field in dataclasses.fields(cls)} - unseen
+        assert fields <= flags, name  # type: ignore[arg-type]
