@@ -9,6 +9,7 @@ import torch
 from tiny_models import MakeModel
 
 from linnet.generate import Request, Sampling
+from linnet.generate import scheduler as scheduling
 from linnet.generate.engine import Start
 from linnet.generate.prefix_cache import PAGE, PrefixCache
 from linnet.generate.torch_engine import TorchEngine
@@ -56,12 +57,23 @@ def test_what_was_written_is_reused_too(make_model: MakeModel) -> None:
     assert start.cached_tokens == 3 * PAGE  # the last token written was never read
 
 
-def test_requests_at_once_share_their_beginning(make_model: MakeModel) -> None:
-    engine = engine_of(make_model("llama", context=256))
+@pytest.mark.parametrize("step", [64, 512])
+def test_requests_at_once_share_their_beginning(
+    step: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "READ_TOKENS", step)
+    monkeypatch.setattr(scheduling, "READ_BESIDE", step)
+    path = make_model("llama", context=256)
+    engine = engine_of(path)
     prompt = tokens_of(120)
     streams = [engine.stream(Request((*prompt, number), GREEDY)) for number in range(4, 10)]
-    starts = [next(iter(stream)).start for stream in streams]
-    assert [start.cached_tokens if start else None for start in starts] == [0] + [3 * PAGE] * 5
+    chunks = [list(stream) for stream in streams]
+    cached = [own[0].start.cached_tokens if own[0].start else None for own in chunks]
+    assert cached == [0] + [3 * PAGE] * 5
+    alone = engine_of(path, prefix_bytes=0)
+    for number, own in zip(range(4, 10), chunks, strict=True):
+        text = alone.generate([Request((*prompt, number), GREEDY)])[0].text
+        assert "".join(chunk.text for chunk in own) == text
 
 
 def test_the_second_of_two_long_prompts_begins_at_once(make_model: MakeModel) -> None:

@@ -80,7 +80,7 @@ class PrefixCache:
         self.bytes = 0
 
     def _size(self, kept: Tensor) -> int:
-        return kept.nbytes // kept.shape[1] * PAGE
+        return kept.nbytes // max(1, kept.shape[1]) * PAGE
 
     def _use(self, keys: list[Key]) -> None:
         """Mark pages as used now, the later ones of a text as a little longer ago."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -46,8 +46,8 @@ class Job:
     """While it is read."""
     reading: list[int] = field(default_factory=list)
     """All tokens to be read."""
-    held: bool = False
-    """Whether it lets another one read first what both begin with."""
+    begun: bool = False
+    """Whether any of it was read; till then, others may read what it begins with."""
 
 
 class Scheduler:
@@ -159,14 +159,12 @@ class Scheduler:
             if piece.strip.length == len(job.reading):
                 wanted.append(place - 1)
                 jobs.append(job)
-        if not jobs:
-            return
-        if len(wanted) < len(states):
-            states = states[torch.tensor(wanted, device=states.device)]
-        logits = decoder.logits(states, [job.text.adapter for job in jobs])
-        failed = self._not_numbers(jobs, logits)
-        self._settle(failed)
-        self._advance(jobs, logits, failed)
+        if jobs:
+            if len(wanted) < len(states):
+                states = states[torch.tensor(wanted, device=states.device)]
+            logits = decoder.logits(states, [job.text.adapter for job in jobs])
+            self._advance(jobs, logits, self._not_numbers(jobs, logits))
+        self._settle()  # after the first token was handed over, which it would delay
 
     def _look_again(self) -> None:
         """After a pause: a model that was trained meanwhile is read anew."""
@@ -206,7 +204,7 @@ class Scheduler:
         strip = Strip(self._shelves.layout, len(job.reading))
         strip.put(self.prefixes.find(job.reading, self._kind(job)))
         text.begin(strip.length)
-        job.strip, job.held = strip, False
+        job.strip, job.begun = strip, False
 
     def _kind(self, job: Job) -> tuple[str | None, bool]:
         """What keys and values depend on beside the tokens."""
@@ -231,38 +229,44 @@ class Scheduler:
                     self._reading.append(row.owner)
 
     def _pieces(self) -> list[tuple[Job, Piece]]:
-        """What is read in this step, of the texts that came first."""
+        """What is read in this step, of the texts that came first.
+
+        Of texts with the same beginning one reads it, and the others wait till it is cached.
+        """
         room = READ_BESIDE if self._writing else READ_TOKENS
         pieces: list[tuple[Job, Piece]] = []
         begun: set[tuple[object, ...]] = set()
         for job in self._reading:
             if room <= 0:
                 break
-            start = job.strip.length if job.strip else 0
-            page = (self._kind(job), *job.reading[: start + PAGE])
-            job.held, was_held = page in begun, job.held
-            begun.add(page)
-            if job.held:
-                continue
-            if was_held:
-                self._begin(job)
             assert job.strip is not None
+            kind, start = self._kind(job), job.strip.length
+            if not job.begun:
+                start = PAGE * len(self.prefixes.find(job.reading, kind))
+            page = (kind, *job.reading[: start + PAGE])
+            if page in begun and self.prefixes.limit:
+                continue
+            begun.add(page)
+            if start > job.strip.length:
+                self._begin(job)
+            job.begun = True
             tokens = job.reading[job.strip.length :][:room]
             room -= len(tokens)
             long = self._is_long(len(job.reading))
             pieces.append((job, Piece(job.strip, tokens, job.text.adapter, long)))
         return pieces
 
-    def _settle(self, failed: Mapping[Job, LinnetError]) -> None:
+    def _settle(self) -> None:
         """Texts that were read to their ends go on a shelf, from which they are written."""
         assert self._shelves is not None
         for job in list(self._reading):
-            strip = job.strip
-            if strip is None or strip.length < len(job.reading) or job in failed:
+            strip, kind = job.strip, self._kind(job)
+            if strip is None or not job.begun:
                 continue
-            kind = self._kind(job)
-            self.prefixes.keep(job.reading, kind, strip.memory)
-            self._shelves.place(Row(job, *kind, strip.length), strip.memory)
+            self.prefixes.keep(job.reading, kind, strip.read)
+            if strip.length < len(job.reading):
+                continue
+            self._shelves.place(Row(job, *kind, strip.length), strip.read)
             self._reading.remove(job)
             self._writing.append(job)
             job.strip, job.reading = None, []
@@ -301,6 +305,8 @@ class Scheduler:
             if error is None:
                 self.prefixes.keep(job.text.read, kind, shelf.kept(place))
             shelf.remove(place)
+        elif job.strip is not None and error is None:
+            self.prefixes.keep(job.reading, self._kind(job), job.strip.read)
         for jobs in (self._reading, self._writing):
             if job in jobs:
                 jobs.remove(job)

@@ -60,6 +60,11 @@ class Strip:
         self.flat = self.memory.flatten(2).unbind(0)  # (S, 2 G K) for each layer
         self.length = 0
 
+    @property
+    def read(self) -> Tensor:
+        """The keys and values of what was read so far ``(L, S, 2, G, K)``."""
+        return self.memory[:, : self.length]
+
     def put(self, pages: list[Tensor]) -> None:
         """Begin with these keys and values ``(L, some positions, 2, G, K)``, one after another."""
         for page in pages:
