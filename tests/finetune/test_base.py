@@ -142,3 +142,15 @@ def test_new_rows_are_the_mean_and_change_no_old_logit(tied: bool) -> None:
     mean = model.embedding.weight[:20].mean(0)
     torch.testing.assert_close(model.embedding.weight[20:], mean.expand(3, -1))
     torch.testing.assert_close(after[..., 20], before.mean(-1))
+
+
+def test_chatml_for_prompts_too_where_it_is_asked_for(plain: Path, tmp_path: Path) -> None:
+    rows = rows_of(
+        tmp_path / "rows.jsonl", *[{"prompt": f"who {i}?", "completion": "me"} for i in range(8)]
+    )
+    config = FinetuneConfig(**QUICK, method="full", template="chatml")
+    made = load(finetune(plain, [rows], tmp_path / "out", config).path)
+    assert made.chat_template is not None
+    assert made.end_of_turn is not None
+    asked = FinetuneConfig(**QUICK, method="full")
+    assert load(finetune(plain, [rows], tmp_path / "no", asked).path).chat_template is None

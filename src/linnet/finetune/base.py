@@ -109,11 +109,13 @@ def read_base(
             f"it is {name or 'not named'} now"
         )
     new_ids: tuple[int, ...] = ()
-    if config.template == "auto" and tokenizer.chat_template is None and _conversations(forms):
+    wanted = config.template == "chatml" or (config.template == "auto" and _conversations(forms))
+    if wanted and tokenizer.chat_template is None:
         if config.method == "lora":
             raise ConfigError(
                 f"{located.path} has no chat template, and conversations need markers that LoRA "
-                "does not train; use --method full, or rows of prompt and completion"
+                "does not train; use --method full, or rows of prompt and completion as plain text "
+                "(--template auto)"
             )
         given = with_chat(tokenizer)
         tokenizer, new_ids = given.tokenizer, given.new_ids
@@ -122,7 +124,7 @@ def read_base(
     if new_ids:
         rows = max(shape.vocab_size, tokenizer.vocab_size)
         shape = dataclasses.replace(shape, vocab_size=rows)
-    chats = config.template == "auto" and tokenizer.chat_template is not None
+    chats = config.template != "none" and tokenizer.chat_template is not None
     check_trainable(tokenizer, rows=shape.vocab_size, chat=chats and bool(forms - {TextRow}))
     stop_ids = read_stop_ids(located.path, shape, tokenizer)
     return Base(located, shape, tokenizer, stop_ids, changes, bool(new_ids))

@@ -70,7 +70,7 @@ class _Encoder:
     @cached_property
     def chats(self) -> bool:
         """Whether prompts are turns of a conversation."""
-        return self.config.template == "auto" and self.tokenizer.chat_template is not None
+        return self.config.template != "none" and self.tokenizer.chat_template is not None
 
     @cached_property
     def known_bytes(self) -> npt.NDArray[np.int64]:

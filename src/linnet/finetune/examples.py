@@ -53,8 +53,10 @@ class ExamplesConfig:
     train_on: Literal["completion", "all"] = option(
         "completion", "What the loss is taken over: what is answered, or prompts as well."
     )
-    template: Literal["auto", "none"] = option(
-        "auto", "Prompts by the model's chat template (auto) or as plain text (none)."
+    template: Literal["auto", "chatml", "none"] = option(
+        "auto",
+        "Prompts by the model's chat template where it has one (auto), by ChatML where it has none "
+        "(chatml), or as plain text (none).",
     )
     too_long: Literal["cut", "drop"] = option(
         "cut", "An example longer than the context: cut its end off, or leave it out."
