@@ -236,16 +236,29 @@ def readable_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return readable
 
 
-def plain_data(value: Any) -> Any:
-    """A copy made of nothing but what JSON knows, so that a template finds no methods."""
+DEEPEST = 64
+"""Levels that what a template is given may have within each other."""
+
+
+def plain_data(value: Any, *, depth: int = 0) -> Any:
+    """A copy made of nothing but what JSON knows, so that a template finds no methods.
+
+    Raises DataError for what is nested deeper than anyone means.
+    """
+    if depth > DEEPEST:
+        raise DataError(f"expected data of at most {DEEPEST} levels within each other. Got more")
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, str):
         return str.__str__(value)
+    below = depth + 1
     if isinstance(value, Mapping):
-        return {plain_data(key): plain_data(entry) for key, entry in value.items()}
+        return {
+            plain_data(key, depth=below): plain_data(entry, depth=below)
+            for key, entry in value.items()
+        }
     if isinstance(value, list | tuple):
-        entries = [plain_data(entry) for entry in value]
+        entries = [plain_data(entry, depth=below) for entry in value]
         return entries if isinstance(value, list) else tuple(entries)
     for kind in (bool, int, float):
         if isinstance(value, kind):
