@@ -3,17 +3,22 @@
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
+import torch
 from tiny_models import MakeModel
 
 from linnet.errors import ConfigError, MissingExtraError
 from linnet.generate import Completion, Request, Sampling
+from linnet.generate.constraining import Constrainer
 from linnet.generate.constraint import Constraint
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
+from linnet.tokenizer import Tokenizer
 
 pytest.importorskip("llguidance")
 
@@ -172,3 +177,105 @@ def test_without_the_library(make_model: MakeModel, monkeypatch: pytest.MonkeyPa
     assert engine.generate([Request("The", Sampling(max_tokens=2))])
     with pytest.raises(MissingExtraError, match=r"needs llguidance.*linnet\[serve\]"):
         engine.stream(Request("The", constraint=Constraint("regex", "a")))
+
+
+def byte_level() -> tokenizers.Tokenizer:
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=330, special_tokens=["</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(WORDS * 9, trainer)
+    return backend
+
+
+def sentencepiece_like() -> tokenizers.Tokenizer:
+    pieces = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces += ["▁", "▁the", "▁fox", "fox", "th", "e", "h", "t", "▁na", "ï", "ve", "▁the▁fox"]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.Unigram([(piece, -1.0) for piece in pieces], 0, byte_fallback=True)
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    backend.decoder = tokenizers.decoders.Sequence(
+        [
+            tokenizers.decoders.Replace("▁", " "),
+            tokenizers.decoders.ByteFallback(),
+            tokenizers.decoders.Fuse(),
+            tokenizers.decoders.Strip(" ", 1, 0),
+        ]
+    )
+    backend.add_special_tokens(["</s>"])
+    return backend
+
+
+def wordpiece() -> tokenizers.Tokenizer:
+    pieces = [
+        "[UNK]",
+        "</s>",
+        "the",
+        "fox",
+        "##es",
+        "##f",
+        "na",
+        "##ïve",
+        "f",
+        "##ox",
+        "##x",
+        "t",
+        "##he",
+    ]
+    vocabulary = {piece: place for place, piece in enumerate(pieces)}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.decoder = tokenizers.decoders.WordPiece()
+    backend.add_special_tokens(["</s>", "[UNK]"])
+    return backend
+
+
+WORDS = [" the fox", " foxes", " naïve", " the</s>", " the fox the fox"]
+
+
+@pytest.mark.parametrize("make", [byte_level, sentencepiece_like, wordpiece])
+def test_allowed_tokens_are_those_that_spell_on(make: Callable[[], tokenizers.Tokenizer]) -> None:
+    """Against trying every token of the vocabulary, on every way through the choices."""
+    tokenizer = Tokenizer(make(), {"eos_token": "</s>"})
+    constrainer = Constrainer(tokenizer, [tokenizer.end_of_text])
+    random = torch.Generator().manual_seed(6)
+    words = [word.encode() for word in WORDS]
+    ended = 0
+    for _ in range(25):
+        follower = constrainer.follow(Constraint("choice", json.dumps(WORDS)))
+        text = b""
+        while True:
+            expected = {
+                token
+                for token in range(tokenizer.vocab_size)
+                if token not in tokenizer.special_ids
+                and (own := tokenizer.token_bytes(token))
+                and any(word.startswith(text + own) for word in words)
+            }
+            if text in words:
+                expected.add(tokenizer.end_of_text)
+            if follower.complete or not expected:
+                assert text in words
+                ended += 1
+                break
+            logits = torch.zeros(tokenizer.vocab_size + 5)
+            follower.mask(logits)
+            allowed = logits.isfinite().nonzero()[:, 0].tolist()
+            assert 0 < len(allowed) <= len(expected)
+            assert set(allowed) <= expected
+            following = {word[len(text) :][:1] for word in words if word.startswith(text)}
+            if len(following) > 1:  # what has to come may be held to its usual spelling
+                assert set(allowed) == expected
+            token = allowed[int(torch.randint(len(allowed), (), generator=random))]
+            if token == tokenizer.end_of_text:
+                ended += 1
+                break
+            text += tokenizer.token_bytes(token)
+            follower.advance(token)
+            if all(not word.startswith(text) for word in words):
+                break
+    assert ended

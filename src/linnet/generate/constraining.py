@@ -102,6 +102,11 @@ class Follower:
             raise ModelError(
                 f"the constraint cannot be followed further: {_line(self._matcher.get_error())}"
             )
+        single = allowed.nonzero()[0]
+        if len(single) == 1 and not self._matcher.validate_tokens(single.tolist()):
+            # A text that has to come, which the vocabulary cannot spell up to just there.
+            possible = (self._matcher.validate_tokens([token]) for token in range(len(allowed)))
+            allowed = np.fromiter(possible, dtype=np.uint8)
         if not allowed.any():
             raise ModelError(
                 "no token of this model's vocabulary can go on as the constraint asks; "
@@ -131,11 +136,41 @@ class _Vocabulary:
         for token in special:  # each needs a name of its own, which no text can spell
             self.tokens[token] = b"\xff" + f"<{token}>".encode()
         self.special_token_ids = sorted(special)
+        self._by_bytes = {
+            own: token for token, own in enumerate(self.tokens) if token not in special
+        }
+        self._longest = max(map(len, self._by_bytes), default=0)
 
     def __call__(self, text: bytes | str) -> list[int]:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8", "replace")
-        return self._tokenizer.encode(text)
+        """How the model would spell a text that has to come; nothing where it cannot."""
+        wanted = text if isinstance(text, bytes) else text.encode()
+        try:
+            usual = self._tokenizer.encode_continuation(wanted.decode()).tolist()
+        except UnicodeDecodeError:  # the text ends within a character
+            usual = []
+        if usual and b"".join(self.tokens[token] for token in usual) == wanted:
+            return list(usual)
+        return self._longest_first(wanted)
+
+    def _longest_first(self, wanted: bytes) -> list[int]:
+        """A spelling of exactly these bytes, by the longest token at each place."""
+        found: list[int] = []
+        start = 0
+        while start < len(wanted):
+            sizes = range(min(self._longest, len(wanted) - start), 0, -1)
+            token = next(
+                (
+                    self._by_bytes[wanted[start : start + size]]
+                    for size in sizes
+                    if wanted[start : start + size] in self._by_bytes
+                ),
+                None,
+            )
+            if token is None:
+                return []
+            found.append(token)
+            start += len(self.tokens[token])
+        return found
 
 
 def read_schema(value: str) -> Any:
