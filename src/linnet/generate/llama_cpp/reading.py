@@ -59,6 +59,11 @@ class Answer:
         self._head: bytes | None = b""
         self.refused = False
 
+    @property
+    def left(self) -> int:
+        """How many more tokens it may have."""
+        return self.limit - self.count
+
     def feed(self, data: bytes) -> Chunk | None:
         """Take what came; the piece that it makes, if any. Raises what llama.cpp reports."""
         if self._head is not None:
