@@ -4,8 +4,9 @@
 
 For each shape (random weights in fp32, in a checkpoint that both read) greedy texts of the same
 length, one alone and sixteen together, by turns, so that both meet the same load; the best and the
-median of the turns are shown. transformers also in bf16 where asked. Then the time to the first
-token of a prompt, and of another that shares its beginning.
+median of the turns are shown: exact, and with weights of 8 bits. transformers also in bf16 where
+asked. Then the time to the first token of a prompt, and of another that shares its beginning.
+With --cpu, seconds of processor time stand for those of the clock, which other programs disturb.
 """
 
 from __future__ import annotations
@@ -80,30 +81,34 @@ def theirs(model: Any, rows: list[list[int]], tokens: int) -> int:
     return int(found.shape[0] * (found.shape[1] - ids.shape[1]))
 
 
-def rates(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, dict[str, float]]:
+def rates(
+    ways: dict[str, Callable[[], int]], rounds: int, clock: Callable[[], float]
+) -> dict[str, dict[str, float]]:
     """Tokens per second of each way, by turns."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         for name, way in ways.items():
-            started = time.perf_counter()
+            started = clock()
             tokens = way()
             if turn:  # the first turn warms up
-                found[name].append(tokens / (time.perf_counter() - started))
+                found[name].append(tokens / (clock() - started))
     return {
         name: {"best": max(values), "median": statistics.median(values)}
         for name, values in found.items()
     }
 
 
-def first_tokens(engine: TorchEngine, vocabulary: int, length: int) -> dict[str, float]:
+def first_tokens(
+    engine: TorchEngine, vocabulary: int, length: int, clock: Callable[[], float]
+) -> dict[str, float]:
     """Seconds to the first token of a long prompt, and of one that shares most of it."""
     shared = prompts(1, length, vocabulary)[0]
     seconds = []
     for end in prompts(2, 16, vocabulary):
         stream = engine.stream(Request((*shared, *end), Sampling(temperature=0, max_tokens=8)))
-        started = time.perf_counter()
+        started = clock()
         next(stream)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
         list(stream)
     return {"first": seconds[0], "second": seconds[1], "share": seconds[1] / seconds[0]}
 
@@ -115,7 +120,9 @@ def compare(shape: str, out: Path, options: argparse.Namespace) -> dict[str, Any
     path = make_checkpoint(shape, out)
     vocabulary = SHAPES[shape][-1]
     engine = TorchEngine(load_checkpoint(path), prefix_bytes=0)
-    engine.stop_ids = frozenset()
+    rounded = TorchEngine(load_checkpoint(path), prefix_bytes=0, int8=True)
+    engine.stop_ids = rounded.stop_ids = frozenset()
+    clock = time.process_time if options.cpu else time.perf_counter
     result: dict[str, Any] = {}
     peers = {"transformers": AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)}
     if options.bf16:
@@ -125,20 +132,24 @@ def compare(shape: str, out: Path, options: argparse.Namespace) -> dict[str, Any
     for count in (1, 16):
         rows = prompts(count, options.prompt, vocabulary)
         ways: dict[str, Callable[[], int]] = {
-            "linnet": lambda rows=rows: ours(engine, rows, options.tokens)  # type: ignore[misc]
+            "linnet": lambda rows=rows: ours(engine, rows, options.tokens),  # type: ignore[misc]
+            "linnet int8": lambda rows=rows: ours(  # type: ignore[misc]
+                rounded, rows, options.tokens
+            ),
         }
         for name, model in peers.items():
             ways[name] = lambda rows=rows, model=model: theirs(  # type: ignore[misc]
                 model, rows, options.tokens
             )
-        found = rates(ways, options.rounds)
+        found = rates(ways, options.rounds, clock)
         best = max(found[name]["best"] for name in peers)
         result[f"{count} texts"] = {**found, "ratio of best": found["linnet"]["best"] / best}
     engine.close()
+    rounded.close()
     caching = TorchEngine(load_checkpoint(path))
     caching.stop_ids = frozenset()
     ours(caching, prompts(1, 8, vocabulary), 8)
-    result["first token"] = first_tokens(caching, vocabulary, 1000)
+    result["first token"] = first_tokens(caching, vocabulary, 1000, clock)
     caching.close()
     return result
 
@@ -150,6 +161,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a text")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu", action="store_true", help="measure processor time")
     parser.add_argument("--bf16", action="store_true", help="transformers in bf16 as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
