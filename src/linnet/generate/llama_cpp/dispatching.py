@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SEND_SECONDS = 60
 _READ_BYTES = 1 << 18
 _REST = 0.004  # seconds between two pieces of a text
-_MOST_REST = 0.016  # where many are written beside it, which then take as many turns together
+_MOST_REST = 0.016  # where many are written beside it
 
 
 class Job:
@@ -242,7 +242,9 @@ class Dispatcher:
             job.resting = True
             self._selector.unregister(job.connection)
         rest = min(_REST * max(1.0, len(self._running) / 2), _MOST_REST)
-        self._resting.append((time.monotonic() + rest, job))
+        # All that rest are read in one turn, so that everyone on the way wakes once for them.
+        due = (time.monotonic() // rest + 1) * rest
+        self._resting.append((due, job))
 
     def _lost(self, job: Job, reason: str) -> None:
         """An answer that ended too early: of one request, or of all since the process ended."""
