@@ -138,7 +138,8 @@ def load(
     checkpoint = open_checkpoint(source, device=runtime.device, dtype=torch_dtype(runtime.dtype))
     for name, directory in (adapters or {}).items():
         load_adapter(checkpoint.model, directory, name)
-    return LanguageModel(TorchEngine(checkpoint), converses(place))
+    written = TorchEngine(checkpoint, int8=precision == "int8")
+    return LanguageModel(written, converses(place))
 
 
 def _load_elsewhere(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from linnet.generate.engine import Engine
     from linnet.generate.language_model import EngineName
 
-_TORCH_FORMATS = {"auto": "auto", "f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+_TORCH_FORMATS = {"auto": "auto", "f32": "fp32", "f16": "fp16", "bf16": "bf16", "int8": "fp32"}
 _LLAMA_FORMATS = ("f32", "f16", "bf16", "q8_0", "q4_0")
 _ENOUGH_CONTEXT = 2048
 """Where llama.cpp computes only shorter texts as the model does, ``auto`` takes torch instead."""
@@ -40,9 +40,10 @@ def open_engine(
     """What writes texts with a model: a directory, a project, a hub name, a GGUF file.
 
     ``precision``: number format of the weights: f32, f16, bf16, and on llama.cpp q8_0 (which
-    it takes by itself) and q4_0. ``adapters``: directories of adapters by name. ``threads``,
-    ``slots`` (texts computed together) and ``context``: 0 chooses. Raises ModelError when there
-    is no such model or the engine cannot compute it, MissingExtraError without ``xllamacpp``.
+    it takes by itself) and q4_0; on torch int8. ``adapters``: directories of adapters by name.
+    ``threads``, ``slots`` (texts computed together) and ``context``: 0 chooses. Raises
+    ModelError when there is no such model or the engine cannot compute it, MissingExtraError
+    without ``xllamacpp``.
     """
     from linnet.generate.language_model import model_directory
 
@@ -150,7 +151,8 @@ def _open_torch(
         import torch
 
         torch.set_num_threads(threads)
-    return load(source, dtype=_TORCH_FORMATS[precision], adapters=adapters).engine  # type: ignore[arg-type]
+    dtype = _TORCH_FORMATS[precision]
+    return load(source, precision=precision, dtype=dtype, adapters=adapters).engine  # type: ignore[arg-type]
 
 
 def _open_file(
