@@ -274,6 +274,9 @@ def test_texts_are_documents_of_a_schema(engine: LlamaCppEngine) -> None:
          "$defs": {"two": {"type": "string", "minLength": 2}}},
         {"type": "array", "prefixItems": [{"type": "null"}, {"type": "boolean"}],
          "items": {"type": "number", "exclusiveMinimum": -1, "maximum": 2.5}, "maxItems": 4},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "type": "array",
+         "items": [{"type": "null"}, {"enum": [1]}], "additionalItems": False},
+        {"properties": {"a": {"type": "null"}}, "required": ["a", "b"], "type": "object"},
         {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "pattern": '^"é+$'}]},
         {"type": "object", "properties": {"a": {"type": "null"}, "b": {"const": [1, "→"]}}},
         {"type": ["null", "string"], "minLength": 2, "maxLength": 3},
@@ -281,7 +284,8 @@ def test_texts_are_documents_of_a_schema(engine: LlamaCppEngine) -> None:
         {"allOf": [{"properties": {"a": {"enum": [1]}}}, {"properties": {"b": {"type": "null"}}}],
          "type": "object", "required": ["a"]},
     ],
-    ids=["recursion", "beside", "tuple", "choice", "optional", "length", "map", "all"],
+    ids=["recursion", "beside", "tuple", "older", "required", "choice", "optional", "length",
+         "map", "all"],
 )  # fmt: skip
 def test_documents_are_valid(wanted: dict[str, object], engine: LlamaCppEngine) -> None:
     jsonschema = pytest.importorskip("jsonschema")

@@ -119,6 +119,9 @@ class _Converter:
         return number(schema, whole=kind == "integer")
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> Pattern:
+        if isinstance(schema.get("items"), list):  # as drafts before 2020 have it
+            schema = {**schema, "prefixItems": schema["items"]}
+            schema["items"] = schema.get("additionalItems", False)
         first = [self._value(entry, depth + 1) for entry in listed(schema, "prefixItems", ())]
         least, most = bounds(schema, "minItems", "maxItems")
         items = schema.get("items", not first)
@@ -154,9 +157,10 @@ class _Converter:
             raise ConfigError("a JSON Schema's properties must be an object")
         more = schema.get("additionalProperties", not properties)
         for name in sorted(required - properties.keys()):
-            if more is False:
+            given = schema.get("additionalProperties", True)
+            if given is False:
                 raise ConfigError(f"a JSON Schema requires '{name}' and does not allow it")
-            properties = {**properties, name: more}
+            properties = {**properties, name: given}
         colon = Sequenced((SPACE, Text(":"), SPACE))
         pairs = [
             (Sequenced((literal(name), colon, self._value(entry, depth + 1))), name in required)
