@@ -321,7 +321,7 @@ def test_what_is_nested_without_end_is_refused() -> None:
     value: Any = "deep"
     for _ in range(5000):
         value = [value]
-    with pytest.raises(DataError, match="at most 64 levels"):
+    with pytest.raises(DataError, match="at most 64 levels deep"):
         ChatTemplate({"default": "x"}).render([{"role": "user", "content": value}])
 
 

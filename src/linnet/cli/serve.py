@@ -87,6 +87,9 @@ def _greet(server: Server) -> None:
             f"{served.name}: {type(what).__name__}, {served.context:,} tokens of context",
             markup=False,
         )
+        advice = getattr(what, "advice", None)
+        if advice:
+            err.print(advice, markup=False)
     keys = len(server.service.doorkeeper.ring)
     guarded = f"{keys} keys" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

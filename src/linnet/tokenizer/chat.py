@@ -246,7 +246,7 @@ def plain_data(value: Any, *, depth: int = 0) -> Any:
     Raises DataError for what is nested deeper than anyone means.
     """
     if depth > DEEPEST:
-        raise DataError(f"expected data of at most {DEEPEST} levels within each other. Got more")
+        raise DataError(f"expected data that nests at most {DEEPEST} levels deep. Got more")
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, str):
