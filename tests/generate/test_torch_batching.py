@@ -105,17 +105,23 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def test_a_closed_stream_frees_its_row(path: Path) -> None:
-    engine = engine_of(path, rows=1)
-    long = Request((9,), dataclasses.replace(GREEDY, max_tokens=240))
+def test_a_closed_stream_frees_its_row(make_model: MakeModel) -> None:
+    engine = engine_of(make_model("qwen3", context=4096), rows=1)
+    long = Request((9,), dataclasses.replace(GREEDY, max_tokens=4000))
     closed, forgotten = engine.stream(long), engine.stream(long)
     next(closed)
+    assert wait_for(lambda: bool(engine._scheduler._writing))
+    begun = engine._scheduler._writing[0].text
     closed.close()  # type: ignore[attr-defined]
     assert list(closed) == []
     next(forgotten)
+    assert len(begun.tokens) < 4000
+    assert wait_for(lambda: bool(engine._scheduler._writing))
+    begun = engine._scheduler._writing[0].text
     del forgotten
     gc.collect()
     assert wait_for(lambda: engine._scheduler.running + engine._scheduler.waiting == 0)
+    assert len(begun.tokens) < 4000
     waiting = [engine.stream(long) for _ in range(3)]
     for stream in reversed(waiting):
         stream.close()  # type: ignore[attr-defined]

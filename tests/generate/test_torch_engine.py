@@ -184,15 +184,21 @@ def test_prompts_that_cannot_be_read(engine: TorchEngine) -> None:
     assert engine.generate([]) == []
 
 
-def test_log_probabilities_are_those_of_an_uncached_pass(engine: TorchEngine) -> None:
-    sampling = Sampling(temperature=0.5, top_k=3, seed=1, max_tokens=20, repetition_penalty=1.4)
+@pytest.mark.parametrize("family", SHAPES)
+def test_log_probabilities_are_those_of_an_uncached_pass(
+    family: str, make_model: MakeModel
+) -> None:
+    """One for each token: LongRoPE turns all of a text otherwise once it is long."""
+    engine = engine_of(make_model(family))
+    sampling = Sampling(temperature=0.5, top_k=3, seed=1, max_tokens=40, repetition_penalty=1.4)
     completion = engine.generate([Request("The fox", sampling, logprobs=True)])[0]
-    prompt = engine.tokenizer.encode("The fox")
-    tokens = torch.tensor([[*prompt, *completion.tokens]])
+    tokens = [*engine.tokenizer.encode("The fox"), *completion.tokens]
+    first = len(tokens) - len(completion.tokens)
     with torch.inference_mode():
-        exact = engine.model(tokens)[0].log_softmax(-1)
-    places = range(len(prompt) - 1, tokens.shape[1] - 1)
-    expected = [float(exact[place, tokens[0, place + 1]]) for place in places]
+        expected = [
+            float(engine.model(torch.tensor([tokens[:end]]))[0, -1].log_softmax(-1)[tokens[end]])
+            for end in range(first, len(tokens))
+        ]
     assert completion.logprobs == pytest.approx(expected, abs=1e-4)
 
 
