@@ -135,7 +135,9 @@ def _is_of(kind: str | list[str], value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)  # of any length
 
 
 _TYPES: Mapping[str, Callable[[Any], bool]] = {

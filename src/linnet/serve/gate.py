@@ -134,7 +134,7 @@ class Gate:
                 (b"vary", b"origin"),
                 (b"access-control-expose-headers", b"x-request-id, retry-after"),
             ]
-        elif urlsplit(origin).netloc.lower() != (call.header(b"host") or "").lower():
+        elif _name_of_origin(origin) != (call.header(b"host") or "").lower():
             raise ApiError(
                 403, "Pages of other sites may not use this server; --cors allows one.",
                 code="origin_not_allowed",
@@ -183,6 +183,14 @@ def _name_of_host(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+
+
+def _name_of_origin(origin: str) -> str | None:
+    """``http://[::1]:8080`` as ``[::1]:8080``; None: it is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _is_address(name: str) -> bool:
