@@ -45,8 +45,18 @@ class Account:
         limits = key.limits
         self.key = key
         self.running = 0
+        self._clock = clock
         self._requests = Bucket(limits.requests_per_minute, clock)
         self._tokens = Bucket(limits.tokens_per_minute, clock)
+
+    def change(self, key: Key) -> None:
+        """Go on by the key's new limits; what runs is still counted."""
+        old, new = self.key.limits, key.limits
+        self.key = key
+        if new.requests_per_minute != old.requests_per_minute:
+            self._requests = Bucket(new.requests_per_minute, self._clock)
+        if new.tokens_per_minute != old.tokens_per_minute:
+            self._tokens = Bucket(new.tokens_per_minute, self._clock)
 
     def enter(self) -> None:
         """Begin a request. Raises ApiError (429) where a limit is reached."""
@@ -105,10 +115,10 @@ class Doorkeeper:
                 code="invalid_api_key",
             )  # fmt: skip
         known = self._accounts.get(key.hash)
-        if known is None or known.key.limits != key.limits:
-            running = known.running if known else 0
+        if known is None:
             known = self._accounts[key.hash] = Account(key)
-            known.running = running
+        elif known.key is not key:
+            known.change(key)  # the same account: requests that run will leave it
         return known
 
     def enter(self, texts: int, account: Account | None) -> None:
