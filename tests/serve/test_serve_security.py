@@ -17,9 +17,9 @@ from scripted import Running, ScriptedEngine, serving
 from linnet.errors import ConfigError
 from linnet.serve import ServeConfig
 from linnet.serve.app import key_ring
-from linnet.serve.errors import without_paths
-from linnet.serve.keys import KeyLimits, add_key, default_file, read_keys, revoke_key
-from linnet.serve.limits import Bucket
+from linnet.serve.errors import ApiError, without_paths
+from linnet.serve.keys import KeyLimits, KeyRing, add_key, default_file, read_keys, revoke_key
+from linnet.serve.limits import Bucket, Doorkeeper
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}
 
@@ -73,6 +73,18 @@ def test_a_key_is_asked_for_once_there_is_one() -> None:
             assert time.monotonic() < until, "a revoked key still works"
             time.sleep(0.1)
         assert ask(running)[0] == 401  # the last key's end does not open the door
+
+
+def test_the_first_key_closes_the_door_of_a_running_server() -> None:
+    with serving() as running:
+        assert ask(running)[0] == 200
+        key = add_key(default_file(), "mine")
+        until = time.monotonic() + 20
+        while ask(running)[0] == 200:  # nobody presents a key
+            assert time.monotonic() < until, "a new key is not noticed"
+            time.sleep(0.1)
+        assert ask(running)[0] == 401
+        assert ask(running, Authorization=f"Bearer {key}")[0] == 200
 
 
 def test_keys_given_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +158,32 @@ def test_a_bucket_fills_with_time() -> None:
     assert bucket.wait(1) == pytest.approx(31)
 
 
+def test_limits_that_change_while_a_key_is_used() -> None:
+    file = default_file()
+
+    def limit(concurrent: int) -> None:
+        entries = json.loads(file.read_text("utf-8"))
+        entries["keys"][0]["concurrent"] = concurrent
+        file.write_text(json.dumps(entries), "utf-8")
+
+    key = add_key(file, "mine", KeyLimits(concurrent=20, tokens_per_minute=10))
+    doorkeeper = Doorkeeper(KeyRing(file, look_seconds=0), most=9)
+    before = doorkeeper.account(f"Bearer {key}")
+    for _ in range(2):
+        doorkeeper.enter(1, before)
+    limit(1)
+    after = doorkeeper.account(f"Bearer {key}")
+    with pytest.raises(ApiError, match="1 requests at a time"):
+        doorkeeper.enter(1, after)
+    doorkeeper.leave(1, before, tokens=15)
+    with pytest.raises(ApiError, match="1 requests at a time"):
+        doorkeeper.enter(1, after)
+    doorkeeper.leave(1, before, tokens=0)
+    limit(300)
+    with pytest.raises(ApiError, match="10 tokens a minute"):  # what is owed stays
+        doorkeeper.enter(1, doorkeeper.account(f"Bearer {key}"))
+
+
 def test_a_full_house() -> None:
     with serving(max_requests=2) as running:
         assert ask(running, body={**CHAT, "n": 2})[0] == 200
@@ -169,7 +207,7 @@ def test_pages_of_other_sites_are_refused() -> None:
     with serving(cors=("https://good.site",), allow_host=("name.local",)) as running:
         own = running.url.removeprefix("http://")
         assert ask(running, Origin=running.url)[0] == 200
-        for origin in ("https://evil.site", "null", f"https://{own}.evil.site"):
+        for origin in ("https://evil.site", "null", f"https://{own}.evil.site", "http://[x"):
             status, headers, body = ask(running, Origin=origin)
             assert (status, error(body)["code"]) == (403, "origin_not_allowed")
             assert "access-control-allow-origin" not in headers
@@ -197,6 +235,8 @@ def test_pages_of_other_sites_are_refused() -> None:
         (b'{"temperature": 1e999, "messages": [{"role": "user", "content": "a"}]}', 400),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400),
         (b'{"n": ' + b"1" * 5000 + b"}", 400),
+        (b'{"n": ' + b"1" * 400 + b', "messages": [{"role": "user", "content": "a"}]}', 400),
+        (b'{"top_p": -1' + b"0" * 400 + b', "messages": [{"role": "user", "content": "a"}]}', 400),
         (b"[" * 50_000, 400),
         (b'{"messages": ' + b'[{"a":' * 20_000 + b"1" + b"}]" * 20_000 + b"}", 400),
         (b'{"prompt": "' + b"a" * 70_000 + b'"}', 413),

@@ -30,7 +30,7 @@ from linnet.output import lock
 FORMAT = 1
 PREFIX = "linnet-"
 LOOK_SECONDS = 1.0
-"""How often a running server looks whether the file has changed."""
+"""How often a running server looks whether the file has changed, where it is asked."""
 
 
 @dataclass(frozen=True)
@@ -119,21 +119,36 @@ def revoke_key(file: Path, name: str) -> None:
 class KeyRing:
     """The keys that a running server accepts.
 
-    Where there was a key once, one is needed from then on: revoking the last does not
-    open the door.
+    Where there was a key once, one is needed from then on: making the first closes the
+    door, and revoking the last does not open it.
     """
 
-    def __init__(self, file: Path | None, given: Sequence[str] = ()) -> None:
-        """``given``: keys of the command line. Raises ConfigError for a damaged file."""
+    def __init__(
+        self,
+        file: Path | None,
+        given: Sequence[str] = (),
+        *,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        """``given``: keys of the command line. ``look_seconds``: how often it looks whether the
+        file has changed. Raises ConfigError for a damaged file.
+        """
         self._file = file
+        self._look_seconds = look_seconds
         self._given = [Key(f"given-{place}", hashed(key)) for place, key in enumerate(given)]
         self._stamp = self._seen()
         self._looked = time.monotonic()
         self._kept = read_keys(file) if file else []
-        self.required = bool(self._given or self._kept)
+        self._required = bool(self._given or self._kept)
 
     def __len__(self) -> int:
         return len(self._given) + len(self._kept)
+
+    @property
+    def required(self) -> bool:
+        """Whether a key is needed."""
+        self._look()
+        return self._required
 
     def find(self, presented: str) -> Key | None:
         """The key that was presented, if it is one of ours.
@@ -149,7 +164,7 @@ class KeyRing:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._file is None or now - self._looked < LOOK_SECONDS:
+        if self._file is None or now - self._looked < self._look_seconds:
             return
         self._looked = now
         stamp = self._seen()
@@ -160,7 +175,7 @@ class KeyRing:
         except ConfigError:  # half written by hand: those of before count until it is whole
             return
         self._stamp = stamp
-        self.required = self.required or bool(self._kept)
+        self._required = self._required or bool(self._kept)
 
     def _seen(self) -> tuple[int, int, int] | None:
         try:
