@@ -412,3 +412,27 @@ def test_a_run_killed_when_all_is_written_is_taken_as_it_is(
     assert set(found.manifest.files) == {"text.txt"}
     assert (path / "text.txt").read_text() == "hello"
     assert not artifact.partial_exists(path)
+
+
+def test_what_something_is_made_from_is_not_replaced_by_it(tmp_path: Path) -> None:
+    with artifact.create(tmp_path / "base", kind="a", format=1, config={}, inputs={}) as draft:
+        (draft.path / "file").write_text("kept")
+    made = artifact.read(tmp_path / "base")
+    for out in (tmp_path / "base", tmp_path, tmp_path / "x" / ".." / "base"):
+        with (
+            pytest.raises(OutputError, match="expected another place to write to"),
+            artifact.create(out, kind="b", format=1, config={}, inputs={"base": made}),
+        ):
+            pass
+        with (
+            pytest.raises(OutputError, match="would be lost"),
+            artifact.create(
+                out, kind="b", format=1, config={}, inputs={}, sources=[tmp_path / "base"]
+            ),
+        ):
+            pass
+    assert (tmp_path / "base" / "file").read_text() == "kept"
+    with artifact.create(
+        tmp_path / "base2", kind="b", format=1, config={}, inputs={"base": made}
+    ) as draft:
+        (draft.path / "file").write_text("made")

@@ -12,10 +12,10 @@ import transformers
 from typer.testing import CliRunner
 
 import linnet
-from linnet.bench.comparison import BenchConfig, Comparison, Row, held_out_texts
+from linnet.bench.comparison import BenchConfig, Comparison, Row, compare, held_out_texts
 from linnet.bench.worker import Measurement, bits_per_byte
 from linnet.cli import app
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError, DataError, ModelError
 from linnet.generate.choice import Choice, note_choice, noted_choice
 from linnet.generate.opening import open_engine
 from tiny_project import TinyProject
@@ -98,8 +98,8 @@ def test_what_was_measured_serves_from_then_on(
         assert measured["found"]["many"] > 0
         assert measured["found"]["peak_bytes"] > 10_000_000
         assert abs(measured["rise"]) < 0.1
-    chosen = Choice(found["auto"]["engine"], found["auto"]["precision"])
-    assert noted_choice(model) == chosen
+    assert found["auto"] is not None
+    assert noted_choice(model) is None  # not all were compared
     note_choice(model, Choice("torch", "bf16"))
     engine = open_engine(model)
     assert engine.model.compute_dtype == torch.bfloat16 or (  # type: ignore[attr-defined]
@@ -119,3 +119,26 @@ def test_wrong_input() -> None:
             BenchConfig(**settings)  # type: ignore[arg-type]
     done = CliRunner().invoke(app, ["bench", "nowhere.gguf"])
     assert "expected a GGUF file, but it does not exist" in str(done.exception or done.output)
+
+
+def test_a_look_at_one_engine_is_no_choice_and_nothing_is_no_measurement(
+    tiny: TinyProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def measured(engine: str, precision: str, asked: object) -> Row:
+        return row(engine, precision, 100, 1.0)
+
+    model = tiny.path / "model"
+    monkeypatch.setattr("linnet.bench.comparison._measured", measured)
+    compare(model, BenchConfig(engine=("torch",)))
+    assert noted_choice(model) is None
+    compare(model, BenchConfig())
+    assert noted_choice(model) is not None
+    monkeypatch.setattr(
+        "linnet.bench.comparison._measured", lambda e, p, asked: Row(e, p, None, "too large")
+    )
+    with pytest.raises(ModelError, match="nothing could be measured; too large"):
+        compare(model, BenchConfig())
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        compare(tmp_path)

@@ -27,13 +27,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from linnet.errors import ArtifactError, BusyError, DamagedError
+from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
 from linnet.output import full_disk_named
 from linnet.output import human_bytes as human_bytes
 from linnet.output import lock as lock
@@ -223,6 +223,7 @@ def create(
     resume: bool = False,
     volatile: tuple[str, ...] = (),
     working: str | None = None,
+    sources: Sequence[Path] = (),
 ) -> Iterator[Draft]:
     """Write an artifact whole or not at all.
 
@@ -233,10 +234,14 @@ def create(
 
     ``volatile``: patterns of files that stay outside the content hash.
     ``working``: a folder in it that is only needed until everything else is written.
+    ``sources``: directories that it is made from besides the artifacts in ``inputs``; what would
+    take the place of one of them is refused.
     Raises BusyError when another process is writing here, and OutputError when
     ``path`` holds something that Linnet did not write or the disk is full.
     """
     path = Path(path)
+    _refuse_own_input(path, [v.path for v in inputs.values() if isinstance(v, Artifact)])
+    _refuse_own_input(path, sources)
     with lock(path), full_disk_named(path):
         _restore_interrupted_swap(path)
         refuse_foreign(path, allowed=(MANIFEST,))
@@ -273,6 +278,17 @@ def create(
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         _swap(partial, path)
+
+
+def _refuse_own_input(path: Path, sources: Sequence[Path]) -> None:
+    """What is written must not take the place of what it is made from."""
+    place = path.resolve()
+    for source in sources:
+        if place == source.resolve() or place in source.resolve().parents:
+            raise OutputError(
+                f"{path}: expected another place to write to. Got what it is to be made from "
+                f"({source}), which would be lost"
+            )
 
 
 def lineage(path: Path | str) -> list[Artifact]:

@@ -263,7 +263,7 @@ def test_when_the_parent_is_killed_the_workers_end(spools: Path) -> None:
 def test_interrupting_shows_one_traceback_at_most(spools: Path) -> None:
     started, worker = parent(spools)
     os.killpg(started.pid, signal.SIGINT)  # as Ctrl-C in a terminal does
-    _, errors = started.communicate(timeout=10)
+    _, errors = started.communicate(timeout=60)
     assert errors.count("Traceback (most recent call last)") == 1
     assert "worker.py" not in errors
     assert gone(worker)

@@ -244,7 +244,7 @@ def test_hostile_mails_take_no_time(tmp_path: Path) -> None:
     for name, source in hostile.items():
         path = tmp_path / "a.eml"
         path.write_text(source)
-        start = time.monotonic()
+        start = time.process_time()
         with contextlib.suppress(UnreadableError):
             read(path)
-        assert time.monotonic() - start < 3, name
+        assert time.process_time() - start < 3, name

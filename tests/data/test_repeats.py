@@ -117,6 +117,6 @@ def test_hashes_are_kept_as_bytes() -> None:
     "text", ["word " * 2_000_000, "a line\n" * 1_500_000, "\n \n" * 1_000_000, "ab" * 5_000_000]
 )
 def test_long_documents_take_little_time(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     strip(text, frozenset(edges(text)))
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3

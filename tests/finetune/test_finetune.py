@@ -25,11 +25,12 @@ from linnet.finetune import budget
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import load_examples
-from linnet.finetune.finetune import finetune
+from linnet.finetune.finetune import finetune, preview_examples
 from linnet.finetune.optimizers import AdamW
 from linnet.finetune.packing import PackedBatches
 from linnet.finetune.run import row_length
 from linnet.model import load_model
+from linnet.model.merging import merge_adapter
 from linnet.progress import Progress
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
@@ -380,9 +381,27 @@ def test_wrong_input_is_named(base: Path, tmp_path: Path) -> None:
         finetune(base / "model", rows, out, settings(targets=("nonsense",)))
     with pytest.raises(ConfigError, match="pull is for --method full"):
         settings(pull=1.0)
+    for wrong in (
+        {"clip": -1.0},
+        {"weight_decay": -3.0},
+        {"batch_tokens": 0},
+        {"micro_tokens": -5},
+    ):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            settings(**wrong)
     adapter = finetune(base / "model", rows, tmp_path / "adapter", settings(steps=1))
     with pytest.raises(ConfigError, match="is an adapter; merge it"):
         finetune(adapter.path, rows, out, settings())
+    with pytest.raises(ConfigError, match="is an adapter; merge it"):
+        preview_examples(adapter.path, rows, settings())
+    with pytest.raises(OutputError, match="which would be lost"):
+        finetune(base / "model", rows, base / "model", settings())
+    assert (base / "model" / "model.safetensors").is_file()
+    merged = tmp_path / "merged"
+    shutil.copytree(adapter.path, merged)
+    with pytest.raises(OutputError, match="which would be lost"):
+        merge_adapter(merged, merged, base=base / "model")
+    assert (merged / "adapter_model.safetensors").is_file()
     damaged = tmp_path / "damaged"
     shutil.copytree(base / "model", damaged)
     (damaged / "model.safetensors").write_bytes(b"\x08")

@@ -189,7 +189,7 @@ def test_a_time_limit_sets_the_steps(
     rates = [entry["lr"] for entry in lines(found.path) if "lr" in entry]
     assert found.stats["steps"] > 20
     assert rates[0] == max(rates)
-    assert rates[-1] < 0.1 * max(rates), "the rate reaches its end when the time is up"
+    assert rates[-1] < 0.3 * max(rates), "the rate reaches its end when the time is up"
     with pytest.raises(BudgetError, match="too short"):
         train(shards, tmp_path / "none", TrainConfig(**(SMALL | {"steps": 0, "seconds": 0.001})))
 

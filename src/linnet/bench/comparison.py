@@ -28,6 +28,7 @@ FULL: tuple[EngineName, str] = ("torch", "f32")
 CANDIDATES: tuple[tuple[EngineName, str], ...] = (
     FULL,
     ("torch", "bf16"),
+    ("torch", "int8"),
     ("llama.cpp", "f16"),
     ("llama.cpp", "q8_0"),
     ("llama.cpp", "q4_0"),
@@ -54,7 +55,9 @@ class BenchConfig:
     )
     threads: int = option(0, "CPU threads; 0: all usable cores.")
     engine: tuple[str, ...] = option(
-        (), "Only these, as torch or llama.cpp:q8_0; may be given several times."
+        (),
+        "Only these beside torch:f32, as torch or llama.cpp:q8_0; may be given several times. "
+        "auto stays as it was then.",
     )
 
     def __post_init__(self) -> None:
@@ -148,6 +151,8 @@ def compare(
         candidates: list[tuple[EngineName, str]] = [("llama.cpp", "auto")]
     else:
         place = hub.find(model_directory(model) if source.exists() else model).path
+        if not any((place / name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise ModelError(f"{model}: expected a model's directory, but it has no config.json")
         candidates = list(_candidates(config))
     texts, origin = held_out_texts(place, config)
     asked = {
@@ -166,7 +171,10 @@ def compare(
             rows.append(_measured(engine, precision, asked))
             task.advance()
     result = Comparison(tuple(rows), origin, config.streams, config.bound)
-    if result.choice is not None and place.is_dir():
+    if all(row.found is None for row in rows):
+        raise ModelError(f"{model}: nothing could be measured; {rows[0].remark}")
+    # Only where all were compared: a look at one engine is no choice.
+    if result.choice is not None and place.is_dir() and not config.engine:
         note_choice(place, Choice(result.choice.engine, result.choice.precision))
     return result
 
@@ -241,7 +249,7 @@ def _measured(engine: EngineName, precision: str, asked: dict[str, Any]) -> Row:
         remark = f"{missing[0]} is not installed: pip install 'linnet[serve]'"
         return Row(engine, precision, None, remark)
     done = subprocess.run(
-        [sys.executable, "-m", "linnet.bench.worker"],
+        [sys.executable, "-P", "-m", "linnet.bench.worker"],
         input=json.dumps({**asked, "engine": engine, "precision": precision}),
         capture_output=True,
         text=True,

@@ -30,7 +30,7 @@ AT_ONCE = 1024  # lines whose vectors are written before more are read
 @app.command()
 @configured(EmbedConfig)
 def run(
-    model: Annotated[Path, typer.Argument(help="An encoder's directory, or its name on the hub.")],
+    model: Annotated[str, typer.Argument(help="An encoder's directory, or its name on the hub.")],
     texts: Annotated[
         list[str] | None,
         typer.Argument(help="The texts; - reads one from every line of standard input."),
@@ -53,7 +53,7 @@ def run(
     if not texts:
         raise ConfigError("give the texts, or - to read them from standard input")
     progress = terminal_progress()
-    encoder = load_encoder(str(model), device=config.device, dtype=config.dtype, progress=progress)
+    encoder = load_encoder(model, device=config.device, dtype=config.dtype, progress=progress)
     lines = _lines() if texts == ["-"] else iter(texts)
     if out is None:
         while some := list(islice(lines, AT_ONCE)):

@@ -44,7 +44,7 @@ def finetune(
 
     Example: linnet finetune model questions.jsonl --out tuned --epochs 2
     """
-    recipe = load_toml(config).get("finetune", {}) if config else {}
+    recipe = _recipe(config) if config else {}
     where = f"{config} [finetune] and the command line" if config else "command line"
     run = from_mapping(FinetuneConfig, {**recipe, **settings}, where=where)
     if preview:
@@ -57,6 +57,14 @@ def finetune(
     from linnet.finetune.finetune import finetune as finetune_model
 
     _show(finetune_model(model, data, out, run, progress=terminal_progress()))
+
+
+def _recipe(file: Path) -> dict[str, Any]:
+    tables = load_toml(file)
+    if not isinstance(tables.get("finetune"), dict):
+        found = ", ".join(f"[{name}]" for name in tables) or "nothing"
+        raise ConfigError(f"{file}: expected a table [finetune]. Got {found}")
+    return dict(tables["finetune"])
 
 
 def _show(result: Artifact) -> None:

@@ -64,7 +64,7 @@ def revoke(
     name: Annotated[str, typer.Argument(help="The key's name.")],
     file: File = None,
 ) -> None:
-    """Make a key worthless; a server that runs notices it within seconds.
+    """Make a key worthless; a server that runs notices it within a second.
 
     Example: linnet keys revoke laptop
     """

@@ -91,5 +91,5 @@ def _greet(server: Server) -> None:
         if advice:
             err.print(advice, markup=False)
     keys = len(server.service.doorkeeper.ring)
-    guarded = f"{keys} keys" if keys else "no key needed"
+    guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

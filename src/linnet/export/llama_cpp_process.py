@@ -70,7 +70,7 @@ class LlamaCppProcess:
         self.system_info = ""
         self._port = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "linnet.export.llama_cpp_worker"],
+            [sys.executable, "-P", "-m", "linnet.export.llama_cpp_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

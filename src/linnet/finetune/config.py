@@ -78,6 +78,15 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
             above()
         if min(self.steps, self.seconds, self.epochs, self.lr, self.pull, self.alpha) < 0:
             raise ConfigError("steps, seconds, epochs, lr, alpha and pull must not be negative")
+        for name in ("clip", "weight_decay", "save_seconds", "micro_tokens", "patience",
+                     "validation_interval", "sample_interval", "threads"):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative. Got {getattr(self, name)}")
+        if min(self.batch_tokens, self.validation_tokens) < 1:
+            raise ConfigError(
+                "batch_tokens and validation_tokens must be at least 1. "
+                f"Got {self.batch_tokens} and {self.validation_tokens}"
+            )
         if not (self.steps or self.seconds or self.epochs):
             raise ConfigError("fine-tuning needs an end: set epochs, steps or seconds")
         if self.rank < 1:

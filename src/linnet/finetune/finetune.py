@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.preview import Preview
+    from linnet.hub import Located
 
 FORMAT = 1
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
@@ -55,11 +56,7 @@ def finetune(
     leaves no room for a step, StoppedError after Ctrl-C.
     """
     started = time.monotonic()
-    found = hub.find(model, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and train what comes out"
-        )
+    found = _trainable(hub.find(model, progress=progress))
     kind = "model" if config.method == "full" else "adapter"
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
@@ -77,6 +74,7 @@ def finetune(
         resume=True,
         volatile=VOLATILE,
         working=STATE,
+        sources=[found.path],
     ) as draft:
         run = prepare_run(found, data, draft.path, config, progress)
         threads = run.machine.runtime.threads
@@ -104,6 +102,14 @@ def finetune(
     return artifact.read(out, kind=kind)
 
 
+def _trainable(found: Located) -> Located:
+    if is_adapter(found.path):
+        raise ConfigError(
+            f"{found.path} is an adapter; merge it first (linnet merge), and train what comes out"
+        )
+    return found
+
+
 def preview_examples(
     model: str | Path,
     data: Sequence[str | Path],
@@ -117,7 +123,7 @@ def preview_examples(
     """
     from linnet.finetune.preview import Preview
 
-    found = hub.find(model, progress=progress)
+    found = _trainable(hub.find(model, progress=progress))
     base = read_base(found, data, config, progress)
     config = dataclasses.replace(config, context=min(config.context, base.shape.context))
     examples = load_examples(data, base.tokenizer, config, progress=progress)

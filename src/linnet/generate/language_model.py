@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from linnet import hub
 from linnet.card.conversation import converses
 from linnet.config import option, replace
-from linnet.errors import LinnetError
+from linnet.errors import ConfigError, LinnetError
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
 from linnet.generate.sampling import Sampling
 from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
+
+if TYPE_CHECKING:
+    from linnet.generate.torch_engine import TorchEngine
+
+TORCH_PRECISIONS: Mapping[str, DtypeName] = {
+    "f32": "fp32", "f16": "fp16", "bf16": "bf16", "int8": "fp32",
+}  # fmt: skip
+"""Number formats by the names they have on both engines; int8 rounds large matrices only."""
 
 EngineName: TypeAlias = Literal["auto", "llama.cpp", "torch"]
 
@@ -26,7 +34,10 @@ class GenerateConfig(Sampling):
     engine: EngineName = option(
         "torch", "torch: the exact weights; llama.cpp: faster; auto: the best for this model"
     )
-    precision: str = option("auto", "llama.cpp: number format of the weights: q8_0, f16, ...")
+    precision: str = option(
+        "auto",
+        "number format of the weights: f32, f16, bf16; llama.cpp also q8_0, q4_0; torch also int8",
+    )
     device: DeviceName = option("cpu", "torch: where to compute")
     dtype: DtypeName = option("fp32", "torch: number format to compute in")
 
@@ -126,20 +137,45 @@ def load(
     no other is asked for. ``adapters``: directories of adapters for this base, by the names
     that requests choose them by. Raises ModelError when there is none or it cannot be read.
     """
-    if engine != "torch" or Path(path).suffix == ".gguf":
+    is_file = Path(path).suffix == ".gguf"
+    if engine == "torch" and is_file:
+        engine = "auto"  # the only one that reads it
+    if engine == "torch" and precision not in ("auto", *TORCH_PRECISIONS):
+        raise ConfigError(
+            f"precision on torch must be auto, {', '.join(TORCH_PRECISIONS)}. Got '{precision}'; "
+            "others are for engine llama.cpp"
+        )
+    if (engine == "llama.cpp" or is_file) and (device, dtype) != ("cpu", "fp32"):
+        raise ConfigError(
+            "device and dtype are for engine torch; llama.cpp computes on the CPU, in the format "
+            "that precision names"
+        )
+    if engine != "torch":
         return _load_elsewhere(path, engine, precision, adapters, progress)
-    from linnet.generate.torch_engine import TorchEngine
+    source = model_directory(path) if Path(path).exists() else path
+    written = open_exact(source, precision, device=device, dtype=dtype, adapters=adapters)
+    return LanguageModel(written, converses(hub.find(source).path))
+
+
+def open_exact(
+    source: Path | str,
+    precision: str = "auto",
+    *,
+    device: DeviceName = GenerateConfig.device,
+    dtype: DtypeName = GenerateConfig.dtype,
+    adapters: Mapping[str, Path | str] | None = None,
+    rows: int = 0,
+) -> TorchEngine:
+    """The engine on torch; as :func:`load`. ``rows``: texts computed together; 0 chooses."""
+    from linnet.generate.torch_engine import ROWS, TorchEngine
     from linnet.model.adapter import load_adapter
     from linnet.model.merging import open_checkpoint
 
-    runtime = detect(device, dtype)
-    source = model_directory(path) if Path(path).exists() else path
-    place = hub.find(source).path
+    runtime = detect(device, TORCH_PRECISIONS.get(precision, dtype))
     checkpoint = open_checkpoint(source, device=runtime.device, dtype=torch_dtype(runtime.dtype))
     for name, directory in (adapters or {}).items():
         load_adapter(checkpoint.model, directory, name)
-    written = TorchEngine(checkpoint, int8=precision == "int8")
-    return LanguageModel(written, converses(place))
+    return TorchEngine(checkpoint, rows=rows or ROWS, int8=precision == "int8")
 
 
 def _load_elsewhere(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from linnet.generate.engine import Engine
     from linnet.generate.language_model import EngineName
 
-_TORCH_FORMATS = {"auto": "auto", "f32": "fp32", "f16": "fp16", "bf16": "bf16", "int8": "fp32"}
 _LLAMA_FORMATS = ("f32", "f16", "bf16", "q8_0", "q4_0")
 _ENOUGH_CONTEXT = 2048
 """Where llama.cpp computes only shorter texts as the model does, ``auto`` takes torch instead."""
@@ -45,11 +44,11 @@ def open_engine(
     ModelError when there is no such model or the engine cannot compute it, MissingExtraError
     without ``xllamacpp``.
     """
-    from linnet.generate.language_model import model_directory
+    from linnet.generate.language_model import TORCH_PRECISIONS, model_directory
 
     if engine not in ("auto", "llama.cpp", "torch"):
         raise ConfigError(f"engine must be auto, llama.cpp or torch. Got '{engine}'")
-    known = {"auto", *_LLAMA_FORMATS} if engine != "torch" else set(_TORCH_FORMATS)
+    known = {"auto", *_LLAMA_FORMATS} if engine != "torch" else {"auto", *TORCH_PRECISIONS}
     if precision not in known:
         raise ConfigError(f"precision must be one of {', '.join(sorted(known))}. Got '{precision}'")
     place = Path(source)
@@ -61,7 +60,9 @@ def open_engine(
     if engine == "auto":
         engine, precision = _choose(found, precision, progress)
     if engine == "torch":
-        return _open_torch(found, precision, adapters or {}, threads)
+        if context:
+            raise ConfigError("context is for engine llama.cpp; on torch it is as the model allows")
+        return _open_torch(found, precision, adapters or {}, threads, slots)
     from linnet.generate.llama_cpp.config import ServingConfig
     from linnet.generate.llama_cpp.known import open_checkpoint
 
@@ -143,16 +144,19 @@ def _choose_unmeasured(
 
 
 def _open_torch(
-    source: Path | str, precision: str, adapters: Mapping[str, Path | str], threads: int
+    source: Path | str,
+    precision: str,
+    adapters: Mapping[str, Path | str],
+    threads: int,
+    slots: int,
 ) -> Engine:
-    from linnet.generate.language_model import load
+    from linnet.generate.language_model import open_exact
 
     if threads:
         import torch
 
         torch.set_num_threads(threads)
-    dtype = _TORCH_FORMATS[precision]
-    return load(source, precision=precision, dtype=dtype, adapters=adapters).engine  # type: ignore[arg-type]
+    return open_exact(source, precision, dtype="auto", adapters=adapters, rows=slots)
 
 
 def _open_file(

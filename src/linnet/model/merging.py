@@ -171,7 +171,13 @@ def merge_adapter(
         return existing
     settings = to_mapping(config)
     with artifact.create(
-        out, kind=KIND, format=FORMAT, config=settings, inputs=inputs, volatile=(CARD,)
+        out,
+        kind=KIND,
+        format=FORMAT,
+        config=settings,
+        inputs=inputs,
+        volatile=(CARD,),
+        sources=[adapter, loaded.path],
     ) as draft:
         merge(loaded.model, ADAPTER, strength=config.strength, reversible=False)
         own = (adapter / "tokenizer.json").is_file()
