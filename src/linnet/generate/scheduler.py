@@ -118,11 +118,8 @@ class Scheduler:
         while self._take_in():
             try:
                 self._step()
-            except LinnetError as error:
-                self._fail(error)
             except Exception as error:
-                reason = " ".join(str(error).split())[:200]
-                self._fail(ModelError(f"computing failed ({type(error).__name__}: {reason})"))
+                self._fail(_failure(error))
         self._fail(ModelError(CLOSED))
 
     def _take_in(self) -> bool:
@@ -144,13 +141,13 @@ class Scheduler:
         decoder, shelves = self._ready()
         self._drop_cancelled()
         self._admit()
-        if not self.running:
-            return
         self._read_anew()
         shelves.move_up()
         filled = shelves.filled
         jobs: list[Job] = [row.owner for shelf in filled for row in shelf.rows]
         pieces = self._pieces()
+        if not jobs and not pieces:
+            return
         last = [job.text.tokens[-1] for job in jobs]
         states = decoder.step(filled, last, [piece for _, piece in pieces])
         wanted, place = list(range(len(jobs))), len(jobs)
@@ -192,17 +189,23 @@ class Scheduler:
             held += len(job.text.prompt) + job.text.limit
             if self.running and held * layout.bytes_per_token > self.memory:
                 return
-            self._waiting.popleft()
+            self._reading.append(self._waiting.popleft())
             self._begin(job)
-            self._reading.append(job)
 
     def _begin(self, job: Job) -> None:
-        """Read a text from its beginning, or from where another one like it ends."""
+        """Read a text from its beginning, or from where another one like it ends.
+
+        One for which there is no memory leaves with an error, and the others go on.
+        """
         assert self._shelves is not None
         text = job.text
         job.reading = text.read
-        strip = Strip(self._shelves.layout, len(job.reading))
-        strip.put(self.prefixes.find(job.reading, self._kind(job)))
+        try:
+            strip = Strip(self._shelves.layout, len(job.reading))
+            strip.put(self.prefixes.find(job.reading, self._kind(job)))
+        except Exception as error:
+            self._leave(job, _failure(error))
+            return
         text.begin(strip.length)
         job.strip, job.begun = strip, False
 
@@ -225,8 +228,8 @@ class Scheduler:
                 if not row.long and self._is_long(row.length + 1):
                     shelf.remove(place)
                     self._writing.remove(row.owner)
-                    self._begin(row.owner)
                     self._reading.append(row.owner)
+                    self._begin(row.owner)
 
     def _pieces(self) -> list[tuple[Job, Piece]]:
         """What is read in this step, of the texts that came first.
@@ -236,7 +239,7 @@ class Scheduler:
         room = READ_BESIDE if self._writing else READ_TOKENS
         pieces: list[tuple[Job, Piece]] = []
         begun: set[tuple[object, ...]] = set()
-        for job in self._reading:
+        for job in list(self._reading):
             if room <= 0:
                 break
             assert job.strip is not None
@@ -249,6 +252,8 @@ class Scheduler:
             begun.add(page)
             if start > job.strip.length:
                 self._begin(job)
+                if job not in self._reading:
+                    continue
             job.begun = True
             tokens = job.reading[job.strip.length :][:room]
             room -= len(tokens)
@@ -348,6 +353,14 @@ class Scheduler:
             for place in read
             if not finite[place]
         }
+
+
+def _failure(error: Exception) -> LinnetError:
+    """What is told of an error, in one line."""
+    if isinstance(error, LinnetError):
+        return error
+    reason = " ".join(str(error).split())[:200]
+    return ModelError(f"computing failed ({type(error).__name__}: {reason})")
 
 
 def _tell(job: Job, what: Chunk | LinnetError) -> None:
