@@ -98,10 +98,21 @@ def test_keys_given_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_machines_are_not_let_in_without_keys() -> None:
     with pytest.raises(ConfigError, match=r"at 0\.0\.0\.0 others can reach .* 'linnet keys add"):
         key_ring(ServeConfig(host="0.0.0.0"))
-    key_ring(ServeConfig(host="0.0.0.0", without_keys=True))
+    assert not key_ring(ServeConfig(host="0.0.0.0", without_keys=True)).required
     key_ring(ServeConfig(host="0.0.0.0", api_key="long enough"))
     with pytest.raises(ConfigError, match="there are no keys; make one"):
         key_ring(ServeConfig(keys=Path("absent.json")))
+
+
+def test_without_keys_nobody_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    add_key(default_file(), "mine")
+    monkeypatch.setenv("LINNET_API_KEY", "from-the-environment")
+    with serving(without_keys=True) as running:
+        assert ask(running)[0] == 200
+        assert ask(running, Authorization="Bearer of-another-server")[0] == 200
+    for given in ({"api_key": "long enough"}, {"keys": default_file()}):
+        with pytest.raises(ConfigError, match="give one of the two"):
+            key_ring(ServeConfig(without_keys=True, **given))
 
 
 def test_the_file_of_keys_tells_nothing(tmp_path: Path) -> None:

@@ -22,17 +22,29 @@ KEY_VARIABLE = "LINNET_API_KEY"
 
 def key_ring(config: ServeConfig) -> KeyRing:
     """The keys that the settings name. Raises ConfigError where none guards an open address."""
+    if config.without_keys:
+        return _no_keys(config)
     file = config.keys or default_file()
     if config.keys is not None and not config.keys.exists():
         raise ConfigError(f"{file}: there are no keys; make one with 'linnet keys add NAME'")
     given = [key for key in (config.api_key, os.environ.get(KEY_VARIABLE)) if key]
     ring = KeyRing(file, list(dict.fromkeys(given)))
-    if not ring.required and not config.is_local and not config.without_keys:
+    if not ring.required and not config.is_local:
         raise ConfigError(
             f"at {config.host} others can reach the server, so it needs a key: make one with "
             "'linnet keys add NAME', or say --without-keys to answer anyone"
         )
     return ring
+
+
+def _no_keys(config: ServeConfig) -> KeyRing:
+    """A ring of none, whatever the user's own file or the environment hold."""
+    for flag, given in (("--keys", config.keys), ("--api-key", config.api_key)):
+        if given is not None:
+            raise ConfigError(
+                f"{flag} asks for a key and --without-keys for none; give one of the two"
+            )
+    return KeyRing(None)
 
 
 def make_service(catalog: Catalog, config: ServeConfig) -> Service:
