@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from linnet.generate.torch_memory import Strip
 from linnet.model import load_checkpoint
 
 GREEDY = Sampling(temperature=0, max_tokens=20)
+NO_MEMORY = r"computing failed \(RuntimeError: no memory left\)"
 
 
 @pytest.fixture
@@ -99,3 +101,36 @@ def test_a_text_that_is_begun_again_without_memory(
     assert isinstance(second.reached().error, ModelError)
     assert made.count(151) == 2
     assert running.reached().error is None
+
+
+def test_a_decoder_that_cannot_be_made_fails_those_who_wait(engine: TorchEngine) -> None:
+    make, tries = engine._scheduler._make_decoder, 0
+
+    def fail() -> Any:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("no memory left")
+
+    engine._scheduler._make_decoder = fail
+    for _ in range(2):
+        endings = [Ending(engine, Request((5, 6), GREEDY)) for _ in range(3)]
+        for one in endings:
+            assert isinstance(one.reached().error, ModelError)
+    with pytest.raises(ModelError, match=NO_MEMORY):
+        engine.generate([Request((5, 6), GREEDY)])
+    assert tries <= 7  # one for each request at most: it does not try on by itself
+    time.sleep(0.05)
+    assert tries <= 7
+    assert engine._scheduler.waiting == 0
+    engine._scheduler._make_decoder = make
+    assert engine.generate([Request((5, 6), GREEDY)])[0].tokens
+
+
+def test_shelves_that_cannot_be_made_fail_those_who_wait(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduling, "Shelves", None)
+        error = Ending(engine, Request((5, 6), GREEDY)).reached().error
+    assert "TypeError" in str(error)
+    assert engine.generate([Request((5, 6), GREEDY)])[0].tokens

@@ -325,14 +325,19 @@ class Scheduler:
             self._waiting = deque(job for job in self._waiting if not job.cancelled)
 
     def _fail(self, error: LinnetError) -> None:
-        """Nothing of what is being computed can go on."""
+        """Nothing of what is being computed can go on.
+
+        Those who wait may still succeed, unless there is nothing to compute them with.
+        """
         with self._changed:
             jobs = [*self._reading, *self._writing]
-            if self._closed:
-                jobs += [*self._waiting, *self._incoming]
+            if self._closed or self._shelves is None:
+                jobs += self._waiting
                 self._waiting.clear()
-                self._incoming.clear()
                 self._decoder = None
+            if self._closed:
+                jobs += self._incoming
+                self._incoming.clear()
         self._reading, self._writing = [], []
         self._shelves = None
         self.prefixes.clear()
