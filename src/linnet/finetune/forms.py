@@ -19,6 +19,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -152,10 +153,10 @@ def parse_row(value: Any, *, source: str, columns: Mapping[str, str]) -> Row:
         raise RowError(f"it has '{answered}' but no 'prompt'{_near('prompt', row)}")
     near = [close for name in row for close in difflib.get_close_matches(name, COLUMNS, n=1)]
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise RowError(f"expected {_EXPECTED}. Got {_listed(row) or 'nothing'}{hint}")
+    raise RowError(f"expected {_EXPECTED}. Got {_some(row) or 'nothing'}{hint}")
 
 
-def _listed(names: Mapping[str, Any]) -> str:
+def _some(names: Mapping[str, Any]) -> str:
     some = ", ".join(repr(name[:40]) for name in islice(names, 8))
     return some if len(names) <= 8 else f"{some} and {len(names) - 8} more"
 
