@@ -26,6 +26,7 @@ _NAMES = {
 }  # fmt: skip
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONGEST_SHOWN = 60
+_WHOLE_RULES = frozenset(("type", "minimum", "maximum", "description"))
 
 
 def read_json(raw: bytes) -> Any:
@@ -59,11 +60,24 @@ def check(schema: Schema, value: Any, path: str = "") -> None:
         for rule, within, expected in _BOUNDS:
             if rule in schema and not within(value, schema[rule]):
                 raise _wrong(path, expected.format(schema[rule]), value)
-    if isinstance(value, list) and "items" in schema:
+    if isinstance(value, list) and "items" in schema and not _all_whole(schema["items"], value):
         for place, item in enumerate(value):
             check(schema["items"], item, f"{path}[{place}]")
     if isinstance(value, dict):
         _check_object(schema, value, path)
+
+
+def _all_whole(schema: Schema, values: list[Any]) -> bool:
+    """Whether these are all integers within the schema's bounds, seen in one pass.
+
+    Lists of tokens are long; where one is wrong, the slow way finds which.
+    """
+    if not schema.keys() <= _WHOLE_RULES or schema.get("type") != "integer" or not values:
+        return False
+    if set(map(type, values)) != {int}:
+        return False
+    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    return bool(min(values) >= low and max(values) <= high)
 
 
 def _check_object(schema: Schema, value: Mapping[str, Any], path: str) -> None:
@@ -77,7 +91,7 @@ def _check_object(schema: Schema, value: Mapping[str, Any], path: str) -> None:
         if name in known:
             check(known[name], entry, _join(path, name))
         elif more is False:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name[:_LONGEST_SHOWN], known, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             where = _join(path, name)[:200]
             raise ApiError(

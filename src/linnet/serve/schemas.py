@@ -20,6 +20,8 @@ MOST_STOPS = 16
 MOST_MESSAGES = 4096
 MOST_TOOLS = 128
 MOST_TEXTS = 2048
+MOST_PARTS = 4096
+MOST_TOKENS = 200_000
 
 
 def nullable(schema: Schema) -> dict[str, Any]:
@@ -56,7 +58,7 @@ TEXT: Schema = {"type": "string"}
 ANYTHING: Schema = {}
 FLAG: Schema = {"type": ["boolean", "null"]}
 TOKEN: Schema = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
-TOKENS: Schema = {"type": "array", "items": TOKEN, "minItems": 1}
+TOKENS: Schema = {"type": "array", "items": TOKEN, "minItems": 1, "maxItems": MOST_TOKENS}
 MODEL: Schema = {
     "type": ["string", "null"], "maxLength": 256,
     "description": "The model's name; without one the first that is served.",
@@ -154,6 +156,7 @@ PARTS: Schema = {
         ]
     },
     "minItems": 1,
+    "maxItems": MOST_PARTS,
 }  # fmt: skip
 CONTENT: Schema = {"anyOf": [TEXT, PARTS]}
 FUNCTION_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
@@ -255,7 +258,7 @@ CHAT: Schema = record(
             "description": "More that the chat template is given, such as enable_thinking.",
         },
         "modalities": {
-            "type": ["array", "null"], "items": {"const": "text"},
+            "type": ["array", "null"], "items": {"const": "text"}, "maxItems": 8,
             "description": "Only text.",
         },
         **IGNORED,
@@ -322,5 +325,6 @@ TOKENIZE: Schema = record(
 )
 
 DETOKENIZE: Schema = record(
-    {"model": MODEL, "tokens": {"type": "array", "items": TOKEN}}, required=("tokens",)
+    {"model": MODEL, "tokens": {"type": "array", "items": TOKEN, "maxItems": MOST_TOKENS}},
+    required=("tokens",),
 )
