@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError
-from linnet.serve.asgi import Call
+from linnet.serve.asgi import Call, ClientLeftError
+from linnet.serve.aside import aside
 from linnet.serve.asking import Asked, ask_chat, ask_completion, chat_prompt
 from linnet.serve.checking import Schema, check, read_json
-from linnet.serve.errors import ApiError, context_full, failed, refused
+from linnet.serve.embedding import answered, check_dimensions, count_tokens, pieces
+from linnet.serve.errors import ApiError, failed
 from linnet.serve.generation import Generation
 from linnet.serve.limits import Account, Doorkeeper
 from linnet.serve.metrics import CONTENT_TYPE, Metrics, ModelMetrics
@@ -20,7 +23,7 @@ from linnet.serve.rendering import ChatShape, CompletionShape, Shape
 from linnet.serve.schemas import CHAT, COMPLETION, DETOKENIZE, EMBEDDING, TOKENIZE
 
 if TYPE_CHECKING:
-    from linnet.generate.embedding import Encoder
+    from linnet.generate.embedding import Encoder, Vectors
     from linnet.serve.catalog import Catalog, Served
     from linnet.serve.settings import ServeConfig
 
@@ -30,7 +33,10 @@ EVENT_SECONDS_EACH = 0.002
 """So much longer for every stream beside it, as they share the processor."""
 LONGEST_EVENT_SECONDS = 0.05
 
-T = TypeVar("T")
+LARGE_BODY = 64_000
+"""A body of more bytes is checked in a thread, so that it holds up nobody."""
+WORDS_BODY = 2_000_000
+"""The most bytes of text that are turned to tokens, or of tokens to text."""
 
 
 class Service:
@@ -45,7 +51,10 @@ class Service:
         """Whether it is being stopped: nothing new is begun."""
         self._models = {name: ModelMetrics(self.metrics, name) for name in catalog.models}
         self._running: dict[Generation, Served] = {}
+        self._aborted = False
         self._embedding = asyncio.Lock()
+        self._checking = ThreadPoolExecutor(2, "linnet-checking")
+        self._words = ThreadPoolExecutor(2, "linnet-words")
 
     @property
     def busy(self) -> bool:
@@ -54,8 +63,9 @@ class Service:
 
     def abort(self) -> None:
         """End all that runs, each with an error."""
+        self._aborted = True
         for generation in list(self._running):
-            generation.stop(ApiError(503, "The server is being stopped.", code="stopping"))
+            generation.stop(_stopping())
 
     async def chat(self, call: Call, account: Account | None) -> None:
         """POST /v1/chat/completions."""
@@ -84,40 +94,58 @@ class Service:
                 400, f"The model '{model.name}' writes text and makes no embeddings.",
                 param="model",
             )  # fmt: skip
-        if body.get("dimensions") not in (None, encoder.width):
-            raise ApiError(
-                400, f"'dimensions' must be {encoder.width}, the model's own.", param="dimensions"
-            )
+        check_dimensions(body.get("dimensions"), encoder)
         given = body["input"]
         texts = [given] if isinstance(given, str) else list(given)
-        wide = body.get("encoding_format") != "base64"
         self.doorkeeper.enter(1, account)
-        tokens = 0
+        facts = call.facts
+        facts.update(prompt_tokens=0, texts=len(texts))
         try:
             async with self._embedding:  # one after another: each uses all cores
-                tokens = await _in_thread(lambda: _count(encoder, texts, body.get("prompt")))
-                try:
-                    vectors = await asyncio.to_thread(
-                        encoder.embed, texts, prompt=body.get("prompt")
-                    )
-                except LinnetError as error:
-                    raise failed(error) from None
+                vectors = await self._vectors(call, encoder, texts, body.get("prompt"))
+        except ClientLeftError:
+            self._models[model.name].cancelled.inc()
+            raise
         finally:
+            tokens = facts["prompt_tokens"]
             self.doorkeeper.leave(1, account, tokens=tokens)
-        self._models[model.name].prompt_tokens.inc(tokens)
-        call.facts.update(model=model.name, prompt_tokens=tokens, texts=len(texts))
-        data = [
-            {
-                "object": "embedding",
-                "index": place,
-                "embedding": vector.tolist()
-                if wide
-                else base64.b64encode(vector.astype("<f4").tobytes()).decode(),
-            }
-            for place, vector in enumerate(vectors)
-        ]
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        await _answer(call, {"object": "list", "data": data, "model": model.name, "usage": usage})
+            self._models[model.name].prompt_tokens.inc(tokens)
+        wide = body.get("encoding_format") != "base64"
+        answer = partial(answered, vectors, model=model.name, tokens=tokens, wide=wide)
+        await call.answer(200, await aside(answer))
+
+    async def _vectors(
+        self, call: Call, encoder: Encoder, texts: list[str], prompt: str | None
+    ) -> Vectors:
+        """The vectors; tokens are counted in the call's facts as they are computed.
+
+        Raises ClientLeftError and ApiError as soon as nobody is to have the rest.
+        """
+        import numpy as np
+
+        vectors = np.empty((len(texts), encoder.width), dtype=np.float32)
+        gone = asyncio.ensure_future(call.gone())
+        try:
+            await self._look(gone)
+            counts = await aside(lambda: count_tokens(encoder, texts, prompt))
+            for piece in pieces(counts):
+                await self._look(gone)
+                own = [texts[place] for place in piece]
+                vectors[piece] = await asyncio.to_thread(encoder.embed, own, prompt=prompt)
+                call.facts["prompt_tokens"] += sum(counts[place] for place in piece)
+        except LinnetError as error:
+            raise failed(error) from None
+        finally:
+            gone.cancel()
+        return vectors
+
+    async def _look(self, gone: asyncio.Future[None]) -> None:
+        """Whether to go on at all."""
+        await asyncio.sleep(0)  # ``gone`` has to run to be done
+        if gone.done():
+            raise ClientLeftError
+        if self._aborted:
+            raise _stopping()
 
     async def models(self, call: Call, account: Account | None) -> None:
         """GET /v1/models."""
@@ -130,7 +158,7 @@ class Service:
 
     async def tokenize(self, call: Call, account: Account | None) -> None:
         """POST /tokenize."""
-        body, model = await self._read(call, TOKENIZE)
+        body, model = await self._read(call, TOKENIZE, most=WORDS_BODY)
         named = [key for key in ("content", "prompt", "messages") if body.get(key) is not None]
         if len(named) != 1:
             raise ApiError(400, "Give one of 'content' and 'messages'.", param="content")
@@ -143,16 +171,34 @@ class Service:
                 return model.encoder.tokenizer.encode(text)
             return model.writer.tokenize(text, special=special)
 
-        found = await _in_thread(tokens)
-        await _answer(call, {"tokens": found, "count": len(found), "max_model_len": model.context})
+        def answer() -> bytes:
+            found = tokens()
+            return _json({"tokens": found, "count": len(found), "max_model_len": model.context})
+
+        await self._answer_words(call, account, answer)
 
     async def detokenize(self, call: Call, account: Account | None) -> None:
         """POST /detokenize."""
-        body, model = await self._read(call, DETOKENIZE)
-        tokens = [int(token) for token in body["tokens"]]
-        holder = model.encoder.tokenizer.decode if model.encoder else model.writer.detokenize
-        text = await _in_thread(lambda: holder(tokens))
-        await _answer(call, {"content": text, "prompt": text})
+        body, model = await self._read(call, DETOKENIZE, most=WORDS_BODY)
+
+        def answer() -> bytes:
+            tokens = [int(token) for token in body["tokens"]]
+            holder = model.encoder.tokenizer.decode if model.encoder else model.writer.detokenize
+            text = holder(tokens)
+            return _json({"content": text, "prompt": text})
+
+        await self._answer_words(call, account, answer)
+
+    async def _answer_words(
+        self, call: Call, account: Account | None, answer: Callable[[], bytes]
+    ) -> None:
+        """Turn text to tokens or back: within the limits, and in no thread that writers need."""
+        self.doorkeeper.enter(1, account)
+        try:
+            body = await aside(answer, self._words)
+        finally:
+            self.doorkeeper.leave(1, account, tokens=0)
+        await call.answer(200, body)
 
     async def health(self, call: Call, account: Account | None) -> None:
         """GET /health."""
@@ -168,15 +214,27 @@ class Service:
             metrics.running.set(sum(len(generation.texts) for generation in own) - waiting)
         await call.answer(200, self.metrics.render(), content_type=CONTENT_TYPE)
 
-    async def _read(self, call: Call, schema: Schema) -> tuple[Mapping[str, Any], Served]:
-        """The body, checked, and the model that it names."""
+    async def _read(
+        self, call: Call, schema: Schema, *, most: int | None = None
+    ) -> tuple[Mapping[str, Any], Served]:
+        """The body, checked, and the model that it names.
+
+        ``most``: bytes that it may have, where that is less than any may.
+        """
         kind = (call.header(b"content-type") or "application/json").partition(";")[0].strip()
         if kind.lower() != "application/json":
             raise ApiError(
                 415, "Send JSON, and the header 'Content-Type: application/json'.",
             )  # fmt: skip
-        body = read_json(await call.body(self.config.max_body))
-        check(schema, body)
+        limit = self.config.max_body
+        raw = await call.body(limit if most is None else min(limit, most))
+
+        def read() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = read_json(raw)
+            check(schema, found)
+            return found
+
+        body = read() if len(raw) <= LARGE_BODY else await aside(read, self._checking)
         model = self.catalog.find(body.get("model"))
         call.facts["model"] = model.name
         if self.config.log_prompts:
@@ -196,7 +254,7 @@ class Service:
         self.doorkeeper.enter(texts, account)
         generation = None
         try:
-            asked = await _in_thread(ask)
+            asked = await aside(ask)
             stream = bool(body.get("stream"))
             usage = bool((body.get("stream_options") or {}).get("include_usage"))
             shape = shaped(asked, model, usage=usage and stream)
@@ -225,19 +283,6 @@ def _texts(body: Mapping[str, Any]) -> int:
     return int(body.get("n") or 1) * (len(prompt) if several and prompt else 1)
 
 
-def _count(encoder: Encoder, texts: list[str], prompt: str | None) -> int:
-    """How many tokens the texts have. Raises ApiError for one that is too long."""
-    around = len(encoder.tokenizer.start) + len(encoder.tokenizer.finish)
-    before = encoder.recipe.prompt(prompt)
-    whole = [before + text for text in texts]
-    if encoder.recipe.lowercase:
-        whole = [text.lower() for text in whole]
-    counts = [len(ids) + around for ids in encoder.tokenizer.encode_arrays(whole)]
-    if max(counts) > encoder.max_tokens:
-        raise context_full(max(counts), encoder.max_tokens, param="input")
-    return sum(counts)
-
-
 def _card(model: Served) -> dict[str, Any]:
     """What is said of a model."""
     return {
@@ -255,14 +300,12 @@ def _card(model: Served) -> dict[str, Any]:
 
 
 async def _answer(call: Call, value: Any) -> None:
-    await call.answer(200, json.dumps(value).encode())
+    await call.answer(200, _json(value))
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Away from the event loop; what the library refuses is the request's fault."""
-    try:
-        return await asyncio.get_running_loop().run_in_executor(None, work)
-    except LinnetError as error:
-        raise refused(error) from None
-    except RecursionError:
-        raise ApiError(400, "The request nests too deeply.") from None
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "The server is being stopped.", code="stopping")
