@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,34 @@ def test_rules_that_cannot_be_followed(
         engine.stream(Request("The fox", constraint=Constraint(kind, value)))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("regex", "(a{1000}){1000}{1000}", "too many"),
+        ("regex", "a{1000000}", "too many"),
+        ("grammar", "root ::= root", "no text"),
+        ("grammar", 'root ::= "a" root', "[Tt]oo many"),
+        ("json_schema", '{"type": "string", "pattern": "^(b{1000}){1000}$", "minLength": 3}', ""),
+    ],
+)
+def test_rules_that_cost_too_much_trouble_only_who_asks_for_them(
+    engine: TorchEngine, kind: Any, value: str, message: str
+) -> None:
+    """They are refused before the thread that writes all texts sees them."""
+    busy = time.thread_time()
+    with pytest.raises(ConfigError, match=f"the {kind} cannot be followed: .*{message}") as caught:
+        engine.submit(Request("The", constraint=Constraint(kind, value)), lambda _: None)
+    assert time.thread_time() - busy < 0.5  # a tenth of that, on a machine with nothing else to do
+    assert "<" not in str(caught.value)
+
+
+def test_a_rule_that_costs_too_much_only_later(engine: TorchEngine) -> None:
+    constraint = Constraint("regex", "[xy]{3}(c{1000}){1000}d")
+    with pytest.raises(ConfigError, match=r"the regex cannot be followed: .*too many"):
+        engine.generate([Request("The", Sampling(max_tokens=40), constraint=constraint)])
+    assert engine.generate([Request("The", Sampling(max_tokens=4))])[0].tokens
 
 
 def test_without_the_library(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:

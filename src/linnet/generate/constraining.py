@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from linnet.errors import ConfigError, MissingExtraError, ModelError
+from linnet.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
@@ -31,14 +32,17 @@ DEEPEST = 64
 """How far a schema may nest."""
 
 LIMITS = {
-    "initial_lexer_fuel": 2_000_000,
+    "initial_lexer_fuel": 200_000,
     "step_lexer_fuel": 200_000,
     "step_max_items": 50_000,
     "max_lexer_states": 50_000,
     "max_grammar_size": 200_000,
     "verbose_errors": False,
 }
-"""What a rule may cost: some tens of milliseconds to read, and at each token."""
+"""What a rule may cost: some tens of milliseconds to read, and at each token.
+
+Reading takes longer than the library's manual says: seconds with the fuel it gives by default.
+"""
 
 
 class Constrainer:
@@ -54,14 +58,18 @@ class Constrainer:
         self._limits = self._library.LLParserLimits(**LIMITS)
 
     def follow(self, constraint: Constraint) -> Follower:
-        """Begin a text by a rule. Raises ConfigError saying what is wrong with the rule."""
+        """Begin a text by a rule. Raises ConfigError saying what is wrong with the rule.
+
+        Most of a rule is read only where its first token is asked for, which is done here:
+        in the thread of the one who asks for it, and not where all texts are written.
+        """
         grammar = self._grammar(constraint)
         matcher = self._library.LLMatcher(
             self._vocabulary, grammar, log_level=0, limits=self._limits
         )
         if matcher.is_error():
-            raise _refused(constraint, matcher.get_error())
-        return Follower(matcher)
+            raise _refused(constraint.kind, matcher.get_error())
+        return Follower(matcher, constraint.kind)
 
     def _grammar(self, constraint: Constraint) -> str:
         """The rule in the library's own language."""
@@ -78,14 +86,22 @@ class Constrainer:
             overrides = {"whitespace_flexible": True, "whitespace_pattern": JSON_SPACE}
             return str(matcher.grammar_from_json_schema(value, overrides=overrides))
         except (ValueError, RecursionError) as error:
-            raise _refused(constraint, str(error)) from None
+            raise _refused(constraint.kind, str(error)) from None
 
 
 class Follower:
     """One text on its way through a rule."""
 
-    def __init__(self, matcher: Any) -> None:
+    def __init__(self, matcher: Any, kind: str) -> None:
+        """Raises ConfigError where nothing can begin a text by this rule, or at too high a cost."""
         self._matcher = matcher
+        self._kind = kind
+        self._first: npt.NDArray[np.uint8] | None = self._allowed()
+        single = self._first.nonzero()[0]
+        if len(single) == 1:  # what has to come may be endless, which is told only behind it
+            trial = matcher.deep_copy()
+            if not trial.consume_token(int(single[0])):
+                raise _refused(kind, trial.get_error())
 
     @property
     def complete(self) -> bool:
@@ -95,33 +111,35 @@ class Follower:
     def mask(self, logits: Tensor) -> None:
         """Set the logits ``(V,)`` of tokens that may not come next to minus infinity.
 
-        Raises ModelError where the rule has become too costly, or no token can follow it.
+        Raises ConfigError where the rule has become too costly, or no token can follow it.
         """
+        allowed, self._first = self._allowed() if self._first is None else self._first, None
+        count = min(len(allowed), len(logits))
+        logits[:count].masked_fill_(torch.from_numpy(allowed[:count] == 0), -torch.inf)
+        logits[count:] = -torch.inf
+
+    def advance(self, token: int) -> None:
+        """This token was chosen. Raises ConfigError where the rule has become too costly."""
+        if not self._matcher.consume_token(token):
+            raise _refused(self._kind, self._matcher.get_error())
+
+    def _allowed(self) -> npt.NDArray[np.uint8]:
+        """For each token, whether it may come next ``(V,)``: not 0."""
         allowed = np.frombuffer(self._matcher.compute_logit_bias(), dtype=np.uint8)
         if self._matcher.is_error():
-            raise ModelError(
-                f"the constraint cannot be followed further: {_line(self._matcher.get_error())}"
-            )
+            raise _refused(self._kind, self._matcher.get_error())
         single = allowed.nonzero()[0]
         if len(single) == 1 and not self._matcher.validate_tokens(single.tolist()):
             # A text that has to come, which the vocabulary cannot spell up to just there.
             possible = (self._matcher.validate_tokens([token]) for token in range(len(allowed)))
             allowed = np.fromiter(possible, dtype=np.uint8)
         if not allowed.any():
-            raise ModelError(
-                "no token of this model's vocabulary can go on as the constraint asks; "
+            reason = (
+                "no token of this model's vocabulary can go on as it asks; "
                 "loosen it, or use a model that writes every byte"
             )
-        count = min(len(allowed), len(logits))
-        logits[:count].masked_fill_(torch.from_numpy(allowed[:count] == 0), -torch.inf)
-        logits[count:] = -torch.inf
-
-    def advance(self, token: int) -> None:
-        """This token was chosen."""
-        if not self._matcher.consume_token(token):
-            raise ModelError(
-                f"the constraint cannot be followed further: {_line(self._matcher.get_error())}"
-            )
+            raise _refused(self._kind, reason)
+        return allowed
 
 
 class _Vocabulary:
@@ -231,12 +249,14 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _refused(constraint: Constraint, reason: str) -> ConfigError:
-    return ConfigError(f"the {constraint.kind} cannot be followed: {_line(reason)}")
+def _refused(kind: str, reason: str) -> ConfigError:
+    if "NoExtensionBias" in reason:
+        reason = "there is no text that it allows"
+    return ConfigError(f"the {kind} cannot be followed: {_line(reason)}")
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return " ".join(text.replace("<non-verbose/>", "").split())[:300]
 
 
 def _library() -> Any:
