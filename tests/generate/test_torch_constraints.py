@@ -15,7 +15,7 @@ from tiny_models import MakeModel
 
 from linnet.errors import ConfigError, MissingExtraError
 from linnet.generate import Completion, Request, Sampling
-from linnet.generate.constraining import Constrainer
+from linnet.generate.constraining import MOST_CHOICES, Constrainer
 from linnet.generate.constraint import Constraint
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
@@ -104,6 +104,12 @@ def test_one_of_some_texts(engine: TorchEngine) -> None:
     assert {text.text for text in texts} <= set(choices)
     assert len({text.text for text in texts}) >= 3
     assert all(text.finish_reason == "stop" for text in texts)
+
+
+def test_as_many_choices_as_are_allowed(engine: TorchEngine) -> None:
+    choices = [f"the {number} foxes" for number in range(MOST_CHOICES)]
+    text = written(engine, "choice", json.dumps(choices), seeds=1)[0]
+    assert text.text in choices
 
 
 def test_a_grammar_of_llama_cpp(engine: TorchEngine) -> None:

@@ -34,6 +34,7 @@ DEEPEST = 64
 LIMITS = {
     "initial_lexer_fuel": 200_000,
     "step_lexer_fuel": 200_000,
+    "max_items_in_row": 5_000,  # there is one for each choice, at the first token
     "step_max_items": 50_000,
     "max_lexer_states": 50_000,
     "max_grammar_size": 200_000,
