@@ -1,0 +1,207 @@
+"""What one request may cost the others."""
+
+import http.client
+import json
+import random
+import socket
+import threading
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from scripted import Running, serving
+
+from linnet.generate.pooling import EmbeddingRecipe
+from linnet.serve import Catalog, ServeConfig, Served, checking
+from linnet.serve import service as service_module
+from linnet.serve.checking import check
+from linnet.serve.embedding import PIECE_TEXTS, PIECE_TOKENS, pieces
+from linnet.serve.errors import ApiError
+from linnet.serve.keys import KeyLimits, add_key, default_file
+from linnet.serve.schemas import COMPLETION, DETOKENIZE, MOST_TOKENS, TOKEN, TOKENS
+
+PATIENCE = 20.0
+"""Seconds, for machines that have much else to do."""
+
+
+def post(running: Running, path: str, body: Any, key: str = "") -> tuple[int, Any]:
+    place = urlsplit(running.url)
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    connection.request("POST", path, json.dumps(body), headers)
+    answer = connection.getresponse()
+    found = answer.status, json.loads(answer.read())
+    connection.close()
+    return found
+
+
+def refused(schema: Any, value: Any) -> str | None:
+    try:
+        check(schema, value)
+    except ApiError as error:
+        return error.message
+    return None
+
+
+def test_lists_of_tokens_are_checked_as_each_token_is() -> None:
+    chosen = random.Random(1)
+    odd = [True, 1.0, 1.5, -1, 2**31, 10**400, "1", None, [1], {}]
+    for _ in range(300):
+        tokens: list[Any] = [chosen.randrange(2**31) for _ in range(chosen.randrange(1, 6))]
+        if chosen.random() < 0.7:
+            tokens[chosen.randrange(len(tokens))] = chosen.choice(odd)
+        right = all(refused(TOKEN, token) is None for token in tokens)
+        assert (refused(TOKENS, tokens) is None) == right, tokens
+
+
+def test_long_lists_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[str] = []
+
+    def counted(schema: Any, value: Any, path: str = "") -> None:
+        checks.append(path)
+        assert len(checks) < 100, "each token is looked at"
+        check(schema, value, path)
+
+    monkeypatch.setattr(checking, "check", counted)
+    check(COMPLETION, {"prompt": [7] * MOST_TOKENS})
+    check(COMPLETION, {"prompt": [[7] * 5000] * 10})
+    for body, schema in (({"tokens": [7] * (MOST_TOKENS + 1)}, DETOKENIZE),
+                         ({"prompt": ["x"] * (MOST_TOKENS + 1)}, COMPLETION)):  # fmt: skip
+        checks.clear()
+        with pytest.raises(ApiError, match=r"at most \d+ entries"):
+            check(schema, body)
+
+
+def test_large_bodies_are_checked_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def noted(schema: Any, value: Any) -> None:
+        threads.append(threading.current_thread().name)
+        check(schema, value)
+
+    monkeypatch.setattr(service_module, "check", noted)
+    with serving() as running:
+        for size in (10, service_module.LARGE_BODY):
+            assert post(running, "/tokenize", {"content": "a" * size})[0] == 200
+            assert post(running, "/tokenize", {"content": 1, "more": "a" * size})[0] == 400
+        loop = running.thread.name
+    assert threads[:2] == [loop] * 2
+    assert all(name.startswith("linnet-checking") for name in threads[2:])
+    assert len(threads) == 4
+
+
+def test_turning_words_is_within_the_limits() -> None:
+    few = add_key(default_file(), "few", KeyLimits(requests_per_minute=2))
+    with serving() as running:
+        told = [
+            post(running, "/tokenize", {"content": "ab"}, few),
+            post(running, "/detokenize", {"tokens": [97]}, few),
+            post(running, "/tokenize", {"content": "ab"}, few),
+            post(running, "/detokenize", {"tokens": [97]}, few),
+        ]
+        assert [status for status, _ in told] == [200, 200, 429, 429]
+        assert told[0][1]["tokens"] == [97, 98]
+        assert told[1][1]["content"] == "a"
+        assert not running.server.service.busy
+
+
+def test_a_text_that_is_too_long_to_be_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "WORDS_BODY", 2000)
+    with serving() as running:
+        assert post(running, "/tokenize", {"content": "a" * 2000})[0] == 413
+        assert post(running, "/detokenize", {"tokens": [97] * 1000})[0] == 413
+        assert post(running, "/tokenize", {"content": "a" * 1500})[1]["count"] == 1500
+
+
+class SlowEncoder:
+    """Takes a while for each piece, and counts them."""
+
+    width = 2
+    max_tokens = 100
+    recipe = EmbeddingRecipe()
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.calls: list[list[str]] = []
+
+    class tokenizer:
+        start = (1,)
+        finish = ()
+
+        @staticmethod
+        def encode_arrays(texts: list[str]) -> list[Any]:
+            return [np.zeros(len(text), dtype=np.uint32) for text in texts]
+
+    def embed(self, texts: list[str], *, prompt: str | None = None) -> Any:
+        self.calls.append(texts)
+        time.sleep(self.seconds)
+        return np.array([[len(text), ord(text[0])] for text in texts], dtype=np.float32)
+
+
+def embedding(encoder: SlowEncoder, **settings: Any) -> Running:
+    models = Catalog([Served("slow", encoder=encoder)])  # type: ignore[arg-type]
+    return Running(models, ServeConfig(port=0, log="off", **settings))
+
+
+def wait_for(condition: Any) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.01)
+
+
+def test_pieces_hold_every_text_once() -> None:
+    chosen = random.Random(2)
+    counts = [chosen.choice((1, 20, 300, PIECE_TOKENS * 2)) for _ in range(500)]
+    found = pieces(counts)
+    assert sorted(place for piece in found for place in piece) == list(range(500))
+    for piece in found:
+        assert len(piece) <= PIECE_TEXTS
+        assert len(piece) == 1 or sum(counts[place] for place in piece) <= PIECE_TOKENS
+
+
+def test_vectors_keep_the_order_of_their_texts() -> None:
+    encoder = SlowEncoder()
+    running = embedding(encoder)
+    texts = [chr(97 + place % 26) * (1 + place * 7 % 90) for place in range(200)]
+    status, body = post(running, "/v1/embeddings", {"input": texts})
+    running.stop()
+    assert status == 200
+    assert [entry["index"] for entry in body["data"]] == list(range(200))
+    assert [entry["embedding"] for entry in body["data"]] == [[len(t), ord(t[0])] for t in texts]
+    assert body["usage"]["prompt_tokens"] == sum(len(text) + 1 for text in texts)
+    assert len(encoder.calls) > 3
+
+
+def test_vectors_for_nobody_are_not_computed() -> None:
+    encoder = SlowEncoder(0.2)
+    running = embedding(encoder)
+    place = urlsplit(running.url)
+    body = json.dumps({"input": ["a"] * 2048})
+    client = socket.create_connection((place.hostname or "", place.port or 0))
+    client.sendall(
+        b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    )
+    wait_for(lambda: encoder.calls)
+    client.close()
+    wait_for(lambda: not running.server.service.busy)
+    running.stop()
+    assert len(encoder.calls) < 2048 / PIECE_TEXTS
+
+
+def test_vectors_are_not_computed_for_ever_by_a_server_that_stops() -> None:
+    encoder = SlowEncoder(0.2)
+    running = embedding(encoder, grace=0.1)
+    told: list[Any] = []
+    texts = {"input": ["a"] * 2048}
+    asking = threading.Thread(target=lambda: told.append(post(running, "/v1/embeddings", texts)))
+    asking.start()
+    wait_for(lambda: encoder.calls)
+    running.stop()
+    asking.join(PATIENCE)
+    assert told[0][0] == 503
+    assert told[0][1]["error"]["code"] == "stopping"
+    assert len(encoder.calls) < 2048 / PIECE_TEXTS
