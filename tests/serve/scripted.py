@@ -12,6 +12,8 @@ from linnet.errors import ConfigError, DataError, ModelError
 from linnet.generate.engine import Chunk, Completion, Request, Score, Start
 from linnet.serve import Catalog, ServeConfig, Served, Server
 
+HELD_SECONDS = 20.0
+
 Answer = Callable[[str, Request], str]
 
 
@@ -23,9 +25,9 @@ def echo(prompt: str, request: Request) -> str:
 class ScriptedEngine:
     """Tokens are characters; an ``Engine`` without ``submit``.
 
-    Words in a prompt change what happens: ``slow`` waits between tokens, ``late`` before the first,
-    ``broken`` fails in the middle, ``unfit`` is refused once it is begun, ``bug`` fails in a way
-    that no engine should.
+    Words in a prompt change what happens: ``slow`` waits between tokens, ``late`` before the first
+    and ``held`` after it until ``gate`` is set, ``broken`` fails in the middle, ``unfit`` is
+    refused once it is begun, ``bug`` fails in a way that no engine should.
     """
 
     def __init__(self, answer: Answer = echo, *, context: int = 4000, chat: bool = True) -> None:
@@ -36,6 +38,7 @@ class ScriptedEngine:
         self.requests: list[Request] = []
         self.running = 0
         self.closed = False
+        self.gate = threading.Event()
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         return [ord(character) for character in text]
@@ -89,7 +92,7 @@ class ScriptedEngine:
         self.running += 1
         try:
             if "late" in prompt:
-                time.sleep(0.3)
+                self.gate.wait(HELD_SECONDS)
             for place, token in enumerate(tokens):
                 if "slow" in prompt:
                     time.sleep(0.05)
@@ -106,6 +109,8 @@ class ScriptedEngine:
                 if place == 0:
                     chunk = replace(chunk, start=Start(len(prompt), 2, 0.001))
                 yield chunk
+                if "held" in prompt and place == 0:
+                    self.gate.wait(HELD_SECONDS)
             start = None if tokens else Start(len(prompt), 0, 0.0)
             yield Chunk("", (), "length" if finish == "length" else "stop", start=start)
         finally:

@@ -22,6 +22,8 @@ from linnet.serve import Catalog, ServeConfig, Served, Server
 from linnet.serve import generation as generation_module
 from linnet.serve.running import bind
 
+PATIENCE = 20.0
+
 
 def open_stream(running: Running, words: str, **more: Any) -> http.client.HTTPResponse:
     place = urlsplit(running.url)
@@ -42,12 +44,12 @@ def leave(answer: Any) -> None:
     answer.connection.close()
 
 
-def wait_until(condition: Any, seconds: float) -> float:
+def wait_until(condition: Any) -> None:
+    """Long enough for machines that have much else to do."""
     started = time.monotonic()
     while not condition():
-        assert time.monotonic() - started < seconds, "it took too long"
+        assert time.monotonic() - started < PATIENCE, "it took too long"
         time.sleep(0.01)
-    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -67,18 +69,21 @@ def test_a_client_that_leaves_is_cancelled(stream: bool) -> None:
                 b"Content-Type: application/json\r\n"
                 + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
             )
-            wait_until(lambda: engine.running == 1, 5)
+            wait_until(lambda: engine.running == 1)
             client.close()
-        wait_until(lambda: engine.running == 0, 1)
-        wait_until(lambda: not running.server.service.busy, 1)
+        wait_until(lambda: engine.running == 0)
+        wait_until(lambda: not running.server.service.busy)
 
 
 def test_a_stream_says_that_it_lives_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation_module, "SILENCE_SECONDS", 0.05)
     monkeypatch.setattr(generation_module, "KEEP_ALIVE_SECONDS", 0.05)
-    with serving() as running:
-        text = open_stream(running, "late").read().decode()
-    assert text.startswith(": waiting\n\n: waiting\n\n")
+    engine = ScriptedEngine()
+    with serving(engine) as running:
+        answer = open_stream(running, "late")
+        assert answer.read(22).decode() == ": waiting\n\n: waiting\n\n"
+        engine.gate.set()
+        text = answer.read().decode()
     assert text.endswith("data: [DONE]\n\n")
     assert "etal" in text.replace('"}', "")
 
@@ -89,7 +94,7 @@ def test_tokens_that_came_together_share_an_event() -> None:
         text = open_stream(running, "quick").read().decode()
     events = [json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: {")]
     assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == "a" * 3000
-    assert len(events) < 300
+    assert len(events) < 1500  # a fraction of them, on a machine that is busy, too
 
 
 def test_a_port_that_is_taken_and_addresses_that_are_none() -> None:
@@ -109,13 +114,13 @@ def test_stopping_lets_those_inside_finish() -> None:
     engine = ScriptedEngine(lambda prompt, request: "abcdefghij")
     models = Catalog([Served("tiny", engine)])
     running = Running(models, ServeConfig(port=0, log="off"))
-    answer: Any = open_stream(running, "slow")
+    answer: Any = open_stream(running, "held")
     answer.read(50)
     waiting = http.client.HTTPConnection("127.0.0.1", urlsplit(running.url).port or 0, timeout=20)
     waiting.request("GET", "/health")
     assert waiting.getresponse().read() == b'{"status": "ok"}'
     running.server.stop()
-    wait_until(lambda: running.server.service.draining, 2)
+    wait_until(lambda: running.server.service.draining)
     waiting.request("POST", "/v1/completions", b"{}", {"Content-Type": "application/json"})
     refused = waiting.getresponse()
     assert refused.status == 503
@@ -123,10 +128,11 @@ def test_stopping_lets_those_inside_finish() -> None:
     assert refused.headers["retry-after"]
     waiting.request("GET", "/health")
     assert waiting.getresponse().status == 503
+    engine.gate.set()
     rest = answer.read().decode()
     assert "j" in rest
     assert rest.endswith("data: [DONE]\n\n")
-    running.thread.join(10)
+    running.thread.join(PATIENCE)
     assert not running.thread.is_alive()
     assert engine.closed
 
@@ -138,10 +144,10 @@ def test_stopping_does_not_wait_for_ever() -> None:
     answer.read(50)
     started = time.monotonic()
     running.stop()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # where the text would take minutes
     rest = answer.read().decode()
     assert '"code": "stopping"' in rest  # a well-formed end
-    wait_until(lambda: engine.running == 0, 2)
+    wait_until(lambda: engine.running == 0)
 
 
 def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,13 +165,15 @@ def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((place.hostname or "", place.port or 0))
         sent = json.dumps(body)
+        started = time.monotonic()
         client.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\n"
             + f"Content-Length: {len(sent)}\r\n\r\n{sent}".encode()
         )
-        wait_until(lambda: running.server.service.busy, 5)
-        assert wait_until(lambda: not running.server.service.busy, 15) > 0.4
+        wait_until(lambda: engine.requests)
+        wait_until(lambda: not running.server.service.busy)
+        assert time.monotonic() - started > 0.4
         client.close()
 
 
@@ -194,7 +202,7 @@ def test_many_at_once_with_some_who_leave() -> None:
         for thread in threads:
             thread.join()
         assert failures == []
-        wait_until(lambda: engine.running == 0 and not running.server.service.busy, 5)
+        wait_until(lambda: engine.running == 0 and not running.server.service.busy)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
@@ -221,7 +229,7 @@ def test_a_process_that_is_told_to_stop(tmp_path: Path) -> None:
     assert connection.getresponse().read()
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "ended in order\n"
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def test_names_must_differ() -> None:
