@@ -240,10 +240,14 @@ for answer in pool.map("executor_tasks:where", items, settings={}, spools=Path(s
 """
 
 
+# A shell starts what runs in the background deaf to Ctrl-C, which all of its children are then.
+_LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def parent(spools: Path) -> tuple[subprocess.Popen[str], int]:
     """A process with a pool at work, in a group of its own, and the process that works."""
     started = subprocess.Popen(
-        [sys.executable, "-c", _PARENT, str(spools)],
+        [sys.executable, "-c", _LISTENING + _PARENT, str(spools)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert started.stdout is not None
