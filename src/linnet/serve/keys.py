@@ -2,7 +2,7 @@
 
 The file holds no key, only SHA-256 of it: keys have 256 random bits, so that a
 slow hash would gain nothing. It is readable by its owner alone. A running server
-notices changes, so a key that is revoked stops working at once.
+notices changes, so a key that is revoked stops working within a second.
 
     {"format": 1, "keys": [{"name": "laptop", "hash": "...", "made": "2026-01-31",
                             "requests_per_minute": 60, ...}]}
