@@ -32,6 +32,7 @@ import torch
 from linnet.errors import LinnetError, ModelError
 from linnet.generate.constraining import Constrainer
 from linnet.generate.engine import Chunk, Completion, Deliver, Request, Score
+from linnet.generate.pieces import Pieces
 from linnet.generate.scheduler import Scheduler
 from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_text import Text, completion
@@ -182,7 +183,8 @@ class TorchEngine:
 
     def stream(self, request: Request) -> Iterator[Chunk]:
         """Complete one request, token by token. Closing the iterator stops the work."""
-        return _Stream(self, request)
+        pieces: SimpleQueue[Chunk | LinnetError] = SimpleQueue()
+        return Pieces(pieces, self.submit(request, pieces.put), owner=self)
 
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
         """Complete one request; its chunks, or an error, are handed to ``deliver``.
@@ -266,33 +268,3 @@ class TorchEngine:
             logprobs = self.model(piece[None], cache)[0].log_softmax(-1)  # (T, V)
             found += logprobs.gather(1, wanted[:, None])[:, 0].tolist()
         return Score(tuple(own), tuple(found[len(start) - 1 :]))
-
-
-class _Stream(Iterator[Chunk]):
-    """The chunks of one request as they come. Closed, or forgotten, it is cancelled."""
-
-    def __init__(self, engine: TorchEngine, request: Request) -> None:
-        self._ended = True
-        self._engine = engine  # which would be closed if nobody held it
-        self._chunks: SimpleQueue[Chunk | LinnetError] = SimpleQueue()
-        self._cancel = engine.submit(request, self._chunks.put)
-        self._ended = False
-
-    def __next__(self) -> Chunk:
-        if self._ended:
-            raise StopIteration
-        chunk = self._chunks.get()
-        if isinstance(chunk, LinnetError):
-            self._ended = True
-            raise chunk
-        self._ended = chunk.finish_reason is not None
-        return chunk
-
-    def close(self) -> None:
-        """Stop the work."""
-        if not self._ended:
-            self._ended = True
-            self._cancel()
-
-    def __del__(self) -> None:
-        self.close()

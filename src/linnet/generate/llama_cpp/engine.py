@@ -35,6 +35,7 @@ from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
 from linnet.generate.llama_cpp.processor import advice
 from linnet.generate.llama_cpp.reading import Answer
+from linnet.generate.pieces import Pieces
 from linnet.model.lora_config import BASE
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class LlamaCppEngine:
     def stream(self, request: Request) -> Iterator[Chunk]:
         """Complete one request, piece by piece. Closing the iterator stops the work."""
         pieces: queue.SimpleQueue[Chunk | LinnetError] = queue.SimpleQueue()
-        return Pieces(pieces, self.submit(request, pieces.put))
+        return Pieces(pieces, self.submit(request, pieces.put), owner=self)
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete every request, in order.
@@ -231,36 +232,6 @@ class LlamaCppEngine:
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "
                 "which at least one must be left to write in; shorten the prompt"
             )
-
-
-class Pieces(Iterator[Chunk]):
-    """The pieces of one completion; closing it stops the work."""
-
-    def __init__(
-        self, pieces: queue.SimpleQueue[Chunk | LinnetError], cancel: Callable[[], None]
-    ) -> None:
-        self._pieces = pieces
-        self._cancel = cancel
-        self._ended = False
-
-    def __next__(self) -> Chunk:
-        if self._ended:
-            raise StopIteration
-        piece = self._pieces.get()
-        if isinstance(piece, LinnetError):
-            self._ended = True
-            raise piece
-        self._ended = piece.finish_reason is not None
-        return piece
-
-    def close(self) -> None:
-        """Stop the work."""
-        if not self._ended:
-            self._ended = True
-            self._cancel()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def _completion(pieces: Iterator[Chunk], job: Job) -> Completion:
