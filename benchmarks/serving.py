@@ -6,6 +6,8 @@ For each shape (random weights in q8_0, as one GGUF file that all of llama.cpp's
 streams of the same greedy text, by turns, so that all meet the same load:
 
 * ``xllamacpp``: the library's streaming calls from Python threads, without HTTP;
+* ``xllamacpp http``: the same by the HTTP server it comes with, read by the same client as all
+  servers here;
 * ``linnet``: the server in a process of its own, its clients in this one, on the same cores;
 * ``llama-cpp-python``: that package's server, where it is installed;
 * ``transformers``: its streaming ``generate``, for one stream.
@@ -26,6 +28,7 @@ import os
 import random
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -37,7 +40,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 # width, depth, heads, kv heads, MLP width, vocabulary
 SHAPES = {
@@ -211,7 +214,8 @@ class Bare:
             [sys.executable, __file__, "--bare", json.dumps(settings)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
-        self._read()
+        self.tokens = tokens
+        self.address = urlsplit(self._read()["address"])
 
     def run(self, rows: list[list[int]]) -> Run:
         assert self.process.stdin is not None
@@ -222,6 +226,11 @@ class Bare:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    @property
+    def over_http(self) -> Http:
+        """The same llama.cpp by its own HTTP server."""
+        return Http("xllamacpp http", self.address, self.tokens)
 
     def _read(self) -> Any:
         assert self.process.stdout is not None
@@ -260,10 +269,31 @@ def serve_bare(settings: dict[str, Any]) -> None:
         }  # fmt: skip
         server.handle_completions(body, take)
 
-    print("@{}", flush=True)
+    print("@" + json.dumps({"address": server.listening_address}), flush=True)
     for line in sys.stdin:
         run = together(stream, json.loads(line))
         print("@" + json.dumps(vars(run)), flush=True)
+
+
+class Http:
+    """A server at an address that takes what xllamacpp's takes."""
+
+    def __init__(self, name: str, place: SplitResult, tokens: int) -> None:
+        self.name, self.place, self.tokens = name, place, tokens
+
+    def run(self, rows: list[list[int]]) -> Run:
+        return together(self._stream, rows)
+
+    def _stream(self, row: list[int], run: Run) -> None:
+        body = {
+            "prompt": row[::-1],  # the prompts themselves it has just seen, and kept
+            "max_tokens": self.tokens, "temperature": 0, "stream": True,
+            "stream_options": {"include_usage": True}, "logit_bias": [[0, False]],
+        }  # fmt: skip
+        read_stream(self.place.hostname or "", self.place.port or 0, body, run)
+
+    def close(self) -> None:
+        """Nothing of its own to end."""
 
 
 class Transformers:
@@ -308,28 +338,34 @@ class Transformers:
 
 
 def read_stream(host: str, port: int, body: Any, run: Run) -> None:
-    """A completion by server-sent events, every one of which is parsed."""
-    connection = http.client.HTTPConnection(host, port, timeout=600)
-    started = time.perf_counter()
-    connection.request(
-        "POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"}
+    """A completion by server-sent events, every one of which is parsed.
+
+    Over a bare socket, as the client computes on the same cores: Python's own HTTP client takes
+    longer for one request than the server does.
+    """
+    data = json.dumps(body).encode()
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     )
-    answer = connection.getresponse()
-    if answer.status != 200:
-        raise SystemExit(f"{answer.status}: {answer.read()[:300]!r}")
-    pieces = 0
-    for line in answer:
-        if not line.startswith(b"data: {"):
-            continue
-        event = json.loads(line[6:])
-        if event["choices"] and event["choices"][0]["text"]:
-            if not pieces:
-                run.firsts.append(time.perf_counter() - started)
-            pieces += 1
-        if event.get("usage"):
-            run.tokens = event["usage"]["completion_tokens"]
+    started = time.perf_counter()
+    with socket.create_connection((host, port), timeout=600) as connection:
+        connection.sendall(head.encode() + data)
+        answer = connection.makefile("rb")
+        if (status := answer.readline().split()[1]) != b"200":
+            raise SystemExit(f"{status.decode()}: {answer.read()[-300:]!r}")
+        pieces = 0
+        for line in answer:
+            if not line.startswith(b"data: {"):  # header, sizes of chunks, blank lines
+                continue
+            event = json.loads(line[6:])
+            if event["choices"] and event["choices"][0]["text"]:
+                if not pieces:
+                    run.firsts.append(time.perf_counter() - started)
+                pieces += 1
+            if event.get("usage"):
+                run.tokens = event["usage"]["completion_tokens"]
     run.tokens = run.tokens or pieces
-    connection.close()
 
 
 # --- comparison ------------------------------------------------------------------------------
@@ -345,7 +381,8 @@ def compare(shape: str, arguments: argparse.Namespace, place: Path) -> None:
     engine.close()
     slots = max(arguments.streams)
     threads, tokens = arguments.threads, arguments.tokens
-    peers: list[Any] = [Bare(file, threads, tokens, slots), Linnet(model, threads, tokens)]
+    bare = Bare(file, threads, tokens, slots)
+    peers: list[Any] = [bare, bare.over_http, Linnet(model, threads, tokens)]
     if importlib.util.find_spec("llama_cpp") is not None:
         peers.append(LlamaCppPython(file, threads, tokens))
     if "transformers" in arguments.peers:

@@ -75,6 +75,10 @@ def memory_bytes() -> int | None:
         return None
 
 
+SPINS = "2000"
+"""How often a thread that trains looks whether it may go on, before it sleeps."""
+
+
 def share_cores() -> None:
     """Let compute threads that wait for each other sleep soon instead of spinning.
 
@@ -82,7 +86,7 @@ def share_cores() -> None:
     wants a core, training then slows down many times over (figures in
     docs/experiments.md). Must be called before torch is imported.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 @contextmanager

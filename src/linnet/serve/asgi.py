@@ -6,8 +6,8 @@ Reference: https://asgi.readthedocs.io/en/latest/specs/www.html
 from __future__ import annotations
 
 import asyncio
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
@@ -40,7 +40,7 @@ class Call:
         self._receive, self._send = receive, send
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self._headers.get(b"x-request-id", b"")
-        own = f"req_{secrets.token_hex(12)}"
+        own = new_id("req_")
         self.id = given.decode() if _REQUEST_ID.fullmatch(given) else own
         self.always: list[tuple[bytes, bytes]] = [(b"x-request-id", self.id.encode())]
         """Headers of every answer."""
@@ -105,6 +105,11 @@ class Call:
         """Answer with an error."""
         self.facts.setdefault("error", error.message)
         await self.answer(error.status, error.body(), headers=error.headers())
+
+
+def new_id(prefix: str) -> str:
+    """A name that nothing else has; it is no secret."""
+    return f"{prefix}{random.getrandbits(96):024x}"
 
 
 def _too_large(limit: int) -> ApiError:

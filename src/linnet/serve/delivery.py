@@ -27,12 +27,11 @@ Cancel: TypeAlias = Callable[[], None]
 class Inbox:
     """Any thread puts in; one coroutine takes out."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, texts: int) -> None:
-        """``texts``: how many are to come."""
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.first_at: float | None = None
         """When the first piece came (``time.monotonic``)."""
-        self.open = texts
-        """Texts that have not ended."""
+        self.open = 0
+        """Texts that have not ended; set before the first piece comes."""
         self._loop = loop
         self._items: deque[Item] = deque()
         self._lock = threading.Lock()

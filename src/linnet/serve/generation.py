@@ -6,12 +6,14 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from linnet.errors import LinnetError
 from linnet.generate.engine import Chunk
 from linnet.serve.asgi import Call, ClientLeftError
+from linnet.serve.aside import aside
 from linnet.serve.asking import too_long
 from linnet.serve.delivery import Cancel, Inbox, Item, start
 from linnet.serve.errors import ApiError, failed
@@ -37,20 +39,24 @@ class Generation:
 
     def __init__(
         self,
-        asked: Asked,
+        ask: Callable[[], Asked],
         model: Served,
-        shape: Shape,
+        shaped: Callable[[Asked], Shape],
         metrics: ModelMetrics,
         *,
         arrived: float,
     ) -> None:
-        """``arrived``: when the request came (``time.monotonic``)."""
-        self.texts = [Written() for _ in asked.requests]
-        self._asked = asked
+        """``ask`` and ``shaped`` are called once, in a thread: reading a prompt may take long.
+
+        ``arrived``: when the request came (``time.monotonic``).
+        """
+        self.texts: list[Written] = []
+        self._ask = ask
         self._model = model
-        self._shape = shape
+        self._shaped = shaped
         self._metrics = metrics
         self._arrived = arrived
+        self._choices = 1
         self._inbox: Inbox | None = None
         self._cancels: list[Cancel] = []
         self._lock = threading.Lock()
@@ -66,7 +72,7 @@ class Generation:
         tally = Tally()
         for place, text in enumerate(self.texts):
             tally.written += text.tokens
-            if place % self._asked.choices == 0:
+            if place % self._choices == 0:
                 tally.prompt += text.prompt
                 tally.cached += text.cached
         return tally
@@ -94,13 +100,16 @@ class Generation:
         ``interval``: seconds between the events of a stream.
         """
         loop = asyncio.get_running_loop()
-        inbox = self._inbox = Inbox(loop, len(self._asked.requests))
+        inbox = self._inbox = Inbox(loop)
         self._task = asyncio.current_task()
         watch = None
         try:
-            await loop.run_in_executor(None, self._submit, inbox)
+            shape = await aside(partial(self._begin, inbox))
             watch = loop.create_task(self._watch(call, inbox))
-            await (self._stream(call, inbox, interval) if stream else self._whole(call, inbox))
+            if stream:
+                await self._stream(call, inbox, shape, interval)
+            else:
+                await self._whole(call, inbox, shape)
         except ApiError as error:
             if not call.status:
                 raise
@@ -116,6 +125,8 @@ class Generation:
 
     def note(self, call: Call) -> None:
         """Count the request, and say of it what is to be logged."""
+        if not self.texts:  # it was refused before anything began
+            return
         tally, metrics = self.tally, self._metrics
         metrics.prompt_tokens.inc(tally.prompt)
         metrics.cached_tokens.inc(tally.cached)
@@ -136,9 +147,21 @@ class Generation:
         if self._left:
             metrics.cancelled.inc()
 
-    def _submit(self, inbox: Inbox) -> None:
-        """Hand the requests to the engine; in a thread, as it may take long to read a prompt."""
-        for place, request in enumerate(self._asked.requests):
+    def _begin(self, inbox: Inbox) -> Shape:
+        """Read what is asked and hand it to the engine; in a thread.
+
+        Both together, as on the way to a thread a request may wait for all others.
+        """
+        asked = self._ask()
+        shape = self._shaped(asked)
+        self._choices = asked.choices
+        self.texts = [Written() for _ in asked.requests]
+        inbox.open = len(self.texts)
+        self._submit(asked, inbox)
+        return shape
+
+    def _submit(self, asked: Asked, inbox: Inbox) -> None:
+        for place, request in enumerate(asked.requests):
             try:
                 cancel = start(self._model.writer, request, _Deliver(inbox, place))
             except LinnetError as error:
@@ -177,7 +200,7 @@ class Generation:
         since = self._sending_since
         return since is not None and time.monotonic() - since > STALL_SECONDS
 
-    async def _stream(self, call: Call, inbox: Inbox, interval: float) -> None:
+    async def _stream(self, call: Call, inbox: Inbox, shape: Shape, interval: float) -> None:
         patience = SILENCE_SECONDS
         last = 0.0
         done = False
@@ -185,14 +208,14 @@ class Generation:
             items = await inbox.take(patience)
             self._look(inbox)
             if items:
-                events, error = self._absorb(items)
+                events, error = self._absorb(items, shape)
                 if error is not None:
                     if not call.status:
                         raise error
                     events += error_event(error) + DONE
                     done = True
                 elif all(text.finish for text in self.texts):
-                    events += self._shape.usage(self.tally) + DONE
+                    events += shape.usage(self.tally) + DONE
                     done = True
             else:
                 events, patience = KEEP_ALIVE, KEEP_ALIVE_SECONDS
@@ -209,7 +232,7 @@ class Generation:
         await call.send(events.encode(), more=more)
         self._sending_since = None
 
-    async def _whole(self, call: Call, inbox: Inbox) -> None:
+    async def _whole(self, call: Call, inbox: Inbox, shape: Shape) -> None:
         pieces: list[list[Chunk]] = [[] for _ in self.texts]
         while not all(text.finish for text in self.texts):
             items = await inbox.whole(SILENCE_SECONDS)
@@ -224,7 +247,7 @@ class Generation:
             each = (time.monotonic() - inbox.first_at) / (written - 1)
             for _ in range(written - 1):
                 self._metrics.between.observe(each)
-        answer = self._shape.whole(self.texts, pieces, self.tally)
+        answer = shape.whole(self.texts, pieces, self.tally)
         await call.answer(200, json.dumps(answer).encode())
 
     def _look(self, inbox: Inbox) -> None:
@@ -234,7 +257,7 @@ class Generation:
         if self._stopped is not None and inbox.open:
             raise self._stopped
 
-    def _absorb(self, items: Sequence[Item]) -> tuple[str, ApiError | None]:
+    def _absorb(self, items: Sequence[Item], shape: Shape) -> tuple[str, ApiError | None]:
         """Count what came; the events for it, and what went wrong if something did."""
         chunks: dict[int, list[Chunk]] = {}
         error = None
@@ -246,7 +269,7 @@ class Generation:
         events = []
         for place, own in chunks.items():
             self.texts[place].count(own)
-            events.append(self._shape.piece(place, own))
+            events.append(shape.piece(place, own))
         return "".join(events), error
 
     def _failed(self, told: LinnetError) -> ApiError:

@@ -9,7 +9,6 @@ Reference: https://platform.openai.com/docs/api-reference/chat/streaming
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from linnet.generate.engine import Chunk
+from linnet.serve.asgi import new_id
 from linnet.serve.errors import ApiError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Envelope:
 
     def __init__(self, kind: str, prefix: str, model: Served, *, usage: bool) -> None:
         """``usage``: whether a stream ends with the counts, and is null before."""
-        self.id = f"{prefix}{secrets.token_hex(12)}"
+        self.id = new_id(prefix)
         self.created = int(time.time())
         self.model = model
         self._usage = usage

@@ -250,30 +250,29 @@ class Service:
         ask: Callable[[], Asked],
         shaped: Callable[..., Shape],
     ) -> None:
+        stream = bool(body.get("stream"))
+        usage = stream and bool((body.get("stream_options") or {}).get("include_usage"))
+        generation = Generation(
+            ask,
+            model,
+            lambda asked: shaped(asked, model, usage=usage),
+            self._models[model.name],
+            arrived=call.arrived,
+        )
         texts = _texts(body)
         self.doorkeeper.enter(texts, account)
-        generation = None
+        self._running[generation] = model
+        others = len(self._running) - 1
+        interval = min(EVENT_SECONDS + others * EVENT_SECONDS_EACH, LONGEST_EVENT_SECONDS)
         try:
-            asked = await aside(ask)
-            stream = bool(body.get("stream"))
-            usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            shape = shaped(asked, model, usage=usage and stream)
-            generation = Generation(
-                asked, model, shape, self._models[model.name], arrived=call.arrived
-            )
-            self._running[generation] = model
-            others = len(self._running) - 1
-            interval = min(EVENT_SECONDS + others * EVENT_SECONDS_EACH, LONGEST_EVENT_SECONDS)
             await generation.run(call, stream=stream, interval=interval)
         finally:
-            tokens = 0
-            if generation is not None:
-                self._running.pop(generation, None)
-                generation.note(call)
-                tokens = generation.tally.prompt + generation.tally.written
-                if self.config.log_prompts:
-                    call.facts["answers"] = generation.answers
-            self.doorkeeper.leave(texts, account, tokens=tokens)
+            del self._running[generation]
+            generation.note(call)
+            if self.config.log_prompts:
+                call.facts["answers"] = generation.answers
+            tally = generation.tally
+            self.doorkeeper.leave(texts, account, tokens=tally.prompt + tally.written)
 
 
 def _texts(body: Mapping[str, Any]) -> int:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from linnet.errors import LinnetError
+from linnet.serve.asgi import new_id
 from linnet.serve.errors import ApiError
 
 if TYPE_CHECKING:
@@ -320,9 +320,7 @@ class ToolReader:
             arguments = entry.get("arguments", entry.get("parameters", {}))
             if isinstance(arguments, str):
                 arguments = _parsed(arguments)
-            calls.append(
-                ToolCall(f"call_{secrets.token_hex(12)}", entry["name"], _compact(arguments))
-            )
+            calls.append(ToolCall(new_id("call_"), entry["name"], _compact(arguments)))
         self.called = self.called or bool(calls)
         return calls
 
