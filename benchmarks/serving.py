@@ -42,14 +42,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-# width, depth, heads, kv heads, MLP width, vocabulary
-SHAPES = {
-    "4m": (192, 8, 3, 3, 512, 4096),
-    "15m": (288, 6, 6, 6, 768, 32000),
-    "135m": (576, 30, 9, 3, 1536, 49152),
-}
-CONTEXT = 2048
-TEXTS = ["The fox met a hen; the hen ran home, and the fox sang: tra la la! " * 20]
+from peers import CONTEXT, SHAPES, Other, answer, make_checkpoint
+
 FIRST_WORD = 512  # tokens from here on are made-up words
 
 
@@ -65,38 +59,6 @@ class Run:
     def rate(self) -> float:
         """Tokens a second."""
         return self.tokens / self.seconds
-
-
-def make_checkpoint(shape: str, out: Path) -> Path:
-    """A model of this shape with random weights, every token of which is a word."""
-    import torch
-
-    from linnet.model import ModelConfig, Transformer, save_checkpoint
-    from linnet.tokenizer import TokenizerConfig, train
-
-    width, depth, heads, kv_heads, mlp, vocabulary = SHAPES[shape]
-    words = out / "tokenizer"
-    train(TEXTS, words, TokenizerConfig(vocab_size=300), inputs={})
-    file = words / "tokenizer.json"
-    raw = json.loads(file.read_text("utf-8"))
-    known = raw["model"]["vocab"]
-    taken = {*known.values(), *(entry["id"] for entry in raw["added_tokens"])}
-    known.update({f"Ġw{token}": token for token in range(vocabulary) if token not in taken})
-    file.write_text(json.dumps(raw), encoding="utf-8")
-    config = ModelConfig(
-        family="llama", vocab_size=vocabulary, context=CONTEXT, width=width, depth=depth,
-        heads=heads, kv_heads=kv_heads, head_width=width // heads, mlp_width=mlp, norm_eps=1e-5,
-    )  # fmt: skip
-    torch.manual_seed(1)
-    model = Transformer(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.04)
-    path = out / shape
-    path.mkdir()
-    save_checkpoint(model, path, tokenizer=words)
-    return path
 
 
 def prompts(shape: str, streams: int, length: int, turn: int) -> list[list[int]]:
@@ -204,40 +166,25 @@ class LlamaCppPython:
 
 
 class Bare:
-    """xllamacpp's streaming calls, in a process of their own (``--bare``)."""
+    """xllamacpp's streaming calls."""
 
     name = "xllamacpp"
 
     def __init__(self, file: Path, threads: int, tokens: int, slots: int) -> None:
         settings = {"file": str(file), "threads": threads, "tokens": tokens, "slots": slots}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--bare", json.dumps(settings)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+        self.other = Other(__file__, settings)
         self.tokens = tokens
-        self.address = urlsplit(self._read()["address"])
 
     def run(self, rows: list[list[int]]) -> Run:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(rows) + "\n")
-        self.process.stdin.flush()
-        return Run(**self._read())
+        return Run(**self.other.ask(rows))
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        self.other.close()
 
     @property
     def over_http(self) -> Http:
         """The same llama.cpp by its own HTTP server."""
-        return Http("xllamacpp http", self.address, self.tokens)
-
-    def _read(self) -> Any:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("@"):
-                return json.loads(line[1:])
-        raise SystemExit("xllamacpp ended")
+        return Http("xllamacpp http", urlsplit(self.other.greeting), self.tokens)
 
 
 def serve_bare(settings: dict[str, Any]) -> None:
@@ -269,10 +216,7 @@ def serve_bare(settings: dict[str, Any]) -> None:
         }  # fmt: skip
         server.handle_completions(body, take)
 
-    print("@" + json.dumps({"address": server.listening_address}), flush=True)
-    for line in sys.stdin:
-        run = together(stream, json.loads(line))
-        print("@" + json.dumps(vars(run)), flush=True)
+    answer(lambda rows: vars(together(stream, rows)), greeting=server.listening_address)
 
 
 class Http:
@@ -533,10 +477,10 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=["transformers"])
     parser.add_argument("--soak", type=float, default=0, help="seconds")
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--bare", type=json.loads, help=argparse.SUPPRESS)
+    parser.add_argument("--as-peer", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.bare:
-        serve_bare(arguments.bare)
+    if arguments.as_peer:
+        serve_bare(arguments.as_peer)
         return
     with tempfile.TemporaryDirectory() as place:
         os.environ["XDG_CACHE_HOME"] = os.environ["XDG_CONFIG_HOME"] = place

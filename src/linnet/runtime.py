@@ -75,18 +75,15 @@ def memory_bytes() -> int | None:
         return None
 
 
-SPINS = "2000"
-"""How often a thread that trains looks whether it may go on, before it sleeps."""
-
-
 def share_cores() -> None:
     """Let compute threads that wait for each other sleep soon instead of spinning.
 
     GNU OpenMP, which torch uses on Linux, spins for long; when any other program
-    wants a core, training then slows down many times over (figures in
-    docs/experiments.md). Must be called before torch is imported.
+    wants a core, training then slows down many times over; writing a token at a time,
+    waking the threads costs more than that (figures in docs/experiments.md). Must be
+    called before torch is imported.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 @contextmanager

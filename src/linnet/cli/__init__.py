@@ -43,6 +43,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
 }
 
+WRITING = {"generate", "chat", "serve", "bench"}
+"""Commands that compute a token at a time: waking threads would cost more than they save."""
+
 
 class _LazyGroup(TyperGroup):
     """Typer carries its own copy of click or uses the package, by version: hence the ``Any``."""
@@ -53,6 +56,8 @@ class _LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name not in WRITING:
+            share_cores()
         module = importlib.import_module(f"linnet.cli.{COMMANDS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
@@ -104,7 +109,6 @@ def root(
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
     debug = "--debug" in sys.argv
-    share_cores()
     try:
         app()
     except StoppedError as stop:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from linnet.errors import MissingExtraError, ModelError
-from linnet.runtime import SPINS
 
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 
@@ -76,7 +75,6 @@ class LlamaCppProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=_environment(),
         )
         try:
             self._begin()
@@ -202,14 +200,3 @@ def refusal(answer: Any) -> str:
     told = answer.get("error", answer) if isinstance(answer, dict) else answer
     message = told.get("message", told) if isinstance(told, dict) else told
     return " ".join(str(message).split())[:300]
-
-
-def _environment() -> dict[str, str]:
-    """Threads wait for each other as llama.cpp's do everywhere, not as those that train.
-
-    Writing a token takes so little time that waking its threads is felt (docs/experiments.md).
-    """
-    found = dict(os.environ)
-    if found.get("GOMP_SPINCOUNT") == SPINS:
-        del found["GOMP_SPINCOUNT"]
-    return found

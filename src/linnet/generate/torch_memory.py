@@ -66,11 +66,10 @@ class Strip:
         return self.memory[:, : self.length]
 
     def put(self, pages: list[Tensor]) -> None:
-        """Begin with these keys and values ``(L, some positions, 2, G, K)``, one after another."""
-        for page in pages:
-            end = self.length + page.shape[1]
-            self.memory[:, self.length : end] = page
-            self.length = end
+        """Begin with these keys and values ``(L, some positions, 2, G, K)``, in this order."""
+        if pages:
+            self.length = sum(page.shape[1] for page in pages)
+            torch.cat(pages, 1, out=self.read)
 
 
 @dataclass

@@ -80,9 +80,9 @@ class Exact:
 
     def into(self, x: Tensor, out: Tensor) -> None:
         if self.blocks is not None:
-            count, _, width = self.blocks.shape
-            cut = out.view(len(out), count, width).transpose(0, 1)
-            torch.bmm(x.expand(count, *x.shape), self.blocks, out=cut)
+            # Into one piece of memory: torch would take the blocks one by one otherwise.
+            product = torch.bmm(x.expand(len(self.blocks), *x.shape), self.blocks)
+            out.view(len(out), len(self.blocks), -1).copy_(product.transpose(0, 1))
         elif len(self.weights) == 1:
             torch.mm(x, self.weights[0], out=out)
         else:
