@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from linnet.cli import app
 from linnet.errors import ConfigError, ModelError
-from linnet.generate import load
+from linnet.generate import Request, Sampling, load
 from linnet.generate.embedding import load_encoder
 from linnet.generate.opening import open_engine
 from linnet.generate.pooling import EmbeddingRecipe
@@ -170,9 +170,55 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_catalog("a", ServeConfig(), name="two words")
     with pytest.raises(ConfigError, match="two models are named 'a'"):
         open_catalog("a", ServeConfig(), models={"a": "b"})
+    with pytest.raises(ConfigError, match="there is no model 'c' to adapt; there are: a, b"):
+        open_catalog("a", ServeConfig(), models={"b": "b"}, adapters={"c+legal": "d"})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("kind", ["torch", "llama.cpp"])
+def test_adapters_of_several_models(little: Path, tmp_path: Path, kind: Any) -> None:
+    """Each is offered beside its own model, and writes what merging it would."""
+    import torch
+
+    from linnet.model import load_model
+    from linnet.model.adapter import save_adapter
+    from linnet.model.lora import adapter_parameters, add_adapter
+    from linnet.model.lora_config import LoRAConfig
+
+    for seed, name in enumerate(("one", "two")):
+        model = load_model(little)
+        add_adapter(model, name, LoRAConfig(rank=2))
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in adapter_parameters(model, name).values():
+                parameter.normal_(std=0.5)
+        (tmp_path / name).mkdir()
+        save_adapter(model, name, tmp_path / name, base=little)
+    catalog = open_catalog(
+        str(little),
+        ServeConfig(engine=kind, precision="f32", threads=1),
+        name="first",
+        models={"second": str(little)},
+        adapters={"one": str(tmp_path / "one"), "second+two": str(tmp_path / "two")},
+    )
+    try:
+        assert {name: model.parent for name, model in catalog.models.items()} == {
+            "first": None, "one": "first", "second": None, "two": "second",
+        }  # fmt: skip
+        written = {}
+        for name, model in catalog.models.items():
+            sampling = Sampling(temperature=0, max_tokens=12)
+            request = Request("the fox", sampling, adapter=model.adapter)
+            written[name] = model.writer.generate([request])[0].tokens
+        assert written["first"] == written["second"]
+        for name in ("one", "two"):
+            alone = load(tmp_path / name).generate("the fox", temperature=0, max_tokens=12)
+            assert written[name] == alone.tokens
+            assert written[name] != written["first"]
+    finally:
+        catalog.close()
+
+
 def test_native_code_that_crashes_takes_one_answer_with_it(little: Path) -> None:
     engine: Any = open_engine(little, engine="llama.cpp", precision="f32", threads=1)
     ends = {str(token): -100 for token in engine.served.stop_ids}

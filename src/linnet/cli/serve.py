@@ -35,7 +35,10 @@ def serve(
     ] = None,
     adapter: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=DIRECTORY: an adapter of the first model; several times."),
+        typer.Option(
+            help="NAME=DIRECTORY: an adapter of the first model; MODEL+NAME=DIRECTORY: of another; "
+            "several times."
+        ),
     ] = None,
     *,
     settings: dict[str, Any],

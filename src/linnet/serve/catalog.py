@@ -141,10 +141,12 @@ def open_catalog(
     """Open the model at ``source`` and others.
 
     ``name``: what the first is called; otherwise as its directory. ``models``: more, by name.
-    ``adapters``: of the first, by name. Raises LinnetError where one cannot be opened.
+    ``adapters``: of the first, by name, or of another as ``MODEL+NAME``. Raises LinnetError
+    where one cannot be opened.
     """
     every = {name or name_of(source): source, **(models or {})}
-    for known in (*every, *(adapters or {})):
+    own = _by_model(adapters or {}, every)
+    for known in (*every, *(each for found in own.values() for each in found)):
         if not _NAME.fullmatch(known):
             raise ConfigError(
                 f"a model's name must begin with a letter or digit and consist of these and "
@@ -156,8 +158,7 @@ def open_catalog(
     try:
         for called, place in every.items():
             with progress.task(f"opening {called}"):
-                own = adapters if not opened else None
-                opened += _open(called, place, config, own or {}, progress)
+                opened += _open(called, place, config, own[called], progress)
         for model in opened:
             _ = model.is_chat  # found out now, not while the first request waits
         return Catalog(opened)
@@ -165,6 +166,24 @@ def open_catalog(
         for model in opened:
             model.close()
         raise
+
+
+def _by_model(adapters: Mapping[str, str], models: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The adapters of each model, by name."""
+    found: dict[str, dict[str, str]] = {model: {} for model in models}
+    first = next(iter(models))
+    for given, place in adapters.items():
+        model, named, name = given.rpartition("+")
+        model = model if named else first
+        if model not in found:
+            raise ConfigError(
+                f"--adapter {given}: there is no model '{model}' to adapt; there are: "
+                f"{', '.join(models)}"
+            )
+        if name in found[model]:
+            raise ConfigError(f"--adapter: two of '{model}' are named '{name}'")
+        found[model][name] = place
+    return found
 
 
 def name_of(source: str) -> str:
