@@ -1,20 +1,13 @@
-"""The engine on llama.cpp, with its files in a directory of the tests."""
+"""The engine on llama.cpp."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from linnet.generate.llama_cpp.cache import cache_directory
 
-@pytest.fixture(scope="session", autouse=True)
-def gguf_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Nothing is written to the user's cache."""
-    place = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(place)
-    yield place / "linnet" / "gguf"
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
+
+@pytest.fixture(scope="session")
+def gguf_cache(own_cache: None) -> Path:
+    """Where GGUF files are kept during the tests."""
+    return cache_directory()
