@@ -58,10 +58,10 @@ def make_checkpoint(shape: str, out: Path) -> Path:
 class Other:
     """A process that answers: the same script, started with ``--as-peer`` and settings."""
 
-    def __init__(self, script: str, settings: Any) -> None:
+    def __init__(self, script: str, settings: Any, *, python: str = sys.executable) -> None:
         """What the script says first is kept as ``greeting``."""
         self.process = subprocess.Popen(
-            [sys.executable, script, "--as-peer", json.dumps(settings)],
+            [python, script, "--as-peer", json.dumps(settings)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.greeting = self._read()

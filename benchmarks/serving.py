@@ -9,6 +9,7 @@ streams of the same greedy text, by turns, so that all meet the same load:
 * ``xllamacpp http``: the same by the HTTP server it comes with, read by the same client as all
   servers here;
 * ``linnet``: the server in a process of its own, its clients in this one, on the same cores;
+* ``xllamacpp native``: as the first, built for this processor (``--native``);
 * ``llama-cpp-python``: that package's server, where it is installed;
 * ``transformers``: its streaming ``generate``, for one stream.
 
@@ -131,7 +132,7 @@ class Linnet:
 
 
 class LlamaCppPython:
-    """The server of llama-cpp-python."""
+    """The server of llama-cpp-python, which writes one text after another."""
 
     name = "llama-cpp-python"
 
@@ -139,7 +140,8 @@ class LlamaCppPython:
         self.tokens, self.port = tokens, port
         self.process = subprocess.Popen(
             [sys.executable, "-m", "llama_cpp.server", "--model", str(file), "--n_ctx",
-             str(CONTEXT), "--n_threads", str(threads), "--port", str(port)],
+             str(CONTEXT), "--n_threads", str(threads), "--n_threads_batch", str(threads),
+             "--interrupt_requests", "False", "--port", str(port)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         until = time.monotonic() + 120
@@ -156,8 +158,12 @@ class LlamaCppPython:
         return together(self._stream, rows)
 
     def _stream(self, row: list[int], run: Run) -> None:
-        text = "".join(f" w{token}" for token in row)  # it takes no token ids
-        body = {"prompt": text, "max_tokens": self.tokens, "temperature": 0, "stream": True}
+        # It takes no tokens; of this text each letter is one, so that prompts are as long.
+        text = "".join(f" w{token}" for token in row)[: len(row)]
+        body = {
+            "prompt": text, "max_tokens": self.tokens, "temperature": 0, "stream": True,
+            "logit_bias": {"0": -100},
+        }  # fmt: skip
         read_stream("127.0.0.1", self.port, body, run)
 
     def close(self) -> None:
@@ -168,11 +174,13 @@ class LlamaCppPython:
 class Bare:
     """xllamacpp's streaming calls."""
 
-    name = "xllamacpp"
-
-    def __init__(self, file: Path, threads: int, tokens: int, slots: int) -> None:
+    def __init__(
+        self, name: str, file: Path, threads: int, tokens: int, slots: int, python: str
+    ) -> None:
+        """``python``: whose xllamacpp it is."""
+        self.name = name
         settings = {"file": str(file), "threads": threads, "tokens": tokens, "slots": slots}
-        self.other = Other(__file__, settings)
+        self.other = Other(__file__, settings, python=python)
         self.tokens = tokens
 
     def run(self, rows: list[list[int]]) -> Run:
@@ -298,18 +306,17 @@ def read_stream(host: str, port: int, body: Any, run: Run) -> None:
         answer = connection.makefile("rb")
         if (status := answer.readline().split()[1]) != b"200":
             raise SystemExit(f"{status.decode()}: {answer.read()[-300:]!r}")
-        pieces = 0
         for line in answer:
             if not line.startswith(b"data: {"):  # header, sizes of chunks, blank lines
                 continue
             event = json.loads(line[6:])
-            if event["choices"] and event["choices"][0]["text"]:
-                if not pieces:
+            for choice in event["choices"]:
+                if choice["text"] and not run.firsts:
                     run.firsts.append(time.perf_counter() - started)
-                pieces += 1
+                if choice["finish_reason"] == "length":
+                    run.tokens = body["max_tokens"]
             if event.get("usage"):
                 run.tokens = event["usage"]["completion_tokens"]
-    run.tokens = run.tokens or pieces
 
 
 # --- comparison ------------------------------------------------------------------------------
@@ -325,8 +332,10 @@ def compare(shape: str, arguments: argparse.Namespace, place: Path) -> None:
     engine.close()
     slots = max(arguments.streams)
     threads, tokens = arguments.threads, arguments.tokens
-    bare = Bare(file, threads, tokens, slots)
+    bare = Bare("xllamacpp", file, threads, tokens, slots, sys.executable)
     peers: list[Any] = [bare, bare.over_http, Linnet(model, threads, tokens)]
+    if arguments.native:
+        peers.append(Bare("xllamacpp native", file, threads, tokens, slots, arguments.native))
     if importlib.util.find_spec("llama_cpp") is not None:
         peers.append(LlamaCppPython(file, threads, tokens))
     if "transformers" in arguments.peers:
@@ -475,6 +484,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--peers", nargs="*", default=["transformers"])
+    parser.add_argument(
+        "--native", metavar="PYTHON", help="one whose xllamacpp was built for this processor"
+    )
     parser.add_argument("--soak", type=float, default=0, help="seconds")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--as-peer", type=json.loads, help=argparse.SUPPRESS)

@@ -79,9 +79,9 @@ def share_cores() -> None:
     """Let compute threads that wait for each other sleep soon instead of spinning.
 
     GNU OpenMP, which torch uses on Linux, spins for long; when any other program
-    wants a core, training then slows down many times over; writing a token at a time,
-    waking the threads costs more than that (figures in docs/experiments.md). Must be
-    called before torch is imported.
+    wants a core, training then slows down many times over. Not for what computes a
+    token at a time, where waking the threads costs more (docs/experiments.md). Must
+    be called before torch is imported.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
