@@ -8,6 +8,7 @@
     ├── OutputError       the place to write to holds something else, or is full
     ├── BusyError         another process is writing to the same place
     ├── ModelError        a checkpoint or tokenizer cannot be read or does not fit
+    │   └── EngineError   what computes the model failed, whatever was asked of it
     ├── BudgetError       the time allowed is too short for the work
     ├── TrainingError     training cannot go on: the loss is no longer a number
     ├── StoppedError      the user stopped the work; it was saved
@@ -51,6 +52,10 @@ class BusyError(LinnetError):
 
 class ModelError(LinnetError):
     """A checkpoint or a tokenizer cannot be read, or the two do not fit."""
+
+
+class EngineError(ModelError):
+    """What computes the model failed, whatever was asked of it."""
 
 
 class BudgetError(LinnetError):

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 from scripted import Running, ScriptedEngine, serving
 
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, EngineError
+from linnet.generate.engine import Chunk
 from linnet.serve import Catalog, ServeConfig, Served, Server
 from linnet.serve import generation as generation_module
 from linnet.serve.running import bind
@@ -148,6 +150,76 @@ def test_stopping_does_not_wait_for_ever() -> None:
     rest = answer.read().decode()
     assert '"code": "stopping"' in rest  # a well-formed end
     wait_until(lambda: engine.running == 0)
+
+
+class Reading(ScriptedEngine):
+    """Takes as long as one likes to read a prompt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = threading.Event()
+
+    def chat_prompt(self, *given: Any, **more: Any) -> tuple[int, ...]:
+        if "long" in given[0][0]["content"]:
+            self.reads.set()
+            self.gate.wait(PATIENCE)
+        return super().chat_prompt(*given, **more)
+
+
+def test_stopping_does_not_wait_for_prompts_that_are_read() -> None:
+    engine = Reading()
+    running = Running(Catalog([Served("tiny", engine)]), ServeConfig(port=0, log="off", grace=0.1))
+    got: list[Any] = []
+
+    def ask() -> None:
+        answer = open_stream(running, "long")
+        got.append((answer.status, json.loads(answer.read())))
+
+    client = threading.Thread(target=ask)
+    client.start()
+    assert engine.reads.wait(PATIENCE)
+    started = time.monotonic()
+    running.stop()
+    assert time.monotonic() - started < 15  # where reading takes longer
+    client.join(PATIENCE)
+    engine.gate.set()
+    ((status, body),) = got
+    assert (status, body["error"]["code"]) == (503, "stopping")
+    wait_until(lambda: not engine.running)
+
+
+def test_what_nobody_foresaw_ends_a_stream_in_order() -> None:
+    class Odd(ScriptedEngine):
+        def _write(self, prompt: str, request: Any) -> Any:
+            yield from islice(super()._write(prompt, request), 3)
+            yield Chunk(None, (7,))  # type: ignore[arg-type]
+
+    with serving(Odd(lambda prompt, request: "abcdef" * 9)) as running:
+        answer = open_stream(running, "slow")
+        events = answer.read().decode()
+        assert answer.status == 200
+        assert '"server_error"' in events
+        assert events.endswith("data: [DONE]\n\n")
+        wait_until(lambda: not running.server.service.busy)
+
+
+def test_an_engine_that_fails_while_it_reads_is_not_the_clients_fault() -> None:
+    class Dead(ScriptedEngine):
+        def chat_prompt(self, *given: Any, **more: Any) -> tuple[int, ...]:
+            if "die" in given[0][0]["content"]:
+                raise EngineError("llama.cpp gave no answer: 0.1 W slot: what others asked")
+            return super().chat_prompt(*given, **more)
+
+    with serving(Dead()) as running:
+        answer = open_stream(running, "die")
+        error = json.loads(answer.read())["error"]
+        assert (answer.status, error["code"]) == (503, "engine_error")
+        assert "slot" not in error["message"]
+        place = urlsplit(running.url)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+        connection.request("GET", "/metrics")
+        figures = connection.getresponse().read().decode()
+        assert 'linnet_failed_total{model="tiny"} 1.0' in figures
 
 
 def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

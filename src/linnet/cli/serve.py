@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,6 +71,9 @@ def serve(
     log_to_stderr(config.log)
     _greet(server)
     server.run()
+    if server.hurried:  # a thread may still be reading a prompt, and Python would wait for it
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _named(given: list[str] | None, flag: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet.errors import MissingExtraError, ModelError
+from linnet.errors import EngineError, MissingExtraError, ModelError
 
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 
@@ -138,7 +138,7 @@ class LlamaCppProcess:
         return head.encode("ascii") + body
 
     def ask(self, path: str, body: dict[str, Any]) -> Any:
-        """The answer to one question. Raises ModelError when there is none, or a refusal."""
+        """The answer to one question. Raises EngineError without one, ModelError for a refusal."""
         connection = http.client.HTTPConnection("localhost")
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
         try:
@@ -147,7 +147,7 @@ class LlamaCppProcess:
             response = connection.getresponse()
             answer = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise ModelError(f"llama.cpp gave no answer ({error}): {self.last_words()}") from None
+            raise EngineError(f"llama.cpp gave no answer ({error}): {self.last_words()}") from None
         finally:
             connection.close()
         if response.status != 200:

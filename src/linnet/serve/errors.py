@@ -12,7 +12,8 @@ import math
 import re
 from collections.abc import Iterable
 
-from linnet.errors import ConfigError, DataError, LinnetError
+from linnet.errors import ConfigError, DataError, EngineError, LinnetError
+from linnet.serve.logs import LOGGER
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"()]+[\\/])+")
 
@@ -75,6 +76,8 @@ class ApiError(Exception):
 
 def refused(error: LinnetError, *, param: str | None = None) -> ApiError:
     """What the library refuses of a request, told without naming files of this machine."""
+    if isinstance(error, EngineError):
+        return failed(error)
     return ApiError(400, without_paths(str(error)), param=param)
 
 
@@ -82,7 +85,16 @@ def failed(error: LinnetError) -> ApiError:
     """What went wrong in the engine while it worked, or that it refuses only then."""
     if isinstance(error, ConfigError | DataError):
         return refused(error)
-    return ApiError(503, without_paths(str(error)), code="engine_error", retry_after=1)
+    message = without_paths(str(error))
+    if isinstance(error, EngineError):  # it quotes the engine's log
+        LOGGER.error("the engine failed", extra={"facts": {"error": message}})
+        message = "The engine failed; it is started again for the next request."
+    return ApiError(503, message, code="engine_error", retry_after=1)
+
+
+def failure() -> ApiError:
+    """What is told of what nobody foresaw."""
+    return ApiError(500, "The server failed on this request.")
 
 
 def context_full(count: int, context: int, *, param: str) -> ApiError:

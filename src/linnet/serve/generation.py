@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ from linnet.serve.asgi import Call, ClientLeftError
 from linnet.serve.aside import aside
 from linnet.serve.asking import too_long
 from linnet.serve.delivery import Cancel, Inbox, Item, start
-from linnet.serve.errors import ApiError, failed
+from linnet.serve.errors import ApiError, failed, failure
+from linnet.serve.logs import LOGGER
 from linnet.serve.rendering import DONE, KEEP_ALIVE, Shape, Tally, Written, error_event
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Generation:
         self._cancels: list[Cancel] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._begun = False
         self._stopped: ApiError | None = None
         self._left = False
         self._task: asyncio.Task[None] | None = None
@@ -90,21 +93,24 @@ class Generation:
     def stop(self, error: ApiError) -> None:
         """End it with an error; called in the loop."""
         self._stopped = error
-        if self._inbox is not None:
+        if self._begun and self._inbox is not None:
             self._inbox.wake()
+        elif self._task is not None:
+            self._task.cancel()
 
-    async def run(self, call: Call, *, stream: bool, interval: float) -> None:
+    async def run(self, call: Call, executor: Executor, *, stream: bool, interval: float) -> None:
         """Answer the call. Raises ApiError while nothing was sent, ClientLeftError when nobody
         is there to read it any more.
 
-        ``interval``: seconds between the events of a stream.
+        ``executor``: its threads read what is asked; ``interval``: seconds between the events
+        of a stream.
         """
         loop = asyncio.get_running_loop()
         inbox = self._inbox = Inbox(loop)
         self._task = asyncio.current_task()
         watch = None
         try:
-            shape = await aside(partial(self._begin, inbox))
+            shape = await self._begin_aside(inbox, executor)
             watch = loop.create_task(self._watch(call, inbox))
             if stream:
                 await self._stream(call, inbox, shape, interval)
@@ -115,9 +121,18 @@ class Generation:
                 raise
             await self._send(call, error_event(error) + DONE, more=False)
         except asyncio.CancelledError:
-            if not self._left:
+            if self._left:
+                raise ClientLeftError from None
+            if self._stopped is not None and not self._begun:
+                raise self._stopped from None
+            raise
+        except ClientLeftError:
+            raise
+        except Exception:
+            if not call.status:
                 raise
-            raise ClientLeftError from None
+            LOGGER.exception("a request failed", extra={"facts": {"id": call.id}})
+            await self._send(call, error_event(failure()) + DONE, more=False)
         finally:
             if watch is not None:
                 watch.cancel()
@@ -146,6 +161,16 @@ class Generation:
             call.facts["first_token_seconds"] = round(first - self._arrived, 4)
         if self._left:
             metrics.cancelled.inc()
+
+    async def _begin_aside(self, inbox: Inbox, executor: Executor) -> Shape:
+        try:
+            shape = await aside(partial(self._begin, inbox), executor)
+        except ApiError as error:
+            if error.status >= 500:
+                self._metrics.failed.inc()
+            raise
+        self._begun = True
+        return shape
 
     def _begin(self, inbox: Inbox) -> Shape:
         """Read what is asked and hand it to the engine; in a thread.

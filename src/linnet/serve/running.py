@@ -106,6 +106,11 @@ class Server:
             host = "127.0.0.1" if host == "0.0.0.0" else "::1"
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
+    @property
+    def hurried(self) -> bool:
+        """Whether it was told twice to stop, so that nothing is to be waited for."""
+        return self._hurry
+
     def run(self) -> None:
         """Answer until stopped, then free the models."""
         import uvicorn

@@ -33,6 +33,9 @@ EVENT_SECONDS_EACH = 0.002
 """So much longer for every stream beside it, as they share the processor."""
 LONGEST_EVENT_SECONDS = 0.05
 
+_ASKING = 6
+"""Threads that read what is asked; their own, as a loop that ends would wait for its threads."""
+
 LARGE_BODY = 64_000
 """A body of more bytes is checked in a thread, so that it holds up nobody."""
 WORDS_BODY = 2_000_000
@@ -53,6 +56,7 @@ class Service:
         self._running: dict[Generation, Served] = {}
         self._aborted = False
         self._embedding = asyncio.Lock()
+        self._asking = ThreadPoolExecutor(_ASKING, "linnet-asking")
         self._checking = ThreadPoolExecutor(2, "linnet-checking")
         self._words = ThreadPoolExecutor(2, "linnet-words")
 
@@ -265,7 +269,7 @@ class Service:
         others = len(self._running) - 1
         interval = min(EVENT_SECONDS + others * EVENT_SECONDS_EACH, LONGEST_EVENT_SECONDS)
         try:
-            await generation.run(call, stream=stream, interval=interval)
+            await generation.run(call, self._asking, stream=stream, interval=interval)
         finally:
             del self._running[generation]
             generation.note(call)
