@@ -106,6 +106,9 @@ def test_what_was_measured_serves_from_then_on(
         engine.model.embedding.weight.dtype == torch.bfloat16  # type: ignore[attr-defined]
     )
     engine.close()
+    short = open_engine(model, context=16)  # which torch has no say in
+    assert (type(short).__name__, short.context) == ("LlamaCppEngine", 16)
+    short.close()
     (model / "generation_config.json").write_text("{}")  # another model now
     assert noted_choice(model) is None
 

@@ -159,7 +159,7 @@ def test_several_adapters_of_which_one_is_active() -> None:
         activate(model, "third")
     with pytest.raises(ModelError, match="already has an adapter 'first'"):
         add_adapter(model, "first")
-    with pytest.raises(ModelError, match="and not 'base'"):
+    with pytest.raises(ConfigError, match="and not 'base'"):
         add_adapter(model, "base")
     copied = copy.deepcopy(model)
     activate(copied, "first")

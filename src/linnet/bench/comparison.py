@@ -29,10 +29,14 @@ CANDIDATES: tuple[tuple[EngineName, str], ...] = (
     FULL,
     ("torch", "bf16"),
     ("torch", "int8"),
+    ("llama.cpp", "f32"),
     ("llama.cpp", "f16"),
+    ("llama.cpp", "bf16"),
     ("llama.cpp", "q8_0"),
     ("llama.cpp", "q4_0"),
 )
+"""All but f16 on torch, which processors compute very slowly."""
+
 PIECE = 4000  # characters of held-out text scored at once
 
 

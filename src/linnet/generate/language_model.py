@@ -145,10 +145,10 @@ def load(
             f"precision on torch must be auto, {', '.join(TORCH_PRECISIONS)}. Got '{precision}'; "
             "others are for engine llama.cpp"
         )
-    if (engine == "llama.cpp" or is_file) and (device, dtype) != ("cpu", "fp32"):
+    if engine != "torch" and (device, dtype) != (GenerateConfig.device, GenerateConfig.dtype):
         raise ConfigError(
-            "device and dtype are for engine torch; llama.cpp computes on the CPU, in the format "
-            "that precision names"
+            "device and dtype are for engine torch, which is to be named with them; llama.cpp "
+            "computes on the CPU, in the format that precision names"
         )
     if engine != "torch":
         return _load_elsewhere(path, engine, precision, adapters, progress)

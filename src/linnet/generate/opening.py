@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from linnet import hub
 from linnet.errors import ConfigError, MissingExtraError, ModelError
 from linnet.generate.choice import noted_choice
+from linnet.model.lora_config import require_adapter_name
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def open_engine(
     known = {"auto", *_LLAMA_FORMATS} if engine != "torch" else {"auto", *TORCH_PRECISIONS}
     if precision not in known:
         raise ConfigError(f"precision must be one of {', '.join(sorted(known))}. Got '{precision}'")
+    for name in adapters or {}:
+        require_adapter_name(name)
     place = Path(source)
     if place.suffix == ".gguf" or place.is_file():
         return _open_file(
@@ -58,7 +61,7 @@ def open_engine(
         )
     found = model_directory(source) if place.exists() else source
     if engine == "auto":
-        engine, precision = _choose(found, precision, progress)
+        engine, precision = _choose(found, precision, progress, any_context=not context)
     if engine == "torch":
         if context:
             raise ConfigError("context is for engine llama.cpp; on torch it is as the model allows")
@@ -75,11 +78,16 @@ def open_engine(
     return open_checkpoint(found, config, adapters=adapters, progress=progress)
 
 
-def _choose(source: Path | str, precision: str, progress: Progress) -> tuple[EngineName, str]:
-    """What ``linnet bench`` found best; else llama.cpp where it computes what the model does."""
+def _choose(
+    source: Path | str, precision: str, progress: Progress, *, any_context: bool
+) -> tuple[EngineName, str]:
+    """What ``linnet bench`` found best; else llama.cpp where it computes what the model does.
+
+    ``any_context``: torch, which has the context that the model allows, may be chosen too.
+    """
     if precision == "auto":
         noted = noted_choice(hub.find(source, progress=progress).path)
-        if noted is not None and (noted.engine == "torch" or not _missing()):
+        if noted is not None and (any_context if noted.engine == "torch" else not _missing()):
             return noted.engine, noted.precision
     if not _missing() and _is_known(source, precision, progress):
         return "llama.cpp", precision

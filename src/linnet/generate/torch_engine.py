@@ -69,7 +69,7 @@ class TorchEngine:
     ) -> None:
         """``rows``: requests computed together at most. ``prefix_bytes``: memory for the
         beginnings of texts, 0 for none. ``int8``: write (but do not score) with weights
-        and inputs rounded to 8 bits, on CPUs: about three times as fast, and no longer exact.
+        and inputs rounded to 8 bits, on CPUs: faster, and no longer exact.
 
         Raises ModelError for an encoder, which knows no next token.
         """

@@ -26,7 +26,13 @@ from torch import Tensor, nn
 from linnet.errors import ConfigError, ModelError
 from linnet.model.families import family
 from linnet.model.layers import Linear
-from linnet.model.lora_config import ALL_LINEAR, BASE, LoRAConfig, is_meant
+from linnet.model.lora_config import (
+    ALL_LINEAR,
+    BASE,
+    LoRAConfig,
+    is_meant,
+    require_adapter_name,
+)
 
 if TYPE_CHECKING:
     from linnet.model.transformer import Transformer
@@ -308,10 +314,7 @@ def _key(name: str) -> str:
 
 
 def _require_name(name: str, adapters: Adapters) -> None:
-    if name == BASE or not re.fullmatch(r"[\w-]+", name):
-        raise ModelError(
-            f"an adapter's name must be letters, digits, - and _, and not '{BASE}'. Got {name!r}"
-        )
+    require_adapter_name(name)
     if name in adapters.configs:
         raise ModelError(f"the model already has an adapter '{name}'; choose another name")
     if adapters.merged is not None:

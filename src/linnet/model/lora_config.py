@@ -22,10 +22,20 @@ ALL_LINEAR = "all-linear"
 BASE = "base"
 """The name under which callers ask for no adapter at all; no adapter can have it."""
 
+_NAME = re.compile(r"[\w-]+")
+
 PATTERN_LIMIT = 200  # characters; PEFT's own patterns are module names
 _QUANTIFIERS = re.compile(r"[*+{]")
 _NESTED = re.compile(r"[)*+}][*+{]")  # what makes a regular expression take forever
 _PLAIN = re.compile(r"[\w.]+", re.ASCII)
+
+
+def require_adapter_name(name: str) -> None:
+    """Raise ConfigError for a name that no adapter can have."""
+    if name == BASE or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"an adapter's name must be letters, digits, - and _, and not '{BASE}'. Got '{name}'"
+        )
 
 
 @dataclass(frozen=True)

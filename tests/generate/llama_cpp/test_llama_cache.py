@@ -11,7 +11,7 @@ import pytest
 
 from linnet.errors import OutputError
 from linnet.generate.llama_cpp import cache
-from linnet.generate.llama_cpp.cache import cached, content_hash, remove_oldest
+from linnet.generate.llama_cpp.cache import cached, content_hash, note_use, remove_oldest
 
 OPEN = """
 import sys, time
@@ -103,7 +103,7 @@ def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
     for age, name in enumerate(("new", "older", "oldest")):
         file = tmp_path / f"{name}.gguf"
         file.write_bytes(bytes(100))
-        then = time.time() - 7200 * (age + 1)
+        then = time.time() - 90_000 * (age + 1)
         os.utime(file, (then, then))
         files.append(file)
     remove_oldest(tmp_path, keep=files[2], limit=250)
@@ -120,3 +120,23 @@ def test_a_place_that_cannot_be_written(source: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(OutputError, match="XDG_CACHE_HOME"):
         cached([source], "a", write)
+
+
+def test_a_file_that_is_served_counts_as_used(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that has been open for days keeps its file; one of the user's is not touched."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    served, other = cached([source], "a", write), cached([source], "b", write)
+    days_ago = time.time() - 3 * 86_400
+    for file in (served, other):
+        os.utime(file, (days_ago, days_ago))
+    own = tmp_path / "own.gguf"
+    own.write_bytes(b"mine")
+    os.utime(own, (days_ago, days_ago))
+    note_use(served)
+    note_use(own)
+    assert own.stat().st_mtime == pytest.approx(days_ago)
+    remove_oldest(served.parent, keep=own, limit=0)
+    assert served.exists()
+    assert not other.exists()

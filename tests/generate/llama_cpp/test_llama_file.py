@@ -13,7 +13,7 @@ from tiny_models import SHAPES, MakeModel
 import linnet
 from linnet.errors import ConfigError, ModelError
 from linnet.export import ExportConfig, export_gguf
-from linnet.generate import Request, Sampling
+from linnet.generate import Request, Sampling, load
 from linnet.generate.constraint import Constraint
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf
 from linnet.generate.llama_cpp.dequantise import dequantised, numbers_outside
@@ -140,6 +140,13 @@ def test_one_way_to_open_them_all(model: Path, file: Path) -> None:
         open_engine(model, engine="onnx")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="precision must be one of"):
         open_engine(model, engine="torch", precision="q4_0")
+    for kind in ("torch", "llama.cpp"):
+        for name in ("base", "one.two"):
+            with pytest.raises(ConfigError, match="an adapter's name must be letters"):
+                open_engine(model, engine=kind, adapters={name: model})  # type: ignore[arg-type]
+    for settings in ({"device": "cuda"}, {"dtype": "bf16"}):
+        with pytest.raises(ConfigError, match="device and dtype are for engine torch"):
+            load(model, engine="auto", **settings)  # type: ignore[arg-type]
     assert isinstance(open_engine(model, engine="torch", precision="f32"), TorchEngine)
     opened = open_engine(model, threads=1, slots=1)
     assert isinstance(opened, LlamaCppEngine)

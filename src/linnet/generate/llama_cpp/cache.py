@@ -31,7 +31,7 @@ LIMIT = 20 << 30
 """Bytes that all files together may take."""
 
 _KEPT = ("*.gguf", "*.sha256", "*.json")
-_IN_USE = 3600.0  # seconds after its last use in which a file is not removed
+_IN_USE = 86_400.0  # seconds after its last use in which a file is not removed
 _NOTICE = 2.0  # seconds of waiting for another process before saying so
 
 # What of a model's directory (or an adapter's) has a part in its GGUF file.
@@ -74,10 +74,16 @@ def cached(
         with _locked(file, progress):
             if not file.is_file():
                 _make(file, make)
-            with contextlib.suppress(OSError):
-                os.utime(file)
+            note_use(file)
         remove_oldest(place, keep=file)
     return file
+
+
+def note_use(file: Path) -> None:
+    """Have a file of this cache count as used now; any other is left as it is."""
+    if file.parent == cache_directory():
+        with contextlib.suppress(OSError):
+            os.utime(file)
 
 
 def content_hash(source: Path) -> str:

@@ -20,6 +20,7 @@ What it promises, and what is different:
 from __future__ import annotations
 
 import queue
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from linnet.errors import LinnetError, ModelError
 from linnet.export.llama_cpp_process import LlamaCppSettings
 from linnet.generate.engine import Chunk, Completion, Request, Score
 from linnet.generate.llama_cpp import asking
+from linnet.generate.llama_cpp.cache import note_use
 from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
 from linnet.generate.llama_cpp.processor import advice
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from linnet.generate.llama_cpp.room import Room
     from linnet.generate.llama_cpp.words import Words
     from linnet.generate.torch_engine import TorchEngine
+
+_NOTE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class LlamaCppEngine:
         """
         self.served, self.words, self.room = served, words, room
         self._stop_ids = frozenset(served.stop_ids)
+        self._noted = time.monotonic()
         self._places = {name: place for place, name in enumerate(served.adapters)}
         settings = LlamaCppSettings(
             model=str(served.file),
@@ -171,7 +176,15 @@ class LlamaCppEngine:
     def _scorer(self) -> TorchEngine:
         return self.served.scorer()
 
+    def _note_use(self) -> None:
+        """Have the files stay in their cache while texts are written with them."""
+        if time.monotonic() - self._noted > _NOTE_SECONDS:
+            self._noted = time.monotonic()
+            for file in (self.served.file, *self.served.adapters.values()):
+                note_use(file)
+
     def _job(self, request: Request, deliver: Deliver) -> Job:
+        self._note_use()
         adapter = self._adapter(request.adapter)
         if isinstance(request.prompt, str):
             own: Sequence[int] = self.words.encode(request.prompt)
