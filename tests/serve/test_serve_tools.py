@@ -10,7 +10,14 @@ from scripted import ScriptedEngine, serving
 
 from linnet.generate.engine import Request
 from linnet.serve.errors import ApiError
-from linnet.serve.tools import ToolFormat, ToolReader, call_schema, find_format, told_in_words
+from linnet.serve.tools import (
+    ToolCall,
+    ToolFormat,
+    ToolReader,
+    call_schema,
+    find_format,
+    told_in_words,
+)
 from linnet.tokenizer import ChatTemplate
 
 # What published templates do with tools: how they list them, and how they write calls.
@@ -40,6 +47,10 @@ MISTRAL = """{%- if tools %}[AVAILABLE_TOOLS]{{ tools | tojson }}[/AVAILABLE_TOO
 "{{ call.id }}"}{% endfor %}]{% else %}[INST]{{ message.content }}[/INST]{% endif %}
 {%- endfor %}"""
 PLAIN = "{% for message in messages %}<{{ message.role }}>{{ message.content }}\n{% endfor %}"
+
+REFUSING = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN
+)
 
 WEATHER = {
     "type": "function",
@@ -107,6 +118,10 @@ ANSWERS = [
     ("object", "No, {it} is not.", "No, {it} is not.", 0),
     ("list", f"[{CALL}, {CALL}]", "", 2),
     ("list", "Dry.", "Dry.", 0),
+    ("list", "[]", "[]", 0),
+    ("tags", f"<tool_call>{CALL}</tool_call>\n It is so.", "\n It is so.", 1),
+    ("tags", f"<tool_call>{CALL}</tool_call> \n <tool_call>{CALL}</tool_call> \n", "", 2),
+    ("tags", "\n\nIt is", "\n\nIt is", 0),
 ]  # fmt: skip
 
 
@@ -127,6 +142,93 @@ def test_calls_are_read_however_they_are_cut(
         ("weather", {"city": "Ulm"})
     ] * count
     assert len({call.id for call in calls}) == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": {"first": "Ada"}, "age": 3}',
+        '{"name": ["weather"], "arguments": {}}',
+        '{"name": null}',
+        '{"name": 3}',
+        '["weather"]',
+        "[[]]",
+        "null",
+        "3",
+        '{"name": "weather", "arguments": {"degrees": NaN}}',
+        '{"name": "weather", "arguments": {"degrees": 1e999}}',
+        '{"name": "weather", "arguments": {"city": "\\ud800"}}',
+        '{"name": "weather", "arguments": ' + "[" * 5000 + "]" * 5000 + "}",
+        '{"name": "weather", "arguments": ' + "1" * 5000 + "}",
+    ],
+)
+@pytest.mark.parametrize("kind", ["tags", "object", "list"])
+@pytest.mark.parametrize("demanded", [False, True])
+def test_json_that_is_no_call_is_text(text: str, kind: Any, demanded: bool) -> None:
+    whole = f"<tool_call>{text}</tool_call>" if kind == "tags" and not demanded else text
+    reader = ToolReader(ToolFormat(kind, native=True), ["weather"], demanded=demanded)
+    told, calls = reader.push(whole)
+    more, others = reader.finish()
+    assert (told + more, calls + others, reader.called) == (whole, [], False)
+
+
+@pytest.mark.parametrize("depth", range(880, 1000))
+def test_a_call_that_nests_almost_too_deeply(depth: int) -> None:
+    """Reading and writing may each be the one that goes too deep."""
+    text = '{"name": "weather", "arguments": ' + "[" * depth + "]" * depth + "}"
+    for written in (text, json.dumps({"name": "weather", "arguments": "[" * depth + "]" * depth})):
+        reader = ToolReader(ToolFormat("object", native=True), ["weather"], demanded=False)
+        reader.push(written)
+        words, calls = reader.finish()
+        assert bool(words) != bool(calls)
+
+
+@pytest.mark.parametrize(
+    ("written", "arguments"),
+    [
+        ("null", "{}"),
+        ('"{\\"city\\": \\"Ulm\\"}"', '{"city": "Ulm"}'),
+        ("[1, 2]", "[1, 2]"),
+        ('"nonsense"', '"nonsense"'),
+        ("7", "7"),
+    ],
+)
+def test_arguments_are_json_whatever_a_model_writes(written: str, arguments: str) -> None:
+    reader = ToolReader(ToolFormat("tags", native=True), ["weather"], demanded=False)
+    _, calls = reader.push(f'<tool_call>{{"name": "weather", "arguments": {written}}}</tool_call>')
+    assert [call.arguments for call in calls] == [arguments]
+
+
+def test_an_object_with_a_name_of_its_own_through_the_server() -> None:
+    text = '{"name": {"first": "Ada"}, "age": 3}'
+    with serving(Templated(LLAMA, text)) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        whole = client.chat.completions.create(
+            model="tiny", messages=ASKED, tools=[WEATHER]  # type: ignore[list-item, call-overload]
+        )  # fmt: skip
+        assert whole.choices[0].message.content == text
+        assert whole.choices[0].finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        ("tags", f"So:<tool_call>{CALL}</tool_call> <tool_call>{CALL}</tool_call> and", "So: and"),
+        ("tags", f"<tool_call>{CALL}</tool_call><tool_call>{CALL}", ""),
+        ("list", f"[{CALL}, {CALL}]", ""),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_calls_after_the_first_can_be_left_out(kind: Any, text: str, words: str, size: int) -> None:
+    reader = ToolReader(ToolFormat(kind, native=True), ["weather"], demanded=False, several=False)
+    told = ""
+    calls: list[ToolCall] = []
+    for start in range(0, len(text), size):
+        more, found = reader.push(text[start : start + size])
+        told, calls = told + more, calls + found
+    more, found = reader.finish()
+    assert len(calls + found) == 1
+    assert told + more == words
 
 
 def test_tools_through_the_server() -> None:
@@ -217,14 +319,21 @@ def test_a_call_can_be_demanded() -> None:
 def test_a_model_without_tools_is_told_in_words() -> None:
     history = [
         *ASKED,
-        {"role": "assistant", "tool_calls": [{"function": {"name": "time", "arguments": "{}"}}]},
+        {
+            "role": "assistant",
+            "tool_calls": [{"function": {"name": "time", "arguments": '{"zone": "CET"}'}}],
+        },
         {"role": "tool", "content": "noon"},
+        {"role": "tool", "content": "late"},
     ]
     told = told_in_words(history, [WEATHER])
     assert [message["role"] for message in told] == ["system", "user", "assistant", "user"]
     assert '"description": "The weather"' in told[0]["content"]
-    assert told[2]["content"].startswith("<tool_call>\n{")
-    assert told[3]["content"] == "<tool_response>\nnoon\n</tool_response>"
+    written = '<tool_call>\n{"name": "time", "arguments": {"zone": "CET"}}\n</tool_call>'
+    assert told[2]["content"] == written
+    assert told[3]["content"] == (
+        "<tool_response>\nnoon\n</tool_response>\n<tool_response>\nlate\n</tool_response>"
+    )
     engine = Templated(PLAIN, f"<tool_call>{CALL}</tool_call>")
     with serving(engine) as running:
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x")
@@ -233,6 +342,19 @@ def test_a_model_without_tools_is_told_in_words() -> None:
         )  # fmt: skip
         assert whole.choices[0].message.tool_calls
     assert "<tools>" in engine.detokenize(engine.requests[-1].prompt)  # type: ignore[arg-type]
+
+
+def test_a_template_that_refuses_system_messages_is_told_by_the_user() -> None:
+    assert find_format(Templated(PLAIN)).system
+    assert not find_format(Templated(REFUSING)).system
+    silent = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    assert not find_format(Templated(silent)).system
+    told = told_in_words(ASKED, [WEATHER], system=False)
+    assert [message["role"] for message in told] == ["user"]
+    assert told[0]["content"].startswith("You may call functions")
+    assert told[0]["content"].endswith("\n\nIs it raining in Ulm?")
+    Templated(REFUSING).chat_prompt(told)
+    assert "tools" not in ASKED[0]["content"]  # what was given stays as it was
 
 
 @pytest.mark.parametrize("depth", [100, 250, 350, 440])

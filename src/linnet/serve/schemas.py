@@ -237,7 +237,7 @@ IGNORED: dict[str, Schema] = {
     for name in (
         "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
         "prompt_cache_retention", "prompt_cache_options", "prediction", "verbosity",
-        "parallel_tool_calls", "reasoning_effort",
+        "reasoning_effort",
     )
 }  # fmt: skip
 
@@ -253,6 +253,9 @@ CHAT: Schema = record(
         "response_format": RESPONSE_FORMAT,
         "tools": TOOLS,
         "tool_choice": TOOL_CHOICE,
+        "parallel_tool_calls": {
+            **FLAG, "description": "When false, an answer has one call at most.",
+        },
         "chat_template_kwargs": {
             "type": ["object", "null"], "maxProperties": 32,
             "description": "More that the chat template is given, such as enable_thinking.",
@@ -328,3 +331,18 @@ DETOKENIZE: Schema = record(
     {"model": MODEL, "tokens": {"type": "array", "items": TOKEN, "maxItems": MOST_TOKENS}},
     required=("tokens",),
 )
+
+
+def _names(schema: Schema) -> set[str]:
+    """Every name of a property in a schema, and in those within it."""
+    properties: Mapping[str, Schema] = schema.get("properties", {})
+    inner = [*properties.values(), *schema.get("anyOf", ())]
+    if isinstance(schema.get("items"), Mapping):
+        inner.append(schema["items"])
+    return set(properties).union(*map(_names, inner))
+
+
+PARAMETERS = frozenset[str]().union(
+    *map(_names, (CHAT, COMPLETION, EMBEDDING, TOKENIZE, DETOKENIZE))
+)
+"""The names that requests may have; a name beside them is what someone wrote."""

@@ -35,10 +35,15 @@ Tool = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ToolFormat:
-    """How a model writes calls; ``native``: its template shows it the tools."""
+    """How a model writes calls.
+
+    ``native``: its template shows it the tools. ``system``: its template shows what a
+    system message says; looked at only where it is to be told of tools in words.
+    """
 
     kind: Literal["tags", "object", "list"]
     native: bool
+    system: bool = True
 
     @property
     def arguments(self) -> str:
@@ -99,18 +104,20 @@ _WRITTEN = (
 
 def find_format(engine: Engine) -> ToolFormat:
     """How this model writes calls, by what its template makes of one."""
-    native = _PROBE in _rendered(engine, [_ASKED])
-    if native:
-        called = _rendered(engine, [_ASKED, _CALLED])
-        for kind, pattern in _WRITTEN:
-            if re.search(pattern, called):
-                return ToolFormat(kind, native=True)  # type: ignore[arg-type]
-    return ToolFormat("tags", native)
+    tools = [_PROBE_TOOL]
+    if _PROBE not in _rendered(engine, [_ASKED], tools):
+        told = _rendered(engine, [{"role": "system", "content": _PROBE}, _ASKED])
+        return ToolFormat("tags", native=False, system=_PROBE in told)
+    called = _rendered(engine, [_ASKED, _CALLED], tools)
+    for kind, pattern in _WRITTEN:
+        if re.search(pattern, called):
+            return ToolFormat(kind, native=True)  # type: ignore[arg-type]
+    return ToolFormat("tags", native=True)
 
 
-def _rendered(engine: Engine, messages: Sequence[Message]) -> str:
+def _rendered(engine: Engine, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
     try:
-        return engine.detokenize(engine.chat_prompt(messages, tools=[_PROBE_TOOL]))
+        return engine.detokenize(engine.chat_prompt(messages, tools=tools))
     except LinnetError:
         return ""
 
@@ -133,18 +140,31 @@ def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return found
 
 
-def told_in_words(messages: Sequence[Message], tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """Messages for a template that knows no tools: they and their calls become text."""
+def told_in_words(
+    messages: Sequence[Message], tools: Sequence[Tool], *, system: bool = True
+) -> list[dict[str, Any]]:
+    """Messages for a template that knows no tools: they and their calls become text.
+
+    ``system``: whether the tools may be told in a system message; otherwise the first
+    message of the user begins with them.
+    """
     told: list[dict[str, Any]] = []
+    before = None
     for message in messages:
         content = message.get("content") or ""
-        if message.get("role") == "tool":
-            told.append(
-                {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
-            )
+        after, before = before, message.get("role")
+        if before == "tool":
+            response = f"<tool_response>\n{content}\n</tool_response>"
+            if after == "tool":  # one message: many templates want user and assistant in turn
+                told[-1]["content"] += f"\n{response}"
+            else:
+                told.append({"role": "user", "content": response})
         elif message.get("tool_calls"):
             calls = [
-                {key: call["function"][key] for key in ("name", "arguments")}
+                {
+                    "name": call["function"]["name"],
+                    "arguments": _parsed(call["function"]["arguments"]),
+                }
                 for call in message["tool_calls"]
             ]
             lines = [f"{OPENING}\n{_compact(call)}\n{CLOSING}" for call in calls]
@@ -163,9 +183,14 @@ def told_in_words(messages: Sequence[Message], tools: Sequence[Tool]) -> list[di
     )
     if told and told[0].get("role") == "system":
         told[0] = {**told[0], "content": f"{told[0].get('content') or ''}\n\n{words}"}
-    else:
-        told.insert(0, {"role": "system", "content": words})
-    return told
+        return told
+    if system:
+        return [{"role": "system", "content": words}, *told]
+    for place, message in enumerate(told):
+        if message.get("role") == "user":
+            told[place] = {**message, "content": f"{words}\n\n{message.get('content') or ''}"}
+            return told
+    return [{"role": "user", "content": words}, *told]
 
 
 def call_schema(
@@ -240,16 +265,23 @@ def _hoisted(schema: Any, prefix: str, definitions: dict[str, Any]) -> Any:
 class ToolReader:
     """Tells an answer's words from its calls, as it comes."""
 
-    def __init__(self, format_: ToolFormat, names: Sequence[str], *, demanded: bool) -> None:
-        """``demanded``: the answer is the JSON of a call, by a constraint."""
+    def __init__(
+        self, format_: ToolFormat, names: Sequence[str], *, demanded: bool, several: bool = True
+    ) -> None:
+        """``demanded``: the answer is the JSON of a call, by a constraint. ``several``: whether
+        calls after the first are told; otherwise they are left out.
+        """
         self.called = False
         self._format = format_
         self._names = frozenset(names)
+        self._several = several
         self._held = ""
         self._whole = demanded
         """Whether all is kept until the end, as it may be one call."""
         self._undecided = not demanded and format_.kind != "tags"
         self._began = False
+        self._blank = ""
+        """White space that is an answer's only if words follow it."""
 
     def push(self, text: str) -> tuple[str, list[ToolCall]]:
         """Take more text; give words that are no part of a call, and calls that are complete."""
@@ -270,12 +302,9 @@ class ToolReader:
     def finish(self) -> tuple[str, list[ToolCall]]:
         """What was held, now that no more text comes."""
         rest, self._held = self._held, ""
-        if self._whole:
-            calls = self._read(rest)
-            return ("" if calls else rest), calls
-        if rest.startswith(OPENING):
-            calls = self._read(rest.removeprefix(OPENING))
-            return ("" if calls else rest), calls
+        if self._whole or rest.startswith(OPENING):
+            calls = self._read(rest if self._whole else rest.removeprefix(OPENING))
+            return (rest, []) if calls is None else ("", calls)
         return self._words(rest), []
 
     def _between_tags(self) -> tuple[str, list[ToolCall]]:
@@ -294,34 +323,45 @@ class ToolReader:
                 self._held = self._held[len(before) :]
                 return words, calls
             found = self._read(inside)
-            calls += found
-            if not found:
+            if found is None:
                 words += f"{OPENING}{inside}{CLOSING}"
+            else:
+                calls += found
             self._held = after
 
     def _words(self, text: str) -> str:
         """White space around calls is no answer."""
         if not text.strip() and (self.called or not self._began):
+            self._blank += text
             return ""
         self._began = True
+        text, self._blank = self._blank + text, ""
         return text
 
-    def _read(self, text: str) -> list[ToolCall]:
-        """The calls in a piece of JSON; none if it is something else."""
+    def _read(self, text: str) -> list[ToolCall] | None:
+        """The calls to tell of a piece of JSON; None if it is something else."""
         try:
-            value = json.loads(text)
+            calls = self._calls(_load(text))
         except (ValueError, RecursionError):
-            return []
-        entries = value if isinstance(value, list) else [value]
+            return None
+        if not calls:
+            return None
+        if not self._several:
+            calls = [] if self.called else calls[:1]
+        self.called = True
+        self._blank = ""
+        return calls
+
+    def _calls(self, value: Any) -> list[ToolCall]:
+        """A model may write any JSON at all: what names no tool of ours is no call."""
         calls = []
-        for entry in entries:
-            if not isinstance(entry, dict) or entry.get("name") not in self._names:
+        for entry in value if isinstance(value, list) else [value]:
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if not isinstance(name, str) or name not in self._names:
                 return []
-            arguments = entry.get("arguments", entry.get("parameters", {}))
-            if isinstance(arguments, str):
-                arguments = _parsed(arguments)
-            calls.append(ToolCall(new_id("call_"), entry["name"], _compact(arguments)))
-        self.called = self.called or bool(calls)
+            arguments = _parsed(entry.get("arguments", entry.get("parameters")))
+            written = "{}" if arguments is None else _compact(arguments)
+            calls.append(ToolCall(new_id("call_"), name, written))
         return calls
 
 
@@ -337,9 +377,19 @@ def _parsed(arguments: Any) -> Any:
     if not isinstance(arguments, str):
         return arguments
     try:
-        return json.loads(arguments)
+        return _load(arguments)
     except (ValueError, RecursionError):
         return arguments
+
+
+def _load(text: str) -> Any:
+    """JSON that can be written again: no NaN, no number without end, no half of a character.
+
+    Raises ValueError, or RecursionError for what nests too deeply.
+    """
+    value = json.loads(text)
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
 
 
 def _compact(value: Any) -> str:
