@@ -95,6 +95,17 @@ def test_keys_given_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ask(running)[0] == 401
 
 
+def test_a_key_of_the_environment_follows_the_rules_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LINNET_API_KEY", "short")
+    with pytest.raises(ConfigError, match=r"LINNET_API_KEY.* 8 characters") as raised:
+        key_ring(ServeConfig())
+    assert "Got short" not in str(raised.value)
+    monkeypatch.setenv("LINNET_API_KEY", "")
+    assert not key_ring(ServeConfig()).required
+
+
 def test_other_machines_are_not_let_in_without_keys() -> None:
     with pytest.raises(ConfigError, match=r"at 0\.0\.0\.0 others can reach .* 'linnet keys add"):
         key_ring(ServeConfig(host="0.0.0.0"))
@@ -239,6 +250,45 @@ def test_pages_of_other_sites_are_refused() -> None:
         assert ask(running, Host="evil.site", Origin="http://evil.site")[0] == 403
 
 
+def test_the_names_given_are_origins_too() -> None:
+    """Behind a proxy that does not hand on the Host."""
+    with serving(allow_host=("My.Name",), api_key="long enough") as running:
+        key = {"Authorization": "Bearer long enough"}
+        for origin in ("https://my.name", "http://my.name:8443"):
+            status, headers, _ = ask(running, Origin=origin, **key)
+            assert status == 200
+            assert "access-control-allow-origin" not in headers
+            assert ask(running, Origin=origin)[0] == 401
+        for origin in (
+            "https://evil.site", "https://my.name.evil.site", "https://my.name@evil.site",
+            "https://evil.site@my.name", "file://my.name", "my.name", "https://", "null",
+            "http://localhost:1", "http://127.0.0.1:1", "http://[my.name",
+        ):  # fmt: skip
+            assert ask(running, Origin=origin, **key)[0] == 403
+
+
+def test_a_page_that_is_allowed_may_send_the_headers_it_asks_for() -> None:
+    with serving(cors=("https://good.site",)) as running:
+
+        def allowed(asked: str, origin: str = "https://good.site") -> list[str]:
+            status, headers, _ = ask(
+                running, "OPTIONS", Origin=origin, Access_Control_Request_Headers=asked
+            )
+            assert status == 204
+            return headers["access-control-allow-headers"].split(", ")
+
+        usual = ["authorization", "content-type", "x-request-id"]
+        own = "authorization,content-type,openai-organization,x-stainless-lang"
+        assert allowed(own) == own.split(",")
+        assert allowed("x-a, b c, , x-\u00e9, x;y, " + "x" * 65) == ["x-a"]
+        assert allowed("") == usual
+        assert allowed("b c") == usual
+        assert allowed(",".join(["x-stainless-lang"] * 1000)) == usual
+        assert allowed(own, running.url) == usual  # no page of another site
+        assert ask(running, "OPTIONS", Origin="https://evil.site",
+                   Access_Control_Request_Headers=own)[0] == 403  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -325,6 +375,47 @@ def test_the_log_holds_no_prompts(caplog: pytest.LogCaptureFixture) -> None:
         told = json.dumps([getattr(record, "facts", {}) for record in caplog.records])
         assert "my secret" in told
         assert "terces ym" in told
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": "my secret"}, "messages"),
+        ({"messages": [{"role": "my secret", "content": "a"}]}, "messages[0].role"),
+        ({**CHAT, "my secret": 1}, None),
+        ({**CHAT, "stream_options": {"my secret": {}}, "stop": 3}, "stop"),
+        ({**CHAT, "logit_bias": {"my secret": 1}}, "logit_bias"),
+        ({**CHAT, "logit_bias": {"my secret": "a"}}, "logit_bias"),
+        ({**CHAT, "chat_template_kwargs": {"my secret": 1}}, "chat_template_kwargs"),
+        ({**CHAT, "model": "my secret"}, "model"),
+        ({**CHAT, "temperature": "my secret"}, "temperature"),
+    ],
+)
+def test_the_log_of_an_error_quotes_nobody(
+    body: Any, param: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "linnet.serve"):
+        logging.getLogger("linnet.serve").propagate = True
+        with serving() as running:
+            status, _, answer = ask(running, body=body)
+    facts = [getattr(record, "facts", {}) for record in caplog.records]
+    (line,) = [fact for fact in facts if fact.get("status") == status]
+    assert status in (400, 404)
+    assert "secret" not in json.dumps(facts)
+    assert line["error"] == "invalid_request_error"
+    assert line.get("param") == param
+    assert line.get("code") == error(answer)["code"]
+
+
+def test_the_log_says_what_is_wrong_with_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "linnet.serve"):
+        logging.getLogger("linnet.serve").propagate = True
+        with serving(api_key="long enough") as running:
+            ask(running)
+    facts = [getattr(record, "facts", {}) for record in caplog.records]
+    (line,) = [fact for fact in facts if fact.get("status") == 401]
+    assert "didn't provide an API key" in line["error"]
+    assert line["code"] == "invalid_api_key"
 
 
 def test_metrics_count_what_happens() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def key_ring(config: ServeConfig) -> KeyRing:
     file = config.keys or default_file()
     if config.keys is not None and not config.keys.exists():
         raise ConfigError(f"{file}: there are no keys; make one with 'linnet keys add NAME'")
-    given = [key for key in (config.api_key, os.environ.get(KEY_VARIABLE)) if key]
+    given = [key for key in (config.api_key, _key_of_environment(config)) if key]
     ring = KeyRing(file, list(dict.fromkeys(given)))
     if not ring.required and not config.is_local:
         raise ConfigError(
@@ -35,6 +36,15 @@ def key_ring(config: ServeConfig) -> KeyRing:
             "'linnet keys add NAME', or say --without-keys to answer anyone"
         )
     return ring
+
+
+def _key_of_environment(config: ServeConfig) -> str | None:
+    """The key in the variable, by the rules of the one in the settings."""
+    key = os.environ.get(KEY_VARIABLE) or None
+    try:
+        return dataclasses.replace(config, api_key=key).api_key
+    except ConfigError as error:
+        raise ConfigError(f"{KEY_VARIABLE}: {error}") from None
 
 
 def _no_keys(config: ServeConfig) -> KeyRing:

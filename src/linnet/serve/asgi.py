@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
 from linnet.serve.errors import ApiError
+from linnet.serve.logs import error_facts
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -103,7 +104,8 @@ class Call:
 
     async def refuse(self, error: ApiError) -> None:
         """Answer with an error."""
-        self.facts.setdefault("error", error.message)
+        for name, fact in error_facts(error).items():
+            self.facts.setdefault(name, fact)
         await self.answer(error.status, error.body(), headers=error.headers())
 
 

@@ -1,8 +1,9 @@
 """What stands before every endpoint: who may come in, and what is written of it.
 
-* A browser's page elsewhere gets nothing: the ``Origin`` must be the server's own or
-  allowed, and where no keys are needed the ``Host`` must be a name of this server, so that
-  a foreign name that resolves to this machine (DNS rebinding) does not help.
+* A browser's page elsewhere gets nothing: the ``Origin`` must be the server's own, allowed,
+  or go by a name that the server was given (behind a proxy the ``Host`` may be another).
+  Where no keys are needed the ``Host`` must be a name of this server, so that a foreign name
+  that resolves to this machine (DNS rebinding) does not help.
 * What no endpoint foresaw becomes an answer without details, and a traceback in the log.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,6 +31,10 @@ Handler: TypeAlias = Callable[[Call, Account | None], Awaitable[None]]
 CLIENT_LEFT = 499
 """As nginx has it: no answer, since nobody was left to read it."""
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_USUAL_HEADERS = "authorization, content-type, x-request-id"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
+_MOST_HEADERS = 2000
+"""Characters of the list of headers that a preflight may ask for."""
 _OFTEN_ASKED = frozenset(("/health", "/metrics"))
 
 
@@ -53,6 +59,7 @@ class Gate:
         self._routes = routes
         self._prefixes = prefixes
         self._origins = frozenset(service.config.cors)
+        self._given_names = frozenset(name.lower() for name in service.config.allow_host)
         self._hosts = _host_names(service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +94,7 @@ class Gate:
         methods = (route.method, "HEAD") if route.method == "GET" else (route.method,)
         if call.method == "OPTIONS":
             allowed = ", ".join((*methods, "OPTIONS"))
-            await call.answer(204, b"", headers=_preflight(allowed))
+            await call.answer(204, b"", headers=_preflight(allowed, self._headers(call)))
             return
         if call.method not in methods:
             allowed = ", ".join((*methods, "OPTIONS"))
@@ -134,11 +141,25 @@ class Gate:
                 (b"vary", b"origin"),
                 (b"access-control-expose-headers", b"x-request-id, retry-after"),
             ]
-        elif _name_of_origin(origin) != (call.header(b"host") or "").lower():
+        elif (
+            _name_of_origin(origin) != (call.header(b"host") or "").lower()
+            and _host_of_origin(origin) not in self._given_names
+        ):
             raise ApiError(
                 403, "Pages of other sites may not use this server; --cors allows one.",
                 code="origin_not_allowed",
             )  # fmt: skip
+
+    def _headers(self, call: Call) -> str:
+        """What a page may send: all that it asks for where its origin is allowed.
+
+        Clients for browsers send headers of their own, such as ``x-stainless-lang``.
+        """
+        asked = call.header(b"access-control-request-headers") or ""
+        if call.header(b"origin") not in self._origins or len(asked) > _MOST_HEADERS:
+            return _USUAL_HEADERS
+        names = [name.strip() for name in asked.split(",")]
+        return ", ".join(filter(_HEADER_NAME.fullmatch, names)) or _USUAL_HEADERS
 
     def _note(self, call: Call) -> None:
         """Count the request and log it."""
@@ -158,11 +179,11 @@ class Gate:
         LOGGER.info("request", extra={"facts": facts})
 
 
-def _preflight(allowed: str) -> list[tuple[bytes, bytes]]:
+def _preflight(allowed: str, headers: str) -> list[tuple[bytes, bytes]]:
     return [
         (b"allow", allowed.encode()),
         (b"access-control-allow-methods", allowed.encode()),
-        (b"access-control-allow-headers", b"authorization, content-type, x-request-id"),
+        (b"access-control-allow-headers", headers.encode()),
         (b"access-control-max-age", b"600"),
     ]
 
@@ -191,6 +212,16 @@ def _name_of_origin(origin: str) -> str | None:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
+
+
+def _host_of_origin(origin: str) -> str | None:
+    """``https://my.name:8443`` as ``my.name``; None: it is no web page's."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return None
+    whole = parts.scheme in ("http", "https") and "@" not in parts.netloc
+    return parts.hostname if whole else None
 
 
 def _is_address(name: str) -> bool:

@@ -6,7 +6,10 @@ import datetime
 import json
 import logging
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from linnet.serve.errors import ApiError
 
 LOGGER = logging.getLogger("linnet.serve")
 
@@ -25,6 +28,34 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+_QUOTING = frozenset((400, 404, 422))
+"""Errors that are about what was asked, and may quote it."""
+
+
+def error_facts(error: ApiError) -> dict[str, Any]:
+    """What is logged of an error: where it may quote what was asked, its kind and place only."""
+    quotes = error.status in _QUOTING
+    facts = {
+        "error": error.kind if quotes else error.message,
+        "code": error.code,
+        "param": _known_part(error.param or ""),
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _known_part(param: str) -> str:
+    """The place of an error up to the first name that no request has: that is the client's own."""
+    from linnet.serve.schemas import PARAMETERS  # which imports this, by way of its errors
+
+    known = []
+    for part in param.split("."):
+        name, _, place = part.partition("[")
+        if name not in PARAMETERS or place.strip("0123456789[]"):
+            break
+        known.append(part)
+    return ".".join(known)
 
 
 def log_to_stderr(level: Literal["requests", "errors", "off"]) -> None:
