@@ -270,3 +270,15 @@ def test_every_dataclass_behind_a_command_gives_all_its_options() -> None:
         flags = {parameter.name for parameter in ALL[tuple(name.split())].params}
         fields = {field.name for field in dataclasses.fields(cls)} - unseen
         assert fields <= flags, name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("command", "shared"), [("train", True), ("--debug serve", False)])
+def test_only_commands_that_train_shorten_spinning(
+    command: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")
+    monkeypatch.delenv("GOMP_SPINCOUNT")  # so that it is as it was afterwards
+    monkeypatch.setattr(sys, "argv", ["linnet", *command.split(), "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert ("GOMP_SPINCOUNT" in os.environ) == shared

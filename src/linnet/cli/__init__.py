@@ -56,8 +56,6 @@ class _LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        if cmd_name not in WRITING:
-            share_cores()
         module = importlib.import_module(f"linnet.cli.{COMMANDS[cmd_name][0]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
@@ -109,6 +107,8 @@ def root(
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
     debug = "--debug" in sys.argv
+    if next((word for word in sys.argv[1:] if word[:1] != "-"), "") not in WRITING:
+        share_cores()
     try:
         app()
     except StoppedError as stop:
