@@ -378,3 +378,22 @@ def test_references_beyond_a_tool_are_refused() -> None:
     reaching = {"function": {"name": "a", "parameters": {"$ref": "http://elsewhere/schema"}}}
     with pytest.raises(ApiError, match=r"their own \$defs only"):
         call_schema(ToolFormat("tags", native=True), [reaching], name=None, several=True)
+
+
+def test_one_call_and_a_model_told_by_the_user_through_the_server() -> None:
+    twice = Templated(HERMES, f"<tool_call>{CALL}</tool_call>" * 2)
+    with serving(twice) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        for several, count in ((True, 2), (False, 1)):
+            answer = client.chat.completions.create(
+                model="tiny", messages=ASKED, tools=[WEATHER], parallel_tool_calls=several
+            )  # type: ignore[call-overload]
+            assert len(answer.choices[0].message.tool_calls) == count
+    refusing = Templated(REFUSING, f"<tool_call>{CALL}</tool_call>")
+    with serving(refusing) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        answer = client.chat.completions.create(model="tiny", messages=ASKED, tools=[WEATHER])  # type: ignore[list-item]
+        assert answer.choices[0].finish_reason == "tool_calls"
+        asked = refusing.detokenize(refusing.requests[-1].prompt)  # type: ignore[arg-type]
+        assert asked.startswith("<user>")
+        assert '"weather"' in asked

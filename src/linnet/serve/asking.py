@@ -43,12 +43,14 @@ class Asked:
     """Names of the tools that may be called."""
     demanded: bool = False
     """Whether a call must come."""
+    several: bool = True
+    """Whether more than one may."""
 
     def reader(self, model: Served) -> ToolReader | None:
         """What tells calls from words, where there may be calls."""
         if not self.tools:
             return None
-        return ToolReader(model.tools, self.tools, demanded=self.demanded)
+        return ToolReader(model.tools, self.tools, demanded=self.demanded, several=self.several)
 
 
 def ask_chat(body: Body, model: Served, *, longest: int) -> Asked:
@@ -69,9 +71,9 @@ def ask_chat(body: Body, model: Served, *, longest: int) -> Asked:
             "set 'tool_choice' to 'none' for an answer of that form.", param="response_format",
         )  # fmt: skip
     prompt = chat_prompt(body, model, used)
+    several = body.get("parallel_tool_calls") is not False
     if demanded:
         named = choice["function"]["name"] if isinstance(choice, dict) else None
-        several = body.get("parallel_tool_calls") is not False
         schema = call_schema(model.tools, used, name=named, several=several)
         constraint = _made(Constraint, "tools", "json_schema", schema)
         if model.tools.prefix:
@@ -90,7 +92,9 @@ def ask_chat(body: Body, model: Served, *, longest: int) -> Asked:
     )
     count = int(body.get("n") or 1)
     names = tuple(tool["function"]["name"] for tool in used)
-    return Asked(_repeated([request], count), count, tools=names, demanded=demanded)
+    return Asked(
+        _repeated([request], count), count, tools=names, demanded=demanded, several=several
+    )
 
 
 def ask_completion(body: Body, model: Served, *, longest: int) -> Asked:
@@ -149,7 +153,7 @@ def chat_prompt(body: Body, model: Served, tools: Sequence[Mapping[str, Any]]) -
     messages = [_message(message) for message in body["messages"]]
     called = tools or any(m.get("tool_calls") or m["role"] == "tool" for m in messages)
     if called and not model.tools.native:
-        messages, tools = told_in_words(messages, tools), ()
+        messages, tools = told_in_words(messages, tools, system=model.tools.system), ()
     try:
         return engine.chat_prompt(template_messages(messages), tools=tools, **variables)
     except LinnetError as error:

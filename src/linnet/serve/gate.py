@@ -21,7 +21,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from linnet.serve.asgi import Call, ClientLeftError, Receive, Scope, Send
-from linnet.serve.errors import ApiError
+from linnet.serve.errors import ApiError, failure
 from linnet.serve.limits import Account
 from linnet.serve.logs import LOGGER
 from linnet.serve.service import Service
@@ -80,7 +80,7 @@ class Gate:
             facts = {"id": call.id, "path": call.path}
             LOGGER.error("a request failed", exc_info=True, extra={"facts": facts})
             if not call.status:
-                await call.refuse(ApiError(500, "The server failed on this request."))
+                await call.refuse(failure())
         finally:
             self._note(call)
 
