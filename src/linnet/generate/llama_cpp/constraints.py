@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ConfigError
 from linnet.generate.llama_cpp import gbnf, regex, schema
-from linnet.generate.llama_cpp.pattern import Either, Text, as_grammar
+from linnet.generate.llama_cpp.pattern import Either, Pattern, Text, as_grammar
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
@@ -25,7 +25,7 @@ def grammar_of(constraint: Constraint, *, in_bytes: bool) -> str:
     """
     match constraint.kind:
         case "json_schema":
-            rules = schema.rules_of(_json(constraint.value, "a JSON Schema"))
+            rules = _schema_rules(_json(constraint.value, "a JSON Schema"))
         case "regex":
             rules = {gbnf.ROOT: regex.read(constraint.value)}
         case "choice":
@@ -33,6 +33,13 @@ def grammar_of(constraint: Constraint, *, in_bytes: bool) -> str:
         case "grammar":
             rules = gbnf.read(constraint.value)
     return as_grammar(rules, in_bytes=in_bytes)
+
+
+def _schema_rules(found: Any) -> dict[str, Pattern]:
+    try:
+        return schema.rules_of(found)
+    except RecursionError:  # of a value that is compared or written as a whole
+        raise ConfigError("a JSON Schema's values must be nested less deep") from None
 
 
 def _choices(value: str) -> list[str]:

@@ -2,7 +2,11 @@
 
 Not every document that it allows is one of the grammar: properties come in the order in
 which the schema has them, others only where it says so, and white space is bounded. A
-keyword that a grammar cannot hold to is refused by name; what only explains is passed over.
+keyword that a grammar cannot hold to is refused by name; what only explains is passed over,
+as is a ``format`` that is not known or stands beside a ``pattern``.
+
+What is not looked at: whether a text fits more than one of ``oneOf``, and, beside ``enum`` and
+``const``, keywords other than ``type`` and bounds of numbers and lengths.
 
 Reference: https://json-schema.org/draft/2020-12.
 """
@@ -19,14 +23,19 @@ from linnet.generate.llama_cpp.json_values import (
     SPACE,
     bounds,
     common_rules,
+    free_key,
+    is_in_bounds,
+    kinds_of,
     listed,
     literal,
+    names,
     number,
     string,
 )
 from linnet.generate.llama_cpp.pattern import Either, Pattern, Repeated, Rule, Sequenced, Text
 
 MOST_RULES = 5_000
+MOST_PLACES = 50_000
 DEPTH = 60
 _ROOT = "root"
 
@@ -42,6 +51,12 @@ _KNOWN = {
     "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
     "exclusiveMaximum",
 }  # fmt: skip
+_ONLY_EXPLAINED = _PASSED_OVER - {"type", "nullable", "additionalItems"}
+_BOUNDS: dict[str, Any] = {
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems"), min),
+}
+_ITEMS = ("items", "prefixItems", "additionalItems")
 
 
 def rules_of(schema: Any) -> dict[str, Pattern]:
@@ -56,6 +71,7 @@ class _Converter:
         self.schema = schema
         self.rules: dict[str, Pattern] = {}
         self.referred: dict[str, Rule] = {}
+        self.places = 0
 
     def convert(self) -> dict[str, Pattern]:
         self.rules[_ROOT] = Text("")  # so that it stands first
@@ -66,7 +82,10 @@ class _Converter:
     def _value(self, schema: Any, depth: int) -> Pattern:
         if depth > DEPTH:
             raise ConfigError(f"a JSON Schema must be nested at most {DEPTH} deep")
-        if schema is True or schema == {}:
+        self.places += 1
+        if self.places > MOST_PLACES:  # a few that refer to each other can mean billions
+            raise ConfigError(f"a JSON Schema must have at most {MOST_PLACES:,} parts")
+        if _is_open(schema):
             return ANY
         if not isinstance(schema, dict):
             raise ConfigError(f"a JSON Schema must be an object. Got {json.dumps(schema)[:60]}")
@@ -77,10 +96,6 @@ class _Converter:
                 return self._referred(schema["$ref"], depth)
             merged = self._merged([more, {"$ref": schema["$ref"]}], depth)
             return self._value(merged, depth + 1)
-        if "const" in schema:
-            return literal(schema["const"])
-        if "enum" in schema:
-            return Either(tuple(map(literal, listed(schema, "enum"))))
         for key in ("anyOf", "oneOf"):
             if key in schema:
                 rest = {name: value for name, value in schema.items() if name != key}
@@ -89,18 +104,13 @@ class _Converter:
         if "allOf" in schema:
             rest = {name: value for name, value in schema.items() if name != "allOf"}
             return self._value(self._merged([rest, *listed(schema, "allOf")], depth), depth + 1)
+        if "const" in schema or "enum" in schema:
+            return Either(tuple(_values(schema)))
         return self._of_types(schema, depth)
 
     def _of_types(self, schema: Mapping[str, Any], depth: int) -> Pattern:
         found = schema.get("type", _guessed(schema))
-        kinds = found if isinstance(found, list) else [found]
-        if schema.get("nullable") is True:
-            kinds = [*kinds, "null"]
-        for kind in kinds:
-            if kind not in _TYPES:
-                raise ConfigError(
-                    f"a JSON Schema's type must be one of {', '.join(_TYPES)}. Got {kind!r}"
-                )
+        kinds = _kinds(found, schema)
         made = tuple(self._of_type(kind, schema, depth) for kind in dict.fromkeys(kinds))
         return made[0] if len(made) == 1 else Either(made)
 
@@ -128,7 +138,7 @@ class _Converter:
         if first:
             least = max(least, len(first))
         if items is False:
-            most = len(first)
+            most = len(first) if most is None else min(most, len(first))
         if most is not None and most < least:
             raise ConfigError(f"an array must have at most {most} items and at least {least}")
         comma = Sequenced((SPACE, Text(","), SPACE))
@@ -151,24 +161,23 @@ class _Converter:
         return Sequenced((Text("["), SPACE, *parts, SPACE, Text("]")))
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> Pattern:
-        properties = schema.get("properties", {})
-        required = set(listed(schema, "required", ()))
-        if not isinstance(properties, dict):
-            raise ConfigError("a JSON Schema's properties must be an object")
+        properties = _properties(schema)
+        required = set(names(schema, "required"))
         more = schema.get("additionalProperties", not properties)
         for name in sorted(required - properties.keys()):
-            given = schema.get("additionalProperties", True)
-            if given is False:
-                raise ConfigError(f"a JSON Schema requires '{name}' and does not allow it")
-            properties = {**properties, name: given}
+            properties = {**properties, name: schema.get("additionalProperties", True)}
         colon = Sequenced((SPACE, Text(":"), SPACE))
-        pairs = [
-            (Sequenced((literal(name), colon, self._value(entry, depth + 1))), name in required)
-            for name, entry in properties.items()
-        ]
+        pairs = []
+        for name, entry in properties.items():
+            if entry is not False:
+                pair = Sequenced((literal(name), colon, self._value(entry, depth + 1)))
+                pairs.append((pair, name in required))
+            elif name in required:
+                raise ConfigError(f"a JSON Schema requires '{name}' and does not allow it")
         extra = None
         if more is not False:
-            extra = Sequenced((Rule("string"), colon, self._value(more, depth + 1)))
+            key = free_key(properties.keys(), self._named)
+            extra = Sequenced((key, colon, self._value(more, depth + 1)))
         return Sequenced((Text("{"), SPACE, self._pairs(pairs, extra), Text("}")))
 
     def _pairs(self, pairs: Sequence[tuple[Pattern, bool]], extra: Pattern | None) -> Pattern:
@@ -205,18 +214,21 @@ class _Converter:
         return Rule(name)
 
     def _referred(self, reference: Any, depth: int) -> Pattern:
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            raise ConfigError(f"a JSON Schema may refer to itself only (#/...). Got {reference!r}")
+        found = self._found(reference)
         if reference not in self.referred:
             name = f"reference-{len(self.referred)}"
             self.referred[reference] = Rule(name)
             self.rules[name] = Text("")
-            self.rules[name] = self._value(self._found(reference), depth + 1)
+            self.rules[name] = self._value(found, depth + 1)
             if self.rules[name] == self.referred[reference]:
                 raise ConfigError(f"a JSON Schema refers to itself without end: {reference}")
         return self.referred[reference]
 
-    def _found(self, reference: str) -> Any:
+    def _found(self, reference: Any) -> Any:
+        if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+            raise ConfigError(
+                f"a JSON Schema may refer to itself only (#/...). Got {json.dumps(reference)[:60]}"
+            )
         place = self.schema
         for step in reference.removeprefix("#").split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")
@@ -230,21 +242,118 @@ class _Converter:
         merged: dict[str, Any] = {}
         for schema in schemas:
             if isinstance(schema, dict) and set(schema) == {"$ref"} and len(schemas) > 1:
-                schema = self._found(str(schema["$ref"])) if merged else schema
+                schema = self._found(schema["$ref"]) if merged else schema
             if schema is True:
                 continue
             if not isinstance(schema, dict):
                 raise ConfigError("a JSON Schema in allOf, anyOf or oneOf must be an object")
+            together = _object_keywords(merged, schema)
+            _require_one_kind_of_items(merged, schema)
             for key, value in schema.items():
-                if key == "properties" and key in merged:
-                    merged[key] = {**merged[key], **value}
-                elif key == "required" and key in merged:
-                    merged[key] = [*merged[key], *value]
-                elif key in merged and merged[key] != value and key not in _PASSED_OVER - {"type"}:
-                    raise ConfigError(f"a JSON Schema asks for two kinds of '{key}' at one place")
-                else:
-                    merged[key] = value
+                if key in together:
+                    continue
+                if key in merged and merged[key] != value and key not in _ONLY_EXPLAINED:
+                    value = _combined(key, merged, schema)
+                merged[key] = value
+            merged.update(together)
         return merged
+
+
+def _combined(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> Any:
+    """What a keyword must say to ask for what it does in both schemas."""
+    found: Any = None
+    match key:
+        case "required":
+            return [*names(one, key), *names(other, key)]
+        case "allOf":
+            return [*listed(one, key), *listed(other, key)]
+        case "enum":
+            allowed = [literal(value) for value in listed(other, key)]
+            found = [value for value in listed(one, key) if literal(value) in allowed]
+        case "type":
+            first, second = (_kinds(schema[key], {}) for schema in (one, other))
+            found = [kind for kind in first if kind in second]
+            for kinds, others in ((first, second), (second, first)):
+                if "integer" in kinds and "number" in others and "integer" not in found:
+                    found.append("integer")  # a kind of number
+        case _ if key in _BOUNDS and all(type(s[key]) in (int, float) for s in (one, other)):
+            return _BOUNDS[key](one[key], other[key])
+    if not found:
+        raise ConfigError(f"a JSON Schema asks for two kinds of '{key}' at one place")
+    return found
+
+
+def _object_keywords(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """``properties`` and ``additionalProperties`` that ask for what those of both schemas do.
+
+    What a schema says of additional ones is said of each property that it does not name.
+    """
+    first, second = _properties(one), _properties(other)
+    more = [schema.get("additionalProperties", True) for schema in (one, other)]
+    found: dict[str, Any] = {}
+    if "properties" in one or "properties" in other:
+        found["properties"] = {
+            name: _both(first.get(name, more[0]), second.get(name, more[1]))
+            for name in {**first, **second}
+        }
+    if "additionalProperties" in one or "additionalProperties" in other:
+        found["additionalProperties"] = _both(*more)
+    return found
+
+
+def _both(one: Any, other: Any) -> Any:
+    """A schema that asks for what both do."""
+    if one is False or other is False:
+        return False
+    if _is_open(one) or one == other:
+        return other
+    return one if _is_open(other) else {"allOf": [one, other]}
+
+
+def _require_one_kind_of_items(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """``items`` is said of those behind ``prefixItems``: the two belong together."""
+    found = [{key: schema[key] for key in _ITEMS if key in schema} for schema in (one, other)]
+    if all(found) and found[0] != found[1]:
+        raise ConfigError("a JSON Schema asks for two kinds of 'items' at one place")
+
+
+def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
+    found = schema.get("properties", {})
+    if not isinstance(found, dict):
+        raise ConfigError("a JSON Schema's properties must be an object")
+    return found
+
+
+def _is_open(schema: Any) -> bool:
+    """Whether a schema allows every value."""
+    return schema is True or schema == {}
+
+
+def _values(schema: Mapping[str, Any]) -> list[Text]:
+    """The values that ``enum`` and ``const`` leave, of the type and in the bounds beside them."""
+    found = [literal(value) for value in listed(schema, "enum")] if "enum" in schema else None
+    values = [schema["const"]] if "const" in schema else schema["enum"]
+    kinds = set(_kinds(schema.get("type", list(_TYPES)), schema))
+    fitting = [
+        literal(value)
+        for value in values
+        if kinds.intersection(kinds_of(value)) and is_in_bounds(value, schema)
+    ]
+    left = [value for value in fitting if found is None or value in found]
+    if not left:
+        raise ConfigError("a JSON Schema's enum or const must have a value of its type and bounds")
+    return left
+
+
+def _kinds(found: Any, schema: Mapping[str, Any]) -> list[str]:
+    """Names of types, as ``type`` has them. Raises ConfigError for others."""
+    kinds = found if isinstance(found, list) and found else [found]
+    for kind in kinds:
+        if kind not in _TYPES:
+            raise ConfigError(
+                f"a JSON Schema's type must be one of {', '.join(_TYPES)}. Got {kind!r}"
+            )
+    return [*kinds, "null"] if schema.get("nullable") is True else kinds
 
 
 def _guessed(schema: Mapping[str, Any]) -> Any:
