@@ -7,10 +7,9 @@ What it promises, and what is different:
 * greedy text may depend on what is computed beside it, as sums are rounded in another
   order for another number of texts;
 * a seed gives the same text again on this engine, another text than on torch;
-* llama.cpp's penalties for what occurred before see the whole prompt. Frequency and
-  presence are put right for that, but a token of the prompt that is written again has its
-  presence counted only from the second time on, and together with a repetition penalty
-  they are put right only nearly;
+* llama.cpp's penalties for what occurred before see the whole prompt. Frequency is put
+  right for that; presence as well, but a token of the prompt then has none when it is
+  written; together with a repetition penalty they are put right only nearly;
 * prompt and continuation together never exceed the context. A continuation stops there
   with ``length``; a prompt that leaves no room is an error. Nothing is shifted out;
 * native code runs in another process: if it crashes, what is being written ends with an
