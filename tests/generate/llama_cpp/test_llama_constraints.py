@@ -201,7 +201,8 @@ def test_numerals_of_numbers_in_bounds() -> None:
         ({"pattern": 3, "type": "string"}, "must be a text"),
         ({"format": "date", "maxLength": 9}, "maxLength .* Got 9"),
         ({"format": "date-time", "minLength": 30}, "minLength .* Got 30"),
-        ({"pattern": "a{2,}", "maxLength": 9}, "maxLength .* Got 9"),
+        ({"pattern": "(ab){2,}", "maxLength": 9}, "maxLength .* Got 9"),
+        ({"pattern": "^a{5,}$", "maxLength": 4}, "maxLength .* Got 4"),
         ({"properties": {"a": False}, "required": ["a"]}, "does not allow"),
         (
             {
@@ -325,6 +326,15 @@ def test_lengths_beside_a_pattern_that_keeps_them() -> None:
     wanted = {"type": "string", "pattern": "^[a-c]{2}(d|ef)?$", "minLength": 2, "maxLength": 4}
     assert allows(wanted, "abef")
     assert allows({"type": "string", "format": "date", "minLength": 1}, "2020-12-30")
+    for pattern in ("^[a-z]+$", "^x[a-z]*y$", "^[a-z]{0,7}$", "^[a-z]$"):
+        wanted = {"type": "string", "pattern": pattern, "minLength": 1, "maxLength": 5}
+        for size in range(9):
+            text = "x" * (size - 1) + "y" if size else ""
+            meant = bool(re.search(pattern, text)) and 1 <= size <= 5
+            assert allows(wanted, text) == meant, (pattern, text)
+    address = {"type": "string", "format": "uri", "minLength": 1, "maxLength": 2083}  # pydantic's
+    assert allows(address, "http://a.b/")
+    assert not allows(address, "")
 
 
 def test_schemas_together_ask_for_what_each_does() -> None:

@@ -107,7 +107,7 @@ def string(schema: Mapping[str, Any]) -> Pattern:
         if (least, most) == (0, None):
             return Rule("string")
         return Sequenced((Text('"'), content, Text('"')))
-    content = regex.read(given)
+    content = _within(regex.read(given), least, most)
     shortest, longest = _lengths(content)
     for key, broken in (
         ("minLength", shortest < least),
@@ -146,6 +146,31 @@ def free_key(names: Collection[str], named: Callable[[Pattern], Pattern]) -> Pat
         choices.append(Sequenced((other, Repeated(CHARACTER, 0, None))))
         made[prefix] = named(Either(tuple(choices)))
     return named(Sequenced((Text('"'), made[""], Text('"'))))
+
+
+def _within(pattern: Pattern, least: int, most: int | None) -> Pattern:
+    """Those texts of a pattern that are as long as asked, where one part of it alone decides that.
+
+    Otherwise the pattern as it is.
+    """
+    parts = pattern.parts if isinstance(pattern, Sequenced) else (pattern,)
+    found = [_lengths(part) for part in parts]
+    free = [place for place, (low, high) in enumerate(found) if low != high]
+    if len(free) != 1:
+        return pattern
+    (place,) = free
+    part = parts[place]
+    if not isinstance(part, Repeated) or _lengths(part.part) != (1, 1):
+        return pattern
+    others = sum(low for low, _ in found) - found[place][0]
+    fewest = max(part.least, least - others)
+    furthest = [
+        high for high in (part.most, None if most is None else most - others) if high is not None
+    ]
+    if furthest and min(furthest) < fewest:
+        return pattern
+    own = Repeated(part.part, fewest, min(furthest, default=None))
+    return Sequenced((*parts[:place], own, *parts[place + 1 :]))
 
 
 def _lengths(pattern: Pattern) -> tuple[int, int | None]:
@@ -246,9 +271,11 @@ def bounds(schema: Mapping[str, Any], least: str, most: str) -> tuple[int, int |
         ):
             raise ConfigError(f"a JSON Schema's {key} must be a whole number. Got {value!r}")
         if value is not None and value > regex.MOST_REPEATS:
-            raise ConfigError(
-                f"a JSON Schema's {key} must be at most {regex.MOST_REPEATS:,}. Got {value:,}"
-            )
+            if key == least:
+                raise ConfigError(
+                    f"a JSON Schema's {key} must be at most {regex.MOST_REPEATS:,}. Got {value:,}"
+                )
+            value = regex.MOST_REPEATS  # fewer are allowed too
         found.append(value)
     low, high = found[0] or 0, found[1]
     if high is not None and high < low:
