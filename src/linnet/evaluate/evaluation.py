@@ -144,7 +144,7 @@ def evaluate(
     training text for baselines and overlap where the lineage does not.
     """
     config = config or EvaluateConfig()
-    model, data = Path(model), Path(data)
+    model, data = artifact.within(model, "model"), artifact.within(data, "shards")
     training = _training_corpus(model, corpus)
     if out is None:
         evaluation = _evaluate(model, data, config, training, progress)

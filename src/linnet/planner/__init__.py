@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
+from linnet.config import parse_duration
 from linnet.errors import DamagedError
 from linnet.planner.choosing import (
     Plan,
@@ -56,13 +57,13 @@ def plan(
     corpus: Path,
     out: Path,
     *,
-    budget: float,
+    budget: str | float,
     spent: float = 0.0,
     overrides: Mapping[str, Any] | None = None,
     vocab_size: int | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Plan a model for the documents in ``corpus`` within ``budget`` seconds.
+    """Plan a model for the documents in ``corpus`` within ``budget``: ``5m``, or seconds.
 
     ``spent``: seconds of it already gone. ``overrides`` and ``vocab_size``:
     what is not the planner's to choose. Raises DataError when there is too
@@ -70,7 +71,7 @@ def plan(
     """
     from linnet.runtime import detect
 
-    overrides = overrides or {}
+    overrides, budget = overrides or {}, parse_duration(budget)
     source = artifact.read(corpus, kind="corpus")
     started = time.monotonic()
     with progress.task("measuring documents and machine"):

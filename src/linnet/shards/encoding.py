@@ -83,6 +83,7 @@ def encode(
     Raises DataError when the corpus has no documents.
     """
     source = artifact.read(corpus, kind="corpus")
+    tokenizer = artifact.within(tokenizer, "tokenizer")
     loaded = load_tokenizer(tokenizer)
     inputs = {"corpus": source, "tokenizer": _tokenizer_input(tokenizer)}
     recipe = config.recipe()
