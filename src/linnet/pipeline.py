@@ -62,7 +62,7 @@ class Build:
 
 
 def build(
-    sources: Sequence[str | Path] = (),
+    sources: str | Path | Sequence[str | Path] = (),
     out: Path | str = "model",
     *,
     budget: str | float | None = None,
@@ -85,6 +85,7 @@ def build(
     """
     started = time.monotonic()
     out = Path(out)
+    sources = [sources] if isinstance(sources, str | Path) else sources
     artifact.refuse_foreign(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
     # What cannot work is said before anything is made.
     project = _configure(out, sources, budget, settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
@@ -28,7 +29,6 @@ from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from linnet.artifact import Artifact
 
@@ -54,8 +54,8 @@ PLAN_FILE = "plan.json"
 
 
 def plan(
-    corpus: Path,
-    out: Path,
+    corpus: Path | str,
+    out: Path | str,
     *,
     budget: str | float,
     spent: float = 0.0,
@@ -73,6 +73,7 @@ def plan(
 
     overrides, budget = overrides or {}, parse_duration(budget)
     source = artifact.read(corpus, kind="corpus")
+    corpus, out = source.path, Path(out)
     started = time.monotonic()
     with progress.task("measuring documents and machine"):
         facts = measure_corpus(corpus)

@@ -90,10 +90,10 @@ class TokenizerConfig:
 
 def train(
     texts: Iterable[str],
-    out: Path,
-    config: TokenizerConfig,
+    out: Path | str,
+    config: TokenizerConfig | None = None,
     *,
-    inputs: Inputs,
+    inputs: Inputs | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Train on ``texts`` and write a tokenizer directory.
@@ -102,6 +102,7 @@ def train(
     the text cannot fill comes out smaller, with a warning.
     Raises DataError when there is no text.
     """
+    config, inputs = config or TokenizerConfig(), inputs or {}
     with artifact.create(
         out, kind=KIND, format=FORMAT, config=config.recipe(), inputs=inputs
     ) as draft:
