@@ -1,6 +1,7 @@
 """The command line as a whole: its help, its errors, and options made from dataclasses."""
 
 import errno
+import io
 import os
 import re
 import shlex
@@ -8,14 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
-from linnet.cli import COMMANDS, app, main
+from linnet.cli import COMMANDS, app, main, terminal
 from linnet.cli.options import configured
+from linnet.cli.terminal import as_typed
 from linnet.config import option
 from linnet.errors import BusyError, DataError, StoppedError
 from linnet.version import __version__
@@ -282,3 +286,44 @@ def test_only_commands_that_train_shorten_spinning(
     with pytest.raises(SystemExit):
         main()
     assert ("GOMP_SPINCOUNT" in os.environ) == shared
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("biuld", "build"), ("sevre", "serve")])
+def test_a_mistyped_command_gets_a_suggestion(typed: str, meant: str) -> None:
+    result = CliRunner().invoke(app, [typed])
+    assert result.exit_code == 2
+    assert f"there is no command '{typed}'; did you mean '{meant}'?" in result.output
+
+
+def test_commands_in_messages_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "in here" / "linnet"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    said = "run linnet build again (linnet chat DIR); another linnet process, ./linnet build"
+    monkeypatch.setattr("sys.argv", [str(script)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    quoted = "'in here/linnet'"
+    assert as_typed(said) == (
+        f"run {quoted} build again ({quoted} chat DIR); another linnet process, ./linnet build"
+    )
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert as_typed(said) == said
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "__main__.py")])
+    assert "-m linnet build again" in as_typed(said)
+
+
+@pytest.mark.parametrize("width", [80, 40, 160])
+def test_progress_takes_one_line(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(file=io.StringIO(), force_terminal=True, width=width, soft_wrap=True)
+    monkeypatch.setattr(terminal, "err", screen)
+    note = "loss 2.310 · held-out 1.234 bits/byte · 12,345 tokens/s"
+    with terminal.terminal_progress().task("training", total=774, unit="steps") as task:
+        task.update(done=500, note=note)
+        progress = task.bars  # type: ignore[attr-defined]
+        progress.refresh()
+        progress.refresh()
+    written = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "500 of 774 steps" in written
+    assert (note in written) == (width > 100)
+    assert "\x1b[1A\x1b[2K\x1b[1A" not in written  # the cursor never goes up by a second line

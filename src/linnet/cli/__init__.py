@@ -7,6 +7,7 @@ module with an ``app`` and one line in ``COMMANDS``.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import os
@@ -60,6 +61,12 @@ class _LazyGroup(TyperGroup):
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        near = difflib.get_close_matches(args[0], COMMANDS, n=1) if args else []
+        if near and near[0] != args[0]:
+            ctx.fail(f"there is no command '{args[0]}'; did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -140,5 +147,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
+    from linnet.cli.terminal import as_typed
+
+    message = as_typed(message)
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
-from linnet.cli.terminal import terminal_progress
 from linnet.config import show_duration
 
 if TYPE_CHECKING:
@@ -76,4 +77,5 @@ def show_build(made: Build) -> None:
         markup=False,
     )
     terminal.print(f"  report: {made.report}", markup=False)
-    terminal.print(f"  try it: linnet chat {made.project.path}", markup=False)
+    try_it = as_typed(f"linnet chat {shlex.quote(str(made.project.path))}")
+    terminal.print(f"  try it: {try_it}", markup=False)

@@ -12,8 +12,8 @@ import typer
 from linnet.artifact import human_bytes
 from linnet.cli.encode import encode
 from linnet.cli.options import configured
+from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
-from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.data import DataConfig
 from linnet.data import explain as explain_document
@@ -117,7 +117,7 @@ def _show(corpus: Artifact) -> None:
     ):
         _show_reasons(title, reasons)
     terminal.print(f"every file and reason: {corpus.path / 'report.json'}", markup=False)
-    terminal.print(f"one document: linnet data explain {corpus.path} NAME", markup=False)
+    terminal.print(as_typed(f"one document: linnet data explain {corpus.path} NAME"), markup=False)
 
 
 def _show_reasons(title: str, reasons: dict[str, int]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linnet.cli.terminal import as_typed
 from linnet.cli.terminal import out as terminal
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ def status(
         return
     _show(stages)
     if any(stage.state not in ("current", "kept") for stage in stages):
-        terminal.print(f"bring it up to date: linnet build --out {project}", markup=False)
+        command = as_typed(f"linnet build --out {shlex.quote(str(project))}")
+        terminal.print(f"bring it up to date: {command}", markup=False)
 
 
 def _show(stages: list[StageStatus]) -> None:

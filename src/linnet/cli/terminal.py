@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
+import shutil
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,6 +22,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 from rich.progress import Task as Bar
+from rich.table import Column
 from rich.text import Text
 
 from linnet.artifact import human_bytes
@@ -25,11 +31,37 @@ from linnet.progress import Progress, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+WIDE = 100  # columns from which a long bar leaves room for the note
 PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
 
 # Lines are left whole: a terminal wraps them, and a file or a program wants them so.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=True)
+
+
+def program() -> str:
+    """What to type for this ``linnet``: its name, or where it is when that is not on the path."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m linnet"
+    found = shutil.which("linnet")
+    if started.stem != "linnet" or not started.exists():
+        return "linnet"  # called from a program
+    if found is not None and Path(found).samefile(started):
+        return "linnet"
+    with contextlib.suppress(ValueError):
+        started = started.absolute().relative_to(Path.cwd())
+    return shlex.quote(str(started))
+
+
+def as_typed(text: str) -> str:
+    """Commands within a message as they can be typed here (``.venv/bin/linnet chat ...``)."""
+    from linnet.cli import COMMANDS
+
+    typed = program()
+    if typed == "linnet":
+        return text
+    return re.sub(rf"(?<![\w./-])linnet(?= ({'|'.join(COMMANDS)})\b)", lambda _: typed, text)
 
 
 def terminal_progress() -> Progress:
@@ -68,14 +100,20 @@ class _BarProgress(Progress):
     @contextmanager
     def task(self, name: str, *, total: float | None = None, unit: str = "") -> Iterator[Task]:
         if self.bars is None:
+            narrow = err.width < WIDE
             self.bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                _Amount(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("[dim]{task.fields[note]}"),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=8 if narrow else 20),
+                _Amount(table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+                # What does not fit is cut off here, so that a bar is one line whatever the width.
+                TextColumn(
+                    "[dim]{task.fields[note]}",
+                    table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+                ),
                 console=err,
                 transient=True,
+                expand=True,
             )
             self.bars.start()
         self.open += 1
@@ -91,10 +129,10 @@ class _BarProgress(Progress):
                 self.bars = None
 
     def message(self, text: str) -> None:
-        err.print(text, markup=False)
+        err.print(as_typed(text), markup=False)
 
     def warn(self, text: str) -> None:
-        err.print(f"warning: {text}", style="yellow", markup=False)
+        err.print(f"warning: {as_typed(text)}", style="yellow", markup=False)
 
 
 class _LineTask(Task):
@@ -132,10 +170,10 @@ class _LineProgress(Progress):
         yield _LineTask(name, total, unit)
 
     def message(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(as_typed(text), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print(f"warning: {as_typed(text)}", file=sys.stderr, flush=True)
 
 
 def _amount(done: float, total: float | None, unit: str) -> str:

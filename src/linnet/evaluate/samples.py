@@ -74,7 +74,9 @@ def search_training(samples: Sequence[tuple[Sample, str]], training: Iterable[st
 
 
 def _divide(text: str) -> tuple[str, str]:
-    """The first words, without the white space after them, and the rest."""
+    """The first whole words, without the white space after them, and the rest."""
     words = re.match(rf"\s*(?:\S+\s+){{0,{PROMPT_WORDS - 1}}}\S+", text)
-    end = min(words.end() if words else 0, PROMPT_CHARACTERS)
+    end = words.end() if words else 0
+    if end > PROMPT_CHARACTERS:  # back to the end of a word, unless there is but one
+        end = max(text.rfind(" ", 0, PROMPT_CHARACTERS + 1), 0) or PROMPT_CHARACTERS
     return text[:end], text[end:]
