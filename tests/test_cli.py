@@ -18,7 +18,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from linnet.cli import COMMANDS, app, main, terminal
-from linnet.cli.options import configured
+from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed
 from linnet.config import option
 from linnet.errors import BusyError, DataError, StoppedError
@@ -327,3 +327,25 @@ def test_progress_takes_one_line(width: int, monkeypatch: pytest.MonkeyPatch) ->
     assert "500 of 774 steps" in written
     assert (note in written) == (width > 100)
     assert "\x1b[1A\x1b[2K\x1b[1A" not in written  # the cursor never goes up by a second line
+
+
+def test_help_has_the_common_options_first_then_groups() -> None:
+    @dataclass(frozen=True)
+    class Settings:
+        rare: int = option(1, "Rarely set.", group="Optimizer")
+        steps: int = option(2, "How many.")
+        lr: float = option(0.1, "How fast.", group="Optimizer")
+
+    own = typer.Typer(rich_markup_mode=None)
+
+    @own.command(cls=GroupedCommand)
+    @configured(Settings)
+    def run(name: str, *, settings: dict[str, Any]) -> None:
+        """Run it."""
+
+    shown = CliRunner().invoke(own, ["--help"]).output
+    places = [
+        shown.index(text)
+        for text in ("Arguments:", "Options:", "--steps", "--help", "Optimizer:", "--rare", "--lr")
+    ]
+    assert places == sorted(places)

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def option(default: T, help: str) -> T:
+def option(default: T, help: str, *, group: str = "") -> T:
     """A dataclass field with its help text.
 
-    Typed as returning the default, so that fields keep their declared types.
+    ``group``: the heading under which ``--help`` lists it; without one it is among the
+    common ones, which come first. Typed as returning the default, so that fields keep
+    their declared types.
     """
-    field: Any = dataclasses.field(default=default, metadata={"help": help})
+    field: Any = dataclasses.field(default=default, metadata={"help": help, "group": group})
     return field  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import configured
+from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import from_mapping, load_toml
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @configured(FinetuneConfig)
 def finetune(
     model: Annotated[str, typer.Argument(help="A model directory, or a hub name: org/name.")],

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from linnet.errors import ConfigError
 
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
     from linnet.generate import GenerateConfig, LanguageModel
 
 Command = Callable[..., None]
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help lists the common options first, then the others by group."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            group = getattr(parameter, "rich_help_panel", None)
+            if parameter.param_type_name == "argument":
+                group = "Arguments"
+            if record is not None:
+                sections.setdefault(group or "Options", []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
 
 ModeOption = Annotated[
     str,
@@ -95,7 +115,11 @@ def _parameters(cls: type, only: tuple[str, ...] | None) -> list[inspect.Paramet
         shown = "" if default in (None, (), "") else f" [default: {_show(default)}]"
         choices = _choices(hints[field.name])
         listed = f" ({', '.join(choices)})" if choices else ""
-        info = typer.Option(help=field.metadata["help"] + listed + shown, show_default=False)
+        info = typer.Option(
+            help=field.metadata["help"] + listed + shown,
+            show_default=False,
+            rich_help_panel=field.metadata["group"] or None,
+        )
         parameters.append(
             inspect.Parameter(
                 field.name,

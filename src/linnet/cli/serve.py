@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import configured
+from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import err, terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @configured(ServeConfig)
 def serve(
     source: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import configured
+from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import from_mapping, load_toml
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 @configured(TrainConfig)
 def train(
     shards: Annotated[Path, typer.Argument(help="Encoded documents, from linnet data encode.")],
