@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "Answer over HTTP: OpenAI's interface, and a page to chat."),
     "keys": ("keys", "Make, list and revoke the API keys of a server."),
     "bench": ("bench", "Measure speed, memory and quality on every engine and number format."),
+    "cache": ("cache", "Show or remove the files that are kept to start models faster."),
     "embed": ("embed", "Turn texts into vectors with an encoder."),
     "merge": ("merge", "Put an adapter into the weights of its base model."),
     "export": ("export", "Write a model for llama.cpp and Ollama, and compare it there."),

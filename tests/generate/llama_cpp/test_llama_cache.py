@@ -8,10 +8,19 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from linnet.cli import app
 from linnet.errors import OutputError
 from linnet.generate.llama_cpp import cache
-from linnet.generate.llama_cpp.cache import cached, content_hash, note_use, remove_oldest
+from linnet.generate.llama_cpp.cache import (
+    cached,
+    content_hash,
+    kept_files,
+    note_use,
+    remove_oldest,
+)
+from linnet.progress import Progress
 
 OPEN = """
 import sys, time
@@ -140,3 +149,21 @@ def test_a_file_that_is_served_counts_as_used(
     remove_oldest(served.parent, keep=own, limit=0)
     assert served.exists()
     assert not other.exists()
+
+
+def test_what_is_kept_is_named_shown_and_cleared(source: Path, gguf_cache: Path) -> None:
+    class Listener(Progress):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    said: list[str] = []
+    file = cached([source], "shown", write, progress=Listener())
+    cached([source], "shown", write, progress=Listener())
+    assert len(said) == 1
+    assert str(file) in said[0]
+    assert "linnet cache --clear" in said[0]
+    assert str(gguf_cache) in CliRunner().invoke(app, ["cache"]).output
+    result = CliRunner().invoke(app, ["cache", "--clear"])
+    assert not file.exists()
+    assert not kept_files()
+    assert f"{gguf_cache}: 0 files, 0 B" in " ".join(result.output.split())

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from linnet.artifact import hash_file
 from linnet.errors import OutputError
-from linnet.output import full_disk_named, write_text
+from linnet.output import full_disk_named, human_bytes, write_text
 from linnet.progress import SILENT, Progress
 
 RECIPE = 1
@@ -74,6 +74,10 @@ def cached(
         with _locked(file, progress):
             if not file.is_file():
                 _make(file, make)
+                progress.message(
+                    f"kept for llama.cpp to start faster next time: {file} "
+                    f"({human_bytes(file.stat().st_size)}; linnet cache --clear removes it)"
+                )
             note_use(file)
         remove_oldest(place, keep=file)
     return file
@@ -93,6 +97,26 @@ def content_hash(source: Path) -> str:
     for file in sorted(file for file in files if file.name not in _NO_PARTS):
         digest.update(f"{file.name} {_hash_of(file)}\n".encode())
     return digest.hexdigest()
+
+
+def kept_files() -> list[Path]:
+    """All files of this cache."""
+    return sorted(file for kind in _KEPT for file in cache_directory().glob(kind))
+
+
+def clear_cache() -> tuple[int, int]:
+    """Remove all of them; how many files that were, and their bytes.
+
+    What has a file open goes on with it; only a worker that has to be started again
+    would miss it.
+    """
+    count = size = 0
+    for file in kept_files():
+        with contextlib.suppress(OSError):  # another process removes too
+            bytes_ = file.stat().st_size
+            file.unlink()
+            count, size = count + 1, size + bytes_
+    return count, size
 
 
 def remove_oldest(place: Path, *, keep: Path, limit: int | None = None) -> None:
