@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import re
 import tomllib
@@ -128,7 +129,8 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         )
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} must be a list. Got {value!r}")
+            example = f", such as [{json.dumps(value)}]" if isinstance(value, str) else ""
+            raise ConfigError(f"{where} must be a list{example}. Got {value!r}")
         return tuple(_convert(arguments[0], item, where=where) for item in value)
     if origin is dict:
         if not isinstance(value, dict):

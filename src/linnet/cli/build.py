@@ -35,7 +35,11 @@ def build(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Such as train.width=128."),
+        typer.Option(
+            "--set",
+            metavar="TABLE.KEY=VALUE",
+            help='Such as train.width=128; a list: \'data.include=["*.md", "*.txt"]\'.',
+        ),
     ] = None,
     replan: Annotated[bool, typer.Option("--replan", help="Make the plan again.")] = False,
     retrain_tokenizer: Annotated[
