@@ -70,7 +70,7 @@ def test_values_are_converted_to_the_declared_types() -> None:
         ({"tied": 1}, "tied must be true or false. Got 1"),
         ({"name": 1}, "name must be text. Got 1"),
         ({"kind": "lrage"}, "must be one of small, large. Got 'lrage'; did you mean 'large'?"),
-        ({"columns": "a"}, "columns must be a list. Got 'a'"),
+        ({"columns": "a"}, 'columns must be a list, such as ["a"]. Got ' + repr("a")),
         ({"columns": [1]}, "columns must be text. Got 1"),
         ({"inner": 1}, "inner must be a table. Got 1"),
         ({"inner": {"sise": 1}}, "inner: unknown setting 'sise'; did you mean 'size'?"),
