@@ -5,14 +5,19 @@ default is written. A field is declared with :func:`option`, whose help text
 the command line shows beside the matching ``--flag`` (see ``linnet.cli.options``).
 An unknown key is an error that names the nearest known one, and a value of the
 wrong type is an error that says which type was expected.
+
+Files of settings may come from strangers: they are read by :func:`load_toml`, :func:`read_json` and
+:func:`parse_json`, which say in one line what is wrong with them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import re
+import stat
 import tomllib
 import types
 from pathlib import Path
@@ -78,15 +83,49 @@ def replace(config: T, changes: Mapping[str, Any], *, where: str = "command line
     return from_mapping(type(config), {**to_mapping(config), **given}, where=where)
 
 
+LARGEST_SETTINGS = 1 << 20  # bytes; such files have some hundred or thousand
+LARGEST_JSON = 1 << 30
+
+
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError naming the file and line."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        text = _content(path, LARGEST_SETTINGS).decode("utf-8")
+        return tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: it nests too deeply") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def read_json(path: Path, *, limit: int = LARGEST_JSON) -> Any:
+    """What a JSON file of at most ``limit`` bytes holds.
+
+    Raises ValueError, in one line, for what is no such file, and OSError.
+    """
+    return parse_json(_content(path, limit).decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says. Raises ValueError, also for one that nests too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """A regular file's bytes. Opening another kind could wait without end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return content
 
 
 def dump_toml(values: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ LARGEST_NUMBER = 4_096  # bits
 
 # Views of a dict are written out as what they show is; these types, as asking for the abstract ones
 # takes long.
-_SEQUENCES: tuple[type, ...] = (list, tuple, type({}.keys()), type({}.values()), type({}.items()))
+_SEQUENCES: Any = (list, tuple, type({}.keys()), type({}.values()), type({}.items()))
 # What is written in a few characters, whatever it holds. An iterator is: who reads it counts that.
 _SMALL: tuple[type, ...] = (
     float,
@@ -47,7 +47,7 @@ _SMALL: tuple[type, ...] = (
     Undefined,
 )
 
-_ITERATORS: tuple[type, ...] = (types.GeneratorType, type(reversed([])), type(reversed("")))
+_ITERATORS: Any = (types.GeneratorType, type(reversed([])), type(reversed("")))
 
 _WIDE_FORMAT = re.compile(r"\d{4,}|%[^a-zA-Z%]*\*|\{[^{}]*\{")
 

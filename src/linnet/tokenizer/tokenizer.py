@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from linnet.artifact import write_json
 from linnet.errors import ModelError
+from linnet.output import make_directory, write_json, write_text
 from linnet.tokenizer.chat import inline_templates, read_templates
 from linnet.tokenizer.cutting import batches, cut, well_formed
 from linnet.tokenizer.pieces import (
@@ -257,8 +257,8 @@ class Tokenizer:
 
         ``model_max_length``: the context of the model that goes with it.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        self._backend.save(str(directory / TOKENIZER_FILE))
+        make_directory(directory)
+        write_text(directory / TOKENIZER_FILE, self._backend.to_str(pretty=True))
         given = {} if model_max_length is None else {"model_max_length": model_max_length}
         write_json(directory / CONFIG_FILE, {**self.config, **given})
 
