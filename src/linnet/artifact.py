@@ -32,10 +32,10 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from linnet.config import from_mapping, read_json
 from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError, OutputError
@@ -108,7 +108,6 @@ class Artifact:
         return self.manifest.stats
 
 
-_Entry = TypeVar("_Entry", FileEntry, InputEntry)
 Inputs: TypeAlias = Mapping[str, "Artifact | str"]
 """Inputs by role: an artifact, or the content hash of something that is not one."""
 
@@ -169,28 +168,15 @@ def _manifest(raw: Any) -> Manifest:
     if not isinstance(raw, dict):
         raise ValueError("it is no JSON object")
     found = from_mapping(Manifest, raw, where="manifest")
-    inputs = {
-        role: _entry(InputEntry, entry, f"input {role[:60]!r}")
-        for role, entry in found.inputs.items()
-    }
-    files = {
-        name: _entry(FileEntry, entry, f"file {name[:60]!r}") for name, entry in found.files.items()
-    }
-    for name, file in files.items():
+    for name, file in found.files.items():
         if not is_plain_name(name):
             raise ValueError(f"a file in it has a name, not a path elsewhere. Got {name[:60]!r}")
         if file.bytes < 0 or not (file.sha256 is None or _SHA256.fullmatch(file.sha256)):
             raise ValueError(f"file {name[:60]!r} has no size and hash")
-    for role, entry in inputs.items():
+    for role, entry in found.inputs.items():
         if entry.path is not None and "\0" in entry.path:
             raise ValueError(f"input {role[:60]!r} names no path")
-    return replace(found, inputs=inputs, files=files)
-
-
-def _entry(kind: type[_Entry], raw: Any, where: str) -> _Entry:
-    if not isinstance(raw, dict):
-        raise ValueError(f"{where} is no JSON object")
-    return from_mapping(kind, raw, where=where)
+    return found
 
 
 def is_artifact(path: Path | str) -> bool:
@@ -388,10 +374,11 @@ def _swap(partial: Path, path: Path) -> None:
     remove(superseded)
 
 
-def _identity(path: Path) -> int | None:
-    """Which directory it is that has this name now."""
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Which directory it is that has this name now (numbers are used again, times are not)."""
     try:
-        return path.stat().st_ino
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
     except OSError:
         return None
 

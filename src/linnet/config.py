@@ -17,9 +17,11 @@ import difflib
 import json
 import math
 import re
+import reprlib
 import stat
 import tomllib
 import types
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -48,13 +50,13 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     ``where`` names the source in errors, such as ``linnet.toml [train]``.
     Raises ConfigError for an unknown key, a missing one or a wrong type.
     """
-    hints = get_type_hints(cls)
+    hints = _hints_of(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
+            near = difflib.get_close_matches(str(key)[:100], fields, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(fields)}"
-            raise ConfigError(f"{where}: unknown setting '{key}'{hint}")
+            raise ConfigError(f"{where}: unknown setting {show(key)}{hint}")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -65,6 +67,11 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         key: _convert(hints[key], value, where=f"{where}: {key}") for key, value in values.items()
     }
     return cls(**converted)
+
+
+@cache
+def _hints_of(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -156,38 +163,59 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
                 if choice is choices[-1]:
                     raise
     if origin is Literal:
-        if value in arguments:
+        if isinstance(value, str | int | float) and value in arguments:
             return value
-        near = difflib.get_close_matches(str(value), [str(a) for a in arguments], n=1)
+        near = difflib.get_close_matches(str(value)[:100], [str(a) for a in arguments], n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ConfigError(
-            f"{where} must be one of {', '.join(map(str, arguments))}. Got {value!r}{hint}"
+            f"{where} must be one of {', '.join(map(str, arguments))}. Got {show(value)}{hint}"
         )
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{where} must be a list. Got {value!r}")
+            raise ConfigError(f"{where} must be a list. Got {show(value)}")
         return tuple(_convert(arguments[0], item, where=where) for item in value)
+    if origin is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list. Got {show(value)}")
+        return [_convert(arguments[0], item, where=where) for item in value]
     if origin is dict:
         if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table. Got {value!r}")
-        return dict(value)
+            raise ConfigError(f"{where} must be a table. Got {show(value)}")
+        kind = arguments[1]
+        return {
+            key: _convert(kind, item, where=f"{where}: {_key(key)}") for key, item in value.items()
+        }
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if isinstance(value, kind):
             return value
         if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table. Got {value!r}")
+            raise ConfigError(f"{where} must be a table. Got {show(value)}")
         return from_mapping(kind, value, where=where)
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ConfigError(f"{where} must be a finite number. Got {value!r}")
+        if abs(value) >= 1 << 1023 or not math.isfinite(value):
+            raise ConfigError(f"{where} must be a finite number. Got {show(value)}")
         return float(value)
     if kind is Any or (
         isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
     ):
         return value
-    raise ConfigError(f"{where} must be {_type_name(kind)}. Got {value!r}")
+    raise ConfigError(f"{where} must be {_type_name(kind)}. Got {show(value)}")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def show(value: Any) -> str:
+    """A value as Python writes it, on one short line, for messages about what strangers wrote."""
+    return _SHORT.repr(value)
+
+
+def _key(key: Any) -> str:
+    text = str(key)
+    return text if len(text) <= 100 and text.isprintable() else show(text)
 
 
 def _type_name(kind: Any) -> str:

@@ -27,6 +27,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from linnet.config import read_json
 from linnet.errors import ModelError
 from linnet.output import full_disk_named, replacing, require_space, write_json
 from linnet.progress import SILENT, Progress
@@ -155,7 +156,7 @@ def indexed_files(index: Path) -> list[str]:
     try:
         if index.stat().st_size > INDEX_LIMIT:
             raise ValueError(f"{index.stat().st_size} bytes are too many")
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        listed = read_json(index)["weight_map"]
         names = sorted(set(listed.values()))
         for name in names:
             if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
+from linnet.config import read_json
 from linnet.errors import ModelError
 from linnet.output import make_directory, write_json, write_text
 from linnet.tokenizer.chat import inline_templates, read_templates
@@ -353,7 +354,7 @@ def read_backend(file: Path) -> tokenizers.Tokenizer:
 def read_settings(file: Path) -> dict[str, Any]:
     """Read a JSON file with settings. Raises ModelError when it holds something else."""
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = read_json(file)
     except ValueError as error:
         raise ModelError(f"{file}: expected JSON, but it is damaged ({error})") from None
     if not isinstance(settings, dict):
