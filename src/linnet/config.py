@@ -50,7 +50,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     ``where`` names the source in errors, such as ``linnet.toml [train]``.
     Raises ConfigError for an unknown key, a missing one or a wrong type.
     """
-    hints = _hints_of(cls)
+    hints = _hints_of(cls)  # type: ignore[arg-type]  # (of lru_cache)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
