@@ -16,6 +16,10 @@ Two hashes answer two questions:
 
 Writers hold a lock beside the artifact, so two runs never write to one place
 (``linnet.output``).
+
+An artifact may come from a stranger. Its manifest is checked value by value, the files that it
+names lie in it and are regular ones, and a partial directory is taken up only if it holds nothing
+but files and directories.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import fnmatch
 import hashlib
 import json
 import os
-import shutil
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -33,11 +37,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
-from linnet.output import full_disk_named
+from linnet.config import from_mapping, read_json
+from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError, OutputError
+from linnet.output import create_file, full_disk_named, is_plain_name, make_directory, refuse_links
 from linnet.output import human_bytes as human_bytes
 from linnet.output import lock as lock
 from linnet.output import refuse_foreign as refuse_foreign
+from linnet.output import remove as remove
 from linnet.output import require_space as require_space
 from linnet.output import write_json as write_json
 from linnet.output import write_text as write_text
@@ -46,7 +52,11 @@ from linnet.version import __version__
 MANIFEST = "manifest.json"
 RECIPE = "recipe"  # in a partial directory: the recipe it is made by
 SWAP_SECONDS = 5.0  # far longer than two renames take
+LARGEST_MANIFEST = 1 << 28  # bytes; one lists every file of an artifact
 ALWAYS_VOLATILE = ("*.sqlite", "*.sqlite-*", "*.log")
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -141,22 +151,15 @@ def _read(path: Path, kind: str | None, *, verify: bool) -> Artifact:
     if not manifest_path.is_file():
         raise ArtifactError(f"{path}: expected a {wanted}, but it has no {MANIFEST}")
     try:
-        raw = json.loads(manifest_path.read_text(encoding="utf-8"))
-        manifest = Manifest(
-            **{
-                **raw,
-                "inputs": {role: InputEntry(**entry) for role, entry in raw["inputs"].items()},
-                "files": {name: FileEntry(**entry) for name, entry in raw["files"].items()},
-            }
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        manifest = _manifest(read_json(manifest_path, limit=LARGEST_MANIFEST))
+    except (ValueError, ConfigError) as error:
         raise DamagedError(
             f"{manifest_path} is damaged ({error}); delete {path} and run the same command again"
         ) from None
     if kind is not None and manifest.kind != kind:
         raise ArtifactError(f"{path}: expected a {kind} directory, but it is a {manifest.kind}")
     for name, entry in manifest.files.items():
-        _check_file(path / name, entry, manifest.kind, verify=verify)
+        _check_file(path, name, entry, manifest.kind, verify=verify)
     return Artifact(path, manifest)
 
 
@@ -169,6 +172,22 @@ def within(path: Path | str, kind: str) -> Path:
     path = Path(path)
     inner = path / kind
     return inner if is_artifact(inner) and not is_artifact(path) else path
+
+
+def _manifest(raw: Any) -> Manifest:
+    """The manifest, each value of its type. Raises ValueError or ConfigError."""
+    if not isinstance(raw, dict):
+        raise ValueError("it is no JSON object")
+    found = from_mapping(Manifest, raw, where="manifest")
+    for name, file in found.files.items():
+        if not is_plain_name(name):
+            raise ValueError(f"a file in it has a name, not a path elsewhere. Got {name[:60]!r}")
+        if file.bytes < 0 or not (file.sha256 is None or _SHA256.fullmatch(file.sha256)):
+            raise ValueError(f"file {name[:60]!r} has no size and hash")
+    for role, entry in found.inputs.items():
+        if entry.path is not None and "\0" in entry.path:
+            raise ValueError(f"input {role[:60]!r} names no path")
+    return found
 
 
 def is_artifact(path: Path | str) -> bool:
@@ -196,13 +215,13 @@ def _drop_working(partial: Path) -> None:
     """Remove the folders of a whole partial directory that are no part of what was made."""
     listed = {name.partition("/")[0] for name in _read(partial, None, verify=False).manifest.files}
     for child in partial.iterdir():
-        if child.is_dir() and child.name not in listed:
-            shutil.rmtree(child, ignore_errors=True)
+        if child.is_symlink() or (child.is_dir() and child.name not in listed):
+            remove(child)
 
 
 def _is_finished(partial: Path, recipe: str) -> bool:
     """Whether this partial directory is whole and was made by this recipe."""
-    if (partial / RECIPE).exists():
+    if partial.is_symlink() or (partial / RECIPE).exists():
         return False
     try:
         return _read(partial, None, verify=False).manifest.recipe == recipe
@@ -258,13 +277,18 @@ def create(
         refuse_foreign(path, allowed=(MANIFEST,))
         recipe = recipe_hash(kind, format, config, inputs)
         partial = _partial(path)
+        if partial.is_symlink():
+            refuse_links(partial)
         draft = Draft(partial, resumed=resume and _partial_recipe(partial) == recipe)
         started = time.monotonic()
         try:
-            if not draft.resumed:
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-                (partial / RECIPE).write_text(recipe, encoding="utf-8")
+            if draft.resumed:
+                refuse_links(partial)
+            else:
+                remove(partial)
+                make_directory(partial)
+                with create_file(partial / RECIPE) as file:
+                    file.write(recipe.encode("utf-8"))
             yield draft
             files = _entries(partial, ALWAYS_VOLATILE + volatile, working)
             manifest = Manifest(
@@ -283,10 +307,10 @@ def create(
             write_json(partial / MANIFEST, asdict(manifest))
             (partial / RECIPE).unlink()  # from here on it is whole: see ``current``
             if working is not None:
-                shutil.rmtree(partial / working, ignore_errors=True)
+                remove(partial / working)
         except BaseException:
             if not resume:
-                shutil.rmtree(partial, ignore_errors=True)
+                remove(partial)
             raise
         _swap(partial, path)
 
@@ -333,9 +357,12 @@ def _superseded(path: Path) -> Path:
 
 def _partial_recipe(partial: Path) -> str | None:
     try:
+        refuse_links(partial / RECIPE)
         return (partial / RECIPE).read_text(encoding="utf-8")
-    except OSError:
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, OutputError):
+        return ""  # of no recipe
 
 
 def _swap(partial: Path, path: Path) -> None:
@@ -346,18 +373,23 @@ def _swap(partial: Path, path: Path) -> None:
     know to put back.
     """
     superseded = _superseded(path)
+    remove(superseded)
     if path.exists():
-        shutil.rmtree(superseded, ignore_errors=True)
+        with contextlib.suppress(OSError):  # its owner may have let others in
+            partial.chmod(path.stat().st_mode & 0o7777)
         path.rename(superseded)
+    elif path.is_symlink():
+        path.unlink()
     partial.rename(path)
     _sync_directory(path.parent)
-    shutil.rmtree(superseded, ignore_errors=True)
+    remove(superseded)
 
 
-def _identity(path: Path) -> int | None:
-    """Which directory it is that has this name now."""
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Which directory it is that has this name now (numbers are used again, times are not)."""
     try:
-        return path.stat().st_ino
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
     except OSError:
         return None
 
@@ -378,8 +410,8 @@ def _restore_interrupted_swap(path: Path) -> None:
     superseded = _superseded(path)
     if not superseded.exists():
         return
-    if path.exists():
-        shutil.rmtree(superseded, ignore_errors=True)
+    if path.exists() or superseded.is_symlink():
+        remove(superseded)
     else:
         superseded.rename(path)
 
@@ -398,8 +430,14 @@ def _entries(
     return entries
 
 
-def _check_file(path: Path, entry: FileEntry, kind: str, *, verify: bool) -> None:
-    remedy = f"delete {path.parent} and run the command that made this {kind} again"
+def _check_file(directory: Path, name: str, entry: FileEntry, kind: str, *, verify: bool) -> None:
+    path = directory / name
+    remedy = f"delete {directory} and run the command that made this {kind} again"
+    place = path
+    while place != directory:
+        if place.is_symlink():
+            raise DamagedError(f"{place} is a symbolic link, which linnet did not write; {remedy}")
+        place = place.parent
     if not path.is_file():
         raise DamagedError(f"{path} is missing; {remedy}")
     if entry.sha256 is None:

@@ -5,6 +5,9 @@ default is written. A field is declared with :func:`option`, whose help text
 the command line shows beside the matching ``--flag`` (see ``linnet.cli.options``).
 An unknown key is an error that names the nearest known one, and a value of the
 wrong type is an error that says which type was expected.
+
+Files of settings may come from strangers: they are read by :func:`load_toml`, :func:`read_json` and
+:func:`parse_json`, which say in one line what is wrong with them.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ import difflib
 import json
 import math
 import re
+import reprlib
+import stat
 import tomllib
 import types
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -46,13 +52,13 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     ``where`` names the source in errors, such as ``linnet.toml [train]``.
     Raises ConfigError for an unknown key, a missing one or a wrong type.
     """
-    hints = get_type_hints(cls)
+    hints = _hints_of(cls)  # type: ignore[arg-type]  # (of lru_cache)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
+            near = difflib.get_close_matches(str(key)[:100], fields, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(fields)}"
-            raise ConfigError(f"{where}: unknown setting '{key}'{hint}")
+            raise ConfigError(f"{where}: unknown setting {show(key)}{hint}")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -63,6 +69,11 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         key: _convert(hints[key], value, where=f"{where}: {key}") for key, value in values.items()
     }
     return cls(**converted)
+
+
+@cache
+def _hints_of(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -81,15 +92,49 @@ def replace(config: T, changes: Mapping[str, Any], *, where: str = "command line
     return from_mapping(type(config), {**to_mapping(config), **given}, where=where)
 
 
+LARGEST_SETTINGS = 1 << 20  # bytes; such files have some hundred or thousand
+LARGEST_JSON = 1 << 30
+
+
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError naming the file and line."""
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        text = _content(path, LARGEST_SETTINGS).decode("utf-8")
+        return tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: it nests too deeply") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def read_json(path: Path, *, limit: int = LARGEST_JSON) -> Any:
+    """What a JSON file of at most ``limit`` bytes holds.
+
+    Raises ValueError, in one line, for what is no such file, and OSError.
+    """
+    return parse_json(_content(path, limit).decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says. Raises ValueError, also for one that nests too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it nests too deeply") from None
+
+
+def _content(path: Path, limit: int) -> bytes:
+    """A regular file's bytes. Opening another kind could wait without end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return content
 
 
 def dump_toml(values: Mapping[str, Any]) -> str:
@@ -120,39 +165,60 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
                 if choice is choices[-1]:
                     raise
     if origin is Literal:
-        if value in arguments:
+        if isinstance(value, str | int | float) and value in arguments:
             return value
-        near = difflib.get_close_matches(str(value), [str(a) for a in arguments], n=1)
+        near = difflib.get_close_matches(str(value)[:100], [str(a) for a in arguments], n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ConfigError(
-            f"{where} must be one of {', '.join(map(str, arguments))}. Got {value!r}{hint}"
+            f"{where} must be one of {', '.join(map(str, arguments))}. Got {show(value)}{hint}"
         )
     if origin is tuple:
         if not isinstance(value, list | tuple):
             example = f", such as [{json.dumps(value)}]" if isinstance(value, str) else ""
-            raise ConfigError(f"{where} must be a list{example}. Got {value!r}")
+            raise ConfigError(f"{where} must be a list{example}. Got {show(value)}")
         return tuple(_convert(arguments[0], item, where=where) for item in value)
+    if origin is list:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} must be a list. Got {show(value)}")
+        return [_convert(arguments[0], item, where=where) for item in value]
     if origin is dict:
         if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table. Got {value!r}")
-        return dict(value)
+            raise ConfigError(f"{where} must be a table. Got {show(value)}")
+        kind = arguments[1]
+        return {
+            key: _convert(kind, item, where=f"{where}: {_key(key)}") for key, item in value.items()
+        }
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if isinstance(value, kind):
             return value
         if not isinstance(value, dict):
-            raise ConfigError(f"{where} must be a table. Got {value!r}")
+            raise ConfigError(f"{where} must be a table. Got {show(value)}")
         return from_mapping(kind, value, where=where)
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ConfigError(f"{where} must be a finite number. Got {value!r}")
+        if abs(value) >= 1 << 1023 or not math.isfinite(value):
+            raise ConfigError(f"{where} must be a finite number. Got {show(value)}")
         return float(value)
     if kind is Any or (
         isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
     ):
         return value
-    raise ConfigError(f"{where} must be {_type_name(kind)}. Got {value!r}")
+    raise ConfigError(f"{where} must be {_type_name(kind)}. Got {show(value)}")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def show(value: Any) -> str:
+    """A value as Python writes it, on one short line, for messages about what strangers wrote."""
+    return _SHORT.repr(value)
+
+
+def _key(key: Any) -> str:
+    text = str(key)
+    return text if len(text) <= 100 and text.isprintable() else show(text)
 
 
 def _type_name(kind: Any) -> str:

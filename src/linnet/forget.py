@@ -10,7 +10,6 @@ it from them. The owner's own files are never touched.
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
 import shutil
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
-from linnet.config import from_mapping
+from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
 from linnet.data.config import key_fingerprint
@@ -265,7 +264,7 @@ def _drop_samples(metrics: Path) -> None:
 
 def _entry(line: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = parse_json(line)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

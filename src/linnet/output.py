@@ -1,4 +1,14 @@
-"""The place to write to: locked, ours, with room; and files written whole or not at all."""
+"""The place to write to: locked, ours, with room; and files written whole or not at all.
+
+A project or a model may come from a stranger, with symbolic links where Linnet is going to write.
+So every file that is written is made anew here (:func:`create_file`, :func:`replacing`,
+:func:`write_text`) or opened without following a link (:func:`open_to_append`), and every directory
+is a real one (:func:`make_directory`).
+
+What Linnet makes of documents is private. Directories are made for their owner alone, unless
+``LINNET_DIRECTORY_MODE`` says otherwise (``750``, say, for a group that shares them). A directory
+that is there keeps its mode; files follow the umask.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +16,23 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import stat
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from linnet.errors import BusyError, OutputError
+from linnet.errors import BusyError, ConfigError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+MODE_VARIABLE = "LINNET_DIRECTORY_MODE"
+PRIVATE = 0o700
+_NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 @contextlib.contextmanager
@@ -24,9 +41,11 @@ def lock(path: Path) -> Iterator[None]:
 
     The operating system drops the lock when the process dies, however it dies.
     """
-    file_lock = FileLock(path.parent / f".{path.name}.lock")
+    place = path.parent / f".{path.name}.lock"
+    file_lock = FileLock(place)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
+        refuse_links(place)
         file_lock.acquire(timeout=0)
     except Timeout:
         raise BusyError(
@@ -97,13 +116,127 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file in UTF-8 whole or not at all: to a neighbour, synced, then renamed."""
+    with replacing(path) as neighbour, neighbour.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A new, empty file beside ``path`` that takes its place when the block ends well.
+
+    A link that has the name of either is replaced, not followed.
+    """
     neighbour = path.with_name(f".{path.name}.partial")
+    create_file(neighbour).close()
     try:
-        with neighbour.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield neighbour
         neighbour.replace(path)
-    except BaseException:
+    finally:
         neighbour.unlink(missing_ok=True)
+
+
+def create_file(path: Path) -> IO[bytes]:
+    """A new file, open for writing, in place of whatever had its name (a link: the link itself)."""
+    try:
+        path.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_FOLLOWED | _BINARY
+        return os.fdopen(os.open(path, flags, 0o666), "wb")
+    except OSError as error:
+        if path.is_dir() or error.errno == errno.EEXIST:
+            raise OutputError(f"{path} is in the way; remove it, and run this again") from None
         raise
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """A file, made if there is none, open for writing at its end. Raises OutputError for a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOT_FOLLOWED | _BINARY
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError:
+        refuse_links(path)
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        refuse_links(path)
+    return os.fdopen(descriptor, "ab")
+
+
+def refuse_links(path: Path) -> None:
+    """Raise OutputError, naming it, for what Linnet did not write at ``path`` or below it.
+
+    That is a link, a pipe, a device: everything but files and directories. Nothing there is fine.
+    """
+    waiting = [path]
+    while waiting:
+        place = waiting.pop()
+        try:
+            mode = place.lstat().st_mode
+        except OSError:
+            continue
+        if stat.S_ISDIR(mode):
+            waiting += [Path(entry.path) for entry in os.scandir(place)]
+        elif not stat.S_ISREG(mode):
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+            raise OutputError(
+                f"{place} is {kind}, which linnet did not write; remove it, and run this again"
+            )
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, for its owner alone (see the module).
+
+    Raises OutputError for a file or a dangling link of that name.
+    """
+    missing = []
+    place = path
+    while not place.is_dir() and place != place.parent:
+        missing.append(place)
+        place = place.parent
+    mode = directory_mode()
+    for place in reversed(missing):
+        try:
+            place.mkdir(mode=PRIVATE)
+        except FileExistsError:
+            if not place.is_dir():
+                raise OutputError(f"{place} is no directory; choose another place") from None
+            continue  # another process made it at the same time
+        if mode != PRIVATE:
+            place.chmod(mode)
+
+
+def make_inner_directory(path: Path) -> None:
+    """Make a directory within one that Linnet writes. Raises OutputError for a link."""
+    if path.is_symlink():
+        refuse_links(path)
+    make_directory(path)
+
+
+def directory_mode() -> int:
+    """The mode of directories that Linnet makes."""
+    given = os.environ.get(MODE_VARIABLE, "")
+    if not given:
+        return PRIVATE
+    if not re.fullmatch(r"0?7[0-7]{2}", given):
+        raise ConfigError(
+            f"{MODE_VARIABLE} must be a mode that lets the owner in, such as 750. Got {given!r}"
+        )
+    return int(given, 8)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a directory with all that is in it, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether this is a path that can only mean a place below a directory, on every system."""
+    if not isinstance(name, str) or not name or set(name) & set("\\:\0"):
+        return False
+    parts = name.split("/")
+    return all(part not in ("", ".", "..") for part in parts) and str(PurePosixPath(name)) == name

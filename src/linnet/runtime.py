@@ -27,6 +27,13 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "fp32", "bf16", "fp16"]
 
 
+_KEPT = {
+    "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME", "USERPROFILE",
+    "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "TEMP", "TMP",
+}  # fmt: skip
+_KEPT_STARTS = ("PYTHON", "LC_", "DYLD_", "CONDA_")
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Where and how to compute.
@@ -73,6 +80,19 @@ def memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
+
+
+def worker_environment(*more_starts: str) -> dict[str, str]:
+    """The environment for a process that reads strangers' files: no proxies, keys or tokens.
+
+    ``more_starts``: what else is kept, by the beginning of its name.
+    """
+    starts = (*_KEPT_STARTS, *more_starts)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _KEPT or name.startswith(starts)
+    }
 
 
 def share_cores() -> None:

@@ -6,10 +6,10 @@ ready for fine-tuning.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
+from linnet.config import parse_json
 from linnet.errors import LinnetError
 
 if TYPE_CHECKING:
@@ -42,6 +42,6 @@ def has_template(directory: Path) -> bool:
         return True
     try:
         text = (directory / "tokenizer_config.json").read_text(encoding="utf-8")
-        return bool(json.loads(text).get("chat_template"))
+        return bool(parse_json(text).get("chat_template"))
     except (OSError, ValueError, AttributeError):
         return False

@@ -8,7 +8,6 @@ and no path or file name gets into it.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from linnet import artifact
 from linnet.artifact import Artifact
 from linnet.card.conversation import has_template, taught
+from linnet.config import read_json
 from linnet.errors import ArtifactError
 from linnet.output import human_bytes
 from linnet.version import __version__
@@ -297,7 +297,7 @@ def _languages(corpora: list[Artifact]) -> tuple[str, ...]:
     counts: dict[str, int] = {}
     for corpus in corpora:
         try:
-            report = json.loads((corpus.path / "report.json").read_text(encoding="utf-8"))
+            report = read_json(corpus.path / "report.json")
             for language, count in report["documents"]["languages"].items():
                 counts[language] = counts.get(language, 0) + int(count)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -311,7 +311,7 @@ def _languages(corpora: list[Artifact]) -> tuple[str, ...]:
 def _task(directory: Path) -> str:
     """The task as the hub names it, by the architecture."""
     try:
-        values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        values = read_json(directory / "config.json")
         architecture = str(values["architectures"][0])
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return "text-generation"

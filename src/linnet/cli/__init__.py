@@ -115,6 +115,8 @@ def root(
 def main() -> None:
     """Run the command line; expected errors become one line and exit status 1."""
     debug = "--debug" in sys.argv
+    if not debug:
+        os.environ["RUST_BACKTRACE"] = "0"  # libraries in Rust would print their own traceback
     if next((word for word in sys.argv[1:] if word[:1] != "-"), "") not in WRITING:
         share_cores()
     try:

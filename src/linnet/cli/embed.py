@@ -92,12 +92,7 @@ def _print(texts: Iterable[str], vectors: Vectors) -> None:
 def _write(out: Path, vectors: Vectors) -> None:
     import numpy as np
 
-    from linnet.output import full_disk_named
+    from linnet.output import full_disk_named, replacing
 
-    neighbour = out.with_name(f".{out.name}.partial")
-    try:
-        with full_disk_named(out), neighbour.open("wb") as file:
-            np.save(file, vectors, allow_pickle=False)
-        neighbour.replace(out)
-    finally:
-        neighbour.unlink(missing_ok=True)
+    with full_disk_named(out), replacing(out) as neighbour, neighbour.open("wb") as file:
+        np.save(file, vectors, allow_pickle=False)

@@ -14,6 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from linnet.config import parse_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
@@ -341,7 +343,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     try:
         with closing(open_to_read(path)) as connection:
             rows = connection.execute("SELECT name, value FROM meta")
-            return {name: json.loads(value) for name, value in rows}
+            return {name: parse_json(value) for name, value in rows}
     except (sqlite3.Error, ValueError):
         return {}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
+from linnet.config import parse_json
 from linnet.data import catalog
 from linnet.data.config import DataConfig
 from linnet.data.quality import rules, verdict
@@ -136,7 +136,7 @@ class _Explainer:
         )  # fmt: skip
 
     def _story(self, row: sqlite3.Row) -> Story:
-        signals = json.loads(row["quality"])
+        signals = parse_json(row["quality"])
         reason = row["reason"]
         fault = verdict(signals, row["family"], self.rules)
         companions = self._rows(
@@ -156,8 +156,8 @@ class _Explainer:
             bytes=row["bytes"],
             language=row["language"],
             group=row["grp"],
-            changes=json.loads(row["changes"]),
-            private=json.loads(row["private"]),
+            changes=parse_json(row["changes"]),
+            private=parse_json(row["private"]),
             repeated_lines=row["lines"],
             quality=signals,
             kept=bool(row["kept"]),

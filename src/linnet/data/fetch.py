@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import http.client
 import re
-import shutil
 import tempfile
 import time
 import urllib.error
@@ -23,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 from linnet.data import kinds
 from linnet.data.sources import cachedir
 from linnet.errors import DataError
+from linnet.output import remove
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def fetch(
             name = _file_name(final, headers)
             _transcode(file, headers)
             file.replace(whole / name)
-            shutil.rmtree(place, ignore_errors=True)
+            remove(place)
             whole.replace(place)
     except urllib.error.HTTPError as error:
         reason = str(error.reason).partition("\n")[0][:200]
@@ -166,10 +166,12 @@ def _checked(url: str) -> str:
 
 
 def _content(place: Path) -> Path | None:
+    """What was fetched before; a link there is none of ours."""
     try:
-        return next(place.iterdir(), None)
+        found = None if place.is_symlink() else next(place.iterdir(), None)
     except OSError:
         return None
+    return found if found and not found.is_symlink() and found.is_file() else None
 
 
 def _copy(

@@ -9,13 +9,13 @@ document that it is meant, and nobody else what it said.
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import artifact
+from linnet.config import read_json
 from linnet.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Forgotten:
         if not path.is_file():
             return cls(path, secrets.token_hex(_HASH_BYTES))
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            raw = read_json(path)
             names, texts = set(raw["names"]), set(raw["texts"])
             return cls(path, str(raw["salt"]), names, texts, bool(raw.get("unfinished")))
         except (ValueError, TypeError, KeyError) as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.data.sources import cachedir
 from linnet.errors import DataError, LinnetError, MissingExtraError
+from linnet.output import remove
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _fetched(
     name = hashlib.sha256(repr((wanted, wanted.folder)).encode()).hexdigest()[:24]
     state = _state(wanted.folder) if wanted.folder else "hub"
     place = cache / f"{name}-{state}"
-    if place.is_dir() and not refresh:
+    if place.is_dir() and not place.is_symlink() and not refresh:
         return place
     cachedir.make(cache)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
@@ -120,7 +120,7 @@ def _fetched(
             for rows in _write(source, wanted, Path(scratch), made, limit):
                 task.advance(rows)
         for old in cache.glob(f"{name}-*"):
-            shutil.rmtree(old)
+            remove(old)
         made.replace(place)
     return place
 

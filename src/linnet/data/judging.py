@@ -17,7 +17,6 @@ Arrays hold a few numbers per document; a text is read where it must be compared
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from linnet.config import parse_json
 from linnet.data import duplicates, quality, reading, repeats, shingles, split
 from linnet.data.catalog import Verdict
 from linnet.data.contamination import HeldOut
@@ -140,7 +140,7 @@ class Judge:
         wanted = self.config.languages
         if wanted and entry.family in _SPOKEN and entry.language not in (*wanted, "und"):
             return f"language: {entry.language}"
-        return quality.verdict(json.loads(entry.quality), entry.family, rules)
+        return quality.verdict(parse_json(entry.quality), entry.family, rules)
 
     def _take_out_lines(self) -> None:
         if self.config.repeated_lines >= 1:

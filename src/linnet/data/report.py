@@ -8,12 +8,12 @@ report says what happened and not what was planned.
 from __future__ import annotations
 
 import heapq
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from linnet.config import parse_json
 from linnet.data.document import SPLITS, Document
 
 if TYPE_CHECKING:
@@ -196,8 +196,8 @@ def _changed(catalog: Catalog) -> list[dict[str, Any]]:
     return [
         {
             "source": f"{name}/{part}" if part else name,
-            "changes": json.loads(changes),
-            "private": json.loads(private),
+            "changes": parse_json(changes),
+            "private": parse_json(private),
             "difference": difference,
         }
         for name, part, changes, private, difference in rows
@@ -233,7 +233,7 @@ def _summed(catalog: Catalog, column: str) -> dict[str, int]:
     total: Counter[str] = Counter()
     for value in catalog.column(column):
         if value != "{}":
-            total.update(json.loads(value))
+            total.update(parse_json(value))
     return _most_common(total)
 
 

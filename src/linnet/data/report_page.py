@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from linnet import artifact, page
+from linnet.config import read_json
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class CorpusFacts:
 def corpus_facts(corpus: Path) -> CorpusFacts | None:
     """What ``report.json`` of a corpus says; None where there is none."""
     try:
-        report = json.loads((corpus / "report.json").read_text(encoding="utf-8"))
+        report = read_json(corpus / "report.json")
     except (OSError, ValueError):
         return None
     return facts_of(report)

@@ -22,6 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linnet.runtime import worker_environment
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -40,11 +42,6 @@ _CHANGES = {  # events that change the file system: how many paths and directori
 }  # fmt: skip
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-_KEPT = {
-    "PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "HOME", "USERPROFILE",
-    "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "TEMP", "TMP",
-}  # fmt: skip
-_KEPT_STARTS = ("PYTHON", "LC_", "DYLD_", "CONDA_", "DOCLING_")
 _SET = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # the other takes 1 GB at once, if it may
@@ -53,12 +50,7 @@ _SET = {
 
 def environment() -> dict[str, str]:
     """The environment to start such a process in: no proxies, keys or tokens; one thread."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper() in _KEPT or name.startswith(_KEPT_STARTS)
-    }
-    return kept | _SET
+    return worker_environment("DOCLING_") | _SET
 
 
 def enter(scratch: Path, spool: Path, *, memory_mb: int) -> None:

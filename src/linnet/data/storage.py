@@ -7,6 +7,7 @@ groups are cut by what is in them, and nothing in them tells the time.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -130,7 +131,13 @@ class Texts:
     def read(self, place: Place) -> str:
         name, offset, size = place
         if name not in self.open:
-            self.open[name] = (self.folder / name).open("rb")
+            path = self.folder / name
+            if not _is_spool(path, name):
+                raise DamagedError(
+                    f"{path} is no file of texts, but the catalog beside it names it as one; "
+                    f"delete {self.folder.parent} and prepare the corpus again"
+                )
+            self.open[name] = path.open("rb")
         file = self.open[name]
         file.seek(offset)
         return file.read(size).decode("utf-8")
@@ -139,7 +146,7 @@ class Texts:
         """Share spools with another corpus; they are never written to again."""
         self.taken_over.update(names)
         for name in names:
-            if (self.folder / name).exists() or not (old / name).is_file():
+            if (self.folder / name).exists() or not _is_spool(old / name, name):
                 continue
             try:
                 os.link(old / name, self.folder / name)
@@ -179,6 +186,12 @@ class Texts:
     def _close(self, name: str) -> None:
         if name in self.open:
             self.open.pop(name).close()
+
+
+def _is_spool(path: Path, name: str) -> bool:
+    """Whether a catalog, which may be a stranger's, names a file of texts and nothing else."""
+    plain = isinstance(name, str) and re.fullmatch(r"spool-\d{5,}", name, re.ASCII) is not None
+    return plain and not path.is_symlink() and path.is_file()
 
 
 def new_spool(folder: Path) -> str:

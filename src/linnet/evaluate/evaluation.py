@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from linnet import artifact
 from linnet.card import refresh_evaluation
-from linnet.config import from_mapping, option, to_mapping
+from linnet.config import from_mapping, option, read_json, to_mapping
 from linnet.errors import ArtifactError, ConfigError, DamagedError, ModelError
 from linnet.evaluate.baselines import baseline_bits
 from linnet.evaluate.confidence import Interval, bits_per_byte_interval
@@ -172,7 +172,7 @@ def read_evaluation(path: Path) -> Evaluation:
     """Read what :func:`evaluate` wrote."""
     found = artifact.read(path, kind=KIND)
     try:
-        values = json.loads((found.path / RESULTS).read_text(encoding="utf-8"))
+        values = read_json(found.path / RESULTS)
         return from_mapping(Evaluation, values, where=str(found.path / RESULTS))
     except (ValueError, ConfigError) as error:
         raise DamagedError(

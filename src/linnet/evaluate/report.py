@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import page
-from linnet.artifact import human_bytes
+from linnet.artifact import human_bytes, write_text
 from linnet.errors import ArtifactError
 from linnet.evaluate.report_facts import Facts, gather
 from linnet.page import duration
@@ -33,9 +33,8 @@ def write_report(project: Path) -> Path:
     if not project.is_dir():
         raise ArtifactError(f"{project}: expected a project directory, but it does not exist")
     html = render(gather(project))
-    neighbour = project / f".{REPORT}.partial"
-    neighbour.write_text(html, encoding="utf-8")
-    return neighbour.replace(project / REPORT)
+    write_text(project / REPORT, html)
+    return project / REPORT
 
 
 def render(facts: Facts) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
+from linnet.config import read_json
 from linnet.data.report_page import CorpusFacts, corpus_facts
 from linnet.errors import LinnetError
 from linnet.evaluate.baselines import BASELINE_NAMES
@@ -286,7 +287,7 @@ def _tensor_elements(file: Path) -> int:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError):
         return None
     return values if isinstance(values, dict) else None

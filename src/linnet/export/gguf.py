@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,12 +27,12 @@ from linnet.export.vocabulary import Vocabulary, read_definition, vocabulary
 from linnet.model import load_model
 from linnet.model.config_file import read_generation_file, read_object
 from linnet.model.weights import FORMATS, open_weights
-from linnet.output import full_disk_named, require_space
+from linnet.output import full_disk_named, replacing, require_space
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from linnet.model import ModelConfig, Transformer
     from linnet.tokenizer import Tokenizer
@@ -85,7 +84,7 @@ def export_gguf(
             _write_k_quants(loaded, path, out, config, progress)
         else:
             name = config.name or _name(path)
-            with _renamed_when_complete(out) as neighbour:
+            with replacing(out) as neighbour:
                 _write(loaded, path, neighbour, config.type, name, progress, spelling)
     return out
 
@@ -225,16 +224,6 @@ def _name(path: Path) -> str:
     return path.resolve().name
 
 
-@contextmanager
-def _renamed_when_complete(out: Path) -> Iterator[Path]:
-    neighbour = out.with_name(f".{out.name}.partial")
-    try:
-        yield neighbour
-        neighbour.replace(out)
-    finally:
-        neighbour.unlink(missing_ok=True)
-
-
 def _write_k_quants(
     model: Transformer, path: Path, out: Path, config: ExportConfig, progress: Progress
 ) -> None:
@@ -260,7 +249,7 @@ def _write_k_quants(
     whole = out.with_name(f".{out.name}.f32.partial")
     try:
         _write(model, path, whole, "f32", config.name or _name(path), progress)
-        with _renamed_when_complete(out) as neighbour, progress.task(f"writing {config.type}"):
+        with replacing(out) as neighbour, progress.task(f"writing {config.type}"):
             done = subprocess.run(
                 [program, str(whole), str(neighbour), config.type.upper()],
                 capture_output=True,

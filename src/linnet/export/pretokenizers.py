@@ -8,31 +8,27 @@ from __future__ import annotations
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.tokenizer.training import QWEN2_PATTERN
-
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_DIGITS = "each digit"
-_LLAMA3 = QWEN2_PATTERN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
-_QWEN35 = QWEN2_PATTERN.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(
-    r"[^\s\p{L}\p{N}]+", r"[^\s\p{L}\p{M}\p{N}]+"
+from linnet.tokenizer.definition import (
+    GPT2_PATTERN,
+    GPT4O_PATTERN,
+    LLAMA3_PATTERN,
+    QWEN2_PATTERN,
+    QWEN35_PATTERN,
+    TEKKEN_PATTERN,
 )
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_CASED = r"[^\r\n\p{L}\p{N}]?" + _UPPER
-_SIGNS = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_ENDING = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-_TEKKEN = rf"{_CASED}*{_LOWER}+|{_CASED}+{_LOWER}*|\p{{N}}|{_SIGNS}"
-_GPT4O = rf"{_CASED}*{_LOWER}+{_ENDING}|{_CASED}+{_LOWER}*{_ENDING}|\p{{N}}{{1,3}}|{_SIGNS}"
+
+_DIGITS = "each digit"
 
 # By the patterns and whether a word that is a token is taken whole (``ignore_merges``).
 TAGS: dict[tuple[tuple[str, ...], bool], str] = {
-    ((_GPT2,), False): "gpt-2",
-    ((_DIGITS, _GPT2), False): "smollm",
+    ((GPT2_PATTERN,), False): "gpt-2",
+    ((_DIGITS, GPT2_PATTERN), False): "smollm",
     ((QWEN2_PATTERN,), False): "qwen2",
-    ((_QWEN35,), False): "qwen35",
-    ((_LLAMA3,), True): "llama-bpe",
-    ((_LLAMA3,), False): "dbrx",
-    ((_TEKKEN,), True): "tekken",
-    ((_GPT4O,), False): "gpt-4o",
+    ((QWEN35_PATTERN,), False): "qwen35",
+    ((LLAMA3_PATTERN,), True): "llama-bpe",
+    ((LLAMA3_PATTERN,), False): "dbrx",
+    ((TEKKEN_PATTERN,), True): "tekken",
+    ((GPT4O_PATTERN,), False): "gpt-4o",
 }
 
 
@@ -62,7 +58,7 @@ def _patterns(pre_tokenizer: dict[str, Any] | None) -> tuple[str, ...]:
             case {"type": "ByteLevel", "use_regex": False}:
                 pass
             case {"type": "ByteLevel"}:
-                found.append(_GPT2)
+                found.append(GPT2_PATTERN)
             case {"type": "Digits", "individual_digits": True}:
                 found.append(_DIGITS)
             case {"type": "Split", "pattern": {"Regex": str(pattern)}} if _keeps_all(step):

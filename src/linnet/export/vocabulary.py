@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from linnet.config import read_json
 from linnet.errors import ModelError
 from linnet.export.pretokenizers import tag_of
 from linnet.tokenizer import Tokenizer
@@ -84,7 +85,7 @@ def read_definition(path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
     """The tokenizer as the JSON of the ``tokenizers`` library, whatever files it came in."""
     file = path / "tokenizer.json"
     if file.is_file():
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(file)
         return found
     with tempfile.TemporaryDirectory() as place:
         tokenizer.save(Path(place))

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from linnet.config import read_json
 from linnet.errors import ConfigError
 from linnet.finetune.forms import TextRow
 from linnet.finetune.rows import open_source
@@ -83,7 +83,7 @@ class Base:
             # An old file that says the same things once more, as they were.
             (directory / "special_tokens_map.json").unlink(missing_ok=True)
             file = directory / "tokenizer_config.json"
-            values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            values = read_json(file) if file.is_file() else {}
             values |= self.changes
             write_json(file, {name: value for name, value in values.items() if value is not None})
 

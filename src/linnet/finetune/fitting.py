@@ -12,7 +12,6 @@ long enough for it to pay, its neighbours are timed too and the fastest is taken
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import statistics
 import time
@@ -22,10 +21,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from linnet.config import from_mapping, read_json
 from linnet.errors import BudgetError
 from linnet.model import Transformer
 from linnet.model.lora import add_adapter
-from linnet.output import human_bytes, write_json
+from linnet.output import human_bytes, make_directory, write_json
 from linnet.shards.batches import Batch
 from linnet.train.objective import CHUNK_LOGITS, next_token
 
@@ -135,14 +135,17 @@ class Fit:
 
     def save(self, file: Path) -> None:
         """Keep the decision: a run that is resumed must not decide anew."""
-        file.parent.mkdir(exist_ok=True)
+        make_directory(file.parent)
         write_json(file, asdict(self))
 
     @classmethod
     def read(cls, file: Path) -> Fit:
         """What :meth:`save` kept."""
-        values = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**{**values, "memory": Memory(**values["memory"])})
+        from linnet.train.state import damage_named
+
+        with damage_named(file):
+            values = read_json(file)
+            return from_mapping(cls, values, where="what was fitted")
 
 
 def fit(

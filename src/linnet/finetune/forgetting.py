@@ -8,12 +8,12 @@ run ends; what it gives back is the best that stayed within.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from linnet.config import option
+from linnet.config import option, parse_json
 from linnet.errors import ConfigError
+from linnet.output import make_directory
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -182,15 +182,14 @@ def plot_forgetting(metrics: Path, out: Path, *, limit: float = 0.0) -> list[Pat
 
     Returns the files written: none where forgetting was not measured.
     """
-    from linnet.train.plots import svg
+    from linnet.train.plots import write_figure
 
     entries = _validations(metrics)
     if not entries:
         return []
     figure = _draw(entries, limit)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "forgetting.svg").write_text(svg(figure), encoding="utf-8")
-    figure.savefig(out / "forgetting.png", dpi=200, facecolor="white")
+    make_directory(out)
+    write_figure(figure, out, "forgetting")
     return [out / "forgetting.svg", out / "forgetting.png"]
 
 
@@ -198,7 +197,7 @@ def _validations(metrics: Path) -> list[dict[str, Any]]:
     found = []
     for line in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             continue  # a last line that a kill left half written
         if isinstance(entry, dict) and f"validation_{FORGETTING}" in entry and "step" in entry:

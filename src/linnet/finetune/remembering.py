@@ -27,6 +27,7 @@ from linnet.finetune.replay import (
 from linnet.finetune.strength import STRENGTHS, Between, Sweep, sweep_strength, write_sweep
 from linnet.finetune.validation import held_out_loss
 from linnet.model.lora import adapters_of, set_strength
+from linnet.output import write_text
 from linnet.progress import SILENT, Progress
 from linnet.train.metrics import METRICS
 from linnet.train.speed import at_rest
@@ -113,7 +114,7 @@ def settle_general_text(
         if examples:
             save_examples(place, examples)
     kept.parent.mkdir(exist_ok=True)
-    kept.write_text(text.source, encoding="utf-8")
+    write_text(kept, text.source)
     return text
 
 

@@ -228,19 +228,23 @@ def save_examples(path: Path, examples: Sequence[Example]) -> None:
 
 def read_examples(path: Path) -> list[Example]:
     """What :func:`save_examples` kept. Raises DamagedError when it cannot be read."""
-    from linnet.train.state import read_numbers, read_tensors
+    from linnet.train.state import damage_named, read_numbers, read_tensors
 
-    found = {name: tensor.numpy() for name, tensor in read_tensors(path)}
-    ends = np.cumsum(found["lengths"])
-    rows = zip(ends - found["lengths"], ends, strict=True)
-    return [
-        Example(
-            found["tokens"][begin:end].astype(np.uint32), found["trained"][begin:end], source, size
-        )
-        for (begin, end), source, size in zip(
-            rows, read_numbers(path)["sources"], found["bytes"].tolist(), strict=True
-        )
-    ]
+    with damage_named(path):
+        found = {name: tensor.numpy() for name, tensor in read_tensors(path)}
+        ends = np.cumsum(found["lengths"])
+        rows = zip(ends - found["lengths"], ends, strict=True)
+        return [
+            Example(
+                found["tokens"][begin:end].astype(np.uint32),
+                found["trained"][begin:end],
+                source,
+                size,
+            )
+            for (begin, end), source, size in zip(
+                rows, read_numbers(path)["sources"], found["bytes"].tolist(), strict=True
+            )
+        ]
 
 
 def _example(

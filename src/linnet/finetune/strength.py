@@ -168,12 +168,11 @@ def sweep_strength(
 
 def write_sweep(sweep: Sweep, out: Path) -> list[Path]:
     """Write ``strength.json``, and the trade as ``strength.svg`` and ``strength.png``."""
-    from linnet.train.plots import svg
+    from linnet.train.plots import write_figure
 
     write_json(out / "strength.json", sweep.to_mapping())
     figure = trade_figure(sweep)
-    (out / "strength.svg").write_text(svg(figure), encoding="utf-8")
-    figure.savefig(out / "strength.png", dpi=200, facecolor="white")
+    write_figure(figure, out, "strength")
     return [out / f"strength.{kind}" for kind in ("json", "svg", "png")]
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from linnet.config import read_json
 from linnet.generate.llama_cpp.cache import cache_directory, content_hash
 from linnet.output import write_text
 
@@ -35,7 +36,7 @@ def note_choice(model: Path, choice: Choice) -> None:
 def noted_choice(model: Path) -> Choice | None:
     """What was noted for the model in this directory; None where nothing usable was."""
     try:
-        values = json.loads(_note_of(model).read_text(encoding="utf-8"))
+        values = read_json(_note_of(model))
         engine, precision = values["engine"], str(values["precision"])
         return Choice(engine, precision) if engine in ("llama.cpp", "torch") else None
     except (OSError, ValueError, KeyError, TypeError):

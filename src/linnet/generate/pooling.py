@@ -13,12 +13,12 @@ Source: https://sbert.net, and arXiv:1908.10084.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linnet.config import read_json
 from linnet.errors import ConfigError, ModelError
 from linnet.model.config_file import LIMIT, read_object
 
@@ -116,7 +116,7 @@ def _modules(path: Path) -> list[tuple[str, Path]]:
         if file.stat().st_size > LIMIT:
             raise ValueError(f"{file.stat().st_size} bytes are too many")
         steps = []
-        for step in json.loads(file.read_text(encoding="utf-8")):
+        for step in read_json(file):
             name = str(step["path"]).removesuffix("/")
             if Path(name).name != name or name == ".." or "\\" in name:
                 raise ValueError(f"'{name}' is not the name of a directory in it")

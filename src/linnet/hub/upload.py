@@ -7,11 +7,11 @@ else lies in the directory stay here.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from linnet.config import read_json
 from linnet.errors import ModelError
 from linnet.hub.download import MODEL_FILES, listed, matches
 from linnet.hub.session import LOGIN, api, asking, is_offline, quiet, require_library
@@ -108,7 +108,7 @@ def _require_public_base(directory: Path) -> None:
     if not file.is_file():
         return
     try:
-        base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+        base = read_json(file).get("base_model_name_or_path")
     except (ValueError, AttributeError) as error:
         raise ModelError(f"{file} is damaged: {error}") from None
     if not isinstance(base, str) or not _NAME.fullmatch(base):

@@ -41,7 +41,7 @@ from linnet.model.lora_config import is_meant
 from linnet.model.weights import INDEX as MODEL_INDEX
 from linnet.model.weights import IS_A_PICKLE
 from linnet.model.weights import WEIGHTS as MODEL_WEIGHTS
-from linnet.output import full_disk_named, write_json
+from linnet.output import full_disk_named, replacing, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,14 +102,9 @@ def save_adapter(
         "base_model_name_or_path": place,
         "revision": revision or pinned,
     }
-    neighbour = path / f".{WEIGHTS}.partial"
     metadata = {"format": "pt", BASE_HASH: base_hash(model)}
-    try:
-        with full_disk_named(path):
-            save_file(tensors, str(neighbour), metadata=metadata)
-        neighbour.replace(path / WEIGHTS)
-    finally:
-        neighbour.unlink(missing_ok=True)
+    with full_disk_named(path), replacing(path / WEIGHTS) as neighbour:
+        save_file(tensors, str(neighbour), metadata=metadata)
     write_json(path / CONFIG, values)
 
 

@@ -6,11 +6,11 @@ the adapter computes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linnet.config import read_json
 from linnet.errors import ConfigError, ModelError
 from linnet.model.lora import Projection, projections
 from linnet.model.lora_config import LoRAConfig, is_meant
@@ -41,7 +41,7 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
     if file.stat().st_size > CONFIG_LIMIT:
         raise ModelError(f"{file} is {file.stat().st_size} bytes, too large for a configuration")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except ValueError as error:
         raise ModelError(f"{file} is damaged: {error}") from None
     if not isinstance(values, dict):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from linnet.config import read_json
 from linnet.errors import ModelError
 
 CONFIG = "config.json"
@@ -30,12 +30,9 @@ def read_generation_file(path: Path) -> dict[str, Any]:
 
 def read_object(file: Path, *, limit: int = LIMIT) -> dict[str, Any]:
     """A JSON file that holds an object. Raises ModelError for anything else."""
-    size = file.stat().st_size
-    if size > limit:
-        raise ModelError(f"{file} is {size} bytes, too large for a configuration")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        values = read_json(file, limit=limit)
+    except (ValueError, OSError) as error:
         raise ModelError(f"{file} is damaged: {error}") from None
     if not isinstance(values, dict):
         raise ModelError(f"{file} must hold a JSON object")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +27,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from linnet.config import read_json
 from linnet.errors import ModelError
-from linnet.output import full_disk_named, require_space, write_json
+from linnet.output import full_disk_named, replacing, require_space, write_json
 from linnet.progress import SILENT, Progress
 
 WEIGHTS = "model.safetensors"
@@ -154,7 +156,7 @@ def indexed_files(index: Path) -> list[str]:
     try:
         if index.stat().st_size > INDEX_LIMIT:
             raise ValueError(f"{index.stat().st_size} bytes are too many")
-        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        listed = read_json(index)["weight_map"]
         names = sorted(set(listed.values()))
         for name in names:
             if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
@@ -217,18 +219,16 @@ def write_weights(
     count = len(shards)
     names = [f"model-{n:05}-of-{count:05}.safetensors" for n in range(1, count + 1)]
     names = names if count > 1 else [WEIGHTS]
-    neighbours = [path / f".{name}.partial" for name in names]
-    try:
-        with full_disk_named(path), progress.task("saving", total=size, unit="bytes") as task:
-            for shard, neighbour in zip(shards, neighbours, strict=True):
-                made = {tensor.name: tensor.make() for tensor in shard}
-                save_file(made, str(neighbour), metadata={"format": "pt"})
-                task.advance(sum(tensor.bytes for tensor in shard))
-        for name, neighbour in zip(names, neighbours, strict=True):
-            neighbour.replace(path / name)
-    finally:
-        for neighbour in neighbours:
-            neighbour.unlink(missing_ok=True)
+    with (
+        full_disk_named(path),
+        ExitStack() as written,
+        progress.task("saving", total=size, unit="bytes") as task,
+    ):
+        for shard, name in zip(shards, names, strict=True):
+            neighbour = written.enter_context(replacing(path / name))
+            made = {tensor.name: tensor.make() for tensor in shard}
+            save_file(made, str(neighbour), metadata={"format": "pt"})
+            task.advance(sum(tensor.bytes for tensor in shard))
     if count > 1:
         places = [(t.name, name) for shard, name in zip(shards, names, strict=True) for t in shard]
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places))}

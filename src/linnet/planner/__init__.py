@@ -6,15 +6,14 @@ model, ``expectation`` says what it will come to.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
-from linnet.config import parse_duration
-from linnet.errors import DamagedError
+from linnet.config import from_mapping, parse_duration, read_json
+from linnet.errors import ConfigError, DamagedError
 from linnet.planner.choosing import (
     Plan,
     check_memory,
@@ -107,8 +106,11 @@ def read_plan(path: Path) -> Plan:
     """Read what :func:`plan` wrote. Raises DamagedError when it cannot be used."""
     found = artifact.read(path, kind=KIND)
     try:
-        return Plan(**json.loads((found.path / PLAN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        values = read_json(found.path / PLAN_FILE)
+        if not isinstance(values, dict):
+            raise ValueError("it is no JSON object")
+        return from_mapping(Plan, values, where=PLAN_FILE)
+    except (OSError, ValueError, ConfigError) as error:
         raise DamagedError(
             f"{path / PLAN_FILE} is damaged ({error}); delete {path} and run linnet build again"
         ) from None

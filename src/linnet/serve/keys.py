@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet.config import from_mapping, option, to_mapping
+from linnet.config import from_mapping, option, read_json, to_mapping
 from linnet.errors import ConfigError
 from linnet.output import lock
 
@@ -74,7 +74,7 @@ def hashed(key: str) -> str:
 def read_keys(file: Path) -> list[Key]:
     """The keys in a file; none where there is no file. Raises ConfigError for a damaged one."""
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = read_json(file)
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

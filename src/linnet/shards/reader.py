@@ -15,7 +15,7 @@ so a corpus larger than RAM costs nothing extra.
 
 from __future__ import annotations
 
-import json
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet import artifact
-from linnet.errors import ArtifactError, DamagedError
+from linnet.config import from_mapping, read_json, show
+from linnet.errors import ArtifactError, ConfigError, DamagedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 KIND = "shards"
 DESCRIPTION = "shards.json"
 TOKENIZER = "tokenizer"
+LARGEST_VOCABULARY = 1 << 24
+_LARGEST_DESCRIPTION = 1 << 24  # bytes
 INDEX_DTYPE = np.dtype("<u8")
 
 SplitName = Literal["train", "validation", "test"]
@@ -80,20 +83,11 @@ class Shards:
         DamagedError, naming the file, when they are not as they were written.
         """
         found = artifact.read(path, kind=KIND, verify=verify)
+        file = found.path / DESCRIPTION
         try:
-            raw = json.loads((found.path / DESCRIPTION).read_text(encoding="utf-8"))
-            shards = cls(
-                artifact=found,
-                vocab_size=raw["vocab_size"],
-                end_of_text=raw["end_of_text"],
-                dtype=raw["dtype"],
-                entries={
-                    name: tuple(ShardEntry(**entry) for entry in entries)
-                    for name, entries in raw["splits"].items()
-                },
-            )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise _damaged(found.path / DESCRIPTION, f"cannot be read ({error})") from None
+            shards = _described(found, read_json(file, limit=_LARGEST_DESCRIPTION))
+        except (OSError, ValueError, ConfigError) as error:
+            raise _damaged(found.path, file, f"cannot be read ({error})") from None
         if verify:
             for name in shards.entries:
                 shards.split(name).check_ids(shards.vocab_size)
@@ -124,9 +118,47 @@ class Shards:
 
 
 @dataclass(frozen=True)
+class _Description:
+    """What ``shards.json`` says."""
+
+    dtype: TokenDtype
+    vocab_size: int
+    end_of_text: int
+    splits: dict[str, list[ShardEntry]]
+
+
+def _described(found: Artifact, raw: Any) -> Shards:
+    """The shards as ``shards.json`` describes them. Raises ValueError or ConfigError."""
+    if not isinstance(raw, dict):
+        raise ValueError("it is no JSON object")
+    said = from_mapping(_Description, raw, where="shards")
+    if not 0 < said.vocab_size <= LARGEST_VOCABULARY:
+        raise ValueError(f"a vocabulary has 1 to {LARGEST_VOCABULARY:,} tokens")
+    if not 0 <= said.end_of_text < said.vocab_size:
+        raise ValueError("the end of a text is a token of the vocabulary")
+    if said.dtype != token_dtype(said.vocab_size):
+        raise ValueError(f"{said.dtype} is not the format for {said.vocab_size:,} tokens")
+    for split, entries in said.splits.items():
+        if split not in SPLITS:
+            raise ValueError(f"the splits are {', '.join(SPLITS)}. Got {show(split)}")
+        names = {entry.name for entry in entries}
+        if len(names) < len(entries):
+            raise ValueError(f"{split} names a file twice")
+        if wrong := [name for name in names if not _is_shard_of(split, name)]:
+            raise ValueError(f"its files are named as {split}-00000. Got {show(min(wrong))}")
+    splits = {split: tuple(entries) for split, entries in said.splits.items()}
+    return Shards(found, said.vocab_size, said.end_of_text, said.dtype, splits)
+
+
+def _is_shard_of(split: str, name: str) -> bool:
+    return re.fullmatch(rf"{split}-\d{{5,}}", name, re.ASCII) is not None
+
+
+@dataclass(frozen=True)
 class _Part:
     """One mapped pair of files."""
 
+    directory: Path
     path: Path
     tokens: Tokens
     ends: npt.NDArray[np.uint64]  # per document, in this file
@@ -136,11 +168,14 @@ class _Part:
     def open(cls, directory: Path, entry: ShardEntry, dtype: TokenDtype) -> _Part:
         path = directory / f"{entry.name}.bin"
         index_path = directory / f"{entry.name}.index"
+        for file in (path, index_path):
+            if file.is_symlink() or not file.is_file():
+                raise _damaged(directory, file, "is no regular file")
         try:
             tokens = np.memmap(path, dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
             index = np.fromfile(index_path, dtype=INDEX_DTYPE).reshape(-1, 2)
         except (OSError, ValueError) as error:
-            raise _damaged(path, f"cannot be read ({error})") from None
+            raise _damaged(directory, path, f"cannot be read ({error})") from None
         ends = np.ascontiguousarray(index[:, 0])
         sound = (
             len(ends) == entry.documents > 0
@@ -148,8 +183,8 @@ class _Part:
             and bool((ends[1:] > ends[:-1]).all())
         )
         if not sound:
-            raise _damaged(index_path, f"does not fit {path.name}")
-        return cls(path, tokens, ends, np.ascontiguousarray(index[:, 1]))
+            raise _damaged(directory, index_path, f"does not fit {path.name}")
+        return cls(directory, path, tokens, ends, np.ascontiguousarray(index[:, 1]))
 
 
 class TokenSplit:
@@ -228,6 +263,7 @@ class TokenSplit:
                 largest = int(part.tokens[start : start + block].max())
                 if largest >= vocab_size:
                     raise _damaged(
+                        part.directory,
                         part.path,
                         f"holds token {largest}, but the vocabulary ends at {vocab_size - 1}",
                     )
@@ -245,8 +281,8 @@ class TokenSplit:
         return self._parts[shard], index - self._first_document[shard]
 
 
-def _damaged(path: Path, problem: str) -> DamagedError:
+def _damaged(directory: Path, path: Path, problem: str) -> DamagedError:
     return DamagedError(
-        f"{path} {problem}; delete {path.parent} and run 'linnet data encode' "
+        f"{path} {problem}; delete {directory} and run 'linnet data encode' "
         "(or 'linnet build') again"
     )

@@ -1,17 +1,27 @@
 """Text to token ids and back: tokenizers trained here, or adopted from elsewhere."""
 
-from linnet.tokenizer.adoption import adopt
-from linnet.tokenizer.chat import ChatTemplate, EncodedChat, encode_chat
-from linnet.tokenizer.markers import (
-    WithChat,
-    check_trainable,
-    safe_padding,
-    with_chat,
-    with_safe_padding,
-)
-from linnet.tokenizer.streaming import StreamDecoder
-from linnet.tokenizer.tokenizer import Tokenizer, Wrapped, load
-from linnet.tokenizer.training import SMALLEST_VOCABULARY, TokenizerConfig, bytes_per_token, train
+from typing import TYPE_CHECKING
+
+from linnet.lazy import lazy
+
+if TYPE_CHECKING:
+    from linnet.tokenizer.adoption import adopt
+    from linnet.tokenizer.chat import ChatTemplate, EncodedChat, encode_chat
+    from linnet.tokenizer.markers import (
+        WithChat,
+        check_trainable,
+        safe_padding,
+        with_chat,
+        with_safe_padding,
+    )
+    from linnet.tokenizer.streaming import StreamDecoder
+    from linnet.tokenizer.tokenizer import Tokenizer, Wrapped, load
+    from linnet.tokenizer.training import (
+        SMALLEST_VOCABULARY,
+        TokenizerConfig,
+        bytes_per_token,
+        train,
+    )
 
 __all__ = [
     "SMALLEST_VOCABULARY",
@@ -32,3 +42,17 @@ __all__ = [
     "with_chat",
     "with_safe_padding",
 ]
+
+_MODULES = {
+    "adoption": ("adopt",),
+    "chat": ("ChatTemplate", "EncodedChat", "encode_chat"),
+    "markers": ("WithChat", "check_trainable", "safe_padding", "with_chat", "with_safe_padding"),
+    "streaming": ("StreamDecoder",),
+    "tokenizer": ("Tokenizer", "Wrapped", "load"),
+    "training": ("SMALLEST_VOCABULARY", "TokenizerConfig", "bytes_per_token", "train"),
+}
+# Lazily, so that the process that renders chat templates starts soon.
+__getattr__ = lazy(
+    __name__,
+    {name: (f"{__name__}.{module}", name) for module, names in _MODULES.items() for name in names},
+)

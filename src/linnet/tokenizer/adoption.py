@@ -14,12 +14,14 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from linnet import artifact, hub
+from linnet.config import read_json, show
 from linnet.errors import ModelError
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer.chat import (
     inline_templates,
     read_templates,
 )
+from linnet.tokenizer.definition import LARGEST, LARGEST_ID, faults_named
 from linnet.tokenizer.sentencepiece import read_sentencepiece
 from linnet.tokenizer.tokenizer import (
     CONFIG_FILE,
@@ -135,8 +137,17 @@ def _read(files: list[Path], settings: dict[str, Any]) -> Tokenizer:
 
 def _read_gpt2(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
     try:
-        model = models.BPE.from_file(str(vocabulary), str(merges))
-    except Exception as error:  # the library raises plain Exception for what it cannot parse
+        for file in (vocabulary, merges):
+            if file.stat().st_size > LARGEST:
+                raise ValueError(f"{file.name} has more than {LARGEST:,} bytes")
+        ids = read_json(vocabulary)
+        if not ids or not all(
+            type(token) is int and 0 <= token < LARGEST_ID for token in ids.values()
+        ):
+            raise ValueError("it lists no tokens with their ids")
+        with faults_named(vocabulary):
+            model = models.BPE.from_file(str(vocabulary), str(merges))
+    except (OSError, ValueError, AttributeError, ModelError) as error:
         raise ModelError(
             f"{vocabulary}: expected GPT-2's vocabulary and merges, "
             f"but they cannot be read: {error}"
@@ -189,7 +200,11 @@ def _read_settings(directory: Path) -> dict[str, Any]:
         found.update({key: raw[key] for key in _KEPT_SETTINGS if raw.get(key) is not None})
     for key in _SPECIAL_SETTINGS:
         if isinstance(found.get(key), dict):
-            found[key] = found[key]["content"]
+            found[key] = found[key].get("content")
+        if not isinstance(found.get(key, ""), str):
+            raise ModelError(
+                f"{directory / CONFIG_FILE}: {key} must be text. Got {show(found[key])}"
+            )
     templates = read_templates(directory, found)
     if templates:
         found["chat_template"] = inline_templates(templates)

@@ -11,15 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    import jinja2
-
     from linnet.tokenizer.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
@@ -27,6 +24,7 @@ Message = Mapping[str, Any]
 TEMPLATE_FILE = "chat_template.jinja"
 TEMPLATE_JSON = "chat_template.json"  # what processors of pictures and sound write
 MORE_TEMPLATES = "additional_chat_templates"
+_LARGEST_FILE = 1 << 20  # bytes
 DEFAULT, TOOL_USE = "default", "tool_use"
 
 # The names that templates know special tokens by.
@@ -104,8 +102,6 @@ class ChatTemplate:
         Raises DataError when the template refuses the conversation, ModelError when the
         template is at fault: it does not compile, fails, does what is forbidden or too much.
         """
-        from linnet.tokenizer.template_limits import budget
-
         content = {
             **self.tokens,
             **plain_data(variables or {}),
@@ -114,62 +110,34 @@ class ChatTemplate:
             "documents": None if documents is None else plain_data(list(documents)),
             "add_generation_prompt": add_generation_prompt,
         }
-        template = self._compiled[TOOL_USE if tools and TOOL_USE in self.templates else DEFAULT]
-        with budget(content, marks=marks):
-            return self._run(template, content)
-
-    def _run(self, template: jinja2.Template, content: Mapping[str, Any]) -> str:
-        from linnet.tokenizer.template_limits import RefusedError, TooMuchError
-
-        try:
-            return template.render(content)
-        except RefusedError as error:
-            raise DataError(
-                f"{self.origin}: the chat template refuses this conversation: {_line(error)}"
-            ) from None
-        except TooMuchError as error:
-            raise ModelError(
-                f"{self.origin}: the chat template is stopped: {_line(error)}"
-            ) from None
-        except (RecursionError, MemoryError):
-            raise ModelError(
-                f"{self.origin}: the chat template is stopped: it nests without end"
-            ) from None
-        except Exception as error:  # a template can fail in every way that Python can
-            raise ModelError(
-                f"{self.origin}: the chat template cannot render this conversation "
-                f"({type(error).__name__}: {_line(error)}); correct it, or the messages"
-            ) from None
-
-    @cached_property
-    def _compiled(self) -> Mapping[str, jinja2.Template]:
-        compiled = {name: self._compile(source) for name, source in self.templates.items()}
-        if DEFAULT not in compiled:
+        if DEFAULT not in self.templates:
             self.source()  # raises
-        return compiled
+        return self._run(self.source(tools=bool(tools)), content, marks)
 
-    def _compile(self, source: str) -> jinja2.Template:
-        from jinja2 import TemplateSyntaxError
+    def _run(self, source: str, content: Mapping[str, Any], marks: tuple[str, str]) -> str:
+        """Render in a process that is ended when it takes too long."""
+        from linnet.tokenizer import confined, template_limits
 
-        from linnet.tokenizer.template_sandbox import LONGEST_TEMPLATE, BoundedEnvironment
-
-        if len(source) > LONGEST_TEMPLATE:
+        if len(source) > template_limits.LONGEST_TEMPLATE:
             raise ModelError(
-                f"{self.origin}: expected a chat template of at most {LONGEST_TEMPLATE:,} "
-                f"characters. Got {len(source):,}"
+                f"{self.origin}: expected a chat template of at most "
+                f"{template_limits.LONGEST_TEMPLATE:,} characters. Got {len(source):,}"
             )
+        service, request = "linnet.tokenizer.template_sandbox", (source, content, marks)
         try:
-            return BoundedEnvironment().from_string(source)
-        except TemplateSyntaxError as error:
-            raise ModelError(
-                f"{self.origin}: the chat template does not compile, line {error.lineno}: "
-                f"{_line(error)}"
-            ) from None
-        except Exception as error:  # Python's compiler refuses what nests too deeply
-            raise ModelError(
-                f"{self.origin}: the chat template does not compile "
-                f"({type(error).__name__}: {_line(error)})"
-            ) from None
+            outcome, text = confined.call(service, request, seconds=template_limits.SECONDS)
+        except confined.EndedError as error:
+            outcome, text = "stopped", str(error)
+        if outcome == "done":
+            return str(text)
+        if outcome == "refused":
+            raise DataError(f"{self.origin}: the chat template refuses this conversation: {text}")
+        reasons = {
+            "stopped": f"is stopped: {text}",
+            "uncompiled": f"does not compile{text}",
+            "failed": f"cannot render this conversation ({text}); correct it, or the messages",
+        }
+        raise ModelError(f"{self.origin}: the chat template {reasons[outcome]}")
 
 
 def read_templates(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
@@ -295,17 +263,16 @@ def encode_chat(
 
 
 def _read(file: Path) -> str:
+    size = file.stat().st_size
+    if size > _LARGEST_FILE:
+        raise ModelError(f"{file}: expected a chat template, but it has {size:,} bytes")
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{file}: expected a chat template in UTF-8 ({_line(error)})") from None
+        raise ModelError(f"{file}: expected a chat template in UTF-8 ({error})") from None
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -36,6 +36,7 @@ import tokenizers
 from linnet.errors import DataError, LinnetError
 from linnet.tokenizer.chat import EncodedChat, plain_data, readable_messages
 from linnet.tokenizer.cutting import well_formed
+from linnet.tokenizer.definition import faults_named
 
 if TYPE_CHECKING:
     from linnet.tokenizer.chat import ChatTemplate, Message
@@ -127,7 +128,8 @@ class MarkedBackend:
 
     def encode(self, text: str) -> tuple[list[int], list[Span]]:
         """Ids of a text whose markers begin with ``sign``, and the characters each stands for."""
-        encoded = self._backend.encode(well_formed(text), add_special_tokens=False)
+        with faults_named("tokenizer.json"):
+            encoded = self._backend.encode(well_formed(text), add_special_tokens=False)
         return [self._ids.get(token, token) for token in encoded.ids], encoded.offsets
 
 

@@ -12,12 +12,15 @@ author defined, where the leading space may fall differently.
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers
 
 from linnet.errors import MissingExtraError, ModelError
+from linnet.tokenizer.definition import LARGEST, check_definition, faults_named, is_known_table
 from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 # Types of pieces, in sentencepiece_model.proto.
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _UNIGRAM, _BPE = 1, 2
+_LONGEST_PIECE = 4_096  # characters; sentencepiece itself stops at 16
 
 # Unigram's score for pieces that no text may turn into, such as ``</s>``.
 _NEVER = -1e6
@@ -42,8 +46,9 @@ def read_sentencepiece(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]
         raise ModelError(f"{file}: expected a BPE or Unigram model. Got type {kind}")
     if proto.trainer_spec.treat_whitespace_as_suffix:
         raise ModelError(f"{file}: models with the space after the word cannot be read")
-    backend = tokenizers.Tokenizer(_bpe(proto) if kind == _BPE else _unigram(proto))
-    backend.normalizer = _normalizer(proto.normalizer_spec)
+    with faults_named(file):
+        backend = tokenizers.Tokenizer(_bpe(proto) if kind == _BPE else _unigram(proto))
+    backend.normalizer = _normalizer(proto.normalizer_spec, file)
     backend.decoder = _decoder(proto)
     backend.add_special_tokens(_added(proto, _UNKNOWN, _CONTROL))
     backend.add_tokens(_added(proto, _USER_DEFINED))
@@ -59,10 +64,15 @@ def _parse(file: Path) -> Any:
             "sentencepiece (with protobuf)", "sentencepiece", f"reading {file.name}"
         ) from None
     proto: Any = vars(sentencepiece_model_pb2)["ModelProto"]()
+    if file.stat().st_size > LARGEST:
+        raise ModelError(f"{file}: expected a SentencePiece model of at most {LARGEST:,} bytes")
     try:
         proto.ParseFromString(file.read_bytes())
     except DecodeError:
         raise ModelError(f"{file}: expected a SentencePiece model, but it is damaged") from None
+    longest = max((len(piece.piece) for piece in proto.pieces), default=0)
+    if longest > _LONGEST_PIECE:
+        raise ModelError(f"{file}: expected pieces of at most {_LONGEST_PIECE} characters")
     if not proto.pieces:
         raise ModelError(f"{file}: expected a SentencePiece model, but it has no pieces")
     return proto
@@ -108,9 +118,11 @@ def _unigram(proto: Any) -> models.Unigram:
     )
 
 
-def _normalizer(spec: Any) -> normalizers.Normalizer:
+def _normalizer(spec: Any, file: Path) -> normalizers.Normalizer:
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
+        if not is_known_table(spec.precompiled_charsmap):
+            _try_table(spec.precompiled_charsmap, file)
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
         steps.append(normalizers.Strip())
@@ -119,6 +131,18 @@ def _normalizer(spec: Any) -> normalizers.Normalizer:
         steps.append(normalizers.Prepend(SENTENCEPIECE_SPACE))
     steps.append(normalizers.Replace(" ", SENTENCEPIECE_SPACE))
     return normalizers.Sequence(steps)
+
+
+def _try_table(table: bytes, file: Path) -> None:
+    """Use a table of characters where a panic does no harm. Raises ModelError."""
+    definition = {
+        "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+        "normalizer": {
+            "type": "Precompiled",
+            "precompiled_charsmap": base64.b64encode(table).decode("ascii"),
+        },
+    }
+    check_definition(json.dumps(definition), file)
 
 
 def _decoder(proto: Any) -> decoders.Decoder:

@@ -15,14 +15,39 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
-from jinja2.utils import Namespace
+from jinja2.runtime import BlockReference, LoopContext, Macro, TemplateReference, Undefined
+from jinja2.utils import Namespace, missing
 
+LONGEST_TEMPLATE = 1 << 18  # characters; the longest published ones have a tenth
 SECONDS = 5.0
 SMALLEST_LIMIT = 1 << 18  # characters and entries that one value may have, at least
 WORK = 16  # times that limit, all values and outputs together
 STEP = 8  # work that a loop's turn or a call counts as, beside what it makes
 LARGEST_ARGUMENT = 1_000  # for widths, counts and precisions
 LARGEST_NUMBER = 4_096  # bits
+
+# Views of a dict are written out as what they show is; these types, as asking for the abstract ones
+# takes long.
+_SEQUENCES: Any = (list, tuple, type({}.keys()), type({}.values()), type({}.items()))
+# What is written in a few characters, whatever it holds. An iterator is: who reads it counts that.
+_SMALL: tuple[type, ...] = (
+    float,
+    range,
+    type(reversed([])),
+    type(reversed("")),
+    types.GeneratorType,
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    type,
+    BlockReference,
+    LoopContext,
+    Macro,
+    TemplateReference,
+    Undefined,
+)
+
+_ITERATORS: Any = (types.GeneratorType, type(reversed([])), type(reversed("")))
 
 _WIDE_FORMAT = re.compile(r"\d{4,}|%[^a-zA-Z%]*\*|\{[^{}]*\{")
 
@@ -40,10 +65,14 @@ class Budget:
     """What one rendering may still use."""
 
     limit: int
+    seconds: float = SECONDS
     work: int = 0
-    deadline: float = field(default_factory=lambda: time.monotonic() + SECONDS)
     # Written around what {% generation %} encloses.
     marks: tuple[str, str] = ("", "")
+    deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.seconds
 
     def spend(self, amount: int) -> None:
         """Count some work. Raises TooMuchError when it was too much."""
@@ -51,7 +80,7 @@ class Budget:
         if self.work > WORK * self.limit:
             raise TooMuchError("it does more work than a conversation can need")
         if time.monotonic() > self.deadline:
-            raise TooMuchError(f"it takes longer than {SECONDS:.0f} seconds")
+            raise TooMuchError(f"it takes longer than {self.seconds:.3g} seconds")
 
     def room(self, size: int) -> None:
         """Ask for room before it is taken."""
@@ -75,10 +104,12 @@ def current() -> Budget:
 
 
 @contextmanager
-def budget(content: Any, *, marks: tuple[str, str] = ("", "")) -> Iterator[Budget]:
+def budget(
+    content: Any, *, marks: tuple[str, str] = ("", ""), seconds: float = SECONDS
+) -> Iterator[Budget]:
     """Allow one rendering of ``content`` what it needs."""
     size = size_of(content, 1 << 40)
-    token = _BUDGET.set(Budget(SMALLEST_LIMIT + 8 * size, marks=marks))
+    token = _BUDGET.set(Budget(SMALLEST_LIMIT + 8 * size, seconds, marks=marks))
     try:
         yield _BUDGET.get()
     finally:
@@ -88,7 +119,8 @@ def budget(content: Any, *, marks: tuple[str, str] = ("", "")) -> Iterator[Budge
 def size_of(value: Any, limit: int) -> int:
     """Characters and entries that ``value`` would have written out, counted up to ``limit``.
 
-    A list that holds another twice counts it twice, as writing it does.
+    A list that holds another twice counts it twice, as writing it does. Raises TooMuchError for a
+    value of a kind whose size is not understood.
     """
     size, waiting = 0, [value]
     while waiting and size <= limit:
@@ -99,12 +131,14 @@ def size_of(value: Any, limit: int) -> int:
         elif isinstance(value, dict):
             waiting.extend(value.keys())
             waiting.extend(value.values())
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, int):
+            size += value.bit_length() // 8
+        elif isinstance(value, _SEQUENCES):
             waiting.extend(value)
         elif isinstance(value, Namespace):
             waiting.append(object.__getattribute__(value, "_Namespace__attrs"))
-        elif isinstance(value, int):
-            size += value.bit_length() // 8
+        elif not (value is None or value is missing or isinstance(value, _SMALL)):
+            raise TooMuchError(f"it uses a value of a kind not offered ({type(value).__name__})")
     return size
 
 
@@ -113,8 +147,11 @@ def check_filter(
 ) -> tuple[Any, tuple[Any, ...]]:
     """Ask for room for what a filter makes; an iterator that it gets is read here."""
     allowed = current()
-    if isinstance(value, types.GeneratorType):
+    if isinstance(value, _ITERATORS):
         value = allowed.keep(list(value))
+    elif not isinstance(value, str):
+        # Most filters go through all of it, and some write it out.
+        allowed.spend(size_of(value, allowed.limit))
     match name:
         case "replace":
             old, new = [*args, kwargs.get("old", ""), kwargs.get("new", "")][:2]

@@ -8,17 +8,21 @@ escapes, ``raise_exception``, ``strftime_now`` and ``{% generation %}``. On top 
 * only the filters, methods and globals listed here are offered; no template can include another;
 * no value grows beyond what a conversation can need, and this is looked at *before* a string is
   repeated, joined, replaced in or padded;
-* loops, calls and everything that is written count as work, which is bounded, as is the time.
+* loops (and their filters), calls, comparisons, slices and everything that is written count as
+  work, which is bounded, as is the time; a value of a kind that is not understood is refused.
 
 The bound grows with the conversation, so that a long one is never refused for its length.
+
+Counting cannot see what C code does within one call, so this runs in a process that is ended at
+its deadline: :func:`answer` is what :mod:`linnet.tokenizer.confined` calls there.
 """
 
 from __future__ import annotations
 
 import json
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -26,13 +30,15 @@ from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Context
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, _PassArg, pass_context
 from jinja2.visitor import NodeTransformer
 
 from linnet.tokenizer.template_limits import (
     RefusedError,
+    TooMuchError,
+    budget,
     check_arguments,
     check_filter,
     check_format,
@@ -42,7 +48,9 @@ from linnet.tokenizer.template_limits import (
     size_of,
 )
 
-LONGEST_TEMPLATE = 1 << 18  # characters; the longest published ones have a tenth
+MOST_NODES = 20_000  # of its syntax tree; the largest published ones have a tenth
+MOST_TAGS = 5_000  # looked at before it is parsed
+COMPILED = 16  # templates whose compiled form is kept
 
 FILTERS = frozenset(
     """
@@ -65,9 +73,12 @@ METHODS: dict[type, frozenset[str]] = {
     dict: frozenset(("copy", "get", "items", "keys", "values")),
     list: frozenset(("copy", "count", "index")),
     tuple: frozenset(("count", "index")),
-    int: frozenset(),
-    float: frozenset(),
-    types.GeneratorType: frozenset(),
+    LoopContext: frozenset(
+        """
+        changed cycle depth depth0 first index index0 last length nextitem previtem revindex
+        revindex0
+        """.split()  # noqa: SIM905
+    ),
 }
 
 
@@ -89,6 +100,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         offered["tojson"] = _to_json
         self.filters = {name: _guarded(name, function) for name, function in offered.items()}
         self.filters.update(_step=_step, _value=_value, _concat=_concat)
+        self.filters.update(_compared=_look_through, _slice=_slice)
         tests: dict[str, Any] = self.tests  # type: ignore[assignment]
         self.tests = {name: _guarded(name, function) for name, function in tests.items()}
         self.globals = {
@@ -100,7 +112,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         }
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        if source.count("{{") + source.count("{%") > MOST_TAGS:
+            raise jinja2.TemplateSyntaxError(f"it has more than {MOST_TAGS:,} tags", 1)
         parsed = Parser(self, source, name, filename).parse()
+        if sum(1 for _ in parsed.find_all(nodes.Node)) > MOST_NODES:
+            raise jinja2.TemplateSyntaxError(f"it has more than {MOST_NODES:,} parts", 1)
         for node in parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             raise jinja2.TemplateSyntaxError("a chat template cannot include others", node.lineno)
         counted = _Counting().visit(parsed)
@@ -110,7 +126,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if not super().is_safe_attribute(obj, attr, value):
             return False
-        return all(attr in known for kind, known in METHODS.items() if isinstance(obj, kind))
+        if isinstance(obj, Namespace):
+            return True
+        return any(attr in known for kind, known in METHODS.items() if isinstance(obj, kind))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         wrapped = super().wrap_str_format(value)
@@ -180,6 +198,8 @@ class _Counting(NodeTransformer):
 
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
         super().generic_visit(node, *args, **kwargs)
+        if isinstance(node, nodes.For) and node.test is not None:
+            node.test = nodes.And(_filter(nodes.Const(0), "_step"), node.test, lineno=node.lineno)
         body = getattr(node, "body", None)
         if isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block):
             texts = (text for child in body or () for text in child.find_all(nodes.TemplateData))
@@ -197,6 +217,17 @@ class _Counting(NodeTransformer):
 
     visit_Dict = visit_List
 
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        node.expr = _compared(node.expr)
+        for operand in node.ops:
+            operand.expr = _compared(operand.expr)
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+        self.generic_visit(node)
+        return _filter(node, "_slice") if isinstance(node.arg, nodes.Slice) else node
+
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
         self.generic_visit(node)
         return _filter(node, "_value") if node.ctx == "load" else node
@@ -204,6 +235,10 @@ class _Counting(NodeTransformer):
 
 def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
+def _compared(node: nodes.Expr) -> nodes.Expr:
+    return node if isinstance(node, nodes.Const) else _filter(node, "_compared")
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -239,8 +274,24 @@ def _finalize(context: Context, value: Any) -> Any:
 
 
 @pass_context
-def _step(context: Context, cost: Any) -> None:
+def _step(context: Context, cost: Any) -> bool:
     current().spend(cost if isinstance(cost, int) else 1)
+    return True
+
+
+@pass_context
+def _look_through(context: Context, value: Any) -> Any:
+    """What is compared, or looked for or in: all of it may be read."""
+    allowed = current()
+    allowed.spend(size_of(value, allowed.limit))
+    return value
+
+
+@pass_context
+def _slice(context: Context, value: Any) -> Any:
+    """A part of a string or list was copied, however deep what it holds."""
+    current().spend(len(value) if isinstance(value, str | list | tuple) else 1)
+    return value
 
 
 @pass_context
@@ -284,3 +335,45 @@ def _raise_exception(message: Any = "") -> None:
 def _strftime_now(pattern: str) -> str:
     current().room(64 * len(pattern))
     return datetime.now().astimezone().strftime(pattern)
+
+
+def answer(request: Any, seconds: float) -> list[str]:
+    """For :mod:`linnet.tokenizer.confined`: a template, its variables and marks, rendered."""
+    source, content, marks = request
+    return list(render(source, content, marks=tuple(marks), seconds=seconds))
+
+
+def render(
+    source: str, content: Mapping[str, Any], *, marks: tuple[str, str] = ("", ""), seconds: float
+) -> tuple[str, str]:
+    """Render within the limits of this module, but in this process.
+
+    Gives what came of it and the text: ``done``, or why not: ``refused`` (by the template),
+    ``stopped``, ``uncompiled`` or ``failed``.
+    """
+    try:
+        template = _compile(source)
+    except jinja2.TemplateSyntaxError as error:
+        return "uncompiled", f", line {error.lineno}: {_line(error)}"
+    except Exception as error:  # Python's compiler refuses what nests too deeply
+        return "uncompiled", f" ({type(error).__name__}: {_line(error)})"
+    try:
+        with budget(content, marks=marks, seconds=seconds):
+            return "done", template.render(content)
+    except RefusedError as error:
+        return "refused", _line(error)
+    except TooMuchError as error:
+        return "stopped", _line(error)
+    except (RecursionError, MemoryError):
+        return "stopped", "it nests without end"
+    except Exception as error:  # a template can fail in every way that Python can
+        return "failed", f"{type(error).__name__}: {_line(error)}"
+
+
+@lru_cache(COMPILED)
+def _compile(source: str) -> jinja2.Template:
+    return BoundedEnvironment().from_string(source)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -25,10 +25,12 @@ import numpy.typing as npt
 import tokenizers
 
 from linnet import artifact
-from linnet.artifact import write_json
+from linnet.config import read_json
 from linnet.errors import ModelError
+from linnet.output import make_directory, write_json, write_text
 from linnet.tokenizer.chat import inline_templates, read_templates
 from linnet.tokenizer.cutting import batches, cut, well_formed
+from linnet.tokenizer.definition import LARGEST, faults_named, read_definition
 from linnet.tokenizer.pieces import (
     Spelling,
     piece_bytes,
@@ -80,7 +82,9 @@ class Tokenizer:
         self._known_bytes: dict[int, bytes] = {}
         self.added: dict[int, str] = {token: entry.content for token, entry in added.items()}
         self.special_ids = frozenset(token for token, entry in added.items() if entry.special)
-        self.vocab_size: int = max(backend.get_vocab().values()) + 1
+        self.vocab_size: int = max(backend.get_vocab().values(), default=-1) + 1
+        if not self.vocab_size:
+            raise ModelError("the tokenizer has no tokens; train or adopt one")
         self.bos: int | None = self._named("bos_token")
         self.pad: int | None = self._named("pad_token")
         self.unknown: int | None = self._named("unk_token")
@@ -105,10 +109,13 @@ class Tokenizer:
     def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         if self._backend.post_processor is None:
             return (), ()
-        plain = self._backend.encode("a", add_special_tokens=False).ids
-        whole = self._backend.encode("a", add_special_tokens=True).ids
+        with faults_named(self.origin):
+            plain = self._backend.encode("a", add_special_tokens=False).ids
+            whole = self._backend.encode("a", add_special_tokens=True).ids
         if not plain:
             return (), ()
+        if plain[0] not in whole:
+            raise ModelError(f"{self.origin}: the post-processor leaves nothing of a text")
         first = whole.index(plain[0])
         return tuple(whole[:first]), tuple(whole[first + len(plain) :])
 
@@ -200,7 +207,9 @@ class Tokenizer:
         ``tokenizer.json`` decides, as it does in transformers.
         """
         texts = (ids,) if pair is None else (ids, pair)
-        frame = self._backend.encode("a", None if pair is None else "a", add_special_tokens=True)
+        second = None if pair is None else "a"
+        with faults_named(self.origin):
+            frame = self._backend.encode("a", second, add_special_tokens=True)
         tokens: list[int] = []
         types: list[int] = []
         written: set[int] = set()
@@ -224,7 +233,8 @@ class Tokenizer:
         """The text of the ids. Special tokens have none; bytes that are no UTF-8 become U+FFFD."""
         if self.spelling in ("wordpiece", "plain"):
             # These clean up around punctuation, which only the library knows.
-            return str(self._backend.decode(list(ids), skip_special_tokens=True))
+            with faults_named(self.origin):
+                return str(self._backend.decode(list(ids), skip_special_tokens=True))
         text = b"".join(map(self.token_bytes, ids)).decode("utf-8", "replace")
         return text.removeprefix(" ") if self.strips_leading_space else text
 
@@ -258,8 +268,8 @@ class Tokenizer:
 
         ``model_max_length``: the context of the model that goes with it.
         """
-        directory.mkdir(parents=True, exist_ok=True)
-        self._backend.save(str(directory / TOKENIZER_FILE))
+        make_directory(directory)
+        write_text(directory / TOKENIZER_FILE, self._backend.to_str(pretty=True))
         given = {} if model_max_length is None else {"model_max_length": model_max_length}
         write_json(directory / CONFIG_FILE, {**self.config, **given})
 
@@ -280,7 +290,8 @@ class Tokenizer:
                 continue
             backend = self._backend if is_first else self._continuing
             texts = [pieces[place][0] for place in places]
-            results = backend.encode_batch_fast(texts, add_special_tokens=False)
+            with faults_named(self.origin):
+                results = backend.encode_batch_fast(texts, add_special_tokens=False)
             for place, result in zip(places, results, strict=True):
                 encoded[place] = np.array(result.ids, dtype=np.uint32)
         return [ids for ids in encoded if ids is not None]
@@ -342,19 +353,15 @@ def load(path: Path | str) -> Tokenizer:
 
 def read_backend(file: Path) -> tokenizers.Tokenizer:
     """Read a ``tokenizer.json``. Raises ModelError when it is none."""
-    try:
-        return tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises plain Exception for what it cannot parse
-        raise ModelError(
-            f"{file}: expected a tokenizer of the 'tokenizers' library, "
-            f"but it cannot be read: {error}"
-        ) from None
+    text = read_definition(file)
+    with faults_named(file):
+        return tokenizers.Tokenizer.from_str(text)
 
 
 def read_settings(file: Path) -> dict[str, Any]:
     """Read a JSON file with settings. Raises ModelError when it holds something else."""
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = read_json(file, limit=LARGEST)
     except ValueError as error:
         raise ModelError(f"{file}: expected JSON, but it is damaged ({error})") from None
     if not isinstance(settings, dict):

@@ -28,6 +28,7 @@ from linnet import artifact
 from linnet.config import option, to_mapping
 from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
+from linnet.tokenizer.definition import QWEN2_PATTERN
 from linnet.tokenizer.markers import CHAT_TEMPLATE, TURN_END, TURN_START
 from linnet.tokenizer.sample import sample
 from linnet.tokenizer.tokenizer import Tokenizer
@@ -48,16 +49,6 @@ SPECIAL_TOKENS = (END_OF_TEXT, PAD, TURN_START, TURN_END)
 BYTES = 256
 FIT_SAMPLE_BYTES = 2_000_000
 SMALLEST_VOCABULARY = BYTES + len(SPECIAL_TOKENS)
-
-QWEN2_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"  # English contractions
-    r"|[^\r\n\p{L}\p{N}]?\p{L}+"  # a word with the space (or other sign) before it
-    r"|\p{N}"  # one digit
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*"  # signs
-    r"|\s*[\r\n]+"  # line ends with the space before them
-    r"|\s+(?!\S)"  # spaces, but leave the last for the word after it
-    r"|\s+"
-)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from linnet.train.speed import at_rest
 from linnet.train.state import (
     best_file,
     capture,
+    damage_named,
     load_trained,
     read_numbers,
     read_tensors,
@@ -131,15 +132,16 @@ class Loop:
             self.log.clear()
             return False
         numbers = read_numbers(self.state_file)
-        restore(self.state_file, self.model, self.optimizers)
-        self.scaler.load_state_dict(numbers["scaler"])
-        self.stream.restore(numbers["stream"])
-        self.pace = Pace(**numbers["pace"])
-        self.first, self.best = numbers["first"], numbers["best"]
-        self.best_step, self.waited = numbers["best_step"], numbers["waited"]
-        self.stopped, self.notes = numbers["stopped"], numbers["notes"]
-        self.before = numbers["seconds"]
-        self.tokens, self.trained = numbers["tokens"], numbers["trained"]
+        with damage_named(self.state_file):
+            restore(self.state_file, self.model, self.optimizers)
+            self.scaler.load_state_dict(numbers["scaler"])
+            self.stream.restore(numbers["stream"])
+            self.pace = Pace(**numbers["pace"])
+            self.first, self.best = numbers["first"], numbers["best"]
+            self.best_step, self.waited = numbers["best_step"], numbers["waited"]
+            self.stopped, self.notes = numbers["stopped"], numbers["notes"]
+            self.before = numbers["seconds"]
+            self.tokens, self.trained = numbers["tokens"], numbers["trained"]
         self.log.cut(self.pace.step)
         self.progress.message(f"carrying on from step {self.pace.step}")
         return True
@@ -349,8 +351,9 @@ class Loop:
             return
         # After a kill the file may be ahead of the saved state; what it holds is what counts.
         numbers = read_numbers(self.best_file)
-        self.best, self.best_step = numbers["figures"], numbers["step"]
-        load_trained(self.model, read_tensors(self.best_file))
+        with damage_named(self.best_file):
+            self.best, self.best_step = numbers["figures"], numbers["step"]
+            load_trained(self.model, read_tensors(self.best_file))
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says about the run."""

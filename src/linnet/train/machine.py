@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from linnet import runtime
-from linnet.train.state import read_numbers, state_file
+from linnet.runtime import DtypeName
+from linnet.train.state import damage_named, read_numbers, state_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from linnet.runtime import DeviceName, DtypeName, Runtime
+    from linnet.runtime import DeviceName, Runtime
+
+_MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,13 @@ def choose_machine(
     Raises ConfigError when the device is not on this machine.
     """
     file = state_file(directory)
-    pinned = read_numbers(file)["pinned"] if file.is_file() else {}
-    found = runtime.detect(device, pinned.get("dtype", dtype), pinned.get("threads", threads))
-    known: bool | None = pinned.get("compile")
+    pinned: dict[str, Any] = {}
+    with damage_named(file):
+        if file.is_file():
+            pinned = dict(read_numbers(file)["pinned"])
+        dtype, threads = pinned.get("dtype", dtype), pinned.get("threads", threads)
+        known: bool | None = pinned.get("compile")
+        if dtype not in get_args(DtypeName) or not 0 < int(threads or 1) <= _MOST_THREADS:
+            raise ValueError("it names no number format and threads")
+    found = runtime.detect(device, dtype, threads)
     return Machine(found, compiled(found) if known is None else known)

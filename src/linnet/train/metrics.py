@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from linnet.config import parse_json
+from linnet.output import open_to_append, write_text
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,8 +22,8 @@ class MetricsLog:
 
     def write(self, entry: dict[str, Any]) -> None:
         """Add a line."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        with open_to_append(self.path) as file:
+            file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8"))
 
     def clear(self) -> None:
         """Begin anew."""
@@ -31,10 +34,10 @@ class MetricsLog:
         if not self.path.is_file():
             return
         kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                if json.loads(line)["step"] <= step:
+                if parse_json(line)["step"] <= step:
                     kept.append(line)
-            except (ValueError, KeyError):
+            except (ValueError, KeyError, TypeError, IndexError):
                 continue
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(f"{line}\n" for line in kept))

@@ -16,12 +16,14 @@ text around it (``currentColor``), so it stands on light and dark pages alike.
 from __future__ import annotations
 
 import io
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from linnet.config import parse_json
+from linnet.output import make_directory, replacing, write_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +73,7 @@ def plot_curves(metrics: Path, out: Path) -> list[Path]:
     curves = read_curves(metrics)
     if not curves.losses and not curves.validation_losses:
         return []
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     written = []
     for name, figure in (
         ("loss", loss_figure(curves)),
@@ -80,8 +82,7 @@ def plot_curves(metrics: Path, out: Path) -> list[Path]:
     ):
         if figure is None:
             continue
-        (out / f"{name}.svg").write_text(svg(figure), encoding="utf-8")
-        figure.savefig(out / f"{name}.png", dpi=200, facecolor="white")
+        write_figure(figure, out, name)
         written += [out / f"{name}.svg", out / f"{name}.png"]
     return written
 
@@ -124,6 +125,13 @@ def svg(figure: Figure) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     drawn = buffer.getvalue().replace(INK, "currentColor")
     return drawn[drawn.index("<svg") :]
+
+
+def write_figure(figure: Figure, out: Path, name: str) -> None:
+    """Write a figure as SVG and PNG."""
+    write_text(out / f"{name}.svg", svg(figure))
+    with replacing(out / f"{name}.png") as neighbour:
+        figure.savefig(neighbour, format="png", dpi=200, facecolor="white")
 
 
 def running_mean(values: list[float], span: int) -> np.ndarray:
@@ -205,7 +213,14 @@ def _plain_log_ticks(axes: Axes) -> None:
 
 def _parse(line: str) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         return {}
-    return entry if isinstance(entry, dict) and "step" in entry else {}
+    if not isinstance(entry, dict) or not _is_number(entry.get("step")):
+        return {}
+    return {key: value for key, value in entry.items() if _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it can be drawn (a wide integer could not be made a float)."""
+    return isinstance(value, float) or (isinstance(value, int) and value.bit_length() < 64)

@@ -10,19 +10,31 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from linnet.errors import DamagedError
+from linnet.config import parse_json
+from linnet.errors import ConfigError, DamagedError
+from linnet.output import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 STATE = "state"  # folder, in the artifact under way, of what is saved for resuming
+_UNFIT = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    ConfigError,
+)
 _NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -67,29 +79,25 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[st
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)
     path.parent.mkdir(exist_ok=True)
-    neighbour = path.with_name(f".{path.name}.partial")
-    try:
-        with neighbour.open("wb") as file:
-            file.write(len(encoded).to_bytes(8, "little") + encoded)
-            for name in order:
-                plain = tensors[name].detach().cpu().contiguous().flatten()
-                file.write(plain.view(torch.uint8).numpy().data)
-            file.flush()
-            os.fsync(file.fileno())
-        neighbour.replace(path)
-    except BaseException:
-        neighbour.unlink(missing_ok=True)
-        raise
+    with replacing(path) as neighbour, neighbour.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for name in order:
+            plain = tensors[name].detach().cpu().contiguous().flatten()
+            file.write(plain.view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_numbers(path: Path) -> dict[str, Any]:
     """The plain numbers alone. Raises DamagedError when the file cannot be read."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            found = json.loads(file.metadata()["numbers"])
+            found = parse_json(file.metadata()["numbers"])
+        if not isinstance(found, dict):
+            raise ValueError("its numbers are no JSON object")
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from None
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -112,7 +120,11 @@ def load_trained(model: nn.Module, tensors: Iterator[tuple[str, Tensor]]) -> Non
     """Put back what :func:`trained_tensors` gave."""
     own = trained_tensors(model)
     for name, tensor in tensors:
-        own[name].copy_(tensor)
+        if name not in own or own[name].shape != tensor.shape:
+            raise ValueError(f"it is of another model: it holds {name[:80]} {[*tensor.shape]}")
+        own.pop(name).copy_(tensor)
+    if own:
+        raise ValueError(f"it is of another model: it lacks {min(own)}")
 
 
 def capture(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
@@ -132,25 +144,51 @@ def restore(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optim
     """Put back what :func:`capture` gave and ``path`` holds."""
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     weights, random = {}, {}
-    for key, value in read_tensors(path):
-        kind, _, name = key.partition(".")
-        if kind == "model":
-            weights[name] = value
-        elif kind == "random":
-            random[name] = value
-        else:
-            which, index, entry = name.split(".")
-            states[int(which)].setdefault(int(index), {})[entry] = value
-    load_trained(model, iter(weights.items()))
-    for optimizer, state in zip(optimizers, states, strict=True):
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-    torch.set_rng_state(random["cpu"])
-    if torch.cuda.is_available() and "cuda" in random:
-        torch.cuda.set_rng_state(random["cuda"])
+    with damage_named(path):
+        for key, value in read_tensors(path):
+            kind, _, name = key.partition(".")
+            if kind == "model":
+                weights[name] = value
+            elif kind == "random":
+                random[name] = value
+            else:
+                which, index, entry = name.split(".")
+                states[int(which)].setdefault(int(index), {})[entry] = value
+        load_trained(model, iter(weights.items()))
+        for optimizer, state in zip(optimizers, states, strict=True):
+            _load_moments(optimizer, state)
+        torch.set_rng_state(random["cpu"])
+        if torch.cuda.is_available() and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"])
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Around the use of what ``path`` held: raises DamagedError where that is not what it must be.
+
+    The file may be of another model, or someone else's.
+    """
+    try:
+        yield
+    except _UNFIT as error:
+        raise _damaged(path, error) from None
+
+
+def _load_moments(
+    optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Tensor]]
+) -> None:
+    """What an optimizer remembers of each parameter; a scalar, or of the parameter's shape."""
+    groups = optimizer.state_dict()["param_groups"]
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    for index, entries in state.items():
+        for name, value in entries.items():
+            if value.dim() and value.shape != parameters[index].shape:
+                raise ValueError(f"it is of another model: {name[:80]} of parameter {index}")
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _damaged(path: Path, error: Exception) -> DamagedError:
+    reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
     return DamagedError(
-        f"{path} is damaged ({error}); delete {path.parent.parent} to start this run anew"
+        f"{path} is damaged ({reason[:200]}); delete {path.parent.parent} to start this run anew"
     )

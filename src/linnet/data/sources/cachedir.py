@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from linnet.output import create_file, make_inner_directory
+
 NAME = "CACHEDIR.TAG"
 SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 
 def make(folder: Path) -> None:
     """Make a folder with the mark. Backup programs pass over it, and so does a scan."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_inner_directory(folder)
     tag = folder / NAME
     if not tag.exists():
-        tag.write_bytes(SIGNATURE + b"\n# What linnet fetched. See https://bford.info/cachedir/\n")
+        with create_file(tag) as file:
+            file.write(SIGNATURE + b"\n# What linnet fetched. See https://bford.info/cachedir/\n")

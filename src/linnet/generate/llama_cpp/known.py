@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import hub
+from linnet.config import read_json
 from linnet.generate.llama_cpp.cache import RECIPE, cache_directory, content_hash
 from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
@@ -70,7 +71,7 @@ def open_checkpoint(
 def recall(path: Path, precision: str) -> Known | None:
     """What was noted of the model in this directory, if its file is still there."""
     try:
-        values = json.loads(_note_of(path, precision).read_text("utf-8"))
+        values = read_json(_note_of(path, precision))
         known = Known(**{**values, "stop_ids": tuple(values["stop_ids"])})
         os.utime(cache_directory() / known.file)  # it is in use
     except (OSError, ValueError, KeyError, TypeError):
