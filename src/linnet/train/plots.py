@@ -208,4 +208,6 @@ def _parse(line: str) -> dict[str, Any]:
         entry = json.loads(line)
     except ValueError:
         return {}
-    return entry if isinstance(entry, dict) and "step" in entry else {}
+    if not isinstance(entry, dict) or "step" not in entry:
+        return {}
+    return {name: value for name, value in entry.items() if value is not None}  # not a number
