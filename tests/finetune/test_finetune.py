@@ -266,6 +266,22 @@ def test_a_stopped_run_ends_with_the_same_bits(
     assert not (resumed.path / "state").exists()
 
 
+def test_equal_runs_give_equal_bytes(base: Path, tmp_path: Path) -> None:
+    """Every file that counts, and so the hash of the content; readable as the umask says."""
+    before = os.umask(0o027)
+    try:
+        one, other = (
+            finetune(base / "model", [base / "rows.jsonl"], tmp_path / name, settings(steps=2))
+            for name in ("one", "other")
+        )
+    finally:
+        os.umask(before)
+    assert one.content == other.content
+    name = "adapter_model.safetensors"
+    assert (one.path / name).read_bytes() == (other.path / name).read_bytes()
+    assert {file.stat().st_mode & 0o777 for file in one.path.iterdir()} == {0o640}
+
+
 SCRIPT = """
 import json, sys
 from pathlib import Path

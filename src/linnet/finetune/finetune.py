@@ -21,7 +21,7 @@ from linnet.model.adapter import is_adapter
 from linnet.progress import SILENT, Progress
 from linnet.train.interrupt import interruptible
 from linnet.train.metrics import METRICS
-from linnet.train.plots import plot_curves
+from linnet.train.plots import load_plotting, plot_curves
 from linnet.train.state import STATE
 
 if TYPE_CHECKING:
@@ -77,9 +77,11 @@ def finetune(
         sources=[found.path],
     ) as draft:
         run = prepare_run(found, data, draft.path, config, progress)
+        load_plotting()  # at the end, nobody would have reserved the time for it
         threads = run.machine.runtime.threads
         with interruptible() as interrupt, runtime.threads(threads):
             changing = run.model()
+            run = run.compiled(changing, progress)
             run = run.timed(changing, draft.path, progress)
             known = run.remembering(changing, draft.path, progress)
             loop = run.loop(draft.path, changing, known, progress, started)

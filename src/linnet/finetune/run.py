@@ -38,7 +38,12 @@ from linnet.train.course import Course
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
 from linnet.train.objective import next_token
-from linnet.train.speed import compile_blocks, compiling_pays, recompute_blocks
+from linnet.train.speed import (
+    compile_ahead,
+    compile_blocks,
+    compiling_pays,
+    recompute_blocks,
+)
 from linnet.train.state import trained_tensors
 
 if TYPE_CHECKING:
@@ -105,6 +110,16 @@ class Run:
         elif machine.compiled:
             compile_blocks(model)
         return model.train()
+
+    def compiled(self, model: Transformer, progress: Progress) -> Run:
+        """The same once the model is compiled, or could not be."""
+        if not self.machine.compiled:
+            return self
+        rows, length = self.micro_rows, self.length
+        compiled = compile_ahead(model, rows=rows, length=length, segmented=True, progress=progress)
+        return dataclasses.replace(
+            self, machine=dataclasses.replace(self.machine, compiled=compiled)
+        )
 
     def timed(self, model: Transformer, directory: Path, progress: Progress) -> Run:
         """The same with the fastest micro-batch; says what memory and time it takes."""

@@ -31,8 +31,6 @@ MOST_EPOCHS = 20
 
 TOKENS_PER_PARAMETER = 0.6
 TRAINING_BYTES = 12  # per parameter, at least: weight, gradient and one moment, in fp32
-COMPILED_SPEEDUP = 1.4  # of a training step on CPU, over eager
-COMPILE_SECONDS = 20.0
 
 # width, depth, head width
 SHAPES = (
@@ -241,13 +239,13 @@ def _outcome(
 ) -> _Outcome:
     from linnet.runtime import Runtime
     from linnet.train.probe import flops_per_token
-    from linnet.train.speed import should_compile
+    from linnet.train.speed import COMPILED_SPEEDUP, should_compile
 
     model = config.model(vocab_size, end_of_text=0, pad=1)
     runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]
-    compiled = should_compile(config, runtime)
+    compiled = should_compile(config, runtime, cost=machine.compile_seconds)
     speed = machine.flops / flops_per_token(model) * (COMPILED_SPEEDUP if compiled else 1.0)
-    overhead = COMPILE_SECONDS if compiled else 0.0
+    overhead = machine.compile_seconds if compiled else 0.0
     useful = max(1.0, (config.seconds or math.inf) - overhead)
     corpus_tokens = corpus.train_bytes / bytes_per_token(vocab_size)
     wanted = config.steps * config.batch_tokens or corpus_tokens * MOST_EPOCHS

@@ -408,7 +408,7 @@ class Loop:
         # After a kill the file may be ahead of the saved state; what it holds is what counts.
         numbers = read_numbers(self.best_file)
         self.best, self.best_step = numbers["figures"], numbers["step"]
-        load_trained(self.model, read_tensors(self.best_file))
+        load_trained(self.model, dict(read_tensors(self.best_file)))
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says about the run."""
