@@ -116,7 +116,7 @@ def reference_losses(model: torch.nn.Module, base: Path, config: FinetuneConfig)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
     found = []
     for step in range(config.steps):
-        progress = step / config.steps
+        progress = (step + 0.5) / config.steps
         rate = progress / config.warmup if progress < config.warmup else None
         if rate is None:
             share = (progress - config.warmup) / (1 - config.warmup)
@@ -225,7 +225,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def counted(self: loop_module.Loop, task: object) -> None:
         original(self, task)  # type: ignore[arg-type]
         if self.pace.step == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(loop_module.Loop, "_step", counted)
 
@@ -400,7 +400,7 @@ def test_wrong_input_is_named(base: Path, tmp_path: Path) -> None:
     for wrong in (
         {"clip": -1.0},
         {"weight_decay": -3.0},
-        {"batch_tokens": 0},
+        {"batch_tokens": -1},
         {"micro_tokens": -5},
     ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -438,7 +438,9 @@ def test_what_a_run_takes_is_told_and_what_does_not_fit_is_refused(
     rows, config = [base / "rows.jsonl"], settings(steps=2, micro_tokens=0)
     found = finetune(base / "model", rows, tmp_path / "out", config, progress=Listening())
     assert re.fullmatch(
-        r"about [\d.]+ s: 2 steps of [\d.]+ s; [\d.]+ MB of memory, [\d.]+ [MG]B are free", said[0]
+        r"about [\d.]+ s: 2 steps of [\d.]+ s, 0.[\d]+ passes over 115 examples, fewer if held-out "
+        r"ones stop improving; [\d.]+ MB of memory, [\d.]+ [MG]B are free",
+        said[0],
     )
     assert found.stats["memory_expected"] > found.stats["trained_parameters"] * 12
     monkeypatch.setattr(budget, "available_memory", lambda device: 1 << 20)

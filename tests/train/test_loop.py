@@ -128,7 +128,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def counted(self: object, task: object) -> None:
         original(self, task)  # type: ignore[arg-type]
         if self.pace.step == step:  # type: ignore[attr-defined]
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(loop_module.Loop, "_step", counted)
 

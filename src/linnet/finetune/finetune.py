@@ -7,6 +7,7 @@ put together in :mod:`linnet.finetune.run`.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,8 @@ def finetune(
         working=STATE,
         sources=[found.path],
     ) as draft:
-        run = prepare_run(found, data, draft.path, config, progress)
+        command = usual_command(model, data, out, config)
+        run = prepare_run(found, data, draft.path, config, progress, command=command)
         load_plotting()  # at the end, nobody would have reserved the time for it
         threads = run.machine.runtime.threads
         with interruptible() as interrupt, runtime.threads(threads):
@@ -102,6 +104,24 @@ def finetune(
             base=found.path,
         )
     return artifact.read(out, kind=kind)
+
+
+def usual_command(
+    model: str | Path, data: Sequence[str | Path], out: Path, config: FinetuneConfig
+) -> str:
+    """The command line of a run with these settings, but of the usual length."""
+    words = ["linnet", "finetune", str(model), *map(str, data), "--out", str(out)]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in ("epochs", "steps", "seconds", "batch_tokens"):
+            continue
+        name = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+            continue
+        for single in value if isinstance(value, tuple) else (value,):
+            words += [f"--{name}", str(single)]
+    return shlex.join(words)
 
 
 def _trainable(found: Located) -> Located:

@@ -292,7 +292,7 @@ class Loop:
                 continue
             piece = piece.to(self.machine.runtime.device)
             if self.pace.progress < self.course.short_rows:
-                piece = piece.halved()
+                piece = piece.folded(self.course.short_length)
             loss, _ = self.objective(self.model, piece)
             self.scaler.scale(loss * share).backward()
             total += loss.item() * share

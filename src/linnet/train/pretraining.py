@@ -166,6 +166,7 @@ def _course(config: TrainConfig) -> Course:
         patience=config.patience,
         save_seconds=config.save_seconds,
         short_rows=config.short_rows,
+        short_length=config.resolved_short_length,
     )
 
 
@@ -189,9 +190,18 @@ def _make_model(
     model.train()
     if machine.compiled:
         compile_blocks(model)
-        half = 2 if config.short_rows else 1
-        rows, length = micro_rows(config) * half, config.context // half
-        compiled = compile_ahead(model, rows=rows, length=length, progress=progress)
+        lengths = {config.context} | (
+            {config.resolved_short_length} if config.short_rows else set()
+        )
+        compiled = all(
+            compile_ahead(
+                model,
+                rows=micro_rows(config) * config.context // length,
+                length=length,
+                progress=progress,
+            )
+            for length in sorted(lengths)
+        )
         machine = replace(machine, compiled=compiled)
     return model, machine
 

@@ -42,7 +42,6 @@ int main() {
 """
 NEVER = 1e9  # seconds
 CPU_FLOPS = 1e11  # a cautious guess at what a laptop does, only to tell short from long
-WRITTEN_OUT_CONTEXT = 512  # beyond it the table of scores outgrows the cache
 
 
 def should_compile(config: TrainConfig, machine: Runtime, *, cost: float | None = None) -> bool:
@@ -53,7 +52,16 @@ def should_compile(config: TrainConfig, machine: Runtime, *, cost: float | None 
     parameters = config.model(1024, end_of_text=0, pad=None).parameters
     tokens = config.batch_tokens * config.steps
     work = 6.0 * parameters * tokens
+    if cost is None and config.compile == "auto" and not work:
+        cost = compile_seconds()
+    if cost is not None:
+        cost *= compiled_shapes(config)
     return compiling_pays(config.compile, machine, seconds=config.seconds, work=work, cost=cost)
+
+
+def compiled_shapes(config: TrainConfig) -> int:
+    """Lengths of rows that a run reads, each of which is compiled."""
+    return 2 if config.short_rows else 1
 
 
 def compiling_pays(
@@ -176,8 +184,8 @@ def recompute_blocks(model: Transformer, *, compiled: bool) -> None:
 def write_out_attention(model: Transformer, machine: Runtime, *, compiled: bool) -> None:
     """Use the written-out attention where it is the faster way (see ``layers.attend``)."""
     config = model.config
-    fits = config.context <= WRITTEN_OUT_CONTEXT and config.dropout == 0
-    if machine.device == "cpu" and compiled and fits and config.kv_heads == config.heads:
+    plain = config.dropout == 0 and config.kv_heads == config.heads
+    if machine.device == "cpu" and compiled and plain:
         for module in model.modules():
             if isinstance(module, Attention):
                 module.written_out = True
