@@ -116,7 +116,7 @@ def reference_losses(model: torch.nn.Module, base: Path, config: FinetuneConfig)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
     found = []
     for step in range(config.steps):
-        progress = step / config.steps
+        progress = (step + 0.5) / config.steps
         rate = progress / config.warmup if progress < config.warmup else None
         if rate is None:
             share = (progress - config.warmup) / (1 - config.warmup)
@@ -225,7 +225,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def counted(self: loop_module.Loop, task: object) -> None:
         original(self, task)  # type: ignore[arg-type]
         if self.pace.step == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(loop_module.Loop, "_step", counted)
 
@@ -264,6 +264,22 @@ def test_a_stopped_run_ends_with_the_same_bits(
     assert_same_tensors(whole.path, resumed.path, weights)
     assert losses(whole.path) == losses(resumed.path)
     assert not (resumed.path / "state").exists()
+
+
+def test_equal_runs_give_equal_bytes(base: Path, tmp_path: Path) -> None:
+    """Every file that counts, and so the hash of the content; readable as the umask says."""
+    before = os.umask(0o027)
+    try:
+        one, other = (
+            finetune(base / "model", [base / "rows.jsonl"], tmp_path / name, settings(steps=2))
+            for name in ("one", "other")
+        )
+    finally:
+        os.umask(before)
+    assert one.content == other.content
+    name = "adapter_model.safetensors"
+    assert (one.path / name).read_bytes() == (other.path / name).read_bytes()
+    assert {file.stat().st_mode & 0o777 for file in one.path.iterdir()} == {0o640}
 
 
 SCRIPT = """
@@ -384,7 +400,7 @@ def test_wrong_input_is_named(base: Path, tmp_path: Path) -> None:
     for wrong in (
         {"clip": -1.0},
         {"weight_decay": -3.0},
-        {"batch_tokens": 0},
+        {"batch_tokens": -1},
         {"micro_tokens": -5},
     ):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -422,7 +438,9 @@ def test_what_a_run_takes_is_told_and_what_does_not_fit_is_refused(
     rows, config = [base / "rows.jsonl"], settings(steps=2, micro_tokens=0)
     found = finetune(base / "model", rows, tmp_path / "out", config, progress=Listening())
     assert re.fullmatch(
-        r"about [\d.]+ s: 2 steps of [\d.]+ s; [\d.]+ MB of memory, [\d.]+ [MG]B are free", said[0]
+        r"about [\d.]+ s: 2 steps of [\d.]+ s, 0.[\d]+ passes over 115 examples, fewer if held-out "
+        r"ones stop improving; [\d.]+ MB of memory, [\d.]+ [MG]B are free",
+        said[0],
     )
     assert found.stats["memory_expected"] > found.stats["trained_parameters"] * 12
     monkeypatch.setattr(budget, "available_memory", lambda device: 1 << 20)

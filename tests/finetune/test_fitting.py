@@ -12,7 +12,7 @@ import torch
 
 from linnet.errors import BudgetError
 from linnet.finetune import fitting
-from linnet.finetune.budget import announce
+from linnet.finetune.budget import Length, announce
 from linnet.finetune.fitting import (
     Demand,
     Fit,
@@ -234,14 +234,19 @@ def test_time_and_memory_are_told() -> None:
 
     fitted = Fit(2, False, Memory(1, 1, 1, 1, 1, 1, 3_100_000_000), 14_000_000_000)
     whole = announce(
-        fitted, seconds_per_row=0.5, rows=4, steps=340, seconds=0, validation_seconds=10,
-        progress=Listening(),
+        fitted, seconds_per_row=0.5, rows=4, planned=Length(340, 8.5, 340, 76), patience=3,
+        seconds=0, validation_seconds=10, progress=Listening(),
     )  # fmt: skip
     assert whole == pytest.approx(340 * 4 * 0.5 * 1.05 + 10)
-    assert said == ["about 12 min 4 s: 340 steps of 2.1 s; 3.1 GB of memory, 14.0 GB are free"]
-    assert announce(fitted, seconds_per_row=0.5, rows=4, steps=0, seconds=100) == 100
+    assert said == [
+        "about 12 min 4 s: 340 steps of 2.1 s, 40 passes over 76 examples, fewer if held-out ones "
+        "stop improving; 3.1 GB of memory, 14.0 GB are free"
+    ]
+    by_time = Length(0, 8.5, 340, 76)
+    timed = {"seconds_per_row": 0.5, "rows": 4, "planned": by_time, "patience": 0}
+    assert announce(fitted, **timed, seconds=100) == 100  # type: ignore[arg-type]
     with pytest.raises(BudgetError, match=r"a step takes about 2.1 s, but the run may take 2.0 s"):
-        announce(fitted, seconds_per_row=0.5, rows=4, steps=0, seconds=2)
+        announce(fitted, **timed, seconds=2)  # type: ignore[arg-type]
 
 
 def write(root: Path, name: str, text: str) -> None:

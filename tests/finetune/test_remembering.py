@@ -1,7 +1,6 @@
 """Forgetting, end to end: a model that knows one language learns another."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -152,7 +151,7 @@ def test_a_stopped_run_goes_on_with_the_same_text(
 
         def stops(self: loop_module.Loop, scale: float) -> float:
             if self.pace.step == 6:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             norm: float = original(self, scale)
             return norm
 

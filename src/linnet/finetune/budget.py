@@ -1,4 +1,8 @@
-"""What a run may take and will take: settled before its first step, told, and kept.
+"""How long a run is and what it takes: settled before its first step, told, and kept.
+
+Where the settings leave it open, a run reads its examples ``PASSES`` times; of few examples
+it makes smaller updates and more passes, as it takes some hundred updates to teach a manner
+at all. Validation ends a run that has learnt what it can.
 
 A run that is resumed keeps to the micro-batch it began with, or its sums would be
 rounded otherwise.
@@ -7,11 +11,15 @@ rounded otherwise.
 from __future__ import annotations
 
 import dataclasses
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from linnet.errors import BudgetError
 from linnet.finetune.fitting import Demand, Fit, estimate, fastest, fit, fits
 from linnet.finetune.free_memory import available_memory
+from linnet.finetune.packing import PackedBatches
+from linnet.finetune.remembering import replay_need
 from linnet.finetune.strength import STRENGTHS
 from linnet.finetune.validation import FORWARD, SHARE, validation_extent
 from linnet.output import human_bytes
@@ -33,7 +41,73 @@ if TYPE_CHECKING:
 
 FILE = "fit.json"
 CPU_TOKENS, GPU_TOKENS = 1024, 8192  # computed at once, where it is not set
+PASSES = 3.0  # over the examples, where there are many
+MOST_PASSES = 40.0
+USUAL_STEPS = 300  # of a run on few examples: fewer only where they are passed over so often
+SHORT_STEPS = 60  # and below its usual length, a run is worth a warning
+USUAL_BATCH, SMALLEST_BATCH = 4096, 256  # tokens per update
+UPDATES_PER_PASS = 12  # at least, down to the smallest batch
 OPTIMIZER_SHARE = 0.05  # of a step, about, beside forward and backward pass
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is."""
+
+    steps: int
+    """Updates to make; 0: as many as there is time for."""
+    per_pass: float
+    """Updates that read every example once, and the replay that goes with them."""
+    usual: int
+    """Updates that the settings' defaults would make of these examples."""
+    examples: int
+
+    def sentence(self, steps: int) -> str:
+        """So many steps, in passes over the examples."""
+        noun = "example" if self.examples == 1 else "examples"
+        return f"{steps / max(self.per_pass, 1e-9):.3g} passes over {self.examples:,} {noun}"
+
+
+def usual_batch(examples: Sequence[Example]) -> int:
+    """Tokens per update where none are set: fewer for few examples, so that there are updates."""
+    tokens = sum(example.places for example in examples)
+    return int(min(USUAL_BATCH, max(SMALLEST_BATCH, tokens / UPDATES_PER_PASS)))
+
+
+def run_length(
+    examples: Sequence[Example], config: FinetuneConfig, *, rows: int, length: int
+) -> Length:
+    """How long a run of these settings is, in updates of ``rows`` x ``length``."""
+    stream = PackedBatches(examples, rows=rows, length=length, seed=config.seed)
+
+    def updates(passes: float) -> int:
+        replayed = replay_need(examples, dataclasses.replace(config, epochs=passes), length=length)
+        return stream.batches_in(passes) + math.ceil(replayed.rows / rows)
+
+    per_pass = updates(1.0)
+    usual = max(updates(PASSES), min(USUAL_STEPS, updates(MOST_PASSES)))
+    steps = config.steps
+    if not steps and config.epochs:
+        steps = updates(config.epochs)
+    elif not steps and not config.seconds:
+        steps = usual
+    return Length(steps, per_pass, usual, len(examples))
+
+
+def warn_if_short(
+    planned: Length, steps: int, *, command: str, step_seconds: float, progress: Progress
+) -> None:
+    """Say that a run is too short to teach anything, and what would do."""
+    if planned.examples == 1:
+        progress.warn(
+            "there is one example: the model will learn to repeat it, and nothing shows what "
+            "else changes; a manner of answering takes some dozens"
+        )
+    if steps < min(SHORT_STEPS, planned.usual):
+        progress.warn(
+            f"{steps:,} steps ({planned.sentence(steps)}) are too few to teach much; what would "
+            f"do takes about {duration(planned.usual * step_seconds)}: {command}"
+        )
 
 
 def demand_of(
@@ -85,7 +159,8 @@ def time_run(
     *,
     demand: Demand,
     rows: int,
-    steps: int,
+    planned: Length,
+    command: str,
     held_out_tokens: int,
     compiled: bool,
     progress: Progress = SILENT,
@@ -98,6 +173,7 @@ def time_run(
     kept = directory / STATE / FILE
     if kept.is_file():
         return fitted
+    steps = planned.steps
     half, double = fitted.micro_rows // 2, fitted.micro_rows * 2
     # A size that was asked for stays; and compiling for every size would take too long.
     others = () if config.micro_tokens or compiled else (double, half)
@@ -120,9 +196,17 @@ def time_run(
         fitted,
         seconds_per_row=seconds,
         rows=rows,
-        steps=steps,
+        planned=planned,
+        patience=config.patience if held_out_tokens else 0,
         seconds=config.seconds,
         validation_seconds=read / demand.length * seconds * FORWARD[config.method],
+        progress=progress,
+    )
+    warn_if_short(
+        planned,
+        fitted.steps,
+        command=command,
+        step_seconds=seconds * rows * (1 + OPTIMIZER_SHARE + SHARE),
         progress=progress,
     )
     fitted.save(kept)
@@ -149,16 +233,19 @@ def announce(
     *,
     seconds_per_row: float,
     rows: int,
-    steps: int,
+    planned: Length,
+    patience: int,
     seconds: float,
     validation_seconds: float = 0.0,
     progress: Progress = SILENT,
 ) -> float:
     """Say what the run will take; the expected seconds.
 
-    ``steps``: 0 where the time limit ``seconds`` decides. ``validation_seconds``: for all
-    validations together. Raises BudgetError when the limit is too short for a step.
+    ``patience``: 0 where validation does not end it. ``seconds``: its limit.
+    ``validation_seconds``: for all validations together. Raises BudgetError when the limit
+    is too short for a step.
     """
+    steps = planned.steps
     step = seconds_per_row * rows * (1 + OPTIMIZER_SHARE)
     whole = steps * step + validation_seconds
     if seconds and step > seconds:
@@ -170,9 +257,10 @@ def announce(
     count = max(1, int((seconds - validation_seconds) / step)) if limited else 0
     free = "" if fitted.available is None else f", {human_bytes(fitted.available)} are free"
     again = "; blocks are computed again for the gradient, to save memory"
+    fewer = ", fewer if held-out ones stop improving" if patience else ""
     progress.message(
         f"about {duration(seconds if limited else whole)}: {count or steps:,} steps of "
-        f"{duration(step)}; {human_bytes(fitted.memory.total)} of memory{free}"
-        f"{again if fitted.recompute else ''}"
+        f"{duration(step)}, {planned.sentence(count or steps)}{fewer}; "
+        f"{human_bytes(fitted.memory.total)} of memory{free}{again if fitted.recompute else ''}"
     )
     return seconds if limited else whole

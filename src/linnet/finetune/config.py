@@ -39,10 +39,14 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
     targets: tuple[str, ...] = option(
         (), "LoRA: layers to adapt, by published name (q_proj, c_attn, ...); none: all linear ones."
     )
-    epochs: float = option(3.0, "Times to read the examples, where neither steps nor seconds end.")
-    steps: int = option(0, "Updates to make; 0: by --epochs.")
+    epochs: float = option(
+        0.0, "Times to read the examples; 0: by their number, at least three times."
+    )
+    steps: int = option(0, "Updates to make; 0: by --epochs, or as many as fit into --seconds.")
     seconds: float = option(0.0, "Wall-clock limit for the whole run; 0: none.")
-    batch_tokens: int = option(4096, "Tokens per update, about, padding included.")
+    batch_tokens: int = option(
+        0, "Tokens per update, about, padding included; 0: by the number of examples."
+    )
     micro_tokens: int = option(0, "Tokens computed at once; 0: chosen for the machine.")
     lr: float = option(0.0, "Peak learning rate; 0: by size and method.")
     weight_decay: float = option(0.0, "Pull of the trained matrices towards zero.")
@@ -59,7 +63,7 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
     validation_tokens: int = option(
         100_000, "Tokens of held-out examples per validation, at most; fewer in a short run."
     )
-    patience: int = option(0, "Stop after so many validations without improvement; 0: never.")
+    patience: int = option(3, "Stop after so many validations without improvement; 0: never.")
     save_seconds: float = option(120.0, "Seconds between saves of the state for resuming.")
     sample_interval: int = option(0, "Steps between printed samples; 0: four times in the run.")
     checkpoint_activations: Literal["auto", "yes", "no"] = option(
@@ -78,17 +82,12 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
             above()
         if min(self.steps, self.seconds, self.epochs, self.lr, self.pull, self.alpha) < 0:
             raise ConfigError("steps, seconds, epochs, lr, alpha and pull must not be negative")
-        for name in ("clip", "weight_decay", "save_seconds", "micro_tokens", "patience",
-                     "validation_interval", "sample_interval", "threads"):  # fmt: skip
+        for name in ("clip", "weight_decay", "save_seconds", "micro_tokens", "batch_tokens",
+                     "patience", "validation_interval", "sample_interval", "threads"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative. Got {getattr(self, name)}")
-        if min(self.batch_tokens, self.validation_tokens) < 1:
-            raise ConfigError(
-                "batch_tokens and validation_tokens must be at least 1. "
-                f"Got {self.batch_tokens} and {self.validation_tokens}"
-            )
-        if not (self.steps or self.seconds or self.epochs):
-            raise ConfigError("fine-tuning needs an end: set epochs, steps or seconds")
+        if self.validation_tokens < 1:
+            raise ConfigError(f"validation_tokens must be at least 1. Got {self.validation_tokens}")
         if self.rank < 1:
             raise ConfigError(f"rank must be at least 1. Got {self.rank}")
         if not 0 <= self.lora_dropout < 1:

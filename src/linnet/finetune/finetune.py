@@ -7,6 +7,7 @@ put together in :mod:`linnet.finetune.run`.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from linnet.model.adapter import is_adapter
 from linnet.progress import SILENT, Progress
 from linnet.train.interrupt import interruptible
 from linnet.train.metrics import METRICS
-from linnet.train.plots import plot_curves
+from linnet.train.plots import load_plotting, plot_curves
 from linnet.train.state import STATE
 
 if TYPE_CHECKING:
@@ -78,10 +79,13 @@ def finetune(
         working=STATE,
         sources=[found.path],
     ) as draft:
-        run = prepare_run(found, data, draft.path, config, progress)
+        command = usual_command(model, data, out, config)
+        run = prepare_run(found, data, draft.path, config, progress, command=command)
+        load_plotting()  # at the end, nobody would have reserved the time for it
         threads = run.machine.runtime.threads
         with interruptible() as interrupt, runtime.threads(threads):
             changing = run.model()
+            run = run.compiled(changing, progress)
             run = run.timed(changing, draft.path, progress)
             known = run.remembering(changing, draft.path, progress)
             loop = run.loop(draft.path, changing, known, progress, started)
@@ -102,6 +106,24 @@ def finetune(
             base=found.path,
         )
     return artifact.read(out, kind=kind)
+
+
+def usual_command(
+    model: str | Path, data: Sequence[str | Path], out: Path, config: FinetuneConfig
+) -> str:
+    """The command line of a run with these settings, but of the usual length."""
+    words = ["linnet", "finetune", str(model), *map(str, data), "--out", str(out)]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in ("epochs", "steps", "seconds", "batch_tokens"):
+            continue
+        name = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+            continue
+        for single in value if isinstance(value, tuple) else (value,):
+            words += [f"--{name}", str(single)]
+    return shlex.join(words)
 
 
 def _trainable(found: Located) -> Located:

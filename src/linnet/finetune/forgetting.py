@@ -8,6 +8,7 @@ run ends; what it gives back is the best that stayed within.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,6 +123,8 @@ class ForgettingGuard:
 
     def decide(self, figures: Figures, best: Figures | None) -> Decision:
         """``figures`` of this validation beside those of the one that is kept so far."""
+        if not all(math.isfinite(value) for value in figures.values()):
+            return Decision("pass")  # not a number is never the best, and says nothing else
         over = self.is_over(figures)
         in_a_row = self.notes.get("over", 0) + 1 if over else 0
         self.notes["over"] = in_a_row
@@ -200,9 +203,15 @@ def _validations(metrics: Path) -> list[dict[str, Any]]:
             entry = parse_json(line)
         except ValueError:
             continue  # a last line that a kill left half written
-        if isinstance(entry, dict) and f"validation_{FORGETTING}" in entry and "step" in entry:
+        if isinstance(entry, dict) and "step" in entry and _is_whole(entry):
             found.append(entry)
     return found
+
+
+def _is_whole(entry: Mapping[str, Any]) -> bool:
+    """Whether a validation measured forgetting, and all its figures are numbers."""
+    figures = [value for name, value in entry.items() if name.startswith("validation_")]
+    return f"validation_{FORGETTING}" in entry and None not in figures
 
 
 def _draw(entries: list[dict[str, Any]], limit: float) -> Any:

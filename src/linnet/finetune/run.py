@@ -17,16 +17,17 @@ import torch
 from linnet import runtime
 from linnet.errors import DataError
 from linnet.finetune.base import Base, read_base
-from linnet.finetune.budget import demand_of, extent_of, settle_fit, time_run
+from linnet.finetune.budget import (
+    demand_of,
+    extent_of,
+    run_length,
+    settle_fit,
+    time_run,
+    usual_batch,
+)
 from linnet.finetune.examples import load_examples
 from linnet.finetune.optimizers import build_optimizer
-from linnet.finetune.packing import PackedBatches
-from linnet.finetune.remembering import (
-    Remembering,
-    begin_remembering,
-    mixed_stream,
-    replay_need,
-)
+from linnet.finetune.remembering import Remembering, begin_remembering, mixed_stream
 from linnet.finetune.validation import VALIDATIONS, Answer, held_out_loss
 from linnet.model import Transformer
 from linnet.model.adapter import save_adapter
@@ -38,7 +39,12 @@ from linnet.train.course import Course
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
 from linnet.train.objective import next_token
-from linnet.train.speed import compile_blocks, compiling_pays, recompute_blocks
+from linnet.train.speed import (
+    compile_ahead,
+    compile_blocks,
+    compiling_pays,
+    recompute_blocks,
+)
 from linnet.train.state import trained_tensors
 
 if TYPE_CHECKING:
@@ -46,6 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from linnet.artifact import Draft
+    from linnet.finetune.budget import Length
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.examples import Example, Examples
     from linnet.finetune.fitting import Demand, Fit
@@ -67,7 +74,9 @@ class Run:
     examples: Examples
     length: int
     """Tokens in a row."""
-    steps: int
+    planned: Length
+    command: str
+    """That makes a run of the usual length of this."""
     machine: Machine
     demand: Demand
     fitted: Fit
@@ -106,6 +115,16 @@ class Run:
             compile_blocks(model)
         return model.train()
 
+    def compiled(self, model: Transformer, progress: Progress) -> Run:
+        """The same once the model is compiled, or could not be."""
+        if not self.machine.compiled:
+            return self
+        rows, length = self.micro_rows, self.length
+        compiled = compile_ahead(model, rows=rows, length=length, segmented=True, progress=progress)
+        return dataclasses.replace(
+            self, machine=dataclasses.replace(self.machine, compiled=compiled)
+        )
+
     def timed(self, model: Transformer, directory: Path, progress: Progress) -> Run:
         """The same with the fastest micro-batch; says what memory and time it takes."""
         fitted = time_run(
@@ -115,7 +134,8 @@ class Run:
             self.config,
             demand=self.demand,
             rows=self.rows,
-            steps=self.steps,
+            planned=self.planned,
+            command=self.command,
             held_out_tokens=sum(example.places for example in self.examples.held_out),
             compiled=self.machine.compiled,
             progress=progress,
@@ -209,7 +229,7 @@ class Run:
     def _course(self) -> Course:
         config = self.config
         return Course(
-            steps=self.steps,
+            steps=self.planned.steps,
             seconds=config.seconds,
             schedule=config.schedule,
             warmup=config.warmup,
@@ -249,6 +269,7 @@ class Run:
                 "micro_rows": self.micro_rows,
                 "memory_expected": self.fitted.memory.total,
                 **loop.statistics(),
+                "passes": round(loop.pace.step / self.planned.per_pass, 2),
                 "trained_tokens": loop.trained,
                 **{f"base_{name}": round(value, 5) for name, value in first.items()},
                 "examples": self.examples.report.to_mapping(),
@@ -262,6 +283,8 @@ def prepare_run(
     directory: Path,
     config: FinetuneConfig,
     progress: Progress,
+    *,
+    command: str = "",
 ) -> Run:
     """Read the examples, and settle rows, steps, machine and micro-batch."""
     base = read_base(located, data, config, progress)
@@ -270,13 +293,12 @@ def prepare_run(
     if not examples.train:
         raise DataError("expected examples to train on. Got none; add rows, or lower --held-out")
     length = row_length([example.places for example in examples.train + examples.held_out], config)
-    rows = update_rows(config.batch_tokens, length)
-    steps = config.steps
-    if not steps and not config.seconds:
-        stream = PackedBatches(examples.train, rows=rows, length=length, seed=config.seed)
-        replayed = replay_need(examples.train, config, length=length).rows
-        steps = stream.batches_in(config.epochs) + math.ceil(replayed / rows)
-    work = 6.0 * base.shape.parameters * rows * length * steps
+    batch_tokens = config.batch_tokens or usual_batch(examples.train)
+    rows = update_rows(batch_tokens, length)
+    planned = run_length(examples.train, config, rows=rows, length=length)
+    epochs = planned.steps / planned.per_pass if planned.steps else config.epochs
+    config = dataclasses.replace(config, batch_tokens=batch_tokens, epochs=epochs)
+    work = 6.0 * base.shape.parameters * rows * length * planned.steps
     machine = choose_machine(
         directory,
         device=config.device,
@@ -290,7 +312,7 @@ def prepare_run(
     demand = demand_of(config, base.shape, adapter, examples.train, length=length, machine=machine)
     device = machine.runtime.device
     fitted = settle_fit(directory, demand, config, rows=rows, device=device)
-    return Run(config, base, examples, length, steps, machine, demand, fitted)
+    return Run(config, base, examples, length, planned, command, machine, demand, fitted)
 
 
 def adapter_config(config: FinetuneConfig) -> LoRAConfig:

@@ -9,6 +9,7 @@ and on general text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -64,12 +65,13 @@ class Sweep:
         """The weakest that gains as good as the most of those that forget no more than the limit.
 
         Where none does, which only a sweep without strength 0 can find, the one that
-        forgets least.
+        forgets least. One whose figures are not numbers is never taken.
         """
         limit = self.max_forgetting
-        within = [t for t in self.trades if not limit or t.forgetting <= limit]
+        measured = [t for t in self.trades if math.isfinite(t.domain + t.forgetting)]
+        within = [t for t in measured if not limit or t.forgetting <= limit]
         if not within:
-            return min(self.trades, key=lambda trade: trade.forgetting)
+            return min(measured or self.trades, key=lambda trade: trade.forgetting)
         best = min(trade.domain for trade in within)
         enough = best + (1 - AS_GOOD) * max(0.0, within[0].domain - best)
         return next(trade for trade in within if trade.domain <= enough)
@@ -80,7 +82,10 @@ class Sweep:
             "recommended": self.recommended.strength,
             "max_forgetting": self.max_forgetting,
             "domain_unit": self.unit,
-            "trades": [asdict(trade) for trade in self.trades],
+            "trades": [
+                {k: v if math.isfinite(v) else None for k, v in asdict(trade).items()}
+                for trade in self.trades
+            ],
         }
 
     def sentence(self) -> str:
@@ -186,7 +191,8 @@ def trade_figure(sweep: Sweep) -> Any:
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    trades, best = sweep.trades, sweep.recommended
+    best = sweep.recommended
+    trades = [t for t in sweep.trades if math.isfinite(t.domain + t.forgetting)]
     rises, losses = [t.forgetting for t in trades], [t.domain for t in trades]
     axes.plot(rises, losses, color=TRAINING, linewidth=1.6, marker="o", markersize=4.5)
     axes.plot([best.forgetting], [best.domain], color=VALIDATION, marker="o", markersize=8)

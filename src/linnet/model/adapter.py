@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from linnet.errors import ModelError
 from linnet.model.adapter_config import CONFIG, as_lora, published_config, read_adapter_config
@@ -39,7 +38,7 @@ from linnet.model.lora import (
 )
 from linnet.model.lora_config import is_meant
 from linnet.model.weights import INDEX as MODEL_INDEX
-from linnet.model.weights import IS_A_PICKLE
+from linnet.model.weights import IS_A_PICKLE, Written, require_readable, write_safetensors
 from linnet.model.weights import WEIGHTS as MODEL_WEIGHTS
 from linnet.output import full_disk_named, replacing, write_json
 
@@ -103,8 +102,9 @@ def save_adapter(
         "revision": revision or pinned,
     }
     metadata = {"format": "pt", BASE_HASH: base_hash(model)}
+    written = [Written(key, (value,), value.dtype) for key, value in tensors.items()]
     with full_disk_named(path), replacing(path / WEIGHTS) as neighbour:
-        save_file(tensors, str(neighbour), metadata=metadata)
+        write_safetensors(neighbour, written, metadata)
     write_json(path / CONFIG, values)
 
 
@@ -178,6 +178,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         for pickled in sorted(path.glob("*.bin")):
             raise ModelError(f"{pickled} {IS_A_PICKLE}")
         raise ModelError(f"{path}: expected an adapter directory, but it has no {WEIGHTS}")
+    require_readable(file)
     try:
         with safe_open(str(file), framework="pt") as opened:  # type: ignore[no-untyped-call]
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

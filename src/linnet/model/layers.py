@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from linnet.model.cache import LayerCache
     from linnet.model.config import Activation, ModelConfig
 
+WRITTEN_OUT_LENGTH = 512  # tokens; beyond it the table of scores outgrows the cache
+
 
 class Linear(nn.Linear):
     """A matrix product that computes in the format of its input."""
@@ -227,7 +229,9 @@ class Attention(nn.Module):
             y = attend_within(
                 q, k, v, mask, scale=self.scale, causal=config.causal, dropout=dropout
             )
-        elif self.written_out:
+        elif self.written_out and (
+            config.attention_softcap is not None or q.shape[-2] <= WRITTEN_OUT_LENGTH
+        ):
             y = attend(
                 q,
                 k,

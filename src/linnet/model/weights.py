@@ -7,7 +7,9 @@ it changes the memory, never the file). Any other is converted piece by piece
 through one small buffer.
 
 Writing puts files beside the old ones and renames them when all are complete: a
-full disk leaves what was there.
+full disk leaves what was there. It is done here and not by the library, whose writer
+copies all tensors first, orders metadata by chance and makes files that only their
+owner may read.
 
 Formats: https://github.com/huggingface/safetensors#format, and transformers'
 ``model.safetensors.index.json`` for what is split.
@@ -16,7 +18,9 @@ Formats: https://github.com/huggingface/safetensors#format, and transformers'
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +29,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from linnet.config import read_json
 from linnet.errors import ModelError
@@ -38,6 +41,15 @@ INDEX_LIMIT = 64 << 20  # bytes; an index has a line for every tensor
 PIECE = 4 << 20  # bytes converted at once
 SHARD_BYTES = 5_000_000_000  # as transformers splits by default in release 4
 FORMATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_NAMES = {
+    **{dtype: name for name, dtype in FORMATS.items()},
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+CHECKSUM = "crc32"  # in the metadata, of all tensors in their order in the file
 
 # How the first BERT checkpoints call the parts of a LayerNorm; transformers renames them too.
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
@@ -124,6 +136,7 @@ def open_weights(path: Path) -> WeightFiles:
     stored: dict[str, Stored] = {}
     for name in _file_names(path):
         file = path / name
+        require_readable(file)
         try:
             opened = safe_open(str(file), framework="pt")  # type: ignore[no-untyped-call]
             stored.update(_contents(file, opened))
@@ -132,6 +145,12 @@ def open_weights(path: Path) -> WeightFiles:
                 f"{file} is damaged or missing ({error}); make or download it again"
             ) from None
     return WeightFiles(path, stored)
+
+
+def require_readable(file: Path) -> None:
+    """Raise ModelError where a file is there but this user may not read it."""
+    if file.is_file() and not os.access(file, os.R_OK):
+        raise ModelError(f"{file} may not be read by this user; its owner can change that (chmod)")
 
 
 def _file_names(path: Path) -> list[str]:
@@ -192,6 +211,12 @@ class Written:
     transposed: bool = False
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        first = self.parts[0].shape
+        joined = (sum(len(part) for part in self.parts), *first[1:]) if self.parts[1:] else first
+        return tuple(reversed(joined)) if self.transposed else tuple(joined)
+
+    @property
     def bytes(self) -> int:
         return sum(part.numel() for part in self.parts) * self.dtype.itemsize
 
@@ -200,6 +225,54 @@ class Written:
         parts = [part.detach().to(device="cpu", dtype=self.dtype) for part in self.parts]
         joined = torch.cat(parts) if parts[1:] else parts[0]
         return (joined.T if self.transposed else joined).contiguous()
+
+
+def write_safetensors(
+    file: Path, tensors: Sequence[Written], metadata: Mapping[str, str], *, checksum: bool = False
+) -> None:
+    """Write tensors into a file of the safetensors format, made one after the other.
+
+    Byte for byte what the library writes, where ``metadata`` has one entry. ``checksum``: add
+    that of the tensors to the metadata (see :func:`update_checksum`).
+    """
+    # Wide numbers first keeps every tensor aligned.
+    ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
+    noted = dict(metadata) | ({CHECKSUM: "0" * 8} if checksum else {})
+    header: dict[str, Any] = {"__metadata__": noted}
+    end = 0
+    for tensor in ordered:
+        begin, end = end, end + tensor.bytes
+        header[tensor.name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    encoded = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    sum_so_far = 0
+    with file.open("wb") as opened:
+        opened.write(len(encoded).to_bytes(8, "little") + encoded)
+        for tensor in ordered:
+            made = tensor.make()
+            opened.write(_raw(made))
+            if checksum:
+                sum_so_far = update_checksum(sum_so_far, tensor.name, made)
+        if checksum:
+            place = encoded.index(f'"{CHECKSUM}":"{"0" * 8}"'.encode()) + len(CHECKSUM) + 4
+            opened.seek(8 + place)
+            opened.write(f"{sum_so_far:08x}".encode())
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def update_checksum(so_far: int, name: str, tensor: torch.Tensor) -> int:
+    """The CRC-32 of the tensors before, with the next one: what it is and its numbers."""
+    head = f"{name} {_NAMES[tensor.dtype]} {list(tensor.shape)}".encode()
+    return zlib.crc32(_raw(tensor.contiguous()), zlib.crc32(head, so_far))
+
+
+def _raw(tensor: torch.Tensor) -> memoryview:
+    return tensor.flatten().view(torch.uint8).numpy().data
 
 
 def write_weights(
@@ -226,8 +299,7 @@ def write_weights(
     ):
         for shard, name in zip(shards, names, strict=True):
             neighbour = written.enter_context(replacing(path / name))
-            made = {tensor.name: tensor.make() for tensor in shard}
-            save_file(made, str(neighbour), metadata={"format": "pt"})
+            write_safetensors(neighbour, shard, {"format": "pt"})
             task.advance(sum(tensor.bytes for tensor in shard))
     if count > 1:
         places = [(t.name, name) for shard, name in zip(shards, names, strict=True) for t in shard]

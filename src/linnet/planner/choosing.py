@@ -31,8 +31,6 @@ MOST_EPOCHS = 20
 
 TOKENS_PER_PARAMETER = 0.6
 TRAINING_BYTES = 12  # per parameter, at least: weight, gradient and one moment, in fp32
-COMPILED_SPEEDUP = 1.4  # of a training step on CPU, over eager
-COMPILE_SECONDS = 20.0
 
 # width, depth, head width
 SHAPES = (
@@ -52,7 +50,18 @@ SHAPES = (
     (1280, 20, 128),
     (1536, 24, 128),
 )
-PLANNED = ("width", "depth", "head_width", "context", "batch_tokens", "seconds")
+CONTEXT = 1024  # tokens: a conversation of several turns, or a page or two
+SHORT_ROWS = 0.8  # of the run reads shorter rows, which costs less and teaches as much
+PLANNED = (
+    "width",
+    "depth",
+    "head_width",
+    "context",
+    "short_rows",
+    "short_length",
+    "batch_tokens",
+    "seconds",
+)
 VOCABULARIES = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
@@ -168,6 +177,8 @@ def training_settings(
     if "head_width" not in overrides and isinstance(width, int) and isinstance(head_width, int):
         shared = math.gcd(width, head_width)
         settings["head_width"] = head_width if shared % 2 else shared  # RoPE turns pairs
+    if "context" in overrides and not {"short_rows", "short_length"} & overrides.keys():
+        settings |= {"short_rows": 0.0, "short_length": 0}
     context, batch = settings.get("context"), settings.get("batch_tokens")
     if "batch_tokens" not in overrides and isinstance(context, int) and isinstance(batch, int):
         settings["batch_tokens"] = max(context, batch)
@@ -241,13 +252,20 @@ def _outcome(
 ) -> _Outcome:
     from linnet.runtime import Runtime
     from linnet.train.probe import flops_per_token
-    from linnet.train.speed import should_compile
+    from linnet.train.speed import COMPILED_SPEEDUP, compiled_shapes, should_compile
 
     model = config.model(vocab_size, end_of_text=0, pad=1)
     runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]
-    compiled = should_compile(config, runtime)
-    speed = machine.flops / flops_per_token(model) * (COMPILED_SPEEDUP if compiled else 1.0)
-    overhead = COMPILE_SECONDS if compiled else 0.0
+    compiled = should_compile(config, runtime, cost=machine.compile_seconds)
+    length: float = config.context
+    if config.short_rows:
+        length += config.short_rows * (config.resolved_short_length - config.context)
+    speed = (
+        machine.flops
+        / flops_per_token(model, length=length)
+        * (COMPILED_SPEEDUP if compiled else 1.0)
+    )
+    overhead = compiled_shapes(config) * machine.compile_seconds if compiled else 0.0
     useful = max(1.0, (config.seconds or math.inf) - overhead)
     corpus_tokens = corpus.train_bytes / bytes_per_token(vocab_size)
     wanted = config.steps * config.batch_tokens or corpus_tokens * MOST_EPOCHS
@@ -278,7 +296,9 @@ def _settings(shape: tuple[int, int, int], device: str, seconds: float) -> dict[
         "width": width,
         "depth": depth,
         "head_width": head_width,
-        "context": 512 if long else 256,
+        "context": CONTEXT,
+        "short_rows": SHORT_ROWS,
+        "short_length": 512 if long else 256,
         "batch_tokens": 65_536 if device == "cuda" else 8192 if long else 2048,
         "seconds": seconds,
     }
@@ -317,6 +337,16 @@ def _reasons(
         "see too few to be better, a smaller one could hold less.",
         f"A vocabulary of {outcome.vocab_size:,} keeps the embedding tables below half the size "
         "of the blocks, and every token is met often enough to be learnt.",
+        f"A context of {config.context:,} tokens, about "
+        f"{human_bytes(config.context * bytes_per_token(outcome.vocab_size))} of text, "
+        + (
+            "is room for a conversation of several turns, and to fine-tune on such. "
+            f"{config.short_rows:.0%} of the training read rows of "
+            f"{config.resolved_short_length:,}, which is faster and teaches as much; the rest "
+            "reads whole ones."
+            if config.short_rows
+            else "as it was set."
+        ),
     ]
     if outcome.epochs >= MOST_EPOCHS - 0.01 and not config.steps:
         told.append(

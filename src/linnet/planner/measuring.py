@@ -30,13 +30,16 @@ class CorpusFacts:
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """What the planner measures of the machine: useful work per second in a training step."""
+    """What the planner measures of the machine as it is now."""
 
     device: str
     dtype: str
     threads: int
     processor: str
     flops: float
+    """Useful work per second in a training step."""
+    compile_seconds: float = 20.0
+    """What compiling a model would take."""
 
 
 def measure_corpus(corpus: Path) -> CorpusFacts:
@@ -70,11 +73,13 @@ def measure_machine(runtime: Any) -> MachineFacts:
 
     from linnet.runtime import describe_processor, threads
     from linnet.train.probe import probe_flops
+    from linnet.train.speed import compile_seconds
 
     with threads(runtime.threads):
         flops = probe_flops(runtime, seconds=PROBE_SECONDS)
     name = torch.cuda.get_device_name() if runtime.device == "cuda" else describe_processor()
-    return MachineFacts(runtime.device, runtime.dtype, runtime.threads, name, flops)
+    compiling = compile_seconds()
+    return MachineFacts(runtime.device, runtime.dtype, runtime.threads, name, flops, compiling)
 
 
 def _sample(documents: Any, size: int) -> list[str]:

@@ -58,15 +58,15 @@ class Batch:
             for start in range(0, len(self.tokens), rows)
         ]
 
-    def halved(self) -> Batch:
-        """The same tokens as twice as many rows of half the length."""
+    def folded(self, length: int) -> Batch:
+        """The same tokens as more rows of ``length``, a part of what they were."""
 
         def fold(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.view(2 * len(tensor), -1)
+            return None if tensor is None else tensor.view(-1, length)
 
         return Batch(
-            self.tokens.view(2 * len(self.tokens), -1),
-            self.targets.view(2 * len(self.targets), -1),
+            self.tokens.view(-1, length),
+            self.targets.view(-1, length),
             fold(self.loss_mask),
             fold(self.segment_ids),
         )

@@ -124,8 +124,9 @@ class TrainConfig(ShapeConfig):
     warmup: float = option(0.0, "Share of the run that warms up.")
     decay: float = option(0.5, "Share of the run over which wsd falls to zero.")
     short_rows: float = option(
-        0.0, "Share of the run, at its start, that reads rows of half the context: faster."
+        0.0, "Share of the run, at its start, that reads shorter rows than the context: faster."
     )
+    short_length: int = option(0, "Tokens in those rows, a part of the context; 0: half of it.")
     clip: float = option(1.0, "Largest gradient norm; 0: no limit.")
     validation_interval: int = option(0, "Steps between validations; 0: ten times in the run.")
     validation_tokens: int = option(50_000, "Tokens of held-out text per validation, at most.")
@@ -150,10 +151,15 @@ class TrainConfig(ShapeConfig):
                 f"batch_tokens must be at least the context ({self.context}). "
                 f"Got {self.batch_tokens}"
             )
-        if not 0 <= self.short_rows <= 1 or (self.short_rows and self.context % 2):
+        if not 0 <= self.short_rows <= 1 or self.short_length < 0:
             raise ConfigError(
-                "short_rows is a share from 0 to 1 and needs an even context. "
-                f"Got {self.short_rows} and {self.context}"
+                "short_rows is a share from 0 to 1, and short_length not negative. "
+                f"Got {self.short_rows} and {self.short_length}"
+            )
+        if self.short_rows and (self.context < 2 or self.context % self.resolved_short_length):
+            raise ConfigError(
+                f"the context must be a multiple of short_length. Got {self.context} and "
+                f"{self.resolved_short_length}"
             )
         if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1 - self.warmup):
             raise ConfigError(
@@ -169,6 +175,11 @@ class TrainConfig(ShapeConfig):
     def rows(self) -> int:
         """Rows per update."""
         return self.batch_tokens // self.context
+
+    @property
+    def resolved_short_length(self) -> int:
+        """Tokens in short rows, where none were set."""
+        return self.short_length or self.context // 2
 
     @property
     def resolved_matrix_lr(self) -> float:

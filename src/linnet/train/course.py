@@ -37,4 +37,5 @@ class Course:
     """Stop after so many validations without improvement; 0: never."""
     save_seconds: float = 60.0
     short_rows: float = 0.0
-    """Share of the run, at its start, that reads rows of half the length."""
+    """Share of the run, at its start, that reads rows of ``short_length``."""
+    short_length: int = 0

@@ -7,7 +7,8 @@ One loop for every kind of training; what differs is handed in (see
   very weights of one that was not: position in the data, optimizer, random
   numbers, number format, threads and compilation are part of the saved state.
 * Ctrl-C saves first. Only what is trained is saved.
-* The weights kept are the best validated ones, as a :data:`Judge` sees it.
+* The weights kept are the best validated ones, as a :data:`Judge` sees it; figures that
+  are not numbers are never the best, and weights that are not numbers end the run as failed.
 * With a time limit, everything counts: compiling, validation, saving.
 * However a batch is cut in pieces, its loss is the mean over all its trained tokens.
 """
@@ -15,7 +16,6 @@ One loop for every kind of training; what differs is handed in (see
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from linnet.train.machine import Machine
     from linnet.train.objective import Objective
 
-RETIME_EVERY = 10  # steps
-UNKNOWN = 1 << 30  # steps, until some were timed
 FINISH_SECONDS = 3.0  # reserved for saving and drawing the curves
-SLACK = 1.03  # a run with steps and a time limit may be so much late before it is shortened
+FINISH_SHARE = 0.2  # of the time limit, at most
+VALIDATING_SHARE = 0.3  # of the time that is left, at most, is reserved for validations
 SAVING_SHARE = 0.05  # of the time, at most, goes into saving
+UNFINISHED = 0.85  # of the schedule: a run that ends before it is worth a warning
 
 Figures: TypeAlias = Mapping[str, float]
 """What a validation found, by name; ``loss`` in nats per token is always there."""
@@ -106,7 +106,7 @@ class Loop:
         self.scaler = torch.amp.GradScaler("cuda", enabled=machine.runtime.dtype == "fp16")
         self.log = MetricsLog(directory)
         self.state_file, self.best_file = state_file(directory), best_file(directory)
-        self.pace = Pace(course.steps or 1)
+        self.pace = Pace(course.steps)
         self.first: Figures | None = None
         self.best: Figures | None = None
         self.best_step = 0
@@ -116,7 +116,8 @@ class Loop:
         self.tokens = 0
         self.trained = 0
         self.notes: dict[str, Any] = {}  # what the caller wants to find again after resuming
-        self.step_times: list[float] = []
+        self.reached = 0.0  # of the schedule, in the middle of the last step
+        self.shortened = False
         self.validation_seconds = 0.0
         self.save_seconds = 0.0
         self.last_save = time.monotonic()
@@ -137,6 +138,7 @@ class Loop:
             self.scaler.load_state_dict(numbers["scaler"])
             self.stream.restore(numbers["stream"])
             self.pace = Pace(**numbers["pace"])
+            self.shortened = self.pace.shortened(self._left())
             self.first, self.best = numbers["first"], numbers["best"]
             self.best_step, self.waited = numbers["best_step"], numbers["waited"]
             self.stopped, self.notes = numbers["stopped"], numbers["notes"]
@@ -152,28 +154,28 @@ class Loop:
         """Step until done, validating, sampling and saving on the way.
 
         Raises BudgetError when the time limit leaves no room for a step,
-        StoppedError after Ctrl-C, TrainingError when the loss is no longer a number.
+        StoppedError after Ctrl-C, TrainingError when the loss or the weights are no
+        longer numbers.
         """
         if self.course.validate_first and self.pace.step == 0 and self.first is None:
             self._validate()
-        self._retime()
-        with self.progress.task("training", total=self._known_steps, unit="steps") as task:
-            while not self.pace.done and not self.stopped:
+        with self.progress.task("training", total=self._total, unit="steps") as task:
+            while not (self.pace.done or self.stopped) and self.pace.fits(self._left()):
                 self._step(task)
-                if self.pace.step % RETIME_EVERY == 0 or len(self.step_times) < RETIME_EVERY:
-                    self._retime()
-                course = self.course
-                if self._due(course.validation_interval, course.validations) or self.pace.done:
+                if not self.pace.fits(self._left()):
+                    self.pace.end()
+                if self._validation_is_due():
                     self._validate()
-                if self._due(course.sample_interval, course.samples):
+                if self._due(self.course.sample_interval, self.course.samples):
                     self._sample()
                 if interrupt.requested:
                     self._save()
                     raise StoppedError(
-                        f"stopped and saved at step {self.pace.step} of {self.pace.steps}; "
+                        f"stopped and saved at step {self.pace.step}"
+                        f"{f' of {self._total}' if self._total else ''}; "
                         "run the same command again to carry on"
                     )
-                pause = max(course.save_seconds, self.save_seconds / SAVING_SHARE)
+                pause = max(self.course.save_seconds, self.save_seconds / SAVING_SHARE)
                 if time.monotonic() - self.last_save > pause:
                     self._save()
         if self.pace.step == 0:
@@ -181,40 +183,99 @@ class Loop:
                 f"{self.course.seconds:.0f} s is too short for a single training step; "
                 "allow more time"
             )
+        if self.best is None:  # the time ran out between the last step and its validation
+            self._validate()
+        self._require_finite_weights()
+        if self.course.seconds and not self.stopped and self.reached < UNFINISHED:
+            self._warn_unfinished()
+
+    def _left(self) -> float | None:
+        """Seconds left for training: without those that validations and the end need."""
+        limit = self.course.seconds
+        if not limit:
+            return None
+        left = limit - self.seconds - min(FINISH_SECONDS, FINISH_SHARE * limit)
+        return left - self.validation_seconds * self._validations_ahead(left)
+
+    def _validations_ahead(self, left: float) -> int:
+        """Validations that are still to come: as planned, or as many as there is time for."""
+        if not self.validation_seconds:
+            return 0
+        if self.course.validation_interval:
+            usual = self.pace.usual or left
+            planned = math.ceil(left / max(usual, 1e-9) / self.course.validation_interval)
+        else:
+            planned = round(self.course.validations * (1 - self.pace.progress))
+        return max(1, min(planned, self._affordable_validations(left)))
+
+    def _affordable_validations(self, left: float) -> int:
+        return int(VALIDATING_SHARE * max(0.0, left) / self.validation_seconds)
+
+    def _validation_is_due(self) -> bool:
+        """At the end, and before it when its time has come and leaves enough for the rest."""
+        if self.pace.done:
+            return True
+        if not self._due(self.course.validation_interval, self.course.validations):
+            return False
+        limit = self.course.seconds
+        if not limit or not self.validation_seconds:
+            return True
+        if self._affordable_validations(limit - self.seconds) > 1:
+            return True
+        self._event(f"not validated: it takes {self.validation_seconds:.1f} s")
+        return False
+
+    def _warn_unfinished(self) -> None:
+        text = (
+            f"the time was up after {self.reached:.0%} of the learning-rate schedule; "
+            "more --seconds make a better model"
+        )
+        self._event(text)
+        self.progress.warn(text)
 
     @property
-    def _known_steps(self) -> int | None:
-        return self.pace.steps if self.pace.steps < UNKNOWN else None
+    def _total(self) -> int | None:
+        return self.pace.expected_steps(self._left())
 
     def _step(self, task: Task) -> None:
         """One update from one batch, in as many pieces as it takes."""
         begun = time.monotonic()
         course = self.course
         batch = self.stream.next()
+        self.reached = self.pace.middle(self._left())
         loss = self._gradients(batch)
         scale = rate(
-            self.pace.progress, schedule=course.schedule, warmup=course.warmup, decay=course.decay
+            self.reached, schedule=course.schedule, warmup=course.warmup, decay=course.decay
         )
         norm = self._update(scale)
-        self.pace.advance()
+        elapsed = time.monotonic() - begun
+        left = self._left()
+        self.pace.advance(elapsed, left, compiled=self.machine.compiled)
+        self._tell_shortened(left)
         count = batch.tokens.numel()
         self.tokens += count
         self.trained += batch.trained
-        elapsed = time.monotonic() - begun
-        self.step_times.append(elapsed)
         self.log.write(
             {
                 "step": self.pace.step,
                 "tokens": self.tokens,
                 "seconds": round(self.seconds, 2),
                 "loss": round(loss, 5),
-                "lr": round(scale * course.peak_lr, 7),
+                "lr": float(f"{scale * course.peak_lr:.4g}"),
                 "grad_norm": round(norm, 4),
                 "tokens_per_second": round(count / elapsed),
             }
         )
         note = f"loss {loss:.3f}{self._held_out_note()} · {count / elapsed:,.0f} tokens/s"
-        task.update(done=self.pace.step, total=self._known_steps, note=note)
+        task.update(done=self.pace.step, total=self._total, note=note)
+
+    def _tell_shortened(self, left: float | None) -> None:
+        """Log when the time turns out too short for the steps, and when it suffices again."""
+        shortened = self.pace.shortened(left)
+        if shortened != self.shortened:
+            self.shortened = shortened
+            steps = self.course.steps
+            self._event(f"steps {steps} -> {self._total}" if shortened else f"steps {steps} again")
 
     def _held_out_note(self) -> str:
         if self.best is None:
@@ -233,15 +294,27 @@ class Loop:
                 continue
             piece = piece.to(self.machine.runtime.device)
             if self.pace.progress < self.course.short_rows:
-                piece = piece.halved()
+                piece = piece.folded(self.course.short_length)
             loss, _ = self.objective(self.model, piece)
             self.scaler.scale(loss * share).backward()
             total += loss.item() * share
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss is {total} at step {self.pace.step + 1}; {self.course.remedy}"
-            )
+        self._require_finite(total, "the loss")
         return total
+
+    def _require_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{what} is {value} at step {self.pace.step + 1}; {self.course.remedy}"
+            )
+
+    def _require_finite_weights(self) -> None:
+        """Raise TrainingError when a weight is not a number: nothing good comes of it any more."""
+        for name, value in trained_tensors(self.model).items():
+            if not bool(torch.isfinite(value).all()):
+                raise TrainingError(
+                    f"after step {self.pace.step} weights are no longer numbers ({name}); "
+                    f"{self.course.remedy}"
+                )
 
     def _update(self, scale: float) -> float:
         """Clip, step every optimizer at ``scale`` of its peak rate; return the gradient norm."""
@@ -249,6 +322,8 @@ class Loop:
             self.scaler.unscale_(optimizer)
         limit = self.course.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit).item()
+        if not self.scaler.is_enabled():  # which leaves such steps out, and scales less
+            self._require_finite(norm, "the gradient")
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * scale
@@ -256,27 +331,6 @@ class Loop:
             optimizer.zero_grad(set_to_none=True)
         self.scaler.update()
         return norm
-
-    def _retime(self) -> None:
-        """Keep the number of steps to the time limit."""
-        limit = self.course.seconds
-        if not limit:
-            return
-        if not self.step_times:
-            if not self.course.steps and self.pace.step == 0:
-                self.pace.steps = UNKNOWN if limit > self.seconds else 0
-            return
-        # The first step of a process compiles; it is no measure.
-        pace = statistics.median(self.step_times[1:][-50:] or self.step_times)
-        left = limit - self.seconds - FINISH_SECONDS
-        validations_left = max(1, round(self.course.validations * (1 - self.pace.progress)))
-        left -= self.validation_seconds * validations_left
-        before = self.pace.steps
-        if not self.course.steps:
-            self.pace.retime(left, pace)
-        elif (self.pace.steps - self.pace.step) * pace > left * SLACK:
-            self.pace.retime(left, pace)
-            self._event(f"steps {before} -> {self.pace.steps}")
 
     def _due(self, interval: int, times: int) -> bool:
         """Whether a periodic thing is due: by steps, or ``times`` in the run by progress."""
@@ -294,7 +348,11 @@ class Loop:
         self.first = self.first or figures
         shown = {f"validation_{name}": round(value, 5) for name, value in figures.items()}
         self.log.write({"step": self.pace.step, "seconds": round(self.seconds, 2), **shown})
-        verdict = self.judge(figures, self.best)
+        if all(math.isfinite(value) for value in figures.values()):
+            verdict = self.judge(figures, self.best)
+        else:
+            self._require_finite_weights()
+            verdict = "pass"
         if verdict == "keep":
             self.best, self.best_step, self.waited = figures, self.pace.step, 0
             numbers = {"figures": figures, "step": self.best_step}
@@ -328,7 +386,7 @@ class Loop:
         begun = time.monotonic()
         numbers = {
             "pinned": self.machine.pinned(),
-            "pace": vars(self.pace),
+            "pace": self.pace.state(),
             "stream": self.stream.state(),
             "first": self.first,
             "best": self.best,
@@ -353,7 +411,7 @@ class Loop:
         numbers = read_numbers(self.best_file)
         with damage_named(self.best_file):
             self.best, self.best_step = numbers["figures"], numbers["step"]
-            load_trained(self.model, read_tensors(self.best_file))
+            load_trained(self.model, dict(read_tensors(self.best_file)))
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says about the run."""
@@ -362,7 +420,7 @@ class Loop:
             "steps": self.pace.step,
             "tokens": self.tokens,
             "seconds": round(self.seconds, 1),
-            "tokens_per_second": round(per_step / statistics.median(self.step_times or [1])),
+            "tokens_per_second": round(per_step / (self.pace.usual or self.pace.first or 1.0)),
             "device": self.machine.runtime.device,
             "dtype": self.machine.runtime.dtype,
             "threads": self.machine.runtime.threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from linnet.config import parse_json
@@ -21,7 +22,11 @@ class MetricsLog:
         self.path = directory / METRICS
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Add a line."""
+        """Add a line. A figure that is not a number is written as null, as JSON has none."""
+        entry = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in entry.items()
+        }
         with open_to_append(self.path) as file:
             file.write((json.dumps(entry, ensure_ascii=False) + "\n").encode("utf-8"))
 

@@ -65,6 +65,12 @@ def read_curves(metrics: Path) -> Curves:
     return curves
 
 
+def load_plotting() -> None:
+    """Import matplotlib, which takes seconds on a busy machine."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 def plot_curves(metrics: Path, out: Path) -> list[Path]:
     """Draw loss, perplexity and bits per byte into the directory ``out``.
 

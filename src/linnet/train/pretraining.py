@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,14 @@ from linnet.train.masking import Hiding, Masked, masked_held_out, validate_maske
 from linnet.train.metrics import METRICS
 from linnet.train.objective import masked_token, next_token
 from linnet.train.optimizers import build_optimizers
-from linnet.train.plots import plot_curves
+from linnet.train.plots import load_plotting, plot_curves
 from linnet.train.sample import sample_text
-from linnet.train.speed import compile_blocks, should_compile, write_out_attention
+from linnet.train.speed import (
+    compile_ahead,
+    compile_blocks,
+    should_compile,
+    write_out_attention,
+)
 from linnet.train.state import STATE
 from linnet.train.validation import held_out, validate
 from linnet.train.warm_start import LARGEST_VOCABULARY, bigram_counts, fit_bigrams
@@ -85,6 +91,7 @@ def train(
             threads=config.threads,
             compiled=partial(should_compile, config),
         )
+        load_plotting()  # at the end, nobody would have reserved the time for it
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
             loop = _assemble(data, draft.path, config, objective, machine, progress, started)
             if not loop.resume():
@@ -121,7 +128,7 @@ def _assemble(
             f"Got {split.tokens}; add documents or use a smaller --context"
         )
     tokenizer, hiding = _tokenizer(data, config)
-    model = _make_model(data, config, tokenizer, machine)
+    model, machine = _make_model(data, config, tokenizer, machine, progress)
     dtype = runtime.torch_dtype(machine.runtime.dtype)
     stream: Stream = Batches(split, rows=config.rows, length=config.context, seed=config.seed)
     if hiding is not None:
@@ -159,6 +166,7 @@ def _course(config: TrainConfig) -> Course:
         patience=config.patience,
         save_seconds=config.save_seconds,
         short_rows=config.short_rows,
+        short_length=config.resolved_short_length,
     )
 
 
@@ -171,16 +179,31 @@ def _tokenizer(data: Shards, config: TrainConfig) -> tuple[Tokenizer, Hiding | N
 
 
 def _make_model(
-    data: Shards, config: TrainConfig, tokenizer: Tokenizer, machine: Machine
-) -> Transformer:
+    data: Shards, config: TrainConfig, tokenizer: Tokenizer, machine: Machine, progress: Progress
+) -> tuple[Transformer, Machine]:
+    """The model as it is trained, and the machine: without compiling where that failed."""
     vocabulary = max(data.vocab_size, tokenizer.vocab_size)  # the mask token may be new
     shape = config.model(vocabulary, end_of_text=data.end_of_text, pad=tokenizer.pad)
     model = Transformer(shape).to(machine.runtime.device)
     model.compute_dtype = runtime.torch_dtype(machine.runtime.dtype)
     write_out_attention(model, machine.runtime, compiled=machine.compiled)
+    model.train()
     if machine.compiled:
         compile_blocks(model)
-    return model.train()
+        lengths = {config.context} | (
+            {config.resolved_short_length} if config.short_rows else set()
+        )
+        compiled = all(
+            compile_ahead(
+                model,
+                rows=micro_rows(config) * config.context // length,
+                length=length,
+                progress=progress,
+            )
+            for length in sorted(lengths)
+        )
+        machine = replace(machine, compiled=compiled)
+    return model, machine
 
 
 def _validators(

@@ -22,14 +22,15 @@ PROBE = TrainConfig(steps=1, width=256, depth=2, context=256, batch_tokens=2048)
 PROBE_VOCABULARY = 2048
 
 
-def flops_per_token(config: ModelConfig) -> float:
+def flops_per_token(config: ModelConfig, *, length: float | None = None) -> float:
     """Arithmetic to learn from one token: 6 per matrix entry, and the attention scores.
 
-    Two for the product, four for its two gradients (arXiv:2001.08361); looking
-    up an embedding is free, so an untied table counts once.
+    ``length``: tokens in a row, by default the context. Two for the product, four for
+    its two gradients (arXiv:2001.08361); looking up an embedding is free, so an untied
+    table counts once.
     """
     lookup = 0 if config.tied else config.vocab_size * config.width
-    scores = config.depth * config.context * config.heads * config.head_width
+    scores = config.depth * (length or config.context) * config.heads * config.head_width
     return 6.0 * (config.parameters - lookup) + 12.0 * scores
 
 

@@ -34,7 +34,10 @@ def continue_text(
     stop_ids: tuple[int, ...],
     generator: torch.Generator,
 ) -> list[int]:
-    """A few tokens after ``tokens`` (of which the last are read, as many as fit)."""
+    """A few tokens after ``tokens`` (of which the last are read, as many as fit).
+
+    Ends where the scores are not numbers.
+    """
     device = model.embedding.weight.device
     dtype = model.compute_dtype or model.embedding.weight.dtype
     length = min(TOKENS, model.config.context - 1)
@@ -46,6 +49,8 @@ def continue_text(
         fed = [written[-1:] or seen]
         logits = model.logits(model.hidden(torch.tensor(fed, device=device), cache)[:, -1])[0]
         chances = (logits.float().cpu() / TEMPERATURE).softmax(-1)
+        if not bool(chances.isfinite().all()):  # a run that went wrong; the loop says so
+            break
         chosen = int(torch.multinomial(chances, 1, generator=generator))
         if chosen in stop_ids:
             break

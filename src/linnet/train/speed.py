@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import time
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -11,6 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from linnet import runtime
 from linnet.model.layers import Attention
+from linnet.progress import SILENT, Progress
+from linnet.shards.batches import Batch
+from linnet.train.objective import next_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,38 +26,138 @@ if TYPE_CHECKING:
     from linnet.runtime import Runtime
     from linnet.train.config import TrainConfig
 
-COMPILE_PAYS = 60.0  # seconds of training below which compiling costs more than it saves
+COMPILED_SPEEDUP = 1.4  # of a training step on CPU, over eager
+COMPILE_PROBES = 45  # times the probe below: compiling the blocks, from an empty cache
+COMPILE_PAYS = 80.0  # seconds of a run by steps, of which nothing is measured, that make it pay
+PROBE = """
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+int main() {
+  std::vector<float> values(9);
+  std::sort(values.begin(), values.end());
+  return std::to_string(std::sqrt(values[0])).size();
+}
+"""
+NEVER = 1e9  # seconds
 CPU_FLOPS = 1e11  # a cautious guess at what a laptop does, only to tell short from long
-WRITTEN_OUT_CONTEXT = 512  # beyond it the table of scores outgrows the cache
 
 
-def should_compile(config: TrainConfig, machine: Runtime) -> bool:
-    """Whether to use torch.compile: asked for, or possible and likely to pay."""
+def should_compile(config: TrainConfig, machine: Runtime, *, cost: float | None = None) -> bool:
+    """Whether to use torch.compile: asked for, or possible and likely to pay.
+
+    ``cost``: seconds that compiling takes, where they were measured already.
+    """
     parameters = config.model(1024, end_of_text=0, pad=None).parameters
     tokens = config.batch_tokens * config.steps
     work = 6.0 * parameters * tokens
-    return compiling_pays(config.compile, machine, seconds=config.seconds, work=work)
+    if cost is None and config.compile == "auto" and not work:
+        cost = compile_seconds()
+    if cost is not None:
+        cost *= compiled_shapes(config)
+    return compiling_pays(config.compile, machine, seconds=config.seconds, work=work, cost=cost)
+
+
+def compiled_shapes(config: TrainConfig) -> int:
+    """Lengths of rows that a run reads, each of which is compiled."""
+    return 2 if config.short_rows else 1
 
 
 def compiling_pays(
-    asked: Literal["auto", "yes", "no"], machine: Runtime, *, seconds: float, work: float
+    asked: Literal["auto", "yes", "no"],
+    machine: Runtime,
+    *,
+    seconds: float,
+    work: float,
+    cost: float | None = None,
 ) -> bool:
-    """Whether to compile a run of so many seconds, or else of so many operations."""
+    """Whether to compile a run of so many seconds, or of so much ``work`` (operations; 0: by time).
+
+    By time, it pays when the steps that it saves are worth more than it costs on this
+    machine as it is now. A run by steps is to be repeatable, so nothing measured decides there.
+    """
     if asked != "auto":
         return asked == "yes"
     if machine.device == "mps" or not runtime.has_compiler():
         return False
-    if seconds:
-        return seconds >= COMPILE_PAYS
-    return machine.device == "cuda" or work / CPU_FLOPS >= COMPILE_PAYS
+    if work:
+        expected = min(work / CPU_FLOPS, seconds or work)
+        return machine.device == "cuda" or expected >= COMPILE_PAYS
+    saved = (1 - 1 / COMPILED_SPEEDUP) * seconds
+    return (compile_seconds() if cost is None else cost) < saved
+
+
+@cache
+def compile_seconds() -> float:
+    """Seconds that compiling the blocks takes at most, on this machine as it is now.
+
+    Most of them go into a C++ compiler, so a small program is compiled and timed.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        return NEVER
+    command = [compiler, "-O3", "-x", "c++", "-", "-o", os.devnull]
+    begun = time.monotonic()
+    try:
+        subprocess.run(command, input=PROBE.encode(), check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return NEVER
+    return COMPILE_PROBES * (time.monotonic() - begun)
+
+
+def compile_ahead(
+    model: Transformer, *, rows: int, length: int, segmented: bool = False,
+    progress: Progress = SILENT,
+) -> bool:  # fmt: skip
+    """Compile now, on a step that changes nothing, instead of in the middle of the first one.
+
+    False where it failed: then the model's blocks are as they were before
+    :func:`compile_blocks`, and that is said. (torch itself falls back only in part: not where
+    the backward pass fails, or where a kill left half a file in its cache.)
+    """
+    device = model.embedding.weight.device
+    random = torch.random.get_rng_state()
+    on_device = torch.cuda.get_rng_state() if device.type == "cuda" else None
+    ids = torch.zeros(rows, length, dtype=torch.long, device=device)
+    segments = torch.ones_like(ids) if segmented else None
+    batch = Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool), segments)
+    try:
+        with progress.task("compiling"):
+            torch.autograd.backward(next_token(model, batch)[0])
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        progress.warn(f"compiling failed, training goes on without: {reason[:200]}")
+        _plain_blocks(model)
+        return False
+    finally:
+        model.zero_grad(set_to_none=True)
+        torch.random.set_rng_state(random)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device)
+    return True
+
+
+def _plain_blocks(model: Transformer) -> None:
+    """Undo :func:`compile_blocks`, :func:`recompute_blocks` and :func:`write_out_attention`."""
+    for block in model.blocks:
+        block._compiled_call_impl = None
+        recomputed = block.__dict__.pop("forward", None) is not None
+        if recomputed:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.written_out = module.config.attention_softcap is not None
 
 
 def compile_blocks(model: Transformer) -> None:
     """Compile one block; all share the code, so the time does not grow with depth.
 
-    Two settings of the compiler: it need not build a test program for every
-    instruction set (the operating system says what there is), which saves seconds;
-    and where compiling fails, the plain code runs.
+    It happens at the first use: see :func:`compile_ahead`. The compiler need not build a
+    test program for every instruction set (the operating system says what there is), which
+    saves seconds.
     """
     from torch._dynamo import config as dynamo
     from torch._inductor import config as inductor
@@ -77,8 +184,8 @@ def recompute_blocks(model: Transformer, *, compiled: bool) -> None:
 def write_out_attention(model: Transformer, machine: Runtime, *, compiled: bool) -> None:
     """Use the written-out attention where it is the faster way (see ``layers.attend``)."""
     config = model.config
-    fits = config.context <= WRITTEN_OUT_CONTEXT and config.dropout == 0
-    if machine.device == "cpu" and compiled and fits and config.kv_heads == config.heads:
+    plain = config.dropout == 0 and config.kv_heads == config.heads
+    if machine.device == "cpu" and compiled and plain:
         for module in model.modules():
             if isinstance(module, Attention):
                 module.written_out = True

@@ -3,13 +3,13 @@
 Trained weights, optimizer moments and the random generator go into one safetensors
 file, plain numbers into JSON inside its header; nothing is pickled. The file is
 written beside the old one and renamed, so a kill or a full disk while saving
-costs only the work since the last save.
+costs only the work since the last save; checksums show what changed on the disk.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,13 @@ from torch import Tensor, nn
 
 from linnet.config import parse_json
 from linnet.errors import ConfigError, DamagedError
+from linnet.model.weights import (
+    CHECKSUM,
+    Written,
+    require_readable,
+    update_checksum,
+    write_safetensors,
+)
 from linnet.output import replacing
 
 if TYPE_CHECKING:
@@ -35,16 +42,6 @@ _UNFIT = (
     RuntimeError,
     ConfigError,
 )
-_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 
 
 def state_file(directory: Path) -> Path:
@@ -58,56 +55,62 @@ def best_file(directory: Path) -> Path:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-able numbers whole or not at all.
-
-    One tensor after the other, in the format of
-    https://github.com/huggingface/safetensors: the library's own writer first copies
-    all of them, which would double the memory that training needs.
-    """
-    # Wide numbers first keeps every tensor aligned.
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header: dict[str, Any] = {"__metadata__": {"numbers": json.dumps(numbers)}}
-    end = 0
-    for name in order:
-        tensor = tensors[name]
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
+    """Write tensors and JSON-able numbers whole or not at all, with checksums of both."""
+    plain = json.dumps(numbers)
+    written = [Written(name, (tensor,), tensor.dtype) for name, tensor in tensors.items()]
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as neighbour, neighbour.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name in order:
-            plain = tensors[name].detach().cpu().contiguous().flatten()
-            file.write(plain.view(torch.uint8).numpy().data)
-        file.flush()
-        os.fsync(file.fileno())
+    metadata = {"numbers": plain, "numbers_crc32": _checksum(plain)}
+    with replacing(path) as neighbour:
+        write_safetensors(neighbour, written, metadata, checksum=True)
 
 
 def read_numbers(path: Path) -> dict[str, Any]:
-    """The plain numbers alone. Raises DamagedError when the file cannot be read."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            found = parse_json(file.metadata()["numbers"])
+    """The plain numbers alone. Raises DamagedError when they are not what was written."""
+    metadata = _metadata(path)
+    if _checksum(metadata["numbers"]) != metadata["numbers_crc32"]:
+        raise _damaged(path, "its numbers changed since they were written")
+    with damage_named(path):
+        found = parse_json(metadata["numbers"])
         if not isinstance(found, dict):
             raise ValueError("its numbers are no JSON object")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
     return found
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors, one after the other. Raises DamagedError when the file cannot be read."""
+    """The tensors, one after the other.
+
+    Raises DamagedError when the file cannot be read, or, after the last, when they are
+    not what was written.
+    """
+    expected, found = _metadata(path)[CHECKSUM], 0
     try:
         with safe_open(str(path), framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                yield name, file.get_tensor(name)
+            for name in file.offset_keys():
+                tensor = file.get_tensor(name)
+                found = update_checksum(found, name, tensor)
+                yield name, tensor
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from None
+    if f"{found:08x}" != expected:
+        raise _damaged(path, "its tensors changed since they were written")
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """What stands beside the tensors. Raises DamagedError when the file cannot be read."""
+    require_readable(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            found = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+    for name in ("numbers", "numbers_crc32", CHECKSUM):
+        if name not in found:
+            raise _damaged(path, f"it has no {name}, as files of other versions")
+    return found
+
+
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -116,10 +119,10 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_trained(model: nn.Module, tensors: Iterator[tuple[str, Tensor]]) -> None:
+def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Put back what :func:`trained_tensors` gave."""
     own = trained_tensors(model)
-    for name, tensor in tensors:
+    for name, tensor in tensors.items():
         if name not in own or own[name].shape != tensor.shape:
             raise ValueError(f"it is of another model: it holds {name[:80]} {[*tensor.shape]}")
         own.pop(name).copy_(tensor)
@@ -145,7 +148,7 @@ def restore(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optim
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
     weights, random = {}, {}
     with damage_named(path):
-        for key, value in read_tensors(path):
+        for key, value in dict(read_tensors(path)).items():  # all, so that they are checked first
             kind, _, name = key.partition(".")
             if kind == "model":
                 weights[name] = value
@@ -154,7 +157,7 @@ def restore(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optim
             else:
                 which, index, entry = name.split(".")
                 states[int(which)].setdefault(int(index), {})[entry] = value
-        load_trained(model, iter(weights.items()))
+        load_trained(model, weights)
         for optimizer, state in zip(optimizers, states, strict=True):
             _load_moments(optimizer, state)
         torch.set_rng_state(random["cpu"])
@@ -187,7 +190,7 @@ def _load_moments(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _damaged(path: Path, error: Exception) -> DamagedError:
+def _damaged(path: Path, error: Exception | str) -> DamagedError:
     reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
     return DamagedError(
         f"{path} is damaged ({reason[:200]}); delete {path.parent.parent} to start this run anew"
