@@ -165,14 +165,14 @@ def test_what_the_base_says_survives(tmp_path: Path) -> None:
         "original_max_position_embeddings": 32,
     }
     published(base, rope_parameters=rope)
-    edit(base / "config.json", own_key={"kept": 1}, auto_map={"AutoModel": "code.Run"})
+    edit(base / "config.json", task_specific_params={"kept": 1}, auto_map={"AutoModel": "code.Run"})
     (base / "generation_config.json").write_text(
         json.dumps({"eos_token_id": [5, 7], "temperature": 0.6, "top_p": 0.9})
     )
     out.mkdir()
     save_checkpoint(load_model(base), out, base=base)
     values = read_config_file(out)
-    assert values["own_key"] == {"kept": 1}
+    assert values["task_specific_params"] == {"kept": 1}
     assert values["eos_token_id"] == [2, 5]
     assert values["rope_parameters"] == rope
     assert "auto_map" not in values
