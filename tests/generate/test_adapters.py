@@ -18,6 +18,7 @@ from linnet.errors import ModelError
 from linnet.evaluate import evaluate
 from linnet.generate import Request, Sampling
 from linnet.generate.language_model import Settings, model_directory
+from linnet.generate.opening import open_engine
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint, load_model
 from linnet.model.adapter import save_adapter
@@ -149,6 +150,8 @@ def test_adapters_that_do_more_than_add_products(
     assert list(one.tokens) == written[5]
     with pytest.raises(ModelError, match=r"cannot put this adapter beside .*linnet merge"):
         linnet.load(base, engine="llama.cpp", adapters={"dora": tmp_path / "dora"})
+    chosen = open_engine(base, adapters={"dora": tmp_path / "dora"})
+    assert isinstance(chosen, TorchEngine)
 
 
 def test_streams_with_different_adapters_do_not_disturb_each_other(home: Path) -> None:

@@ -83,6 +83,19 @@ def as_lora(values: Mapping[str, Any], path: Path) -> LoRAConfig:
         raise ModelError(f"{file}: {error}") from None
 
 
+def beyond_low_rank(path: Path) -> str | None:
+    """What an adapter has besides its products, by its settings; None: nothing.
+
+    Raises ModelError when there are none to read.
+    """
+    values = read_adapter_config(path)
+    if values.get("use_dora"):
+        return "use_dora"
+    if values.get("bias", "none") != "none":
+        return "biases of its own"
+    return "modules_to_save" if values.get("modules_to_save") else None
+
+
 def _number(values: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
     found = values.get(key, default)
     allowed = (int, float) if kind is float else int

@@ -88,6 +88,7 @@ def _read_2(settings: Section) -> ModelConfig:
 
 def _read_3(settings: Section) -> ModelConfig:
     settings.assume(_DEFAULTS_3)
+    settings.require("attn_logit_softcapping", (None,))  # transformers reads and ignores it
     each = settings.integer("sliding_window_pattern", GLOBAL_EVERY)
     return read_llama_like(
         settings,

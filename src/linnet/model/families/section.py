@@ -169,10 +169,14 @@ class Section:
         return inner if found else None
 
     def token_id(self, key: str, default: int | None = None) -> int | None:
-        """A special token's id; of several end tokens the first."""
+        """A special token's id; of several the first. Where there is none, some say -1."""
         found = self.get(key) if key in self.values else default
         found = (found[0] if found else None) if isinstance(found, list) else found
-        return found if isinstance(found, int) and not isinstance(found, bool) else None
+        if found is None or found == -1:
+            return None
+        if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= MOST:
+            raise self.error(key, f"must be a token's number. Got {shown(found)}")
+        return found
 
     def refuse_unread(self) -> None:
         """Raise ModelError for the first setting, here or within, that was not read."""
