@@ -66,7 +66,7 @@ def open_engine(
     if engine == "torch":
         if context:
             raise ConfigError("context is for engine llama.cpp; on torch it is as the model allows")
-        return _open_torch(found, precision, adapters or {}, threads, slots)
+        return _open_torch(found, precision, adapters or {}, threads, slots, progress)
     from linnet.generate.llama_cpp.config import ServingConfig
     from linnet.generate.llama_cpp.known import open_checkpoint
 
@@ -185,6 +185,7 @@ def _open_torch(
     adapters: Mapping[str, Path | str],
     threads: int,
     slots: int,
+    progress: Progress,
 ) -> Engine:
     from linnet.generate.language_model import open_exact
 
@@ -192,7 +193,9 @@ def _open_torch(
         import torch
 
         torch.set_num_threads(threads)
-    return open_exact(source, precision, dtype="auto", adapters=adapters, rows=slots)
+    return open_exact(
+        source, precision, dtype="auto", adapters=adapters, rows=slots, progress=progress
+    )
 
 
 def _open_file(

@@ -187,6 +187,13 @@ _HARMLESS_BESIDE_PICTURES = frozenset({
     "image_token_index", "boi_token_id", "eoi_token_id", "image_token_id",
 })  # fmt: skip
 
+# As transformers stores it up to release 4.51 (and the hub does), and as it calls it since.
+_RENAMED = {
+    "language_model.model.": "model.",
+    "language_model.lm_head.": "lm_head.",
+    "model.language_model.": "model.",
+}
+
 GEMMA2 = FamilyTable(
     model_type="gemma2",
     architecture="Gemma2ForCausalLM",
@@ -203,6 +210,7 @@ GEMMA3 = FamilyTable(
     write=_write_3,
     tensors=_tensors,
     prefix="model.",
+    renamed=_RENAMED,
     harmless=_HARMLESS,
 )
 GEMMA3_WITH_PICTURES = FamilyTable(
@@ -212,12 +220,7 @@ GEMMA3_WITH_PICTURES = FamilyTable(
     write=_write_3,
     tensors=_tensors,
     prefix="model.",
-    # As transformers stores it up to release 4.51 (and the hub does), and later.
-    renamed={
-        "language_model.model.": "model.",
-        "language_model.lm_head.": "lm_head.",
-        "model.language_model.": "model.",
-    },
+    renamed=_RENAMED,
     other_inputs=r"(model\.)?(vision_tower|multi_modal_projector)\.",
     harmless=_HARMLESS_BESIDE_PICTURES,
 )
