@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from linnet.errors import ModelError
 from linnet.export import ExportConfig, LlamaCpp, export_gguf
+from linnet.generate.opening import open_engine
+from linnet.generate.torch_engine import TorchEngine
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("gguf")
@@ -59,6 +62,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("Mistral", GROUPED | {"sliding_window": None}),
     "qwen2": ("Qwen2", GROUPED | {"tie_word_embeddings": True}),
     "qwen2-yarn": ("Qwen2", GROUPED | {"rope_parameters": YARN_ROPE}),
+    "qwen2-yarn-attention": (
+        "Qwen2",
+        GROUPED | {"rope_parameters": YARN_ROPE | {"attention_factor": 0.6}},
+    ),
+    "llama-yarn-mscale": (
+        "Llama",
+        GROUPED | {"rope_parameters": YARN_ROPE | {"mscale": 0.7, "mscale_all_dim": 1.6}},
+    ),
     "qwen3": ("Qwen3", GROUPED | {"head_dim": 32}),
     "phi3": ("Phi3", GROUPED | {"sliding_window": None}),
     # llama.cpp stretches for long texts wherever its context is longer than the original one.
@@ -80,6 +91,17 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gemma2": ("Gemma2", GEMMA | {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 9.0}),
     "gemma3": ("Gemma3Text", GEMMA | {"num_hidden_layers": 7, "rope_local_base_freq": 2_000.0}),
+    "gemma3-linear": (
+        "Gemma3Text",
+        GEMMA
+        | {
+            "num_hidden_layers": 7,
+            "rope_parameters": {
+                "full_attention": LINEAR_ROPE,
+                "sliding_attention": {"rope_type": "default", "rope_theta": 2_000.0},
+            },
+        },
+    ),
     "arcee": ("Arcee", GROUPED),
     "apertus": ("Apertus", GROUPED),
 }
@@ -108,6 +130,14 @@ def test_log_probabilities_are_those_of_transformers(
                     assert abs(logprob - expected[token].item()) < WITHIN
                 compared += len(told)
     assert compared >= 24
+
+
+def test_what_llama_cpp_cannot_stretch_is_refused(published: Callable[..., Path]) -> None:
+    path = published("Qwen2", GROUPED | {"rope_parameters": YARN_ROPE | {"truncate": False}})
+    with pytest.raises(ModelError, match="truncate: false in its rope_scaling"):
+        export_gguf(path, path / "model.gguf", ExportConfig(type="f32"))
+    assert not (path / "model.gguf").exists()
+    assert isinstance(open_engine(path), TorchEngine)
 
 
 def told_of(llama: LlamaCpp, ids: list[int]) -> tuple[list[dict[int, float]], list[list[int]]]:

@@ -18,6 +18,7 @@ from linnet.errors import ModelError
 from linnet.evaluate import evaluate
 from linnet.generate import Request, Sampling
 from linnet.generate.language_model import Settings, model_directory
+from linnet.generate.opening import open_engine
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint, load_model
 from linnet.model.adapter import save_adapter
@@ -65,14 +66,17 @@ def open_both(home: Path) -> linnet.generate.LanguageModel:
     )
 
 
-def greedy(theirs: Any, adapter: str | None, prompt: tuple[int, ...]) -> list[int]:
+def greedy(
+    theirs: Any, adapter: str | None, prompt: tuple[int, ...], *, several: bool = True
+) -> list[int]:
     tokens = torch.tensor([prompt])
     settings = {"do_sample": False, "max_new_tokens": GREEDY.max_tokens, "pad_token_id": 1}
     if adapter is None:
         with theirs.disable_adapter():
             found = theirs.generate(input_ids=tokens, **settings)
     else:
-        theirs.set_adapter(adapter)
+        if several:
+            theirs.set_adapter(adapter)
         found = theirs.generate(input_ids=tokens, **settings)
     ends = theirs.generation_config.eos_token_id  # transformers shows the end it stopped at
     written: list[int] = found[0, len(prompt) :].tolist()
@@ -92,6 +96,62 @@ def test_each_request_gets_its_adapter_in_one_call(home: Path, theirs: Any) -> N
     wanted = [greedy(theirs, adapter, prompt) for adapter, prompt in asked]
     assert written == wanted
     assert len({tuple(tokens) for tokens in written[:3]}) == 3
+
+
+BEYOND: dict[str, dict[str, dict[str, Any]]] = {
+    "qwen3": {
+        "dora": {"use_dora": True, "target_modules": "all-linear"},
+        "saved": {"target_modules": ["q_proj"], "modules_to_save": ["norm", "lm_head"]},
+    },
+    "llama": {  # which has one table for both ends
+        "dora": {"use_dora": True, "target_modules": ["o_proj", "up_proj"]},
+        "saved": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    },
+    "gpt2": {
+        "dora": {"use_dora": True, "target_modules": ["c_attn"], "bias": "all"},
+        "saved": {"target_modules": ["c_proj"], "modules_to_save": ["wte", "ln_1", "c_fc"]},
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("family", BEYOND)
+def test_adapters_that_do_more_than_add_products(
+    family: str, make_model: MakeModel, tmp_path: Path
+) -> None:
+    """In one batch beside the base, as PEFT computes each alone."""
+    base = make_model(family, context=128)
+    alone = {}
+    for seed, (name, settings) in enumerate(BEYOND[family].items()):
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_pretrained(base)
+        model = peft.get_peft_model(model, peft.LoraConfig("CAUSAL_LM", r=3, **settings))
+        for own, parameter in model.named_parameters():
+            if ".base_layer.weight" not in own and parameter.requires_grad:
+                parameter.data += torch.randn(parameter.shape) * 0.2
+        model.save_pretrained(tmp_path / name)
+        alone[name] = model.eval()
+    opened = linnet.load(base, adapters={name: tmp_path / name for name in alone})
+    engine = opened.engine
+    asked = [
+        (adapter, tuple(engine.tokenize(text)))
+        for text in ("Once upon a", "The fox met", "sang")
+        for adapter in ("dora", None, "saved")
+    ]
+    requests = [Request(prompt, GREEDY, adapter=adapter) for adapter, prompt in asked]
+    written = [list(completion.tokens) for completion in engine.generate(requests)]
+    for (adapter, prompt), found in zip(asked, written, strict=True):
+        if adapter is not None:
+            assert found == greedy(alone[adapter], adapter, prompt, several=False)
+    assert len({tuple(tokens) for tokens in written[:3]}) == 3
+    plain = linnet.load(base)
+    assert opened.generate("The fox", sampling=GREEDY) == plain.generate("The fox", sampling=GREEDY)
+    one = linnet.load(tmp_path / "saved").generate("The fox met", sampling=GREEDY)
+    assert list(one.tokens) == written[5]
+    with pytest.raises(ModelError, match=r"cannot put this adapter beside .*linnet merge"):
+        linnet.load(base, engine="llama.cpp", adapters={"dora": tmp_path / "dora"})
+    chosen = open_engine(base, adapters={"dora": tmp_path / "dora"})
+    assert isinstance(chosen, TorchEngine)
 
 
 def test_streams_with_different_adapters_do_not_disturb_each_other(home: Path) -> None:

@@ -16,7 +16,7 @@ from linnet.model.adapter import adapter_base, base_hash, load_adapter, save_ada
 from linnet.model.families import FAMILIES
 from linnet.model.lora import activate, adapter_parameters, add_adapter, set_strength
 from linnet.model.lora_config import LoRAConfig
-from linnet.model.merging import merge
+from linnet.model.merging import merge, unmerge
 
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
@@ -178,6 +178,86 @@ def test_every_kind_of_setting(case: str, bases: dict[str, Path], tmp_path: Path
     both_ways(name, base_of(bases, name), settings, tmp_path)
 
 
+# What adapters change besides adding products, each with a family that has it.
+BEYOND: dict[str, tuple[str, dict[str, Any]]] = {
+    "dora": ("llama", {"use_dora": True}),
+    "dora, fused and transposed": ("gpt2", {"use_dora": True, "use_rslora": True}),
+    "dora, fused": ("phi3", {"use_dora": True, "rank_pattern": {"qkv_proj": 7}}),
+    "dora of the output": ("llama", {"use_dora": True, "target_modules": ["lm_head", "o_proj"]}),
+    "both tables": ("llama", {"modules_to_save": ["embed_tokens", "lm_head"]}),
+    "embedding of a tied one": ("llama-tied", {"modules_to_save": ["embed_tokens"]}),
+    "output of a tied one": ("llama-tied", {"modules_to_save": ["lm_head"]}),
+    "both of a tied one": ("gemma3_text", {"modules_to_save": ["embed_tokens", "lm_head"]}),
+    "norms": ("qwen3", {"modules_to_save": ["norm"]}),
+    "norms with biases": ("gpt2", {"modules_to_save": ["ln_1", "ln_f"]}),
+    "whole layers": ("llama", {"target_modules": ["q_proj"], "modules_to_save": ["mlp", "o_proj"]}),
+    "all biases": ("gpt2", {"bias": "all", "target_modules": ["c_attn"]}),
+    "own biases": ("llama", {"bias": "lora_only", "target_modules": ["q_proj", "o_proj"]}),
+    "everything": (
+        "gpt2",
+        {"bias": "all", "use_dora": True, "target_modules": ["c_attn"], "modules_to_save": ["wte"]},
+    ),
+    "of an encoder": ("bert", {"use_dora": True, "modules_to_save": ["LayerNorm"]}),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", BEYOND)
+@torch.inference_mode()
+def test_what_is_more_than_low_rank(case: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    name, settings = BEYOND[case]
+    base = base_of(bases, name)
+    settings = {"r": 4, "target_modules": "all-linear"} | settings
+    theirs = theirs_with(name, base, settings)
+    redraw(theirs, 0.2, only="modules_to_save.default")
+    redraw(theirs, 0.1, only="lora_magnitude_vector")
+    biases = {"all": "bias", "lora_only": "base_layer.bias"}.get(settings.get("bias", "none"))
+    if biases is not None:
+        redraw(theirs, 0.2, only=biases)
+    theirs.save_pretrained(tmp_path)
+    wanted = theirs(tokens()).logits
+    ours = load_model(base)
+    before, weights = ours(tokens()), {k: v.clone() for k, v in ours.state_dict().items()}
+    load_adapter(ours, tmp_path)
+    add_adapter(ours, "plain", LoRAConfig(rank=2))
+    assert torch.equal(ours(tokens()), before)
+    activate(ours, "default")
+    assert (wanted - before).abs().max() > 0.5
+    assert_equal(ours(tokens()), wanted)
+    with pytest.raises(ModelError, match="cannot be written: it "):
+        save_adapter(ours, "default", tmp_path, base=base)
+    activate(ours, "base")
+    assert torch.equal(ours(tokens()), before)
+    merge(ours, "default")
+    assert_equal(ours(tokens()), wanted)
+    (tmp_path / "merged").mkdir()
+    save_checkpoint(ours, tmp_path / "merged", base=base)
+    assert_equal(auto(name).from_pretrained(tmp_path / "merged")(tokens()).logits, wanted)
+    unmerge(ours)
+    assert_equal(ours(tokens()), wanted)
+    assert all(torch.equal(ours.state_dict()[key], value) for key, value in weights.items())
+
+
+@torch.inference_mode()
+def test_strength_of_more_than_low_rank(bases: dict[str, Path], tmp_path: Path) -> None:
+    """Twice what DoRA adds to the weights is twice the distance from the base."""
+    theirs = theirs_with("llama", bases["llama"], {"use_dora": True, "target_modules": ["lm_head"]})
+    theirs.save_pretrained(tmp_path)
+    ours = load_model(bases["llama"])
+    before = ours(tokens())
+    load_adapter(ours, tmp_path)
+    activate(ours, "default")
+    once = ours(tokens())
+    set_strength(ours, "default", 2.0)
+    assert_equal(ours(tokens()) - before, 2 * (once - before))
+    saved = theirs_with("llama", bases["llama"], {"r": 2, "modules_to_save": ["lm_head"]})
+    saved.save_pretrained(tmp_path / "saved")
+    load_adapter(ours, tmp_path / "saved", "saved")
+    set_strength(ours, "saved", 0.0)
+    activate(ours, "saved")
+    assert_equal(ours(tokens()), before)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["gpt2", "llama-tied", "phi3", "gemma3_text", "bert"])
 @torch.inference_mode()
@@ -280,19 +360,32 @@ def test_the_hash_of_a_base_is_that_of_its_numbers(bases: dict[str, Path]) -> No
 
 BAD_SETTINGS = {
     "type": ({"peft_type": "LOHA"}, "expected an adapter of type LORA. Got 'LOHA'"),
-    "dora": ({"use_dora": True}, "use_dora is not supported"),
-    "saved modules": ({"modules_to_save": ["lm_head"]}, "modules_to_save is not supported"),
-    "bias": ({"bias": "all"}, "expected bias 'none'. Got 'all'"),
+    "dora without": ({"use_dora": True}, "lora_magnitude_vector.weight' is missing"),
+    "saved modules": ({"modules_to_save": ["lm_head"]}, "'lm_head.weight' is missing"),
+    "score": ({"modules_to_save": ["score"]}, "names 'score', but this model has no such"),
+    "bias": ({"bias": "some"}, "bias must be none or all or lora_only. Got 'some'"),
+    "tokens": ({"trainable_token_indices": [1]}, "trainable_token_indices is not supported"),
+    "replication": ({"layer_replication": [[0, 2]]}, "layer_replication is not supported"),
+    "invocation": ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens is not supported"),
+    "parameters": ({"target_parameters": ["x"]}, "target_parameters is not supported"),
+    "arrow": ({"arrow_config": {"top_k": 2}}, "arrow_config is not supported"),
+    "tying": (
+        {"modules_to_save": ["lm_head"], "ensure_weight_tying": True}, "ensure_weight_tying with",
+    ),
+    "large alpha": ({"lora_alpha": 10**400}, "lora_alpha must be a number below"),
+    "large rank": ({"r": 10**400}, "r must be a number below"),
+    "kind": ({"peft_type": [["LORA"]] * 99}, "expected an adapter of type LORA. Got "),
+    "saved what": ({"modules_to_save": [[]]}, "modules_to_save must be a list of names"),
     "pissa": ({"init_lora_weights": "pissa"}, "init_lora_weights 'pissa' changes the base"),
     "something new": ({"use_next_year": {"a": 1}}, "use_next_year is not supported"),
     "rank": ({"r": "8"}, "r must be a number"),
     "negative rank": ({"r": -1}, "rank must be at least 1"),
-    "alpha": ({"lora_alpha": float("nan")}, "alpha must be a finite number"),
+    "alpha": ({"lora_alpha": float("nan")}, "lora_alpha must be a number"),
     "pattern": ({"rank_pattern": {"(a+)+b": 2}}, "too complicated"),
     "broken pattern": ({"rank_pattern": {"(a": 2}}, "not valid"),
     "other rank": ({"r": 3}, r"must have shape \(3, 32\).*Got \(2, 32\)"),
     "missing": ({"target_modules": ["q_proj", "lm_head"]}, "'lm_head.lora_A.weight' is missing"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD_SETTINGS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +167,14 @@ def test_what_the_base_says_survives(tmp_path: Path) -> None:
         "original_max_position_embeddings": 32,
     }
     published(base, rope_parameters=rope)
-    edit(base / "config.json", own_key={"kept": 1}, auto_map={"AutoModel": "code.Run"})
+    edit(base / "config.json", task_specific_params={"kept": 1}, auto_map={"AutoModel": "code.Run"})
     (base / "generation_config.json").write_text(
         json.dumps({"eos_token_id": [5, 7], "temperature": 0.6, "top_p": 0.9})
     )
     out.mkdir()
     save_checkpoint(load_model(base), out, base=base)
     values = read_config_file(out)
-    assert values["own_key"] == {"kept": 1}
+    assert values["task_specific_params"] == {"kept": 1}
     assert values["eos_token_id"] == [2, 5]
     assert values["rope_parameters"] == rope
     assert "auto_map" not in values
@@ -185,6 +187,139 @@ def test_what_the_base_says_survives(tmp_path: Path) -> None:
     }
     assert transformers.GenerationConfig.from_pretrained(out).eos_token_id == [5, 7, 2]
     assert load_model(out).config == load_model(base).config
+
+
+def header_only(file: Path, header: bytes, *, length: int | None = None) -> None:
+    """A safetensors file that says much and holds nothing."""
+    size = len(header) if length is None else length
+    file.write_bytes(size.to_bytes(8, "little") + header)
+
+
+def many_tensors(count: int) -> bytes:
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    return json.dumps({f"model.layers.{n // 9}.t{n % 9}": empty for n in range(count)}).encode()
+
+
+DEEP = "[" * 100_000
+HOSTILE_WEIGHTS: dict[str, tuple[bytes, str]] = {
+    "header of 4 EB": (((1 << 62) - 1).to_bytes(8, "little"), "a header of 46116860184273879"),
+    "300,000 tensors": (many_tensors(300_000), "a header of "),
+    "60,000 tensors": (many_tensors(60_000), "60000 tensors; expected at most 50000"),
+    "deep": (DEEP.encode(), "damaged or missing"),
+    "a list": (b"[]", "damaged or missing"),
+    "a number": (b"7", "damaged or missing"),
+    "no offsets": (b'{"a": {"dtype": "F32", "shape": [1]}}', "damaged or missing"),
+    "past its end": (
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', "damaged or missing",
+    ),
+    "nothing": (b"{}", "2 layers of 9 tensors, but the weights hold only 0"),
+    "empty tensors": (many_tensors(18), "'model.embed_tokens.weight' is missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOSTILE_WEIGHTS)
+def test_weights_that_say_too_much(case: str, tmp_path: Path) -> None:
+    published(tmp_path)
+    header, message = HOSTILE_WEIGHTS[case]
+    file = tmp_path / "model.safetensors"
+    if case == "header of 4 EB":
+        file.write_bytes(header)
+    else:
+        header_only(file, header)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+LARGEST = (1 << 31) - 1
+HOSTILE_SIZES: tuple[dict[str, Any], ...] = (
+    {"num_hidden_layers": 1024}, {"num_hidden_layers": 10**9}, {"hidden_size": LARGEST},
+    {"vocab_size": LARGEST, "hidden_size": LARGEST}, {"max_position_embeddings": 1 << 60},
+    {"num_attention_heads": LARGEST, "num_key_value_heads": LARGEST, "head_dim": LARGEST},
+    {"intermediate_size": LARGEST}, {"head_dim": LARGEST - 1}, {"rms_norm_eps": 10**400},
+    {"rope_parameters": {"rope_theta": 10**400}}, {"eos_token_id": 10**400},
+    {"layer_types": [["full_attention"], {}]}, {"architectures": 5, "vocab_size": "7"},
+    {"pruned_heads": {"0": [1]}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", HOSTILE_SIZES)
+def test_sizes_are_judged_before_a_model_is_made(changes: dict[str, Any], tmp_path: Path) -> None:
+    published(tmp_path)
+    edit(tmp_path / "config.json", **changes)
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (DEEP, "it nests too deeply"),
+        ('{"a":' * 70 + "1" + "}" * 70, "it nests too deeply"),
+        ('{"vocab_size": ' + "9" * 5000 + "}", "is damaged"),
+        ("[1]", "must hold a JSON object"),
+        ("", "is damaged"),
+        ('{"weight_map": {"a": ["x.safetensors"]}, "model_type": ["llama"]}', r"\['"),
+        ('{"weight_map": 5}', "weight_map|not supported"),
+        ("{" + " " * (17 << 20) + "}", "too large"),
+    ],
+)
+def test_json_of_strangers(name: str, text: str, message: str, tmp_path: Path) -> None:
+    published(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def replace_with_pipe(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+
+def replace_with_device(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.symlink_to("/dev/zero")
+
+
+def replace_with_directory(file: Path) -> None:
+    file.unlink(missing_ok=True)
+    file.mkdir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+@pytest.mark.parametrize("make", [replace_with_pipe, replace_with_device, replace_with_directory])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "model.safetensors.index.json", "shard", "shard 2"]
+)
+def test_only_regular_files_are_opened(
+    make: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
+    published(tmp_path)
+    if name.startswith(("shard", "model.safetensors.index")):
+        (tmp_path / "model.safetensors").rename(tmp_path / "b.safetensors")
+        index = {"weight_map": {"x": "b.safetensors", "y": "a.safetensors"}}
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    file = {"shard": "a.safetensors", "shard 2": "b.safetensors"}.get(name, name)
+    make(tmp_path / file)
+    with pytest.raises(ModelError, match=r"must be a regular file|there is no such file"):
+        load_model(tmp_path)
+
+
+def test_a_tensor_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    published(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    save_file(weights, tmp_path / "a.safetensors")
+    save_file({"lm_head.weight": weights["lm_head.weight"]}, tmp_path / "b.safetensors")
+    index = {"weight_map": {"x": "b.safetensors", "y": "a.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"the tensor 'lm_head\.weight' is there twice"):
+        load_model(tmp_path)
 
 
 def test_code_beside_a_model_is_not_run(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from linnet.errors import ModelError
 from linnet.model import KVCache, Transformer, load_model, save_checkpoint
-from linnet.model.families import FAMILIES
+from linnet.model.families import FAMILIES, family
+from linnet.progress import Progress
 
 transformers = pytest.importorskip("transformers")
 
@@ -323,6 +324,101 @@ def test_sharded_weights_and_names_without_prefix(tmp_path: Path) -> None:
         torch.testing.assert_close(load_model(tmp_path)(tokens()), expected)
 
 
+def with_pictures(path: Path) -> torch.nn.Module:
+    """A tiny Gemma 3 that sees pictures, as the hub has it: most of its text part is unsaid."""
+    vision = {
+        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "image_size": 28,
+        "num_attention_heads": 2, "patch_size": 14,
+    }  # fmt: skip
+    text = {
+        **SMALL, "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 9,
+        "num_hidden_layers": 7, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+    }  # fmt: skip
+    config = transformers.Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=96,
+        boi_token_index=94, eoi_token_index=95,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = transformers.Gemma3ForConditionalGeneration(config).float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.2)
+    model.save_pretrained(path)
+    published = {
+        "model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"],
+        "text_config": {"model_type": "gemma3_text", **text}, "vision_config": vision,
+        "eos_token_id": [1, 106], "image_token_index": 96, "mm_tokens_per_image": 4,
+        "boi_token_index": 94, "eoi_token_index": 95, "initializer_range": 0.02,
+        "torch_dtype": "bfloat16", "transformers_version": "4.50.0.dev0",
+    }  # fmt: skip
+    (path / "config.json").write_text(json.dumps(published))
+    return model  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def test_the_text_part_of_gemma_3_that_sees_pictures(tmp_path: Path) -> None:
+    """In both spellings of transformers, counted what is left out, and written as text alone."""
+    from safetensors.torch import load_file, save_file
+
+    theirs = with_pictures(tmp_path)
+    expected = theirs(input_ids=tokens() % 90).logits
+    stored = load_file(tmp_path / "model.safetensors")
+    other = {k: v for k, v in stored.items() if not k.startswith("language_model.")}
+    text = {k: v for k, v in stored.items() if k.startswith("language_model.")}
+    newer = {
+        k.replace("language_model.model.", "model.language_model."): v for k, v in text.items()
+    }
+    newer |= {f"model.{k}": v for k, v in other.items()}
+    for spelled in (stored, newer):
+        save_file(spelled, tmp_path / "model.safetensors")
+        warned = Warned()
+        ours = load_model(tmp_path, progress=warned)
+        torch.testing.assert_close(ours(tokens() % 90), expected, atol=1e-4, rtol=1e-4)
+        numbers = sum(value.numel() for value in other.values())
+        assert len(warned.lines) == 1
+        assert f"{len(other)} tensors ({numbers:,} numbers) for other inputs" in warned.lines[0]
+    assert ours.config.eos_id == 1
+    assert ours.config.pad_id == 0
+    (tmp_path / "text").mkdir()
+    save_checkpoint(ours, tmp_path / "text", base=tmp_path)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "text")
+    assert type(again).__name__ == "Gemma3ForCausalLM"
+    torch.testing.assert_close(again(tokens() % 90).logits, expected, atol=1e-4, rtol=1e-4)
+    generation = json.loads((tmp_path / "text" / "generation_config.json").read_text())
+    assert generation["eos_token_id"] == [1, 106]
+
+
+def test_sizes_that_gemma_3_leaves_out_are_those_of_transformers() -> None:
+    config = family("gemma3").read({"model_type": "gemma3", "text_config": {"hidden_size": 2560}})
+    theirs = transformers.Gemma3TextConfig(hidden_size=2560)
+    found = (
+        config.vocab_size, config.depth, config.heads, config.kv_heads, config.head_width,
+        config.mlp_width, config.context, config.window, config.norm_eps, config.tied,
+        config.bos_id, config.eos_id, config.pad_id, config.rope_theta, config.rope_local_theta,
+        config.attention_scale, config.window_layers,
+    )  # fmt: skip
+    rope = theirs.rope_parameters
+    assert found == (
+        theirs.vocab_size, theirs.num_hidden_layers, theirs.num_attention_heads,
+        theirs.num_key_value_heads, theirs.head_dim, theirs.intermediate_size,
+        theirs.max_position_embeddings, theirs.sliding_window, theirs.rms_norm_eps,
+        theirs.tie_word_embeddings, theirs.bos_token_id, theirs.eos_token_id,
+        theirs.pad_token_id, rope["full_attention"]["rope_theta"],
+        rope["sliding_attention"]["rope_theta"], theirs.query_pre_attn_scalar**-0.5,
+        tuple(kind == "sliding_attention" for kind in theirs.layer_types),
+    )  # fmt: skip
+
+
+class Warned(Progress):
+    """Keeps what was warned of."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.lines.append(message)
+
+
 def broken(tmp_path: Path, change: str) -> str:
     from safetensors.torch import load_file, save_file
 
@@ -363,8 +459,8 @@ def broken(tmp_path: Path, change: str) -> str:
         ("shape", "must have shape (56, 32). Got (5, 32)"),
         ("extra", "'model.layers.1.mlp.sideways.weight' does not belong"),
         ("type", f"known: {', '.join(sorted(FAMILIES))}"),
-        ("depth", "1000000000 layers"),
-        ("rope", "RoPE of type 'dynamic' is not supported"),
+        ("depth", "num_hidden_layers must be a whole number from 1 to 1024. Got 1000000000"),
+        ("rope", "rope_parameters.rope_type 'dynamic' is not supported"),
         ("heads", "must be a multiple of kv_heads"),
         ("cut", "damaged"),
         ("pickle", "is a pickle"),

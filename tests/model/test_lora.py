@@ -118,7 +118,7 @@ def test_gradients_are_those_of_the_formula(family: str) -> None:
     weights: dict[str, torch.Tensor] = dict(plain.named_parameters())
     for name, layer in model.named_modules():
         if hasattr(layer, "low_rank"):
-            weights[f"{name}.weight"] = layer.weight + layer.part("mine").delta()
+            weights[f"{name}.weight"] = layer.weight + layer.part("mine").delta(layer)
     wanted = torch.func.functional_call(plain, weights, (tokens(),))
     torch.testing.assert_close(model(tokens()), wanted, atol=1e-5, rtol=1e-5)
     scores = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(5))

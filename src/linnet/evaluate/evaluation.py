@@ -187,7 +187,9 @@ def _evaluate(
     from linnet.model.merging import open_checkpoint
 
     runtime = detect(config.device, config.dtype)
-    checkpoint = open_checkpoint(model, device=runtime.device, dtype=torch_dtype(config.dtype))
+    checkpoint = open_checkpoint(
+        model, device=runtime.device, dtype=torch_dtype(config.dtype), progress=progress
+    )
     held_out, split = _held_out(data, checkpoint, config)
     scores = _score(checkpoint, held_out, runtime, progress)
     nats, tokens = sum(s.nats for s in scores), sum(s.tokens for s in scores)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from linnet.errors import ModelError
 from linnet.export.architectures import architecture, as_computed, joined, named
 from linnet.export.quantisation import gguf_package
-from linnet.model.lora import adapted_layers
+from linnet.model.lora import adapted_layers, beyond_low_rank
 from linnet.output import full_disk_named
 
 if TYPE_CHECKING:
@@ -35,8 +36,14 @@ Pair = tuple[Tensor, Tensor]
 def write_adapter_gguf(model: Transformer, name: str, out: Path) -> None:
     """Write one adapter of ``model`` as the GGUF file ``out``, in float32.
 
-    Raises OutputError for a full disk.
+    Raises ModelError for an adapter that does more than add products, which llama.cpp has no
+    place for, and OutputError for a full disk.
     """
+    if (more := beyond_low_rank(model, name)) is not None:
+        raise ModelError(
+            f"llama.cpp cannot put this adapter beside its base: {more}; merge it into the base "
+            "(linnet merge), or use engine torch"
+        )
     gguf = gguf_package()
     writer = gguf.GGUFWriter(str(out), architecture(model.config).name)
     writer.add_type("adapter")
@@ -67,6 +74,8 @@ def adapter_tensors(model: Transformer, name: str) -> Iterator[tuple[str, Pair]]
             if part is None:
                 pairs.append(None)
                 continue
+            assert part.a is not None
+            assert part.b is not None
             b = part.b.detach().float() * (part.scaling * part.strength)
             b = as_computed(member, b, found, model.config)
             pairs.append((part.a.detach().float(), b))

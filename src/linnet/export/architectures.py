@@ -108,6 +108,12 @@ def architecture(config: ModelConfig) -> Architecture:
                 f"({_places(fixed)}), but this model has it in {_places(windowed)}; "
                 "it cannot be exported"
             )
+    scaling = config.rope_scaling
+    if scaling is not None and scaling.kind == "yarn" and not scaling.truncate:
+        raise ModelError(
+            "llama.cpp stretches YaRN's positions over whole pairs of coordinates, but this model "
+            "has truncate: false in its rope_scaling; it cannot be exported"
+        )
     return found
 
 
@@ -256,15 +262,16 @@ def _rope_scaling(config: ModelConfig) -> dict[str, Any]:
         }
     if scaling.kind == "linear":
         return {"rope.scaling.type": "linear", "rope.scaling.factor": float(scaling.factor)}
-    # llama.cpp multiplies the factor that follows from the stretch by attn_factor.
-    natural = 0.1 * math.log(scaling.factor) + 1
+    # llama.cpp multiplies the factor that follows from the stretch by attn_factor (and does
+    # not read yarn_attn_factor, whatever its name promises).
+    natural = 0.1 * math.log(max(scaling.factor, 1.0)) + 1
     return {
         "rope.scaling.type": "yarn",
         "rope.scaling.factor": float(scaling.factor),
         "rope.scaling.original_context_length": scaling.original_context,
         "rope.scaling.yarn_beta_fast": float(scaling.fast_turns),
         "rope.scaling.yarn_beta_slow": float(scaling.slow_turns),
-        "rope.scaling.yarn_attn_factor": attention_factor(scaling) / natural,
+        "rope.scaling.attn_factor": attention_factor(scaling) / natural,
     }
 
 

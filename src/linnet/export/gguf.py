@@ -77,7 +77,7 @@ def export_gguf(
         raise OutputError(f"{out} is a directory; name a file, such as {out / 'model.gguf'}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with merged(model, beside=out.parent, progress=progress) as path:
-        loaded = load_model(path, dtype=stored_format(path))
+        loaded = load_model(path, dtype=stored_format(path), progress=progress)
         for difference in differences(loaded.config):
             progress.warn(difference)
         if config.type in K_QUANTS:

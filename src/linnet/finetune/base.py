@@ -96,7 +96,10 @@ def read_base(
     Raises ModelError when the model could not learn to stop from them, or cannot be read.
     """
     values = read_config_file(located.path)
-    shape = family(values.get("model_type")).read(values)
+    table = family(values.get("model_type"))
+    shape = table.read(values)
+    if table.other_inputs is not None:
+        progress.warn(f"{located.path.name}: only the text part is read, trained and written")
     first = load_tokenizer(located.path)
     tokenizer = with_safe_padding(first)
     forms = {type(row) for source in data for row in _first_row(source, config)}

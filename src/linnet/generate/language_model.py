@@ -153,7 +153,9 @@ def load(
     if engine != "torch":
         return _load_elsewhere(path, engine, precision, adapters, progress)
     source = model_directory(path) if Path(path).exists() else path
-    written = open_exact(source, precision, device=device, dtype=dtype, adapters=adapters)
+    written = open_exact(
+        source, precision, device=device, dtype=dtype, adapters=adapters, progress=progress
+    )
     return LanguageModel(written, converses(hub.find(source).path))
 
 
@@ -165,6 +167,7 @@ def open_exact(
     dtype: DtypeName = GenerateConfig.dtype,
     adapters: Mapping[str, Path | str] | None = None,
     rows: int = 0,
+    progress: Progress = SILENT,
 ) -> TorchEngine:
     """The engine on torch; as :func:`load`. ``rows``: texts computed together; 0 chooses."""
     from linnet.generate.torch_engine import ROWS, TorchEngine
@@ -172,7 +175,9 @@ def open_exact(
     from linnet.model.merging import open_checkpoint
 
     runtime = detect(device, TORCH_PRECISIONS.get(precision, dtype))
-    checkpoint = open_checkpoint(source, device=runtime.device, dtype=torch_dtype(runtime.dtype))
+    checkpoint = open_checkpoint(
+        source, device=runtime.device, dtype=torch_dtype(runtime.dtype), progress=progress
+    )
     for name, directory in (adapters or {}).items():
         load_adapter(checkpoint.model, directory, name)
     return TorchEngine(checkpoint, rows=rows or ROWS, int8=precision == "int8")

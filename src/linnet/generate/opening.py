@@ -6,7 +6,7 @@ what the model does, which is faster, and torch for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -61,11 +61,12 @@ def open_engine(
         )
     found = model_directory(source) if place.exists() else source
     if engine == "auto":
-        engine, precision = _choose(found, precision, progress, any_context=not context)
+        beside = _beside(found, adapters or {}, progress)
+        engine, precision = _choose(found, precision, beside, progress, any_context=not context)
     if engine == "torch":
         if context:
             raise ConfigError("context is for engine llama.cpp; on torch it is as the model allows")
-        return _open_torch(found, precision, adapters or {}, threads, slots)
+        return _open_torch(found, precision, adapters or {}, threads, slots, progress)
     from linnet.generate.llama_cpp.config import ServingConfig
     from linnet.generate.llama_cpp.known import open_checkpoint
 
@@ -79,12 +80,27 @@ def open_engine(
 
 
 def _choose(
-    source: Path | str, precision: str, progress: Progress, *, any_context: bool
+    source: Path | str,
+    precision: str,
+    beside: Sequence[Path],
+    progress: Progress,
+    *,
+    any_context: bool,
 ) -> tuple[EngineName, str]:
     """What ``linnet bench`` found best; else llama.cpp where it computes what the model does.
 
-    ``any_context``: torch, which has the context that the model allows, may be chosen too.
+    ``beside``: adapters that are not merged. ``any_context``: torch, which has the context that
+    the model allows, may be chosen too.
     """
+    from linnet.model.adapter_config import beyond_low_rank
+
+    for directory in beside if precision not in ("q8_0", "q4_0") else ():
+        if (more := beyond_low_rank(directory)) is not None:
+            progress.warn(
+                f"computing with torch, as llama.cpp has no place for the adapter {directory}: "
+                f"it has {more}; merged into its base (linnet merge) it has"
+            )
+            return "torch", precision
     if precision == "auto":
         noted = noted_choice(hub.find(source, progress=progress).path)
         if noted is not None and (any_context if noted.engine == "torch" else not _missing()):
@@ -92,6 +108,18 @@ def _choose(
     if not _missing() and _is_known(source, precision, progress):
         return "llama.cpp", precision
     return _choose_unmeasured(source, precision, progress), precision
+
+
+def _beside(
+    source: Path | str, adapters: Mapping[str, Path | str], progress: Progress
+) -> list[Path]:
+    """The adapters that requests choose from; one alone goes into the weights of its base."""
+    from linnet.model.adapter import is_adapter
+
+    if not adapters:
+        return []
+    own = hub.find(source, progress=progress).path
+    return [*map(Path, adapters.values()), *([own] if is_adapter(own) else [])]
 
 
 def _is_known(source: Path | str, precision: str, progress: Progress) -> bool:
@@ -157,6 +185,7 @@ def _open_torch(
     adapters: Mapping[str, Path | str],
     threads: int,
     slots: int,
+    progress: Progress,
 ) -> Engine:
     from linnet.generate.language_model import open_exact
 
@@ -164,7 +193,9 @@ def _open_torch(
         import torch
 
         torch.set_num_threads(threads)
-    return open_exact(source, precision, dtype="auto", adapters=adapters, rows=slots)
+    return open_exact(
+        source, precision, dtype="auto", adapters=adapters, rows=slots, progress=progress
+    )
 
 
 def _open_file(

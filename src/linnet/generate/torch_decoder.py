@@ -28,12 +28,14 @@ from linnet.generate.torch_turns import Turns
 from linnet.generate.torch_weights import (
     Layer,
     Norm,
+    Parts,
     bytes_of,
     layers_of,
     table_of,
     version_of,
 )
 from linnet.model.layers import bend
+from linnet.model.lora import own_tables
 
 if TYPE_CHECKING:
     from linnet.generate.torch_memory import Shelf
@@ -42,9 +44,6 @@ if TYPE_CHECKING:
 
 KEPT_BUFFERS = 64
 """Steps of up to this many tokens keep their buffers; larger ones are worth an allocation."""
-
-Parts = list[tuple[str, Tensor | None]]
-"""The adapters of a step with the places of their tokens; None: all of them."""
 
 
 class Decoder:
@@ -68,6 +67,7 @@ class Decoder:
         self.norm = Norm(model.norm, self.dtype)
         self.table = table_of(model, self.dtype, form)
         self.output = None if model.config.tied else Adapted((model.output,))
+        self.embeddings, self.outputs = own_tables(model)
         config = self.config
         self.kinds = tuple(config.is_windowed(layer) for layer in range(config.depth))
         self.turns = Turns(config, self.kinds, dtype=self.dtype, device=self.device)
@@ -103,10 +103,10 @@ class Decoder:
             adapters += [piece.adapter] * count
             long += [piece.long] * count
         known, places = torch.tensor([ids, positions], device=self.device)
-        x = self.model.embed(known, places)  # (N, D)
+        parts = self._adapter_places(adapters)
+        x = self._embed(known, places, parts)  # (N, D)
         buffers = self._buffers_for(len(ids))
         turns = self.turns.of(positions, places, long)
-        parts = self._adapter_places(adapters)
         attentions: list[ShelfAttention | PieceAttention] = []
         first = 0
         for shelf in shelves:
@@ -135,7 +135,8 @@ class Decoder:
 
         They lie in a buffer, which the next call writes over.
         """
-        normed, count = self.norm(states), len(states)
+        parts = self._adapter_places(adapters)
+        normed, count = self.norm(states, parts), len(states)
         scores = self._scores.get(count)
         if scores is None:
             shape = (count, self.config.vocab_size)
@@ -143,12 +144,27 @@ class Decoder:
             if count <= KEPT_BUFFERS:
                 self._scores[count] = scores
         self.table.into(normed, scores)
-        if self.output is not None:
-            for name, rows in self._adapter_places(adapters):
+        for name, rows in parts:
+            if name in self.outputs:
+                table = self.outputs[name].to(normed.dtype)
+                places = slice(None) if rows is None else rows
+                scores[places] = F.linear(normed[places], table)
+            elif self.output is not None:
                 self.output.add(name, rows, normed, scores)
         scores = scores.float()
         cap = self.config.logit_softcap
         return (scores if cap is None else cap * torch.tanh(scores / cap)).cpu()
+
+    def _embed(self, tokens: Tensor, positions: Tensor, parts: Parts) -> Tensor:
+        """The stream before the first layer, each token by the table of its adapter."""
+        embed = self.model.embed
+        x = embed(tokens, positions, table=self.model.embedding.weight)
+        for name, rows in parts:
+            if name in self.embeddings:
+                places = slice(None) if rows is None else rows
+                table = self.embeddings[name]
+                x[places] = embed(tokens[places], positions[places], table=table)
+        return x
 
     def _add(
         self,
@@ -169,7 +185,7 @@ class Decoder:
         product.into(inner, out)
         for name, rows in parts:
             adapted.add(name, rows, inner, out)
-        x.add_(norm(out))
+        x.add_(norm(out, parts))
 
     def _look(
         self,
@@ -180,18 +196,18 @@ class Decoder:
         parts: Parts,
     ) -> None:
         """Queries, keys and values of a layer, turned, into their buffer."""
-        normed = layer.attention_norm(x)
+        normed = layer.attention_norm(x, parts)
         layer.qkv.into(normed, buffers.qkv)
         for name, places in parts:
             layer.qkv_adapted.add(name, places, normed, buffers.qkv)
         if layer.qk_norm is not None:
-            layer.qk_norm(buffers.heads)
+            layer.qk_norm(buffers.heads, parts)
         if turns is not None:
             buffers.turn(*turns)
 
     def _think(self, layer: Layer, x: Tensor, buffers: Buffers, parts: Parts) -> Tensor:
         """The inner state of a layer's MLP ``(N, F)``."""
-        normed = layer.mlp_norm(x)
+        normed = layer.mlp_norm(x, parts)
         layer.wide.into(normed, buffers.wide)
         for name, places in parts:
             layer.wide_adapted.add(name, places, normed, buffers.wide)

@@ -146,6 +146,14 @@ class Adapted:
             part = layer.part(name)
             if part is None:
                 continue
+            if not part.is_plain:
+                if rows is None:
+                    out[:, start:end] += part.added(x, layer)
+                else:
+                    out[:, start:end].index_add_(0, rows, part.added(x[rows], layer))
+                continue
+            assert part.a is not None
+            assert part.b is not None
             a, b = part.a.to(x.dtype).mT, part.b.to(x.dtype).mT
             strength = part.scaling * part.strength
             if rows is None:

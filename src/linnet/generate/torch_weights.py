@@ -11,16 +11,25 @@ from torch import Tensor, nn
 
 from linnet.generate.torch_products import Adapted, Form, Product, product_of
 from linnet.model.layers import XIELU, LayerNorm, RMSNorm
+from linnet.model.lora import Chosen
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
     from linnet.model.layers import Attention, Block
 
 
+Parts = list[tuple[str, Tensor | None]]
+"""The adapters of a step with the places of their tokens; None: all of them."""
+
+
 class Norm:
     """A normalisation over the last dimension, in as few calls as torch allows."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        self.copies: dict[str, Norm] = {}
+        if isinstance(module, Chosen):
+            self.copies = {name: Norm(copy, dtype) for name, copy in module.by_adapter()}
+            module = module.chosen(None)
         self.module = module
         plain = dtype == torch.float32
         self.weight = self.least = None
@@ -31,7 +40,18 @@ class Norm:
             self.least = torch.tensor((width * module.eps) ** 0.5, device=module.weight.device)
         self.layer = module if plain and isinstance(module, LayerNorm) else None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, parts: Parts) -> Tensor:
+        """The tokens ``x`` (N, D) normalised, each as its adapter does."""
+        normed = self._plain(x)
+        for name, rows in parts:
+            if name in self.copies:
+                own = self.copies[name]._plain(x if rows is None else x[rows])
+                if rows is None:
+                    return own
+                normed[rows] = own
+        return normed
+
+    def _plain(self, x: Tensor) -> Tensor:
         if self.weight is not None and self.least is not None:
             # x / sqrt(mean(x ** 2) + eps) in three calls, where ``F.rms_norm`` makes six of it.
             length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -39,7 +59,7 @@ class Norm:
         if self.layer is not None:
             own = self.layer
             return F.layer_norm(x, own.normalized_shape, own.weight, own.bias, own.eps)
-        return self.module(x)
+        return self.module(x)  # type: ignore[no-any-return]
 
 
 class HeadNorm:
@@ -49,12 +69,12 @@ class HeadNorm:
         self.queries = attention.config.heads
         self.q, self.k = Norm(attention.q_norm, dtype), Norm(attention.k_norm, dtype)
 
-    def __call__(self, heads: Tensor) -> None:
+    def __call__(self, heads: Tensor, parts: Parts) -> None:
         for norm, own in (
             (self.q, heads[:, : self.queries]),
             (self.k, heads[:, self.queries :]),
         ):
-            own.copy_(norm(own))
+            own.copy_(norm(own, parts))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ Projections go by the names of ``transformers``; where it keeps several of ours 
 not look, stands a hash of the base's weights: an adapter on another base computes
 nonsense that looks like text, and shapes alone would not tell.
 
-Anything in an adapter that is not plain LoRA is refused by name, not left out.
+Besides plain LoRA there are, as PEFT saves them: DoRA (``lora_magnitude_vector``), trained
+biases, and whole tensors (``modules_to_save``) under the names of the model itself. Anything
+else is refused by name, not left out.
 """
 
 from __future__ import annotations
@@ -16,20 +18,24 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from linnet.errors import ModelError
 from linnet.model.adapter_config import CONFIG, as_lora, published_config, read_adapter_config
 from linnet.model.checkpoint import published_weights
+from linnet.model.config_file import is_regular
 from linnet.model.families import family
+from linnet.model.families.table import Tensor as Published
 from linnet.model.lora import (
     adapted_layers,
     adapters_of,
+    beyond_low_rank,
+    can_be_replaced,
     place_adapter,
     projections,
     require_adapter,
@@ -37,8 +43,15 @@ from linnet.model.lora import (
     strength_of,
 )
 from linnet.model.lora_config import is_meant
+from linnet.model.weights import (
+    FORMATS,
+    IS_A_PICKLE,
+    WeightFiles,
+    Written,
+    open_files,
+    write_safetensors,
+)
 from linnet.model.weights import INDEX as MODEL_INDEX
-from linnet.model.weights import IS_A_PICKLE, Written, require_readable, write_safetensors
 from linnet.model.weights import WEIGHTS as MODEL_WEIGHTS
 from linnet.output import full_disk_named, replacing, write_json
 
@@ -53,7 +66,8 @@ BASE_HASH = "linnet_base"  # in the weights' metadata
 HASHED_PER_TENSOR = 4096  # numbers of each tensor that the hash of a base sees
 
 _KEY = re.compile(
-    r"(?:base_model\.(?:model\.)?)?(?P<name>.+)\.lora_(?P<which>[AB])(?:\.[\w-]+)?(?:\.weight)?"
+    r"(?:base_model\.(?:model\.)?)?(?P<name>.+)\.lora_(?P<which>A|B|magnitude_vector)"
+    r"(?:\.[\w-]+)?(?:\.weight)?"
 )
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?", re.ASCII)
 
@@ -82,6 +96,8 @@ def save_adapter(
     adapters = require_adapter(adapters_of(model), name)
     if adapters.merged is not None:
         raise ModelError(f"the adapter '{adapters.merged}' is merged; unmerge it before saving")
+    if (more := beyond_low_rank(model, name)) is not None:
+        raise ModelError(f"the adapter '{name}' cannot be written: {more}; merge it instead")
     layers = dict(adapted_layers(model))
     tensors: dict[str, Tensor] = {}
     present = []
@@ -91,9 +107,10 @@ def save_adapter(
         if not parts:
             continue
         present.append(projection)
-        rows = torch.cat([part.b.detach() for part in parts])
+        a, rows = parts[0].a, torch.cat([part.b.detach() for part in parts if part.b is not None])
+        assert a is not None
         stem = f"base_model.model.{projection.published}"
-        tensors[f"{stem}.lora_A.weight"] = parts[0].a.detach().cpu().float().contiguous()
+        tensors[f"{stem}.lora_A.weight"] = a.detach().cpu().float().contiguous()
         tensors[f"{stem}.lora_B.weight"] = rows.cpu().float().contiguous()
     place, pinned = _written_base(base, path)
     values = {
@@ -114,24 +131,58 @@ def load_adapter(
     """Put the adapter in the directory ``path`` on the model; it is not active yet.
 
     ``any_base``: do not ask whether it was trained on just these weights. Raises ModelError
-    for what is not plain LoRA, for tensors that are missing, unknown or of another shape, and
+    for what is not supported, for tensors that are missing, unknown or of another shape, and
     for an adapter that was made for another base.
     """
     path = Path(path)
     values = read_adapter_config(path)
     config = as_lora(values, path)
     base = values.get("base_model_name_or_path") or "not recorded"
-    tensors, metadata = _read_tensors(path)
-    matrices = _by_projection(model, tensors, path, base)
-    _require_whole(model, matrices, values, config, path, base)
-    recorded = metadata.get(BASE_HASH)
+    files = _open(path)
+    found = _sort(model, files, values, base)
+    _require_whole(model, found, values, config, base)
+    recorded = files.metadata.get(BASE_HASH)
     comparable = recorded is not None and not any_base and not _is_half(model)
     if comparable and recorded != base_hash(model):
         raise ModelError(
             f"{path}: the adapter was trained on other weights than this model's; "
             f"its base is '{base}'"
         )
-    place_adapter(model, name, config, matrices)
+    matrices = {
+        published: (found.read(halves["A"]), found.read(halves["B"]))
+        for published, halves in found.low_rank.items()
+    }
+    lengths = {
+        published: found.read(halves["magnitude_vector"])
+        for published, halves in found.low_rank.items()
+        if "magnitude_vector" in halves
+    }
+    place_adapter(model, name, config, matrices, lengths=lengths, replaced=found.read_replaced())
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """What the tensors of an adapter's file are for; none is read yet."""
+
+    files: WeightFiles
+    low_rank: dict[str, dict[str, str]]
+    """By published name of a projection: which half, and under which name it is stored."""
+    replaced: dict[str, tuple[Published, str]]
+    """By published name of a parameter: its entry in the family's table, and its stored name."""
+    rows: dict[str, list[int]]
+    """By published name of a parameter: the rows of each of its parts."""
+
+    def read(self, stored: str) -> Tensor:
+        return self.files.read(stored, dtype=torch.float32)
+
+    def read_replaced(self) -> dict[str, Tensor]:
+        """Parameters that the adapter has of its own, by their names in the model."""
+        found: dict[str, Tensor] = {}
+        for published, (entry, stored) in self.replaced.items():
+            tensor = self.read(stored)
+            tensor = tensor.T if entry.transposed and tensor.dim() > 1 else tensor
+            found |= zip(entry.own, tensor.split(self.rows[published]), strict=True)
+        return found
 
 
 def adapter_base(path: Path | str) -> str:
@@ -171,94 +222,153 @@ def base_hash(model: Transformer) -> str:
     return f"bf16-sample:{digest.hexdigest()}"
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of an adapter in fp32, and what stands beside them."""
+def _open(path: Path) -> WeightFiles:
+    """The tensors of an adapter."""
     file = path / WEIGHTS
-    if not file.is_file():
+    if not is_regular(file):
         for pickled in sorted(path.glob("*.bin")):
             raise ModelError(f"{pickled} {IS_A_PICKLE}")
         raise ModelError(f"{path}: expected an adapter directory, but it has no {WEIGHTS}")
-    require_readable(file)
-    try:
-        with safe_open(str(file), framework="pt") as opened:  # type: ignore[no-untyped-call]
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file} is damaged ({error}); make or download it again") from None
-    for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+    files = open_files(path, [WEIGHTS])
+    for name, stored in files.items():
+        if stored.format not in FORMATS:
             raise ModelError(f"{file}: the tensor '{name}' must be fp32, bf16 or fp16")
-    return {name: tensor.float() for name, tensor in tensors.items()}, metadata
+    return files
 
 
-def _by_projection(
-    model: Transformer, tensors: Mapping[str, Tensor], path: Path, base: str
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """A and B of each projection by its published name. Raises ModelError for unknown tensors."""
-    prefix = family(model.config.family).prefix
+def _sort(model: Transformer, files: WeightFiles, values: Mapping[str, Any], base: str) -> _Sorted:
+    """What each tensor is for. Raises ModelError for one that is for nothing, or another shape."""
+    table = family(model.config.family)
     known = {projection.published for projection in projections(model)}
-    halves: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if _repeats_the_base(model, key, tensor):
+    parameters = _parameters(model)
+    found = _Sorted(files, {}, {}, {})
+
+    def spelled(name: str, among: Container[str]) -> str | None:
+        name = table.name_of(name)
+        spellings = (name, table.prefix + name, name.removeprefix(table.prefix))
+        return next((spelling for spelling in spellings if spelling in among), None)
+
+    for key in files:
+        match = _KEY.fullmatch(key)
+        if match is not None and (published := spelled(match["name"], known)) is not None:
+            halves = found.low_rank.setdefault(published, {})
+            if match["which"] in halves:
+                raise ModelError(f"{files.path}: the tensor '{key}' is there twice")
+            halves[match["which"]] = key
             continue
-        found = _KEY.fullmatch(key)
-        name = found["name"] if found else ""
-        spellings = (name, prefix + name, name.removeprefix(prefix))
-        published = next((spelling for spelling in spellings if spelling in known), None)
-        if found is None or published is None:
+        name = re.sub(r"^base_model\.(model\.)?|\.base_layer(?=\.)", "", key)
+        own = spelled(name, parameters)
+        wanted = own is not None and _is_replaced(own, values)
+        if not wanted and own is not None and _repeats_the_base(model, files, key, own):
+            continue
+        if own is None or not wanted:
             raise ModelError(
-                f"{path}: the tensor '{key}' is for nothing that can be adapted in this "
+                f"{files.path}: the tensor '{key}' is for nothing that can be adapted in this "
                 f"{model.config.family} model; the adapter's base is '{base}'"
             )
-        halves.setdefault(published, {})[found["which"]] = tensor
-    for published, pair in halves.items():
-        for which in {"A", "B"} - pair.keys():
-            raise ModelError(f"{path}: the tensor '{published}.lora_{which}.weight' is missing")
-    return {published: (pair["A"], pair["B"]) for published, pair in halves.items()}
+        if own in found.replaced:
+            raise ModelError(f"{files.path}: the tensor '{key}' is there twice")
+        found.replaced[own] = (parameters[own], key)
+        found.rows[own] = _require_shape(model, parameters[own], files, key)
+    return found
+
+
+def _parameters(model: Transformer) -> dict[str, Published]:
+    """The entries of the family's table by name; the output layer's too where it is tied."""
+    table = family(model.config.family)
+    untied = replace(model.config, tied=False)
+    every = [*table.tensors(model.config), *table.tensors(untied)]
+    return {entry.published: entry for entry in every}
+
+
+def _is_replaced(published: str, values: Mapping[str, Any]) -> bool:
+    """Whether an adapter with these settings has this parameter of its own."""
+    module, _, kind = published.rpartition(".")
+    if kind == "bias" and values.get("bias", "none") != "none":
+        return True
+    return any(_is_within(module, target) for target in values.get("modules_to_save") or ())
+
+
+def _is_within(module: str, target: str) -> bool:
+    """Whether a module is one that ``modules_to_save`` names, or within it: as PEFT compares."""
+    parts = module.split(".")
+    return any(".".join(parts[:end]).endswith(target) for end in range(1, len(parts) + 1))
+
+
+def _require_shape(model: Transformer, entry: Published, files: WeightFiles, key: str) -> list[int]:
+    """The rows of each part. Raises ModelError for another shape than the model's parameter."""
+    if not all(can_be_replaced(model, own) for own in entry.own):
+        raise ModelError(f"{files.path}: the tensor '{key}' cannot be replaced by an adapter")
+    tied = entry.own == ("output.weight",) and model.config.tied
+    own = ("embedding.weight",) if tied else entry.own
+    shapes = [tuple(model.get_parameter(name).shape) for name in own]
+    rows = [shape[0] for shape in shapes]
+    whole = (sum(rows), *shapes[0][1:])
+    expected = whole[::-1] if entry.transposed else whole
+    if files[key].shape != expected:
+        hint = "; it changes the vocabulary: merge it with PEFT" if "embed" in own[0] else ""
+        raise ModelError(
+            f"{files.path}: the tensor '{key}' must have shape {expected} for this model. "
+            f"Got {files[key].shape}{hint}"
+        )
+    return rows
 
 
 def _require_whole(
     model: Transformer,
-    matrices: Mapping[str, tuple[Tensor, Tensor]],
+    found: _Sorted,
     values: Mapping[str, Any],
     config: LoRAConfig,
-    path: Path,
     base: str,
 ) -> None:
-    """Raise ModelError unless every projection that the adapter is for is there and fits."""
+    """Raise ModelError unless everything that the adapter is for is there and fits."""
+    path = found.files.path
     targets = values.get("target_modules")
     partly = values.get("layers_to_transform") is not None or values.get("exclude_modules")
-    if not matrices:
+    if not found.low_rank and not found.replaced:
         raise ModelError(f"{path}: the adapter holds no tensors")
     for projection in projections(model):
         name = projection.published
-        if name not in matrices:
+        if name not in found.low_rank:
             if isinstance(targets, list) and not partly and is_meant(name, targets):
                 raise ModelError(f"{path}: the tensor '{name}.lora_A.weight' is missing")
             continue
         rows, width = shape_of(model, projection)
         rank = config.rank_of(name)
-        for which, tensor, expected in zip(
-            "AB", matrices[name], ((rank, width), (rows, rank)), strict=True
-        ):
-            if tuple(tensor.shape) != expected:
+        shapes: dict[str, tuple[int, ...]] = {"A": (rank, width), "B": (rows, rank)}
+        if values.get("use_dora"):
+            shapes["magnitude_vector"] = (rows,)
+        halves = found.low_rank[name]
+        for which, expected in shapes.items():
+            if which not in halves:
+                raise ModelError(f"{path}: the tensor '{name}.lora_{which}.weight' is missing")
+            shape = found.files[halves[which]].shape
+            if shape != expected:
                 raise ModelError(
                     f"{path}: the tensor '{name}.lora_{which}.weight' must have shape {expected} "
-                    f"for this model. Got {tuple(tensor.shape)}; the adapter's base is '{base}'"
+                    f"for this model. Got {shape}; the adapter's base is '{base}'"
                 )
+        if halves.keys() - shapes.keys():
+            raise ModelError(f"{path}: '{name}' has magnitudes of DoRA, but use_dora is not set")
+    for target in values.get("modules_to_save") or ():
+        meant = [p for p in _parameters(model) if _is_within(p.rpartition(".")[0], target)]
+        missing = [published for published in meant if published not in found.replaced]
+        if missing or not meant:
+            what = f"the tensor '{missing[0]}' is missing" if meant else "this model has no such"
+            raise ModelError(f"{path}: modules_to_save names '{target}', but {what}")
 
 
-def _repeats_the_base(model: Transformer, key: str, tensor: Tensor) -> bool:
+def _repeats_the_base(model: Transformer, files: WeightFiles, key: str, published: str) -> bool:
     """Whether this is a table of the base, which PEFT saves along where it may have changed.
 
     Raises ModelError when it did change: then it is more than an adapter.
     """
-    name = re.sub(r"^base_model\.(model\.)?", "", key).replace(".base_layer", "")
-    if name not in ("lm_head.weight", "model.embed_tokens.weight", "transformer.wte.weight"):
+    (own, *_) = _parameters(model)[published].own
+    if own not in ("embedding.weight", "output.weight"):
         return False
-    table = model.output_table if name == "lm_head.weight" else model.embedding.weight
-    same = table.shape == tensor.shape and torch.allclose(
-        table.detach().cpu().float(), tensor, rtol=1e-2, atol=1e-6
+    table = model.output_table if own == "output.weight" else model.embedding.weight
+    same = tuple(table.shape) == files[key].shape and torch.allclose(
+        table.detach().cpu().float(), files.read(key, dtype=torch.float32), rtol=1e-2, atol=1e-6
     )
     if not same:
         raise ModelError(

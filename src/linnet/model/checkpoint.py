@@ -116,7 +116,7 @@ def load_checkpoint(
     ModelError naming what is wrong.
     """
     found = hub.find(source, progress=progress)
-    model = load_model(found.path, device=device, dtype=dtype)
+    model = load_model(found.path, device=device, dtype=dtype, progress=progress)
     tokenizer = load_tokenizer(found.path)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ModelError(

@@ -33,6 +33,11 @@ Head = Literal["output", "masked", "none"]
 GATED = ("swiglu", "geglu")
 """Activations with a third matrix, whose product gates the others'."""
 
+MOST_LAYERS = 1024
+"""More blocks than any published model has, and few enough to make them in seconds."""
+MOST_TOKENS = 1 << 27
+"""The longest context: a dozen times that of any published model."""
+
 
 @dataclass(frozen=True)
 class RopeScaling:
@@ -53,6 +58,8 @@ class RopeScaling:
     slow_turns: float = 1.0
     fast_turns: float = 32.0
     """yarn: likewise."""
+    truncate: bool = True
+    """yarn: whether that range is widened to whole pairs of coordinates."""
     short_factors: tuple[float, ...] = ()
     long_factors: tuple[float, ...] = ()
     """longrope: the stretch of each frequency in texts up to the original context, and longer."""
@@ -135,6 +142,9 @@ class ModelConfig:
             found = getattr(self, name)
             if not isinstance(found, int) or isinstance(found, bool) or found < 1:
                 raise ConfigError(f"model {name} must be a whole number above 0. Got {found!r}")
+        for name, most in (("depth", MOST_LAYERS), ("context", MOST_TOKENS)):
+            if getattr(self, name) > most:
+                raise ConfigError(f"model {name} must be at most {most}. Got {getattr(self, name)}")
         if self.heads % self.kv_heads:
             raise ConfigError(
                 f"model heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})"

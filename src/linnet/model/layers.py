@@ -39,6 +39,14 @@ class Linear(nn.Linear):
         return self.weight
 
 
+class Embedding(nn.Embedding):
+    """A vector for every token."""
+
+    def output_table(self) -> Tensor:
+        """The matrix ``(V, D)`` of an output layer that shares the table."""
+        return self.weight
+
+
 class RMSNorm(nn.Module):
     """Scale a vector to unit root mean square, then by a learned gain (arXiv:1910.07467).
 

@@ -8,20 +8,23 @@ is named in the error; buffers that old releases stored are passed over.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ModelError
 from linnet.model.config import ModelConfig
 from linnet.model.config_file import CONFIG, read_config_file
 from linnet.model.families import family
 from linnet.model.families.apertus import RELU2_AS_XIELU
-from linnet.model.families.table import FamilyTable
+from linnet.model.families.table import FamilyTable, Tensor
 from linnet.model.transformer import Transformer
 from linnet.model.weights import WeightFiles, open_weights
+from linnet.progress import SILENT, Progress
 from linnet.runtime import detect, torch_dtype
 
 # Buffers that old releases of transformers stored; they are computed from the configuration.
@@ -39,11 +42,14 @@ def load_model(
     *,
     device: str | torch.device = "cpu",
     dtype: AnyDtype = torch.float32,
+    progress: Progress = SILENT,
 ) -> Transformer:
     """Load just the weights of a model directory, ready for inference.
 
     On the CPU, weights stored in the format asked for are mapped from the file and
-    take no memory until they are changed.
+    take no memory until they are changed. Of a model that reads pictures as well, what
+    reads text is loaded, and the rest counted in a warning. Names, shapes and numbers of
+    tensors are judged before anything is made.
     """
     path = Path(path)
     values = read_config_file(path)
@@ -55,46 +61,51 @@ def load_model(
         )
     try:
         config = table.read(values)
-    except (ConfigError, TypeError) as error:
-        raise ModelError(f"{path / CONFIG}: {error}") from None
-    files = open_weights(path)
-    _refuse_absurd(config, files)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    files = _for_text(open_weights(path), table, progress)
+    _refuse_absurd(config, table, files)
     if table.model_type == "apertus" and _is_relu2(files, config):
         config = dataclasses.replace(config, activation="relu2")
     config = _as_tied_as_the_weights(files, table, config)
+    found = _find_tensors(files, table, config)
     with torch.device("meta"):
         model = Transformer(config)
-    model.load_state_dict(_read_weights(files, table, model, device, dtype), assign=True)
+    model.load_state_dict(_read_weights(files, found, device, dtype), assign=True)
     return model.eval()
 
 
-def _read_weights(
-    files: WeightFiles,
-    table: FamilyTable,
-    model: Transformer,
-    device: str | torch.device,
-    dtype: AnyDtype,
-) -> dict[str, torch.Tensor]:
-    """Our state dict, each tensor checked; the names without a prefix are accepted too."""
-    wanted = _resolve(dtype, device)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+@dataclass(frozen=True)
+class _Found:
+    """A tensor of the family's table: where it is stored, and how many rows each part has."""
+
+    entry: Tensor
+    stored: str
+    rows: list[int]
+
+
+def _find_tensors(files: WeightFiles, table: FamilyTable, config: ModelConfig) -> list[_Found]:
+    """Every tensor that the model needs; the names without a prefix are accepted too.
+
+    Raises ModelError for one that is missing, of another shape, or left over.
+    """
+    shapes = _shapes_of(config, files.path)
     short = _shortened(files, table)
-    weights: dict[str, torch.Tensor] = {}
-    known = {short(name) for name in table.constants(model.config)}
-    known |= {short(name) for name in _output_names(table, model.config)}
-    for entry in table.tensors(model.config):
+    known = {short(name) for name in table.constants(config)}
+    known |= {short(name) for name in _output_names(table, config)}
+    plan = []
+    for entry in table.tensors(config):
         name = short(entry.published)
-        if model.config.tied and entry.own == ("embedding.weight",) and name not in files:
-            name = next(
-                (n for n in map(short, _output_names(table, model.config)) if n in files), name
-            )
+        if config.tied and entry.own == ("embedding.weight",) and name not in files:
+            name = next((n for n in map(short, _output_names(table, config)) if n in files), name)
         aliases = [short(alias) for alias in entry.aliases]
         known.update((name, *aliases))
         if name not in files:
             name = next((alias for alias in aliases if alias in files), name)
         if name not in files:
             raise ModelError(f"{files.path}: the tensor '{name}' is missing")
-        expected = [shapes[own] for own in entry.own]
+        # All blocks have the shapes of the first.
+        expected = [shapes[re.sub(r"^blocks\.\d+", "blocks.0", own)] for own in entry.own]
         rows = [shape[0] if shape else 1 for shape in expected]
         fused = (sum(rows), *expected[0][1:]) if expected[0] else ()
         stored = files[name].shape
@@ -103,18 +114,54 @@ def _read_weights(
                 f"{files.path}: the tensor '{name}' must have shape "
                 f"{fused[::-1] if entry.transposed else fused}. Got {stored}"
             )
-        tensor = files.read(name, device=device, dtype=wanted)
-        tensor = tensor.T if entry.transposed else tensor
-        parts = tensor.split(rows) if entry.own[1:] else [tensor]
-        for own, part in zip(entry.own, parts, strict=True):
-            weights[own] = part.contiguous()
+        plan.append(_Found(entry, name, rows))
     ignored = re.compile("|".join((*IGNORED, *table.ignored)))
     extra = [name for name in files if name not in known and not ignored.search(name)]
     if extra:
         raise ModelError(
             f"{files.path}: the tensor '{extra[0]}' does not belong to this model type"
         )
+    return plan
+
+
+def _shapes_of(config: ModelConfig, path: Path) -> dict[str, torch.Size]:
+    """The shapes of our parameters, of the first block for all of them."""
+    first = dataclasses.replace(config, depth=1, window_layers=config.window_layers[:1])
+    try:
+        with torch.device("meta"):
+            model = Transformer(first)
+    except (RuntimeError, OverflowError):
+        raise ModelError(
+            f"{path / CONFIG}: its sizes are larger than any model's; get a sound copy"
+        ) from None
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+
+def _read_weights(
+    files: WeightFiles, found: list[_Found], device: str | torch.device, dtype: AnyDtype
+) -> dict[str, torch.Tensor]:
+    """Our state dict."""
+    wanted = _resolve(dtype, device)
+    weights: dict[str, torch.Tensor] = {}
+    for each in found:
+        tensor = files.read(each.stored, device=device, dtype=wanted)
+        tensor = tensor.T if each.entry.transposed else tensor
+        parts = tensor.split(each.rows) if each.entry.own[1:] else [tensor]
+        for own, part in zip(each.entry.own, parts, strict=True):
+            weights[own] = part.contiguous()
     return weights
+
+
+def _for_text(files: WeightFiles, table: FamilyTable, progress: Progress) -> WeightFiles:
+    """The tensors that the family knows, under its names; those for other inputs are left out."""
+    others = [name for name in files if table.reads_other_inputs(name)]
+    if others:
+        count = sum(math.prod(files[name].shape) for name in others)
+        progress.warn(
+            f"{files.path.name}: only the text part is read; {len(others)} tensors "
+            f"({count:,} numbers) for other inputs are left out"
+        )
+    return files.selected({n: table.name_of(n) for n in files if not table.reads_other_inputs(n)})
 
 
 def _resolve(dtype: AnyDtype, device: str | torch.device) -> torch.dtype:
@@ -172,10 +219,14 @@ def _is_relu2(files: WeightFiles, config: ModelConfig) -> bool:
     return True
 
 
-def _refuse_absurd(config: ModelConfig, files: WeightFiles) -> None:
+def _refuse_absurd(config: ModelConfig, table: FamilyTable, files: WeightFiles) -> None:
     """A config.json that asks for more layers than there are tensors must not cost memory."""
-    if config.depth > len(files):
+    one, two = (
+        len(table.tensors(dataclasses.replace(config, depth=depth, window_layers=())))
+        for depth in (1, 2)
+    )
+    if (two - one) * config.depth > len(files):
         raise ModelError(
-            f"{files.path}: config.json asks for {config.depth} layers, "
+            f"{files.path}: config.json asks for {config.depth} layers of {two - one} tensors, "
             f"but the weights hold only {len(files)} tensors"
         )

@@ -13,10 +13,12 @@ Letters: ``R`` the rank.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 
 from linnet.errors import ConfigError, ModelError
 from linnet.model.families import family
-from linnet.model.layers import Linear
+from linnet.model.layers import Embedding, LayerNorm, Linear, RMSNorm
 from linnet.model.lora_config import (
     ALL_LINEAR,
     BASE,
@@ -67,21 +69,50 @@ class Adapters:
     active: str | None = None
     merged: str | None = None
     configs: dict[str, LoRAConfig] = field(default_factory=dict)
+    undo: list[Callable[[], object]] | None = None
+    """What takes the merged adapter out again; None: nothing does."""
 
 
 class LowRank(nn.Module):
-    """What one adapter adds to one linear layer."""
+    """What one adapter changes in one linear layer.
 
-    def __init__(self, a: nn.Parameter, b: nn.Parameter, scaling: float, dropout: float) -> None:
+    Most add ``B A`` alone. DoRA (arXiv:2402.09353) scales each row of the sum besides, to a
+    length that it learned. Some adapters bring a bias or a whole matrix of their own.
+    """
+
+    def __init__(
+        self,
+        a: nn.Parameter | None,
+        b: nn.Parameter | None,
+        scaling: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.a = a  # (R, in)
         self.b = b  # (out, R)
         self.scaling = scaling
         self.strength = 1.0
         self.dropout = dropout
+        self.gain: nn.Parameter | None = None  # (out), DoRA's
+        self.weight: nn.Parameter | None = None  # (out, in)
+        self.bias: nn.Parameter | None = None  # (out)
 
-    def forward(self, base: Tensor, x: Tensor) -> Tensor:
-        """``base`` (..., out) plus the adapter's answer to ``x`` (..., in)."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether it adds ``B A`` and does nothing else."""
+        return self.gain is self.weight is self.bias is None
+
+    def set_lengths(self, lengths: Tensor, weight: Tensor) -> None:
+        """DoRA: the length that each row of ``weight`` ``(out, in)`` with ``B A`` is to have."""
+        found = torch.linalg.vector_norm(weight.float() + self._product(), dim=1)
+        self.gain = nn.Parameter(lengths.to(found) / found, requires_grad=False)
+
+    def forward(self, base: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
+        """``base`` (..., out), the layer's answer to ``x`` (..., in), with the adapter's."""
+        if not self.is_plain:
+            return base + self.added(x, layer)
+        assert self.a is not None
+        assert self.b is not None
         if self.dropout and self.training:
             x = F.dropout(x, self.dropout)
         inner = F.linear(x, self.a.to(x.dtype)) * (self.scaling * self.strength)  # (..., R)
@@ -89,9 +120,95 @@ class LowRank(nn.Module):
         flat = torch.addmm(base.flatten(0, -2), inner.flatten(0, -2), self.b.to(x.dtype).mT)
         return flat.view(base.shape)
 
-    def delta(self) -> Tensor:
-        """What it adds to the weight, ``(out, in)`` in fp32."""
-        return (self.b.float() @ self.a.float()) * (self.scaling * self.strength)
+    def added(self, x: Tensor, layer: nn.Linear) -> Tensor:
+        """What it adds to the layer's answer to ``x`` (..., in), whatever it consists of."""
+        before = F.linear(x, layer.weight.to(x.dtype))
+        after = before if self.weight is None else F.linear(x, self.weight.to(x.dtype))
+        if self.a is not None and self.b is not None:
+            low = F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype))
+            after = after + low * self.scaling
+        if self.gain is not None:
+            after = after * self.gain.to(x.dtype)
+        change = after - before
+        if self.bias is not None:
+            change = change + (self.bias - layer.bias).to(x.dtype)
+        return change * self.strength
+
+    def delta(self, layer: nn.Linear) -> Tensor:
+        """What it adds to the layer's weight, ``(out, in)`` in fp32."""
+        if self.gain is None and self.weight is None:
+            return self._product() * self.strength
+        before = layer.weight.float()
+        after = before if self.weight is None else self.weight.float()
+        after = after + self._product()
+        if self.gain is not None:
+            after = after * self.gain.float()[:, None]
+        return (after - before) * self.strength
+
+    def _product(self) -> Tensor:
+        if self.a is None or self.b is None:
+            return torch.zeros((), device=None if self.weight is None else self.weight.device)
+        return (self.b.float() @ self.a.float()) * self.scaling
+
+
+class Chosen(nn.Module):
+    """A module of which adapters may have copies of their own: a norm, the embedding.
+
+    It takes the place of the base's by changing that one's class, so that names stay.
+    """
+
+    adapters: Adapters
+    copies: nn.ModuleDict
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the active adapter's copy gives, or the base's own."""
+        return self.chosen(self.adapters.active)(x)  # type: ignore[no-any-return]
+
+    def chosen(self, name: str | None) -> nn.Module:
+        """The copy of this adapter; the base's where it has none."""
+        if name is not None and _key(name) in self.copies:
+            return self.copies[_key(name)]
+        return self._plain[0]
+
+    def by_adapter(self) -> Iterator[tuple[str, nn.Module]]:
+        """The copies with the names of their adapters."""
+        for name in self.adapters.configs:
+            if _key(name) in self.copies:
+                yield name, self.copies[_key(name)]
+
+    _plain: tuple[nn.Module]
+
+
+class ChosenRMSNorm(Chosen, RMSNorm):
+    """An RMSNorm that adapters replace."""
+
+
+class ChosenLayerNorm(Chosen, LayerNorm):
+    """A LayerNorm that adapters replace."""
+
+
+class ChosenEmbedding(Chosen, Embedding):
+    """An embedding that adapters replace, or the output layer that shares its table."""
+
+    outputs: nn.ParameterDict
+
+    def output_table(self) -> Tensor:
+        return self.output_of(self.adapters.active)
+
+    def output_of(self, name: str | None) -> Tensor:
+        """The output layer's matrix with this adapter. A replaced embedding does not change it."""
+        if name is not None and _key(name) in self.outputs:
+            found = self.outputs[_key(name)]
+            assert isinstance(found, Tensor)
+            return found
+        return self.weight
+
+
+_CHOSEN: dict[type[nn.Module], type[Chosen]] = {
+    RMSNorm: ChosenRMSNorm,
+    LayerNorm: ChosenLayerNorm,
+    Embedding: ChosenEmbedding,
+}
 
 
 class LoRALinear(Linear):
@@ -104,7 +221,6 @@ class LoRALinear(Linear):
         self.train(base.training)
         self.low_rank = nn.ModuleDict()
         self.adapters = adapters
-        self.before_merge: Tensor | None = None
 
     def part(self, name: str | None) -> LowRank | None:
         """What the adapter of this name does here, if anything."""
@@ -116,14 +232,14 @@ class LoRALinear(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         base, chosen = super().forward(x), self.part(self.adapters.active)
-        return base if chosen is None else chosen(base, x)
+        return base if chosen is None else chosen(base, x, self)
 
     def table(self) -> Tensor:
         """The whole matrix that it multiplies by, adapter included."""
         chosen = self.part(self.adapters.active)
         if chosen is None:
             return self.weight
-        return self.weight + chosen.delta().to(self.weight.dtype)
+        return self.weight + chosen.delta(self).to(self.weight.dtype)
 
 
 def projections(model: Transformer) -> list[Projection]:
@@ -198,31 +314,170 @@ def place_adapter(
     model: Transformer,
     name: str,
     config: LoRAConfig,
-    matrices: dict[str, tuple[Tensor, Tensor]],
+    matrices: Mapping[str, tuple[Tensor, Tensor]],
+    *,
+    lengths: Mapping[str, Tensor] | None = None,
+    replaced: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Put an adapter with these ``A`` (R, in) and ``B`` (out, R), by published name, on the model.
 
-    It is neither active nor trainable. Raises ModelError for a name that is taken or cannot be one.
+    ``lengths``: DoRA's of the rows, by published name. ``replaced``: parameters that the adapter
+    has of its own, by their names in the model. It is neither active nor trainable. Raises
+    ModelError for a name that is taken or cannot be one.
     """
     adapters = adapters_of(model) or Adapters()
     _require_name(name, adapters)
     by_name = {p.published: p for p in projections(model)}
+    for own, value in (replaced or {}).items():
+        _replace(model, name, own, value, adapters)
     for published, (a, b) in matrices.items():
         layers = [_adapted(model, part, adapters) for part in by_name[published].parts]
         scaling = config.scaling_of(published, a.shape[0])
         device = layers[0].weight.device
         shared = nn.Parameter(a.to(device=device, dtype=torch.float32), requires_grad=False)
-        rows = b.to(device=device, dtype=torch.float32).split([n.out_features for n in layers])
-        for layer, own in zip(layers, rows, strict=True):
-            mine = nn.Parameter(own.contiguous(), requires_grad=False)
+        counts = [n.out_features for n in layers]
+        rows = b.to(device=device, dtype=torch.float32).split(counts)
+        long = (lengths or {}).get(published)
+        for index, layer in enumerate(layers):
+            mine = nn.Parameter(rows[index].contiguous(), requires_grad=False)
             part = LowRank(shared, mine, scaling, config.dropout)
+            if (before := layer.part(name)) is not None:
+                part.bias = before.bias
+            if long is not None:
+                part.set_lengths(long.split(counts)[index], layer.weight.detach())
             layer.low_rank[_key(name)] = part.train(layer.training)
     adapters.configs[name] = config
 
 
+def can_be_replaced(model: Transformer, own: str) -> bool:
+    """Whether an adapter may have a parameter of its own: of linear layers, norms, the tables."""
+    place = own.rpartition(".")[0]
+    if place == OUTPUT and model.config.tied:
+        return model.config.head != "none"
+    module = model.get_submodule(place)
+    return isinstance(module, nn.Linear | Chosen) or type(module) in _CHOSEN
+
+
+def _replace(model: Transformer, name: str, own: str, value: Tensor, adapters: Adapters) -> None:
+    """Give an adapter its own value of a parameter of the model."""
+    place, _, kind = own.rpartition(".")
+    tied = place == OUTPUT and model.config.tied
+    module = model.embedding if tied else model.get_submodule(place)
+    like = module.weight
+    assert isinstance(like, Tensor)
+    mine = nn.Parameter(value.to(like), requires_grad=False)
+    if isinstance(module, nn.Linear):
+        layer = _adapted(model, place, adapters)
+        part = layer.part(name) or LowRank(None, None)
+        setattr(part, kind, mine)
+        layer.low_rank[_key(name)] = part.train(layer.training)
+        return
+    if not isinstance(module, Chosen):
+        plain = copy.copy(module)  # with the same parameters
+        plain._modules = {}
+        module.__class__ = _CHOSEN[type(module)]
+        assert isinstance(module, Chosen)
+        module.adapters, module.copies, module._plain = adapters, nn.ModuleDict(), (plain,)
+        if isinstance(module, ChosenEmbedding):
+            module.outputs = nn.ParameterDict()
+    if tied:
+        assert isinstance(module, ChosenEmbedding)
+        module.outputs[_key(name)] = mine
+        return
+    if _key(name) not in module.copies:  # its other parameters stay the base's
+        own_copy = copy.copy(module.chosen(None))
+        own_copy._parameters = dict(own_copy._parameters)
+        module.copies[_key(name)] = own_copy
+    setattr(module.copies[_key(name)], kind, mine)
+
+
+def chosen_modules(model: Transformer) -> Iterator[tuple[str, Chosen]]:
+    """The modules of which adapters have copies, with their names."""
+    for name, module in model.named_modules():
+        if isinstance(module, Chosen):
+            yield name, module
+
+
+def changed_parameters(
+    model: Transformer, name: str
+) -> Iterator[tuple[Tensor, Callable[[], object]]]:
+    """Each parameter of the base that an adapter changes, with what changes it in place."""
+    for _, layer in adapted_layers(model):
+        part = layer.part(name)
+        if part is None:
+            continue
+        if part.a is not None or part.weight is not None:
+            yield layer.weight, partial(_add, layer.weight, partial(part.delta, layer))
+        if part.bias is not None:
+            own = part.bias
+            yield layer.bias, partial(torch.lerp, layer.bias, own, part.strength, out=layer.bias)
+    for _, module in chosen_modules(model):
+        if _key(name) in module.copies:
+            copied = module.copies[_key(name)]
+            for kind, base in module.chosen(None).named_parameters():
+                if (own := copied.get_parameter(kind)) is not base:
+                    yield base, partial(base.copy_, own)
+
+
+def _add(parameter: Tensor, change: Callable[[], Tensor]) -> None:
+    parameter.add_(change())
+
+
+def separates_tables(model: Transformer, name: str) -> bool:
+    """Whether embedding and output layer, which share a table, have two with this adapter."""
+    table = model.embedding
+    return (
+        model.config.tied
+        and isinstance(table, ChosenEmbedding)
+        and (_key(name) in table.copies or _key(name) in table.outputs)
+    )
+
+
+def own_tables(model: Transformer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Embeddings ``(V, D)``, and matrices of the output layer, that adapters have of their own."""
+    embeddings: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    adapters, table = adapters_of(model), model.embedding
+    for name in adapters.configs if adapters else ():
+        if isinstance(table, ChosenEmbedding):
+            if _key(name) in table.copies:
+                embeddings[name] = table.chosen(name).get_parameter("weight")
+            if _key(name) in table.outputs:
+                outputs[name] = table.output_of(name)
+        output = getattr(model, OUTPUT, None)
+        part = output.part(name) if isinstance(output, LoRALinear) else None
+        if part is not None and part.weight is not None and part.strength == 1:
+            outputs[name] = part.weight
+    return embeddings, outputs
+
+
+def beyond_low_rank(model: Transformer, name: str) -> str | None:
+    """What an adapter does besides adding ``B A``, in a few words; None: nothing."""
+    parts = list(_parts(model, name))
+    if any(part.gain is not None for part in parts):
+        return "it scales rows (DoRA)"
+    if any(part.bias is not None for part in parts):
+        return "it has biases of its own"
+    if any(part.weight is not None for part in parts) or _has_copies(model, name):
+        return "it has whole tensors of its own (modules_to_save)"
+    return None
+
+
+def _has_copies(model: Transformer, name: str) -> bool:
+    return any(
+        _key(name) in module.copies
+        or (isinstance(module, ChosenEmbedding) and _key(name) in module.outputs)
+        for _, module in chosen_modules(model)
+    )
+
+
 def adapters_of(model: Transformer) -> Adapters | None:
     """What adapters the model has; None for a model that never had one."""
-    return next((layer.adapters for _, layer in adapted_layers(model)), None)
+    for _, layer in adapted_layers(model):
+        return layer.adapters
+    for _, module in chosen_modules(model):
+        return module.adapters
+    return None
 
 
 def adapted_layers(model: Transformer) -> Iterator[tuple[str, LoRALinear]]:
@@ -270,6 +525,11 @@ def set_strength(model: Transformer, name: str, strength: float) -> None:
         raise ConfigError(f"an adapter's strength must be a finite number. Got {strength}")
     if adapters.merged == name:
         raise ModelError(f"the adapter '{name}' is merged; unmerge it to change its strength")
+    if strength != 1 and _has_copies(model, name):
+        raise ModelError(
+            f"the adapter '{name}' replaces whole tensors (modules_to_save), so its strength "
+            f"can only be 1. Got {strength}"
+        )
     for part in _parts(model, name):
         part.strength = strength
 

@@ -6,11 +6,14 @@ that know no adapters can load.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from linnet import artifact, hub
 from linnet.card import CARD, write_card
@@ -24,13 +27,15 @@ from linnet.model.checkpoint import (
     read_generation_file,
     save_checkpoint,
 )
+from linnet.model.layers import Linear
 from linnet.model.loading import AnyDtype
 from linnet.model.lora import (
-    LoRALinear,
+    ChosenEmbedding,
     activate,
-    adapted_layers,
     adapters_of,
+    changed_parameters,
     require_adapter,
+    separates_tables,
     set_strength,
 )
 from linnet.model.lora_config import MergeConfig
@@ -40,6 +45,7 @@ from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
+    from linnet.model.config import ModelConfig
     from linnet.model.transformer import Transformer
 
 KIND, FORMAT = "model", 1
@@ -52,24 +58,29 @@ def merge(model: Transformer, name: str, *, strength: float = 1.0, reversible: b
 
     Into fp32 weights only: in fewer bits most of what was learned would be rounded away.
     Raises ModelError otherwise, and when an adapter is merged already. ``reversible`` keeps the
-    changed weights as they were (that much more memory), so that ``unmerge`` is exact.
+    changed weights as they were (that much more memory), so that ``unmerge`` is exact. Where an
+    adapter has a table of its own on one side only, embedding and output layer are tied no more.
     """
     adapters = require_adapter(adapters_of(model), name)
     if adapters.merged is not None:
         raise ModelError(f"the adapter '{adapters.merged}' is already merged; unmerge it first")
-    layers = _layers(model, name)
-    for layer in layers:
-        if layer.weight.dtype != torch.float32:
+    set_strength(model, name, strength)
+    undo: list[Callable[[], object]] = []
+    if separates_tables(model, name):
+        undo.append(partial(_tie, model, model.config))
+        _untie(model, name)
+    changed = list(changed_parameters(model, name))
+    for parameter, _ in changed:
+        if parameter.dtype != torch.float32:
             raise ModelError(
                 f"an adapter can be merged into fp32 weights only. Got "
-                f"{str(layer.weight.dtype).removeprefix('torch.')}; load the base with dtype fp32"
+                f"{str(parameter.dtype).removeprefix('torch.')}; load the base with dtype fp32"
             )
-    set_strength(model, name, strength)
-    for layer in layers:
-        layer.before_merge = layer.weight.detach().clone() if reversible else None
-        part = layer.part(name)
-        assert part is not None
-        layer.weight += part.delta()
+    for parameter, change in changed:
+        if reversible:
+            undo.append(partial(parameter.copy_, parameter.detach().clone()))
+        change()
+    adapters.undo = undo if reversible else None
     adapters.active, adapters.merged = None, name
 
 
@@ -82,16 +93,29 @@ def unmerge(model: Transformer) -> None:
     adapters = adapters_of(model)
     if adapters is None or adapters.merged is None:
         raise ModelError("no adapter is merged into this model")
-    layers = [
-        layer for _, layer in adapted_layers(model) if layer.part(adapters.merged) is not None
-    ]
-    if any(layer.before_merge is None for layer in layers):
+    if adapters.undo is None:
         raise ModelError(f"the adapter '{adapters.merged}' was merged for good; load the base anew")
-    for layer in layers:
-        assert layer.before_merge is not None
-        layer.weight.copy_(layer.before_merge)
-        layer.before_merge = None
+    for step in reversed(adapters.undo):
+        step()
+    adapters.undo = None
     adapters.active, adapters.merged = adapters.merged, None
+
+
+def _untie(model: Transformer, name: str) -> None:
+    """Give the output layer a matrix of its own: the adapter's, or the table as it is."""
+    table = model.embedding
+    assert isinstance(table, ChosenEmbedding)
+    rows, width = table.weight.shape
+    with torch.device("meta"):
+        output = Linear(width, rows, bias=False)
+    output.weight = nn.Parameter(table.output_of(name).detach().clone(), requires_grad=False)
+    model.config = replace(model.config, tied=False)
+    model.output = output
+
+
+def _tie(model: Transformer, config: ModelConfig) -> None:
+    model.config = config
+    del model.output
 
 
 def open_checkpoint(
@@ -206,7 +230,3 @@ def _adapter_input(path: Path) -> Artifact | str:
     if artifact.is_artifact(path):
         return artifact.read(path)
     return f"{artifact.hash_file(path / CONFIG)} {artifact.hash_file(path / WEIGHTS)}"
-
-
-def _layers(model: Transformer, name: str) -> list[LoRALinear]:
-    return [layer for _, layer in adapted_layers(model) if layer.part(name) is not None]

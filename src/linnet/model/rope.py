@@ -103,7 +103,9 @@ def _yarn_ramp(scaling: RopeScaling, pairs: int, theta: float, device: torch.dev
     def pair(turns: float) -> float:
         return pairs * math.log(scaling.original_context / (turns * 2 * math.pi)) / math.log(theta)
 
-    low = max(math.floor(pair(scaling.fast_turns)), 0)
-    high = min(math.ceil(pair(scaling.slow_turns)), 2 * pairs - 1)
+    low, high = pair(scaling.fast_turns), pair(scaling.slow_turns)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, 2 * pairs - 1)
     steps = torch.arange(pairs, dtype=torch.float32, device=device)
-    return ((steps - low) / max(high - low, 0.001)).clamp(0, 1)
+    return ((steps - low) / (high - low or 0.001)).clamp(0, 1)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.errors import ModelError
-from linnet.model.layers import Block, Linear, Seen, Spans, bend, make_norm, visible
+from linnet.model.layers import Block, Embedding, Linear, Seen, Spans, bend, make_norm, visible
 from linnet.model.rope import Rope, rope_angles
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype: torch.dtype | None = None
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.embedding = Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.context, config.width)
         if config.token_types:
@@ -120,17 +120,27 @@ class Transformer(nn.Module):
         """The output layer's weight ``(V, D)``: one row for every token."""
         if self.config.head == "none":
             raise ModelError("this encoder has no output layer: it gives states, not next tokens")
-        return self.embedding.weight if self.config.tied else self.output.table()
+        return self.embedding.output_table() if self.config.tied else self.output.table()
 
     @property
     def output_bias(self) -> Tensor | None:
         """The output layer's bias ``(V,)``, which only the masked head has."""
         return self.head.bias if self.config.head == "masked" else None
 
-    def embed(self, tokens: Tensor, positions: Tensor, token_types: Tensor | None = None) -> Tensor:
-        """The stream ``(..., D)`` before the first block, of tokens and where they stand."""
+    def embed(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        token_types: Tensor | None = None,
+        *,
+        table: Tensor | None = None,
+    ) -> Tensor:
+        """The stream ``(..., D)`` before the first block, of tokens and where they stand.
+
+        ``table``: vectors ``(V, D)`` to take instead of the embedding's.
+        """
         config = self.config
-        x = self.embedding(tokens)  # (B, T, D)
+        x = self.embedding(tokens) if table is None else F.embedding(tokens, table)  # (B, T, D)
         if config.embedding_scale != 1:  # rounded to the weights' format, as those of Gemma are
             x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
         if config.positions == "learned":

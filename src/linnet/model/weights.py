@@ -30,14 +30,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from linnet.config import read_json
 from linnet.errors import ModelError
+from linnet.model.config_file import is_regular, read_object
+from linnet.model.families.section import shown
 from linnet.output import full_disk_named, replacing, require_space, write_json
 from linnet.progress import SILENT, Progress
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-INDEX_LIMIT = 64 << 20  # bytes; an index has a line for every tensor
+INDEX_LIMIT = 16 << 20  # bytes; an index has a line for every tensor
+HEADER_LIMIT = 16 << 20  # bytes of a file that say what is in it
+MOST_TENSORS = 50_000  # in all files together; the largest models here have about 1,500
 PIECE = 4 << 20  # bytes converted at once
 SHARD_BYTES = 5_000_000_000  # as transformers splits by default in release 4
 FORMATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -70,8 +73,12 @@ class Stored:
 class WeightFiles(Mapping[str, Stored]):
     """The tensors of a model directory by their published names; none is read yet."""
 
-    def __init__(self, path: Path, stored: Mapping[str, Stored]) -> None:
+    def __init__(
+        self, path: Path, stored: Mapping[str, Stored], metadata: Mapping[str, str]
+    ) -> None:
         self.path = path
+        self.metadata = dict(metadata)
+        """What the files say of themselves."""
         self._stored = dict(stored)
 
     def __getitem__(self, name: str) -> Stored:
@@ -82,6 +89,15 @@ class WeightFiles(Mapping[str, Stored]):
 
     def __len__(self) -> int:
         return len(self._stored)
+
+    def selected(self, names: Mapping[str, str]) -> WeightFiles:
+        """Some of the tensors, each under a name of its own. Raises ModelError for one twice."""
+        stored: dict[str, Stored] = {}
+        for name, wanted in names.items():
+            if wanted in stored:
+                raise ModelError(f"{self.path}: the tensor '{wanted}' is there twice")
+            stored[wanted] = self[name]
+        return WeightFiles(self.path, stored, self.metadata)
 
     def read(
         self,
@@ -133,18 +149,39 @@ class WeightFiles(Mapping[str, Stored]):
 
 def open_weights(path: Path) -> WeightFiles:
     """The weights in a model directory. Raises ModelError when there are none to read safely."""
+    return open_files(path, _file_names(path))
+
+
+def open_files(path: Path, names: Iterable[str]) -> WeightFiles:
+    """The tensors of these safetensors files in a directory.
+
+    Raises ModelError for anything but sound regular files, and for more tensors than a model has.
+    """
     stored: dict[str, Stored] = {}
-    for name in _file_names(path):
+    metadata: dict[str, str] = {}
+    for name in names:
         file = path / name
         require_readable(file)
         try:
-            opened = safe_open(str(file), framework="pt")  # type: ignore[no-untyped-call]
-            stored.update(_contents(file, opened))
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+            found, described = _contents(file)
+        except PermissionError:
+            raise ModelError(f"{file} may not be read by this user") from None
+        except (
+            SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError
+        ) as error:  # fmt: skip
             raise ModelError(
-                f"{file} is damaged or missing ({error}); make or download it again"
+                f"{file} is damaged or missing ({str(error)[:200]}); make or download it again"
             ) from None
-    return WeightFiles(path, stored)
+        twice = stored.keys() & found.keys()
+        if twice:
+            raise ModelError(f"{path}: the tensor '{min(twice)}' is there twice")
+        stored |= found
+        metadata |= described
+        if len(stored) > MOST_TENSORS:
+            raise ModelError(
+                f"{path}: expected at most {MOST_TENSORS} tensors. Got {len(stored)} or more"
+            )
+    return WeightFiles(path, stored, metadata)
 
 
 def require_readable(file: Path) -> None:
@@ -154,9 +191,9 @@ def require_readable(file: Path) -> None:
 
 
 def _file_names(path: Path) -> list[str]:
-    if (path / WEIGHTS).is_file():  # before the index, as transformers decides
+    if is_regular(path / WEIGHTS):  # before the index, as transformers decides
         return [WEIGHTS]
-    if (path / INDEX).is_file():
+    if is_regular(path / INDEX):
         return indexed_files(path / INDEX)
     pickled = [p for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in sorted(path.glob(kind))]
     if pickled:
@@ -172,33 +209,42 @@ IS_A_PICKLE = (
 
 def indexed_files(index: Path) -> list[str]:
     """The files that an index names. Raises ModelError when it is damaged or names a path."""
-    try:
-        if index.stat().st_size > INDEX_LIMIT:
-            raise ValueError(f"{index.stat().st_size} bytes are too many")
-        listed = read_json(index)["weight_map"]
-        names = sorted(set(listed.values()))
-        for name in names:
-            if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
-                raise ValueError(f"'{name}' is not the name of a safetensors file")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(f"{index} is damaged: {error}") from None
-    return names
+    listed = read_object(index, limit=INDEX_LIMIT).get("weight_map")
+    names = list(listed.values()) if isinstance(listed, dict) else []
+    if not names:
+        raise ModelError(f"{index} is damaged: it has no weight_map")
+    for name in names:
+        plain = isinstance(name, str) and Path(name).name == name and "\\" not in name
+        if not plain or not name.endswith(".safetensors"):
+            raise ModelError(
+                f"{index} is damaged: {shown(name)} is not the name of a safetensors file"
+            )
+    return sorted(set(names))
 
 
-def _contents(file: Path, opened: Any) -> dict[str, Stored]:
-    """The tensors of one file, which safetensors has checked already."""
-    found = {}
+def _contents(file: Path) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of one file, and what stands beside them."""
+    if not is_regular(file):
+        raise ValueError("there is no such file")
     with file.open("rb") as raw:
         length = int.from_bytes(raw.read(8), "little")
+        if length > HEADER_LIMIT:
+            raise ValueError(f"a header of {length} bytes; expected at most {HEADER_LIMIT}")
         header = json.loads(raw.read(length))
-    header.pop("__metadata__", None)
+    if len(header) > MOST_TENSORS:
+        raise ValueError(f"{len(header)} tensors; expected at most {MOST_TENSORS}")
+    opened = safe_open(str(file), framework="pt")  # type: ignore[no-untyped-call]  # checks it all
+    found: dict[str, Stored] = {}
+    metadata = header.pop("__metadata__", None) or {}
     for name, entry in header.items():
         known = name
         for old, new in _OLD_NAMES.items():
             known = known.replace(old, new)
+        if known in found:
+            raise ValueError(f"the tensor '{known}' is there twice")
         begin = 8 + length + entry["data_offsets"][0]
         found[known] = Stored(file, opened, name, entry["dtype"], tuple(entry["shape"]), begin)
-    return found
+    return found, metadata
 
 
 @dataclass(frozen=True)

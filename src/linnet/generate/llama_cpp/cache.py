@@ -24,7 +24,7 @@ from linnet.errors import OutputError
 from linnet.output import full_disk_named, human_bytes, write_text
 from linnet.progress import SILENT, Progress
 
-RECIPE = 1
+RECIPE = 2
 """To be raised whenever the same checkpoint is written in another way."""
 
 LIMIT = 20 << 30

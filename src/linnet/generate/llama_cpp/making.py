@@ -8,6 +8,7 @@ the base, and each request chooses.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ from linnet.generate.llama_cpp.vocabulary import byte_spelling
 from linnet.generate.llama_cpp.words import TokenizerWords
 from linnet.model import load_model
 from linnet.model.adapter import adapter_base, is_adapter, load_adapter
+from linnet.model.lora import separates_tables
 from linnet.model.merging import ADAPTER
 from linnet.model.merging import open_checkpoint as open_weights
 from linnet.progress import SILENT, Progress
@@ -115,6 +117,8 @@ def make_scorer(
 ) -> TorchEngine:
     """What scores texts by the weights in ``file``, which was made from the model in ``path``."""
     checkpoint = open_weights(path, dtype=_mapped_format(path, SILENT))
+    if is_adapter(path) and not adapters and separates_tables(checkpoint.model, ADAPTER):
+        checkpoint.config = replace(checkpoint.config, tied=False)  # as in the merged file
     return score_file(file, checkpoint, adapters, usual)
 
 

@@ -6,24 +6,28 @@ from linnet.errors import ModelError
 from linnet.model.families.apertus import APERTUS
 from linnet.model.families.arcee import ARCEE
 from linnet.model.families.bert import BERT
-from linnet.model.families.gemma import GEMMA2, GEMMA3
+from linnet.model.families.gemma import GEMMA2, GEMMA3, GEMMA3_WITH_PICTURES
 from linnet.model.families.gpt2 import GPT2
 from linnet.model.families.llama import LLAMA
 from linnet.model.families.mistral import MISTRAL
 from linnet.model.families.phi3 import PHI3
 from linnet.model.families.qwen import QWEN2, QWEN3
+from linnet.model.families.section import shown
 from linnet.model.families.table import FamilyTable
 
 FAMILIES: dict[str, FamilyTable] = {
     table.model_type: table
-    for table in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GEMMA2, GEMMA3, ARCEE, APERTUS, BERT)
-}
+    for table in (
+        GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GEMMA2, GEMMA3, GEMMA3_WITH_PICTURES, ARCEE,
+        APERTUS, BERT,
+    )
+}  # fmt: skip
 
 
 def family(model_type: object) -> FamilyTable:
     """The table of a model type. Raises ModelError listing those that are known."""
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(
-            f"model type {model_type!r} is not supported; known: {', '.join(sorted(FAMILIES))}"
+            f"model type {shown(model_type)} is not supported; known: {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]

@@ -6,9 +6,12 @@ The default shape here is an Apertus whose xIELU is set to be exactly ReLU².
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from linnet.model.config import ModelConfig
 from linnet.model.families.llama import llama_like, llama_like_tensors
+from linnet.model.families.rope import read_rope
+from linnet.model.families.section import Section
 from linnet.model.families.table import Tensor, one
 
 # xIELU (arXiv:2411.13010) is softplus(alpha_p) x² + beta x above zero and
@@ -39,13 +42,36 @@ def _relu2_constants(config: ModelConfig) -> dict[str, float]:
     }
 
 
+_THETA = 12_000_000.0
+_USUAL_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "original_max_position_embeddings": 8192,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+}
+"""Where a configuration says nothing of RoPE; a ``rope_scaling`` of null says that it is plain."""
+
+
+def _fields(settings: Section) -> dict[str, Any]:
+    fields = {"activation": "xielu", "qk_norm": True}
+    if "rope_scaling" in settings or settings.get("rope_parameters") is not None:
+        return fields
+    heads = settings.integer("num_attention_heads")
+    width = settings.integer("head_dim", settings.integer("hidden_size") // heads)
+    usual = Section(_USUAL_ROPE, model_type="apertus")
+    return fields | read_rope(settings, theta=_THETA, head_width=width, nested=usual)
+
+
 APERTUS = llama_like(
     "apertus",
     "ApertusForCausalLM",
-    fields=lambda values: {"activation": "xielu", "qk_norm": True},
+    fields=_fields,
     published_activation="xielu",
-    theta=12_000_000.0,
+    theta=_THETA,
     eps=1e-5,
     tensors=_tensors,
     constants=_relu2_constants,
+    harmless=frozenset({"hidden_dropout"}),
+    fixed={"qk_norm": (True, None), "post_norm": (False, None)},
 )

@@ -7,7 +7,7 @@ from linnet.model.families.llama import llama_like
 ARCEE = llama_like(
     "arcee",
     "ArceeForCausalLM",
-    fields=lambda values: {"activation": "relu2"},
+    fields=lambda settings: {"activation": "relu2"},
     published_activation="relu2",
     eps=1e-5,
 )

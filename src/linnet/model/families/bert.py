@@ -16,16 +16,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.model.config import Activation, ModelConfig
-from linnet.model.families.table import (
-    FamilyTable,
-    Published,
-    Tensor,
-    one,
-    require,
-    token_id,
-    written_token_ids,
-)
+from linnet.model.config import MOST_LAYERS, MOST_TOKENS, Activation, ModelConfig
+from linnet.model.families.section import Section
+from linnet.model.families.table import FamilyTable, Tensor, one, written_token_ids
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -38,43 +31,38 @@ ACTIVATIONS: dict[str, Activation] = {
 MASKED = ("BertForMaskedLM", "BertForPreTraining")
 
 
-def _read(values: Published) -> ModelConfig:
-    require(values, "hidden_act", tuple(ACTIVATIONS), default="gelu")
-    require(values, "position_embedding_type", ("absolute",), default="absolute")
-    require(values, "is_decoder", (False,), default=False)
-    require(values, "add_cross_attention", (False,), default=False)
-    architectures = values.get("architectures") or ["BertModel"]
-    try:
-        width, heads = values["hidden_size"], values["num_attention_heads"]
-        return ModelConfig(
-            family="bert",
-            vocab_size=values["vocab_size"],
-            context=values["max_position_embeddings"],
-            width=width,
-            depth=values["num_hidden_layers"],
-            heads=heads,
-            kv_heads=heads,
-            head_width=width // heads,
-            mlp_width=values["intermediate_size"],
-            positions="learned",
-            norm="layernorm",
-            norm_eps=values.get("layer_norm_eps", 1e-12),
-            norm_place="post",
-            activation=ACTIVATIONS[values.get("hidden_act", "gelu")],
-            attention_bias=True,
-            output_bias=True,
-            mlp_bias=True,
-            token_types=values.get("type_vocab_size", 2),
-            head="masked" if architectures[0] in MASKED else "none",
-            causal=False,
-            tied=bool(values.get("tie_word_embeddings", True)),
-            dropout=float(values.get("hidden_dropout_prob", 0.1)),
-            bos_id=token_id(values, "bos_token_id"),
-            eos_id=token_id(values, "eos_token_id"),
-            pad_id=token_id({"pad_token_id": 0, **values}, "pad_token_id"),
-        )
-    except KeyError as error:
-        raise ModelError(f"config.json: {error} is missing") from None
+def _read(settings: Section) -> ModelConfig:
+    width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
+    activation = settings.require("hidden_act", tuple(ACTIVATIONS), default="gelu")
+    named = settings.get("architectures")
+    masked = isinstance(named, list) and bool(named) and named[0] in MASKED
+    return ModelConfig(
+        family="bert",
+        vocab_size=settings.integer("vocab_size"),
+        context=settings.integer("max_position_embeddings", most=MOST_TOKENS),
+        width=width,
+        depth=settings.integer("num_hidden_layers", most=MOST_LAYERS),
+        heads=heads,
+        kv_heads=heads,
+        head_width=width // heads,
+        mlp_width=settings.integer("intermediate_size"),
+        positions="learned",
+        norm="layernorm",
+        norm_eps=settings.number("layer_norm_eps", 1e-12, above=0),
+        norm_place="post",
+        activation=ACTIVATIONS[activation],
+        attention_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+        token_types=settings.integer("type_vocab_size", 2),
+        head="masked" if masked else "none",
+        causal=False,
+        tied=settings.flag("tie_word_embeddings", True),
+        dropout=settings.number("hidden_dropout_prob", 0.1),
+        bos_id=settings.token_id("bos_token_id"),
+        eos_id=settings.token_id("eos_token_id"),
+        pad_id=settings.token_id("pad_token_id", 0),
+    )
 
 
 def _write(config: ModelConfig) -> dict[str, Any]:
@@ -147,10 +135,16 @@ def _head(config: ModelConfig) -> Iterator[Tensor]:
         yield Tensor(second, ("head.bias",), aliases=(first,))
 
 
+_HARMLESS = frozenset({
+    "attention_probs_dropout_prob", "directionality", "pooler_fc_size",
+    "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
+    "sentence_transformers",
+})  # fmt: skip
+
 BERT = FamilyTable(
     model_type="bert",
     architecture="BertForMaskedLM",
-    read=_read,
+    reader=_read,
     write=_write,
     tensors=_tensors,
     prefix="bert.",
@@ -159,4 +153,9 @@ BERT = FamilyTable(
         r"^cls\.",
         r"^(classifier|qa_outputs)\.",
     ),
+    harmless=_HARMLESS,
+    fixed={
+        "position_embedding_type": ("absolute", None),
+        "is_decoder": (False, None),
+    },
 )

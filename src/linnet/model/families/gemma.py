@@ -4,25 +4,26 @@ A norm's stored weight is what its gain differs from 1 by. Gemma 2 (arXiv:2408.0
 bends scores and logits; Gemma 3 (arXiv:2503.19786) normalises queries and keys
 instead, and its windowed blocks turn RoPE faster than the others.
 
-The language model inside a Gemma 3 that also sees pictures is read as Gemma 3 text.
+Of a Gemma 3 that also sees pictures (``gemma3``: 4B, 12B, 27B) the language model is read,
+and written as Gemma 3 text (``gemma3_text``). Its configuration leaves out what is as in
+transformers' own.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from linnet.errors import ModelError
 from linnet.model.config import ModelConfig
 from linnet.model.families.llama import llama_like_tensors, read_llama_like, write_llama_like
 from linnet.model.families.rope import read_rope, write_rope
+from linnet.model.families.section import FIXED, HARMLESS, Section
 from linnet.model.families.table import (
     FULL,
     SLIDING,
     FamilyTable,
-    Published,
     Tensor,
     read_layer_types,
-    require,
     written_layer_types,
 )
 
@@ -36,62 +37,120 @@ NORMS = {
 }
 
 
-def _shared(values: Published) -> dict[str, Any]:
-    """What both generations have in common."""
-    require(values, "use_bidirectional_attention", (False, None), default=False)
+_HARMLESS = frozenset({"hidden_act", "sliding_window_size", "_sliding_window_pattern"})
+_DEFAULTS_3 = {
+    "vocab_size": 262_208,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 131_072,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+"""What transformers takes where a Gemma 3 does not say, as the published ones do not."""
+
+
+def _shared(settings: Section, *, capped: bool) -> dict[str, Any]:
+    """What both generations have in common; ``capped``: whether scores are bent by default."""
+    settings.require("use_bidirectional_attention", (False, None), default=False)
     return {
         "norm": "rmsnorm_offset",
         "norm_place": "both",
         "activation": "geglu",
-        "embedding_scale": values["hidden_size"] ** 0.5,
-        "attention_scale": float(values.get("query_pre_attn_scalar", 256)) ** -0.5,
-        "attention_softcap": values.get("attn_logit_softcapping"),
-        "logit_softcap": values.get("final_logit_softcapping"),
+        "embedding_scale": settings.integer("hidden_size") ** 0.5,
+        "attention_scale": settings.number("query_pre_attn_scalar", 256, above=0) ** -0.5,
+        "attention_softcap": settings.number_or_none(
+            "attn_logit_softcapping", 50.0 if capped else None
+        ),
+        "logit_softcap": settings.number_or_none(
+            "final_logit_softcapping", 30.0 if capped else None
+        ),
     }
 
 
-def _read_2(values: Published) -> ModelConfig:
-    capped = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0, **values}
+def _read_2(settings: Section) -> ModelConfig:
     return read_llama_like(
-        values,
+        settings,
         "gemma2",
         {
-            **_shared(capped),
-            **read_layer_types(values, lambda layer: layer % 2 == 0, window=4096),
+            **_shared(settings, capped=True),
+            **read_layer_types(settings, lambda layer: layer % 2 == 0, window=4096),
         },
         published_activation=ACTIVATION,
         activation_key="hidden_activation",
         head_width=256,
+        kv_heads=4,
         tied=True,
     )
 
 
-def _read_3(values: Published) -> ModelConfig:
-    each = values.get("sliding_window_pattern", GLOBAL_EVERY)
-    nested = values.get("rope_parameters") or {}
-    whole = values.get("rope_scaling") or nested.get(FULL) or {}
-    local = nested.get(SLIDING) or {}
-    if local.get("rope_type", "default") != "default":
-        raise ModelError("config.json: RoPE of sliding_attention must be of type 'default'")
-    width = values.get("head_dim") or 256
+def _read_3(settings: Section) -> ModelConfig:
+    settings.assume(_DEFAULTS_3)
+    settings.require("attn_logit_softcapping", (None,))  # transformers reads and ignores it
+    each = settings.integer("sliding_window_pattern", GLOBAL_EVERY)
     return read_llama_like(
-        values,
+        settings,
         "gemma3_text",
         {
-            **_shared(values),
-            **read_layer_types(values, lambda layer: (layer + 1) % each != 0, window=4096),
-            **read_rope(
-                values, theta=1_000_000.0, head_width=width, kinds=("linear", "yarn"), nested=whole
-            ),
-            "rope_local_theta": float(
-                local.get("rope_theta") or values.get("rope_local_base_freq") or 10_000.0
-            ),
+            **_shared(settings, capped=False),
+            **read_layer_types(settings, lambda layer: (layer + 1) % each != 0, window=4096),
+            **_rope_3(settings),
             "qk_norm": True,
         },
         published_activation=ACTIVATION,
         activation_key="hidden_activation",
         head_width=256,
+        kv_heads=4,
         tied=True,
+    )
+
+
+def _rope_3(settings: Section) -> dict[str, Any]:
+    """RoPE of both kinds of blocks: the windowed ones have a base of their own."""
+    both = settings.section("rope_parameters")
+    local = both.section(SLIDING) if both else None
+    whole = both.section(FULL) if both else None
+    if (stretched := settings.section("rope_scaling")) is not None:
+        stretched.assume(whole.values if whole else {})  # transformers puts one into the other
+        if whole is not None:
+            whole.skip(*whole.values)
+        whole = stretched
+    if whole is not None:
+        whole.require("truncate", (True, None))  # transformers looks for it elsewhere
+    found = read_rope(
+        settings,
+        theta=1_000_000.0,
+        head_width=settings.integer("head_dim", 256),
+        kinds=("linear", "yarn"),
+        nested=whole or Section({}, model_type=settings.model_type),
+    )
+    if settings.get("original_max_position_embeddings") is not None:
+        raise settings.error("original_max_position_embeddings", "belongs into rope_scaling")
+    theta = settings.number("rope_local_base_freq", 10_000.0, above=0)
+    if local is not None:
+        local.require("rope_type", ("default", None))
+        local.require("type", ("default", None))
+        local.require("partial_rotary_factor", (1.0, 1, None))
+        theta = local.number("rope_theta", theta, above=0)
+    return {**found, "rope_local_theta": theta}
+
+
+def _read_3_with_pictures(settings: Section) -> ModelConfig:
+    text = settings.section("text_config", model_type="gemma3_text", harmless=HARMLESS | _HARMLESS)
+    if text is None:
+        raise settings.error("text_config", "is missing")
+    text.require("model_type", ("gemma3_text", None))
+    for key, allowed in FIXED.items():
+        text.require(key, allowed)
+    config = _read_3(text)
+    return replace(
+        config,
+        tied=settings.flag("tie_word_embeddings", True),
+        bos_id=settings.token_id("bos_token_id", config.bos_id),
+        eos_id=settings.token_id("eos_token_id", config.eos_id),
+        pad_id=settings.token_id("pad_token_id", config.pad_id),
     )
 
 
@@ -123,19 +182,45 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
     return llama_like_tensors(config, norms=NORMS)
 
 
+_HARMLESS_BESIDE_PICTURES = frozenset({
+    "vision_config", "mm_tokens_per_image", "boi_token_index", "eoi_token_index",
+    "image_token_index", "boi_token_id", "eoi_token_id", "image_token_id",
+})  # fmt: skip
+
+# As transformers stores it up to release 4.51 (and the hub does), and as it calls it since.
+_RENAMED = {
+    "language_model.model.": "model.",
+    "language_model.lm_head.": "lm_head.",
+    "model.language_model.": "model.",
+}
+
 GEMMA2 = FamilyTable(
     model_type="gemma2",
     architecture="Gemma2ForCausalLM",
-    read=_read_2,
+    reader=_read_2,
     write=_write,
     tensors=_tensors,
     prefix="model.",
+    harmless=_HARMLESS,
 )
 GEMMA3 = FamilyTable(
     model_type="gemma3_text",
     architecture="Gemma3ForCausalLM",
-    read=_read_3,
+    reader=_read_3,
     write=_write_3,
     tensors=_tensors,
     prefix="model.",
+    renamed=_RENAMED,
+    harmless=_HARMLESS,
+)
+GEMMA3_WITH_PICTURES = FamilyTable(
+    model_type="gemma3",
+    architecture="Gemma3ForConditionalGeneration",
+    reader=_read_3_with_pictures,
+    write=_write_3,
+    tensors=_tensors,
+    prefix="model.",
+    renamed=_RENAMED,
+    other_inputs=r"(model\.)?(vision_tower|multi_modal_projector)\.",
+    harmless=_HARMLESS_BESIDE_PICTURES,
 )

@@ -8,50 +8,36 @@ from __future__ import annotations
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.model.config import ModelConfig
-from linnet.model.families.table import (
-    FamilyTable,
-    Published,
-    Tensor,
-    one,
-    require,
-    token_id,
-    written_token_ids,
-)
+from linnet.model.config import MOST_LAYERS, MOST_TOKENS, ModelConfig
+from linnet.model.families.section import Section
+from linnet.model.families.table import FamilyTable, Tensor, one, written_token_ids
 
 
-def _read(values: Published) -> ModelConfig:
-    require(values, "activation_function", ("gelu_new", "gelu_pytorch_tanh"), default="gelu_new")
-    require(values, "scale_attn_weights", (True,), default=True)
-    require(values, "scale_attn_by_inverse_layer_idx", (False,), default=False)
-    require(values, "add_cross_attention", (False,), default=False)
-    try:
-        width, heads = values["n_embd"], values["n_head"]
-        return ModelConfig(
-            family="gpt2",
-            vocab_size=values["vocab_size"],
-            context=values["n_positions"],
-            width=width,
-            depth=values["n_layer"],
-            heads=heads,
-            kv_heads=heads,
-            head_width=width // heads,
-            mlp_width=values.get("n_inner") or 4 * width,
-            positions="learned",
-            norm="layernorm",
-            norm_eps=values.get("layer_norm_epsilon", 1e-5),
-            activation="gelu_tanh",
-            attention_bias=True,
-            output_bias=True,
-            mlp_bias=True,
-            tied=bool(values.get("tie_word_embeddings", True)),
-            dropout=float(values.get("resid_pdrop", 0.1)),
-            bos_id=token_id(values, "bos_token_id"),
-            eos_id=token_id(values, "eos_token_id"),
-            pad_id=token_id(values, "pad_token_id"),
-        )
-    except KeyError as error:
-        raise ModelError(f"config.json: {error} is missing") from None
+def _read(settings: Section) -> ModelConfig:
+    width, heads = settings.integer("n_embd"), settings.integer("n_head")
+    return ModelConfig(
+        family="gpt2",
+        vocab_size=settings.integer("vocab_size"),
+        context=settings.integer("n_positions", most=MOST_TOKENS),
+        width=width,
+        depth=settings.integer("n_layer", most=MOST_LAYERS),
+        heads=heads,
+        kv_heads=heads,
+        head_width=width // heads,
+        mlp_width=settings.integer("n_inner", 4 * width),
+        positions="learned",
+        norm="layernorm",
+        norm_eps=settings.number("layer_norm_epsilon", 1e-5, above=0),
+        activation="gelu_tanh",
+        attention_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+        tied=settings.flag("tie_word_embeddings", True),
+        dropout=settings.number("resid_pdrop", 0.1),
+        bos_id=settings.token_id("bos_token_id"),
+        eos_id=settings.token_id("eos_token_id"),
+        pad_id=settings.token_id("pad_token_id"),
+    )
 
 
 def _write(config: ModelConfig) -> dict[str, Any]:
@@ -102,11 +88,23 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
     return tensors
 
 
+_HARMLESS = frozenset({
+    "n_ctx", "attn_pdrop", "embd_pdrop", "reorder_and_upcast_attn", "predict_special_tokens",
+    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
+    "summary_first_dropout",
+})  # fmt: skip
+
 GPT2 = FamilyTable(
     model_type="gpt2",
     architecture="GPT2LMHeadModel",
-    read=_read,
+    reader=_read,
     write=_write,
     tensors=_tensors,
     prefix="transformer.",
+    harmless=_HARMLESS,
+    fixed={
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh", None),
+        "scale_attn_weights": (True, None),
+        "scale_attn_by_inverse_layer_idx": (False, None),
+    },
 )

@@ -9,18 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from linnet.errors import ModelError
-from linnet.model.config import GATED, Family, ModelConfig
+from linnet.model.config import GATED, MOST_LAYERS, MOST_TOKENS, Family, ModelConfig
 from linnet.model.families.rope import read_rope, write_rope
-from linnet.model.families.table import (
-    FamilyTable,
-    Published,
-    Tensor,
-    one,
-    require,
-    token_id,
-    written_token_ids,
-)
+from linnet.model.families.section import Section
+from linnet.model.families.table import FamilyTable, Tensor, one, written_token_ids
 
 Fields = Mapping[str, Any]
 NORMS = {"input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_norm"}
@@ -28,7 +20,7 @@ NORMS = {"input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_n
 
 
 def read_llama_like(
-    values: Published,
+    settings: Section,
     family: Family,
     fields: Fields,
     *,
@@ -37,6 +29,7 @@ def read_llama_like(
     theta: float = 10_000.0,
     eps: float = 1e-6,
     head_width: int | None = None,
+    kv_heads: int | None = None,
     tied: bool = False,
 ) -> ModelConfig:
     """The shape in a ``config.json`` with Llama's names.
@@ -44,35 +37,32 @@ def read_llama_like(
     ``fields``: what the family fixes or reads itself. The rest are its defaults
     for what the file may leave out.
     """
-    require(values, activation_key, (published_activation,), default=published_activation)
-    require(values, "pretraining_tp", (1,), default=1)
-    try:
-        width, heads = values["hidden_size"], values["num_attention_heads"]
-        each = values.get("head_dim") or head_width or width // heads
-        biased = bool(values.get("attention_bias", False))
-        found = {
-            "vocab_size": values["vocab_size"],
-            "context": values["max_position_embeddings"],
-            "width": width,
-            "depth": values["num_hidden_layers"],
-            "heads": heads,
-            "kv_heads": values.get("num_key_value_heads") or heads,
-            "head_width": each,
-            "mlp_width": values["intermediate_size"],
-            "norm_eps": values.get("rms_norm_eps", eps),
-            "attention_bias": biased,
-            "output_bias": biased,
-            "mlp_bias": bool(values.get("mlp_bias", False)),
-            "tied": bool(values.get("tie_word_embeddings", tied)),
-            "dropout": float(values.get("attention_dropout") or 0.0),
-            "bos_id": token_id(values, "bos_token_id"),
-            "eos_id": token_id(values, "eos_token_id"),
-            "pad_id": token_id(values, "pad_token_id"),
-        }
-        rope = {} if "rope_theta" in fields else read_rope(values, theta=theta, head_width=each)
-        return ModelConfig(family=family, **{**found, **rope, **fields})
-    except KeyError as error:
-        raise ModelError(f"config.json: {error} is missing") from None
+    settings.require(activation_key, (published_activation,), default=published_activation)
+    settings.require("pretraining_tp", (1, None), default=1)
+    width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
+    each = settings.integer("head_dim", head_width or width // heads)
+    biased = settings.flag("attention_bias", False)
+    found = {
+        "vocab_size": settings.integer("vocab_size"),
+        "context": settings.integer("max_position_embeddings", most=MOST_TOKENS),
+        "width": width,
+        "depth": settings.integer("num_hidden_layers", most=MOST_LAYERS),
+        "heads": heads,
+        "kv_heads": settings.integer_or_none("num_key_value_heads", kv_heads) or heads,
+        "head_width": each,
+        "mlp_width": settings.integer("intermediate_size"),
+        "norm_eps": settings.number("rms_norm_eps", eps, above=0),
+        "attention_bias": biased,
+        "output_bias": biased,
+        "mlp_bias": settings.flag("mlp_bias", False),
+        "tied": settings.flag("tie_word_embeddings", tied),
+        "dropout": settings.number("attention_dropout", 0.0),
+        "bos_id": settings.token_id("bos_token_id"),
+        "eos_id": settings.token_id("eos_token_id"),
+        "pad_id": settings.token_id("pad_token_id"),
+    }
+    rope = {} if "rope_theta" in fields else read_rope(settings, theta=theta, head_width=each)
+    return ModelConfig(family=family, **{**found, **rope, **fields})
 
 
 def write_llama_like(config: ModelConfig, *, published_activation: str = "silu") -> dict[str, Any]:
@@ -146,14 +136,17 @@ def llama_like(
     family: Family,
     architecture: str,
     *,
-    fields: Callable[[Published], Fields] = lambda values: {},
+    fields: Callable[[Section], Fields] = lambda settings: {},
     written: Callable[[ModelConfig], dict[str, Any]] = lambda config: {},
     published_activation: str = "silu",
     theta: float = 10_000.0,
     eps: float = 1e-6,
     head_width: int | None = None,
+    kv_heads: int | None = None,
     tensors: Callable[[ModelConfig], list[Tensor]] = llama_like_tensors,
     constants: Callable[[ModelConfig], dict[str, float]] = lambda config: {},
+    harmless: frozenset[str] = frozenset(),
+    fixed: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> FamilyTable:
     """The table of a family with Llama's names.
 
@@ -162,14 +155,15 @@ def llama_like(
     return FamilyTable(
         model_type=family,
         architecture=architecture,
-        read=lambda values: read_llama_like(
-            values,
+        reader=lambda settings: read_llama_like(
+            settings,
             family,
-            fields(values),
+            fields(settings),
             published_activation=published_activation,
             theta=theta,
             eps=eps,
             head_width=head_width,
+            kv_heads=kv_heads,
         ),
         write=lambda config: {
             **write_llama_like(config, published_activation=published_activation),
@@ -178,7 +172,14 @@ def llama_like(
         tensors=tensors,
         prefix="model.",
         constants=constants,
+        harmless=harmless,
+        fixed=fixed or {},
     )
 
 
-LLAMA = llama_like("llama", "LlamaForCausalLM")
+LLAMA = llama_like(
+    "llama",
+    "LlamaForCausalLM",
+    harmless=frozenset({"is_llama_config", "max_sequence_length"}),
+    fixed={"rope_interleaved": (False, None)},
+)

@@ -7,10 +7,11 @@ from linnet.model.families.llama import llama_like
 MISTRAL = llama_like(
     "mistral",
     "MistralForCausalLM",
-    fields=lambda values: {
-        "window": values.get("sliding_window", 4096),
+    fields=lambda settings: {
+        "window": settings.integer_or_none("sliding_window", 4096),
         "attention_bias": False,
         "output_bias": False,
     },
     written=lambda config: {"sliding_window": config.window},
+    kv_heads=8,
 )

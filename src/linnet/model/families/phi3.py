@@ -8,24 +8,32 @@ from typing import Any
 from linnet.model.config import ModelConfig
 from linnet.model.families.llama import llama_like_tensors, read_llama_like, write_llama_like
 from linnet.model.families.rope import read_rope
-from linnet.model.families.table import FamilyTable, Published
+from linnet.model.families.section import Section
+from linnet.model.families.table import FamilyTable
+
+_LEGACY = {"su": "longrope", "yarn": "longrope"}  # as the first configurations named it
 
 
-def _read(values: Published) -> ModelConfig:
-    width = values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
-    scaling = dict(values.get("rope_scaling") or values.get("rope_parameters") or {})
-    if "yarn" in (scaling.get("type"), scaling.get("rope_type")):
-        scaling["rope_type"] = "longrope"  # as the first configurations named it
+def _read(settings: Section) -> ModelConfig:
+    heads = settings.integer("num_attention_heads")
+    width = settings.integer("head_dim", settings.integer("hidden_size") // heads)
+    settings.integer("original_max_position_embeddings", 4096)
     return read_llama_like(
-        values,
+        settings,
         "phi3",
         {
-            "window": values.get("sliding_window"),
-            "dropout": float(values.get("resid_pdrop") or 0.0),
+            "window": settings.integer_or_none("sliding_window", None),
+            "dropout": settings.number("resid_pdrop", 0.0),
             "attention_bias": False,
             "output_bias": False,
             **read_rope(
-                values, theta=10_000.0, head_width=width, kinds=("longrope",), nested=scaling
+                settings,
+                theta=10_000.0,
+                head_width=width,
+                kinds=("longrope",),
+                partial=True,
+                original=4096,
+                legacy=_LEGACY,
             ),
         },
         eps=1e-5,
@@ -46,8 +54,14 @@ def _write(config: ModelConfig) -> dict[str, Any]:
 PHI3 = FamilyTable(
     model_type="phi3",
     architecture="Phi3ForCausalLM",
-    read=_read,
+    reader=_read,
     write=_write,
     tensors=lambda config: llama_like_tensors(config, fused=True),
     prefix="model.",
+    harmless=frozenset({"embd_pdrop"}),
+    fixed={
+        "full_attn_mod": (1, None),
+        "interpolate_factor": (1, None),
+        "lm_head_bias": (False, None),
+    },
 )

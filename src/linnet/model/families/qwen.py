@@ -9,14 +9,16 @@ from typing import Any
 
 from linnet.model.config import ModelConfig
 from linnet.model.families.llama import llama_like
-from linnet.model.families.table import Published, read_layer_types, written_layer_types
+from linnet.model.families.section import Section
+from linnet.model.families.table import read_layer_types, written_layer_types
+
+_FIXED = {"use_mrope": (False, None)}
 
 
-def _window(values: Published) -> dict[str, Any]:
-    if not values.get("use_sliding_window", False):
-        return {}
-    first = values.get("max_window_layers", 28)
-    return read_layer_types(values, lambda layer: layer >= first, window=4096)
+def _window(settings: Section) -> dict[str, Any]:
+    first = settings.integer("max_window_layers", 28, least=0)
+    found = read_layer_types(settings, lambda layer: layer >= first, window=4096)
+    return found if settings.flag("use_sliding_window", False) else {}
 
 
 def _written_window(config: ModelConfig) -> dict[str, Any]:
@@ -28,13 +30,17 @@ def _written_window(config: ModelConfig) -> dict[str, Any]:
 QWEN2 = llama_like(
     "qwen2",
     "Qwen2ForCausalLM",
-    fields=lambda values: {"attention_bias": True, "output_bias": False, **_window(values)},
+    fields=lambda settings: {"attention_bias": True, "output_bias": False, **_window(settings)},
     written=_written_window,
+    kv_heads=32,
+    fixed=_FIXED,
 )
 QWEN3 = llama_like(
     "qwen3",
     "Qwen3ForCausalLM",
-    fields=lambda values: {"qk_norm": True, **_window(values)},
+    fields=lambda settings: {"qk_norm": True, **_window(settings)},
     written=_written_window,
     head_width=128,
+    kv_heads=32,
+    fixed=_FIXED,
 )

@@ -6,100 +6,148 @@ by side; 5 has all in ``rope_parameters``. Both are written, so either reads it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
-from linnet.errors import ModelError
 from linnet.model.config import ModelConfig, RopeScaling
-from linnet.model.families.table import Published
+from linnet.model.families.section import Section, shown
 
-_LEGACY_NAMES = {"su": "longrope"}  # as the first Phi-3 called it
+_OTHER_KINDS = (
+    "factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow",
+    "mscale", "mscale_all_dim", "truncate", "low_freq_factor", "high_freq_factor", "short_factor",
+    "long_factor",
+)  # fmt: skip
+"""What one stretch reads and transformers passes over in another."""
 
 
 def read_rope(
-    values: Published,
+    settings: Section,
     *,
     theta: float,
     head_width: int,
     kinds: tuple[str, ...] = ("linear", "llama3", "yarn"),
-    nested: Published | None = None,
+    partial: bool = False,
+    original: int | None = None,
+    nested: Section | None = None,
+    legacy: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The fields of ``ModelConfig`` that say how RoPE turns.
 
     ``theta``: the family's default base. ``kinds``: stretches that the family may have.
-    ``nested``: where they stand, if not in the usual place. Raises ModelError for
-    a kind that is not supported, which would silently be computed wrong.
+    ``partial``: whether it may turn a part of each head. ``original``: the family's default
+    for the context of the first training, where it has one. ``nested``: where they stand,
+    if not in the usual place. ``legacy``: earlier names of kinds. Raises ModelError for what
+    is not supported.
     """
+    outer = settings
     if nested is None:
-        nested = values.get("rope_scaling") or values.get("rope_parameters") or {}
-    if not isinstance(nested, dict):
-        raise ModelError(f"config.json: rope_scaling must be an object. Got {nested!r}")
-    partial = nested.get("partial_rotary_factor", values.get("partial_rotary_factor"))
-    rotary = head_width if partial is None else int(head_width * partial)
-    kind = nested.get("rope_type") or nested.get("type") or "default"
-    kind = _LEGACY_NAMES.get(kind, kind)
-    elsewhere = values.get("rope_parameters")
-    second = elsewhere.get("rope_theta") if isinstance(elsewhere, dict) else None
-    base = nested.get("rope_theta") or values.get("rope_theta") or second or theta
+        nested = rope_section(settings)
+    base = outer.number("rope_theta", theta, above=0)
+    share = outer.number("partial_rotary_factor", 1.0, above=0)
+    kind = "default"
+    if nested is not None:
+        base = nested.number("rope_theta", base, above=0)
+        share = nested.number("partial_rotary_factor", share, above=0)
+        kind = _kind(nested)
+        kind = (legacy or {}).get(kind, kind)
+    if share > 1 or (share != 1 and not partial):
+        where = nested if nested is not None and "partial_rotary_factor" in nested else outer
+        expected = "at most 1" if partial else f"1 for model type '{settings.model_type}'"
+        raise where.error("partial_rotary_factor", f"must be {expected}. Got {share:g}")
+    rotary = int(head_width * share)
+    scaling = None
+    if nested is not None and kind != "default":
+        scaling = _scaling(kind, outer, nested, kinds, rotary, original)
+    if nested is not None:
+        nested.skip(*_OTHER_KINDS)
     return {
-        "rope_theta": float(base),
+        "rope_theta": base,
         "rotary_width": 0 if rotary == head_width else rotary,
-        "rope_scaling": None
-        if kind == "default"
-        else _scaling(kind, values, nested, kinds, rotary),
+        "rope_scaling": scaling,
     }
 
 
+def rope_section(settings: Section) -> Section | None:
+    """Where RoPE's settings stand: what transformers 4 reads goes before what 5 has besides."""
+    new = settings.section("rope_parameters")
+    old = settings.section("rope_scaling")
+    if old is None:
+        return new
+    if new is not None:  # not read by transformers either
+        new.skip(*new.values)
+    return old
+
+
+def _kind(nested: Section) -> str:
+    """The type of RoPE, by its name today."""
+    named = nested.get("type")
+    kind = named if nested.get("rope_type") is None else nested.get("rope_type")
+    if kind is None:
+        return "default"
+    if not isinstance(kind, str):
+        raise nested.error("rope_type", f"must be a name. Got {shown(kind)}")
+    return kind
+
+
 def _scaling(
-    kind: str, values: Published, nested: Published, kinds: tuple[str, ...], rotary: int
+    kind: str,
+    outer: Section,
+    nested: Section,
+    kinds: tuple[str, ...],
+    rotary: int,
+    usual: int | None,
 ) -> RopeScaling:
     if kind not in kinds:
-        raise ModelError(
-            f"config.json: RoPE of type '{kind}' is not supported for model type "
-            f"'{values.get('model_type')}'; expected 'default' or {' or '.join(map(repr, kinds))}"
+        raise nested.error(
+            "rope_type",
+            f"{shown(kind)} is not supported for model type '{outer.model_type}'; expected "
+            f"'default' or {' or '.join(map(repr, kinds))}",
         )
-    context = values["max_position_embeddings"]
-    outer = values.get("original_max_position_embeddings")
-    original = outer or nested.get("original_max_position_embeddings") or context
-    attention = nested.get("attention_factor")
-    try:
-        if kind == "linear":
-            return RopeScaling("linear", float(nested["factor"]))
-        if kind == "llama3":
-            return RopeScaling(
-                "llama3",
-                float(nested["factor"]),
-                int(original),
-                low_frequency=float(nested["low_freq_factor"]),
-                high_frequency=float(nested["high_freq_factor"]),
-            )
-        factor = float(nested.get("factor") or context / original)
-        attention = None if attention is None else float(attention)
-        if kind == "yarn":
-            return RopeScaling(
-                "yarn",
-                factor,
-                int(original),
-                slow_turns=float(nested.get("beta_slow") or RopeScaling.slow_turns),
-                fast_turns=float(nested.get("beta_fast") or RopeScaling.fast_turns),
-                attention_factor=attention,
-            )
+    if kind == "linear":
+        return RopeScaling("linear", nested.number("factor", above=0))
+    context = outer.integer("max_position_embeddings")
+    original = nested.integer("original_max_position_embeddings", context)
+    original = outer.integer("original_max_position_embeddings", usual or original)
+    if kind == "llama3":
+        low = nested.number("low_freq_factor", above=0)
         return RopeScaling(
-            "longrope",
-            factor,
-            int(original),
-            short_factors=_factors(nested, "short_factor", rotary // 2),
-            long_factors=_factors(nested, "long_factor", rotary // 2),
-            attention_factor=attention,
+            "llama3",
+            nested.number("factor", above=0),
+            original,
+            low_frequency=low,
+            high_frequency=nested.number("high_freq_factor", above=low),
         )
-    except KeyError as error:
-        raise ModelError(f"config.json: {error} is missing in rope_scaling") from None
+    factor = nested.number("factor", context / original, above=0)
+    attention = None
+    if nested.get("attention_factor") is not None:
+        attention = nested.number("attention_factor", above=0)
+    if kind == "yarn":
+        return RopeScaling(
+            "yarn",
+            factor,
+            original,
+            slow_turns=nested.number("beta_slow", RopeScaling.slow_turns, above=0),
+            fast_turns=nested.number("beta_fast", RopeScaling.fast_turns, above=0),
+            truncate=nested.flag("truncate", True),
+            attention_factor=_mscale(nested, factor) if attention is None else attention,
+        )
+    return RopeScaling(
+        "longrope",
+        factor,
+        original,
+        short_factors=nested.numbers("short_factor", rotary // 2),
+        long_factors=nested.numbers("long_factor", rotary // 2),
+        attention_factor=attention,
+    )
 
 
-def _factors(nested: Published, key: str, count: int) -> tuple[float, ...]:
-    found = nested[key]
-    if not isinstance(found, list) or len(found) != count:
-        raise ModelError(f"config.json: {key} of rope_scaling must be a list of {count} numbers")
-    return tuple(map(float, found))
+def _mscale(nested: Section, factor: float) -> float | None:
+    """YaRN's factor of attention where two settings of DeepSeek's say it; one alone does not."""
+    above, below = (nested.number(key, 0.0) for key in ("mscale", "mscale_all_dim"))
+    if not above or not below or factor <= 1:
+        return None
+    return (0.1 * above * math.log(factor) + 1) / (0.1 * below * math.log(factor) + 1)
 
 
 def write_rope(config: ModelConfig) -> dict[str, Any]:
@@ -152,4 +200,6 @@ def _write_scaling(scaling: RopeScaling, context: int) -> dict[str, Any]:
             "low_freq_factor": scaling.low_frequency,
             "high_freq_factor": scaling.high_frequency,
         }
+    if not scaling.truncate:
+        extra["truncate"] = False
     return named | {"beta_slow": scaling.slow_turns, "beta_fast": scaling.fast_turns} | extra

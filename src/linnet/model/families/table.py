@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from linnet.errors import ModelError
-from linnet.model.config import ModelConfig
+from linnet.errors import ConfigError, ModelError
+from linnet.model.config import MOST_LAYERS, ModelConfig
+from linnet.model.families.section import FIXED, HARMLESS, Section, shown
 
 Published = Mapping[str, Any]
 """A ``config.json``, as plain values."""
@@ -36,7 +38,8 @@ class FamilyTable:
 
     model_type: str
     architecture: str
-    read: Callable[[Published], ModelConfig]
+    reader: Callable[[Section], ModelConfig]
+    """Reads the settings; those that it does not read must be harmless."""
     write: Callable[[ModelConfig], dict[str, Any]]
     tensors: Callable[[ModelConfig], list[Tensor]]
     prefix: str
@@ -47,6 +50,41 @@ class FamilyTable:
     ignored: tuple[str, ...] = ()
     """Regular expressions, found anywhere in a published name, of tensors that may lie in a
     checkpoint and are left out: buffers of old releases, heads for other tasks."""
+    other_inputs: str | None = None
+    """A regular expression for names of the parts that read something else than text."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Beginnings of names as they are stored, and as ``tensors`` has them."""
+    harmless: frozenset[str] = frozenset()
+    """Settings besides ``HARMLESS`` that change nothing about what a trained model computes."""
+    fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Settings with the values that they may have."""
+
+    def read(self, values: Published) -> ModelConfig:
+        """The shape in a ``config.json``.
+
+        Raises ModelError for a setting that is missing, cannot be, or is not known.
+        """
+        harmless = HARMLESS | self.harmless
+        settings = Section(values, model_type=self.model_type, harmless=harmless)
+        for key, allowed in {**FIXED, **self.fixed}.items():
+            settings.require(key, allowed)
+        try:
+            config = self.reader(settings)
+        except ConfigError as error:
+            raise ModelError(f"config.json: {error}") from None
+        settings.refuse_unread()
+        return config
+
+    def name_of(self, stored: str) -> str:
+        """The name in ``tensors`` of a tensor as it is stored."""
+        for beginning, name in self.renamed.items():
+            if stored.startswith(beginning):
+                return name + stored.removeprefix(beginning)
+        return stored
+
+    def reads_other_inputs(self, stored: str) -> bool:
+        """Whether a stored tensor belongs to a part that reads pictures or sound."""
+        return self.other_inputs is not None and bool(re.match(self.other_inputs, stored))
 
 
 def one(published: str, own: str) -> Tensor:
@@ -54,41 +92,31 @@ def one(published: str, own: str) -> Tensor:
     return Tensor(published, (own,))
 
 
-def require(values: Published, key: str, allowed: tuple[Any, ...], *, default: Any) -> None:
-    """Raise ModelError unless ``values[key]`` is something that the Transformer here can do."""
-    found = values.get(key, default)
-    if found not in allowed:
-        shown = " or ".join(repr(item) for item in allowed)
-        raise ModelError(
-            f"config.json: {key} must be {shown} for model type "
-            f"'{values.get('model_type')}'. Got {found!r}"
-        )
-
-
 def read_layer_types(
-    values: Published, windowed: Callable[[int], bool], *, window: int
+    settings: Section, windowed: Callable[[int], bool], *, window: int
 ) -> dict[str, Any]:
     """The fields of ``ModelConfig`` that say which blocks are windowed.
 
     ``windowed``: what the family does where ``layer_types`` does not say. ``window``:
     its default.
     """
-    depth = values["num_hidden_layers"]
-    kinds = values.get("layer_types")
+    depth = settings.integer("num_hidden_layers", most=MOST_LAYERS)
+    kinds = settings.get("layer_types")
     if kinds is None:
-        layers = tuple(windowed(layer) for layer in range(depth))
+        layers = [windowed(layer) for layer in range(depth)]
+    elif not isinstance(kinds, list) or len(kinds) != depth:
+        raise settings.error("layer_types", f"must name each of {depth} layers. Got {shown(kinds)}")
     else:
-        unknown = set(kinds) - {SLIDING, FULL}
-        if unknown or len(kinds) != depth:
-            raise ModelError(
-                f"config.json: layer_types must name '{SLIDING}' or '{FULL}' for each of {depth} "
-                f"layers. Got {len(kinds)}{f' with {sorted(unknown)[0]!r}' if unknown else ''}"
+        unknown = [kind for kind in kinds if kind not in (SLIDING, FULL)]
+        if unknown:
+            raise settings.error(
+                "layer_types", f"must be '{SLIDING}' or '{FULL}' for each. Got {shown(unknown[0])}"
             )
-        layers = tuple(kind == SLIDING for kind in kinds)
-    found = values.get("sliding_window", window)
+        layers = [kind == SLIDING for kind in kinds]
+    found = settings.integer_or_none("sliding_window", window)
     if found is None or not any(layers):
         return {}
-    return {"window": found, "window_layers": layers}
+    return {"window": found, "window_layers": tuple(layers)}
 
 
 def written_layer_types(config: ModelConfig) -> dict[str, Any]:
@@ -98,14 +126,6 @@ def written_layer_types(config: ModelConfig) -> dict[str, Any]:
         "sliding_window": config.window,
         "layer_types": [SLIDING if windowed else FULL for windowed in layers],
     }
-
-
-def token_id(values: Published, key: str) -> int | None:
-    """A special token's id; of several end tokens the first."""
-    found = values.get(key)
-    if isinstance(found, list):
-        found = found[0] if found else None
-    return found if isinstance(found, int) else None
 
 
 def written_token_ids(config: ModelConfig) -> dict[str, int | None]:

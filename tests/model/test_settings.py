@@ -1,0 +1,244 @@
+"""Every setting of every family, changed: logits equal transformers', or it is refused by name.
+
+What transformers can read is taken from its configuration classes, so that a setting which a
+new release brings is tried as soon as it is installed.
+"""
+
+import copy
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_families import CASES, CAUSAL
+
+from linnet.errors import LinnetError, ModelError
+from linnet.model import load_model
+from linnet.model.families import FAMILIES, family
+
+transformers = pytest.importorskip("transformers")
+
+BASES = (
+    "gpt2", "llama", "mistral-window", "qwen2", "qwen2-window", "qwen3", "phi3", "gemma2",
+    "gemma3", "arcee", "apertus",
+)  # fmt: skip
+BERT = {
+    "vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "intermediate_size": 56, "max_position_embeddings": 64,
+}  # fmt: skip
+HALF = [1.0, 1.1, 1.2, 1.5]
+ROPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "linear": {"factor": 4.0},
+    "dynamic": {"factor": 4.0},
+    "llama3": {
+        "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 40,
+    },
+    "yarn": {"factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 4.0},
+    "longrope": {
+        "short_factor": HALF, "long_factor": [1.0, 2.0, 4.0, 9.0],
+        "original_max_position_embeddings": 50,
+    },
+    "proportional": {"factor": 2.0},
+}  # fmt: skip
+ROPE_CHANGES: tuple[dict[str, Any], ...] = (
+    {}, {"factor": 2.0}, {"factor": None}, {"factor": 0.5}, {"attention_factor": 1.3},
+    {"mscale": 0.7}, {"mscale": 0.7, "mscale_all_dim": 1.6},
+    {"mscale": 1.0, "mscale_all_dim": 1.0},
+    {"mscale": 0.7, "mscale_all_dim": 1.6, "attention_factor": 0.8}, {"mscale_all_dim": 0.4},
+    {"truncate": False}, {"truncate": True}, {"beta_fast": 9.0}, {"beta_slow": 0.6},
+    {"beta_slow": 40.0}, {"rope_theta": 777.0}, {"original_max_position_embeddings": 24},
+    {"original_max_position_embeddings": None}, {"partial_rotary_factor": 0.5},
+    {"partial_rotary_factor": 1.0}, {"low_freq_factor": 2.0}, {"high_freq_factor": 9.0},
+    {"short_factor": [2.0, 2.1, 2.2, 2.5]}, {"long_factor": HALF}, {"mrope_section": [2, 1, 1]},
+    {"something_new": 1},
+)  # fmt: skip
+
+
+def published(case: str) -> tuple[Any, type, dict[str, Any]]:
+    """The configuration's class, the model's and the settings of a case as they are stored."""
+    name, values = ("Bert", BERT) if case == "bert" else CASES[case]
+    config = getattr(transformers, f"{name}Config")
+    made = CAUSAL.get(name, f"{name}ForCausalLM" if name != "Bert" else "BertForMaskedLM")
+    cls = getattr(transformers, made)
+    stored = json.loads(config(**values).to_json_string(use_diff=False))
+    stored["architectures"] = [cls.__name__]
+    return config, cls, stored
+
+
+@torch.inference_mode()
+def verdict(case: str, values: dict[str, Any], path: Path) -> str:
+    """What comes of a ``config.json`` here, beside what transformers makes of it."""
+    config, cls, _ = published(case)
+    file = path / "config.json"
+    file.write_text(json.dumps(values))
+    tokens = torch.randint(0, 89, (1, 40), generator=torch.Generator().manual_seed(3))
+    try:
+        torch.manual_seed(1)
+        theirs = cls(config.from_pretrained(path)).float().eval()
+        theirs.set_attn_implementation("eager")  # others pass over soft-caps
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.2)
+        wanted = theirs(tokens).logits
+        theirs.save_pretrained(path)
+    except Exception:
+        try:
+            family(values.get("model_type")).read(values)
+        except LinnetError:
+            return "neither"
+        return "ours alone"
+    file.write_text(json.dumps(values))
+    try:
+        found = load_model(path)(tokens)
+    except ModelError:
+        return "refused"
+    close = found.shape == wanted.shape and torch.allclose(found, wanted, atol=1e-3, rtol=1e-3)
+    return "equal" if close else f"differs by {(found - wanted).abs().max():.2g}"
+
+
+def others(value: Any) -> list[Any]:
+    """Values of the same kind, but not the same."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value * 2, 1]
+    if isinstance(value, float):
+        return [value + 0.25, value * 3 + 1e-3]
+    if isinstance(value, str):
+        return ["relu", "gelu", "silu", "tanh"]
+    if isinstance(value, list):
+        return [value[::-1], ["full_attention"] * len(value)]
+    return [True, 2, 0.5, "x"] if value is None else []
+
+
+def changes(stored: dict[str, Any], fields: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key in sorted(fields | set(stored)):
+        if key in ("model_type", "transformers_version", "dtype", "rope_parameters"):
+            continue
+        for other in others(stored.get(key)):
+            yield f"{key}={other!r}", {**stored, key: other}
+        if key in stored:
+            yield f"without {key}", {k: v for k, v in stored.items() if k != key}
+            yield f"{key}=None", {**stored, key: None}
+    yield "something new", {**stored, "something_new": False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [*BASES, "bert"])
+def test_every_setting_is_computed_as_transformers_does_or_refused(
+    case: str, tmp_path: Path
+) -> None:
+    config, _, stored = published(case)
+    fields = {f.name for f in dataclasses.fields(config) if not f.name.startswith("_")}
+    assert verdict(case, stored, tmp_path) == "equal"
+    found = {name: verdict(case, values, tmp_path) for name, values in changes(stored, fields)}
+    assert not {name: v for name, v in found.items() if v.startswith("differs")}
+    assert found["something new"] == "refused"
+    counted = Counter(found.values())
+    assert counted["equal"] > 20
+    assert counted["refused"] > 2
+
+
+def ropes(case: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A configuration with each stretch and each of its settings changed, in both spellings."""
+    stored = published(case)[2]
+    plain = {k: v for k, v in stored.items() if k not in ("rope_parameters", "rope_scaling")}
+    for kind in ROPES:
+        for change in ROPE_CHANGES:
+            rope = {"rope_type": kind, "rope_theta": 10_000.0, **ROPES[kind], **change}
+            name = f"{kind} {change}"
+            old = {key: value for key, value in rope.items() if key != "rope_theta"}
+            theta = {"rope_theta": rope["rope_theta"]}
+            if stored["model_type"] == "gemma3_text":
+                local = {"rope_type": "default", "rope_theta": 100.0}
+                new = {"full_attention": rope, "sliding_attention": local}
+                theta["rope_local_base_freq"] = 100.0
+            else:
+                new = rope
+            yield f"{name} as in 5", {**plain, "rope_parameters": new}
+            yield f"{name} as in 4", {**plain, **theta, "rope_scaling": old}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in BASES if case not in ("gpt2", "qwen2-window")])
+def test_every_setting_of_rope_in_every_family(case: str, tmp_path: Path) -> None:
+    found = {name: verdict(case, values, tmp_path) for name, values in ropes(case)}
+    assert not {name: v for name, v in found.items() if v.startswith("differs")}
+    assert Counter(found.values())["equal"] > 20
+
+
+# What must come of the settings that people have; the slow tests above try all there are.
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, **ROPES["yarn"]}
+EXPECTED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "mscale": (
+        "llama", {"rope_parameters": {**YARN, "mscale": 0.7, "mscale_all_dim": 1.6}}, "equal",
+    ),
+    "mscale alone": ("arcee", {"rope_parameters": {**YARN, "mscale": 0.7}}, "equal"),
+    "truncate": ("qwen3", {"rope_parameters": {**YARN, "truncate": False}}, "equal"),
+    "truncate, gemma": (
+        "gemma3",
+        {"rope_parameters": {"full_attention": {**YARN, "truncate": False}}},
+        "rope_parameters.full_attention.truncate must be True",
+    ),
+    "attention_factor": ("qwen2", {"rope_parameters": {**YARN, "attention_factor": 0.6}}, "equal"),
+    "new in rope": (
+        "llama", {"rope_parameters": {**YARN, "new": 1}}, "rope_parameters.new is not known",
+    ),
+    "new": ("qwen3", {"use_new": False}, "use_new is not known for model type 'qwen3'"),
+    "partial": ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1"),
+    "interleaved": ("llama", {"rope_interleaved": True}, "rope_interleaved must be False"),
+    "no rope_scaling in apertus": ("apertus", {"rope_parameters": None}, "equal"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_settings_that_people_have(name: str, tmp_path: Path) -> None:
+    case, change, expected = EXPECTED[name]
+    values = published(case)[2] | change
+    if expected == "equal":
+        assert verdict(case, values, tmp_path) == "equal"
+        return
+    with pytest.raises(ModelError) as caught:
+        family(values["model_type"]).read(values)
+    assert expected in str(caught.value)
+
+
+# What no configuration has, for every setting there is.
+HOSTILE: tuple[Any, ...] = (
+    0, -1, 1 << 31, 1 << 60, 10**400, -(10**400), 0.0, 1e308, float("nan"), float("inf"), "", "x",
+    "1" * 5000, True, None, [], [[]], [None], [10**400], {}, {"a": {"b": []}}, [["x"]] * 3,
+    {"rope_type": []}, {"rope_type": "yarn", "factor": 10**400}, {"full_attention": 5},
+    {"rope_type": "longrope", "short_factor": 7, "long_factor": [{}] * 4},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_hostile_setting_is_one_line(name: str) -> None:
+    case = {"mistral": "mistral-window", "gemma3_text": "gemma3"}.get(name, name)
+    stored = published(case)[2]
+    if name == "gemma3":
+        stored = {"model_type": "gemma3", "text_config": stored, "vision_config": {}}
+    table = family(name)
+    table.read(stored)
+    lines = []
+    inner = stored.get("text_config", {})
+    for key in sorted(
+        {*stored, *inner, "rope_scaling", "rope_theta", "pretraining_tp", "head_dim"}
+    ):
+        for value in HOSTILE:
+            values = copy.copy(stored)
+            if key in inner:
+                values["text_config"] = {**inner, key: value}
+            else:
+                values[key] = value
+            try:
+                table.read(values)
+            except ModelError as error:
+                lines.append(str(error))
+    assert len(lines) > 100
+    assert not [line for line in lines if "\n" in line or len(line) > 400]
