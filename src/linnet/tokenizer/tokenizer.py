@@ -154,6 +154,7 @@ class Tokenizer:
         tools: Sequence[Mapping[str, Any]] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
         variables: Mapping[str, Any] | None = None,
     ) -> EncodedChat:
         """A conversation as tokens: :func:`linnet.tokenizer.chat.encode_chat`."""
@@ -165,6 +166,7 @@ class Tokenizer:
             tools=tools,
             documents=documents,
             add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             variables=variables,
         )
 
