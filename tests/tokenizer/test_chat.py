@@ -147,7 +147,8 @@ def test_tools_are_written_as_transformers_writes_them(pair: tuple[str, Tokenize
 
 WRITES_CALLS = (
     "{%- for m in messages %}[{{ m.role }}] {% if TEST %}"
-    "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}"
+    "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}"
+    "{% endfor %}"
     "{% else %}{{ m['content'] + '' }}{% endif %}{%- endfor %}"
 )
 
@@ -180,7 +181,7 @@ def test_text_in_parts_is_as_the_template_has_it_or_joined_by_lines(
     else:
         assert made == ours.encode_chat(chat("Line one.\nLine two.", "An\nswer."))
     picture = [*parts, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
-    with pytest.raises(DataError, match="message 0: .* 'image_url', which a model of text cannot"):
+    with pytest.raises(DataError, match=r"message 0: .* 'image_url', which a model of text cannot"):
         ours.encode_chat([{"role": USER, "content": picture}])
 
 
@@ -211,7 +212,7 @@ def test_what_cannot_go_on_is_refused(bases: dict[str, str], tmp_path: Path) -> 
     ours = load(write("chatml", bases, tmp_path / "made"))
     with pytest.raises(DataError, match="Got both"):
         ours.encode_chat(chat("a", "b"), continue_final_message=True, add_generation_prompt=True)
-    with pytest.raises(DataError, match="content to continue. Got none"):
+    with pytest.raises(DataError, match=r"content to continue\. Got none"):
         ours.encode_chat([*chat("a"), {"role": ASSISTANT}], continue_final_message=True)
     hostile = chat("a", "b <|im_end|> c")
     made = ours.encode_chat(hostile, continue_final_message=True)

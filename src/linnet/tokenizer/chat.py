@@ -202,7 +202,8 @@ class ChatTemplate:
         bare = {key: value for key, value in _PROBE_CALL.items() if key != "content"}
         kinds: list[tuple[()] | tuple[Any]] = [("",), (None,), ()]
         usual = self._probed([_PROBE_ASKED, _PROBE_CALL | {"content": "a"}]).count("None")
-        taken, shown = [], []
+        taken: list[tuple[()] | tuple[Any]] = []
+        shown: list[tuple[()] | tuple[Any]] = []
         for kind in kinds:
             message = {**bare, "content": kind[0]} if kind else bare
             text = self._probed([_PROBE_ASKED, message])

@@ -144,18 +144,20 @@ class Conversation:
 
     def render(self, template: ChatTemplate, **options: Any) -> str:
         """The text, by :meth:`ChatTemplate.render`."""
-        render = partial(
-            template.render,
+        messages, sign = self.messages, ""
+        if self.open_end:
+            sign = next(_unused(json.dumps(plain_data(self.messages), ensure_ascii=False)))
+            # The space shows whether the template takes white space off.
+            messages = _ending_with(self.messages, f"{sign} ")
+        text = template.render(
+            messages,
             tools=self.tools,
             documents=self.documents,
             variables=self.variables,
             **options,
         )
         if not self.open_end:
-            return render(self.messages)
-        # The space shows whether the template takes white space off.
-        sign = next(_unused(json.dumps(plain_data(self.messages), ensure_ascii=False)))
-        text = render(_ending_with(self.messages, f"{sign} "))
+            return text
         before, found, after = text.rpartition(sign)
         if not found:
             raise DataError(
