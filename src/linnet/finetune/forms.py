@@ -24,7 +24,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from linnet.errors import DataError
-from linnet.tokenizer.chat import PART_SEPARATOR, text_parts
+from linnet.tokenizer.chat import joined_text, text_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,7 +110,7 @@ class ChatRow:
     @property
     def key(self) -> str:
         """What is asked first: rows alike in this stay together."""
-        return next((_joined(m["content"]) for m in self.messages if m["role"] == "user"), "")
+        return next((joined_text(m["content"]) for m in self.messages if m["role"] == "user"), "")
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ def _message(turn: Any, number: int) -> Message:
     if "content" not in message and not calls:
         raise RowError(f"{where} ({role}) has no 'content'{_near('content', message)}")
     message["content"] = _content(message.get("content", ""), where)
-    if role == "assistant" and not _joined(message["content"]).strip() and not calls:
+    if role == "assistant" and not joined_text(message["content"]).strip() and not calls:
         raise RowError(f"{where}: the assistant's turn is empty")
     return message
 
@@ -349,12 +349,6 @@ def _content(content: Any, where: str) -> str | list[dict[str, Any]]:
         return text_parts(content, where)
     except DataError as error:
         raise RowError(str(error)) from None
-
-
-def _joined(content: str | list[dict[str, Any]]) -> str:
-    if isinstance(content, str):
-        return content
-    return PART_SEPARATOR.join(part["text"] for part in content)
 
 
 def _train_flag(message: Message) -> bool | None:

@@ -152,9 +152,8 @@ class ChatTemplate:
             content = message.get("content")
             if isinstance(content, list):
                 parts = text_parts(content, f"message {place}")
-                reads = message.get("role") in self._roles_in_parts
-                joined: Any = parts if reads else PART_SEPARATOR.join(p["text"] for p in parts)
-                message = {**message, "content": joined}
+                in_parts = message.get("role") in self._roles_in_parts
+                message = {**message, "content": parts if in_parts else joined_text(parts)}
             if message.get("tool_calls"):
                 shown, taken = self._calls
                 if not shown and taken:
@@ -359,6 +358,13 @@ def text_parts(parts: Sequence[Any], where: str) -> list[dict[str, Any]]:
             raise DataError(f"{where}: expected parts of text. Got one of type '{kind!s:.40}'{why}")
         found.append({"type": "text", "text": text})
     return found
+
+
+def joined_text(content: str | Sequence[Mapping[str, Any]]) -> str:
+    """Text, or the parts of a text as one. Raises DataError for a part that is none."""
+    if isinstance(content, str):
+        return content
+    return PART_SEPARATOR.join(part["text"] for part in text_parts(content, "a message"))
 
 
 DEEPEST = 64

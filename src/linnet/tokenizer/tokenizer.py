@@ -85,6 +85,11 @@ class Tokenizer:
         self.unknown: int | None = self._named("unk_token")
         self.end_of_text: int = self._find_end_of_text()
 
+    @property
+    def beginning(self) -> int:
+        """The token from which a text is written where there is no prompt."""
+        return self.end_of_text if self.bos is None else self.bos
+
     @cached_property
     def start(self) -> tuple[int, ...]:
         """What a model that is to continue a text reads before the text's own tokens.
