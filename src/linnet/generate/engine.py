@@ -132,8 +132,8 @@ class Engine(Protocol):
 
         ``add_generation_prompt``: whether an answer is begun. ``continue_final_message``: leave
         the last message open instead, so that the model goes on with it. ``variables``: more
-        that the template is given. Text of the messages never becomes a special token. Raises ModelError where there is no template, DataError for messages
-        that it refuses.
+        that the template is given. Text of the messages never becomes a special token.
+        Raises ModelError where there is no template, DataError for messages that it refuses.
         """
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
