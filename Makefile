@@ -4,12 +4,15 @@
 PYTHON ?= python3
 BUDGET ?= 5m
 OUT ?= quickstart
-# PyTorch's usual build for Linux brings several GB of CUDA libraries. Without an NVIDIA card:
-#   make quickstart TORCH_INDEX=https://download.pytorch.org/whl/cpu
-TORCH_INDEX ?=
+# Where PyTorch comes from: by default its CPU build where there is no NVIDIA driver
+# (scripts/torch_index.py). Another index: make quickstart TORCH_INDEX=URL; the usual one: TORCH_INDEX=
+TORCH_INDEX ?= auto
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# One pip call, so that one resolution decides about everything; -qq leaves out its warnings about
+# the packages of others.
+INSTALL = index="$(TORCH_INDEX)"; [ "$$index" != auto ] || index=`$(BIN)/python scripts/torch_index.py`; \
+  $(BIN)/python -m pip install -qq $${index:+--extra-index-url "$$index"} -e
 
 .PHONY: quickstart test test-slow test-readme check format clean
 
@@ -43,10 +46,10 @@ clean:
 
 .venv/installed: pyproject.toml | .venv/bin/python
 	@echo "installing (PyTorch is large; this can take some minutes the first time) ..."
-	$(PIP) -e .
+	@$(INSTALL) .
 	@touch $@
 
 .venv/tests-installed: pyproject.toml | .venv/bin/python
 	@echo "installing with what the tests need ..."
-	$(PIP) -e ".[test,check]"
+	@$(INSTALL) ".[test,check]"
 	@touch $@ .venv/installed

@@ -135,12 +135,18 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("90", 90), ("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("1.5m", 90),
-        (" 2h 3m 4s ", 7384), ("1m 35s", 95), ("0.5", 0.5),
+        (90, 90), (0.5, 0.5), ("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("1.5m", 90),
+        (" 2h 3m 4s ", 7384), ("1m 35s", 95),
     ],
 )  # fmt: skip
-def test_durations(text: str, seconds: float) -> None:
+def test_durations(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["5", "0.5", " 90 "])
+def test_a_time_without_a_unit_is_asked_about(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"{text.strip()}s for seconds or {text.strip()}m for"):
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,31 @@ def test_a_deleted_document_is_gone_from_the_corpus(tiny: TinyProject) -> None:
     assert set(now) <= set(train)
 
 
+def test_a_small_edit_keeps_the_tokenizer_whatever_the_sizes_of_the_documents(
+    fresh: TinyProject,
+) -> None:
+    # One long document in a manner of its own: a sample by document misses it or sees only it.
+    odd = " ".join(f"{n * n:x}-{n:o}" for n in range(9_000))
+    (fresh.documents / "odd.txt").write_text(odd, encoding="utf-8")
+    fresh.build(*SETTINGS, "data.quality=[]")
+    before = content(fresh, "tokenizer")
+    note = fresh.documents / "note-07.txt"
+    note.write_text(note.read_text("utf-8") + " The price is now 12 euros.", encoding="utf-8")
+    assert "tokenizer" not in changed(fresh)
+    assert content(fresh, "tokenizer") == before
+
+
+def test_the_model_that_is_replaced_is_kept(tiny: TinyProject) -> None:
+    before = artifact.read(tiny.path / "model", verify=True)
+    files = {p.name: p.read_bytes() for p in (tiny.path / "model").iterdir()}
+    tiny.build("train.width=48")
+    assert any("model.previous" in line for line in tiny.progress.said)
+    kept = artifact.read(tiny.path / "model.previous", verify=True)
+    assert kept.content == before.content != content(tiny, "model")
+    assert {p.name: p.read_bytes() for p in kept.path.iterdir()} == files
+    assert linnet.load(kept.path).generate("the", max_tokens=3, temperature=0).text
+
+
 def test_quite_different_documents_get_a_tokenizer_of_their_own(tiny: TinyProject) -> None:
     for number, file in enumerate(sorted(tiny.documents.iterdir())):
         words = " ".join(f"Zwölf Boxkämpfer jagen Viktor quer {number * k}" for k in range(20))
@@ -162,7 +187,13 @@ def test_settings_take_effect_without_a_new_plan_and_go_away_again(tiny: TinyPro
 
 
 def test_a_new_plan(tiny: TinyProject) -> None:
-    tiny.build(budget="2m")
+    before = tiny.files()
+    with pytest.raises(ConfigError, match=r"planned for 5m\. Got a budget of 2m: add --replan"):
+        tiny.build(budget="2m")
+    assert tiny.files() == before
+    file = tiny.path / "linnet.toml"
+    file.write_text(file.read_text().replace('budget = "5m"', 'budget = "120"'))
+    tiny.build()  # written there by hand, without a unit as older versions allowed
     assert tiny.progress.made == set()
     assert any("made for another budget" in line for line in tiny.progress.said)
     assert artifact.read(tiny.path / "plan").manifest.config["budget"] == 300

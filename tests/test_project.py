@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import linnet
+from linnet import artifact
 from linnet.cli import app
 from linnet.errors import ArtifactError, ConfigError
+from linnet.export.config import ExportConfig
+from linnet.finetune.rows import open_source
 from linnet.project import STAGES, Project, ProjectConfig, set_option
+from linnet.shards import EncodeConfig
+from linnet.tokenizer import load as load_tokenizer
 from tiny_project import TinyProject, note
 
 
@@ -281,3 +287,28 @@ def test_status_as_json(tiny: TinyProject) -> None:
     assert "model.safetensors is missing" in found["model"]["reason"]
     assert found["model"]["content"] is None
     assert found["evaluation"]["reason"] == "model is damaged"
+
+
+def test_a_project_does_wherever_one_of_its_directories_would(
+    built_once: TinyProject, tmp_path: Path
+) -> None:
+    project = built_once.path
+    assert linnet.explain_document(project, "note-07.txt")
+    scored = linnet.evaluate_model(project, project)
+    assert (
+        scored.bits_per_byte
+        == linnet.evaluate_model(project / "model", project / "shards").bits_per_byte
+    )
+    shards = linnet.encode(project, project, tmp_path / "shards", EncodeConfig())
+    assert shards.content == artifact.read(project / "shards").content
+    exported = linnet.export_gguf(project, tmp_path / "m.gguf", ExportConfig(type="f16"))
+    assert exported.stat().st_size
+    base = linnet.load(project)
+    assert base.generate("the", max_tokens=2, temperature=0).text
+    assert (
+        load_tokenizer(project).vocab_size
+        == artifact.read(project / "tokenizer").stats["vocab_size"]
+    )
+    assert open_source(project).corpus == project / "corpus"
+    with pytest.raises(ArtifactError, match="expected a corpus directory"):
+        linnet.explain_document(tmp_path, "note-07.txt")

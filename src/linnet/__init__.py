@@ -3,6 +3,8 @@
 The names below are loaded when first used, so ``import linnet`` costs nothing.
 A function never has the name of a package beside it: ``linnet.train`` is the
 package, whatever was imported before, and ``linnet.train_model`` the function.
+Each function takes paths as text or ``Path``, and a dataclass of settings that
+may be left out.
 """
 
 from __future__ import annotations
@@ -13,24 +15,44 @@ from linnet.lazy import lazy
 from linnet.version import __version__
 
 if TYPE_CHECKING:
-    from linnet.data import explain as explain_document  # noqa: F401
-    from linnet.data import prepare as prepare
-    from linnet.evaluate import evaluate as evaluate_model  # noqa: F401
-    from linnet.export import export_gguf as export_gguf
-    from linnet.export import export_ollama as export_ollama
-    from linnet.finetune.finetune import finetune as finetune_model  # noqa: F401
-    from linnet.forget import forget as forget_documents  # noqa: F401
-    from linnet.generate import load as load
-    from linnet.generate.embedding import load_encoder as load_encoder
-    from linnet.model.merging import merge_adapter as merge_adapter
-    from linnet.pipeline import build as build
-    from linnet.planner import plan as plan
-    from linnet.roundtrip import check as check_round_trip  # noqa: F401
-    from linnet.shards import encode as encode
-    from linnet.tokenizer import train as train_tokenizer  # noqa: F401
-    from linnet.train import train as train_model  # noqa: F401
+    from linnet.data.config import DataConfig
+    from linnet.data.explaining import explain as explain_document
+    from linnet.data.preparation import prepare
+    from linnet.data.storage import read_documents
+    from linnet.errors import LinnetError
+    from linnet.evaluate import EvaluateConfig
+    from linnet.evaluate import evaluate as evaluate_model
+    from linnet.export.config import ExportConfig
+    from linnet.export.gguf import export_gguf
+    from linnet.export.modelfile import export_ollama
+    from linnet.finetune.config import FinetuneConfig
+    from linnet.finetune.finetune import finetune as finetune_model
+    from linnet.forget import forget as forget_documents
+    from linnet.generate import load
+    from linnet.generate.embedding import load_encoder
+    from linnet.model.lora_config import MergeConfig
+    from linnet.model.merging import merge_adapter
+    from linnet.pipeline import build
+    from linnet.planner import plan
+    from linnet.progress import Progress
+    from linnet.roundtrip import check as check_round_trip
+    from linnet.shards import EncodeConfig, encode
+    from linnet.tokenizer import TokenizerConfig
+    from linnet.tokenizer import train as train_tokenizer
+    from linnet.train import TrainConfig
+    from linnet.train import train as train_model
 
 _HOMES: dict[str, tuple[str, str]] = {
+    "DataConfig": ("linnet.data", "DataConfig"),
+    "EncodeConfig": ("linnet.shards", "EncodeConfig"),
+    "EvaluateConfig": ("linnet.evaluate", "EvaluateConfig"),
+    "ExportConfig": ("linnet.export", "ExportConfig"),
+    "FinetuneConfig": ("linnet.finetune.config", "FinetuneConfig"),
+    "LinnetError": ("linnet.errors", "LinnetError"),
+    "MergeConfig": ("linnet.model.lora_config", "MergeConfig"),
+    "Progress": ("linnet.progress", "Progress"),
+    "TokenizerConfig": ("linnet.tokenizer", "TokenizerConfig"),
+    "TrainConfig": ("linnet.train", "TrainConfig"),
     "build": ("linnet.pipeline", "build"),
     "check_round_trip": ("linnet.roundtrip", "check"),
     "encode": ("linnet.shards", "encode"),
@@ -45,16 +67,44 @@ _HOMES: dict[str, tuple[str, str]] = {
     "merge_adapter": ("linnet.model.merging", "merge_adapter"),
     "plan": ("linnet.planner", "plan"),
     "prepare": ("linnet.data", "prepare"),
+    "read_documents": ("linnet.data", "read_documents"),
     "train_model": ("linnet.train", "train"),
     "train_tokenizer": ("linnet.tokenizer", "train"),
 }
 
+__all__ = [
+    "DataConfig",
+    "EncodeConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "FinetuneConfig",
+    "LinnetError",
+    "MergeConfig",
+    "Progress",
+    "TokenizerConfig",
+    "TrainConfig",
+    "__version__",
+    "build",
+    "check_round_trip",
+    "encode",
+    "evaluate_model",
+    "explain_document",
+    "export_gguf",
+    "export_ollama",
+    "finetune_model",
+    "forget_documents",
+    "load",
+    "load_encoder",
+    "merge_adapter",
+    "plan",
+    "prepare",
+    "read_documents",
+    "train_model",
+    "train_tokenizer",
+]
 
 __getattr__ = lazy(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
-
-
-__all__ = ["__version__"]
+    return sorted({*globals(), *__all__})

@@ -115,13 +115,13 @@ def hash_file(path: Path) -> str:
 
 
 def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> Artifact:
-    """Open an artifact.
+    """Open an artifact, or the one of this ``kind`` in a project.
 
     Checks that every listed file is there with its size; with ``verify`` also
     its hash. Raises ArtifactError when there is none of that kind, and
     DamagedError when the files are not the ones that were written.
     """
-    path = Path(path)
+    path = Path(path) if kind is None else within(path, kind)
     while True:
         _await_swap(path)
         place = _identity(path)
@@ -158,6 +158,17 @@ def _read(path: Path, kind: str | None, *, verify: bool) -> Artifact:
     for name, entry in manifest.files.items():
         _check_file(path / name, entry, manifest.kind, verify=verify)
     return Artifact(path, manifest)
+
+
+def within(path: Path | str, kind: str) -> Path:
+    """The artifact of this kind where ``path`` is a project; any other path as it is.
+
+    In a project each stage's directory has the name of its kind, so that ``notes-model``
+    does wherever ``notes-model/corpus`` or ``notes-model/model`` would.
+    """
+    path = Path(path)
+    inner = path / kind
+    return inner if is_artifact(inner) and not is_artifact(path) else path
 
 
 def is_artifact(path: Path | str) -> bool:

@@ -161,17 +161,24 @@ _DURATION = re.compile(rf"(?:{_AMOUNT}\s*h)?\s*(?:{_AMOUNT}\s*m)?\s*(?:{_AMOUNT}
 _SECONDS = re.compile(_AMOUNT, re.ASCII)
 
 
-def parse_duration(text: str) -> float:
-    """``90s``, ``5m``, ``1h30m`` or plain seconds, in seconds. Raises ConfigError."""
+def parse_duration(duration: str | float) -> float:
+    """``90s``, ``5m`` or ``1h30m`` in seconds; a number is seconds already. Raises ConfigError.
+
+    A text without a unit is refused: whoever types ``--budget 5`` may mean minutes.
+    """
+    text = f"{duration}s" if isinstance(duration, int | float) else duration
     stripped = text.strip()
+    if _SECONDS.fullmatch(stripped) and 0 < float(stripped) < math.inf:
+        raise ConfigError(
+            f"a time needs a unit: {stripped}s for seconds or {stripped}m for minutes? "
+            f"Got {duration!r}"
+        )
     seconds = 0.0
-    if _SECONDS.fullmatch(stripped):
-        seconds = float(stripped)
-    elif found := _DURATION.fullmatch(stripped):
+    if found := _DURATION.fullmatch(stripped):
         units = zip(found.groups(), (3600.0, 60.0, 1.0), strict=True)
         seconds = sum(float(amount) * unit for amount, unit in units if amount)
     if not seconds or not math.isfinite(seconds):
-        raise ConfigError(f"a time must look like 90s, 5m or 1h30m. Got {text!r}")
+        raise ConfigError(f"a time must look like 90s, 5m or 1h30m. Got {duration!r}")
     return seconds
 
 

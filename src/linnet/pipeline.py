@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import artifact
+from linnet.config import parse_duration, show_duration
 from linnet.data import prepare, read_documents
 from linnet.data.files import absolute, names_a_path
 from linnet.errors import ArtifactError, ConfigError, DataError, StoppedError
@@ -34,15 +36,17 @@ from linnet.project import (
     set_option,
 )
 from linnet.shards import EncodeConfig, encode
+from linnet.tokenizer import bytes_per_token
 from linnet.tokenizer import load as load_tokenizer
 from linnet.tokenizer import train as train_tokenizer
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
     from linnet.evaluate import Evaluation
+    from linnet.train.config import TrainConfig
 
 WORSE_TOKENIZER = 0.97  # bytes per token below this share of what they were: train it again
-FIT_SAMPLE = 500_000  # characters on which that is judged
+PREVIOUS_MODEL = "model.previous"
 
 
 @dataclass(frozen=True)
@@ -58,29 +62,35 @@ class Build:
 
 
 def build(
-    sources: Sequence[str | Path] = (),
+    sources: str | Path | Sequence[str | Path] = (),
     out: Path | str = "model",
     *,
-    budget: str | None = None,
+    budget: str | float | None = None,
     settings: Sequence[str] = (),
     replan: bool = False,
     retrain_tokenizer: bool = False,
     progress: Progress = SILENT,
 ) -> Build:
-    """Turn files and folders into a model in ``out/model``, within ``budget`` (such as ``5m``).
+    """Turn files and folders into a model in ``out/model``, within ``budget``: ``5m``, or seconds.
 
-    Run again it redoes only what changed; interrupted it carries on. Without
+    Run again it redoes only what changed; interrupted it carries on. A model that is
+    replaced stays in ``out/model.previous`` until the next one is. Without
     ``sources`` it builds the project that is in ``out`` already.
     ``settings`` are assignments such as ``train.width=128``.
-    Raises BusyError when another build is at work in ``out``, OutputError when
+    Raises ConfigError for another budget than the one that was planned for, without
+    ``replan``; BusyError when another build is at work in ``out``, OutputError when
     ``out`` holds something else, DamagedError when a stage made before is broken,
     DataError and BudgetError when there is too little text or time, StoppedError
     after Ctrl-C.
     """
     started = time.monotonic()
     out = Path(out)
+    sources = [sources] if isinstance(sources, str | Path) else sources
     artifact.refuse_foreign(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
-    _configure(out, sources, budget, settings)  # what cannot work is said before anything is made
+    # What cannot work is said before anything is made.
+    project = _configure(out, sources, budget, settings)
+    if budget is not None and not replan:
+        _refuse_other_budget(project)
     with artifact.lock(out / LOCK_NAME):
         project = _configure(out, sources, budget, settings)
         project.save()
@@ -92,8 +102,21 @@ def build(
             ) from None
 
 
+def _refuse_other_budget(project: Project) -> None:
+    """A plan holds until it is made again, and with it the time that training takes."""
+    if not artifact.is_artifact(project.stage("plan")):
+        return
+    planned = project.plan().budget
+    if planned != project.budget:
+        raise ConfigError(
+            f"{project.path} was planned for {show_duration(planned)}. Got a budget of "
+            f"{show_duration(project.budget)}: add --replan to plan and train again for it, or "
+            "leave out --budget to keep the plan"
+        )
+
+
 def _configure(
-    out: Path, sources: Sequence[str | Path], budget: str | None, settings: Sequence[str]
+    out: Path, sources: Sequence[str | Path], budget: str | float | None, settings: Sequence[str]
 ) -> Project:
     """The project as asked for: what is there, with what was given now."""
     if (out / CONFIG_FILE).is_file():
@@ -105,7 +128,8 @@ def _configure(
     else:
         raise ConfigError(f"{out} is not a project yet: name the files and folders to build from")
     if budget is not None:
-        config = replace(config, budget=budget)
+        parse_duration(budget)
+        config = replace(config, budget=budget if isinstance(budget, str) else f"{budget}s")
     for assignment in settings:
         config = set_option(config, assignment)
     project = Project(out, config)
@@ -207,9 +231,12 @@ class _Builder:
                 kept = self._kept_tokenizer(path, corpus, config.recipe())
             if kept is not None:
                 return kept
-            texts = (document.text for document in read_documents(corpus.path, "train"))
             return train_tokenizer(
-                texts, path, config, inputs={"corpus": corpus}, progress=self.progress
+                self._training_texts(corpus),
+                path,
+                config,
+                inputs={"corpus": corpus},
+                progress=self.progress,
             )
 
     def _kept_tokenizer(
@@ -225,11 +252,12 @@ class _Builder:
         made_from = found.manifest.inputs.get("corpus")
         if made_from is not None and made_from.content == corpus.content:
             return found
-        before = self._recorded_fit()
-        now = self._fit(path, corpus)
+        before = found.stats.get("bytes_per_token")
+        now = bytes_per_token(load_tokenizer(path), self._training_texts(corpus))
         if before is not None and now < WORSE_TOKENIZER * before:
             self.progress.message(
-                f"tokenizer: {now:.2f} bytes per token now, {before:.2f} before; training it again"
+                f"tokenizer: {now:.2f} bytes per token now, {before:.2f} when it was trained; "
+                "training it again"
             )
             return None
         self.progress.message(
@@ -237,25 +265,9 @@ class _Builder:
         )
         return found
 
-    def _recorded_fit(self) -> float | None:
-        """Bytes per token when the corpus was last encoded."""
-        try:
-            stats = artifact.read(self.project.stage("shards"), kind="shards").stats
-        except ArtifactError:
-            return None
-        return stats["splits"]["train"]["bytes_per_token"]  # type: ignore[no-any-return]
-
-    def _fit(self, tokenizer: Path, corpus: Artifact) -> float:
-        loaded = load_tokenizer(tokenizer)
-        documents = read_documents(corpus.path, "train")
-        size = tokens = 0
-        stride = max(1, corpus.stats["bytes"]["train"] // FIT_SAMPLE)
-        for index, document in enumerate(documents):
-            if index % stride == 0:
-                text = document.text[:FIT_SAMPLE]
-                size += len(text.encode("utf-8", "replace"))
-                tokens += len(loaded.encode(text))
-        return size / max(tokens, 1)
+    def _training_texts(self, corpus: Artifact) -> Iterator[str]:
+        for document in read_documents(corpus.path, "train", columns=("text",)):
+            yield document.text
 
     def shards(self, corpus: Artifact, tokenizer: Artifact) -> Artifact:
         with self._stage("shards") as path:
@@ -266,7 +278,24 @@ class _Builder:
 
         with self._stage("model") as path:
             config = self.project.train_config(plan)
+            self._keep_previous(path, shards, config)
             return train(shards.path, path, config, progress=self.progress)
+
+    def _keep_previous(self, path: Path, shards: Artifact, config: TrainConfig) -> None:
+        """Say that a model is about to be replaced, and keep it: adapters and exports need it."""
+        before = self.project.read_stage("model")
+        if before is None:
+            return
+        trained_on = before.manifest.inputs["shards"].content
+        same = before.manifest.config == config.recipe()
+        if same and trained_on == shards.content:
+            return
+        kept = path.with_name(PREVIOUS_MODEL)
+        _link_tree(path, kept)
+        self.progress.message(
+            f"model: training again, because the {'documents' if same else 'settings'} changed; "
+            f"until now's stays as {kept}, which adapters and exports made from it belong to"
+        )
 
     def evaluation(self, model: Artifact, shards: Artifact, plan: Plan) -> Evaluation:
         with self._stage("evaluation") as path:
@@ -295,6 +324,22 @@ class _Builder:
         self.made.append(name)
         seconds = time.monotonic() - started
         self.progress.message(f"{name:<11} {summary(now)}  ({seconds:.1f} s)")
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """A second name for every file, which costs no room; where links cannot be made, copies."""
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, copy_function=_link)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def summary(made: Artifact) -> str:

@@ -29,6 +29,9 @@ class Task:
 class Progress:
     """Listens to nothing. Subclasses draw."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @contextmanager
     def task(self, name: str, *, total: float | None = None, unit: str = "") -> Iterator[Task]:
         """Open a task. ``unit`` is a noun such as ``files``, or ``bytes``, which is scaled."""

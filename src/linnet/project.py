@@ -10,8 +10,9 @@ whether what is on disk is still current. ``linnet.pipeline`` makes the stages.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -92,7 +93,10 @@ class Project:
             raise ArtifactError(
                 f"{path}: expected a project made by linnet build (no {CONFIG_FILE})"
             )
-        return cls(path, from_mapping(ProjectConfig, load_toml(file), where=str(file)))
+        config = from_mapping(ProjectConfig, load_toml(file), where=str(file))
+        if re.fullmatch(r"[0-9.]+", config.budget):  # seconds without a unit, as once was allowed
+            config = replace(config, budget=f"{config.budget}s")
+        return cls(path, config)
 
     def save(self) -> None:
         """Write ``linnet.toml``, unless it says the same already (comments in it then stay)."""
@@ -274,7 +278,6 @@ class Project:
 def set_option(config: ProjectConfig, assignment: str) -> ProjectConfig:
     """Apply ``train.width=128`` to a configuration. Raises ConfigError when malformed."""
     import tomllib
-    from dataclasses import replace
 
     name, equals, value = assignment.partition("=")
     table, dot, key = name.strip().partition(".")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from linnet import artifact
 from linnet.config import option
 from linnet.errors import ConfigError, ModelError
 from linnet.export.config import OWN_FORMATS, ExportConfig
@@ -108,7 +109,7 @@ def check(
     Raises MissingExtraError without ``gguf`` and ``xllamacpp``; without transformers that
     comparison is left out and said so.
     """
-    config, path = config or CheckConfig(), Path(model)
+    config, path = config or CheckConfig(), artifact.within(model, "model")
     with tempfile.TemporaryDirectory(prefix="linnet-check-") as made:
         place = Path(made)
         with merged(path, beside=place, progress=progress) as whole:

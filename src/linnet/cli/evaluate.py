@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linnet.artifact import within
 from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
+from linnet.errors import ConfigError
 from linnet.evaluate import EvaluateConfig, evaluate
 from linnet.evaluate.baselines import BASELINE_NAMES
 
@@ -24,14 +26,15 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 @configured(EvaluateConfig)
 def run(
-    model: Annotated[Path, typer.Argument(help="A model directory.")],
+    model: Annotated[Path, typer.Argument(help="A model directory, or a project.")],
     data: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="FILE_OR_SHARDS",
-            help="Held-out text: a file, a folder of .txt and .md files, or encoded shards.",
+            help="Held-out text: a file, a folder of .txt and .md files, or encoded shards "
+            "(those of a project, if left out).",
         ),
-    ],
+    ] = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Training text for the baselines [default: the model's own corpus]."),
@@ -47,9 +50,15 @@ def run(
 
     Bits per byte compare any two models on the same text: fewer is better.
 
-    Example: linnet evaluate notes-model/model notes-model/shards
+    Example: linnet evaluate notes-model
     """
     config = replace(EvaluateConfig(), settings)
+    if data is None:
+        if within(model, "shards") == model:
+            raise ConfigError(
+                f"name the text to score {model} on: only a project has shards of its own"
+            )
+        data = model
     result = evaluate(model, data, out, config, corpus=corpus, progress=terminal_progress())
     if as_json:
         typer.echo(json.dumps(result.to_json(), ensure_ascii=False))

@@ -12,7 +12,7 @@ import typer
 
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
-from linnet.config import parse_duration, show_duration
+from linnet.config import show_duration
 
 if TYPE_CHECKING:
     from linnet.planner import Plan
@@ -34,10 +34,9 @@ def plan(
     from linnet.planner import plan as make_plan
     from linnet.planner import read_plan
 
-    seconds = parse_duration(budget)
     with tempfile.TemporaryDirectory() as scratch:
         place = out or Path(scratch) / "plan"
-        make_plan(corpus, place, budget=seconds, progress=terminal_progress())
+        make_plan(corpus, place, budget=budget, progress=terminal_progress())
         made = read_plan(place)
     if as_json:
         typer.echo(json.dumps(asdict(made)))

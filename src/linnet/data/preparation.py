@@ -59,13 +59,12 @@ REPORT = "report.json"
 _WORKING = "working"
 _SPACE = 2.0  # disk needed while working, in sizes of the sources
 _DEAD_SHARE = 0.5  # of a spool that may be out of use
-_DEFAULTS = DataConfig()
 
 
 def prepare(
-    sources: Sequence[str | Path],
-    out: Path,
-    config: DataConfig = _DEFAULTS,
+    sources: str | Path | Sequence[str | Path],
+    out: Path | str,
+    config: DataConfig | None = None,
     *,
     exclude: Sequence[Path] = (),
     executor: Executor | None = None,
@@ -78,6 +77,8 @@ def prepare(
     Raises DataError when a source is missing or nothing in the sources can be
     read; single bad files are listed in ``report.json``.
     """
+    sources = [sources] if isinstance(sources, str | Path) else sources
+    config, out = config or DataConfig(), Path(out)
     # Settings that cannot work are told now, not by a process that reads files.
     _ = quality.rules(config.quality), Scrubber.of(config)
     material = Material.survey(sources, out, config, exclude=exclude, progress=progress)

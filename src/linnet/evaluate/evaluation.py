@@ -129,12 +129,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: Path,
-    data: Path,
-    out: Path | None = None,
+    model: Path | str,
+    data: Path | str,
+    out: Path | str | None = None,
     config: EvaluateConfig | None = None,
     *,
-    corpus: Path | None = None,
+    corpus: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Score ``model`` on ``data``: encoded shards, a text file or a folder of text.
@@ -144,12 +144,13 @@ def evaluate(
     training text for baselines and overlap where the lineage does not.
     """
     config = config or EvaluateConfig()
-    model, data = Path(model), Path(data)
-    training = _training_corpus(model, corpus)
+    model, data = artifact.within(model, "model"), artifact.within(data, "shards")
+    training = _training_corpus(model, None if corpus is None else Path(corpus))
     if out is None:
         evaluation = _evaluate(model, data, config, training, progress)
         refresh_evaluation(model, evaluation.to_json())
         return evaluation
+    out = Path(out)
     inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
     if training is not None:
         inputs["corpus"] = training

@@ -58,20 +58,21 @@ def vocabulary_of(tokenizer: Tokenizer, path: Path, size: int) -> Vocabulary:
 
 def export_gguf(
     model: Path | str,
-    out: Path,
+    out: Path | str,
     config: ExportConfig | None = None,
     *,
-    spelling: Spelling = vocabulary_of,
+    spelling: Spelling | None = None,
     progress: Progress = SILENT,
 ) -> Path:
     """Write the model directory ``model`` as the GGUF file ``out``; an adapter with its base.
 
-    ``spelling``: what the file says of the tokenizer, which must have a token for each row.
+    ``spelling``: what the file says of the tokenizer, if not :func:`vocabulary_of`; it must
+    have a token for each row.
     Raises ModelError where llama.cpp would compute something else than the model
     does, MissingExtraError without the ``gguf`` package, and OutputError when there
     is no room; a file that was there before is then unchanged.
     """
-    config = config or ExportConfig()
+    config, out, spelling = config or ExportConfig(), Path(out), spelling or vocabulary_of
     gguf_package()
     if out.is_dir():
         raise OutputError(f"{out} is a directory; name a file, such as {out / 'model.gguf'}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnet import artifact
 from linnet.model.adapter import is_adapter
 from linnet.model.lora_config import MergeConfig
 from linnet.model.merging import merge_adapter
@@ -23,7 +24,7 @@ def merged(path: Path | str, *, beside: Path, progress: Progress = SILENT) -> It
     ``beside``: an existing directory on a disk with room for that. Raises ModelError when the
     adapter's base is not there.
     """
-    path = Path(path)
+    path = artifact.within(path, "model")
     if not is_adapter(path):
         yield path
         return

@@ -31,7 +31,7 @@ _PARAMETERS = ("temperature", "top_k", "top_p", "repeat_penalty")
 
 def export_ollama(
     model: Path | str,
-    out: Path,
+    out: Path | str,
     config: ExportConfig | None = None,
     *,
     progress: Progress = SILENT,
@@ -41,6 +41,7 @@ def export_ollama(
     Raises what :func:`linnet.export.gguf.export_gguf` raises, and OutputError when ``out``
     holds something else.
     """
+    out = Path(out)
     refuse_foreign(out, allowed=(MODELFILE,))
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import artifact, hub, runtime
 from linnet.card import CARD, write_card
 from linnet.errors import ConfigError
 from linnet.finetune.base import read_base
+from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import load_examples
 from linnet.finetune.inputs import base_input, data_inputs
 from linnet.finetune.run import prepare_run
@@ -26,10 +28,8 @@ from linnet.train.state import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from linnet.artifact import Artifact
-    from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.preview import Preview
     from linnet.hub import Located
 
@@ -39,9 +39,9 @@ VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 
 def finetune(
     model: str | Path,
-    data: Sequence[str | Path],
-    out: Path,
-    config: FinetuneConfig,
+    data: str | Path | Sequence[str | Path],
+    out: Path | str,
+    config: FinetuneConfig | None = None,
     *,
     progress: Progress = SILENT,
 ) -> Artifact:
@@ -56,6 +56,8 @@ def finetune(
     leaves no room for a step, StoppedError after Ctrl-C.
     """
     started = time.monotonic()
+    config, out = config or FinetuneConfig(), Path(out)
+    data = [data] if isinstance(data, str | Path) else data
     found = _trainable(hub.find(model, progress=progress))
     kind = "model" if config.method == "full" else "adapter"
     inputs: dict[str, Artifact | str] = {

@@ -45,8 +45,9 @@ def data_inputs(
         files = [file for split in opened.files.values() for file in split]
         root = Path(source) if Path(source).is_dir() else None
         found[role] = _hash_files(files, root=root, task="reading rows", progress=progress)
-    if general and artifact.is_artifact(general):
-        found["general"] = artifact.read(general)
+    place = artifact.within(general, "corpus")
+    if general and artifact.is_artifact(place):
+        found["general"] = artifact.read(place)
     elif general:
         files, root = text_files(Path(general)), Path(general) if Path(general).is_dir() else None
         found["general"] = _hash_files(

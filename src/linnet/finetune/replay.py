@@ -76,6 +76,7 @@ def general_text(
     file of rows as for training. A validation split is what is held out; without one, one
     part in ten. Raises DataError when there is too little.
     """
+    path = artifact.within(path, "corpus")
     kind = artifact.read(path).manifest.kind if artifact.is_artifact(path) else ""
     budget = replay_tokens, held_out_tokens
     if kind == "shards":

@@ -76,7 +76,7 @@ def open_source(source: str | Path) -> Source:
         require_library(f"reading {source}")
         files = fetch_dataset(str(source), cache_directory().parent / "linnet")
         return Source({"train": files}, name=str(source))
-    path = Path(source)
+    path = artifact.within(source, "corpus")
     if artifact.is_artifact(path):
         kind = artifact.read(path).manifest.kind
         if kind != "corpus":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
-from linnet import hub
+from linnet import artifact, hub
 from linnet.card.conversation import converses
 from linnet.config import option, replace
 from linnet.errors import ConfigError, LinnetError
@@ -209,9 +209,4 @@ def _load_elsewhere(
 
 def model_directory(path: Path | str) -> Path:
     """The model (or adapter) of a project directory; any other path as it is."""
-    path = Path(path)
-    signs = ("config.json", "adapter_config.json")
-    if any((path / sign).exists() for sign in signs):
-        return path
-    inside = path / "model"
-    return inside if any((inside / sign).is_file() for sign in signs) else path
+    return artifact.within(path, "model")

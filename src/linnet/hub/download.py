@@ -105,7 +105,8 @@ def find(
 ) -> Located:
     """The directory with a model's files, downloaded first where it must be.
 
-    A Path, and a text that :func:`parse` takes for a path, is returned as it is. Raises
+    A Path, and a text that :func:`parse` takes for a path, is returned as it is, or as the
+    model in it where it is a project. Raises
     ModelError when the hub has no such thing or does not give it, OutputError
     when the disk has no room for it.
     """
@@ -116,7 +117,7 @@ def find(
                 f"{source}: only a name on the hub, such as org/name, has a revision. "
                 f"Got '{revision}' for a directory"
             )
-        return Located(Path(source).expanduser())
+        return Located(artifact.within(Path(source).expanduser(), "model"))
     named = Source(named.name, revision or named.revision)
     require_library(f"fetching {named}")
     cached = _in_cache(named, patterns)

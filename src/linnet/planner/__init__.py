@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
+from linnet.config import parse_duration
 from linnet.errors import DamagedError
 from linnet.planner.choosing import (
     Plan,
@@ -27,7 +29,6 @@ from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from linnet.artifact import Artifact
 
@@ -53,16 +54,16 @@ PLAN_FILE = "plan.json"
 
 
 def plan(
-    corpus: Path,
-    out: Path,
+    corpus: Path | str,
+    out: Path | str,
     *,
-    budget: float,
+    budget: str | float,
     spent: float = 0.0,
     overrides: Mapping[str, Any] | None = None,
     vocab_size: int | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Plan a model for the documents in ``corpus`` within ``budget`` seconds.
+    """Plan a model for the documents in ``corpus`` within ``budget``: ``5m``, or seconds.
 
     ``spent``: seconds of it already gone. ``overrides`` and ``vocab_size``:
     what is not the planner's to choose. Raises DataError when there is too
@@ -70,8 +71,9 @@ def plan(
     """
     from linnet.runtime import detect
 
-    overrides = overrides or {}
+    overrides, budget = overrides or {}, parse_duration(budget)
     source = artifact.read(corpus, kind="corpus")
+    corpus, out = source.path, Path(out)
     started = time.monotonic()
     with progress.task("measuring documents and machine"):
         facts = measure_corpus(corpus)

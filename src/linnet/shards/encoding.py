@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,6 @@ from linnet.tokenizer.training import KIND as TOKENIZER_KIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from linnet.artifact import Artifact
     from linnet.progress import Task
@@ -69,10 +69,10 @@ class Encoded:
 
 
 def encode(
-    corpus: Path,
-    tokenizer: Path,
-    out: Path,
-    config: EncodeConfig,
+    corpus: Path | str,
+    tokenizer: Path | str,
+    out: Path | str,
+    config: EncodeConfig | None = None,
     *,
     progress: Progress = SILENT,
 ) -> Artifact:
@@ -82,7 +82,10 @@ def encode(
     Shards made already from the same things are returned as they are.
     Raises DataError when the corpus has no documents.
     """
+    config, out = config or EncodeConfig(), Path(out)
     source = artifact.read(corpus, kind="corpus")
+    corpus = source.path
+    tokenizer = artifact.within(tokenizer, "tokenizer")
     loaded = load_tokenizer(tokenizer)
     inputs = {"corpus": source, "tokenizer": _tokenizer_input(tokenizer)}
     recipe = config.recipe()

@@ -11,7 +11,7 @@ from linnet.tokenizer.markers import (
 )
 from linnet.tokenizer.streaming import StreamDecoder
 from linnet.tokenizer.tokenizer import Tokenizer, Wrapped, load
-from linnet.tokenizer.training import SMALLEST_VOCABULARY, TokenizerConfig, train
+from linnet.tokenizer.training import SMALLEST_VOCABULARY, TokenizerConfig, bytes_per_token, train
 
 __all__ = [
     "SMALLEST_VOCABULARY",
@@ -23,6 +23,7 @@ __all__ = [
     "WithChat",
     "Wrapped",
     "adopt",
+    "bytes_per_token",
     "check_trainable",
     "encode_chat",
     "load",

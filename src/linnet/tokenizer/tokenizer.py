@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
+from linnet import artifact
 from linnet.artifact import write_json
 from linnet.errors import ModelError
 from linnet.tokenizer.chat import inline_templates, read_templates
@@ -329,7 +330,7 @@ def load(path: Path | str) -> Tokenizer:
 
     Raises ModelError when there is none or it cannot be read.
     """
-    path = Path(path)
+    path = artifact.within(path, "tokenizer")
     file = path / TOKENIZER_FILE
     if not file.is_file():
         # Older checkpoints have the files of the Python classes only.

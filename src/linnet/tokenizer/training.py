@@ -46,6 +46,7 @@ END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"  # its own token: padding must never look like the end of a text
 SPECIAL_TOKENS = (END_OF_TEXT, PAD, TURN_START, TURN_END)
 BYTES = 256
+FIT_SAMPLE_BYTES = 2_000_000
 SMALLEST_VOCABULARY = BYTES + len(SPECIAL_TOKENS)
 
 QWEN2_PATTERN = (
@@ -89,10 +90,10 @@ class TokenizerConfig:
 
 def train(
     texts: Iterable[str],
-    out: Path,
-    config: TokenizerConfig,
+    out: Path | str,
+    config: TokenizerConfig | None = None,
     *,
-    inputs: Inputs,
+    inputs: Inputs | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Train on ``texts`` and write a tokenizer directory.
@@ -101,6 +102,7 @@ def train(
     the text cannot fill comes out smaller, with a warning.
     Raises DataError when there is no text.
     """
+    config, inputs = config or TokenizerConfig(), inputs or {}
     with artifact.create(
         out, kind=KIND, format=FORMAT, config=config.recipe(), inputs=inputs
     ) as draft:
@@ -120,12 +122,25 @@ def train(
         draft.stats.update(
             kind=config.kind, vocab_size=tokenizer.vocab_size, sample_bytes=sample_size
         )
+        if pieces:
+            draft.stats["bytes_per_token"] = bytes_per_token(tokenizer, pieces)
     if config.kind in ("bpe", "unigram") and tokenizer.vocab_size < config.vocab_size:
         progress.warn(
             f"the text has too few repeated words for {config.vocab_size:,} tokens; "
             f"the vocabulary has {tokenizer.vocab_size:,}"
         )
     return artifact.read(out, kind=KIND)
+
+
+def bytes_per_token(tokenizer: Tokenizer, texts: Iterable[str]) -> float:
+    """How well a tokenizer suits texts, on a fair sample of them.
+
+    The same texts give the same figure in any order, and few changes change it little, so
+    that figures of a corpus before and after an edit can be compared.
+    """
+    pieces = sample(texts, FIT_SAMPLE_BYTES)
+    size = sum(len(piece.encode("utf-8", "replace")) for piece in pieces)
+    return size / max(1, sum(len(tokenizer.encode(piece)) for piece in pieces))
 
 
 def own_config() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from linnet.shards import Shards
 from linnet.shards.batches import Batches
 from linnet.tokenizer import load as load_tokenizer
 from linnet.tokenizer.mask import load_with_mask
+from linnet.train.config import TrainConfig
 from linnet.train.course import Course
 from linnet.train.interrupt import interruptible
 from linnet.train.loop import Loop
@@ -33,11 +35,8 @@ from linnet.train.validation import held_out, validate
 from linnet.train.warm_start import LARGEST_VOCABULARY, bigram_counts, fit_bigrams
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from linnet.artifact import Artifact, Draft
     from linnet.tokenizer import Tokenizer
-    from linnet.train.config import TrainConfig
     from linnet.train.loop import Stream, Validator
     from linnet.train.objective import Objective
 
@@ -46,9 +45,9 @@ VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 
 
 def train(
-    shards: Path,
-    out: Path,
-    config: TrainConfig,
+    shards: Path | str,
+    out: Path | str,
+    config: TrainConfig | None = None,
     *,
     objective: Objective | None = None,
     progress: Progress = SILENT,
@@ -63,6 +62,7 @@ def train(
     when the loss is no longer a number.
     """
     started = time.monotonic()
+    config, out = config or TrainConfig(), Path(out)
     data = Shards.open(shards)
     inputs = {"shards": data.artifact}
     recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
