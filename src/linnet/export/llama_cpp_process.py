@@ -27,6 +27,7 @@ from linnet.errors import EngineError, MissingExtraError, ModelError
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 
 _ANSWER_SECONDS = 600
+_END_SECONDS = 10
 _LOG_BYTES = 1 << 20
 _WRONG = re.compile(r"^[\d.]+ E |error|GGML_ASSERT|terminate called", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"failed to load model|exiting due to")
@@ -184,6 +185,7 @@ class LlamaCppProcess:
         if "missing" in told:
             raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
         if "ready" not in told:
+            self.has_ended(within=_END_SECONDS)  # its log is complete only then
             raise ModelError(
                 f"{self.settings.model}: llama.cpp does not accept it: {self._wrong()[0]}"
             )
