@@ -191,8 +191,13 @@ def _llama_cpp(
     native: _Native, whole: Path, place: Path, type: str, progress: Progress
 ) -> Iterator[Comparison]:
     where, exact = f"llama.cpp {type}", type == "f32"
-    file = export_gguf(whole, place / f"{type}.gguf", ExportConfig(type=type), progress=progress)
-    with progress.task(f"comparing with {where}"), LlamaCpp(file, context=native.room) as llama:
+    try:
+        file = _exported(whole, place, type, progress)
+        opened = LlamaCpp(file, context=native.room)
+    except ModelError as error:
+        yield Comparison(where, "opens", False, str(error))
+        return
+    with progress.task(f"comparing with {where}"), opened as llama:
         if exact:
             yield _same_tokens(where, native, llama.tokens)
             if native.tokenizer.chat_template is not None:
@@ -203,6 +208,11 @@ def _llama_cpp(
             runs.append(Run(prompt, found.logprobs, found.tokens))
     file.unlink()
     yield from _compared(where, native, runs, binding=exact)
+
+
+def _exported(whole: Path, place: Path, type: str, progress: Progress) -> Path:
+    out, config = place / f"{type}.gguf", ExportConfig(type=type)
+    return export_gguf(whole, out, config, open_once=False, progress=progress)
 
 
 def _same_chat(where: str, native: _Native, llama: LlamaCpp) -> Iterator[Comparison]:
@@ -300,8 +310,13 @@ def _encoder(
     )
     for type in filter(None, ("f32", config.quantised)):
         exact, where = type == "f32", f"llama.cpp {type}"
-        file = export_gguf(whole, place / "model.gguf", ExportConfig(type=type), progress=progress)
-        with LlamaCpp(file, context=min(encoder.max_tokens, CONTEXT), embedding=True) as llama:
+        try:
+            file = _exported(whole, place, type, progress)
+            opened = LlamaCpp(file, context=min(encoder.max_tokens, CONTEXT), embedding=True)
+        except ModelError as error:
+            yield Comparison(where, "opens", False, str(error))
+            continue
+        with opened as llama:
             if exact:
                 yield _encoder_tokens(where, encoder.tokenizer, texts, llama.tokens)
             theirs = torch.tensor([llama.embedding(text) for text in texts])

@@ -101,3 +101,18 @@ def test_the_group_of_a_row() -> None:
     assert rows.row_group({"id": "\ud800"}, CONFIG) == "\ufffd"
     assert rows.row_group({"id": None}, CONFIG) is None
     assert rows.row_group("text", CONFIG) is None
+
+
+def test_a_chat_with_a_picture_and_a_call_is_a_conversation() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "What is it?"}, picture]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "a ladder"},
+        {"role": "assistant", "content": "A ladder."},
+    ]
+    assert rows.row_text({"messages": messages}, CONFIG) == (
+        "user: What is it?\n[image]\n\nassistant: look({})\n\ntool: a ladder\n\n"
+        "assistant: A ladder."
+    )

@@ -18,6 +18,7 @@ from linnet.errors import ConfigError, DataError
 from linnet.finetune.examples import Example, Examples, ExamplesConfig, load_examples
 from linnet.progress import Progress
 from linnet.tokenizer import Tokenizer, adopt, load
+from linnet.tokenizer.markers import with_chat
 
 TEMPLATES = Path(__file__).parents[1] / "tokenizer" / "templates"
 
@@ -192,20 +193,43 @@ def test_a_long_text_is_cut_into_examples_that_train_every_token_once(tmp_path: 
     assert sum(e.trained_bytes for e in examples) == len(text.encode())
 
 
-def test_what_is_longer_than_the_context_is_cut_without_a_false_end_or_left_out(
-    tmp_path: Path,
+@pytest.mark.parametrize("template", [CHATML, None])
+@pytest.mark.parametrize("context", [2, 9, 40, 120])
+def test_a_long_answer_is_trained_to_its_end_in_several_examples(
+    tmp_path: Path, template: str | None, context: int
 ) -> None:
+    using = tokenizer(template)
+    rows = [{"prompt": WORDS, "completion": WORDS}, {"prompt": "b", "completion": "Paris"}]
+    found = encoded(tmp_path, rows, using, context=context)
+    whole = encoded(tmp_path, rows, using, context=2000).train
+    for number, expected in enumerate(whole, 1):
+        pieces = [e for e in found.train if e.source.endswith(f":{number}")]
+        assert max(piece.places for piece in pieces) <= context
+        trained = np.concatenate([piece.tokens[piece.trained] for piece in pieces])
+        assert trained.tolist() == expected.tokens[expected.trained].tolist()
+        answer = expected.tokens[expected.trained].tolist()
+        done = 0
+        for piece in pieces:  # each is trained on after the token that really comes before
+            start = int(piece.trained.argmax())
+            if done:
+                assert piece.tokens[start - 1] == answer[done - 1] or context == 2
+            done += int(piece.trained.sum())
+            assert piece.tokens[0] == expected.tokens[0]
+    cut = sum(len(e.tokens) > context + 1 for e in whole)
+    assert found.report.cut == cut
+    assert found.report.pieces == len(found.train) - (2 - cut)
+
+
+def test_what_is_longer_than_the_context_is_said_or_left_out(tmp_path: Path) -> None:
     using = tokenizer(CHATML)
     rows = [{"prompt": "a", "completion": WORDS}, {"prompt": "b", "completion": "Paris"}]
     heard = Heard()
     found = encoded(tmp_path, rows, using, heard, context=40)
-    cut, whole = found.train
-    assert cut.places == 40
-    assert using.token_id("<|im_end|>") not in cut.tokens[cut.trained]
-    assert whole.tokens[-1] == using.token_id("<|im_end|>")
-    assert found.report.cut == 1
+    whole = found.train[-1]
     assert found.report.longest > 41
-    assert any("1 of 2 rows are longer than the context of 40" in line for line in heard.warnings)
+    (line,) = heard.warnings
+    assert line.startswith("1 of 2 rows are longer than the context of 40 tokens (the longest has ")
+    assert f"cut into {len(found.train) - 1} examples, which train every answer to its end" in line
     heard = Heard()
     found = encoded(tmp_path, rows, using, heard, context=40, too_long="drop")
     assert [e.source for e in found.train] == [whole.source]
@@ -213,18 +237,58 @@ def test_what_is_longer_than_the_context_is_cut_without_a_false_end_or_left_out(
     assert heard.warnings == ["1 of 2 rows left out: longer than the context"]
 
 
-def test_a_prompt_that_leaves_no_room_is_named(tmp_path: Path) -> None:
+def test_a_long_prompt_loses_its_middle(tmp_path: Path) -> None:
     using = tokenizer(CHATML)
-    rows = [{"prompt": "b", "completion": "Paris"}, {"prompt": WORDS, "completion": "Paris"}]
-    with pytest.raises(DataError, match=r"rows\.jsonl:2: the prompt takes \d+ tokens of a context"):
-        encoded(tmp_path, rows, using, context=40)
-    assert len(encoded(tmp_path, rows, using, context=40, too_long="drop").train) == 1
-    plain = tokenizer()
-    prompt = len(plain.encode(WORDS))
-    with pytest.raises(DataError, match=f"the prompt takes {prompt} tokens"):
-        encoded(tmp_path, rows, plain, context=prompt - 1)
-    found = encoded(tmp_path, rows, plain, context=prompt)  # one token is enough
-    assert int(found.train[1].trained.sum()) == 1
+    rows = [{"prompt": WORDS, "completion": "Paris"}]
+    (example,) = encoded(tmp_path, rows, using, context=40).train
+    assert example.places == 40
+    text = shown(example, using)
+    assert text.startswith("<|im_start|>user\nWhat is the capital")
+    assert text.endswith("goes there.<|im_end|>\n<|im_start|>assistant\n[Paris<|im_end|>]")
+    (whole,) = encoded(tmp_path, rows, using, context=2000).train
+    report = encoded(tmp_path, rows, using, context=40).report
+    assert (report.cut, report.pieces, report.unseen) == (1, 1, len(whole.tokens) - 41)
+
+
+def test_a_long_conversation_is_divided_between_its_turns(tmp_path: Path) -> None:
+    using = tokenizer(CHATML)
+    turns = [[user(f"Question {n}?"), assistant(f"Paris {n}", weight=n != 1)] for n in range(6)]
+    messages = [{"role": "system", "content": "Be brief."}, *itertools.chain(*turns)]
+    found = encoded(tmp_path, [{"messages": messages}], using, context=80)
+    texts = [shown(example, using) for example in found.train]
+    assert len(texts) > 1
+    assert found.report.cut == 1
+    said = "".join(texts)
+    for number in range(6):
+        assert said.count(f"[Paris {number}<|im_end|>]") == (number != 1)
+    for text in texts:
+        assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nQu")
+        assert text.endswith("<|im_end|>]")
+    # In a smaller context single turns lose the middle of their prompts, and none its end.
+    small = encoded(tmp_path, [{"messages": messages}], using, context=24).train
+    assert [shown(example, using).rpartition("[")[2] for example in small] == [
+        f"Paris {number}<|im_end|>]" for number in (5, 4, 3, 2, 0)
+    ]
+
+
+def test_flags_on_turns_of_others_are_counted(tmp_path: Path) -> None:
+    heard = Heard()
+    messages = [{**user("a"), "train": True}, assistant("b", train=True)]
+    encoded(tmp_path, [{"messages": messages}], tokenizer(CHATML), heard)
+    assert heard.warnings == [
+        "1 turns of others than the assistant are flagged to be trained and are not "
+        "(--train-on all trains everything)"
+    ]
+
+
+def test_text_in_parts_is_trained_as_it_is_served(tmp_path: Path) -> None:
+    using = tokenizer(CHATML)
+    parts = [{"type": "text", "text": "Line one."}, {"type": "text", "text": "Line two."}]
+    messages = [user("x") | {"content": parts}, assistant("ok")]
+    (example,) = encoded(tmp_path, [{"messages": messages}], using).train
+    served = using.encode_chat(messages[:1], add_generation_prompt=True)
+    assert example.tokens.tolist()[: len(served.ids)] == served.ids
+    assert "Line one.\nLine two." in served.text
 
 
 def test_a_conversation_without_a_trained_token_is_named(tmp_path: Path) -> None:
@@ -360,6 +424,28 @@ def test_data() -> Path:
     if not place.is_dir():
         pytest.skip("the test data is not here")
     return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", [64, 128])
+def test_no_real_instruction_loses_the_end_of_its_turn(
+    test_data: Path, tmp_path: Path, context: int
+) -> None:
+    adopt(str(test_data / "tokenizers" / "gpt2"), tmp_path / "gpt2")
+    using = with_chat(load(tmp_path / "gpt2")).tokenizer
+    file = test_data / "instructions" / "alpaca_en_demo.json"
+    found = load_examples([file], using, ExamplesConfig(context=context, held_out=0.0))
+    assert found.report.cut > 100
+    ended = {e.source for e in found.train if e.tokens[-1] == using.end_of_turn and e.trained[-1]}
+    assert len(ended) == found.report.rows == 999
+    answers: dict[str, list[int]] = {}
+    for example in found.train:
+        answers.setdefault(example.source, []).extend(example.tokens[example.trained].tolist())
+    given = json.loads(file.read_text(encoding="utf-8"))
+    by_line = sorted(answers.items(), key=lambda item: int(item[0].rpartition(":")[2]))
+    for row, (_, answer) in zip(given, by_line, strict=True):
+        assert answer.count(using.end_of_turn) == 1
+        assert using.decode(answer) == row["output"]
 
 
 def test_real_instructions_are_read_to_the_last_row(test_data: Path, tmp_path: Path) -> None:

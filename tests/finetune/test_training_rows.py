@@ -9,6 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from linnet.data import records
 from linnet.errors import DataError
 from linnet.finetune import json_values, rows
 from linnet.finetune.forms import ChatRow, PromptRow, Row, TextRow
@@ -121,11 +122,34 @@ def test_only_the_completion_of_message_lists_is_trained_and_weights_are_heeded(
     assert row.messages == (*HI, *HI)  # nothing is predicted from what comes after
 
 
-def test_text_in_parts_is_joined(tmp_path: Path) -> None:
-    parts = [{"type": "text", "text": "He"}, {"type": "text", "text": "llo"}]
-    row = one(tmp_path, {"messages": [HI[0], {"role": "assistant", "content": parts}]})
+@pytest.mark.parametrize("name", ["weight", "loss", "train", "training"])
+@pytest.mark.parametrize(("no", "yes"), [(0, 1), (False, True), (0.0, None)])
+def test_turns_flagged_by_any_name_are_not_trained(
+    tmp_path: Path, name: str, no: Any, yes: Any
+) -> None:
+    sharegpt = [
+        {"from": "human", name: None, "value": "Go"},
+        {"from": "gpt", name: no, "value": "No"},
+        {"from": "human", name: True, "value": "Start"},
+        {"from": "gpt", name: yes, "value": "Yes"},
+    ]
+    row = one(tmp_path, {"conversations": sharegpt})
     assert isinstance(row, ChatRow)
-    assert row.messages[1]["content"] == "Hello"
+    assert row.trained_turns == (False, True)
+    assert row.unheeded_flags == 1
+    assert row.messages[1] == {"role": "assistant", "content": "No"}
+    turns = [HI[0], {**HI[1], name: no}, HI[0], {**HI[1], name: yes}]
+    row = one(tmp_path, {"messages": turns})
+    assert isinstance(row, ChatRow)
+    assert (row.trained_turns, row.unheeded_flags) == ((False, True), 0)
+
+
+def test_text_in_parts_is_left_to_the_chat_template(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "He"}, {"type": "text", "text": "llo"}]
+    row = one(tmp_path, {"messages": [{**HI[0], "content": parts}, HI[1]]})
+    assert isinstance(row, ChatRow)
+    assert row.messages[0]["content"] == parts
+    assert row.key == "He\nllo"
 
 
 @pytest.mark.parametrize(
@@ -138,14 +162,20 @@ def test_text_in_parts_is_joined(tmp_path: Path) -> None:
         ({"messages": [HI[0]]}, "no turn of the assistant"),
         ({"messages": []}, "'messages' is empty"),
         ({"messages": [HI[0], {**HI[1], "weight": 0}]}, "weight 0"),
-        ({"messages": [HI[0], {**HI[1], "weight": 0.5}]}, "weight must be 0 or 1. Got 0.5"),
+        ({"messages": [HI[0], {**HI[1], "weight": 0.5}]},
+         "weight must be 0, 1, true or false. Got 0.5"),
         ({"messages": [HI[0], {"role": "assistant", "content": " "}]}, "turn is empty"),
         ({"messages": [HI[0], {"role": "assistant", "contents": "a"}]},
          "message 2 (assistant) has no 'content'; is it 'contents'?"),
         ({"messages": ["Hi"]}, "message 1 must be an object with role and content. Got text"),
         ({"messages": [HI[0], {"role": "assistant", "content": 5}]}, "must be text. Got int"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}, HI[1]]},
-         "only text can be trained. Got 'image'"),
+         "message 1: expected parts of text. Got one of type 'image', which a model of text"),
+        ({"messages": [{"role": "user", "content": "<image> What?"}, HI[1]], "images": ["a.png"]},
+         "it has 'images', and text that stands for them"),
+        ({"messages": [HI[0], {**HI[1], "loss": "no"}]}, "loss must be 0, 1, true or false. "),
+        ({"messages": [HI[0], {**HI[1], "weight": 1, "train": False}]},
+         "a message has weight 1 and train False, which contradict each other"),
         ({"messages": "Hi"}, "'messages' must be JSON. Got 'Hi'"),
         ({"messages": [HI[0], {"role": "assistant", "tool_calls": [{"nme": "a"}]}]},
          "a tool call must have a function with a name"),
@@ -271,6 +301,31 @@ def test_tables_are_read_with_line_ends_inside_of_cells(
     assert (first.prompt, first.completion) == ('say "hi",\ttwice', "hi\nhi")
     assert (first.source, second.source) == (f"{file}:2", f"{file}:4")
     assert second.history == (("a", "b"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "delimiter"),
+    [
+        ("a.csv", "", ";"),
+        ("a.csv", "\ufeffsep=;\r\n", ";"),
+        ("a.csv", "sep=|\n", "|"),
+        ("a.csv", "", "\t"),
+        ("a.tsv", "sep=,\n", ","),
+    ],
+)
+def test_tables_are_divided_as_data_prepare_divides_them(
+    tmp_path: Path, name: str, before: str, delimiter: str
+) -> None:
+    file = tmp_path / name
+    cells = [("question", "answer"), ("What, is 1?", "It; is\n1"), ("Two?", "Two")]
+    table = "".join(f'"{one}"{delimiter}"{two}"\r\n' for one, two in cells)
+    file.write_bytes((before + table).encode("utf-8"))
+    assert [(row.prompt, row.completion) for row in read(file)] == cells[1:]  # type: ignore[union-attr]
+    first = 2 + bool(before)
+    assert [row.source for row in read(file)] == [f"{file}:{first}", f"{file}:{first + 2}"]
+    assert list(records.read_csv(file, limit=10_000)) == [
+        {"question": one, "answer": two} for one, two in cells[1:]
+    ]
 
 
 def test_a_damaged_table_names_the_line(tmp_path: Path) -> None:

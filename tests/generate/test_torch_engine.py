@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,23 @@ def test_what_precedes_a_prompt(engine: TorchEngine) -> None:
     assert text.prompt_tokens == len(own)
     for prompt in ("", ()):
         assert engine.generate([Request(prompt, GREEDY)])[0].prompt_tokens == 1
+
+
+def test_an_empty_prompt_begins_as_texts_do(make_model: MakeModel) -> None:
+    """With the token named bos_token, as in transformers, not with one that ends a text."""
+    path = make_model("llama")
+    file = path / "tokenizer_config.json"
+    names = json.loads(file.read_text())
+    file.write_text(json.dumps(names | {"bos_token": "<|im_start|>"}))
+    engine = engine_of(path)
+    start = engine.tokenizer.token_id("<|im_start|>")
+    assert start is not None
+    assert start != engine.tokenizer.end_of_text
+    made = [
+        engine.generate([Request(prompt, GREEDY, logprobs=True)])[0].logprobs
+        for prompt in ("", (start,), (engine.tokenizer.end_of_text,))
+    ]
+    assert made[0] == made[1] != made[2]
 
 
 def test_prompts_that_cannot_be_read(engine: TorchEngine) -> None:

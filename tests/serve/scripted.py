@@ -11,6 +11,7 @@ from typing import Any
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.generate.engine import Chunk, Completion, Request, Score, Start
 from linnet.serve import Catalog, ServeConfig, Served, Server
+from linnet.tokenizer.chat import joined_text
 
 HELD_SECONDS = 20.0
 
@@ -60,7 +61,7 @@ class ScriptedEngine:
             raise ModelError("the tokenizer has no chat template")
         if any(message["content"] == "refuse" for message in messages):
             raise DataError("/secret/place/tokenizer_config.json: the chat template refuses: no")
-        lines = [f"<{m['role']}> {m['content']}" for m in messages]
+        lines = [f"<{m['role']}> {joined_text(m['content'])}" for m in messages]
         if variables:
             lines.insert(0, json.dumps(variables))
         return tuple(map(ord, "\n".join(lines)))

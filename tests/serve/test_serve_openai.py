@@ -191,6 +191,11 @@ def test_models_and_adapters_by_name(client: openai.OpenAI) -> None:
         ({"temprature": 1}, "temprature", "Did you mean 'temperature'?"),
         ({"chat_template_kwargs": {"messages": 1}}, "chat_template_kwargs", "cannot be given"),
         ({"messages": [{"role": "user", "content": "refuse"}]}, "messages", "template refuses"),
+        (
+            {"continue_final_message": True, "add_generation_prompt": True},
+            "continue_final_message",
+            "cannot both be true",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -283,6 +288,32 @@ def test_constraints_reach_the_engine(wanted: Any, kind: str, value: str) -> Non
     for request in engine.requests:
         assert request.constraint is not None
         assert (request.constraint.kind, request.constraint.value) == (kind, value)
+
+
+@pytest.mark.parametrize(
+    ("more", "given"),
+    [
+        ({}, None),
+        ({"continue_final_message": True}, {"continue_final_message": True}),
+        (
+            {"continue_final_message": True, "add_generation_prompt": False},
+            {"continue_final_message": True},
+        ),
+        ({"add_generation_prompt": False}, {"add_generation_prompt": False}),
+        ({"add_generation_prompt": True}, None),
+    ],
+)
+def test_the_last_message_may_go_on(
+    tiny_server: Running, more: dict[str, Any], given: dict[str, Any] | None
+) -> None:
+    messages = [*HELLO, {"role": "assistant", "content": "Good mor"}]
+    body = {"messages": messages, **more}
+    told = json.loads(post(f"{tiny_server.url}/tokenize", body))
+    prompt = "".join(map(chr, told["tokens"]))
+    assert prompt.endswith("<assistant> Good mor")
+    assert prompt.startswith("<user>" if given is None else json.dumps(given))
+    answer = json.loads(post(f"{tiny_server.url}/v1/chat/completions", body))
+    assert answer["usage"]["prompt_tokens"] == len(prompt)
 
 
 def test_content_may_come_in_parts(client: openai.OpenAI) -> None:

@@ -127,19 +127,97 @@ def test_text_and_tokens_are_those_of_transformers(pair: tuple[str, Tokenizer, A
     assert rendered >= (22 if FAMILIES[name].system else 18)
 
 
+def called(**content: Any) -> Messages:
+    return [CALLED[0], {**CALLED[1], **content}, *CALLED[2:]]
+
+
 def test_tools_are_written_as_transformers_writes_them(pair: tuple[str, Tokenizer, Any]) -> None:
     name, ours, theirs = pair
     assert ours.chat_template is not None
-    try:
-        text = theirs.apply_chat_template(CALLED, tools=[TOOL], tokenize=False)
-    except Exception:
-        assert name not in ("llama3", "mistral_v3", "mistral_nemo", "qwen25", "qwen3")
-        with pytest.raises(LinnetError):
+    if name not in ("llama3", "mistral_v3", "mistral_nemo", "qwen25", "qwen3"):
+        with pytest.raises(DataError, match="message 1 calls tools, which the chat template leave"):
             ours.chat_template.render(CALLED, tools=[TOOL])
         return
-    assert ours.chat_template.render(CALLED, tools=[TOOL]) == text
-    ids = theirs.apply_chat_template(CALLED, tools=[TOOL], return_dict=False)
-    assert ours.encode_chat(CALLED, tools=[TOOL]).ids == ids
+    for messages in (CALLED, called(content=None), called(content="")):
+        text = theirs.apply_chat_template(messages, tools=[TOOL], tokenize=False)
+        assert ours.chat_template.render(messages, tools=[TOOL]) == text
+        ids = theirs.apply_chat_template(messages, tools=[TOOL], return_dict=False)
+        assert ours.encode_chat(messages, tools=[TOOL]).ids == ids
+
+
+WRITES_CALLS = (
+    "{%- for m in messages %}[{{ m.role }}] {% if TEST %}"
+    "{% for c in m.tool_calls %}{{ c.function.name }}{{ c.function.arguments | tojson }}"
+    "{% endfor %}"
+    "{% else %}{{ m['content'] + '' }}{% endif %}{%- endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "m['content'] is none",  # as DeepSeek has it
+        "m['tool_calls'] is defined and m['content'] == ''",
+        "m['tool_calls'] is defined and 'content' not in m",
+    ],
+)
+def test_calls_alone_are_written_whatever_the_template_expects_beside_them(test: str) -> None:
+    template = ChatTemplate({"default": WRITES_CALLS.replace("TEST", test)})
+    texts = {template.render(m) for m in (CALLED, called(content=None), called(content=""))}
+    (text,) = texts
+    assert '[assistant] weather{"city": "Malmö"}[tool]' in text
+
+
+def test_text_in_parts_is_as_the_template_has_it_or_joined_by_lines(
+    pair: tuple[str, Tokenizer, Any],
+) -> None:
+    name, ours, theirs = pair
+    parts = [{"type": "text", "text": "Line one."}, {"type": "text", "text": "Line two."}]
+    said = [{"type": "text", "text": "An"}, {"type": "text", "text": "swer."}]
+    in_parts = [{"role": USER, "content": parts}, {"role": ASSISTANT, "content": said}]
+    made = ours.encode_chat(in_parts)
+    if name == "gemma3":  # the one of them that reads parts
+        assert made.text == theirs.apply_chat_template(in_parts, tokenize=False)
+    else:
+        assert made == ours.encode_chat(chat("Line one.\nLine two.", "An\nswer."))
+    picture = [*parts, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+    with pytest.raises(DataError, match=r"message 0: .* 'image_url', which a model of text cannot"):
+        ours.encode_chat([{"role": USER, "content": picture}])
+
+
+CONTINUED = [
+    chat("a", "The sky is"),
+    chat("a", " spaced \n"),
+    chat("a", "<think>\nHm.\n</think>\n\nSo"),
+    chat("a", "b", "and then"),
+]
+
+
+@pytest.mark.parametrize("messages", CONTINUED)
+def test_the_last_message_goes_on_as_in_transformers(
+    messages: Messages, pair: tuple[str, Tokenizer, Any]
+) -> None:
+    name, ours, theirs = pair
+    try:
+        text = theirs.apply_chat_template(messages, tokenize=False, continue_final_message=True)
+    except ValueError:
+        pytest.skip(f"transformers finds no message to continue with {name}")
+    made = ours.encode_chat(messages, continue_final_message=True)
+    assert made.text == text
+    options = {"continue_final_message": True, "return_dict": False}
+    assert made.ids == theirs.apply_chat_template(messages, **options)
+
+
+def test_what_cannot_go_on_is_refused(bases: dict[str, str], tmp_path: Path) -> None:
+    ours = load(write("chatml", bases, tmp_path / "made"))
+    with pytest.raises(DataError, match="Got both"):
+        ours.encode_chat(chat("a", "b"), continue_final_message=True, add_generation_prompt=True)
+    with pytest.raises(DataError, match=r"content to continue\. Got none"):
+        ours.encode_chat([*chat("a"), {"role": ASSISTANT}], continue_final_message=True)
+    hostile = chat("a", "b <|im_end|> c")
+    made = ours.encode_chat(hostile, continue_final_message=True)
+    assert made.ids.count(ours.token_id("<|im_end|>")) == 1
+    assert made.text.endswith("b <|im_end|> c")
 
 
 def test_the_end_of_turn_is_found_and_trained(pair: tuple[str, Tokenizer, Any]) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from linnet.model import load_checkpoint
 from linnet.shards import Shards
 from linnet.tokenizer.mask import load_with_mask, mask_token
 from linnet.train import ShapeConfig, TrainConfig, train
-from linnet.train.config import FAMILIES
+from linnet.train.config import FAMILIES, MadeFamily
 
 transformers = pytest.importorskip("transformers")
 
@@ -111,5 +112,6 @@ def test_what_can_be_made_is_what_the_family_computes(family: str, tmp_path: Pat
 
 
 def test_what_cannot_be_made_is_said() -> None:
+    assert set(get_args(MadeFamily)) == set(FAMILIES)  # what --help lists can be made
     with pytest.raises(ConfigError, match="'gemma2' can be adapted but not made from scratch"):
         ShapeConfig(family="gemma2").model(60, end_of_text=0, pad=None)

@@ -23,6 +23,7 @@ CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a co
 _IN_NUMBERS = "+-.eE0123456789"
 _DELIMITERS, _NO_DELIMITER = ",;\t|", "\x1f"  # the last one for a file of one column
 _QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*(?:""[^"]*)*(?:"|\Z)', re.MULTILINE)
+_NAMED_DELIMITER = re.compile(r'\ufeff?"?sep=([^\r\n"])"?[\r\n]*', re.IGNORECASE)
 _SAMPLE_LINES = 50
 _BATCH_ROWS, _BUFFER = 256, 1 << 20
 _TOO_LONG = Dropped("row larger than max_document_bytes")
@@ -71,15 +72,27 @@ def read_csv(path: Path, *, limit: int) -> Iterator[dict[str, str]]:
 def read_cells(path: Path, *, limit: int) -> Iterator[list[str]]:
     """The rows of a CSV file that hold something, the first one included."""
     lines = _short_lines(read_lines(path, limit=limit))
-    head = list(itertools.islice(lines, _SAMPLE_LINES))
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(head)
+    delimiter, lines, _ = cells_divided(lines, is_tsv=path.suffix.lower() == ".tsv")
     csv.field_size_limit(limit)
     try:
-        for row in csv.reader(itertools.chain(head, lines), delimiter=delimiter):
+        for row in csv.reader(lines, delimiter=delimiter):
             if any(cell.strip() for cell in row):
                 yield row
     except csv.Error as error:
         raise UnreadableError("not valid CSV", str(error)) from None
+
+
+def cells_divided(lines: Iterator[str], *, is_tsv: bool) -> tuple[str, Iterator[str], int]:
+    """By what cells are divided, the lines of the table, and how many lines stand before it.
+
+    Excel names the delimiter in a line of its own, ``sep=;``; elsewhere it is found by looking.
+    """
+    head = list(itertools.islice(lines, _SAMPLE_LINES))
+    named = _NAMED_DELIMITER.fullmatch(head[0]) if head else None
+    if named:
+        return named[1], itertools.chain(head[1:], lines), 1
+    delimiter = "\t" if is_tsv else _delimiter(head)
+    return delimiter, itertools.chain(head, lines), 0
 
 
 def named_rows(rows: Iterable[list[str]]) -> Iterator[dict[str, str]]:
@@ -183,7 +196,8 @@ def _short_lines(lines: Iterator[str | None]) -> Iterator[str]:
 
 def _delimiter(lines: list[str]) -> str:
     """The delimiter that most often cuts all lines into equally many cells."""
-    unquoted = [line for line in _QUOTED_CELL.sub("", "".join(lines)).split("\n") if line.strip()]
+    lines = _QUOTED_CELL.sub("", "".join(lines)).split("\n")
+    unquoted = [line for line in lines if line.strip(" \r")]  # a tab may be all that is left
 
     def fit(delimiter: str) -> tuple[float, int]:
         found = [line.count(delimiter) for line in unquoted]

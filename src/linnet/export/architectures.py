@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from linnet.model import Transformer
 
 
+Bias: TypeAlias = Literal["attention_bias", "output_bias", "mlp_bias"]
+"""A setting of :class:`ModelConfig`."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One of llama.cpp's architectures."""
@@ -42,27 +46,34 @@ class Architecture:
     fused: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """GGUF's name of a fused tensor, and the names it joins along the output dimension."""
     windows: Callable[[int], bool] | None = None
+    biases: tuple[Bias, ...] = ()
+    """Which of the projections may have biases; more tensors than it knows it refuses."""
+    output: Literal["either", "needed", "tied"] = "either"
+    """Whether the file needs an output layer, or may have none beside the table of tokens."""
     wide_scale_depth: int = 0
     """Models of this many blocks have scores scaled by 1 / sqrt(D / H), all others by K."""
 
 
+ALL_BIASES: tuple[Bias, ...] = ("attention_bias", "output_bias", "mlp_bias")
 QKV = ("attn_qkv", ("attn_q", "attn_k", "attn_v"))
 GATE_UP = ("ffn_up", ("ffn_gate", "ffn_up"))
 
 ARCHITECTURES: dict[Family, Architecture] = {
-    "gpt2": Architecture("gpt2", fused=(QKV,)),
-    "llama": Architecture("llama", pairs=True),
-    "mistral": Architecture("llama", pairs=True),
-    "qwen2": Architecture("qwen2"),
+    "gpt2": Architecture("gpt2", fused=(QKV,), biases=ALL_BIASES),
+    "llama": Architecture("llama", pairs=True, biases=ALL_BIASES),
+    "mistral": Architecture("llama", pairs=True, biases=ALL_BIASES),
+    "qwen2": Architecture("qwen2", biases=("attention_bias",)),
     "qwen3": Architecture("qwen3"),
     "phi3": Architecture("phi3", fused=(QKV, GATE_UP)),
-    "gemma2": Architecture("gemma2", windows=lambda layer: layer % 2 == 0, wide_scale_depth=46),
+    "gemma2": Architecture(
+        "gemma2", windows=lambda layer: layer % 2 == 0, output="tied", wide_scale_depth=46
+    ),
     "gemma3_text": Architecture(
         "gemma3", windows=lambda layer: layer % 6 != 5, wide_scale_depth=62
     ),
-    "bert": Architecture("bert"),
+    "bert": Architecture("bert", biases=ALL_BIASES),
     "arcee": Architecture("arcee", pairs=True),
-    "apertus": Architecture("apertus"),
+    "apertus": Architecture("apertus", biases=("attention_bias", "output_bias"), output="needed"),
 }
 
 # Ours on the left; within a block they follow "blocks.N.".
@@ -93,6 +104,11 @@ _NORMS_AFTER_SUMS = {
     "attention_norm": "attn_output_norm",
     "mlp_norm": "layer_output_norm",
 }
+_BIASES: dict[Bias, str] = {
+    "attention_bias": "biases of queries, keys and values",
+    "output_bias": "bias after attention",
+    "mlp_bias": "biases in the MLP",
+}
 _NOT_TENSORS = re.compile(r"^blocks\.\d+\.mlp\.xielu\.|^head\.")  # metadata; a head not computed
 
 
@@ -113,6 +129,17 @@ def architecture(config: ModelConfig) -> Architecture:
         raise ModelError(
             "llama.cpp stretches YaRN's positions over whole pairs of coordinates, but this model "
             "has truncate: false in its rope_scaling; it cannot be exported"
+        )
+    for bias in _BIASES:
+        if getattr(config, bias) and bias not in found.biases:
+            raise ModelError(
+                f"llama.cpp's {found.name} has no {_BIASES[bias]}, which this model has "
+                f"({bias}); it cannot be exported"
+            )
+    if found.output == "tied" and not config.tied and config.head == "output":
+        raise ModelError(
+            f"llama.cpp's {found.name} has no output layer beside the table of tokens, which this "
+            "model has (tie_word_embeddings is false); it cannot be exported"
         )
     return found
 
@@ -152,6 +179,8 @@ def tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     for name, members in joined(found, list(own)):
         parts = [as_computed(m, state[own[m]].detach(), found, config) for m in members]
         yield name, torch.cat(parts) if parts[1:] else parts[0]
+    if found.output == "needed" and config.tied:
+        yield "output.weight", state["embedding.weight"].detach()
     yield from _rope_factors(config)
 
 

@@ -61,15 +61,17 @@ def export_gguf(
     config: ExportConfig | None = None,
     *,
     spelling: Spelling | None = None,
+    open_once: bool = True,
     progress: Progress = SILENT,
 ) -> Path:
     """Write the model directory ``model`` as the GGUF file ``out``; an adapter with its base.
 
     ``spelling``: what the file says of the tokenizer, if not :func:`vocabulary_of`; it must
-    have a token for each row.
+    have a token for each row. ``open_once``: whether llama.cpp, where it is installed, opens
+    the file before it gets its name; not needed by who opens it next.
     Raises ModelError where llama.cpp would compute something else than the model
-    does, MissingExtraError without the ``gguf`` package, and OutputError when there
-    is no room; a file that was there before is then unchanged.
+    does, or does not accept the file, MissingExtraError without the ``gguf`` package, and
+    OutputError when there is no room; a file that was there before is then unchanged.
     """
     config, out, spelling = config or ExportConfig(), Path(out), spelling or vocabulary_of
     gguf_package()
@@ -80,12 +82,14 @@ def export_gguf(
         loaded = load_model(path, dtype=stored_format(path), progress=progress)
         for difference in differences(loaded.config):
             progress.warn(difference)
-        if config.type in K_QUANTS:
-            _write_k_quants(loaded, path, out, config, progress)
-        else:
-            name = config.name or _name(path)
-            with replacing(out) as neighbour:
+        with replacing(out) as neighbour:
+            if config.type in K_QUANTS:
+                _write_k_quants(loaded, path, neighbour, config, progress)
+            else:
+                name = config.name or _name(path)
                 _write(loaded, path, neighbour, config.type, name, progress, spelling)
+            if open_once:
+                _require_opens(neighbour, out, causal=loaded.config.causal, progress=progress)
     return out
 
 
@@ -107,8 +111,10 @@ def _write(
 ) -> None:
     gguf = gguf_package()
     words = spelling(load_tokenizer(path), path, model.config.vocab_size)
+    for difference in words.differences:
+        progress.warn(difference)
     writer = gguf.GGUFWriter(None, architecture(model.config).name)
-    _add_general(writer, path, type, name)
+    _add_general(writer, path, type, words.safe_name(name))
     _add_values(writer, {**metadata(model), **_encoder(model.config, path)})
     _add_vocabulary(writer, words)
     plan = [
@@ -135,6 +141,22 @@ def _write(
             _pad(file, writer.data_alignment)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _require_opens(written: Path, out: Path, *, causal: bool, progress: Progress) -> None:
+    """Have llama.cpp open what was written. Raises ModelError, naming ``out``, when it refuses."""
+    from linnet.export.llama_cpp import opens
+
+    try:
+        with progress.task("opening it with llama.cpp"):
+            is_known = opens(written, embedding=not causal)
+    except ModelError as error:
+        reason = str(error).replace(str(written.resolve()), str(out))
+        raise ModelError(f"{reason}; the file was not kept") from None
+    if not is_known:
+        progress.warn(
+            f"{out} was not opened to see whether llama.cpp accepts it: xllamacpp is not installed"
+        )
 
 
 def _pad(file: Any, alignment: int) -> None:
@@ -249,15 +271,15 @@ def _write_k_quants(
     whole = out.with_name(f".{out.name}.f32.partial")
     try:
         _write(model, path, whole, "f32", config.name or _name(path), progress)
-        with replacing(out) as neighbour, progress.task(f"writing {config.type}"):
+        with progress.task(f"writing {config.type}"):
             done = subprocess.run(
-                [program, str(whole), str(neighbour), config.type.upper()],
+                [program, str(whole), str(out), config.type.upper()],
                 capture_output=True,
                 text=True,
                 errors="replace",
                 check=False,
             )
-            if done.returncode != 0 or not neighbour.is_file():
+            if done.returncode != 0 or not out.is_file():
                 last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
                 raise ModelError(
                     f"{program} failed with status {done.returncode}: {' '.join(last)}"

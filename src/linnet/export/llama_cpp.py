@@ -15,11 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linnet.errors import MissingExtraError
 from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+
+
+_PROBE_CONTEXT = 64
+
+
+def opens(file: Path, *, embedding: bool = False) -> bool:
+    """Open a file once; False where llama.cpp is not installed, so that nothing is known.
+
+    Raises ModelError, with llama.cpp's reason, when it does not accept the file.
+    """
+    try:
+        LlamaCpp(file, context=_PROBE_CONTEXT, embedding=embedding).close()
+    except MissingExtraError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

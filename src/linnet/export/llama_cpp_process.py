@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -26,7 +27,11 @@ from linnet.errors import EngineError, MissingExtraError, ModelError
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 
 _ANSWER_SECONDS = 600
+_END_SECONDS = 10
 _LOG_BYTES = 1 << 20
+_WRONG = re.compile(r"^[\d.]+ E |error|GGML_ASSERT|terminate called", re.IGNORECASE)
+_CONSEQUENCE = re.compile(r"failed to load model|exiting due to")
+_PREFIX = re.compile(r"^[\d.]+ E +(?:\w+ +)*\w+: +(?:error loading model: )?")
 _PATH_BYTES = 100
 
 
@@ -156,12 +161,18 @@ class LlamaCppProcess:
 
     def last_words(self) -> str:
         """What it said last of an error, in one line."""
+        return self._wrong()[-1]
+
+    def _wrong(self) -> list[str]:
+        """What it said of errors, at least one line, without those that only follow from others."""
         if self._log.closed:
-            return "it has ended"
+            return ["it has ended"]
         self._log.seek(0)
         lines = [line for line in self._log.read().decode("utf-8", "replace").splitlines() if line]
-        wrong = [line for line in lines if " E " in line or "error" in line.lower()]
-        return (wrong or lines or ["it said nothing"])[-1].strip()
+        wrong = [line for line in lines if _WRONG.search(line)]
+        causes = [line for line in wrong if not _CONSEQUENCE.search(line)]
+        found = causes or wrong or lines[-1:] or ["it said nothing"]
+        return [_PREFIX.sub("", line).strip() for line in found]
 
     def trim_log(self) -> None:
         """Keep what it says from filling the disk, however long it runs."""
@@ -174,8 +185,9 @@ class LlamaCppProcess:
         if "missing" in told:
             raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
         if "ready" not in told:
+            self.has_ended(within=_END_SECONDS)  # its log is complete only then
             raise ModelError(
-                f"{self.settings.model}: llama.cpp does not accept it: {self.last_words()}"
+                f"{self.settings.model}: llama.cpp does not accept it: {self._wrong()[0]}"
             )
         self.system_info = str(told.get("system", ""))
         if not self.socket:

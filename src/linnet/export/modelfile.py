@@ -9,6 +9,7 @@ Format: https://docs.ollama.com/modelfile
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +44,21 @@ def export_ollama(
     """
     out = Path(out)
     refuse_foreign(out, allowed=(MODELFILE,))
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot write here ({error.strerror})") from None
-    with merged(model, beside=out, progress=progress) as path:
-        export_gguf(path, out / WEIGHTS, config, progress=progress)
-        text = modelfile(load_tokenizer(path), read_generation_file(path))
-    write_text(out / MODELFILE, text)
+    try:
+        with merged(model, beside=out, progress=progress) as path:
+            text = modelfile(load_tokenizer(path), read_generation_file(path))
+            export_gguf(path, out / WEIGHTS, config, progress=progress)
+        write_text(out / MODELFILE, text)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                out.rmdir()  # nothing was written
+        raise
     return out / MODELFILE
 
 

@@ -19,6 +19,7 @@ Reference: ``src/llama-vocab.cpp`` in https://github.com/ggml-org/llama.cpp.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # as in SentencePiece
 
 _NEVER_SCORE = -1e4
+_PHI3 = re.compile(r"(phi)-?(3)", re.IGNORECASE)
+_PHI3_WITHOUT_SPACE = frozenset(("<unk>", "<s>", "<|endoftext|>"))
+_PHI3_TOKENS = _PHI3_WITHOUT_SPACE | {"</s>"}
 _IDS = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
@@ -57,6 +61,21 @@ class Vocabulary:
     """More keys, without ``tokenizer.ggml.``."""
     templates: dict[str, str] = field(default_factory=dict)
     """Chat templates by name."""
+    takes_space: bool = False
+    """Whether special tokens take in the white space after them, as Phi-3's do."""
+
+    differences: list[str] = field(default_factory=list)
+    """What llama.cpp is known to do otherwise, a sentence for each."""
+
+    def safe_name(self, name: str) -> str:
+        """A model's name with which llama.cpp cuts text as it should.
+
+        It knows Phi-3's tokens by the model's name alone, treats those of any model of that
+        name so, and crashes where it does not find them.
+        """
+        if self.takes_space:
+            return name if _PHI3.search(name) else f"{name} (Phi-3)"
+        return _PHI3.sub(r"\1 \2", name)
 
 
 def vocabulary(tokenizer: Tokenizer, definition: dict[str, Any], *, size: int) -> Vocabulary:
@@ -77,6 +96,8 @@ def vocabulary(tokenizer: Tokenizer, definition: dict[str, Any], *, size: int) -
             "llama.cpp has byte-level BPE, SentencePiece BPE and WordPiece; "
             f"this tokenizer is another ({definition['model'].get('type')})"
         )
+    made.takes_space = _takes_space(definition, set(tokens))
+    made.differences = [] if made.takes_space else _taking_space(definition)
     made.settings |= _special_ids(tokenizer) | _begins_and_ends(tokenizer, made)
     return made
 
@@ -115,6 +136,30 @@ def _tokens(definition: dict[str, Any], size: int) -> tuple[list[str], list[int]
     return tokens, [types.get(index, UNUSED) for index in range(size)]
 
 
+def _takes_space(definition: dict[str, Any], tokens: set[str]) -> bool:
+    """Whether llama.cpp's rule for Phi-3 is the tokenizer's."""
+    return tokens >= _PHI3_TOKENS and all(
+        bool(added["rstrip"]) == (added["content"] not in _PHI3_WITHOUT_SPACE)
+        for added in definition.get("added_tokens", [])
+    )
+
+
+def _taking_space(definition: dict[str, Any]) -> list[str]:
+    """What llama.cpp does otherwise with the white space beside special tokens, in a sentence."""
+    names = [
+        added["content"]
+        for added in definition.get("added_tokens", [])
+        if added.get("rstrip") or added.get("lstrip")
+    ]
+    if not names:
+        return []
+    return [
+        f"the tokenizer takes white space into {', '.join(names[:4])}"
+        f"{' and others' if len(names) > 4 else ''}, which llama.cpp does for Phi-3 alone; "
+        "chats may be cut otherwise there"
+    ]
+
+
 def _byte_level(definition: dict[str, Any], tokens: list[str], types: list[int]) -> Vocabulary:
     model = definition["model"]
     _require_plain_bpe(model)
@@ -126,7 +171,15 @@ def _byte_level(definition: dict[str, Any], tokens: list[str], types: list[int])
         )
     pre = tag_of(definition.get("pre_tokenizer"), ignore_merges=bool(model.get("ignore_merges")))
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
-    return Vocabulary("gpt2", pre, tokens, types, merges=merges)
+    return Vocabulary("gpt2", pre, tokens, types, merges=merges or [_no_merge(tokens, types)])
+
+
+def _no_merge(tokens: list[str], types: list[int]) -> str:
+    """A merge of what never meets, for a vocabulary without any: llama.cpp demands one."""
+    for token, kind in zip(tokens, types, strict=True):
+        if kind == CONTROL and len(token) > 1 and not any(map(str.isspace, token)):
+            return f"{token} {token}"
+    raise ModelError("llama.cpp needs a tokenizer with merges, and this one has none")
 
 
 def _sentencepiece(definition: dict[str, Any], tokens: list[str], types: list[int]) -> Vocabulary:

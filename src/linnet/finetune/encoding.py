@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from linnet.tokenizer import Tokenizer
 
 _ROWS_AT_ONCE = 64  # so that the tokenizer's threads have something to share
+_PROMPT_SHARE = 4  # of a piece at most this part is kept for the prompt of a long answer
 EMPTY, LONG = "the text is empty", "longer than the context"
 
 
@@ -30,11 +31,10 @@ def encode_rows(
     config: ExamplesConfig,
     report: ExamplesReport | None = None,
 ) -> Iterator[tuple[Row, list[Example]]]:
-    """Each row with its examples: one, several for a long text, none where it is left out.
+    """Each row with its examples: one, several for a long one, none where it is left out.
 
     What happens to rows is counted in ``report``. Raises DataError, naming the row, for a
-    prompt that leaves no room in the context, a conversation that the template refuses,
-    and a row of which no token is trained.
+    conversation that the template refuses, and a row of which no token is trained.
     """
     encoder = _Encoder(tokenizer, config, report or ExamplesReport())
     rows = iter(rows)
@@ -118,11 +118,9 @@ class _Encoder:
             before = np.array(opening(self.tokenizer))
         ids = np.concatenate([before, completion, [self.tokenizer.end_of_text]])
         trained = np.arange(len(ids)) >= len(before)
-        return self._fitted(ids, trained, row.source)
+        return self._fitted(*self._trimmed(ids, trained, row.source), row.source)
 
     def _chat(self, row: ChatRow) -> list[Example]:
-        from linnet.tokenizer.chat import encode_chat
-
         if not self.chats:
             why = (
                 "which --template none leaves out"
@@ -130,22 +128,33 @@ class _Encoder:
                 else "which this model's tokenizer does not have"
             )
             raise DataError(f"{row.source}: a conversation needs a chat template, {why}")
+        ids, trained, untrained = self._conversation(row)
+        self.report.untrained_turns += untrained
+        self.report.unheeded_flags += row.unheeded_flags
+        return self._fitted(ids, trained, row.source, row)
+
+    def _conversation(self, row: ChatRow) -> tuple[Ids, Flags, int]:
+        """Tokens up to the last trained one, and how many turns are shown otherwise later on."""
+        from linnet.tokenizer.chat import encode_chat
+
         try:
             chat = encode_chat(self.tokenizer, row.messages, tools=row.tools)
         except (DataError, ModelError) as error:
             raise _at(row, error) from None
         trained = np.array(chat.trained, dtype=bool)
-        turns = [n for n, message in enumerate(row.messages) if message["role"] == "assistant"]
+        turns = row.assistant_turns
         shown = set(chat.turns)
-        self.report.untrained_turns += sum(turn not in shown for turn in turns)
         wanted = {turn for turn, is_trained in zip(turns, row.trained_turns, strict=True)
                   if is_trained}  # fmt: skip
         if wanted != set(turns):
             trained = _only(trained, [turn in wanted for turn in chat.turns], row)
-        return self._fitted(np.array(chat.ids), trained, row.source)
+        ids = np.array(chat.ids, dtype=np.uint32)
+        return *self._trimmed(ids, trained, row.source), sum(turn not in shown for turn in turns)
 
-    def _fitted(self, ids: npt.NDArray[np.integer], trained: Flags, source: str) -> list[Example]:
-        """The example within the context, without what follows its last trained token."""
+    def _trimmed(
+        self, ids: npt.NDArray[np.integer], trained: Flags, source: str
+    ) -> tuple[Ids, Flags]:
+        """Without what follows the last trained token."""
         if not trained[1:].any():
             raise DataError(
                 f"{source}: no token of it is trained; the chat template leaves out, or shows "
@@ -154,25 +163,93 @@ class _Encoder:
         if self.config.train_on == "all":
             trained = np.ones(len(ids), bool)
         last = int(np.flatnonzero(trained)[-1]) + 1
-        ids, trained = ids[:last], trained[:last]
+        return ids[:last].astype(np.uint32), trained[:last]
+
+    def _fitted(
+        self, ids: Ids, trained: Flags, source: str, row: ChatRow | None = None
+    ) -> list[Example]:
+        """The example within the context; several where it is longer."""
         self.report.longest = max(self.report.longest, len(ids))
-        most = self.config.context + 1  # the last one is only a target
-        if len(ids) > most:
-            if self.config.too_long == "drop":
-                self._drop(LONG)
-                return []
-            if not trained[1:most].any():
-                prompt = int(trained.argmax()) if not trained[0] else len(ids)
-                raise DataError(
-                    f"{source}: the prompt takes {prompt:,} tokens of a context of "
-                    f"{self.config.context:,} and leaves no room for what is to be trained; "
-                    "shorten it, raise --context, or leave such rows out with --too-long drop"
+        if len(ids) <= self._most:
+            return [self._example(ids, trained, source)]
+        if self.config.too_long == "drop":
+            self._drop(LONG)
+            return []
+        self.report.cut += 1
+        if self.config.train_on == "all":
+            pieces = cut_document(ids, given=1, context=self.config.context)
+        elif row is None:
+            pieces = self._cut(ids, trained)
+        else:
+            pieces = self._by_turns(row, ids, trained)
+        made = [self._example(tokens, flags, source) for tokens, flags in pieces]
+        self.report.pieces += len(made)
+        return made
+
+    @property
+    def _most(self) -> int:
+        return self.config.context + 1  # the last token is only a target
+
+    def _by_turns(self, row: ChatRow, ids: Ids, trained: Flags) -> Iterator[tuple[Ids, Flags]]:
+        """Parts of a conversation that fit and train each turn once; the last ones first.
+
+        Each begins with a turn of the user, after the system's message, as early as there is
+        place. What is still too long by itself is cut.
+        """
+        while True:
+            starts = [start for start in row.starts if row.trains(start)]
+            first, last = 0, len(starts)  # the earliest of them that fits is between these
+            found = None
+            while first < last:
+                middle = (first + last) // 2
+                part = self._conversation(row.since(starts[middle]))[:2]
+                if len(part[0]) <= self._most:
+                    last, found = middle, part
+                else:
+                    first = middle + 1
+            if found is None and starts:
+                last = len(starts) - 1
+                found = self._conversation(row.since(starts[-1]))[:2]
+            own, flags = found or (ids, trained)
+            self.report.unseen += max(0, len(ids) - len(own))
+            yield from self._cut(own, flags)
+            if not starts or not row.trains(0, starts[last]):
+                return
+            row = row.before(starts[last])
+            ids, trained, _ = self._conversation(row)
+            if len(ids) <= self._most:
+                yield ids, trained
+                return
+
+    def _cut(self, ids: Ids, trained: Flags) -> Iterator[tuple[Ids, Flags]]:
+        """Pieces that train every token once, the end too, after what leads to it.
+
+        A prompt loses its middle: its beginning and its end, where templates have their
+        markers, stay. An answer that does not fit goes on in the next piece, after the same
+        prompt.
+        """
+        if len(ids) <= self._most:
+            yield ids, trained
+            return
+        start = max(1, int(trained.argmax()))
+        answer = len(ids) - start
+        least = min(start, max(1, self._most // _PROMPT_SHARE))
+        length = max(least, min(start, self._most - answer))
+        head, tail = (length + 1) // 2, length // 2
+        prompt = np.concatenate([ids[:head], ids[start - tail : start]])
+        self.report.unseen += start - length
+        at, overlap = start, 0
+        while at < len(ids):
+            end = min(len(ids), at + self._most - length - overlap)
+            flags = trained[at - overlap : end].copy()
+            flags[:overlap] = False
+            if flags.any():
+                yield (
+                    np.concatenate([prompt, ids[at - overlap : end]]),
+                    np.concatenate([np.zeros(length, bool), flags]),
                 )
-            self.report.cut += 1
-            ids, trained = ids[:most], trained[:most]
-            last = int(np.flatnonzero(trained)[-1]) + 1
-            ids, trained = ids[:last], trained[:last]
-        return [self._example(ids.astype(np.uint32), trained, source)]
+            # The first token of the next piece is predicted from the last one of this.
+            at, overlap = end, min(1, self._most - length - 1)
 
     def _example(self, ids: Ids, trained: Flags, source: str) -> Example:
         trained[0] = False  # nothing comes before it that it could be predicted from

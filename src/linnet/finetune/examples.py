@@ -5,8 +5,11 @@
 * ``prompt`` and ``completion`` are one turn of a conversation where the
   tokenizer has a chat template. Without one, or with ``template="none"``, they
   are plain text one after the other, and the completion is trained with the
-  end-of-text token that closes it. What is longer than the context loses its end
-  (and so the token that ends it), or is left out.
+  end-of-text token that closes it.
+* What is longer than the context is left out or becomes several examples that together
+  train every answer to its end: a conversation is divided between turns of the user, a
+  prompt loses its middle, and an answer that is too long by itself goes on in the next
+  example, after the same prompt.
 * ``text`` is trained throughout, its closing end-of-text token included. What is
   longer than the context is cut into examples that train every token once.
 
@@ -59,7 +62,9 @@ class ExamplesConfig:
         "(chatml), or as plain text (none).",
     )
     too_long: Literal["cut", "drop"] = option(
-        "cut", "An example longer than the context: cut its end off, or leave it out."
+        "cut",
+        "An example longer than the context: cut it into several, all answers kept to their end, "
+        "or leave it out.",
     )
     columns: tuple[str, ...] = option((), "A column by another name, such as question=prompt.")
     validation: str = option("", "File of held-out rows; empty: a share of the others.")
@@ -126,7 +131,13 @@ class ExamplesReport:
     """Tokens of the longest row, before it was cut."""
     held_out_tokens: int = 0
     cut: int = 0
-    """Examples that lost their end, because they were longer than the context."""
+    """Rows that were cut, because they were longer than the context."""
+    pieces: int = 0
+    """Examples that these became."""
+    unseen: int = 0
+    """Tokens of prompts and earlier turns that were taken off to make them fit."""
+    unheeded_flags: int = 0
+    """Turns of others than the assistant that their rows say to train."""
     untrained_turns: int = 0
     """Turns of the assistant that the chat template shows otherwise than they were said."""
     dropped: dict[str, int] = field(default_factory=dict)
@@ -143,7 +154,14 @@ class ExamplesReport:
         if self.cut:
             lines.append(
                 f"{self.cut:,} of {self.rows:,} rows are longer than the context of {context:,} "
-                f"tokens (the longest has {self.longest:,}) and lose their end"
+                f"tokens (the longest has {self.longest:,}): cut into {self.pieces:,} examples, "
+                f"which train every answer to its end but do not see {self.unseen:,} tokens of "
+                "prompts and earlier turns"
+            )
+        if self.unheeded_flags:
+            lines.append(
+                f"{self.unheeded_flags:,} turns of others than the assistant are flagged to be "
+                "trained and are not (--train-on all trains everything)"
             )
         if self.untrained_turns:
             lines.append(

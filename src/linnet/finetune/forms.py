@@ -2,8 +2,9 @@
 
 * ``messages``: turns of ``role`` (system, user, assistant, tool) and ``content``,
   with ``tool_calls`` and a column ``tools`` as transformers' chat templates read
-  them; an assistant's ``weight`` of 0 keeps a turn from being trained. ShareGPT's
-  ``conversations`` (``from``, ``value``) is read as this.
+  them; an assistant's ``weight`` of 0, or ``loss`` or ``train`` that is false, keeps
+  a turn from being trained. ShareGPT's ``conversations`` (``from``, ``value``) is
+  read as this.
 * ``prompt`` and ``completion``: texts, or lists of messages, of which the
   completion's alone are trained. Alpaca's ``instruction``, ``input``, ``output``,
   ``system`` and ``history`` are read as this, and ``question``/``answer`` and
@@ -18,9 +19,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from linnet.errors import DataError
+from linnet.tokenizer.chat import joined_text, text_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 Message: TypeAlias = dict[str, Any]
 
 ROLES = ("system", "user", "assistant", "tool")
+TRAIN_FLAGS = ("weight", "loss", "train", "training")
+"""What a turn is said to be trained by: OpenAI's name, ms-swift's and axolotl's."""
 CONVERSATIONS = ("messages", "conversations")
 PROMPTS = ("prompt", "instruction", "question", "query")
 COMPLETIONS = ("completion", "output", "answer", "response")
@@ -35,6 +41,7 @@ _GIVEN = ("input", "context")
 _SYSTEM = ("system", "system_prompt")
 COLUMNS = (*CONVERSATIONS, *PROMPTS, *COMPLETIONS, "text", "input", "system", "history", "tools")
 _EXPECTED = "messages, prompt with completion, or text"
+_MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 _BLANK_LINE = "\n\n"
 
 _SHAREGPT = {
@@ -62,11 +69,48 @@ class ChatRow:
     trained_turns: tuple[bool, ...]
     """For each of the assistant's messages, whether it is trained."""
     tools: tuple[Any, ...] | None = None
+    unheeded_flags: int = 0
+    """Turns of others than the assistant that are said to be trained."""
+
+    @property
+    def assistant_turns(self) -> list[int]:
+        """The places of the assistant's messages."""
+        return [n for n, message in enumerate(self.messages) if message["role"] == "assistant"]
+
+    @property
+    def starts(self) -> list[int]:
+        """Where a shorter conversation may begin: at what the user says later on."""
+        asked = [n for n, message in enumerate(self.messages) if message["role"] == "user"]
+        return [n for n in asked[1:] if self.messages[n - 1]["role"] != "user"]
+
+    def trains(self, start: int, end: int | None = None) -> bool:
+        """Whether a turn among these messages is trained."""
+        turns = zip(self.assistant_turns, self.trained_turns, strict=True)
+        return any(t and start <= n < (end or len(self.messages)) for n, t in turns)
+
+    def since(self, start: int) -> ChatRow:
+        """The same from a message on, after the system's messages that it begins with."""
+        system = list(takewhile(lambda m: m["role"] == "system", self.messages))
+        left = sum(n >= start for n in self.assistant_turns)
+        return replace(
+            self,
+            messages=(*system, *self.messages[start:]),
+            trained_turns=self.trained_turns[len(self.trained_turns) - left :],
+        )
+
+    def before(self, end: int) -> ChatRow:
+        """The same up to the last trained turn before a message."""
+        turns = zip(self.assistant_turns, self.trained_turns, strict=True)
+        last = max(n for n, is_trained in turns if is_trained and n < end)
+        count = sum(n <= last for n in self.assistant_turns)
+        return replace(
+            self, messages=self.messages[: last + 1], trained_turns=self.trained_turns[:count]
+        )
 
     @property
     def key(self) -> str:
         """What is asked first: rows alike in this stay together."""
-        return next((m["content"] for m in self.messages if m["role"] == "user"), "")
+        return next((joined_text(m["content"]) for m in self.messages if m["role"] == "user"), "")
 
 
 @dataclass(frozen=True)
@@ -137,6 +181,7 @@ def parse_row(value: Any, *, source: str, columns: Mapping[str, str]) -> Row:
         if theirs not in row:
             raise RowError(f"it has no column '{theirs}'{_near(theirs, row)}")
         row[ours] = row.pop(theirs)
+    _refuse_pictures(row)
     if name := _first(row, CONVERSATIONS):
         return _chat(_turns(row[name], name), row, source)
     asked, answered = _first(row, PROMPTS), _first(row, COMPLETIONS)
@@ -154,6 +199,16 @@ def parse_row(value: Any, *, source: str, columns: Mapping[str, str]) -> Row:
     near = [close for name in row for close in difflib.get_close_matches(name, COLUMNS, n=1)]
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise RowError(f"expected {_EXPECTED}. Got {_some(row) or 'nothing'}{hint}")
+
+
+def _refuse_pictures(row: Mapping[str, Any]) -> None:
+    """Raise RowError for a row whose text points to a picture or sound in another column."""
+    for name in _MEDIA:
+        if row.get(name) and f"<{name.rstrip('s')}>" in json.dumps(row, default=str):
+            raise RowError(
+                f"it has '{name}', and text that stands for them; a model of text cannot be "
+                "trained on them: leave such rows out"
+            )
 
 
 def _some(names: Mapping[str, Any]) -> str:
@@ -198,14 +253,13 @@ def _chat(
     *,
     before: Sequence[Message] = (),
 ) -> ChatRow:
-    trained = []
-    for message in before:
-        message.pop("weight", None)
-        if message["role"] == "assistant":
-            trained.append(False)
-    for message in messages:
-        if message["role"] == "assistant":
-            trained.append(_is_trained(message.pop("weight", 1)))
+    trained, unheeded = [], 0
+    for place, message in enumerate([*before, *messages]):
+        flag = _train_flag(message)
+        if message["role"] != "assistant":
+            unheeded += flag is True and place >= len(before)
+        else:
+            trained.append(flag is not False and place >= len(before))
     every = [*before, *messages]
     system = _first(row, _SYSTEM)
     if system and (text := _text(row[system], system)) and every[0]["role"] != "system":
@@ -213,7 +267,10 @@ def _chat(
     if not any(message["role"] == "assistant" for message in messages):
         raise RowError("no turn of the assistant, so there is nothing to train")
     if not any(trained):
-        raise RowError("every turn of the assistant has weight 0, so there is nothing to train")
+        raise RowError(
+            "every turn of the assistant has weight 0 (or loss or train that is false), so there "
+            "is nothing to train"
+        )
     # What follows the last trained turn, nothing is ever predicted from.
     while every[-1]["role"] != "assistant" or not trained[-1]:
         if every.pop()["role"] == "assistant":
@@ -221,7 +278,8 @@ def _chat(
     tools = _parsed(row.get("tools"), "tools") if row.get("tools") else None
     if tools is not None and not isinstance(tools, list):
         raise RowError(f"'tools' must be a list. Got {_kind(tools)}")
-    return ChatRow(source, tuple(every), tuple(trained), tuple(tools) if tools else None)
+    tools = tuple(tools) if tools else None
+    return ChatRow(source, tuple(every), tuple(trained), tools, unheeded)
 
 
 def _turns(value: Any, column: str) -> list[Message]:
@@ -250,7 +308,7 @@ def _message(turn: Any, number: int) -> Message:
     if "content" not in message and not calls:
         raise RowError(f"{where} ({role}) has no 'content'{_near('content', message)}")
     message["content"] = _content(message.get("content", ""), where)
-    if role == "assistant" and not message["content"].strip() and not calls:
+    if role == "assistant" and not joined_text(message["content"]).strip() and not calls:
         raise RowError(f"{where}: the assistant's turn is empty")
     return message
 
@@ -283,20 +341,26 @@ def _call(call: Any, where: str) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": given}}
 
 
-def _content(content: Any, where: str) -> str:
+def _content(content: Any, where: str) -> str | list[dict[str, Any]]:
+    """Text, or parts of text, which the chat template joins in training as in serving."""
     if not isinstance(content, list):
         return _text(content, f"{where}: content")
-    for part in content:
-        if not isinstance(part, Mapping) or part.get("type", "text") != "text":
-            kind = part.get("type") if isinstance(part, Mapping) else _kind(part)
-            raise RowError(f"{where}: only text can be trained. Got {kind!r:.40}")
-    return "".join(_text(part.get("text"), f"{where}: content") for part in content)
+    try:
+        return text_parts(content, where)
+    except DataError as error:
+        raise RowError(str(error)) from None
 
 
-def _is_trained(weight: Any) -> bool:
-    if weight not in (0, 1):
-        raise RowError(f"a message's weight must be 0 or 1. Got {weight!r:.40}")
-    return bool(weight)
+def _train_flag(message: Message) -> bool | None:
+    """Whether a message says that it is to be trained, taking that off it; None for no word."""
+    found = {name: message.pop(name) for name in TRAIN_FLAGS if name in message}
+    for name, value in found.items():
+        if value not in (0, 1):
+            raise RowError(f"a message's {name} must be 0, 1, true or false. Got {value!r:.40}")
+    if len({bool(value) for value in found.values()}) > 1:
+        said = " and ".join(f"{name} {value!r}" for name, value in found.items())
+        raise RowError(f"a message has {said}, which contradict each other")
+    return next((bool(value) for value in found.values()), None)
 
 
 def _listed(value: Any, where: str) -> list[Any]:

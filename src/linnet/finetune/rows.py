@@ -1,9 +1,9 @@
 """Files of training rows, read one row at a time, every row known by its file and line.
 
-Read are JSON lines, a JSON array, CSV and TSV (RFC 4180), Parquet, and plain text
-(a document per file, or several, separated by a line ``<|endoftext|>``); directories of
-these; ``hf:NAME`` data sets; and corpora that ``linnet data prepare`` made. What a
-row may look like says :mod:`linnet.finetune.forms`.
+Read are JSON lines, a JSON array, CSV and TSV (RFC 4180, with any usual delimiter),
+Parquet, and plain text (a document per file, or several, separated by a line
+``<|endoftext|>``); directories of these; ``hf:NAME`` data sets; and corpora that
+``linnet data prepare`` made. What a row may look like says :mod:`linnet.finetune.forms`.
 
 Unlike documents, rows are checked strictly: one that cannot be used is an error
 that names it. All files must be UTF-8.
@@ -203,21 +203,21 @@ def _json_lines(path: Path) -> _Read:
                 yield str(number), RowError(f"not valid JSON: {error}")
 
 
-def _csv(path: Path) -> _Read:
-    return _cells(path, ",")
+def _cells(path: Path) -> _Read:
+    """Rows by the names in the first one; each is known by the line on which it starts.
 
+    Cells are divided as ``linnet data prepare`` divides them.
+    """
+    from linnet.data.records import cells_divided
 
-def _tsv(path: Path) -> _Read:
-    return _cells(path, "\t")
-
-
-def _cells(path: Path, delimiter: str) -> _Read:
-    """Rows by the names in the first one; each is known by the line on which it starts."""
     csv.field_size_limit(LONGEST_ROW)
-    reader = csv.reader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+    delimiter, lines, skipped = cells_divided(
+        (line for _, line in _lines(path)), is_tsv=path.suffix.lower() == ".tsv"
+    )
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     names: list[str] = []
     while True:
-        number = reader.line_num + 1
+        number = skipped + reader.line_num + 1
         try:
             row = next(reader, None)
         except csv.Error as error:
@@ -288,8 +288,8 @@ _READERS: Mapping[str, Callable[[Path], _Read]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json_array,
-    ".csv": _csv,
-    ".tsv": _tsv,
+    ".csv": _cells,
+    ".tsv": _cells,
     ".parquet": _parquet,
     ".txt": _text,
     ".md": _text,

@@ -124,13 +124,16 @@ class Engine(Protocol):
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         **variables: Any,
     ) -> tuple[int, ...]:
         """A conversation up to the answer that is to come, by the model's chat template.
 
-        ``variables``: more that the template is given. Text of the messages never becomes
-        a special token. Raises ModelError where there is no template, DataError for messages
-        that it refuses.
+        ``add_generation_prompt``: whether an answer is begun. ``continue_final_message``: leave
+        the last message open instead, so that the model goes on with it. ``variables``: more
+        that the template is given. Text of the messages never becomes a special token.
+        Raises ModelError where there is no template, DataError for messages that it refuses.
         """
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:

@@ -106,14 +106,19 @@ class LanguageModel:
         *,
         sampling: Sampling | None = None,
         adapter: str | None = None,
+        continue_final_message: bool = False,
         **settings: Unpack[Settings],
     ) -> Completion:
         """The answer to a conversation: ``[{"role": "user", "content": "..."}, ...]``.
 
+        ``continue_final_message``: go on with the last message instead of answering it.
         Raises ModelError where the model has no chat template.
         """
         chosen = replace(sampling or Sampling(), settings, where="chat")
-        prompt = self.engine.chat_prompt(messages)
+        if continue_final_message:
+            prompt = self.engine.chat_prompt(messages, continue_final_message=True)
+        else:
+            prompt = self.engine.chat_prompt(messages)
         return self.engine.generate([Request(prompt, chosen, adapter=adapter)])[0]
 
     def score(self, text: str) -> Score:

@@ -131,13 +131,16 @@ class TorchEngine:
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         **variables: Any,
     ) -> tuple[int, ...]:
         """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
         encoded = self.tokenizer.encode_chat(
             messages,
             tools=list(tools) or None,
-            add_generation_prompt=True,
+            add_generation_prompt=add_generation_prompt and not continue_final_message,
+            continue_final_message=continue_final_message,
             variables=variables,
         )
         return tuple(encoded.ids)
@@ -215,7 +218,7 @@ class TorchEngine:
             own: Sequence[int] = self.tokenizer.encode(request.prompt)
         else:
             start, own = (), request.prompt
-        prompt = [*start, *own] or [self.tokenizer.end_of_text]
+        prompt = [*start, *own] or [self.tokenizer.beginning]
         unknown = [token for token in prompt if not 0 <= token < self.config.vocab_size]
         if unknown:
             raise ModelError(

@@ -14,6 +14,7 @@ from linnet.generate.engine import Request
 from linnet.generate.sampling import Sampling
 from linnet.serve.errors import ApiError, context_full, refused
 from linnet.serve.tools import ToolReader, call_schema, template_messages, told_in_words
+from linnet.tokenizer.chat import joined_text
 
 if TYPE_CHECKING:
     from linnet.serve.catalog import Served
@@ -24,7 +25,11 @@ LARGEST_SEED = 1 << 63
 USUAL_COMPLETION = 16
 """Tokens of a completion that asks for no number of them, as OpenAI has it."""
 T = TypeVar("T")
-_RESERVED = frozenset(("messages", "tools", "documents", "add_generation_prompt", "self"))
+_RESERVED = frozenset(
+    (
+        "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "self",
+    )
+)  # fmt: skip
 _SAME_NAME = (
     "temperature", "frequency_penalty", "presence_penalty", "top_k", "min_p", "typical_p",
     "repetition_penalty",
@@ -150,9 +155,20 @@ def chat_prompt(body: Body, model: Served, tools: Sequence[Mapping[str, Any]]) -
                 400, f"'{name[:60]}' cannot be given to a chat template.",
                 param="chat_template_kwargs",
             )  # fmt: skip
+    open_end = bool(body.get("continue_final_message"))
+    if open_end and body.get("add_generation_prompt"):
+        raise ApiError(
+            400, "'continue_final_message' and 'add_generation_prompt' cannot both be true.",
+            param="continue_final_message",
+        )  # fmt: skip
+    if open_end:
+        variables["continue_final_message"] = True
+    elif body.get("add_generation_prompt") is False:
+        variables["add_generation_prompt"] = False
     messages = [_message(message) for message in body["messages"]]
     called = tools or any(m.get("tool_calls") or m["role"] == "tool" for m in messages)
     if called and not model.tools.native:
+        messages = [{**m, "content": joined_text(m["content"])} for m in messages]
         messages, tools = told_in_words(messages, tools, system=model.tools.system), ()
     try:
         return engine.chat_prompt(template_messages(messages), tools=tools, **variables)
@@ -254,10 +270,7 @@ def _prompts(given: Any) -> list[str | tuple[int, ...]]:
 def _message(given: Mapping[str, Any]) -> dict[str, Any]:
     """A message with what templates know of it."""
     message = {"role": "system" if given["role"] == "developer" else given["role"]}
-    content = given.get("content")
-    if isinstance(content, list):
-        content = "\n".join(part.get("text", part.get("refusal", "")) for part in content)
-    message["content"] = content or ""
+    message["content"] = given.get("content") or ""
     for name in ("name", "reasoning_content", "tool_calls", "tool_call_id"):
         if given.get(name):
             message[name] = given[name]

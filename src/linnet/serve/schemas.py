@@ -241,6 +241,15 @@ IGNORED: dict[str, Schema] = {
     )
 }  # fmt: skip
 
+OPEN_END: dict[str, Schema] = {
+    "add_generation_prompt": {
+        **FLAG, "description": "Whether an answer is to begin (usual), or nothing follows.",
+    },
+    "continue_final_message": {
+        **FLAG, "description": "Go on with the last message instead of answering it.",
+    },
+}  # fmt: skip
+
 CHAT: Schema = record(
     {
         "model": MODEL,
@@ -256,6 +265,7 @@ CHAT: Schema = record(
         "parallel_tool_calls": {
             **FLAG, "description": "When false, an answer has one call at most.",
         },
+        **OPEN_END,
         "chat_template_kwargs": {
             "type": ["object", "null"], "maxProperties": 32,
             "description": "More that the chat template is given, such as enable_thinking.",
@@ -323,6 +333,7 @@ TOKENIZE: Schema = record(
         "content": nullable(TEXT),
         "prompt": {**nullable(TEXT), "description": "The same as content."},
         "messages": nullable(MESSAGES),
+        **OPEN_END,
         "parse_special": {**FLAG, "description": "Whether names of special tokens are these."},
     }
 )

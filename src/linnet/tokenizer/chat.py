@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet.errors import DataError, ModelError
+from linnet.errors import DataError, LinnetError, ModelError
 
 if TYPE_CHECKING:
     from linnet.tokenizer.tokenizer import Tokenizer
@@ -38,8 +39,31 @@ TOKEN_NAMES = (
     "mask_token",
 )
 
+PART_SEPARATOR = "\n"
+"""Between the parts of a message that a template takes as one text, as in vLLM and llama.cpp."""
+
 _REASONING = ("reasoning_content", "thinking", "reasoning")
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+_MEDIA = re.compile(r"image|audio|video|file")
+# What templates are tried with. Nine characters of an id are what Mistral's demand.
+_PROBES = ("Linnet", "Finch")
+_PROBE_ASKED = {"role": "user", "content": "a"}
+_PROBE_FUNCTION = {"name": _PROBES[0], "arguments": {"bird": _PROBES[1]}}
+_PROBE_CALL: dict[str, Any] = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [{"id": "linnet012", "type": "function", "function": _PROBE_FUNCTION}],
+}
+_PROBE_SCHEMA = {"type": "object", "properties": {"bird": {"type": "string"}}}
+_PROBE_TOOL = {
+    "type": "function",
+    "function": {"name": _PROBES[0], "description": "a", "parameters": _PROBE_SCHEMA},
+}
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+class _EndlessError(ModelError):
+    """A template that does too much."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +129,100 @@ class ChatTemplate:
         content = {
             **self.tokens,
             **plain_data(variables or {}),
-            "messages": readable_messages(messages),
+            "messages": self._accepted(readable_messages(messages)),
             "tools": None if tools is None else plain_data(list(tools)),
             "documents": None if documents is None else plain_data(list(documents)),
             "add_generation_prompt": add_generation_prompt,
         }
+        return self._rendered(content, marks=marks)
+
+    def _rendered(self, content: Mapping[str, Any], *, marks: tuple[str, str] = ("", "")) -> str:
         if DEFAULT not in self.templates:
             self.source()  # raises
-        return self._run(self.source(tools=bool(tools)), content, marks)
+        return self._run(self.source(tools=bool(content["tools"])), content, marks)
+
+    def _accepted(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Messages with content in a shape that this template takes.
+
+        Text in parts goes to templates that read parts and is joined for others; where calls of
+        tools stand alone, their content is whichever of "", null and nothing the template expects.
+        """
+        found = []
+        for place, message in enumerate(messages):
+            content = message.get("content")
+            if isinstance(content, list):
+                parts = text_parts(content, f"message {place}")
+                in_parts = message.get("role") in self._roles_in_parts
+                message = {**message, "content": parts if in_parts else joined_text(parts)}
+            if message.get("tool_calls"):
+                shown, taken = self._calls
+                if not shown and taken:
+                    raise DataError(
+                        f"message {place} calls tools, which the chat template leaves out "
+                        f"({self.origin}); use a template that writes tool_calls"
+                    )
+                if not message.get("content"):
+                    message = self._beside_calls(message)
+            found.append(message)
+        return found
+
+    def _beside_calls(self, message: dict[str, Any]) -> dict[str, Any]:
+        given = () if "content" not in message else (message["content"],)
+        _, kinds = self._calls
+        if given in kinds or not kinds:
+            return message
+        rest = {key: value for key, value in message.items() if key != "content"}
+        return {**rest, "content": kinds[0][0]} if kinds[0] else rest
+
+    @cached_property
+    def _roles_in_parts(self) -> frozenset[str]:
+        """The roles of which the template writes parts of text one after another."""
+        parts = [{"type": "text", "text": text} for text in _PROBES]
+        around: dict[str, tuple[list[Any], list[Any]]] = {
+            "system": ([], [_PROBE_ASKED]),
+            "user": ([], []),
+            "assistant": ([_PROBE_ASKED], []),
+            "tool": ([_PROBE_ASKED, _PROBE_CALL], []),
+        }
+        found = set()
+        for role, (before, after) in around.items():
+            message = {"role": role, "content": parts}
+            text = self._probed([*before, message, *after])
+            if re.search(r"\s*".join(_PROBES), text):
+                found.add(role)
+        return frozenset(found)
+
+    @cached_property
+    def _calls(self) -> tuple[bool, list[tuple[()] | tuple[Any]]]:
+        """Whether calls are written, and what content may be beside them: (), (None,) or ("",).
+
+        Templates of one publisher test for null, those of another join texts.
+        """
+        bare = {key: value for key, value in _PROBE_CALL.items() if key != "content"}
+        kinds: list[tuple[()] | tuple[Any]] = [("",), (None,), ()]
+        usual = self._probed([_PROBE_ASKED, _PROBE_CALL | {"content": "a"}]).count("None")
+        taken: list[tuple[()] | tuple[Any]] = []
+        shown: list[tuple[()] | tuple[Any]] = []
+        for kind in kinds:
+            message = {**bare, "content": kind[0]} if kind else bare
+            text = self._probed([_PROBE_ASKED, message])
+            if text and text.count("None") <= usual:
+                (shown if _PROBES[1] in text else taken).append(kind)
+        return bool(shown), shown or taken
+
+    def _probed(self, messages: list[dict[str, Any]]) -> str:
+        """A conversation as the template writes it, with a tool; nothing where it fails.
+
+        Raises _EndlessError for one that had to be stopped: asking again would take as long.
+        """
+        empty = dict.fromkeys(TOKEN_NAMES, "")
+        content = {**empty, **self.tokens, "documents": None, "add_generation_prompt": False}
+        try:
+            return self._rendered({**content, "messages": messages, "tools": [_PROBE_TOOL]})
+        except _EndlessError:
+            raise
+        except LinnetError:
+            return ""
 
     def _run(self, source: str, content: Mapping[str, Any], marks: tuple[str, str]) -> str:
         """Render in a process that is ended when it takes too long."""
@@ -132,8 +242,9 @@ class ChatTemplate:
             return str(text)
         if outcome == "refused":
             raise DataError(f"{self.origin}: the chat template refuses this conversation: {text}")
+        if outcome == "stopped":
+            raise _EndlessError(f"{self.origin}: the chat template is stopped: {text}")
         reasons = {
-            "stopped": f"is stopped: {text}",
             "uncompiled": f"does not compile{text}",
             "failed": f"cannot render this conversation ({text}); correct it, or the messages",
         }
@@ -185,7 +296,8 @@ def inline_templates(templates: Mapping[str, str]) -> str | list[dict[str, str]]
 def readable_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Messages as templates see them.
 
-    Keys without a value are left out, and reasoning is found under all the names it has.
+    Keys without a value are left out, but for the content beside calls of tools, which templates
+    test for null. Reasoning is found under all the names it has.
     Raises DataError when there is none, or one that is not a mapping.
     """
     if not messages:
@@ -196,12 +308,41 @@ def readable_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             raise DataError(
                 f"expected message {place} to have role and content. Got {type(message).__name__}"
             )
-        plain = {key: value for key, value in plain_data(message).items() if value is not None}
+        plain = plain_data(message)
+        calls = plain.get("tool_calls")
+        plain = {
+            key: value
+            for key, value in plain.items()
+            if value is not None or (key == "content" and calls)
+        }
         reasoning = next((plain[key] for key in _REASONING if plain.get(key) is not None), None)
         if reasoning is not None:
             plain = {"thinking": reasoning, **plain, "reasoning_content": reasoning}
         readable.append(plain)
     return readable
+
+
+def text_parts(parts: Sequence[Any], where: str) -> list[dict[str, Any]]:
+    """The parts of a message, each ``{"type": "text", "text": ...}``.
+
+    Raises DataError for a part that is no text, such as a picture.
+    """
+    found = []
+    for part in parts:
+        kind = part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__
+        text = part.get("refusal" if kind == "refusal" else "text") if kind in _TEXT_PARTS else None
+        if not isinstance(part, Mapping) or not isinstance(text, str):
+            why = ", which a model of text cannot read" if _MEDIA.search(str(kind)) else ""
+            raise DataError(f"{where}: expected parts of text. Got one of type '{kind!s:.40}'{why}")
+        found.append({"type": "text", "text": text})
+    return found
+
+
+def joined_text(content: str | Sequence[Mapping[str, Any]]) -> str:
+    """Text, or the parts of a text as one. Raises DataError for a part that is none."""
+    if isinstance(content, str):
+        return content
+    return PART_SEPARATOR.join(part["text"] for part in text_parts(content, "a message"))
 
 
 DEEPEST = 64
@@ -241,12 +382,14 @@ def encode_chat(
     tools: Sequence[Mapping[str, Any]] | None = None,
     documents: Sequence[Mapping[str, Any]] | None = None,
     add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
     variables: Mapping[str, Any] | None = None,
 ) -> EncodedChat:
     """A conversation as tokens, with those that are the assistant's.
 
     The template's own markers become special tokens; the same strings in what people wrote are
-    encoded as plain text. See :mod:`linnet.tokenizer.chat_encoding` for what is guaranteed.
+    encoded as plain text. ``continue_final_message``: leave the last message open, so that the
+    model goes on with it. See :mod:`linnet.tokenizer.chat_encoding` for what is guaranteed.
     Raises ModelError when the tokenizer has no chat template, and what
     :meth:`ChatTemplate.render` raises.
     """
@@ -258,7 +401,7 @@ def encode_chat(
             "the tokenizer has no chat template; add chat_template.jinja beside it, or give it "
             "one with linnet.tokenizer.with_chat"
         )
-    given = Conversation(messages, tools, documents, variables or {})
+    given = Conversation(messages, tools, documents, variables or {}, continue_final_message)
     return given.encode(tokenizer, template, add_generation_prompt=add_generation_prompt)
 
 

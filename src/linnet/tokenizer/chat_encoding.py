@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import tokenizers
 
 from linnet.errors import DataError, LinnetError
-from linnet.tokenizer.chat import EncodedChat, plain_data, readable_messages
+from linnet.tokenizer.chat import EncodedChat, plain_data, readable_messages, text_parts
 from linnet.tokenizer.cutting import well_formed
 from linnet.tokenizer.definition import faults_named
 
@@ -141,25 +141,46 @@ class Conversation:
     tools: Sequence[Mapping[str, Any]] | None
     documents: Sequence[Mapping[str, Any]] | None
     variables: Mapping[str, Any]
+    open_end: bool = False
+    """Whether the last message is to go on (``continue_final_message`` in transformers)."""
 
     def render(self, template: ChatTemplate, **options: Any) -> str:
         """The text, by :meth:`ChatTemplate.render`."""
-        return template.render(
-            self.messages,
+        messages, sign = self.messages, ""
+        if self.open_end:
+            sign = next(_unused(json.dumps(plain_data(self.messages), ensure_ascii=False)))
+            # The space shows whether the template takes white space off.
+            messages = _ending_with(self.messages, f"{sign} ")
+        text = template.render(
+            messages,
             tools=self.tools,
             documents=self.documents,
             variables=self.variables,
             **options,
         )
+        if not self.open_end:
+            return text
+        before, found, after = text.rpartition(sign)
+        if not found:
+            raise DataError(
+                "the chat template leaves out the end of the last message, which therefore "
+                "cannot be continued"
+            )
+        return before if after.startswith(" ") else before.rstrip()
 
     def first(self, count: int) -> Conversation:
         """The same with only the first messages."""
-        return replace(self, messages=self.messages[:count])
+        is_open = self.open_end and count == len(self.messages)
+        return replace(self, messages=self.messages[:count], open_end=is_open)
 
     def encode(
         self, tokenizer: Tokenizer, template: ChatTemplate, *, add_generation_prompt: bool
     ) -> EncodedChat:
         """The tokens; see the module."""
+        if self.open_end and add_generation_prompt:
+            raise DataError(
+                "expected either continue_final_message or add_generation_prompt. Got both"
+            )
         backend = tokenizer.marked_backend
         markers = backend.markers
         shown, hidden = self._guarded(template, markers, add_generation_prompt)
@@ -266,6 +287,7 @@ class Conversation:
             _mapped(plain_data(self.tools), hide),
             _mapped(plain_data(self.documents), hide),
             _mapped(plain_data(self.variables), hide),
+            self.open_end,
         )
         options = {"add_generation_prompt": add_generation_prompt}
         back = str.maketrans({sign: edge for edge, sign in hidden.items()})
@@ -274,6 +296,19 @@ class Conversation:
         if not forged and ours.translate(back) != theirs:
             return self, {}  # the template looks at these characters, and no one means harm
         return guarded, hidden
+
+
+def _ending_with(messages: Sequence[Message], ending: str) -> list[Message]:
+    """The same messages with some text put after the last one's. Raises DataError without one."""
+    content = messages[-1].get("content") if messages else None
+    if isinstance(content, list) and content:
+        last = text_parts(content[-1:], "the last message")[0]
+        longer: Any = [*content[:-1], {**last, "text": last["text"] + ending}]
+    elif isinstance(content, str):
+        longer = content + ending
+    else:
+        raise DataError("expected a last message with content to continue. Got none")
+    return [*messages[:-1], {**messages[-1], "content": longer}]
 
 
 def find_end_of_turn(template: ChatTemplate, markers: Markers) -> str | None:

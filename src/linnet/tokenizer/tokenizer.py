@@ -90,6 +90,11 @@ class Tokenizer:
         self.unknown: int | None = self._named("unk_token")
         self.end_of_text: int = self._find_end_of_text()
 
+    @property
+    def beginning(self) -> int:
+        """The token from which a text is written where there is no prompt."""
+        return self.end_of_text if self.bos is None else self.bos
+
     @cached_property
     def start(self) -> tuple[int, ...]:
         """What a model that is to continue a text reads before the text's own tokens.
@@ -162,6 +167,7 @@ class Tokenizer:
         tools: Sequence[Mapping[str, Any]] | None = None,
         documents: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = False,
+        continue_final_message: bool = False,
         variables: Mapping[str, Any] | None = None,
     ) -> EncodedChat:
         """A conversation as tokens: :func:`linnet.tokenizer.chat.encode_chat`."""
@@ -173,6 +179,7 @@ class Tokenizer:
             tools=tools,
             documents=documents,
             add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             variables=variables,
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from linnet.config import option, to_mapping
 from linnet.errors import ConfigError
-from linnet.model.config import GATED, Family, ModelConfig
+from linnet.model.config import GATED, ModelConfig
 from linnet.runtime import DeviceName, DtypeName
 
 # Where and how often, not what: these may differ between runs of one recipe.
@@ -15,7 +15,10 @@ _EXECUTION = ("device", "threads", "dtype", "compile", "save_seconds", "sample_i
 
 _BIASED = {"attention_bias": True, "output_bias": True, "mlp_bias": True}
 _GPT2 = {"positions": "learned", "norm": "layernorm", **_BIASED}
-FAMILIES: dict[str, dict[str, Any]] = {
+MadeFamily = Literal[
+    "apertus", "arcee", "bert", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3"
+]
+FAMILIES: dict[MadeFamily, dict[str, Any]] = {
     "apertus": {"activation": "relu2", "qk_norm": True},
     "arcee": {"activation": "relu2"},
     "bert": {
@@ -42,7 +45,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 class ShapeConfig:
     """The model to make. Sizes left at 0 follow from the others."""
 
-    family: Family = option(
+    family: MadeFamily = option(
         "apertus", "Published shape to train; bert is an encoder, which guesses masked tokens."
     )
     width: int = option(256, "Width of the model.")

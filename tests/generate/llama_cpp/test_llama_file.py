@@ -245,6 +245,16 @@ def test_a_sentencepiece_vocabulary(tmp_path: Path) -> None:
         assert found.prompt_tokens == wanted.prompt_tokens
         assert found.tokens == wanted.tokens
         assert found.text == wanted.text
+        # From an empty prompt: by the token that begins texts, and no space before the first word.
+        word = Sampling(temperature=0, max_tokens=3, logit_bias=((tokenizer.encode("met")[0], 99),))
+        texts = [e.generate([Request("", word)])[0].text for e in (opened, exact)]
+        assert texts == ["m m m"] * 2
+        empty, begun, ended = (
+            opened.generate([Request(prompt, Sampling(temperature=0, max_tokens=1), logprobs=True)])
+            for prompt in ("", (1,), (2,))
+        )
+        assert empty[0].logprobs == begun[0].logprobs != ended[0].logprobs
+        assert opened.detokenize(opened.tokenize("met")) == "met"
         constraint = Constraint("choice", '[" met", " naïve"]')
         bound = Request("The fox", Sampling(max_tokens=40, seed=1), constraint=constraint)
         assert opened.generate([bound])[0].text in (" met", " naïve")

@@ -38,6 +38,8 @@ _ANSWERED = ("output", "response", "completion", "answer", "answers", "chosen")
 _IDENTIFIERS = {"id", "_id", "uuid", "guid", "url", "uri", "href", "hash", "sha1", "sha256"}
 _BELONGING = ("document_id", "doc_id", "conversation_id", "thread_id", "url", "uri", "filename")
 
+_MEDIA = ("image", "audio", "video", "file")
+
 _SAMPLE = 100  # rows that tell what a file holds
 _SHORT_TEXT, _WRITTEN = 20, 80  # characters on average: of a text column; of one without a name
 _TABLE_ROWS, _TABLE_CHARACTERS = 200, 64_000  # of a table's document
@@ -214,11 +216,33 @@ def _turns(value: Any) -> str:
         role = turn.get("role", turn.get("from"))
         content = turn.get("content", turn.get("value"))
         if isinstance(content, list):  # text among pictures
-            content = "\n".join(_rendered(p.get("text")) for p in content if isinstance(p, dict))
-        if not isinstance(role, str) or not isinstance(content, str):
+            content = "\n".join(_part(p) for p in content if isinstance(p, dict))
+        calls = _calls(turn.get("tool_calls"))
+        if not isinstance(role, str) or not isinstance(content, str if not calls else str | None):
             return ""
-        parts.append(f"{role}: {content.strip()}")
+        said = "\n".join(filter(None, ((content or "").strip(), *calls)))
+        parts.append(f"{role}: {said}")
     return "\n\n".join(parts)
+
+
+def _part(part: dict[str, Any]) -> str:
+    """A part of a message: its text, or what it is instead, such as ``[image]``."""
+    if isinstance(part.get("text"), str):
+        return _rendered(part["text"])
+    kind = next((name for name in _MEDIA if name in str(part.get("type"))), "")
+    return f"[{kind}]" if kind else ""
+
+
+def _calls(calls: Any) -> list[str]:
+    """Calls of tools, a line each: ``look({"where": "shed"})``."""
+    found = []
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            given = function.get("arguments", "")
+            given = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+            found.append(f"{function['name']}({given})")
+    return found
 
 
 def _lesson(row: dict[str, Any]) -> str:

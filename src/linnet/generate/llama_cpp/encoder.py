@@ -106,6 +106,7 @@ def load_llama_cpp_encoder(
             out,
             ExportConfig(type=config.precision, name=path.name),
             spelling=byte_spelling(tokenizer, (tokenizer.end_of_text,)),
+            open_once=False,
             progress=progress,
         ),
         progress=progress,

@@ -121,10 +121,18 @@ class LlamaCppEngine:
         messages: Sequence[Mapping[str, Any]],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
+        add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         **variables: Any,
     ) -> tuple[int, ...]:
         """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
-        return self.words.chat(messages, tools=tools, variables=variables)
+        return self.words.chat(
+            messages,
+            tools=tools,
+            variables=variables,
+            add_generation_prompt=add_generation_prompt and not continue_final_message,
+            continue_final_message=continue_final_message,
+        )
 
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
         """Complete one request, handing over each piece as it comes; gives what cancels it.
@@ -191,7 +199,7 @@ class LlamaCppEngine:
         else:
             own = request.prompt
             prompt = [*own]
-        prompt = prompt or [self.words.end_of_text]
+        prompt = prompt or [self.words.beginning]
         self._require_room(prompt)
         limit = min(request.sampling.max_tokens, self.context - len(prompt))
         grammar = None

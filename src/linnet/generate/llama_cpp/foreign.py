@@ -68,6 +68,7 @@ class FileWords:
             token for token, kind in enumerate(metadata.types) if kind == CONTROL
         )
         self.end_of_text = metadata.stop_ids[0] if metadata.stop_ids else 0
+        self.beginning = metadata.token_of("bos", self.end_of_text)
         self.unknown: int | None = None
 
     @cached_property
@@ -83,7 +84,8 @@ class FileWords:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
         found = b"".join(map(self.metadata.token_bytes_of, tokens))
-        return found.decode("utf-8", "replace")
+        text = found.decode("utf-8", "replace")
+        return text.removeprefix(" ") if self.metadata.puts_space_first else text
 
     def chat(
         self,
@@ -91,18 +93,25 @@ class FileWords:
         *,
         tools: Sequence[Mapping[str, Any]],
         variables: Mapping[str, Any],
+        add_generation_prompt: bool,
+        continue_final_message: bool,
     ) -> tuple[int, ...]:
         """A conversation up to the answer that is to come, by the file's template."""
         template = self.chat_template
         if template is None:
             raise ModelError(f"{self.metadata.file}: the file has no chat template")
-        given = Conversation(messages, list(tools) or None, None, variables)
-        encoded = given.encode(self, template, add_generation_prompt=True)  # type: ignore[arg-type]
+        given = Conversation(messages, list(tools) or None, None, variables, continue_final_message)
+        encoded = given.encode(
+            self,  # type: ignore[arg-type]
+            template,
+            add_generation_prompt=add_generation_prompt,
+        )
         return tuple(encoded.ids)
 
     def decoder(self, prompt: Sequence[int]) -> FileDecoder:
         """A decoder for what follows the prompt."""
-        return FileDecoder(self)
+        has_text = any(map(self.metadata.token_bytes_of, prompt))
+        return FileDecoder(self, drop_space=self.metadata.puts_space_first and not has_text)
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
@@ -184,14 +193,19 @@ class FileDecoder:
 
     by_tokens = False
 
-    def __init__(self, words: FileWords) -> None:
+    def __init__(self, words: FileWords, *, drop_space: bool) -> None:
+        """``drop_space``: of the first word, where the vocabulary puts one before a text."""
         self._words = words
+        self._drop_space = drop_space
         self._heard = ""
         self._written = 0
 
     def push(self, token: int) -> str:
         """What was heard."""
         heard, self._heard = self._heard, ""
+        if heard and self._drop_space:
+            self._drop_space = False
+            return heard.removeprefix(" ")
         return heard
 
     def finish(self) -> str:

@@ -79,7 +79,9 @@ def make_engine(
     file = cached(
         sources,
         f"model {config.precision} {stops}",
-        lambda out: export_gguf(whole, out, settings, spelling=spelling, progress=progress),
+        lambda out: export_gguf(
+            whole, out, settings, spelling=spelling, open_once=False, progress=progress
+        ),
         progress=progress,
     )
     files = {

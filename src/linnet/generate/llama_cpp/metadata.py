@@ -109,8 +109,19 @@ class Metadata:
 
     def named_token(self, role: str) -> str | None:
         """The name of the token with a role, such as ``bos``."""
+        token = self.token_of(role, -1)
+        return self.tokens[token] if token >= 0 else None
+
+    def token_of(self, role: str, default: int) -> int:
+        """The token with a role, or ``default`` where none has it."""
         token = self._vocabulary(f"{role}_token_id", None)
-        return self.tokens[token] if isinstance(token, int) and token < self.rows else None
+        return token if isinstance(token, int) and 0 <= token < self.rows else default
+
+    @property
+    def puts_space_first(self) -> bool:
+        """Whether the first word of a text is cut as if a space stood before it."""
+        usual = self.spelling == "sentencepiece"
+        return bool(self._vocabulary("add_space_prefix", usual)) and usual
 
     @property
     def templates(self) -> dict[str, str]:

@@ -37,7 +37,8 @@ class Decoder(Protocol):
 class Words(Protocol):
     """Text to tokens and back."""
 
-    end_of_text: int
+    beginning: int
+    """The token from which a text is written where there is no prompt."""
 
     @property
     def start(self) -> tuple[int, ...]:
@@ -55,6 +56,8 @@ class Words(Protocol):
         *,
         tools: Sequence[Mapping[str, Any]],
         variables: Mapping[str, Any],
+        add_generation_prompt: bool,
+        continue_final_message: bool,
     ) -> tuple[int, ...]:
         """A conversation up to the answer that is to come."""
 
@@ -81,7 +84,7 @@ class TokenizerWords:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.start = tokenizer.start
-        self.end_of_text = tokenizer.end_of_text
+        self.beginning = tokenizer.beginning
         self._naming: tokenizers.Tokenizer | None = None
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
@@ -103,12 +106,15 @@ class TokenizerWords:
         *,
         tools: Sequence[Mapping[str, Any]],
         variables: Mapping[str, Any],
+        add_generation_prompt: bool,
+        continue_final_message: bool,
     ) -> tuple[int, ...]:
         """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
         encoded = self.tokenizer.encode_chat(
             messages,
             tools=list(tools) or None,
-            add_generation_prompt=True,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
             variables=variables,
         )
         return tuple(encoded.ids)
