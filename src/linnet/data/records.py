@@ -16,6 +16,7 @@ from linnet.data.decoding import read_chunks, read_lines
 from linnet.data.document import Dropped, UnreadableError
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
@@ -23,14 +24,17 @@ CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a co
 _IN_NUMBERS = "+-.eE0123456789"
 _DELIMITERS, _NO_DELIMITER = ",;\t|", "\x1f"  # the last one for a file of one column
 _QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*(?:""[^"]*)*(?:"|\Z)', re.MULTILINE)
+_TOLD = re.compile(r'\s*"?sep=([^\n"])"?\s*')  # a first line for Excel
 _SAMPLE_LINES = 50
 _BATCH_ROWS, _BUFFER = 256, 1 << 20
 _TOO_LONG = Dropped("row larger than max_document_bytes")
 
 
-def read_json_lines(path: Path, *, limit: int) -> Iterator[Any | Dropped]:
+def read_json_lines(
+    path: Path, *, limit: int, changes: Counter[str] | None = None
+) -> Iterator[Any | Dropped]:
     """The value on each line; a line that is not JSON is dropped alone."""
-    for line in read_lines(path, limit=limit):
+    for line in read_lines(path, limit=limit, changes=changes):
         if line is None:
             yield _TOO_LONG
         elif line.strip():
@@ -40,12 +44,12 @@ def read_json_lines(path: Path, *, limit: int) -> Iterator[Any | Dropped]:
                 yield Dropped("line is not valid JSON")
 
 
-def read_json(path: Path, *, limit: int) -> Iterator[Any]:
+def read_json(path: Path, *, limit: int, changes: Counter[str] | None = None) -> Iterator[Any]:
     """The rows of a JSON file: the elements of an array, or the value (or values) it holds.
 
     Raises UnreadableError where the file stops being JSON.
     """
-    stream = _JsonStream(read_chunks(path), limit)
+    stream = _JsonStream(read_chunks(path, changes=changes), limit)
     if stream.peek() != "[":
         while stream.peek():
             yield from _rows_within(stream.value())
@@ -68,11 +72,17 @@ def read_csv(path: Path, *, limit: int) -> Iterator[dict[str, str]]:
     return named_rows(read_cells(path, limit=limit))
 
 
-def read_cells(path: Path, *, limit: int) -> Iterator[list[str]]:
+def read_cells(
+    path: Path, *, limit: int, changes: Counter[str] | None = None
+) -> Iterator[list[str]]:
     """The rows of a CSV file that hold something, the first one included."""
-    lines = _short_lines(read_lines(path, limit=limit))
+    lines = _short_lines(read_lines(path, limit=limit, changes=changes))
     head = list(itertools.islice(lines, _SAMPLE_LINES))
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(head)
+    if head and (told := _TOLD.fullmatch(head[0])):
+        delimiter = told[1]
+        del head[0]
+    else:
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(head)
     csv.field_size_limit(limit)
     try:
         for row in csv.reader(itertools.chain(head, lines), delimiter=delimiter):

@@ -12,7 +12,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from linnet.data.decoding import detect_encoding, require_size
+from linnet.data.decoding import decode, require_size
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.mime import file_name, header, parse_mail
 from linnet.data.markup.mail import own_text
@@ -41,7 +41,7 @@ def read_eml(path: Path, context: Context) -> Found:
     require_size(path, context.config.max_document_bytes)
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:400].count(0) > 100:  # UTF-16
-        data = data.decode(detect_encoding(path), "replace").removeprefix("\ufeff").encode()
+        data = decode(data, changes=context.changes).encode()
     if not data.strip():
         raise UnreadableError("empty file")
     yield from _documents(parse_mail(data, context), "eml", context)

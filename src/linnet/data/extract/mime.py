@@ -6,9 +6,7 @@ wrong are guessed; parts in them that are damaged cost nothing but themselves.
 
 from __future__ import annotations
 
-import codecs
 import re
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -16,11 +14,10 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
 from email.policy import Compat32
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnet.data import decoding
 from linnet.data.clean import replace_lone_surrogates
-from linnet.data.decoding import read_text
 from linnet.data.document import UnreadableError
 from linnet.data.markup.html import all_text
 from linnet.data.markup.mail import unflowed
@@ -35,12 +32,6 @@ _HEADERS = ("From", "To", "Date", "Subject", "Received", "Message-ID", "MIME-Ver
 _LONGEST_HEADER = 10_000  # characters; the standard library takes quadratic time over some
 _SIGNATURES = {"pgp-signature", "pgp-keys", "pkcs7-signature", "x-pkcs7-signature"}
 _SEALED = {"pkcs7-mime", "x-pkcs7-mime", "pgp-encrypted"}
-_CHARSETS = {  # what mails say, and what they mean by it
-    "iso8859-1": "cp1252", "ascii": "utf-8", "gb2312": "gb18030", "gbk": "gb18030",
-    "shift_jis": "cp932", "euc_kr": "cp949",
-}  # fmt: skip
-_VISUAL = re.compile(r"-[ei]$")  # iso-8859-8-i: Hebrew in logical order
-_NO_CHARSETS = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"}
 
 
 @dataclass
@@ -97,18 +88,9 @@ def header(head: Message, name: str) -> str:
 def decode(data: bytes, charset: str, context: Context) -> str:
     """Bytes of a text in the encoding they declare; in the one they look like if that fails."""
     try:
-        return data.decode(_codec(charset))
-    except (LookupError, ValueError):
-        pass
-    if not data.strip():
-        return ""
-    with tempfile.NamedTemporaryFile(dir=context.scratch) as file:
-        file.write(data)
-        file.flush()
-        try:
-            return read_text(Path(file.name), limit=len(data))
-        except UnreadableError:  # bytes that no text has among those of one
-            return data.decode("utf-8", "replace")
+        return decoding.decode(data, charset=charset, changes=context.changes)
+    except UnreadableError:  # bytes that no text has among those of one
+        return data.decode("utf-8", "replace")
 
 
 def file_name(name: str) -> str:
@@ -177,7 +159,7 @@ def _is_attachment(part: Message) -> bool:
 
 def _text(part: Message, context: Context) -> str:
     data = part.get_payload(decode=True)
-    charset = part.get_content_charset() or "utf-8"
+    charset = part.get_content_charset() or ""
     text = decode(data, charset, context) if isinstance(data, bytes) else ""
     text = text.replace("\r\n", "\n")
     if part.get_content_subtype() == "html":
@@ -211,14 +193,6 @@ def _word_decoded(data: bytes, charset: str | None) -> str:
     if charset is None:  # what stands between the words
         return data.decode("raw-unicode-escape", "replace")
     try:
-        return data.decode(_codec(charset), "replace")
+        return data.decode(decoding.codec_of(charset), "replace")
     except (LookupError, ValueError):
         return data.decode("utf-8", "replace")
-
-
-def _codec(charset: str) -> str:
-    """What Python calls a charset. Raises LookupError for one that no text is written in."""
-    name = codecs.lookup(_VISUAL.sub("", charset.lower().strip("\"' "))).name
-    if name in _NO_CHARSETS:
-        raise LookupError(name)
-    return _CHARSETS.get(name, name)

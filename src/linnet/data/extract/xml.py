@@ -56,7 +56,7 @@ _NAMING = ("name", "key", "label", "id")  # attributes that tell records of one 
 
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
-    source = read_text(path, limit=context.config.max_document_bytes)
+    source = read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
     root = _parsed(source)
     kind = _local(root.tag)
     if kind == "html":
