@@ -126,6 +126,9 @@ def decode(data: bytes, *, charset: str = "", changes: Counter[str] | None = Non
         name = codec_of(charset)
         if name not in ("utf-8", "cp1252"):  # what is declared where nobody knew
             return data.decode(name)
+    if not (b"\x1b" in data or b"\0" in data):
+        with contextlib.suppress(UnicodeDecodeError):
+            return data.decode("utf-8").removeprefix("\ufeff")
     return "".join(_decoded(io.BytesIO(data), changes, newline="")) if data.strip() else ""
 
 

@@ -103,13 +103,19 @@ def _attached(name: str, content: bytes | Mail, kind: str, context: Context) -> 
 def _within(part: str, content: bytes | Mail, kind: str, context: Context) -> Found:
     """The documents of a mail in a mailbox or in another mail; one that fails costs only itself."""
     try:
-        mail = parse_mail(content, context) if isinstance(content, bytes) else content
+        mail = _of_mailbox(content, context) if isinstance(content, bytes) else content
         for found in _documents(mail, kind, context):
             yield dataclasses.replace(found, part=f"{part}/{found.part}".rstrip("/"))
     except UnreadableError as error:
         if context.allowance.left < 0:
             raise
         yield Dropped(error.reason, part)
+
+
+def _of_mailbox(data: bytes, context: Context) -> Mail:
+    if not data.strip():
+        raise UnreadableError("empty file")
+    return parse_mail(data, context, in_mailbox=True)
 
 
 def _thread(head: Message, subject: str) -> str:

@@ -39,11 +39,13 @@ def read_org(path: Path, context: Context) -> Found:
 def read_html(path: Path, context: Context) -> Found:
     """A page: its main text, or all of it. Only text from the web is judged as such."""
     source = _whole(path, context)
+    family: Family = "prose"
     if context.config.html == "full":
-        yield Extracted(all_text(source), context.group, kinds.HTML, family="prose")
+        text = all_text(source, context.changes)
     else:
-        family: Family = "web" if is_web_page(source) else "prose"
-        yield Extracted(html_text(source), context.group, kinds.HTML, family=family)
+        family = "web" if is_web_page(source) else "prose"
+        text = html_text(source, context.changes)
+    yield Extracted(text, context.group, kinds.HTML, family=family)
 
 
 def read_code(path: Path, context: Context) -> Found:
