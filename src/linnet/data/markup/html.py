@@ -12,12 +12,11 @@ What is left out is counted. Nothing is ever fetched.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from typing import Any
 
 from linnet.data.markup.main_text import main_blocks
-from linnet.data.markup.origin import is_web_page
+from linnet.data.markup.origin import is_published, is_web_page
 from linnet.data.markup.page_tree import page_tree
 from linnet.data.markup.page_writer import SILENT, Block, blocks_of, joined
 
@@ -39,7 +38,7 @@ def html_text(source: str, changes: Counter[str] | None = None) -> str:
     content = [block for block in blocks if not block.navigation]
     if not any(block.text.strip() for block in content):
         content = blocks
-    if is_web_page(source) or _share_of_links(content) > _MOST_LINKS:
+    if is_web_page(source) or is_published(source) or _share_of_links(content) > _MOST_LINKS:
         kept = _main_text(root, content, blocks)
     else:
         kept = content
@@ -60,10 +59,10 @@ def all_text(source: str, changes: Counter[str] | None = None, *, quotes: bool =
 
 def _main_text(root: Any, content: list[Block], blocks: list[Block]) -> list[Block]:
     import trafilatura
+    from lxml import etree
 
-    found: Any = trafilatura.bare_extraction(
-        copy.deepcopy(root), include_comments=False, include_tables=True
-    )
+    source = etree.tostring(root, encoding="unicode", method="html")
+    found: Any = trafilatura.bare_extraction(source, include_comments=False, include_tables=True)
     if found is None or found.body is None:
         return blocks
     main = main_blocks(content, blocks_of(found.body, SILENT - {"head"}))

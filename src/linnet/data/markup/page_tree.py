@@ -14,6 +14,7 @@ _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _HIDDEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _STRUCK = {"del", "s", "strike"}
 _MOST_HIDDEN = 0.5  # of the text; where more is hidden, a script would show it
+_MOST_NOSCRIPTS = 20
 _SMALL = 8  # elements within something raised
 _TEXT_TO_END = 64  # characters before it that are looked at
 
@@ -37,6 +38,12 @@ def page_tree(source: str, changes: Counter[str]) -> Any:
         root = html.document_fromstring(source, parser=parser)
     except (etree.ParserError, ValueError):
         return None
+    whole = _length(root)
+    for element in list(
+        itertools.islice(root.iter("noscript"), _MOST_NOSCRIPTS)
+    ):  # one that was never closed holds the page
+        if _length(element) > _MOST_HIDDEN * whole:
+            element.drop_tag()
     _write_formulas(root)
     _take_out(root, changes)
     for element in list(root.iter("sup", "sub")):
@@ -73,9 +80,8 @@ def _take_out(root: Any, changes: Counter[str]) -> None:
         if element.tag in _STRUCK or _is_hidden(element):
             (struck if element.tag in _STRUCK else hidden).append(element)
             walk.skip_subtree()
-    lengths = [sum(len(text.strip()) for text in element.itertext()) for element in hidden]
-    whole = sum(len(text.strip()) for text in root.itertext())
-    if sum(lengths) > _MOST_HIDDEN * whole:
+    lengths = [_length(element) for element in hidden]
+    if sum(lengths) > _MOST_HIDDEN * _length(root):
         hidden, lengths = [], []
     for element, length in zip(hidden, lengths, strict=True):
         element.drop_tree()
@@ -83,6 +89,12 @@ def _take_out(root: Any, changes: Counter[str]) -> None:
     for element in struck:
         element.drop_tree()
         changes["struck-out passages"] += 1
+
+
+def _length(element: Any) -> int:
+    """Characters of text, scripts and styles left aside."""
+    walk = element.xpath(".//text()[not(parent::script or parent::style)]")
+    return sum(len(text.strip()) for text in walk)
 
 
 def _is_hidden(element: Any) -> bool:
