@@ -9,8 +9,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 
 from tiny_project import SETTINGS, TinyProject, write_notes
+
+# The same examples in every run; `pytest -m slow` searches with fresh ones (test_properties.py).
+settings.register_profile("seeded", derandomize=True)
+settings.register_profile("fresh", derandomize=False, max_examples=1000, deadline=None)
+settings.load_profile("seeded")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,6 +28,8 @@ def _lines(text: str) -> list[str]:
 EMAILS = _lines("""
     write to ⟦simple@example.com⟧.
     <⟦very.common@example.com⟧>
+    連絡先：⟦ann＠example.co.jp⟧まで
+    ⟦ａｎｎ＠ｅｘａｍｐｌｅ．ｃｏｍ⟧へ
     ⟦x@example.com⟧ is short
     ⟦long.email-address-with-hyphens@and.subdomains.example.com⟧
     (⟦user.name+tag+sorting@example.com⟧)
@@ -196,6 +198,9 @@ CARDS = _lines("""
     ⟦3530111333300000⟧
     ⟦6200000000000005⟧
     card number ⟦4222222222222⟧
+    Paid with ⟦4222222222222⟧.
+    Visa: ⟦4222 2222 2222 2⟧ or ⟦4222-2222-2222-2⟧
+    カード番号：⟦４１１１ １１１１ １１１１ １１１１⟧です。
     Maestro ⟦6759 6498 2643 8453⟧
     card: ⟦4000056655665556⟧, thanks
     ⟦5200828282828210⟧
@@ -274,6 +279,18 @@ SECRETS = [
     f"token={_made(0)}⟦{_made(32)}⟧",
     f"encryption key: ⟦{_made(43)}=⟧",
     "api-key: ⟦7c9e6679-7425-40de-944b-e07fc1f90ae7⟧",
+    "mail:\n  user: ann\n  pass: ⟦s3cr3t⟧\n",
+    "{host: a, pass: ⟦s3cr3t⟧}",
+    "smtp_pass=⟦hunter22⟧",
+    "- dbpass: ⟦zebra99!⟧  # of the old server",
+    'pw = "⟦hunter2⟧"',
+    f"TWILIO=⟦{'S' + 'K' + _made(32, _HEX)}⟧",
+    f"account ⟦{'A' + 'C' + _made(32, _HEX)}⟧",
+    f"bot ⟦{'MT' + _made(24, string.digits) + '.' + _made(6) + '.' + _made(38)}⟧",
+    f"https://⟦{'discord' + '.com/api/webhooks/' + _made(18, '123456789') + '/' + _made(68)}⟧",
+    f"⟦{'key' + '-' + _made(32, _HEX)}⟧",
+    f"⟦{'gsk' + '_' + _made(52)}⟧",
+    f"⟦{'dckr' + '_pat_' + _made(27)}⟧",
 ]
 
 POSITIVE = {
@@ -284,6 +301,10 @@ POSITIVE = {
 # Nothing personal in these, though each looks like one of the kinds.
 NOT_IN_PROSE = _lines("""
     version 1.2.3.4 is out
+    PASS: test_login_7
+    bypass: valve7b open, compass = n45e12
+    pass: see page 12
+    EAN 4000000000006 and 4000000000044
     Python 3.11.4 on 2023-06-07
     see section 3.1.2.1 for more
     v10.0.19041.1 of Windows

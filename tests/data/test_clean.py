@@ -77,6 +77,13 @@ def test_mojibake_is_repaired_and_correct_text_is_not_touched(encoding: str) -> 
             "no tamper; it is tamper-resistant\nand resistant",
         ),
         ("a cost-free, cost-\nfree and new-\nfangled", "a cost-free, cost-free\nand new-fangled"),
+        # Word by word: one compound does not make typesetting out to be none.
+        (
+            "It was dis-\ncussed in the pro-\nposal. A long-\nterm plan, the long-term costs, the "
+            "engi-\nneers, put to-\ngether with the short-\nlist. To get her was esti-\nmated.",
+            "It was discussed\nin the proposal.\nA long-term\nplan, the long-term costs, the "
+            "engineers,\nput together\nwith the shortlist.\nTo get her was estimated.",
+        ),
         # A part of a compound, a list, a conjunction, names, numbers, a dash.
         ("state-of-\nthe-art work", "state-of-the-art\nwork"),
         ("pre-\nand post-war", "pre-\nand post-war"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import mailbox
 import time
@@ -79,7 +80,6 @@ def test_head_own_words_attachments_and_the_mail_within(tmp_path: Path) -> None:
         (f"Yes.\n\n-----Original Message-----\n{OUTLOOK}", "Yes."),
         (f"Yes.\n\n{'_' * 32}\n{OUTLOOK}", "Yes."),
         (f"Yes.\n\n{OUTLOOK}", "Yes."),
-        ("Yes.\n\nOn 6 May 2024, Bo wrote:\nOne\ntwo\nthree\nfour", "Yes."),
     ],
 )
 def test_history_that_ends_a_mail_goes(body: str, own: str) -> None:
@@ -97,7 +97,9 @@ def test_history_that_ends_a_mail_goes(body: str, own: str) -> None:
         HISTORY,
         "See:\n\n> a short quotation\n> of two lines",
         "On 6 May we met. This is what he\nwrote: nothing.",
+        "Hi,\n\nOn 3 March 2026 the insurer wrote:\n\nWe accept.\nIt is paid.\nSoon.\n\nKeep it.",
         "From: here\nto there\nit is\nfar",
+        "The trip:\n\nFrom: Berlin\nTo: Hamburg\nDate: 3 March\nBy: train\nSeat: 4\n\nSee you.",
     ],
 )
 def test_what_is_answered_and_what_is_quoted_on_purpose_stays(body: str) -> None:
@@ -143,6 +145,63 @@ def test_charsets_are_survived(tmp_path: Path, text: str, encoding: str, declare
     assert read(path)[0][0].text.endswith(f"\n\n{text}")
 
 
+def test_japanese_of_seven_bits_is_read_without_being_declared(tmp_path: Path) -> None:
+    path = tmp_path / "a.eml"
+    text = "田中様\nお問い合わせありがとうございます。会議は三月五日です。"
+    subject = "会議のお知らせ"
+    for declared in (b"", b"Content-Type: text/plain;\n", b"Content-Type: text/plain; charset=x\n"):
+        head = b"From: a@b.org\nSubject: " + subject.encode("iso2022_jp") + b"\n" + declared
+        path.write_bytes(head + b"\n" + text.encode("iso2022_jp"))
+        assert read(path)[0][0].text == f"From: a@b.org\nSubject: {subject}\n\n{text}"
+
+
+@pytest.mark.parametrize(
+    "plain", ["\r\n", "\xa0\n \n", "Your mail program cannot display HTML. Open it in a browser."]
+)
+def test_plain_text_that_says_nothing_gives_way_to_html(tmp_path: Path, plain: str) -> None:
+    message = mail("x")
+    message.set_content(plain, cte="base64")
+    message.add_alternative("<p>The chairs come on Thursday.</p>", subtype="html")
+    (found,), _ = read(saved(tmp_path / "a.eml", message))
+    assert found.text.endswith("\n\nThe chairs come on Thursday.")
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_uuencoded_file_is_an_attachment(tmp_path: Path, cut: bool) -> None:
+    content = b"Row %d of the file that is attached here, in full.\n" * 20
+    lines = [binascii.b2a_uu(content[n : n + 45]).decode() for n in range(0, len(content), 45)]
+    coded = "begin 644 plan.txt\n" + "".join(lines) + ("" if cut else "`\nend\n")
+    body = f"Here is the plan.\n\n{coded}" + ("" if cut else "\nAnn")
+    documents, _ = read(saved(tmp_path / "a.eml", mail(body)))
+    assert documents[0].text.endswith("Here is the plan." + ("" if cut else "\n\n\nAnn"))
+    assert documents[1].part == "plan.txt"
+    assert documents[1].text.encode() == content.strip()
+    body = "To begin 644 lines were read,\nbegin 644 times\nand then the end\nend"
+    assert read(saved(tmp_path / "b.eml", mail(body)))[0][0].text.endswith(body)
+
+
+def test_what_pgp_adds_to_a_text_goes(tmp_path: Path) -> None:
+    body = (
+        "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nThe words.\n"
+        "-----BEGIN PGP SIGNATURE-----\n\niQEzBAEBCAAdFiEE\n=abcd\n-----END PGP SIGNATURE-----"
+    )
+    (found,), _ = read(saved(tmp_path / "a.eml", mail(body)))
+    assert found.text.endswith("\n\nThe words.")
+    assert found.changes["signature lines"] >= 8
+
+
+def test_quotations_in_html_are_history_too(tmp_path: Path) -> None:
+    message = mail("x")
+    message.set_content(
+        "<p>Yes.</p><div>On 6 May 2024, Bo wrote:<blockquote type=cite>One<br>two<br>three<br>four"
+        "<blockquote>five</blockquote></blockquote></div>",
+        subtype="html",
+    )
+    (found,), _ = read(saved(tmp_path / "a.eml", message))
+    assert found.text.endswith("Subject: Budget\n\nYes.")
+    assert found.changes["quoted lines"] >= 5
+
+
 def test_mailboxes_are_divided_as_the_standard_library_wrote_them(tmp_path: Path) -> None:
     path = tmp_path / "a.mbox"
     box = mailbox.mbox(path)
@@ -168,10 +227,17 @@ def test_a_damaged_mail_in_a_mailbox_costs_only_itself(tmp_path: Path) -> None:
     good = "From: a@b.org\nSubject: Good\n\nFine words.\n\n"
     sealed = "From: a@b.org\nContent-Type: multipart/encrypted; boundary=x\n\n--x\n\ny\n--x--\n\n"
     path = tmp_path / "a.mbox"
-    path.write_text(f"{start}{good}{start}{sealed}{start}no header at all\n\n{start}{good}")
+    unusual = "X-Mailer: y\nLines: 1\n\nIts head says little.\n\n"
+    bare = "No head at all.\n\n"
+    path.write_text(
+        f"{start}{good}{start}{sealed}{start}\n{start}{unusual}{start}{bare}{start}{good}"
+    )
     documents, dropped = read(path)
-    assert [one.part for one in documents] == ["#1", "#4"]
-    assert dropped == [Dropped("encrypted", "#2"), Dropped("damaged mail", "#3")]
+    assert [one.part for one in documents] == ["#1", "#4", "#5", "#6"]
+    assert [one.text.strip() for one in documents[1:3]] == [
+        "Its head says little.", "No head at all.",
+    ]  # fmt: skip
+    assert dropped == [Dropped("encrypted", "#2"), Dropped("empty file", "#3")]
     path.write_text("Just a text.")
     assert [one.kind for one in read(path)[0]] == ["text"]
 

@@ -60,10 +60,50 @@ def test_a_real_file_of_records(test_data: Path, tmp_path: Path, name: str) -> N
     assert len(records) == 4
 
 
+def test_entities_that_a_document_declares_for_itself(tmp_path: Path) -> None:
+    source = (
+        '<!-- x --><!DOCTYPE article PUBLIC "-//OASIS//DTD" "http://a.org/d.dtd" [\n'
+        '<!ELEMENT a (b)> <!ENTITY pump "the &product; <emphasis>pump</emphasis>">'
+        '<!ENTITY product \'Hydra&#8482; "9"\'> <!ENTITY D1.TIF SYSTEM "D1.TIF" NDATA TIF>'
+        '<!ENTITY % unused "x"> <!-- ]> --> <?p ]>?> ]><article><para>Open &pump; &amp; see '
+        "caf&eacute; and &elsewhere;.</para><screen><![CDATA[&pump;]]></screen></article>"
+    )
+    assert read(tmp_path / "a.xml", source) == (
+        'Open the Hydra™ "9" pump & see café and &elsewhere;.\n\n&pump;'
+    )
+
+
+JATS = """<!DOCTYPE article SYSTEM "JATS.dtd"><article><front><article-meta>
+<article-id pub-id-type="doi">10.1/x</article-id><title-group><article-title>On H<sub>2</sub>O
+</article-title></title-group><contrib-group><contrib><name><surname>Gernoth</surname><given-names>
+Wolf</given-names></name><contrib-id>https://orcid.org/1</contrib-id></contrib><contrib><name>
+<surname>Ek</surname><given-names>Ann</given-names></name></contrib></contrib-group><pub-date>
+<day>1</day><year>2020</year></pub-date></article-meta></front><body><sec><title>One</title><p>Some
+<italic>text</italic> that is long enough to be most of what is here: it tells of
+what was found in the water of the lake, where and when it was found, and
+of <bold>10</bold><sup>6</sup> cells, <inline-formula><mml:math
+xmlns:mml="http://www.w3.org/1998/Math/MathML"><mml:mfrac><mml:mn>1</mml:mn><mml:mn>2</mml:mn>
+</mml:mfrac></mml:math></inline-formula> of it.</p><list list-type="order"><list-item><p>one</p>
+</list-item><list-item><p>two</p></list-item></list><table-wrap><table><tr><th rowspan="2">A</th>
+<th colspan="2">B</th></tr><tr><td>b</td><td>c</td></tr></table></table-wrap></sec>
+</body></article>"""
+
+
+def test_parts_that_are_no_sentence_are_set_apart(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.xml", JATS) == (
+        "10.1/x\n\nOn H2O\n\nGernoth Wolf\nhttps://orcid.org/1\nEk Ann\n1 2020\n\nOne\n\n"
+        "Some text that is long enough to be most of what is here: it tells of what was found in "
+        "the water of the lake, where and when it was found, and of 10^6 cells, 1/2 of it."
+        "\n\n1. one\n2. two\n\nA | B\n | b | c"
+    )
+
+
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 HOSTILE = {
     "laughs": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><a>&l9;</a>',
     "in an attribute": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><a b="&l9;"/>',
+    "one long": f'<!DOCTYPE a [<!ENTITY l "{"ha" * 5000}">]><a>{"&l;" * 5000}</a>',
+    "itself": '<!DOCTYPE a [<!ENTITY l "a&m;"><!ENTITY m "b&l;">]><a>&l;</a>',
     "a file": '<!DOCTYPE a [<!ENTITY f SYSTEM "file:///etc/passwd">]><a>&f;</a>',
     "parameters": '<!-- <a> --><!DOCTYPE a [<!ENTITY % p SYSTEM "file:///etc/passwd"> %p;]><a/>',
 }

@@ -45,6 +45,7 @@ _BREAK = re.compile(r"([-\u2010\xad])\n[ \t]*([^\W\d_]{2,})(\S*)([ \t]+|\n|\Z)")
 _HEAD = re.compile(r"([^\W\d_][-\u2010])?([^\W\d_]{2,})\Z")
 _GOES_ON = re.compile(r"[-\u2010][^\W\d_]")
 _LONGEST_HEAD = 60
+_LEAST_HALF = 4  # letters; "to-\ngether" is not made of "to"
 _WORDS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _CONJUNCTIONS = {"and", "or", "und", "oder", "bzw", "sowie"}  # "pre-\nand post-war"
 
@@ -170,12 +171,12 @@ def _join_once(text: str, changes: Counter[str]) -> str:
     words = Counter(found[0] for found in _WORDS.finditer(lower))
     words.subtract(half.lower() for found in breaks for half in (found.head, found.tail))
     votes = [_vote(found, words) for found in breaks]
-    ballot = sum(votes)
+    typeset = _is_typeset(votes, sum(n for word, n in words.items() if "-" in word))
     parts, last = [], 0
     for found, vote in zip(breaks, votes, strict=True):
         if not vote and found.tail in _CONJUNCTIONS:
             continue
-        own = vote < 0 or (not vote and _own_hyphen(found, words, ballot))
+        own = vote < 0 or (not vote and _own_hyphen(found, words, typeset=typeset))
         parts += [text[last : found.start], found.hyphen if own else "", found.tail, found.after]
         last = found.end
         changes["hyphenation"] += 1
@@ -204,11 +205,22 @@ def _vote(found: _Break, words: Counter[str]) -> int:
     return 0 if not whole and not compound else 1 if whole >= compound else -1
 
 
-def _own_hyphen(found: _Break, words: Counter[str], ballot: int) -> bool:
+def _is_typeset(votes: list[int], compounds: int) -> bool:
+    """Whether a typesetter broke words, and not only lines at the hyphens of words.
+
+    Of the latter kind are documents in which few breaks are known to be a typesetter's
+    and many to be a word's own, or which have no more breaks than compounds elsewhere.
+    """
+    own = votes.count(-1)
+    return sum(votes) >= 0 or (3 * own < len(votes) and len(votes) > compounds)
+
+
+def _own_hyphen(found: _Break, words: Counter[str], *, typeset: bool) -> bool:
     """A guess for a word that stands nowhere else: within a longer compound; in a document
-    that breaks lines at the hyphens of words only; between two words of the document."""
+    that is not typeset; between two words of the document, in a typeset one two long ones."""
     halves = words[found.head.lower()] > 0 and words[found.tail] > 0
-    return found.within or ballot < 0 or halves
+    long = min(len(found.head), len(found.tail)) >= _LEAST_HALF
+    return found.within or not typeset or (halves and long)
 
 
 def _counted(

@@ -16,6 +16,7 @@ from linnet.data.decoding import read_chunks, read_lines
 from linnet.data.document import Dropped, UnreadableError
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
@@ -23,15 +24,19 @@ CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a co
 _IN_NUMBERS = "+-.eE0123456789"
 _DELIMITERS, _NO_DELIMITER = ",;\t|", "\x1f"  # the last one for a file of one column
 _QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*(?:""[^"]*)*(?:"|\Z)', re.MULTILINE)
-_NAMED_DELIMITER = re.compile(r'\ufeff?"?sep=([^\r\n"])"?[\r\n]*', re.IGNORECASE)
+_NAMED_DELIMITER = re.compile(
+    r'\ufeff?\s*"?sep=([^\r\n"])"?\s*', re.IGNORECASE
+)  # first line for Excel
 _SAMPLE_LINES = 50
 _BATCH_ROWS, _BUFFER = 256, 1 << 20
 _TOO_LONG = Dropped("row larger than max_document_bytes")
 
 
-def read_json_lines(path: Path, *, limit: int) -> Iterator[Any | Dropped]:
+def read_json_lines(
+    path: Path, *, limit: int, changes: Counter[str] | None = None
+) -> Iterator[Any | Dropped]:
     """The value on each line; a line that is not JSON is dropped alone."""
-    for line in read_lines(path, limit=limit):
+    for line in read_lines(path, limit=limit, changes=changes):
         if line is None:
             yield _TOO_LONG
         elif line.strip():
@@ -41,12 +46,12 @@ def read_json_lines(path: Path, *, limit: int) -> Iterator[Any | Dropped]:
                 yield Dropped("line is not valid JSON")
 
 
-def read_json(path: Path, *, limit: int) -> Iterator[Any]:
+def read_json(path: Path, *, limit: int, changes: Counter[str] | None = None) -> Iterator[Any]:
     """The rows of a JSON file: the elements of an array, or the value (or values) it holds.
 
     Raises UnreadableError where the file stops being JSON.
     """
-    stream = _JsonStream(read_chunks(path), limit)
+    stream = _JsonStream(read_chunks(path, changes=changes), limit)
     if stream.peek() != "[":
         while stream.peek():
             yield from _rows_within(stream.value())
@@ -69,9 +74,11 @@ def read_csv(path: Path, *, limit: int) -> Iterator[dict[str, str]]:
     return named_rows(read_cells(path, limit=limit))
 
 
-def read_cells(path: Path, *, limit: int) -> Iterator[list[str]]:
+def read_cells(
+    path: Path, *, limit: int, changes: Counter[str] | None = None
+) -> Iterator[list[str]]:
     """The rows of a CSV file that hold something, the first one included."""
-    lines = _short_lines(read_lines(path, limit=limit))
+    lines = _short_lines(read_lines(path, limit=limit, changes=changes))
     delimiter, lines, _ = cells_divided(lines, is_tsv=path.suffix.lower() == ".tsv")
     csv.field_size_limit(limit)
     try:

@@ -9,11 +9,14 @@ normalising, repairing and judging to what comes after it.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import itertools
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds
-from linnet.data.document import UnreadableError
+from linnet.data.document import Extracted, UnreadableError
 from linnet.data.extract.context import Context
 from linnet.data.extract.sniff import sniff
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from linnet.data.document import Dropped, Extracted
+    from linnet.data.document import Dropped
 
     Reader = Callable[[Path, Context], Iterator[Extracted | Dropped]]
 
@@ -48,8 +51,13 @@ def extract(path: Path, *, kind: str | None, context: Context) -> Iterator[Extra
         except UnreadableError:
             raise error from None
     if first is not None:
-        yield first
-        yield from found
+        for each in itertools.chain([first], found):
+            if context.changes and isinstance(each, Extracted):
+                changes = dict(context.changes + Counter(each.changes))
+                context.changes.clear()
+                yield dataclasses.replace(each, changes=changes)
+            else:
+                yield each
 
 
 def _actual_kind(path: Path, kind: str, error: UnreadableError) -> str:

@@ -12,8 +12,9 @@ import dataclasses
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING
 
@@ -46,6 +47,7 @@ class Context:
 
     ``group`` names the file below its source: documents that are known by their
     place take it as their group. ``scratch`` is a directory for temporary files.
+    ``changes`` collects what decoding mends in this file, until a document takes it along.
     """
 
     config: DataConfig
@@ -53,6 +55,7 @@ class Context:
     scratch: Path
     allowance: Allowance
     depth: int = 0
+    changes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of_file(cls, config: DataConfig, group: str, scratch: Path) -> Context:

@@ -12,7 +12,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from linnet.data.decoding import detect_encoding, require_size
+from linnet.data.decoding import decode, require_size
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.mime import file_name, header, parse_mail
 from linnet.data.markup.mail import own_text
@@ -41,7 +41,7 @@ def read_eml(path: Path, context: Context) -> Found:
     require_size(path, context.config.max_document_bytes)
     data = path.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or data[:400].count(0) > 100:  # UTF-16
-        data = data.decode(detect_encoding(path), "replace").removeprefix("\ufeff").encode()
+        data = decode(data, changes=context.changes).encode()
     if not data.strip():
         raise UnreadableError("empty file")
     yield from _documents(parse_mail(data, context), "eml", context)
@@ -103,13 +103,19 @@ def _attached(name: str, content: bytes | Mail, kind: str, context: Context) -> 
 def _within(part: str, content: bytes | Mail, kind: str, context: Context) -> Found:
     """The documents of a mail in a mailbox or in another mail; one that fails costs only itself."""
     try:
-        mail = parse_mail(content, context) if isinstance(content, bytes) else content
+        mail = _of_mailbox(content, context) if isinstance(content, bytes) else content
         for found in _documents(mail, kind, context):
             yield dataclasses.replace(found, part=f"{part}/{found.part}".rstrip("/"))
     except UnreadableError as error:
         if context.allowance.left < 0:
             raise
         yield Dropped(error.reason, part)
+
+
+def _of_mailbox(data: bytes, context: Context) -> Mail:
+    if not data.strip():
+        raise UnreadableError("empty file")
+    return parse_mail(data, context, in_mailbox=True)
 
 
 def _thread(head: Message, subject: str) -> str:

@@ -6,9 +6,8 @@ wrong are guessed; parts in them that are damaged cost nothing but themselves.
 
 from __future__ import annotations
 
-import codecs
+import binascii
 import re
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -16,11 +15,10 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
 from email.policy import Compat32
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnet.data import decoding
 from linnet.data.clean import replace_lone_surrogates
-from linnet.data.decoding import read_text
 from linnet.data.document import UnreadableError
 from linnet.data.markup.html import all_text
 from linnet.data.markup.mail import unflowed
@@ -35,12 +33,22 @@ _HEADERS = ("From", "To", "Date", "Subject", "Received", "Message-ID", "MIME-Ver
 _LONGEST_HEADER = 10_000  # characters; the standard library takes quadratic time over some
 _SIGNATURES = {"pgp-signature", "pgp-keys", "pkcs7-signature", "x-pkcs7-signature"}
 _SEALED = {"pkcs7-mime", "x-pkcs7-mime", "pgp-encrypted"}
-_CHARSETS = {  # what mails say, and what they mean by it
-    "iso8859-1": "cp1252", "ascii": "utf-8", "gb2312": "gb18030", "gbk": "gb18030",
-    "shift_jis": "cp932", "euc_kr": "cp949",
-}  # fmt: skip
-_VISUAL = re.compile(r"-[ei]$")  # iso-8859-8-i: Hebrew in logical order
-_NO_CHARSETS = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"}
+
+
+_BLANKS = " \t\r\n\xa0\u200b\ufeff"
+_EXCUSE = re.compile(
+    r"(?:support|display|view|read|show|darstell|anzeig|affich)\w*\b.{0,60}\bHTML|\bHTML\b.{0,60}"
+    r"(?:support|display|view|enabled|capable|fähig|compatible)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LONGEST_EXCUSE = 400  # characters
+_UU_BEGIN = re.compile(r"begin(?:-base64)? [0-7]{3,4} (\S[^\n]{0,200})")
+_LEAST_UU_LINES = 3  # of a file that was cut
+_ARMOR = re.compile(
+    r"^-----BEGIN PGP (SIGNATURE|PUBLIC KEY BLOCK)-----$.{0,100000}?^-----END PGP \1-----$\n?",
+    re.MULTILINE | re.DOTALL,
+)
+_SIGNED = re.compile(r"^-----BEGIN PGP SIGNED MESSAGE-----\n(?:[\w-]+: .*\n)*\n?", re.MULTILINE)
 
 
 @dataclass
@@ -70,19 +78,22 @@ class _Policy(Compat32):
         except UnicodeEncodeError:  # made of text: nothing to decode
             return value
         try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
+            return decoding.decode(data)
+        except UnreadableError:
             return data.decode("cp1252", "replace")
 
 
 POLICY = _Policy()
 
 
-def parse_mail(data: bytes, context: Context) -> Mail:
-    """A mail from its bytes. Raises UnreadableError if it is none or encrypted."""
+def parse_mail(data: bytes, context: Context, *, in_mailbox: bool = False) -> Mail:
+    """A mail from its bytes. Raises UnreadableError if it is none or encrypted.
+
+    ``in_mailbox``: it is one for certain, whatever its head says.
+    """
     try:
         message = message_from_bytes(data, policy=POLICY)
-        if not any(name in message for name in _HEADERS):
+        if not in_mailbox and not any(name in message for name in _HEADERS):
             raise UnreadableError("damaged mail", "no header of a mail")
         return _gathered(message, context)
     except RecursionError:
@@ -97,18 +108,9 @@ def header(head: Message, name: str) -> str:
 def decode(data: bytes, charset: str, context: Context) -> str:
     """Bytes of a text in the encoding they declare; in the one they look like if that fails."""
     try:
-        return data.decode(_codec(charset))
-    except (LookupError, ValueError):
-        pass
-    if not data.strip():
-        return ""
-    with tempfile.NamedTemporaryFile(dir=context.scratch) as file:
-        file.write(data)
-        file.flush()
-        try:
-            return read_text(Path(file.name), limit=len(data))
-        except UnreadableError:  # bytes that no text has among those of one
-            return data.decode("utf-8", "replace")
+        return decoding.decode(data, charset=charset, changes=context.changes)
+    except UnreadableError:  # bytes that no text has among those of one
+        return data.decode("utf-8", "replace")
 
 
 def file_name(name: str) -> str:
@@ -120,7 +122,7 @@ def file_name(name: str) -> str:
 def _gathered(message: Message, context: Context) -> Mail:
     body: list[str] = []
     mail = Mail(message, "", [], Counter())
-    for part, wanted in _leaves(message):
+    for part, wanted in _leaves(message, context):
         major, _, minor = part.get_content_type().partition("/")
         if minor in _SEALED and part.get_param("smime-type") != "signed-data":
             raise UnreadableError("encrypted")
@@ -129,7 +131,9 @@ def _gathered(message: Message, context: Context) -> Mail:
             mail.attachments += [("", _gathered(one, context)) for one in inner[:1]]
         elif _is_text(part):
             if wanted:
-                body.append(_text(part, context))
+                text, files = _without_encoded(_text(part, context), mail.left_out)
+                body.append(text)
+                mail.attachments += files
         elif minor in _SIGNATURES or not (wanted or part.get_filename()):
             continue
         elif major in ("image", "audio", "video") and not _is_attachment(part):
@@ -140,7 +144,7 @@ def _gathered(message: Message, context: Context) -> Mail:
     return mail
 
 
-def _leaves(message: Message) -> Iterator[tuple[Message, bool]]:
+def _leaves(message: Message, context: Context) -> Iterator[tuple[Message, bool]]:
     """The parts that are not made of parts, and whether they are the alternative to be read."""
     waiting = [(message, True)]
     while waiting:
@@ -152,18 +156,24 @@ def _leaves(message: Message) -> Iterator[tuple[Message, bool]]:
         kind = part.get_content_subtype()
         if kind == "encrypted":
             raise UnreadableError("encrypted")
-        best = _preferred(children) if kind == "alternative" else None
+        best = _preferred(children, context) if kind == "alternative" else None
         waiting += [(c, wanted and best in (None, c)) for c in reversed(children)]
 
 
-def _preferred(alternatives: list[Message]) -> Message | None:
-    for wanted in ("text/plain", "text/html", "multipart/"):
+def _preferred(alternatives: list[Message], context: Context) -> Message | None:
+    """The plain text, unless that is blank or only says that there is HTML."""
+    for wanted in ("text/plain", "text/html", "multipart/", "text/plain"):
         for part in alternatives:
             if part.get_content_type().startswith(wanted) and (
-                part.is_multipart() or str(part.get_payload()).strip()
+                part.is_multipart() or _says_something(part, context)
             ):
                 return part
-    return None
+    return next((part for part in alternatives if _is_text(part)), None)
+
+
+def _says_something(part: Message, context: Context) -> bool:
+    text = _text(part, context).strip(_BLANKS)
+    return bool(text) and not (len(text) < _LONGEST_EXCUSE and _EXCUSE.search(text))
 
 
 def _is_text(part: Message) -> bool:
@@ -177,14 +187,59 @@ def _is_attachment(part: Message) -> bool:
 
 def _text(part: Message, context: Context) -> str:
     data = part.get_payload(decode=True)
-    charset = part.get_content_charset() or "utf-8"
+    charset = part.get_content_charset() or ""
     text = decode(data, charset, context) if isinstance(data, bytes) else ""
     text = text.replace("\r\n", "\n")
     if part.get_content_subtype() == "html":
-        return all_text(text)
+        return all_text(text, context.changes, quotes=True)
     if str(part.get_param("format", "")).lower() == "flowed":
         return unflowed(text, delete_space=str(part.get_param("delsp", "")).lower() == "yes")
     return text
+
+
+def _without_encoded(
+    text: str, left_out: Counter[str]
+) -> tuple[str, list[tuple[str, bytes | Mail]]]:
+    """A text without what is encoded in it: uuencoded files, which are attachments, and the
+    signatures and keys of PGP."""
+    if "-----BEGIN PGP " in text:
+        for pattern in (_ARMOR, _SIGNED):
+            left_out["signature lines"] += sum(
+                found[0].count("\n") for found in pattern.finditer(text)
+            )
+            text = pattern.sub("", text)
+    if "begin " not in text and "begin-base64 " not in text:
+        return text, []
+    lines, files = text.split("\n"), list[tuple[str, bytes | Mail]]()
+    kept: list[str] = []
+    at = 0
+    while at < len(lines):
+        begin = _UU_BEGIN.fullmatch(lines[at].rstrip())
+        content, end = _uudecoded(lines, at) if begin else (b"", at)
+        if begin and end > at:
+            files.append((file_name(begin[1]) or f"attachment-{len(files) + 1}", content))
+            at = end
+        else:
+            kept.append(lines[at])
+            at += 1
+    return "\n".join(kept), files
+
+
+def _uudecoded(lines: list[str], at: int) -> tuple[bytes, int]:
+    """The file that begins in this line, and the line after it; the same line if none does."""
+    decode = binascii.a2b_base64 if lines[at].startswith("begin-base64") else binascii.a2b_uu
+    parts: list[bytes] = []
+    for number in range(at + 1, len(lines)):
+        line = lines[number].rstrip("\r")
+        if line.strip() in ("end", "===="):
+            return (b"".join(parts), number + 1) if parts else (b"", at)
+        if not line.strip():
+            continue
+        try:
+            parts += filter(None, [decode(line.encode("ascii"))])
+        except (binascii.Error, UnicodeEncodeError):
+            return (b"".join(parts), number) if len(parts) >= _LEAST_UU_LINES else (b"", at)
+    return (b"".join(parts), len(lines)) if len(parts) >= _LEAST_UU_LINES else (b"", at)
 
 
 def _file_name(part: Message, number: int) -> str:
@@ -211,14 +266,6 @@ def _word_decoded(data: bytes, charset: str | None) -> str:
     if charset is None:  # what stands between the words
         return data.decode("raw-unicode-escape", "replace")
     try:
-        return data.decode(_codec(charset), "replace")
+        return data.decode(decoding.codec_of(charset), "replace")
     except (LookupError, ValueError):
         return data.decode("utf-8", "replace")
-
-
-def _codec(charset: str) -> str:
-    """What Python calls a charset. Raises LookupError for one that no text is written in."""
-    name = codecs.lookup(_VISUAL.sub("", charset.lower().strip("\"' "))).name
-    if name in _NO_CHARSETS:
-        raise LookupError(name)
-    return _CHARSETS.get(name, name)

@@ -28,7 +28,9 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours of terminals, ECMA-
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     try:
-        notebook = json.loads(read_text(path, limit=context.config.max_document_bytes))
+        notebook = json.loads(
+            read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
+        )
         cells = _cells(notebook)
     except (ValueError, RecursionError) as error:
         raise UnreadableError("damaged notebook", str(error)[:200]) from None

@@ -90,7 +90,9 @@ class _Folder:
         body = self.text(_BODY).replace("\r\n", "\n")
         if not body.strip():
             html = self._property(_HTML, _BINARY)
-            body = all_text(decode(html, self.charset, self.context) if html else self.text(_HTML))
+            body = all_text(
+                decode(html, self.charset, self.context) if html else self.text(_HTML), quotes=True
+            )
         found = Mail(head, body, [], Counter())
         for folder in self._attachments():
             folder.add_to(found, len(found.attachments) + 1)

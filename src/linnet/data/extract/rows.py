@@ -49,12 +49,14 @@ _MOST_EXPANSION = 100  # columns of equal values pack that well
 
 def read_json(path: Path, context: Context) -> Found:
     limit = context.config.max_document_bytes
-    return _documents(records.read_json(path, limit=limit), kinds.JSON, context)
+    rows = records.read_json(path, limit=limit, changes=context.changes)
+    return _documents(rows, kinds.JSON, context)
 
 
 def read_json_lines(path: Path, context: Context) -> Found:
     limit = context.config.max_document_bytes
-    return _documents(records.read_json_lines(path, limit=limit), kinds.JSON_LINES, context)
+    rows = records.read_json_lines(path, limit=limit, changes=context.changes)
+    return _documents(rows, kinds.JSON_LINES, context)
 
 
 def read_parquet(path: Path, context: Context) -> Found:
@@ -64,7 +66,8 @@ def read_parquet(path: Path, context: Context) -> Found:
 
 def read_csv(path: Path, context: Context) -> Found:
     """Rows with written text as documents of prose; other rows as the table that they are."""
-    cells = records.read_cells(path, limit=context.config.max_document_bytes)
+    limit = context.config.max_document_bytes
+    cells = records.read_cells(path, limit=limit, changes=context.changes)
     head = list(itertools.islice(cells, _SAMPLE + 1))
     cells = itertools.chain(head, cells)
     if _holds_texts(list(records.named_rows(head)), context.config):

@@ -20,7 +20,8 @@ _HEADERS = {"smiles", "canonical_smiles", "isomeric_smiles", "selfies", "sequenc
 
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
-    for number, line in enumerate(read_lines(path, limit=context.config.max_document_bytes), 1):
+    limit = context.config.max_document_bytes
+    for number, line in enumerate(read_lines(path, limit=limit, changes=context.changes), 1):
         if line is None:
             yield Dropped("line larger than max_document_bytes", f"#{number}")
             continue

@@ -39,11 +39,13 @@ def read_org(path: Path, context: Context) -> Found:
 def read_html(path: Path, context: Context) -> Found:
     """A page: its main text, or all of it. Only text from the web is judged as such."""
     source = _whole(path, context)
+    family: Family = "prose"
     if context.config.html == "full":
-        yield Extracted(all_text(source), context.group, kinds.HTML, family="prose")
+        text = all_text(source, context.changes)
     else:
-        family: Family = "web" if is_web_page(source) else "prose"
-        yield Extracted(html_text(source), context.group, kinds.HTML, family=family)
+        family = "web" if is_web_page(source) else "prose"
+        text = html_text(source, context.changes)
+    yield Extracted(text, context.group, kinds.HTML, family=family)
 
 
 def read_code(path: Path, context: Context) -> Found:
@@ -53,7 +55,7 @@ def read_code(path: Path, context: Context) -> Found:
 def read_log(path: Path, context: Context) -> Found:
     """A log as it is, cut at line ends into documents of at most ``max_document_bytes``."""
     limit = context.config.max_document_bytes
-    pieces = _pieces(read_lines(path, limit=limit), limit)
+    pieces = _pieces(read_lines(path, limit=limit, changes=context.changes), limit)
     first = list(itertools.islice(pieces, 2))
     for number, text in enumerate(itertools.chain(first, pieces), 1):
         part = f"#{number}" if len(first) > 1 else ""
@@ -77,8 +79,7 @@ def read_text_file(path: Path, context: Context) -> Found:
     The parts of a divided file are documents on their own, so that they fall
     into different splits; an undivided file is known by its name.
     """
-    limit = context.config.max_document_bytes
-    parts = _parts(path, context.config.separator, limit)
+    parts = _parts(path, context)
     first = list(itertools.islice(parts, 2))
     if len(first) < 2:
         if None in first:
@@ -93,7 +94,7 @@ def read_text_file(path: Path, context: Context) -> Found:
 
 
 def _whole(path: Path, context: Context) -> str:
-    return read_text(path, limit=context.config.max_document_bytes)
+    return read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
 
 
 def _marked_up(path: Path, context: Context, kind: str, plain: Callable[[str], str]) -> Found:
@@ -101,11 +102,12 @@ def _marked_up(path: Path, context: Context, kind: str, plain: Callable[[str], s
     yield Extracted(plain(source), context.group, kind)
 
 
-def _parts(path: Path, separator: str, limit: int) -> Iterator[str | None]:
-    """What lies between separator lines; None for a part of more than ``limit`` characters."""
+def _parts(path: Path, context: Context) -> Iterator[str | None]:
+    """What lies between separator lines; None for a part of more characters than the limit."""
+    separator, limit = context.config.separator, context.config.max_document_bytes
     lines: list[str] = []
     length = 0
-    for line in read_lines(path, limit=limit):
+    for line in read_lines(path, limit=limit, changes=context.changes):
         if line is not None and line.strip() == separator:
             yield "\n".join(lines) if length <= limit else None
             lines.clear()

@@ -43,7 +43,7 @@ class _Cue:
 
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
-    source = read_text(path, limit=context.config.max_document_bytes)
+    source = read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
     repeated = Counter[str]()
     text = "\n\n".join(_paragraphs(_without_repeats(_cues(source), repeated)))
     if not text:

@@ -1,8 +1,9 @@
 """The text of a mail: without what it repeats of earlier mails, and without its signature.
 
 In a thread each mail would otherwise be read as often as it was answered. Only
-what *ends* a mail is taken for history; an answer between quoted lines keeps
-what it answers.
+what *ends* a mail is taken for history, and only where it is marked as that: by
+``>``, or by the head of the earlier mail. An answer between quoted lines keeps what it
+answers, and what follows "the insurer wrote:" without marks is the writer's own.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _PASSED_ON = re.compile(
 _RULE = re.compile(r"^_{20,}$")
 _FROM = re.compile(r"^\*?(?:From|Von|De|Da|Van|Från|Fra)\s?:\*?\s\S")
 _SENT = re.compile(r"^\*?(?:Sent|Date|Gesendet|Datum|Envoyé|Enviado|Inviato|Verzonden)\s?:\*?\s\S")
+_SUBJECT = re.compile(
+    r"^\*?(?:Subject|Betreff|Objet|Asunto|Oggetto|Onderwerp|Assunto|Ämne|Emne)\s?:", re.IGNORECASE
+)
+_HEAD_LINES = 8
 _WROTE = re.compile(
     r"^(?:On|Am|Le|El|Il|Op|Em|Den|Dnia)\s.{0,300}\d.{0,300}"
     r"\b(?:wrote|schrieb|a écrit|escribió|ha scritto|schreef|escreveu|skrev|napisał)"
@@ -105,25 +110,15 @@ def _begins_history(lines: list[str], at: int) -> bool:
         return True
     if _RULE.match(line):
         return at + 1 < len(lines) and _is_header(lines, at + 1)
-    if _is_header(lines, at):
-        return True
-    # An answer below the line means that what is quoted was answered piece by piece.
-    return _is_attribution(lines, at) and not any(rest.startswith(">") for rest in lines[at + 1 :])
+    return _is_header(lines, at)
 
 
 def _is_header(lines: list[str], at: int) -> bool:
-    return bool(_FROM.match(lines[at])) and any(
-        _SENT.match(line) for line in lines[at + 1 : at + 4]
-    )
-
-
-def _is_attribution(lines: list[str], at: int) -> bool:
-    """Whether a line, with the one or two it may be broken into, says who wrote what follows."""
-    if not lines[at][:5].lower().startswith(("on ", "am ", "le ", "el ", "il ", "op ", "em ",
-                                             "den ", "dnia ")):  # fmt: skip
-        return False
-    return any(
-        _WROTE.match(" ".join(lines[at : at + count])) for count in range(1, _LONGEST_ATTRIBUTION)
+    """Whether the head of a mail begins here: who, when and about what."""
+    return (
+        _FROM.match(lines[at]) is not None
+        and any(map(_SENT.match, lines[at + 1 : at + 4]))
+        and any(map(_SUBJECT.match, lines[at + 1 : at + _HEAD_LINES]))
     )
 
 

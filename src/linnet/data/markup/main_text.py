@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from linnet.data.markup.page_writer import Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,35 +18,17 @@ _FOUND = 0.8  # of the main text must be found in the page: elsewhere it is in s
 _WORD = re.compile("[\u0e00-\u0eff\u2e80-\u31ff\u3400-\u9fff]|[^\\W\u0e00-\u0eff\u2e80-\u9fff]+")
 
 
-@dataclass(slots=True)
-class Block:
-    """Text that a browser sets apart. ``breaks``: line ends before it."""
-
-    breaks: int
-    verbatim: bool
-    heading: bool
-    parts: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.parts).rstrip(" ")
-
-
-def joined(blocks: list[Block]) -> str:
-    return "".join("\n" * block.breaks + block.text for block in blocks).strip("\n")
-
-
 def main_blocks(blocks: list[Block], main: list[Block]) -> list[Block]:
     """The blocks of a page that are in its main text.
 
     A block is if most of its runs of words are. What is shorter than a run, code
     and headings are judged by the text around them as well.
     """
-    whole = [word for block in main for word in _words(block.text)]
+    whole = [word for block in main for word in _words(block.words)]
     runs = set(_runs(whole))
-    lines = (line for block in main for line in block.text.replace(" | ", "\n").split("\n"))
+    lines = (line for block in main for line in block.words.replace(" | ", "\n").split("\n"))
     short = {unit for unit in map(_words, lines) if len(unit) < _RUN}
-    words = [_words(block.text) for block in blocks]
+    words = [_words(block.words) for block in blocks]
     solid = [_share(text, runs) for text in words]  # None for short ones
     decided = [
         None if block.verbatim or block.heading else share
@@ -53,7 +36,7 @@ def main_blocks(blocks: list[Block], main: list[Block]) -> list[Block]:
     ]
     before, after = _nearest(decided), _nearest(decided[::-1])[::-1]
     documentation = any(
-        block.verbatim and "\n" in block.text and (b or a)
+        block.verbatim and "\n" in block.words and (b or a)
         for block, b, a in zip(blocks, before, after, strict=True)
     )
     kept, breaks = [], 0
@@ -63,15 +46,15 @@ def main_blocks(blocks: list[Block], main: list[Block]) -> list[Block]:
         elif block.heading and documentation:
             keep = bool(inside) or below
         elif inside is None:
-            cells = map(_words, block.text.split(" | "))
-            keep = bool(text) and (above or below) and all(cell in short for cell in cells)
+            cells = map(_words, block.words.split(" | "))
+            keep = bool(text) and (above or below) and all(cell in short for cell in cells if cell)
         else:
             keep = inside
         breaks = max(breaks, block.breaks)
         if keep:
             kept.append(dataclasses.replace(block, breaks=breaks))
             breaks = 0
-    found = sum(len(_words(block.text)) for block in kept)
+    found = sum(len(_words(block.words)) for block in kept)
     return kept if found >= _FOUND * len(whole) else main
 
 

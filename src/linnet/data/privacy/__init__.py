@@ -29,7 +29,7 @@ from linnet.data.privacy.standins import StandIns, is_stand_in
 from linnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from linnet.data.config import DataConfig
     from linnet.data.kinds import Family
@@ -39,6 +39,15 @@ __all__ = ["Scrubbed", "Scrubber"]
 _DETECTORS = (secrets, assigned, emails)
 _OF_NUMBERS = (addresses_of_machines, cards, ibans, phones, addresses)
 _DIGIT = re.compile(r"[0-9]")
+# Letters, digits and the signs of addresses and numbers that are as wide as an ideograph.
+_NARROW = {
+    code: code - 0xFEE0
+    for first, last in ("０９", "ＡＺ", "ａｚ", "＠＠", "．．", "＿＿", "＋＋", "－－", "（）")
+    for code in range(ord(first), ord(last) + 1)
+} | {ord("﹫"): ord("@")}
+# Scripts without blanks between words: their letters may touch a number and end it.
+_TOUCHING = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
+_MOST_PASSES = 8
 _PATTERN = re.compile(r"([A-Z][A-Z0-9_]{0,30})=(.+)", re.DOTALL)
 # A repetition without end inside another: such patterns may take for ever on a hostile line.
 _NESTED = re.compile(
@@ -74,10 +83,19 @@ class Scrubber:
         """The text with what was found masked, replaced or left, as the settings say.
 
         Scrubbing what comes out finds nothing more (patterns of the user aside),
-        except under "keep".
+        except under "keep": what a mask uncovers, such as a number that stood against a
+        key, is looked for in turn.
         """
-        pieces: list[str] = []
         counts: Counter[str] = Counter()
+        for _ in range(1 if self._mode == "keep" else _MOST_PASSES):
+            before = text
+            text = self._once(text, family, counts)
+            if text == before:
+                break
+        return Scrubbed(text, dict(sorted(counts.items())))
+
+    def _once(self, text: str, family: Family, counts: Counter[str]) -> str:
+        pieces: list[str] = []
         done = 0
         for span in without_overlaps(self._found(text, family)):
             counts[span.kind] += 1
@@ -86,21 +104,28 @@ class Scrubber:
                 self._instead(span.kind, text[span.start : span.end]),
             ]
             done = span.end
-        if not counts:
-            return Scrubbed(text, {})
-        return Scrubbed("".join(pieces) + text[done:], dict(sorted(counts.items())))
+        return "".join(pieces) + text[done:]
 
     def _found(self, text: str, family: Family) -> Iterator[Span]:
-        for detector in _DETECTORS + (_OF_NUMBERS if _DIGIT.search(text) else ()):
-            for span in detector(text, family):
-                if not self._is_allowed(span.kind, text[span.start : span.end]):
-                    yield span
+        plain = text if text.isascii() else text.translate(_NARROW)
+        for detector in _DETECTORS:
+            yield from self._not_allowed(detector(plain, family), text)
+        if _DIGIT.search(plain):
+            numbers = plain if text.isascii() else _TOUCHING.sub("、", plain)
+            for detector in _OF_NUMBERS:
+                yield from self._not_allowed(detector(numbers, family), text)
         for name, pattern in self._patterns:
             for match in pattern.finditer(text):
                 if match.end() > match.start() and match[0].casefold() not in self._allowed:
                     yield Span(match.start(), match.end(), name)
 
+    def _not_allowed(self, spans: Iterable[Span], text: str) -> Iterator[Span]:
+        for span in spans:
+            if not self._is_allowed(span.kind, text[span.start : span.end]):
+                yield span
+
     def _is_allowed(self, kind: str, value: str) -> bool:
+        value = value.translate(_NARROW)
         if self._mode == "pseudonym" and is_stand_in(kind, value):
             return True
         if not self._allowed:
@@ -112,6 +137,7 @@ class Scrubber:
     def _instead(self, kind: str, value: str) -> str:
         if self._mode == "keep":
             return value
+        value = value.translate(_NARROW)
         return self._stand_ins.of(kind, value) if self._mode == "pseudonym" else f"<{kind}>"
 
 

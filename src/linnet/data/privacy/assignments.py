@@ -32,6 +32,7 @@ _PASSWORDS = (
     "kennwort",
     "mot de passe",
 )
+_SHORT = ("pass", "pw")  # words of their own, or after one that says whose
 _OTHERS = ("token", "secret", "key", "credential")
 
 # After the name: its closing quote or bracket, a type, then what gives it a value.
@@ -48,7 +49,13 @@ _IRREGULAR = re.compile(r"[bru]?[\"'`]?(?P<value>[A-Za-z0-9+/_~.-]{16,400}={0,2}
 _NAME = re.compile(r"[A-Za-z_]*(?:pass|pwd|secret)[A-Za-z_]*", re.IGNORECASE)
 _EXPRESSION = re.compile(r"[\w.]+(?:[(\[.]|\Z)")
 _PLACE = re.compile(r"(?:https?|ftp)://|[/.]|--")
-_SETTING = re.compile(r"\s*(?:export |- )?[A-Z0-9_]+=|\s*[\w.-]+:[ \t]+")
+_SETTING = re.compile(r"\s*(?:export |- )?[A-Z0-9_]+=|\s*(?:- )?[\"']?[\w.-]+[\"']?:[ \t]+")
+_LINE_END = re.compile(r"[ \t]*(?:[#;][^\n]{0,200})?(?:\r?\n|\Z)")
+_WHOSE = re.compile(
+    r"(?:\A|[^A-Za-z]|db|user|my|root|admin|smtp|imap|mail|ftp|sudo|sql|pg|http|proxy|wifi)\Z",
+    re.IGNORECASE,
+)
+_ASSIGNS = re.compile(r"[:=]")
 _LONGEST_SETTING = 200
 
 _NO_SECRET = re.compile(
@@ -66,7 +73,7 @@ _HEXADECIMAL = re.compile(r"(?:0x)?[0-9a-fA-F]{24,}")
 def assigned(text: str, family: Family) -> Iterator[Span]:
     """Values given to names that say they are secret."""
     lower = lowered(text)
-    for words, value_of in ((_PASSWORDS, _password), (_OTHERS, _random)):
+    for words, value_of in ((_PASSWORDS, _password), (_SHORT, _short), (_OTHERS, _random)):
         for word in words:
             for at in positions(lower, word):
                 if text[at - 1 : at + 7] == "<SECRET>":
@@ -94,9 +101,18 @@ def _password(text: str, at: int, start: int, family: Family) -> re.Match[str] |
     return bare if mixed else None
 
 
+def _short(text: str, at: int, start: int, family: Family) -> re.Match[str] | None:
+    """After ``pass`` or ``pw``. ``PASS: test_7`` is the result of a test."""
+    if _WHOSE.search(text[max(0, at - 16) : at]) is None:
+        return None
+    if text[at : at + 4] == "PASS" and "=" not in text[at + 4 : start]:
+        return None
+    return _password(text, at, start, family) if _ASSIGNS.search(text[at:start]) else None
+
+
 def _is_setting(text: str, value: re.Match[str]) -> bool:
     """Whether the line is ``NAME=value`` or ``name: value``, as in files of settings."""
-    if text[value.end() : value.end() + 1] not in ("", "\n", "\r"):
+    if _LINE_END.match(text, value.end()) is None:
         return False
     start = text.rfind("\n", max(0, value.start() - _LONGEST_SETTING), value.start()) + 1
     return _SETTING.fullmatch(text, start, value.start()) is not None

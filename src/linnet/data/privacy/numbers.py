@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # number that is no card may run into one that is.
 _CARD = re.compile(
     r"""[1-9](?<![\w.,+$€£/=-][1-9])(?<![A-Z0-9]{4}[ ][1-9])(?=(
-          [0-9]{3}(?P<a>[ -])[0-9]{4}(?P=a)[0-9]{4}(?P=a)[0-9]{4}(?:(?P=a)[0-9]{3})?
+          [0-9]{3}(?P<a>[ -])[0-9]{4}(?P=a)[0-9]{4}(?P=a)(?:[0-9]{4}(?:(?P=a)[0-9]{3})?|[0-9])
         | [0-9]{3}(?P<b>[ -])[0-9]{6}(?P=b)[0-9]{4,5}
         | [0-9]{11,18}
         )(?!\w|[.,-][0-9]))""",
@@ -62,6 +62,7 @@ _RARE_ISSUERS = (
     ("6304", "6304", (12, 13, 16, 19)),
     ("6759", "6763", (12, 13, 16, 18, 19)),
 )
+_VISA_OF_13 = re.compile("4[0-9]{12}")
 _NEAR = 60
 
 _IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9_][A-Z])[A-Z][0-9]{2}(?=((?:[ \u00a0-]?[A-Z0-9]){11,30}))")
@@ -107,6 +108,8 @@ def cards(text: str, family: Family) -> Iterator[Span]:
         usual, rare = _issued(digits, _ISSUERS), _issued(digits, _RARE_ISSUERS)
         if not (usual or rare) or not luhn(digits):
             continue
+        if _VISA_OF_13.fullmatch(digits) and (digits != value or not _is_article(digits)):
+            rare = False
         doubtful = rare or (digits == value and family in ("table", "log"))
         start = match.start()
         if not doubtful or _is_called(text, start, titled):
@@ -123,6 +126,11 @@ def _issued(digits: str, issuers: tuple[tuple[str, str, tuple[int, ...]], ...]) 
         len(digits) in lengths and first <= digits[: len(first)] <= last
         for first, last, lengths in issuers
     )
+
+
+def _is_article(digits: str) -> bool:
+    """Whether 13 digits are right as an article's number (EAN-13)."""
+    return sum(int(d) * (3 if n % 2 else 1) for n, d in enumerate(digits)) % 10 == 0
 
 
 def luhn(digits: str) -> bool:

@@ -53,10 +53,34 @@ _ISSUED = {
     "hvs.": "[A-Za-z0-9_-]{24,250}",  # HashiCorp Vault
     "dapi": "[0-9a-f]{32}",  # Databricks
     "AGE-SECRET-KEY-1": "[A-Z0-9]{58}",
+    "SK": "[0-9a-f]{32}",  # Twilio: keys, accounts
+    "AC": "[0-9a-f]{32}",
+    "discord.com/api/webhooks/": "[0-9]{17,20}/[A-Za-z0-9_-]{60,80}",
+    "discordapp.com/api/webhooks/": "[0-9]{17,20}/[A-Za-z0-9_-]{60,80}",
+    "mfa.": "[A-Za-z0-9_-]{84,90}",  # Discord
+    "key-": "[0-9a-f]{32}",  # Mailgun
+    "sq0atp-": "[A-Za-z0-9_-]{22}",  # Square
+    "sq0csp-": "[A-Za-z0-9_-]{43}",
+    "dckr_pat_": "[A-Za-z0-9_-]{20,100}",  # Docker
+    "gsk_": "[A-Za-z0-9]{50,60}",  # Groq
+    "r8_": "[A-Za-z0-9]{37}",  # Replicate
+    "glsa_": "[A-Za-z0-9]{32}_[0-9A-Fa-f]{8}",  # Grafana
+    "lin_api_": "[A-Za-z0-9]{32,64}",  # Linear
+    "ntn_": "[A-Za-z0-9]{40,60}",  # Notion
+    "sntrys_": "[A-Za-z0-9+/=_-]{40,400}",  # Sentry
+    "rubygems_": "[0-9a-f]{48}",
+    "PMAK-": "[0-9a-f]{24}-[0-9a-f]{34}",  # Postman
+    "NRAK-": "[A-Z0-9]{27}",  # New Relic
+    "ATATT3": "[A-Za-z0-9_=-]{100,400}",  # Atlassian
     # JSON Web Token, RFC 7519
     "eyJ": "[A-Za-z0-9_-]{8,4000}+\\.[A-Za-z0-9_-]{8,20000}+\\.[A-Za-z0-9_-]{0,2000}",
 }
 _TOKENS = {hint: re.compile(rest + r"(?![A-Za-z0-9])") for hint, rest in _ISSUED.items()}
+# Discord: the number of the bot in base 64, a time and a signature.
+_DISCORD = re.compile(
+    r"(?<![\w.-])[MNO](?=[A-Za-z]{0,27}[0-9])[A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{6}"
+    r"\.[A-Za-z0-9_-]{27,45}(?![\w-])"
+)
 _TELEGRAM = re.compile(r"AA[A-Za-z0-9_-]{33}(?![A-Za-z0-9_-])")
 
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----")
@@ -110,6 +134,8 @@ def _issued(text: str) -> Iterator[Span]:
             found = rest.match(text, at + len(hint))
             if found:
                 yield Span(at, found.end(), "SECRET")
+    for found in _DISCORD.finditer(text):
+        yield Span(found.start(), found.end(), "SECRET")
     for at in positions(text, ":AA"):
         digits = re.search(r"(?<!\d)\d{8,10}\Z", text[max(0, at - 11) : at])
         found = _TELEGRAM.match(text, at + 1) if digits else None
