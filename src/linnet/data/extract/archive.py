@@ -51,7 +51,7 @@ def read(path: Path, context: Context) -> Found:
         if not start:
             raise UnreadableError("empty file")
         if zipfile.is_zipfile(path):
-            yield from _zip(path, context)
+            yield from _package_or_zip(path, context)
         elif (packer := _packer(start)) is None:
             yield from _tar(path, path.open("rb"), context)
         elif is_packed_tar(path):
@@ -85,6 +85,16 @@ def is_tar(start: bytes) -> bool:
 
 def _packer(start: bytes) -> Callable[[Path, str], IO[bytes]] | None:
     return next((packer for mark, packer in _PACKERS.items() if start.startswith(mark)), None)
+
+
+def _package_or_zip(path: Path, context: Context) -> Found:
+    from linnet.data.extract import extract
+    from linnet.data.extract.sniff import package_kind
+
+    if kind := package_kind(path):  # a document under the name of an archive
+        yield from extract(path, kind=kind, context=context)
+    else:
+        yield from _zip(path, context)
 
 
 def _zip(path: Path, context: Context) -> Found:

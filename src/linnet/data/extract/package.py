@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import mmap
 import posixpath
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from linnet.data import kinds
 from linnet.data.document import UnreadableError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def open_package(path: Path, context: Context, kind: str) -> Iterator[Package]:
     if found == "encrypted":
         raise UnreadableError("encrypted")
     if found:
-        raise UnreadableError(kinds.REFUSED.get(found, f"damaged {kind}"), "an OLE file")
+        raise UnreadableError(f"damaged {kind}", "an OLE file")
     if path.stat().st_size == 0:
         raise UnreadableError("empty file")
     try:
@@ -131,8 +131,20 @@ def ole_content(path: Path) -> str | None:
         if file.read(len(_OLE)) != _OLE:
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = (m for n, m in _STREAMS.items() if data.find(f"{n}\0".encode("utf-16-le")) >= 0)
-            return next(found, "other")
+            held = {n for n in _STREAMS if data.find(f"{n}\0".encode("utf-16-le")) >= 0}
+    # Documents may lie within one another: then the streams of the outermost tell.
+    named = _outermost(path) & held or held
+    return next((kind for name, kind in _STREAMS.items() if name in named), "other")
+
+
+def _outermost(path: Path) -> set[str]:
+    import olefile  # type: ignore[import-untyped]
+
+    try:
+        with olefile.OleFileIO(path) as file:
+            return {entry[0] for entry in file.listdir() if len(entry) == 1}
+    except (OSError, ValueError, LookupError, TypeError, struct.error):
+        return set()
 
 
 def local(name: Any) -> str:
