@@ -190,7 +190,7 @@ PACKAGES = {
 @pytest.mark.parametrize("name", ["unnamed", "a.zip"])
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_of_unknown_kind_are_no_archives(tmp_path: Path, package: str, name: str) -> None:
-    path = zipped(tmp_path / name, {member: b"<a>meta</a>" for member in PACKAGES[package]})
+    path = zipped(tmp_path / name, dict.fromkeys(PACKAGES[package], b"<a>meta</a>"))
     with pytest.raises(UnreadableError, match=f"{package} is not supported"):
         list(extract(path, kind=kind_of(name), context=context(tmp_path)))
 
@@ -203,7 +203,9 @@ def test_archives_are_told_from_packages_by_name_and_content(tmp_path: Path) -> 
     path = zipped(tmp_path / "a.strange", members)
     with pytest.raises(UnreadableError, match="strange is not supported"):
         list(extract(path, kind=None, context=context(tmp_path)))
-    for suffix in "pages numbers key xlsb xps vsdx apk thmx jar ipa sketch idml 3mf kmz".split():
+    for suffix in (*PACKAGES, "pages", "numbers", "key"):
+        if not suffix.isalnum() or suffix == "iWork":
+            continue
         assert refusal(f"a.{suffix}") in (f"{suffix} is not supported", "not a text format")
     document = "<w:document xmlns:w='w'><w:body><w:p><w:r><w:t>Text</w:t></w:r></w:p></w:body>"
     path = zipped(tmp_path / "b.zip", {"word/document.xml": f"{document}</w:document>".encode()})

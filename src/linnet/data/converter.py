@@ -1,4 +1,4 @@
-"""Documents of old formats, converted by programs that are installed: LibreOffice, antiword, catdoc.
+"""Documents of old formats, converted by LibreOffice, antiword or catdoc, if installed.
 
 A process that reads strangers' files may start no program (``sandbox.enter``), so one beside
 it does, which is started before and confined in its own way (``sandbox.enter_converter``).

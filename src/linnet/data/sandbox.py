@@ -187,8 +187,8 @@ class _Calls(NamedTuple):
     converter: tuple[int, ...]
 
 
-# Architecture, clone, socket, access, and what is refused to all: ptrace, process_vm_readv and _writev;
-# to readers socket, execve, execveat, and on x86-64 fork and vfork; to converters connect,
+# Architecture, clone, socket, access, and what is refused to all: ptrace, process_vm_readv and
+# _writev; to readers socket, execve, execveat, and on x86-64 fork and vfork; to converters connect,
 # mount, unshare, setns, bpf, keyctl and perf_event_open.
 _CALLS = {
     "x86_64": _Calls(
@@ -208,7 +208,8 @@ _OF_FILES = _EXECUTE | _WRITE | 1 << 2  # those that mean something for what is 
 _SINCE = ((2, 1 << 13), (3, 1 << 14))  # the version that brought rights which older ones lack
 _INSTALLED = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/etc", "/nix/store",
-    "/gnu/store", "/snap", "/var/cache/fontconfig", "/var/lib/libreoffice", "/var/spool/libreoffice",
+    "/gnu/store", "/snap", "/var/cache/fontconfig", "/var/lib/libreoffice",
+    "/var/spool/libreoffice",
     "/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/dev/urandom", "/dev/random", "/dev/zero",
     "/sys/devices/system/cpu",
 )  # fmt: skip

@@ -40,10 +40,11 @@ def read_ppt(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
 def _read(path: Path, kind: str, context: Context) -> Iterator[Extracted | Dropped]:
     if path.stat().st_size == 0:
         raise UnreadableError("empty file")
-    if ole_content(path) != kind:
-        raise UnreadableError(f"damaged {kind}", "it does not begin as one")
-    if _is_encrypted(path, kind):
+    content = ole_content(path)
+    if content == "encrypted" or (content == kind and _is_encrypted(path, kind)):
         raise UnreadableError("encrypted")
+    if content != kind:
+        raise UnreadableError(f"damaged {kind}", "it does not begin as one")
     if lacking := kinds.lacking(kind, path):
         raise UnreadableError(lacking)
     with tempfile.TemporaryDirectory(dir=context.scratch, ignore_cleanup_errors=True) as folder:
