@@ -9,8 +9,10 @@ import itertools
 import posixpath
 from typing import TYPE_CHECKING, Any
 
+from linnet.data.extract.formulas import from_omml
 from linnet.data.extract.layout import Layout
 from linnet.data.extract.package import attribute, resolve
+from linnet.data.extract.typeface import decoded, lowered, raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,10 +86,25 @@ def _run_texts(paragraph: Any) -> Iterator[str]:
         elif run.tag == "fld" and attribute(run, "type").startswith(("slidenum", "datetime")):
             continue
         elif run.tag in ("r", "fld"):
-            yield run.findtext("t") or ""
+            yield _shown(run.findtext("t") or "", run.find("rPr"))
         elif run.tag not in ("pPr", "endParaRPr"):  # a formula, perhaps with a picture of itself
             inner = run.find("Choice") if run.tag == "AlternateContent" else run
-            yield "".join(t.text or "" for t in inner.iter("t")) if inner is not None else ""
+            yield from_omml(inner) if inner is not None else ""
+
+
+def _shown(text: str, properties: Any | None) -> str:
+    """The text of a run as its font and its height show it (section 21.1.2.3)."""
+    if properties is None:
+        return text
+    for name in ("sym", "latin"):
+        font = properties.find(name)
+        # Only signs of the private area, or a font for them, are shown in the first.
+        if font is not None and (name == "latin" or not text.isascii()):
+            text = decoded(text, attribute(font, "typeface"))
+    baseline = attribute(properties, "baseline", "0").rstrip("%")
+    if baseline.strip("-0") in ("", "."):
+        return text
+    return lowered(text) if baseline.startswith("-") else raised(text)
 
 
 def graphic(data: Any, part: Part) -> Layout:
