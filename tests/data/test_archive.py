@@ -211,3 +211,28 @@ def test_archives_are_told_from_packages_by_name_and_content(tmp_path: Path) -> 
     path = zipped(tmp_path / "b.zip", {"word/document.xml": f"{document}</w:document>".encode()})
     (found,) = extract(path, kind="archive", context=context(tmp_path))
     assert (found.kind, found.text) == ("docx", "Text")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(9, "Deflate64"), (6, "implode"), (93, "Zstandard"), (98, "PPMd")]
+)
+def test_methods_of_packing_that_are_not_read_are_named(
+    tmp_path: Path, method: int, name: str
+) -> None:
+    """The headers alone say how a member is packed."""
+    document = b"<w:document xmlns:w='w'><w:body><w:p/></w:body></w:document>"
+    path = zipped(tmp_path / "a.zip", {"a.txt": b"packed oddly", "b.txt": b"packed as usual"})
+    other = zipped(tmp_path / "b.docx", {"word/document.xml": document})
+    for archive in (path, other):
+        data = bytearray(archive.read_bytes())
+        data[8:10] = method.to_bytes(2, "little")  # of the first member
+        at = data.index(b"PK\x01\x02") + 10
+        data[at : at + 2] = method.to_bytes(2, "little")
+        archive.write_bytes(data)
+    if name == "Zstandard" and hasattr(zipfile, "ZIP_ZSTANDARD"):
+        pytest.skip("this Python reads Zstandard")
+    documents, dropped = found(path, context(tmp_path))
+    assert [one.text for one in documents] == ["packed as usual"]
+    assert dropped == [Dropped(f"packed by {name}, which is not supported: pack it anew", "a.txt")]
+    with pytest.raises(UnreadableError, match=f"packed by {name}"):
+        list(extract(other, kind="docx", context=context(tmp_path)))

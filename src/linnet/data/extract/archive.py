@@ -19,6 +19,7 @@ import zlib
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract.package import open_member
 from linnet.data.kinds import printable
 from linnet.data.sources.folder import is_junk
 
@@ -113,7 +114,7 @@ def _zip(path: Path, context: Context) -> Found:
                 continue
             try:
                 with _damage_told():
-                    member = archive.open(info)
+                    member = open_member(archive, info)
             except UnreadableError as error:
                 yield Dropped(error.reason, printable(info.filename))
                 continue

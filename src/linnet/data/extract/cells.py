@@ -56,7 +56,7 @@ class _Section:
     general: bool = False
     exponent: bool = False
     fraction: int = 0  # the largest denominator
-    eighths: int = 0  # the only denominator, such as 8
+    denominator: int = 0  # the only denominator, such as 8
 
 
 def displayed(value: float, code: str, *, epoch_1904: bool = False) -> str:
@@ -128,8 +128,8 @@ def general(value: float) -> str:
 def _fraction(value: float, section: _Section) -> str:
     """Such as ``1 1/2``."""
     whole, rest = divmod(value, 1.0)
-    if section.eighths:
-        above, below = round(rest * section.eighths), section.eighths
+    if section.denominator:
+        above, below = round(rest * section.denominator), section.denominator
     else:
         above, below = Fraction(rest).limit_denominator(section.fraction).as_integer_ratio()
     if above == below:
@@ -203,7 +203,7 @@ def _section(tokens: list[re.Match[str]]) -> _Section:
     if digits and (over := _FRACTION.search("".join(token[0] for token in tokens))):
         places, fixed = over["places"], over["fixed"]
         return _Section(
-            digits=digits, fraction=10 ** len(places or "9") - 1, eighths=int(fixed or 0)
+            digits=digits, fraction=10 ** len(places or "9") - 1, denominator=int(fixed or 0)
         )
     return _Section(
         before,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _PARAGRAPH, _TABLE = -1, -2  # and for items their level
 _DEEPEST = 8
-_TYPED_BULLET = re.compile("[•◦▪‣●■□➢❖✓\uf0b7\uf0a7](?:\\s+|$)")
+_TYPED_BULLET = re.compile("[•◦▪‣●■➢⮚❖\uf0b7\uf0a7](?:\\s+|$)")
 
 
 # Descriptions of pictures that programs made up: they name a file, or guess.

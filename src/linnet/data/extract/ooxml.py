@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import posixpath
+import re
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.extract.formulas import from_omml
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from linnet.data.extract.package import Package
 
+_LATIN = re.compile("[a-zA-Z]")
 _POINTS = 10_000  # of a chart; more is data, not text
 
 
@@ -98,8 +100,8 @@ def _shown(text: str, properties: Any | None) -> str:
         return text
     for name in ("sym", "latin"):
         font = properties.find(name)
-        # Only signs of the private area, or a font for them, are shown in the first.
-        if font is not None and (name == "latin" or not text.isascii()):
+        # The first is for signs alone, and is named also by runs that hold none.
+        if font is not None and (name == "latin" or not _LATIN.search(text)):
             text = decoded(text, attribute(font, "typeface"))
     baseline = attribute(properties, "baseline", "0").rstrip("%")
     if baseline.strip("-0") in ("", "."):

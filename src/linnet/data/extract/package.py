@@ -34,6 +34,11 @@ _STREAMS = {
 }
 _SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 _ENCRYPTED_FLAG = 1
+_METHODS = {  # of packing (APPNOTE.TXT 4.4.5) that zipfile does not know
+    1: "shrink", 2: "reduce", 3: "reduce", 4: "reduce", 5: "reduce", 6: "implode",
+    9: "Deflate64", 10: "implode", 16: "CMPSC", 18: "TERSE", 19: "LZ77", 20: "Zstandard",
+    93: "Zstandard", 94: "MP3", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES",
+}  # fmt: skip
 
 
 class Package:
@@ -56,7 +61,7 @@ class Package:
         if info.flag_bits & _ENCRYPTED_FLAG:
             raise UnreadableError("encrypted")
         self._context.allowance.spend(info.file_size)
-        return self._archive.open(info)
+        return open_member(self._archive, info)
 
     def read(self, name: str) -> bytes:
         """A whole member. Raises UnreadableError if it is not there or too large."""
@@ -99,6 +104,18 @@ class Package:
                 element.clear()
                 while element.getprevious() is not None:
                     del element.getparent()[0]
+
+
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member as a stream. Raises UnreadableError for a method of packing that is not read."""
+    try:
+        return archive.open(info)
+    except NotImplementedError as error:
+        method = _METHODS.get(info.compress_type)
+        if method is None:
+            raise UnreadableError("packed in a way that is not supported", str(error)) from None
+        reason = f"packed by {method}, which is not supported: pack it anew"
+        raise UnreadableError(reason) from None
 
 
 @contextlib.contextmanager
