@@ -88,13 +88,10 @@ def enter_converter(places: Iterable[Path], installed: Iterable[Path], *, memory
     if sys.platform == "linux":
         libc = _libc()
         if _prctl(libc, _NO_NEW_PRIVS, 1) == 0:
-            _restrict_files(
-                libc,
-                dict.fromkeys((*_INSTALLED, *installed), _READ | _EXECUTE)
-                | dict.fromkeys(places, _READ | _WRITE | _MAKE)
-                | {os.devnull: _READ | _WRITE},
-                handled=_READ | _WRITE | _MAKE | _EXECUTE,
-            )
+            allowed: dict[Path | str, int] = {os.devnull: _READ | _WRITE}
+            allowed |= dict.fromkeys((*_INSTALLED, *installed), _READ | _EXECUTE)
+            allowed |= dict.fromkeys(places, _READ | _WRITE | _MAKE)
+            _restrict_files(libc, allowed, handled=_READ | _WRITE | _MAKE | _EXECUTE)
             _forbid_calls(libc, converter=True)
 
 

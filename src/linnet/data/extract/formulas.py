@@ -123,7 +123,7 @@ def _mathml(element: Any, depth: int) -> str:
     if tag == "mspace":
         return " "
     if tag == "mfrac" and len(parts) == 2:
-        return _fraction(*parts, "")
+        return _fraction(parts[0], parts[1], "")
     if tag in ("msup", "mover") and len(parts) == 2:
         if tag == "mover" and parts[1].strip() in _ACCENTS:
             return f"{_ACCENTS[parts[1].strip()]}{{{parts[0]}}}"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.extract.typeface import lowered, raised
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
@@ -36,7 +38,7 @@ def logical(text: str, lefts: Sequence[float], origins: Sequence[float]) -> str:
         parts.append(text[end : word.start()])
         places = list(range(*word.span()))
         letters = [n for n in places if not unicodedata.combining(text[n])]
-        steps = [lefts[b] - lefts[a] for a, b in zip(letters, letters[1:], strict=False)]
+        steps = [lefts[b] - lefts[a] for a, b in pairwise(letters)]
         if sum(step > 0 for step in steps) > sum(step < 0 for step in steps):
             places = _reversed(places, set(letters))
         parts.append(_ligatures([text[n] for n in places], [origins[n] for n in places]))

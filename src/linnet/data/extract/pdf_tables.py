@@ -86,8 +86,8 @@ def _on_one_line(a: Span, b: Span) -> bool:
 def _row(line: list[Span]) -> Row:
     line.sort(key=lambda span: span.x0)
     longest = max(line, key=lambda span: len(span.text))
-    for before, span in pairwise(line):
-        if _is_raised(span, before, longest):
+    for left, span in pairwise(line):
+        if _is_raised(span, left, longest):
             span.text = raised(span.text) if span.y > longest.y else lowered(span.text)
     cells: list[Span] = []
     for span in line:
