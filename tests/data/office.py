@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+_WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml"
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 NAMESPACES = f"""{W} xmlns:r="{_RELATIONS}"
  xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"
  xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape"
  xmlns:v="urn:schemas-microsoft-com:vml"
+ xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"
+ xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing"
+ xmlns:style="urn:oasis:names:tc:opendocument:xmlns:style:1.0"
+ xmlns:svg="urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0"
+ xmlns:xlink="http://www.w3.org/1999/xlink"
  xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
  xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"
  xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
@@ -64,8 +71,23 @@ def write_docx(path: Path, body: str, **parts: str) -> Path:
         members[f"word/{name}.xml"] = f"<w:{name} {NAMESPACES}>{content}</w:{name}>"
         kind = name.rstrip("0123456789")
         relations += f'<Relationship Id="{name}" Type="{_RELATIONS}/{kind}" Target="{name}.xml"/>'
-    members["word/_rels/document.xml.rels"] = f"<Relationships>{relations}</Relationships>"
+    members["word/_rels/document.xml.rels"] = _relationships(relations)
+    main = f'<Relationship Id="a" Type="{_RELATIONS}/officeDocument" Target="word/document.xml"/>'
+    members["_rels/.rels"] = _relationships(main)
+    kinds = {"document": "document.main"} | {name: name.rstrip("0123456789") for name in parts}
+    overrides = "".join(
+        f'<Override PartName="/word/{name}.xml" ContentType="{_WORD}.{kind}+xml"/>'
+        for name, kind in kinds.items()
+    )
+    members["[Content_Types].xml"] = (
+        f'<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels" ContentType="'
+        f'application/vnd.openxmlformats-package.relationships+xml"/>{overrides}</Types>'
+    )
     return write_zip(path, members)
+
+
+def _relationships(entries: str) -> str:
+    return f'<Relationships xmlns="{_PACKAGE}/relationships">{entries}</Relationships>'
 
 
 def write_odf(path: Path, body: str, styles: str = "", manifest: str = "") -> Path:

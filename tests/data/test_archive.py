@@ -18,6 +18,7 @@ from linnet.data.config import DataConfig
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract import Context, extract
 from linnet.data.extract.archive import read
+from linnet.data.kinds import kind_of, refusal
 
 MEMBERS = {
     "b/second.txt": b"The second file is read first.",
@@ -167,3 +168,71 @@ def test_an_archive_of_real_documents(test_data: Path, tmp_path: Path) -> None:
     path = test_data / "documents" / "simple.zip"
     documents = list(extract(path, kind="archive", context=context(tmp_path)))
     assert [one.part for one in documents] == ["ideas-page.html", "stanley-cups.csv"]
+
+
+PACKAGES = {
+    "iWork": ["Index/Document.iwa", "Metadata/Properties.plist"],
+    "xlsb": ["[Content_Types].xml", "xl/workbook.bin"],
+    "xps": ["[Content_Types].xml", "Documents/1/Pages/1.fpage"],
+    "vsdx": ["[Content_Types].xml", "visio/document.xml"],
+    "thmx": ["[Content_Types].xml", "theme/theme/theme1.xml"],
+    "3mf": ["[Content_Types].xml", "3D/3dmodel.model"],
+    "apk": ["AndroidManifest.xml", "classes.dex"],
+    "ipa": ["Payload/A.app/Info.plist"],
+    "jar": ["META-INF/MANIFEST.MF", "org/A.class"],
+    "idml": ["mimetype", "designmap.xml"],
+    "kmz": ["doc.kml"],
+    "sketch": ["document.json", "meta.json", "pages/A.json"],
+    "this package": ["mimetype", "mergedimage.png"],
+}
+
+
+@pytest.mark.parametrize("name", ["unnamed", "a.zip"])
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_of_unknown_kind_are_no_archives(tmp_path: Path, package: str, name: str) -> None:
+    path = zipped(tmp_path / name, dict.fromkeys(PACKAGES[package], b"<a>meta</a>"))
+    with pytest.raises(UnreadableError, match=f"{package} is not supported"):
+        list(extract(path, kind=kind_of(name), context=context(tmp_path)))
+
+
+def test_archives_are_told_from_packages_by_name_and_content(tmp_path: Path) -> None:
+    members = {"src/AndroidManifest.xml": b"<a>kept</a>", "note.txt": b"A note."}
+    for name, count in (("a.zip", 2), ("unnamed", 2)):
+        path = zipped(tmp_path / name, members)
+        assert len(list(extract(path, kind=kind_of(name), context=context(tmp_path)))) == count
+    path = zipped(tmp_path / "a.strange", members)
+    with pytest.raises(UnreadableError, match="strange is not supported"):
+        list(extract(path, kind=None, context=context(tmp_path)))
+    for suffix in (*PACKAGES, "pages", "numbers", "key"):
+        if not suffix.isalnum() or suffix == "iWork":
+            continue
+        assert refusal(f"a.{suffix}") in (f"{suffix} is not supported", "not a text format")
+    document = "<w:document xmlns:w='w'><w:body><w:p><w:r><w:t>Text</w:t></w:r></w:p></w:body>"
+    path = zipped(tmp_path / "b.zip", {"word/document.xml": f"{document}</w:document>".encode()})
+    (found,) = extract(path, kind="archive", context=context(tmp_path))
+    assert (found.kind, found.text) == ("docx", "Text")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(9, "Deflate64"), (6, "implode"), (93, "Zstandard"), (98, "PPMd")]
+)
+def test_methods_of_packing_that_are_not_read_are_named(
+    tmp_path: Path, method: int, name: str
+) -> None:
+    """The headers alone say how a member is packed."""
+    document = b"<w:document xmlns:w='w'><w:body><w:p/></w:body></w:document>"
+    path = zipped(tmp_path / "a.zip", {"a.txt": b"packed oddly", "b.txt": b"packed as usual"})
+    other = zipped(tmp_path / "b.docx", {"word/document.xml": document})
+    for archive in (path, other):
+        data = bytearray(archive.read_bytes())
+        data[8:10] = method.to_bytes(2, "little")  # of the first member
+        at = data.index(b"PK\x01\x02") + 10
+        data[at : at + 2] = method.to_bytes(2, "little")
+        archive.write_bytes(data)
+    if name == "Zstandard" and hasattr(zipfile, "ZIP_ZSTANDARD"):
+        pytest.skip("this Python reads Zstandard")
+    documents, dropped = found(path, context(tmp_path))
+    assert [one.text for one in documents] == ["packed as usual"]
+    assert dropped == [Dropped(f"packed by {name}, which is not supported: pack it anew", "a.txt")]
+    with pytest.raises(UnreadableError, match=f"packed by {name}"):
+        list(extract(other, kind="docx", context=context(tmp_path)))

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 import types
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -292,6 +293,7 @@ def test_no_letter_of_real_files_is_lost(test_data: Path) -> None:
 
 
 def letters(text: str) -> Counter[str]:
+    text = unicodedata.normalize("NFKC", text)  # raised ones, too
     return Counter(character for character in text if character.isalnum())
 
 

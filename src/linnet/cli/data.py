@@ -91,7 +91,10 @@ def kinds() -> None:
     for heading in ("kind", "read as", "file names end in"):
         table.add_column(heading, overflow="fold")
     for kind in KINDS.values():
-        if endings := kind.suffixes or kind.names:
+        endings = kind.suffixes or kind.names
+        if endings and kind.programs:
+            endings += f" (needs {' or '.join(kind.needs)})"
+        if endings:
             table.add_row(kind.name, kind.family, endings)
     terminal.print(table)
     terminal.print(f"not read: {' '.join(sorted(REFUSED))}", markup=False, style="dim")

@@ -8,6 +8,7 @@ how its text is cleaned and judged: rules made for web pages would destroy code.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, get_args
@@ -17,19 +18,28 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 
 TEXT, MARKDOWN, RST, HTML, CODE = "text", "markdown", "rst", "html", "code"
 JSON, JSON_LINES, CSV, PARQUET = "json", "jsonl", "csv", "parquet"
+OFFICE = "soffice"  # LibreOffice, as it names its program
 LIBRARY_MODULE, LIBRARY_TOPICS = "library module", "library topics"
 
 
 @dataclass(frozen=True)
 class Kind:
     """A format. ``reader`` is ``module:function`` below ``linnet.data.extract``, imported when
-    the first such file is read; it takes ``(path, context)`` and yields what it finds."""
+    the first such file is read; it takes ``(path, context)`` and yields what it finds.
+    ``programs`` can convert it, the best first: where none of them is installed it is not read.
+    """
 
     name: str
     family: Family
     reader: str
     suffixes: str = ""
     names: str = ""
+    programs: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """``programs`` by the names that people know."""
+        return ["LibreOffice" if name == OFFICE else name for name in self.programs]
 
 
 _KINDS = (
@@ -41,12 +51,14 @@ _KINDS = (
     Kind("log", "log", "text:read_log", "log"),
     Kind("transcript", "prose", "transcript:read", "vtt srt"),
     Kind("pdf", "prose", "pdf:read", "pdf"),
-    Kind("docx", "prose", "docx:read", "docx docm dotx"),
-    Kind("pptx", "prose", "pptx:read", "pptx pptm ppsx"),
-    Kind("xlsx", "table", "xlsx:read", "xlsx xlsm"),
-    Kind("xls", "table", "xls:read", "xls"),
-    Kind("odt", "prose", "opendocument:read", "odt ott odp"),
-    Kind("ods", "table", "opendocument:read", "ods"),
+    Kind("docx", "prose", "docx:read", "docx docm dotx dotm"),
+    Kind("doc", "prose", "converted:read_doc", "doc dot", programs=(OFFICE, "antiword", "catdoc")),
+    Kind("pptx", "prose", "pptx:read", "pptx pptm ppsx ppsm potx potm"),
+    Kind("ppt", "prose", "converted:read_ppt", "ppt pps pot", programs=(OFFICE,)),
+    Kind("xlsx", "table", "xlsx:read", "xlsx xlsm xltx xltm"),
+    Kind("xls", "table", "xls:read", "xls xlt"),
+    Kind("odt", "prose", "opendocument:read", "odt ott odp otp"),
+    Kind("ods", "table", "opendocument:read", "ods ots"),
     Kind("rtf", "prose", "rtf:read", "rtf"),
     Kind("epub", "prose", "epub:read", "epub"),
     Kind("eml", "mail", "mail:read_eml", "eml"),
@@ -80,9 +92,12 @@ _KINDS = (
 )
 KINDS = {kind.name: kind for kind in _KINDS}
 
-_OLD_OFFICE = "save it in today's format (docx, pptx)"
 _REFUSED = {
-    "not supported": "dot ppt pps mobi azw3 feather arrow avro sqlite db djvu 7z rar warc zst",
+    "not supported": "mobi azw3 feather arrow avro sqlite db djvu 7z rar warc zst wps wpd "
+    # Packages: ZIP archives whose members mean nothing to whom the format is unknown.
+    "pages numbers key xlsb xps oxps vsdx vsdm vssx vstx vsd thmx one pub odg otg odf odb sketch "
+    "idml indd 3mf kmz afdesign afphoto afpub procreate ora kra usdz fcstd mscz twbx pbix slx "
+    "mlapp xmind mmap cbz cbr ggb sb3 apk aab xapk ipa appx msix nupkg vsix crx xpi war ear egg",
     "not a text format": "png jpg jpeg gif bmp tif tiff webp ico heic svg psd mp3 wav flac ogg m4a "
     "aac mp4 mkv avi mov webm exe dll so dylib a o obj lib class jar pyc pyo whl deb rpm iso img "
     "bin dat ttf otf woff woff2 eot npy npz pt pth ckpt safetensors gguf onnx h5 hdf5 pkl pickle "
@@ -98,7 +113,7 @@ REFUSED = {
     suffix: f"{suffix} is not supported" if reason == "not supported" else reason
     for reason, suffixes in _REFUSED.items()
     for suffix in suffixes.split()
-} | {"doc": f"doc is not supported: {_OLD_OFFICE}", "ppt": f"ppt is not supported: {_OLD_OFFICE}"}
+}
 
 
 def kind_of(name: str) -> str | None:
@@ -113,6 +128,36 @@ def refusal(name: str) -> str | None:
     """Why a file of this name is not read, or None if it is."""
     name = name.lower()
     return None if kind_of(name) else REFUSED.get(PurePath(name).suffix.removeprefix("."))
+
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_PACKAGES = {"doc": "libreoffice-writer", "ppt": "libreoffice-impress"}
+_PLACES = {  # where a program lies that is not on the path
+    OFFICE: (
+        "/Applications/LibreOffice.app/Contents/MacOS/soffice",
+        "C:/Program Files/LibreOffice/program/soffice.exe",
+    )
+}
+
+
+def lacking(kind: str, path: str | PurePath) -> str | None:
+    """What has to be installed for this file to be read; None where it can be.
+
+    A file that is not what its name says (a page saved as .doc) needs no program.
+    """
+    programs = KINDS[kind].programs
+    if not programs or any(map(program, programs)):
+        return None
+    with open(path, "rb") as file:
+        if file.read(len(_OLE)) != _OLE:
+            return None
+    names = " or ".join(KINDS[kind].needs)
+    return f"{kind} needs {names}: install one (on Debian: apt install {_PACKAGES[kind]})"
+
+
+def program(name: str) -> str | None:
+    """The path of a program that is installed, or None."""
+    return shutil.which(name) or next(filter(os.path.exists, _PLACES.get(name, ())), None)
 
 
 def _suffixes(name: str) -> tuple[str, str]:

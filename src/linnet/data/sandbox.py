@@ -7,6 +7,9 @@ everywhere, Python refuses the same to Python code (PEP 578), which stops
 what a library does unasked but no attacker. A layer that the system lacks is left out.
 
 Reading files is not limited: which files a task opens is its own affair.
+
+Programs that convert documents (``enter_converter``) are confined by the system alone: they
+may start others, read what is installed and what lies in their place, and reach no network.
 """
 
 from __future__ import annotations
@@ -16,16 +19,17 @@ import ctypes
 import errno
 import os
 import signal
+import socket
 import struct
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from linnet.runtime import worker_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
 _MB = 1 << 20
 _FILES_OPEN = 256
@@ -65,6 +69,22 @@ def enter(scratch: Path, spool: Path, *, memory_mb: int) -> None:
     if sys.platform == "linux":
         _confine_linux(scratch, spool)
     sys.addaudithook(_guard(scratch, spool))
+
+
+def enter_converter(places: Iterable[Path], installed: Iterable[Path], *, memory_mb: int) -> None:
+    """Confine this process and the programs that it will start, for good.
+
+    They read and write below ``places``, and read what is ``installed`` there or on the system.
+    """
+    _limit(memory_mb)
+    if sys.platform == "linux":
+        libc = _libc()
+        if _prctl(libc, _NO_NEW_PRIVS, 1) == 0:
+            allowed: dict[Path | str, int] = {os.devnull: _READ | _WRITE}
+            allowed |= dict.fromkeys((*_INSTALLED, *installed), _READ | _EXECUTE)
+            allowed |= dict.fromkeys(places, _READ | _WRITE | _MAKE)
+            _restrict_files(libc, allowed, handled=_READ | _WRITE | _MAKE | _EXECUTE)
+            _forbid_calls(libc, converter=True)
 
 
 def resident_bytes() -> int:
@@ -142,23 +162,64 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _CLONE_THREAD = 0x10000
 _OTHER_ABI = 0x40000000  # x86-64 has a second set of calls from here
 _CLONE3, _IO_URING_SETUP = 435, 425
-# Architecture, clone, and what is refused: socket, execve, execveat, ptrace,
-# process_vm_readv and _writev; on x86-64 also fork and vfork.
+
+
+class _Calls(NamedTuple):
+    """The numbers of system calls on one architecture."""
+
+    architecture: int
+    clone: int
+    socket: int
+    access: tuple[tuple[int, int], ...]  # and where its mode stands in what is loaded
+    refused: tuple[int, ...]
+    reader: tuple[int, ...]
+    converter: tuple[int, ...]
+
+
+# Architecture, clone, socket, access, and what is refused to all: ptrace, process_vm_readv and
+# _writev; to readers socket, execve, execveat, and on x86-64 fork and vfork; to converters connect,
+# mount, unshare, setns, bpf, keyctl and perf_event_open.
 _CALLS = {
-    "x86_64": (0xC000003E, 56, (41, 59, 322, 101, 310, 311, 57, 58)),
-    "aarch64": (0xC00000B7, 220, (198, 221, 281, 117, 270, 271)),
-}
+    "x86_64": _Calls(
+        0xC000003E, 56, 41, ((21, 24), (269, 32)), (101, 310, 311), (41, 59, 322, 57, 58),
+        (42, 165, 272, 308, 321, 250, 298),
+    ),
+    "aarch64": _Calls(
+        0xC00000B7, 220, 198, ((48, 32),), (117, 270, 271), (198, 221, 281),
+        (203, 40, 97, 268, 280, 219, 241),
+    ),
+}  # fmt: skip
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_BELOW = 1
+# What may be done with files: Landlock's rights.
+_EXECUTE, _WRITE, _READ, _MAKE = 1 << 0, 1 << 1 | 1 << 14, 1 << 2 | 1 << 3, 0b11_1111_1111 << 4
+_OF_FILES = _EXECUTE | _WRITE | 1 << 2  # those that mean something for what is no folder
+_SINCE = ((2, 1 << 13), (3, 1 << 14))  # the version that brought rights which older ones lack
+_INSTALLED = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/etc", "/nix/store",
+    "/gnu/store", "/snap", "/var/cache/fontconfig", "/var/lib/libreoffice",
+    "/var/spool/libreoffice",
+    "/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/dev/urandom", "/dev/random", "/dev/zero",
+    "/sys/devices/system/cpu",
+)  # fmt: skip
 
 
 def _confine_linux(scratch: Path, spool: Path) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
+    libc = _libc()
     _prctl(libc, _PDEATHSIG, signal.SIGKILL)  # when the thread that started this process ends
     if _prctl(libc, _NO_NEW_PRIVS, 1) == 0:
-        _forbid_writing(libc, scratch, spool)
-        _forbid_calls(libc)
+        _restrict_files(
+            libc,
+            {scratch: _WRITE | _MAKE, spool: _WRITE, os.devnull: _WRITE},
+            handled=_WRITE | _MAKE,
+        )
+        _forbid_calls(libc, converter=False)
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    return libc
 
 
 def _prctl(libc: ctypes.CDLL, option: int, *values: int | ctypes.c_void_p) -> int:
@@ -168,31 +229,44 @@ def _prctl(libc: ctypes.CDLL, option: int, *values: int | ctypes.c_void_p) -> in
     return result
 
 
-def _forbid_calls(libc: ctypes.CDLL) -> None:
-    """A seccomp filter: no sockets, programs, processes, or looking into other processes."""
-    known = _CALLS.get(os.uname().machine)
-    if known is None or struct.calcsize("P") != 8:
+def _forbid_calls(libc: ctypes.CDLL, *, converter: bool) -> None:
+    """A seccomp filter: no network, no looking into other processes; unless this is a
+    ``converter`` no programs, processes and sockets of any sort."""
+    calls = _CALLS.get(os.uname().machine)
+    if calls is None or struct.calcsize("P") != 8:
         return
-    architecture, clone, refused = known
     no, unknown = (_RETURN, 0, 0, _ERRNO | errno.EPERM), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS)
     yes = (_RETURN, 0, 0, _ALLOW)
     # (operation, instructions to skip if so, if not, operand); at 0, 4 and 16 of what is
     # loaded lie the call's number, the architecture and the first argument.
-    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), no]
+    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, calls.architecture), no]
     program += [(_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, _OTHER_ABI), no]
-    for call in (*refused, _IO_URING_SETUP):
+    for call in (
+        *calls.refused,
+        _IO_URING_SETUP,
+        *(calls.converter if converter else calls.reader),
+    ):
         program += [(_EQUAL, 0, 1, call), no]
-    # Threads are allowed, and told by clone's flags; those of clone3 cannot be seen here, so
-    # the C library is told to use clone.
-    program += [(_EQUAL, 0, 1, _CLONE3), unknown, (_EQUAL, 1, 0, clone), yes]
-    program += [(_LOAD, 0, 0, 16), (_ANY_BIT, 1, 0, _CLONE_THREAD), no, yes]
+    if converter:
+        # LibreOffice puts a socket into /tmp if it may write there, and asks that of access, to
+        # which Landlock is nothing. Told no, it takes the place that it is given.
+        for call, mode in calls.access:
+            program += [(_EQUAL, 0, 4, call), (_LOAD, 0, 0, mode), (_EQUAL, 0, 1, os.W_OK), no, yes]
+        # Sockets within the machine, of which none can be connected.
+        program += [(_EQUAL, 1, 0, calls.socket), yes]
+        program += [(_LOAD, 0, 0, 16), (_EQUAL, 1, 0, socket.AF_UNIX), no, yes]
+    else:
+        # Threads are allowed, and told by clone's flags; those of clone3 cannot be seen here,
+        # so the C library is told to use clone.
+        program += [(_EQUAL, 0, 1, _CLONE3), unknown, (_EQUAL, 1, 0, calls.clone), yes]
+        program += [(_LOAD, 0, 0, 16), (_ANY_BIT, 1, 0, _CLONE_THREAD), no, yes]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
     header = struct.pack("@HP", len(program), ctypes.addressof(code))
     _prctl(libc, _SET_SECCOMP, 2, ctypes.cast(ctypes.c_char_p(header), ctypes.c_void_p))
 
 
-def _forbid_writing(libc: ctypes.CDLL, scratch: Path, spool: Path) -> None:
-    """A Landlock ruleset: files are written, made and removed below ``scratch`` only."""
+def _restrict_files(libc: ctypes.CDLL, allowed: Mapping[Path | str, int], *, handled: int) -> None:
+    """A Landlock ruleset: of the rights ``handled``, these remain below these places."""
 
     def call(number: int, *values: Any) -> int:
         result: int = libc.syscall(ctypes.c_long(number), *values, *[ctypes.c_long(0)] * 2)
@@ -201,17 +275,18 @@ def _forbid_writing(libc: ctypes.CDLL, scratch: Path, spool: Path) -> None:
     version = call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))
     if version < 1:
         return
-    truncate = 1 << 14 if version >= 3 else 0
-    write_file, make_and_remove = 1 << 1 | truncate, 0b1_1111_1111 << 4
-    everything = write_file | make_and_remove
-    attributes = ctypes.c_uint64(everything)
+    for since, rights in _SINCE:
+        handled &= ~rights if version < since else -1
+    attributes = ctypes.c_uint64(handled)
     rules = call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(8), ctypes.c_uint(0))
     if rules < 0:
         return
-    places = ((scratch, everything), (spool, write_file), (os.devnull, write_file))
     held = True
-    for place, rights in places:
+    for place, rights in allowed.items():
+        if not os.path.exists(place):
+            continue
         handle = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        rights &= handled if os.path.isdir(place) else handled & _OF_FILES
         rule = struct.pack("=Qi", rights, handle)
         held &= call(_ADD_RULE, rules, _RULE_BELOW, ctypes.c_char_p(rule)) == 0
         os.close(handle)

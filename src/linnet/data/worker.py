@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from linnet.data import sandbox
+from linnet.data import converter, sandbox
 from linnet.data.document import UnreadableError
 from linnet.data.executor import Job, SpoolError
 
@@ -38,6 +38,7 @@ def main() -> None:
     requests, answers = _pipes()
     setup = json.loads(requests.readline())
     scratch, spool = Path(setup["scratch"]), Path(setup["spool"])
+    converter.start(scratch, memory_mb=setup["memory_mb"])
     sandbox.enter(scratch, spool, memory_mb=setup["memory_mb"])
     job = Job(setup["settings"], scratch, spool)
     for item in _items(requests):

@@ -19,6 +19,7 @@ import zlib
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract.package import open_member
 from linnet.data.kinds import printable
 from linnet.data.sources.folder import is_junk
 
@@ -51,7 +52,7 @@ def read(path: Path, context: Context) -> Found:
         if not start:
             raise UnreadableError("empty file")
         if zipfile.is_zipfile(path):
-            yield from _zip(path, context)
+            yield from _package_or_zip(path, context)
         elif (packer := _packer(start)) is None:
             yield from _tar(path, path.open("rb"), context)
         elif is_packed_tar(path):
@@ -87,6 +88,16 @@ def _packer(start: bytes) -> Callable[[Path, str], IO[bytes]] | None:
     return next((packer for mark, packer in _PACKERS.items() if start.startswith(mark)), None)
 
 
+def _package_or_zip(path: Path, context: Context) -> Found:
+    from linnet.data.extract import extract
+    from linnet.data.extract.sniff import package_kind
+
+    if kind := package_kind(path):  # a document under the name of an archive
+        yield from extract(path, kind=kind, context=context)
+    else:
+        yield from _zip(path, context)
+
+
 def _zip(path: Path, context: Context) -> Found:
     with _damage_told():
         archive = zipfile.ZipFile(path)
@@ -103,7 +114,7 @@ def _zip(path: Path, context: Context) -> Found:
                 continue
             try:
                 with _damage_told():
-                    member = archive.open(info)
+                    member = open_member(archive, info)
             except UnreadableError as error:
                 yield Dropped(error.reason, printable(info.filename))
                 continue

@@ -2,7 +2,7 @@
 
 Format codes follow ECMA-376 part 1, section 18.8.31. Dates and times come out in
 ISO 8601 whatever their code, so that the order of day and month is no riddle;
-conditions and colours are passed over, fractions come out as decimals.
+conditions and colours are passed over.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
 from functools import lru_cache
 
 # The codes that files name by number alone (section 18.8.30).
@@ -29,8 +30,10 @@ _TOKEN = re.compile(
     r"|(?P<half>am/pm|a/p)|(?P<digits>[0#?][0#?,.]*|[.,][0#?,.]*)|(?P<date>[ymdhs])|(?P<other>.)",
     re.IGNORECASE | re.DOTALL,
 )
+_FRACTION = re.compile(r"/\s*(?:(?P<places>[?#0]{1,3})|(?P<fixed>[1-9]\d{0,2}))")
 _LONGEST_CODE = 255  # characters, by the specification
-_LARGEST = 1e15  # above it a double holds no fractions, and no integer is shown in full
+_LARGEST = 1e30  # larger ones are shown by their exponent, whatever the code
+_EXACT = Context(prec=120)  # of the digits before the point and after it
 _LONGEST_NUMBER = 60  # characters of a code that stand for digits
 _PLACES = "0#?"
 _LAST_DAY = 2_958_466  # the serial number after 9999-12-31
@@ -52,6 +55,8 @@ class _Section:
     elapsed: bool = False
     general: bool = False
     exponent: bool = False
+    fraction: int = 0  # the largest denominator
+    denominator: int = 0  # the only denominator, such as 8
 
 
 def displayed(value: float, code: str, *, epoch_1904: bool = False) -> str:
@@ -82,12 +87,14 @@ def _number(value: float, section: _Section) -> str:
     most = len(decimals.rstrip(","))
     if section.exponent:
         return f"{value:.{most}E}"
+    if section.fraction:
+        return _fraction(value, section)
     if not section.digits:
         return ""
     # A comma at the end of either part divides by a thousand, one within groups the digits.
     thousands = sum(len(part) - len(part.rstrip(",")) for part in (whole, decimals))
     exact = Decimal(f"{value:.15g}").scaleb(2 * section.percent - 3 * thousands)
-    rounded = exact.quantize(Decimal(1).scaleb(-most), ROUND_HALF_UP)
+    rounded = exact.quantize(Decimal(1).scaleb(-most), ROUND_HALF_UP, _EXACT)
     integer, _, fraction = f"{rounded:f}".partition(".")
     while len(fraction) > least and fraction.endswith("0"):
         fraction = fraction[:-1]
@@ -115,15 +122,27 @@ def _filled(places: str, digits: str) -> str:
 
 def general(value: float) -> str:
     """A number without a format: integers in full, of others the digits that cells show."""
-    return f"{value:.0f}" if value.is_integer() else f"{value:.10g}"
+    return f"{Decimal(repr(value)):.0f}" if value.is_integer() else f"{value:.10g}"
+
+
+def _fraction(value: float, section: _Section) -> str:
+    """Such as ``1 1/2``."""
+    whole, rest = divmod(value, 1.0)
+    if section.denominator:
+        above, below = round(rest * section.denominator), section.denominator
+    else:
+        above, below = Fraction(rest).limit_denominator(section.fraction).as_integer_ratio()
+    if above == below:
+        whole, above = whole + 1, 0
+    parts = [f"{whole:.0f}"] if whole or not above else []
+    return " ".join([*parts, f"{above}/{below}"] if above else parts)
 
 
 def _date(value: float, section: _Section, epoch_1904: bool) -> str:
     """A serial number: days since 1899-12-30 (or 1904-01-01), the time as their fraction."""
     seconds = round(value * 86400)
     if section.elapsed:
-        hours, rest = divmod(seconds, 3600)
-        return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+        return _elapsed(seconds, section.date)
     if not epoch_1904 and value < 60:
         seconds += 86400  # the calendar of 1900 has a 29 February
     start = datetime.datetime(1904, 1, 1) if epoch_1904 else datetime.datetime(1899, 12, 30)
@@ -135,6 +154,18 @@ def _date(value: float, section: _Section, epoch_1904: bool) -> str:
     if has_date and has_time:
         return f"{moment.date().isoformat()} {time}"
     return moment.date().isoformat() if has_date else time
+
+
+def _elapsed(seconds: int, letters: str) -> str:
+    """A span of time in the units that a code names, the largest without end."""
+    minutes, rest = divmod(seconds, 60)
+    if letters.startswith("[s"):
+        return str(seconds)
+    if letters.startswith("[m"):
+        return f"{minutes}:{rest:02d}" if "s" in letters else str(minutes)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{hours}:{minutes:02d}" if "m" in letters else str(hours)
+    return f"{shown}:{rest:02d}" if "s" in letters else shown
 
 
 @lru_cache(maxsize=1024)
@@ -169,8 +200,11 @@ def _section(tokens: list[re.Match[str]]) -> _Section:
     others = [token[0] for token in tokens if token.lastgroup == "other"]
     if "general" in kinds or "@" in others or not tokens:
         return _Section(before, after, general=True)
-    if "/" in others and digits:
-        return _Section(general=True)
+    if digits and (over := _FRACTION.search("".join(token[0] for token in tokens))):
+        places, fixed = over["places"], over["fixed"]
+        return _Section(
+            digits=digits, fraction=10 ** len(places or "9") - 1, denominator=int(fixed or 0)
+        )
     return _Section(
         before,
         after,

@@ -1,18 +1,20 @@
 """Word documents (WordprocessingML, ECMA-376 part 1, section 17).
 
 The text as a reader of the accepted version sees it: deletions are left out,
-insertions kept; text boxes follow the paragraph they hang on, notes and
-comments the block that refers to them. Headers come first and footers last,
-each once.
+insertions kept, with the numbers of lists and headings; text boxes and descriptions of
+pictures follow the paragraph they hang on, notes and comments the block that refers to them.
+Headers come first and footers last, each once. Tables of contents are left out.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.layout import PAGE_NUMBER, Layout, without_page_numbers
+from linnet.data.extract.formulas import from_omml
+from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
 from linnet.data.extract.ooxml import (
     Part,
     graphic,
@@ -22,7 +24,9 @@ from linnet.data.extract.ooxml import (
     switched_on,
 )
 from linnet.data.extract.package import attribute, open_package
-from linnet.data.extract.word_styles import PLAIN, Style, list_level, styles
+from linnet.data.extract.typeface import decoded, lowered, raised
+from linnet.data.extract.word_numbering import Numbering
+from linnet.data.extract.word_styles import PLAIN, Style, list_place, run_font, styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,16 +41,20 @@ _CHARACTERS = {"tab": "\t", "ptab": "\t", "cr": "\n", "noBreakHyphen": "\u2011"}
 _FIELD_MARKS = {"fldChar", "instrText"}
 _NOTES = {"footnoteReference": "footnote", "endnoteReference": "endnote"}
 _PAGE_FIELDS = (["PAGE"], ["NUMPAGES"], ["SECTIONPAGES"])
+_CONTENTS = "Table of Contents"  # a gallery of parts, in all languages
+_LINES_OF_CONTENTS = "lines of the table of contents"
 _COLUMNS = 63  # of a table; Word has no more
 
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     with open_package(path, context, KIND) as package:
-        reader = _Reader(main_part(package, "word/document.xml"))
+        reader = _Reader(main_part(package, "word/document.xml"), context)
         text = reader.document().text()
-    if not text:
+    if not text and not reader.dropped:
         raise UnreadableError("no text in it")
-    yield Extracted(text, context.group, KIND, changes=dict(reader.changes))
+    if text:
+        yield Extracted(text, context.group, KIND, changes=dict(reader.changes))
+    yield from reader.dropped
 
 
 _EMPTY = Layout()
@@ -59,15 +67,20 @@ class _Reader:
     being read refers to; both are written after it.
     """
 
-    def __init__(self, main: Part) -> None:
+    def __init__(self, main: Part, context: Context) -> None:
         self.part = main
+        self.context = context
+        self.dropped: list[Dropped] = []  # parts in other formats that are not read
         self.changes: Counter[str] = Counter()
         self.styles = styles(main)
+        self.numbering = Numbering(main)
         self.stories = _stories(main)
         self.boxes = Layout()
         self.notes = Layout()
         self.noted = 0
         self.fields: list[str] = []
+        self.contents: set[Any] = set()  # paragraphs of tables of contents
+        self.font = self.raised = ""  # of the run being read
 
     def document(self) -> Layout:
         root = self.part.root
@@ -75,6 +88,7 @@ class _Reader:
         if body is None:
             raise UnreadableError(f"damaged {KIND}", "no body")
         found = self._margins(root, "headerReference")
+        self.contents = _contents(body)
         self._blocks(body, found, top=True)
         found.extend(self._margins(root, "footerReference"))
         return found
@@ -96,8 +110,12 @@ class _Reader:
                 self._paragraph(child, out)
             elif child.tag == "tbl":
                 out.cells([self._row(row) for row in _within(child, "tr")])
+            elif child.tag == "altChunk":
+                self._chunk(self.part.target(reference(child)), out)
             elif self._left_out(child):
                 pass
+            elif child.tag == "oMathPara":
+                out.paragraph(from_omml(child))
             elif child.tag == "AlternateContent":
                 self._blocks(_alternative(child), out)
             else:
@@ -114,7 +132,27 @@ class _Reader:
         if element.tag == "sdt" and switched_on(element.find("sdtPr/showingPlcHdr")):
             self.changes["prompts of empty fields"] += 1
             return True
+        if (
+            element.tag == "sdt"
+            and property_value(element, "sdtPr/docPartObj/docPartGallery") == _CONTENTS
+        ):
+            lines = (p for p in element.iter("p") if next(p.iter("t"), None) is not None)
+            self.changes[_LINES_OF_CONTENTS] += sum(1 for _ in lines)
+            return True
         return element.tag in _SILENT
+
+    def _chunk(self, name: str, out: Layout) -> None:
+        """A part in another format (HTML, RTF, text) that stands for its content (17.17.2)."""
+        if not name:
+            self.dropped.append(Dropped("a part is missing", "altChunk"))
+            return
+        with self.part.package.open(name) as source:
+            for found in self.context.nested(posixpath.basename(name), source):
+                if isinstance(found, Dropped):
+                    self.dropped.append(found)
+                else:
+                    out.written(found.text)
+                    self.changes.update(found.changes)
 
     def _paragraph(self, element: Any, out: Layout) -> None:
         outer, self.boxes = self.boxes, Layout()
@@ -122,31 +160,43 @@ class _Reader:
         found = "".join(self._texts(element))
         if PAGE_NUMBER in found:
             self.changes["page numbers"] += 1
-        text = without_page_numbers(found).strip()
+        text, errors = FIELD_ERROR.subn("", without_page_numbers(found).strip())
+        if errors:
+            self.changes["errors of fields"] += errors
         boxes, self.boxes = self.boxes, outer
-        style, level = self._form(element.find("pPr"))
-        if style.contents and text:
-            self.changes["lines of the table of contents"] += 1
-        elif level is not None and not style.heading:
-            out.item(text, level)
+        style, number, level = self._form(element.find("pPr"))
+        mark = self.numbering.mark(number, level) if number and text.strip() else None
+        if text.strip() and (style.contents or element in self.contents or _is_entry(element)):
+            self.changes[_LINES_OF_CONTENTS] += 1
+        elif mark is None or style.heading:
+            out.paragraph(f"{mark or ''} {text}" if text.strip() else "")
         else:
-            out.paragraph(text)
+            out.item(text, level, mark)
         out.extend(boxes)
 
-    def _form(self, properties: Any | None) -> tuple[Style, int | None]:
-        """The style of a paragraph, and its level in a list or None."""
-        if properties is None:
-            return self.styles.get("", PLAIN), None
-        named = properties.find("pStyle")
-        style = self.styles.get(attribute(named, "val") if named is not None else "", PLAIN)
-        return style, list_level(properties.find("numPr"), style.level)
+    def _form(self, properties: Any | None) -> tuple[Style, str, int]:
+        """The style of a paragraph, and the list and the level that it is an item of."""
+        named = properties.find("pStyle") if properties is not None else None
+        identifier = attribute(named, "val") if named is not None else ""
+        style = self.styles.get(identifier, PLAIN)
+        numbering = properties.find("numPr") if properties is not None else None
+        number, level = list_place(numbering, style)
+        if level is None:
+            level = self.numbering.level_of(number, style.lister or identifier)
+        return style, number, level or 0
 
     def _texts(self, parent: Any) -> Iterator[str]:
         """The text of a paragraph or a part of one, boxes and notes put aside."""
         for child in parent:
             tag = child.tag
             if tag == "t":
-                yield "" if any(map(_is_page, self.fields)) else child.text or ""
+                yield "" if any(map(_is_page, self.fields)) else self._shown(child.text or "")
+            elif tag == "sym":
+                yield self._symbol(child)
+            elif tag in ("oMath", "oMathPara"):
+                yield from_omml(child)
+            elif tag == "docPr":
+                self.boxes.picture(attribute(child, "descr"))
             elif tag in _CHARACTERS:
                 yield _CHARACTERS[tag]
             elif tag == "br":
@@ -179,8 +229,31 @@ class _Reader:
         if properties is not None and switched_on(properties.find("vanish")):
             self.changes["hidden runs"] += 1
             yield from (self._field(child) for child in run if child.tag in _FIELD_MARKS)
-        else:
-            yield from self._texts(run)
+            return
+        outer = self.font, self.raised
+        named = property_value(properties, "rStyle") if properties is not None else ""
+        style = self.styles.get(named, PLAIN)
+        self.font = run_font(properties) or style.font
+        self.raised = (
+            property_value(properties, "vertAlign") if properties is not None else ""
+        ) or style.raised
+        yield from self._texts(run)
+        self.font, self.raised = outer
+
+    def _shown(self, text: str) -> str:
+        """The text of a run as its font and its height show it."""
+        text = decoded(text, self.font) if self.font else text
+        if self.raised == "superscript":
+            return raised(text)
+        return lowered(text) if self.raised == "subscript" else text
+
+    def _symbol(self, element: Any) -> str:
+        code = attribute(element, "char")
+        try:
+            character = chr(int(code, 16))
+        except (ValueError, OverflowError):
+            return ""
+        return decoded(character, attribute(element, "font"))
 
     def _field(self, element: Any) -> str:
         """Keeps ``fields``: the instructions of the fields that are open, innermost last."""
@@ -233,6 +306,41 @@ class _Reader:
             covered = min(_count(cell, "tcPr/gridSpan") - 1, _COLUMNS - len(cells))
             cells += [content, *[_EMPTY] * covered]
         return cells
+
+
+def _contents(body: Any) -> set[Any]:
+    """The paragraphs that lie in the result of a field TOC, and hold nothing else.
+
+    Only where the field is ended: the rest of a damaged document is no table of contents.
+    """
+    found: set[Any] = set()
+    paragraphs: list[Any] = []
+    mixed: set[Any] = set()  # those with text before or after such a field
+    opened: list[tuple[str, int]] = []
+    for element in body.iter("p", "t", "fldChar", "instrText"):
+        kind = attribute(element, "fldCharType")
+        if element.tag == "p":
+            paragraphs.append(element)
+        elif element.tag == "t":
+            if paragraphs and not opened and (element.text or "").strip():
+                mixed.add(paragraphs[-1])
+        elif element.tag == "instrText" and opened:
+            instruction, start = opened[-1]
+            opened[-1] = instruction + (element.text or ""), start
+        elif kind == "begin":
+            opened.append(("", max(len(paragraphs) - 1, 0)))
+        elif kind == "end" and opened:
+            instruction, start = opened.pop()
+            if instruction.upper().split()[:1] == ["TOC"]:
+                found.update(paragraphs[start:])
+    return found - mixed
+
+
+def _is_entry(paragraph: Any) -> bool:
+    """Is this a line of a table of contents that is no field any more: links to headings?"""
+    links = [e for e in paragraph.findall("hyperlink") if attribute(e, "anchor").startswith("_Toc")]
+    linked = sum(len(t.text or "") for link in links for t in link.iter("t"))
+    return bool(links) and linked == sum(len(t.text or "") for t in paragraph.iter("t"))
 
 
 def _alternative(element: Any) -> Any:

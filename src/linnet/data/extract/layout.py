@@ -14,11 +14,47 @@ if TYPE_CHECKING:
 
 _PARAGRAPH, _TABLE = -1, -2  # and for items their level
 _DEEPEST = 8
-_TYPED_BULLET = re.compile("[•◦▪‣●■□➢❖✓\uf0b7\uf0a7](?:\\s+|$)")
+_TYPED_BULLET = re.compile("[•◦▪‣●■➢⮚❖\uf0b7\uf0a7](?:\\s+|$)")
 
 
+# Descriptions of pictures that programs made up: they name a file, or guess.
+_UNDESCRIBED = re.compile(
+    r"^(?:\S+://\S+|(?:[a-z]:)?[^\n]*\.(?:png|jpe?g|gif|bmp|tiff?|emf|wmf|svg|webp))$"
+    r"|^(?:picture|image|graphic|object|shape|grafik|bild|imagen?)\s*\d*$"
+    r"|description automatically generated|automatisch generierte beschreibung"
+    r"|description générée automatiquement|descripción generada automáticamente",
+    re.IGNORECASE,
+)
 PAGE_NUMBER = "\uffff"
 """Stands for a page number in a paragraph until ``without_page_numbers``."""
+
+FIELD_ERROR = re.compile(
+    r"(?:Error! (?:Bookmark not defined|Reference source not found|No text of specified style in"
+    r" document|Not a valid link|Not a valid bookmark self-reference|Not a valid filename"
+    r"|Unknown document property name|Hyperlink reference not valid|Style not defined|Main Document"
+    r" Only|Filename not specified|No (?:table of (?:contents|figures) entries|index entries)"
+    r" found|No sequence specified|Unknown switch argument|AutoText entry not defined|Objects"
+    r" cannot be created from editing field codes)"
+    r"|Fehler! (?:Textmarke nicht definiert|Verweisquelle konnte nicht gefunden werden|Kein Text"
+    r" mit angegebener Formatvorlage im Dokument|Hyperlink-Referenz ungültig|Keine gültige"
+    r" Verknüpfung|Unbekannter Name für Dokument-Eigenschaft)"
+    r"|Erreur\s?! (?:Source du renvoi introuvable|Signet non défini|Il n['’]y a pas de texte"
+    r" répondant à ce style dans ce document|Référence de lien hypertexte non valide|Liaison"
+    r" incorrecte)"
+    r"|¡Error! (?:Marcador no definido|No se encuentra el origen de la referencia|No hay texto con"
+    r" el estilo especificado en el documento|Referencia de hipervínculo no válida)"
+    r"|Errore\. (?:Il segnalibro non è definito|L['’]origine riferimento non è stata trovata|Nel"
+    r" documento non esiste testo dello stile specificato)"
+    r"|Erro! (?:Fonte de referência não encontrada|Indicador não definido|Nenhum texto com o estilo"
+    r" especificado foi encontrado no documento)"
+    r"|Fout! (?:Verwijzingsbron niet gevonden|Bladwijzer niet gedefinieerd|Geen tekst met de"
+    r" opgegeven stijl in het document)"
+    r"|Ошибка! (?:Источник ссылки не найден|Закладка не определена|Текст указанного стиля в"
+    r" документе отсутствует)"
+    r"|Błąd! (?:Nie można odnaleźć źródła odwołania|Nie zdefiniowano zakładki|W dokumencie nie ma"
+    r" tekstu o podanym stylu))\.?".replace(" ", r"\s")
+)
+"""What Word prints where a field has no result, in the languages that it is met in."""
 
 _PAGE_WORDS = 3  # a stretch with a page number and no more words than these is only that
 _STRETCHES = re.compile(r"([\t\n]+| {3,})")
@@ -28,14 +64,14 @@ class Layout:
     """Blocks of text in reading order. Blocks without text leave no trace."""
 
     def __init__(self) -> None:
-        self._blocks: list[tuple[int, str]] = []
+        self._blocks: list[tuple[int, str, str]] = []  # and the mark of an item
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     @property
     def has_table(self) -> bool:
-        return any(kind == _TABLE for kind, _ in self._blocks)
+        return any(kind == _TABLE for kind, *_ in self._blocks)
 
     def paragraph(self, text: str) -> None:
         """A paragraph, or an item where someone typed the bullet by hand."""
@@ -45,9 +81,20 @@ class Layout:
         else:
             self._add(_PARAGRAPH, text)
 
-    def item(self, text: str, level: int = 0) -> None:
-        """An item of a list; the level of outer items is lower."""
-        self._add(max(level, 0), text.strip())
+    def item(self, text: str, level: int = 0, mark: str = "") -> None:
+        """An item of a list; the level of outer items is lower. ``mark``: its number, if it
+        has one."""
+        self._add(max(level, 0), text.strip(), mark or "-")
+
+    def written(self, text: str) -> None:
+        """Text that was laid out before, as it is."""
+        self._add(_PARAGRAPH, text.strip())
+
+    def picture(self, description: str) -> None:
+        """What stands for a picture to those who do not see it."""
+        description = " ".join(description.split())
+        if description and not _UNDESCRIBED.search(description):
+            self._add(_PARAGRAPH, f"[Picture: {description}]")
 
     def table(self, rows: Iterable[Sequence[str]]) -> None:
         self._add(_TABLE, "\n".join(row_lines(dict(enumerate(row)) for row in rows)))
@@ -81,13 +128,13 @@ class Layout:
         """The blocks with those that say the same as an earlier one left out, and mere rules."""
         found = Layout()
         said = (block for block in self._blocks if any(map(str.isalnum, block[1])))
-        found._blocks = list({text: (kind, text) for kind, text in said}.values())
+        found._blocks = list({block[1:]: block for block in said}.values())
         return found
 
     def text(self) -> str:
         parts: list[str] = []
         levels: list[int] = []  # of the items that are open, outermost first
-        for kind, text in self._blocks:
+        for kind, text, mark in self._blocks:
             if parts:
                 parts.append("\n" if levels and kind >= 0 else "\n\n")
             if kind >= 0:
@@ -95,15 +142,15 @@ class Layout:
                     levels.pop()
                 indent = "  " * min(len(levels), _DEEPEST)
                 levels.append(kind)
-                text = f"{indent}- " + text.replace("\n", f"\n{indent}  ")
+                text = f"{indent}{mark} " + text.replace("\n", f"\n{indent}  ")
             else:
                 levels.clear()
             parts.append(text)
         return "".join(parts)
 
-    def _add(self, kind: int, text: str) -> None:
+    def _add(self, kind: int, text: str, mark: str = "") -> None:
         if text:
-            self._blocks.append((kind, text))
+            self._blocks.append((kind, text, mark))
 
 
 def row_lines(rows: Iterable[Mapping[int, str]]) -> Iterator[str]:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import itertools
 import posixpath
+import re
 from typing import TYPE_CHECKING, Any
 
+from linnet.data.extract.formulas import from_omml
 from linnet.data.extract.layout import Layout
 from linnet.data.extract.package import attribute, resolve
+from linnet.data.extract.typeface import decoded, lowered, raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from linnet.data.extract.package import Package
 
+_LATIN = re.compile("[a-zA-Z]")
 _POINTS = 10_000  # of a chart; more is data, not text
 
 
@@ -84,10 +88,25 @@ def _run_texts(paragraph: Any) -> Iterator[str]:
         elif run.tag == "fld" and attribute(run, "type").startswith(("slidenum", "datetime")):
             continue
         elif run.tag in ("r", "fld"):
-            yield run.findtext("t") or ""
+            yield _shown(run.findtext("t") or "", run.find("rPr"))
         elif run.tag not in ("pPr", "endParaRPr"):  # a formula, perhaps with a picture of itself
             inner = run.find("Choice") if run.tag == "AlternateContent" else run
-            yield "".join(t.text or "" for t in inner.iter("t")) if inner is not None else ""
+            yield from_omml(inner) if inner is not None else ""
+
+
+def _shown(text: str, properties: Any | None) -> str:
+    """The text of a run as its font and its height show it (section 21.1.2.3)."""
+    if properties is None:
+        return text
+    for name in ("sym", "latin"):
+        font = properties.find(name)
+        # The first is for signs alone, and is named also by runs that hold none.
+        if font is not None and (name == "latin" or not _LATIN.search(text)):
+            text = decoded(text, attribute(font, "typeface"))
+    baseline = attribute(properties, "baseline", "0").rstrip("%")
+    if baseline.strip("-0") in ("", "."):
+        return text
+    return lowered(text) if baseline.startswith("-") else raised(text)
 
 
 def graphic(data: Any, part: Part) -> Layout:

@@ -1,20 +1,24 @@
 """OpenDocument texts, presentations and spreadsheets (ISO/IEC 26300-1).
 
-Deleted text and tables of contents are left out; text boxes follow the
-paragraph they hang on, notes and comments the block that refers to them.
+Deleted text and tables of contents are left out; text boxes and descriptions of
+pictures follow the paragraph they hang on, notes and comments the block that refers to them.
 Headers come first and footers last, each once. A sheet is a document.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.layout import PAGE_NUMBER, Layout, without_page_numbers
+from linnet.data.extract.formulas import from_mathml
+from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
 from linnet.data.extract.package import attribute, open_package
-from linnet.data.extract.sheets import sheet_document
+from linnet.data.extract.sheets import UNCOMPUTED, sheet_document
+from linnet.data.extract.typeface import decoded, lowered, raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +29,12 @@ if TYPE_CHECKING:
 
 TEXT, SHEETS = "odt", "ods"
 _SILENT = {
-    "tracked-changes", "forms", "sequence-decls", "variable-decls", "user-field-decls", "title",
-    "desc", "page-thumbnail", "settings", "event-listeners", "scripts", "calculation-settings",
+    "tracked-changes", "forms", "sequence-decls", "variable-decls", "user-field-decls",
+    "page-thumbnail", "settings", "event-listeners", "scripts", "calculation-settings",
 }  # fmt: skip
 _UNSEEN = {"hidden-text", "hidden-paragraph", "ruby-text", "note-citation", "bookmark"}
 _PAGE_FIELDS = {"page-number", "page-count", "page-continuation"}
+_DESCRIPTIONS = {"title", "desc"}  # of pictures
 _INDEXES = {"table-of-content", "illustration-index", "table-index", "object-index"}
 _DRAWN = {
     "frame", "g", "custom-shape", "rect", "line", "polyline", "polygon", "path", "ellipse",
@@ -48,7 +53,7 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
         if body is None:
             raise UnreadableError(f"damaged {TEXT}", "no body")
         if body.find("spreadsheet") is not None:
-            found = list(_sheets(body.find("spreadsheet"), context))
+            found = list(_sheets(body, package, context))
         else:
             found = list(_text(body, package, context))
     if not found:
@@ -63,10 +68,11 @@ def _refuse_encrypted(package: Package) -> None:
 
 
 def _text(body: Any, package: Package, context: Context) -> Iterator[Extracted]:
-    reader = _Reader()
+    styles = package.xml_or_none("styles.xml")
+    reader = _Reader(package, _faces(styles, body.getparent()))
     found = Layout()
-    styles = package.xml_or_none("styles.xml") if body.find("text") is not None else None
-    headers, footers = reader.margins(styles) if styles is not None else (Layout(), Layout())
+    has_margins = styles is not None and body.find("text") is not None
+    headers, footers = reader.margins(styles) if has_margins else (Layout(), Layout())
     found.extend(headers)
     reader.blocks(body, found, top=True)
     found.extend(footers)
@@ -74,9 +80,10 @@ def _text(body: Any, package: Package, context: Context) -> Iterator[Extracted]:
         yield Extracted(text, context.group, TEXT, changes=dict(reader.changes))
 
 
-def _sheets(spreadsheet: Any, context: Context) -> Iterator[Extracted | Dropped]:
-    for table in spreadsheet.findall("table"):
-        reader = _Reader()
+def _sheets(body: Any, package: Package, context: Context) -> Iterator[Extracted | Dropped]:
+    faces = _faces(package.xml_or_none("styles.xml"), body.getparent())
+    for table in body.iterfind("spreadsheet/table"):
+        reader = _Reader(package, faces)
         around = Layout()
         for drawn in table.findall("shapes"):
             reader.blocks(drawn, around)
@@ -85,7 +92,9 @@ def _sheets(spreadsheet: Any, context: Context) -> Iterator[Extracted | Dropped]
         around.extend(reader.notes)
         name = attribute(table, "name")
         rows = reader.sheet_rows(table)
-        found = sheet_document(name, rows, kind=SHEETS, context=context, after=around.text())
+        found = sheet_document(
+            name, rows, kind=SHEETS, context=context, after=around.text(), changes=reader.changes
+        )
         if found is not None:
             yield found
 
@@ -97,7 +106,10 @@ class _Reader:
     being read refers to; both are written after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, package: Package, faces: dict[str, _Face]) -> None:
+        self.package = package
+        self.faces = faces  # of text, by the names of styles
+        self.face = _Face()
         self.changes: Counter[str] = Counter()
         self.boxes = Layout()
         self.notes = Layout()
@@ -131,6 +143,9 @@ class _Reader:
                 self.changes["deleted revisions"] += sum(1 for _ in child.iter("deletion"))
             elif tag in _INDEXES:
                 self.changes["lines of the table of contents"] += sum(1 for _ in child.iter("p"))
+            elif tag in _DESCRIPTIONS:
+                if tag == "desc" or parent.find("desc") is None:
+                    out.picture("".join(child.itertext()))
             elif tag not in _SILENT:
                 self.blocks(child, out, top=top)
             if top:
@@ -159,6 +174,9 @@ class _Reader:
         if PAGE_NUMBER in text:
             self.changes["page numbers"] += 1
             text = without_page_numbers(text)
+        text, errors = FIELD_ERROR.subn("", text)
+        if errors:
+            self.changes["errors of fields"] += errors
         if level is None:
             out.paragraph(text)
         else:
@@ -166,10 +184,15 @@ class _Reader:
         out.extend(boxes)
 
     def _texts(self, element: Any) -> Iterator[str]:
-        yield _collapsed(element.text)
+        yield self.face.shown(_collapsed(element.text))
         for child in element:
             tag = child.tag
-            if tag == "s":
+            if tag == "span":
+                outer = self.face
+                self.face = outer.within(self.faces.get(attribute(child, "style-name")))
+                yield from self._texts(child)
+                self.face = outer
+            elif tag == "s":
                 count = attribute(child, "c", "1")
                 yield " " * (min(int(count), _MOST_REPEATS) if count.isdecimal() else 1)
             elif tag == "tab":
@@ -182,11 +205,24 @@ class _Reader:
                 yield self._note(child)
             elif tag == "annotation":
                 self.comment(child)
+            elif tag == "frame" and (formula := self._formula(child)):
+                yield formula
             elif tag in _DRAWN:
                 self._aside([child], self.boxes)
             elif tag not in _UNSEEN:
                 yield from self._texts(child)
-            yield _collapsed(child.tail)
+            yield self.face.shown(_collapsed(child.tail))
+
+    def _formula(self, frame: Any) -> str:
+        """The formula that a frame holds, which is a document of its own in the package."""
+        held = frame.find("object")
+        if held is None:
+            return ""
+        root = held.find("math")
+        if root is None:
+            name = posixpath.normpath(f"{attribute(held, 'href')}/content.xml")
+            root = self.package.xml_or_none(name)
+        return from_mathml(root) if root is not None and root.tag == "math" else ""
 
     def _note(self, note: Any) -> str:
         self.noted += 1
@@ -229,7 +265,10 @@ class _Reader:
                 repeats = _repeats(cell, "columns")
                 content = Layout()
                 self.blocks((child for child in cell if child.tag != "annotation"), content)
-                if text := content.text():
+                text = content.text()
+                if not text and attribute(cell, "formula") and not attribute(cell, "value-type"):
+                    self.changes[UNCOMPUTED] += 1
+                if text:
                     last = column + min(repeats, _MOST_REPEATS)
                     cells |= dict.fromkeys(range(column, last), text)
                 column += repeats
@@ -238,6 +277,51 @@ class _Reader:
                 yield number, cells
                 number += 1
             number += 0 if cells else repeats
+
+
+@dataclass(frozen=True)
+class _Face:
+    """How a style shows text. ``raised``: 1 above the line, -1 below it."""
+
+    font: str = ""
+    raised: int = 0
+
+    def within(self, inner: _Face | None) -> _Face:
+        if inner is None:
+            return self
+        return _Face(inner.font or self.font, inner.raised or self.raised)
+
+    def shown(self, text: str) -> str:
+        text = decoded(text, self.font) if self.font else text
+        return (lowered, str, raised)[self.raised + 1](text)
+
+
+def _faces(*roots: Any | None) -> dict[str, _Face]:
+    """How the styles of text show it, where that tells more than their letters."""
+    found: dict[str, _Face] = {}
+    fonts: dict[str, str] = {}
+    for root in roots:
+        for element in root.iter("font-face", "style") if root is not None else ():
+            name = attribute(element, "name")
+            if element.tag == "font-face":
+                fonts[name] = attribute(element, "font-family").strip("'\"")
+            elif attribute(element, "family") == "text":
+                properties = element.find("text-properties")
+                face = _face(properties, fonts) if properties is not None else _Face()
+                found[name] = found.get(attribute(element, "parent-style-name"), _Face()).within(
+                    face
+                )
+    return found
+
+
+def _face(properties: Any, fonts: dict[str, str]) -> _Face:
+    font = attribute(properties, "font-name")
+    font = fonts.get(font, font) or attribute(properties, "font-family").strip("'\"")
+    place = attribute(properties, "text-position")
+    if place.startswith(("super", "sub")):
+        return _Face(font, 1 if place.startswith("super") else -1)
+    percent = place.partition("%")[0]
+    return _Face(font, (percent[:1] == "-" and -1) or int(percent.strip("0") != ""))
 
 
 def _collapsed(text: str | None) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import mmap
 import posixpath
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from linnet.data import kinds
 from linnet.data.document import UnreadableError
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ _STREAMS = {
 }
 _SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 _ENCRYPTED_FLAG = 1
+_METHODS = {  # of packing (APPNOTE.TXT 4.4.5) that zipfile does not know
+    1: "shrink", 2: "reduce", 3: "reduce", 4: "reduce", 5: "reduce", 6: "implode",
+    9: "Deflate64", 10: "implode", 16: "CMPSC", 18: "TERSE", 19: "LZ77", 20: "Zstandard",
+    93: "Zstandard", 94: "MP3", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES",
+}  # fmt: skip
 
 
 class Package:
@@ -56,7 +61,7 @@ class Package:
         if info.flag_bits & _ENCRYPTED_FLAG:
             raise UnreadableError("encrypted")
         self._context.allowance.spend(info.file_size)
-        return self._archive.open(info)
+        return open_member(self._archive, info)
 
     def read(self, name: str) -> bytes:
         """A whole member. Raises UnreadableError if it is not there or too large."""
@@ -101,6 +106,18 @@ class Package:
                     del element.getparent()[0]
 
 
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member as a stream. Raises UnreadableError for a method of packing that is not read."""
+    try:
+        return archive.open(info)
+    except NotImplementedError as error:
+        method = _METHODS.get(info.compress_type)
+        if method is None:
+            raise UnreadableError("packed in a way that is not supported", str(error)) from None
+        reason = f"packed by {method}, which is not supported: pack it anew"
+        raise UnreadableError(reason) from None
+
+
 @contextlib.contextmanager
 def open_package(path: Path, context: Context, kind: str) -> Iterator[Package]:
     """A document as a package. Whatever is wrong with it is raised as UnreadableError."""
@@ -110,7 +127,7 @@ def open_package(path: Path, context: Context, kind: str) -> Iterator[Package]:
     if found == "encrypted":
         raise UnreadableError("encrypted")
     if found:
-        raise UnreadableError(kinds.REFUSED.get(found, f"damaged {kind}"), "an OLE file")
+        raise UnreadableError(f"damaged {kind}", "an OLE file")
     if path.stat().st_size == 0:
         raise UnreadableError("empty file")
     try:
@@ -131,8 +148,20 @@ def ole_content(path: Path) -> str | None:
         if file.read(len(_OLE)) != _OLE:
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = (m for n, m in _STREAMS.items() if data.find(f"{n}\0".encode("utf-16-le")) >= 0)
-            return next(found, "other")
+            held = {n for n in _STREAMS if data.find(f"{n}\0".encode("utf-16-le")) >= 0}
+    # Documents may lie within one another: then the streams of the outermost tell.
+    named = _outermost(path) & held or held
+    return next((kind for name, kind in _STREAMS.items() if name in named), "other")
+
+
+def _outermost(path: Path) -> set[str]:
+    import olefile  # type: ignore[import-untyped]
+
+    try:
+        with olefile.OleFileIO(path) as file:
+            return {entry[0] for entry in file.listdir() if len(entry) == 1}
+    except (OSError, ValueError, LookupError, TypeError, struct.error):
+        return set()
 
 
 def local(name: Any) -> str:

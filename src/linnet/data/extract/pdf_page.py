@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet.data.extract.pdf_annotations import written_on
+from linnet.data.extract.pdf_characters import RIGHT_TO_LEFT, at_their_heights, logical
 from linnet.data.extract.pdf_span import WIDE_GAP, Span
+from linnet.data.extract.typeface import decoded, is_symbolic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,9 +84,9 @@ class _Glyphs:
         each = (repeat(handle), range(count))
         unicode = list(map(_fast(pdfium.FPDFText_GetUnicode, ctypes.c_uint), *each))
         self.text = "".join(map(chr, map(_valid, unicode)))
-        box = np.zeros((count, 4), np.float32)
+        box = self.boxes = np.zeros((count, 4), np.float32)
         _for_each(_fast(pdfium.FPDFText_GetLooseCharBox, ctypes.c_int, 1), each, box, 1)
-        origin = np.zeros((count, 2), np.float64)
+        origin = self.origins = np.zeros((count, 2), np.float64)
         _for_each(_fast(pdfium.FPDFText_GetCharOrigin, ctypes.c_int, 2), each, origin, 2)
         angle = np.array(list(map(_fast(pdfium.FPDFText_GetCharAngle, ctypes.c_float), *each)))
         quarters = angle / (np.pi / 2) if count else np.zeros(0)
@@ -123,14 +125,52 @@ class _Glyphs:
         for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             first, last = int(index[start]), int(index[end - 1])
             middle = (start + end) // 2
-            bold, mono = map(all, zip(*map(fonts, (first, int(index[middle]), last)), strict=True))
-            text = self.text[first : last + 1].replace(_HYPHEN_AT_LINE_END, "-")
+            looks = [fonts(place) for place in (first, int(index[middle]), last)]
+            bold, mono = all(look.bold for look in looks), all(look.mono for look in looks)
+            part = slice(start, end)
+            text = self._meant(index[part], size[part], y[part], fonts)
+            text = text.replace(_HYPHEN_AT_LINE_END, "-")
             mono = mono and not _EAST_ASIAN.search(text)
             text = text.replace("\r", "").replace("\n", "") if mono else _SPACES.sub(" ", text)
             yield Span(
                 float(x0[number]), float(x1[number]), float(y[middle]), float(size[middle]),
                 text, bold, mono,
             )  # fmt: skip
+
+    def _meant(
+        self,
+        index: NDArray[Any],
+        size: NDArray[Any],
+        y: NDArray[Any],
+        fonts: Callable[[int], _Look],
+    ) -> str:
+        """The text from the first of these glyphs to the last, as its look says."""
+        first, end = int(index[0]), int(index[-1]) + 1
+        text = self.text[first:end]
+        if RIGHT_TO_LEFT.search(text):
+            lefts, origins = self.boxes[first:end, 0], self.origins[first:end, 0]
+            return logical(text, lefts.tolist(), origins.tolist())
+        places = (index - first).tolist()
+        characters = list(text)
+        for place in places:
+            private = "\uf020" <= text[place] <= "\uf0ff"
+            if private or place == 0:
+                font = fonts(first + place).symbols
+                # Letters of such a font are its own where they are pictures.
+                if font and (private or "ding" in font.lower()):
+                    characters[place] = decoded(text[place], font)
+        if float(size.min()) < 0.85 * float(size.max()):
+            at_their_heights(characters, size, y, places)
+        return "".join(characters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """``symbols``: the name of the font if it shows signs in the places of letters."""
+
+    bold: bool
+    mono: bool
+    symbols: str
 
 
 def _valid(code: int) -> int:
@@ -172,20 +212,21 @@ def _upright(box: NDArray[Any], turn: int) -> tuple[NDArray[Any], ...]:
     return np.minimum(x0, x1), np.maximum(y0, y1), np.maximum(x0, x1), np.minimum(y0, y1)
 
 
-def _fonts(textpage: Any) -> Callable[[int], tuple[bool, bool]]:
-    """Of a glyph: is its font bold, is it monospaced?"""
+def _fonts(textpage: Any) -> Callable[[int], _Look]:
+    """How the font of a glyph looks."""
     import pypdfium2.raw as pdfium
 
     name, flags = ctypes.create_string_buffer(128), ctypes.c_int()
-    known: dict[tuple[bytes, int], tuple[bool, bool]] = {}
+    known: dict[tuple[bytes, int], _Look] = {}
 
-    def font(index: int) -> tuple[bool, bool]:
+    def font(index: int) -> _Look:
         pdfium.FPDFText_GetFontInfo(textpage, index, name, len(name), ctypes.byref(flags))
         key = (name.value, flags.value)
         if key not in known:
             text = name.value.decode("utf-8", "replace")
             bold = bool(_BOLD.search(text) or flags.value & _FORCED_BOLD)
-            known[key] = bold, bool(_MONO.search(text) or flags.value & _FIXED_PITCH)
+            mono = bool(_MONO.search(text) or flags.value & _FIXED_PITCH)
+            known[key] = _Look(bold, mono, text if is_symbolic(text) else "")
         return known[key]
 
     return font

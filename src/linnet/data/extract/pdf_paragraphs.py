@@ -13,7 +13,7 @@ from linnet.data.extract.pdf_tables import Row, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_BULLET = re.compile("[•◦▪‣●■□○➢❖✓∙\uf0b7\uf0a7\uf076\uf0d8]\\s*|[-–—*o]\\s+(?=\\S)")
+_BULLET = re.compile("[•◦▪‣●■○➢⮚❖∙\uf0b7\uf0a7\uf076\uf0d8]\\s*|[-–—*o]\\s+(?=\\S)")
 _NUMBER = re.compile(
     r"(?:\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.)]|\d{1,2}(?:\.\d{1,2})+[.:]?)\s+\S|\d{1,2} [A-Z]"
 )

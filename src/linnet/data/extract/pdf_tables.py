@@ -14,6 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from linnet.data.extract.pdf_span import WIDE_GAP, Span
+from linnet.data.extract.typeface import lowered, raised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _SAME_LINE = 0.45  # of the height: baselines are no further apart
 _RAISED, _SMALL, _LONGEST_RAISED = 0.65, 0.85, 4  # where one is a raised or lowered character
 _WORD_GAP = 0.13
+_SHIFT = 0.12  # of the height, between the baselines of a raised character and its line
 _NARROWEST = 0.5
 _FARTHEST = 3.2  # line heights from one row of a table to the next
 _MOST_CELLS = 100  # in a row
@@ -84,6 +86,9 @@ def _on_one_line(a: Span, b: Span) -> bool:
 def _row(line: list[Span]) -> Row:
     line.sort(key=lambda span: span.x0)
     longest = max(line, key=lambda span: len(span.text))
+    for left, span in pairwise(line):
+        if _is_raised(span, left, longest):
+            span.text = raised(span.text) if span.y > longest.y else lowered(span.text)
     cells: list[Span] = []
     for span in line:
         before = cells[-1] if cells else None
@@ -97,6 +102,17 @@ def _row(line: list[Span]) -> Row:
         cell.text = _LEADERS.sub(" ", cell.text)
     cells = [cell for cell in cells if cell.text.strip()] or cells
     return Row(cells, longest.y, longest.size, bool(leaders))
+
+
+def _is_raised(span: Span, before: Span, line: Span) -> bool:
+    """Does a span stand above or below the line, close to what it belongs to?"""
+    return (
+        span.size < _SMALL * line.size
+        and len(span.text) <= _LONGEST_RAISED
+        and any(map(str.isdecimal, span.text))
+        and abs(span.y - line.y) > _SHIFT * line.size
+        and span.x0 - before.x1 < _WORD_GAP * line.size
+    )
 
 
 def _joined(a: Span, b: Span, between: str) -> Span:

@@ -2,8 +2,8 @@
 
 Slides in the order of the presentation; on each the title (or the highest
 text), then the shapes in the order in which they lie, which is the one that
-screen readers follow; then its speaker notes and comments. Slide numbers and
-dates are left out, footers kept once.
+screen readers follow, pictures by their descriptions; then its speaker notes and comments.
+Slide numbers and dates are left out, footers kept once.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class _Reader:
 
     def _shape(self, shape: _Shape, part: Part, bullets: _Bullets, out: Layout) -> None:
         element = shape.element
+        if shape.role not in _SILENT:
+            out.picture(shape.description)
         if shape.role in _SILENT:
             self.changes.update(["slide numbers and dates"] if shape.role != "sldImg" else [])
         elif element.tag == "graphicFrame":
@@ -110,6 +112,12 @@ class _Shape:
         holder = next((h for c in element if c.tag.startswith("nv") for h in c.iter("ph")), None)
         self.role = attribute(holder, "type") if holder is not None else None
         self.index = attribute(holder, "idx") if holder is not None else None
+
+    @property
+    def description(self) -> str:
+        """What the author wrote of a picture for those who do not see it."""
+        properties = (p for c in self.element if c.tag.startswith("nv") for p in c.iter("cNvPr"))
+        return next((attribute(p, "descr") for p in properties), "")
 
     @property
     def top(self) -> int | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract import rtf_words as words
-from linnet.data.extract.layout import PAGE_NUMBER, Layout, without_page_numbers
+from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
+from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "rtf"
 _DEEPEST_GROUP, _DEEPEST_FLOW = 10_000, 4
+_LONGEST_NAME = 200  # characters: of a font
 _START = b"{\\rtf"
 
 
@@ -54,7 +56,7 @@ class _Flow:
     cells: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     after: Layout = field(default_factory=Layout)
-    item: bool = False
+    mark: str | None = None  # of the list item that a paragraph is
 
 
 @dataclass
@@ -65,6 +67,9 @@ class _Group:
     silent: bool = False
     hidden: bool = False
     deleted: bool = False
+    fonts: bool = False  # is this the table of fonts?
+    contents: bool = False  # the result of a field TOC
+    raised: int = 0  # above the line, or below
     font: int = 0
     skip: int = 1  # characters for old programs that follow each one in Unicode
     in_table: bool = False
@@ -79,11 +84,14 @@ class _Reader:
         self.group = _Group(_Flow())
         self.stack: list[_Group] = []
         self.codec = "cp1252"
-        self.fonts: dict[int, str] = {}
+        self.fonts: dict[int, str] = {}  # their encodings
+        self.names: dict[int, str] = {}
+        self.property = ""  # of a shape, whose value follows
         self.undecoded = bytearray()  # a character may take several bytes
         self.to_skip = 0
         self.starred = False
         self.page_field = False  # is the result of the field that is open a page number?
+        self.contents_field = False
         self.noted = 0
         self.left = limit
 
@@ -132,9 +140,18 @@ class _Reader:
         """Put a flow that has ended where it belongs."""
         if flow.kind == words.INSTRUCTION:
             self.page_field = words.PAGE_FIELD.match("".join(flow.parts)) is not None
+            self.contents_field = words.CONTENTS_FIELD.match("".join(flow.parts)) is not None
             return
         if flow.kind == words.MARK:
-            parent.item = True
+            mark = _taken(flow).strip()
+            parent.mark = mark if any(map(str.isalnum, mark)) else ""
+            return
+        if flow.kind == words.PROPERTY:
+            self.property = _taken(flow)
+            return
+        if flow.kind == words.VALUE:
+            if self.property == "wzDescription":
+                parent.after.picture(_taken(flow))
             return
         self._end_paragraph(flow)
         self._end_table(flow)
@@ -167,8 +184,10 @@ class _Reader:
         if word == "bin":
             return max(number or 0, 0)
         if word in words.SILENT or (starred and word not in words.STARRED):
-            group.silent = True
+            group.silent, group.fonts = True, False
         elif word in words.FLOWS:
+            if word in words.OF_SHAPES:
+                group.silent = group.contents
             group.silent |= group.flow.depth >= _DEEPEST_FLOW
             if not group.silent:
                 group.flow = _Flow(words.FLOWS[word], group.flow.depth + 1)
@@ -182,7 +201,11 @@ class _Reader:
             if self.page_field:
                 self._add(PAGE_NUMBER)
                 group.silent = True
-            self.page_field = False
+            if self.contents_field:
+                group.silent = group.contents = True
+            self.page_field = self.contents_field = False
+        elif group.contents and word in words.BREAKS:
+            self.changes["lines of the table of contents"] += 1
         elif not group.silent and word in words.BREAKS:
             self._break()
         elif not group.silent and word == "cell":
@@ -200,6 +223,11 @@ class _Reader:
             group.in_table, group.level, group.heading = False, 0, False
         elif word == "plain":
             group.hidden = group.deleted = False
+            group.raised = 0
+        elif word in words.HEIGHTS:
+            group.raised = words.HEIGHTS[word] if on else 0
+        elif word == "fonttbl":
+            group.fonts = group.silent = True
         elif word == "intbl":
             group.in_table = True
         elif word == "v":
@@ -227,14 +255,24 @@ class _Reader:
             text, self.to_skip = text[self.to_skip :], max(self.to_skip - len(text), 0)
         if not self.group.silent:
             self.undecoded += text
+        elif self.group.fonts and len(self.names.get(self.group.font, "")) < _LONGEST_NAME:
+            name = self.names.get(self.group.font, "") + text.decode("latin-1")
+            self.names[self.group.font] = name
 
     def _decode(self) -> None:
         """What was met in bytes, by the encoding of its font."""
         self.to_skip = 0
         if self.undecoded:
-            text = self.undecoded.decode(self.fonts.get(self.group.font, self.codec), "replace")
+            codec = self.fonts.get(self.group.font, self.codec)
+            codec = "latin-1" if self._symbolic() else codec
+            text = self.undecoded.decode(codec, "replace")
             self.undecoded.clear()
             self._add(text)
+
+    def _symbolic(self) -> str:
+        """The name of the font of the group, if it shows signs in the places of letters."""
+        name = self.names.get(self.group.font, "").partition(";")[0].strip()
+        return name if name and is_symbolic(name) else ""
 
     def _add(self, text: str) -> None:
         self._decode()
@@ -243,6 +281,10 @@ class _Reader:
             self.left -= len(text)
             if self.left < 0:
                 raise UnreadableError("larger than max_document_bytes", "one document")
+            if name := self._symbolic():
+                text = decoded(text, name)
+            if group.raised:
+                text = raised(text) if group.raised > 0 else lowered(text)
             group.flow.parts.append(text)
 
     def _break(self) -> None:
@@ -252,24 +294,27 @@ class _Reader:
             self._end_paragraph(self.group.flow)
 
     def _end_paragraph(self, flow: _Flow) -> None:
-        text, item = _taken(flow), flow.item
-        flow.item = False
+        text, mark = _taken(flow), flow.mark
+        flow.mark = None
+        text, errors = FIELD_ERROR.subn("", text)
+        if errors:
+            self.changes["errors of fields"] += errors
         if PAGE_NUMBER in text:
             self.changes["page numbers"] += 1
             text = without_page_numbers(text)
         if text.strip():
             self._end_table(flow)
-        if item and not self.group.heading:
-            flow.out.item(text, self.group.level)
+        if mark is None or self.group.heading:
+            flow.out.paragraph(f"{mark or ''} {text}" if text.strip() else "")
         else:
-            flow.out.paragraph(text)
+            flow.out.item(text, self.group.level, mark)
         if not flow.rows:
             flow.out.extend(flow.after)
             flow.after = Layout()
 
     def _end_cell(self, flow: _Flow) -> None:
         flow.cells.append(_taken(flow))
-        flow.item = False
+        flow.mark = None
 
     def _end_row(self, flow: _Flow) -> None:
         flow.rows.append(flow.cells)

@@ -15,7 +15,7 @@ TOKEN = re.compile(
 # Groups that hold no text of the document. Of those that are marked with \*, which
 # programs may pass over, only a few are read.
 SILENT = {
-    "fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "listtable",
+    "colortbl", "stylesheet", "info", "pict", "object", "listtable",
     "listoverridetable", "revtbl", "rsidtbl", "themedata", "colorschememapping", "latentstyles",
     "datastore", "xmlnstbl", "filetbl", "nonesttables", "nonshppict", "shprslt", "sp", "ftnsep",
     "ftnsepc", "ftncn", "aftnsep", "aftnsepc", "aftncn", "tc", "tcn", "xe", "rxe", "template",
@@ -23,12 +23,15 @@ SILENT = {
 STARRED = {"fldinst", "annotation", "shpinst"}
 NOTE, COMMENT, BOX, HEADER, FOOTER = "note", "comment", "box", "header", "footer"
 INSTRUCTION, MARK = "instruction of a field", "mark of a list item"
+PROPERTY, VALUE = "property of a shape", "value of a property"
 FLOWS = {
     "footnote": NOTE, "annotation": COMMENT, "shptxt": BOX,
     "header": HEADER, "headerl": HEADER, "headerr": HEADER, "headerf": HEADER,
     "footer": FOOTER, "footerl": FOOTER, "footerr": FOOTER, "footerf": FOOTER,
-    "fldinst": INSTRUCTION, "listtext": MARK, "pntext": MARK,
+    "fldinst": INSTRUCTION, "listtext": MARK, "pntext": MARK, "sn": PROPERTY, "sv": VALUE,
 }  # fmt: skip
+OF_SHAPES = {"sn", "sv"}  # read also in groups that are silent
+HEIGHTS = {"super": 1, "up": 1, "sub": -1, "dn": -1, "nosupersub": 0}
 CHARACTERS = {
     "tab": "\t", "line": "\n", "lquote": "\u2018", "rquote": "\u2019", "ldblquote": "\u201c",
     "rdblquote": "\u201d", "bullet": "\u2022", "endash": "\u2013", "emdash": "\u2014",
@@ -38,6 +41,7 @@ CHARACTERS = {
 SYMBOLS = {b"~": "\u00a0", b"_": "\u2011", b"\\": "\\", b"{": "{", b"}": "}", b"\t": "\t"}
 BREAKS = {"par", "sect", "page"}
 PAGE_FIELD = re.compile(r"\s*(PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
+CONTENTS_FIELD = re.compile(r"\s*TOC\b", re.IGNORECASE)
 CODE_PAGES = {"mac": 10000, "pc": 437, "pca": 850}
 # Of \fcharset; other numbers stand for the code page of the document.
 CHARSETS = {

@@ -13,12 +13,14 @@ from linnet.data.document import Dropped, Extracted
 from linnet.data.extract.layout import row_lines
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Iterator, Mapping
 
     from linnet.data.extract.context import Context
 
     Rows = Iterable[tuple[int, Mapping[int, str]]]
 
+UNCOMPUTED = "formulas without a stored value"
 _HELD = 10_000  # rows whose columns are looked at together
 _BETWEEN_CELLS = 3  # characters
 
@@ -28,9 +30,18 @@ class _TooLargeError(Exception):
 
 
 def sheet_document(
-    name: str, rows: Rows, *, kind: str, context: Context, after: str = ""
+    name: str,
+    rows: Rows,
+    *,
+    kind: str,
+    context: Context,
+    after: str = "",
+    changes: Counter[str] | None = None,
 ) -> Extracted | Dropped | None:
-    """A sheet with what lies ``after`` its cells; None if it has no text."""
+    """A sheet with what lies ``after`` its cells; None if it has no text.
+
+    ``changes`` counts what is left out while the rows come.
+    """
     limit = context.config.max_document_bytes
     lines: list[str] = []
     try:
@@ -42,7 +53,10 @@ def sheet_document(
     except _TooLargeError:
         return Dropped("document larger than max_document_bytes", name)
     text = "\n\n".join(filter(None, ("\n".join(lines), after)))
-    return Extracted(text, context.group, kind, part=name) if text else None
+    left_out = dict(changes or {})
+    if not text and UNCOMPUTED in left_out:
+        return Dropped(UNCOMPUTED, name)
+    return Extracted(text, context.group, kind, part=name, changes=left_out) if text else None
 
 
 def _lines(rows: Rows) -> Iterator[str]:

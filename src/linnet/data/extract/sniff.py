@@ -31,12 +31,30 @@ _ZIPPED = (  # a member that tells the format
     ("xl/workbook.xml", "xlsx"),
     ("META-INF/container.xml", "epub"),
 )
+# Packages that are not read, by members, so that their metadata is not taken for texts.
+_PACKAGES = {
+    "xlsb": (r"xl/workbook\.bin",),
+    "vsdx": (r"\[Content_Types\]\.xml", r"visio/.*"),
+    "thmx": (r"\[Content_Types\]\.xml", r"theme/theme/.*"),
+    "xps": (r"\[Content_Types\]\.xml", r"(?i:.*\.f(?:page|dseq))"),
+    "3mf": (r"\[Content_Types\]\.xml", r"(?i:3D/.*\.model)"),
+    "iWork": (r"Index/Document\.iwa|Index\.zip|index\.apxl|index\.xml(?:\.gz)?", r"[\w/]*\.plist"),
+    "apk": (r"AndroidManifest\.xml", r".*\.dex"),
+    "ipa": (r"Payload/[^/]+\.app/.*",),
+    "jar": (r"META-INF/MANIFEST\.MF", r".*\.class"),
+    "idml": (r"designmap\.xml",),
+    "kmz": (r"doc\.kml",),
+    "sketch": (r"document\.json", r"meta\.json", r"pages/.*\.json"),
+    "this package": (r"\[Content_Types\]\.xml",),
+}
+_ARCHIVES = {"", "zip", "zipx"}  # suffixes of ZIP files whose members are files of their own
 _OPEN_DOCUMENT = {  # what the member "mimetype" begins with
     b"application/vnd.oasis.opendocument.text": "odt",
     b"application/vnd.oasis.opendocument.presentation": "odt",
     b"application/vnd.oasis.opendocument.spreadsheet": "ods",
 }
-_OLE = {"encrypted": "docx", "xls": "xls"}  # the reader of docx says that it is encrypted
+# The reader of docx says of what is encrypted that it is.
+_OLE = {"encrypted": "docx", "doc": "doc", "ppt": "ppt", "xls": "xls"}
 _PAGE = re.compile(
     r"(?:<\?xml[^>]{0,200}>\s*)?(?:<!--.{0,500}?-->\s*)?"
     r"<(?:!doctype html|html|head|body|div|p|h[1-6]|meta|table|ul|span|center)\b",
@@ -83,16 +101,46 @@ def sniff(path: Path) -> str:
     return "archive" if is_tar(start[:512]) else _textual(_decoded(start))
 
 
-def _zipped(path: Path) -> str:
+def package_kind(path: Path) -> str | None:
+    """The kind of a document that is a ZIP archive; None for an archive of files.
+
+    Raises UnreadableError for a package that is not read, which is no archive of texts.
+    """
     try:
         with zipfile.ZipFile(path) as package:
-            members = set(package.namelist())
+            members = package.namelist()
             if "mimetype" in members and "content.xml" in members:
                 with package.open("mimetype") as file:
-                    return _OPEN_DOCUMENT.get(file.read(100).strip(), "odt")
+                    return _open_document(file.read(100).strip())
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError):
+        return None
+    names = set(members)
+    if found := next((kind for member, kind in _ZIPPED if member in names), None):
+        return found
+    for name, patterns in _PACKAGES.items():
+        if all(any(map(re.compile(pattern).fullmatch, members)) for pattern in patterns):
+            raise UnreadableError(f"{name} is not supported")
+    if members[:1] == ["mimetype"]:
+        raise UnreadableError("this package is not supported", "it names a type of its own")
+    return None
+
+
+def _open_document(mimetype: bytes) -> str:
+    kind = next((k for t, k in _OPEN_DOCUMENT.items() if mimetype.startswith(t)), None)
+    if kind is None and mimetype.startswith(b"application/vnd.oasis.opendocument."):
+        raise UnreadableError(f"opendocument {mimetype[35:].decode('latin-1')} is not supported")
+    return kind or "odt"
+
+
+def _zipped(path: Path) -> str:
+    if kind := package_kind(path):
+        return kind
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix in _ARCHIVES or suffix in kinds.KIND_BY_SUFFIX:
         return "archive"
-    return next((kind for member, kind in _ZIPPED if member in members), "archive")
+    raise UnreadableError(
+        f"{suffix} is not supported", "a ZIP archive; one of texts is read if it is named .zip"
+    )
 
 
 def _in_ole(path: Path, content: str) -> str:
@@ -101,8 +149,6 @@ def _in_ole(path: Path, content: str) -> str:
     with contextlib.suppress(OSError, ValueError, LookupError), olefile.OleFileIO(path) as file:
         if file.exists("__properties_version1.0"):  # a mail, whatever is attached to it
             return "msg"
-    if content in kinds.REFUSED:
-        raise UnreadableError(kinds.REFUSED[content])
     return _OLE.get(content, kinds.TEXT)
 
 

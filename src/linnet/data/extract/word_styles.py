@@ -1,4 +1,4 @@
-"""The paragraph styles of Word documents: which are headings, which belong to lists."""
+"""The styles of Word documents: which are headings, belong to lists, or raise their text."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Style:
-    """``level``: of the list that paragraphs of this style are items of, or None."""
+    """``number``: of the list that paragraphs of this style are items of; empty for none.
 
+    ``level`` is the level in it where the style says, ``lister`` the style that names the list,
+    ``raised`` what runs of a character style are: superscript, subscript or nothing; ``font``
+    theirs.
+    """
+
+    number: str = ""
     level: int | None = None
+    lister: str = ""
     heading: bool = False
     contents: bool = False
+    raised: str = ""
+    font: str = ""
 
 
 PLAIN = Style()
@@ -26,7 +35,7 @@ _LONGEST_CHAIN = 16  # of styles based on one another; a circle has no end
 
 
 def styles(main: Part) -> dict[str, Style]:
-    """The paragraph styles by their identifiers; "" is the one of paragraphs that name none."""
+    """The styles by their identifiers; "" is the one of paragraphs that name none."""
     found: dict[str, Any] = {}
     for name in main.related("styles")[:1]:
         found = {attribute(s, "styleId"): s for s in main.package.xml(name).findall("style")}
@@ -41,6 +50,7 @@ def styles(main: Part) -> dict[str, Style]:
 def _style(identifier: str, elements: dict[str, Any]) -> Style:
     """A style with what it takes over from those it is based on."""
     level: int | None = None
+    number = lister = raised = font = ""
     heading = contents = False
     for _ in range(_LONGEST_CHAIN):
         if identifier not in elements:
@@ -50,17 +60,33 @@ def _style(identifier: str, elements: dict[str, Any]) -> Style:
         heading |= name.startswith(("heading", "title"))
         heading |= property_value(element, "pPr/outlineLvl") in set("012345678")
         contents |= name.startswith("toc ")
+        if not number and (number := property_value(element, "pPr/numPr/numId")):
+            lister = identifier
         if level is None:
-            level = list_level(element.find("pPr/numPr"), None)
+            level = _level(element.find("pPr/numPr"))
+        if attribute(element, "type") == "character":
+            raised = raised or property_value(element, "rPr/vertAlign")
+            font = font or run_font(element.find("rPr"))
         identifier = property_value(element, "basedOn")
-    return Style(level, heading, contents)
+    return Style(number, level, lister, heading, contents, raised, font)
 
 
-def list_level(numbering: Any | None, inherited: int | None) -> int | None:
-    """The level in a list that ``w:numPr`` gives; its number 0 takes a paragraph out of lists."""
-    if numbering is None:
-        return inherited
-    number, level = property_value(numbering, "numId"), property_value(numbering, "ilvl")
-    if number == "0" or (not number and inherited is None):
-        return None
-    return int(level) if level.isdecimal() else inherited or 0
+def list_place(numbering: Any | None, style: Style) -> tuple[str, int | None]:
+    """The list that ``w:numPr`` or the style gives, and the level; "" and 0 are no list."""
+    number = property_value(numbering, "numId") if numbering is not None else ""
+    level = _level(numbering)
+    number = number or style.number
+    return ("" if number == "0" else number), style.level if level is None else level
+
+
+def run_font(properties: Any | None) -> str:
+    """The font that a run names; empty where it names none."""
+    fonts = properties.find("rFonts") if properties is not None else None
+    if fonts is None:
+        return ""
+    return attribute(fonts, "ascii") or attribute(fonts, "hAnsi")
+
+
+def _level(numbering: Any | None) -> int | None:
+    level = property_value(numbering, "ilvl") if numbering is not None else ""
+    return int(level) if level.isdecimal() else None

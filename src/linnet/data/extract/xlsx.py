@@ -1,7 +1,8 @@
 """Excel workbooks (SpreadsheetML, ECMA-376 part 1, section 18): a sheet is a document.
 
 Sheets are streamed; what a cell shows comes from the value stored with it and
-its number format, formulas are never computed. Text boxes, charts and comments
+its number format; formulas are never computed, and those without a stored value counted. Text
+boxes, charts and comments
 of a sheet follow its cells.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
@@ -17,7 +19,8 @@ from linnet.data.extract.cells import BUILTIN, displayed
 from linnet.data.extract.layout import Layout
 from linnet.data.extract.ooxml import Part, drawn_paragraphs, graphic, main_part, reference
 from linnet.data.extract.package import attribute, ole_content, open_package
-from linnet.data.extract.sheets import sheet_document
+from linnet.data.extract.sheets import UNCOMPUTED, sheet_document
+from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,19 +59,25 @@ class _Workbook:
         self.strings = [
             text for name in self.main.related("sharedStrings") for text in _strings(package, name)
         ]
-        self.formats = [
-            code for name in self.main.related("styles") for code in _formats(package.xml(name))
-        ]
+        self.formats: list[str] = []
+        self.faces: list[str] = []  # symbol fonts of the cell styles
+        for name in self.main.related("styles"):
+            root = package.xml(name)
+            self.formats += _formats(root)
+            self.faces += _faces(root)
+        self.changes: Counter[str] = Counter()  # of the sheet that is read
 
     def documents(self, context: Context) -> Iterator[Extracted | Dropped]:
         for entry in self.root.iterfind("sheets/sheet"):
             if member := self.main.target(reference(entry)):
+                self.changes = Counter()
                 found = sheet_document(
                     attribute(entry, "name"),
                     self._rows(member),
                     kind=KIND,
                     context=context,
                     after=_drawn(Part(self.package, member)).text(),
+                    changes=self.changes,
                 )
                 if found is not None:
                     yield found
@@ -91,17 +100,28 @@ class _Workbook:
 
     def _cell(self, cell: Any) -> str:
         kind = attribute(cell, "t", "n")
+        style = attribute(cell, "s", "0")
         if kind == "inlineStr":
-            return "".join(_string_texts(cell)).strip()
+            return self._in_face("".join(_string_texts(cell)).strip(), style)
         value = cell.findtext("{*}v") or ""
+        if not value and kind != "str" and cell.find("{*}f") is not None:
+            self.changes[UNCOMPUTED] += 1
         if kind == "s":
             number = int(value) if value.isdecimal() else len(self.strings)
-            return self.strings[number] if number < len(self.strings) else ""
+            text = self.strings[number] if number < len(self.strings) else ""
+            return self._in_face(text, style)
         if kind == "n" and value:
-            return self._number(value, attribute(cell, "s", "0"))
+            return self._number(value, style)
         if kind == "b":
-            return "TRUE" if value == "1" else "FALSE"
-        return "" if kind == "e" else value.strip()
+            return {"1": "TRUE", "true": "TRUE", "": ""}.get(value, "FALSE")
+        if kind == "e" and value:
+            self.changes["errors in cells"] += 1
+            return ""
+        return self._in_face(value.strip(), style)
+
+    def _in_face(self, text: str, style: str) -> str:
+        number = int(style) if style.isdecimal() else 0
+        return decoded(text, self.faces[number]) if number < len(self.faces) else text
 
     def _number(self, value: str, style: str) -> str:
         number = int(style) if style.isdecimal() else 0
@@ -119,8 +139,31 @@ def _strings(package: Package, name: str) -> Iterator[str]:
 def _string_texts(item: Any) -> Iterator[str]:
     """The runs of a string, without the phonetic ones that tell how it is read."""
     for text in item.iter("{*}t"):
-        if not text.getparent().tag.endswith("}rPh"):
-            yield text.text or ""
+        parent = text.getparent()
+        if not parent.tag.endswith("}rPh"):
+            yield _shown(text.text or "", parent.find("{*}rPr"))
+
+
+def _shown(text: str, properties: Any | None) -> str:
+    """The text of a run as its font and its height show it."""
+    if properties is None:
+        return text
+    font, height = properties.find("{*}rFont"), properties.find("{*}vertAlign")
+    text = decoded(text, attribute(font, "val")) if font is not None else text
+    placed = {"superscript": raised, "subscript": lowered}
+    return placed.get(attribute(height, "val"), str)(text) if height is not None else text
+
+
+def _faces(root: Any) -> Iterator[str]:
+    """The font of each cell style if it shows signs in the places of letters, else nothing."""
+    names = [
+        attribute(found, "val") if (found := font.find("name")) is not None else ""
+        for font in root.iterfind("fonts/font")
+    ]
+    for style in root.iterfind("cellXfs/xf"):
+        number = attribute(style, "fontId", "0")
+        name = names[int(number)] if number.isdecimal() and int(number) < len(names) else ""
+        yield name if is_symbolic(name) else ""
 
 
 def _formats(root: Any) -> Iterator[str]:
@@ -148,8 +191,10 @@ def _drawn(sheet: Part) -> Layout:
     found = Layout()
     for name in sheet.related("drawing"):
         drawing = Part(sheet.package, name)
-        for element in drawing.root.iter("txBody", "graphicData"):
-            if element.tag == "graphicData":
+        for element in drawing.root.iter("txBody", "graphicData", "cNvPr"):
+            if element.tag == "cNvPr":
+                found.picture(attribute(element, "descr"))
+            elif element.tag == "graphicData":
                 found.extend(graphic(element, drawing))
             else:
                 for _, text in drawn_paragraphs(element):

@@ -55,6 +55,13 @@ class Scan:
             self.skip(name, "not a regular file")
             return
         kind = kind or kinds.kind_of(base)
+        try:
+            lacking = kinds.lacking(kind, path) if kind else None
+        except OSError as error:
+            lacking = explain(error)
+        if lacking:
+            self.skip(name, lacking)
+            return
         self.files.append(SourceFile(name, group, path, kind, status.st_size, status.st_mtime_ns))
 
     def skip(self, name: str, reason: str) -> None:
