@@ -40,7 +40,13 @@ class DataConfig:
         "none", "read scanned pages: docling (pip install 'linnet[ocr]')"
     )
     min_characters: int = option(16, "drop documents shorter than this")
-    max_document_bytes: int = option(64_000_000, "skip documents larger than this")
+    cut_above: int = option(
+        4_000_000,
+        "cut text, logs, code and tables longer than this at headings, blank lines or sentences",
+    )
+    max_document_bytes: int = option(
+        64_000_000, "skip documents larger than this (long text is cut instead: cut_above)"
+    )
     max_expanded_bytes: int = option(
         2_000_000_000, "give up on a file that unpacks to more than this"
     )
@@ -91,8 +97,8 @@ class DataConfig:
                 f"Got {self.validation_fraction} and {self.test_fraction}"
             )
         for name, least in (
-            ("min_characters", 1), ("max_document_bytes", 1000), ("max_expanded_bytes", 1000),
-            ("max_nesting", 0), ("workers", 0), ("file_memory", 200),
+            ("min_characters", 1), ("cut_above", 1000), ("max_document_bytes", 1000),
+            ("max_expanded_bytes", 1000), ("max_nesting", 0), ("workers", 0), ("file_memory", 200),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}. Got {getattr(self, name)}")
