@@ -260,10 +260,15 @@ class Catalog:
         ).fetchone()
         return found
 
-    def drop_texts(self, unwanted: Callable[[str], bool]) -> None:
-        """Remove all documents with a text whose id is unwanted."""
+    def drop_texts(self, unwanted: Callable[[str], bool], reason: str) -> None:
+        """Remove all documents with a text whose id is unwanted; only their number is noted."""
         found = [identity for (identity,) in self.rows("SELECT id FROM texts")]
         for identity in filter(unwanted, found):
+            self.connection.execute(
+                "INSERT INTO dropped SELECT file, ?, count(*), '' FROM documents WHERE id = ? "
+                "GROUP BY file ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                (reason, identity),
+            )
             for table in ("documents", "texts"):
                 self.connection.execute(f"DELETE FROM {table} WHERE id = ?", (identity,))
 

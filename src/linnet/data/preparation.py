@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -56,6 +57,7 @@ FORMAT = 2
 FEW_DOCUMENTS = 40  # with fewer, single documents are too coarse to hold out
 TEXTS = "texts"
 REPORT = "report.json"
+FORGOTTEN = "forgotten"
 _WORKING = "working"
 _SPACE = 2.0  # disk needed while working, in sizes of the sources
 _DEAD_SHARE = 0.5  # of a spool that may be out of use
@@ -148,12 +150,20 @@ class _Preparation:
 
     def run(self, sources: Sequence[str | Path]) -> None:
         files = self.found.scan.files
-        self.catalog.add_files(
+        wanted = [
             (number, file, content)
             for number, (file, content) in enumerate(zip(files, self.found.contents, strict=True))
-            if not self.forgotten.has_name(file.name)
-        )
+            if not self.forgotten.has_file(file, content)
+        ]
+        if left := len(files) - len(wanted):
+            self.found.scan.ignored[FORGOTTEN] += left
+        self.catalog.add_files(wanted)
         self.catalog.discard_unfinished()
+        if self.forgotten.readings - {reading_hash(_extraction(self.config))}:
+            self.progress.warn(
+                "documents inside files were forgotten as they were read with other settings or by "
+                "another version: look whether they are back, and forget them again"
+            )
         evaluation = self._evaluation_text()
         self._take_over()
         self._read_files()
@@ -199,7 +209,7 @@ class _Preparation:
             self.before = read_meta(self.old)
         if self.before.get("extraction") == _extraction(self.config):
             self.catalog.adopt(self.old)
-            self.catalog.drop_texts(self.forgotten.has_text)
+            self.catalog.drop_texts(self.forgotten.has_text, FORGOTTEN)
             self.texts.take_over(self.catalog.spools(), self.out / TEXTS)
             self._lose_damaged_spools()
         self.catalog.forget_incomplete()
@@ -232,7 +242,10 @@ class _Preparation:
         """The answer without the texts that are to be forgotten."""
         if not self.forgotten.texts:
             return answer
-        messages = [m for m in answer.messages if not self.forgotten.has_text(m.get("id", ""))]
+        left = {"dropped": FORGOTTEN, "part": ""}  # where it stood may say what it was
+        messages = [
+            left if self.forgotten.has_text(m.get("id", "")) else m for m in answer.messages
+        ]
         return dataclasses.replace(answer, messages=messages)
 
     def _answers(self, requests: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Answer]:
@@ -349,6 +362,11 @@ def _extraction(config: DataConfig) -> dict[str, Any]:
     """What must be equal for a file's documents to be used again."""
     formats = {"format": extract.FORMAT, "reading": reading.FORMAT}
     return json.loads(json.dumps({**config.extraction(), **formats}))  # type: ignore[no-any-return]
+
+
+def reading_hash(extraction: dict[str, Any]) -> str:
+    """What tells one way of reading files from another."""
+    return hashlib.sha256(json.dumps(extraction, sort_keys=True).encode()).hexdigest()
 
 
 def selection(config: DataConfig) -> dict[str, Any]:
