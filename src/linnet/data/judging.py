@@ -255,11 +255,13 @@ class Judge:
         self.cluster = clusters.roots()
         ranks = np.zeros(self.count)
         before = np.full(self.count, _NEW, np.int8)
+        sizes = np.zeros(self.count, np.int64)
         for entry in self.catalog.entries():
             ranks[entry.number] = split.rank(entry.group, self.config.split_key)
             before[entry.number] = self.before(self.identity(entry.number), entry.group)
+            sizes[entry.number] = entry.bytes
         # What was dropped still tells where its cluster was, but gets no place of its own.
-        self.side = split.divide(self.cluster, ranks, before, self.kept, self.config)
+        self.side = split.divide(self.cluster, ranks, before, self.kept, self.config, sizes=sizes)
         for number in np.flatnonzero(self.side == split.WITHHELD):
             if self.reason[number] == 0:
                 self._drop(int(number), WITHHELD)
