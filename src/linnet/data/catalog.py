@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS files (
     reason TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS files_by_name ON files (name);
+CREATE TABLE IF NOT EXISTS skipped (   -- what was found and is not opened
+    name TEXT NOT NULL, reason TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS dropped (   -- parts of files that gave no document
     file INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
     part TEXT NOT NULL,                -- the first of them
@@ -160,6 +163,11 @@ class Catalog:
                 for number, file, content in files
             ),
         )
+
+    def set_skipped(self, files: Iterable[tuple[str, str]]) -> None:
+        """Replace the list of files that are not opened: name and reason."""
+        self.connection.execute("DELETE FROM skipped")
+        self.connection.executemany("INSERT INTO skipped VALUES (?, ?)", files)
 
     def unfinished(self) -> list[int]:
         rows = self.connection.execute("SELECT number FROM files WHERE NOT done ORDER BY number")
@@ -367,6 +375,12 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise sqlite3.OperationalError("no such file")
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether a catalog, perhaps of an older version, has a table."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (name,)).fetchone() is not None
 
 
 def _json(value: Any) -> str:

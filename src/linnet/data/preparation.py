@@ -40,7 +40,7 @@ from linnet.data.files import absolute
 from linnet.data.judging import Judge
 from linnet.data.material import Material, nothing_readable
 from linnet.data.privacy import Scrubber
-from linnet.data.report import build_report, summary
+from linnet.data.report import build_report, dominance, summary
 from linnet.data.report_page import PAGE, write_page
 from linnet.data.storage import Texts
 from linnet.data.writing import held_out_overlap, write_splits
@@ -158,6 +158,7 @@ class _Preparation:
         if left := len(files) - len(wanted):
             self.found.scan.ignored[FORGOTTEN] += left
         self.catalog.add_files(wanted)
+        self.catalog.set_skipped((file.name, file.reason) for file in self.found.scan.skipped)
         self.catalog.discard_unfinished()
         if self.forgotten.readings - {reading_hash(_extraction(self.config))}:
             self.progress.warn(
@@ -185,7 +186,12 @@ class _Preparation:
             self.catalog, self.texts, self.found.scan, tally, split_by=self.split_by
         )
         if self.split_by == "document":
-            report["division"].update(held_out_overlap(self.catalog, self.texts))
+            report["division"].update(
+                held_out_overlap(self.catalog, self.texts),
+                near_duplicates=self.config.near_duplicates,
+            )
+        for warning in dominance(self.catalog):
+            self.progress.warn(warning)
         artifact.write_json(self.draft.path / REPORT, report)
         write_page(self.draft.path)
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")

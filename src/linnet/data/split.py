@@ -100,8 +100,9 @@ def divide(
 
     ``clusters``: the root of each document's cluster; ``ranks``: the rank of its
     group; ``before``: its split so far, or NEW; ``sizes``: its bytes. Documents that
-    are not ``kept`` speak for their cluster, but do not fill a split. From three clusters on no split that
-    is asked for stays empty, as far as clusters without a past allow.
+    are not ``kept`` speak for their cluster, but do not fill a split. From three
+    clusters on no split that is asked for stays empty, as far as clusters without a
+    past allow.
     """
     if not len(clusters):
         return np.empty(0, np.int8)
@@ -125,7 +126,7 @@ def divide(
     drawn = np.where(
         places < test_below, TEST, np.where(places < validation_below, VALIDATION, TRAIN)
     )
-    weights = np.bincount(cluster[kept], sizes[kept], minlength=count)
+    weights = np.bincount(cluster[kept], sizes[kept], minlength=count).astype(np.float64)
     _balance(drawn, places, weights, in_use & (past == NEW), config, first=not settled.any())
     return np.where(sides == NEW, drawn[cluster], sides).astype(np.int8)
 
