@@ -146,8 +146,8 @@ def dominance(catalog: Catalog) -> list[str]:
         if count > 1 and size >= max(_DOMINANT, 3 / count) * total:
             shown = f"{name}/{part}" if part else name
             return [
-                f"one document holds {size / total:.0%} of the text, {shown}: the model will be "
-                "mostly about that one; --exclude leaves it out, --cut-above divides longer text"
+                f"one document holds {size / total:.0%} of the text, {shown}: the model will have "
+                "much of its wording; --exclude leaves it out"
             ]
     return []
 

@@ -51,6 +51,8 @@ _LEAST_GROUPS = 3  # one for each split; with fewer, all are for training
 _BALANCED_FROM = 20  # clusters; with fewer there is nothing to choose from
 _PARTS = 4  # a held-out split has at least about so many clusters
 _TOLERANCE = 2.0  # times too little or too much text before a drawn split is changed
+_MANY = 20  # clusters of less than this part of a split come last: half the folder would go
+_MOST_DOCUMENTS = 3.0  # times the fraction of clusters that a split may take
 _CLOSE = 1.25  # times too little or too much that is left then
 
 
@@ -159,8 +161,10 @@ def _balance(
         if have < target / _TOLERANCE or number < least:
             others = (TRAIN, VALIDATION) if split == TEST else (TRAIN,)
             more = order[np.isin(drawn[order], others) & (weights[order] <= most)]
-            for cluster in more:
-                if have >= target / _CLOSE and number >= least:
+            small = weights[more] < target / _MANY
+            enough = _MOST_DOCUMENTS * fraction * len(order)
+            for cluster in (*more[~small], *more[small]):
+                if number >= least and (have >= target / _CLOSE or number >= enough):
                     break
                 drawn[cluster] = split
                 have, number = have + weights[cluster], number + 1
