@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zipfile
 from pathlib import Path
 
 import pyarrow.parquet
@@ -11,6 +13,7 @@ import pytest
 from linnet import artifact, data
 from linnet.errors import ConfigError, DataError
 from linnet.forget import find_documents, forget
+from linnet.progress import Progress
 from linnet.project import Project
 from tiny_project import TinyProject
 
@@ -91,20 +94,85 @@ def test_it_does_not_come_back(tiny: TinyProject, letter: Path) -> None:
     assert not holding(tiny.path, SECRET)
 
 
-def test_a_duplicate_takes_the_place(tmp_path: Path) -> None:
-    folder = tmp_path / "docs"
-    folder.mkdir()
-    for number in range(50):
-        (folder / f"n{number}.txt").write_text(f"Document {number} says {number * 7919} things.")
-    (folder / "a.txt").write_text(LETTER)
-    (folder / "b.txt").write_text(LETTER)
+def _sources(corpus: Path) -> set[str]:
+    return {d.source for s in data.SPLITS for d in data.read_documents(corpus, s)}
+
+
+def test_equal_texts_go_too_and_similar_ones_are_named(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    (folder / "copy.txt").write_text(LETTER + "\n")
+    (folder / "draft.txt").write_text("\n".join(LETTER.splitlines()[:6]) + "\nAnd so it ended.")
+    rows = (json.dumps({"text": text}) for text in (LETTER, "Something else that stays in here."))
+    (folder / "rows.jsonl").write_text("\n".join(rows))
     corpus = data.prepare([folder], tmp_path / "corpus").path
-    done = forget(corpus, "a.txt")
-    assert done.promoted == ["docs/b.txt"]
-    by_id = data.explain(corpus, "b.txt")[0].documents[0].id
-    done = forget(corpus, by_id)  # by its id: wherever the text stands
+    found = find_documents(corpus, "quartz.txt")
+    assert [(match.name, match.copy) for match in found] == [
+        ("docs/quartz.txt", False),
+        ("docs/copy.txt", True),
+        ("docs/rows.jsonl/#1", True),
+    ]
+    done = forget(corpus, "quartz.txt")
+    (left,) = done.remaining
+    assert (left.name, left.of) == ("docs/draft.txt", "docs/quartz.txt")
+    assert 0.6 < left.share < 0.9
+    sources = _sources(corpus)
+    assert sources >= {"docs/draft.txt", "docs/rows.jsonl/#2"}
+    assert not sources & {"docs/quartz.txt", "docs/copy.txt", "docs/rows.jsonl/#1"}
+    report = json.loads((corpus / "report.json").read_text())
+    assert report["files"]["ignored"] == {"forgotten": 2}
+    assert report["documents"]["dropped"]["forgotten"] == 1
+    assert not forget(corpus, "draft.txt").remaining
     assert not holding(corpus, SECRET)
-    assert artifact.read(corpus).stats["files"]["read"] >= 50
+
+
+def test_it_stays_away_whatever_path_it_comes_back_by(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    letter = folder / "quartz.txt"
+    corpus = data.prepare([folder], tmp_path / "out" / "corpus").path
+    forget(corpus, "quartz.txt")
+    (folder / "old").mkdir()
+    (folder / "old" / "quartz.txt").write_text(LETTER)
+    (folder / "renamed.md").write_text(LETTER)
+    with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
+        archive.write(letter, "inner.txt")
+    letter.write_text(LETTER + "An afterthought.")
+    data.prepare([tmp_path], corpus, data.DataConfig(exclude=("out/",)))  # by the folder above
+    assert not holding(corpus, SECRET)
+    assert len(_sources(corpus)) == 50
+
+
+def test_the_list_cannot_be_guessed_from_and_an_older_one_is_read(tmp_path: Path) -> None:
+    corpus = data.prepare([_folder(tmp_path)], tmp_path / "corpus").path
+    (match,) = find_documents(corpus, "quartz.txt")
+    forget(corpus, "quartz.txt")
+    path = tmp_path / "corpus.forgotten.json"
+    noted = path.read_text()
+    letter = (tmp_path / "docs" / "quartz.txt").read_bytes()
+    for name in ("sha256", "blake2b", "md5"):
+        assert hashlib.new(name, letter).hexdigest() not in noted
+    assert match.id not in noted
+    assert "quartz" not in noted
+    older = {name: json.loads(noted)[name] for name in ("salt", "names", "texts", "unfinished")}
+    path.write_text(json.dumps(older))
+    data.prepare([tmp_path / "docs"], corpus)
+    assert not holding(corpus, SECRET)
+
+
+def test_parts_that_other_settings_may_bring_back_are_warned_of(tmp_path: Path) -> None:
+    class Heard(Progress):
+        def warn(self, text: str) -> None:
+            lines.append(text)
+
+    lines: list[str] = []
+    folder = _folder(tmp_path)
+    rows = (json.dumps({"text": text}) for text in (LETTER + "!", "Something that stays in here."))
+    (folder / "rows.jsonl").write_text("\n".join(rows))
+    corpus = data.prepare([folder], tmp_path / "corpus").path
+    forget(corpus, "rows.jsonl/#1")
+    data.prepare([folder], corpus, data.DataConfig(test_fraction=0.1), progress=Heard())
+    assert not lines
+    data.prepare([folder], corpus, data.DataConfig(privacy="keep"), progress=Heard())
+    assert any("look whether they are back" in line for line in lines)
 
 
 def test_an_expression_finds_texts_and_names(tmp_path: Path) -> None:

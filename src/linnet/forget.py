@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
 from linnet.data.config import key_fingerprint
-from linnet.data.forgetting import Match, find
+from linnet.data.files import scan
+from linnet.data.forgetting import Match, Remaining, find, resembling
 from linnet.data.forgotten import Forgotten
+from linnet.data.preparation import reading_hash
 from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.project import CONFIG_FILE, LOCK_NAME, Project
@@ -45,6 +48,8 @@ class Forgetting:
     """Documents that took the place of one that they repeated."""
     saw: list[Path]
     """Tokenizers and models that learned from it, or from an older corpus that may have held it."""
+    remaining: list[Remaining]
+    """Documents that stay and have much of one that was forgotten."""
     traces: list[Path]
     """Files in which a passage of it still stands, and shards that cannot be encoded again."""
 
@@ -85,7 +90,7 @@ def forget(
     before = _kept(corpus)
     trained_on = not matches or any(match.split == "train" for match in matches)
     saw = _saw(place, corpus, trained_on=trained_on)
-    _remember(corpus, matches)
+    _remember(corpus, matches, _paths(sources, corpus, place, config))
     left: list[Path] = []
     try:
         if (place / CONFIG_FILE).is_file():
@@ -102,11 +107,12 @@ def forget(
         ) from None
     for name in ("partial", "superseded"):
         shutil.rmtree(corpus.parent / f".{corpus.name}.{name}", ignore_errors=True)
-    _remember(corpus, [], unfinished=False)
+    _remember(corpus, [], {}, unfinished=False)
     return Forgetting(
         documents=[match.name for match in matches],
         promoted=sorted(_kept(corpus) - before),
         saw=saw,
+        remaining=resembling(corpus, matches, progress),
         traces=sorted({*left, *_traces(_places(place, corpus), matches)}),
     )
 
@@ -115,40 +121,60 @@ def _corpus_of(place: Path) -> Path:
     return place / "corpus" if (place / CONFIG_FILE).is_file() else place
 
 
-def _remember(corpus: Path, matches: list[Match], *, unfinished: bool = True) -> None:
+def _remember(
+    corpus: Path, matches: list[Match], paths: dict[str, str], *, unfinished: bool = True
+) -> None:
     """Note what must not come back, before anything else is done.
 
-    Of a file that is meant whole the name goes too, whatever named it.
+    Of a file that is meant whole its name, path and bytes go too, whatever named it.
     """
     noted = Forgotten.beside(corpus)
     noted.unfinished = unfinished
-    whole = {match.file for match in matches if match.by_place and not match.part}
-    whole |= _files_meant_whole(corpus, matches)
+    contents = _files_meant_whole(corpus, matches)
     noted.add(
-        names=whole,
-        texts=(
-            match.id
-            for match in matches
-            if match.id and not (match.by_place and match.file in whole)
-        ),
+        names=contents,
+        paths=(paths[name] for name in contents if name in paths),
+        contents=filter(None, contents.values()),
+        texts=(match.id for match in matches if match.id),
     )
+    if any(match.file not in contents for match in matches):
+        noted.readings.add(reading_hash(read_meta(corpus / NAME).get("extraction", {})))
     noted.save()
 
 
-def _files_meant_whole(corpus: Path, matches: list[Match]) -> set[str]:
-    """Files all of whose documents are to be forgotten."""
-    counts: dict[str, int] = {}
-    for match in matches:
-        counts[match.file] = counts.get(match.file, 0) + 1
+def _files_meant_whole(corpus: Path, matches: list[Match]) -> dict[str, str]:
+    """Files of which all is to be forgotten, with the hash of their bytes if they have any."""
+    counts = Counter(match.file for match in matches)
+    whole = {match.file for match in matches if match.by_place and not match.part}
     connection = open_to_read(corpus / NAME)
     try:
         rows = connection.execute(
-            "SELECT f.name, count(*) FROM documents AS d JOIN files AS f ON f.number = d.file "
-            "GROUP BY f.name"
+            "SELECT f.name, f.content, f.size, count(d.file) FROM files AS f "
+            "LEFT JOIN documents AS d ON f.number = d.file GROUP BY f.number"
         )
-        return {name for name, count in rows if counts.get(name) == count}
+        return {
+            name: content if size else ""
+            for name, content, size, count in rows
+            if name in whole or (count and counts[name] == count)
+        }
     finally:
         connection.close()
+
+
+def _paths(sources: list[str], corpus: Path, place: Path, config: DataConfig) -> dict[str, str]:
+    """Where the files of the sources lie, by name; empty where a source is missing."""
+    cache = corpus.with_name(f"{corpus.name}.sources")
+    with contextlib.suppress(DataError):
+        found = scan(
+            sources,
+            exclude=[corpus, place],
+            include=config.include,
+            ignore=config.exclude,
+            gitignore=config.gitignore,
+            cache=cache,
+        )
+        return {file.name: file.path for file in found.files}
+    return {}
 
 
 def _recipe(place: Path, corpus: Path, privacy_key: str) -> tuple[DataConfig, list[str]]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from linnet.data.contamination import NGrams, shared_text
+from linnet.data.contamination import NGrams, RunIndex, overlap
+from linnet.data.shingles import WORD, shingles, tokens
 from linnet.errors import DataError
+
+
+def shared_text(test: Iterable[str], train: Iterable[str], *, most: int = 2_000_000) -> float:
+    return overlap(test, train, most=most).shared
 
 
 def _runs(text: str, length: int = 13) -> set[tuple[str, ...]]:
@@ -97,3 +103,44 @@ def test_the_share_is_estimated_where_there_is_much_text(
     assert share != pytest.approx(120 / 400, abs=1e-9)
     assert shared_text(test, train) == pytest.approx(0.3)
     assert np.isclose(share, shared_text(test, train[::-1], most=20_000))
+
+
+@pytest.mark.parametrize("most", [10**6, 300])
+def test_an_index_of_runs_equals_comparing_each_pair(most: int) -> None:
+    draw = random.Random(3)
+    words = [f"w{n}" for n in range(400)]
+    base = draw.choices(words, k=600)
+    texts = [" ".join(base[start : start + 200]) for start in range(0, 400, 80)] + ["too short"]
+    other = " ".join([*base[100:350], *draw.choices(words, k=100)])
+    index = RunIndex(texts, weight=5 * WORD, most=most)
+
+    def sampled(text: str) -> set[int]:
+        found = shingles(text) if len(text.split()) >= 5 else []
+        return {int(value) for value in found if int(value) % index.step == 0}
+
+    shares, similarities = index.shares(tokens(other)), index.similarities(tokens(other))
+    theirs = sampled(other)
+    assert index.step == 1 or most == 300
+    for text, share, similarity in zip(texts, shares, similarities, strict=True):
+        mine = sampled(text)
+        if len(mine) < 4:
+            assert share == similarity == 0
+        else:
+            assert share == pytest.approx(len(mine & theirs) / len(mine))
+            assert similarity == pytest.approx(len(mine & theirs) / len(mine | theirs))
+
+
+def test_what_is_usual_and_what_is_similar() -> None:
+    footer = _words(99, 40)
+    train = [f"{_words(n, 100)} {footer}" for n in range(10)]
+    edited = train[4].split()
+    edited[::40] = ["changed"] * len(edited[::40])
+    test = [" ".join(edited), f"{_words(50, 100)} {footer}"]
+    found = overlap(test, train, some=train[:2], alike=0.5)
+    wanted = set().union(*map(_runs, train[:2]))
+    others = [set().union(*(_runs(t) for t in train if t is not mine)) for mine in train[:2]]
+    again = {run for run in wanted if all(run in one for one in others)}
+    assert found.usual == pytest.approx(len(again) / len(wanted))
+    ((place, like, similarity),) = found.similar
+    assert (place, like) == (0, 4)
+    assert 0.5 < similarity < 0.9

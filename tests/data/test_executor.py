@@ -78,7 +78,7 @@ def test_an_item_that_fails_costs_only_itself(spools: Path) -> None:
         "exit": ("the process reading it died", True),
         "segfault": ("the process reading it died", True),
         "hang": ("took longer than file_timeout", True),
-        "allocate": ("out of memory", True),
+        "allocate": ("needs more than file_memory", True),
         "leave": ("the parser failed", False),
         "unreadable": ("encrypted", False),
         "missing": ("no such file or directory", False),

@@ -175,6 +175,27 @@ def test_near_duplicates_and_conversations_share_a_split(tmp_path: Path) -> None
     assert report["division"]["shared_runs"] == 0
 
 
+def test_an_excerpt_is_not_parted_from_what_it_is_from(tmp_path: Path) -> None:
+    """Not similar (Jaccard 0.1), but who has learned the whole has seen the part."""
+    wholes = [[prose((n, part), 40) for part in range(10)] for n in range(40)]
+    texts = {f"whole-{n}.txt": "\n\n".join(parts) for n, parts in enumerate(wholes)}
+    texts |= {f"part-{n}.txt": parts[n % 10] for n, parts in enumerate(wholes)}
+    folder = write(tmp_path / "docs", texts)
+    corpus = data.prepare([folder], tmp_path / "corpus").path
+    where = splits(corpus)
+    gone = texts.keys() - where.keys()  # most of it is held out
+    assert all(name.startswith("part-") for name in gone)
+    assert len(gone) < 8
+    assert {*where.values()} == set(data.SPLITS)
+    held_out = [n for n in range(40) if where.get(f"part-{n}.txt", "train") != "train"]
+    assert all(where[f"whole-{n}.txt"] == where[f"part-{n}.txt"] for n in held_out)
+    report = json.loads((corpus / "report.json").read_text())
+    assert report["division"]["shared_runs"] == 0
+    config = DataConfig(held_out_share=1.0)
+    parted = data.prepare([folder], tmp_path / "parted", config).path
+    assert json.loads((parted / "report.json").read_text())["division"]["shared_runs"] > 0.1
+
+
 def test_when_training_meets_test_the_test_wins(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "corpus"
     config = DataConfig(test_fraction=0.3)

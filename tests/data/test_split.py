@@ -32,6 +32,7 @@ def _divide(
         np.array(before or [NEW] * len(documents), np.int8),
         np.array([kept for _, _, kept in documents], np.bool_),
         config,
+        sizes=np.full(len(documents), 100),
     )
     return sides.tolist()
 
@@ -97,6 +98,7 @@ def test_single_groups_are_divided_as_by_the_borders() -> None:
         np.full(5000, NEW, np.int8),
         np.ones(5000, np.bool_),
         config,
+        sizes=np.full(5000, 100),
     )
     names = ("train", "validation", "test")
     assert [names[side] for side in sides] == [borders.split_of(group) for group in groups]
@@ -127,3 +129,35 @@ def test_without_a_past_one_document_more_or_less_moves_few_clusters() -> None:
 
 def test_nothing_is_divided_into_nothing() -> None:
     assert _divide([], DataConfig()) == []
+
+
+def _divide_sizes(sizes: list[int], before: list[int] | None = None) -> np.ndarray:
+    count = len(sizes)
+    return divide(
+        np.arange(count, dtype=np.int32),
+        np.array([rank(f"file-{n}", "linnet") for n in range(count)]),
+        np.array(before or [NEW] * count, np.int8),
+        np.ones(count, np.bool_),
+        DataConfig(),
+        sizes=np.array(sizes),
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [40, 80, 300])
+def test_held_out_text_is_a_share_of_the_bytes_in_several_documents(seed: int, count: int) -> None:
+    """As in a folder: most documents are small, a few are large, one is nearly half of it."""
+    draw = random.Random(seed)
+    sizes = [int(draw.lognormvariate(8, 1.5)) for _ in range(count)]
+    largest = draw.randrange(count)
+    sizes[largest] = int(0.6 * (sum(sizes) - sizes[largest]))
+    sides = _divide_sizes(sizes)
+    shares = {side: sum(np.array(sizes)[sides == side]) / sum(sizes) for side in (VALIDATION, TEST)}
+    assert sides[largest] == TRAIN
+    for side, share in shares.items():
+        assert 0.025 <= share <= 0.1, shares
+        assert (sides == side).sum() >= 4
+    # What comes later is divided by rank alone, but for what would fill a split.
+    later = _divide_sizes([*sizes, *sizes], [*sides.tolist(), *[NEW] * count])
+    assert (later[:count] == sides).all()
+    assert later[count + largest] == TRAIN

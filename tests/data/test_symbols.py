@@ -42,10 +42,11 @@ def test_logs_are_cut_at_line_ends(tmp_path: Path) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
     (whole,) = read(path, "log")
     assert (whole.text, whole.part) == ("\n".join(lines), "")
-    pieces = read(path, "log", max_document_bytes=1000)
+    pieces = read(path, "log", cut_above=1000)
     assert "\n".join(one.text for one in pieces) == "\n".join(lines)
-    assert all(900 < len(one.text.encode()) <= 1000 for one in pieces[:-1])
-    assert {one.group for one in pieces} == {"a.log"}
+    assert all(500 <= len(one.text) <= 1000 for one in pieces[:-1])
+    pieces = read(path, "log", max_document_bytes=1000)
+    assert all(len(one.text.encode()) <= 1000 for one in pieces)
 
 
 MAIL = "Received: from a\nSubject: Hello\nFrom: a@b.org\n\nThe text.\n"

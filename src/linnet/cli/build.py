@@ -33,6 +33,13 @@ def build(
         str | None,
         typer.Option(help="Time for the whole build: 1m, 5m, 1h30m. [default: 5m]"),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Pass over files and folders that match, now and in later builds: 'drafts/'.",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,12 +66,27 @@ def build(
         paths or [],
         out,
         budget=budget,
-        settings=settings or [],
+        settings=[*_excluding(out, exclude or []), *(settings or [])],
         replan=replan,
         retrain_tokenizer=retrain_tokenizer,
         progress=terminal_progress(),
     )
     show_build(made)
+
+
+def _excluding(out: Path, patterns: list[str]) -> list[str]:
+    """The setting that leaves these out, and what was left out before."""
+    import json
+
+    from linnet.project import CONFIG_FILE, Project
+
+    if not patterns:
+        return []
+    before = (
+        Project.open(out).config.data.get("exclude", []) if (out / CONFIG_FILE).is_file() else []
+    )
+    every = list(dict.fromkeys([*before, *patterns]))
+    return [f"data.exclude={json.dumps(every, ensure_ascii=False)}"]
 
 
 def show_build(made: Build) -> None:
@@ -83,3 +105,19 @@ def show_build(made: Build) -> None:
     terminal.print(f"  report: {made.report}", markup=False)
     try_it = as_typed(f"linnet chat {shlex.quote(str(made.project.path))}")
     terminal.print(f"  try it: {try_it}", markup=False)
+    terminal.print(f"  {as_typed(_counts(made))}", markup=False)
+
+
+def _counts(made: Build) -> str:
+    """How many documents and files went in, and how to see which did not."""
+    from linnet import artifact
+
+    corpus = artifact.read(made.project.stage("corpus"), kind="corpus")
+    files, dropped = corpus.stats["files"], sum(corpus.stats["dropped"].values())
+    counts = (
+        f"{files['read']:,} files read, {files['skipped']:,} not read, "
+        f"{dropped:,} documents dropped"
+    )
+    shown = shlex.quote(str(made.project.path))
+    which = f": linnet data list {shown} --dropped" if dropped or files["skipped"] else ""
+    return counts + which

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
 from linnet.artifact import human_bytes
@@ -15,14 +19,16 @@ from linnet.cli.options import configured
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import replace
-from linnet.data import DataConfig
+from linnet.data import DataConfig, list_documents
 from linnet.data import explain as explain_document
 from linnet.data import prepare as prepare_corpus
 from linnet.data.kinds import KINDS, REFUSED
+from linnet.data.report import grouped
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
     from linnet.data.explaining import FileStory, Story
+    from linnet.data.listing import Listed
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 _SHOWN_REASONS = 12
@@ -79,6 +85,45 @@ def explain(
         _tell_file(file)
 
 
+@app.command("list")
+def list_all(
+    corpus: Annotated[Path, typer.Argument(help="A corpus, from 'linnet data prepare'.")],
+    dropped: Annotated[
+        bool, typer.Option("--dropped", help="Only what was dropped or not read, and why.")
+    ] = False,
+    split: Annotated[
+        str, typer.Option(help="Only what is in this split: train, validation or test.")
+    ] = "",
+    kind: Annotated[str, typer.Option(help="Only files of this kind, such as pdf.")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, one object on each line.")
+    ] = False,
+) -> None:
+    """List every document with its split, and what was dropped or not read with the reason.
+
+    Example: linnet data list corpus --dropped
+    """
+    found = list_documents(corpus, dropped=dropped, split=split, kind=kind)
+    lines = map(_as_json if as_json else _listed, found)
+    if sys.stdout.isatty():
+        os.environ.setdefault("LESS", "-FRX")  # what fits the screen is simply printed
+        click.echo_via_pager(f"{line}\n" for line in lines)
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def _as_json(one: Listed) -> str:
+    return json.dumps(dataclasses.asdict(one), ensure_ascii=False)
+
+
+def _listed(one: Listed) -> str:
+    of = f" of {one.same_as}" if one.same_as else ""
+    more = f" and {one.count - 1:,} more like it" if one.count > 1 else ""
+    reason = f"  ({one.reason}{of})" if one.reason else ""
+    return f"{one.verdict:<10}  {one.name}{more}{reason}"
+
+
 @app.command("kinds")
 def kinds() -> None:
     """List the kinds of files that are read.
@@ -114,13 +159,18 @@ def _show(corpus: Artifact) -> None:
         f"files read: {stats['files']['read']:,}, skipped: {stats['files']['skipped']:,}"
     )
     for title, reasons in (
-        ("skipped files", stats["skipped"]),
-        ("dropped documents", stats["dropped"]),
+        ("skipped files", grouped(stats["skipped"])),
+        ("dropped documents", grouped(stats["dropped"])),
         ("personal data and secrets found", stats["private"]),
     ):
         _show_reasons(title, reasons)
-    terminal.print(f"every file and reason: {corpus.path / 'report.json'}", markup=False)
-    terminal.print(as_typed(f"one document: linnet data explain {corpus.path} NAME"), markup=False)
+    place = shlex.quote(str(corpus.path))
+    terminal.print(f"report: {corpus.path / 'report.html'}", markup=False)
+    for what, command in (
+        ("every file and reason", f"linnet data list {place} --dropped"),
+        ("one document", f"linnet data explain {place} NAME"),
+    ):
+        terminal.print(f"{what}: {as_typed(command)}", markup=False)
 
 
 def _show_reasons(title: str, reasons: dict[str, int]) -> None:
@@ -135,7 +185,8 @@ def _show_reasons(title: str, reasons: dict[str, int]) -> None:
 
 def _tell_file(file: FileStory) -> None:
     terminal.print(f"{file.name}", markup=False, style="bold")
-    terminal.print(f"  {file.kind}, {human_bytes(file.bytes)}", markup=False)
+    if file.kind:
+        terminal.print(f"  {file.kind}, {human_bytes(file.bytes)}", markup=False)
     if file.reason:
         detail = f" ({file.detail})" if file.detail else ""
         terminal.print(f"  skipped: {file.reason}{detail}", markup=False)

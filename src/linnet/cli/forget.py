@@ -33,7 +33,8 @@ def forget(
 ) -> None:
     """Remove a document from corpus, shards and reports; say which models saw it.
 
-    Your own files are not touched, but are not read again either.
+    It stays away wherever the file is moved to, and so do equal texts; what is
+    similar is named. Your own files are not touched.
 
     Example: linnet forget notes-model letters/2019-03.txt
     """
@@ -47,6 +48,7 @@ def forget(
         terminal.print("none; what was interrupted is to be finished:", markup=False)
     for match in matches[:_SHOWN]:
         where = f"in {match.split}" if match.split else "not trained on"
+        where += ", the same text" if match.copy else ""
         terminal.print(f"  {match.name} ({where})", markup=False)
     if len(matches) > _SHOWN:
         terminal.print(f"  and {len(matches) - _SHOWN:,} more")
@@ -58,6 +60,15 @@ def forget(
     terminal.print(f"forgotten: {len(done.documents):,}")
     for name in done.promoted[:_SHOWN]:
         terminal.print(f"  {name} takes the place of one that it repeated", markup=False)
+    for one in done.remaining[:_SHOWN]:
+        where = f"in {one.split}" if one.split else "not kept now"
+        terminal.print(
+            f"  {one.name} ({where}) holds {one.share:.0%} of {one.of} and stays: "
+            "forget it too if it is to go",
+            markup=False,
+        )
+    if len(done.remaining) > _SHOWN:
+        terminal.print(f"  and {len(done.remaining) - _SHOWN:,} more hold much of it")
     for path in done.saw:
         terminal.print(
             f"  {path} may have learned from it: weights are not unlearned, train it again",

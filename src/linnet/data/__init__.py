@@ -16,6 +16,7 @@ from linnet.lazy import lazy
 
 if TYPE_CHECKING:
     from linnet.data.explaining import explain
+    from linnet.data.listing import Listed, list_documents
     from linnet.data.material import current_inputs
     from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
@@ -25,8 +26,10 @@ __all__ = [
     "SPLITS",
     "DataConfig",
     "Document",
+    "Listed",
     "current_inputs",
     "explain",
+    "list_documents",
     "prepare",
     "read_documents",
 ]
@@ -34,8 +37,10 @@ __all__ = [
 __getattr__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
+        "Listed": ("linnet.data.listing", "Listed"),
         "current_inputs": ("linnet.data.material", "current_inputs"),
         "explain": ("linnet.data.explaining", "explain"),
+        "list_documents": ("linnet.data.listing", "list_documents"),
         "prepare": ("linnet.data.preparation", "prepare"),
         "read_documents": ("linnet.data.storage", "read_documents"),
     },

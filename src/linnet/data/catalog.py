@@ -36,6 +36,9 @@ CREATE TABLE IF NOT EXISTS files (
     reason TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS files_by_name ON files (name);
+CREATE TABLE IF NOT EXISTS skipped (   -- what was found and is not opened
+    name TEXT NOT NULL, reason TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS dropped (   -- parts of files that gave no document
     file INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
     part TEXT NOT NULL,                -- the first of them
@@ -163,6 +166,11 @@ class Catalog:
             ),
         )
 
+    def set_skipped(self, files: Iterable[tuple[str, str]]) -> None:
+        """Replace the list of files that are not opened: name and reason."""
+        self.connection.execute("DELETE FROM skipped")
+        self.connection.executemany("INSERT INTO skipped VALUES (?, ?)", files)
+
     def unfinished(self) -> list[int]:
         rows = self.connection.execute("SELECT number FROM files WHERE NOT done ORDER BY number")
         return [number for (number,) in rows]
@@ -262,10 +270,15 @@ class Catalog:
         ).fetchone()
         return found
 
-    def drop_texts(self, unwanted: Callable[[str], bool]) -> None:
-        """Remove all documents with a text whose id is unwanted."""
+    def drop_texts(self, unwanted: Callable[[str], bool], reason: str) -> None:
+        """Remove all documents with a text whose id is unwanted; only their number is noted."""
         found = [identity for (identity,) in self.rows("SELECT id FROM texts")]
         for identity in filter(unwanted, found):
+            self.connection.execute(
+                "INSERT INTO dropped SELECT file, ?, count(*), '' FROM documents WHERE id = ? "
+                "GROUP BY file ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                (reason, identity),
+            )
             for table in ("documents", "texts"):
                 self.connection.execute(f"DELETE FROM {table} WHERE id = ?", (identity,))
 
@@ -364,6 +377,12 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise sqlite3.OperationalError("no such file")
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether a catalog, perhaps of an older version, has a table."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (name,)).fetchone() is not None
 
 
 def _json(value: Any) -> str:

@@ -16,7 +16,7 @@ _SOURCES = ("include", "exclude", "gitignore")
 # What decides over documents that have been read: may change without reading them again.
 _DECISIONS = (
     "validation_fraction", "test_fraction", "split_key", "split_by", "languages", "quality",
-    "near_duplicates", "repeated_lines", "evaluation_sets", "weights",
+    "near_duplicates", "held_out_share", "repeated_lines", "evaluation_sets", "weights",
 )  # fmt: skip
 
 
@@ -40,7 +40,13 @@ class DataConfig:
         "none", "read scanned pages: docling (pip install 'linnet[ocr]')"
     )
     min_characters: int = option(16, "drop documents shorter than this")
-    max_document_bytes: int = option(64_000_000, "skip documents larger than this")
+    cut_above: int = option(
+        4_000_000,
+        "cut text, logs, code and tables longer than this at headings, blank lines or sentences",
+    )
+    max_document_bytes: int = option(
+        64_000_000, "skip documents larger than this (long text is cut instead: cut_above)"
+    )
     max_expanded_bytes: int = option(
         2_000_000_000, "give up on a file that unpacks to more than this"
     )
@@ -61,6 +67,11 @@ class DataConfig:
     )
     near_duplicates: float = option(
         0.8, "drop documents that share this much of their 5-word runs (Jaccard); 1: only equal"
+    )
+    held_out_share: float = option(
+        0.5,
+        "drop training documents of which this share of 13-word runs is held out, and never part "
+        "a held-out one from a document that has this share of it; 1: neither",
     )
     repeated_lines: float = option(
         0.3, "drop first and last lines that stand in this share of a source's documents; 1: none"
@@ -91,12 +102,12 @@ class DataConfig:
                 f"Got {self.validation_fraction} and {self.test_fraction}"
             )
         for name, least in (
-            ("min_characters", 1), ("max_document_bytes", 1000), ("max_expanded_bytes", 1000),
-            ("max_nesting", 0), ("workers", 0), ("file_memory", 200),
+            ("min_characters", 1), ("cut_above", 1000), ("max_document_bytes", 1000),
+            ("max_expanded_bytes", 1000), ("max_nesting", 0), ("workers", 0), ("file_memory", 200),
         ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}. Got {getattr(self, name)}")
-        for name in ("near_duplicates", "repeated_lines"):
+        for name in ("near_duplicates", "held_out_share", "repeated_lines"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share above 0, up to 1. Got {getattr(self, name)}")
         if self.file_timeout <= 0:

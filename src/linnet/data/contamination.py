@@ -9,11 +9,13 @@ compared as 64-bit hashes: with 50 million of them, 10^11 others make one chance
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from linnet.data.shingles import WORD, Hashes, contained, runs, tokens
+from linnet.data.shingles import WORD, Hashes, Tokens, contained, runs, tokens
 from linnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -65,22 +67,62 @@ class NGrams:
         )
 
 
-def shared_text(
-    test_texts: Iterable[str], train_texts: Iterable[str], *, most: int = _SAMPLED_RUNS
-) -> float:
-    """The share of the test texts' different runs of 13 words that training texts have too.
+@dataclass(frozen=True)
+class Overlap:
+    """What held-out texts have in common with training texts."""
 
-    Beyond about ``most`` runs it is estimated from a sample: those whose hash is a
-    multiple of a power of two, so that nothing but the texts decides the choice.
+    shared: float
+    """The share of the held-out texts' different runs of 13 words that training texts have too."""
+    usual: float
+    """The same of some training texts and the other training texts: what recurs here anyway."""
+    similar: list[tuple[int, int, float]]
+    """Held-out text, training text (by their places), Jaccard similarity: the most similar."""
+
+
+def overlap(
+    held_out: Iterable[str],
+    training: Iterable[str],
+    *,
+    some: Iterable[str] = (),
+    alike: float = 1.0,
+    most: int = _SAMPLED_RUNS,
+) -> Overlap:
+    """Compare held-out texts with training texts, of which ``some`` are compared with the others.
+
+    ``alike``: the Jaccard similarity (of runs of five words) from which texts are
+    similar. Beyond about ``most`` runs all is estimated from a sample: the runs whose
+    hash is a multiple of a power of two, so that nothing but the texts decides.
     """
-    held_out = HeldOut(test_texts, most=most)
-    known, step = held_out.known, held_out.step
-    met = np.zeros(len(known), np.bool_)
-    for text in train_texts:
-        for block in runs(tokens(text), _RUN):
-            sampled = np.sort(_every(block, step))
-            met[np.searchsorted(known, sampled[contained(sampled, known)])] = True
-    return float(met.mean()) if len(met) else 0.0
+    held_out = list(held_out)
+    index, usual = RunIndex(held_out, most=most), RunIndex(some, most=most)
+    similar = RunIndex(held_out if alike < 1 else (), weight=5 * WORD, most=most)
+    met = np.zeros(len(index.hashes), np.bool_)
+    times = np.zeros(len(usual.hashes), np.int32)
+    best = np.zeros(len(similar.sizes))
+    nearest = np.zeros(len(similar.sizes), np.int64)
+    for place, text in enumerate(training):
+        cut = tokens(text)
+        found = _distinct(runs(cut, _RUN))
+        met |= contained(index.hashes, _every(found, index.step))
+        times += contained(usual.hashes, _every(found, usual.step))
+        values = similar.similarities(cut)
+        better = values > best
+        best[better], nearest[better] = values[better], place
+    return Overlap(
+        shared=_mean_of_different(met, index.hashes),
+        usual=_mean_of_different(times > 1, usual.hashes),
+        similar=[
+            (int(place), int(nearest[place]), float(best[place]))
+            for place in np.flatnonzero(best >= alike)
+        ],
+    )
+
+
+def _mean_of_different(values: npt.NDArray[np.bool_], hashes: Hashes) -> float:
+    """The mean over sorted hashes, each different one counted once."""
+    first = np.ones(len(hashes), np.bool_)
+    first[1:] = hashes[1:] != hashes[:-1]
+    return float(values[first].mean()) if len(hashes) else 0.0
 
 
 class HeldOut:
@@ -105,6 +147,54 @@ class HeldOut:
         """The share of the text's different runs that the held-out texts have too."""
         mine = _every(_distinct(runs(tokens(text), _RUN)), self.step)
         return float(contained(mine, self.known).mean()) if len(mine) >= _TELLING else 0.0
+
+
+class RunIndex:
+    """The runs of words of some texts, each with the text that it is from.
+
+    ``weight``: of a run, in quarters of a word. Sampled as in HeldOut; of a text with
+    fewer than ``_TELLING`` runs in the sample nothing is told.
+    """
+
+    def __init__(
+        self, texts: Iterable[str], *, weight: int = _RUN, most: int = _SAMPLED_RUNS
+    ) -> None:
+        self.weight, self.step = weight, 1
+        each: list[Hashes] = []
+        held = 0
+        for text in texts:
+            each.append(_every(_distinct(runs(tokens(text), weight)), self.step))
+            held += len(each[-1])
+            while held > most:
+                self.step *= 2
+                each = [_every(hashes, self.step) for hashes in each]
+                held = sum(map(len, each))
+        self.sizes = np.array([len(hashes) for hashes in each], np.int64)
+        hashes = np.concatenate([np.empty(0, np.uint64), *each])
+        order = np.argsort(hashes, kind="stable")
+        self.hashes = hashes[order]
+        self.owners = np.repeat(np.arange(len(each)), self.sizes)[order]
+
+    def compare(self, text: Tokens) -> tuple[npt.NDArray[np.int64], int]:
+        """How many runs each text has in common with this one, and how many this one has."""
+        mine = _every(_distinct(runs(text, self.weight)), self.step)
+        met = mine[contained(mine, self.hashes)]
+        starts = np.searchsorted(self.hashes, met, "left")
+        counts = np.searchsorted(self.hashes, met, "right") - starts
+        # The places starts[i], starts[i] + 1, ... of all i, one after another.
+        places = np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        return np.bincount(self.owners[places], minlength=len(self.sizes)), len(mine)
+
+    def shares(self, text: Tokens) -> npt.NDArray[np.float64]:
+        """The share of each text's runs that this one has."""
+        common, _ = self.compare(text)
+        return np.where(self.sizes >= _TELLING, common / np.maximum(self.sizes, 1), 0.0)
+
+    def similarities(self, text: Tokens) -> npt.NDArray[np.float64]:
+        """The Jaccard similarity of each text with this one."""
+        common, mine = self.compare(text)
+        union = np.maximum(self.sizes + mine - common, 1)
+        return np.where(self.sizes >= _TELLING, common / union, 0.0)
 
 
 class _Collection:

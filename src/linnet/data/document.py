@@ -39,7 +39,8 @@ class Extracted:
     ``part``: which part of the file it is (a member, a sheet, a row); empty for
     the whole. ``family`` is the kind's unless set. ``thread`` joins mails of one
     conversation. ``changes`` counts what the reader left out or repaired, such as
-    ``{"running headers": 12}``.
+    ``{"running headers": 12}``. ``cut``: a section of a longer text, so that its first
+    and last lines begin and end nothing.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Extracted:
     family: Family | None = None
     thread: str = ""
     changes: Mapping[str, int] = field(default_factory=dict)
+    cut: bool = False
 
 
 @dataclass(frozen=True)

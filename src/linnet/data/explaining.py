@@ -106,6 +106,14 @@ class _Explainer:
                     )
                     for number in numbers
                 ]
+        if catalog.has_table(self.connection, "skipped"):
+            skipped = self._rows(
+                "SELECT * FROM skipped WHERE name = :what OR name LIKE :end ESCAPE '\\' "
+                "ORDER BY name LIMIT :limit",
+                what=what, end=f"%/{_escaped(what.lstrip('/'))}", limit=_LISTED,
+            )  # fmt: skip
+            if skipped:
+                return [FileStory(row["name"], "", 0, row["reason"], "", {}) for row in skipped]
         raise DataError(self._nearest(what))
 
     def _file(self, row: sqlite3.Row, stories: list[Story] | None = None) -> FileStory:

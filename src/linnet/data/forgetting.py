@@ -6,10 +6,12 @@ import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from linnet import artifact
-from linnet.data import catalog
+from linnet.data import catalog, shingles
 from linnet.data.storage import Texts
 from linnet.errors import ConfigError, DataError
 
@@ -17,11 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from linnet.progress import Progress
+
     # Whether a document (file, part, id, text) is meant, and by what: "" if it is not.
     Test = Callable[[str, str, str, str], Literal["", "place", "text"]]
 
 _LEAST_ID = 8  # characters that name a document by its id
 TEXTS = "texts"
+_RESEMBLING = 0.5  # share of a forgotten document's runs of words that is much of it
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,9 @@ class Match:
     """Where it was; empty if it was dropped."""
     text: str
     by_place: bool
-    """Forgotten where it stands, so that an equal text elsewhere may take its place."""
+    """Meant by its name, and not by what it says."""
+    copy: bool = False
+    """Meant for being the same as one that is."""
 
     @property
     def name(self) -> str:
@@ -49,7 +56,7 @@ def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
     A path or the end of one names files, with all that is in them, or one part
     of a file; 8 or more characters of an id name a text wherever it stands; with
     ``regex``, so does what is found in a text, and what is found in a name names
-    that file or part.
+    that file or part. What says the same elsewhere is meant too.
     Raises DataError when there is none, ConfigError for a bad expression.
     """
     found = artifact.read(corpus, kind="corpus")
@@ -59,6 +66,7 @@ def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
             test = _test(what, regex=regex)
             matches = list(_matches(connection, texts, test, reads=regex))
             matches += _empty_files(connection, test, {match.file for match in matches})
+            matches += _copies(connection, texts, matches)
     except sqlite3.Error as error:
         raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
     finally:
@@ -113,14 +121,72 @@ def _matches(
     connection: sqlite3.Connection, texts: Texts, test: Test, *, reads: bool
 ) -> Iterator[Match]:
     """Documents that are meant. ``reads``: the test looks at their texts."""
-    rows: Iterator[Any] = connection.execute(
-        "SELECT f.name, d.part, d.id, v.id, CASE WHEN v.kept THEN v.side ELSE '' END, "
-        "t.spool, t.offset, t.bytes FROM documents AS d JOIN files AS f ON f.number = d.file "
-        "JOIN verdicts AS v USING (file, ordinal) JOIN texts AS t ON t.id = d.id "
-        "ORDER BY d.file, d.ordinal"
-    )
-    for file, part, identity, final, split, *place in rows:
+    for file, part, identity, final, split, *place in connection.execute(_DOCUMENTS):
         text = texts.read((place[0], place[1], place[2])) if reads else ""
         if by := test(file, part, identity, text) or test(file, part, final, text):
             text = text or texts.read((place[0], place[1], place[2]))
             yield Match(file, part, identity, split, text, by_place=by == "place")
+
+
+def _copies(connection: sqlite3.Connection, texts: Texts, matches: list[Match]) -> Iterator[Match]:
+    """Documents elsewhere with the same text as one that is meant."""
+    meant = {match.id for match in matches if match.id}
+    named = {(match.file, match.part) for match in matches}
+    for file, part, identity, _, split, *place in connection.execute(_DOCUMENTS):
+        if identity in meant and (file, part) not in named:
+            text = texts.read((place[0], place[1], place[2]))
+            yield Match(file, part, identity, split, text, by_place=False, copy=True)
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """A document that stays and has much of one that was forgotten: ``share`` of its runs of
+    five words."""
+
+    name: str
+    split: str
+    """Empty if it is not kept now; it may take the place of another later."""
+    of: str
+    share: float
+
+
+def resembling(corpus: Path, forgotten: list[Match], progress: Progress) -> list[Remaining]:
+    """The documents of a corpus in which much of a forgotten text stands, the fullest first."""
+    names = [match.name for match in forgotten if match.text]
+    if not names:
+        return []
+    each = [shingles.shingles(match.text) for match in forgotten if match.text]
+    sizes = np.array([len(found) for found in each])
+    hashes = np.concatenate(each)
+    order = np.argsort(hashes)
+    hashes, owners = hashes[order], np.repeat(np.arange(len(each)), sizes)[order]
+    found = []
+    texts = Texts(corpus / TEXTS)
+    try:
+        with closing(catalog.open_to_read(corpus / catalog.NAME)) as connection:
+            total = connection.execute("SELECT count(*) FROM documents").fetchone()[0]
+            with progress.task("looking for what is similar", total=total) as task:
+                for file, part, _, _, split, *place in connection.execute(_DOCUMENTS):
+                    mine = shingles.shingles(texts.read((place[0], place[1], place[2])))
+                    mine = mine[shingles.contained(mine, hashes)]
+                    first, last = (np.searchsorted(hashes, mine, side) for side in _SIDES)
+                    met = [owners[a:b] for a, b in zip(first, last, strict=True)]
+                    if met:
+                        shares = np.bincount(np.concatenate(met), minlength=len(each)) / sizes
+                        best = int(shares.argmax())
+                        if shares[best] >= _RESEMBLING:
+                            name = f"{file}/{part}" if part else file
+                            found.append(Remaining(name, split, names[best], float(shares[best])))
+                    task.advance()
+    finally:
+        texts.close()
+    return sorted(found, key=lambda one: (-one.share, one.name))
+
+
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
+_DOCUMENTS = (
+    "SELECT f.name, d.part, d.id, v.id, CASE WHEN v.kept THEN v.side ELSE '' END, "
+    "t.spool, t.offset, t.bytes FROM documents AS d JOIN files AS f ON f.number = d.file "
+    "JOIN verdicts AS v USING (file, ordinal) JOIN texts AS t ON t.id = d.id "
+    "ORDER BY d.file, d.ordinal"
+)

@@ -6,7 +6,8 @@ The steps, in this order; a document leaves at the first that takes it:
 2. lines that many documents of a source begin or end with are taken out (``repeats``);
 3. equal texts: the first stays;
 4. near duplicates (``duplicates``): the first stays;
-5. splits by cluster: near duplicates, mail threads and groups are never parted (``split``);
+5. splits by cluster: near duplicates, mail threads, groups and excerpts of other
+   documents are never parted (``split``);
 6. training documents go that share most of their text with what is held out, or
    any with an evaluation set (``contamination``);
 7. weights: how often training reads what is left.
@@ -27,7 +28,7 @@ import numpy.typing as npt
 from linnet.config import parse_json
 from linnet.data import duplicates, quality, reading, repeats, shingles, split
 from linnet.data.catalog import Verdict
-from linnet.data.contamination import HeldOut
+from linnet.data.contamination import HeldOut, RunIndex
 from linnet.data.document import SPLITS
 from linnet.errors import DataError
 
@@ -51,7 +52,7 @@ CONTAMINATED = "shares text with an evaluation set"
 WEIGHTED_OUT = "left out by its weight"
 _SPOKEN = ("prose", "web", "mail")  # what is written in a language
 _TRAIN = SPLITS.index("train")
-_LEAK = 0.5  # share of a training document's runs of 13 words that may stand in held-out text
+_ROUNDS = 3  # times that a division is made again for excerpts that are held out
 _NEW = -1  # a document that no earlier run has divided
 _BATCH = 200  # documents in one request to a worker
 _BAND_BYTES = 8 * shingles.BANDS
@@ -252,21 +253,60 @@ class Judge:
             same = (hashes[order][1:] == hashes[order][:-1]) & (hashes[order][1:] != 0)
             for place in np.flatnonzero(same):
                 clusters.join(int(order[place]), int(order[place + 1]))
-        self.cluster = clusters.roots()
         ranks = np.zeros(self.count)
         before = np.full(self.count, _NEW, np.int8)
+        sizes = np.zeros(self.count, np.int64)
         for entry in self.catalog.entries():
             ranks[entry.number] = split.rank(entry.group, self.config.split_key)
             before[entry.number] = self.before(self.identity(entry.number), entry.group)
-        # What was dropped still tells where its cluster was, but gets no place of its own.
-        self.side = split.divide(self.cluster, ranks, before, self.kept, self.config)
+            sizes[entry.number] = entry.bytes
+        for _ in range(_ROUNDS + 1):
+            # What was dropped still tells where its cluster was, but gets no place of its own.
+            self.cluster = clusters.roots()
+            self.side = split.divide(
+                self.cluster, ranks, before, self.kept, self.config, sizes=sizes
+            )
+            parts = self._parts_of_training(before == _NEW)
+            if not parts:
+                break
+            for part, whole in parts:
+                clusters.join(part, whole)
         for number in np.flatnonzero(self.side == split.WITHHELD):
             if self.reason[number] == 0:
                 self._drop(int(number), WITHHELD)
         self.side[self.side == split.WITHHELD] = _TRAIN  # that is where they were seen
 
+    def _parts_of_training(self, new: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """New held-out documents that stand mostly in one training document, each with it.
+
+        An excerpt is not similar to what it is from, but whoever has learned the whole
+        has seen it.
+        """
+        usable = self.kept & self.comparable
+        held_out = np.flatnonzero(
+            usable & new & ((self.side > _TRAIN) & (self.side < split.WITHHELD))
+        )
+        if not len(held_out) or self.config.held_out_share >= 1:
+            return []
+        index = RunIndex(self._text(int(number)) for number in held_out)
+        best = np.zeros(len(held_out))
+        whole = np.zeros(len(held_out), np.int64)
+        numbers = np.flatnonzero(usable & (self.side == _TRAIN))
+        with self.progress.task("looking for excerpts", total=len(numbers)) as task:
+            for number in numbers:
+                shares = index.shares(shingles.tokens(self._text(int(number))))
+                better = shares > best
+                best[better], whole[better] = shares[better], number
+                task.advance()
+        return [
+            (int(held_out[place]), int(whole[place]))
+            for place in np.flatnonzero(best >= self.config.held_out_share)
+        ]
+
     def _drop_leaking(self) -> None:
         """Training documents go that consist mostly of text that is held out."""
+        if self.config.held_out_share >= 1:
+            return
         held_out = HeldOut(
             self._text(int(number))
             for number in np.flatnonzero(self.kept & self.comparable & (self.side != _TRAIN))
@@ -276,7 +316,7 @@ class Judge:
         numbers = np.flatnonzero(self.kept & self.comparable & (self.side == _TRAIN))
         with self.progress.task("comparing with held-out text", total=len(numbers)) as task:
             for number in numbers:
-                if held_out.share(self._text(int(number))) >= _LEAK:
+                if held_out.share(self._text(int(number))) >= self.config.held_out_share:
                     self._drop(int(number), LEAKING)
                 task.advance()
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -39,7 +40,7 @@ from linnet.data.files import absolute
 from linnet.data.judging import Judge
 from linnet.data.material import Material, nothing_readable
 from linnet.data.privacy import Scrubber
-from linnet.data.report import build_report, summary
+from linnet.data.report import build_report, dominance, summary
 from linnet.data.report_page import PAGE, write_page
 from linnet.data.storage import Texts
 from linnet.data.writing import held_out_overlap, write_splits
@@ -56,6 +57,7 @@ FORMAT = 2
 FEW_DOCUMENTS = 40  # with fewer, single documents are too coarse to hold out
 TEXTS = "texts"
 REPORT = "report.json"
+FORGOTTEN = "forgotten"
 _WORKING = "working"
 _SPACE = 2.0  # disk needed while working, in sizes of the sources
 _DEAD_SHARE = 0.5  # of a spool that may be out of use
@@ -149,12 +151,21 @@ class _Preparation:
 
     def run(self, sources: Sequence[str | Path]) -> None:
         files = self.found.scan.files
-        self.catalog.add_files(
+        wanted = [
             (number, file, content)
             for number, (file, content) in enumerate(zip(files, self.found.contents, strict=True))
-            if not self.forgotten.has_name(file.name)
-        )
+            if not self.forgotten.has_file(file, content)
+        ]
+        if left := len(files) - len(wanted):
+            self.found.scan.ignored[FORGOTTEN] += left
+        self.catalog.add_files(wanted)
+        self.catalog.set_skipped((file.name, file.reason) for file in self.found.scan.skipped)
         self.catalog.discard_unfinished()
+        if self.forgotten.readings - {reading_hash(_extraction(self.config))}:
+            self.progress.warn(
+                "documents inside files were forgotten as they were read with other settings or by "
+                "another version: look whether they are back, and forget them again"
+            )
         evaluation = self._evaluation_text()
         self._take_over()
         self._read_files()
@@ -176,7 +187,12 @@ class _Preparation:
             self.catalog, self.texts, self.found.scan, tally, split_by=self.split_by
         )
         if self.split_by == "document":
-            report["division"].update(held_out_overlap(self.catalog, self.texts))
+            report["division"].update(
+                held_out_overlap(self.catalog, self.texts),
+                near_duplicates=self.config.near_duplicates,
+            )
+        for warning in dominance(self.catalog):
+            self.progress.warn(warning)
         artifact.write_json(self.draft.path / REPORT, report)
         write_page(self.draft.path)
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")
@@ -200,7 +216,7 @@ class _Preparation:
             self.before = read_meta(self.old)
         if self.before.get("extraction") == _extraction(self.config):
             self.catalog.adopt(self.old)
-            self.catalog.drop_texts(self.forgotten.has_text)
+            self.catalog.drop_texts(self.forgotten.has_text, FORGOTTEN)
             self.texts.take_over(self.catalog.spools(), self.out / TEXTS)
             self._lose_damaged_spools()
         self.catalog.forget_incomplete()
@@ -233,7 +249,10 @@ class _Preparation:
         """The answer without the texts that are to be forgotten."""
         if not self.forgotten.texts:
             return answer
-        messages = [m for m in answer.messages if not self.forgotten.has_text(m.get("id", ""))]
+        left = {"dropped": FORGOTTEN, "part": ""}  # where it stood may say what it was
+        messages = [
+            left if self.forgotten.has_text(m.get("id", "")) else m for m in answer.messages
+        ]
         return dataclasses.replace(answer, messages=messages)
 
     def _answers(self, requests: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[Answer]:
@@ -350,6 +369,11 @@ def _extraction(config: DataConfig) -> dict[str, Any]:
     """What must be equal for a file's documents to be used again."""
     formats = {"format": extract.FORMAT, "reading": reading.FORMAT}
     return json.loads(json.dumps({**config.extraction(), **formats}))  # type: ignore[no-any-return]
+
+
+def reading_hash(extraction: dict[str, Any]) -> str:
+    """What tells one way of reading files from another."""
+    return hashlib.sha256(json.dumps(extraction, sort_keys=True).encode()).hexdigest()
 
 
 def selection(config: DataConfig) -> dict[str, Any]:

@@ -83,6 +83,7 @@ def _document(found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job
         "private": scrubbed.counts,
         "difference": _difference(found.text, scrubbed, family, scrubber) if shown else "",
         **tag(text, family),
+        **({"edges": ""} if found.cut else {}),
     }
 
 

@@ -8,6 +8,7 @@ report says what happened and not what was planned.
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -17,6 +18,8 @@ from linnet.config import parse_json
 from linnet.data.document import SPLITS, Document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from linnet.data.catalog import Catalog
     from linnet.data.files import Scan
     from linnet.data.storage import Texts
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 _LISTED = 1_000  # entries of a list; all are counted
 _EXAMPLES = 5
 _EXAMPLE_CHARACTERS = 800
+_NAMED = 2  # examples of a reason
+_DOMINANT = 0.2  # share of all text in one document that is worth a warning
+_UNSUPPORTED = re.compile(r"(\S+) is not supported\b")
 _LENGTHS = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000, 1_000_000)  # bytes: histogram borders
 
 PIECES_WARNING = (
@@ -97,7 +103,10 @@ def build_report(
         },
         "split_by": split_by,
         "division": _division(catalog) if split_by == "document" else {},
-        "warnings": [PIECES_WARNING] if split_by == "piece" else [],
+        "warnings": [
+            *([PIECES_WARNING] if split_by == "piece" else []),
+            *dominance(catalog),
+        ],
         "skipped": {
             "reasons": _most_common(Counter(reason for _, reason, _ in skipped)),
             "files": [
@@ -125,6 +134,40 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def dominance(catalog: Catalog) -> list[str]:
+    """A warning where one document is much of the text, naming it."""
+    rows = catalog.rows(
+        "SELECT f.name, d.part, t.bytes, count(*) OVER (), sum(t.bytes) OVER () "
+        "FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
+        "JOIN files AS f ON f.number = v.file JOIN texts AS t ON t.id = v.id "
+        "WHERE v.kept ORDER BY t.bytes DESC, v.number LIMIT 1"
+    )
+    for name, part, size, count, total in rows:
+        if count > 1 and size >= max(_DOMINANT, 3 / count) * total:
+            shown = f"{name}/{part}" if part else name
+            return [
+                f"one document holds {size / total:.0%} of the text, {shown}: the model will have "
+                "much of its wording; --exclude leaves it out"
+            ]
+    return []
+
+
+def grouped(reasons: Mapping[str, int]) -> dict[str, int]:
+    """Reasons with all formats that are not supported in one, the most frequent first."""
+    unsupported: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for reason, count in reasons.items():
+        if found := _UNSUPPORTED.match(reason):
+            unsupported[found[1]] += count
+        else:
+            others[reason] += count
+    if len(unsupported) < 2:
+        return _most_common(Counter(dict(reasons)))
+    named = ", ".join(sorted(unsupported))
+    others[f"formats that are not supported: {named}"] = sum(unsupported.values())
+    return _most_common(others)
+
+
 def _files(catalog: Catalog, found: Scan, skipped: int) -> dict[str, Any]:
     by_kind: dict[str, Counter[str]] = {}
     rows = catalog.rows("SELECT kind, reason != '', count(*) FROM files GROUP BY 1, 2")
@@ -137,6 +180,7 @@ def _files(catalog: Catalog, found: Scan, skipped: int) -> dict[str, Any]:
         "read": sum(counts["read"] for counts in by_kind.values()),
         "skipped": skipped,
         "ignored": dict(sorted(found.ignored.items())),
+        "ignored_examples": dict(sorted(found.ignored_examples.items())),
         "by_kind": {kind: dict(sorted(by_kind[kind].items())) for kind in sorted(by_kind)},
     }
 
@@ -152,7 +196,25 @@ def _documents(catalog: Catalog) -> dict[str, Any]:
         "found": parts + catalog.count("SELECT count(*) FROM documents"),
         "kept": catalog.count("SELECT count(*) FROM verdicts WHERE kept"),
         "dropped": _most_common(dropped),
+        "dropped_examples": _dropped_examples(catalog),
     }
+
+
+def _dropped_examples(catalog: Catalog) -> dict[str, list[str]]:
+    """By reason: the names of some documents that were dropped for it."""
+    examples: dict[str, list[str]] = {}
+    for query in (
+        "SELECT r.reason, f.name, r.part FROM (SELECT reason, file, part, "
+        "row_number() OVER (PARTITION BY reason ORDER BY file) AS place FROM dropped) AS r "
+        "JOIN files AS f ON f.number = r.file WHERE r.place <= ? AND r.reason != 'forgotten'",
+        "SELECT r.reason, f.name, d.part FROM (SELECT reason, file, ordinal, "
+        "row_number() OVER (PARTITION BY reason ORDER BY number) AS place FROM verdicts "
+        "WHERE NOT kept) AS r JOIN documents AS d USING (file, ordinal) "
+        "JOIN files AS f ON f.number = r.file WHERE r.place <= ?",
+    ):
+        for reason, name, part in catalog.rows(query, _NAMED):
+            examples.setdefault(reason, []).append(f"{name}/{part}" if part else name)
+    return {reason: names[:_NAMED] for reason, names in sorted(examples.items())}
 
 
 def _division(catalog: Catalog) -> dict[str, Any]:

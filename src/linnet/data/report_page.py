@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from linnet import artifact, page
 from linnet.config import read_json
+from linnet.data.report import grouped
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -15,16 +17,35 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 _NAMED = 2  # files shown as examples of a reason
+_LITTLE = 0.01  # share of runs of words in common that needs no thought
+_ALIKE = 1.25  # times what is usual that is still usual
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Documents or files left out for one reason, with the names of some."""
+    """What was left out for one reason: how many files and documents, and the names of some."""
 
     reason: str
-    what: Literal["documents", "files"]
-    count: int
+    files: int = 0
+    documents: int = 0
     names: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> str:
+        """The numbers, in words."""
+        parts = ((self.files, "file"), (self.documents, "document"))
+        return ", ".join(f"{n:,} {what}{'' if n == 1 else 's'}" for n, what in parts if n)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of the corpus."""
+
+    name: str
+    documents: int
+    bytes: int
+    share: float
+    """Of all text."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,7 @@ class CorpusFacts:
     files: int
     documents: int
     bytes: int
+    splits: list[Split]
     funnel: list[Share]
     kinds: list[tuple[str, int, int, int, int]]
     """Kind, files read, files skipped, documents, bytes of text."""
@@ -54,6 +76,8 @@ class CorpusFacts:
     private: Mapping[str, int]
     private_note: str
     division: Mapping[str, Any]
+    overlap: str
+    """What is to be thought of the text that test and training share; empty if unknown."""
     duplicates: list[Mapping[str, Any]]
     warnings: list[str]
     examples: list[tuple[str, str]]
@@ -81,6 +105,7 @@ def facts_of(report: Mapping[str, Any]) -> CorpusFacts:
         files=files["read"],
         documents=documents["kept"],
         bytes=sum(split["bytes"] for split in report["splits"].values()),
+        splits=_splits(report["splits"]),
         funnel=[
             *_shares([("files found", sources), ("files read", files["read"])]),
             *_shares(
@@ -95,6 +120,7 @@ def facts_of(report: Mapping[str, Any]) -> CorpusFacts:
         private=report.get("private", {}).get("found", {}),
         private_note=report.get("private", {}).get("note", ""),
         division=report.get("division", {}),
+        overlap=overlap_verdict(report.get("division", {})),
         duplicates=report["duplicates"][:8],
         warnings=report["warnings"],
         examples=[(e["source"], e["text"]) for e in report["examples"][:3]],
@@ -130,15 +156,62 @@ def _kinds(report: Mapping[str, Any]) -> list[tuple[str, int, int, int, int]]:
 
 
 def _left_out(report: Mapping[str, Any]) -> list[LeftOut]:
-    skipped = report["skipped"]
+    """Each reason once, the most frequent first."""
+    skipped, files, documents = report["skipped"], report["files"], report["documents"]
+    examples: dict[str, list[str]] = {}
+    for file in skipped["files"]:
+        examples.setdefault(_reason(file["reason"]), []).append(file["name"])
+    for named in (files.get("ignored_examples", {}), documents.get("dropped_examples", {})):
+        for reason, names in named.items():
+            examples.setdefault(reason, []).extend(names)
+    left_files = grouped(Counter(skipped["reasons"]) + Counter(files["ignored"]))
+    left_documents = grouped(documents["dropped"])
     found = [
-        LeftOut(reason, "documents", n) for reason, n in report["documents"]["dropped"].items()
+        LeftOut(
+            reason,
+            left_files.get(reason, 0),
+            left_documents.get(reason, 0),
+            list(dict.fromkeys(examples.get(_reason(reason), [])))[:_NAMED],
+        )
+        for reason in left_files | left_documents
     ]
-    for reason, count in skipped["reasons"].items():
-        names = [file["name"] for file in skipped["files"] if file["reason"] == reason]
-        found.append(LeftOut(reason, "files", count, names[:_NAMED]))
-    found += [LeftOut(reason, "files", n) for reason, n in report["files"]["ignored"].items()]
-    return sorted(found, key=lambda entry: (-entry.count, entry.reason))
+    return sorted(found, key=lambda entry: (-entry.files - entry.documents, entry.reason))
+
+
+def _reason(reason: str) -> str:
+    """What a reason's examples are found by: one for all formats that are not supported."""
+    return "not supported" if "not supported" in reason else reason
+
+
+def _splits(splits: Mapping[str, Mapping[str, int]]) -> list[Split]:
+    total = sum(split["bytes"] for split in splits.values()) or 1
+    return [
+        Split(name, split["documents"], split["bytes"], split["bytes"] / total)
+        for name, split in splits.items()
+    ]
+
+
+def overlap_verdict(division: Mapping[str, Any]) -> str:
+    """Whether what test and training text share is much, and compared with what."""
+    if "usual_runs" not in division or not division["compared_bytes"]:
+        return ""
+    shared, usual = division["shared_runs"], division["usual_runs"]
+    beside = f"training documents share {_percent(usual)} with one another"
+    if shared < _LITTLE:
+        return f"That is little ({beside}): results on test text are results on new text."
+    if shared <= max(usual * _ALIKE, usual + _LITTLE):
+        return (
+            f"That is usual here: {beside}, as forms, headings and quotations recur. New documents "
+            "of this kind will share as much; results on text of another kind will be worse."
+        )
+    return (
+        f"That is much: {beside}. Part of the test text has been seen in training, so results on "
+        "it flatter the model. Lower near_duplicates or held_out_share keep more of it apart."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share < _LITTLE else f"{share:.0%}"
 
 
 def _shares(counts: list[tuple[str, int]]) -> list[Share]:

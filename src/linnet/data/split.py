@@ -15,6 +15,12 @@ cluster without a past is placed by the rank of one of its groups, drawn by a ha
 of the ranks. So each cluster has the same chance, whatever its size (by the
 smallest rank nearly every large cluster would be test), and one more or less
 among m groups changes the draw with a chance of 1 in m.
+
+A share of the clusters is no share of the text: of a small folder it may be four
+notes of two hundred. So the first division is looked over by bytes (``_balance``):
+a cluster as large as a split goes to training, and a split with far too little or
+too much text, or too few clusters, takes more by rank or gives some back. Later
+divisions leave what is settled alone.
 """
 
 from __future__ import annotations
@@ -42,6 +48,12 @@ TRAIN, VALIDATION, TEST = (SPLITS.index(name) for name in ("train", "validation"
 WITHHELD = len(SPLITS)  # trained on before, now in a cluster that is held out
 
 _LEAST_GROUPS = 3  # one for each split; with fewer, all are for training
+_BALANCED_FROM = 20  # clusters; with fewer there is nothing to choose from
+_PARTS = 4  # a held-out split has at least about so many clusters
+_TOLERANCE = 2.0  # times too little or too much text before a drawn split is changed
+_MANY = 20  # clusters of less than this part of a split come last: half the folder would go
+_MOST_DOCUMENTS = 3.0  # times the fraction of clusters that a split may take
+_CLOSE = 1.25  # times too little or too much that is left then
 
 
 def rank(group: str, key: str) -> float:
@@ -83,13 +95,16 @@ def divide(
     before: npt.NDArray[np.int8],
     kept: npt.NDArray[np.bool_],
     config: DataConfig,
+    *,
+    sizes: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int8]:
     """The split of every document, (N,): an index into SPLITS, or WITHHELD (see the module).
 
     ``clusters``: the root of each document's cluster; ``ranks``: the rank of its
-    group; ``before``: its split so far, or NEW. Documents that are not ``kept`` speak
-    for their cluster, but do not fill a split. From three clusters on no split that
-    is asked for stays empty, as far as clusters without a past allow.
+    group; ``before``: its split so far, or NEW; ``sizes``: its bytes. Documents that
+    are not ``kept`` speak for their cluster, but do not fill a split. From three
+    clusters on no split that is asked for stays empty, as far as clusters without a
+    past allow.
     """
     if not len(clusters):
         return np.empty(0, np.int8)
@@ -113,7 +128,52 @@ def divide(
     drawn = np.where(
         places < test_below, TEST, np.where(places < validation_below, VALIDATION, TRAIN)
     )
+    weights = np.bincount(cluster[kept], sizes[kept], minlength=count).astype(np.float64)
+    _balance(drawn, places, weights, in_use & (past == NEW), config, first=not settled.any())
     return np.where(sides == NEW, drawn[cluster], sides).astype(np.int8)
+
+
+def _balance(
+    drawn: npt.NDArray[np.int64],
+    places: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    free: npt.NDArray[np.bool_],
+    config: DataConfig,
+    *,
+    first: bool,
+) -> None:
+    """Change what was drawn for the free clusters so that held-out text is neither one document
+    nor next to nothing. ``weights``: bytes by cluster; ``first``: nothing is settled yet."""
+    order = np.flatnonzero(free)[np.argsort(places[free], kind="stable")]
+    if len(order) < _BALANCED_FROM:
+        return
+    for split, fraction in ((TEST, config.test_fraction), (VALIDATION, config.validation_fraction)):
+        if fraction == 0:
+            continue
+        target = fraction * weights.sum()
+        most = max(target / _PARTS, float(np.median(weights[order])))
+        mine = order[drawn[order] == split]
+        drawn[mine[weights[mine] > most]] = TRAIN
+        if not first:
+            continue
+        mine = order[drawn[order] == split]
+        have, number, least = weights[mine].sum(), len(mine), min(_PARTS, len(order) // 10)
+        if have < target / _TOLERANCE or number < least:
+            others = (TRAIN, VALIDATION) if split == TEST else (TRAIN,)
+            more = order[np.isin(drawn[order], others) & (weights[order] <= most)]
+            small = weights[more] < target / _MANY
+            enough = _MOST_DOCUMENTS * fraction * len(order)
+            for cluster in (*more[~small], *more[small]):
+                if number >= least and (have >= target / _CLOSE or number >= enough):
+                    break
+                drawn[cluster] = split
+                have, number = have + weights[cluster], number + 1
+        elif have > target * _TOLERANCE:
+            for cluster in mine[::-1]:
+                if have <= target * _CLOSE or number <= least:
+                    break
+                drawn[cluster] = TRAIN
+                have, number = have - weights[cluster], number - 1
 
 
 def _places(

@@ -67,7 +67,7 @@ def answer(task: str, item: dict[str, Any], job: Job) -> Iterator[bytes]:
         else:  # no other item would fare better
             ended = {"failed": error.number}
     except MemoryError:
-        ended |= {"reason": "out of memory", "transient": True, "retires": True}
+        ended |= {"reason": "needs more than file_memory", "transient": True, "retires": True}
     except UnreadableError as error:
         ended |= {"reason": error.reason, "detail": error.detail[:_DETAIL]}
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from linnet.data import pieces
-from linnet.data.contamination import shared_text
+from linnet.data.contamination import overlap
 from linnet.data.document import SPLITS, Document, text_id
 from linnet.data.report import PIECES_WARNING, Tally
 from linnet.data.split import fit_borders
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     Item = tuple[Document, str, int]  # a document, its split, how many of the kept were begun
 
+ALIKE = 0.5  # Jaccard similarity from which documents in test and training are named
 _COMPARED = 64_000_000  # bytes of a split, in which shared text is looked for
+_PAIRS = 8
 
 
 def write_splits(
@@ -56,18 +58,51 @@ def write_splits(
 
 
 def held_out_overlap(catalog: Catalog, texts: Texts) -> dict[str, Any]:
-    """How much of the test text also stands in training text, by runs of words."""
+    """How much of the test text also stands in training text, beside what is usual here, and which
+    test documents are like a training document but not enough to be dropped."""
+    sizes = dict(catalog.rows(_BYTES_BY_SPLIT))
+    part = sizes.get("test", 0) / max(sizes.get("train", 0), 1)
+    names: dict[str, list[tuple[str, int]]] = {"test": [], "train": []}
 
-    def texts_of(split: str) -> Iterator[str]:
+    def texts_of(split: str, *, noted: bool) -> Iterator[Document]:
         left = _COMPARED
         for document, side, _ in _documents(catalog, texts):
             if side == split and left > 0:
                 left -= document.bytes
-                yield document.text
+                if noted:
+                    names[split].append((document.source, document.bytes))
+                yield document
 
-    train = catalog.count(_TRAIN_BYTES)
-    share = shared_text(texts_of("test"), texts_of("train"))
-    return {"shared_runs": round(share, 6), "compared_bytes": min(train, _COMPARED)}
+    found = overlap(
+        (document.text for document in texts_of("test", noted=True)),
+        (document.text for document in texts_of("train", noted=True)),
+        some=(
+            document.text
+            for document in texts_of("train", noted=False)
+            if int(document.id[:8], 16) < part * 2**32  # as much as the test text, at random
+        ),
+        alike=ALIKE,
+    )
+    nearest = sorted(found.similar, key=lambda pair: -pair[2])
+    return {
+        "shared_runs": round(found.shared, 6),
+        "usual_runs": round(found.usual, 6),
+        "compared_bytes": min(sizes.get("train", 0), _COMPARED),
+        "similar": {
+            "from": ALIKE,
+            "documents": len(nearest),
+            "of": len(names["test"]),
+            "bytes": sum(names["test"][place][1] for place, _, _ in nearest),
+            "pairs": [
+                {
+                    "name": names["test"][place][0],
+                    "like": names["train"][like][0],
+                    "similarity": round(similarity, 3),
+                }
+                for place, like, similarity in nearest[:_PAIRS]
+            ],
+        },
+    }
 
 
 def _documents(catalog: Catalog, texts: Texts) -> Iterator[Item]:
@@ -105,7 +140,7 @@ def _pieces(catalog: Catalog, texts: Texts, config: DataConfig) -> Iterator[Item
             yield piece, borders.split_of(identity), number
 
 
-_TRAIN_BYTES = (
-    "SELECT coalesce(sum(t.bytes), 0) FROM verdicts AS v JOIN texts AS t ON t.id = v.id "
-    "WHERE v.kept AND v.side = 'train'"
+_BYTES_BY_SPLIT = (
+    "SELECT v.side, sum(t.bytes) FROM verdicts AS v JOIN texts AS t ON t.id = v.id "
+    "WHERE v.kept GROUP BY v.side"
 )

@@ -73,7 +73,7 @@ def read_csv(path: Path, context: Context) -> Found:
     if _holds_texts(list(records.named_rows(head)), context.config):
         yield from _documents(records.named_rows(cells), kinds.CSV, context, family="prose")
     else:
-        yield from _tables(cells, context)
+        yield from _tables(cells, context, long=path.stat().st_size > context.config.cut_above)
 
 
 def row_text(row: Any, config: DataConfig) -> str:
@@ -132,15 +132,19 @@ def _documents(
             yield Extracted(text, row_group(row, config), kind, part, family)
 
 
-def _tables(rows: Iterator[list[str]], context: Context) -> Found:
-    """A table in documents of a bounded length, each under the first row."""
+def _tables(rows: Iterator[list[str]], context: Context, *, long: bool) -> Found:
+    """A table in documents of a bounded length, each under the first row.
+
+    Those of a ``long`` one are divided into splits one by one.
+    """
     header = next(rows, [])
     pieces = _pieces(rows)
     first = list(itertools.islice(pieces, 2))
     for number, piece in enumerate(itertools.chain(first, pieces), 1):
         text = "\n".join(row_lines(dict(enumerate(row)) for row in (header, *piece)))
         part = f"#{number}" if len(first) > 1 else ""
-        yield Extracted(text, context.group, kinds.CSV, part, "table")
+        group = f"{context.group}{part}" if long else context.group
+        yield Extracted(text, group, kinds.CSV, part, "table")
 
 
 def _pieces(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:

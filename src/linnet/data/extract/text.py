@@ -6,8 +6,9 @@ import itertools
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds, python_library
-from linnet.data.decoding import read_lines, read_text
-from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.decoding import read_chunks, read_text
+from linnet.data.document import Dropped, Extracted
+from linnet.data.extract import sections
 from linnet.data.markup.html import all_text, html_text
 from linnet.data.markup.markdown import markdown_text
 from linnet.data.markup.org import org_text
@@ -15,7 +16,7 @@ from linnet.data.markup.origin import is_web_page
 from linnet.data.markup.rst import rst_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from linnet.data.extract.context import Context
@@ -49,20 +50,14 @@ def read_html(path: Path, context: Context) -> Found:
 
 
 def read_code(path: Path, context: Context) -> Found:
-    yield Extracted(_whole(path, context), context.group, kinds.CODE)
+    if _is_long(path, context):
+        return _in_sections(path, context, kinds.CODE, sections.CODE)
+    return iter([Extracted(_whole(path, context), context.group, kinds.CODE)])
 
 
 def read_log(path: Path, context: Context) -> Found:
-    """A log as it is, cut at line ends into documents of at most ``max_document_bytes``."""
-    limit = context.config.max_document_bytes
-    pieces = _pieces(read_lines(path, limit=limit, changes=context.changes), limit)
-    first = list(itertools.islice(pieces, 2))
-    for number, text in enumerate(itertools.chain(first, pieces), 1):
-        part = f"#{number}" if len(first) > 1 else ""
-        if text is None:
-            yield Dropped("line larger than max_document_bytes", part)
-        else:
-            yield Extracted(text, context.group, "log", part)
+    """A log as it is; a long one is cut at line ends."""
+    return _in_sections(path, context, "log", sections.LINES)
 
 
 def read_library_module(path: Path, context: Context) -> Found:
@@ -79,18 +74,9 @@ def read_text_file(path: Path, context: Context) -> Found:
     The parts of a divided file are documents on their own, so that they fall
     into different splits; an undivided file is known by its name.
     """
-    parts = _parts(path, context)
-    first = list(itertools.islice(parts, 2))
-    if len(first) < 2:
-        if None in first:
-            raise UnreadableError("larger than max_document_bytes", "one undivided document")
-        yield Extracted("".join(filter(None, first)), context.group, kinds.TEXT)
-        return
-    for number, part in enumerate(itertools.chain(first, parts), 1):
-        if part is None:
-            yield Dropped("document larger than max_document_bytes", f"#{number}")
-        elif part.strip():
-            yield Extracted(part, None, kinds.TEXT, part=f"#{number}")
+    return _in_sections(
+        path, context, kinds.TEXT, sections.PROSE, separator=context.config.separator
+    )
 
 
 def _whole(path: Path, context: Context) -> str:
@@ -98,43 +84,45 @@ def _whole(path: Path, context: Context) -> str:
 
 
 def _marked_up(path: Path, context: Context, kind: str, plain: Callable[[str], str]) -> Found:
+    if _is_long(path, context):
+        return _in_sections(path, context, kind, sections.PROSE, plain=plain)
     source = _whole(path, context).replace("\r\n", "\n")
-    yield Extracted(plain(source), context.group, kind)
+    return iter([Extracted(plain(source), context.group, kind)])
 
 
-def _parts(path: Path, context: Context) -> Iterator[str | None]:
-    """What lies between separator lines; None for a part of more characters than the limit."""
-    separator, limit = context.config.separator, context.config.max_document_bytes
-    lines: list[str] = []
-    length = 0
-    for line in read_lines(path, limit=limit, changes=context.changes):
-        if line is not None and line.strip() == separator:
-            yield "\n".join(lines) if length <= limit else None
-            lines.clear()
-            length = 0
-            continue
-        length += limit + 1 if line is None else len(line) + 1
-        if length <= limit:
-            lines.append(line or "")
-        else:
-            lines.clear()
-    if length:
-        yield "\n".join(lines) if length <= limit else None
+def _is_long(path: Path, context: Context) -> bool:
+    return path.stat().st_size > _longest(context)
 
 
-def _pieces(lines: Iterator[str | None], limit: int) -> Iterator[str | None]:
-    """As many whole lines together as stay below ``limit`` bytes; None for a line that does not."""
-    piece: list[str] = []
-    size = 0
-    for line in lines:
-        length = limit if line is None else len(line.encode("utf-8", "surrogatepass")) + 1
-        if size + length > limit and piece:
-            yield "\n".join(piece)
-            piece, size = [], 0
-        if line is None or length > limit:
-            yield None
-        else:
-            piece.append(line)
-            size += length
-    if piece:
-        yield "\n".join(piece)
+def _longest(context: Context) -> int:
+    """Characters of a text that is not cut; even at 4 bytes each they are a document."""
+    return min(context.config.cut_above, context.config.max_document_bytes // 4)
+
+
+def _in_sections(
+    path: Path,
+    context: Context,
+    kind: str,
+    borders: Sequence[sections.Border],
+    *,
+    separator: str = "",
+    plain: Callable[[str], str] = str,
+) -> Found:
+    """The documents of a text file of any size (``linnet.data.extract.sections``).
+
+    Sections of a long text are divided into splits one by one: so long a text
+    would fill one of them alone.
+    """
+    found = sections.sections(
+        read_chunks(path, changes=context.changes),
+        longest=_longest(context),
+        separator=separator,
+        borders=borders,
+    )
+    first = list(itertools.islice(found, 2))
+    for number, (text, cut) in enumerate(itertools.chain(first, found), 1):
+        if len(first) == 1 and not cut:
+            yield Extracted(plain(text), context.group, kind)
+        elif text.strip():
+            group = f"{context.group}#{number}" if cut else None
+            yield Extracted(plain(text), group, kind, part=f"#{number}", cut=cut)

@@ -72,7 +72,8 @@ def _write_formulas(root: Any) -> None:
 def _take_out(root: Any, changes: Counter[str]) -> None:
     from lxml import etree
 
-    hidden, struck = [], []
+    hidden: list[Any] = []
+    struck: list[Any] = []
     walk = etree.iterwalk(root, events=("start",))
     for _, element in walk:
         if not isinstance(element.tag, str) or element is root:

@@ -136,7 +136,7 @@ class _Walk:
             return
         self.entered.add(itself)
         if folder.below and (maker := self._maker(folder.path, itself, names)):
-            self.found.ignored[maker] += 1
+            self.found.ignore(name, maker)
             return
         scopes = (self.scopes[0], *inner, *folder.scopes[1:]) if inner else folder.scopes
         for entry in entries:
@@ -147,19 +147,17 @@ class _Walk:
     ) -> None:
         is_folder = _is_folder(entry)
         below = folder.below + entry.name
+        shown = f"{self.label}/{kinds.printable(below)}"
         if junk := _junk(entry.name, folder=is_folder):
             if junk == "hidden" and not is_folder and entry.name.endswith(".icloud"):
-                self.found.skip(
-                    f"{self.label}/{kinds.printable(below)}", "not downloaded from the cloud"
-                )
+                self.found.skip(shown, "not downloaded from the cloud")
             else:
-                self.found.ignored[junk] += 1
+                self.found.ignore(shown, junk)
             return
         if not is_folder and _describes_dataset(entry.name, names):
-            self.found.ignored["made by tools"] += 1
+            self.found.ignore(shown, "made by tools")
             return
         if entry.name.endswith(".arrow") and _describes_dataset("state.json", names):
-            shown = f"{self.label}/{kinds.printable(below)}"
             self.found.skip(shown, "rows of a data set: name its folder as hf:FOLDER")
             return
         if is_folder and not _leads_to(self.glob, below):
@@ -170,7 +168,7 @@ class _Walk:
             for before, now in zip(folder.wanted, decided, strict=True)
         )
         if is_left_out(scopes, self.lead + below, is_folder) or not (is_folder or all(wanted)):
-            self.found.ignored[_LEFT_OUT] += 1
+            self.found.ignore(shown, _LEFT_OUT)
         elif is_folder:
             inner = _Folder(entry.path, below + "/", wanted, scopes)
             if entry.is_symlink():
@@ -178,8 +176,7 @@ class _Walk:
             else:
                 self.waiting.append(inner)
         else:
-            shown = kinds.printable(below)
-            self.found.add(entry.path, f"{self.label}/{shown}", shown)
+            self.found.add(entry.path, shown, kinds.printable(below))
 
     def _own_scopes(self, folder: _Folder, names: set[str]) -> Iterator[Scope]:
         if self.gitignore and not names.isdisjoint((".gitignore", ".git")):

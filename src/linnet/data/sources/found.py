@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from linnet.data import kinds
 
+_EXAMPLES = 2
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
@@ -39,6 +41,8 @@ class Scan:
     skipped: list[SkippedFile] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     """Hidden files, junk and what patterns leave out: counted but not listed."""
+    ignored_examples: dict[str, list[str]] = field(default_factory=dict)
+    """By reason: the names of a few of them."""
 
     def add(self, path: str, name: str, group: str, kind: str | None = None) -> None:
         """List a file to be read, or as skipped when its name or nature forbids that."""
@@ -63,6 +67,13 @@ class Scan:
             self.skip(name, lacking)
             return
         self.files.append(SourceFile(name, group, path, kind, status.st_size, status.st_mtime_ns))
+
+    def ignore(self, name: str, reason: str) -> None:
+        """Count a file or folder that is passed over."""
+        self.ignored[reason] += 1
+        examples = self.ignored_examples.setdefault(reason, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(name)
 
     def skip(self, name: str, reason: str) -> None:
         self.skipped.append(SkippedFile(name, reason))
