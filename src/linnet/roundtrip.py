@@ -191,11 +191,13 @@ def _llama_cpp(
 ) -> Iterator[Comparison]:
     where, exact = f"llama.cpp {type}", type == "f32"
     file = export_gguf(whole, place / f"{type}.gguf", ExportConfig(type=type), progress=progress)
-    with progress.task(f"comparing with {where}"), LlamaCpp(file, context=native.room) as llama:
+    chats = exact and native.tokenizer.chat_template is not None
+    opened = LlamaCpp(file, context=native.room, own_template=chats)
+    with progress.task(f"comparing with {where}"), opened as llama:
         if exact:
             yield _same_tokens(where, native, llama.tokens)
-            if native.tokenizer.chat_template is not None:
-                yield from _same_chat(where, native, llama)
+        if chats:
+            yield from _same_chat(where, native, llama)
         runs = []
         for prompt in native.prompts:
             found = llama.continuation(prompt, length=native.length, candidates=CANDIDATES)

@@ -22,7 +22,20 @@ class ServingConfig:
         0, "the most tokens that a prompt and its answer may have; 0: as many as the model"
     )
 
+    stall_seconds: float = option(
+        30.0,
+        "seconds of computing without any progress after which llama.cpp counts as hung and is "
+        "started again; large models have more",
+    )
+
     def __post_init__(self) -> None:
         for name in ("threads", "slots", "context"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more. Got {getattr(self, name)}")
+        require_stall_seconds(self.stall_seconds)
+
+
+def require_stall_seconds(seconds: float) -> None:
+    """Raise ConfigError unless a stall may be said to last so long."""
+    if not 0.1 <= seconds <= 86_400:
+        raise ConfigError(f"stall_seconds must be between 0.1 and 86,400. Got {seconds}")

@@ -102,7 +102,9 @@ def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
         weight_bytes=file.stat().st_size,
     )
     words = TokenizerWords(load_tokenizer(path))
-    return LlamaCppEngine(served, words, room, exact=config.precision == "f32")
+    return LlamaCppEngine(
+        served, words, room, exact=config.precision == "f32", stall_seconds=config.stall_seconds
+    )
 
 
 def _scorer(path: Path, file: Path) -> TorchEngine:
