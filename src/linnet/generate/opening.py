@@ -35,13 +35,15 @@ def open_engine(
     threads: int = 0,
     slots: int = 0,
     context: int = 0,
+    stall_seconds: float | None = None,
     progress: Progress = SILENT,
 ) -> Engine:
     """What writes texts with a model: a directory, a project, a hub name, a GGUF file.
 
     ``precision``: number format of the weights: f32, f16, bf16, and on llama.cpp q8_0 (which
-    it takes by itself) and q4_0; on torch int8. ``adapters``: directories of adapters by name.
-    ``threads``, ``slots`` (texts computed together) and ``context``: 0 chooses. Raises
+    it takes by itself) and q4_0; on torch int8, and f32 by itself. ``adapters``: directories of adapters by name.
+    ``threads``, ``slots`` (texts computed together) and ``context``: 0 chooses.
+    ``stall_seconds``: when llama.cpp counts as hung; see ``ServingConfig``. Raises
     ModelError when there is no such model or the engine cannot compute it, MissingExtraError
     without ``xllamacpp``.
     """
@@ -57,7 +59,15 @@ def open_engine(
     place = Path(source)
     if place.suffix == ".gguf" or place.is_file():
         return _open_file(
-            place, engine, precision, adapters or {}, threads, slots, context, progress
+            place,
+            engine,
+            precision,
+            adapters or {},
+            threads,
+            slots,
+            context,
+            stall_seconds,
+            progress,
         )
     found = model_directory(source) if place.exists() else source
     if engine == "auto":
@@ -74,6 +84,7 @@ def open_engine(
         threads=threads,
         slots=slots,
         context=context,
+        **_stall(stall_seconds),
     )
     return open_checkpoint(found, config, adapters=adapters, progress=progress)
 
@@ -164,7 +175,7 @@ def _open_torch(
         import torch
 
         torch.set_num_threads(threads)
-    return open_exact(source, precision, dtype="auto", adapters=adapters, rows=slots)
+    return open_exact(source, precision, adapters=adapters, rows=slots)
 
 
 def _open_file(
@@ -175,6 +186,7 @@ def _open_file(
     threads: int,
     slots: int,
     context: int,
+    stall_seconds: float | None,
     progress: Progress,
 ) -> Engine:
     from linnet.generate.llama_cpp.config import ServingConfig
@@ -190,5 +202,10 @@ def _open_file(
         raise ConfigError(
             f"{file}: adapters need the directory of their base; a GGUF file has none"
         )
-    config = ServingConfig(threads=threads, slots=slots, context=context)
+    config = ServingConfig(threads=threads, slots=slots, context=context, **_stall(stall_seconds))
     return open_gguf(file, config, progress=progress)
+
+
+def _stall(seconds: float | None) -> dict[str, float]:
+    """The setting, where it is given."""
+    return {} if seconds is None else {"stall_seconds": seconds}

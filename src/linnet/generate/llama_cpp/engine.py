@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError, ModelError
 from linnet.export.llama_cpp_process import LlamaCppSettings
-from linnet.generate.engine import Chunk, Completion, Request, Score
+from linnet.generate.engine import Chunk, Completion, Request, Score, require_known_tokens
 from linnet.generate.llama_cpp import asking
 from linnet.generate.llama_cpp.cache import note_use
 from linnet.generate.llama_cpp.config import ServingConfig
@@ -64,6 +64,8 @@ class Served:
     usual_adapter: str | None
     scorer: Callable[[], TorchEngine]
     """Makes what scores texts: the file's weights in torch."""
+    precision: str = ""
+    """The number format of its weights; empty where only the file says so."""
     merged: str | None = None
     """The adapter that is part of the weights, if one is."""
 
@@ -113,6 +115,11 @@ class LlamaCppEngine:
     def adapters(self) -> Sequence[str]:
         """The names that a request may choose its adapter by."""
         return tuple(self.served.adapters)
+
+    @property
+    def precision(self) -> str:
+        """The number format of the weights."""
+        return self.served.precision
 
     @property
     def advice(self) -> str | None:
@@ -203,6 +210,7 @@ class LlamaCppEngine:
             own = request.prompt
             prompt = [*own]
         prompt = prompt or [self.words.end_of_text]
+        require_known_tokens(request, prompt, self.served.vocab_size)
         self._require_room(prompt)
         limit = min(request.sampling.max_tokens, self.context - len(prompt))
         grammar = None
@@ -253,12 +261,6 @@ class LlamaCppEngine:
         return self._places[name]
 
     def _require_room(self, prompt: Sequence[int]) -> None:
-        size = self.served.vocab_size
-        unknown = [token for token in prompt if not 0 <= token < size]
-        if unknown:
-            raise ModelError(
-                f"prompt tokens must be below {size}, the vocabulary. Got {unknown[0]}"
-            )
         if self.context - len(prompt) < 1:
             raise ModelError(
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "

@@ -93,6 +93,7 @@ def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
         spells_bytes=True,
         adapters={},
         usual_adapter=None,
+        precision=config.precision,
         scorer=partial(_scorer, path, file),
     )
     room = room_for(

@@ -92,6 +92,7 @@ def make_engine(
         adapters=files,
         usual_adapter=usual,
         scorer=partial(make_scorer, path, file, beside, usual),
+        precision=config.precision,
         merged=merged,
     )
     exact = config.precision == "f32"
