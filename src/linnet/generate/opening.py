@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from linnet import hub
 from linnet.errors import ConfigError, MissingExtraError, ModelError
 from linnet.generate.choice import noted_choice
+from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.model.lora_config import require_adapter_name
 from linnet.progress import SILENT, Progress
 
@@ -35,13 +36,14 @@ def open_engine(
     threads: int = 0,
     slots: int = 0,
     context: int = 0,
-    stall_seconds: float | None = None,
+    stall_seconds: float = ServingConfig.stall_seconds,
     progress: Progress = SILENT,
 ) -> Engine:
     """What writes texts with a model: a directory, a project, a hub name, a GGUF file.
 
     ``precision``: number format of the weights: f32, f16, bf16, and on llama.cpp q8_0 (which
-    it takes by itself) and q4_0; on torch int8, and f32 by itself. ``adapters``: directories of adapters by name.
+    it takes by itself) and q4_0; on torch f32 (by itself), f16, bf16 and int8. ``adapters``:
+    directories of adapters by name.
     ``threads``, ``slots`` (texts computed together) and ``context``: 0 chooses.
     ``stall_seconds``: when llama.cpp counts as hung; see ``ServingConfig``. Raises
     ModelError when there is no such model or the engine cannot compute it, MissingExtraError
@@ -76,7 +78,6 @@ def open_engine(
         if context:
             raise ConfigError("context is for engine llama.cpp; on torch it is as the model allows")
         return _open_torch(found, precision, adapters or {}, threads, slots)
-    from linnet.generate.llama_cpp.config import ServingConfig
     from linnet.generate.llama_cpp.known import open_checkpoint
 
     config = ServingConfig(
@@ -84,7 +85,7 @@ def open_engine(
         threads=threads,
         slots=slots,
         context=context,
-        **_stall(stall_seconds),
+        stall_seconds=stall_seconds,
     )
     return open_checkpoint(found, config, adapters=adapters, progress=progress)
 
@@ -186,10 +187,9 @@ def _open_file(
     threads: int,
     slots: int,
     context: int,
-    stall_seconds: float | None,
+    stall_seconds: float,
     progress: Progress,
 ) -> Engine:
-    from linnet.generate.llama_cpp.config import ServingConfig
     from linnet.generate.llama_cpp.foreign import open_gguf
 
     if not file.is_file():
@@ -202,10 +202,7 @@ def _open_file(
         raise ConfigError(
             f"{file}: adapters need the directory of their base; a GGUF file has none"
         )
-    config = ServingConfig(threads=threads, slots=slots, context=context, **_stall(stall_seconds))
+    config = ServingConfig(
+        threads=threads, slots=slots, context=context, stall_seconds=stall_seconds
+    )
     return open_gguf(file, config, progress=progress)
-
-
-def _stall(seconds: float | None) -> dict[str, float]:
-    """The setting, where it is given."""
-    return {} if seconds is None else {"stall_seconds": seconds}

@@ -9,6 +9,7 @@ from typing import Literal
 
 from linnet.config import option
 from linnet.errors import ConfigError
+from linnet.export.llama_cpp_process import LlamaCppSettings
 
 EngineName = Literal["auto", "llama.cpp", "torch"]
 
@@ -43,7 +44,7 @@ class ServeConfig:
     max_tokens: int = option(0, "The longest answer in tokens; 0: as the context allows.")
     max_body: int = option(8_000_000, "The largest request in bytes.")
     stall_seconds: float = option(
-        30.0,
+        LlamaCppSettings.stall_seconds,
         "Seconds of computing without any progress after which llama.cpp counts as hung, and "
         "is started again; large models have more.",
     )

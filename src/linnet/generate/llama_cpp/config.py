@@ -7,6 +7,7 @@ from typing import Literal
 
 from linnet.config import option
 from linnet.errors import ConfigError
+from linnet.export.llama_cpp_process import LlamaCppSettings
 
 Precision = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
 
@@ -23,7 +24,7 @@ class ServingConfig:
     )
 
     stall_seconds: float = option(
-        30.0,
+        LlamaCppSettings.stall_seconds,
         "seconds of computing without any progress after which llama.cpp counts as hung and is "
         "started again; large models have more",
     )
@@ -32,10 +33,7 @@ class ServingConfig:
         for name in ("threads", "slots", "context"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be 0 or more. Got {getattr(self, name)}")
-        require_stall_seconds(self.stall_seconds)
-
-
-def require_stall_seconds(seconds: float) -> None:
-    """Raise ConfigError unless a stall may be said to last so long."""
-    if not 0.1 <= seconds <= 86_400:
-        raise ConfigError(f"stall_seconds must be between 0.1 and 86,400. Got {seconds}")
+        if not 0.1 <= self.stall_seconds <= 86_400:
+            raise ConfigError(
+                f"stall_seconds must be between 0.1 and 86,400. Got {self.stall_seconds}"
+            )
