@@ -191,17 +191,18 @@ def _llama_cpp(
     native: _Native, whole: Path, place: Path, type: str, progress: Progress
 ) -> Iterator[Comparison]:
     where, exact = f"llama.cpp {type}", type == "f32"
+    chats = exact and native.tokenizer.chat_template is not None
     try:
         file = _exported(whole, place, type, progress)
-        opened = LlamaCpp(file, context=native.room)
+        opened = LlamaCpp(file, context=native.room, own_template=chats)
     except ModelError as error:
         yield Comparison(where, "opens", False, str(error))
         return
     with progress.task(f"comparing with {where}"), opened as llama:
         if exact:
             yield _same_tokens(where, native, llama.tokens)
-            if native.tokenizer.chat_template is not None:
-                yield from _same_chat(where, native, llama)
+        if chats:
+            yield from _same_chat(where, native, llama)
         runs = []
         for prompt in native.prompts:
             found = llama.continuation(prompt, length=native.length, candidates=CANDIDATES)

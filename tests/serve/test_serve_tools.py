@@ -371,7 +371,7 @@ def test_parameters_that_nest_deeply(depth: int, choice: str) -> None:
                 model="tiny", messages=ASKED, tools=[tool], tool_choice=choice  # type: ignore[call-overload]
             )  # fmt: skip
         except openai.BadRequestError as error:
-            assert "nests" in error.message  # noqa: PT017
+            assert "nests" in error.message or "context length" in error.message  # noqa: PT017
 
 
 def test_references_beyond_a_tool_are_refused() -> None:

@@ -110,7 +110,7 @@ def list_all(
         click.echo_via_pager(f"{line}\n" for line in lines)
     else:
         for line in lines:
-            click.echo(line)
+            typer.echo(line)
 
 
 def _as_json(one: Listed) -> str:

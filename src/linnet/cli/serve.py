@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +18,8 @@ from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     from linnet.serve.running import Server
+
+_THREAD_SECONDS = 1.0
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -71,9 +75,21 @@ def serve(
     log_to_stderr(config.log)
     _greet(server)
     server.run()
-    if server.hurried:  # a thread may still be reading a prompt, and Python would wait for it
+    if server.hurried or _works_on():
         sys.stderr.flush()
         os._exit(0)
+
+
+def _works_on() -> bool:
+    """Whether a thread still reads a prompt or is in native code; Python would wait for it."""
+    until = time.monotonic() + _THREAD_SECONDS
+    main = threading.main_thread()
+    for thread in threading.enumerate():
+        if thread is not main and not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                return True
+    return False
 
 
 def _named(given: list[str] | None, flag: str) -> dict[str, str]:
@@ -91,10 +107,9 @@ def _named(given: list[str] | None, flag: str) -> dict[str, str]:
 def _greet(server: Server) -> None:
     for served in server.catalog.models.values():
         what = served.engine or served.encoder
-        err.print(
-            f"{served.name}: {type(what).__name__}, {served.context:,} tokens of context",
-            markup=False,
-        )
+        precision = getattr(what, "precision", None)
+        kind = f"{type(what).__name__} in {precision}" if precision else type(what).__name__
+        err.print(f"{served.name}: {kind}, {served.context:,} tokens of context", markup=False)
         advice = getattr(what, "advice", None)
         if advice:
             err.print(advice, markup=False)

@@ -54,16 +54,27 @@ class LlamaCpp:
     """One GGUF file, run by llama.cpp. Use it in a ``with`` statement."""
 
     def __init__(
-        self, file: Path, *, context: int = 512, threads: int = 1, embedding: bool = False
+        self,
+        file: Path,
+        *,
+        context: int = 512,
+        threads: int = 1,
+        embedding: bool = False,
+        own_template: bool = False,
     ) -> None:
-        """``embedding``: for encoders, which write nothing.
+        """``embedding``: for encoders, which write nothing. ``own_template``: for ``rendered``;
+        llama.cpp runs the file's template once when it loads it.
 
         Raises MissingExtraError without ``xllamacpp``, and ModelError when llama.cpp
         does not accept the file.
         """
         self._process = LlamaCppProcess(
             LlamaCppSettings(
-                str(file.resolve()), context=context, threads=threads, embedding=embedding
+                str(file.resolve()),
+                context=context,
+                threads=threads,
+                embedding=embedding,
+                own_template=own_template,
             )
         )
 
@@ -117,7 +128,10 @@ class LlamaCpp:
         return Continuation(tuple(tokens), tuple(logprobs), stopped=False)
 
     def rendered(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """A conversation as llama.cpp writes it out by the template in the file."""
+        """A conversation as llama.cpp writes it out by the template in the file.
+
+        Only for a file opened with ``own_template``.
+        """
         answer = self._process.ask("/apply-template", {"messages": list(messages)})
         return str(answer["prompt"])
 

@@ -2,7 +2,7 @@
 
 It answers HTTP on a socket in a private directory, which no other user and no browser
 reaches. Where a system has no such sockets it listens on the loopback address with a
-random key. It ends when this process does, however that ends.
+random key. It ends when this process does, however that ends, and whatever it is doing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 
 _ANSWER_SECONDS = 600
 _END_SECONDS = 10
+_LOAD_STALLS = 4  # of the seconds of a stall, for whatever loading takes beside reading
+_SLOWEST_DISK = 20 << 20  # bytes a second
 _LOG_BYTES = 1 << 20
 _WRONG = re.compile(r"^[\d.]+ E |error|GGML_ASSERT|terminate called", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"failed to load model|exiting due to")
@@ -58,6 +61,17 @@ class LlamaCppSettings:
     """Files of adapters, none of which is used unless a request asks for it."""
     embedding: bool = False
     """For encoders, which write nothing."""
+    own_template: bool = False
+    """Whether it reads the file's chat template, which it then runs once, without limits."""
+    stall_seconds: float = 30.0
+    """Computing without any progress for longer counts as hung; more is allowed for large files."""
+
+    @property
+    def load_seconds(self) -> float:
+        """How long loading may take, on a slow disk as well."""
+        with contextlib.suppress(OSError):
+            return _LOAD_STALLS * self.stall_seconds + os.stat(self.model).st_size / _SLOWEST_DISK
+        return _LOAD_STALLS * self.stall_seconds
 
 
 class LlamaCppProcess:
@@ -74,6 +88,7 @@ class LlamaCppProcess:
         self.socket = place if HAS_UNIX_SOCKETS and len(os.fsencode(place)) < _PATH_BYTES else ""
         self.system_info = ""
         self._port = 0
+        self._id = 0
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "linnet.export.llama_cpp_worker"],
             stdin=subprocess.PIPE,
@@ -89,8 +104,8 @@ class LlamaCppProcess:
 
     @property
     def id(self) -> int:
-        """The process's id."""
-        return self._process.pid
+        """The id of the process that computes."""
+        return self._id or self._process.pid
 
     @property
     def alive(self) -> bool:
@@ -105,11 +120,30 @@ class LlamaCppProcess:
             return False
         return True
 
-    def close(self) -> None:
-        """End the process and remove what it left."""
+    @property
+    def cpu_seconds(self) -> float | None:
+        """Processor time that it took so far, where the system tells."""
+        try:
+            fields = Path(f"/proc/{self.id}/stat").read_text("ascii").rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError, AttributeError):
+            return None
+
+    def stop(self) -> None:
+        """End native code at once, whatever it is doing; from any thread."""
+        if hasattr(os, "fork"):
+            self._hang_up()
+        else:
+            self._process.kill()
+
+    def _hang_up(self) -> None:
         if self._process.stdin is not None and not self._process.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
+
+    def close(self) -> None:
+        """End the process and remove what it left."""
+        self._hang_up()
         try:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -152,6 +186,8 @@ class LlamaCppProcess:
             response = connection.getresponse()
             answer = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if isinstance(error, TimeoutError):
+                self.stop()
             raise EngineError(f"llama.cpp gave no answer ({error}): {self.last_words()}") from None
         finally:
             connection.close()
@@ -181,7 +217,18 @@ class LlamaCppProcess:
 
     def _begin(self) -> None:
         outside = {"socket": self.socket, "key": self.key, "place": str(self._place)}
+        limit = self.settings.load_seconds
+        timer = threading.Timer(limit, self.stop)
+        timer.daemon = True
+        timer.start()
         told = self._tell({**asdict(self.settings), **outside})
+        timed_out = timer.finished.is_set()
+        timer.cancel()
+        if timed_out and "ready" not in told:
+            raise ModelError(
+                f"{self.settings.model}: llama.cpp did not load it within {limit:.0f} seconds; it "
+                "was ended"
+            )
         if "missing" in told:
             raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
         if "ready" not in told:
@@ -190,6 +237,7 @@ class LlamaCppProcess:
                 f"{self.settings.model}: llama.cpp does not accept it: {self._wrong()[0]}"
             )
         self.system_info = str(told.get("system", ""))
+        self._id = int(told.get("id", 0))
         if not self.socket:
             self._port = int(str(told["ready"]).rpartition(":")[2])
 

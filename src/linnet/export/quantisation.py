@@ -96,7 +96,10 @@ def read_tensors(file: Path) -> Iterator[tuple[str, Floats]]:
 
     Raises ModelError for a file that cannot be read, or formats that gguf cannot undo.
     """
+    from linnet.export.gguf_header import read_header
+
     gguf = gguf_package()
+    read_header(file)  # what the package itself believes as it stands
     with _damage_named(file):
         reader = gguf.GGUFReader(file)
     for tensor in reader.tensors:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from linnet.errors import LinnetError
+from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.generate.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -45,6 +45,20 @@ class Request:
     """With ``logprobs``: how many of the likeliest tokens at each place to give as well."""
     constraint: Constraint | None = None
     """What the text must be: a JSON document, a match of an expression, ..."""
+
+
+def require_known_tokens(request: Request, prompt: Sequence[int], vocab_size: int) -> None:
+    """Raise ModelError or ConfigError for a token that the vocabulary does not have."""
+    unknown = [token for token in prompt if not 0 <= token < vocab_size]
+    if unknown:
+        raise ModelError(
+            f"prompt tokens must be below {vocab_size}, the vocabulary. Got {unknown[0]}"
+        )
+    for token, _ in request.sampling.logit_bias:
+        if not 0 <= token < vocab_size:
+            raise ConfigError(
+                f"logit_bias must name tokens below {vocab_size}, the vocabulary. Got {token}"
+            )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from linnet import hub
 from linnet.errors import ConfigError, MissingExtraError, ModelError
 from linnet.generate.choice import noted_choice
+from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.model.lora_config import require_adapter_name
 from linnet.progress import SILENT, Progress
 
@@ -35,13 +36,16 @@ def open_engine(
     threads: int = 0,
     slots: int = 0,
     context: int = 0,
+    stall_seconds: float = ServingConfig.stall_seconds,
     progress: Progress = SILENT,
 ) -> Engine:
     """What writes texts with a model: a directory, a project, a hub name, a GGUF file.
 
     ``precision``: number format of the weights: f32, f16, bf16, and on llama.cpp q8_0 (which
-    it takes by itself) and q4_0; on torch int8. ``adapters``: directories of adapters by name.
-    ``threads``, ``slots`` (texts computed together) and ``context``: 0 chooses. Raises
+    it takes by itself) and q4_0; on torch f32 (by itself), f16, bf16 and int8. ``adapters``:
+    directories of adapters by name.
+    ``threads``, ``slots`` (texts computed together) and ``context``: 0 chooses.
+    ``stall_seconds``: when llama.cpp counts as hung; see ``ServingConfig``. Raises
     ModelError when there is no such model or the engine cannot compute it, MissingExtraError
     without ``xllamacpp``.
     """
@@ -57,7 +61,15 @@ def open_engine(
     place = Path(source)
     if place.suffix == ".gguf" or place.is_file():
         return _open_file(
-            place, engine, precision, adapters or {}, threads, slots, context, progress
+            place,
+            engine,
+            precision,
+            adapters or {},
+            threads,
+            slots,
+            context,
+            stall_seconds,
+            progress,
         )
     found = model_directory(source) if place.exists() else source
     if engine == "auto":
@@ -67,7 +79,6 @@ def open_engine(
         if context:
             raise ConfigError("context is for engine llama.cpp; on torch it is as the model allows")
         return _open_torch(found, precision, adapters or {}, threads, slots, progress)
-    from linnet.generate.llama_cpp.config import ServingConfig
     from linnet.generate.llama_cpp.known import open_checkpoint
 
     config = ServingConfig(
@@ -75,6 +86,7 @@ def open_engine(
         threads=threads,
         slots=slots,
         context=context,
+        stall_seconds=stall_seconds,
     )
     return open_checkpoint(found, config, adapters=adapters, progress=progress)
 
@@ -193,9 +205,7 @@ def _open_torch(
         import torch
 
         torch.set_num_threads(threads)
-    return open_exact(
-        source, precision, dtype="auto", adapters=adapters, rows=slots, progress=progress
-    )
+    return open_exact(source, precision, adapters=adapters, rows=slots, progress=progress)
 
 
 def _open_file(
@@ -206,9 +216,9 @@ def _open_file(
     threads: int,
     slots: int,
     context: int,
+    stall_seconds: float,
     progress: Progress,
 ) -> Engine:
-    from linnet.generate.llama_cpp.config import ServingConfig
     from linnet.generate.llama_cpp.foreign import open_gguf
 
     if not file.is_file():
@@ -221,5 +231,7 @@ def _open_file(
         raise ConfigError(
             f"{file}: adapters need the directory of their base; a GGUF file has none"
         )
-    config = ServingConfig(threads=threads, slots=slots, context=context)
+    config = ServingConfig(
+        threads=threads, slots=slots, context=context, stall_seconds=stall_seconds
+    )
     return open_gguf(file, config, progress=progress)

@@ -32,6 +32,9 @@ READ_TOKENS = 512
 READ_BESIDE = 64
 """Prompt tokens read in a step in which others are written, who wait for as long."""
 
+_CLOSE_SECONDS = 10.0
+"""How long the end of the step that runs is waited for."""
+
 CLOSED = "the model was closed before this text was finished"
 
 
@@ -102,7 +105,7 @@ class Scheduler:
             self._changed.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_CLOSE_SECONDS)
 
     @property
     def running(self) -> int:

@@ -31,7 +31,14 @@ import torch
 
 from linnet.errors import LinnetError, ModelError
 from linnet.generate.constraining import Constrainer
-from linnet.generate.engine import Chunk, Completion, Deliver, Request, Score
+from linnet.generate.engine import (
+    Chunk,
+    Completion,
+    Deliver,
+    Request,
+    Score,
+    require_known_tokens,
+)
 from linnet.generate.pieces import Pieces
 from linnet.generate.scheduler import Scheduler
 from linnet.generate.torch_decoder import Decoder
@@ -83,6 +90,7 @@ class TorchEngine:
         self.config = checkpoint.config
         self.stop_ids = frozenset(checkpoint.stop_ids)
         self.device = self.model.embedding.weight.device
+        self._int8 = int8
         self._adapters = adapters_of(self.model)
         self.usual_adapter = self._adapters.active if self._adapters else None
         memory = (memory_bytes() or 8 << 30) // 4
@@ -105,6 +113,13 @@ class TorchEngine:
     def context(self) -> int:
         """The most tokens that prompt and continuation may have together."""
         return self.config.context
+
+    @property
+    def precision(self) -> str:
+        """The number format that it computes in."""
+        dtype = self.model.compute_dtype or self.model.embedding.weight.dtype
+        name = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}[dtype]
+        return "int8" if self._int8 else name
 
     @property
     def adapters(self) -> Sequence[str]:
@@ -219,12 +234,7 @@ class TorchEngine:
         else:
             start, own = (), request.prompt
         prompt = [*start, *own] or [self.tokenizer.beginning]
-        unknown = [token for token in prompt if not 0 <= token < self.config.vocab_size]
-        if unknown:
-            raise ModelError(
-                f"prompt tokens must be below {self.config.vocab_size}, the vocabulary. "
-                f"Got {unknown[0]}"
-            )
+        require_known_tokens(request, prompt, self.config.vocab_size)
         room = self.context - len(prompt)
         if room < 1:
             raise ModelError(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from linnet.serve.catalog import Catalog
     from linnet.serve.settings import ServeConfig
 
+BODIES = 4
+"""So many of the largest bodies are held at once; smaller ones accordingly more."""
+LEAST_BODIES = 16_000_000
 KEY_VARIABLE = "LINNET_API_KEY"
 
 
@@ -59,7 +62,12 @@ def _no_keys(config: ServeConfig) -> KeyRing:
 
 def make_service(catalog: Catalog, config: ServeConfig) -> Service:
     """What answers, with its keys and limits."""
-    return Service(catalog, config, Doorkeeper(key_ring(config), most=config.max_requests))
+    doorkeeper = Doorkeeper(
+        key_ring(config),
+        most=config.max_requests,
+        body_bytes=max(LEAST_BODIES, BODIES * config.max_body),
+    )
+    return Service(catalog, config, doorkeeper)
 
 
 def make_app(service: Service) -> Gate:

@@ -10,10 +10,13 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from linnet.serve.errors import ApiError
 from linnet.serve.logs import error_facts
+
+if TYPE_CHECKING:
+    from linnet.serve.limits import ByteBudget
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -48,6 +51,8 @@ class Call:
         self.arrived = time.monotonic()
         self.status = 0
         """Of the answer, once it has begun."""
+        self._budget: ByteBudget | None = None
+        self._held = 0
         self.facts: dict[str, Any] = {}
         """What is to be logged of it."""
 
@@ -56,11 +61,15 @@ class Call:
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body. Raises ApiError for one of more than ``limit`` bytes, or too slow."""
+    async def body(self, limit: int, budget: ByteBudget) -> bytes:
+        """The whole body, which counts against the budget until :meth:`end`.
+
+        Raises ApiError for one of more than ``limit`` bytes, too slow, or that is too much now.
+        """
         length = self.header(b"content-length") or ""
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
+        self._budget = budget
         pieces, size, more = [], 0, True
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -73,11 +82,19 @@ class Call:
                     size += len(pieces[-1])
                     if size > limit:
                         raise _too_large(limit)
+                    budget.take(len(pieces[-1]))
+                    self._held += len(pieces[-1])
         except TimeoutError:
             raise ApiError(
                 408, f"The request's body did not arrive within {BODY_SECONDS:.0f} seconds."
             ) from None
         return b"".join(pieces)
+
+    def end(self) -> None:
+        """The request is over, and its body not needed any more."""
+        if self._budget is not None:
+            self._budget.give_back(self._held)
+        self._held = 0
 
     async def gone(self) -> None:
         """Wait until the other side closes the connection; only after the body was read."""

@@ -13,10 +13,12 @@ from linnet.generate.constraint import Constraint
 from linnet.generate.engine import Request
 from linnet.generate.sampling import Sampling
 from linnet.serve.errors import ApiError, context_full, refused
+from linnet.serve.lengths import require_fitting, texts_of_chat
 from linnet.serve.tools import ToolReader, call_schema, template_messages, told_in_words
 from linnet.tokenizer.chat import joined_text
 
 if TYPE_CHECKING:
+    from linnet.generate.engine import Engine
     from linnet.serve.catalog import Served
 
 Body = Mapping[str, Any]
@@ -119,7 +121,9 @@ def ask_completion(body: Body, model: Served, *, longest: int) -> Asked:
     constraint = _constraint(body)
     prompts = _prompts(body["prompt"])
     for prompt in prompts:
-        if not isinstance(prompt, str) and len(prompt) >= engine.context:
+        if isinstance(prompt, str):
+            require_fitting([prompt], engine.context, _counter(engine), param="prompt")
+        elif len(prompt) >= engine.context:
             raise context_full(len(prompt), engine.context, param="prompt")
     requests = [
         Request(
@@ -170,20 +174,28 @@ def chat_prompt(body: Body, model: Served, tools: Sequence[Mapping[str, Any]]) -
     if called and not model.tools.native:
         messages = [{**m, "content": joined_text(m["content"])} for m in messages]
         messages, tools = told_in_words(messages, tools, system=model.tools.system), ()
+    require_fitting(
+        texts_of_chat(messages, tools), engine.context, _counter(engine), param="messages"
+    )
     try:
         return engine.chat_prompt(template_messages(messages), tools=tools, **variables)
     except LinnetError as error:
         raise refused(error, param="messages") from None
 
 
+def _counter(engine: Engine) -> Callable[[str], int]:
+    return lambda text: len(engine.tokenize(text))
+
+
 def too_long(error: LinnetError, request: Request, model: Served) -> ApiError:
     """What an engine refuses of a request; a prompt that is too long is told with counts."""
     engine = model.writer
     if isinstance(request.prompt, str):
+        require_fitting([request.prompt], engine.context, _counter(engine), param="prompt")
         count = len(engine.tokenize(request.prompt)) + 1
         if count >= engine.context:
             return context_full(count, engine.context, param="prompt")
-    return refused(error)
+    return refused(error, param="logit_bias" if "logit_bias" in str(error) else None)
 
 
 def _check_streaming(body: Body) -> None:

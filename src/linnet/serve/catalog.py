@@ -220,6 +220,7 @@ def _open(
         threads=config.threads,
         slots=config.slots,
         context=config.context,
+        stall_seconds=config.stall_seconds,
         progress=progress,
     )
     first = Served(name, engine)
@@ -237,7 +238,10 @@ def _open_encoder(source: str, config: ServeConfig, progress: Progress) -> Encod
     from linnet.generate.llama_cpp import ServingConfig, load_llama_cpp_encoder
 
     chosen = "f32" if config.precision == "auto" else config.precision
-    settings = replace(ServingConfig(), {"precision": chosen, "threads": config.threads})
+    given = {
+        "precision": chosen, "threads": config.threads, "stall_seconds": config.stall_seconds,
+    }  # fmt: skip
+    settings = replace(ServingConfig(), given)
     return load_llama_cpp_encoder(source, settings, progress=progress)
 
 

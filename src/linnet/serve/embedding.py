@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from linnet.serve.errors import ApiError, context_full
+from linnet.serve.lengths import require_fitting
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder, Vectors
@@ -28,9 +29,15 @@ def count_tokens(encoder: Encoder, texts: Sequence[str], prompt: str | None) -> 
     whole = [before + text for text in texts]
     if encoder.recipe.lowercase:
         whole = [text.lower() for text in whole]
-    counts = [len(ids) + around for ids in encoder.tokenizer.encode_arrays(whole)]
-    if max(counts) > encoder.max_tokens:
-        raise context_full(max(counts), encoder.max_tokens, param="input")
+    tokenizer, most = encoder.tokenizer, encoder.max_tokens
+    for text in whole:
+        require_fitting([text], most + 1, lambda piece: len(tokenizer.encode(piece)), param="input")
+    counts: list[int] = []
+    for start in range(0, len(whole), PIECE_TEXTS):
+        group = tokenizer.encode_arrays(whole[start : start + PIECE_TEXTS])
+        counts += [len(ids) + around for ids in group]
+    if max(counts) > most:
+        raise context_full(max(counts), most, param="input")
     return counts
 
 

@@ -69,7 +69,7 @@ class ApiError(Exception):
             found.append((b"allow", self.allow.encode()))
         if self.status == 401:
             found.append((b"www-authenticate", b"Bearer"))
-        if self.status in (408, 413):  # the rest of the body is not read
+        if self.status in (408, 413) or self.code == "busy":  # the rest of the body is not read
             found.append((b"connection", b"close"))
         return found
 
@@ -97,12 +97,16 @@ def failure() -> ApiError:
     return ApiError(500, "The server failed on this request.")
 
 
-def context_full(count: int, context: int, *, param: str) -> ApiError:
-    """More tokens than the model can take in, with one to write."""
+def context_full(count: int, context: int, *, param: str, at_least: bool = False) -> ApiError:
+    """More tokens than the model can take in, with one to write.
+
+    ``at_least``: it may be more, as they were not counted to the end.
+    """
+    counted = f"at least {count}" if at_least else f"{count}"
     return ApiError(
         400,
         f"This model's maximum context length is {context} tokens, of which one must be left for "
-        f"the answer. However, your {param} resulted in {count} tokens. Please reduce the length "
+        f"the answer. However, your {param} resulted in {counted} tokens. Please reduce the length "
         f"of the {param}.",
         param=param,
         code="context_length_exceeded",

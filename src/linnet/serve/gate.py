@@ -82,6 +82,7 @@ class Gate:
             if not call.status:
                 await call.refuse(failure())
         finally:
+            call.end()
             self._note(call)
 
     async def _answer(self, call: Call) -> None:

@@ -88,11 +88,36 @@ class Account:
             self._tokens.take(tokens)
 
 
+class ByteBudget:
+    """Memory that the bodies of all requests may take together while they are answered."""
+
+    def __init__(self, total: int) -> None:
+        self.left = total
+
+    def take(self, count: int) -> None:
+        """Take so many bytes. Raises ApiError (503) where they are not there."""
+        if count > self.left:
+            raise ApiError(
+                503,
+                "The server is busy with large requests. Please try again later.",
+                code="busy",
+                retry_after=QUEUE_RETRY_SECONDS,
+            )
+        self.left -= count
+
+    def give_back(self, count: int) -> None:
+        """What was taken is free again."""
+        self.left += count
+
+
 class Doorkeeper:
     """Lets requests in that have the right to."""
 
-    def __init__(self, ring: KeyRing, *, most: int) -> None:
-        """``most``: texts that may be written or waiting at once, over all keys."""
+    def __init__(self, ring: KeyRing, *, most: int, body_bytes: int = 1 << 30) -> None:
+        """``most``: texts that may be written or waiting at once, over all keys; ``body_bytes``:
+        what the bodies of all requests may have together.
+        """
+        self.bodies = ByteBudget(body_bytes)
         self.ring = ring
         self.most = most
         self.inside = 0

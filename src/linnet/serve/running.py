@@ -25,7 +25,7 @@ KEEP_ALIVE_SECONDS = 75
 
 def require_server() -> None:
     """Raise MissingExtraError unless what answers HTTP is installed."""
-    for package in ("uvicorn", "prometheus_client"):
+    for package in ("uvicorn", "httptools", "prometheus_client"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), "serve", "linnet serve")
 
@@ -72,8 +72,8 @@ def _refusal(config: ServeConfig, error: OSError) -> str:
 class Server:
     """One server, from its first request to its last.
 
-    ``run`` returns when it was stopped: by SIGINT or SIGTERM where it runs in the main
-    thread, or by ``stop`` from any. A second signal does not wait for what runs.
+    ``run`` returns when it was stopped: by SIGINT, SIGTERM or SIGHUP where it runs in the
+    main thread, or by ``stop`` from any. A second signal does not wait for what runs.
     """
 
     def __init__(
@@ -115,8 +115,11 @@ class Server:
         """Answer until stopped, then free the models."""
         import uvicorn
 
+        from linnet.serve.protocol import BoundedProtocol
+
         config = uvicorn.Config(
             self._app,
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -167,6 +170,9 @@ class Server:
             server.should_exit = True
             server.config.timeout_graceful_shutdown = 1
             await work
+            # Before the loop ends, which waits for threads that wait for native code.
+            self.catalog.close()
+            self.service.close()
         finally:
             self.ready.set()
             for number, handler in replaced.items():
@@ -190,4 +196,10 @@ class Server:
         def handle(number: int, frame: FrameType | None) -> None:
             self.stop()
 
-        return {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        names = ("SIGINT", "SIGTERM", "SIGHUP")
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        return {
+            number: signal.signal(number, handle)
+            for number in numbers
+            if signal.getsignal(number) is not signal.SIG_IGN  # as nohup sets SIGHUP
+        }

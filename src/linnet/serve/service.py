@@ -71,6 +71,11 @@ class Service:
         for generation in list(self._running):
             generation.stop(_stopping())
 
+    def close(self) -> None:
+        """Wait for no thread any more."""
+        for pool in (self._asking, self._checking, self._words):
+            pool.shutdown(wait=False, cancel_futures=True)
+
     async def chat(self, call: Call, account: Account | None) -> None:
         """POST /v1/chat/completions."""
         body, model = await self._read(call, CHAT)
@@ -231,7 +236,8 @@ class Service:
                 415, "Send JSON, and the header 'Content-Type: application/json'.",
             )  # fmt: skip
         limit = self.config.max_body
-        raw = await call.body(limit if most is None else min(limit, most))
+        bodies = self.doorkeeper.bodies
+        raw = await call.body(limit if most is None else min(limit, most), bodies)
 
         def read() -> Mapping[str, Any]:
             found: Mapping[str, Any] = read_json(raw)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from linnet.config import option
 from linnet.errors import ConfigError
+from linnet.export.llama_cpp_process import LlamaCppSettings
 
 EngineName = Literal["auto", "llama.cpp", "torch"]
 
@@ -42,6 +43,11 @@ class ServeConfig:
     max_requests: int = option(128, "Texts written or waiting at once; more are refused.")
     max_tokens: int = option(0, "The longest answer in tokens; 0: as the context allows.")
     max_body: int = option(8_000_000, "The largest request in bytes.")
+    stall_seconds: float = option(
+        LlamaCppSettings.stall_seconds,
+        "Seconds of computing without any progress after which llama.cpp counts as hung, and "
+        "is started again; large models have more.",
+    )
     grace: float = option(30.0, "Seconds that running requests have to finish when stopped.")
     log: Literal["requests", "errors", "off"] = option(
         "requests", "What to write to standard error, as lines of JSON."
@@ -57,6 +63,7 @@ class ServeConfig:
             ("max_requests", self.max_requests >= 1, "at least 1"),
             ("max_tokens", self.max_tokens >= 0, "0 (no limit) or more"),
             ("max_body", self.max_body >= 1024, "at least 1024"),
+            ("stall_seconds", 1 <= self.stall_seconds <= 86_400, "between 1 and 86,400"),
             ("grace", 0 <= self.grace <= 3600, "between 0 and 3600"),
             ("api_key", self.api_key is None or len(self.api_key) >= 8, "of 8 characters or more"),
             ("cors", all(_is_origin(o) for o in self.cors), "origins such as https://my.site"),

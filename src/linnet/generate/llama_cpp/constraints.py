@@ -7,16 +7,19 @@ sees it: llama.cpp goes on without a grammar that its other parser cannot read.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ConfigError
 from linnet.generate.llama_cpp import gbnf, regex, schema
-from linnet.generate.llama_cpp.pattern import Either, Pattern, Text, as_grammar
+from linnet.generate.llama_cpp.cost import require_bounded
+from linnet.generate.llama_cpp.pattern import Pattern, as_grammar, one_of
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
 
 
+@lru_cache(maxsize=64)  # programs send the same ones again and again
 def grammar_of(constraint: Constraint, *, in_bytes: bool) -> str:
     """A constraint as a grammar of llama.cpp's.
 
@@ -29,9 +32,10 @@ def grammar_of(constraint: Constraint, *, in_bytes: bool) -> str:
         case "regex":
             rules = {gbnf.ROOT: regex.read(constraint.value)}
         case "choice":
-            rules = {gbnf.ROOT: Either(tuple(map(Text, _choices(constraint.value))))}
+            rules = {gbnf.ROOT: one_of(_choices(constraint.value))}
         case "grammar":
             rules = gbnf.read(constraint.value)
+    require_bounded(rules, root=gbnf.ROOT, kind=constraint.kind)
     return as_grammar(rules, in_bytes=in_bytes)
 
 

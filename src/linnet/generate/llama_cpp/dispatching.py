@@ -4,25 +4,33 @@ It starts as many as llama.cpp computes together, reads what comes for them and 
 on; the others wait in line. A small model writes a token in less time than it takes to
 wake everyone a token passes by on its way to a reader, on the very cores that compute the
 next. So the first token is handed on at once, and after it a text rests for some
-milliseconds, in which its tokens gather to one piece. When llama.cpp's process ends by
-itself, what was being written ends with an error, and the next request starts it again.
+milliseconds, in which its tokens gather to one piece.
+
+When llama.cpp's process crashes or hangs (``watchdog``) it is started again. Of the requests
+that it was computing those are suspect that have a constraint, or all where none has. A
+suspect that was the only one is refused. Several are computed again, each alone, as is
+whatever else had delivered nothing; what had delivered something ends with an error. A
+constraint that hung once is not tried again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from linnet.errors import LinnetError, ModelError
+from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
+from linnet.generate.llama_cpp.watchdog import Watchdog, allowed_seconds
 
 if TYPE_CHECKING:
+    from linnet.generate.constraint import Constraint
     from linnet.generate.engine import Deliver
     from linnet.generate.llama_cpp.reading import Answer
 
@@ -30,17 +38,38 @@ _SEND_SECONDS = 60
 _READ_BYTES = 1 << 18
 _REST = 0.004  # seconds between two pieces of a text
 _MOST_REST = 0.016  # where many are written beside it
+_LOOK_SECONDS = 1.0  # between two looks at whether llama.cpp still gets on
+_WITHOUT_CONSTRAINT = 10  # times as long a step may take, as only a long prompt can be the cause
+_ATTEMPTS = 3  # times that a request is computed whose llama.cpp ends each time
+_CLOSE_SECONDS = 5.0
+_REMEMBERED = 256  # constraints that hung
 
 
 class Job:
     """One request on its way."""
 
-    def __init__(self, body: bytes, answer: Answer, deliver: Deliver, *, room: int) -> None:
-        """``room``: the tokens that prompt and continuation may have together."""
+    def __init__(
+        self,
+        body: bytes,
+        make_answer: Callable[[], Answer],
+        deliver: Deliver,
+        *,
+        room: int,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """``make_answer``: what reads the answer; called each time that the job is started.
+        ``room``: the tokens that prompt and continuation may have together.
+        """
         self.body = body
-        self.answer = answer
+        self.answer = make_answer()
+        self.make_answer = make_answer
         self.deliver = deliver
         self.room = room
+        self.constraint = constraint
+        self.attempts = 0
+        self.alone = False
+        """Whether nothing else may be computed with it, as it may be what hangs."""
+        self.delivered = False
         self.arrived = time.monotonic()
         self.cancelled = False
         self.connection: socket.socket | None = None
@@ -60,6 +89,9 @@ class Dispatcher:
         self._waiting: deque[Job] = deque()
         self._cancelled: list[Job] = []
         self._running: set[Job] = set()
+        self._refused: OrderedDict[Constraint, None] = OrderedDict()
+        self._watchdog = Watchdog(self._cpu_seconds)
+        self._step_seconds = allowed_seconds(settings.stall_seconds, _size(settings.model))
         self._resting: deque[tuple[float, Job]] = deque()
         self._closed = False
         self._selector = selectors.DefaultSelector()
@@ -71,10 +103,15 @@ class Dispatcher:
         self._thread.start()
 
     def submit(self, job: Job) -> Callable[[], None]:
-        """Run a job when there is room for it; gives what cancels it."""
+        """Run a job when there is room for it; gives what cancels it.
+
+        Raises ConfigError for a constraint that llama.cpp was ended for before.
+        """
         with self._lock:
             if self._closed:
                 raise ModelError("the engine is closed; open it again")
+            if job.constraint in self._refused:
+                raise _too_costly(job)
             self._waiting.append(job)
         self._notify()
         return lambda: self._cancel(job)
@@ -88,7 +125,11 @@ class Dispatcher:
                 if self._process is not None:
                     self._process.close()
                     self._process = None
-                self._process = LlamaCppProcess(self.settings)
+                started = LlamaCppProcess(self.settings)
+                if self._closed:
+                    started.close()
+                    raise ModelError("the engine is closed; open it again")
+                self._process = started
             return self._process
 
     def close(self) -> None:
@@ -99,11 +140,14 @@ class Dispatcher:
             self._closed = True
         self._notify()
         if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=10)
-        with self._starting:
-            if self._process is not None:
-                self._process.close()
-                self._process = None
+            self._thread.join(timeout=_CLOSE_SECONDS)
+        if self._starting.acquire(timeout=_CLOSE_SECONDS):  # else it ends as soon as it is there
+            try:
+                if self._process is not None:
+                    self._process.close()
+                    self._process = None
+            finally:
+                self._starting.release()
 
     @property
     def waiting(self) -> int:
@@ -143,6 +187,8 @@ class Dispatcher:
         pause = None
         if self._resting:
             pause = max(0.0, min(due for due, _ in self._resting) - time.monotonic())
+        elif self._running:
+            pause = min(_LOOK_SECONDS, self._step_seconds / 10)
         for key, _ in self._selector.select(pause):
             if key.data is None:
                 with contextlib.suppress(BlockingIOError):
@@ -156,6 +202,24 @@ class Dispatcher:
                 self._receive(job)
             else:
                 self._resting.append((due, job))
+        if self._running:
+            self._look()
+
+    def _look(self) -> None:
+        """End llama.cpp where it hangs."""
+        constrained = any(job.constraint is not None for job in self._running)
+        allowed = self._step_seconds * (1 if constrained else _WITHOUT_CONSTRAINT)
+        if not self._watchdog.is_stalled(allowed):
+            return
+        process = self._process
+        if process is not None:
+            process.stop()
+            process.has_ended(within=5.0)
+        self._recover(f"it computed for {allowed:.0f} seconds without any progress", hung=True)
+
+    def _cpu_seconds(self) -> float | None:
+        process = self._process
+        return process.cpu_seconds if process is not None else None
 
     def _drop_cancelled(self) -> None:
         with self._lock:
@@ -172,6 +236,10 @@ class Dispatcher:
             with self._lock:
                 if not self._waiting or not self._fits(self._waiting[0]):
                     return
+                if self._running and (
+                    self._waiting[0].alone or any(job.alone for job in self._running)
+                ):
+                    return
                 job = self._waiting.popleft()
             if not job.cancelled:
                 self._start(job)
@@ -182,11 +250,16 @@ class Dispatcher:
         return not self.settings.unified or taken + job.room <= self.settings.context
 
     def _start(self, job: Job) -> None:
+        if job.attempts:
+            job.answer = job.make_answer()
+        job.attempts += 1
         job.answer.queue_seconds = time.monotonic() - job.arrived
         try:
             process = self.process()
             process.trim_log()
             job.connection = process.connect(timeout=_SEND_SECONDS)
+            if not self._running:
+                self._watchdog.progress()
             self._running.add(job)
             job.connection.sendall(process.request_bytes(self._path, job.body))
             job.connection.setblocking(False)
@@ -207,7 +280,9 @@ class Dispatcher:
         except OSError as error:
             self._lost(job, str(error))
             return
-        if not data:
+        if data:
+            self._watchdog.progress()
+        else:
             if job.answer.refused:
                 self._end(job, job.answer.end("it refused"))
             else:
@@ -254,12 +329,36 @@ class Dispatcher:
             return
         words = process.last_words() if process is not None else reason
         self._running.add(job)
-        self._end_all(
-            ModelError(
-                f"llama.cpp ended in the middle of a text ({words}); it is started again for the "
-                "next request"
-            )
-        )
+        self._recover(words, hung=False)
+
+    def _recover(self, reason: str, *, hung: bool) -> None:
+        """llama.cpp ended: refuse the request that did it, and compute the others again."""
+        jobs = sorted(self._running, key=lambda job: job.arrived)
+        suspects = [job for job in jobs if job.constraint is not None] or jobs
+        again = []
+        for job in jobs:
+            self._drop(job)
+            if suspects == [job] and (hung or job.alone):
+                self._refuse(job, reason, hung=hung)
+            elif job.delivered or job.attempts >= _ATTEMPTS:
+                self._hand_over(job, _ended(reason))
+            elif not job.cancelled:
+                job.alone = job in suspects
+                again.append(job)
+        with self._lock:
+            self._waiting.extendleft(reversed(again))
+
+    def _refuse(self, job: Job, reason: str, *, hung: bool) -> None:
+        """End the request that llama.cpp was ended for."""
+        if job.constraint is None:
+            self._hand_over(job, _ended(reason))
+            return
+        if hung:
+            with self._lock:
+                self._refused[job.constraint] = None
+                while len(self._refused) > _REMEMBERED:
+                    self._refused.popitem(last=False)
+        self._hand_over(job, _too_costly(job))
 
     def _end_all(self, error: ModelError) -> None:
         for job in [*self._running]:
@@ -286,8 +385,31 @@ class Dispatcher:
     def _hand_over(self, job: Job, piece: object) -> None:
         if job.cancelled:
             return
+        job.delivered = True
         try:
             job.deliver(piece)  # type: ignore[arg-type]
         except Exception:  # the receiver is gone; the others must not suffer
             job.cancelled = True
             self._drop(job)
+
+
+def _ended(reason: str) -> ModelError:
+    return ModelError(
+        f"llama.cpp ended in the middle of a text ({reason}); it is started again for the next "
+        "request"
+    )
+
+
+def _too_costly(job: Job) -> ConfigError:
+    assert job.constraint is not None
+    return ConfigError(
+        f"llama.cpp cannot follow this {job.constraint.kind} in any reasonable time; have less in "
+        "it that is optional, repeated or can be read in several ways"
+    )
+
+
+def _size(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return 0

@@ -117,6 +117,7 @@ def load_llama_cpp_encoder(
         threads=config.threads or usable_cores(),
         exact=config.precision == "f32",
         embedding=True,
+        stall_seconds=config.stall_seconds,
     )
     with torch.device("meta"):
         hollow = Transformer(shape)

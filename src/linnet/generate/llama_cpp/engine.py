@@ -12,8 +12,9 @@ What it promises, and what is different:
   written; together with a repetition penalty they are put right only nearly;
 * prompt and continuation together never exceed the context. A continuation stops there
   with ``length``; a prompt that leaves no room is an error. Nothing is shifted out;
-* native code runs in another process: if it crashes, what is being written ends with an
-  error, and the next request finds it running again.
+* native code runs in another process: if it crashes or hangs it is started again, and the
+  request that did it ends with an error. The others are computed again where nothing of
+  them was delivered, and end with an error where something was.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError, ModelError
 from linnet.export.llama_cpp_process import LlamaCppSettings
-from linnet.generate.engine import Chunk, Completion, Request, Score
+from linnet.generate.engine import Chunk, Completion, Request, Score, require_known_tokens
 from linnet.generate.llama_cpp import asking
 from linnet.generate.llama_cpp.cache import note_use
+from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
 from linnet.generate.llama_cpp.processor import advice
@@ -62,6 +64,8 @@ class Served:
     usual_adapter: str | None
     scorer: Callable[[], TorchEngine]
     """Makes what scores texts: the file's weights in torch."""
+    precision: str = ""
+    """The number format of its weights; empty where only the file says so."""
     merged: str | None = None
     """The adapter that is part of the weights, if one is."""
 
@@ -69,7 +73,15 @@ class Served:
 class LlamaCppEngine:
     """Generates and scores texts with one model; an ``Engine``, and ``Pushing``."""
 
-    def __init__(self, served: Served, words: Words, room: Room, *, exact: bool) -> None:
+    def __init__(
+        self,
+        served: Served,
+        words: Words,
+        room: Room,
+        *,
+        exact: bool,
+        stall_seconds: float = ServingConfig.stall_seconds,
+    ) -> None:
         """Starts llama.cpp. ``exact``: nothing is rounded to fewer bits than float32.
 
         Raises ModelError when it does not accept the file, MissingExtraError without
@@ -89,6 +101,7 @@ class LlamaCppEngine:
             # It keeps them by tokens alone, whatever adapter they were computed with.
             prompt_cache=0 if served.adapters else room.prompt_cache,
             adapters=tuple(str(file) for file in served.adapters.values()),
+            stall_seconds=stall_seconds,
         )
         self.dispatcher = Dispatcher(settings)
         self._finalizer = weakref.finalize(self, self.dispatcher.close)
@@ -102,6 +115,11 @@ class LlamaCppEngine:
     def adapters(self) -> Sequence[str]:
         """The names that a request may choose its adapter by."""
         return tuple(self.served.adapters)
+
+    @property
+    def precision(self) -> str:
+        """The number format of the weights."""
+        return self.served.precision
 
     @property
     def advice(self) -> str | None:
@@ -200,6 +218,7 @@ class LlamaCppEngine:
             own = request.prompt
             prompt = [*own]
         prompt = prompt or [self.words.beginning]
+        require_known_tokens(request, prompt, self.served.vocab_size)
         self._require_room(prompt)
         limit = min(request.sampling.max_tokens, self.context - len(prompt))
         grammar = None
@@ -214,14 +233,23 @@ class LlamaCppEngine:
             adapter=adapter,
             grammar=grammar,
         )
-        answer = Answer(
-            request,
-            prompt,
-            limit=limit,
-            stop_ids=self._stop_ids,
-            decoder=self.words.decoder(prompt),
+
+        def make_answer() -> Answer:
+            return Answer(
+                request,
+                prompt,
+                limit=limit,
+                stop_ids=self._stop_ids,
+                decoder=self.words.decoder(prompt),
+            )
+
+        return Job(
+            body,
+            make_answer,
+            deliver,
+            room=len(prompt) + limit,
+            constraint=request.constraint,
         )
-        return Job(body, answer, deliver, room=len(prompt) + limit)
 
     def _adapter(self, name: str | None) -> int | None:
         """The place of the adapter that a request asks for."""
@@ -241,12 +269,6 @@ class LlamaCppEngine:
         return self._places[name]
 
     def _require_room(self, prompt: Sequence[int]) -> None:
-        size = self.served.vocab_size
-        unknown = [token for token in prompt if not 0 <= token < size]
-        if unknown:
-            raise ModelError(
-                f"prompt tokens must be below {size}, the vocabulary. Got {unknown[0]}"
-            )
         if self.context - len(prompt) < 1:
             raise ModelError(
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "

@@ -35,6 +35,7 @@ def open_gguf(
     file: Path, config: ServingConfig | None = None, *, progress: Progress = SILENT
 ) -> LlamaCppEngine:
     """The engine for a GGUF file. Raises ModelError when llama.cpp does not accept it."""
+    config = config or ServingConfig()
     with progress.task("reading the vocabulary"):
         metadata = read_metadata(file)
     words = FileWords(metadata)
@@ -48,12 +49,12 @@ def open_gguf(
         scorer=partial(_scorer, file, metadata, words),
     )
     room = room_for(
-        config or ServingConfig(),
+        config,
         context=metadata.context,
         token_bytes=metadata.token_bytes,
         weight_bytes=file.stat().st_size,
     )
-    engine = LlamaCppEngine(served, words, room, exact=False)
+    engine = LlamaCppEngine(served, words, room, exact=False, stall_seconds=config.stall_seconds)
     words.process = engine.dispatcher.process
     return engine
 

@@ -13,13 +13,13 @@ import re
 from linnet.errors import ConfigError
 from linnet.generate.llama_cpp.pattern import (
     Characters,
-    Either,
     Pattern,
     Repeated,
     Rule,
     Sequenced,
     Text,
     characters,
+    either,
 )
 from linnet.generate.llama_cpp.regex import MOST_REPEATS
 
@@ -81,7 +81,7 @@ class _Reader:
             self.skip(lines=True)
             choices.append(self._sequence(nested=nested))
         self.depth -= 1
-        return Either(tuple(choices)) if choices[1:] else choices[0]
+        return either(choices)
 
     def skip(self, *, lines: bool) -> None:
         """Pass over blanks and remarks."""

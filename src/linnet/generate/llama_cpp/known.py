@@ -94,6 +94,7 @@ def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
         spells_bytes=True,
         adapters={},
         usual_adapter=None,
+        precision=config.precision,
         scorer=partial(_scorer, path, file),
     )
     room = room_for(
@@ -103,7 +104,9 @@ def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
         weight_bytes=file.stat().st_size,
     )
     words = TokenizerWords(load_tokenizer(path))
-    return LlamaCppEngine(served, words, room, exact=config.precision == "f32")
+    return LlamaCppEngine(
+        served, words, room, exact=config.precision == "f32", stall_seconds=config.stall_seconds
+    )
 
 
 def _scorer(path: Path, file: Path) -> TorchEngine:

@@ -96,6 +96,7 @@ def make_engine(
         adapters=files,
         usual_adapter=usual,
         scorer=partial(make_scorer, path, file, beside, usual),
+        precision=config.precision,
         merged=merged,
     )
     exact = config.precision == "f32"
@@ -107,7 +108,13 @@ def make_engine(
         weight_bytes=file.stat().st_size,
         may_share=not is_stretched_by_length(shape),
     )
-    engine = LlamaCppEngine(served, TokenizerWords(checkpoint.tokenizer), room, exact=exact)
+    engine = LlamaCppEngine(
+        served,
+        TokenizerWords(checkpoint.tokenizer),
+        room,
+        exact=exact,
+        stall_seconds=config.stall_seconds,
+    )
     if base == path and not beside and longest == shape.context:
         known = Known(file.name, stops, shape.vocab_size, longest, bytes_of_one)
         remember(path, config.precision, known)

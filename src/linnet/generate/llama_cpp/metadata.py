@@ -12,13 +12,21 @@ from typing import Any
 
 from linnet.errors import ModelError
 from linnet.export.architectures import ARCHITECTURES
-from linnet.export.quantisation import gguf_package
+from linnet.export.gguf_header import read_header
 from linnet.export.vocabulary import CONTROL, USER_DEFINED
 from linnet.model.config import Family, ModelConfig
 from linnet.model.families import family
 from linnet.tokenizer.chat import DEFAULT
 from linnet.tokenizer.pieces import Spelling, piece_bytes
 
+_LONGEST_CONTEXT = 1 << 24
+_MOST = 1 << 20
+# Whole numbers that must be there, or may be, with the most that one can be.
+_NEEDED = frozenset(("context_length", "embedding_length", "block_count"))
+_WHOLE_SETTINGS = {
+    "context_length": _LONGEST_CONTEXT, "embedding_length": _MOST, "block_count": 1 << 14,
+    "attention.key_length": _MOST, "attention.value_length": _MOST,
+}  # fmt: skip
 _TEMPLATE = "tokenizer.chat_template"
 _SPELLINGS: dict[str, Spelling] = {"gpt2": "byte-level", "llama": "sentencepiece"}
 _ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
@@ -41,6 +49,53 @@ class Metadata:
     rows: int
     """Tokens in its vocabulary."""
 
+    def require_sound(self) -> None:
+        """Raise ModelError for settings that no model has."""
+        if not self.architecture:
+            raise ModelError(f"{self.file}: expected the setting general.architecture")
+        for key, most in _WHOLE_SETTINGS.items():
+            if key in _NEEDED or f"{self.architecture}.{key}" in self.values:
+                self.whole(key, most)
+        for key in ("attention.head_count", "attention.head_count_kv"):
+            self.heads(key)
+        if self.whole("block_count", _MOST) > len(self.tensors):
+            raise self._refusal("block_count", "no more than it has tensors", len(self.tensors))
+        types = self._vocabulary("token_type", [])
+        if not isinstance(types, list) or len(types) not in (0, self.rows):
+            raise ModelError(
+                f"{self.file}: expected a type for each of its {self.rows:,} tokens. "
+                f"Got {len(types) if isinstance(types, list) else types!r}"
+            )
+        for key, kind in (("tokens", str), ("token_type", int), ("merges", str)):
+            found = self._vocabulary(key, [])
+            if not isinstance(found, list) or not all(type(one) is kind for one in found):
+                raise ModelError(
+                    f"{self.file}: expected a list of "
+                    f"{'texts' if kind is str else 'whole numbers'} as tokenizer.ggml.{key}"
+                )
+
+    def whole(self, key: str, most: int, default: Any = None) -> int:
+        """A whole number of the architecture, 1 or more. Raises ModelError for anything else."""
+        found = self.own(key, default)
+        if type(found) is not int or not 1 <= found <= most:
+            raise self._refusal(key, f"a whole number between 1 and {most:,}", found)
+        return found
+
+    def heads(self, key: str) -> int:
+        """The most heads that a layer has: there may be a number for each."""
+        usual = 0 if key == "attention.head_count" else self.heads("attention.head_count")
+        found = self.own(key, usual or None)
+        each = found if isinstance(found, list) else [found]
+        good = each and all(type(one) is int and 0 <= one <= _MOST for one in each)
+        if not good or max(each) == 0:
+            raise self._refusal(key, f"whole numbers between 1 and {_MOST:,}", found)
+        return int(max(each))
+
+    def _refusal(self, key: str, expected: str, got: Any) -> ModelError:
+        return ModelError(
+            f"{self.file}: {self.architecture}.{key} must be {expected}. Got {str(got)[:60]}"
+        )
+
     def own(self, key: str, default: Any = None) -> Any:
         """A setting of the architecture. Raises ModelError where it is needed and not there."""
         found = self.values.get(f"{self.architecture}.{key}", default)
@@ -55,19 +110,16 @@ class Metadata:
     @property
     def context(self) -> int:
         """The longest text that the model was made for, in tokens."""
-        return int(self.own("context_length"))
+        return self.whole("context_length", _LONGEST_CONTEXT)
 
     @property
     def token_bytes(self) -> int:
         """Bytes that the keys and values of one token take, in float16."""
-        heads = self.own("attention.head_count")
-        groups = self.own("attention.head_count_kv", heads)
-        most = max(groups) if isinstance(groups, list) else int(groups)
-        queries = max(heads) if isinstance(heads, list) else int(heads)
-        width = int(self.own("embedding_length")) // queries
-        keys = int(self.own("attention.key_length", width))
-        values = int(self.own("attention.value_length", width))
-        return int(self.own("block_count")) * most * (keys + values) * 2
+        groups = self.heads("attention.head_count_kv")
+        width = self.whole("embedding_length", _MOST) // self.heads("attention.head_count")
+        keys = self.whole("attention.key_length", _MOST, max(1, width))
+        values = self.whole("attention.value_length", _MOST, max(1, width))
+        return self.whole("block_count", _MOST) * groups * (keys + values) * 2
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -105,7 +157,8 @@ class Metadata:
             for token, name in enumerate(self.tokens)
             if name in _END_NAMES and self.types[token] == CONTROL
         ]
-        return tuple(dict.fromkeys([t for t in named if isinstance(t, int)] + others))
+        given = [t for t in named if isinstance(t, int) and 0 <= t < self.rows]
+        return tuple(dict.fromkeys(given + others))
 
     def named_token(self, role: str) -> str | None:
         """The name of the token with a role, such as ``bos``."""
@@ -139,7 +192,10 @@ class Metadata:
         """The shape of the Transformer in it. Raises ModelError for one that is not known here."""
         for name, found in ARCHITECTURES.items():
             if found.name == self.architecture and name != "mistral":
-                return family(name).read(self._published(name))
+                try:
+                    return family(name).read(self._published(name))
+                except (TypeError, ValueError, OverflowError) as error:
+                    raise ModelError(f"{self.file}: settings that make no model: {error}") from None
         raise ModelError(
             f"{self.file}: texts are scored by torch, which has no '{self.architecture}'"
         )
@@ -195,12 +251,9 @@ class Metadata:
 
 
 def read_metadata(file: Path) -> Metadata:
-    """The settings of a GGUF file. Raises ModelError when it is none."""
-    gguf = gguf_package()
-    try:
-        reader = gguf.GGUFReader(file)
-        values = {key: field.contents() for key, field in reader.fields.items()}
-        tensors = frozenset(str(tensor.name) for tensor in reader.tensors)
-    except (ValueError, IndexError, KeyError, OSError, MemoryError, OverflowError) as error:
-        raise ModelError(f"{file}: expected a GGUF file, but it cannot be read: {error}") from None
-    return Metadata(file, values, tensors, len(values.get("tokenizer.ggml.tokens") or ()))
+    """The settings of a GGUF file. Raises ModelError when it is none, or they cannot be right."""
+    header = read_header(file)
+    tokens = header.values.get("tokenizer.ggml.tokens") or []
+    found = Metadata(file, header.values, frozenset(header.tensors), len(tokens))
+    found.require_sound()
+    return found

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 from typing import TypeAlias
 
 HIGHEST = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
 _LENGTH_BOUNDS = (0x7F, 0x7FF, 0xFFFF, HIGHEST)  # of one, two, three and four bytes
+_MANY = 16  # texts to choose from that are worth sorting
+_DEEPEST_BRANCH = 60  # alternatives within each other that texts are written as
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Code points, first and last of each range, in order."""
@@ -70,6 +73,39 @@ def characters(ranges: Sequence[tuple[int, int]], *, negated: bool = False) -> C
     """A set of characters: ranges in any order, or all but these."""
     merged = _merged(ranges)
     return Characters(_without(merged) if negated else merged)
+
+
+def one_of(texts: Sequence[str]) -> Pattern:
+    """One of these texts, what they begin with alike written once.
+
+    llama.cpp goes through all ways on at each token; so there are few at each place.
+    """
+    return _branches(sorted(set(texts)), 0)
+
+
+def either(choices: Sequence[Pattern]) -> Pattern:
+    """One of several, many texts among each other as :func:`one_of` has them."""
+    if len(choices) == 1:
+        return choices[0]
+    texts = [choice.value for choice in choices if isinstance(choice, Text)]
+    return one_of(texts) if len(choices) == len(texts) >= _MANY else Either(tuple(choices))
+
+
+def _branches(texts: Sequence[str], depth: int) -> Pattern:
+    """The same for texts in order that differ from each other."""
+    if depth > _DEEPEST_BRANCH:
+        return Either(tuple(map(Text, texts)))
+    choices: list[Pattern] = []
+    for _, group in groupby(texts, key=lambda text: text[:1]):
+        own = list(group)
+        if len(own) == 1:
+            choices.append(Text(own[0]))
+        else:
+            pairs = zip(own[0], own[-1], strict=False)  # as they are in order
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            rest = _branches([text[shared:] for text in own], depth + 1)
+            choices.append(Sequenced((Text(own[0][:shared]), rest)))
+    return Either(tuple(choices)) if choices[1:] else choices[0]
 
 
 def overlap(one: Characters, other: Characters) -> Characters:

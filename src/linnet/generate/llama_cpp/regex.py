@@ -23,6 +23,7 @@ from linnet.generate.llama_cpp.pattern import (
     Sequenced,
     Text,
     characters,
+    either,
 )
 
 MOST_REPEATS = 1_000
@@ -64,7 +65,7 @@ class _Reader:
         while self._next("|"):
             choices.append(self._sequence())
         self.depth -= 1
-        return Either(tuple(choices)) if choices[1:] else choices[0]
+        return either(choices)
 
     def _sequence(self) -> Pattern:
         parts: list[Pattern] = []

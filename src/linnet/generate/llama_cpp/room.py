@@ -59,7 +59,10 @@ def room_for(
     wanted = config.context or context
     slots = config.slots or SLOTS
     memory = memory_bytes() or _MEMORY
+    # A file may claim any context; what it gets by itself goes with what it really holds.
     allowed = int(memory * _SHARE)
+    if not config.context:
+        allowed = min(allowed, _SEPARATE + 2 * weight_bytes)
     if not config.context:
         while wanted > STEP and wanted * token_bytes > allowed:
             wanted //= 2

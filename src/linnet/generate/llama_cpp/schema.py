@@ -32,7 +32,15 @@ from linnet.generate.llama_cpp.json_values import (
     number,
     string,
 )
-from linnet.generate.llama_cpp.pattern import Either, Pattern, Repeated, Rule, Sequenced, Text
+from linnet.generate.llama_cpp.pattern import (
+    Either,
+    Pattern,
+    Repeated,
+    Rule,
+    Sequenced,
+    Text,
+    either,
+)
 
 MOST_RULES = 5_000
 MOST_PLACES = 50_000
@@ -105,7 +113,7 @@ class _Converter:
             rest = {name: value for name, value in schema.items() if name != "allOf"}
             return self._value(self._merged([rest, *listed(schema, "allOf")], depth), depth + 1)
         if "const" in schema or "enum" in schema:
-            return Either(tuple(_values(schema)))
+            return either(tuple(_values(schema)))
         return self._of_types(schema, depth)
 
     def _of_types(self, schema: Mapping[str, Any], depth: int) -> Pattern:
