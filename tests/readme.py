@@ -1,16 +1,17 @@
 """Runs the commands of a README as a reader would, in an empty folder.
 
 Every fenced block marked ``sh`` or ``python`` is run in order; a block under an
-HTML comment ``<!-- not run: reason -->`` is passed over, and the reason shown. The comment
-``<!-- before: command -->`` prepares what the reader is assumed to have.
-Budgets such as ``--budget 5m`` are shortened where SHORT_BUDGET is set (by
-default to 1m). Exits non-zero at the first command that fails.
+HTML comment ``<!-- not run: reason -->`` is passed over, and the reason shown. The folder
+has the project's ``examples``. The comment ``<!-- before: command -->`` prepares what the
+reader is assumed to have. Budgets such as ``--budget 5m`` are shortened where
+SHORT_BUDGET is set (by default to 1m). Exits non-zero at the first command that fails.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ def main(readme: Path) -> int:
     environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
     run = 0
     with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(readme.resolve().parent / "examples", Path(folder, "examples"))
         for block in BLOCK.finditer(readme.read_text(encoding="utf-8")):
             note, text, body = block["note"], block["text"], block["body"]
             if note == "not run":

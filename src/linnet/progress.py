@@ -34,7 +34,7 @@ class Progress:
 
     @contextmanager
     def task(self, name: str, *, total: float | None = None, unit: str = "") -> Iterator[Task]:
-        """Open a task. ``unit`` is a noun such as ``files``, or ``bytes``, which is scaled."""
+        """Open a task. ``unit``: a noun such as ``files``, ``bytes``, which is scaled, or ``%``."""
         yield Task()
 
     def message(self, text: str) -> None:

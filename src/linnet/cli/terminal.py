@@ -179,4 +179,6 @@ class _LineProgress(Progress):
 def _amount(done: float, total: float | None, unit: str) -> str:
     if unit == "bytes":
         return human_bytes(done) + (f" of {human_bytes(total)}" if total else "")
+    if unit == "%":
+        return f"{done:.0f} %"
     return f"{done:,.0f}" + (f" of {total:,.0f}" if total else "") + (f" {unit}" if unit else "")

@@ -159,7 +159,9 @@ class Loop:
         """
         if self.course.validate_first and self.pace.step == 0 and self.first is None:
             self._validate()
-        with self.progress.task("training", total=self._total, unit="steps") as task:
+        # How many steps there is time for is known at the end alone; how far the run is, always.
+        total, unit = (self._total, "steps") if self.course.steps else (100, "%")
+        with self.progress.task("training", total=total, unit=unit) as task:
             while not (self.pace.done or self.stopped) and self.pace.fits(self._left()):
                 self._step(task)
                 if not self.pace.fits(self._left()):
@@ -267,7 +269,11 @@ class Loop:
             }
         )
         note = f"loss {loss:.3f}{self._held_out_note()} · {count / elapsed:,.0f} tokens/s"
-        task.update(done=self.pace.step, total=self._total, note=note)
+        if self.course.steps:
+            task.update(done=self.pace.step, total=self._total, note=note)
+        else:
+            done = 100 * self.pace.progress
+            task.update(done=done, note=f"step {self.pace.step:,} · {note}")
 
     def _tell_shortened(self, left: float | None) -> None:
         """Log when the time turns out too short for the steps, and when it suffices again."""
