@@ -257,7 +257,7 @@ def _outcome(
     model = config.model(vocab_size, end_of_text=0, pad=1)
     runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]
     compiled = should_compile(config, runtime, cost=machine.compile_seconds)
-    length = config.context
+    length = float(config.context)
     if config.short_rows:
         length += config.short_rows * (config.resolved_short_length - config.context)
     speed = (
