@@ -141,6 +141,8 @@ def test_the_context_is_one_for_conversations(budget: float, device: str) -> Non
     assert config.context % config.resolved_short_length == 0
     assert 0.5 < config.short_rows < 1
     assert any("conversation" in reason for reason in made.reasons)
+    small = plan_for(batch_tokens=512)
+    assert (small.train["context"], small.train["short_rows"]) == (256, 0.0)
     # Short rows are a matter of the planner's own context.
     own = plan_for(context=200)
     assert (own.train["context"], own.train["short_rows"]) == (200, 0.0)
