@@ -1,6 +1,7 @@
 """The planner: what follows from more text or time, what it refuses, and its arithmetic."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,32 @@ def test_what_the_user_sets_is_planned_with() -> None:
     assert long.train["batch_tokens"] >= long.train["context"] == 10_000
     # With 48 only some of the shapes are possible.
     assert plan_for(head_width=48).train["width"] % 48 == 0
+
+
+@pytest.mark.parametrize("budget", [60, 300, 3600])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_context_is_one_for_conversations(budget: float, device: str) -> None:
+    """Whatever the time; most of the training reads shorter rows, and the plan says why."""
+    made = plan_for(machine=replace(FAST, device=device), budget=budget)
+    config = from_mapping(TrainConfig, made.train, where="plan")
+    assert config.context >= 1024
+    assert config.context % config.resolved_short_length == 0
+    assert 0.5 < config.short_rows < 1
+    assert any("conversation" in reason for reason in made.reasons)
+    small = plan_for(batch_tokens=512)
+    assert (small.train["context"], small.train["short_rows"]) == (256, 0.0)
+    # Short rows are a matter of the planner's own context.
+    own = plan_for(context=200)
+    assert (own.train["context"], own.train["short_rows"]) == (200, 0.0)
+    assert not any("conversation" in reason for reason in own.reasons)
+
+
+def test_what_compiling_costs_now_decides_over_it() -> None:
+    """On a busy machine the same budget trains without."""
+    idle = plan_for(machine=replace(FAST, compile_seconds=5.0))
+    busy = plan_for(machine=replace(FAST, compile_seconds=150.0))
+    assert busy.tokens_per_second < idle.tokens_per_second
+    assert busy.parameters <= idle.parameters
 
 
 def test_steps_are_cut_by_the_budget_but_not_by_an_estimate() -> None:

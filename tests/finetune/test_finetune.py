@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,11 +25,11 @@ from linnet.errors import BudgetError, ConfigError, DataError, ModelError, Outpu
 from linnet.finetune import budget
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune.config import FinetuneConfig
-from linnet.finetune.examples import load_examples
-from linnet.finetune.finetune import finetune, preview_examples
+from linnet.finetune.examples import Example, load_examples
+from linnet.finetune.finetune import finetune, preview_examples, usual_command
 from linnet.finetune.optimizers import AdamW
 from linnet.finetune.packing import PackedBatches
-from linnet.finetune.run import row_length
+from linnet.finetune.run import row_length, update_rows
 from linnet.model import load_model
 from linnet.model.merging import merge_adapter
 from linnet.progress import Progress
@@ -438,7 +439,7 @@ def test_what_a_run_takes_is_told_and_what_does_not_fit_is_refused(
     rows, config = [base / "rows.jsonl"], settings(steps=2, micro_tokens=0)
     found = finetune(base / "model", rows, tmp_path / "out", config, progress=Listening())
     assert re.fullmatch(
-        r"about [\d.]+ s: 2 steps of [\d.]+ s, 0.[\d]+ passes over 115 examples, fewer if held-out "
+        r"about [\d.]+ s: 2 steps of [\d.]+ s, 0.[\d]+ passes over 119 examples, fewer if held-out "
         r"ones stop improving; [\d.]+ MB of memory, [\d.]+ [MG]B are free",
         said[0],
     )
@@ -447,6 +448,70 @@ def test_what_a_run_takes_is_told_and_what_does_not_fit_is_refused(
     with pytest.raises(BudgetError, match=r"LoRA of 0 M parameters needs about .* free memory"):
         finetune(base / "model", rows, tmp_path / "none", config)
     assert not (tmp_path / "none").exists()
+
+
+def made_examples(count: int, tokens: int) -> list[Example]:
+    trained = np.arange(tokens + 1) > tokens // 2
+    return [Example(np.zeros(tokens + 1, np.uint32), trained, f"{n}", 1) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "tokens", "batch", "steps", "passes"),
+    [
+        (1, 40, 256, (30, 100), 100),  # no more than a hundred times
+        (80, 40, 266, (300, 300), (10, 30)),
+        (1000, 40, 3333, (300, 300), (20, 30)),
+        (20_000, 100, 4096, (1460, 1600), 3),
+        (30, 1000, 2500, (300, 300), (20, 30)),
+    ],
+)
+def test_few_examples_get_smaller_updates_and_more_passes(
+    count: int, tokens: int, batch: int, steps: tuple[int, int], passes: float | tuple[int, int]
+) -> None:
+    examples, config = made_examples(count, tokens), FinetuneConfig(context=1024)
+    assert budget.usual_batch(examples) == batch
+    length = row_length([tokens] * count, config)
+    rows = update_rows(batch, length)
+    found = budget.run_length(examples, config, rows=rows, length=length)
+    assert steps[0] <= found.steps <= steps[1]
+    assert found.steps == found.usual
+    low, high = passes if isinstance(passes, tuple) else (0.97 * passes, 1.03 * passes)
+    assert low <= found.steps / found.per_pass <= high
+    fixed = budget.run_length(examples, FinetuneConfig(steps=7), rows=rows, length=length)
+    assert (fixed.steps, fixed.usual) == (7, found.usual)
+    twice = budget.run_length(examples, FinetuneConfig(epochs=2.0), rows=rows, length=length)
+    assert twice.steps == pytest.approx(2 * found.per_pass, abs=1)
+    timed = budget.run_length(examples, FinetuneConfig(seconds=9), rows=rows, length=length)
+    assert timed.steps == 0
+
+
+def test_a_run_too_short_to_matter_names_the_command_that_would_do() -> None:
+    class Heard(Progress):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def warn(self, text: str) -> None:
+            self.said.append(text)
+
+    def warnings(count: int, steps: int, usual: int) -> list[str]:
+        heard, planned = Heard(), budget.Length(steps, 8.0, usual, count)
+        budget.warn_if_short(planned, steps, command="linnet it", step_seconds=1, progress=heard)
+        return heard.said
+
+    (said,) = warnings(80, 4, 300)
+    assert re.search(r"4 steps \(0.5 passes over 80 examples\).*about 5 min: linnet it", said)
+    assert warnings(80, 300, 300) == warnings(10, 40, 40) == warnings(9000, 100, 700) == []
+    (alone,) = warnings(1, 50, 50)
+    assert "there is one example" in alone
+    config = settings(steps=4, targets=("q_proj", "v_proj"), method="lora", sweep=False)
+    command = usual_command("org/base", ["my rows.jsonl"], Path("out"), config)
+    parsed = shlex.split(command)
+    assert parsed[:6] == ["linnet", "finetune", "org/base", "my rows.jsonl", "--out", "out"]
+    assert "--steps" not in parsed
+    assert parsed.count("--targets") == 2
+    assert "--no-sweep" in parsed
+    shown = CliRunner().invoke(app, [*parsed[2:], "--help"])
+    assert shown.exit_code == 0, shown.output
 
 
 def invoke(*arguments: object) -> Result:

@@ -20,6 +20,7 @@ from linnet import artifact
 from linnet.errors import (
     ArtifactError,
     BudgetError,
+    ConfigError,
     DamagedError,
     DataError,
     ModelError,
@@ -31,6 +32,7 @@ from linnet.model.weights import Written, open_weights, write_weights
 from linnet.progress import Progress
 from linnet.runtime import Runtime
 from linnet.shards import Shards
+from linnet.shards.batches import Batch
 from linnet.shards.encoding import encode_texts
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import TokenizerConfig, load
@@ -38,6 +40,7 @@ from linnet.tokenizer import train as train_tokenizer
 from linnet.train import TrainConfig, speed, train
 from linnet.train import loop as loop_module
 from linnet.train import state as state_module
+from linnet.train.objective import next_token
 from linnet.train.plots import load_plotting
 from linnet.train.sample import continue_text
 
@@ -277,6 +280,32 @@ def test_too_little_text_and_damaged_shards(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"train-00000\.bin.*again"):
         train(few, tmp_path / "model", TrainConfig(**SMALL))
     assert not (tmp_path / "model").exists()
+
+
+def test_short_rows_come_first(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same tokens, in rows of a quarter of the context for three quarters of the run."""
+    shapes: list[tuple[int, ...]] = []
+    tokens: list[list[int]] = []
+
+    def noted(model: Transformer, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        if model.training:
+            shapes.append(tuple(batch.tokens.shape))
+            tokens.append(batch.tokens.flatten().tolist())
+            assert torch.equal(batch.tokens[:, 1:], batch.targets[:, :-1])
+        return next_token(model, batch)
+
+    changes = SMALL | {"steps": 8, "short_rows": 0.75, "short_length": 8}
+    train(shards, tmp_path / "short", TrainConfig(**changes), objective=noted)
+    assert shapes == [(16, 8)] * 6 + [(4, 32)] * 2
+    read = tokens.copy()
+    tokens.clear()
+    train(shards, tmp_path / "whole", TrainConfig(**(SMALL | {"steps": 8})), objective=noted)
+    assert tokens == read
+    for wrong in ({"short_rows": 1.5}, {"short_rows": 0.5, "short_length": 5}):
+        with pytest.raises(ConfigError, match="short_"):
+            TrainConfig(**(SMALL | wrong))
 
 
 def test_weights_that_are_no_numbers_after_the_last_step_fail(shards: Path, tmp_path: Path) -> None:

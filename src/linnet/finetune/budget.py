@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FILE = "fit.json"
 CPU_TOKENS, GPU_TOKENS = 1024, 8192  # computed at once, where it is not set
 PASSES = 3.0  # over the examples, where there are many
-MOST_PASSES = 40.0
+MOST_PASSES = 100.0
 USUAL_STEPS = 300  # of a run on few examples: fewer only where they are passed over so often
 SHORT_STEPS = 60  # and below its usual length, a run is worth a warning
 USUAL_BATCH, SMALLEST_BATCH = 4096, 256  # tokens per update
@@ -84,7 +84,7 @@ def run_length(
         replayed = replay_need(examples, dataclasses.replace(config, epochs=passes), length=length)
         return stream.batches_in(passes) + math.ceil(replayed.rows / rows)
 
-    per_pass = updates(1.0)
+    per_pass = updates(10.0) / 10  # of few examples, one update may read several passes
     usual = max(updates(PASSES), min(USUAL_STEPS, updates(MOST_PASSES)))
     steps = config.steps
     if not steps and config.epochs:

@@ -51,6 +51,7 @@ SHAPES = (
     (1536, 24, 128),
 )
 CONTEXT = 1024  # tokens: a conversation of several turns, or a page or two
+SMALL_CONTEXT = 256  # where the user's updates are too small for it
 SHORT_ROWS = 0.8  # of the run reads shorter rows, which costs less and teaches as much
 PLANNED = (
     "width",
@@ -177,9 +178,12 @@ def training_settings(
     if "head_width" not in overrides and isinstance(width, int) and isinstance(head_width, int):
         shared = math.gcd(width, head_width)
         settings["head_width"] = head_width if shared % 2 else shared  # RoPE turns pairs
-    if "context" in overrides and not {"short_rows", "short_length"} & overrides.keys():
-        settings |= {"short_rows": 0.0, "short_length": 0}
     context, batch = settings.get("context"), settings.get("batch_tokens")
+    small = isinstance(context, int) and isinstance(batch, int) and batch < context
+    if small and "context" not in overrides:
+        settings["context"] = context = SMALL_CONTEXT
+    if ("context" in overrides or small) and not {"short_rows", "short_length"} & overrides.keys():
+        settings |= {"short_rows": 0.0, "short_length": 0}
     if "batch_tokens" not in overrides and isinstance(context, int) and isinstance(batch, int):
         settings["batch_tokens"] = max(context, batch)
     return from_mapping(TrainConfig, settings, where=where)
@@ -257,7 +261,7 @@ def _outcome(
     model = config.model(vocab_size, end_of_text=0, pad=1)
     runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]
     compiled = should_compile(config, runtime, cost=machine.compile_seconds)
-    length: float = config.context
+    length = float(config.context)
     if config.short_rows:
         length += config.short_rows * (config.resolved_short_length - config.context)
     speed = (
@@ -340,8 +344,8 @@ def _reasons(
         f"A context of {config.context:,} tokens, about "
         f"{human_bytes(config.context * bytes_per_token(outcome.vocab_size))} of text, "
         + (
-            "is room for a conversation of several turns, and to fine-tune on such. "
-            f"{config.short_rows:.0%} of the training read rows of "
+            f"is room for {'a conversation of several turns' if config.causal else 'a passage'}, "
+            f"and to fine-tune on such. {config.short_rows:.0%} of the training read rows of "
             f"{config.resolved_short_length:,}, which is faster and teaches as much; the rest "
             "reads whole ones."
             if config.short_rows

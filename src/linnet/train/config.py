@@ -131,7 +131,7 @@ class TrainConfig(ShapeConfig):
     )
     short_length: int = option(0, "Tokens in those rows, a part of the context; 0: half of it.")
     clip: float = option(1.0, "Largest gradient norm; 0: no limit.")
-    validation_interval: int = option(0, "Steps between validations; 0: ten times in the run.")
+    validation_interval: int = option(0, "Steps between validations; 0: five times in the run.")
     validation_tokens: int = option(50_000, "Tokens of held-out text per validation, at most.")
     patience: int = option(0, "Stop after so many validations without improvement; 0: never.")
     save_seconds: float = option(60.0, "Seconds between saves of the state for resuming.")
@@ -172,7 +172,8 @@ class TrainConfig(ShapeConfig):
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out."""
-        return {k: v for k, v in to_mapping(self).items() if k not in _EXECUTION}
+        unused = () if self.short_rows else ("short_length",)
+        return {k: v for k, v in to_mapping(self).items() if k not in (*_EXECUTION, *unused)}
 
     @property
     def rows(self) -> int:

@@ -183,7 +183,7 @@ class Loop:
         if self.pace.step == 0:
             raise BudgetError(
                 f"{self.course.seconds:.0f} s is too short for a single training step; "
-                "allow more time"
+                f"allow more time{', or use --compile no' if self.machine.compiled else ''}"
             )
         if self.best is None:  # the time ran out between the last step and its validation
             self._validate()
