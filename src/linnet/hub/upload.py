@@ -109,7 +109,7 @@ def _require_public_base(directory: Path) -> None:
         return
     try:
         base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{file} is damaged: {error}") from None
     if not isinstance(base, str) or not _NAME.fullmatch(base):
         raise ModelError(
