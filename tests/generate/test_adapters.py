@@ -152,6 +152,14 @@ def test_adapters_that_do_more_than_add_products(
         linnet.load(base, engine="llama.cpp", adapters={"dora": tmp_path / "dora"})
     chosen = open_engine(base, adapters={"dora": tmp_path / "dora"})
     assert isinstance(chosen, TorchEngine)
+    if family == "llama":  # alone it is merged, and the two ends have a table each
+        merged = linnet.load(tmp_path / "saved", engine="llama.cpp", precision="f32")
+        assert merged.generate("The fox met", sampling=GREEDY).tokens == one.tokens
+        wanted = opened.generate("The fox met", sampling=GREEDY, adapter="saved", logprobs=True)
+        ours = merged.score("The fox met" + wanted.text).logprobs
+        theirs = linnet.load(tmp_path / "saved").score("The fox met" + wanted.text).logprobs
+        assert ours == pytest.approx(theirs, abs=1e-3)
+        merged.engine.close()
 
 
 def test_streams_with_different_adapters_do_not_disturb_each_other(home: Path) -> None:

@@ -1,7 +1,9 @@
 """Adapters against PEFT: what one writes the other reads, with equal logits."""
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -398,6 +400,40 @@ def test_what_is_not_plain_lora_is_refused(
     file.write_text(json.dumps(json.loads(file.read_text()) | changed))
     with pytest.raises(ModelError, match=message):
         load_adapter(load_model(bases["llama"]), tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pipes")
+def test_files_of_strangers(bases: dict[str, Path], tmp_path: Path) -> None:
+    """None is waited for, read whole before it is judged, or walked through without a bound."""
+    model = load_model(bases["llama"])
+    save_adapter(ours_with(bases["llama"], LoRAConfig(rank=2)), "mine", tmp_path, base="org/base")
+    config, weights = tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors"
+    sound = config.read_text()
+    for text, message in (
+        ("[" * 100_000, "it nests too deeply"),
+        (json.dumps(json.loads(sound) | {"runtime_config": nested(200)}), "it nests too deeply"),
+        ("{" + " " * (2 << 20) + "}", "too large"),
+        ("[]", "must hold a JSON object"),
+    ):
+        config.write_text(text)
+        with pytest.raises(ModelError, match=message):
+            load_adapter(model, tmp_path)
+    config.write_text(sound)
+    weights.write_bytes(((1 << 62) - 1).to_bytes(8, "little"))
+    with pytest.raises(ModelError, match="a header of 46116860184"):
+        load_adapter(model, tmp_path)
+    for file, said in ((weights, "adapter_model.safetensors"), (config, "adapter_config.json")):
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(ModelError, match=f"{said} must be a regular file"):
+            load_adapter(model, tmp_path)
+
+
+def nested(depth: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
 
 
 def test_damaged_files(bases: dict[str, Path], tmp_path: Path) -> None:

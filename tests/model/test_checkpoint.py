@@ -233,7 +233,7 @@ def test_weights_that_say_too_much(case: str, tmp_path: Path) -> None:
 
 LARGEST = (1 << 31) - 1
 HOSTILE_SIZES: tuple[dict[str, Any], ...] = (
-    {"num_hidden_layers": 1024}, {"num_hidden_layers": 10**9}, {"hidden_size": LARGEST},
+    {"num_hidden_layers": 512}, {"num_hidden_layers": 10**9}, {"hidden_size": LARGEST},
     {"vocab_size": LARGEST, "hidden_size": LARGEST}, {"max_position_embeddings": 1 << 60},
     {"num_attention_heads": LARGEST, "num_key_value_heads": LARGEST, "head_dim": LARGEST},
     {"intermediate_size": LARGEST}, {"head_dim": LARGEST - 1}, {"rms_norm_eps": 10**400},

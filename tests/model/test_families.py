@@ -459,7 +459,7 @@ def broken(tmp_path: Path, change: str) -> str:
         ("shape", "must have shape (56, 32). Got (5, 32)"),
         ("extra", "'model.layers.1.mlp.sideways.weight' does not belong"),
         ("type", f"known: {', '.join(sorted(FAMILIES))}"),
-        ("depth", "num_hidden_layers must be a whole number from 1 to 1024. Got 1000000000"),
+        ("depth", "num_hidden_layers must be a whole number from 1 to 512. Got 1000000000"),
         ("rope", "rope_parameters.rope_type 'dynamic' is not supported"),
         ("heads", "must be a multiple of kv_heads"),
         ("cut", "damaged"),

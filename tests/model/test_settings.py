@@ -208,6 +208,84 @@ def test_settings_that_people_have(name: str, tmp_path: Path) -> None:
     assert expected in str(caught.value)
 
 
+# Settings beside the sizes that published models have; none may be in the way.
+SIZES = {
+    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 131072,
+    "bos_token_id": 1, "eos_token_id": [2, 3], "initializer_range": 0.02, "use_cache": True,
+    "transformers_version": "4.45.1", "torch_dtype": "bfloat16", "_name_or_path": "x",
+}  # fmt: skip
+PHI = {
+    "attention_bias": False, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "attention_dropout": 0.0,
+    "original_max_position_embeddings": 4096, "rope_theta": 10000.0, "rms_norm_eps": 1e-05,
+    "auto_map": {"AutoConfig": "configuration_phi3.Phi3Config"}, "tie_word_embeddings": False,
+}  # fmt: skip
+LONG = {"long_factor": [1.0] * 8, "short_factor": [1.0] * 8}
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "SmolLM2": ("llama", {
+        "is_llama_config": True, "rope_interleaved": False, "rope_scaling": None,
+        "rope_theta": 100000, "pretraining_tp": 1, "mlp_bias": False, "pad_token_id": 2,
+        "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}},
+    }),
+    "Falcon 3": ("llama", {"activation": "swiglu", "head_dim": 256, "rope_theta": 1000042}),
+    "Llama 1": ("llama", {"max_sequence_length": 2048, "pad_token_id": -1, "hidden_act": "silu"}),
+    "Llama 3.2": ("llama", {"rope_scaling": {
+        "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192, "rope_type": "llama3",
+    }, "unsloth_fixed": True}),
+    "DeepSeek-R1-Distill-Qwen": ("qwen2", {
+        "use_mrope": False, "use_sliding_window": False, "sliding_window": 4096,
+        "max_window_layers": 21, "rope_theta": 10000,
+    }),
+    "Qwen2.5, long": ("qwen2", {"rope_scaling": {
+        "factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn",
+    }, "sliding_window": 131072, "max_window_layers": 28, "use_sliding_window": False}),
+    "Qwen3": ("qwen3", {"sliding_window": None, "max_window_layers": 36, "head_dim": 16}),
+    "Mistral Nemo": ("mistral", {"head_dim": 128, "sliding_window": None, "rope_theta": 1e6}),
+    "Phi-3, long": ("phi3", PHI | {"rope_scaling": LONG | {"type": "su"}, "sliding_window": 2047}),
+    "Phi-4-mini": ("phi3", PHI | {
+        "full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": False, "mlp_bias": False,
+        "partial_rotary_factor": 0.75, "sliding_window": 262144, "tie_word_embeddings": True,
+        "rope_scaling": {"type": "longrope", "long_factor": [1] * 6, "short_factor": [1.0] * 6},
+    }),
+    "Gemma 2": ("gemma2", {
+        "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "cache_implementation": "hybrid", "sliding_window": 4096, "sliding_window_size": 4096,
+        "head_dim": 16, "query_pre_attn_scalar": 224, "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0, "rope_theta": 10000.0,
+    }),
+    "Gemma 3": ("gemma3_text", {
+        "_sliding_window_pattern": 6, "sliding_window_pattern": 6, "rope_local_base_freq": 10000,
+        "cache_implementation": "hybrid", "rope_scaling": None, "rope_theta": 1000000,
+        "attn_logit_softcapping": None, "use_bidirectional_attention": False,
+    }),
+    "AFM": ("arcee", {"mlp_bias": False, "hidden_act": "relu2", "rope_scaling": {
+        "beta_fast": 32.0, "beta_slow": 1.0, "factor": 20.0, "mscale": 1.0,
+        "original_max_position_embeddings": 4096, "rope_type": "yarn", "type": "yarn",
+    }}),
+    "Apertus": ("apertus", {
+        "hidden_act": "xielu", "hidden_dropout": 0.0, "mlp_bias": False, "post_norm": False,
+        "qk_norm": True, "rope_theta": 12000000, "rope_scaling": {
+            "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3", "type": "llama3",
+        },
+    }),
+    "BERT": ("bert", {
+        "architectures": ["BertForMaskedLM"], "classifier_dropout": None, "directionality": "bidi",
+        "pooler_fc_size": 768, "pooler_type": "first_token_transform", "type_vocab_size": 2,
+        "position_embedding_type": "absolute", "gradient_checkpointing": False,
+        "attention_probs_dropout_prob": 0.1, "pad_token_id": 0, "id2label": {"0": "LABEL_0"},
+        "num_key_value_heads": None,
+    }),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings_are_read(name: str) -> None:
+    model_type, values = PUBLISHED[name]
+    assert family(model_type).read(SIZES | {"model_type": model_type} | values).depth == 4
+
+
 # What no configuration has, for every setting there is.
 HOSTILE: tuple[Any, ...] = (
     0, -1, 1 << 31, 1 << 60, 10**400, -(10**400), 0.0, 1e308, float("nan"), float("inf"), "", "x",

@@ -313,7 +313,7 @@ def _task(directory: Path) -> str:
     try:
         values = read_json(directory / "config.json")
         architecture = str(values["architectures"][0])
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "text-generation"
     if architecture.endswith("ForMaskedLM"):
         return "fill-mask"

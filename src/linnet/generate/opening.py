@@ -104,15 +104,8 @@ def _choose(
     ``beside``: adapters that are not merged. ``any_context``: torch, which has the context that
     the model allows, may be chosen too.
     """
-    from linnet.model.adapter_config import beyond_low_rank
-
-    for directory in beside if precision not in ("q8_0", "q4_0") else ():
-        if (more := beyond_low_rank(directory)) is not None:
-            progress.warn(
-                f"computing with torch, as llama.cpp has no place for the adapter {directory}: "
-                f"it has {more}; merged into its base (linnet merge) it has"
-            )
-            return "torch", precision
+    if precision not in ("q8_0", "q4_0") and _needs_torch(beside, progress):
+        return "torch", precision
     if precision == "auto":
         noted = noted_choice(hub.find(source, progress=progress).path)
         if noted is not None and (any_context if noted.engine == "torch" else not _missing()):
@@ -126,12 +119,28 @@ def _beside(
     source: Path | str, adapters: Mapping[str, Path | str], progress: Progress
 ) -> list[Path]:
     """The adapters that requests choose from; one alone goes into the weights of its base."""
+    if not adapters:
+        return []  # without loading torch
     from linnet.model.adapter import is_adapter
 
-    if not adapters:
-        return []
     own = hub.find(source, progress=progress).path
     return [*map(Path, adapters.values()), *([own] if is_adapter(own) else [])]
+
+
+def _needs_torch(beside: Sequence[Path], progress: Progress) -> bool:
+    """Whether one of these adapters does more than llama.cpp can beside a base."""
+    if not beside:
+        return False
+    from linnet.model.adapter_config import beyond_low_rank
+
+    for directory in beside:
+        if (more := beyond_low_rank(directory)) is not None:
+            progress.warn(
+                f"computing with torch, as llama.cpp cannot put the adapter {directory} beside "
+                f"its base ({more}); linnet merge makes a model of both, which it can compute"
+            )
+            return True
+    return False
 
 
 def _is_known(source: Path | str, precision: str, progress: Progress) -> bool:

@@ -33,7 +33,7 @@ Head = Literal["output", "masked", "none"]
 GATED = ("swiglu", "geglu")
 """Activations with a third matrix, whose product gates the others'."""
 
-MOST_LAYERS = 1024
+MOST_LAYERS = 512
 """More blocks than any published model has, and few enough to make them in seconds."""
 MOST_TOKENS = 1 << 27
 """The longest context: a dozen times that of any published model."""

@@ -213,7 +213,7 @@ def merge_adapter(
             dtype=torch_dtype(config.dtype),
             progress=progress,
         )
-        draft.stats["parameters"] = loaded.config.parameters
+        draft.stats["parameters"] = loaded.model.config.parameters
         write_card(
             draft.path,
             kind=KIND,

@@ -225,10 +225,13 @@ class Metadata:
             "attention_bias": "blk.0.attn_q.bias" in self.tensors,
             "mlp_bias": "blk.0.ffn_up.bias" in self.tensors,
             "rope_theta": float(self.own("rope.freq_base", 10_000.0)),
+            "rope_scaling": None,  # not as the family has it by default
         }
         if name == "gpt2":
             return {
-                **values,
+                "model_type": name,
+                "vocab_size": self.rows,
+                "tie_word_embeddings": values["tie_word_embeddings"],
                 "n_embd": width,
                 "n_layer": values["num_hidden_layers"],
                 "n_head": heads,

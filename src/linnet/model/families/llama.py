@@ -181,5 +181,6 @@ LLAMA = llama_like(
     "llama",
     "LlamaForCausalLM",
     harmless=frozenset({"is_llama_config", "max_sequence_length"}),
-    fixed={"rope_interleaved": (False, None)},
+    # As SmolLM2 and Falcon 3 say it.
+    fixed={"rope_interleaved": (False, None), "activation": ("swiglu", None)},
 )

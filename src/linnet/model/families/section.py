@@ -29,6 +29,7 @@ HARMLESS = frozenset({
     "chunk_size_feed_forward", "return_dict", "return_dict_in_generate", "use_return_dict",
     "output_attentions", "output_hidden_states", "output_scores", "tie_last_hidden_states",
     "tie_encoder_decoder", "cross_attention_hidden_size", "decoder_start_token_id", "sep_token_id",
+    "cls_token_id", "mask_token_id", "unk_token_id", "neftune_noise_alpha", "model_max_length",
     "is_decoder", "output_past", "finetuning_task", "id2label", "label2id", "num_labels",
     "problem_type", "task_specific_params", "prefix", "classifier_dropout",
     "transformers.js_config", "quantization_config", "max_length", "max_new_tokens", "min_length",
