@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds, python_library
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from linnet.data.kinds import Family
 
     Found = Iterator[Extracted | Dropped]
+
+_LATEX = {".tex", ".sty", ".cls"}
+_INCLUSION = re.compile(
+    r"^[^%\n]{0,200}?\\(?:input|include|subfile|subimport|import)\s*\{"
+    r"|^[ \t]*\.\. (?:literal)?include::|^[ \t]*#\+INCLUDE:",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 def read_markdown(path: Path, context: Context) -> Found:
@@ -49,7 +57,10 @@ def read_html(path: Path, context: Context) -> Found:
 
 
 def read_code(path: Path, context: Context) -> Found:
-    yield Extracted(_whole(path, context), context.group, kinds.CODE)
+    source = _whole(path, context)
+    if path.suffix.lower() in _LATEX:
+        _count_inclusions(source, context)
+    yield Extracted(source, context.group, kinds.CODE)
 
 
 def read_log(path: Path, context: Context) -> Found:
@@ -97,8 +108,20 @@ def _whole(path: Path, context: Context) -> str:
     return read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
 
 
+def _count_inclusions(source: str, context: Context) -> None:
+    r"""Files that a document draws in by name: ``\input``, ``.. include::``, ``#+INCLUDE:``.
+
+    They are documents of their own where they lie in a source. Written into this one as well
+    their text would be trained on twice, and would stay in it when they are forgotten.
+    """
+    if count := sum(1 for _ in _INCLUSION.finditer(source)):
+        context.changes["files included by name"] += count
+
+
 def _marked_up(path: Path, context: Context, kind: str, plain: Callable[[str], str]) -> Found:
     source = _whole(path, context).replace("\r\n", "\n")
+    if kind in (kinds.RST, "org"):
+        _count_inclusions(source, context)
     yield Extracted(plain(source), context.group, kind)
 
 
