@@ -5,8 +5,8 @@ other pages. A page of the web is mostly such things, teasers and comments: traf
 its main text (Barbaresi, "Trafilatura", ACL 2021; its standard settings, the best on its
 evaluation set, see benchmarks/extraction.py). It tells only *what* is main text: its own
 trees lose the line ends of code and the rows of tables, so the page itself is written out,
-block by block, and the blocks that are in the main text are kept, with what stands between
-them. Where that is next to nothing (a page that is a list, a table or a form) all are.
+block by block, and the blocks that are in the main text are kept, with lists that stand
+between them. Where that is next to nothing (a page that is a list, a table or a form) all are.
 What is left out is counted. Nothing is ever fetched.
 """
 
