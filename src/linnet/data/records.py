@@ -24,7 +24,7 @@ CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a co
 _IN_NUMBERS = "+-.eE0123456789"
 _DELIMITERS, _NO_DELIMITER = ",;\t|", "\x1f"  # the last one for a file of one column
 _QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*(?:""[^"]*)*(?:"|\Z)', re.MULTILINE)
-_TOLD = re.compile(r'\s*"?sep=([^\n"])"?\s*')  # a first line for Excel
+_TOLD = re.compile(r'\s*"?sep=([^\n"])"?[;,\t|\s]*')  # a first line for Excel
 _SAMPLE_LINES = 50
 _BATCH_ROWS, _BUFFER = 256, 1 << 20
 _TOO_LONG = Dropped("row larger than max_document_bytes")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Reader = Callable[[Path, Context], Iterator[Extracted | Dropped]]
 
-FORMAT = 2  # raised when the same file comes to yield other documents
+FORMAT = 3  # raised when the same file comes to yield other documents
 
 __all__ = ["FORMAT", "Context", "extract"]
 
