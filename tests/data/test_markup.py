@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from linnet.data import kinds
+from linnet.data.config import DataConfig
+from linnet.data.document import Extracted
+from linnet.data.extract import Context, extract
 from linnet.data.markup.html import all_text, html_text
 from linnet.data.markup.markdown import markdown_text
 from linnet.data.markup.rst import rst_text
@@ -85,3 +90,26 @@ def test_rst_keeps_prose_and_code_and_reads_no_file(tmp_path) -> None:
     assert "Mind this.\n   And that." in text
     assert "   def f(**k):\n       pass" in text
     assert text.startswith("Title\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "count"),
+    [
+        ("a.tex", "\\input{one}\n  \\include{two/b} % \\input{no}\n% \\input{none}\nText.\n", 2),
+        ("a.rst", "Words.\n\n.. include:: one.rst\n\n.. literalinclude:: b.py\n", 2),
+        ("a.org", "Words.\n#+INCLUDE: one.org\n", 1),
+        ("a.py", "s = '\\input{one}'\n", 0),
+    ],
+)
+def test_files_included_by_name_are_counted(
+    tmp_path: Path, name: str, source: str, count: int
+) -> None:
+    """They are read where they lie, as documents of their own, not into this one."""
+    (tmp_path / "one.tex").write_text("A secret of another file.")
+    path = tmp_path / name
+    path.write_text(source)
+    context = Context.of_file(DataConfig(), name, tmp_path)
+    (found,) = extract(path, kind=kinds.kind_of(name), context=context)
+    assert isinstance(found, Extracted)
+    assert "secret" not in found.text
+    assert found.changes.get("files included by name", 0) == count

@@ -87,6 +87,14 @@ def test_csv_is_read_as_the_standard_library_wrote_it(tmp_path: Path, delimiter:
     assert list(records.read_csv(path, limit=10_000)) == rows
 
 
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "sep=;;;"])
+def test_a_first_line_for_excel_names_the_delimiter(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"\ufeff{first}\r\nArticle;Price\r\nM4, long;1,20\r\n", "utf-8", newline="")
+    found = list(records.read_csv(path, limit=10**6))
+    assert found == [{"Article": "M4, long", "Price": "1,20"}]
+
+
 def test_the_text_of_a_row() -> None:
     assert rows.row_text({"id": 1, "Text": "body", "n": 2}, CONFIG) == "body"
     chosen = DataConfig(text_columns=("q", "a"))

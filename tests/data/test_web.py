@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,111 @@ def test_a_page_without_main_text_is_kept_whole() -> None:
     assert "Lamp 7 | 7.50\nLamp 8 | 8.50" in found
 
 
+MANUAL = f"""<!DOCTYPE html><html><head><title>Pump</title></head><body>
+<div class="navheader"><a href="a.html">Prev</a> <a href="c.html">Next</a></div>
+<nav><a href="index.html">All chapters</a></nav>{{opened}}
+<h1>Changing the filter</h1><p>{PROSE}</p>
+<ol start="3"><li>Close the valve.</li><li>Open the lid.<ol type="a"><li>Slowly.</li></ol></li></ol>
+<p>{MORE}</p><dl><dt>Bar</dt><dd>A unit of pressure.</dd></dl>
+<details><summary>More</summary><p>The old model has a wooden lid.</p></details>
+<div class="note warning"><p>Never open the lid.</p></div><aside><p>Built in 1953.</p></aside>
+<div class="comment"><p>The seal wears out first.</p></div>
+<figure><img src="a.png"><figcaption>The seat.</figcaption></figure>
+<h2>Limits</h2><ul><li>At most 3 bar.</li><li>See <a href="b.html">the table</a>.</li></ul>
+<p style="display: none">unseen</p><p>It costs <del>400</del> 300 euros.</p>
+<footer><p>Call the desk.</p></footer>{{closed}}
+<ul class="breadcrumbs"><li><a href="index.html">Manual</a></li>
+<li><a href="i.html">Index</a></li></ul>
+</body></html>"""
+
+
+@pytest.mark.parametrize(
+    "around", ["", "main", "article", 'section id="s1"', 'div class="content"']
+)
+def test_an_owners_page_loses_nothing_but_navigation(around: str) -> None:
+    opened, closed = (f"<{around}>", f"</{around.split()[0]}>") if around else ("", "")
+    changes = Counter[str]()
+    found = html_text(MANUAL.format(opened=opened, closed=closed), changes)
+    assert found == (
+        f"Changing the filter\n\n{PROSE}\n\n3. Close the valve.\n4. Open the lid.\n  a. Slowly.\n\n"
+        f"{MORE}\n\nBar\nA unit of pressure.\n\nMore\n\nThe old model has a wooden lid.\n\n"
+        "Never open the lid.\n\nBuilt in 1953.\n\nThe seal wears out first.\n\nThe seat.\n\n"
+        "Limits\n\n- At most 3 bar.\n- See the table.\n\nIt costs 300 euros.\n\nCall the desk."
+    )
+    assert changes == {
+        "lines of navigation": 4, "hidden passages": 1, "struck-out passages": 1,
+    }  # fmt: skip
+
+
+def test_what_a_web_page_loses_is_counted() -> None:
+    changes = Counter[str]()
+    html_text(PAGE, changes)
+    assert changes["lines of navigation"] == 3
+    assert changes["lines beside the main text"] == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("at most 10<sup>5</sup> cells of x<sub>i</sub>", "at most 10^5 cells of x_i"),
+        ("10<sup>-6</sup> and e<sup>x+1</sup>", "10^-6 and e^{x+1}"),
+        ("H<sub>2</sub>O, Ca(OH)<sub>2</sub>, log<sub>10</sub>", "H2O, Ca(OH)2, log_10"),
+        ("the 1<sup>st</sup> of Tesa<sup>TM</sup>", "the 1st of TesaTM"),
+        ("by 45 percent<sup>3</sup> of it.<sup>12</sup>", "by 45 percent [3] of it. [12]"),
+        ('a note<sup><a href="#n1">1</a></sup>', "a note [1]"),
+        ("2<sup>1</sup>/<sub>2</sub> cups, <sup>1</sup>/<sub>4</sub>", "2 1/2 cups, 1/4"),
+        ("<math><mfrac><mn>1</mn><mn>2</mn></mfrac></math> of it", "1/2 of it"),
+        (
+            "<math><msup><mi>x</mi><mn>2</mn></msup><mo>+</mo><msqrt><mi>y</mi></msqrt></math>",
+            "x^2 + sqrt(y)",
+        ),
+        (
+            "<math><mfrac><mrow><mi>a</mi><mo>+</mo><mn>1</mn></mrow><mi>c</mi></mfrac></math>",
+            "(a + 1)/c",
+        ),
+        ('<math alttext="\\frac{1}{2}"><mi>q</mi></math>', "\\frac{1}{2}"),
+        (
+            '<span class="katex"><span><math><semantics><mi>q</mi><annotation encoding='
+            '"application/x-tex">\\hat q</annotation></semantics></math></span>'
+            '<span class="katex-html">q^</span></span>.',
+            "\\hat q.",
+        ),
+        ('<span class="MathJax">q</span><script type="math/tex">q_1</script>.', "q_1."),
+    ],
+)
+def test_what_is_raised_lowered_or_a_formula_keeps_its_meaning(source: str, text: str) -> None:
+    assert all_text(f"<p>{source}</p>") == text
+
+
+def test_cells_keep_their_columns() -> None:
+    page = (
+        "<table><tr><th rowspan=2>Branch<th colspan=2>Hours<tr><th>Week<th>Sunday"
+        "<tr><td rowspan=2>North<td>9-17<td>closed<tr><td>10-16<td>11<br>13"
+        "<tr><td><td><td>none</table>"
+    )
+    assert all_text(page) == (
+        "Branch | Hours\n | Week | Sunday\nNorth | 9-17 | closed\n | 10-16 | 11 13\n |  | none"
+    )
+
+
 def test_a_layout_table_is_not_a_row() -> None:
     page = f"<table><tr><td><p>{PROSE}</p><p>{MORE}</p></td><td><p>Note</p></td></tr></table>"
     assert all_text(page) == f"{PROSE}\n\n{MORE}\n\nNote"
 
 
 @pytest.mark.parametrize(
-    "page", ["<div>" * 20000 + "deep", "<p>a</p>" * 20000, "<table><tr><td>" * 5000]
+    "page",
+    [
+        "<div>" * 20000 + "deep",
+        "<p>a</p>" * 20000,
+        "<div class=nav>" * 20000 + "a",
+        "<sup>" * 20000 + "a",
+        "<noscript><p>" * 20000 + "a",
+        "<del hidden>" * 20000 + "a",
+        "<math>" * 20000 + "a",
+        "<table><tr><td rowspan=9999 colspan=9999>a" * 2000,
+        "<table><tr><td>" * 5000,
+    ],
 )
 def test_a_page_made_to_take_long_does_not(page: str) -> None:
     started = time.perf_counter()

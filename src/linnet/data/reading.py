@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from linnet.data.kinds import Family
     from linnet.data.privacy import Scrubbed
 
-FORMAT = 1  # raised when the same text comes to be noted differently
+FORMAT = 2  # raised when the same text comes to be noted differently
 READ, STRIP = f"{__name__}:read", f"{__name__}:strip"
 _SHOWN = 16  # one document in so many can be shown with what was changed in it
 

@@ -24,9 +24,8 @@ CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a co
 _IN_NUMBERS = "+-.eE0123456789"
 _DELIMITERS, _NO_DELIMITER = ",;\t|", "\x1f"  # the last one for a file of one column
 _QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*(?:""[^"]*)*(?:"|\Z)', re.MULTILINE)
-_NAMED_DELIMITER = re.compile(
-    r'\ufeff?\s*"?sep=([^\r\n"])"?\s*', re.IGNORECASE
-)  # first line for Excel
+# The first line of a table for Excel.
+_NAMED_DELIMITER = re.compile(r'\ufeff?\s*"?sep=([^\r\n"])"?[;,\t|\s]*', re.IGNORECASE)
 _SAMPLE_LINES = 50
 _BATCH_ROWS, _BUFFER = 256, 1 << 20
 _TOO_LONG = Dropped("row larger than max_document_bytes")

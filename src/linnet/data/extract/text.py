@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds, python_library
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from linnet.data.kinds import Family
 
     Found = Iterator[Extracted | Dropped]
+
+_LATEX = {".tex", ".sty", ".cls"}
+_INCLUSION = re.compile(
+    r"^[^%\n]{0,200}?\\(?:input|include|subfile|subimport|import)\s*\{"
+    r"|^[ \t]*\.\. (?:literal)?include::|^[ \t]*#\+INCLUDE:",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 def read_markdown(path: Path, context: Context) -> Found:
@@ -52,7 +60,10 @@ def read_html(path: Path, context: Context) -> Found:
 def read_code(path: Path, context: Context) -> Found:
     if _is_long(path, context):
         return _in_sections(path, context, kinds.CODE, sections.CODE)
-    return iter([Extracted(_whole(path, context), context.group, kinds.CODE)])
+    source = _whole(path, context)
+    if path.suffix.lower() in _LATEX:
+        _count_inclusions(source, context)
+    return iter([Extracted(source, context.group, kinds.CODE)])
 
 
 def read_log(path: Path, context: Context) -> Found:
@@ -83,10 +94,22 @@ def _whole(path: Path, context: Context) -> str:
     return read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
 
 
+def _count_inclusions(source: str, context: Context) -> None:
+    r"""Files that a document draws in by name: ``\input``, ``.. include::``, ``#+INCLUDE:``.
+
+    They are documents of their own where they lie in a source. Written into this one as well
+    their text would be trained on twice, and would stay in it when they are forgotten.
+    """
+    if count := sum(1 for _ in _INCLUSION.finditer(source)):
+        context.changes["files included by name"] += count
+
+
 def _marked_up(path: Path, context: Context, kind: str, plain: Callable[[str], str]) -> Found:
     if _is_long(path, context):
         return _in_sections(path, context, kind, sections.PROSE, plain=plain)
     source = _whole(path, context).replace("\r\n", "\n")
+    if kind in (kinds.RST, "org"):
+        _count_inclusions(source, context)
     return iter([Extracted(plain(source), context.group, kind)])
 
 

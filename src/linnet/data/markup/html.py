@@ -5,8 +5,8 @@ other pages. A page of the web is mostly such things, teasers and comments: traf
 its main text (Barbaresi, "Trafilatura", ACL 2021; its standard settings, the best on its
 evaluation set, see benchmarks/extraction.py). It tells only *what* is main text: its own
 trees lose the line ends of code and the rows of tables, so the page itself is written out,
-block by block, and the blocks that are in the main text are kept, with what stands between
-them. Where that is next to nothing (a page that is a list, a table or a form) all are.
+block by block, and the blocks that are in the main text are kept, with lists that stand
+between them. Where that is next to nothing (a page that is a list, a table or a form) all are.
 What is left out is counted. Nothing is ever fetched.
 """
 
@@ -42,11 +42,11 @@ def html_text(source: str, changes: Counter[str] | None = None) -> str:
         kept = _main_text(root, content, blocks)
     else:
         kept = content
-    staying = set(map(id, kept))
-    for block in blocks:
-        if id(block) not in staying:
-            kind = "lines of navigation" if block.navigation else "lines beside the main text"
-            changes[kind] += block.lines
+    if kept is not blocks:
+        navigation = sum(block.lines for block in blocks if block.navigation)
+        beside = sum(block.lines for block in content) - sum(block.lines for block in kept)
+        _count(changes, "lines of navigation", navigation)
+        _count(changes, "lines beside the main text", beside)
     return joined(kept)
 
 
@@ -68,6 +68,11 @@ def _main_text(root: Any, content: list[Block], blocks: list[Block]) -> list[Blo
     main = main_blocks(content, blocks_of(found.body, SILENT - {"head"}))
     whole = len(joined(blocks))
     return main if len(joined(main)) >= min(_LEAST_CHARACTERS, _LEAST_SHARE * whole) else blocks
+
+
+def _count(changes: Counter[str], kind: str, number: int) -> None:
+    if number > 0:
+        changes[kind] += number
 
 
 def _share_of_links(blocks: list[Block]) -> float:

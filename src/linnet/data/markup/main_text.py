@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _RUN = 4  # words: texts that share a run of so many share more than phrases
 _SHARED = 0.9  # of a block's runs
+_LONGEST_LIST, _LINKS_OF_LIST = 0.25, 0.02  # of the main text; of the list
 _FOUND = 0.8  # of the main text must be found in the page: elsewhere it is in scripts
 # Words; a character each in scripts that write without blanks.
 _WORD = re.compile("[\u0e00-\u0eff\u2e80-\u31ff\u3400-\u9fff]|[^\\W\u0e00-\u0eff\u2e80-\u9fff]+")
@@ -39,7 +40,7 @@ def main_blocks(blocks: list[Block], main: list[Block]) -> list[Block]:
         block.verbatim and "\n" in block.words and (b or a)
         for block, b, a in zip(blocks, before, after, strict=True)
     )
-    kept, breaks = [], 0
+    inside_main = []
     for block, text, inside, above, below in zip(blocks, words, solid, before, after, strict=True):
         if block.verbatim:
             keep = above or below
@@ -50,12 +51,34 @@ def main_blocks(blocks: list[Block], main: list[Block]) -> list[Block]:
             keep = bool(text) and (above or below) and all(cell in short for cell in cells if cell)
         else:
             keep = inside
+        inside_main.append(keep)
+    kept, breaks = [], 0
+    for block, keep in zip(blocks, _with_gaps(blocks, inside_main), strict=True):
         breaks = max(breaks, block.breaks)
         if keep:
             kept.append(dataclasses.replace(block, breaks=breaks))
             breaks = 0
     found = sum(len(_words(block.words)) for block in kept)
     return kept if found >= _FOUND * len(whole) else main
+
+
+def _with_gaps(blocks: list[Block], kept: list[bool]) -> list[bool]:
+    """Also lists of no links that stand between kept blocks. (Whatever stands there, or more
+    links, brings in teasers and costs more than it gives: benchmarks/extraction.py.)"""
+    filled = list(kept)
+    whole = sum(len(block.words) for block, keep in zip(blocks, kept, strict=True) if keep)
+    last = -1
+    for place, keep in enumerate(kept):
+        if not keep:
+            continue
+        gap = blocks[last + 1 : place] if last >= 0 else []
+        length = sum(len(block.words) for block in gap)
+        links = sum(block.links for block in gap)
+        listed = all(block.mark for block in gap)
+        if listed and length <= _LONGEST_LIST * whole and links <= _LINKS_OF_LIST * length:
+            filled[last + 1 : place] = [True] * len(gap)
+        last = place
+    return filled
 
 
 def _share(words: tuple[str, ...], runs: set[tuple[str, ...]]) -> bool | None:

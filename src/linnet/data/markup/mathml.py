@@ -36,7 +36,8 @@ def _written(element: Any, depth: int) -> str:
         return "".join(element.itertext())
     name = _name(element)
     children = [child for child in element if isinstance(child.tag, str)]
-    parts = [_written(c, depth + 1).strip() for c in children if _name(c) not in _SILENT]
+    written = [_written(c, depth + 1) for c in children if _name(c) not in _SILENT]
+    parts = [part.strip() for part in written]
     if name == "mfrac" and len(parts) == 2:
         return f"{_grouped(parts[0])}/{_grouped(parts[1])}"
     if name in _OVER_AND_UNDER and len(parts) == 2:
@@ -62,8 +63,7 @@ def _written(element: Any, depth: int) -> str:
         return " "
     if not children:
         return (element.text or "").strip()
-    text = (element.text or "").strip()
-    return text + "".join(_written(c, depth + 1) for c in children if _name(c) not in _SILENT)
+    return (element.text or "").strip() + "".join(written)
 
 
 def _grouped(text: str) -> str:

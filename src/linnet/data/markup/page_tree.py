@@ -53,20 +53,29 @@ def page_tree(source: str, changes: Counter[str]) -> Any:
 
 def _write_formulas(root: Any) -> None:
     """Every formula once: pages show them as MathML, as a script's picture and as LaTeX."""
+    from lxml import etree
+
     scripts = [e for e in root.iter("script") if (e.get("type") or "").startswith("math/tex")]
     for script in scripts:
         _replace(script, " ".join((script.text or "").split()))
-    for element in list(root.iter()):
-        tag = element.tag if isinstance(element.tag, str) else ""
-        names = (element.get("class") or "").split() if tag else []
-        drawn = "katex-html" in names or (scripts and any(n.startswith("MathJax") for n in names))
-        if drawn and element.getparent() is not None:
-            element.drop_tree()
-        elif tag == "math" or tag.endswith(":math"):
-            for above in itertools.islice(element.iterancestors(), 3):
-                if _is_hidden(above):  # for readers of screens, beside a picture
-                    del above.attrib["style"]
-            _replace(element, formula(element))
+    drawn: list[Any] = []
+    formulas: list[Any] = []
+    walk = etree.iterwalk(root, events=("start",))
+    for _, element in walk:
+        names = (element.get("class") or "").split() if isinstance(element.tag, str) else []
+        if "katex-html" in names or (scripts and any(n.startswith("MathJax") for n in names)):
+            drawn.append(element)
+            walk.skip_subtree()
+        elif element.tag == "math":
+            formulas.append(element)
+            walk.skip_subtree()
+    for element in drawn:
+        element.drop_tree()
+    for element in formulas:
+        for above in itertools.islice(element.iterancestors(), 3):
+            if _is_hidden(above):  # for readers of screens, beside a picture
+                above.attrib.pop("style", None)
+        _replace(element, formula(element))
 
 
 def _take_out(root: Any, changes: Counter[str]) -> None:
