@@ -106,7 +106,8 @@ def test_legal_numbering_and_levels_that_begin_anew(tmp_path: Path) -> None:
         ("lowerLetter", "a b c d aa bb"), ("upperRoman", "I II III IV XXVII XXVIII"),
         ("ordinal", "1st 2nd 3rd 4th 27th 28th"), ("chicago", "* † ‡ § ‡‡‡‡‡‡‡ §§§§§§§"),
         ("russianLower", "а б в г э ю"), ("japaneseCounting", "一 二 三 四 二十七 二十八"),
-        ("decimalEnclosedCircle", "① ② ③ ④ 27 28"), ("none", "     "), ("unheard of", "1 2 3 4 27 28"),
+        ("decimalEnclosedCircle", "① ② ③ ④ 27 28"), ("none", "     "),
+        ("unheard of", "1 2 3 4 27 28"),
     ],
 )  # fmt: skip
 def test_formats_of_numbers(form: str, shown: str) -> None:
