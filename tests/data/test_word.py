@@ -101,7 +101,8 @@ def test_legal_numbering_and_levels_that_begin_anew(tmp_path: Path) -> None:
 
 def test_numbers_of_opendocument(tmp_path: Path) -> None:
     def level(number: int, form: str, more: str) -> str:
-        return f'<text:list-level-style-number text:level="{number}" style:num-format="{form}" {more}/>'
+        named = f'text:level="{number}" style:num-format="{form}" {more}'
+        return f"<text:list-level-style-number {named}/>"
 
     styles = (
         '<text:outline-style><text:outline-level-style text:level="1" style:num-format="I" '

@@ -35,7 +35,9 @@ class Lists:
         self._unnumbered: set[str] = set()  # paragraph styles that take headings out
         self._counts: dict[str, list[int]] = {}
         self._latest: dict[str, list[int]] = {}  # of the last list of each style
-        for root in filter(lambda root: root is not None, roots):
+        for root in roots:
+            if root is None:
+                continue
             for element in root.iter("list-style", "outline-style", "style"):
                 name = attribute(element, "name")
                 if element.tag == "style":
