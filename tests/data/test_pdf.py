@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import re
+import subprocess
 import sys
 import time
 import types
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from linnet.data import kinds
 from linnet.data.config import DataConfig
 from linnet.data.document import Extracted, UnreadableError
 from linnet.data.extract.context import Context
@@ -22,6 +24,7 @@ from linnet.data.extract.context import Context
 pypdfium2 = pytest.importorskip("pypdfium2")
 
 from linnet.data.extract.pdf import read  # noqa: E402
+from linnet.data.extract.pdf_characters import logical  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -319,3 +322,75 @@ def test_reasons_on_real_files(test_data: Path) -> None:
         assert caught.value.reason == reason
     table = extracted(folder / "all-number-table.pdf").text
     assert table.splitlines()[:3] == ["200.01 | 1", "400.01 | 3", "600.01 | 5"]
+
+
+def test_raised_figures_and_marks_are_told_from_the_line(tmp_path: Path) -> None:
+    def drawn(*pieces: tuple[float, float, float, str]) -> str:
+        return "\n".join(
+            f"BT /F1 {size} Tf 1 0 0 1 {x} {y} Tm ({text}) Tj ET" for x, y, size, text in pieces
+        )
+
+    # Widths of Helvetica: the pieces stand close to one another.
+    page = drawn(
+        (50, 700, 10, "We found 10"), (104.5, 704, 6, "6"), (110, 700, 10, "cells, 45"),
+        (147, 704, 6, "3"), (156, 700, 10, "percent and CO"), (225.6, 698, 6, "2"),
+        (231, 700, 10, "in all."), (50, 650, 10, "Small"), (78, 650, 7, "12 CAPITALS"),
+    )  # fmt: skip
+    text = extracted(write_pdf(tmp_path / "a.pdf", page)).text
+    assert (
+        text == "We found 10\u2076 cells, 45\xb3 percent and CO\u2082 in all.\n\nSmall 12 CAPITALS"
+    )
+
+
+# From right to left. Places are left edges; of a ligature, all characters have one origin.
+
+
+@pytest.mark.parametrize(
+    ("given", "lefts", "origins", "meant"),
+    [
+        # Turned by PDFium but for the ligature (LibreOffice), in the middle and alone
+        (
+            "\u0633\u0627\u0644\u0645",
+            [40, 30, 30, 20],
+            [40, 30, 30, 20],
+            "\u0633\u0644\u0627\u0645",
+        ),
+        ("\u0623\u0644", [30, 30], [30, 30], "\u0644\u0623"),
+        # An alef before a lam, each drawn on its own: the article
+        ("\u0627\u0644\u0633", [40, 30, 20], [40, 30, 20], "\u0627\u0644\u0633"),
+        # Drawn from left to right (Chromium): the word is turned, its ligature with it
+        ("\u0627\u0644\u0648", [20, 24, 30], [20, 20, 30], "\u0648\u0644\u0627"),
+        # Marks stay behind their letters
+        ("\u0628\u064b\u0627", [20, 20, 30], [20, 20, 30], "\u0627\u0628\u064b"),
+        # Shapes of letters become letters, and so the ligature U+FEFB
+        ("\ufefb", [20], [20], "\u0644\u0627"),
+        ("a \u05d0\u05d1 1", [0, 5, 20, 30, 40, 50], [0, 5, 20, 30, 40, 50], "a \u05d1\u05d0 1"),
+    ],
+)
+def test_words_from_right_to_left(
+    given: str, lefts: list[float], origins: list[float], meant: str
+) -> None:
+    assert logical(given, lefts, origins) == meant
+
+
+ARABIC = (
+    "\u0627\u0644\u0633\u0644\u0627\u0645 \u0639\u0644\u064a\u0643\u0645 \u0648\u0644\u0627 "
+    "\u0625\u0644\u0647 \u0625\u0644\u0627 \u0627\u0644\u0644\u0647 "
+    "\u0648\u0627\u0644\u0623\u0648\u0644 \u0648\u0627\u0644\u0622\u062e\u0631 "
+    "\u0648\u0627\u0644\u0625\u0633\u0644\u0627\u0645 \u0644\u0623\u0646 \u0644\u0627"
+)
+
+
+def test_arabic_as_libreoffice_prints_it(tmp_path: Path) -> None:
+    office = kinds.program(kinds.OFFICE)
+    if office is None:
+        pytest.skip("LibreOffice is not installed")
+    (tmp_path / "a.rtf").write_text(
+        "{\\rtf1\\rtlpar " + "".join(f"\\u{ord(letter)}?" for letter in ARABIC) + "}"
+    )
+    subprocess.run(
+        [office, f"-env:UserInstallation={(tmp_path / 'profile').as_uri()}", "--headless",
+         "--convert-to", "pdf", "--outdir", str(tmp_path), str(tmp_path / "a.rtf")],
+        capture_output=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert extracted(tmp_path / "a.pdf").text == ARABIC

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from office import paragraph, read, text_of, write_docx
+from office import paragraph, read, text_of, write_docx, write_odf
 
 from linnet.data import kinds
 from linnet.data.document import Dropped, Extracted
@@ -97,6 +97,40 @@ def test_legal_numbering_and_levels_that_begin_anew(tmp_path: Path) -> None:
     body = "".join(numbered("text", 1, at) for at in (0, 1, 2, 0, 1, 2))
     path = write_docx(tmp_path / "a.docx", body, numbering=numbering)
     assert marks(text_of(path)) == ["I", "1.1", "1", "II", "2.1", "2"]
+
+
+def test_numbers_of_opendocument(tmp_path: Path) -> None:
+    def level(number: int, form: str, more: str) -> str:
+        named = f'text:level="{number}" style:num-format="{form}" {more}'
+        return f"<text:list-level-style-number {named}/>"
+
+    styles = (
+        '<text:outline-style><text:outline-level-style text:level="1" style:num-format="I" '
+        'style:num-suffix="."/></text:outline-style><text:list-style style:name="L">'
+        + level(1, "1", 'style:num-suffix="." text:start-value="4"')
+        + level(2, "a", 'text:display-levels="2" style:num-prefix="("  style:num-suffix=")"')
+        + '<text:list-level-style-bullet text:level="3"/></text:list-style>'
+    )
+
+    def item(inner: str, more: str = "") -> str:
+        return f"<text:list-item {more}><text:p>text</text:p>{inner}</text:list-item>"
+
+    def listed(inner: str, more: str = "") -> str:
+        return f"<text:list {more}>{inner}</text:list>"
+
+    named = 'text:style-name="L"'
+    heading = '<text:h text:outline-level="1">text</text:h>'
+    body = (
+        heading
+        + listed(item(listed(item("") + item(listed(item(""))))) + item(""), named)
+        + heading
+        + listed(item(""), f'{named} text:continue-numbering="true"')
+        + listed(item("", 'text:start-value="9"') + item(""), named)
+    )
+    path = write_odf(tmp_path / "a.odt", f"<office:text>{body}</office:text>", styles)
+    assert marks(text_of(path)) == [
+        "I.", "4.", "(4.a)", "(4.b)", "-", "5.", "II.", "6.", "9.", "10.",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

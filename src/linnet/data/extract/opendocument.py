@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.formulas import from_mathml
 from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
+from linnet.data.extract.opendocument_lists import Lists
 from linnet.data.extract.package import attribute, open_package
 from linnet.data.extract.sheets import UNCOMPUTED, sheet_document
 from linnet.data.extract.typeface import decoded, lowered, raised
@@ -69,7 +70,8 @@ def _refuse_encrypted(package: Package) -> None:
 
 def _text(body: Any, package: Package, context: Context) -> Iterator[Extracted]:
     styles = package.xml_or_none("styles.xml")
-    reader = _Reader(package, _faces(styles, body.getparent()))
+    content = body.getparent()
+    reader = _Reader(package, _faces(styles, content), Lists(styles, content))
     found = Layout()
     has_margins = styles is not None and body.find("text") is not None
     headers, footers = reader.margins(styles) if has_margins else (Layout(), Layout())
@@ -83,7 +85,7 @@ def _text(body: Any, package: Package, context: Context) -> Iterator[Extracted]:
 def _sheets(body: Any, package: Package, context: Context) -> Iterator[Extracted | Dropped]:
     faces = _faces(package.xml_or_none("styles.xml"), body.getparent())
     for table in body.iterfind("spreadsheet/table"):
-        reader = _Reader(package, faces)
+        reader = _Reader(package, faces, Lists())
         around = Layout()
         for drawn in table.findall("shapes"):
             reader.blocks(drawn, around)
@@ -106,8 +108,9 @@ class _Reader:
     being read refers to; both are written after it.
     """
 
-    def __init__(self, package: Package, faces: dict[str, _Face]) -> None:
+    def __init__(self, package: Package, faces: dict[str, _Face], lists: Lists) -> None:
         self.package = package
+        self.lists = lists
         self.faces = faces  # of text, by the names of styles
         self.face = _Face()
         self.changes: Counter[str] = Counter()
@@ -132,7 +135,8 @@ class _Reader:
             if tag in ("p", "h"):
                 self._paragraph(child, out)
             elif tag == "list":
-                self._list(child, out, 0)
+                style = attribute(child, "style-name")
+                self._list(child, out, 0, style, self.lists.begin(child))
             elif tag == "table":
                 out.cells([self._row(row) for row in _rows(child)])
             elif tag == "page":
@@ -157,17 +161,23 @@ class _Reader:
         for shape in sorted(page, key=lambda shape: attribute(shape, "class") != "title"):
             self.blocks([shape], out)
 
-    def _list(self, element: Any, out: Layout, level: int) -> None:
+    def _list(self, element: Any, out: Layout, level: int, style: str, counts: list[int]) -> None:
+        style = attribute(element, "style-name") or style
         for item in element:
+            fresh = item.tag == "list-item"  # its first paragraph has the number
             for child in item:
                 if child.tag == "list":
-                    self._list(child, out, level + 1)
-                elif child.tag == "p":
-                    self._paragraph(child, out, level)
+                    self._list(child, out, level + 1, style, counts)
+                elif child.tag in ("p", "h"):
+                    mark = self.lists.item(counts, item, style, level) if fresh else ""
+                    fresh = False
+                    self._paragraph(child, out, level if child.tag == "p" else None, mark)
                 else:
                     self.blocks([child], out)
 
-    def _paragraph(self, element: Any, out: Layout, level: int | None = None) -> None:
+    def _paragraph(
+        self, element: Any, out: Layout, level: int | None = None, mark: str = ""
+    ) -> None:
         outer, self.boxes = self.boxes, Layout()
         text = "".join(self._texts(element))
         boxes, self.boxes = self.boxes, outer
@@ -177,10 +187,12 @@ class _Reader:
         text, errors = FIELD_ERROR.subn("", text)
         if errors:
             self.changes["errors of fields"] += errors
+        if element.tag == "h" and text.strip():
+            mark = mark or self.lists.heading(element)
         if level is None:
-            out.paragraph(text)
+            out.paragraph(f"{mark} {text}" if text.strip() else "")
         else:
-            out.item(text, level)
+            out.item(text, level, mark)
         out.extend(boxes)
 
     def _texts(self, element: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.layout import Layout
+from linnet.data.extract.layout import FIELD_ERROR, Layout
 from linnet.data.extract.pdf_columns import regions
 from linnet.data.extract.pdf_page import Page, read_page
 from linnet.data.extract.pdf_paragraphs import Block, blocks, goes_on, join, leading
@@ -36,7 +36,8 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     """The text of a PDF as one document.
 
     ``changes``: running headers (lines of headers and footers left out), pages
-    without text, damaged pages, slanted text (characters of watermarks left out).
+    without text, damaged pages, slanted text (characters of watermarks left out), errors of
+    fields.
     """
     changes = Counter[str]()
     text = _text(path, context, changes)
@@ -59,6 +60,8 @@ def _text(path: Path, context: Context, changes: Counter[str]) -> str:
     with document:
         layout, size = Layout(), 0
         for block in _flowing(without_running(_pages(document, changes), changes)):
+            block.text, errors = FIELD_ERROR.subn("", block.text)
+            changes["errors of fields"] += errors
             length = len(block.text) + sum(len(cell) for row in block.rows for cell in row)
             context.allowance.spend(length)
             size = _checked(size + length, context)
