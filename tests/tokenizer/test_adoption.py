@@ -153,6 +153,145 @@ def test_special_tokens_named_only_in_the_settings(data: Path, tmp_path: Path) -
     assert ours.bos == 15496
 
 
+END = "<|endoftext|>"
+LLAMA = {
+    "bos_token": {"__type": "AddedToken", "content": "<s>", "lstrip": False},
+    "eos_token": "</s>",
+}
+NEW = {"special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+NEXT = {"llama": "32000", "gpt2": "50257"}
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    (kind, {"tokenizer_class": name, **names, **more})
+    for kind, name, names in (
+        ("llama", "LlamaTokenizer", LLAMA),
+        ("llama", "LlamaTokenizerFast", {}),
+        ("llama", "PreTrainedTokenizerFast", LLAMA),
+        ("gpt2", "GPT2Tokenizer", {}),
+        ("gpt2", "Qwen2TokenizerFast", {"bos_token": END}),
+    )
+    for more in (
+        {},
+        {"add_bos_token": True},
+        {"add_bos_token": True, "add_eos_token": True},
+        {"add_eos_token": True},
+        {"add_bos_token": False},
+        {"add_prefix_space": False},
+        {"add_prefix_space": True, "add_bos_token": True},
+        {"added_tokens_decoder": {NEXT[kind]: {**NEW, "content": "<n>"}}},
+    )
+    if not (name == "PreTrainedTokenizerFast" and "add_prefix_space" in more)
+]  # fmt: skip
+# Not runs of spaces: there the class of transformers differs from SentencePiece, as ours does not.
+PLAIN = ("Hello world", "it's 2 é ½ , don't .", "日本 ab", "x")
+
+
+def directory_of(kind: str, data: Path, place: Path, config: dict[str, Any]) -> Path:
+    shutil.copytree(data / "tokenizers" / kind, place)
+    (place / "tokenizer_config.json").write_text(json.dumps(config))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        pytest.param(kind, config, marks=() if number in (1, 26) else pytest.mark.slow)
+        for number, (kind, config) in enumerate(SETTINGS)
+    ],
+)
+def test_settings_that_change_ids_are_kept(
+    kind: str, config: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    """Of directories without a tokenizer.json: ids as in transformers, and after adopting too."""
+    transformers = pytest.importorskip("transformers")
+    place = directory_of(kind, data, tmp_path / "source", config)
+    theirs = transformers.AutoTokenizer.from_pretrained(place)
+    ours = load(place)
+    kept = adopted(place, tmp_path / "kept")
+    written = transformers.AutoTokenizer.from_pretrained(tmp_path / "kept")
+    for text in PLAIN:
+        expected = theirs(text)["input_ids"]
+        for tokenizer in (ours, kept):
+            found = [*tokenizer.start, *tokenizer.encode(text), *tokenizer.finish]
+            assert found == expected, text
+        assert written(text)["input_ids"] == expected
+    assert (ours.bos, ours.end_of_text) == (theirs.bos_token_id, theirs.eos_token_id)
+    assert ours.token_id("<n>") == (len(theirs) - 1 if "added_tokens_decoder" in config else None)
+
+
+def test_a_prefix_space_once_or_after_each_special_token(data: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    template = "{% for m in messages %}{{ bos_token }}{{ m.content }}{{ eos_token }}{% endfor %}"
+    for legacy in (True, False):
+        config = {"tokenizer_class": "LlamaTokenizer", "legacy": legacy, "chat_template": template}
+        place = directory_of("llama", data, tmp_path / str(legacy), config)
+        theirs = transformers.AutoTokenizer.from_pretrained(place)
+        messages = [{"role": "user", "content": "Hello world"}] * 2
+        expected = theirs.apply_chat_template(messages, return_dict=False)
+        assert load(place).encode_chat(messages).ids == expected
+        assert expected[1] == (15043 if legacy else 10994)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["GPT2Tokenizer", "LlamaTokenizer", "PreTrainedTokenizerFast"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"add_prefix_space": True},
+        {"add_prefix_space": False},
+        {"add_bos_token": True},  # what tokenizer.json says comes before it
+        {"added_tokens_decoder": {"NEXT": {**NEW, "content": "<n>"}}},
+    ],
+)
+def test_settings_beside_a_tokenizer_json(
+    name: str, more: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    kind = "llama" if name.startswith("Llama") else "gpt2"
+    adopt(str(data / "tokenizers" / kind), tmp_path / "made")
+    file = tmp_path / "made" / "tokenizer_config.json"
+    text = json.dumps({**json.loads(file.read_text()), "tokenizer_class": name, **more})
+    file.write_text(text.replace("NEXT", NEXT[kind]))
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "made")
+    ours = load(tmp_path / "made")
+    for text in PLAIN:
+        found = [*ours.start, *ours.encode(text), *ours.finish]
+        assert found == theirs(text)["input_ids"], text
+    assert (ours.token_id("<n>") is not None) == ("added_tokens_decoder" in more)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_case_beside_a_tokenizer_json(lower: bool, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Hello", "hello", "é", "e"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    adopt(str(tmp_path / "vocab.txt"), tmp_path / "made")
+    file = tmp_path / "made" / "tokenizer_config.json"
+    names = {"tokenizer_class": "BertTokenizer", "do_lower_case": lower}
+    file.write_text(json.dumps(json.loads(file.read_text()) | names))
+    ours, theirs = load(tmp_path / "made"), transformers.AutoTokenizer.from_pretrained(file.parent)
+    for text in ("Hello é", "HELLO"):
+        expected = theirs(text)["input_ids"]
+        assert [*ours.start, *ours.encode(text), *ours.finish] == expected
+
+
+def test_settings_that_cannot_be_kept_are_refused(data: Path, tmp_path: Path) -> None:
+    for number, (kind, config, message) in enumerate(
+        [
+            ("gpt2", {"tokenizer_class": "RobertaTokenizer"}, "of a RobertaTokenizer cannot be"),
+            ("llama", {"tokenizer_class": "XLMRobertaTokenizer"}, "of a XLMRobertaTokenizer"),
+            ("llama", {"added_tokens_decoder": {"9": {"content": "<n>"}}}, "said to be 9, but"),
+            ("llama", {"added_tokens_decoder": {"x": {}}}, "added tokens cannot be read"),
+            ("llama", {"add_bos_token": True, "bos_token": "<b>"}, "puts '<b>' around texts"),
+        ]
+    ):
+        place = directory_of(kind, data, tmp_path / str(number), config)
+        with pytest.raises(ModelError, match=message):
+            load(place)
+    place = directory_of("llama", data, tmp_path / "older", {})
+    (place / "added_tokens.json").write_text('{"<n>": 32000}')
+    assert load(place).token_id("<n>") == 32000
+
+
 def test_what_was_adopted_is_in_the_manifest(trained: Tokenizer, tmp_path: Path) -> None:
     trained.save(tmp_path / "source")
     made = adopt(str(tmp_path / "source" / "tokenizer.json"), tmp_path / "out")

@@ -48,7 +48,7 @@ _POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 def vocabulary_of(tokenizer: Tokenizer, path: Path, size: int) -> Vocabulary:
     """The tokenizer in the directory ``path`` as it is, with its chat templates."""
-    words = vocabulary(tokenizer, read_definition(path, tokenizer), size=size)
+    words = vocabulary(tokenizer, read_definition(tokenizer), size=size)
     words.settings |= _end_of_turn(path, words.settings, tokenizer)
     if tokenizer.chat_template is not None:
         words.templates.update(tokenizer.chat_template.templates)

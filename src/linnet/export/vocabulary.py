@@ -20,12 +20,9 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from linnet.config import read_json
 from linnet.errors import ModelError
 from linnet.export.pretokenizers import tag_of
 from linnet.tokenizer import Tokenizer
@@ -102,16 +99,10 @@ def vocabulary(tokenizer: Tokenizer, definition: dict[str, Any], *, size: int) -
     return made
 
 
-def read_definition(path: Path, tokenizer: Tokenizer) -> dict[str, Any]:
+def read_definition(tokenizer: Tokenizer) -> dict[str, Any]:
     """The tokenizer as the JSON of the ``tokenizers`` library, whatever files it came in."""
-    file = path / "tokenizer.json"
-    if file.is_file():
-        found: dict[str, Any] = read_json(file)
-        return found
-    with tempfile.TemporaryDirectory() as place:
-        tokenizer.save(Path(place))
-        made: dict[str, Any] = json.loads((Path(place) / "tokenizer.json").read_text("utf-8"))
-    return made
+    found: dict[str, Any] = json.loads(tokenizer.to_json())
+    return found
 
 
 def _tokens(definition: dict[str, Any], size: int) -> tuple[list[str], list[int]]:

@@ -23,6 +23,16 @@ from linnet.tokenizer.chat import (
 )
 from linnet.tokenizer.definition import LARGEST, LARGEST_ID, faults_named
 from linnet.tokenizer.sentencepiece import read_sentencepiece
+from linnet.tokenizer.settings import (
+    BERT_CLASSES,
+    GPT2_CLASSES,
+    QWEN,
+    SENTENCEPIECE_CLASSES,
+    USED_SETTINGS,
+    add_tokens,
+    class_of,
+    put_around,
+)
 from linnet.tokenizer.tokenizer import (
     CONFIG_FILE,
     TOKENIZER_FILE,
@@ -30,7 +40,7 @@ from linnet.tokenizer.tokenizer import (
     read_backend,
     read_settings,
 )
-from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
+from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND, QWEN2_PATTERN
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
@@ -58,6 +68,7 @@ _KEPT_SETTINGS = (
     "do_lower_case",
     "strip_accents",
     "tokenize_chinese_chars",
+    "additional_special_tokens",
 )
 
 
@@ -71,7 +82,7 @@ def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
     with progress.task(f"adopting {source}"):
         place = Path(source) if Path(source).exists() else _fetch(source)
         files = _find(place)
-        tokenizer = _read(files, _read_settings(files[0].parent))
+        tokenizer = _read(files)
     inputs = {file.name: artifact.hash_file(file) for file in files}
     with artifact.create(out, kind=KIND, format=FORMAT, config={}, inputs=inputs) as draft:
         tokenizer.save(draft.path)
@@ -81,8 +92,7 @@ def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
 
 def read_directory(place: Path) -> Tokenizer:
     """The tokenizer in a directory or file, without writing it. Raises ModelError as adopt."""
-    files = _find(place)
-    return _read(files, _read_settings(files[0].parent))
+    return _read(_find(place))
 
 
 def _find(place: Path) -> list[Path]:
@@ -106,20 +116,34 @@ def _find(place: Path) -> list[Path]:
     )
 
 
-def _read(files: list[Path], settings: dict[str, Any]) -> Tokenizer:
+def _read(files: list[Path]) -> Tokenizer:
     file = files[0]
+    settings = _read_settings(file.parent)
+    used = {key: settings.pop(key, None) for key in USED_SETTINGS}
     if len(files) == 2:
-        backend = _read_gpt2(*files)
+        kind = class_of(files, used, GPT2_CLASSES)
+        spaced = bool(settings.get("add_prefix_space"))
+        backend = _read_gpt2(files[0], files[1], kind, spaced=spaced)
+        if END_OF_TEXT in backend.get_vocab():
+            usual = ("eos_token",) if kind == QWEN else ("bos_token", "eos_token")
+            settings = {**dict.fromkeys(usual, END_OF_TEXT), **settings}
     elif file.suffix == ".model":
-        backend, own = read_sentencepiece(file)
+        kind = class_of(files, used, SENTENCEPIECE_CLASSES)
+        first = None if kind == "GemmaTokenizer" else settings.get("add_prefix_space")
+        backend, own = read_sentencepiece(file, spaced=first, once=used["legacy"] is False)
         settings = {**own, **settings}
     elif file.suffix == ".json":
         backend = read_backend(file)
     elif file.name == WORDS_FILE:
+        class_of(files, used, BERT_CLASSES)
         backend, own = _read_bert(file, settings)
         settings = {**own, **settings}
     else:
         raise ModelError(f"{file}: expected a .json or .model file; give one, or its directory")
+    if file.suffix != ".json" or len(files) == 2:
+        add_tokens(backend, file.parent, used["added_tokens_decoder"])
+        if used["add_bos_token"] or used["add_eos_token"]:
+            put_around(backend, settings, used)
     # Some files leave it to a Python class to say that these are special.
     named = {settings.get(key) for key in _SPECIAL_SETTINGS} | {END_OF_TEXT}
     vocabulary = backend.get_vocab()
@@ -135,7 +159,7 @@ def _read(files: list[Path], settings: dict[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _read_gpt2(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
+def _read_gpt2(vocabulary: Path, merges: Path, kind: str, *, spaced: bool) -> tokenizers.Tokenizer:
     try:
         for file in (vocabulary, merges):
             if file.stat().st_size > LARGEST:
@@ -153,7 +177,17 @@ def _read_gpt2(vocabulary: Path, merges: Path) -> tokenizers.Tokenizer:
             f"but they cannot be read: {error}"
         ) from None
     backend = tokenizers.Tokenizer(model)
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if kind == QWEN:
+        backend.normalizer = normalizers.NFC()
+        words = tokenizers.Regex(QWEN2_PATTERN)
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(words, behavior="isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False),
+            ]
+        )
+    else:
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced)
     backend.decoder = decoders.ByteLevel()
     return backend
 
@@ -197,7 +231,8 @@ def _read_settings(directory: Path) -> dict[str, Any]:
         if not file.is_file():
             continue
         raw = read_settings(file)
-        found.update({key: raw[key] for key in _KEPT_SETTINGS if raw.get(key) is not None})
+        kept = (*_KEPT_SETTINGS, *USED_SETTINGS)
+        found.update({key: raw[key] for key in kept if raw.get(key) is not None})
     for key in _SPECIAL_SETTINGS:
         if isinstance(found.get(key), dict):
             found[key] = found[key].get("content")

@@ -17,7 +17,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from linnet.errors import MissingExtraError, ModelError
 from linnet.tokenizer.definition import LARGEST, check_definition, faults_named, is_known_table
@@ -35,9 +35,13 @@ _LONGEST_PIECE = 4_096  # characters; sentencepiece itself stops at 16
 _NEVER = -1e6
 
 
-def read_sentencepiece(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+def read_sentencepiece(
+    file: Path, *, spaced: bool | None = None, once: bool = False
+) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     """The tokenizer in ``file``, and what ``tokenizer_config.json`` should say about it.
 
+    ``spaced``: whether a space is put before a text, if not as the model has it. ``once``: not
+    after special tokens again, nor before a space (transformers' ``legacy=False``).
     Raises ModelError when it is no SentencePiece model or one of another kind.
     """
     proto = _parse(file)
@@ -48,7 +52,11 @@ def read_sentencepiece(file: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]
         raise ModelError(f"{file}: models with the space after the word cannot be read")
     with faults_named(file):
         backend = tokenizers.Tokenizer(_bpe(proto) if kind == _BPE else _unigram(proto))
-    backend.normalizer = _normalizer(proto.normalizer_spec, file)
+    if spaced is not None:
+        proto.normalizer_spec.add_dummy_prefix = spaced
+    backend.normalizer = _normalizer(proto.normalizer_spec, file, once=once)
+    if once and proto.normalizer_spec.add_dummy_prefix:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     backend.decoder = _decoder(proto)
     backend.add_special_tokens(_added(proto, _UNKNOWN, _CONTROL))
     backend.add_tokens(_added(proto, _USER_DEFINED))
@@ -118,7 +126,7 @@ def _unigram(proto: Any) -> models.Unigram:
     )
 
 
-def _normalizer(spec: Any, file: Path) -> normalizers.Normalizer:
+def _normalizer(spec: Any, file: Path, *, once: bool) -> normalizers.Normalizer:
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
         if not is_known_table(spec.precompiled_charsmap):
@@ -127,7 +135,7 @@ def _normalizer(spec: Any, file: Path) -> normalizers.Normalizer:
     if spec.remove_extra_whitespaces:
         steps.append(normalizers.Strip())
         steps.append(normalizers.Replace(tokenizers.Regex(" {2,}"), " "))
-    if spec.add_dummy_prefix:
+    if spec.add_dummy_prefix and not once:
         steps.append(normalizers.Prepend(SENTENCEPIECE_SPACE))
     steps.append(normalizers.Replace(" ", SENTENCEPIECE_SPACE))
     return normalizers.Sequence(steps)

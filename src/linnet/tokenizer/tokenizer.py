@@ -353,7 +353,9 @@ def load(path: Path | str) -> Tokenizer:
     templates = read_templates(path, config)
     if templates:
         config["chat_template"] = inline_templates(templates)
-    tokenizer = Tokenizer(read_backend(file), config)
+    from linnet.tokenizer.settings import with_settings
+
+    tokenizer = Tokenizer(with_settings(read_backend(file), path, config), config)
     tokenizer.origin = str(config_file)
     return tokenizer
 
