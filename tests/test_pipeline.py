@@ -89,10 +89,10 @@ def test_the_last_line_says_what_was_not_read_and_how_to_list_it(
     (fresh.documents / "copy.txt").write_text((fresh.documents / "note-01.txt").read_text())
     (fresh.documents / "drafts").mkdir()
     (fresh.documents / "drafts" / "one.txt").write_text("A draft that nobody is to learn from.")
-    made = fresh.build(*_excluding(fresh.path, ["drafts/"]))
+    made = fresh.build(*SETTINGS, *_excluding(fresh.path, ["drafts/"]))
     show_build(made)
     assert capsys.readouterr().out.splitlines()[-1].strip() == (
-        "61 files read, 1 not read, 1 documents dropped: "
+        "61 files read, 1 not read, 1 document dropped: "
         f"linnet data list {fresh.path / 'corpus'} --dropped"
     )
     assert _excluding(fresh.path, ["*.log", "drafts/"]) == ['data.exclude=["drafts/", "*.log"]']

@@ -109,8 +109,8 @@ def _counts(made: Build) -> str:
     corpus = artifact.read(made.project.stage("corpus"), kind="corpus")
     files, dropped = corpus.stats["files"], sum(corpus.stats["dropped"].values())
     counts = (
-        f"{files['read']:,} files read, {files['skipped']:,} not read, "
-        f"{dropped:,} documents dropped"
+        f"{files['read']:,} file{'' if files['read'] == 1 else 's'} read, {files['skipped']:,} not read, "
+        f"{dropped:,} document{'' if dropped == 1 else 's'} dropped"
     )
     which = f": linnet data list {corpus.path} --dropped" if dropped or files["skipped"] else ""
     return counts + which
