@@ -108,9 +108,12 @@ def _counts(made: Build) -> str:
 
     corpus = artifact.read(made.project.stage("corpus"), kind="corpus")
     files, dropped = corpus.stats["files"], sum(corpus.stats["dropped"].values())
-    counts = (
-        f"{files['read']:,} file{'' if files['read'] == 1 else 's'} read, {files['skipped']:,} not read, "
-        f"{dropped:,} document{'' if dropped == 1 else 's'} dropped"
+    counts = ", ".join(
+        (
+            f"{files['read']:,} file{'' if files['read'] == 1 else 's'} read",
+            f"{files['skipped']:,} not read",
+            f"{dropped:,} document{'' if dropped == 1 else 's'} dropped",
+        )
     )
     which = f": linnet data list {corpus.path} --dropped" if dropped or files["skipped"] else ""
     return counts + which
