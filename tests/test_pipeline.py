@@ -80,6 +80,25 @@ def test_what_is_returned(tiny: TinyProject) -> None:
     assert linnet.load(made.model).generate("the", max_tokens=3, temperature=0).text
 
 
+def test_the_last_line_says_what_was_not_read_and_how_to_list_it(
+    fresh: TinyProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from linnet.cli.build import _excluding, show_build
+
+    (fresh.documents / "picture.png").write_bytes(b"PNG")
+    (fresh.documents / "copy.txt").write_text((fresh.documents / "note-01.txt").read_text())
+    (fresh.documents / "drafts").mkdir()
+    (fresh.documents / "drafts" / "one.txt").write_text("A draft that nobody is to learn from.")
+    made = fresh.build(*SETTINGS, *_excluding(fresh.path, ["drafts/"]))
+    show_build(made)
+    assert capsys.readouterr().out.splitlines()[-1].strip() == (
+        "61 files read, 1 not read, 1 document dropped: "
+        f"linnet data list {fresh.path / 'corpus'} --dropped"
+    )
+    assert _excluding(fresh.path, ["*.log", "drafts/"]) == ['data.exclude=["drafts/", "*.log"]']
+    assert _excluding(fresh.path, []) == []
+
+
 def test_a_second_build_changes_nothing(tiny: TinyProject) -> None:
     before = tiny.files()
     assert changed(tiny) == set()

@@ -126,14 +126,16 @@ def _remember(
 ) -> None:
     """Note what must not come back, before anything else is done.
 
-    Of a file that is meant whole its name, path and bytes go too, whatever named it.
+    Of a file that is meant whole its bytes are noted too, whatever named it; its name
+    and path unless it is only a copy, in whose place something else may come to stand.
     """
     noted = Forgotten.beside(corpus)
     noted.unfinished = unfinished
     contents = _files_meant_whole(corpus, matches)
+    named = {match.file for match in matches if not match.copy} & contents.keys()
     noted.add(
-        names=contents,
-        paths=(paths[name] for name in contents if name in paths),
+        names=named,
+        paths=(paths[name] for name in named if name in paths),
         contents=filter(None, contents.values()),
         texts=(match.id for match in matches if match.id),
     )

@@ -114,9 +114,12 @@ def _counts(made: Build) -> str:
 
     corpus = artifact.read(made.project.stage("corpus"), kind="corpus")
     files, dropped = corpus.stats["files"], sum(corpus.stats["dropped"].values())
-    counts = (
-        f"{files['read']:,} files read, {files['skipped']:,} not read, "
-        f"{dropped:,} documents dropped"
+    counts = ", ".join(
+        (
+            f"{files['read']:,} file{'' if files['read'] == 1 else 's'} read",
+            f"{files['skipped']:,} not read",
+            f"{dropped:,} document{'' if dropped == 1 else 's'} dropped",
+        )
     )
     shown = shlex.quote(str(made.project.path))
     which = f": linnet data list {shown} --dropped" if dropped or files["skipped"] else ""
