@@ -394,7 +394,8 @@ def test_a_killed_process_is_started_again(model: Path) -> None:
     never = Sampling(max_tokens=240, temperature=0, logit_bias=((0, -100.0),))
     before = opened.generate([Request("The fox", GREEDY)])[0]
     streams = [opened.stream(Request("The fox", never)) for _ in range(2)]
-    next(streams[0])
+    for stream in streams:
+        next(stream)
     os.kill(opened.dispatcher.process().id, signal.SIGKILL)
     for stream in streams:
         with pytest.raises(ModelError, match="ended in the middle of a text"):
