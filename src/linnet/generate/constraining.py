@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 
 from linnet.errors import ConfigError, MissingExtraError
+from linnet.generate.llama_cpp import gbnf
+from linnet.generate.llama_cpp.cost import require_small
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
@@ -44,6 +47,9 @@ LIMITS = {
 
 Reading takes longer than the library's manual says: seconds with the fuel it gives by default.
 """
+
+STEP_SECONDS = 1.0
+"""Processor time of one token after which a rule is given up: others wait meanwhile."""
 
 
 class Constrainer:
@@ -114,10 +120,17 @@ class Follower:
 
         Raises ConfigError where the rule has become too costly, or no token can follow it.
         """
-        allowed, self._first = self._allowed() if self._first is None else self._first, None
+        allowed, self._first = self._timed() if self._first is None else self._first, None
         count = min(len(allowed), len(logits))
         logits[:count].masked_fill_(torch.from_numpy(allowed[:count] == 0), -torch.inf)
         logits[count:] = -torch.inf
+
+    def _timed(self) -> npt.NDArray[np.uint8]:
+        begun = thread_time()
+        allowed = self._allowed()
+        if thread_time() - begun > STEP_SECONDS:
+            raise _refused(self._kind, "it takes too long to find out what may come next")
+        return allowed
 
     def advance(self, token: int) -> None:
         """This token was chosen. Raises ConfigError where the rule has become too costly."""
@@ -232,6 +245,7 @@ def _lark(value: str) -> str:
 
     if value.count("::=") > MOST_RULES:
         raise ValueError(f"more than {MOST_RULES} rules")
+    require_small(gbnf.read(value), kind="grammar")
     try:
         return str(gbnf_to_lark(value))
     except Exception as error:  # its own kinds of error, and those of a parser gone astray

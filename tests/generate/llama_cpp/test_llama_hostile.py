@@ -209,7 +209,8 @@ def wait_until(works: Callable[[], bool]) -> None:
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 HANGS = """
-import sys
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started by
 from pathlib import Path
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
