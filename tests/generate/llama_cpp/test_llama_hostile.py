@@ -209,7 +209,7 @@ def wait_until(works: Callable[[], bool]) -> None:
 needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 HANGS = """
-import signal, sys
+import signal, sys, threading
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started by
 from pathlib import Path
 from linnet.generate import Request, Sampling
@@ -220,8 +220,13 @@ engine.grammar_of = lambda constraint, in_bytes: constraint.value
 opened = open_gguf(Path(sys.argv[1]), ServingConfig(threads=1, slots=1))
 server = Server(Catalog([Served("a", opened)]), ServeConfig(port=0, log="off", grace=0.5))
 request = Request("a", Sampling(), constraint=Constraint("grammar", sys.argv[2]))
-opened.submit(request, print)
-print(opened.dispatcher.process().id, opened.dispatcher.process().socket, flush=True)
+opened.submit(request, lambda piece: None)
+
+def tell():
+    server.ready.wait()
+    print(opened.dispatcher.process().id, opened.dispatcher.process().socket, flush=True)
+
+threading.Thread(target=tell, daemon=True).start()
 server.run()
 """
 
