@@ -34,6 +34,9 @@ MOST_RULES = 500
 DEEPEST = 64
 """How far a schema may nest."""
 
+MOST_PATTERNS = 12
+"""Of a schema in which several must hold together: each more doubles the work of reading it."""
+
 LIMITS = {
     "initial_lexer_fuel": 200_000,
     "step_lexer_fuel": 200_000,
@@ -215,7 +218,29 @@ def read_schema(value: str) -> Any:
         raise ConfigError(f"a json_schema must be a JSON object. Got {value[:40]!r}")
     if _depth(schema) > DEEPEST:
         raise ConfigError(f"a json_schema must not nest deeper than {DEEPEST}")
+    patterns, together = _patterns(schema)
+    if min(patterns, together) > MOST_PATTERNS:
+        raise ConfigError(
+            f"a json_schema with 'allOf' must have at most {MOST_PATTERNS} patterns. "
+            f"Got {patterns}, and {together} schemas in 'allOf'"
+        )
     return schema
+
+
+def _patterns(schema: Any) -> tuple[int, int]:
+    """How many patterns a schema has, and how many schemas that must hold together."""
+    patterns = together = 0
+    todo = [schema]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            patterns += isinstance(one.get("pattern"), str)
+            held = one.get("allOf")
+            together += len(held) if isinstance(held, list) else 0
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+    return patterns, together
 
 
 def read_choices(value: str) -> list[str]:
@@ -245,8 +270,8 @@ def _lark(value: str) -> str:
 
     if value.count("::=") > MOST_RULES:
         raise ValueError(f"more than {MOST_RULES} rules")
-    require_small(gbnf.read(value), kind="grammar")
     try:
+        require_small(gbnf.read(value), kind="grammar")
         return str(gbnf_to_lark(value))
     except Exception as error:  # its own kinds of error, and those of a parser gone astray
         raise ValueError(str(error)) from None
