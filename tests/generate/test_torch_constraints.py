@@ -15,7 +15,7 @@ from tiny_models import MakeModel
 
 from linnet.errors import ConfigError, MissingExtraError
 from linnet.generate import Completion, Request, Sampling
-from linnet.generate.constraining import MOST_CHOICES, Constrainer
+from linnet.generate.constraining import MOST_CHOICES, Constrainer, read_schema
 from linnet.generate.constraint import Constraint
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
@@ -314,3 +314,12 @@ def test_allowed_tokens_are_those_that_spell_on(make: Callable[[], tokenizers.To
             if all(not word.startswith(text) for word in words):
                 break
     assert ended
+
+
+def test_patterns_that_must_hold_together_are_few() -> None:
+    def schema(count: int) -> str:
+        return json.dumps({"allOf": [{"pattern": f".*{n}.{{9}}"} for n in range(count)]})
+
+    assert read_schema(schema(12))
+    with pytest.raises(ConfigError, match="at most 12 patterns"):
+        read_schema(schema(13))

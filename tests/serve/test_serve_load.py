@@ -11,15 +11,16 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from scripted import Running, serving
+from scripted import Running, ScriptedEngine, serving
 
 from linnet.generate.pooling import EmbeddingRecipe
-from linnet.serve import Catalog, ServeConfig, Served, checking
+from linnet.serve import Catalog, ServeConfig, Served, checking, protocol
 from linnet.serve import service as service_module
 from linnet.serve.checking import check
-from linnet.serve.embedding import PIECE_TEXTS, PIECE_TOKENS, pieces
+from linnet.serve.embedding import PIECE_TEXTS, PIECE_TOKENS, count_tokens, pieces
 from linnet.serve.errors import ApiError
 from linnet.serve.keys import KeyLimits, add_key, default_file
+from linnet.serve.lengths import PIECE, require_fitting
 from linnet.serve.schemas import COMPLETION, DETOKENIZE, MOST_TOKENS, TOKEN, TOKENS
 
 PATIENCE = 20.0
@@ -205,3 +206,130 @@ def test_vectors_are_not_computed_for_ever_by_a_server_that_stops() -> None:
     assert told[0][0] == 503
     assert told[0][1]["error"]["code"] == "stopping"
     assert len(encoder.calls) < 2048 / PIECE_TEXTS
+
+
+LONG = "word " * 1_400_000
+"""Seven million characters."""
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": LONG}]}, "messages"),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": "a" * 3000}] * 2000},
+            "messages",
+        ),
+        ("/v1/completions", {"prompt": LONG}, "prompt"),
+        ("/v1/completions", {"prompt": ["a", LONG]}, "prompt"),
+    ],
+)
+def test_what_cannot_fit_is_not_tokenized(path: str, body: Any, param: str) -> None:
+    engine = ScriptedEngine(context=256)
+    with serving(engine) as running:
+        counted: list[int] = []
+        plain = engine.tokenize
+
+        def tokenize(text: str, *, special: bool = False) -> list[int]:
+            counted.append(len(text))
+            return plain(text, special=special)
+
+        engine.tokenize = tokenize  # type: ignore[method-assign]
+        status, answer = post(running, path, body)
+        assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+        assert answer["error"]["param"] == param
+        assert sum(counted) <= 2 * PIECE
+
+
+def test_embeddings_that_cannot_fit_are_not_tokenized() -> None:
+    counted: list[int] = []
+
+    class Words:
+        start = finish = (1,)
+
+        def encode(self, text: str) -> list[int]:
+            counted.append(len(text))
+            return [1] * (len(text) // 4)
+
+    class Encoder:
+        tokenizer = Words()
+        max_tokens = 512
+        recipe = EmbeddingRecipe()
+
+    with pytest.raises(ApiError, match="maximum context length is 512"):
+        count_tokens(Encoder(), ["a", LONG], None)  # type: ignore[arg-type]
+    assert sum(counted) <= 2 * PIECE
+
+
+def test_a_text_of_no_tokens_may_be_long() -> None:
+    require_fitting([" " * 100_000], 256, lambda text: len(text.split()), param="prompt")
+    require_fitting(["a" * 500], 256, lambda text: 1000, param="prompt")  # it is counted exactly
+
+
+def test_large_bodies_have_memory_for_some_at_once() -> None:
+    with serving(max_body=8_000_000) as running:
+        bodies = running.server.service.doorkeeper.bodies
+        whole = bodies.left
+        assert whole == 32_000_000
+        bodies.take(whole - 1000)
+        small = {"messages": [{"role": "user", "content": "hello"}]}
+        assert post(running, "/v1/chat/completions", small)[0] == 200
+        large = {"messages": [{"role": "user", "content": "hello" * 300}]}
+        status, answer = post(running, "/v1/chat/completions", large)
+        assert (status, answer["error"]["code"]) == (503, "busy")
+        bodies.give_back(whole - 1000)
+        assert post(running, "/v1/chat/completions", large)[0] == 200
+        until = time.monotonic() + PATIENCE
+        while bodies.left != whole:  # given back when the request is over
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+def answer_to(running: Running, sent: bytes, *, pieces: int = 1) -> bytes:
+    """What comes back, until the connection is closed."""
+    place = urlsplit(running.url)
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as made:
+        try:
+            for start in range(0, len(sent), max(1, len(sent) // pieces)):
+                made.sendall(sent[start : start + max(1, len(sent) // pieces)])
+            found = b""
+            while data := made.recv(65536):
+                found += data
+        except (ConnectionResetError, BrokenPipeError):
+            return b""
+    return found
+
+
+CHUNKED = b"POST /tokenize HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health HTTP/1.1\r\nhost: localhost\r\na: " + b"a" * 300_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 300_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nhost: localhost\r\n" + b"a: b\r\n" * 60_000 + b"\r\n",
+        CHUNKED + b"0\r\n" + b"a: b\r\n" * 60_000,
+        CHUNKED + b"1;" + b"a" * 300_000,
+    ],
+    ids=["header", "path", "headers", "trailers", "chunk"],
+)
+def test_heads_have_a_size(head: bytes) -> None:
+    with serving() as running:
+        answer = answer_to(running, head, pieces=8)
+        assert not answer or b" 431 " in answer or b" 400 " in answer or b" 401 " in answer
+        assert len(running.server.service._running) == 0
+        assert b"200 OK" in answer_to(
+            running, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTTP/1.1\r\nhost: loc"])
+def test_heads_have_a_deadline(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    with serving() as running:
+        assert b" 408 " in answer_to(running, begun)
+        whole = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        both = answer_to(running, whole + begun[:10]) if begun else b"200 OK 408"
+        assert b"200 OK" in both  # it is there for the next request on a connection, too

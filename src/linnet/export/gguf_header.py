@@ -92,7 +92,7 @@ class _Reader:
         for _ in range(settings):
             key = self._text("the name of a setting", most=_LONGEST_NAME)
             if key in values:
-                raise self._refusal("each setting once", f"'{key[:80]}' twice")
+                raise self._refusal("each setting once", f"'{_shown(key)}' twice")
             values[key] = self._value(self._number("<I", "a type"), key)
         return Header(values, self._tensors(tensors, self._alignment(values)))
 
@@ -109,56 +109,56 @@ class _Reader:
         for _ in range(count):
             name = self._text("the name of a tensor", most=_LONGEST_TENSOR_NAME)
             if name in found:
-                raise self._refusal("each tensor once", f"'{name[:80]}' twice")
+                raise self._refusal("each tensor once", f"'{_shown(name)}' twice")
             dimensions = self._number("<I", "a number of dimensions")
             if not 1 <= dimensions <= _MOST_DIMENSIONS:
-                raise self._refusal(f"'{name[:80]}' to have 1 to 4 dimensions", dimensions)
+                raise self._refusal(f"'{_shown(name)}' to have 1 to 4 dimensions", dimensions)
             shape = tuple(self._number("<Q", "a dimension") for _ in range(dimensions))
             kind, offset = self._number("<I", "a format"), self._number("<Q", "an offset")
             if offset % alignment:
-                raise self._refusal(f"'{name[:80]}' at a multiple of {alignment} bytes", offset)
+                raise self._refusal(f"'{_shown(name)}' at a multiple of {alignment} bytes", offset)
             found[name] = shape
             ends.append((name, offset + self._bytes_of(name, shape, kind)))
         start = -(-self.place // alignment) * alignment
         for name, end in ends:
             if start + end > self.size:
                 raise self._refusal(
-                    f"'{name[:80]}' within its {self.size:,} bytes", f"an end at {start + end:,}"
+                    f"'{_shown(name)}' within its {self.size:,} bytes", f"an end at {start + end:,}"
                 )
         return found
 
     def _bytes_of(self, name: str, shape: tuple[int, ...], kind: int) -> int:
         sizes = {int(known): size for known, size in gguf_package().GGML_QUANT_SIZES.items()}
         if kind not in sizes:
-            raise self._refusal(f"'{name[:80]}' in a number format that is known", kind)
+            raise self._refusal(f"'{_shown(name)}' in a number format that is known", kind)
         block, block_bytes = sizes[kind]
         if shape[0] % block or 0 in shape:
-            raise self._refusal(f"'{name[:80]}' in whole blocks of {block} numbers", list(shape))
+            raise self._refusal(f"'{_shown(name)}' in whole blocks of {block} numbers", list(shape))
         return math.prod(shape) // block * block_bytes
 
     def _value(self, kind: int, key: str) -> Any:
         if kind == _STRING:
-            return self._text(f"'{key[:80]}'")
+            return self._text(f"'{_shown(key)}'")
         if kind == _ARRAY:
             return self._array(key)
         if kind not in _NUMBERS:
-            raise self._refusal(f"'{key[:80]}' to be of a type that is known", kind)
+            raise self._refusal(f"'{_shown(key)}' to be of a type that is known", kind)
         return self._numbers(kind, 1, key)[0]
 
     def _array(self, key: str) -> list[Any]:
-        kind = self._number("<I", f"the type of '{key[:80]}'")
+        kind = self._number("<I", f"the type of '{_shown(key)}'")
         if kind != _STRING and kind not in _NUMBERS:
             got = "arrays" if kind == _ARRAY else f"type {kind}"
-            raise self._refusal(f"'{key[:80]}' to hold numbers or texts", got)
+            raise self._refusal(f"'{_shown(key)}' to hold numbers or texts", got)
         least = 8 if kind == _STRING else np.dtype(_NUMBERS[kind]).itemsize
-        count = self._count(f"entries of '{key[:80]}'", _MOST_ENTRIES, least)
+        count = self._count(f"entries of '{_shown(key)}'", _MOST_ENTRIES, least)
         if kind == _STRING:
-            return [self._text(f"'{key[:80]}'") for _ in range(count)]
+            return [self._text(f"'{_shown(key)}'") for _ in range(count)]
         return self._numbers(kind, count, key)
 
     def _numbers(self, kind: int, count: int, key: str) -> list[Any]:
         dtype = np.dtype(_NUMBERS[kind])
-        found = np.frombuffer(self._take(count * dtype.itemsize, f"'{key[:80]}'"), dtype)
+        found = np.frombuffer(self._take(count * dtype.itemsize, f"'{_shown(key)}'"), dtype)
         return list(found.tolist())
 
     def _count(self, what: str, most: int, least_bytes: int) -> int:
@@ -189,3 +189,8 @@ class _Reader:
 
     def _refusal(self, expected: str, got: object) -> ModelError:
         return ModelError(f"{self.file}: a GGUF file must have {expected}. Got {got}")
+
+
+def _shown(name: str) -> str:
+    """A name of the file's as a message may have it, in one line."""
+    return "".join(c if c.isprintable() else "?" for c in name[:80])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from time import thread_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor
 
 from linnet.errors import ConfigError, MissingExtraError
+from linnet.generate.llama_cpp import gbnf
+from linnet.generate.llama_cpp.cost import require_small
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
@@ -30,6 +33,9 @@ MOST_CHOICES = 4096
 MOST_RULES = 500
 DEEPEST = 64
 """How far a schema may nest."""
+
+MOST_PATTERNS = 12
+"""Of a schema in which several must hold together: each more doubles the work of reading it."""
 
 LIMITS = {
     "initial_lexer_fuel": 200_000,
@@ -44,6 +50,9 @@ LIMITS = {
 
 Reading takes longer than the library's manual says: seconds with the fuel it gives by default.
 """
+
+STEP_SECONDS = 1.0
+"""Processor time of one token after which a rule is given up: others wait meanwhile."""
 
 
 class Constrainer:
@@ -114,10 +123,17 @@ class Follower:
 
         Raises ConfigError where the rule has become too costly, or no token can follow it.
         """
-        allowed, self._first = self._allowed() if self._first is None else self._first, None
+        allowed, self._first = self._timed() if self._first is None else self._first, None
         count = min(len(allowed), len(logits))
         logits[:count].masked_fill_(torch.from_numpy(allowed[:count] == 0), -torch.inf)
         logits[count:] = -torch.inf
+
+    def _timed(self) -> npt.NDArray[np.uint8]:
+        begun = thread_time()
+        allowed = self._allowed()
+        if thread_time() - begun > STEP_SECONDS:
+            raise _refused(self._kind, "it takes too long to find out what may come next")
+        return allowed
 
     def advance(self, token: int) -> None:
         """This token was chosen. Raises ConfigError where the rule has become too costly."""
@@ -202,7 +218,29 @@ def read_schema(value: str) -> Any:
         raise ConfigError(f"a json_schema must be a JSON object. Got {value[:40]!r}")
     if _depth(schema) > DEEPEST:
         raise ConfigError(f"a json_schema must not nest deeper than {DEEPEST}")
+    patterns, together = _patterns(schema)
+    if min(patterns, together) > MOST_PATTERNS:
+        raise ConfigError(
+            f"a json_schema with 'allOf' must have at most {MOST_PATTERNS} patterns. "
+            f"Got {patterns}, and {together} schemas in 'allOf'"
+        )
     return schema
+
+
+def _patterns(schema: Any) -> tuple[int, int]:
+    """How many patterns a schema has, and how many schemas that must hold together."""
+    patterns = together = 0
+    todo = [schema]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            patterns += isinstance(one.get("pattern"), str)
+            held = one.get("allOf")
+            together += len(held) if isinstance(held, list) else 0
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+    return patterns, together
 
 
 def read_choices(value: str) -> list[str]:
@@ -233,6 +271,7 @@ def _lark(value: str) -> str:
     if value.count("::=") > MOST_RULES:
         raise ValueError(f"more than {MOST_RULES} rules")
     try:
+        require_small(gbnf.read(value), kind="grammar")
         return str(gbnf_to_lark(value))
     except Exception as error:  # its own kinds of error, and those of a parser gone astray
         raise ValueError(str(error)) from None

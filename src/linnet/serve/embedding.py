@@ -31,7 +31,7 @@ def count_tokens(encoder: Encoder, texts: Sequence[str], prompt: str | None) -> 
         whole = [text.lower() for text in whole]
     tokenizer, most = encoder.tokenizer, encoder.max_tokens
     for text in whole:
-        require_fitting([text], most + 1, lambda piece: len(tokenizer.encode(piece)), param="input")
+        require_fitting([text], most, lambda piece: len(tokenizer.encode(piece)), param="input")
     counts: list[int] = []
     for start in range(0, len(whole), PIECE_TEXTS):
         group = tokenizer.encode_arrays(whole[start : start + PIECE_TEXTS])

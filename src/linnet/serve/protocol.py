@@ -31,6 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._in_head = True
+        self._begun = False
         self._head = 0
         """Bytes of the head so far, or around the body."""
         self._body = 0
@@ -48,16 +49,21 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
         """More of a request, or of several."""
-        if self._in_head and self._deadline is None:
-            self._expect_head()
         self._head += len(data)
         super().data_received(data)
+        if self._in_head and self._begun and self._deadline is None:
+            self._expect_head()
         if self._head - _CHUNK_BYTES * self._body > HEAD_BYTES:
             self._refuse(431, f"A request's head must have at most {HEAD_BYTES:,} bytes.")
 
+    def on_message_begin(self) -> None:
+        """The first byte of a head is there."""
+        self._begun = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """The body is next."""
-        self._in_head = False
+        self._in_head = self._begun = False
         self._cancel_deadline()
         super().on_headers_complete()
 
@@ -77,6 +83,9 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]
 
     def _late(self) -> None:
         self._deadline = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._expect_head()  # what follows an answer under way has until after it
+            return
         self._refuse(408, f"A request's head must arrive within {HEAD_SECONDS:.0f} seconds.")
 
     def _cancel_deadline(self) -> None:

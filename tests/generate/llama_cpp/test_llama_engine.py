@@ -17,11 +17,13 @@ import torch
 from tiny_models import MakeModel
 
 import linnet
-from linnet.errors import LinnetError, ModelError
+from linnet import runtime
+from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.export import llama_cpp_process
 from linnet.generate import Request, Sampling
 from linnet.generate.engine import Chunk, Pushing
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint, room
+from linnet.generate.opening import open_engine
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_model
 from linnet.model.adapter import save_adapter
@@ -394,7 +396,8 @@ def test_a_killed_process_is_started_again(model: Path) -> None:
     never = Sampling(max_tokens=240, temperature=0, logit_bias=((0, -100.0),))
     before = opened.generate([Request("The fox", GREEDY)])[0]
     streams = [opened.stream(Request("The fox", never)) for _ in range(2)]
-    next(streams[0])
+    for stream in streams:
+        next(stream)
     os.kill(opened.dispatcher.process().id, signal.SIGKILL)
     for stream in streams:
         with pytest.raises(ModelError, match="ended in the middle of a text"):
@@ -473,3 +476,22 @@ def test_scores_are_those_of_the_weights_that_are_served(
         assert lossy != pytest.approx(plain, abs=1e-3)
     finally:
         rounded.close()
+
+
+def test_tokens_that_are_none_have_no_bias(engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    size = engine.served.vocab_size
+    for each in (engine, exact):
+        for token in (-1, size, 2**31):
+            request = Request("The fox", Sampling(max_tokens=1, logit_bias=((token, 5.0),)))
+            with pytest.raises(ConfigError, match=f"logit_bias must name tokens below {size}"):
+                each.generate([request])
+        assert each.generate([Request("a", Sampling(max_tokens=1, logit_bias=((size - 1, 0.5),)))])
+
+
+def test_torch_is_exact_unless_asked(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "bf16_pays", lambda: True)
+    for precision, name in (("auto", "f32"), ("bf16", "bf16"), ("int8", "int8")):
+        opened = open_engine(model, engine="torch", precision=precision)
+        assert isinstance(opened, TorchEngine)
+        assert opened.precision == name
+        opened.close()

@@ -50,16 +50,21 @@ _TRIED = 2  # and of these, those that fit most ways, read
 
 def require_bounded(rules: Mapping[str, Pattern], *, root: str, kind: str) -> None:
     """Raise ConfigError for rules that would make too much work. ``kind``: what they were."""
-    if sum(map(_elements, rules.values())) > MOST_ELEMENTS:
-        raise ConfigError(
-            f"a {kind} must have at most {MOST_ELEMENTS:,} parts when its repetitions are written "
-            "out one by one; repeat less within what is repeated"
-        )
+    require_small(rules, kind=kind)
     reader = _Reader(rules, kind)
     reader.follow(rules[root], allowed=_WORK)
     for name, pattern in rules.items():
         if name != root and reader.work < _WORK_ON_RULES:
             reader.follow(pattern, allowed=_WORK_ON_RULES)
+
+
+def require_small(rules: Mapping[str, Pattern], *, kind: str) -> None:
+    """Raise ConfigError for rules that are long when their repetitions are written out."""
+    if sum(map(_elements, rules.values())) > MOST_ELEMENTS:
+        raise ConfigError(
+            f"a {kind} must have at most {MOST_ELEMENTS:,} parts when its repetitions are written "
+            "out one by one; repeat less within what is repeated"
+        )
 
 
 def _elements(pattern: Pattern) -> int:

@@ -93,14 +93,14 @@ class Metadata:
 
     def _refusal(self, key: str, expected: str, got: Any) -> ModelError:
         return ModelError(
-            f"{self.file}: {self.architecture}.{key} must be {expected}. Got {str(got)[:60]}"
+            f"{self.file}: {self.architecture[:60]!r}: {key} must be {expected}. Got {got!r:.60}"
         )
 
     def own(self, key: str, default: Any = None) -> Any:
         """A setting of the architecture. Raises ModelError where it is needed and not there."""
         found = self.values.get(f"{self.architecture}.{key}", default)
         if found is None:
-            raise ModelError(f"{self.file}: expected the setting {self.architecture}.{key}")
+            raise ModelError(f"{self.file}: {self.architecture[:60]!r} must have the setting {key}")
         return found
 
     @property
@@ -136,7 +136,7 @@ class Metadata:
         if kind not in _SPELLINGS:
             raise ModelError(
                 f"{self.file}: expected a vocabulary of kind {' or '.join(_SPELLINGS)}. "
-                f"Got '{kind}'"
+                f"Got {str(kind)[:60]!r}"
             )
         return _SPELLINGS[kind]
 
@@ -197,7 +197,7 @@ class Metadata:
                 except (TypeError, ValueError, OverflowError) as error:
                     raise ModelError(f"{self.file}: settings that make no model: {error}") from None
         raise ModelError(
-            f"{self.file}: texts are scored by torch, which has no '{self.architecture}'"
+            f"{self.file}: texts are scored by torch, which has no {self.architecture[:60]!r}"
         )
 
     def _published(self, name: Family) -> dict[str, Any]:
