@@ -15,7 +15,8 @@ FIELDS = ("kind", "format", "config", "inputs", "files", "stats", "recipe", "con
           "seconds", "linnet")  # fmt: skip
 WRONG = (None, 5, "x", [1], {"a": 5}, True)
 NAMES = (
-    "../../../../../../etc/passwd", "/etc/passwd", "..", ".", "", "a/../../b", "./a", "a//b", "a\\b",
+    "../../../../../../etc/passwd", "/etc/passwd", "..", ".", "", "a/../../b", "./a", "a//b",
+    "a\\b",
     "..\\b", "c:a", "a\0b", "tokenizer/../../../etc/passwd",
 )  # fmt: skip
 

@@ -8,20 +8,10 @@ from pathlib import Path
 
 from links import SETTINGS
 
-import linnet.cli.build
-import linnet.cli.evaluate
-import linnet.cli.train
-import linnet.evaluate.evaluation
-import linnet.generate.language_model
-import linnet.hub
-import linnet.tokenizer.adoption
-import linnet.train.pretraining
 from linnet import cli
 from linnet.config import from_mapping
 from linnet.errors import LinnetError
-from linnet.shards import Shards
 from linnet.tokenizer import load
-from linnet.train import TrainConfig
 
 MESSAGES = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes"}]
 
@@ -54,12 +44,17 @@ def encode(directory: str) -> None:
 
 def train(shards: str, out: str) -> None:
     """Train for a few steps, or go on from what lies there."""
+    import linnet.train.pretraining
+    from linnet.train import TrainConfig
+
     config = from_mapping(TrainConfig, SETTINGS, where="task")
     linnet.train.pretraining.train(Path(shards), Path(out), config)
 
 
 def shards(directory: str) -> None:
     """Open shards and read all of them."""
+    from linnet.shards import Shards
+
     opened = Shards.open(Path(directory))
     for name in opened.entries:
         sum(len(document) for document in opened.split(name))

@@ -56,9 +56,8 @@ def _cases() -> Iterator[Case]:
         for name in harmless:
             command = ("build", "--out", "DIR/project", "--budget", "6m")
             make = _link(name, target=target)
-            quick = (name, target) == (harmless[0], VICTIM)
             title = f"link: {name} to {target}"
-            yield Case(title, make, command, "", project=True, seconds=60, quick=quick)
+            yield Case(title, make, command, "", project=True, seconds=60)
         for lock in ("build", "model", "shards"):
             name = f"project/.{lock}.lock"
             command = (
@@ -66,8 +65,8 @@ def _cases() -> Iterator[Case]:
             )
             line = r"\S+\.lock is a symbolic link"
             yield Case(
-                f"link: {name} to {target}", _link(name, target=target), command, line, project=True,
-                seconds=60,
+                f"link: {name} to {target}", _link(name, target=target), command, line,
+                project=True, seconds=60,
             )  # fmt: skip
     changes = {"model": "train.steps=5", "evaluation": "evaluate.samples=2"}
     for stage, change in changes.items():
@@ -83,12 +82,7 @@ def _cases() -> Iterator[Case]:
                 r"\S+ is a symbolic link", project=True, seconds=60,
             )  # fmt: skip
     yield Case(
-        "pipe: a resumed metrics.jsonl",
-        _pipe,
-        TRAIN,
-        r"\S+ is no regular file",
-        project=True,
-        quick=True,
+        "pipe: a resumed metrics.jsonl", _pipe, TRAIN, r"\S+ is no regular file", project=True
     )
 
 

@@ -32,9 +32,19 @@ SLOW = [case for case in CASES if not case.quick]
 LONGEST_LINE = 1_000
 
 
+PRELOADED = ("linnet.cli.build", "linnet.evaluate.evaluation", "linnet.train.pretraining")
+
+
 @pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
-    made = Runner()
+def light() -> Iterator[Runner]:
+    made = Runner("linnet.hub", "linnet.tokenizer.adoption")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def heavy() -> Iterator[Runner]:
+    made = Runner("linnet.hub", "linnet.tokenizer.adoption", *PRELOADED)
     yield made
     made.close()
 
@@ -79,26 +89,19 @@ def check(case: Case, place: Path, outcome: Outcome) -> None:
     assert links.untouched(place), "something outside of the project was changed"
 
 
-def prepare(case: Case, built_once: TinyProject, place: Path) -> None:
-    if case.project:
-        shutil.copytree(built_once.path, place / "project")
-
-
 @pytest.mark.parametrize("case", QUICK, ids=[case.name for case in QUICK])
-def test_a_dozen(
-    case: Case, built_once: TinyProject, tmp_path: Path, runner: Runner, hub: hubs.Hubs
-) -> None:
-    prepare(case, built_once, tmp_path)
-    check(case, tmp_path, run(case, tmp_path, runner, hub))
+def test_a_dozen(case: Case, tmp_path: Path, light: Runner, hub: hubs.Hubs) -> None:
+    check(case, tmp_path, run(case, tmp_path, light, hub))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW, ids=[case.name for case in SLOW])
 def test_all_others(
-    case: Case, built_once: TinyProject, tmp_path: Path, runner: Runner, hub: hubs.Hubs
+    case: Case, built_once: TinyProject, tmp_path: Path, heavy: Runner, hub: hubs.Hubs
 ) -> None:
-    prepare(case, built_once, tmp_path)
-    check(case, tmp_path, run(case, tmp_path, runner, hub))
+    if case.project:
+        shutil.copytree(built_once.path, tmp_path / "project")
+    check(case, tmp_path, run(case, tmp_path, heavy, hub))
 
 
 def test_there_are_enough() -> None:
@@ -107,15 +110,15 @@ def test_there_are_enough() -> None:
     assert 12 <= len(QUICK) <= 24
 
 
-def test_a_token_stays_with_the_hub(tmp_path: Path, runner: Runner, hub: hubs.Hubs) -> None:
+def test_a_token_stays_with_the_hub(tmp_path: Path, light: Runner, hub: hubs.Hubs) -> None:
     (case,) = [case for case in CASES if case.name == "hub: away"]
-    run(case, tmp_path, runner, hub)
+    run(case, tmp_path, light, hub)
     assert hub.tokens[hub.endpoint] == {f"Bearer {hubs.TOKEN}"}
     assert hub.tokens[hub.elsewhere] == {""}
 
 
-def test_nothing_of_an_endless_file_stays(tmp_path: Path, runner: Runner, hub: hubs.Hubs) -> None:
+def test_nothing_of_an_endless_file_stays(tmp_path: Path, light: Runner, hub: hubs.Hubs) -> None:
     (case,) = [case for case in CASES if case.name == "hub: endless"]
-    run(case, tmp_path, runner, hub)
+    run(case, tmp_path, light, hub)
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 100
