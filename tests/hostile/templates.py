@@ -66,7 +66,7 @@ def _sources() -> Iterator[tuple[str, str]]:
     for loop in loops:
         yield f"loop {loop[:60]}", loop
     amounts = (
-        "'a' * 10**10", "[0] * 10**9", "10 ** 10 ** 10", "2 ** 100000", "range(10**9) | list",
+        "'a' * 10**10", "[0] * 10**9", "10 ** (10 ** 10)", "2 ** 100000", "range(10**9) | list",
         "'%1000000000d' % 1", "'%*d' % (10**9, 1)", "'{:>1000000000}'.format(1)",
         "'a' | indent(10**9)",
         "'a' | center(10**9)", "'a'.ljust(10**9)", "[1] | batch(10**9, 'x') | list",

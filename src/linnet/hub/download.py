@@ -188,10 +188,11 @@ def _download(source: Source, patterns: tuple[str, ...], progress: Progress) -> 
         place = f"{source.name}/revision/{quote(source.revision, safe='')}?blobs=true"
         info = get_json(f"{endpoint()}/api/models/{place}")
     listed = info.get("siblings") if isinstance(info, dict) else None
+    listed = listed if isinstance(listed, list) else []
     commit = str(info.get("sha")) if isinstance(info, dict) else ""
     if not _COMMIT.fullmatch(commit):
         raise ModelError(f"{source}: the hub at {endpoint()} names no commit. Got {show(commit)}")
-    files = [_remote(source, entry) for entry in listed or [] if _is_wanted(entry, patterns)]
+    files = [_remote(source, entry) for entry in listed if _is_wanted(entry, patterns)]
     chosen = _choose(source, files, patterns)
     storage = _storage(source)
     snapshot = storage / "snapshots" / commit
