@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.artifact import Artifact
-from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
+from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError, OutputError
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -162,7 +162,7 @@ def test_readers_never_disturb_a_writer(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from linnet import artifact
+from linnet import artifact, output
 point = sys.argv[2]
 real = Path.rename
 def rename(self, target):
@@ -273,7 +273,7 @@ def test_current_means_same_recipe_and_whole(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from linnet import artifact
+from linnet import artifact, output
 with artifact.lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -436,3 +436,124 @@ def test_what_something_is_made_from_is_not_replaced_by_it(tmp_path: Path) -> No
         tmp_path / "base2", kind="b", format=1, config={}, inputs={"base": made}
     ) as draft:
         (draft.path / "file").write_text("made")
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no modes")
+class TestWhoMayRead:
+    def test_directories_are_for_their_owner(self, tmp_path: Path) -> None:
+        before = os.umask(0o022)
+        try:
+            made = write(tmp_path / "new" / "made")
+        finally:
+            os.umask(before)
+        assert mode_of(tmp_path / "new") == mode_of(made.path) == 0o700
+        assert mode_of(made.path / "text.txt") == 0o644
+
+    def test_the_owner_may_say_otherwise(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(output.MODE_VARIABLE, "750")
+        assert mode_of(write(tmp_path / "made").path) == 0o750
+        for wrong in ("7", "077", "abc", "0o750", "1750"):
+            monkeypatch.setenv(output.MODE_VARIABLE, wrong)
+            with pytest.raises(ConfigError, match="LINNET_DIRECTORY_MODE"):
+                write(tmp_path / "other")
+
+    def test_a_directory_keeps_its_mode(self, tmp_path: Path) -> None:
+        made = write(tmp_path / "made")
+        made.path.chmod(0o755)
+        assert mode_of(write(tmp_path / "made", "again").path) == 0o755
+
+
+class TestLinksOfStrangers:
+    @pytest.fixture
+    def victim(self, tmp_path: Path) -> Path:
+        file = tmp_path / "victim"
+        file.write_text("kept", encoding="utf-8")
+        return file
+
+    @pytest.mark.parametrize("name", [".made.txt.partial", "made.txt"])
+    def test_a_file_is_written_in_place_of_a_link(
+        self, tmp_path: Path, victim: Path, name: str
+    ) -> None:
+        (tmp_path / name).symlink_to(victim)
+        output.write_text(tmp_path / "made.txt", "new")
+        assert victim.read_text("utf-8") == "kept"
+        assert (tmp_path / "made.txt").read_text("utf-8") == "new"
+        assert not (tmp_path / "made.txt").is_symlink()
+        assert not (tmp_path / ".made.txt.partial").exists()
+
+    def test_a_directory_in_the_way_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / ".made.txt.partial").mkdir()
+        with pytest.raises(OutputError, match=r"\.made\.txt\.partial is in the way"):
+            output.write_text(tmp_path / "made.txt", "new")
+
+    def test_nothing_is_appended_through_a_link(self, tmp_path: Path, victim: Path) -> None:
+        for target in (victim, tmp_path / "nothing"):
+            link = tmp_path / "log"
+            link.symlink_to(target)
+            with pytest.raises(OutputError, match="log is a symbolic link"):
+                output.open_to_append(link)
+            link.unlink()
+        assert victim.read_text("utf-8") == "kept"
+        assert not (tmp_path / "nothing").exists()
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes")
+    def test_a_pipe_is_no_log(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "log")
+        with pytest.raises((OutputError, OSError)):
+            output.open_to_append(tmp_path / "log")
+
+    @pytest.mark.parametrize("link", ["file", "folder/file", ""])
+    def test_a_partial_directory_with_links_is_not_taken_up(
+        self, tmp_path: Path, victim: Path, link: str
+    ) -> None:
+        partial, elsewhere = tmp_path / ".made.partial", tmp_path / "elsewhere"
+        content = partial if link else elsewhere
+        content.mkdir()
+        recipe = artifact.recipe_hash("thing", 1, {}, {})
+        (content / "recipe").write_text(recipe, encoding="utf-8")
+        if link:
+            (partial / link).parent.mkdir(exist_ok=True)
+            (partial / link).symlink_to(victim)
+        else:
+            partial.symlink_to(elsewhere)
+        with (
+            pytest.raises(OutputError, match=rf"{link or 'partial'} is a symbolic link"),
+            artifact.create(
+                tmp_path / "made", kind="thing", format=1, config={}, inputs={}, resume=True
+            ) as draft,
+        ):
+            (draft.path / (link or "file")).write_text("harm", encoding="utf-8")
+        assert victim.read_text("utf-8") == "kept"
+        assert [path.name for path in elsewhere.glob("*")] in ([], ["recipe"])
+
+    def test_a_lock_is_no_link(self, tmp_path: Path, victim: Path) -> None:
+        (tmp_path / ".made.lock").symlink_to(victim)
+        with pytest.raises(OutputError, match=r"\.made\.lock is a symbolic link"):
+            write(tmp_path / "made")
+        assert victim.read_text("utf-8") == "kept"
+
+    def test_a_file_of_an_artifact_is_no_link(self, tmp_path: Path, victim: Path) -> None:
+        made = write(tmp_path / "made", "kept")
+        (made.path / "text.txt").unlink()
+        (made.path / "text.txt").symlink_to(victim)
+        with pytest.raises(DamagedError, match=r"text\.txt is a symbolic link"):
+            artifact.read(made.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_plain"),
+    [
+        ("a", True), ("a/b.c", True), ("..a", True), ("a/.b", True), ("ü", True), ("", False),
+        (".", False), ("..", False), ("/a", False), ("a/", False), ("a//b", False),
+        ("a/../b", False), ("./a", False), ("a\\b", False), ("c:a", False), ("a\0", False),
+        (5, False), (None, False),
+    ],
+)  # fmt: skip
+def test_plain_names(name: Any, is_plain: bool) -> None:
+    assert output.is_plain_name(name) == is_plain

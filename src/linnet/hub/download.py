@@ -1,35 +1,49 @@
 """Fetching from the hub, into the cache that all of its tools share.
 
 What is to be fetched, and how much it is, is known before the first byte: a disk
-that is too small is said at once. Weights go to ``blobs/HASH.linnet-partial``,
-are taken up there after an interruption, and get their name when the hash is
-right; from then on they are what huggingface_hub would have written.
+that is too small is said at once, and no more than was announced is ever written. A file goes to
+``blobs/HASH.linnet-partial``, is taken up there after an interruption, and gets its name when the
+hash is right; from then on it is what huggingface_hub would have written.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
 from linnet import artifact
+from linnet.config import show
 from linnet.errors import BusyError, ModelError, OutputError
 from linnet.hub.session import (
     UnreachableError,
-    api,
     asking,
+    broke_off,
     cache_directory,
+    chunks,
     endpoint,
+    get_json,
     is_offline,
     require_library,
+    streamed,
 )
 from linnet.hub.source import Located, Source, parse
-from linnet.output import full_disk_named, human_bytes
+from linnet.output import (
+    full_disk_named,
+    human_bytes,
+    is_plain_name,
+    open_to_append,
+    refuse_links,
+    write_text,
+)
 from linnet.progress import SILENT, Progress, Task
 
 if TYPE_CHECKING:
@@ -68,17 +82,18 @@ _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 _WEIGHTS = "model.safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_TRIES = 5  # of a transfer that breaks off after it brought something
 _SPARE = 64 << 20  # bytes to leave free
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a repository; ``sha256`` is known of large ones."""
+    """One file of a repository. ``hash``: SHA-256 of a large one, Git's own of any other."""
 
     name: str
     size: int
-    sha256: str | None
+    hash: str
 
 
 def locate(
@@ -171,11 +186,14 @@ def pull(
 def _download(source: Source, patterns: tuple[str, ...], progress: Progress) -> Located:
     """Fetch what is missing; the directory of the commit that the revision is now."""
     with asking(source.name):
-        info = api().model_info(source.name, revision=source.revision, files_metadata=True)
-    commit = str(info.sha)
+        place = f"{source.name}/revision/{quote(source.revision, safe='')}?blobs=true"
+        info = get_json(f"{endpoint()}/api/models/{place}")
+    listed = info.get("siblings") if isinstance(info, dict) else None
+    listed = listed if isinstance(listed, list) else []
+    commit = str(info.get("sha")) if isinstance(info, dict) else ""
     if not _COMMIT.fullmatch(commit):
-        raise ModelError(f"{source}: the hub at {endpoint()} names no commit. Got {commit!r}")
-    files = [_remote(sibling) for sibling in info.siblings or []]
+        raise ModelError(f"{source}: the hub at {endpoint()} names no commit. Got {show(commit)}")
+    files = [_remote(source, entry) for entry in listed if _is_wanted(entry, patterns)]
     chosen = _choose(source, files, patterns)
     storage = _storage(source)
     snapshot = storage / "snapshots" / commit
@@ -194,15 +212,27 @@ def _download(source: Source, patterns: tuple[str, ...], progress: Progress) -> 
     if source.revision != commit:
         reference = storage / "refs" / source.revision
         reference.parent.mkdir(parents=True, exist_ok=True)
-        reference.write_text(commit, encoding="ascii")
+        write_text(reference, commit)
     return Located(snapshot, source.name, commit)
 
 
-def _remote(sibling: Any) -> RemoteFile:
-    lfs = sibling.lfs
-    digest = None if lfs is None else str(lfs.sha256 if hasattr(lfs, "sha256") else lfs["sha256"])
-    known = digest if digest and _SHA256.fullmatch(digest) else None
-    return RemoteFile(str(sibling.rfilename), int(sibling.size or 0), known)
+def _is_wanted(entry: Any, patterns: tuple[str, ...]) -> bool:
+    """Whether it may be fetched, or says what else a repository has instead of weights."""
+    name = entry.get("rfilename") if isinstance(entry, dict) else None
+    return isinstance(name, str) and (matches(name, patterns) or name.endswith(_PICKLES))
+
+
+def _remote(source: Source, entry: dict[str, Any]) -> RemoteFile:
+    """A file as the hub announces it. Raises ModelError where it says too little, or nonsense."""
+    name, size, lfs = entry["rfilename"], entry.get("size"), entry.get("lfs")
+    digest = lfs.get("sha256") if isinstance(lfs, dict) else entry.get("blobId")
+    if not is_plain_name(name):
+        raise ModelError(f"{source}: the hub names a file that can be none here: {show(name)}")
+    if not isinstance(size, int) or not 0 <= size < 1 << 48:
+        raise ModelError(f"{source}: the hub gives no size of {name}. Got {show(size)}")
+    if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        raise ModelError(f"{source}: the hub gives no hash of {name}. Got {show(digest)}")
+    return RemoteFile(name, size, digest)
 
 
 def _choose(source: Source, files: list[RemoteFile], patterns: tuple[str, ...]) -> list[RemoteFile]:
@@ -244,14 +274,12 @@ def _storage(source: Source) -> Path:
 
 
 def _partial(storage: Path, file: RemoteFile) -> Path:
-    return storage / "blobs" / f"{file.sha256}.linnet-partial"
+    return storage / "blobs" / f"{file.hash}.linnet-partial"
 
 
 def _have(storage: Path, file: RemoteFile) -> int:
     """How much of a file is here already."""
-    if file.sha256 is None:
-        return 0
-    if (storage / "blobs" / file.sha256).is_file():
+    if (storage / "blobs" / file.hash).is_file():
         return file.size
     partial = _partial(storage, file)
     return min(partial.stat().st_size, file.size) if partial.is_file() else 0
@@ -270,63 +298,93 @@ def _require_room(source: Source, storage: Path, needed: int) -> None:
 
 
 def _fetch(name: str, commit: str, file: RemoteFile, storage: Path, task: Task) -> None:
-    from huggingface_hub import hf_hub_download
-
-    if file.sha256 is not None and not (storage / "blobs" / file.sha256).is_file():
-        _transfer(name, commit, file, storage, task)
-    else:
+    blob = storage / "blobs" / file.hash
+    if blob.is_file():
         task.advance(file.size)
-    hf_hub_download(name, file.name, revision=commit, cache_dir=storage.parent, endpoint=endpoint())
+    else:
+        _transfer(name, commit, file, storage, task)
+    pointer = storage / "snapshots" / commit / file.name
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    pointer.unlink(missing_ok=True)
+    try:
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    except OSError:  # Windows without the right to; huggingface_hub does the same
+        blob.replace(pointer)
 
 
 def _transfer(name: str, commit: str, file: RemoteFile, storage: Path, task: Task) -> None:
-    """Bring the bytes of a large file, going on where an earlier run ended."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
+    """Bring the bytes of a file, going on where an earlier run ended."""
     partial = _partial(storage, file)
     partial.parent.mkdir(parents=True, exist_ok=True)
+    refuse_links(partial)
+    url = f"{endpoint()}/{name}/resolve/{commit}/{quote(file.name)}"
     try:
         with FileLock(f"{partial}.lock", timeout=0):
             if partial.is_file() and partial.stat().st_size > file.size:
                 partial.unlink()
-            with partial.open("ab") as opened:
-                have = opened.tell()
+            with open_to_append(partial) as opened:
+                have = opened.seek(0, os.SEEK_END)
                 task.advance(have)
-                http_get(
-                    hf_hub_url(name, file.name, revision=commit, endpoint=endpoint()),
-                    _Counted(opened, task),  # type: ignore[arg-type]
-                    resume_size=have,
-                    headers={**build_hf_headers(), "Accept-Encoding": "identity"},
-                    expected_size=file.size,
-                )
-            if artifact.hash_file(partial) != file.sha256:
+                for last in (number == _TRIES for number in range(1, _TRIES + 1)):
+                    try:
+                        _receive(url, name, file, opened, task)
+                        break
+                    except Exception as error:
+                        if last or not broke_off(error) or opened.tell() <= have:
+                            raise
+                        have = opened.tell()
+            if _hash_of(partial, file) != file.hash:
                 partial.unlink()
                 raise ModelError(
                     f"{name}: {file.name} came damaged (its hash differs) and was deleted; "
                     "run the same command again"
                 )
-            partial.replace(partial.with_name(str(file.sha256)))
+            partial.replace(partial.with_name(file.hash))
     except Timeout:
         raise BusyError(
             f"{name}: another process is downloading {file.name}; wait for it, then try again"
         ) from None
 
 
-class _Counted:
-    """A file that tells a task how much is written to it."""
+def _receive(url: str, name: str, file: RemoteFile, opened: IO[bytes], task: Task) -> None:
+    """Write what is missing. Raises ModelError as soon as more comes than was announced."""
+    from huggingface_hub import constants
 
-    def __init__(self, file: Any, task: Task) -> None:
-        self._file, self._task = file, task
+    have = opened.tell()
+    if have == file.size:
+        return
+    with streamed(url, {"Range": f"bytes={have}-"} if have else {}) as response:
+        if have and response.status_code != 206:  # it sends all of it again
+            opened.truncate(0)
+            opened.seek(0)
+            task.advance(-have)
+            have = 0
+        for chunk in chunks(response, constants.DOWNLOAD_CHUNK_SIZE):
+            have += len(chunk)
+            if have > file.size:
+                opened.truncate(0)
+                raise ModelError(
+                    f"{name}: the hub sends more of {file.name} than the {file.size:,} bytes that "
+                    "it announced; nothing of it was kept"
+                )
+            opened.write(chunk)
+            task.advance(len(chunk))
+    opened.flush()
+    if have < file.size:
+        raise UnreachableError(
+            f"{name}: the hub sent {have:,} of {file.size:,} bytes of {file.name}; run the same "
+            "command again: it goes on where it was"
+        )
 
-    def write(self, data: bytes) -> int:
-        written = int(self._file.write(data))
-        self._task.advance(written)
-        return written
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+def _hash_of(path: Path, file: RemoteFile) -> str:
+    if len(file.hash) == 64:
+        return artifact.hash_file(path)
+    digest = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)  # as Git does
+    with path.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _in_cache(source: Source, patterns: tuple[str, ...]) -> Located | None:
@@ -335,7 +393,7 @@ def _in_cache(source: Source, patterns: tuple[str, ...]) -> Located | None:
     commit = source.revision
     if not _COMMIT.fullmatch(commit):
         reference = storage / "refs" / source.revision
-        commit = reference.read_text(encoding="ascii").strip() if reference.is_file() else ""
+        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else ""
     snapshot = storage / "snapshots" / commit
     if not _COMMIT.fullmatch(commit) or not snapshot.is_dir():
         return None

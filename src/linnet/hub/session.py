@@ -7,21 +7,29 @@ Through ``huggingface_hub``, which finds the user's token and the address
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from logging import ERROR
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from linnet.config import parse_json
 from linnet.errors import LinnetError, MissingExtraError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from huggingface_hub import HfApi
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 LOGIN = "log in with 'hf auth login'"
 _NETWORK_PACKAGES = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
+
+
+LARGEST_ANSWER = 64 << 20  # bytes of JSON; a repository of 100,000 files takes a third
+_LARGEST_REFUSAL = 1 << 16
+_JSON_SECONDS = 120.0
+_SILENT_SECONDS = 30.0
 
 
 class UnreachableError(ModelError):
@@ -58,6 +66,65 @@ def api() -> HfApi:
     from huggingface_hub import HfApi
 
     return HfApi(endpoint=endpoint())
+
+
+@contextmanager
+def streamed(url: str, headers: Mapping[str, str] | None = None) -> Iterator[Any]:
+    """A response of the hub whose body is still to come; raises what huggingface_hub raises.
+
+    The user's token goes to the hub alone: both httpx and requests leave it out where a redirect
+    leads to another host.
+    """
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        get_session,
+        hf_raise_for_status,
+    )
+
+    session: Any = get_session()
+    sent = {**build_hf_headers(), "Accept-Encoding": "identity", **(headers or {})}
+    if callable(getattr(session, "stream", None)):  # httpx, which huggingface_hub has from 1.0
+        opened = session.stream(
+            "GET", url, headers=sent, follow_redirects=True, timeout=_SILENT_SECONDS
+        )
+    else:
+        opened = session.get(url, headers=sent, stream=True, timeout=_SILENT_SECONDS)
+    with opened as response:
+        if response.status_code >= 400:
+            # What the hub says of it is looked at, but not without end.
+            said = b""
+            for chunk in chunks(response, _LARGEST_REFUSAL):
+                said += chunk
+                if len(said) >= _LARGEST_REFUSAL:
+                    break
+            response._content, response._content_consumed = said[:_LARGEST_REFUSAL], True
+            hf_raise_for_status(response)
+        yield response
+
+
+def chunks(response: Any, size: int) -> Iterator[bytes]:
+    """The body as it comes."""
+    if hasattr(response, "iter_bytes"):
+        yield from response.iter_bytes(size)
+    else:
+        yield from response.iter_content(size)
+
+
+def get_json(url: str) -> Any:
+    """A JSON answer of bounded length. Raises ModelError for a longer one, or none."""
+    body, end = bytearray(), time.monotonic() + _JSON_SECONDS
+    with streamed(url) as response:
+        for chunk in chunks(response, 1 << 16):
+            body += chunk
+            if len(body) > LARGEST_ANSWER or time.monotonic() > end:
+                raise ModelError(
+                    f"{url}: the hub's answer does not end: expected at most {LARGEST_ANSWER:,} "
+                    f"bytes in {_JSON_SECONDS:.0f} seconds. Got {len(body):,} so far"
+                )
+    try:
+        return parse_json(body.decode("utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{url}: expected JSON of the hub, but {error}") from None
 
 
 @contextmanager
@@ -103,6 +170,11 @@ def asking(name: str) -> Iterator[None]:
         raise told from None
 
 
+def broke_off(error: Exception) -> bool:
+    """Whether this is the network's fault."""
+    return type(error).__module__.partition(".")[0] in _NETWORK_PACKAGES
+
+
 def _told(name: str, error: Exception) -> ModelError | None:
     from huggingface_hub import errors
 
@@ -130,7 +202,7 @@ def _told(name: str, error: Exception) -> ModelError | None:
         )
     if status is not None and status < 500:
         return ModelError(f"{name}: the hub refuses ({reason})")
-    if status is not None or type(error).__module__.partition(".")[0] in _NETWORK_PACKAGES:
+    if status is not None or broke_off(error):
         return UnreachableError(
             f"{name}: the hub at {endpoint()} does not answer ({type(error).__name__}); check the "
             "connection and run the same command again: it goes on where it was"
