@@ -32,7 +32,8 @@ def opens(file: Path, *, embedding: bool = False) -> bool:
     Raises ModelError, with llama.cpp's reason, when it does not accept the file.
     """
     try:
-        LlamaCpp(file, context=_PROBE_CONTEXT, embedding=embedding).close()
+        # With its own template, as whoever gets the file will open it.
+        LlamaCpp(file, context=_PROBE_CONTEXT, embedding=embedding, own_template=True).close()
     except MissingExtraError:
         return False
     return True

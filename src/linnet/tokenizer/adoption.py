@@ -21,7 +21,7 @@ from linnet.tokenizer.chat import (
     inline_templates,
     read_templates,
 )
-from linnet.tokenizer.definition import LARGEST, LARGEST_ID, faults_named
+from linnet.tokenizer.definition import LARGEST, LARGEST_ID, QWEN2_PATTERN, faults_named
 from linnet.tokenizer.sentencepiece import read_sentencepiece
 from linnet.tokenizer.settings import (
     BERT_CLASSES,
@@ -40,7 +40,7 @@ from linnet.tokenizer.tokenizer import (
     read_backend,
     read_settings,
 )
-from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND, QWEN2_PATTERN
+from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
