@@ -92,8 +92,7 @@ def test_the_last_line_says_what_was_not_read_and_how_to_list_it(
     made = fresh.build(*SETTINGS, *_excluding(fresh.path, ["drafts/"]))
     show_build(made)
     assert capsys.readouterr().out.splitlines()[-1].strip() == (
-        "61 files read, 1 not read, 1 document dropped: "
-        f"linnet data list {fresh.path / 'corpus'} --dropped"
+        f"61 files read, 1 not read, 1 document dropped: linnet data list {fresh.path} --dropped"
     )
     assert _excluding(fresh.path, ["*.log", "drafts/"]) == ['data.exclude=["drafts/", "*.log"]']
     assert _excluding(fresh.path, []) == []

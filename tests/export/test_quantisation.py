@@ -67,7 +67,7 @@ def test_values_that_no_format_holds_are_named() -> None:
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(40))
-    with pytest.raises(ModelError, match="expected a GGUF file"):
+    with pytest.raises(ModelError, match=r"a GGUF file must have version 2 or 3\. Got 0"):
         list(read_tensors(tmp_path / "x.gguf"))
 
 

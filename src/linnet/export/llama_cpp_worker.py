@@ -34,7 +34,7 @@ def main() -> None:
     settings = json.loads(sys.stdin.readline())
     if not hasattr(os, "fork"):
         if _serve(settings):
-            _wait_for_hang_up(settings, None)
+            _wait_for_hang_up(settings, None, threading.Event())
         return
     supervisor = os.getpid()
     child = os.fork()
@@ -43,14 +43,23 @@ def main() -> None:
         if _serve(settings):
             threading.Event().wait()
         os._exit(0)
-    threading.Thread(target=_wait_for_hang_up, args=(settings, child), daemon=True).start()
+    hung_up = threading.Event()
+    watching = threading.Thread(
+        target=_wait_for_hang_up, args=(settings, child, hung_up), daemon=True
+    )
+    watching.start()
     _, status = os.waitpid(child, 0)
+    if hung_up.is_set():
+        watching.join()  # it still has to clear up
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _wait_for_hang_up(settings: dict[str, Any], child: int | None) -> None:
+def _wait_for_hang_up(
+    settings: dict[str, Any], child: int | None, hung_up: threading.Event
+) -> None:
     """End everything when standard input does."""
     sys.stdin.read()
+    hung_up.set()
     if child is not None:
         os.kill(child, signal.SIGKILL)
     shutil.rmtree(settings["place"], ignore_errors=True)  # if whoever made it was killed

@@ -213,5 +213,10 @@ def _load_elsewhere(
 
 
 def model_directory(path: Path | str) -> Path:
-    """The model (or adapter) of a project directory; any other path as it is."""
-    return artifact.within(path, "model")
+    """The model (or adapter) in a directory, such as a project's; any other path as it is."""
+    path = artifact.within(path, "model")
+    signs = ("config.json", "adapter_config.json")
+    if any((path / sign).exists() for sign in signs):
+        return path
+    inside = path / "model"
+    return inside if any((inside / sign).is_file() for sign in signs) else path
