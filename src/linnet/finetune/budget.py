@@ -84,8 +84,12 @@ def run_length(
         replayed = replay_need(examples, dataclasses.replace(config, epochs=passes), length=length)
         return stream.batches_in(passes) + math.ceil(replayed.rows / rows)
 
-    per_pass = updates(10.0) / 10  # of few examples, one update may read several passes
-    usual = max(updates(PASSES), min(USUAL_STEPS, updates(MOST_PASSES)))
+    usual = updates(PASSES)
+    if usual >= USUAL_STEPS:  # of many examples, a pass takes long to lay out
+        per_pass = usual / PASSES
+    else:
+        per_pass = updates(10.0) / 10  # of few, one update may read several passes
+        usual = max(usual, min(USUAL_STEPS, updates(MOST_PASSES)))
     steps = config.steps
     if not steps and config.epochs:
         steps = updates(config.epochs)
