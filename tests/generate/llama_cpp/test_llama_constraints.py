@@ -413,14 +413,14 @@ def test_odd_schemas_are_refused_in_our_words() -> None:
         return found
 
     accepted = 0
-    for _ in range(3000):
+    for _ in range(600):
         text = json.dumps(made(0))
         try:
             grammar_of(Constraint("json_schema", text), in_bytes=True)
             accepted += 1
         except ConfigError:
             continue
-    assert accepted > 50
+    assert accepted > 10
     nested = json.dumps({"const": None}).replace("null", "[" * 900 + "]" * 900)
     grammar_of(Constraint("json_schema", nested), in_bytes=True)
 
