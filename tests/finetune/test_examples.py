@@ -327,6 +327,16 @@ def sources(examples: list[Example]) -> set[str]:
     return {example.source for example in examples}
 
 
+@pytest.mark.parametrize(
+    ("count", "least", "most"), [(80, 8, 8), (40, 4, 6), (400, 10, 32), (5, 1, 2)]
+)
+def test_of_few_rows_enough_are_held_out(tmp_path: Path, count: int, least: int, most: int) -> None:
+    rows = [{"prompt": f"{n} plus {n}", "completion": "x"} for n in range(count)]
+    found = encoded(tmp_path, rows, tokenizer(), held_out=0.05)
+    assert least <= len(found.held_out) <= most
+    assert len(found.train) + len(found.held_out) == count
+
+
 def test_no_prompt_is_on_both_sides_and_held_out_rows_stay_held_out(tmp_path: Path) -> None:
     rows = [{"prompt": f"Question {n % 150}", "completion": f"{n}"} for n in range(300)]
     rows += [{"prompt": f"QUESTION  {n} ", "completion": "again"} for n in range(150)]

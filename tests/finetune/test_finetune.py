@@ -439,7 +439,7 @@ def test_what_a_run_takes_is_told_and_what_does_not_fit_is_refused(
     rows, config = [base / "rows.jsonl"], settings(steps=2, micro_tokens=0)
     found = finetune(base / "model", rows, tmp_path / "out", config, progress=Listening())
     assert re.fullmatch(
-        r"about [\d.]+ s: 2 steps of [\d.]+ s, 0.[\d]+ passes over 119 examples, fewer if held-out "
+        r"about [\d.]+ s: 2 steps of [\d.]+ s, 0.[\d]+ passes over 113 examples, fewer if held-out "
         r"ones stop improving; [\d.]+ MB of memory, [\d.]+ [MG]B are free",
         said[0],
     )

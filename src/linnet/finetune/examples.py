@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Ids: TypeAlias = npt.NDArray[np.uint32]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
+LEAST_HELD_OUT = 8  # rows
 MOST_HELD_OUT = 500  # rows of a source
 ALSO_HELD_OUT = "a row held out asks the same"
 
@@ -69,7 +70,9 @@ class ExamplesConfig:
     columns: tuple[str, ...] = option((), "A column by another name, such as question=prompt.")
     validation: str = option("", "File of held-out rows; empty: a share of the others.")
     held_out: float = option(
-        0.05, f"Share of the prompts to hold out for validation, up to {MOST_HELD_OUT} rows."
+        0.05,
+        "Share of the prompts to hold out for validation, up to "
+        f"{MOST_HELD_OUT} rows; of few, more.",
     )
     seed: int = option(1, "Seed of the order, of new weights and of dropout.")
 
@@ -267,14 +270,16 @@ def _hash(asked: str) -> int:
 def _divide(entries: list[_Entry], share: float) -> tuple[list[_Entry], list[_Entry]]:
     """Those to train on and those to hold out: all below a threshold, but not too many.
 
-    At least one prompt is held out, where that leaves most rows to train on.
+    Of few rows more than the share is held out, up to a tenth: validation on one or two would
+    stop a run by chance. At least one prompt is, where that leaves most rows to train on.
     """
     sizes = Counter(entry.key for entry in entries)
     ordered = sorted(sizes)
     chosen: set[int] = set()
     rows = 0
+    least = min(LEAST_HELD_OUT, len(entries) // 10) if share else 0
     for key in ordered:
-        if key >= share * (1 << 64):
+        if key >= share * (1 << 64) and rows >= least:
             break
         if rows + sizes[key] <= min(MOST_HELD_OUT, len(entries) // 2):
             chosen.add(key)
