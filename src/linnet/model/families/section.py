@@ -21,7 +21,8 @@ MOST = (1 << 31) - 1
 # What transformers keeps in every configuration and no family computes with.
 HARMLESS = frozenset({
     "model_type", "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype",
-    "tokenizer_class", "_name_or_path", "name_or_path", "_commit_hash", "_num_labels",
+    "tokenizer_class", "_name_or_path", "name_or_path", "_model_name_or_path", "_commit_hash",
+    "_num_labels",
     "model_name", "license", "attn_implementation", "_attn_implementation",
     "_attn_implementation_autoset", "_attn_implementation_internal", "experts_implementation",
     "_experts_implementation", "_flash_attn_2_enabled", "use_cache", "cache_implementation",
