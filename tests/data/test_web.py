@@ -135,11 +135,11 @@ def test_lists_within_the_main_text_stay_and_what_stands_before_it_goes() -> Non
         ("<math><mfrac><mn>1</mn><mn>2</mn></mfrac></math> of it", "1/2 of it"),
         (
             "<math><msup><mi>x</mi><mn>2</mn></msup><mo>+</mo><msqrt><mi>y</mi></msqrt></math>",
-            "x^2 + sqrt(y)",
+            r"x^2+\sqrt{y}",
         ),
         (
             "<math><mfrac><mrow><mi>a</mi><mo>+</mo><mn>1</mn></mrow><mi>c</mi></mfrac></math>",
-            "(a + 1)/c",
+            r"\frac{a+1}{c}",
         ),
         ('<math alttext="\\frac{1}{2}"><mi>q</mi></math>', "\\frac{1}{2}"),
         (
