@@ -274,6 +274,9 @@ def test_books_in_the_order_of_the_spine(tmp_path: Path) -> None:
         pages = {
             f"OPS/{i} x.xhtml": f"<html><head><title/></head><body><p>Text {i}<a id='a'/></p>"
             f"<script/><p>end {i}</p></body></html>"
+            if i in ("one", "two")
+            else "<html><body><p>Contents</p><ol><li><a href='one.xhtml'>The first part</a></li>"
+            "<li><a href='two.xhtml'>The second part</a></li></ol></body></html>"
             for i in items
         }
         container = (
@@ -283,6 +286,10 @@ def test_books_in_the_order_of_the_spine(tmp_path: Path) -> None:
         return write_zip(tmp_path / name, members)
 
     assert text_of(write("a.epub")) == "Text one\n\nend one\n\nText two\n\nend two"
+    # Where the guide's reference leads into a page with text of its own, that stays.
+    page = "<html><body><h1>A book</h1><p id='a'><a href='#b'>Part 1</a></p><p>It began.</p></body>"
+    begun = write("d.epub", **{"OPS/toc x.xhtml": page})
+    assert text_of(begun).startswith("A book\n\nPart 1\n\nIt began.\n\nText one")
     method = "<encryption><EncryptionMethod Algorithm='{}'/></encryption>"
     fonts = method.format("http://www.idpf.org/2008/embedding")
     assert text_of(write("b.epub", **{"META-INF/encryption.xml": fonts})).startswith("Text one")

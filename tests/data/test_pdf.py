@@ -342,6 +342,18 @@ def test_raised_figures_and_marks_are_told_from_the_line(tmp_path: Path) -> None
     )
 
 
+def test_lines_beside_large_letters_stay_lines(tmp_path: Path) -> None:
+    page = (
+        f"BT /F1 90 Tf 1 0 0 1 50 600 Tm (Care) Tj ET\n"
+        f"{shown([(60, 585, 'for the forests of the north'), (60, 569, 'for the rivers')])}\n"
+        f"BT /F1 24 Tf 1 0 0 1 400 502 Tm (SERVICE) Tj ET\n"
+        f"{shown([(60, 510, '24 Our answer to the flood'), (60, 497, '26 The board')])}"
+    )
+    words = extracted(write_pdf(tmp_path / "a.pdf", page)).text
+    for whole in ("Care", "for the forests of the north", "for the rivers", "26 The board"):
+        assert re.search(rf"(?:^|\| |\n){whole}(?:\n| \||$)", words), words
+
+
 # From right to left. Places are left edges; of a ligature, all characters have one origin.
 
 

@@ -124,3 +124,15 @@ def test_a_chat_with_a_picture_and_a_call_is_a_conversation() -> None:
         "user: What is it?\n[image]\n\nassistant: look({})\n\ntool: a ladder\n\n"
         "assistant: A ladder."
     )
+
+
+def test_no_part_of_a_conversation_is_lost() -> None:
+    use = {"type": "tool_use", "id": "t1", "name": "look", "input": {"where": "shed"}}
+    messages = [
+        {"role": "user", "content": ["What is", {"type": "text", "text": "in it?"}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "I must look."}, use]},
+    ]
+    assert rows.row_text({"system": "Be brief.", "messages": messages}, CONFIG) == (
+        "system: Be brief.\n\nuser: What is\nin it?\n\n"
+        "assistant: thinking: I must look.\nname: look\ninput:\n  where: shed"
+    )

@@ -13,6 +13,7 @@ from linnet.data import python_library
 from linnet.data.files import absolute, is_junk, scan
 from linnet.data.survey import survey
 from linnet.errors import DataError
+from linnet.forget import forget
 
 
 def _names(*sources: str | Path, **options) -> list[str]:
@@ -76,6 +77,25 @@ def test_names_that_are_not_unicode_are_read(tmp_path: Path) -> None:
         file.write(b"some text in a file with an old name")
     corpus = data.prepare([root], tmp_path / "corpus")
     assert [d.source for d in data.read_documents(corpus.path, "train")] == ["docs/caf\\xe9.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_odd_names_are_listed_explained_and_forgotten(tmp_path: Path) -> None:
+    root = tmp_path / "docs"
+    root.mkdir()
+    names = [b"two\nlines.txt", b"caf\xe9.txt", b"red\x1b[31m.txt", b"plain.txt"]
+    for number, name in enumerate(names):
+        with open(os.fsencode(root) + b"/" + name, "wb") as file:
+            file.write(b"some text in the file number %d" % number)
+    corpus = data.prepare([root], tmp_path / "corpus").path
+    shown = ["docs/caf\\xe9.txt", "docs/plain.txt", "docs/red\\x1b[31m.txt", "docs/two\\nlines.txt"]
+    assert [one.name for one in data.list_documents(corpus)] == shown
+    for name in names[:3]:
+        typed = os.fsdecode(name)
+        assert data.explain(corpus, typed)[0].name in shown
+        assert len(forget(corpus, typed).documents) == 1
+    data.prepare([root], corpus)
+    assert [one.name for one in data.list_documents(corpus)] == ["docs/plain.txt"]
 
 
 def test_a_folder_that_may_not_be_read_is_listed(

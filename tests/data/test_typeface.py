@@ -12,8 +12,9 @@ from office import read, text_of, write_docx, write_odf
 
 from linnet.data.document import Dropped, Extracted
 from linnet.data.extract.cells import displayed
-from linnet.data.extract.formulas import from_mathml, from_omml
+from linnet.data.extract.formulas import from_omml
 from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
+from linnet.data.markup.mathml import formula as formula_of
 
 DOSE = "Give 5 µg, ≥ 60, 10⁶ cells of H₂O, 1st floor"
 
@@ -220,13 +221,15 @@ def test_formulas_of_word(formula: str, shown: str) -> None:
         ("<msup><mi>x</mi><mn>2</mn></msup>", "x^2"),
         ("<msub><mi>x</mi><mrow><mi>i</mi><mo>+</mo><mn>1</mn></mrow></msub>", "x_{i+1}"),
         ("<msqrt><mi>x</mi></msqrt>", r"\sqrt{x}"),
+        ("<mo>\u2211</mo><mi>x</mi><mphantom><mi>q</mi></mphantom>", r"\sum x"),
+        ("<mi>a</mi><!-- b --><mo>+</mo><mi>c</mi>", "a+c"),
         ("<semantics><mi>y</mi><annotation>y</annotation></semantics>", "y"),
         ("<munderover><mo>∑</mo><mi>i</mi><mi>n</mi></munderover>", r"\sum_i^n"),
     ],
 )
 def test_formulas_of_mathml(formula: str, shown: str) -> None:
     namespace = "http://www.w3.org/1998/Math/MathML"
-    assert from_mathml(etree.fromstring(f'<math xmlns="{namespace}">{formula}</math>')) == shown
+    assert formula_of(etree.fromstring(f'<math xmlns="{namespace}">{formula}</math>')) == shown
 
 
 def test_formulas_in_their_documents(tmp_path: Path) -> None:

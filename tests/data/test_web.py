@@ -109,6 +109,19 @@ def test_what_a_web_page_loses_is_counted() -> None:
     assert changes["lines beside the main text"] == 1
 
 
+def test_lists_within_the_main_text_stay_and_what_stands_before_it_goes() -> None:
+    below = "".join(f"<p>{text} {number}</p>" for number in range(4) for text in (PROSE, MORE))
+    page = f"""<html><head><meta property="og:type" content="article"></head><body>
+<div>Sign in</div><div>Subscribe to our letters today and never miss one of them</div>
+<article><h1>Minutes</h1><p>{PROSE}</p><ul><li>bread</li><li>salt of the sea</li></ul>
+<p>{MORE}</p>{below}</article></body></html>"""
+    changes = Counter[str]()
+    found = html_text(page, changes)
+    assert found.startswith("Minutes\n\nThe committee")
+    assert "\n\n- bread\n- salt of the sea\n\nIn the afternoon" in found
+    assert changes == {"lines beside the main text": 2}
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -122,11 +135,11 @@ def test_what_a_web_page_loses_is_counted() -> None:
         ("<math><mfrac><mn>1</mn><mn>2</mn></mfrac></math> of it", "1/2 of it"),
         (
             "<math><msup><mi>x</mi><mn>2</mn></msup><mo>+</mo><msqrt><mi>y</mi></msqrt></math>",
-            "x^2 + sqrt(y)",
+            r"x^2+\sqrt{y}",
         ),
         (
             "<math><mfrac><mrow><mi>a</mi><mo>+</mo><mn>1</mn></mrow><mi>c</mi></mfrac></math>",
-            "(a + 1)/c",
+            r"\frac{a+1}{c}",
         ),
         ('<math alttext="\\frac{1}{2}"><mi>q</mi></math>', "\\frac{1}{2}"),
         (

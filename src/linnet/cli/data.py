@@ -223,6 +223,7 @@ def _lines(story: Story, file: FileStory) -> list[str]:
         same = f" of {story.same_as} (similarity {story.similarity:.2f})" if story.same_as else ""
         lines.append(f"  dropped: {story.reason}{same}")
     if story.cluster_size > 1:
-        others = ", ".join(story.cluster)
-        lines.append(f"  never parted from {story.cluster_size - 1:,} others: {others}")
+        others = story.cluster_size - 1
+        word = "other" if others == 1 else "others"
+        lines.append(f"  never parted from {others:,} {word}: {', '.join(story.cluster)}")
     return lines

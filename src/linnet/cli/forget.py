@@ -19,9 +19,7 @@ def forget(
     place: Annotated[Path, typer.Argument(metavar="DIR", help="A project, or a corpus.")],
     what: Annotated[
         str,
-        typer.Argument(
-            help="A path or the end of one, or a document's id; see linnet data explain."
-        ),
+        typer.Argument(help="A path or the end of one, or a document's id; see linnet data list."),
     ],
     regex: Annotated[
         bool, typer.Option("--regex", help="WHAT is an expression found in texts and file names.")

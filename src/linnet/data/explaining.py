@@ -12,6 +12,7 @@ from linnet import artifact
 from linnet.config import parse_json
 from linnet.data import catalog
 from linnet.data.config import DataConfig
+from linnet.data.kinds import printable
 from linnet.data.quality import rules, verdict
 from linnet.errors import DataError
 
@@ -76,7 +77,7 @@ def explain(corpus: Path | str, what: str) -> list[FileStory]:
     try:
         with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
             connection.row_factory = sqlite3.Row
-            return _Explainer(connection, found.manifest.config).explain(what)
+            return _Explainer(connection, found.manifest.config).explain(printable(what))
     except sqlite3.Error as error:
         raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
 

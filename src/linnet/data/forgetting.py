@@ -12,6 +12,7 @@ import numpy as np
 
 from linnet import artifact
 from linnet.data import catalog, shingles
+from linnet.data.kinds import printable
 from linnet.data.storage import Texts
 from linnet.errors import ConfigError, DataError
 
@@ -72,7 +73,8 @@ def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
     finally:
         texts.close()
     if not matches:
-        raise DataError(f"nothing in {corpus} matches '{what}'; see linnet data explain")
+        shown = printable(what)
+        raise DataError(f"nothing in {corpus} matches '{shown}'; see linnet data list")
     return matches
 
 
@@ -91,7 +93,7 @@ def _test(what: str, *, regex: bool) -> Test:
         return found
     if len(what) >= _LEAST_ID and set(what) <= set("0123456789abcdef"):
         return lambda file, part, identity, _: "text" if identity.startswith(what) else ""
-    wanted = what.rstrip("/")
+    wanted = printable(what).rstrip("/")
 
     def named(file: str, part: str, _: str, __: str) -> Literal["", "place"]:
         names = (file, f"{file}/{part}") if part else (file,)

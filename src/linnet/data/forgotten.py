@@ -113,6 +113,6 @@ class Forgotten:
 
     def _hash(self, value: str) -> str:
         digest = hashlib.blake2b(
-            value.encode("utf-8"), digest_size=_HASH_BYTES, key=self.salt.encode()
+            value.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES, key=self.salt.encode()
         )
         return digest.hexdigest()

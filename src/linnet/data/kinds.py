@@ -8,6 +8,7 @@ how its text is cleaned and judged: rules made for web pages would destroy code.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -20,6 +21,9 @@ TEXT, MARKDOWN, RST, HTML, CODE = "text", "markdown", "rst", "html", "code"
 JSON, JSON_LINES, CSV, PARQUET = "json", "jsonl", "csv", "parquet"
 OFFICE = "soffice"  # LibreOffice, as it names its program
 LIBRARY_MODULE, LIBRARY_TOPICS = "library module", "library topics"
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -167,5 +171,7 @@ def _suffixes(name: str) -> tuple[str, str]:
 
 
 def printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are not in the system's encoding as ``\\xff``."""
-    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+    """A file name as it can be shown on a line: bytes that are not in the system's encoding as
+    ``\\xff``, and so what moves a terminal's cursor or ends a line."""
+    text = os.fsencode(name).decode("utf-8", errors="backslashreplace")
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

@@ -1,20 +1,23 @@
 """EPUB books: the documents of the spine in their order, as one text.
 
-EPUB 3.3 (W3C) and EPUB 2 (IDPF). Navigation documents are left out, books under
-digital rights management refused.
+EPUB 3.3 (W3C) and EPUB 2 (IDPF). Navigation documents and pages of contents are left out
+and counted, books under digital rights management refused.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.package import attribute, open_package, resolve
-from linnet.data.markup.html import all_text
+from linnet.data.markup.html import share_of_links
+from linnet.data.markup.page_tree import page_tree
+from linnet.data.markup.page_writer import blocks_of, joined
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "epub"
 _PAGES = {"application/xhtml+xml", "text/html", "application/x-dtbook+xml"}
+_MOSTLY_LINKS = 0.5  # of the text of a page of contents
 _FONTS_ONLY = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")
 _ENCODING = re.compile(rb"""\A\s*<\?xml[^>]{0,100}?encoding=["']([\w.-]+)""")
 # XML closes an element in one tag; to a parser of HTML the rest of the page would lie in it.
@@ -34,8 +38,8 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
         _refuse_encrypted(package)
         pages = []
         left = context.config.max_document_bytes
-        for name in _spine(package):
-            if text := all_text(_markup(package.read(name))).strip():
+        for name, is_contents in _spine(package, context.changes):
+            if text := _text(package, name, is_contents=is_contents, changes=context.changes):
                 pages.append(text)
                 left -= len(text)
                 if left < 0:
@@ -53,8 +57,22 @@ def _refuse_encrypted(package: Package) -> None:
             raise UnreadableError("encrypted")
 
 
-def _spine(package: Package) -> Iterator[str]:
-    """The members with the text of the book, each once, in reading order."""
+def _text(package: Package, name: str, *, is_contents: bool, changes: Counter[str]) -> str:
+    """The text of a page; empty where it is said to be a table of contents and is mostly links.
+
+    (A guide's reference often leads into the page on which the first chapter begins.)
+    """
+    root = page_tree(_markup(package.read(name)), changes)
+    blocks = [] if root is None else blocks_of(root)
+    if is_contents and share_of_links(blocks) > _MOSTLY_LINKS:
+        changes["pages of contents"] += 1
+        return ""
+    return joined(blocks).strip()
+
+
+def _spine(package: Package, changes: Counter[str]) -> Iterator[tuple[str, bool]]:
+    """The members with the text of the book, each once, in reading order; whether the book
+    calls it a table of contents."""
     container = package.xml("META-INF/container.xml")
     book = next((attribute(e, "full-path") for e in container.iter("rootfile")), "")
     root = package.xml(book)
@@ -67,17 +85,13 @@ def _spine(package: Package) -> Iterator[str]:
     seen: set[str] = set()
     for entry in root.iterfind("spine/itemref"):
         item = items.get(attribute(entry, "idref"))
-        if item is None or not _is_page(item):
-            continue
-        name = _target(book, attribute(item, "href"))
-        if name in package and name not in seen and name not in contents:
+        name = _target(book, attribute(item, "href")) if item is not None else ""
+        if item is None or name not in package or attribute(item, "media-type") not in _PAGES:
+            changes["missing pages"] += 1
+        elif name not in seen:
             seen.add(name)
-            yield name
-
-
-def _is_page(item: Any) -> bool:
-    navigation = "nav" in attribute(item, "properties").split()
-    return attribute(item, "media-type") in _PAGES and not navigation
+            is_navigation = "nav" in attribute(item, "properties").split()
+            yield name, is_navigation or name in contents
 
 
 def _target(base: str, reference: str) -> str:

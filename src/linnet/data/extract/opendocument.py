@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.formulas import from_mathml
 from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
 from linnet.data.extract.opendocument_lists import Lists
 from linnet.data.extract.package import attribute, open_package
 from linnet.data.extract.sheets import UNCOMPUTED, sheet_document
 from linnet.data.extract.typeface import decoded, lowered, raised
+from linnet.data.markup.mathml import formula
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +234,7 @@ class _Reader:
         if root is None:
             name = posixpath.normpath(f"{attribute(held, 'href')}/content.xml")
             root = self.package.xml_or_none(name)
-        return from_mathml(root) if root is not None and root.tag == "math" else ""
+        return formula(root) if root is not None and root.tag == "math" else ""
 
     def _note(self, note: Any) -> str:
         self.noted += 1

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SAME_LINE = 0.45  # of the height: baselines are no further apart
 _RAISED, _SMALL, _LONGEST_RAISED = 0.65, 0.85, 4  # where one is a raised or lowered character
+_OVERLAP = 0.3  # of the width: texts that share more of it do not stand side by side
+_COMPARED = 8  # spans of a line
 _WORD_GAP = 0.13
 _SHIFT = 0.12  # of the height, between the baselines of a raised character and its line
 _NARROWEST = 0.5
@@ -67,7 +69,8 @@ def lines_of(spans: Sequence[Span]) -> list[list[Span]]:
     lines: list[list[Span]] = []
     tallest: Span | None = None
     for span in sorted(spans, key=lambda span: -span.y):
-        if tallest and _on_one_line(tallest, span):
+        last = lines[-1][-_COMPARED:] if lines else []
+        if tallest and _on_one_line(tallest, span) and not any(_is_below(span, o) for o in last):
             lines[-1].append(span)
             tallest = max(tallest, span, key=lambda other: other.size)
         else:
@@ -81,6 +84,17 @@ def _on_one_line(a: Span, b: Span) -> bool:
     near = min(abs(a.x0 - b.x1), abs(b.x0 - a.x1)) < large.size
     raised = near and small.size < _SMALL * large.size and len(small.text) <= _LONGEST_RAISED
     return abs(a.y - b.y) < large.size * (_RAISED if raised else _SAME_LINE)
+
+
+def _is_below(a: Span, b: Span) -> bool:
+    """Does a text stand under another, with a line of its own? Beside larger letters both may
+    seem to be on the line of those."""
+    shared = min(a.x1, b.x1) - max(a.x0, b.x0)
+    return (
+        shared > _OVERLAP * min(a.x1 - a.x0, b.x1 - b.x0)
+        and abs(a.y - b.y) > _SAME_LINE * min(a.size, b.size)
+        and len(min(a, b, key=lambda span: span.size).text) > _LONGEST_RAISED
+    )
 
 
 def _row(line: list[Span]) -> Row:

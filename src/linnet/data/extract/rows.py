@@ -38,7 +38,7 @@ _ANSWERED = ("output", "response", "completion", "answer", "answers", "chosen")
 _IDENTIFIERS = {"id", "_id", "uuid", "guid", "url", "uri", "href", "hash", "sha1", "sha256"}
 _BELONGING = ("document_id", "doc_id", "conversation_id", "thread_id", "url", "uri", "filename")
 
-_MEDIA = ("image", "audio", "video", "file")
+_MEDIA = ("image", "audio", "video", "file", "document")
 
 _SAMPLE = 100  # rows that tell what a file holds
 _SHORT_TEXT, _WRITTEN = 20, 80  # characters on average: of a text column; of one without a name
@@ -205,12 +205,14 @@ def _require_columns(template: str, rows: list[Any]) -> None:
 
 
 def _conversation(row: dict[str, Any]) -> str:
-    """Chats: a column of turns, the preferred answer after them."""
+    """Chats: a column of turns, what the system says before and the preferred answer after."""
     for name in records.CHATS:
         if turns := _turns(row.get(name)):
             chosen = row.get("chosen")
             answer = _turns(chosen if isinstance(chosen, list) else [chosen])
-            return f"{turns}\n\n{answer}" if answer else turns
+            system = next((row[name] for name in _SYSTEM if isinstance(row.get(name), str)), "")
+            system = f"system: {system.strip()}" if system.strip() else ""
+            return "\n\n".join(filter(None, (system, turns, answer)))
     return ""
 
 
@@ -223,7 +225,7 @@ def _turns(value: Any) -> str:
         role = turn.get("role", turn.get("from"))
         content = turn.get("content", turn.get("value"))
         if isinstance(content, list):  # text among pictures
-            content = "\n".join(_part(p) for p in content if isinstance(p, dict))
+            content = "\n".join(filter(None, map(_part, content)))
         calls = _calls(turn.get("tool_calls"))
         if not isinstance(role, str) or not isinstance(content, str if not calls else str | None):
             return ""
@@ -232,12 +234,16 @@ def _turns(value: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _part(part: dict[str, Any]) -> str:
+def _part(part: Any) -> str:
     """A part of a message: its text, or what it is instead, such as ``[image]``."""
+    if not isinstance(part, dict):
+        return _rendered(part)
     if isinstance(part.get("text"), str):
         return _rendered(part["text"])
-    kind = next((name for name in _MEDIA if name in str(part.get("type"))), "")
-    return f"[{kind}]" if kind else ""
+    if kind := next((name for name in _MEDIA if name in str(part.get("type"))), ""):
+        return f"[{kind}]"
+    said = {k: v for k, v in part.items() if k != "type" and k not in _IDENTIFIERS}
+    return _rendered(said)
 
 
 def _calls(calls: Any) -> list[str]:

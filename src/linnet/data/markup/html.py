@@ -38,7 +38,7 @@ def html_text(source: str, changes: Counter[str] | None = None) -> str:
     content = [block for block in blocks if not block.navigation]
     if not any(block.text.strip() for block in content):
         content = blocks
-    if is_web_page(source) or is_published(source) or _share_of_links(content) > _MOST_LINKS:
+    if is_web_page(source) or is_published(source) or share_of_links(content) > _MOST_LINKS:
         kept = _main_text(root, content, blocks)
     else:
         kept = content
@@ -75,6 +75,7 @@ def _count(changes: Counter[str], kind: str, number: int) -> None:
         changes[kind] += number
 
 
-def _share_of_links(blocks: list[Block]) -> float:
+def share_of_links(blocks: list[Block]) -> float:
+    """How much of a text is links, by characters."""
     whole = sum(len(block.words) for block in blocks)
     return sum(block.links for block in blocks) / max(whole, 1)

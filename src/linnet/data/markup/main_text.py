@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -67,17 +68,14 @@ def _with_gaps(blocks: list[Block], kept: list[bool]) -> list[bool]:
     links, brings in teasers and costs more than it gives: benchmarks/extraction.py.)"""
     filled = list(kept)
     whole = sum(len(block.words) for block, keep in zip(blocks, kept, strict=True) if keep)
-    last = -1
-    for place, keep in enumerate(kept):
-        if not keep:
-            continue
-        gap = blocks[last + 1 : place] if last >= 0 else []
+    places = [place for place, keep in enumerate(kept) if keep]
+    for last, place in itertools.pairwise(places):
+        gap = blocks[last + 1 : place]
         length = sum(len(block.words) for block in gap)
         links = sum(block.links for block in gap)
         listed = all(block.mark for block in gap)
         if listed and length <= _LONGEST_LIST * whole and links <= _LINKS_OF_LIST * length:
             filled[last + 1 : place] = [True] * len(gap)
-        last = place
     return filled
 
 

@@ -1,76 +1,122 @@
-"""Formulas of web pages as text: the LaTeX they carry, else Presentation MathML written on a line.
+"""Formulas as a line of LaTeX: what pages carry as such, else Presentation MathML (of pages, of
+OpenDocument), and the pieces that other formulas are written with.
 
-``1/2``, ``10^6``, ``x_i``, ``sqrt(x + 1)``: operators of one character as they are, more
-than one sign after ``^`` or ``_`` in braces.
+What is simple stays as one would type it: ``1/2``, ``10^3``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-_DEEPEST = 50
-_OVER_AND_UNDER = {"munder": "_", "mover": "^", "msub": "_", "msup": "^"}
-_BOTH = {"munderover", "msubsup"}
-_SPACED = set("+-−±×·=≠<>≤≥≈→←⇒⇔∈∪∩∧∨,;")
+DEEPEST = 60  # elements within one another; more say nothing to a reader
 _SILENT = {"annotation", "annotation-xml", "mphantom", "none", "mprescripts"}
+_SIMPLE = re.compile(r"-?(?:\d+(?:[.,]\d+)?|[^\W\d_]|\\[a-zA-Z]+)")
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]")
+ACCENTS = {
+    "\u0302": "\\hat", "\u0303": "\\tilde", "\u0304": "\\bar", "\u0305": "\\overline",
+    "\u0307": "\\dot", "\u0308": "\\ddot", "\u20d7": "\\vec", "\u0301": "\\acute",
+    "\u0300": "\\grave", "\u0306": "\\breve", "\u030c": "\\check", "\u00af": "\\bar",
+    "^": "\\hat", "~": "\\tilde", "\u2192": "\\vec", "\u23de": "\\overbrace",
+    "\u23df": "\\underbrace", "\u02d9": "\\dot", "\u203e": "\\overline",
+}  # fmt: skip
+LARGE_OPERATORS = {
+    "\u222b": "\\int", "\u222c": "\\iint", "\u222d": "\\iiint", "\u222e": "\\oint",
+    "\u2211": "\\sum", "\u220f": "\\prod", "\u2210": "\\coprod", "\u22c3": "\\bigcup",
+    "\u22c2": "\\bigcap", "\u22c1": "\\bigvee", "\u22c0": "\\bigwedge",
+}  # fmt: skip
+_FUNCTIONS = {
+    "sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "coth", "arcsin", "arccos",
+    "arctan", "ln", "log", "exp", "lim", "max", "min", "sup", "inf", "det", "gcd", "dim", "ker",
+    "arg", "deg", "limsup", "liminf",
+}  # fmt: skip
 
 
 def formula(math: Any) -> str:
-    """The text of a ``math`` element."""
+    """The text of a ``math`` element: the LaTeX it carries, else what it shows."""
     for element in math.iter():
-        if _name(element) == "annotation" and "tex" in (element.get("encoding") or "").lower():
-            return " ".join((element.text or "").split())
-    if alternative := math.get("alttext"):
-        return " ".join(alternative.split())
-    return " ".join(_written(math, 0).split())
-
-
-def raised(text: str, sign: str) -> str:
-    """``text`` above (``^``) or below (``_``) what is before it."""
-    plain = text.lstrip("+-−")
-    return f"{sign}{text}" if len(text) == 1 or plain.isdigit() else f"{sign}{{{text}}}"
+        is_latex = "tex" in (element.get("encoding") or "").lower()
+        if is_latex and _name(element) == "annotation" and (element.text or "").strip():
+            return on_one_line(element.text)
+    return on_one_line(math.get("alttext") or _written(math, 0))
 
 
 def _written(element: Any, depth: int) -> str:
-    if depth > _DEEPEST:
+    if depth > DEEPEST:
         return "".join(element.itertext())
-    name = _name(element)
-    children = [child for child in element if isinstance(child.tag, str)]
-    written = [_written(c, depth + 1) for c in children if _name(c) not in _SILENT]
-    parts = [part.strip() for part in written]
-    if name == "mfrac" and len(parts) == 2:
-        return f"{_grouped(parts[0])}/{_grouped(parts[1])}"
-    if name in _OVER_AND_UNDER and len(parts) == 2:
-        return _grouped(parts[0]) + raised(parts[1], _OVER_AND_UNDER[name])
-    if name in _BOTH and len(parts) == 3:
-        return _grouped(parts[0]) + raised(parts[1], "_") + raised(parts[2], "^")
-    if name == "msqrt":
-        return f"sqrt({''.join(parts)})"
-    if name == "mroot" and len(parts) == 2:
-        return f"{_grouped(parts[0])}^(1/{parts[1]})"
-    if name == "mfenced":
-        return f"{element.get('open', '(')}{', '.join(parts)}{element.get('close', ')')}"
-    if name == "mtable":
-        return "; ".join(parts)
-    if name in ("mtr", "mlabeledtr"):
-        return ", ".join(parts)
-    if name == "mo":
-        sign = "".join(element.itertext()).strip()
-        return f" {sign} " if sign in _SPACED else sign
-    if name == "mtext":
-        return f" {''.join(element.itertext()).strip()} "
-    if name == "mspace":
+    tag = _name(element)
+    children = [child for child in element if _name(child)]
+    parts = [_written(child, depth + 1) for child in children if _name(child) not in _SILENT]
+    if tag in ("mi", "mn", "mo", "mtext", "ms"):
+        text = " ".join("".join(element.itertext()).split())
+        if tag == "mi" and text in _FUNCTIONS:
+            return f"\\{text} "
+        if tag == "mo" and text in LARGE_OPERATORS:
+            return f"{LARGE_OPERATORS[text]} "
+        return f" {text} " if tag == "mtext" else text
+    if tag == "semantics":
+        return parts[0] if parts else ""
+    if tag == "mspace":
         return " "
-    if not children:
-        return (element.text or "").strip()
-    return (element.text or "").strip() + "".join(written)
+    if tag == "mfrac" and len(parts) == 2:
+        return fraction(parts[0], parts[1], "")
+    if tag in ("msup", "mover") and len(parts) == 2:
+        if tag == "mover" and parts[1].strip() in ACCENTS:
+            return f"{ACCENTS[parts[1].strip()]}{{{parts[0]}}}"
+        return base(parts[0]) + scripts("", parts[1])
+    if tag in ("msub", "munder") and len(parts) == 2:
+        return base(parts[0]) + scripts(parts[1], "")
+    if tag in ("msubsup", "munderover") and len(parts) == 3:
+        return base(parts[0]) + scripts(parts[1], parts[2])
+    if tag == "msqrt":
+        return f"\\sqrt{{{''.join(parts)}}}"
+    if tag == "mroot" and len(parts) == 2:
+        return f"\\sqrt[{parts[1]}]{{{parts[0]}}}"
+    if tag == "mfenced":
+        inner = element.get("separators", ",")[:1].join(parts)
+        return f"{element.get('open', '(')}{inner}{element.get('close', ')')}"
+    if tag in ("mtr", "mlabeledtr"):
+        return " & ".join(parts)
+    if tag == "mtable":
+        return matrix(parts)
+    return (element.text or "").strip() + "".join(parts)
 
 
-def _grouped(text: str) -> str:
-    """In brackets where it is more than one thing."""
-    simple = text.isalnum() or len(text) == 1 or (text[:1] == "(" and text[-1:] == ")")
-    plain = all(c.isalnum() or c in "._^{}\\" for c in text)
-    return text if simple or plain else f"({text.strip()})"
+def fraction(above: str, below: str, kind: str) -> str:
+    above, below = above.strip(), below.strip()
+    if kind == "noBar":
+        return f"\\binom{{{above}}}{{{below}}}"
+    if _NUMBER.fullmatch(above) and _NUMBER.fullmatch(below):
+        return f"{above}/{below}"
+    return f"\\frac{{{above}}}{{{below}}}"
+
+
+def base(text: str) -> str:
+    text = text.strip()
+    bare = _SIMPLE.fullmatch(text) or (text[:1] in "([|" and text[-1:] in ")]|")
+    return text if bare or text in LARGE_OPERATORS.values() else f"{{{text}}}" if text else "{}"
+
+
+def scripts(below: str, above: str) -> str:
+    return "".join(
+        f"{mark}{text}" if len(text) == 1 or _COMMAND.fullmatch(text) else f"{mark}{{{text}}}"
+        for mark, text in (("_", below.strip()), ("^", above.strip()))
+        if text
+    )
+
+
+def named(name: str) -> str:
+    return f"\\{name}" if name in _FUNCTIONS else name
+
+
+def matrix(rows: list[str]) -> str:
+    body = " \\\\ ".join(rows)
+    return f"\\begin{{matrix}} {body} \\end{{matrix}}"
+
+
+def on_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _name(element: Any) -> str:

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from linnet.data.markup.mathml import formula, raised
+from linnet.data.markup.mathml import formula
 
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _HIDDEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
@@ -148,7 +148,7 @@ def _raised(element: Any, text: str, before: str) -> str | None:
     ordinal = _ORDINAL.fullmatch(text) and (len(text) > 1 or before[-1:].isdigit())
     if ordinal or not _SIMPLE.fullmatch(text) or not _ENDS_OPERAND.search(before):
         return None
-    return raised(text, "^")
+    return _set_apart(text, "^")
 
 
 def _lowered(text: str, before: str) -> str | None:
@@ -156,7 +156,13 @@ def _lowered(text: str, before: str) -> str | None:
         return None
     if text.isdigit() and _ELEMENT.search(before):  # H2O
         return None
-    return raised(text, "_")
+    return _set_apart(text, "_")
+
+
+def _set_apart(text: str, sign: str) -> str:
+    """``text`` above (``^``) or below (``_``) what is before it."""
+    plain = text.lstrip("+-−")
+    return f"{sign}{text}" if len(text) == 1 or plain.isdigit() else f"{sign}{{{text}}}"
 
 
 def _text_before(element: Any) -> str:
