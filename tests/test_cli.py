@@ -295,6 +295,23 @@ def test_a_mistyped_command_gets_a_suggestion(typed: str, meant: str) -> None:
     assert f"there is no command '{typed}'; did you mean '{meant}'?" in result.output
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "chat nope", "serve nope", "generate nope hello", "evaluate nope", "bench nope",
+        "export gguf nope --out x", "export check nope", "merge nope --out x", "embed nope hello",
+        "data list nope", "plan nope", "finetune . nope.jsonl --out x",
+    ],
+)  # fmt: skip
+def test_a_path_that_is_not_there_is_what_the_error_names(
+    typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, typed.split())
+    assert re.match(r"nope\S*: expected .*, but it does not exist$", str(done.exception))
+    assert not list(tmp_path.iterdir())
+
+
 def test_commands_in_messages_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = tmp_path / "in here" / "linnet"
     script.parent.mkdir()

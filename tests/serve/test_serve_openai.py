@@ -244,6 +244,19 @@ def test_an_engine_that_fails(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(model="tiny", messages=HELLO).choices  # it goes on
 
 
+@pytest.mark.parametrize("context", [256, 2048, 8192])
+def test_an_endless_answer_leaves_space_for_the_next_message(context: int) -> None:
+    engine = ScriptedEngine(context=context)
+    with serving(engine) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x")
+        client.chat.completions.create(model="tiny", messages=HELLO)
+        client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=context)
+    usual, wanted = (request.sampling.max_tokens for request in engine.requests)
+    left = context - len(engine.requests[0].prompt)
+    assert usual == (left // 2 if context <= 2048 else left)
+    assert wanted == context
+
+
 def test_sampling_reaches_the_engine() -> None:
     engine = ScriptedEngine()
     with serving(engine, max_tokens=50) as running:

@@ -156,7 +156,8 @@ def compare(
     else:
         place = hub.find(model_directory(model) if source.exists() else model).path
         if not any((place / name).is_file() for name in ("config.json", "adapter_config.json")):
-            raise ModelError(f"{model}: expected a model's directory, but it has no config.json")
+            lacks = "has no config.json" if place.exists() else "does not exist"
+            raise ModelError(f"{model}: expected a model directory, but it {lacks}")
         candidates = list(_candidates(config))
     texts, origin = held_out_texts(place, config)
     asked = {

@@ -13,7 +13,7 @@ from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ModelError
 from linnet.evaluate import EvaluateConfig, evaluate
 from linnet.evaluate.baselines import BASELINE_NAMES
 
@@ -54,6 +54,8 @@ def run(
     """
     config = replace(EvaluateConfig(), settings)
     if data is None:
+        if not Path(model).exists():
+            raise ModelError(f"{model}: expected a project directory, but it does not exist")
         if within(model, "shards") == model:
             raise ConfigError(
                 f"name the text to score {model} on: only a project has shards of its own"

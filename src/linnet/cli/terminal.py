@@ -71,6 +71,8 @@ def terminal_progress() -> Progress:
 
 class _Amount(ProgressColumn):
     def render(self, task: Bar) -> Text:
+        if task.total is None and not task.completed:  # it does not count what it does
+            return Text("")
         return Text(_amount(task.completed, task.total, task.fields.get("unit", "")))
 
 

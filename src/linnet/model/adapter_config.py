@@ -39,7 +39,8 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
     """The ``adapter_config.json`` of a directory. Raises ModelError when there is none to read."""
     file = path / CONFIG
     if not is_regular(file):
-        raise ModelError(f"{path}: expected an adapter directory, but it has no {CONFIG}")
+        lacks = f"has no {CONFIG}" if path.exists() else "does not exist"
+        raise ModelError(f"{path}: expected an adapter directory, but it {lacks}")
     return read_object(file)
 
 

@@ -198,7 +198,8 @@ def _file_names(path: Path) -> list[str]:
     pickled = [p for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in sorted(path.glob(kind))]
     if pickled:
         raise ModelError(f"{pickled[0]} {IS_A_PICKLE}")
-    raise ModelError(f"{path}: expected a model directory, but it has no {WEIGHTS}")
+    lacks = f"has no {WEIGHTS}" if path.exists() else "does not exist"
+    raise ModelError(f"{path}: expected a model directory, but it {lacks}")
 
 
 IS_A_PICKLE = (

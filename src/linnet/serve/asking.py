@@ -26,6 +26,8 @@ Body = Mapping[str, Any]
 LARGEST_SEED = 1 << 63
 USUAL_COMPLETION = 16
 """Tokens of a completion that asks for no number of them, as OpenAI has it."""
+SMALL_CONTEXT = 2048
+"""In up to so many tokens, an answer of no stated length leaves space for the next message."""
 T = TypeVar("T")
 _RESERVED = frozenset(
     (
@@ -88,7 +90,9 @@ def ask_chat(body: Body, model: Served, *, longest: int) -> Asked:
     context = model.writer.context
     if len(prompt) >= context:
         raise context_full(len(prompt), context, param="messages")
-    most = body.get("max_completion_tokens") or body.get("max_tokens") or context
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    if most is None:
+        most = _usual_answer(len(prompt), context)
     request = Request(
         prompt,
         _sampling(body, most=int(most), longest=longest, context=context),
@@ -223,6 +227,16 @@ def _sampling(body: Body, *, most: int, longest: int, context: int) -> Sampling:
         logit_bias=_biases(body.get("logit_bias") or {}),
         **values,
     )
+
+
+def _usual_answer(prompt: int, context: int) -> int:
+    """The longest answer where the client names none.
+
+    A model trained from scratch may never end one, and its context holds little: half of what
+    the prompt leaves, so that the conversation can go on.
+    """
+    left = context - prompt
+    return left if context > SMALL_CONTEXT else max(1, left // 2)
 
 
 def _biases(given: Mapping[str, float]) -> tuple[tuple[int, float], ...]:

@@ -41,7 +41,11 @@ class ServeConfig:
         (), "Origin whose pages may use the server, such as https://my.site; several times."
     )
     max_requests: int = option(128, "Texts written or waiting at once; more are refused.")
-    max_tokens: int = option(0, "The longest answer in tokens; 0: as the context allows.")
+    max_tokens: int = option(
+        0,
+        "The longest answer in tokens; 0: as the context allows (in one of up to 2,048 tokens "
+        "half of what is left, where the client names no length).",
+    )
     max_body: int = option(8_000_000, "The largest request in bytes.")
     stall_seconds: float = option(
         LlamaCppSettings.stall_seconds,
