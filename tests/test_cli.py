@@ -21,7 +21,7 @@ from linnet.cli import COMMANDS, app, main, terminal
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed
 from linnet.config import option
-from linnet.errors import BusyError, DataError, StoppedError
+from linnet.errors import BusyError, DataError, StoppedError, install_command
 from linnet.version import __version__
 
 
@@ -349,3 +349,30 @@ def test_help_has_the_common_options_first_then_groups() -> None:
         for text in ("Arguments:", "Options:", "--steps", "--help", "Optimizer:", "--rare", "--lr")
     ]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("python", "pip", "uv", "has_pip", "expected"),
+    [
+        ("/env/bin/python", "/env/bin/pip", None, True, "pip install gguf"),
+        ("/usr/bin/python3", "/usr/bin/pip", None, True, "pip install gguf"),
+        ("/env/bin/python", "/usr/bin/pip", None, True, "/env/bin/python -m pip install gguf"),
+        ("/my env/bin/python", None, "/bin/uv", True, "'/my env/bin/python' -m pip install gguf"),
+        (
+            "/env/bin/python", "/usr/bin/pip", "/bin/uv", False,
+            "uv pip install --python /env/bin/python gguf",
+        ),
+    ],
+)  # fmt: skip
+def test_the_command_that_installs_is_for_the_environment_that_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    python: str,
+    pip: str | None,
+    uv: str | None,
+    has_pip: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr("shutil.which", {"pip": pip, "uv": uv}.get)
+    monkeypatch.setattr("linnet.errors.find_spec", lambda name: name if has_pip else None)
+    assert install_command("gguf") == expected

@@ -191,7 +191,7 @@ def test_without_llama_cpp_it_is_said_that_nothing_was_opened(
     make: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*given: Any, **named: Any) -> None:
-        raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
+        raise MissingExtraError("xllamacpp", "running llama.cpp")
 
     monkeypatch.setattr("linnet.export.llama_cpp.LlamaCppProcess", missing)
     heard = Heard()

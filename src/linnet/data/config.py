@@ -37,7 +37,7 @@ class DataConfig:
         "main", "of web pages keep the main text, or all text (saved internal pages)"
     )
     ocr: Literal["none", "docling"] = option(
-        "none", "read scanned pages: docling (pip install 'linnet[ocr]')"
+        "none", "read scanned pages: docling (pip install docling)"
     )
     min_characters: int = option(16, "drop documents shorter than this")
     cut_above: int = option(

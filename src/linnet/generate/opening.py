@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from linnet import hub
-from linnet.errors import ConfigError, MissingExtraError, ModelError
+from linnet.errors import ConfigError, MissingExtraError, ModelError, install_command
 from linnet.generate.choice import noted_choice
 from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.model.lora_config import require_adapter_name
@@ -167,11 +167,11 @@ def _choose_unmeasured(
 
     missing = _missing()
     if missing and precision in ("q8_0", "q4_0"):
-        raise MissingExtraError(missing[0], "export", f"computing with {precision}")
+        raise MissingExtraError(missing[0], f"computing with {precision}")
     if missing:
         progress.warn(
             f"computing with torch, as {missing[0]} is not installed; llama.cpp is faster: "
-            "pip install 'linnet[export]'"
+            f"{install_command(missing[0])}"
         )
         return "torch"
     path = hub.find(source, progress=progress).path
