@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -349,6 +350,18 @@ def test_help_has_the_common_options_first_then_groups() -> None:
         for text in ("Arguments:", "Options:", "--steps", "--help", "Optimizer:", "--rare", "--lr")
     ]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", [("train",), ("finetune",), ("data", "prepare"), ("serve",)])
+def test_long_helps_are_in_groups(name: tuple[str, ...]) -> None:
+    """Six to twelve common options, three to six headings, no heading over a single option."""
+    (command,) = (found for path, found in commands() if path == name)
+    assert isinstance(command, GroupedCommand)
+    options = [p for p in command.params if p.param_type_name == "option"]
+    sizes = Counter(getattr(option, "rich_help_panel", None) for option in options)
+    assert 6 <= sizes.pop(None) + 1 <= 12  # with --help
+    assert 3 <= len(sizes) <= 6
+    assert min(sizes.values()) > 1
 
 
 @pytest.mark.parametrize(

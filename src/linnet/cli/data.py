@@ -15,7 +15,7 @@ import typer
 
 from linnet.artifact import human_bytes
 from linnet.cli.encode import encode
-from linnet.cli.options import configured
+from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import replace
@@ -39,7 +39,7 @@ def data() -> None:
     """Prepare documents, see what became of them, encode them as tokens."""
 
 
-@app.command("prepare")
+@app.command("prepare", cls=GroupedCommand)
 @configured(DataConfig)
 def prepare(
     sources: Annotated[
