@@ -22,7 +22,7 @@ from linnet.cli import COMMANDS, app, main, terminal
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed
 from linnet.config import option
-from linnet.errors import BusyError, DataError, StoppedError, install_command
+from linnet.errors import BusyError, DataError, LinnetError, StoppedError, install_command
 from linnet.version import __version__
 
 
@@ -389,3 +389,25 @@ def test_the_command_that_installs_is_for_the_environment_that_runs(
     monkeypatch.setattr("shutil.which", {"pip": pip, "uv": uv}.get)
     monkeypatch.setattr("linnet.errors.find_spec", lambda name: name if has_pip else None)
     assert install_command("gguf") == expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("build", "docs", "--out", "new/deep"),
+        ("data", "prepare", "docs", "--out", "new/deep"),
+        ("export", "gguf", "absent", "--out", "new/deep/model.gguf"),
+        ("export", "ollama", "absent", "--out", "new/deep"),
+        ("merge", "absent", "--out", "new/deep"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_command_that_fails_leaves_no_directories(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    Path("docs/short.txt").write_text("short")
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, LinnetError)
+    assert [path.as_posix() for path in Path().rglob("*")] == ["docs", "docs/short.txt"]
