@@ -198,6 +198,11 @@ def _manifest(raw: Any) -> Manifest:
     return found
 
 
+def previous_version(path: Path) -> Path:
+    """Where a model is kept that another has replaced at ``path``."""
+    return path.with_name(f"{path.name}.previous")
+
+
 def is_artifact(path: Path | str) -> bool:
     """Whether there is a manifest (sound or not)."""
     return (Path(path) / MANIFEST).is_file()

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from linnet.train.config import TrainConfig
 
 WORSE_TOKENIZER = 0.97  # bytes per token below this share of what they were: train it again
-PREVIOUS_MODEL = "model.previous"
 
 
 @dataclass(frozen=True)
@@ -295,7 +294,7 @@ class _Builder:
         same = before.manifest.config == config.recipe()
         if same and trained_on == shards.content:
             return
-        kept = path.with_name(PREVIOUS_MODEL)
+        kept = artifact.previous_version(path)
         _link_tree(path, kept)
         self.progress.message(
             f"model: training again, because the {'documents' if same else 'settings'} changed; "
