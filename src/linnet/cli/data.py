@@ -224,5 +224,7 @@ def _lines(story: Story, file: FileStory) -> list[str]:
         lines.append(f"  dropped: {story.reason}{same}")
     if story.cluster_size > 1:
         others = ", ".join(story.cluster)
-        lines.append(f"  never parted from {story.cluster_size - 1:,} others: {others}")
+        count = story.cluster_size - 1
+        noun = "other" if count == 1 else "others"
+        lines.append(f"  never separated from {count:,} {noun}: {others}")
     return lines

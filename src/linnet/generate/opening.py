@@ -165,6 +165,11 @@ def _choose_unmeasured(
     from linnet.model.config_file import read_config_file
     from linnet.model.families import family
 
+    path = hub.find(source, progress=progress).path
+    if is_adapter(path):
+        path = hub.find(adapter_base(path), progress=progress).path
+    values = read_config_file(path)  # first: there may be no such model
+    config = family(values.get("model_type")).read(values)
     missing = _missing()
     if missing and precision in ("q8_0", "q4_0"):
         raise MissingExtraError(missing[0], f"computing with {precision}")
@@ -174,11 +179,6 @@ def _choose_unmeasured(
             f"{install_command(missing[0])}"
         )
         return "torch"
-    path = hub.find(source, progress=progress).path
-    if is_adapter(path):
-        path = hub.find(adapter_base(path), progress=progress).path
-    values = read_config_file(path)
-    config = family(values.get("model_type")).read(values)
     try:
         architecture(config)
         exact = exact_context(config)
