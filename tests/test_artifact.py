@@ -19,7 +19,15 @@ import pytest
 
 from linnet import artifact, output
 from linnet.artifact import Artifact
-from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError, OutputError
+from linnet.errors import (
+    ArtifactError,
+    BusyError,
+    ConfigError,
+    DamagedError,
+    DataError,
+    OutputError,
+    StoppedError,
+)
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -35,7 +43,7 @@ def write(path: Path, text: str = "hello", **changes: Any) -> Artifact:
 
 
 def listing(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()} - {f".{n}.lock" for n in ("made", "other")}
+    return {entry.name for entry in folder.iterdir()}
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -298,6 +306,94 @@ def test_another_process_that_holds_the_lock_is_respected_and_forgotten_when_kil
         holder.kill()
         holder.wait()
     assert write(tmp_path / "made", "newer").stats == {"length": 5}
+    assert listing(tmp_path) == {"made", "other"}  # without their locks
+
+
+CONTENDER = """
+import os, sys
+from pathlib import Path
+from linnet import output
+place = Path(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(200):
+    with output.hold(place / ".made.lock"):
+        # Fails where another is within: two would make the same file.
+        os.close(os.open(place / "within", os.O_CREAT | os.O_EXCL))
+        os.unlink(place / "within")
+"""
+
+
+def test_two_that_contend_are_never_both_within_though_lock_files_are_removed(
+    tmp_path: Path,
+) -> None:
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", CONTENDER, str(tmp_path)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        _, errors = process.communicate("go\n", timeout=60)
+        assert (process.returncode, errors) == (0, "")
+    assert listing(tmp_path) == set()
+
+
+def test_a_lock_file_removed_while_one_waits_for_it(tmp_path: Path) -> None:
+    entered: list[str] = []
+
+    def second() -> None:
+        with output.hold(tmp_path / "lock"):
+            entered.append("second")
+            assert (tmp_path / "lock").exists()
+
+    waiting = threading.Thread(target=second)
+    with output.hold(tmp_path / "lock"):
+        waiting.start()
+        waiting.join(0.2)
+        assert entered == []
+    waiting.join(10)
+    assert entered == ["second"]
+    assert listing(tmp_path) == set()
+
+
+def fail(path: Path, text: str, error: Exception) -> None:
+    """Make an artifact that can be resumed, and fail after some text."""
+    with artifact.create(path, kind="thing", format=1, config={}, inputs={}, resume=True) as draft:
+        (draft.path / "some.txt").write_text(text)
+        raise error
+
+
+def test_directories_for_what_failed_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for place in (tmp_path / "a" / "b" / "made", tmp_path / "there" / "made"):
+        with pytest.raises(DataError):
+            fail(place, "some", DataError("too little text"))
+    assert listing(tmp_path) == {"there"}  # which was there before
+    assert listing(tmp_path / "there") == set()
+
+
+@pytest.mark.parametrize(
+    ("error", "written", "stays"),
+    [
+        (StoppedError("stopped"), "some", True),
+        (OSError(errno.EIO, "broken"), "some", True),
+        (StoppedError("stopped"), "", False),
+        (DataError("too little text"), "some", False),
+        (ConfigError("cannot work"), "some", False),
+    ],
+)
+def test_what_was_begun_stays_where_there_is_something_to_resume(
+    tmp_path: Path, error: Exception, written: str, stays: bool
+) -> None:
+    with pytest.raises(type(error)):
+        fail(tmp_path / "made", written, error)
+    assert artifact.partial_exists(tmp_path / "made") == stays
+    assert listing(tmp_path) == ({".made.partial"} if stays else set())
 
 
 def test_lineage_is_relative_so_that_all_can_move_together(tmp_path: Path) -> None:

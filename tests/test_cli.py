@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from linnet.cli import COMMANDS, app, main, terminal
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed
 from linnet.config import option
-from linnet.errors import BusyError, DataError, StoppedError
+from linnet.errors import BusyError, DataError, LinnetError, StoppedError, install_command
 from linnet.version import __version__
 
 
@@ -366,3 +367,64 @@ def test_help_has_the_common_options_first_then_groups() -> None:
         for text in ("Arguments:", "Options:", "--steps", "--help", "Optimizer:", "--rare", "--lr")
     ]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", [("train",), ("finetune",), ("data", "prepare"), ("serve",)])
+def test_long_helps_are_in_groups(name: tuple[str, ...]) -> None:
+    """Six to twelve common options, three to six headings, no heading over a single option."""
+    (command,) = (found for path, found in commands() if path == name)
+    assert isinstance(command, GroupedCommand)
+    options = [p for p in command.params if p.param_type_name == "option"]
+    sizes = Counter(getattr(option, "rich_help_panel", None) for option in options)
+    assert 6 <= sizes.pop(None) + 1 <= 12  # with --help
+    assert 3 <= len(sizes) <= 6
+    assert min(sizes.values()) > 1
+
+
+@pytest.mark.parametrize(
+    ("python", "pip", "uv", "has_pip", "expected"),
+    [
+        ("/env/bin/python", "/env/bin/pip", None, True, "pip install gguf"),
+        ("/usr/bin/python3", "/usr/bin/pip", None, True, "pip install gguf"),
+        ("/env/bin/python", "/usr/bin/pip", None, True, "/env/bin/python -m pip install gguf"),
+        ("/my env/bin/python", None, "/bin/uv", True, "'/my env/bin/python' -m pip install gguf"),
+        (
+            "/env/bin/python", "/usr/bin/pip", "/bin/uv", False,
+            "uv pip install --python /env/bin/python gguf",
+        ),
+    ],
+)  # fmt: skip
+def test_the_command_that_installs_is_for_the_environment_that_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    python: str,
+    pip: str | None,
+    uv: str | None,
+    has_pip: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    monkeypatch.setattr("shutil.which", {"pip": pip, "uv": uv}.get)
+    monkeypatch.setattr("linnet.errors.find_spec", lambda name: name if has_pip else None)
+    assert install_command("gguf") == expected
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("build", "docs", "--out", "new/deep"),
+        ("data", "prepare", "docs", "--out", "new/deep"),
+        ("export", "gguf", "absent", "--out", "new/deep/model.gguf"),
+        ("export", "ollama", "absent", "--out", "new/deep"),
+        ("merge", "absent", "--out", "new/deep"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_a_command_that_fails_leaves_no_directories(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    Path("docs/short.txt").write_text("short")
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, LinnetError)
+    assert [path.as_posix() for path in Path().rglob("*")] == ["docs", "docs/short.txt"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from linnet.cli.export import app
-from linnet.errors import ModelError
+from linnet.errors import ModelError, install_command
 from linnet.export import ExportConfig, export_gguf, read_tensors
 from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
 from linnet.model.adapter import save_adapter
@@ -69,6 +70,19 @@ def test_a_model_is_the_same_in_every_place(model: Path) -> None:
             assert places[where, what].same, places[where, what]
     assert places["llama.cpp f32", "tokens of a chat"].same
     assert not places["llama.cpp q8_0", "log-probabilities"].binding
+
+
+def test_without_transformers_nothing_is_said_to_differ(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    done = CliRunner().invoke(app, ["check", str(model), "--max-tokens", "1", "--quantised", ""])
+    assert done.exception is None
+    shown = " ".join(done.output.split())
+    assert "transformers all not compared transformers is not installed: " in shown
+    assert "differs" not in done.output
+    assert f"transformers is not installed: {install_command('transformers')}" in shown
+    assert done.exit_code == 0
 
 
 def test_another_models_file_is_told_loudly(

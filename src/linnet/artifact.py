@@ -38,7 +38,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from linnet.config import from_mapping, read_json
-from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError, OutputError
+from linnet.errors import (
+    ArtifactError,
+    BudgetError,
+    BusyError,
+    ConfigError,
+    DamagedError,
+    DataError,
+    OutputError,
+)
 from linnet.output import create_file, full_disk_named, is_plain_name, make_directory, refuse_links
 from linnet.output import human_bytes as human_bytes
 from linnet.output import lock as lock
@@ -190,6 +198,11 @@ def _manifest(raw: Any) -> Manifest:
     return found
 
 
+def previous_version(path: Path) -> Path:
+    """Where a model is kept that another has replaced at ``path``."""
+    return path.with_name(f"{path.name}.previous")
+
+
 def is_artifact(path: Path | str) -> bool:
     """Whether there is a manifest (sound or not)."""
     return (Path(path) / MANIFEST).is_file()
@@ -260,7 +273,7 @@ def create(
     On leaving the block the files are hashed, the manifest written, everything
     synced and the partial directory renamed over the old artifact. When the
     block raises, the old artifact stays as it was; with ``resume`` the partial
-    directory stays too, for the next call with the same recipe.
+    directory stays too, for the next call with the same recipe, where that is of use to it.
 
     ``volatile``: patterns of files that stay outside the content hash.
     ``working``: a folder in it that is only needed until everything else is written.
@@ -308,11 +321,24 @@ def create(
             (partial / RECIPE).unlink()  # from here on it is whole: see ``current``
             if working is not None:
                 remove(partial / working)
-        except BaseException:
-            if not resume:
+        except BaseException as error:
+            if not (resume and _is_of_use(draft, error)):
                 remove(partial)
             raise
         _swap(partial, path)
+
+
+def _is_of_use(draft: Draft, error: BaseException) -> bool:
+    """Whether the next run of the same recipe has something to carry on from.
+
+    Not where it would end with the same error, nor where nothing was written yet.
+    """
+    if draft.resumed:
+        return True
+    if isinstance(error, ConfigError | DataError | BudgetError):
+        return False
+    files = (place for place in draft.path.rglob("*") if place.is_file())
+    return any(file.name != RECIPE and file.stat().st_size for file in files)
 
 
 def _refuse_own_input(path: Path, sources: Sequence[Path]) -> None:

@@ -21,6 +21,12 @@ Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
+from importlib.util import find_spec
+
 
 class LinnetError(Exception):
     """Base of every error that Linnet raises on purpose."""
@@ -73,7 +79,22 @@ class StoppedError(LinnetError):
 class MissingExtraError(LinnetError):
     """An optional dependency is not installed."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    def __init__(self, package: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs {package}, which is not installed: pip install 'linnet[{extra}]'"
+            f"{purpose} needs {package}, which is not installed: {install_command(package)}"
         )
+
+
+def install_command(packages: str) -> str:
+    """The command that installs ``packages`` (pip's arguments) where this program runs.
+
+    Plain ``pip`` where the shell's is that of this interpreter, as in an active environment;
+    otherwise the interpreter by its path. An environment that uv made has no pip.
+    """
+    python = sys.executable
+    found = shutil.which("pip")
+    if found is not None and os.path.dirname(found) == os.path.dirname(python):
+        return f"pip install {packages}"
+    if find_spec("pip") is None and shutil.which("uv") is not None:
+        return f"uv pip install --python {shlex.quote(python)} {packages}"
+    return f"{shlex.quote(python)} -m pip install {packages}"

@@ -37,25 +37,59 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold the right to write to ``path``; the lock file ``.NAME.lock`` lies beside it.
+    """Hold the right to write to ``path``; meanwhile the lock file ``.NAME.lock`` lies beside it.
 
-    The operating system drops the lock when the process dies, however it dies.
+    The operating system drops the lock when the process dies, however it dies. Directories that
+    are made for it are removed where the block raises and leaves nothing in them.
     """
     place = path.parent / f".{path.name}.lock"
-    file_lock = FileLock(place)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(within_directory(path.parent))
+            refuse_links(place)
+            stack.enter_context(hold(place, timeout=0))
+        except Timeout:
+            raise BusyError(
+                f"{path}: another linnet process is writing here; wait for it, or choose "
+                "another --out"
+            ) from None
+        except OSError as error:
+            raise OutputError(f"{path.parent}: cannot write here ({error.strerror})") from None
+        yield
+
+
+@contextlib.contextmanager
+def within_directory(path: Path) -> Iterator[None]:
+    """Write into a directory, made where there is none.
+
+    Those that are made are removed again where the block raises and leaves nothing in them.
+    """
+    made = make_directory(path)
     try:
-        make_directory(path.parent)
-        refuse_links(place)
-        file_lock.acquire(timeout=0)
-    except Timeout:
-        raise BusyError(
-            f"{path}: another linnet process is writing here; wait for it, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise OutputError(f"{path.parent}: cannot write here ({error.strerror})") from None
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # one that is not empty stays, with those above it
+            for directory in reversed(made):
+                directory.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def hold(file: Path, *, timeout: float = -1) -> Iterator[None]:
+    """Hold the lock of that name; its file is there only as long. Raises filelock's Timeout.
+
+    The file is removed before the lock is released: who then gets the lock of a removed file
+    sees that (``FileLock`` does) and takes it anew, so no two hold it. Windows removes no file
+    that is open; there ``FileLock`` does it after the release, unless another has it open.
+    """
+    file_lock = FileLock(file)
+    file_lock.acquire(timeout=timeout)
     try:
         yield
     finally:
+        if os.name != "nt":
+            with contextlib.suppress(OSError):
+                file.unlink()
         file_lock.release()
 
 
@@ -184,12 +218,14 @@ def refuse_links(path: Path) -> None:
             )
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: Path) -> list[Path]:
     """Make a directory, and those above it, for its owner alone (see the module).
 
-    Raises OutputError for a file or a dangling link of that name.
+    Returns those that it made, from above. Raises OutputError for a file or a dangling link of
+    that name.
     """
-    missing = []
+    missing: list[Path] = []
+    made: list[Path] = []
     place = path
     while not place.is_dir() and place != place.parent:
         missing.append(place)
@@ -202,8 +238,10 @@ def make_directory(path: Path) -> None:
             if not place.is_dir():
                 raise OutputError(f"{place} is no directory; choose another place") from None
             continue  # another process made it at the same time
+        made.append(place)
         if mode != PRIVATE:
             place.chmod(mode)
+    return made
 
 
 def make_inner_directory(path: Path) -> None:

@@ -20,7 +20,7 @@ from linnet import artifact
 from linnet.config import parse_duration, show_duration
 from linnet.data import prepare, read_documents
 from linnet.data.files import absolute, names_a_path
-from linnet.errors import ArtifactError, ConfigError, DataError, StoppedError
+from linnet.errors import ArtifactError, BudgetError, ConfigError, DataError, StoppedError
 from linnet.evaluate import evaluate
 from linnet.evaluate.report import REPORT, write_report
 from linnet.planner import Plan, check_memory, show_parameters
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from linnet.train.config import TrainConfig
 
 WORSE_TOKENIZER = 0.97  # bytes per token below this share of what they were: train it again
-PREVIOUS_MODEL = "model.previous"
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,15 @@ def build(
     if budget is not None and not replan:
         _refuse_other_budget(project)
     with artifact.lock(out / LOCK_NAME):
+        is_new = not (out / CONFIG_FILE).exists()
         project = _configure(out, sources, budget, settings)
         project.save()
         try:
             return _Builder(project, replan, retrain_tokenizer, progress, started).run()
+        except (ConfigError, DataError, BudgetError):
+            if is_new and set(os.listdir(out)) <= {CONFIG_FILE, f".{LOCK_NAME}.lock"}:
+                (out / CONFIG_FILE).unlink()  # nothing was made: no project begins here
+            raise
         except KeyboardInterrupt:
             raise StoppedError(
                 "stopped; what was finished is kept: run the same command again to carry on"
@@ -290,7 +294,7 @@ class _Builder:
         same = before.manifest.config == config.recipe()
         if same and trained_on == shards.content:
             return
-        kept = path.with_name(PREVIOUS_MODEL)
+        kept = artifact.previous_version(path)
         _link_tree(path, kept)
         self.progress.message(
             f"model: training again, because the {'documents' if same else 'settings'} changed; "

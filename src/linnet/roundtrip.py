@@ -21,7 +21,7 @@ import torch
 
 from linnet import artifact
 from linnet.config import option
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ConfigError, ModelError, install_command
 from linnet.export.config import OWN_FORMATS, ExportConfig
 from linnet.export.gguf import export_gguf
 from linnet.export.llama_cpp import LlamaCpp
@@ -86,10 +86,25 @@ class Comparison:
     """How far apart, or what differs, for people."""
     binding: bool = True
     """Whether a difference means that something is wrong."""
+    compared: bool = True
+    """Whether it could be compared at all; ``told`` says what that needs."""
 
     @property
     def failed(self) -> bool:
         return self.binding and not self.same
+
+    @property
+    def verdict(self) -> str:
+        """In a word, for people: in capitals what is wrong."""
+        if not self.compared:
+            return "not compared"
+        return "same" if self.same else "DIFFERS" if self.binding else "differs"
+
+
+def _not_compared(where: str, package: str) -> Comparison:
+    """That nothing was compared there, for want of a package."""
+    needed = f"{package} is not installed: {install_command(package)}"
+    return Comparison(where, "all", False, needed, binding=False, compared=False)
 
 
 @dataclass(frozen=True)
@@ -167,7 +182,7 @@ def _transformers(native: _Native, whole: Path, progress: Progress) -> Iterator[
     try:
         package: Any = importlib.import_module("transformers")
     except ImportError:
-        yield Comparison(where, "all", False, "not compared: not installed", binding=False)
+        yield _not_compared(where, "transformers")
         return
     with progress.task("comparing with transformers"):
         tokenizer = package.AutoTokenizer.from_pretrained(whole, local_files_only=True)
@@ -334,7 +349,7 @@ def _encoder_transformers(
     try:
         package: Any = importlib.import_module("transformers")
     except ImportError:
-        yield Comparison(where, "all", False, "not compared: not installed", binding=False)
+        yield _not_compared(where, "transformers")
         return
     tokenizer = package.AutoTokenizer.from_pretrained(whole, local_files_only=True)
     yield _encoder_tokens(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from linnet import data
+from linnet.cli.data import app
 from linnet.data import DataConfig
 from linnet.errors import DataError
 
@@ -48,6 +50,8 @@ def test_a_near_duplicate_names_what_it_repeats(corpus: Path) -> None:
     assert dropped.same_as == "docs/river-again.txt"
     assert 0.8 <= dropped.similarity < 1
     assert dropped.cluster == ("docs/river-again.txt",)
+    shown = CliRunner().invoke(app, ["explain", str(corpus), "docs/river.txt"]).output
+    assert "never separated from 1 other: docs/river-again.txt\n" in shown
 
 
 def test_files_that_gave_nothing(corpus: Path) -> None:

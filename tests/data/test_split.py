@@ -1,4 +1,4 @@
-"""Dividing clusters: never parted, never moved, about as many as asked for, no split empty."""
+"""Dividing clusters: never separated, never moved, about as many as asked for, no split empty."""
 
 from __future__ import annotations
 

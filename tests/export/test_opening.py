@@ -16,6 +16,7 @@ from linnet.cli.export import app
 from linnet.errors import MissingExtraError, ModelError
 from linnet.export import ExportConfig, LlamaCpp, architectures, export_gguf, export_ollama
 from linnet.export.architectures import ARCHITECTURES, architecture
+from linnet.generate.opening import open_engine
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.progress import Progress
 from linnet.roundtrip import CheckConfig, check, require_same
@@ -173,10 +174,11 @@ def test_a_file_that_is_refused_does_not_stay_and_the_reason_is_said(
         f"{out}: llama.cpp does not accept it: done_getting_tensors: wrong number of tensors; "
         "expected 25, got 24; the file was not kept"
     )
-    assert list(out.parent.iterdir()) == []
+    assert not out.parent.exists()
     with pytest.raises(ModelError, match="wrong number of tensors"):
         export_ollama(path, tmp_path / "ollama", F32)
     assert not (tmp_path / "ollama").exists()
+    out.parent.mkdir()
     out.write_text("an earlier one")
     with pytest.raises(ModelError, match="wrong number of tensors"):
         export_gguf(path, out, F32)
@@ -191,7 +193,7 @@ def test_without_llama_cpp_it_is_said_that_nothing_was_opened(
     make: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*given: Any, **named: Any) -> None:
-        raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
+        raise MissingExtraError("xllamacpp", "running llama.cpp")
 
     monkeypatch.setattr("linnet.export.llama_cpp.LlamaCppProcess", missing)
     heard = Heard()
@@ -239,3 +241,13 @@ def test_white_space_after_special_tokens_is_cut_as_the_tokenizer_does(
         for text in ("<|user|>\nHi<|end|>\n", "<s> a", "<|user|>  b"):
             expected = backend.encode(text, add_special_tokens=False).ids
             assert llama.tokens(text, special=True) == expected
+
+
+def test_a_model_that_is_not_there_is_said_before_what_it_would_run_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linnet.generate.opening.find_spec", lambda name: None)
+    heard = Heard()
+    with pytest.raises(ModelError):
+        open_engine(tmp_path / "absent", progress=heard)
+    assert heard.warnings == []

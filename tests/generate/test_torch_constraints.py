@@ -210,7 +210,7 @@ def test_without_the_library(make_model: MakeModel, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "llguidance", None)
     engine = TorchEngine(load_checkpoint(Path(make_model("llama"))))
     assert engine.generate([Request("The", Sampling(max_tokens=2))])
-    with pytest.raises(MissingExtraError, match=r"needs llguidance.*linnet\[serve\]"):
+    with pytest.raises(MissingExtraError, match=r"needs llguidance.*pip install .*llguidance$"):
         engine.stream(Request("The", constraint=Constraint("regex", "a")))
 
 

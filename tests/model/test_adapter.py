@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -461,3 +462,34 @@ def test_damaged_files(bases: dict[str, Path], tmp_path: Path) -> None:
     file.rename(tmp_path / "adapter_model.bin")
     with pytest.raises(ModelError, match="is a pickle"):
         load_adapter(model, tmp_path)
+
+
+def test_an_adapter_goes_on_with_the_model_that_another_replaced(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    """As ``linnet build`` does: the model that is replaced stays as ``model.previous``."""
+    model, kept, tuned = tmp_path / "model", tmp_path / "model.previous", tmp_path / "tuned"
+    shutil.copytree(bases["llama"], model)
+    tuned.mkdir()
+    ours = ours_with(model, LoRAConfig(rank=2))
+    save_adapter(ours, "mine", tuned, base=model)
+    shutil.copytree(model, kept)
+    assert adapter_base(tuned) == str(model)  # the same weights: nothing was replaced
+
+    other = load_model(model)
+    with torch.no_grad():
+        other.get_parameter("blocks.1.mlp.up.weight").add_(1e-2)
+    save_checkpoint(other, model)
+    assert adapter_base(tuned) == str(kept)
+    found = load_model(adapter_base(tuned))
+    load_adapter(found, tuned)
+    activate(found, "default")
+    activate(ours, "mine")
+    assert torch.equal(found(tokens()), ours(tokens()))
+    with pytest.raises(ModelError, match=f"trained on {re.escape(str(kept))}: name that as"):
+        load_adapter(load_model(model), tuned)
+
+    save_checkpoint(other, kept)  # replaced a second time: what it was trained on is gone
+    assert adapter_base(tuned) == str(model)
+    with pytest.raises(ModelError, match="fine-tune this model anew, or give the adapter"):
+        load_adapter(load_model(model), tuned)

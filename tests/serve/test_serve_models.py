@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from scripted import Running, ScriptedEngine, serving
 from typer.testing import CliRunner
 
 from linnet.cli import app
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ConfigError, ModelError, install_command
 from linnet.generate import Request, Sampling, load
 from linnet.generate.embedding import load_encoder
 from linnet.generate.opening import open_engine
@@ -303,7 +304,15 @@ def test_a_directory_that_is_none(tmp_path: Path) -> None:
     assert isinstance(done.exception, ModelError)
 
 
-def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    done = RUNNER.invoke(app, ["serve", "absent", "--port", "0"])
-    assert "pip install 'linnet[serve]'" in str(done.exception)
+@pytest.mark.parametrize("package", ["uvicorn", "prometheus_client"])
+def test_without_what_serving_needs(package: str) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None; from linnet.cli import main; "
+        "sys.argv = ['linnet', 'serve', 'absent', '--port', '0']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()  # no traceback
+    published = package.replace("_", "-")
+    assert line.endswith(
+        f"linnet serve needs {published}, which is not installed: {install_command(published)}"
+    )

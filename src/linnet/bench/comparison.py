@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 from linnet import artifact, hub, runtime
 from linnet.bench.worker import Measurement
 from linnet.config import option
-from linnet.errors import ArtifactError, ConfigError, DataError, ModelError
+from linnet.errors import ArtifactError, ConfigError, DataError, ModelError, install_command
 from linnet.generate.choice import Choice, note_choice
 from linnet.progress import SILENT, Progress
 
@@ -251,7 +251,7 @@ def _candidates(config: BenchConfig) -> Iterator[tuple[EngineName, str]]:
 def _measured(engine: EngineName, precision: str, asked: dict[str, Any]) -> Row:
     missing = [name for name in ("xllamacpp", "gguf") if not find_spec(name)]
     if engine == "llama.cpp" and missing:
-        remark = f"{missing[0]} is not installed: pip install 'linnet[serve]'"
+        remark = f"{missing[0]} is not installed: {install_command(missing[0])}"
         return Row(engine, precision, None, remark)
     done = subprocess.run(
         [sys.executable, "-P", "-m", "linnet.bench.worker"],

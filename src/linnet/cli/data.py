@@ -15,7 +15,7 @@ import typer
 
 from linnet.artifact import human_bytes
 from linnet.cli.encode import encode
-from linnet.cli.options import configured
+from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import replace
@@ -39,7 +39,7 @@ def data() -> None:
     """Prepare documents, see what became of them, encode them as tokens."""
 
 
-@app.command("prepare")
+@app.command("prepare", cls=GroupedCommand)
 @configured(DataConfig)
 def prepare(
     sources: Annotated[
@@ -223,7 +223,8 @@ def _lines(story: Story, file: FileStory) -> list[str]:
         same = f" of {story.same_as} (similarity {story.similarity:.2f})" if story.same_as else ""
         lines.append(f"  dropped: {story.reason}{same}")
     if story.cluster_size > 1:
-        others = story.cluster_size - 1
-        word = "other" if others == 1 else "others"
-        lines.append(f"  never parted from {others:,} {word}: {', '.join(story.cluster)}")
+        others = ", ".join(story.cluster)
+        count = story.cluster_size - 1
+        noun = "other" if count == 1 else "others"
+        lines.append(f"  never separated from {count:,} {noun}: {others}")
     return lines

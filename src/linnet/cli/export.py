@@ -96,8 +96,7 @@ def check(
     for heading in ("where", "what", "", "how far"):
         table.add_column(heading)
     for found in comparisons:
-        verdict = "same" if found.same else "DIFFERS" if found.binding else "differs"
-        table.add_row(found.where, found.what, verdict, found.told)
+        table.add_row(found.where, found.what, found.verdict, found.told)
     terminal.print(table)
     if any(found.failed for found in comparisons):
         from linnet.roundtrip import require_same

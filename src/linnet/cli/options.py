@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from linnet.generate import GenerateConfig, LanguageModel
 
 Command = Callable[..., None]
+MACHINE = "Machine"
 
 
 class GroupedCommand(TyperCommand):
@@ -37,6 +38,8 @@ class GroupedCommand(TyperCommand):
                 group = "Arguments"
             if record is not None:
                 sections.setdefault(group or "Options", []).append(record)
+        if MACHINE in sections:  # what a result does not depend on comes last
+            sections[MACHINE] = sections.pop(MACHINE)
         for title, records in sections.items():
             if records:
                 with formatter.section(title):

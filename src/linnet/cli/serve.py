@@ -55,12 +55,13 @@ def serve(
     """
     config = replace(ServeConfig(), settings)
     models, adapters = _named(model, "--model"), _named(adapter, "--adapter")
-    from linnet.serve.app import key_ring
-    from linnet.serve.catalog import open_catalog
-    from linnet.serve.logs import log_to_stderr
     from linnet.serve.running import Server, bind, require_server
 
     require_server()
+    from linnet.serve.app import key_ring
+    from linnet.serve.catalog import open_catalog
+    from linnet.serve.logs import log_to_stderr
+
     key_ring(config)  # what is wrong with keys and port is said before models are opened
     listener = bind(config)
     try:

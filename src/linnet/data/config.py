@@ -27,72 +27,100 @@ class DataConfig:
     include: tuple[str, ...] = option((), "read only files that match, such as '*.pdf'")
     exclude: tuple[str, ...] = option((), "pass over files and folders that match: 'drafts/'")
     gitignore: bool = option(False, "pass over what .gitignore files name")
-    separator: str = option("<|endoftext|>", "a line that ends a document in a text file")
+    separator: str = option(
+        "<|endoftext|>", "a line that ends a document in a text file", group="Reading"
+    )
     text_columns: tuple[str, ...] = option(
         (), "columns of rows that hold the text, in order (found when not given)"
     )
-    template: str = option("", "text of a row with its columns in braces: '{title}: {body}'")
-    group_column: str = option("id", "column of rows whose equals share a split")
+    template: str = option(
+        "", "text of a row with its columns in braces: '{title}: {body}'", group="Reading"
+    )
+    group_column: str = option("id", "column of rows whose equals share a split", group="Reading")
     html: Literal["main", "full"] = option(
-        "main", "of web pages keep the main text, or all text (saved internal pages)"
+        "main",
+        "of web pages keep the main text, or all text (saved internal pages)",
+        group="Reading",
     )
     ocr: Literal["none", "docling"] = option(
-        "none", "read scanned pages: docling (pip install 'linnet[ocr]')"
+        "none", "read scanned pages: docling (pip install docling)"
     )
-    min_characters: int = option(16, "drop documents shorter than this")
+    min_characters: int = option(16, "drop documents shorter than this", group="Limits")
     cut_above: int = option(
         4_000_000,
         "cut text, logs, code and tables longer than this at headings, blank lines or sentences",
+        group="Limits",
     )
     max_document_bytes: int = option(
-        64_000_000, "skip documents larger than this (long text is cut instead: cut_above)"
+        64_000_000,
+        "skip documents larger than this (long text is cut instead: cut_above)",
+        group="Limits",
     )
     max_expanded_bytes: int = option(
-        2_000_000_000, "give up on a file that unpacks to more than this"
+        2_000_000_000, "give up on a file that unpacks to more than this", group="Limits"
     )
-    max_nesting: int = option(4, "how deep archives and attachments are opened")
+    max_nesting: int = option(4, "how deep archives and attachments are opened", group="Limits")
     privacy: Literal["mask", "pseudonym", "keep"] = option(
         "mask", "personal data: <EMAIL>, the same made-up stand-in each time, or as it is"
     )
-    privacy_key: str = option("", "secret that decides the stand-ins of pseudonym")
+    privacy_key: str = option("", "secret that decides the stand-ins of pseudonym", group="Privacy")
     privacy_patterns: tuple[str, ...] = option(
-        (), "more to mask, as NAME=REGEX: 'CASE=\\bC-\\d{6}\\b'"
+        (), "more to mask, as NAME=REGEX: 'CASE=\\bC-\\d{6}\\b'", group="Privacy"
     )
     privacy_allow: tuple[str, ...] = option(
-        (), "never masked: addresses and numbers as they stand, or @example.org"
+        (), "never masked: addresses and numbers as they stand, or @example.org", group="Privacy"
     )
     languages: tuple[str, ...] = option((), "keep only these, such as en de; all when not given")
     quality: tuple[str, ...] = option(
-        (), "rules other than the defaults: 'web.min_words=20'; 'off' for none"
+        (),
+        "rules other than the defaults: 'web.min_words=20'; 'off' for none",
+        group="Quality and repeats",
     )
     near_duplicates: float = option(
-        0.8, "drop documents that share this much of their 5-word runs (Jaccard); 1: only equal"
+        0.8,
+        "drop documents that share this much of their 5-word runs (Jaccard); 1: only equal",
+        group="Quality and repeats",
     )
     held_out_share: float = option(
         0.5,
-        "drop training documents of which this share of 13-word runs is held out, and never part "
-        "a held-out one from a document that has this share of it; 1: neither",
+        "drop training documents of which this share of 13-word runs is held out, and never "
+        "separate a held-out one from a document that has this share of it; 1: neither",
+        group="Splits",
     )
     repeated_lines: float = option(
-        0.3, "drop first and last lines that stand in this share of a source's documents; 1: none"
+        0.3,
+        "drop first and last lines that stand in this share of a source's documents; 1: none",
+        group="Quality and repeats",
     )
     evaluation_sets: tuple[str, ...] = option(
-        (), "files whose text must not be trained on: documents that share 13 words with them go"
+        (),
+        "files whose text must not be trained on: documents that share 13 words with them go",
+        group="Splits",
     )
     weights: tuple[str, ...] = option(
         (), "how often training reads a source or kind in a pass: 'mail=0.5' 'handbook=3'"
     )
-    validation_fraction: float = option(0.05, "share of the documents kept for validation")
-    test_fraction: float = option(0.05, "share of the documents kept for the final test")
-    split_key: str = option("linnet", "another key gives another division into splits")
+    validation_fraction: float = option(
+        0.05, "share of the documents kept for validation", group="Splits"
+    )
+    test_fraction: float = option(
+        0.05, "share of the documents kept for the final test", group="Splits"
+    )
+    split_key: str = option(
+        "linnet", "another key gives another division into splits", group="Splits"
+    )
     split_by: Literal["auto", "document", "piece"] = option(
-        "auto", "what is held out: whole documents, or pieces of them where documents are few"
+        "auto",
+        "what is held out: whole documents, or pieces of them where documents are few",
+        group="Splits",
     )
-    workers: int = option(0, "processes that read files; 0 for one per core")
+    workers: int = option(0, "processes that read files; 0 for one per core", group="Limits")
     file_timeout: float = option(
-        120.0, "give up on a file that yields nothing for this many seconds"
+        120.0, "give up on a file that yields nothing for this many seconds", group="Limits"
     )
-    file_memory: int = option(2000, "give up on a file that takes more memory than this (MB)")
+    file_memory: int = option(
+        2000, "give up on a file that takes more memory than this (MB)", group="Limits"
+    )
 
     def __post_init__(self) -> None:
         fractions = (self.validation_fraction, self.test_fraction)

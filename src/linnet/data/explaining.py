@@ -47,7 +47,7 @@ class Story:
     same_as: str
     similarity: float
     cluster: tuple[str, ...]
-    """Some of the documents that can never be parted from it."""
+    """Some of the documents that can never be separated from it."""
     cluster_size: int
 
 

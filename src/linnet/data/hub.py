@@ -181,7 +181,7 @@ def _tables(source: str, wanted: Wanted, scratch: Path) -> Iterator[pyarrow.Tabl
     try:
         import datasets  # type: ignore[import-untyped, import-not-found]
     except ImportError:
-        raise MissingExtraError("datasets", "hub", f"reading {source}") from None
+        raise MissingExtraError("datasets", f"reading {source}") from None
     datasets.disable_progress_bars()
     path = wanted.folder or wanted.name
     if wanted.folder and os.path.isfile(os.path.join(path, "dataset_dict.json")):

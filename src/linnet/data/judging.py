@@ -7,7 +7,7 @@ The steps, in this order; a document leaves at the first that takes it:
 3. equal texts: the first stays;
 4. near duplicates (``duplicates``): the first stays;
 5. splits by cluster: near duplicates, mail threads, groups and excerpts of other
-   documents are never parted (``split``);
+   documents are never separated (``split``);
 6. training documents go that share most of their text with what is held out, or
    any with an evaluation set (``contamination``);
 7. weights: how often training reads what is left.

@@ -7,7 +7,7 @@ goes. Only where a split would be empty, because there are few groups, do the
 borders give way far enough to put one group into it.
 
 What belongs together (near duplicates, mail threads, groups) is a cluster, and a
-cluster is never parted (``divide``). Its split is the one its members had before;
+cluster is never separated (``divide``). Its split is the one its members had before;
 of several, test goes before validation and validation before training, because
 what a figure was measured on must not be trained on later. The members that were
 trained on before are then withheld: to test on them would measure memory. A

@@ -27,7 +27,7 @@ from linnet.export.vocabulary import Vocabulary, read_definition, vocabulary
 from linnet.model import load_model
 from linnet.model.config_file import read_generation_file, read_object
 from linnet.model.weights import FORMATS, open_weights
-from linnet.output import full_disk_named, replacing, require_space
+from linnet.output import full_disk_named, replacing, require_space, within_directory
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
@@ -77,8 +77,10 @@ def export_gguf(
     gguf_package()
     if out.is_dir():
         raise OutputError(f"{out} is a directory; name a file, such as {out / 'model.gguf'}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with merged(model, beside=out.parent, progress=progress) as path:
+    with (
+        within_directory(out.parent),
+        merged(model, beside=out.parent, progress=progress) as path,
+    ):
         loaded = load_model(path, dtype=stored_format(path), progress=progress)
         for difference in differences(loaded.config):
             progress.warn(difference)

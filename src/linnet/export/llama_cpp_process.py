@@ -230,7 +230,7 @@ class LlamaCppProcess:
                 "was ended"
             )
         if "missing" in told:
-            raise MissingExtraError("xllamacpp", "export", "running llama.cpp")
+            raise MissingExtraError("xllamacpp", "running llama.cpp")
         if "ready" not in told:
             self.has_ended(within=_END_SECONDS)  # its log is complete only then
             raise ModelError(

@@ -19,7 +19,7 @@ from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf
 from linnet.export.merged import merged
 from linnet.model.config_file import read_generation_file
-from linnet.output import refuse_foreign, write_text
+from linnet.output import refuse_foreign, within_directory, write_text
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
@@ -44,21 +44,15 @@ def export_ollama(
     """
     out = Path(out)
     refuse_foreign(out, allowed=(MODELFILE,))
-    is_new = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot write here ({error.strerror})") from None
-    try:
-        with merged(model, beside=out, progress=progress) as path:
-            text = modelfile(load_tokenizer(path), read_generation_file(path))
-            export_gguf(path, out / WEIGHTS, config, progress=progress)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(within_directory(out))
+        except OSError as error:
+            raise OutputError(f"{out}: cannot write here ({error.strerror})") from None
+        path = stack.enter_context(merged(model, beside=out, progress=progress))
+        text = modelfile(load_tokenizer(path), read_generation_file(path))
+        export_gguf(path, out / WEIGHTS, config, progress=progress)
         write_text(out / MODELFILE, text)
-    except BaseException:
-        if is_new:
-            with contextlib.suppress(OSError):
-                out.rmdir()  # nothing was written
-        raise
     return out / MODELFILE
 
 

@@ -37,7 +37,7 @@ def gguf_package() -> ModuleType:
     try:
         import gguf
     except ImportError:
-        raise MissingExtraError("gguf", "export", "writing a GGUF file") from None
+        raise MissingExtraError("gguf", "writing a GGUF file") from None
     return gguf  # type: ignore[no-any-return]
 
 

@@ -32,12 +32,18 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
     method: Literal["lora", "full"] = option(
         "lora", "Train small matrices beside the weights (lora), or all weights (full)."
     )
-    rank: int = option(16, "LoRA: rank of the added matrices.")
-    alpha: float = option(0.0, "LoRA: scale, as alpha / rank; 0: twice the rank.")
-    rslora: bool = option(False, "LoRA: scale by alpha / sqrt(rank) (arXiv:2312.03732).")
-    lora_dropout: float = option(0.0, "LoRA: share of its inputs dropped in training.")
+    rank: int = option(16, "LoRA: rank of the added matrices.", group="LoRA")
+    alpha: float = option(0.0, "LoRA: scale, as alpha / rank; 0: twice the rank.", group="LoRA")
+    rslora: bool = option(
+        False, "LoRA: scale by alpha / sqrt(rank) (arXiv:2312.03732).", group="LoRA"
+    )
+    lora_dropout: float = option(
+        0.0, "LoRA: share of its inputs dropped in training.", group="LoRA"
+    )
     targets: tuple[str, ...] = option(
-        (), "LoRA: layers to adapt, by published name (q_proj, c_attn, ...); none: all linear ones."
+        (),
+        "LoRA: layers to adapt, by published name (q_proj, c_attn, ...); none: all linear ones.",
+        group="LoRA",
     )
     epochs: float = option(
         0.0, "Times to read the examples; 0: by their number, at least three times."
@@ -45,35 +51,61 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
     steps: int = option(0, "Updates to make; 0: by --epochs, or as many as fit into --seconds.")
     seconds: float = option(0.0, "Wall-clock limit for the whole run; 0: none.")
     batch_tokens: int = option(
-        0, "Tokens per update, about, padding included; 0: by the number of examples."
+        0,
+        "Tokens per update, about, padding included; 0: by the number of examples.",
+        group="Optimizer",
     )
-    micro_tokens: int = option(0, "Tokens computed at once; 0: chosen for the machine.")
+    micro_tokens: int = option(
+        0, "Tokens computed at once; 0: chosen for the machine.", group="Machine"
+    )
     lr: float = option(0.0, "Peak learning rate; 0: by size and method.")
-    weight_decay: float = option(0.0, "Pull of the trained matrices towards zero.")
+    weight_decay: float = option(
+        0.0, "Pull of the trained matrices towards zero.", group="Optimizer"
+    )
     pull: float = option(
-        0.0, "Full: pull of the weights towards the base model's (L2-SP, arXiv:1802.01483)."
+        0.0,
+        "Full: pull of the weights towards the base model's (L2-SP, arXiv:1802.01483).",
+        group="Forgetting",
     )
     schedule: Literal["cosine", "wsd"] = option(
-        "cosine", "After warm-up: half a cosine, or stay and then fall in a line (wsd)."
+        "cosine",
+        "After warm-up: half a cosine, or stay and then fall in a line (wsd).",
+        group="Optimizer",
     )
-    warmup: float = option(0.05, "Share of the run that warms up.")
-    decay: float = option(0.2, "Share of the run over which wsd falls to zero.")
-    clip: float = option(1.0, "Largest gradient norm; 0: no limit.")
-    validation_interval: int = option(0, "Steps between validations; 0: ten times in the run.")
+    warmup: float = option(0.05, "Share of the run that warms up.", group="Optimizer")
+    decay: float = option(0.2, "Share of the run over which wsd falls to zero.", group="Optimizer")
+    clip: float = option(1.0, "Largest gradient norm; 0: no limit.", group="Optimizer")
+    validation_interval: int = option(
+        0, "Steps between validations; 0: ten times in the run.", group="Validation and saving"
+    )
     validation_tokens: int = option(
-        100_000, "Tokens of held-out examples per validation, at most; fewer in a short run."
+        100_000,
+        "Tokens of held-out examples per validation, at most; fewer in a short run.",
+        group="Validation and saving",
     )
-    patience: int = option(3, "Stop after so many validations without improvement; 0: never.")
-    save_seconds: float = option(120.0, "Seconds between saves of the state for resuming.")
-    sample_interval: int = option(0, "Steps between printed samples; 0: four times in the run.")
+    patience: int = option(
+        3,
+        "Stop after so many validations without improvement; 0: never.",
+        group="Validation and saving",
+    )
+    save_seconds: float = option(
+        120.0, "Seconds between saves of the state for resuming.", group="Validation and saving"
+    )
+    sample_interval: int = option(
+        0, "Steps between printed samples; 0: four times in the run.", group="Validation and saving"
+    )
     checkpoint_activations: Literal["auto", "yes", "no"] = option(
-        "auto", "Compute blocks again instead of keeping what they computed: less memory, slower."
+        "auto",
+        "Compute blocks again instead of keeping what they computed: less memory, slower.",
+        group="Machine",
     )
-    device: DeviceName = option("auto", "Where to compute.")
-    dtype: DtypeName = option("auto", "Format of matrix products.")
-    threads: int = option(0, "CPU threads; 0: all usable cores.")
+    device: DeviceName = option("auto", "Where to compute.", group="Machine")
+    dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
+    threads: int = option(0, "CPU threads; 0: all usable cores.", group="Machine")
     compile: Literal["auto", "yes", "no"] = option(
-        "auto", "torch.compile: auto uses it where there is a compiler and time for it to pay."
+        "auto",
+        "torch.compile: auto uses it where there is a compiler and time for it to pay.",
+        group="Machine",
     )
 
     def __post_init__(self) -> None:

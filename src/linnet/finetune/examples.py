@@ -55,26 +55,33 @@ class ExamplesConfig:
 
     context: int = option(1024, "Longest example, in tokens; no more than the model's context.")
     train_on: Literal["completion", "all"] = option(
-        "completion", "What the loss is taken over: what is answered, or prompts as well."
+        "completion",
+        "What the loss is taken over: what is answered, or prompts as well.",
+        group="Examples",
     )
     template: Literal["auto", "chatml", "none"] = option(
         "auto",
         "Prompts by the model's chat template where it has one (auto), by ChatML where it has none "
         "(chatml), or as plain text (none).",
+        group="Examples",
     )
     too_long: Literal["cut", "drop"] = option(
         "cut",
         "An example longer than the context: cut it into several, all answers kept to their end, "
         "or leave it out.",
+        group="Examples",
     )
-    columns: tuple[str, ...] = option((), "A column by another name, such as question=prompt.")
+    columns: tuple[str, ...] = option(
+        (), "A column by another name, such as question=prompt.", group="Examples"
+    )
     validation: str = option("", "File of held-out rows; empty: a share of the others.")
     held_out: float = option(
         0.05,
         "Share of the prompts to hold out for validation, up to "
         f"{MOST_HELD_OUT} rows; of few, more.",
+        group="Examples",
     )
-    seed: int = option(1, "Seed of the order, of new weights and of dropout.")
+    seed: int = option(1, "Seed of the order, of new weights and of dropout.", group="Optimizer")
 
     def __post_init__(self) -> None:
         if self.context < 2:

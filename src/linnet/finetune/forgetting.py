@@ -39,24 +39,34 @@ class ForgettingConfig:
         "",
         "General text to watch, and to replay: text, corpus, shards or rows; "
         "empty: what the base was trained on, or writes.",
+        group="Forgetting",
     )
     general_tokens: int = option(
         8192,
         "Tokens of general text per validation, at most; fewer in a short run; "
         "0: forgetting is not measured.",
+        group="Forgetting",
     )
-    replay: float = option(0.0, "Share of the trained tokens that replay general text.")
+    replay: float = option(
+        0.0, "Share of the trained tokens that replay general text.", group="Forgetting"
+    )
     replay_tokens: int = option(
-        50_000, "Different tokens to replay, at most; without general text the base writes them."
+        50_000,
+        "Different tokens to replay, at most; without general text the base writes them.",
+        group="Forgetting",
     )
     max_forgetting: float = option(
-        0.0, "Largest rise on general text to keep, in bits per byte; 0: no limit."
+        0.0,
+        "Largest rise on general text to keep, in bits per byte; 0: no limit.",
+        group="Forgetting",
     )
     forgetting_patience: int = option(
-        2, "Stop after so many validations in a row beyond --max-forgetting."
+        2, "Stop after so many validations in a row beyond --max-forgetting.", group="Forgetting"
     )
     sweep: bool = option(
-        True, "Afterwards, try weaker and stronger changes and draw what each gains and forgets."
+        True,
+        "Afterwards, try weaker and stronger changes and draw what each gains and forgets.",
+        group="Forgetting",
     )
 
     def __post_init__(self) -> None:

@@ -303,5 +303,5 @@ def _library() -> Any:
     try:
         import llguidance
     except ImportError:
-        raise MissingExtraError("llguidance", "serve", "constraining what a model writes") from None
+        raise MissingExtraError("llguidance", "constraining what a model writes") from None
     return llguidance

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from linnet import hub
-from linnet.errors import ConfigError, MissingExtraError, ModelError
+from linnet.errors import ConfigError, MissingExtraError, ModelError, install_command
 from linnet.generate.choice import noted_choice
 from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.model.lora_config import require_adapter_name
@@ -165,20 +165,20 @@ def _choose_unmeasured(
     from linnet.model.config_file import read_config_file
     from linnet.model.families import family
 
-    missing = _missing()
-    if missing and precision in ("q8_0", "q4_0"):
-        raise MissingExtraError(missing[0], "export", f"computing with {precision}")
-    if missing:
-        progress.warn(
-            f"computing with torch, as {missing[0]} is not installed; llama.cpp is faster: "
-            "pip install 'linnet[export]'"
-        )
-        return "torch"
     path = hub.find(source, progress=progress).path
     if is_adapter(path):
         path = hub.find(adapter_base(path), progress=progress).path
-    values = read_config_file(path)
+    values = read_config_file(path)  # first: there may be no such model
     config = family(values.get("model_type")).read(values)
+    missing = _missing()
+    if missing and precision in ("q8_0", "q4_0"):
+        raise MissingExtraError(missing[0], f"computing with {precision}")
+    if missing:
+        progress.warn(
+            f"computing with torch, as {missing[0]} is not installed; llama.cpp is faster: "
+            f"{install_command(missing[0])}"
+        )
+        return "torch"
     try:
         architecture(config)
         exact = exact_context(config)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from linnet import artifact
 from linnet.config import show
@@ -38,6 +38,7 @@ from linnet.hub.session import (
 from linnet.hub.source import Located, Source, parse
 from linnet.output import (
     full_disk_named,
+    hold,
     human_bytes,
     is_plain_name,
     open_to_append,
@@ -319,7 +320,7 @@ def _transfer(name: str, commit: str, file: RemoteFile, storage: Path, task: Tas
     refuse_links(partial)
     url = f"{endpoint()}/{name}/resolve/{commit}/{quote(file.name)}"
     try:
-        with FileLock(f"{partial}.lock", timeout=0):
+        with hold(partial.with_name(f"{partial.name}.lock"), timeout=0):
             if partial.is_file() and partial.stat().st_size > file.size:
                 partial.unlink()
             with open_to_append(partial) as opened:

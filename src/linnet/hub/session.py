@@ -51,7 +51,7 @@ def require_library(purpose: str) -> None:
     try:
         import huggingface_hub  # noqa: F401
     except ImportError:
-        raise MissingExtraError("huggingface_hub", "hub", purpose) from None
+        raise MissingExtraError("huggingface_hub", purpose) from None
 
 
 def cache_directory() -> Path:

@@ -15,6 +15,8 @@ else is refused by name, not left out.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -25,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from linnet.artifact import previous_version
 from linnet.errors import ModelError
 from linnet.model.adapter_config import CONFIG, as_lora, published_config, read_adapter_config
-from linnet.model.checkpoint import published_weights
+from linnet.model.checkpoint import load_model, published_weights
 from linnet.model.config_file import is_regular
 from linnet.model.families import family
 from linnet.model.families.table import Tensor as Published
@@ -146,7 +149,7 @@ def load_adapter(
     if comparable and recorded != base_hash(model):
         raise ModelError(
             f"{path}: the adapter was trained on other weights than this model's; "
-            f"its base is '{base}'"
+            f"its base is '{base}'{_remedy(path)}"
         )
     matrices = {
         published: (found.read(halves["A"]), found.read(halves["B"]))
@@ -188,7 +191,9 @@ class _Sorted:
 def adapter_base(path: Path | str) -> str:
     """Where the base of an adapter is: a directory that exists, or a hub name with revision.
 
-    Raises ModelError when it is recorded as a directory that is not there.
+    Where that directory holds another model by now and ``DIRECTORY.previous`` the one that the
+    adapter was trained on, it is the latter. Raises ModelError when it is recorded as a directory
+    that is not there.
     """
     path = Path(path)
     values = read_adapter_config(path)
@@ -197,13 +202,43 @@ def adapter_base(path: Path | str) -> str:
         raise ModelError(f"{path / CONFIG}: expected base_model_name_or_path. Got {base!r}")
     for place in (path / base, Path(base)):
         if (place / "config.json").is_file():
-            return str(Path(os.path.normpath(place.absolute())))
+            return str(_trained_on(path, Path(os.path.normpath(place.absolute()))))
     if not _HUB_NAME.fullmatch(base):
         raise ModelError(
             f"{path}: the adapter's base is '{base}', which is not there; load the base from "
             "where it is and give it this adapter: linnet.load(BASE, adapters={NAME: DIRECTORY})"
         )
     return f"{base}@{revision}" if isinstance(revision, str) and "@" not in base else base
+
+
+def _trained_on(path: Path, base: Path) -> Path:
+    """The directory of the base, or the one where it was kept when another replaced it."""
+    kept = previous_version(base)
+    if not ((kept / "config.json").is_file() and is_regular(path / WEIGHTS)):
+        return base  # without looking at its weights
+    recorded = open_files(path, [WEIGHTS]).metadata.get(BASE_HASH)
+    if recorded is None or recorded == _hash_at(base):
+        return base
+    return kept if recorded == _hash_at(kept) else base
+
+
+def _hash_at(directory: Path) -> str:
+    status = directory.stat()
+    return _hash_of_state(directory, status.st_ino, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _hash_of_state(directory: Path, inode: int, changed: int) -> str:
+    return base_hash(load_model(directory))
+
+
+def _remedy(path: Path) -> str:
+    """What to do with an adapter that was trained on other weights."""
+    with contextlib.suppress(ModelError):
+        base = adapter_base(path)
+        if base.endswith(".previous"):
+            return f"; it was trained on {base}: name that as the model"
+    return "; fine-tune this model anew, or give the adapter the model it was trained on"
 
 
 def base_hash(model: Transformer) -> str:

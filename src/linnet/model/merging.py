@@ -150,9 +150,13 @@ def load_adapted(
     not there, or is another.
     """
     path = Path(path)
-    loaded = load_checkpoint(
-        adapter_base(path) if base is None else base, device=device, dtype=dtype, progress=progress
-    )
+    if base is None:
+        base = adapter_base(path)
+        if base.endswith(".previous"):
+            progress.message(
+                f"{path} goes with {base}, which it was trained on: a build replaced that model"
+            )
+    loaded = load_checkpoint(base, device=device, dtype=dtype, progress=progress)
     load_adapter(loaded.model, path, ADAPTER)
     activate(loaded.model, ADAPTER)
     if not (path / "tokenizer.json").is_file():

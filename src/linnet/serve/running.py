@@ -27,7 +27,7 @@ def require_server() -> None:
     """Raise MissingExtraError unless what answers HTTP is installed."""
     for package in ("uvicorn", "httptools", "prometheus_client"):
         if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package.replace("_", "-"), "serve", "linnet serve")
+            raise MissingExtraError(package.replace("_", "-"), "linnet serve")
 
 
 def bind(config: ServeConfig) -> socket.socket:

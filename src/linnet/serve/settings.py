@@ -22,41 +22,57 @@ class ServeConfig:
     port: int = option(8080, "Port to listen on; 0 for any that is free.")
     engine: EngineName = option("auto", "What computes.")
     precision: str = option("auto", "Number format of the weights; auto: as the engine finds best.")
-    threads: int = option(0, "CPU threads to compute with; 0 for all cores.")
-    slots: int = option(0, "Texts computed together; 0: as many as pay here.")
+    threads: int = option(0, "CPU threads to compute with; 0 for all cores.", group="Machine")
+    slots: int = option(0, "Texts computed together; 0: as many as pay here.", group="Machine")
     context: int = option(0, "Tokens that prompt and answer may have; 0: as the model allows.")
     api_key: str | None = option(
         None, "A key that clients must send; the variable LINNET_API_KEY hides it from others."
     )
     keys: Path | None = option(
-        None, "File with the keys that clients may use; otherwise those of 'linnet keys'."
+        None,
+        "File with the keys that clients may use; otherwise those of 'linnet keys'.",
+        group="Access",
     )
     without_keys: bool = option(
-        False, "Answer anyone who reaches the address, also where it is not this machine's alone."
+        False,
+        "Answer anyone who reaches the address, also where it is not this machine's alone.",
+        group="Access",
     )
     allow_host: tuple[str, ...] = option(
-        (), "Name by which browsers may reach the server; may be given several times."
+        (),
+        "Name by which browsers may reach the server; may be given several times.",
+        group="Access",
     )
     cors: tuple[str, ...] = option(
-        (), "Origin whose pages may use the server, such as https://my.site; several times."
+        (),
+        "Origin whose pages may use the server, such as https://my.site; several times.",
+        group="Access",
     )
-    max_requests: int = option(128, "Texts written or waiting at once; more are refused.")
+    max_requests: int = option(
+        128, "Texts written or waiting at once; more are refused.", group="Limits"
+    )
     max_tokens: int = option(
         0,
         "The longest answer in tokens; 0: as the context allows (in one of up to 2,048 tokens "
         "half of what is left, where the client names no length).",
+        group="Limits",
     )
-    max_body: int = option(8_000_000, "The largest request in bytes.")
+    max_body: int = option(8_000_000, "The largest request in bytes.", group="Limits")
     stall_seconds: float = option(
         LlamaCppSettings.stall_seconds,
         "Seconds of computing without any progress after which llama.cpp counts as hung, and "
         "is started again; large models have more.",
+        group="Machine",
     )
-    grace: float = option(30.0, "Seconds that running requests have to finish when stopped.")
+    grace: float = option(
+        30.0, "Seconds that running requests have to finish when stopped.", group="Limits"
+    )
     log: Literal["requests", "errors", "off"] = option(
-        "requests", "What to write to standard error, as lines of JSON."
+        "requests", "What to write to standard error, as lines of JSON.", group="Logs"
     )
-    log_prompts: bool = option(False, "Log what people ask and what the model answers, too.")
+    log_prompts: bool = option(
+        False, "Log what people ask and what the model answers, too.", group="Logs"
+    )
 
     def __post_init__(self) -> None:
         for name, works, expected in (

@@ -67,10 +67,9 @@ def _parse(file: Path) -> Any:
     try:
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from sentencepiece import sentencepiece_model_pb2
-    except ImportError:
-        raise MissingExtraError(
-            "sentencepiece (with protobuf)", "sentencepiece", f"reading {file.name}"
-        ) from None
+    except ImportError as error:
+        missing = "protobuf" if (error.name or "").startswith("google") else "sentencepiece"
+        raise MissingExtraError(missing, f"reading {file.name}") from None
     proto: Any = vars(sentencepiece_model_pb2)["ModelProto"]()
     if file.stat().st_size > LARGEST:
         raise ModelError(f"{file}: expected a SentencePiece model of at most {LARGEST:,} bytes")

@@ -65,9 +65,7 @@ def _learn(words: dict[str, int], size: int) -> dict[str, float]:
     try:
         import sentencepiece
     except ImportError:
-        raise MissingExtraError(
-            "sentencepiece", "sentencepiece", "training a Unigram tokenizer"
-        ) from None
+        raise MissingExtraError("sentencepiece", "training a Unigram tokenizer") from None
     trained = io.BytesIO()
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "words.tsv"

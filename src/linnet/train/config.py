@@ -50,12 +50,14 @@ class ShapeConfig:
     )
     width: int = option(256, "Width of the model.")
     depth: int = option(3, "Number of Transformer blocks.")
-    head_width: int = option(64, "Width of one attention head.")
-    kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.")
-    mlp_width: int = option(0, "Hidden width of the MLP; 0: what the family does.")
+    head_width: int = option(64, "Width of one attention head.", group="Model")
+    kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.", group="Model")
+    mlp_width: int = option(0, "Hidden width of the MLP; 0: what the family does.", group="Model")
     context: int = option(256, "Longest sequence, in tokens.")
-    tied: bool = option(False, "Share the embedding table with the output layer; bert does.")
-    dropout: float = option(0.0, "Share of activations dropped in training.")
+    tied: bool = option(
+        False, "Share the embedding table with the output layer; bert does.", group="Model"
+    )
+    dropout: float = option(0.0, "Share of activations dropped in training.", group="Model")
 
     @property
     def causal(self) -> bool:
@@ -110,38 +112,70 @@ class TrainConfig(ShapeConfig):
         "Wall-clock limit for the whole run, compiling, validation and saving included; 0: none.",
     )
     batch_tokens: int = option(2048, "Tokens per update.")
-    micro_rows: int = option(0, "Rows computed at once; 0: the whole batch, or less if large.")
-    optimizer: Literal["muon", "adamw"] = option("muon", "For the matrices inside the blocks.")
-    matrix_lr: float = option(0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.")
-    embedding_lr: float = option(
-        0.0, "Peak learning rate of the embeddings (AdamW); 0: 0.02, or 0.002 for an encoder."
+    micro_rows: int = option(
+        0, "Rows computed at once; 0: the whole batch, or less if large.", group="Machine"
     )
-    output_lr: float = option(0.003, "Peak learning rate of an untied output layer (AdamW).")
-    vector_lr: float = option(0.02, "Peak learning rate of norms and biases (AdamW).")
+    optimizer: Literal["muon", "adamw"] = option(
+        "muon", "For the matrices inside the blocks.", group="Optimizer"
+    )
+    matrix_lr: float = option(
+        0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.", group="Optimizer"
+    )
+    embedding_lr: float = option(
+        0.0,
+        "Peak learning rate of the embeddings (AdamW); 0: 0.02, or 0.002 for an encoder.",
+        group="Optimizer",
+    )
+    output_lr: float = option(
+        0.003, "Peak learning rate of an untied output layer (AdamW).", group="Optimizer"
+    )
+    vector_lr: float = option(
+        0.02, "Peak learning rate of norms and biases (AdamW).", group="Optimizer"
+    )
     weight_decay: float = option(
-        0.1, "Pull of the matrices towards zero; matters when text is read several times."
+        0.1,
+        "Pull of the matrices towards zero; matters when text is read several times.",
+        group="Optimizer",
     )
     schedule: Literal["wsd", "cosine"] = option(
-        "wsd", "After warm-up: stay, then fall in a line (wsd), or a half cosine."
+        "wsd", "After warm-up: stay, then fall in a line (wsd), or a half cosine.", group="Schedule"
     )
-    warmup: float = option(0.0, "Share of the run that warms up.")
-    decay: float = option(0.5, "Share of the run over which wsd falls to zero.")
+    warmup: float = option(0.0, "Share of the run that warms up.", group="Schedule")
+    decay: float = option(0.5, "Share of the run over which wsd falls to zero.", group="Schedule")
     short_rows: float = option(
-        0.0, "Share of the run, at its start, that reads shorter rows than the context: faster."
+        0.0,
+        "Share of the run, at its start, that reads shorter rows than the context: faster.",
+        group="Schedule",
     )
-    short_length: int = option(0, "Tokens in those rows, a part of the context; 0: half of it.")
-    clip: float = option(1.0, "Largest gradient norm; 0: no limit.")
-    validation_interval: int = option(0, "Steps between validations; 0: five times in the run.")
-    validation_tokens: int = option(50_000, "Tokens of held-out text per validation, at most.")
-    patience: int = option(0, "Stop after so many validations without improvement; 0: never.")
-    save_seconds: float = option(60.0, "Seconds between saves of the state for resuming.")
-    sample_interval: int = option(0, "Steps between printed samples; 0: four times in the run.")
+    short_length: int = option(
+        0, "Tokens in those rows, a part of the context; 0: half of it.", group="Schedule"
+    )
+    clip: float = option(1.0, "Largest gradient norm; 0: no limit.", group="Optimizer")
+    validation_interval: int = option(
+        0, "Steps between validations; 0: five times in the run.", group="Validation and saving"
+    )
+    validation_tokens: int = option(
+        50_000, "Tokens of held-out text per validation, at most.", group="Validation and saving"
+    )
+    patience: int = option(
+        0,
+        "Stop after so many validations without improvement; 0: never.",
+        group="Validation and saving",
+    )
+    save_seconds: float = option(
+        60.0, "Seconds between saves of the state for resuming.", group="Validation and saving"
+    )
+    sample_interval: int = option(
+        0, "Steps between printed samples; 0: four times in the run.", group="Validation and saving"
+    )
     seed: int = option(1, "Seed of weights, order and dropout.")
-    device: DeviceName = option("auto", "Where to compute.")
-    dtype: DtypeName = option("auto", "Format of matrix products.")
-    threads: int = option(0, "CPU threads; 0: all usable cores.")
+    device: DeviceName = option("auto", "Where to compute.", group="Machine")
+    dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
+    threads: int = option(0, "CPU threads; 0: all usable cores.", group="Machine")
     compile: Literal["auto", "yes", "no"] = option(
-        "auto", "torch.compile: auto uses it where there is a compiler and time for it to pay."
+        "auto",
+        "torch.compile: auto uses it where there is a compiler and time for it to pay.",
+        group="Machine",
     )
 
     def __post_init__(self) -> None:

@@ -138,7 +138,7 @@ def _scanned(path: Path, context: Context) -> str:
     try:
         from docling.document_converter import DocumentConverter
     except ModuleNotFoundError:
-        raise UnreadableError("needs OCR: pip install 'linnet[ocr]'") from None
+        raise UnreadableError("needs OCR: pip install docling") from None
     try:
         text: str = DocumentConverter().convert(path).document.export_to_text()
     except Exception as error:  # whatever its models and engines raise

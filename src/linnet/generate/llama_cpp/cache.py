@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from linnet.artifact import hash_file
 from linnet.errors import OutputError
-from linnet.output import full_disk_named, human_bytes, write_text
+from linnet.output import full_disk_named, hold, human_bytes, write_text
 from linnet.progress import SILENT, Progress
 
 RECIPE = 2
@@ -171,16 +171,14 @@ def _hash_of(file: Path) -> str:
 @contextlib.contextmanager
 def _locked(file: Path, progress: Progress) -> Iterator[None]:
     """Hold the right to make ``file``, waiting for another process that does."""
-    lock = FileLock(file.with_name(f".{file.stem}.lock"))
-    try:
-        lock.acquire(timeout=_NOTICE)
-    except Timeout:
-        with progress.task("waiting for another process that makes the same file"):
-            lock.acquire()
-    try:
+    place = file.with_name(f".{file.stem}.lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold(place, timeout=_NOTICE))
+        except Timeout:
+            with progress.task("waiting for another process that makes the same file"):
+                stack.enter_context(hold(place))
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

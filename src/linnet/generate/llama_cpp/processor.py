@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from linnet.errors import install_command
 from linnet.runtime import cpu_features
 
 # What llama.cpp calls an instruction set, and what Linux does.
@@ -20,10 +21,8 @@ _SETS = {
     "AMX_INT8": "amx_int8",
 }
 
-BUILD = (
-    'CMAKE_ARGS="-DLLAMA_LLGUIDANCE=OFF -DLLAMA_BUILD_BORINGSSL=OFF" '
-    "pip install --force-reinstall --no-deps --no-binary xllamacpp xllamacpp"
-)
+_BUILD = 'CMAKE_ARGS="-DLLAMA_LLGUIDANCE=OFF -DLLAMA_BUILD_BORINGSSL=OFF"'
+_FROM_SOURCE = "--force-reinstall --no-deps --no-binary xllamacpp xllamacpp"
 """Needs CMake and a C++ compiler; the libraries that it leaves out are of no use to Linnet."""
 
 
@@ -46,5 +45,6 @@ def advice(system_info: str) -> str | None:
         return None
     return (
         f"llama.cpp could use {', '.join(unused)} of this processor, which reads prompts about a "
-        f"fifth faster, if it were built here: {BUILD}"
+        f"fifth faster, if it were built here: "
+        f"{_BUILD} {install_command(_FROM_SOURCE)}"
     )
