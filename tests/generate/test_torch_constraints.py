@@ -112,6 +112,24 @@ def test_as_many_choices_as_are_allowed(engine: TorchEngine) -> None:
     assert text.text in choices
 
 
+@pytest.mark.parametrize(
+    ("grammar", "text"),
+    [
+        ('("a"?){2,5}', "a{0,5}"),
+        ('("a"*)+ "b"', "a*b"),
+        ('([a-c]+)? "d"', "[a-c]*d"),
+        (r'"\u0041\U0000004a" "\u00e9"', "AJé"),
+        (r"[\u0041-\u0043]{3}", "[A-C]{3}"),
+        (r'"\\u0041"', r"\\u0041"),
+    ],
+)
+def test_grammars_that_llguidance_spells_otherwise(
+    engine: TorchEngine, grammar: str, text: str
+) -> None:
+    for found in written(engine, "grammar", f"root ::= {grammar}", seeds=2, tokens=100):
+        assert re.fullmatch(text, found.text) or found.finish_reason == "length"
+
+
 def test_a_grammar_of_llama_cpp(engine: TorchEngine) -> None:
     grammar = """
     # sums
@@ -165,6 +183,8 @@ def test_a_constraint_with_other_wishes(engine: TorchEngine) -> None:
         ("choice", '"yes"', "list of 1 to"),
         ("grammar", "start ::= x", "cannot be followed"),
         ("grammar", "root ::= (", "cannot be followed"),
+        ("grammar", r'root ::= "\ud800"', "cannot be followed"),
+        ("grammar", r'root ::= "\UFFFFFFFF"', "cannot be followed"),
         ("grammar", "root ::= " + "(" * 5000 + ")" * 5000, "cannot be followed"),
         ("grammar", "\n".join(f"r{n} ::= r{n + 1}" for n in range(600)), "more than"),
     ],

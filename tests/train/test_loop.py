@@ -324,6 +324,14 @@ def test_scores_that_are_no_numbers_end_a_sample() -> None:
     assert continue_text(model, [1, 2], stop_ids=(0,), generator=generator) == []
 
 
+def test_weights_too_large_to_compute_with_fail(shards: Path, tmp_path: Path) -> None:
+    """They are numbers, and so is the only loss that was seen; what they compute is none."""
+    config = TrainConfig(**(SMALL | {"steps": 1, "matrix_lr": 1e38}))
+    with pytest.raises(TrainingError, match=r"the validation loss is no number.*--matrix-lr"):
+        train(shards, tmp_path / "model", config)
+    assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize(
     ("seconds", "cost", "pays"),
     [(50, 25.0, False), (80, 36.7, False), (80, 5.0, True), (300, 36.7, True), (300, 120.0, False)],

@@ -9,6 +9,7 @@ and at every token.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from time import thread_time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
     from linnet.tokenizer import Tokenizer
 
+_UNICODE_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|.)", re.DOTALL)
 JSON_SPACE = r"[ \n]|\n[ \t]{1,16}"
 """White space where JSON leaves it free: one character, or a new line with its indentation."""
 
@@ -264,15 +266,26 @@ def _choices(value: str) -> str:
     return "start: " + " | ".join(quoted)
 
 
+def _plain(escape: re.Match[str]) -> str:
+    r"""A character for its escape, as llguidance reads no ``\u0041``; ``\x41`` below 128."""
+    digits = escape[1] or escape[2]
+    if digits is None:
+        return escape[0]
+    character = int(digits, 16)
+    return f"\\x{character:02X}" if character < 128 else chr(character)
+
+
 def _lark(value: str) -> str:
     """A grammar in llama.cpp's language, in llguidance's."""
-    from llguidance.gbnf_to_lark import gbnf_to_lark
+    from llguidance.gbnf_to_lark import RepetitionNode, gbnf_to_lark
 
+    # Version 1.9 writes ("a"?)* without the brackets that its own reader needs.
+    RepetitionNode.is_atomic = lambda self: False  # type: ignore[method-assign]
     if value.count("::=") > MOST_RULES:
         raise ValueError(f"more than {MOST_RULES} rules")
     try:
         require_small(gbnf.read(value), kind="grammar")
-        return str(gbnf_to_lark(value))
+        return str(gbnf_to_lark(_UNICODE_ESCAPE.sub(_plain, value)))
     except Exception as error:  # its own kinds of error, and those of a parser gone astray
         raise ValueError(str(error)) from None
 

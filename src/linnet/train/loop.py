@@ -155,7 +155,7 @@ class Loop:
 
         Raises BudgetError when the time limit leaves no room for a step,
         StoppedError after Ctrl-C, TrainingError when the loss or the weights are no
-        longer numbers.
+        longer numbers, or no validation gave a number.
         """
         if self.course.validate_first and self.pace.step == 0 and self.first is None:
             self._validate()
@@ -188,6 +188,11 @@ class Loop:
         if self.best is None:  # the time ran out between the last step and its validation
             self._validate()
         self._require_finite_weights()
+        if self.best is None and self.validators:
+            raise TrainingError(
+                f"after step {self.pace.step} the validation loss is no number; "
+                f"{self.course.remedy}"
+            )
         if self.course.seconds and not self.stopped and self.reached < UNFINISHED:
             self._warn_unfinished()
 
