@@ -19,6 +19,7 @@ from linnet.errors import ModelError, OutputError
 from linnet.model import Transformer, load_checkpoint, load_model, save_checkpoint
 from linnet.model.checkpoint import copy_tokenizer
 from linnet.model.config_file import read_config_file
+from linnet.model.weights import write_safetensors
 from odd_files import DEEP, HOSTILE_SIZES, HOSTILE_WEIGHTS, header_only
 
 transformers = pytest.importorskip("transformers")
@@ -143,14 +144,14 @@ def test_a_full_disk_leaves_the_weights_that_were_there(
 
     written = []
 
-    def full(weights: dict[str, torch.Tensor], file: str, **_: object) -> None:
+    def full(file: Path, *rest: Any) -> None:
         if written:
-            Path(file).write_bytes(b"half")
+            file.write_bytes(b"half")
             raise OSError(28, "No space left on device")
         written.append(file)
-        save_file(weights, file)
+        write_safetensors(file, *rest)
 
-    monkeypatch.setattr("linnet.model.weights.save_file", full)
+    monkeypatch.setattr("linnet.model.weights.write_safetensors", full)
     with pytest.raises(OutputError, match="disk is full"):
         save_checkpoint(model, tmp_path, shard_bytes=20_000)
     assert written
