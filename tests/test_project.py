@@ -174,6 +174,11 @@ def test_what_is_not_an_assignment(assignment: str) -> None:
         set_option(ProjectConfig(()), assignment)
 
 
+def test_a_value_that_nests_too_deeply_is_refused_in_a_line() -> None:
+    with pytest.raises(ConfigError, match=r"--set train\.width: the value nests too deeply"):
+        set_option(ProjectConfig(()), f"train.width={'[' * 100_000}")
+
+
 def test_the_last_assignment_counts() -> None:
     config = set_option(ProjectConfig((), train={"width": 1, "depth": 2}), "train.width=3")
     assert config.train == {"width": 3, "depth": 2}

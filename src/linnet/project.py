@@ -290,6 +290,8 @@ def set_option(config: ProjectConfig, assignment: str) -> ProjectConfig:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
+    except RecursionError:
+        raise ConfigError(f"--set {table}.{key}: the value nests too deeply") from None
     changed: dict[str, Any] = {table: {**getattr(config, table), key: parsed}}
     return replace(config, **changed)
 

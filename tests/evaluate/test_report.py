@@ -181,6 +181,13 @@ def test_damaged_files_leave_their_part_out(project: Path) -> None:
     Reader(write_report(project).read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", '{"a": 5}', "\0"])
+def test_weights_of_no_sense_have_no_size(project: Path, text: str) -> None:
+    file = project / "model" / "model.safetensors"
+    file.write_bytes(len(text).to_bytes(8, "little") + text.encode())
+    assert gather(project)
+
+
 def test_a_model_worse_than_a_simple_method_is_said_to_be(project: Path) -> None:
     results = project / "evaluation" / "results.json"
     artifact.write_json(results, evaluation(score=1.80).to_json())

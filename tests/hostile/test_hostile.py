@@ -1,8 +1,8 @@
 """Some hundred inputs that strangers could send: each ends in one line, in time and in memory.
 
-Every case is made by code (``templates``, ``tokenizers_made``, ``artifacts``, ``links``, ``hubs``)
-and run in a process of its own (``running``). A dozen are in the default run, all in the slow one.
-A new kind of input is a module with ``CASES``, named in ``MODULES``.
+Every case is made by code (``templates``, ``tokenizers_made``, ``artifacts``, ``links``, ``hubs``,
+``ggufs``, ``models``) and run in a process of its own (``running``). A dozen are in the default
+run, all in the slow one. A new kind of input is a module with ``CASES``, named in ``MODULES``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tiny_project import TinyProject
 if sys.platform == "win32":
     pytest.skip("the runner forks", allow_module_level=True)
 
-MODULES = ("templates", "tokenizers_made", "artifacts", "links", "hubs")
+MODULES = ("templates", "tokenizers_made", "artifacts", "links", "hubs", "ggufs", "models")
 CASES: list[Case] = [case for name in MODULES for case in import_module(name).CASES]
 QUICK = [case for case in CASES if case.quick]
 SLOW = [case for case in CASES if not case.quick]

@@ -20,6 +20,7 @@ from linnet.model import Transformer, load_checkpoint, load_model, save_checkpoi
 from linnet.model.checkpoint import copy_tokenizer
 from linnet.model.config_file import read_config_file
 from linnet.model.weights import write_safetensors
+from odd_files import DEEP, HOSTILE_SIZES, HOSTILE_WEIGHTS, header_only
 
 transformers = pytest.importorskip("transformers")
 
@@ -190,34 +191,6 @@ def test_what_the_base_says_survives(tmp_path: Path) -> None:
     assert load_model(out).config == load_model(base).config
 
 
-def header_only(file: Path, header: bytes, *, length: int | None = None) -> None:
-    """A safetensors file that says much and holds nothing."""
-    size = len(header) if length is None else length
-    file.write_bytes(size.to_bytes(8, "little") + header)
-
-
-def many_tensors(count: int) -> bytes:
-    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    return json.dumps({f"model.layers.{n // 9}.t{n % 9}": empty for n in range(count)}).encode()
-
-
-DEEP = "[" * 100_000
-HOSTILE_WEIGHTS: dict[str, tuple[bytes, str]] = {
-    "header of 4 EB": (((1 << 62) - 1).to_bytes(8, "little"), "a header of 46116860184273879"),
-    "300,000 tensors": (many_tensors(300_000), "a header of "),
-    "60,000 tensors": (many_tensors(60_000), "60000 tensors; expected at most 50000"),
-    "deep": (DEEP.encode(), "damaged or missing"),
-    "a list": (b"[]", "damaged or missing"),
-    "a number": (b"7", "damaged or missing"),
-    "no offsets": (b'{"a": {"dtype": "F32", "shape": [1]}}', "damaged or missing"),
-    "past its end": (
-        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', "damaged or missing",
-    ),
-    "nothing": (b"{}", "2 layers of 9 tensors, but the weights hold only 0"),
-    "empty tensors": (many_tensors(18), "'model.embed_tokens.weight' is missing"),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("case", HOSTILE_WEIGHTS)
 def test_weights_that_say_too_much(case: str, tmp_path: Path) -> None:
     published(tmp_path)
@@ -230,18 +203,6 @@ def test_weights_that_say_too_much(case: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=message) as caught:
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
-
-
-LARGEST = (1 << 31) - 1
-HOSTILE_SIZES: tuple[dict[str, Any], ...] = (
-    {"num_hidden_layers": 512}, {"num_hidden_layers": 10**9}, {"hidden_size": LARGEST},
-    {"vocab_size": LARGEST, "hidden_size": LARGEST}, {"max_position_embeddings": 1 << 60},
-    {"num_attention_heads": LARGEST, "num_key_value_heads": LARGEST, "head_dim": LARGEST},
-    {"intermediate_size": LARGEST}, {"head_dim": LARGEST - 1}, {"rms_norm_eps": 10**400},
-    {"rope_parameters": {"rope_theta": 10**400}}, {"eos_token_id": 10**400},
-    {"layer_types": [["full_attention"], {}]}, {"architectures": 5, "vocab_size": "7"},
-    {"pruned_heads": {"0": [1]}},
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", HOSTILE_SIZES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ import typer
 from linnet.cli.options import ModeOption, configured, in_turns, open_model
 from linnet.cli.terminal import err
 from linnet.cli.writing import TextWriter
-from linnet.config import option, replace
+from linnet.config import option, parse_json, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate import GenerateConfig, Request, Sampling
 from linnet.generate.language_model import EngineName
@@ -233,7 +232,7 @@ class _Turns(_Session):
 def _parse(name: str, value: str) -> Any:
     """A value as typed: JSON, or else plain text."""
     try:
-        parsed = json.loads(value)
+        parsed = parse_json(value)
     except ValueError:
         parsed = value
     return [parsed] if name == "stop" and not isinstance(parsed, list) else parsed

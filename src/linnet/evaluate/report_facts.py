@@ -6,7 +6,6 @@ a report about half a project is still a report. Nothing here loads torch.
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from math import prod
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
-from linnet.config import read_json
+from linnet.config import parse_json, read_json
 from linnet.data.report_page import CorpusFacts, corpus_facts
 from linnet.errors import LinnetError
 from linnet.evaluate.baselines import BASELINE_NAMES
@@ -279,9 +278,9 @@ def _tensor_elements(file: Path) -> int:
     try:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
-            header = json.loads(opened.read(min(length, file.stat().st_size)))
+            header = parse_json(opened.read(min(length, file.stat().st_size)).decode())
         return sum(prod(v["shape"]) for k, v in header.items() if k != "__metadata__")
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return 0
 
 

@@ -229,8 +229,9 @@ def _open_file(
     progress: Progress,
 ) -> Engine:
     from linnet.generate.llama_cpp.foreign import open_gguf
+    from linnet.model.config_file import is_regular
 
-    if not file.is_file():
+    if not is_regular(file):
         raise ModelError(f"{file}: expected a GGUF file, but it does not exist")
     if engine == "torch":
         raise ModelError(f"{file}: a GGUF file is computed by llama.cpp; leave out engine torch")

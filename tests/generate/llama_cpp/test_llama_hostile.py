@@ -27,6 +27,7 @@ from linnet.generate.llama_cpp import engine as engine_module
 from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.metadata import read_metadata
 from linnet.generate.llama_cpp.watchdog import Watchdog
+from odd_files import HEADERS
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
@@ -319,49 +320,6 @@ def test_settings_that_no_model_has(
     out = rewritten(file, tmp_path / "odd.gguf", changes)
     with pytest.raises(ModelError, match=reason):
         read_metadata(out)
-
-
-def text(value: bytes) -> bytes:
-    return struct.pack("<Q", len(value)) + value
-
-
-def header(*settings: bytes, tensors: int = 0, count: int | None = None) -> bytes:
-    known = len(settings) if count is None else count
-    return b"GGUF" + struct.pack("<IQQ", 3, tensors, known) + b"".join(settings)
-
-
-def array(kind: int, count: int) -> bytes:
-    return text(b"a") + struct.pack("<IIQ", 9, kind, count)
-
-
-def tensor(*shape: int, kind: int = 0, offset: int = 0) -> bytes:
-    sizes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-    return text(b"t") + sizes + struct.pack("<IQ", kind, offset)
-
-
-HEADERS = {
-    "array of 2^60": (header(array(4, 1 << 60)), "entries of 'a'"),
-    "array of 10^8 texts": (header(array(8, 10**8)), "entries of 'a'"),
-    "array of 10^8 bytes": (header(array(0, 10**8)), "entries of 'a'"),
-    "arrays in an array": (header(array(9, 3) + bytes(64)), "Got arrays"),
-    "a type that is none": (header(array(77, 3) + bytes(64)), "Got type 77"),
-    "a text of 2^63": (header(text(b"a") + struct.pack("<IQ", 8, 1 << 63)), "left"),
-    "a name of 2^40": (header(struct.pack("<Q", 1 << 40)), "settings"),
-    "2^40 settings": (header(count=1 << 40), "settings"),
-    "2^40 tensors": (header(tensors=1 << 40), "tensors"),
-    "five dimensions": (header(tensors=1) + tensor(1, 1, 1, 1, 1) + bytes(64), "1 to 4 dimensions"),
-    "none": (header(tensors=1) + tensor() + bytes(64), "1 to 4 dimensions"),
-    "a dimension of 0": (header(tensors=1) + tensor(0, 4) + bytes(64), "whole blocks"),
-    "2^62 numbers": (header(tensors=1) + tensor(1 << 31, 1 << 31) + bytes(64), "within its"),
-    "beyond the end": (header(tensors=1) + tensor(4, offset=1 << 40) + bytes(64), "within its"),
-    "not aligned": (header(tensors=1) + tensor(4, offset=3) + bytes(64), "a multiple of 32"),
-    "a format that is none": (header(tensors=1) + tensor(4, kind=999) + bytes(64), "known"),
-    "half a block": (header(tensors=1) + tensor(31, kind=8) + bytes(64), "whole blocks of 32"),
-    "twice the same": (header(tensors=2) + 2 * tensor(1) + bytes(99), "twice"),
-    "big-endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian"),
-    "cut": (b"GGUF\3\0\0\0", "8 bytes"),
-    "empty": (b"", "0 bytes"),
-}
 
 
 @pytest.mark.parametrize("name", HEADERS)
