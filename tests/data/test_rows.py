@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ def test_values_one_after_another_and_wrapped_rows(tmp_path: Path) -> None:
     assert list(records.read_json(path, limit=1000)) == [{"a": 1}, {"a": 2}, 3]
     path.write_text('{"version": 1, "data": [{"a": 1}, {"a": 2}]}')
     assert list(records.read_json(path, limit=1000)) == [{"a": 1}, {"a": 2}]
+    changes = Counter[str]()
+    list(records.read_json(path, limit=1000, changes=changes))
+    assert changes == {"values beside the rows": 1}
 
 
 @pytest.mark.parametrize("text", ['[{"a": 1}, {"a"', "[1 2]", "{'a': 1}", "[" * 100_000])

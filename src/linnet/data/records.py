@@ -48,12 +48,12 @@ def read_json_lines(
 def read_json(path: Path, *, limit: int, changes: Counter[str] | None = None) -> Iterator[Any]:
     """The rows of a JSON file: the elements of an array, or the value (or values) it holds.
 
-    Raises UnreadableError where the file stops being JSON.
+    ``changes`` counts what is left out. Raises UnreadableError where the file stops being JSON.
     """
     stream = _JsonStream(read_chunks(path, changes=changes), limit)
     if stream.peek() != "[":
         while stream.peek():
-            yield from _rows_within(stream.value())
+            yield from _rows_within(stream.value(), changes)
         return
     stream.take()
     if stream.peek() == "]":
@@ -183,12 +183,15 @@ class _JsonStream:
         return added > 0
 
 
-def _rows_within(value: Any) -> Iterable[Any]:
+def _rows_within(value: Any, changes: Counter[str] | None) -> Iterable[Any]:
     """The rows of an object that wraps a single list of them, such as ``{"data": [...]}``."""
     if isinstance(value, dict):
         lists = {k: v for k, v in value.items() if isinstance(v, list) and v}
         rows = [name for name, inner in lists.items() if isinstance(inner[0], dict)]
         if len(rows) == 1 and len(lists[rows[0]]) > 1 and rows[0].lower() not in CHATS:
+            beside = sum(inner not in (None, "", [], {}) for inner in value.values()) - 1
+            if changes is not None and beside:
+                changes["values beside the rows"] += beside
             return list(lists[rows[0]])
     return [value]
 
