@@ -543,7 +543,13 @@ def test_rows_are_as_long_as_the_examples_want() -> None:
 
 @pytest.mark.parametrize(
     ("parameters", "method", "lr"),
-    [(10**9, "full", 5e-5), (10**9, "lora", 5e-4), (10**6, "full", 1e-3), (10**13, "full", 1e-5)],
+    [
+        (10**9, "full", 5e-5),
+        (10**9, "lora", 5e-4),
+        (10**6, "full", 1e-3),
+        (10**6, "lora", 1e-2),
+        (10**13, "full", 1e-5),
+    ],
 )
 def test_learning_rates_where_none_is_set(parameters: int, method: str, lr: float) -> None:
     assert settings(method=method).peak_lr(parameters) == pytest.approx(lr)

@@ -154,4 +154,4 @@ class FinetuneConfig(ForgettingConfig, ExamplesConfig):
         if self.lr:
             return self.lr
         full = min(1e-3, max(1e-5, 5e-5 * math.sqrt(1e9 / parameters)))
-        return min(3e-3, 10 * full) if self.method == "lora" else full
+        return min(1e-2, 10 * full) if self.method == "lora" else full
