@@ -162,6 +162,7 @@ def test_the_list_cannot_be_guessed_from_and_an_older_one_is_read(tmp_path: Path
     assert not holding(corpus, SECRET)
 
 
+@pytest.mark.slow
 def test_parts_that_other_settings_may_bring_back_are_warned_of(tmp_path: Path) -> None:
     class Heard(Progress):
         def warn(self, text: str) -> None:
@@ -230,6 +231,7 @@ def _folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_does_not_matter_where_it_is_called_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

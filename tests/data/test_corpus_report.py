@@ -91,6 +91,7 @@ def test_what_test_and_training_share_is_judged(shared: float, usual: float, say
     assert overlap_verdict({}) == overlap_verdict({"shared_runs": shared}) == ""
 
 
+@pytest.mark.slow
 def test_a_document_that_dominates_is_named(folder: Path, tmp_path: Path) -> None:
     heard = Heard()
     data.prepare([folder], tmp_path / "before", progress=heard)

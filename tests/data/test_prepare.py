@@ -115,6 +115,7 @@ def test_a_second_run_reads_only_what_changed_and_equals_a_fresh_one(
     assert {name for name in now if now[name] != fresh[name]} <= {"docs/note-07.txt"}
 
 
+@pytest.mark.slow
 def test_other_settings_read_everything_again(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "corpus"
     data.prepare([folder], out)
@@ -157,6 +158,7 @@ class _Warnings(Progress):
         self.lines.append(text)
 
 
+@pytest.mark.slow
 def test_few_long_documents_are_held_out_in_pieces(tmp_path: Path) -> None:
     folder, out = tmp_path / "books", tmp_path / "corpus"
     _long_documents(folder, 4)
@@ -175,6 +177,7 @@ def test_few_long_documents_are_held_out_in_pieces(tmp_path: Path) -> None:
     _same(data.prepare([folder], out), data.prepare([folder], tmp_path / "fresh"))
 
 
+@pytest.mark.slow
 def test_what_auto_decided_stays(tmp_path: Path) -> None:
     folder, out = tmp_path / "books", tmp_path / "corpus"
     _long_documents(folder, 3)
@@ -235,6 +238,7 @@ def test_reading_some_columns_leaves_the_others_empty(folder: Path, tmp_path: Pa
         next(data.read_documents(corpus.path, "dev"))
 
 
+@pytest.mark.slow
 def test_real_documents_yield_what_is_in_them(test_data: Path, tmp_path: Path) -> None:
     config = DataConfig(quality=("off",), near_duplicates=1.0)
     corpus = data.prepare([test_data / "documents"], tmp_path / "corpus", config)

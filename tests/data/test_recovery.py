@@ -29,6 +29,7 @@ def _sources(corpus: Path) -> set[str]:
     return {d.source for split in data.SPLITS for d in data.read_documents(corpus, split)}
 
 
+@pytest.mark.slow
 def test_a_damaged_catalog_costs_time_only(folder: Path, tmp_path: Path) -> None:
     made = data.prepare([folder], tmp_path / "corpus")
     place = made.path / catalog.NAME
@@ -145,6 +146,7 @@ def test_what_a_parser_says_is_masked(folder: Path, tmp_path: Path) -> None:
     assert not _in(corpus, ADDRESS)
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_for_what_is_compared_is_told(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
