@@ -88,11 +88,7 @@ class _Explainer:
         self.rules = rules(tuple(config.get("quality", DataConfig().quality)))
 
     def explain(self, what: str) -> list[FileStory]:
-        files = self._rows(
-            "SELECT * FROM files WHERE name = :what OR name LIKE :end ESCAPE '\\' "
-            "ORDER BY name LIMIT :limit",
-            what=what, end=f"%/{_escaped(what.lstrip('/'))}", limit=_LISTED,
-        )  # fmt: skip
+        files = self._named("files", what)
         if files:
             return [self._file(row) for row in files]
         if len(what) >= _LEAST_ID and set(what) <= set("0123456789abcdef"):
@@ -108,14 +104,18 @@ class _Explainer:
                     for number in numbers
                 ]
         if catalog.has_table(self.connection, "skipped"):
-            skipped = self._rows(
-                "SELECT * FROM skipped WHERE name = :what OR name LIKE :end ESCAPE '\\' "
-                "ORDER BY name LIMIT :limit",
-                what=what, end=f"%/{_escaped(what.lstrip('/'))}", limit=_LISTED,
-            )  # fmt: skip
+            skipped = self._named("skipped", what)
             if skipped:
                 return [FileStory(row["name"], "", 0, row["reason"], "", {}) for row in skipped]
         raise DataError(self._nearest(what))
+
+    def _named(self, table: str, what: str) -> list[sqlite3.Row]:
+        """Rows of files with this name, or with one that ends so."""
+        return self._rows(
+            f"SELECT * FROM {table} WHERE name = :what OR name LIKE :end ESCAPE '\\' "
+            "ORDER BY name LIMIT :limit",
+            what=what, end=f"%/{_escaped(what.lstrip('/'))}", limit=_LISTED,
+        )  # fmt: skip
 
     def _file(self, row: sqlite3.Row, stories: list[Story] | None = None) -> FileStory:
         number = row["number"]
