@@ -131,6 +131,14 @@ def test_what_the_user_sets_is_planned_with() -> None:
     assert plan_for(head_width=48).train["width"] % 48 == 0
 
 
+def test_few_documents_are_read_often_enough_however_slow_the_machine_turns_out() -> None:
+    made = plan_for(facts(30_000), budget=60)
+    assert made.seconds["train"] < 3  # an estimate by arithmetic alone
+    assert made.train["steps"] == made.steps > 1
+    assert 20 < made.train["seconds"] <= 60
+    assert "steps" not in plan_for(facts(10_000_000), budget=60).train
+
+
 @pytest.mark.parametrize("budget", [60, 300, 3600])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_context_is_one_for_conversations(budget: float, device: str) -> None:

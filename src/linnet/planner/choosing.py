@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from linnet.train.config import TrainConfig
 
 SHORTEST_TRAINING = 8.0  # seconds
+SHORTEST_LIMIT = 30.0  # seconds, for however few steps
+WRONG_ESTIMATE = 4.0  # times that a few steps may take longer than estimated
 MOST_EPOCHS = 20
 
 TOKENS_PER_PARAMETER = 0.6
@@ -118,14 +120,24 @@ def choose(
             best = config, outcome
     assert best is not None
     config, outcome = best
-    seconds["train"] = min(config.seconds or math.inf, outcome.seconds_needed)
+    available, seconds["train"] = (
+        seconds["train"],
+        min(config.seconds or math.inf, outcome.seconds_needed),
+    )
     settings = to_mapping(config)
-    if not config.steps:  # else the estimate of what the steps need must not cut them short
+    planned: tuple[str, ...] = PLANNED
+    if not config.steps and outcome.seconds_needed < available:
+        # The documents end before the time does: steps, which an estimate of their speed that is
+        # too high, as it is for small models, does not cut short.
+        settings["steps"], planned = outcome.steps, (*PLANNED, "steps")
+        patience = max(SHORTEST_LIMIT, WRONG_ESTIMATE * outcome.seconds_needed)
+        settings["seconds"] = round(min(available, patience), 1)
+    elif not config.steps:
         settings["seconds"] = max(1.0, round(seconds["train"], 1))  # 0 would be no limit
     return Plan(
         budget=budget,
         vocab_size=outcome.vocab_size,
-        train={name: settings[name] for name in PLANNED},
+        train={name: settings[name] for name in planned},
         parameters=outcome.parameters,
         steps=outcome.steps,
         epochs=round(outcome.epochs, 2),
