@@ -95,9 +95,13 @@ def check(
     table = Table(box=None, header_style="")
     for heading in ("where", "what", "", "how far"):
         table.add_column(heading)
+    table.columns[-1].overflow = "fold"
     for found in comparisons:
-        table.add_row(found.where, found.what, found.verdict, found.told)
+        table.add_row(found.where, found.what, found.verdict, found.told if found.compared else "")
     terminal.print(table)
+    for found in comparisons:
+        if not found.compared:  # a line of its own: it ends in a command to copy
+            terminal.print(found.told, soft_wrap=True, markup=False, highlight=False)
     if any(found.failed for found in comparisons):
         from linnet.roundtrip import require_same
 
