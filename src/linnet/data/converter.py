@@ -3,6 +3,7 @@
 A process that reads strangers' files may start no program (``sandbox.enter``), so one beside
 it does, which is started before, if a document needs it, and confined in its own way
 (``sandbox.enter_converter``).
+Whatever it starts has no network, writes to its own place, runs no macros, has limits of
 memory and time, and is killed with all that it started. Each document has a fresh
 profile of LibreOffice. The process ends when its input does.
 """

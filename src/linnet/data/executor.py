@@ -30,7 +30,7 @@ Item = tuple[int, dict[str, Any]]
 LIFETIME = 500  # items that a process works on before another takes its place
 _AHEAD = 4  # items taken from the caller before they are needed, for each process
 _TICK = 0.2  # seconds between looks at what else happens
-_ALONE = 2.0, 0.25  # seconds that the first process has, and more from its first answer on
+_ALONE = 4.0, 0.25  # seconds that the first process has, and more from its first answer on
 
 
 @dataclass(frozen=True)
