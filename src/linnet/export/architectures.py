@@ -69,6 +69,8 @@ def architecture(config: ModelConfig) -> GGUF:
         raise ModelError(
             f"llama.cpp has no architecture for model type '{config.family}'; it cannot be exported"
         )
+    if config.causal:
+        config.require_writes()
     if config.activation not in found.activations:
         raise ModelError(
             f"llama.cpp's {found.name} computes {' or '.join(found.activations)} in the MLP, but "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ModelError
 
 Positions = Literal["rope", "learned"]
 Norm = Literal["rmsnorm", "rmsnorm_offset", "layernorm"]
@@ -187,6 +187,18 @@ class ModelConfig:
     def writes(self) -> bool:
         """Whether it continues text: it sees what came before and has an output layer."""
         return self.causal and self.head == "output"
+
+    def require_writes(self) -> None:
+        """Raise ModelError unless the model continues text."""
+        if self.writes:
+            return
+        if self.causal:
+            what = "has no output layer" if not self.labels else "is a classifier"
+            hint = "expected one with an output layer (ForCausalLM)"
+        else:
+            what = "is an encoder"
+            hint = "linnet embed and linnet.load_encoder give its embeddings"
+        raise ModelError(f"this model of type '{self.family}' {what} and continues no text; {hint}")
 
     @property
     def parameters(self) -> int:

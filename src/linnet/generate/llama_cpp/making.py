@@ -55,11 +55,7 @@ def make_engine(
     beside = {name: Path(directory) for name, directory in adapters.items()}
     checkpoint = open_weights(path, dtype=_mapped_format(path, progress))
     shape = checkpoint.config
-    if not shape.causal:
-        raise ModelError(
-            f"a model of type '{shape.family}' is an encoder and continues no text; "
-            "linnet embed and linnet.load_encoder give its embeddings"
-        )
+    shape.require_writes()
     architecture(shape)  # refuses what llama.cpp would compute otherwise
     longest = exact_context(shape)
     usual = merged = None
