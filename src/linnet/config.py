@@ -46,6 +46,22 @@ def option(default: T, help: str, *, group: str = "") -> T:
     return field  # type: ignore[no-any-return]
 
 
+class Settings:
+    """What dataclasses of settings derive from that are combined in one: all checks are made.
+
+    Each ``__post_init__`` first calls that of ``super()``.
+    """
+
+    def __post_init__(self) -> None:
+        pass
+
+
+def changed(cls: type, name: str, default: T, *, help: str = "", group: str = "") -> T:
+    """The field ``name`` of a base class, with another default, help or group."""
+    inherited = next(f for f in dataclasses.fields(cls) if f.name == name).metadata
+    return option(default, help or inherited["help"], group=group or inherited["group"])
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """Build the dataclass ``cls`` from plain values.
 
