@@ -83,11 +83,6 @@ def make_shards(directory: Path, *, documents: int = 60) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("data"))
-
-
 def lines(model: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (model / "metrics.jsonl").read_text().splitlines()]
 
