@@ -120,6 +120,18 @@ class Config:
                 raise ConfigError(f"{field.name} must be {bounds}. Got {show(value)}{hint}")
 
 
+def changed(cls: type, name: str, default: T, *, help: str = "", group: str = "") -> T:
+    """The field ``name`` of a base class, with another default, help or group."""
+    inherited = next(f for f in dataclasses.fields(cls) if f.name == name).metadata
+    metadata = {
+        **inherited,
+        "help": help or inherited["help"],
+        "group": group or inherited["group"],
+    }
+    field: Any = dataclasses.field(default=default, metadata=metadata)
+    return field  # type: ignore[no-any-return]
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """Build the dataclass ``cls`` from plain values.
 

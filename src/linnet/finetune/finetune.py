@@ -90,7 +90,6 @@ def finetune(
             known = run.remembering(changing, draft.path, progress)
             loop = run.loop(draft.path, changing, known, progress, started)
             loop.resume()
-            known.take_up(loop.notes)
             loop.run(interrupt)
             loop.keep_best()
             run.save(loop.model, draft.path)
