@@ -72,19 +72,8 @@ def train(
     config, out = config or TrainConfig(), Path(out)
     data = Shards.open(shards)
     inputs = {"shards": data.artifact}
-    recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
-    if existing := artifact.current(out, recipe, kind=KIND):
-        return existing
-    with artifact.create(
-        out,
-        kind=KIND,
-        format=FORMAT,
-        config=config.recipe(),
-        inputs=inputs,
-        resume=True,
-        volatile=VOLATILE,
-        working=STATE,
-    ) as draft:
+
+    def write(draft: Draft) -> None:
         machine = choose_machine(
             draft.path,
             device=config.device,
@@ -102,9 +91,19 @@ def train(
             _save(loop.model, draft.path, data)
             plot_curves(draft.path / METRICS, draft.path)
         _describe(draft, loop, data)
-        settings = config.recipe()
-        write_card(draft.path, kind=KIND, inputs=inputs, config=settings, stats=draft.stats)
-    return artifact.read(out, kind=KIND)
+        write_card(draft)
+
+    return artifact.make(
+        out,
+        write,
+        kind=KIND,
+        format=FORMAT,
+        config=config.recipe(),
+        inputs=inputs,
+        resume=True,
+        volatile=VOLATILE,
+        working=STATE,
+    )
 
 
 def micro_rows(config: TrainConfig) -> int:
