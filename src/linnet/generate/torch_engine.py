@@ -80,11 +80,7 @@ class TorchEngine:
 
         Raises ModelError for an encoder, which knows no next token.
         """
-        if not checkpoint.config.causal:
-            raise ModelError(
-                f"a model of type '{checkpoint.config.family}' is an encoder and continues no "
-                "text; linnet embed and linnet.load_encoder give its embeddings"
-            )
+        checkpoint.config.require_writes()
         self.model = checkpoint.model.eval()
         self.tokenizer = checkpoint.tokenizer
         self.config = checkpoint.config

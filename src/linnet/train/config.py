@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from linnet.config import option, to_mapping
 from linnet.errors import ConfigError
-from linnet.model.config import GATED, ModelConfig
+from linnet.model import families
+from linnet.model.config import ModelConfig
 from linnet.runtime import DeviceName, DtypeName
 
 # Where and how often, not what: these may differ between runs of one recipe.
 _EXECUTION = ("device", "threads", "dtype", "compile", "save_seconds", "sample_interval")
 
-_BIASED = {"attention_bias": True, "output_bias": True, "mlp_bias": True}
-_GPT2 = {"positions": "learned", "norm": "layernorm", **_BIASED}
-MadeFamily = Literal[
-    "apertus", "arcee", "bert", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3"
-]
-FAMILIES: dict[MadeFamily, dict[str, Any]] = {
-    "apertus": {"activation": "relu2", "qk_norm": True},
-    "arcee": {"activation": "relu2"},
-    "bert": {
-        **_GPT2,
-        "norm_eps": 1e-12,
-        "norm_place": "post",
-        "activation": "gelu",
-        "token_types": 2,
-        "head": "masked",
-        "tied": True,
-        "causal": False,
-    },
-    "gpt2": {**_GPT2, "norm_eps": 1e-5, "activation": "gelu_tanh"},
-    "llama": {"activation": "swiglu"},
-    "mistral": {"activation": "swiglu"},
-    "phi3": {"activation": "swiglu"},
-    "qwen2": {"activation": "swiglu", "attention_bias": True},
-    "qwen3": {"activation": "swiglu", "qk_norm": True},
+FAMILIES: Mapping[str, Mapping[str, Any]] = {
+    name: found.scratch for name, found in sorted(families.FAMILIES.items()) if found.scratch
 }
 """What a family that can be made from scratch fixes; the rest is as in ``ModelConfig``."""
+
+if TYPE_CHECKING:
+    MadeFamily = str
+else:
+    MadeFamily = Literal[tuple(FAMILIES)]
 
 
 @dataclass(frozen=True)
@@ -81,8 +66,7 @@ class ShapeConfig:
         heads = self.width // self.head_width
         fixed = FAMILIES[self.family]
         # A gated MLP has three matrices, so two thirds of the usual width cost the same.
-        gated = fixed["activation"] in GATED
-        usual = round(8 / 3 * self.width / 32) * 32 if gated else 4 * self.width
+        gated_width, plain_width = round(8 / 3 * self.width / 32) * 32, 4 * self.width
         grouped = fixed.get("positions") != "learned"
         chosen: dict[str, Any] = {
             "vocab_size": vocab_size,
@@ -92,14 +76,15 @@ class ShapeConfig:
             "heads": heads,
             "kv_heads": (self.kv_heads or heads) if grouped else heads,
             "head_width": self.head_width,
-            "mlp_width": self.mlp_width or usual,
+            "mlp_width": self.mlp_width or plain_width,
             "tied": self.tied,
             "dropout": self.dropout,
             "bos_id": end_of_text,
             "eos_id": end_of_text,
             "pad_id": pad,
         }
-        return ModelConfig(family=self.family, **{**chosen, **fixed})
+        made = ModelConfig(family=self.family, **{**chosen, **fixed})
+        return replace(made, mlp_width=gated_width) if made.gated and not self.mlp_width else made
 
 
 @dataclass(frozen=True)
