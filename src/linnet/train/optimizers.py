@@ -36,10 +36,10 @@ POLAR_EXPRESS = (
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """The nearest (semi-)orthogonal matrix to each of ``(N, rows, columns)``, approximately.
+    """Roughly the nearest (semi-)orthogonal matrix to each of ``(N, rows, columns)``.
 
-    Keeps the singular vectors and moves the singular values close to 1, by
-    matrix products alone.
+    Keeps the singular vectors, by matrix products alone. Singular values from a 1,000th of the
+    Frobenius norm on end between 0.41 and 1.58; below that they grow at most 422 times.
     """
     x = matrices.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
