@@ -18,6 +18,7 @@ Arrays hold a few numbers per document; a text is read where it must be compared
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,7 @@ class Judge:
         self.copies = np.ones(count, np.int32)
         self.comparable = np.ones(count, np.bool_)  # formulas differ by a letter, not by words
         self.lines = np.zeros(count, np.int32)  # repeated lines taken out
+        self.positions: dict[int, str] = {}  # of those that lost lines
         self.ids = np.zeros((count, 2), np.uint64)
         self.runs = RunSets(self._text)
         self.bands = _on_disk(folder / "bands", (max(count, 1), shingles.BANDS))
@@ -209,6 +211,7 @@ class Judge:
         self.ids[number] = np.frombuffer(bytes.fromhex(found["id"]), np.uint64)
         self.bands[number] = np.frombuffer(bytes.fromhex(found["bands"]), np.uint64)
         self.lines[number] = found["lines"]
+        self.positions[number] = json.dumps(found["positions"])
         if found["place"][2] < self.config.min_characters:
             self._drop(number, "nothing but repeated lines")
 
@@ -390,6 +393,7 @@ class Judge:
                 keeper=keeper,
                 similarity=round(float(self.similarity[number]), 3),
                 lines=int(self.lines[number]),
+                positions=self.positions.get(number, ""),
             )
 
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from linnet import artifact
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
-from linnet.data import extract, quality, reading
+from linnet.data import blocks, extract, quality, reading
 from linnet.data.catalog import NAME, Catalog, Place, is_damaged, open_to_read, read_meta
 from linnet.data.config import DataConfig
 from linnet.data.contamination import NGrams
@@ -200,6 +200,7 @@ class _Preparation:
         self.catalog.set_meta("sources", [absolute(str(source)) for source in sources])
         self.catalog.set_meta("selection", selection(self.config))
         self.catalog.set_meta("extraction", _extraction(self.config))
+        self.catalog.set_meta("blocks", blocks.FORMAT)
         self.catalog.set_meta("division", _division(self.config))
         self.catalog.set_meta("split_by", self.split_by)
         self.catalog.drop_unused_texts()
@@ -214,7 +215,10 @@ class _Preparation:
             self.progress.warn(f"{self.old} is damaged: every file is read and divided again")
         else:
             self.before = read_meta(self.old)
-        if self.before.get("extraction") == _extraction(self.config):
+        same = self.before.get("extraction") == _extraction(self.config)
+        # What an older version read has no blocks: read again when there is something to do,
+        # while the corpus itself stays current until then.
+        if same and self.before.get("blocks") == blocks.FORMAT:
             self.catalog.adopt(self.old)
             self.catalog.drop_texts(self.forgotten.has_text, FORGOTTEN)
             self.texts.take_over(self.catalog.spools(), self.out / TEXTS)
