@@ -108,7 +108,7 @@ def replace_head(
     if fresh is not None:
         model.head = _drawn(fresh, generator).to(device=table.device, dtype=table.dtype)
     if config.head in ("output", "masked") and not config.tied:
-        output = _drawn(Linear(config.width, config.vocab_size, bias=False), generator)
+        output = _drawn(Linear(config.width, config.vocab_size, bias=config.logit_bias), generator)
         model.output = output.to(device=table.device, dtype=table.dtype)
     model.config = config
     model.train(model.training)
