@@ -38,7 +38,7 @@ from linnet.runtime import detect, torch_dtype
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
     from linnet.model import Checkpoint
     from linnet.runtime import Runtime
 
@@ -150,21 +150,19 @@ def evaluate(
         evaluation = _evaluate(model, data, config, training, progress)
         refresh_evaluation(model, evaluation.to_json())
         return evaluation
-    out = Path(out)
     inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
     if training is not None:
         inputs["corpus"] = training
-    settings = to_mapping(config)
-    recipe = artifact.recipe_hash(KIND, FORMAT, settings, inputs)
-    if artifact.current(out, recipe, kind=KIND) is not None:
-        return read_evaluation(out)
-    with artifact.create(out, kind=KIND, format=FORMAT, config=settings, inputs=inputs) as draft:
-        evaluation = _evaluate(model, data, config, training, progress)
-        plain = evaluation.to_json()
+
+    def write(draft: Draft) -> None:
+        plain = _evaluate(model, data, config, training, progress).to_json()
         artifact.write_json(draft.path / RESULTS, plain)
         artifact.write_json(draft.path / SAMPLES, plain["samples"])
         draft.stats.update({k: v for k, v in plain.items() if k != "samples"})
-    refresh_evaluation(model, plain)
+
+    artifact.make(out, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs)
+    evaluation = read_evaluation(Path(out))
+    refresh_evaluation(model, evaluation.to_json())
     return evaluation
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
 
 from linnet import artifact, hub
 from linnet.card.conversation import converses
 from linnet.config import option, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
-from linnet.generate.sampling import Sampling
+from linnet.generate.sampling import Sampling, Settings
 from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
 
@@ -40,22 +40,6 @@ class GenerateConfig(Sampling):
     )
     device: DeviceName = option("cpu", "torch: where to compute")
     dtype: DtypeName = option("fp32", "torch: number format to compute in")
-
-
-class Settings(TypedDict, total=False):
-    """Settings of :class:`Sampling`, those that are given by name."""
-
-    max_tokens: int | None
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    typical_p: float | None
-    repetition_penalty: float | None
-    frequency_penalty: float | None
-    presence_penalty: float | None
-    stop: tuple[str, ...] | None
-    seed: int | None
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ class Transformer(nn.Module):
         return visible(places, keys, causal=config.causal, window=window, segments=segment_ids)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw fresh weights.
+        """Draw fresh weights, the same on every device: ``generator`` is one of the CPU.
 
         Projections that write to the residual stream start at zero, so every
         block starts as the identity and depth costs nothing at first
@@ -204,10 +204,12 @@ class Transformer(nn.Module):
                 nn.init.constant_(parameter, 0.0 if name.endswith("bias") else gain)
             elif name.endswith(("attention.o.weight", "mlp.down.weight")):
                 nn.init.zeros_(parameter)
-            elif "embedding" in name or name == "output.weight":
-                nn.init.normal_(parameter, std=0.02, generator=generator)
             else:
-                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
+                table = "embedding" in name or name == "output.weight"
+                std = 0.02 if table else parameter.shape[1] ** -0.5
+                drawn = torch.empty(parameter.shape).normal_(std=std, generator=generator)
+                with torch.no_grad():
+                    parameter.copy_(drawn)
 
 
 def restarting(segment_ids: Tensor) -> Tensor:

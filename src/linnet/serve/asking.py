@@ -14,6 +14,7 @@ from linnet.generate.engine import Request
 from linnet.generate.sampling import Sampling
 from linnet.serve.errors import ApiError, context_full, refused
 from linnet.serve.lengths import require_fitting, texts_of_chat
+from linnet.serve.schemas import NUMBERS
 from linnet.serve.tools import ToolReader, call_schema, template_messages, told_in_words
 from linnet.tokenizer.chat import joined_text
 
@@ -34,10 +35,7 @@ _RESERVED = frozenset(
         "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "self",
     )
 )  # fmt: skip
-_SAME_NAME = (
-    "temperature", "frequency_penalty", "presence_penalty", "top_k", "min_p", "typical_p",
-    "repetition_penalty",
-)  # fmt: skip
+_SAME_NAME = tuple(name for name in NUMBERS if name not in ("max_tokens", "top_p"))
 
 
 @dataclass(frozen=True)
@@ -214,8 +212,8 @@ def _sampling(body: Body, *, most: int, longest: int, context: int) -> Sampling:
     values = {name: body[name] for name in _SAME_NAME if body.get(name) is not None}
     if body.get("top_p") is not None:
         values["top_p"] = max(float(body["top_p"]), 1e-9)  # 0: the likeliest alone
-    if "top_k" in values:
-        values["top_k"] = int(values["top_k"])
+    for name, value in values.items():
+        values[name] = int(value) if isinstance(NUMBERS[name].default, int) else float(value)
     stop = body.get("stop") or ()
     seed = body.get("seed")
     return _made(

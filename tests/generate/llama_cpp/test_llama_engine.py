@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import MakeModel
@@ -219,7 +220,8 @@ def test_stop_strings_that_span_tokens(engine: LlamaCppEngine, exact: TorchEngin
 
 def test_seeds_and_every_setting(engine: LlamaCppEngine) -> None:
     sampling = Sampling(
-        max_tokens=24, temperature=1.3, top_k=40, top_p=0.95, min_p=0.01, typical_p=0.98, seed=5,
+        max_tokens=24, temperature=1.3, top_n_sigma=3.0, top_k=40, top_p=0.95, min_p=0.01,
+        typical_p=0.98, seed=5,
         repetition_penalty=1.1, frequency_penalty=0.3, presence_penalty=0.2,
     )  # fmt: skip
     first, again = (engine.generate([Request("The fox", sampling)])[0] for _ in range(2))
@@ -228,6 +230,26 @@ def test_seeds_and_every_setting(engine: LlamaCppEngine) -> None:
     assert other != first
     free = Request("The fox", Sampling(max_tokens=24, temperature=1.5))
     assert len({engine.generate([free])[0].text for _ in range(3)}) > 1
+
+
+def test_top_n_sigma_is_the_same_filter(engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    """What either draws, hot, is of what its paper leaves; and of that nearly everything comes."""
+    prompt = "The fox"
+    everything = Request(prompt, Sampling(max_tokens=1), logprobs=True, top_logprobs=320)
+    (top,) = exact.generate([everything])[0].top_logprobs or ()
+    scores = dict(top)
+    values = np.array(list(scores.values()))  # logits but for a constant
+    kept = {token for token, s in scores.items() if s >= values.max() - 1.2 * values.std()}
+    for each in (engine, exact):
+        requests = [
+            Request(
+                prompt, Sampling(max_tokens=1, temperature=50, min_p=0, top_n_sigma=1.2, seed=n)
+            )
+            for n in range(100)
+        ]
+        drawn = {completion.tokens for completion in each.generate(requests)}
+        assert {token for tokens in drawn for token in tokens} <= kept
+        assert len(drawn) > len(kept) / 2
 
 
 @pytest.mark.parametrize(
@@ -239,8 +261,9 @@ def test_seeds_and_every_setting(engine: LlamaCppEngine) -> None:
         Sampling(temperature=2.0, max_tokens=30, top_k=1),
         Sampling(temperature=2.0, max_tokens=30, top_p=1e-6),
         Sampling(temperature=2.0, max_tokens=30, min_p=1.0),
+        Sampling(temperature=2.0, max_tokens=30, min_p=0, top_n_sigma=1e-6),
     ],
-    ids=["repetition", "frequency", "bias", "top_k", "top_p", "min_p"],
+    ids=["repetition", "frequency", "bias", "top_k", "top_p", "min_p", "top_n_sigma"],
 )
 def test_settings_mean_the_same(
     sampling: Sampling, engine: LlamaCppEngine, exact: TorchEngine
