@@ -30,6 +30,14 @@ FUNCTIONS: dict[str, Function] = {
 }
 """What may stand between a classifier's two layers."""
 
+POOLINGS: dict[str, Function] = {
+    "cls": lambda states: states[0],
+    "max": lambda states: states.amax(0),
+    "mean": lambda states: states.mean(0),
+    "mean_sqrt_len_tokens": lambda states: states.sum(0) / len(states) ** 0.5,
+}
+"""From the states ``(T, D)`` of a text to ``(D,)``, by sentence-transformers' names."""
+
 
 class MaskedHead(nn.Module):
     """What BERT puts before the output layer to guess masked tokens (arXiv:1810.04805)."""
