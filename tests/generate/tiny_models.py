@@ -31,7 +31,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "smollm3": {"kv_heads": 2, "rope_layers": (False, True)},
     "olmo2": {"norm_place": "after", "qk_norm": True, "qk_norm_kind": "whole", "tied": False},
     "granite": {
-        "embedding_scale": 6.0, "attention_scale": 0.2, "residual_scale": 0.4, "logit_scale": 0.3,
+        "embedding_scale": 3.0, "attention_scale": 0.2, "residual_scale": 0.4, "logit_scale": 0.3,
+        "tied": False,
         "attention_bias": True, "output_bias": True, "mlp_bias": True,
     },
     "gpt_neox": {

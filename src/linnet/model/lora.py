@@ -106,6 +106,11 @@ class LowRank(nn.Module):
         self.bias: nn.Parameter | None = None  # (out)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it replaces the matrix, and changes nothing else."""
+        return self.weight is not None and self.bias is None and self.strength == 1
+
+    @property
     def is_plain(self) -> bool:
         """Whether it adds ``B A`` and does nothing else."""
         return self.gain is self.weight is self.bias is None
@@ -456,7 +461,7 @@ def own_tables(model: Transformer) -> tuple[dict[str, Tensor], dict[str, Tensor]
                 outputs[name] = table.output_of(name)
         output = getattr(model, OUTPUT, None)
         part = output.part(name) if isinstance(output, LoRALinear) else None
-        if part is not None and part.weight is not None and part.strength == 1:
+        if part is not None and part.weight is not None and part.is_whole:
             outputs[name] = part.weight
     return embeddings, outputs
 
