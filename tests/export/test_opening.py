@@ -16,7 +16,7 @@ from linnet.cli.export import app
 from linnet.errors import MissingExtraError, ModelError
 from linnet.export import ExportConfig, LlamaCpp, architectures, export_gguf, export_ollama
 from linnet.export.architectures import ARCHITECTURES, architecture
-from linnet.generate.opening import open_engine
+from linnet.generate.engines import open_engine
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.progress import Progress
 from linnet.roundtrip import CheckConfig, check, require_same
