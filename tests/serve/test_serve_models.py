@@ -55,6 +55,9 @@ class Words:
         rows = [[text.count(chr(97 + place)) for place in range(26)] for text in texts]
         return np.array(rows, dtype=np.float32)
 
+    def close(self) -> None:
+        pass
+
 
 RUNNER = CliRunner()
 
@@ -166,15 +169,19 @@ def test_a_model_of_ones_own(little: Path, kind: Any) -> None:
 
 def test_one_seed_gives_one_text_wherever_the_model_is_opened(little: Path) -> None:
     """From Python, on the command line and over HTTP, by what each does by itself."""
-    asked = {"max_tokens": 24, "seed": 7}
-    text = load(little).generate("the fox", **asked).text
-    assert text != load(little).generate("the fox", max_tokens=24, seed=8).text
-    said = ["--max-tokens", "24", "--seed", "7", "--mode", "text"]
+    model, asked = load(little), {"max_tokens": 24, "seed": 7, "temperature": 1.9}
+    text = model.generate("the fox", min_p=0, **asked).text
+    assert text != model.generate("the fox", min_p=0, **asked | {"seed": 8}).text
+    model.engine.close()
+    said = [f"--{name.replace('_', '-')}={value}" for name, value in asked.items()]
+    said += ["--min-p=0", "--mode", "text"]
     assert RUNNER.invoke(app, ["generate", str(little), "the fox", *said]).stdout == text
     running = Running(open_catalog(str(little), ServeConfig()), ServeConfig(port=0, log="off"))
     try:
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
-        answer = client.completions.create(model="little", prompt="the fox", **asked)
+        answer = client.completions.create(
+            model="little", prompt="the fox", extra_body={"min_p": 0}, **asked
+        )
         assert answer.choices[0].text == text
     finally:
         running.stop()

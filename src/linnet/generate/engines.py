@@ -158,11 +158,11 @@ def _inability(kind: EngineKind, config: EngineConfig, *, context: bool = True) 
             f"precision must be one of auto, {', '.join(can.formats)} on engine {kind.name}. "
             f"Got '{config.precision}'"
         )
-    if config.device not in can.devices:
-        others = _names(lambda each: config.device in each.devices)
+    if config.device != "cpu" and not can.any_device:
+        others = _names(lambda each: each.any_device)
         return (
-            f"device and dtype are for engine {others}; {kind.name} computes on the "
-            f"{', '.join(can.devices)}, in the format that precision names"
+            f"device and dtype are for engine {others}; {kind.name} computes on the CPU, in the "
+            "format that precision names"
         )
     if context and config.context and not can.bounds_context:
         others = _names(lambda each: each.bounds_context)
@@ -199,7 +199,7 @@ def _choose(opening: Opening) -> tuple[EngineKind, str]:
             reason: str | None = (
                 f"{package} is not installed; {kind.name} is faster: {install_command(package)}"
             )
-            _ = opening.path  # there may be no such model, which is more to the point
+            _ = opening.shape  # there may be no such model, which is more to the point
         else:
             reason = kind.objection(_settled(opening, kind, config.precision))
         if reason is None:

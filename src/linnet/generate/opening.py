@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
     from linnet.generate.engines import EngineConfig
-    from linnet.model import Transformer
+    from linnet.model import ModelConfig, Transformer
     from linnet.runtime import DtypeName
 
 
@@ -42,7 +42,8 @@ class Capabilities:
     """Number formats of the weights; the first is the one that it takes by itself."""
     measured: tuple[str, ...]
     """Those that ``linnet bench`` measures."""
-    devices: tuple[str, ...] = ("cpu",)
+    any_device: bool = False
+    """Whether it computes elsewhere than on the CPU."""
     files: bool = False
     """Whether it opens GGUF files."""
     bounds_context: bool = False
@@ -89,6 +90,19 @@ class Opening:
     def path(self) -> Path:
         """Where its files are. Raises ModelError where there are none."""
         return hub.find(self.source, progress=self.progress).path
+
+    @cached_property
+    def shape(self) -> ModelConfig:
+        """What the model is, or an adapter's base. Raises ModelError where there is none."""
+        from linnet.model.adapter import adapter_base, is_adapter
+        from linnet.model.config_file import read_config_file
+        from linnet.model.families import family
+
+        path = self.path
+        if is_adapter(path):
+            path = hub.find(adapter_base(path), progress=self.progress).path
+        values = read_config_file(path)
+        return family(values.get("model_type")).read(values)
 
 
 def model_directory(path: Path | str) -> Path:

@@ -24,10 +24,10 @@ _ENOUGH_CONTEXT = 2048
 
 
 def _open(opening: Opening) -> Engine:
-    from linnet.generate.llama_cpp.foreign import open_gguf
-
     config, progress = opening.config, opening.progress
     if config.precision == "auto":  # a file has its own
+        from linnet.generate.llama_cpp.foreign import open_gguf
+
         return open_gguf(Path(opening.source), config, progress=progress)
     return open_checkpoint(opening.source, config, adapters=opening.adapters, progress=progress)
 
@@ -77,15 +77,8 @@ def _objection(opening: Opening) -> str | None:
         return None  # its file was made before, and nothing objected
     from linnet.export.architectures import architecture
     from linnet.generate.llama_cpp.making import exact_context
-    from linnet.model.adapter import adapter_base, is_adapter
-    from linnet.model.config_file import read_config_file
-    from linnet.model.families import family
 
-    path = opening.path
-    if is_adapter(path):
-        path = hub.find(adapter_base(path), progress=opening.progress).path
-    values = read_config_file(path)
-    shape = family(values.get("model_type")).read(values)
+    shape = opening.shape
     try:
         architecture(shape)
         exact = exact_context(shape)
