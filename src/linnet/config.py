@@ -120,6 +120,18 @@ class Config:
                 raise ConfigError(f"{field.name} must be {bounds}. Got {show(value)}{hint}")
 
 
+def changed(cls: type, name: str, default: T, *, help: str = "", group: str = "") -> T:
+    """The field ``name`` of a base class, with another default, help or group."""
+    inherited = next(f for f in dataclasses.fields(cls) if f.name == name).metadata
+    metadata = {
+        **inherited,
+        "help": help or inherited["help"],
+        "group": group or inherited["group"],
+    }
+    field: Any = dataclasses.field(default=default, metadata=metadata)
+    return field  # type: ignore[no-any-return]
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """Build the dataclass ``cls`` from plain values.
 
@@ -173,7 +185,7 @@ LARGEST_JSON = 1 << 30
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError naming the file and line."""
     try:
-        text = _content(path, LARGEST_SETTINGS).decode("utf-8")
+        text = read_bytes(path, LARGEST_SETTINGS).decode("utf-8")
         return tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
@@ -188,7 +200,7 @@ def read_json(path: Path, *, limit: int = LARGEST_JSON) -> Any:
 
     Raises ValueError, in one line, for what is no such file, and OSError.
     """
-    return parse_json(_content(path, limit).decode("utf-8"))
+    return parse_json(read_bytes(path, limit).decode("utf-8"))
 
 
 def parse_json(text: str) -> Any:
@@ -199,8 +211,11 @@ def parse_json(text: str) -> Any:
         raise ValueError("it nests too deeply") from None
 
 
-def _content(path: Path, limit: int) -> bytes:
-    """A regular file's bytes. Opening another kind could wait without end."""
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A regular file's bytes, at most ``limit``; raises ValueError for another file, and OSError.
+
+    Opening another kind could wait without end.
+    """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")

@@ -180,7 +180,7 @@ def test_one_seed_gives_one_text_wherever_the_model_is_opened(little: Path) -> N
     try:
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
         answer = client.completions.create(
-            model="little", prompt="the fox", extra_body={"min_p": 0}, **asked
+            model=little.parent.name, prompt="the fox", extra_body={"min_p": 0}, **asked
         )
         assert answer.choices[0].text == text
     finally:

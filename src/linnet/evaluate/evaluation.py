@@ -32,7 +32,7 @@ from linnet.progress import SILENT, Progress
 from linnet.runtime import detect
 
 if TYPE_CHECKING:
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
 
 KIND = "evaluation"
 TASKS_KIND = "task-results"
@@ -109,22 +109,20 @@ def evaluate(
         evaluation = measured()
         refresh_evaluation(model, evaluation.to_json())
         return evaluation
-    out = Path(out)
     training = _training_corpus(model, None if corpus is None else Path(corpus))
     inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
     if training is not None:
         inputs["corpus"] = training
-    settings = to_mapping(config)
-    recipe = artifact.recipe_hash(KIND, FORMAT, settings, inputs)
-    if artifact.current(out, recipe, kind=KIND) is not None:
-        return read_evaluation(out)
-    with artifact.create(out, kind=KIND, format=FORMAT, config=settings, inputs=inputs) as draft:
-        evaluation = measured()
-        plain = evaluation.to_json()
+
+    def write(draft: Draft) -> None:
+        plain = measured().to_json()
         artifact.write_json(draft.path / RESULTS, plain)
         artifact.write_json(draft.path / SAMPLES, plain["samples"])
         draft.stats.update({k: v for k, v in plain.items() if k != "samples"})
-    refresh_evaluation(model, plain)
+
+    artifact.make(out, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs)
+    evaluation = read_evaluation(Path(out))
+    refresh_evaluation(model, evaluation.to_json())
     return evaluation
 
 
@@ -157,13 +155,16 @@ def evaluate_tasks(
     if out is None:
         return measured()
     inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
+    training = _training_corpus(model, None if corpus is None else Path(corpus))
+    if training is not None:
+        inputs["corpus"] = training
+
+    def write(draft: Draft) -> None:
+        artifact.write_json(draft.path / RESULTS, measured())
+
     settings = {**to_mapping(config), "tasks": list(names)}
-    with artifact.create(
-        Path(out), kind=TASKS_KIND, format=FORMAT, config=settings, inputs=inputs
-    ) as draft:
-        found = measured()
-        artifact.write_json(draft.path / RESULTS, found)
-    return found
+    made = artifact.make(out, write, kind=TASKS_KIND, format=FORMAT, config=settings, inputs=inputs)
+    return dict(read_json(made.path / RESULTS))
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -101,4 +101,4 @@ def _together(pairs: list[Pair | None], rows: list[int]) -> Pair:
 
 
 def _is_base(own: str) -> bool:
-    return own.endswith(".weight") and ".low_rank." not in own and "xielu" not in own
+    return own.endswith(".weight") and ".low_rank." not in own and ".activation." not in own

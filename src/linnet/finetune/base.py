@@ -98,6 +98,7 @@ def read_base(
     values = read_config_file(located.path)
     table = family(values.get("model_type"))
     shape = table.read(values)
+    shape.require_writes()
     if table.other_inputs is not None:
         progress.warn(f"{located.path.name}: only the text part is read, trained and written")
     first = load_tokenizer(located.path)

@@ -34,7 +34,6 @@ from linnet.generate.torch_weights import (
     table_of,
     version_of,
 )
-from linnet.model.layers import bend
 from linnet.model.lora import own_tables
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ class Decoder:
         self.output = None if model.config.tied else Adapted((model.output,))
         self.embeddings, self.outputs = own_tables(model)
         config = self.config
+        self.gated = config.gated
         self.kinds = tuple(config.is_windowed(layer) for layer in range(config.depth))
         self.turns = Turns(config, self.kinds, dtype=self.dtype, device=self.device)
         self._buffers: dict[int, Buffers] = {}
@@ -211,14 +211,9 @@ class Decoder:
         layer.wide.into(normed, buffers.wide)
         for name, places in parts:
             layer.wide_adapted.add(name, places, normed, buffers.wide)
-        activation = self.config.activation
-        if activation == "swiglu":
-            return F.silu(buffers.gate, inplace=True).mul_(buffers.up)
-        if activation == "geglu":
-            return bend(buffers.gate, activation).mul_(buffers.up)
-        if layer.xielu is not None:
-            return layer.xielu(buffers.wide)
-        return bend(buffers.wide, activation)
+        if self.gated:
+            return layer.activation(buffers.gate).mul_(buffers.up)
+        return layer.activation(buffers.wide)
 
     def _buffers_for(self, count: int) -> Buffers:
         found = self._buffers.get(count)

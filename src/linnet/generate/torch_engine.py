@@ -82,11 +82,7 @@ class TorchEngine(Engine):
 
         Raises ModelError for an encoder, which knows no next token.
         """
-        if not checkpoint.config.causal:
-            raise ModelError(
-                f"a model of type '{checkpoint.config.family}' is an encoder and continues no "
-                "text; linnet embed and linnet.load_encoder give its embeddings"
-            )
+        checkpoint.config.require_writes()
         self.model = checkpoint.model.eval()
         self._tokenizer = checkpoint.tokenizer
         self.config = checkpoint.config

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.generate.torch_products import Adapted, Form, Product, product_of
-from linnet.model.layers import XIELU, LayerNorm, RMSNorm
+from linnet.model.activations import ACTIVATIONS, Function
+from linnet.model.layers import LayerNorm, RMSNorm
 from linnet.model.lora import Chosen
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Layer:
     wide: Product
     """Gate and up, or up alone."""
     wide_adapted: Adapted
-    xielu: XIELU | None
+    activation: Function
+    """It may write over its input."""
     down: Product
     down_adapted: Adapted
     mlp_post_norm: Norm | None
@@ -131,7 +133,7 @@ def _layer(block: Block, dtype: torch.dtype, form: Form) -> Layer:
 
     attention, mlp = block.attention, block.mlp
     qkv = (attention.q, attention.k, attention.v)
-    wide = (mlp.gate, mlp.up) if hasattr(mlp, "gate") else (mlp.up,)
+    wide = (mlp.gate, mlp.up) if mlp.gated else (mlp.up,)
     twice = block.norm_place == "both"
     return Layer(
         attention_norm=Norm(block.attention_norm, dtype),
@@ -144,7 +146,7 @@ def _layer(block: Block, dtype: torch.dtype, form: Form) -> Layer:
         mlp_norm=Norm(block.mlp_norm, dtype),
         wide=product(*wide),
         wide_adapted=Adapted(wide),
-        xielu=mlp.xielu if hasattr(mlp, "xielu") else None,
+        activation=ACTIVATIONS[attention.config.activation].decoding(mlp.activation),
         down=product(mlp.down),
         down_adapted=Adapted((mlp.down,)),
         mlp_post_norm=Norm(block.mlp_post_norm, dtype) if twice else None,

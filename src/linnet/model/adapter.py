@@ -33,7 +33,7 @@ from linnet.model.adapter_config import CONFIG, as_lora, published_config, read_
 from linnet.model.checkpoint import load_model, published_weights
 from linnet.model.config_file import is_regular
 from linnet.model.families import family
-from linnet.model.families.table import Tensor as Published
+from linnet.model.families.record import Tensor as Published
 from linnet.model.lora import (
     adapted_layers,
     adapters_of,

@@ -151,9 +151,7 @@ def save_checkpoint(
     write_weights(weights, path, shard_bytes=shard_bytes, progress=progress)
     stored = str(weights[0].dtype).removeprefix("torch.")
     values = {
-        "architectures": [table.architecture],
-        "model_type": table.model_type,
-        **table.write(config),
+        **table.written(config),
         "torch_dtype": stored,
         "dtype": stored,
         "use_cache": True,

@@ -7,36 +7,23 @@ translates it to and from each family's ``config.json``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ModelError
 
-Family = Literal[
-    "gpt2",
-    "llama",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "phi3",
-    "gemma2",
-    "gemma3_text",
-    "bert",
-    "arcee",
-    "apertus",
-]
 Positions = Literal["rope", "learned"]
 Norm = Literal["rmsnorm", "rmsnorm_offset", "layernorm"]
-NormPlace = Literal["pre", "post", "both"]
-Activation = Literal["swiglu", "geglu", "relu2", "gelu", "gelu_tanh", "xielu"]
-Head = Literal["output", "masked", "none"]
-
-GATED = ("swiglu", "geglu")
-"""Activations with a third matrix, whose product gates the others'."""
+NormPlace = Literal["pre", "post", "both", "after"]
+Head = Literal["output", "masked", "sequence", "token", "none"]
+ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
+PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 
 MOST_LAYERS = 512
 """More blocks than any published model has, and few enough to make them in seconds."""
 MOST_TOKENS = 1 << 27
 """The longest context: a dozen times that of any published model."""
+MOST_LABELS = 1 << 16
+"""More labels than any classifier tells apart."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,8 @@ class ModelConfig:
     ``K`` head width, ``V`` vocabulary.
     """
 
-    family: Family
+    family: str
+    """A published ``model_type`` of ``linnet.model.families``."""
     vocab_size: int
     """V: rows of the embedding table."""
     context: int
@@ -102,9 +90,10 @@ class ModelConfig:
     norm: Norm = "rmsnorm"
     norm_eps: float = 1e-6
     norm_place: NormPlace = "pre"
-    """Before each part of a block; after each sum, and after the embeddings (BERT); or before
-    and after each part (Gemma)."""
-    activation: Activation = "swiglu"
+    """Before each part of a block; after each sum, and after the embeddings (BERT); before and
+    after each part (Gemma); or after each part, before its sum (OLMo 2)."""
+    activation: str = "swiglu"
+    """A name in ``linnet.model.activations``."""
     attention_bias: bool = False
     """Biases on the query, key and value projections."""
     output_bias: bool = False
@@ -125,8 +114,18 @@ class ModelConfig:
     token_types: int = 0
     """Kinds of token that the input tells apart (BERT's first and second sentence)."""
     head: Head = "output"
-    """What stands after the blocks: an output layer; one behind a small network, which guesses
-    masked tokens (BERT); or nothing, for encoders whose states are the result."""
+    """What stands on the body: an output layer; one behind a small network, which guesses
+    masked tokens (BERT); a classifier of texts (with one label: a score) or of tokens; or
+    nothing, where the states are the result."""
+    labels: tuple[str, ...] = ()
+    """What a classifier tells apart."""
+    problem_type: ProblemType | None = None
+    """Whether a text has one of the labels, several, or a number for each."""
+    head_activation: str = ""
+    """Of a layer before the classifier, a key of ``linnet.model.heads.FUNCTIONS``; empty: none."""
+    head_bias: bool = False
+    """A bias on the classifier."""
+    head_dropout: float = 0.0
     tied: bool = True
     """The output layer shares the embedding table."""
     causal: bool = True
@@ -162,14 +161,44 @@ class ModelConfig:
                 f"model window_layers must name each of {self.depth} blocks. "
                 f"Got {len(self.window_layers)}"
             )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model dropout must be in [0, 1). Got {self.dropout}")
+        for name in ("dropout", "head_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"model {name} must be in [0, 1). Got {getattr(self, name)}")
+        if (self.head in ("sequence", "token")) != bool(self.labels):
+            raise ConfigError(
+                f"a classifier must have labels, and no other head any. Got {len(self.labels)} "
+                f"for head '{self.head}'"
+            )
 
     def is_windowed(self, layer: int) -> bool:
         """Whether a block's attention reaches back only ``window`` tokens."""
         if self.window is None:
             return False
         return self.window_layers[layer] if self.window_layers else True
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP has a third matrix, whose product gates the others'."""
+        from linnet.model.activations import ACTIVATIONS  # loads torch
+
+        return ACTIVATIONS[self.activation].gated
+
+    @property
+    def writes(self) -> bool:
+        """Whether it continues text: it sees what came before and has an output layer."""
+        return self.causal and self.head == "output"
+
+    def require_writes(self) -> None:
+        """Raise ModelError unless the model continues text."""
+        if self.writes:
+            return
+        if self.causal:
+            what = "has no output layer" if not self.labels else "is a classifier"
+            hint = "expected one with an output layer (ForCausalLM)"
+        else:
+            what = "is an encoder"
+            hint = "linnet embed and linnet.load_encoder give its embeddings"
+        raise ModelError(f"this model of type '{self.family}' {what} and continues no text; {hint}")
 
     @property
     def parameters(self) -> int:
@@ -179,15 +208,17 @@ class ModelConfig:
         attention = self.width * (2 * query + 2 * keys)
         attention += (query + 2 * keys) * self.attention_bias + self.width * self.output_bias
         attention += 2 * self.head_width * self.qk_norm
-        matrices = 3 if self.activation in GATED else 2
+        matrices = 3 if self.gated else 2
         mlp = matrices * self.width * self.mlp_width
         mlp += ((matrices - 1) * self.mlp_width + self.width) * self.mlp_bias
         mlp += 2 * (self.activation == "xielu")
-        tables = 1 if self.tied or self.head == "none" else 2
+        tables = 2 if self.head in ("output", "masked") and not self.tied else 1
         table = self.vocab_size * self.width * tables
         table += self.context * self.width * (self.positions == "learned")
         table += self.token_types * self.width
         if self.head == "masked":
             table += self.width * (self.width + 1) + vectors + self.vocab_size
+        table += len(self.labels) * (self.width + self.head_bias)
+        table += self.width * (self.width + 1) * bool(self.head_activation)
         norms = (4 if self.norm_place == "both" else 2) * vectors
         return table + self.depth * (attention + mlp + norms) + vectors

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.model.config import GATED
+from linnet.model.activations import ACTIVATIONS
 from linnet.model.rope import Rope, rotate
 
 if TYPE_CHECKING:
     from linnet.model.cache import LayerCache
-    from linnet.model.config import Activation, ModelConfig
+    from linnet.model.config import ModelConfig
 
 WRITTEN_OUT_LENGTH = 512  # tokens; beyond it the table of scores outgrows the cache
 
@@ -264,56 +264,22 @@ class Attention(nn.Module):
         return self.o(y.transpose(1, 2).reshape(B, T, -1))
 
 
-class XIELU(nn.Module):
-    """The activation of Apertus (arXiv:2411.13010): a square above zero, bounded slope below."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alpha_p = nn.Parameter(torch.tensor([0.2035]))  # softplus gives 0.8
-        self.alpha_n = nn.Parameter(torch.tensor([-1.0502]))  # softplus gives 0.3
-        self.register_buffer("beta", torch.tensor(0.5))
-        self.register_buffer("eps", torch.tensor(-1e-6))
-
-    beta: Tensor
-    eps: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        beta = self.beta.to(x.dtype)
-        above = F.softplus(self.alpha_p).to(x.dtype) * x.square()
-        slope = (self.beta + F.softplus(self.alpha_n)).to(x.dtype)
-        below = (torch.expm1(torch.minimum(x, self.eps.to(x.dtype))) - x) * slope
-        return torch.where(x > 0, above, below) + beta * x
-
-
-def bend(x: Tensor, activation: Activation) -> Tensor:
-    """The nonlinearity of an MLP, or of its gate."""
-    if activation == "swiglu":  # arXiv:2002.05202
-        return F.silu(x)
-    if activation == "relu2":  # arXiv:2109.08668
-        return F.relu(x).square()
-    exact = activation == "gelu"  # arXiv:1606.08415; geglu and gelu_tanh approximate
-    return F.gelu(x, approximate="none" if exact else "tanh")
-
-
 class MLP(nn.Module):
     """The same small network at every position: widen, bend, narrow."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation = config.activation
-        if config.activation in GATED:
+        self.gated = config.gated
+        if self.gated:
             self.gate = Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.up = Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.down = Linear(config.mlp_width, config.width, bias=config.mlp_bias)
-        if config.activation == "xielu":
-            self.xielu = XIELU()
+        self.activation = ACTIVATIONS[config.activation].make()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.activation in GATED:
-            return self.down(bend(self.gate(x), self.activation) * self.up(x))
-        if self.activation == "xielu":
-            return self.down(self.xielu(self.up(x)))
-        return self.down(bend(self.up(x), self.activation))
+        if self.gated:
+            return self.down(self.activation(self.gate(x)) * self.up(x))  # type: ignore[no-any-return]
+        return self.down(self.activation(self.up(x)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

@@ -47,7 +47,7 @@ from linnet.tokenizer.tokenizer import Tokenizer
 from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
 
 if TYPE_CHECKING:
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
 
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 WORDS_FILE = "vocab.txt"
@@ -88,10 +88,14 @@ def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
         files = _find(place)
         tokenizer = _read(files)
     inputs = {file.name: artifact.hash_file(file) for file in files}
-    with artifact.create(out, kind=KIND, format=FORMAT, config={}, inputs=inputs) as draft:
+
+    def write(draft: Draft) -> None:
         tokenizer.save(draft.path)
         draft.stats.update(kind="adopted", source=source, vocab_size=tokenizer.vocab_size)
-    return artifact.read(out, kind=KIND)
+
+    return artifact.make(
+        out, write, kind=KIND, format=FORMAT, config={}, inputs=inputs, reuse=False
+    )
 
 
 def load(path: Path | str) -> Tokenizer:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from linnet.errors import ModelError
-from linnet.export.architectures import Architecture, architecture, joined, named
+from linnet.export.architectures import architecture, joined, named
 from linnet.export.quantisation import read_tensors
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import Checkpoint, Transformer
 from linnet.model.adapter import load_adapter
+from linnet.model.families.record import GGUF
 from linnet.model.lora import activate
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def dequantised(
     return model.eval()
 
 
-def _as_trained(name: str, values: Tensor, found: Architecture, config: ModelConfig) -> Tensor:
+def _as_trained(name: str, values: Tensor, found: GGUF, config: ModelConfig) -> Tensor:
     """One tensor as Hugging Face's layout has it: ``as_computed`` backwards."""
     part = name.split(".")[-2]
     if part == ("attn_q_norm" if config.qk_norm else "attn_q"):
@@ -108,7 +109,7 @@ def _as_trained(name: str, values: Tensor, found: Architecture, config: ModelCon
 
 
 def _is_outside(name: str) -> bool:
-    return ".xielu." in name
+    return ".mlp.activation." in name
 
 
 def scorer_of_file(

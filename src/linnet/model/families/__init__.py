@@ -12,19 +12,19 @@ from linnet.model.families.llama import LLAMA
 from linnet.model.families.mistral import MISTRAL
 from linnet.model.families.phi3 import PHI3
 from linnet.model.families.qwen import QWEN2, QWEN3
+from linnet.model.families.record import Family
 from linnet.model.families.section import shown
-from linnet.model.families.table import FamilyTable
 
-FAMILIES: dict[str, FamilyTable] = {
-    table.model_type: table
-    for table in (
+FAMILIES: dict[str, Family] = {
+    known.model_type: known
+    for known in (
         GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, PHI3, GEMMA2, GEMMA3, GEMMA3_WITH_PICTURES, ARCEE,
         APERTUS, BERT,
     )
 }  # fmt: skip
 
 
-def family(model_type: object) -> FamilyTable:
+def family(model_type: object) -> Family:
     """The table of a model type. Raises ModelError listing those that are known."""
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(
