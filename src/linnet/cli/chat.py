@@ -13,10 +13,9 @@ import typer
 from linnet.cli.options import ModeOption, configured, in_turns, open_model
 from linnet.cli.terminal import err
 from linnet.cli.writing import TextWriter
-from linnet.config import option, parse_json, replace
+from linnet.config import parse_json, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate import GenerateConfig, Request, Sampling
-from linnet.generate.language_model import EngineName
 
 if TYPE_CHECKING:
     from linnet.generate import Engine
@@ -46,17 +45,8 @@ Each line is a message; the model sees the conversation so far.
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class ChatConfig(GenerateConfig):
-    """As for one text, but on the fastest engine."""
-
-    engine: EngineName = option(
-        "auto", "auto: the best for this model; llama.cpp: faster; torch: the exact weights"
-    )
-
-
 @app.command()
-@configured(ChatConfig)
+@configured(GenerateConfig)
 def run(
     model: Annotated[
         str, typer.Argument(help="A model, project or adapter directory, a hub name, a GGUF file.")
@@ -72,7 +62,7 @@ def run(
 
     Example: linnet chat notes-model --temperature 0.5
     """
-    config = replace(ChatConfig(), settings)
+    config = replace(GenerateConfig(), settings)
     loaded = open_model(model, config)
     if in_turns(mode, loaded):
         _Turns(loaded.engine, config, system).run()

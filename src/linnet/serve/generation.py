@@ -16,7 +16,7 @@ from linnet.generate.engine import Chunk
 from linnet.serve.asgi import Call, ClientLeftError
 from linnet.serve.aside import aside
 from linnet.serve.asking import too_long
-from linnet.serve.delivery import Cancel, Inbox, Item, start
+from linnet.serve.delivery import Cancel, Inbox, Item
 from linnet.serve.errors import ApiError, failed, failure
 from linnet.serve.logs import LOGGER
 from linnet.serve.rendering import DONE, KEEP_ALIVE, Shape, Tally, Written, error_event
@@ -188,7 +188,7 @@ class Generation:
     def _submit(self, asked: Asked, inbox: Inbox) -> None:
         for place, request in enumerate(asked.requests):
             try:
-                cancel = start(self._model.writer, request, _Deliver(inbox, place))
+                cancel = self._model.writer.submit(request, _Deliver(inbox, place))
             except LinnetError as error:
                 raise too_long(error, request, self._model) from None
             except RecursionError:
