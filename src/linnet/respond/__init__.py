@@ -26,7 +26,7 @@ from linnet.respond.conversation import (
     Message,
     Tool,
     conversation,
-    read_tools,
+    tools_of,
 )
 from linnet.respond.engine import EngineResponder
 from linnet.respond.pieces import (
@@ -84,7 +84,7 @@ __all__ = [
     "ToolResult",
     "Usage",
     "conversation",
-    "read_tools",
     "run",
     "stream",
+    "tools_of",
 ]

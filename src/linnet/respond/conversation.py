@@ -249,14 +249,8 @@ def conversation(
     )
 
 
-def read_tools(text: str, where: str) -> tuple[Tool, ...]:
-    """The tools in a JSON text: a list of them. Raises DataError for anything else."""
-    from linnet.config import parse_json
-
-    try:
-        found = parse_json(text)
-    except ValueError as error:
-        raise DataError(f"{where}: expected tools as JSON, but {error}") from None
+def tools_of(found: Any, where: str) -> tuple[Tool, ...]:
+    """The tools in a JSON list. Raises DataError for anything else, and for two of one name."""
     if not isinstance(found, list) or not found:
         raise DataError(f"{where}: expected a JSON list of tools. Got {str(found)[:60]!r}")
     tools = tuple(map(Tool.from_json, found))

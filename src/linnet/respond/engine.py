@@ -118,6 +118,11 @@ class EngineResponder:
             return NoConversationError(str(error), model=self.name)
         return None
 
+    def require_conversation(self) -> None:
+        """Raise NoConversationError where no conversation can be had."""
+        if self.refusal is not None:
+            raise NoConversationError(str(self.refusal), model=self.name)
+
     @cached_property
     def tools(self) -> ToolFormat:
         """How the model writes calls of tools."""
@@ -211,8 +216,7 @@ class EngineResponder:
         Raises ModelError where the model cannot converse, ConversationError and DataError for
         what is wrong with the conversation.
         """
-        if self.refusal is not None:
-            raise NoConversationError(str(self.refusal), model=self.name)
+        self.require_conversation()
         engine = self.engine
         variables = dict(conversation.template_variables)
         if conversation.continue_final_message:

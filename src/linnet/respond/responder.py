@@ -28,7 +28,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -148,7 +148,7 @@ def run(
 
 def stream(
     responder: Responder, conversation: Conversation, context: Context | None = None
-) -> Iterator[Piece]:
+) -> Generator[Piece, None, None]:
     """The pieces as they come; closing the iterator cancels the call. Raises LinnetError.
 
     The event loop runs in the caller's thread, and only while a piece is waited for; where
@@ -164,7 +164,7 @@ def stream(
 
 def _stream_here(
     responder: Responder, conversation: Conversation, context: Context
-) -> Iterator[Piece]:
+) -> Generator[Piece, None, None]:
     loop = asyncio.new_event_loop()
     batches = responder.respond(conversation, context)
     complete = False
@@ -201,7 +201,7 @@ def _end(loop: asyncio.AbstractEventLoop, batches: Batches) -> None:
 
 def _stream_beside(
     responder: Responder, conversation: Conversation, context: Context
-) -> Iterator[Piece]:
+) -> Generator[Piece, None, None]:
     pieces: queue.SimpleQueue[Piece | BaseException | None] = queue.SimpleQueue()
 
     def work() -> None:
