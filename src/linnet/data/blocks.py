@@ -30,6 +30,7 @@ BlockKind = Literal["paragraph", "heading", "list", "table", "code", "message"]
 KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 Unit = Literal["", "page", "slide", "row", "line", "cell", "section", "second"]
 
+NOWHERE = -1  # the number of what has no place, such as a text box of a sheet
 _PARAGRAPH_BORDER = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _MARKED = re.compile(r"[ \t]*(?:[-*+\u2022] |\d{1,4}[.)] )\S")
 _HEADING = re.compile(r"(#{1,6}) +\S")
@@ -126,13 +127,14 @@ class Structure:
 
     def place(self, start: int, end: int) -> Place:
         """Where ``text[start:end]`` stands."""
-        if not len(self.at):
-            return Place()
         first = max(int(np.searchsorted(self.at, start, "right")) - 1, 0)
-        last = max(int(np.searchsorted(self.at, max(end, start + 1), "left")), first + 1)
+        last = int(np.searchsorted(self.at, max(end, start + 1), "left"))
         numbers = self.numbers[first:last]
-        number = int(numbers[0])
-        return Place(self.unit, int(numbers.min()), int(numbers.max()), self.names.get(number, ""))
+        numbers = numbers[numbers != NOWHERE]
+        if not len(numbers):
+            return Place()
+        name = self.names.get(int(numbers[0]), "")
+        return Place(self.unit, int(numbers.min()), int(numbers.max()), name)
 
     def blocks(self, text: str) -> Iterator[Block]:
         """The blocks of this text, with the headings they are under."""

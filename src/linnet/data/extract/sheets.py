@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from linnet.data.blocks import Builder, from_lines
+from linnet.data.blocks import NOWHERE, Builder, from_lines
 from linnet.data.document import Dropped, Extracted
 from linnet.data.extract.layout import numbered_lines
 
@@ -54,9 +54,10 @@ def sheet_document(
     except _TooLargeError:
         return Dropped("document larger than max_document_bytes", name)
     written = Builder("row")
-    for part in (from_lines(lines, unit="row", family="table"), after):
-        if part:
-            written.include(part)
+    if lines:
+        written.include(from_lines(lines, unit="row", family="table"))
+    if after:
+        written.include(after, number=NOWHERE)
     text = written.text()
     left_out = dict(changes or {})
     if not text and UNCOMPUTED in left_out:
