@@ -199,10 +199,10 @@ def test_an_expression_finds_texts_and_names(tmp_path: Path) -> None:
 def test_an_interrupted_one_is_finished(
     tiny: TinyProject, letter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*arguments: object) -> None:
+    def die(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("linnet.forget._clean_project", die)
+    monkeypatch.setattr("linnet.stages.shards.encode", die)
     with pytest.raises(KeyboardInterrupt):
         forget(tiny.path, "letter-to-quentin.txt")
     monkeypatch.undo()

@@ -53,8 +53,6 @@ def _show(stages: list[StageStatus]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from linnet.pipeline import summary
-
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("stage", "state", "made from", "when (UTC)", "what"):
         table.add_column(heading, overflow="fold")
@@ -65,7 +63,7 @@ def _show(stages: list[StageStatus]) -> None:
             Text(stage.state, style=COLOURS[stage.state]),
             Text(", ".join(Path(name).name or name for name in stage.made_from)),
             made.manifest.created[:16].replace("T", " ") if made else "",
-            summary(made) if made else "",
+            stage.summary,
         )
     terminal.print(table)
     for stage in stages:

@@ -1,0 +1,49 @@
+"""The stages of a project, in the order in which they are built: one declaration each.
+
+A new stage is a module here with a ``STAGE`` and a line in ``STAGES``. What shows stages or goes
+through them (``linnet.project``, ``linnet.pipeline``, ``linnet.report``, ``linnet.forget``,
+``--set``) knows them from this table alone.
+"""
+
+from linnet.stages import corpus, evaluation, model, plan, shards, tokenizer
+from linnet.stages.stage import (
+    CONFIG_FILE,
+    Keep,
+    ProjectConfig,
+    Section,
+    Stage,
+    Workspace,
+    with_table,
+)
+
+__all__ = [
+    "CONFIG_FILE",
+    "STAGES",
+    "Keep",
+    "ProjectConfig",
+    "Section",
+    "Stage",
+    "Workspace",
+    "in_project",
+    "tables",
+    "with_table",
+]
+
+STAGES: tuple[Stage, ...] = (
+    corpus.STAGE,
+    plan.STAGE,
+    tokenizer.STAGE,
+    shards.STAGE,
+    model.STAGE,
+    evaluation.STAGE,
+)
+
+
+def in_project(config: ProjectConfig) -> list[Stage]:
+    """The stages that a project with this configuration has."""
+    return [stage for stage in STAGES if stage.exists_in(config)]
+
+
+def tables() -> dict[str, Stage]:
+    """The tables that ``linnet.toml`` may have, with the stages whose settings they hold."""
+    return {stage.table: stage for stage in STAGES if stage.table is not None}
