@@ -1,4 +1,4 @@
-"""A stage is one declaration: one that only some projects have fits in, and nothing else knows it."""
+"""A stage is one declaration: one that only some projects have fits in without touching others."""
 
 import json
 from collections import Counter
@@ -57,7 +57,9 @@ def summary(made: Artifact) -> str:
 
 def report(workspace: Workspace) -> Section | None:
     made = workspace.made.get("words")
-    return made and Section("Which words", "Counted in training.", [("different", summary(made))])
+    if made is None:
+        return None
+    return Section("Which words", "Counted in training.", [("different", summary(made))])
 
 
 TOY = Stage(
@@ -94,9 +96,8 @@ def test_an_optional_stage_is_built_and_shown_where_it_is_asked_for(tiny: TinyPr
 
     tiny.build("words.most=3")
     assert tiny.progress.made == {"words"}
-    assert any(
-        line.startswith("words ") and "different words" in line for line in tiny.progress.said
-    )
+    said = [line for line in tiny.progress.said if line.startswith("words ")]
+    assert "different words" in said[0]
     assert len(json.loads((tiny.path / "words" / "words.json").read_text())) == 3
     assert "[words]\nmost = 3\n" in (tiny.path / "linnet.toml").read_text("utf-8")
     text = run("status", str(tiny.path))
@@ -144,7 +145,7 @@ def test_what_cannot_work_is_said_before_anything_is_made(tiny: TinyProject) -> 
         ("words.most=0", "most must be at least 1"),
         (
             "sentences.most=3",
-            r"--set takes data\., tokenizer\., train\., evaluate\. or words\. and",
+            r"takes data\., tokenizer\., train\., evaluate\. or words\. and",
         ),
     ):
         with pytest.raises(ConfigError, match=said):
