@@ -39,8 +39,8 @@ def test_all_is_current_after_a_build(built_once: TinyProject) -> None:
     assert [stage.name for stage in found] == list(STAGES)
     assert {stage.name: stage.state for stage in found} == CURRENT
     assert all(stage.reason == "" and stage.artifact for stage in found)
-    assert found[0].made_from == (str(built_once.documents),)
-    assert found[3].made_from == ("corpus", "tokenizer")
+    assert found[0].upstream == (str(built_once.documents),)
+    assert found[3].upstream == ("corpus", "tokenizer")
 
 
 def test_looking_changes_nothing(tiny: TinyProject) -> None:

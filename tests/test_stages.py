@@ -17,7 +17,7 @@ from linnet.data import read_documents
 from linnet.errors import ConfigError
 from linnet.forget import forget
 from linnet.project import Project
-from linnet.stages import Section, Stage, Workspace, with_table
+from linnet.stages import Section, Stage, Workspace, if_configured
 from tiny_project import TinyProject
 
 STANDARD = tuple(stage.name for stage in stages.STAGES)
@@ -35,7 +35,7 @@ class WordsConfig:
 
 
 def count_words(workspace: Workspace) -> Artifact:
-    corpus, config = workspace.made["corpus"], workspace.configure(WordsConfig, "words")
+    corpus, config = workspace.artifacts["corpus"], workspace.configure(WordsConfig, "words")
 
     def write(draft: Draft) -> None:
         counts = Counter(
@@ -56,7 +56,7 @@ def summary(made: Artifact) -> str:
 
 
 def report(workspace: Workspace) -> Section | None:
-    made = workspace.made.get("words")
+    made = workspace.artifacts.get("words")
     if made is None:
         return None
     return Section("Which words", "Counted in training.", [("different", summary(made))])
@@ -69,7 +69,7 @@ TOY = Stage(
     inputs={"corpus": "corpus"},
     table="words",
     config=WordsConfig,
-    when=with_table("words"),
+    when=if_configured("words"),
     report=report,
     card=lambda made: Table("Its words | <b>", [("different", summary(made))]),
 )

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _TRACE = 60  # characters by which a text is looked for afterwards
 _WEIGHTS = (".safetensors", ".bin")
-_LEARNING = ("tokenizer", "model", "adapter")  # kinds that hold what they learned, not text
 
 
 @dataclass(frozen=True)
@@ -218,9 +217,10 @@ def _kept(corpus: Path) -> set[str]:
 def _saw(place: Path, corpus: Path, *, trained_on: bool) -> list[Path]:
     """Tokenizers and models that were made from this corpus, or from an earlier one there."""
     content = artifact.read(corpus, kind="corpus").content
+    trained = {"adapter", *(stage.name for stage in stages.STAGES if stage.on_forget == "trained")}
     found = []
     for made, ancestors in _beside(place, corpus):
-        if made.manifest.kind not in _LEARNING:
+        if made.manifest.kind not in trained:
             continue
         inputs = [entry for parent in ancestors for entry in parent.manifest.inputs.values()]
         contents = {parent.content for parent in ancestors} | {entry.content for entry in inputs}
@@ -273,15 +273,15 @@ def _clean_project(place: Path, progress: Progress) -> None:
     for stage in stages.STAGES:
         directory = workspace.directory(stage.name)
         inputs = set(stage.inputs.values())
-        whole = artifact.is_artifact(directory) and inputs <= workspace.made.keys()
-        if stage.forgetting == "remake" and whole:
-            workspace.made[stage.name] = stage.make(workspace)
-        elif stage.forgetting in ("remake", "remove"):
+        whole = artifact.is_artifact(directory) and inputs <= workspace.artifacts.keys()
+        if stage.on_forget == "rebuild" and whole:
+            workspace.artifacts[stage.name] = stage.make(workspace)
+        elif stage.on_forget in ("rebuild", "remove"):
             shutil.rmtree(directory, ignore_errors=True)
         else:
             with contextlib.suppress(ArtifactError):  # what is damaged is made again by a build
                 if (made := workspace.read(stage.name)) is not None:
-                    workspace.made[stage.name] = made
+                    workspace.artifacts[stage.name] = made
     for left in (*place.glob(".*.partial"), *place.glob(".*.superseded")):
         shutil.rmtree(left, ignore_errors=True)
     for metrics in place.glob("*/metrics.jsonl"):
@@ -311,12 +311,12 @@ def _places(place: Path, corpus: Path) -> list[Path]:
     """Where traces are looked for: what Linnet wrote, fetched pages included."""
     if place != corpus:
         return [place]
-    made_from = [
+    derived = [
         made.path
         for made, ancestors in _beside(place, corpus)
         if corpus.resolve() in {entry.path for entry in ancestors}
     ]
-    return [*made_from, corpus.with_name(f"{corpus.name}.sources")]
+    return [*derived, corpus.with_name(f"{corpus.name}.sources")]
 
 
 def _traces(places: list[Path], matches: list[Match]) -> Iterator[Path]:

@@ -78,9 +78,9 @@ def build(
         project = _configure(out, sources, budget, settings)
         project.save()
         try:
-            again = {"plan": replan, "tokenizer": retrain_tokenizer}
-            named = {name for name, wanted in again.items() if wanted}
-            return _Builder(project, named, progress, started).run()
+            flags = {"plan": replan, "tokenizer": retrain_tokenizer}
+            rebuild = {stage for stage, wanted in flags.items() if wanted}
+            return _Builder(project, rebuild, progress, started).run()
         except (ConfigError, DataError, BudgetError):
             if is_new and set(os.listdir(out)) <= {CONFIG_FILE, f".{LOCK_NAME}.lock"}:
                 (out / CONFIG_FILE).unlink()  # nothing was made: no project begins here
@@ -146,25 +146,25 @@ def _absolute_source(source: str) -> str:
 
 
 class _Builder:
-    """One build under way. ``again``: stages to make again where they would be kept."""
+    """One build in progress. ``rebuild``: stages whose artifact is not to be kept."""
 
     def __init__(
-        self, project: Project, again: set[str], progress: Progress, started: float
+        self, project: Project, rebuild: set[str], progress: Progress, started: float
     ) -> None:
-        self.project, self.again, self.progress = project, again, progress
+        self.project, self.rebuild, self.progress = project, rebuild, progress
         self.stages = stages.in_project(project.config)
         self.workspace = project.workspace()
         self.workspace.progress, self.workspace.started = progress, started
 
     def run(self) -> Build:
         self.refuse_damaged()
-        made_new = [stage.name for stage in self.stages if self.make(stage)]
+        changed = [stage.name for stage in self.stages if self.make(stage)]
         self.renew_card()
         report = self.project.path / REPORT
-        if made_new or not report.is_file():
+        if changed or not report.is_file():
             with self.progress.task("writing the report"):
                 write_report(self.project.path)
-        made = self.workspace.made
+        made = self.workspace.artifacts
         return Build(
             self.project,
             made["model"].path,
@@ -178,15 +178,15 @@ class _Builder:
         """Raise DamagedError, naming the file, before work is done on top of a broken stage."""
         for stage in self.stages:
             found = self.workspace.read(stage.name)
-            if found is not None and stage.verified:
+            if found is not None and stage.verify:
                 artifact.read(found.path, verify=True)
 
     def make(self, stage: Stage) -> bool:
-        """Make one stage, or keep what it made; whether there is something new. It is said."""
+        """Build one stage or keep its artifact, and say which; returns whether it changed."""
         before, started = self.workspace.read(stage.name), time.monotonic()
-        made = self.kept(stage, before) or stage.make(self.workspace)
-        self.workspace.made[stage.name] = made
-        # Settings that do not go with it, a plan above all, are told before the long stages.
+        made = self.pinned(stage, before) or stage.make(self.workspace)
+        self.workspace.artifacts[stage.name] = made
+        # Settings that do not go with it (a plan, say) are refused before the long stages.
         for later in self.stages[self.stages.index(stage) + 1 :]:
             later.check_settings(self.workspace)
         if before is not None and made.manifest == before.manifest:
@@ -196,23 +196,25 @@ class _Builder:
         self.progress.message(f"{stage.name:<11} {stage.summary(made)}  ({seconds:.1f} s)")
         return True
 
-    def kept(self, stage: Stage, before: Artifact | None) -> Artifact | None:
-        """What the stage made, where it is one that is kept and still suits."""
-        keep = stage.keep
-        if keep is None or before is None or stage.name in self.again:
+    def pinned(self, stage: Stage, before: Artifact | None) -> Artifact | None:
+        """The artifact of a pinned stage, if it still fits."""
+        pin = stage.pin
+        if pin is None or before is None or stage.name in self.rebuild:
             return None
         changed = bool(changed_settings(stage, self.workspace, before))
-        if changed and not keep.whatever_is_set:
+        if changed and not pin.ignores_settings:
             return None
         recorded = before.manifest.inputs
-        inputs = {role: self.workspace.made[name].content for role, name in stage.inputs.items()}
+        inputs = {
+            role: self.workspace.artifacts[name].content for role, name in stage.inputs.items()
+        }
         if not changed and {role: entry.content for role, entry in recorded.items()} == inputs:
             return before
-        return before if keep.suits(self.workspace, before) else None
+        return before if pin.still_fits(self.workspace, before) else None
 
     def renew_card(self) -> None:
-        """Have the model's card say what each stage has to say in it."""
+        """Put what each stage says of itself into the model's card."""
         for stage in self.stages:
             if stage.card is not None:
-                table = stage.card(self.workspace.made[stage.name])
-                renew_part(self.workspace.made["model"].path, stage.name, table)
+                table = stage.card(self.workspace.artifacts[stage.name])
+                renew_part(self.workspace.artifacts["model"].path, stage.name, table)

@@ -45,7 +45,7 @@ class StageStatus:
     stage: Stage
     state: State
     reason: str
-    made_from: tuple[str, ...]
+    upstream: tuple[str, ...]
     artifact: Artifact | None
 
     @property
@@ -84,7 +84,7 @@ class Project:
         tables = {
             name: self.config.table(name)
             for name, stage in stages.tables().items()
-            if stage.exists_in(self.config)
+            if stage.applies_to(self.config)
         }
         values = {"sources": list(self.config.sources), "budget": self.config.budget, **tables}
         artifact.write_text(file, HEADER + dump_toml(values))
@@ -108,7 +108,7 @@ class Project:
         for stage in stages.in_project(self.config):
             status = found[stage.name] = _status(stage, workspace, found)
             if status.artifact is not None:
-                workspace.made[stage.name] = status.artifact
+                workspace.artifacts[stage.name] = status.artifact
         return list(found.values())
 
 
@@ -159,40 +159,44 @@ def _read_config(file: Path) -> ProjectConfig:
 
 
 def _status(stage: Stage, workspace: Workspace, before: Mapping[str, StageStatus]) -> StageStatus:
-    made_from = stage.made_from(workspace.config)
+    upstream = stage.upstream(workspace.config)
     unfinished = artifact.partial_exists(workspace.directory(stage.name))
     try:
         made = workspace.read(stage.name)
     except DamagedError as error:
-        return StageStatus(stage, "damaged", str(error), made_from, None)
+        return StageStatus(stage, "damaged", str(error), upstream, None)
     if made is None:
         if unfinished:
-            return StageStatus(stage, "unfinished", "begun, but not finished", made_from, None)
-        return StageStatus(stage, "missing", "not made yet", made_from, None)
+            return StageStatus(stage, "unfinished", "begun, but not finished", upstream, None)
+        return StageStatus(stage, "missing", "not made yet", upstream, None)
     state, reason = _judge(stage, workspace, made, before)
     if state == "stale" and unfinished:
         state, reason = "unfinished", f"{reason}; made again, but not finished"
-    return StageStatus(stage, state, reason, made_from, made)
+    return StageStatus(stage, state, reason, upstream, made)
 
 
 def _judge(
     stage: Stage, workspace: Workspace, made: Artifact, before: Mapping[str, StageStatus]
 ) -> tuple[State, str]:
     """Whether what a stage made is current, and if not, why."""
-    keep = stage.keep
+    pin = stage.pin
     changed = changed_settings(stage, workspace, made)
     reasons = [f"changed: {', '.join(changed)}"] if changed else []
-    is_kept = keep is not None and (keep.whatever_is_set or not changed)
+    is_kept = pin is not None and (pin.ignores_settings or not changed)
     inputs = _changed_inputs(stage, made, before)
     if inputs and (is_kept or not reasons):
-        reasons.append(keep.changed if keep is not None and keep.changed else inputs[0])
-    if not reasons and stage.outdated is not None and (why := stage.outdated(workspace, made)):
+        reasons.append(pin.changed if pin is not None and pin.changed else inputs[0])
+    if (
+        not reasons
+        and stage.stale_reason is not None
+        and (why := stage.stale_reason(workspace, made))
+    ):
         reasons.append(why)
     if not reasons:
         return "current", ""
-    if keep is None or not is_kept:
+    if pin is None or not is_kept:
         return "stale", reasons[0]
-    return "kept", f"{', '.join(reasons)}; {keep.until}"
+    return "kept", f"{', '.join(reasons)}; {pin.note}"
 
 
 def _changed_inputs(stage: Stage, made: Artifact, before: Mapping[str, StageStatus]) -> list[str]:

@@ -40,7 +40,7 @@ class Origin:
     created: str
     seconds: float
     content: str
-    made_from: list[str]
+    inputs: list[str]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def gather(project: Path) -> Facts:
     for stage in stages.STAGES:
         try:
             if (found := workspace.read(stage.name)) is not None:
-                workspace.made[stage.name] = found
+                workspace.artifacts[stage.name] = found
         except LinnetError:
             continue
     sections = [
@@ -80,7 +80,7 @@ def gather(project: Path) -> Facts:
         for stage in stages.STAGES
         if stage.report is not None and (section := stage.report(workspace)) is not None
     ]
-    trained = workspace.made.get("model")
+    trained = workspace.artifacts.get("model")
     return Facts(
         name=project.resolve().name,
         model=model.facts(workspace),
@@ -88,7 +88,7 @@ def gather(project: Path) -> Facts:
         evaluation=evaluation.facts(workspace),
         training_seconds=trained.manifest.seconds if trained is not None else None,
         sections=sorted(sections, key=lambda section: section.place),
-        origins=[_origin(found, project) for found in workspace.made.values()],
+        origins=[_origin(found, project) for found in workspace.artifacts.values()],
     )
 
 
@@ -165,7 +165,7 @@ def _origin(found: Artifact, project: Path) -> Origin:
         created=manifest.created.replace("T", " ").removesuffix("+00:00") + " UTC",
         seconds=manifest.seconds,
         content=found.content[:12],
-        made_from=[
+        inputs=[
             f"{role} {entry.content[:8]}" if entry.path is None else role
             for role, entry in manifest.inputs.items()
         ],

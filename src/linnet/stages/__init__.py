@@ -8,25 +8,25 @@ through them (``linnet.project``, ``linnet.pipeline``, ``linnet.report``, ``linn
 from linnet.stages import corpus, evaluation, model, plan, shards, tokenizer
 from linnet.stages.stage import (
     CONFIG_FILE,
-    Keep,
+    Pin,
     ProjectConfig,
     Section,
     Stage,
     Workspace,
-    with_table,
+    if_configured,
 )
 
 __all__ = [
     "CONFIG_FILE",
     "STAGES",
-    "Keep",
+    "Pin",
     "ProjectConfig",
     "Section",
     "Stage",
     "Workspace",
+    "if_configured",
     "in_project",
     "tables",
-    "with_table",
 ]
 
 STAGES: tuple[Stage, ...] = (
@@ -41,7 +41,7 @@ STAGES: tuple[Stage, ...] = (
 
 def in_project(config: ProjectConfig) -> list[Stage]:
     """The stages that a project with this configuration has."""
-    return [stage for stage in STAGES if stage.exists_in(config)]
+    return [stage for stage in STAGES if stage.applies_to(config)]
 
 
 def tables() -> dict[str, Stage]:

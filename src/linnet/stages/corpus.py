@@ -33,7 +33,7 @@ def _make(workspace: Workspace) -> Artifact:
     )
 
 
-def _outdated(workspace: Workspace, made: Artifact) -> str:
+def _stale_reason(workspace: Workspace, made: Artifact) -> str:
     try:
         now = current_inputs(
             workspace.config.sources, made.path, configure(workspace), exclude=[workspace.path]
@@ -61,7 +61,7 @@ STAGE = Stage(
     table="data",
     config=DataConfig,
     settings=lambda workspace: configure(workspace).recipe(),
-    outdated=_outdated,
+    stale_reason=_stale_reason,
     report=_report,
-    forgetting="remake",
+    on_forget="rebuild",
 )

@@ -97,7 +97,7 @@ def _settings(workspace: Workspace) -> Mapping[str, Any] | None:
 
 
 def _make(workspace: Workspace) -> Artifact:
-    model, shards = (workspace.made[name].path for name in ("model", "shards"))
+    model, shards = (workspace.artifacts[name].path for name in ("model", "shards"))
     out = workspace.directory("evaluation")
     evaluate(model, shards, out, configure(workspace), progress=workspace.progress)
     made = workspace.read("evaluation")

@@ -78,14 +78,14 @@ def _check(workspace: Workspace) -> None:
         check_settings(workspace.config.table("train"), where=_WHERE)
         return
     # A vocabulary cannot have more tokens than there are bytes.
-    vocab_size = min(plan.vocab_size, workspace.made["corpus"].stats["bytes"]["train"])
+    vocab_size = min(plan.vocab_size, workspace.artifacts["corpus"].stats["bytes"]["train"])
     check_memory(config.model(vocab_size, end_of_text=0, pad=1), plan.machine["device"])
 
 
 def _make(workspace: Workspace) -> Artifact:
     from linnet.train import train
 
-    shards, config = workspace.made["shards"], configure(workspace)
+    shards, config = workspace.artifacts["shards"], configure(workspace)
     assert config is not None  # planned before
     _keep_previous(workspace, shards, config)
     return train(shards.path, workspace.directory("model"), config, progress=workspace.progress)
@@ -171,6 +171,6 @@ STAGE = Stage(
     settings=_settings,
     check=_check,
     report=_report,
-    forgetting="learned",
-    verified=True,  # it is what is given away
+    on_forget="trained",
+    verify=True,  # it is what is given away
 )

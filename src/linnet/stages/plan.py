@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from linnet.page import duration
 from linnet.planner import PLAN_FILE, plan, plan_settings, read_plan, show_parameters
 from linnet.stages import evaluation, model, tokenizer
-from linnet.stages.stage import Keep, Section, Stage, Workspace, number, read_object
+from linnet.stages.stage import Pin, Section, Stage, Workspace, number, read_object
 from linnet.train.plots import read_curves
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def facts(workspace: Workspace) -> PlanFacts | None:
         compared.append(("bits per byte, held out", expected, real))
     seconds = planned.get("seconds")
     for stage, expectation in (seconds if isinstance(seconds, dict) else {}).items():
-        made = workspace.made.get(PLANNED.get(str(stage), str(stage)))
+        made = workspace.artifacts.get(PLANNED.get(str(stage), str(stage)))
         real = duration(made.manifest.seconds) if made is not None else ""
         compared.append((f"time for {stage}", duration(expectation), real))
     return PlanFacts([str(reason) for reason in planned.get("reasons", [])], compared)
@@ -65,7 +65,7 @@ def _check(workspace: Workspace) -> None:
 
 def _make(workspace: Workspace) -> Artifact:
     return plan(
-        workspace.made["corpus"].path,
+        workspace.artifacts["corpus"].path,
         workspace.directory("plan"),
         budget=workspace.budget,
         spent=time.monotonic() - workspace.started,
@@ -75,7 +75,7 @@ def _make(workspace: Workspace) -> Artifact:
     )
 
 
-def _suits(workspace: Workspace, made: Artifact) -> bool:
+def _still_fits(workspace: Workspace, made: Artifact) -> bool:
     if read_plan(made.path).budget != workspace.budget:
         workspace.progress.warn(
             "the plan was made for another budget and stays as it is; "
@@ -94,12 +94,12 @@ STAGE = Stage(
     inputs={"corpus": "corpus"},
     settings=_settings,
     check=_check,
-    keep=Keep(
-        until="frozen until --replan",
-        suits=_suits,
-        whatever_is_set=True,
+    pin=Pin(
+        note="frozen until --replan",
+        still_fits=_still_fits,
+        ignores_settings=True,
         changed="made for other documents",
     ),
     report=lambda workspace: Section(template="plan.html.jinja", facts=facts(workspace), place=4),
-    forgetting="none",
+    on_forget="none",
 )

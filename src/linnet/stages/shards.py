@@ -33,7 +33,7 @@ def split_facts(workspace: Workspace) -> list[SplitFacts]:
 
 
 def _make(workspace: Workspace) -> Artifact:
-    corpus, tokenizer = (workspace.made[name].path for name in ("corpus", "tokenizer"))
+    corpus, tokenizer = (workspace.artifacts[name].path for name in ("corpus", "tokenizer"))
     out = workspace.directory("shards")
     return encode(corpus, tokenizer, out, EncodeConfig(), progress=workspace.progress)
 
@@ -49,5 +49,5 @@ STAGE = Stage(
     summary=_summary,
     inputs={"corpus": "corpus", "tokenizer": "tokenizer"},
     settings=lambda workspace: EncodeConfig().recipe(),
-    forgetting="remake",
+    on_forget="rebuild",
 )

@@ -38,12 +38,12 @@ class ProjectConfig:
 
 @dataclass
 class Workspace:
-    """A project as its stages see it: its directory, its settings, and what is made so far."""
+    """A project as its stages see it: its directory, its settings, and the artifacts so far."""
 
     path: Path
     config: ProjectConfig
-    made: dict[str, Artifact] = field(default_factory=dict)
-    """The artifacts that a stage may read, by the stage that made them."""
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    """What a stage may read, by the stage that made it."""
     progress: Progress = SILENT
     started: float = 0.0
     """When the build began, on the monotonic clock."""
@@ -59,7 +59,7 @@ class Workspace:
     @property
     def plan(self) -> Plan | None:
         """The plan, None before there is one."""
-        return read_plan(self.made["plan"].path) if "plan" in self.made else None
+        return read_plan(self.artifacts["plan"].path) if "plan" in self.artifacts else None
 
     def configure(self, kind: type[T], table: str, planned: Mapping[str, Any] | None = None) -> T:
         """The settings in a table of ``linnet.toml``, before them those that were planned."""
@@ -95,71 +95,67 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Keep:
-    """Why a stage is not made again though what it was made from changed."""
+class Pin:
+    """Lets a stage keep its artifact when its inputs change."""
 
-    until: str
-    """What status says of it, with the option that makes it again."""
-    suits: Callable[[Workspace, Artifact], bool]
-    """Whether a build may keep it; it tells the reader of the progress."""
-    whatever_is_set: bool = False
-    """Whether it is kept though its settings changed."""
+    note: str
+    """What status says of it, with the option that rebuilds it."""
+    still_fits: Callable[[Workspace, Artifact], bool]
+    """Whether a build may keep it; reports through the workspace's progress."""
+    ignores_settings: bool = False
+    """Whether it is kept when its settings change, too."""
     changed: str = ""
-    """What status says of inputs that changed, if not which ones."""
+    """What status says of changed inputs instead of naming them."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step from documents to a model: what it is made from, how, and what is said of it.
+    """One step of a project: its inputs and settings, how it is built, and how it is described.
 
-    A stage makes the artifact of its name in the directory of its name. It comes after the stages
-    that it reads in the table (:data:`linnet.stages.STAGES`); status, ``--set``, build, report,
-    card and forgetting take from here what they need to know of it.
+    A stage writes the artifact of its name into the directory of its name, and stands in the table
+    (:data:`linnet.stages.STAGES`) after the stages that it reads. Build, status, ``--set``, report,
+    card and ``forget`` work from this declaration alone.
     """
 
     name: str
     make: Callable[[Workspace], Artifact]
-    """Makes it, or finds it current, from what is in the workspace."""
+    """Builds it from the artifacts in the workspace, or returns the current one."""
     summary: Callable[[Artifact], str]
-    """What was made, in one line."""
+    """The artifact in one line."""
     inputs: Mapping[str, str] = field(default_factory=dict)
-    """The stages that it reads, each by the name that its manifest has for it."""
+    """The stages that it reads, by the role that its manifest gives them."""
     table: str | None = None
-    """The table in ``linnet.toml`` with its settings."""
+    """Its table in ``linnet.toml``."""
     config: type | None = None
-    """The dataclass of these settings."""
+    """The dataclass of the settings in that table."""
     settings: Callable[[Workspace], Mapping[str, Any] | None] | None = None
-    """The settings that it would be made with now; None where they wait for the plan."""
+    """Gives the settings of its recipe, None before there is a plan; by default the table's."""
     check: Callable[[Workspace], None] | None = None
-    """Raises ConfigError for settings that cannot work, as far as that shows yet."""
+    """Raises ConfigError for settings that cannot work; by default reads the table."""
     when: Callable[[ProjectConfig], bool] | None = None
     """Which projects have it; None: all."""
-    outdated: Callable[[Workspace, Artifact], str] | None = None
-    """Why it is stale, besides its settings and the stages that it reads; empty where it is not."""
-    keep: Keep | None = None
+    stale_reason: Callable[[Workspace, Artifact], str] | None = None
+    """Why it is stale, apart from its settings and its input stages; empty if it is not."""
+    pin: Pin | None = None
     report: Callable[[Workspace], Section | None] | None = None
-    """Its section of the report, also where it is not made yet."""
+    """Its section of the report, called for a missing artifact, too."""
     card: Callable[[Artifact], Table] | None = None
     """What the model's card says of it."""
-    forgetting: Literal["remake", "remove", "learned", "none"] = "remove"
-    """What becomes of it when a document is forgotten: it is made again, or removed; it stays and
-    is named because it learned from documents; or it holds nothing of them."""
-    verified: bool = False
-    """Whether every byte of it is checked before it is built on."""
+    on_forget: Literal["rebuild", "remove", "trained", "none"] = "remove"
+    """What ``forget`` does with it: rebuild or remove it; keep it and warn that it was trained on
+    the document; or nothing, as it holds nothing of documents."""
+    verify: bool = False
+    """Whether a build checks the hash of every file first."""
 
-    @property
-    def optional(self) -> bool:
-        return self.when is not None
-
-    def exists_in(self, config: ProjectConfig) -> bool:
+    def applies_to(self, config: ProjectConfig) -> bool:
         return self.when is None or self.when(config)
 
-    def made_from(self, config: ProjectConfig) -> tuple[str, ...]:
-        """What status shows: the stages that it reads, or the project's sources."""
+    def upstream(self, config: ProjectConfig) -> tuple[str, ...]:
+        """The stages that it reads, or the project's sources."""
         return tuple(self.inputs.values()) or config.sources
 
     def recipe(self, workspace: Workspace) -> Mapping[str, Any] | None:
-        """The settings that it would be made with now; None where they wait for the plan."""
+        """The settings that a build would use now, None before there is a plan."""
         if self.settings is not None:
             return self.settings(workspace)
         if self.config is None or self.table is None:
@@ -167,15 +163,15 @@ class Stage:
         return to_mapping(workspace.configure(self.config, self.table))
 
     def check_settings(self, workspace: Workspace) -> None:
-        """Raise ConfigError for settings that cannot work, as far as that shows yet."""
+        """Raise ConfigError for settings that cannot work, as far as is known yet."""
         if self.check is not None:
             self.check(workspace)
         elif self.config is not None and self.table is not None:
             workspace.configure(self.config, self.table)
 
 
-def with_table(name: str) -> Callable[[ProjectConfig], bool]:
-    """Projects whose ``linnet.toml`` has this table: for stages that one asks for."""
+def if_configured(name: str) -> Callable[[ProjectConfig], bool]:
+    """For ``when``: projects whose ``linnet.toml`` has this table."""
     return lambda config: name in config.tables
 
 

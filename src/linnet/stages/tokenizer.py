@@ -11,7 +11,7 @@ from linnet.data import read_documents
 from linnet.errors import LinnetError
 from linnet.stages import evaluation
 from linnet.stages.shards import split_facts
-from linnet.stages.stage import Keep, Section, Stage, Workspace
+from linnet.stages.stage import Pin, Section, Stage, Workspace
 from linnet.tokenizer import SMALLEST_VOCABULARY, TokenizerConfig, bytes_per_token, load, train
 
 WORSE_TOKENIZER = 0.97  # bytes per token below this share of what they were: train it again
@@ -72,7 +72,7 @@ def _settings(workspace: Workspace) -> Mapping[str, Any] | None:
 
 
 def _make(workspace: Workspace) -> Artifact:
-    corpus = workspace.made["corpus"]
+    corpus = workspace.artifacts["corpus"]
     return train(
         _training_texts(corpus),
         workspace.directory("tokenizer"),
@@ -82,10 +82,10 @@ def _make(workspace: Workspace) -> Artifact:
     )
 
 
-def _suits(workspace: Workspace, made: Artifact) -> bool:
+def _still_fits(workspace: Workspace, made: Artifact) -> bool:
     """Whether it still cuts as well as it did."""
     before = made.stats.get("bytes_per_token")
-    now = bytes_per_token(load(made.path), _training_texts(workspace.made["corpus"]))
+    now = bytes_per_token(load(made.path), _training_texts(workspace.artifacts["corpus"]))
     if before is not None and now < WORSE_TOKENIZER * before:
         workspace.progress.message(
             f"tokenizer: {now:.2f} bytes per token now, {before:.2f} when it was trained; "
@@ -111,9 +111,9 @@ STAGE = Stage(
     table="tokenizer",
     config=TokenizerConfig,
     settings=_settings,
-    keep=Keep(until="kept while it suits, or use --retrain-tokenizer", suits=_suits),
+    pin=Pin(note="kept while it suits, or use --retrain-tokenizer", still_fits=_still_fits),
     report=lambda workspace: Section(
         template="tokenizer.html.jinja", facts=facts(workspace), place=3
     ),
-    forgetting="learned",
+    on_forget="trained",
 )
