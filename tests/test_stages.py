@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +151,15 @@ def test_what_cannot_work_is_said_before_anything_is_made(tiny: TinyProject) -> 
         with pytest.raises(ConfigError, match=said):
             tiny.build(setting)
     assert tiny.files() == before
+
+
+def test_a_stage_without_its_input_is_refused(
+    tiny: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = replace(TOY, name="more", inputs={"words": "words"}, when=None)
+    monkeypatch.setattr("linnet.stages.STAGES", (*stages.STAGES, TOY, more))
+    with pytest.raises(ConfigError, match="stage more needs stage words"):
+        tiny.build()
 
 
 def test_without_it_its_table_is_unknown(tiny: TinyProject) -> None:

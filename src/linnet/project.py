@@ -203,10 +203,8 @@ def _changed_inputs(stage: Stage, made: Artifact, before: Mapping[str, StageStat
     """Which of the stages that it reads have changed since, or are about to."""
     changed = []
     for role, name in stage.inputs.items():
-        upstream, recorded = before.get(name), made.manifest.inputs.get(role)
-        if upstream is None:
-            changed.append(f"{name} is missing")
-        elif upstream.state in ("stale", "unfinished", "missing", "damaged"):
+        upstream, recorded = before[name], made.manifest.inputs.get(role)
+        if upstream.state in ("stale", "unfinished", "missing", "damaged"):
             changed.append(f"{name} is {upstream.state}")
         elif upstream.artifact and recorded and recorded.content != upstream.artifact.content:
             changed.append(f"{name} changed")

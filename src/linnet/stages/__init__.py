@@ -5,6 +5,7 @@ through them (``linnet.project``, ``linnet.pipeline``, ``linnet.report``, ``linn
 ``--set``) knows them from this table alone.
 """
 
+from linnet.errors import ConfigError
 from linnet.stages import corpus, evaluation, model, plan, shards, tokenizer
 from linnet.stages.stage import (
     CONFIG_FILE,
@@ -40,8 +41,14 @@ STAGES: tuple[Stage, ...] = (
 
 
 def in_project(config: ProjectConfig) -> list[Stage]:
-    """The stages that a project with this configuration has."""
-    return [stage for stage in STAGES if stage.applies_to(config)]
+    """The stages of a project with this configuration. Raises ConfigError if one lacks an input."""
+    found = [stage for stage in STAGES if stage.applies_to(config)]
+    names = {stage.name for stage in found}
+    for stage in found:
+        for name in stage.inputs.values():
+            if name not in names:
+                raise ConfigError(f"{CONFIG_FILE}: stage {stage.name} needs stage {name}; add it")
+    return found
 
 
 def tables() -> dict[str, Stage]:
