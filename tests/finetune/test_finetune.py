@@ -37,6 +37,7 @@ from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 from linnet.train import loop as loop_module
 from linnet.train import state as state_module
+from linnet.train.loop import Verdict
 
 SETTINGS = {
     "threads": 1,
@@ -354,14 +355,15 @@ def test_a_judge_can_stop_a_run_and_what_was_kept_before_stays(
 
     def strict(self: loop_module.Loop, *args: object, **named: object) -> None:
         original(self, *args, **named)  # type: ignore[arg-type]
-        calls = iter(("keep", "keep", "stop"))
-        self.judge = lambda figures, best: next(calls)  # type: ignore[assignment,return-value]
+        calls = iter((Verdict("keep"), Verdict("keep"), Verdict("stop", "it has seen enough")))
+        self.judge = lambda figures, best: next(calls)
 
     monkeypatch.setattr(loop_module.Loop, "__init__", strict)
     config = settings(lr=1e-2, validation_interval=2)
     found = finetune(base / "model", [base / "rows.jsonl"], tmp_path / "out", config)
     assert found.stats["best_step"] == 2
     assert found.stats["steps"] == 4
+    assert '"event": "stopped: it has seen enough"' in (found.path / "metrics.jsonl").read_text()
 
 
 def test_the_pull_is_towards_the_start() -> None:

@@ -73,7 +73,7 @@ def train(shape, rows, length, pieces):
     batch = Batch(ids, ids.roll(-1, 1), trained, torch.ones_like(ids))
     for _ in range(2):
         for _ in range(pieces):
-            next_token(model, batch)[0].backward()
+            next_token(model, batch).mean.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -65,7 +65,7 @@ def test_goes_on_exactly_from_a_saved_state() -> None:
 class Plain:
     """A stream as pretraining has them: without masks."""
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         tokens = torch.full((1, LENGTH), 7)
         return Batch(tokens, tokens)
 

@@ -40,7 +40,7 @@ from linnet.tokenizer import train as train_tokenizer
 from linnet.train import TrainConfig, speed, train
 from linnet.train import loop as loop_module
 from linnet.train import state as state_module
-from linnet.train.objective import next_token
+from linnet.train.objective import Loss, next_token
 from linnet.train.plots import load_plotting
 from linnet.train.sample import continue_text
 
@@ -81,11 +81,6 @@ def make_shards(directory: Path, *, documents: int = 60) -> Path:
         write_description(draft.path, vocab_size=loaded.vocab_size, end_of_text=0, splits=entries)
         loaded.save(draft.path / "tokenizer")
     return out
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("data"))
 
 
 def lines(model: Path) -> list[dict[str, object]]:
@@ -289,7 +284,7 @@ def test_short_rows_come_first(
     shapes: list[tuple[int, ...]] = []
     tokens: list[list[int]] = []
 
-    def noted(model: Transformer, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+    def noted(model: Transformer, batch: Batch) -> Loss:
         if model.training:
             shapes.append(tuple(batch.tokens.shape))
             tokens.append(batch.tokens.flatten().tolist())

@@ -96,7 +96,7 @@ def test_only_trained_tokens_count_and_no_text_sees_another() -> None:
     targets = torch.randint(0, 50, (2, 16), generator=random)
     mask = torch.rand(2, 16, generator=random) < 0.4
     segments = torch.tensor([[0] * 7 + [1] * 9, [0] * 16])
-    loss, _ = next_token(model, Batch(tokens, targets, mask, segments))
+    loss = next_token(model, Batch(tokens, targets, mask, segments)).mean
     total = torch.zeros(())
     for row, ids in ((0, slice(0, 7)), (0, slice(7, 16)), (1, slice(0, 16))):
         logits = model(tokens[row : row + 1, ids])[0]
@@ -130,7 +130,7 @@ class Counting:
     def __init__(self) -> None:
         self.count = 0
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         self.count += 1
         tokens = torch.full((2, 8), 4 + self.count)
         return Batch(tokens, tokens)

@@ -29,22 +29,13 @@ _BEGIN, _END = "<!-- evaluation by linnet -->", "<!-- end of evaluation -->"
 _EVALUATION = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 
 
-def write_card(
-    directory: Path,
-    *,
-    kind: str,
-    inputs: artifact.Inputs,
-    config: Mapping[str, Any],
-    stats: Mapping[str, Any],
-    base: Path | None = None,
-) -> None:
-    """Write the card of the model or adapter in ``directory``.
+def write_card(draft: artifact.Draft, *, base: Path | None = None) -> None:
+    """Write the card of a model or adapter that is otherwise complete, figures included.
 
-    ``kind``, ``inputs``, ``config`` and ``stats`` are what its manifest says; ``base``
-    is the directory of the model that it was made from, whose card and licence count.
+    ``base``: the directory of the model that it was made from, whose card and licence count.
     """
-    facts = gather(directory, kind=kind, inputs=inputs, config=config, stats=stats, base=base)
-    write_text(directory / CARD, render(facts))
+    facts = gather(draft.path, draft.recipe, draft.stats, base=base)
+    write_text(draft.path / CARD, render(facts))
 
 
 def render(facts: Facts) -> str:
@@ -79,6 +70,7 @@ def refresh_evaluation(directory: Path, results: Mapping[str, Any]) -> bool:
     table = "\n".join(["| On held-out text | |", "|---|---|", *lines])
     renewed = _EVALUATION.sub(lambda _: f"{_BEGIN}\n{table}\n{_END}", text, count=1)
     with contextlib.suppress(OSError):  # a directory that may not be written to is no error
-        write_text(directory / CARD, renewed)
+        if renewed != text:
+            write_text(directory / CARD, renewed)
         return True
     return False

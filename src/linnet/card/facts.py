@@ -120,15 +120,10 @@ class Facts:
 
 
 def gather(
-    directory: Path,
-    *,
-    kind: str,
-    inputs: artifact.Inputs,
-    config: Mapping[str, Any],
-    stats: Mapping[str, Any],
-    base: Path | None,
+    directory: Path, recipe: artifact.Recipe, stats: Mapping[str, Any], *, base: Path | None
 ) -> Facts:
     """The facts about the model in ``directory``."""
+    kind, inputs, config = recipe.kind, recipe.inputs, recipe.config
     method = _method(kind, inputs, config)
     ancestors = list(_walk(inputs))
     pinned = _base(inputs, base)

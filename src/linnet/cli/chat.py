@@ -14,10 +14,9 @@ import typer
 from linnet.cli.options import ModeOption, ToolsOption, configured, in_turns, open_model, tools_in
 from linnet.cli.terminal import err
 from linnet.cli.writing import TextWriter
-from linnet.config import option, parse_json, replace
+from linnet.config import parse_json, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate import GenerateConfig, Request, Sampling
-from linnet.generate.language_model import EngineName
 from linnet.respond.pieces import Piece, Refusal, Text, ToolCall
 
 if TYPE_CHECKING:
@@ -50,17 +49,8 @@ line is what the tool answers.
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class ChatConfig(GenerateConfig):
-    """As for one text, but on the fastest engine."""
-
-    engine: EngineName = option(
-        "auto", "auto: the best for this model; llama.cpp: faster; torch: the exact weights"
-    )
-
-
 @app.command()
-@configured(ChatConfig)
+@configured(GenerateConfig)
 def run(
     model: Annotated[
         str, typer.Argument(help="A model, project or adapter directory, a hub name, a GGUF file.")
@@ -78,7 +68,7 @@ def run(
 
     Example: linnet chat notes-model --temperature 0.5
     """
-    config = replace(ChatConfig(), settings)
+    config = replace(GenerateConfig(), settings)
     offered = tools_in(tools)
     loaded = open_model(model, config)
     session: _Session

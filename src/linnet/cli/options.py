@@ -83,16 +83,12 @@ def tools_in(file: Path | None) -> tuple[Tool, ...]:
 def open_model(source: str, config: GenerateConfig) -> LanguageModel:
     """The model that a command is to write with."""
     from linnet.cli.terminal import terminal_progress
-    from linnet.generate import load
+    from linnet.generate import language_model
 
-    return load(
-        source,
-        engine=config.engine,
-        precision=config.precision,
-        device=config.device,
-        dtype=config.dtype,
-        progress=terminal_progress(),
+    opened = language_model.open_model(
+        source, language_model.with_dtype(config, config.dtype), progress=terminal_progress()
     )
+    return language_model.require_writer(opened, source)
 
 
 def in_turns(mode: str, model: LanguageModel) -> bool:
@@ -140,7 +136,7 @@ def _parameters(cls: type, only: tuple[str, ...] | None) -> list[inspect.Paramet
         kind = _option_type(hints[field.name])
         default = field.default
         shown = "" if default in (None, (), "") else f" [default: {_show(default)}]"
-        choices = _choices(hints[field.name])
+        choices = _choices(hints[field.name]) or field.metadata["bounds"].choices
         listed = f" ({', '.join(choices)})" if choices else ""
         info = typer.Option(
             help=field.metadata["help"] + listed + shown,

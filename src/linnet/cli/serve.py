@@ -108,12 +108,11 @@ def _named(given: list[str] | None, flag: str) -> dict[str, str]:
 def _greet(server: Server) -> None:
     for served in server.catalog.models.values():
         what = served.engine or served.encoder
-        precision = getattr(what, "precision", None)
-        kind = f"{type(what).__name__} in {precision}" if precision else type(what).__name__
+        assert what is not None
+        kind = type(what).__name__ + (f" in {what.precision}" if what.precision else "")
         err.print(f"{served.name}: {kind}, {served.context:,} tokens of context", markup=False)
-        advice = getattr(what, "advice", None)
-        if advice:
-            err.print(advice, markup=False)
+        if what.advice:
+            err.print(what.advice, markup=False)
     keys = len(server.service.doorkeeper.ring)
     guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

@@ -25,20 +25,23 @@ _LONGEST_LINE = 256 << 20  # of an answer; a process that says more at once is o
 _START = "import sys; sys.path.append(sys.argv.pop(1)); from linnet.data.worker import main; main()"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Starter:
-    """What every process is started with."""
+    """What every process is started with. ``converting``: with a process beside it that
+    converts documents, which is started for those alone that need it."""
 
     setup: dict[str, Any]
     spools: Path
     scratch: Path
     timeout: float
+    converting: bool = False
 
     def start(self) -> Worker:
         spool = self.spools / new_spool(self.spools)
         scratch = self.scratch / spool.name
         scratch.mkdir(parents=True, exist_ok=True)
-        return Worker(self.setup, spool, scratch, self.timeout)
+        setup = {**self.setup, "converting": self.converting}
+        return Worker(setup, spool, scratch, self.timeout)
 
 
 class Worker:

@@ -98,6 +98,7 @@ def read_base(
     values = read_config_file(located.path)
     table = family(values.get("model_type"))
     shape = table.read(values)
+    shape.require_writes()
     if table.other_inputs is not None:
         progress.warn(f"{located.path.name}: only the text part is read, trained and written")
     first = load_tokenizer(located.path)
@@ -146,6 +147,8 @@ def grow_vocabulary(model: Transformer, rows: int) -> None:
     model.embedding.num_embeddings = rows
     if not model.config.tied:
         model.output.weight = longer(model.output.weight)
+        if model.config.logit_bias:
+            model.output.bias = longer(model.output.bias)
         model.output.out_features = rows
     model.config = dataclasses.replace(model.config, vocab_size=rows)
 

@@ -30,7 +30,7 @@ from linnet.train.state import STATE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
     from linnet.finetune.preview import Preview
     from linnet.hub import Located
 
@@ -65,20 +65,8 @@ def finetune(
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs(data, config.validation, config.general, progress=progress),
     }
-    recipe = artifact.recipe_hash(kind, FORMAT, config.recipe(), inputs)
-    if existing := artifact.current(out, recipe, kind=kind):
-        return existing
-    with artifact.create(
-        out,
-        kind=kind,
-        format=FORMAT,
-        config=config.recipe(),
-        inputs=inputs,
-        resume=True,
-        volatile=VOLATILE,
-        working=STATE,
-        sources=[found.path],
-    ) as draft:
+
+    def write(draft: Draft) -> None:
         command = usual_command(model, data, out, config)
         run = prepare_run(found, data, draft.path, config, progress, command=command)
         load_plotting()  # at the end, nobody would have reserved the time for it
@@ -90,22 +78,26 @@ def finetune(
             known = run.remembering(changing, draft.path, progress)
             loop = run.loop(draft.path, changing, known, progress, started)
             loop.resume()
-            known.take_up(loop.notes)
             loop.run(interrupt)
             loop.keep_best()
             run.save(loop.model, draft.path)
             plot_curves(draft.path / METRICS, draft.path)
             draft.stats.update(run.look_back(loop, known, draft.path))
         run.describe(draft, loop)
-        write_card(
-            draft.path,
-            kind=kind,
-            inputs=inputs,
-            config=config.recipe(),
-            stats=draft.stats,
-            base=found.path,
-        )
-    return artifact.read(out, kind=kind)
+        write_card(draft, base=found.path)
+
+    return artifact.make(
+        out,
+        write,
+        kind=kind,
+        format=FORMAT,
+        config=config.recipe(),
+        inputs=inputs,
+        resume=True,
+        volatile=VOLATILE,
+        working=STATE,
+        sources=[found.path],
+    )
 
 
 def usual_command(

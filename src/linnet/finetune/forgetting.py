@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from linnet.config import option, parse_json
+from linnet.config import Config, option, parse_json
 from linnet.errors import ConfigError
 from linnet.output import make_directory
 from linnet.progress import SILENT, Progress
+from linnet.train.loop import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +29,10 @@ if TYPE_CHECKING:
 
 FORGETTING = "forgetting"
 """The figure that a validation calls the rise over the base, in bits per byte."""
-Verdict = Literal["keep", "pass", "stop"]
 
 
 @dataclass(frozen=True)
-class ForgettingConfig:
+class ForgettingConfig(Config):
     """How a run watches over what the model knew before."""
 
     general: str = option(
@@ -70,9 +70,7 @@ class ForgettingConfig:
     )
 
     def __post_init__(self) -> None:
-        above = getattr(super(), "__post_init__", None)
-        if above is not None:
-            above()
+        super().__post_init__()
         if not 0 <= self.replay < 1:
             raise ConfigError(f"replay is a share from 0 to below 1. Got {self.replay}")
         if min(self.general_tokens, self.replay_tokens, self.max_forgetting) < 0:
@@ -109,14 +107,6 @@ class GeneralLoss:
         return {**named, FORGETTING: found["bits_per_byte"] - base}
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What to do after a validation, and why when it is to stop."""
-
-    verdict: Verdict
-    reason: str = ""
-
-
 @dataclass
 class ForgettingGuard:
     """Which weights a run keeps, and when it ends for having forgotten too much.
@@ -131,32 +121,29 @@ class ForgettingGuard:
     progress: Progress = SILENT
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def decide(self, figures: Figures, best: Figures | None) -> Decision:
+    def decide(self, figures: Figures, best: Figures | None) -> Verdict:
         """``figures`` of this validation beside those of the one that is kept so far."""
         if not all(math.isfinite(value) for value in figures.values()):
-            return Decision("pass")  # not a number is never the best, and says nothing else
+            return Verdict("pass")  # not a number is never the best, and says nothing else
         over = self.is_over(figures)
         in_a_row = self.notes.get("over", 0) + 1 if over else 0
         self.notes["over"] = in_a_row
         if best is None or self._rank(figures) < self._rank(best):
-            return Decision("keep")
+            return Verdict("keep")
         if over and in_a_row >= self.patience:
-            return Decision(
+            return Verdict(
                 "stop",
                 f"general text lost {figures[FORGETTING]:.3f} bits per byte, "
                 f"the limit is {self.max_rise:g}",
             )
-        return Decision("pass")
+        return Verdict("pass")
 
     def judge(self, figures: Figures, best: Figures | None) -> Verdict:
         """The decision as a training loop asks for it; says what was gained and lost."""
         first = self.notes.setdefault("first", dict(figures))
         if FORGETTING in figures and first is not None and dict(figures) != first:
             self.progress.message(f"  {trade(first, figures)}")
-        decision = self.decide(figures, best)
-        if decision.reason:
-            self.progress.message(f"  {decision.reason}")
-        return decision.verdict
+        return self.decide(figures, best)
 
     def is_over(self, figures: Figures) -> bool:
         """Whether this validation found more forgetting than the limit."""

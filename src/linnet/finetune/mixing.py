@@ -8,7 +8,7 @@ stream's rows is trained. No chance is involved, and a saved state is exact.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,18 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-
-class Stream(Protocol):
-    """An endless stream of batches, as training reads them."""
-
-    def next(self) -> Batch:
-        """The next batch."""
-
-    def state(self) -> dict[str, Any]:
-        """Plain numbers from which :meth:`restore` goes on."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from where ``state()`` was taken."""
+    from linnet.train.stream import Context, Stream
 
 
 class Mixture:
@@ -53,9 +42,9 @@ class Mixture:
         self.trained = [0] * len(parts)
         """Tokens trained of each stream so far."""
 
-    def next(self) -> Batch:
+    def next(self, context: Context | None = None) -> Batch:
         """The next batch."""
-        drawn = [self._draw() for _ in range(self.rows)]
+        drawn = [self._draw(context) for _ in range(self.rows)]
         tokens, targets, masks, segments = zip(*drawn, strict=True)
         return Batch(torch.cat(tokens), torch.cat(targets), torch.cat(masks), torch.cat(segments))
 
@@ -70,10 +59,10 @@ class Mixture:
         for stream, saved in zip(self.streams, state["streams"], strict=True):
             stream.restore(saved)
 
-    def _draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _draw(self, context: Context | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One row: tokens, targets, loss mask and segments."""
         which = min(range(len(self.streams)), key=lambda n: self.trained[n] / self.shares[n])
-        batch = self.streams[which].next()
+        batch = self.streams[which].next(context)
         if len(batch.tokens) != 1:
             raise ConfigError(f"streams to mix must give single rows. Got {len(batch.tokens)}")
         # Where a stream says nothing, all of a row is trained, and it is one piece.

@@ -58,7 +58,7 @@ class PackedBatches:
         self._epoch = self._row = 0
         self._plan = self._draw_plan(0)
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         """The next batch; where an epoch ends in the middle of it, the next one begins."""
         wanted: list[Sequence[Example]] = []
         while len(wanted) < self.rows:

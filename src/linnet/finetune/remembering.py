@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from linnet.finetune.examples import Example, Examples
     from linnet.finetune.validation import HeldOutLoss
     from linnet.model import Checkpoint, Transformer
-    from linnet.train.loop import Loop, Stream
+    from linnet.train.loop import Loop
     from linnet.train.machine import Machine
+    from linnet.train.stream import Stream
 
 SAMPLING_SHARE = 0.1  # of a time limit, at most, for each of what is replayed and held out
 
@@ -126,12 +127,8 @@ class Remembering:
     loss: GeneralLoss | None
     """The validator; None where forgetting is not measured."""
     guard: ForgettingGuard
-
-    def take_up(self, notes: dict[str, Any]) -> None:
-        """Go on from the notes of a run, to which all that is found is added."""
-        self.guard.notes = notes
-        if self.loss is not None:
-            self.loss.notes = notes
+    notes: dict[str, Any]
+    """Of both, which the loop saves."""
 
     def finish(
         self,
@@ -204,8 +201,9 @@ def begin_remembering(
         tokens=sum(example.places for example in text.held_out),
         device=machine.runtime.device,
     )
-    guard = ForgettingGuard(config.max_forgetting, config.forgetting_patience, progress)
-    return Remembering(text, None if loss is None else GeneralLoss(loss), guard)
+    notes: dict[str, Any] = {}
+    guard = ForgettingGuard(config.max_forgetting, config.forgetting_patience, progress, notes)
+    return Remembering(text, None if loss is None else GeneralLoss(loss, notes), guard, notes)
 
 
 def mixed_stream(

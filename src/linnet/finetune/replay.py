@@ -143,7 +143,7 @@ def sample_replay(
     from linnet.generate.torch_engine import TorchEngine
 
     shape = checkpoint.config
-    if not shape.causal or shape.head != "output":
+    if not shape.writes:
         raise ModelError(f"a {shape.family} model cannot write text; give general text as a file")
     training = checkpoint.model.training
     tokenizer = checkpoint.tokenizer

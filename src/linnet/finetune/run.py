@@ -35,10 +35,9 @@ from linnet.model.checkpoint import Checkpoint, save_checkpoint
 from linnet.model.lora import add_adapter
 from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
 from linnet.progress import Progress
-from linnet.train.course import Course
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
-from linnet.train.objective import next_token
+from linnet.train.objective import named_objective
 from linnet.train.speed import (
     compile_ahead,
     compile_blocks,
@@ -58,7 +57,7 @@ if TYPE_CHECKING:
     from linnet.finetune.fitting import Demand, Fit
     from linnet.finetune.validation import Extent, HeldOutLoss
     from linnet.hub import Located
-    from linnet.train.loop import Stream
+    from linnet.train.stream import Stream
 
 ADAPTER = "default"  # its name while it is trained
 ROOM = 4  # average examples that a row should hold, so that packing fills it
@@ -203,15 +202,20 @@ class Run:
         held_out = self._held_out_loss()
         return Loop(
             directory,
-            self._course(),
+            dataclasses.replace(config, steps=self.planned.steps),
             machine=self.machine,
             model=model,
             stream=self._stream(known.text.replay),
-            objective=next_token,
+            objective=named_objective(config.objective, causal=True),
             optimizers=[optimizer],
+            micro_units=self.micro_rows,
             validators=[found for found in (held_out, known.loss) if found is not None],
+            validations=VALIDATIONS,
+            validate_first=True,
             judge=known.guard.judge,
             sampler=self._sampler(),
+            notes=known.notes,
+            remedy="start again with a lower --lr",
             progress=progress,
             started=started,
         )
@@ -225,26 +229,6 @@ class Run:
     def _sampler(self) -> Answer:
         example = (self.examples.held_out or self.examples.train)[0]
         return Answer(example, self.base.tokenizer, self.base.stop_ids, self.config.seed)
-
-    def _course(self) -> Course:
-        config = self.config
-        return Course(
-            steps=self.planned.steps,
-            seconds=config.seconds,
-            schedule=config.schedule,
-            warmup=config.warmup,
-            decay=config.decay,
-            clip=config.clip,
-            peak_lr=self.lr,
-            remedy="start again with a lower --lr",
-            micro_rows=self.micro_rows,
-            validation_interval=config.validation_interval,
-            validations=VALIDATIONS,
-            validate_first=True,
-            sample_interval=config.sample_interval,
-            patience=config.patience,
-            save_seconds=config.save_seconds,
-        )
 
     def save(self, model: Transformer, directory: Path) -> None:
         """Write the model, or the adapter, with the tokenizer's files."""

@@ -70,10 +70,10 @@ class HeldOutLoss:
 
     def __call__(self, model: Transformer) -> dict[str, float]:
         """The figures of a model in evaluation mode."""
-        nats, tokens = 0.0, 0
+        nats, tokens = 0.0, 0.0
         for batch in self.batches:
-            mean = next_token(model, batch.to(self.device))[0].item()
-            nats, tokens = nats + mean * batch.trained, tokens + batch.trained
+            loss = next_token(model, batch.to(self.device))
+            nats, tokens = nats + loss.sum.item(), tokens + loss.weight
         figures = {"loss": nats / tokens}
         if self.text_bytes:
             figures["bits_per_byte"] = nats / math.log(2) / self.text_bytes

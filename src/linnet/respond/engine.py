@@ -27,7 +27,7 @@ from linnet.respond.conversation import (
     ConversationError,
     NoConversationError,
 )
-from linnet.respond.inbox import Cancel, Inbox, Item, start
+from linnet.respond.inbox import Cancel, Inbox, Item
 from linnet.respond.pieces import (
     Batch,
     Finish,
@@ -290,7 +290,7 @@ class EngineResponder:
         """Each token of the chunks with its probability and the likeliest beside it."""
 
         def spell(token: int) -> bytes:
-            return token_bytes(self.engine, token)
+            return self.engine.token_bytes(token)
 
         return tuple(
             TokenScore(
@@ -350,7 +350,7 @@ class _Work:
         self._inbox.open = len(asked.requests)
         for place, request in enumerate(asked.requests):
             try:
-                cancel = start(self._engine, request, _Deliver(self._inbox, place))
+                cancel = self._engine.submit(request, _Deliver(self._inbox, place))
             except LinnetError as error:
                 raise self._refused(error, request, asked.part) from None
             except RecursionError:
@@ -431,16 +431,6 @@ def require_fitting(
             found += max(0, count(text[begin : begin + PIECE]) - _CUT_TOKENS)
             if found >= context:
                 raise ContextFullError(found, context, part=part, at_least=True)
-
-
-def token_bytes(engine: Engine, token: int) -> bytes:
-    """The bytes that a token stands for."""
-    words = getattr(engine, "words", engine)
-    for holder in (words, getattr(words, "tokenizer", None)):
-        found = getattr(holder, "token_bytes", None)
-        if found is not None:
-            return bytes(found(token))
-    return engine.detokenize([token]).encode()
 
 
 def repeated(requests: Iterable[Request], count: int) -> tuple[Request, ...]:

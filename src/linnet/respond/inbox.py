@@ -8,7 +8,6 @@ when a text has ended.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import threading
 import time
@@ -16,10 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from linnet.errors import LinnetError, ModelError
-from linnet.generate.engine import Chunk, Deliver, Engine, Pushing, Request
-
-LOGGER = logging.getLogger("linnet.respond")
+from linnet.errors import LinnetError
+from linnet.generate.engine import Chunk
 
 Item: TypeAlias = tuple[int, Chunk | LinnetError]
 """A chunk of a text, or what ended it, with the text's place in the request."""
@@ -84,42 +81,3 @@ class Inbox:
             if timer is not None:
                 timer.cancel()
             self._waiter = None
-
-
-def start(engine: Engine, request: Request, deliver: Deliver) -> Cancel:
-    """Have an engine write a text; what is given back stops it.
-
-    An engine that can push (``Pushing``) does; of any other the iterator is read in a thread.
-    Raises LinnetError for what is wrong with the request.
-    """
-    if isinstance(engine, Pushing):
-        return engine.submit(request, deliver)
-    return _in_thread(engine, request, deliver)
-
-
-def _in_thread(engine: Engine, request: Request, deliver: Deliver) -> Cancel:
-    chunks = engine.stream(request)
-    cancelled = threading.Event()
-
-    def run() -> None:
-        ended = False
-        try:
-            for chunk in chunks:
-                if cancelled.is_set():
-                    return
-                ended = chunk.finish_reason is not None
-                deliver(chunk)
-            if not ended:
-                deliver(ModelError("the engine stopped before the text was finished"))
-        except LinnetError as error:
-            deliver(error)
-        except Exception:
-            LOGGER.exception("the engine failed")
-            deliver(ModelError("the engine failed; the server's log says more"))
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
-
-    threading.Thread(target=run, name="linnet-text", daemon=True).start()
-    return cancelled.set

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.errors import ConfigError, LinnetError
+from linnet.errors import ConfigError
 from linnet.progress import SILENT, Progress
 from linnet.respond.engine import EngineResponder
 from linnet.serve.errors import ApiError
@@ -98,9 +98,8 @@ class Served:
         """Free what it holds."""
         if self.engine is not None and self.adapter is None:
             self.engine.close()
-        close = getattr(self.encoder, "close", None)  # llama.cpp's has a process to end
-        if close is not None:
-            close()
+        if self.encoder is not None:
+            self.encoder.close()
 
 
 class Catalog:
@@ -216,61 +215,11 @@ def _open(
     adapters: Mapping[str, str],
     progress: Progress,
 ) -> list[Served]:
-    if _is_encoder(source):
-        if adapters:
-            raise ConfigError(f"{source}: an encoder is served without adapters")
-        return [Served(name, encoder=_open_encoder(source, config, progress))]
-    from linnet.generate.opening import open_engine
+    from linnet.generate import LanguageModel, open_model
 
-    engine = open_engine(
-        source,
-        engine=config.engine,
-        precision=config.precision,
-        adapters=dict(adapters),
-        threads=config.threads,
-        slots=config.slots,
-        context=config.context,
-        stall_seconds=config.stall_seconds,
-        progress=progress,
-    )
-    first = Served(name, engine)
+    opened = open_model(source, config, adapters=dict(adapters), progress=progress)
+    if not isinstance(opened, LanguageModel):
+        return [Served(name, encoder=opened)]
+    engine = opened.engine
     more = [Served(each, engine, adapter=each, parent=name) for each in adapters]
-    return [first, *more]
-
-
-def _open_encoder(source: str, config: ServeConfig, progress: Progress) -> Encoder:
-    """On torch unless llama.cpp is asked for: vectors are stored, and compared with later ones."""
-    if config.engine != "llama.cpp":
-        from linnet.generate.embedding import load_encoder
-
-        return load_encoder(source, progress=progress)
-    from linnet.config import replace
-    from linnet.generate.llama_cpp import ServingConfig, load_llama_cpp_encoder
-
-    chosen = "f32" if config.precision == "auto" else config.precision
-    given = {
-        "precision": chosen, "threads": config.threads, "stall_seconds": config.stall_seconds,
-    }  # fmt: skip
-    settings = replace(ServingConfig(), given)
-    return load_llama_cpp_encoder(source, settings, progress=progress)
-
-
-def _is_encoder(source: str) -> bool:
-    """Whether a directory holds an encoder; the rest is for engines to say."""
-    from linnet.generate.language_model import model_directory
-    from linnet.generate.pooling import read_recipe
-    from linnet.model.config_file import CONFIG, read_config_file
-    from linnet.model.families import family
-
-    if not Path(source).is_dir():
-        return False
-    place = model_directory(source)
-    if (place / "modules.json").is_file():
-        place, _ = read_recipe(place)
-    if not (place / CONFIG).is_file():
-        return False
-    values = read_config_file(place)
-    try:
-        return not family(values.get("model_type")).read(values).causal
-    except LinnetError:
-        return False
+    return [Served(name, engine), *more]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet.config import from_mapping, option, read_json, to_mapping
+from linnet.config import Config, from_mapping, option, read_json, to_mapping
 from linnet.errors import ConfigError
 from linnet.output import lock
 
@@ -39,17 +39,12 @@ LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class KeyLimits:
+class KeyLimits(Config):
     """What one key may use; 0 is no limit."""
 
-    requests_per_minute: int = option(0, "Requests a minute; 0: no limit.")
-    tokens_per_minute: int = option(0, "Tokens a minute, read and written; 0: no limit.")
-    concurrent: int = option(0, "Requests at a time; 0: no limit.")
-
-    def __post_init__(self) -> None:
-        for name in ("requests_per_minute", "tokens_per_minute", "concurrent"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be 0 (no limit) or more. Got {getattr(self, name)}")
+    requests_per_minute: int = option(0, "Requests a minute; 0: no limit.", least=0)
+    tokens_per_minute: int = option(0, "Tokens a minute, read and written; 0: no limit.", least=0)
+    concurrent: int = option(0, "Requests at a time; 0: no limit.", least=0)
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,12 @@ from linnet.generate.constraint import Constraint
 from linnet.generate.sampling import Sampling
 from linnet.respond.engine import LARGEST_SEED
 from linnet.serve.errors import ApiError, refused
+from linnet.serve.schemas import NUMBERS
 
 Body = Mapping[str, Any]
 T = TypeVar("T")
 
-_SAME_NAME = (
-    "temperature", "frequency_penalty", "presence_penalty", "top_k", "min_p", "typical_p",
-    "repetition_penalty",
-)  # fmt: skip
+_SAME_NAME = tuple(name for name in NUMBERS if name not in ("max_tokens", "top_p"))
 _LONGEST = 1 << 20
 """Tokens of an answer where neither model nor client nor server says how many."""
 
@@ -46,8 +44,8 @@ def sampling_of(body: Body, *, most: int | None, longest: int, context: int) -> 
     values = {name: body[name] for name in _SAME_NAME if body.get(name) is not None}
     if body.get("top_p") is not None:
         values["top_p"] = max(float(body["top_p"]), 1e-9)  # 0: the likeliest alone
-    if "top_k" in values:
-        values["top_k"] = int(values["top_k"])
+    for name, value in values.items():
+        values[name] = int(value) if isinstance(NUMBERS[name].default, int) else float(value)
     stop = body.get("stop") or ()
     seed = body.get("seed")
     limits = [limit for limit in (most and int(most), longest, context) if limit]

@@ -10,10 +10,15 @@ Reference: https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from linnet.generate.sampling import LARGEST_BIAS, Sampling
 from linnet.serve.validation import Schema
+
+if TYPE_CHECKING:
+    from linnet.config import Bounds
 
 MOST_CHOICES = 128
 MOST_STOPS = 16
@@ -65,15 +70,45 @@ MODEL: Schema = {
 }  # fmt: skip
 STOP_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
 
+LARGEST_WHOLE = 2**31 - 1
+
+
+def setting(field: dataclasses.Field[Any], **changed: Any) -> dict[str, Any]:
+    """A number of :class:`Sampling` within its own bounds, or null for its default.
+
+    ``changed``: where the protocol has other bounds.
+    """
+    bounds: Bounds = field.metadata["bounds"]
+    whole = isinstance(field.default, int)
+    limits = {
+        "minimum": bounds.least,
+        "exclusiveMinimum": bounds.above,
+        "maximum": LARGEST_WHOLE if whole and bounds.most is None else bounds.most,
+    }
+    return {
+        "type": ["integer" if whole else "number", "null"],
+        **{rule: limit for rule, limit in limits.items() if limit is not None},
+        "description": field.metadata["help"][:1].upper() + field.metadata["help"][1:] + ".",
+        **changed,
+    }
+
+
+NUMBERS = {
+    field.name: field
+    for field in dataclasses.fields(Sampling)
+    if isinstance(field.default, int | float)
+}
+"""The settings that a request has by the same names."""
+
 SAMPLING: dict[str, Schema] = {
-    "max_tokens": whole(1, 2**31 - 1, "The longest answer in tokens."),
-    "temperature": number(0, 2, "Below 1 safer, above 1 more varied; 0 takes the likeliest."),
+    **{name: setting(field) for name, field in NUMBERS.items()},
+    "temperature": setting(NUMBERS["temperature"], maximum=2),
     "top_p": number(0, 1, "Choose among the tokens that make up this probability."),
-    "frequency_penalty": number(-2, 2, "Against words that were written often."),
-    "presence_penalty": number(-2, 2, "Against words that were written."),
     "logit_bias": {
         "type": ["object", "null"], "maxProperties": 1024,
-        "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        "additionalProperties": {
+            "type": "number", "minimum": -LARGEST_BIAS, "maximum": LARGEST_BIAS,
+        },
         "description": "Added to the scores of tokens, by their ids.",
     },
     "seed": whole(-(2**63), 2**63 - 1, "The same seed gives the same text."),
@@ -86,12 +121,6 @@ SAMPLING: dict[str, Schema] = {
         "description": "Stop before this text, or one of several.",
     },
     "n": whole(1, MOST_CHOICES, "How many answers."),
-    "top_k": whole(0, 2**31 - 1, "Choose among so many tokens; 0 for all. Not OpenAI's."),
-    "min_p": number(0, 1, "Leave out tokens below this share of the likeliest. Not OpenAI's."),
-    "typical_p": number(1e-6, 1, "Typical sampling. Not OpenAI's."),
-    "repetition_penalty": number(
-        0.01, 100, "Against tokens that occurred before; 1 is off. Not OpenAI's."
-    ),
 }  # fmt: skip
 
 STREAMING: dict[str, Schema] = {

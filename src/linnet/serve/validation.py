@@ -167,6 +167,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
 Rule: TypeAlias = tuple[str, Callable[[Any, Any], bool], str]
 _BOUNDS: tuple[Rule, ...] = (
     ("minimum", lambda value, bound: value >= bound, "must be at least {}"),
+    ("exclusiveMinimum", lambda value, bound: value > bound, "must be above {}"),
     ("maximum", lambda value, bound: value <= bound, "must be at most {}"),
 )
 _SIZES: Mapping[type, tuple[Rule, ...]] = {

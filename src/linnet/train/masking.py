@@ -19,7 +19,7 @@ from linnet.shards.batches import Batch
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
-    from linnet.train.loop import Stream
+    from linnet.train.stream import Context, Stream
     from linnet.train.validation import HeldOut
 
 GUESSED, MASKED, REPLACED = 0.15, 0.8, 0.1
@@ -90,15 +90,15 @@ class Masked:
         self.stream, self.hiding, self.seed = stream, hiding, seed
         self.drawn = 0
 
-    def next(self) -> Batch:
+    def next(self, context: Context | None = None) -> Batch:
         """The next batch, with its questions."""
         # Two numbers in one: a seed and a count never give what another pair gives.
         generator = torch.Generator().manual_seed((self.seed << 32) + self.drawn)
         self.drawn += 1
-        return mask_tokens(self.stream.next(), self.hiding, generator=generator)
+        return mask_tokens(self.stream.next(context), self.hiding, generator=generator)
 
     def state(self) -> dict[str, Any]:
-        """Plain numbers from which :meth:`restore` goes on."""
+        """What :meth:`restore` goes on from."""
         return {"drawn": self.drawn, "stream": self.stream.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:

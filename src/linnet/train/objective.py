@@ -1,49 +1,158 @@
-"""What training minimises. An objective maps a model and a batch to a loss."""
+"""What training minimises: an objective maps a model and a batch to a :class:`Loss`.
+
+An objective is a function, or a module where it owns parameters (trained and saved with the
+model's) or buffers (saved). It may be given any piece of a batch that is cut between units.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from linnet.errors import ConfigError
+from linnet.train.config import OBJECTIVES
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
+    from linnet.train.distributed import World
 
-Metrics: TypeAlias = dict[str, float]
-Objective: TypeAlias = "Callable[[Transformer, Batch], tuple[Tensor, Metrics]]"
-"""The loss is the mean over the batch's trained tokens, of which there is at least one."""
+
+class Mean(NamedTuple):
+    """A figure that is a mean over something else than the loss is."""
+
+    sum: Tensor | float
+    weight: Tensor | float
+
+
+Metric: TypeAlias = "Tensor | float | Mean"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of a batch or of a piece of it, such that those of the pieces add up."""
+
+    sum: Tensor
+    """Over whatever is counted: tokens, examples, pairs."""
+    weight: float
+    """How many of them; the loss of a batch is all its pieces' sums over all their weights."""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """Figures for the log: means over what the loss counts, or a :class:`Mean` of their own."""
+
+    @property
+    def mean(self) -> Tensor:
+        return self.sum / self.weight
+
+    def detached(self) -> Loss:
+        """The same figures without what is kept for the gradient."""
+        metrics = {name: _detached(value) for name, value in self.metrics.items()}
+        return Loss(self.sum.detach(), self.weight, metrics)
+
+
+def _detached(value: Metric) -> Metric:
+    if isinstance(value, Mean):
+        return Mean(*(each.detach() if isinstance(each, Tensor) else each for each in value))
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+Objective: TypeAlias = "Callable[[Transformer, Batch], Loss]"
+
+
+def named_objective(name: str, *, causal: bool) -> Objective:
+    """The objective of this name in ``OBJECTIVES``; ``auto``: the usual one.
+
+    Raises ConfigError for one of encoders where the model is causal, and the reverse.
+    """
+    usual = "next_token" if causal else "masked_token"
+    name = usual if name == "auto" else name
+    if OBJECTIVES[name].causal != causal:
+        raise ConfigError(
+            f"objective {name} is not for {'causal models' if causal else 'encoders'}; use {usual}"
+        )
+    found: Objective = OBJECTIVES[name].load()
+    return found
+
 
 CHUNK_LOGITS = 1 << 20  # logits held at once: 4 MB in fp32, which stays in the cache
 CHUNK_ROWS = 256  # but no fewer states: thin products take twice as long
 
 
-def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Metrics]:
-    """Mean negative log-likelihood of each trained next token, in nats."""
-    return guessed(model, batch), {}
+class Totals(NamedTuple):
+    """The losses of all pieces of a batch, as one."""
+
+    weight: float
+    mean: float
+    metrics: dict[str, float]
 
 
-def masked_token(model: Transformer, batch: Batch) -> tuple[Tensor, Metrics]:
-    """Mean negative log-likelihood of the tokens that were masked (arXiv:1810.04805), in nats.
+def add_up(losses: Sequence[Loss], world: World) -> Totals:
+    """The mean loss and metrics of a batch from those of its pieces, on all ranks."""
+    sums: dict[str, list[float]] = {}
+    for loss in losses:
+        found: dict[str, Metric] = {"": Mean(loss.sum, loss.weight), **loss.metrics}
+        for name, value in found.items():
+            if not isinstance(value, Mean):
+                value = Mean(float(value) * loss.weight, loss.weight)
+            entry = sums.setdefault(name, [0.0, 0.0])
+            entry[0] += float(value.sum)
+            entry[1] += float(value.weight)
+    flat = world.sum([number for entry in sums.values() for number in entry])
+    means = {
+        name: total / weight if weight else math.nan
+        for name, total, weight in zip(sums, flat[::2], flat[1::2], strict=True)
+    }
+    mean = means.pop("")
+    return Totals(flat[1], mean if flat[1] else 0.0, means)
+
+
+class TrainingStep(nn.Module):
+    """A model and its objective as one module, whose call is the whole forward pass.
+
+    What distributes training wraps this one, so that it sees every use of the model, and
+    the parameters that the objective owns.
+    """
+
+    def __init__(self, model: Transformer, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch) -> Loss:
+        return self.objective(self.model, batch)
+
+
+def next_token(model: Transformer, batch: Batch) -> Loss:
+    """The negative log-likelihood of each trained next token, in nats."""
+    return target_loss(model, batch)
+
+
+def masked_token(model: Transformer, batch: Batch) -> Loss:
+    """The negative log-likelihood of the tokens that were masked (arXiv:1810.04805), in nats.
 
     The batch comes from :class:`linnet.train.masking.Masked`: its targets are the
     tokens themselves. An output layer guesses them from both sides.
     """
-    return guessed(model, batch), {}
+    return target_loss(model, batch)
 
 
-def guessed(model: Transformer, batch: Batch) -> Tensor:
-    """The mean cross-entropy where the loss mask is True.
+def target_loss(model: Transformer, batch: Batch) -> Loss:
+    """The cross-entropy of ``targets`` where the loss mask is True.
 
     States that are not trained never meet the output layer, which with a small
     model and a large vocabulary is most of the work.
     """
-    hidden = model.hidden(batch.tokens, segment_ids=batch.segment_ids).flatten(0, 1)  # (B*T, D)
-    targets = batch.targets.flatten()
+    chosen = None
     if batch.loss_mask is not None:
         chosen = batch.loss_mask.flatten().nonzero().squeeze(1)
+        if not len(chosen):
+            return Loss(torch.zeros((), device=batch.tokens.device), 0.0)
+    hidden = model.hidden(batch.tokens, segment_ids=batch.segment_ids).flatten(0, 1)  # (B*T, D)
+    targets = batch.targets.flatten()
+    if chosen is not None:
         hidden, targets = hidden[chosen], targets[chosen]
     states = model.readout(hidden)
     total = linear_cross_entropy(
@@ -53,7 +162,7 @@ def guessed(model: Transformer, batch: Batch) -> Tensor:
         bias=model.output_bias,
         softcap=model.config.logit_softcap,
     )
-    return total / len(targets)
+    return Loss(total, len(targets))
 
 
 def linear_cross_entropy(

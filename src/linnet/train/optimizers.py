@@ -12,13 +12,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from linnet.train.config import OPTIMIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from linnet.model import Transformer
     from linnet.train.config import TrainConfig
+    from linnet.train.objective import Objective
 
 # Odd quintics p(s) = a s + b s³ + c s⁵, one per iteration, that together push every
 # singular value in (0.001, 1] towards 1 as fast as can be: "Polar Express"
@@ -33,10 +36,10 @@ POLAR_EXPRESS = (
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """The nearest (semi-)orthogonal matrix to each of ``(N, rows, columns)``, approximately.
+    """Roughly the nearest (semi-)orthogonal matrix to each of ``(N, rows, columns)``.
 
-    Keeps the singular vectors and moves the singular values close to 1, by
-    matrix products alone.
+    Keeps the singular vectors, by matrix products alone. Singular values from a 1,000th of the
+    Frobenius norm on end between 0.41 and 1.58; below that they grow at most 422 times.
     """
     x = matrices.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
@@ -95,10 +98,26 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(parameters, list(directions.unbind()), alpha=-size)
 
 
+def muon(
+    matrices: list[Tensor], *, weight_decay: float, dtype: torch.dtype
+) -> torch.optim.Optimizer:
+    """Muon, computing in ``dtype``."""
+    return Muon(matrices, weight_decay=weight_decay, dtype=dtype)
+
+
+def adamw(
+    matrices: Iterable[Any], *, weight_decay: float = 0.0, dtype: torch.dtype | None = None
+) -> torch.optim.Optimizer:
+    """AdamW, which computes in the format of the parameters. Groups do as well as tensors."""
+    return torch.optim.AdamW(
+        list(matrices), lr=0.0, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True
+    )
+
+
 def build_optimizers(
     model: Transformer, config: TrainConfig, *, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for tables and vectors; Muon (or AdamW) for all other matrices.
+    """The chosen optimizer for the matrices inside the blocks, AdamW for tables and vectors.
 
     Each parameter group holds its peak rate as ``peak_lr``. ``dtype`` is what
     Muon computes in.
@@ -115,18 +134,15 @@ def build_optimizers(
     ]
     if not model.config.tied:
         groups.append({"params": [model.output_table], "peak_lr": config.output_lr})
-    optimizers: list[torch.optim.Optimizer] = []
-    if config.optimizer == "muon":
-        muon = Muon(matrices, weight_decay=config.weight_decay, dtype=dtype)
-        muon.param_groups[0]["peak_lr"] = config.resolved_matrix_lr
-        optimizers.append(muon)
-    else:
-        groups.append(
-            {
-                "params": matrices,
-                "peak_lr": config.resolved_matrix_lr,
-                "weight_decay": config.weight_decay,
-            }
-        )
-    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    return [*optimizers, adamw]
+    build = OPTIMIZERS[config.optimizer].load()
+    inner = build(matrices, weight_decay=config.weight_decay, dtype=dtype)
+    for group in inner.param_groups:
+        group["peak_lr"] = config.resolved_matrix_lr
+    return [inner, adamw(groups)]
+
+
+def optimizer_of_objective(objective: Objective, *, lr: float) -> list[torch.optim.Optimizer]:
+    """AdamW for what an objective trains itself; none for those that own no parameters."""
+    owned = objective.parameters() if isinstance(objective, nn.Module) else ()
+    trained = [parameter for parameter in owned if parameter.requires_grad]
+    return [adamw([{"params": trained, "peak_lr": lr}])] if trained else []

@@ -49,7 +49,7 @@ def probe_flops(runtime: Runtime, *, seconds: float) -> float:
     begun = time.monotonic()
     while len(times) < 3 or time.monotonic() - begun < seconds:
         started = time.monotonic()
-        next_token(model, batch)[0].backward()
+        next_token(model, batch).mean.backward()
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = 0.0

@@ -124,7 +124,7 @@ def compile_ahead(
     batch = Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool), segments)
     try:
         with progress.task("compiling"):
-            torch.autograd.backward(next_token(model, batch)[0])
+            torch.autograd.backward(next_token(model, batch).mean)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:

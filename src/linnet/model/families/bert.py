@@ -16,26 +16,24 @@ from collections.abc import Iterator
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.model.config import MOST_LAYERS, MOST_TOKENS, Activation, ModelConfig
+from linnet.model.config import MOST_LAYERS, MOST_TOKENS, ModelConfig
+from linnet.model.families.llama import classifier
+from linnet.model.families.record import (
+    ALL_BIASES,
+    GGUF,
+    Family,
+    PublishedHead,
+    Tensor,
+    one,
+    read_activation,
+    written_activation,
+    written_token_ids,
+)
 from linnet.model.families.section import Section
-from linnet.model.families.table import FamilyTable, Tensor, one, written_token_ids
-
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-}
-"""All but the first are one formula, with the constants in another order."""
-
-MASKED = ("BertForMaskedLM", "BertForPreTraining")
 
 
 def _read(settings: Section) -> ModelConfig:
     width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
-    activation = settings.require("hidden_act", tuple(ACTIVATIONS), default="gelu")
-    named = settings.get("architectures")
-    masked = isinstance(named, list) and bool(named) and named[0] in MASKED
     return ModelConfig(
         family="bert",
         vocab_size=settings.integer("vocab_size"),
@@ -50,12 +48,12 @@ def _read(settings: Section) -> ModelConfig:
         norm="layernorm",
         norm_eps=settings.number("layer_norm_eps", 1e-12, above=0),
         norm_place="post",
-        activation=ACTIVATIONS[activation],
+        activation=read_activation(settings, "hidden_act", "gelu"),
         attention_bias=True,
         output_bias=True,
         mlp_bias=True,
         token_types=settings.integer("type_vocab_size", 2),
-        head="masked" if masked else "none",
+        head="none",
         causal=False,
         tied=settings.flag("tie_word_embeddings", True),
         dropout=settings.number("hidden_dropout_prob", 0.1),
@@ -71,16 +69,14 @@ def _write(config: ModelConfig) -> dict[str, Any]:
             f"the bert shape needs width = heads x head_width. "
             f"Got {config.width}, {config.heads} and {config.head_width}"
         )
-    exact = config.activation == "gelu"
     return {
-        "architectures": ["BertForMaskedLM" if config.head == "masked" else "BertModel"],
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.context,
         "hidden_size": config.width,
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.heads,
         "intermediate_size": config.mlp_width,
-        "hidden_act": "gelu" if exact else "gelu_new",
+        "hidden_act": written_activation(config),
         "layer_norm_eps": config.norm_eps,
         "type_vocab_size": config.token_types,
         "position_embedding_type": "absolute",
@@ -93,8 +89,6 @@ def _write(config: ModelConfig) -> dict[str, Any]:
 
 
 def _tensors(config: ModelConfig) -> list[Tensor]:
-    # BertModel is stored under its own names; below a head it is called "bert".
-    base = "bert." if config.head == "masked" else ""
     embeddings = {
         "word_embeddings.weight": "embedding.weight",
         "position_embeddings.weight": "position_embedding.weight",
@@ -102,7 +96,7 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
         "LayerNorm.weight": "norm.weight",
         "LayerNorm.bias": "norm.bias",
     }
-    tensors = [one(f"{base}embeddings.{name}", own) for name, own in embeddings.items()]
+    tensors = [one(f"bert.embeddings.{name}", own) for name, own in embeddings.items()]
     parts = {
         "attention.self.query": "attention.q",
         "attention.self.key": "attention.k",
@@ -116,14 +110,12 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
     for layer in range(config.depth):
         for name, own in parts.items():
             for kind in ("weight", "bias"):
-                published = f"{base}encoder.layer.{layer}.{name}.{kind}"
+                published = f"bert.encoder.layer.{layer}.{name}.{kind}"
                 tensors.append(one(published, f"blocks.{layer}.{own}.{kind}"))
-    if config.head == "masked":
-        tensors += _head(config)
     return tensors
 
 
-def _head(config: ModelConfig) -> Iterator[Tensor]:
+def _masked(config: ModelConfig) -> Iterator[Tensor]:
     for name, own in {"dense": "dense", "LayerNorm": "norm"}.items():
         for kind in ("weight", "bias"):
             yield one(f"cls.predictions.transform.{name}.{kind}", f"head.{own}.{kind}")
@@ -135,19 +127,55 @@ def _head(config: ModelConfig) -> Iterator[Tensor]:
         yield Tensor(second, ("head.bias",), aliases=(first,))
 
 
+def _sequence(config: ModelConfig) -> list[Tensor]:
+    pooler = [one(f"bert.pooler.dense.{kind}", f"head.dense.{kind}") for kind in ("weight", "bias")]
+    return [*pooler, *classifier("classifier", bias=True)(config)]
+
+
 _HARMLESS = frozenset({
     "attention_probs_dropout_prob", "directionality", "pooler_fc_size",
     "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
     "sentence_transformers",
 })  # fmt: skip
 
-BERT = FamilyTable(
+BERT = Family(
     model_type="bert",
-    architecture="BertForMaskedLM",
     reader=_read,
     write=_write,
-    tensors=_tensors,
+    body=_tensors,
+    heads={
+        "masked": PublishedHead(
+            ("BertForMaskedLM", "BertForPreTraining"), lambda config: list(_masked(config))
+        ),
+        "sequence": PublishedHead(
+            ("BertForSequenceClassification",),
+            _sequence,
+            {"head_activation": "tanh", "head_bias": True},
+        ),
+        "token": PublishedHead(
+            ("BertForTokenClassification",),
+            classifier("classifier", bias=True),
+            {"head_bias": True},
+        ),
+        "none": PublishedHead(("BertModel",)),
+    },
+    head="none",
     prefix="bert.",
+    gguf=GGUF("bert", activations=("gelu", "gelu_tanh"), biases=ALL_BIASES),
+    scratch={
+        "positions": "learned",
+        "norm": "layernorm",
+        "norm_eps": 1e-12,
+        "norm_place": "post",
+        "activation": "gelu",
+        "attention_bias": True,
+        "output_bias": True,
+        "mlp_bias": True,
+        "token_types": 2,
+        "head": "masked",
+        "tied": True,
+        "causal": False,
+    },
     ignored=(
         r"^(bert\.)?pooler\.",
         r"^cls\.",

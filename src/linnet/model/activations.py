@@ -1,0 +1,97 @@
+"""The nonlinearities of an MLP: one object each, in one table.
+
+Training, decoding, ``config.json`` and GGUF files all go by it, so a new one is one entry here.
+llama.cpp fixes the activation with the architecture: which ones it computes is part of
+:class:`linnet.model.families.record.GGUF`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One nonlinearity."""
+
+    name: str
+    """Its value in ``ModelConfig.activation``."""
+    published: tuple[str, ...]
+    """What ``config.json`` calls it; the first is written."""
+    function: Function | None = None
+    gated: bool = False
+    """Whether it bends the gate, a third matrix whose product multiplies the other's."""
+    in_place: Function | None = None
+    """The same, for decoding; it may write over its input."""
+    module: type[nn.Module] | None = None
+    """What holds its own numbers, where it has any; then there is no ``function``."""
+    numbers: tuple[str, ...] = ()
+    """The names of those; llama.cpp has a list of each, a number per block, under ``NAME.``."""
+
+    def make(self) -> Function:
+        """What an MLP computes with: the function, or a new module with numbers of its own."""
+        if self.module is not None:
+            return self.module()
+        assert self.function is not None
+        return self.function
+
+    def decoding(self, own: Function) -> Function:
+        """What decoding computes with, given what the block's MLP has."""
+        return self.in_place or own
+
+
+class XIELU(nn.Module):
+    """The activation of Apertus (arXiv:2411.13010): a square above zero, bounded slope below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha_p = nn.Parameter(torch.tensor([0.2035]))  # softplus gives 0.8
+        self.alpha_n = nn.Parameter(torch.tensor([-1.0502]))  # softplus gives 0.3
+        self.register_buffer("beta", torch.tensor(0.5))
+        self.register_buffer("eps", torch.tensor(-1e-6))
+
+    beta: Tensor
+    eps: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        beta = self.beta.to(x.dtype)
+        above = F.softplus(self.alpha_p).to(x.dtype) * x.square()
+        slope = (self.beta + F.softplus(self.alpha_n)).to(x.dtype)
+        below = (torch.expm1(torch.minimum(x, self.eps.to(x.dtype))) - x) * slope
+        return torch.where(x > 0, above, below) + beta * x
+
+
+def relu2(x: Tensor) -> Tensor:
+    """ReLU² (arXiv:2109.08668)."""
+    return F.relu(x).square()
+
+
+gelu = F.gelu  # arXiv:1606.08415
+gelu_tanh = partial(F.gelu, approximate="tanh")
+_TANH = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")  # one formula, constants in another order
+
+ACTIVATIONS: dict[str, Activation] = {
+    activation.name: activation
+    for activation in (
+        # Gated ones: arXiv:2002.05202.
+        Activation(
+            "swiglu", ("silu", "swish"), F.silu, gated=True, in_place=partial(F.silu, inplace=True)
+        ),
+        Activation("geglu", _TANH, gelu_tanh, gated=True),
+        Activation("geglu_exact", ("gelu",), gelu, gated=True),
+        Activation("relu2", ("relu2",), relu2),
+        Activation("gelu", ("gelu",), gelu),
+        Activation("gelu_tanh", _TANH, gelu_tanh),
+        Activation(
+            "xielu", ("xielu",), module=XIELU, numbers=("alpha_p", "alpha_n", "beta", "eps")
+        ),
+    )
+}
