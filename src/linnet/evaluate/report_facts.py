@@ -19,7 +19,7 @@ from linnet.errors import LinnetError
 from linnet.evaluate.baselines import BASELINE_NAMES
 from linnet.evaluate.evaluation import Evaluation, read_evaluation
 from linnet.page import duration
-from linnet.train.plots import bits_figure, loss_figure, read_curves, svg
+from linnet.train.metrics import bits_figure, loss_figure, read_curves, svg
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
