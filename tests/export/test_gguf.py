@@ -9,7 +9,7 @@ import torch
 
 from linnet.errors import ModelError
 from linnet.export import ExportConfig, LlamaCpp, export_gguf
-from linnet.generate.opening import open_engine
+from linnet.generate.engines import open_engine
 from linnet.generate.torch_engine import TorchEngine
 
 transformers = pytest.importorskip("transformers")
