@@ -172,6 +172,27 @@ def test_the_names_of_the_package_are_there_and_cost_nothing_until_used() -> Non
         linnet.bild  # noqa: B018
 
 
+def test_what_a_package_offers_is_what_editors_and_dir_show() -> None:
+    """Names that are loaded late are imported for type checkers, listed, and there."""
+    for file in sorted(PACKAGE.rglob("__init__.py")):
+        text = file.read_text("utf-8")
+        if "= lazy(" not in text:
+            continue
+        tree = ast.parse(text)
+        shown = {
+            alias.asname or alias.name
+            for node in tree.body
+            for inner in (node.body if isinstance(node, ast.If) else [node])
+            if isinstance(inner, ast.ImportFrom)
+            for alias in inner.names
+        }
+        package = importlib.import_module(module_of(file))
+        assert set(package.__all__) <= shown | set(vars(package)), file
+        assert shown - {"TYPE_CHECKING", "annotations", "lazy"} <= set(package.__all__), file
+        assert set(package.__all__) <= set(dir(package)), file
+        assert all(getattr(package, name) is not None for name in package.__all__), file
+
+
 def test_importing_has_no_side_effects() -> None:
     """Every module can be imported, and doing so says nothing and changes no environment."""
     names = [
