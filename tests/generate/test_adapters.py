@@ -110,6 +110,14 @@ BEYOND: dict[str, dict[str, dict[str, Any]]] = {
         "dora": {"use_dora": True, "target_modules": ["o_proj", "up_proj"]},
         "saved": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
     },
+    "granite": {
+        "dora": {"use_dora": True, "target_modules": ["o_proj", "down_proj"], "bias": "lora_only"},
+        "saved": {"target_modules": ["o_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    },
+    "phi": {
+        "dora": {"use_dora": True, "target_modules": ["dense", "fc1"]},
+        "saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "input_layernorm"]},
+    },
     "gpt2": {
         "dora": {"use_dora": True, "target_modules": ["c_attn"], "bias": "all"},
         "saved": {"target_modules": ["c_proj"], "modules_to_save": ["wte", "ln_1", "c_fc"]},

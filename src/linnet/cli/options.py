@@ -12,15 +12,17 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from linnet.generate import GenerateConfig, LanguageModel
+    from linnet.respond import Tool
 
 Command = Callable[..., None]
 MACHINE = "Machine"
@@ -54,6 +56,28 @@ ModeOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+ToolsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="A JSON list of tools that the model may call, as OpenAI's interface has them.",
+    ),
+]
+
+
+def tools_in(file: Path | None) -> tuple[Tool, ...]:
+    """The tools in a file; none without one."""
+    if file is None:
+        return ()
+    from linnet.config import read_json
+    from linnet.respond import tools_of
+
+    try:
+        return tools_of(read_json(file), str(file))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: expected a JSON list of tools, but {error}") from None
 
 
 def open_model(source: str, config: GenerateConfig) -> LanguageModel:

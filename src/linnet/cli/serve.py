@@ -17,7 +17,7 @@ from linnet.errors import ConfigError
 from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
-    from linnet.serve.running import Server
+    from linnet.serve.server import Server
 
 _THREAD_SECONDS = 1.0
 
@@ -55,11 +55,11 @@ def serve(
     """
     config = replace(ServeConfig(), settings)
     models, adapters = _named(model, "--model"), _named(adapter, "--adapter")
-    from linnet.serve.running import Server, bind, require_server
+    from linnet.serve.server import Server, bind, require_server
 
     require_server()
-    from linnet.serve.app import key_ring
     from linnet.serve.catalog import open_catalog
+    from linnet.serve.keys import key_ring
     from linnet.serve.logs import log_to_stderr
 
     key_ring(config)  # what is wrong with keys and port is said before models are opened

@@ -19,7 +19,8 @@ from linnet import hub
 from linnet.config import Config, option
 from linnet.errors import ConfigError, ModelError
 from linnet.generate.opening import format_of, model_directory
-from linnet.generate.pooling import POOLINGS, EmbeddingRecipe, read_recipe
+from linnet.generate.pooling import EmbeddingRecipe, read_recipe
+from linnet.model.heads import POOLINGS
 from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
 

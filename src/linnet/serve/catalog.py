@@ -11,23 +11,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.errors import ConfigError, LinnetError
+from linnet.errors import ConfigError
 from linnet.progress import SILENT, Progress
+from linnet.respond.engine import EngineResponder
 from linnet.serve.errors import ApiError
 from linnet.serve.settings import ServeConfig
-from linnet.serve.tools import ToolFormat, find_format
 from linnet.version import __version__
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
+    from linnet.respond.conversation import NoConversationError
+    from linnet.respond.responder import Responder
 
 _NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Served:
-    """One name: a model, a model with one of its adapters, or an encoder."""
+    """One name: a model, a model with one of its adapters, an encoder, or any responder."""
 
     name: str
     engine: Engine | None = None
@@ -36,23 +38,27 @@ class Served:
     """By its name in the engine; None: the engine's usual."""
     parent: str | None = None
     """The model that an adapter belongs to."""
+    answering: Responder | None = None
+    """What answers conversations instead of the engine alone: a model at an address, or a responder
+    around others."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
-    def is_chat(self) -> bool:
-        """Whether the model knows how conversations are written."""
-        if self.engine is None:
-            return False
-        try:
-            self.engine.chat_prompt([{"role": "user", "content": "a"}])
-        except LinnetError:
-            return False
-        return True
+    def responder(self) -> Responder | None:
+        """What answers conversations; None for an encoder."""
+        if self.answering is not None or self.engine is None:
+            return self.answering
+        return EngineResponder(self.engine, name=self.name, adapter=self.adapter)
 
-    @cached_property
-    def tools(self) -> ToolFormat:
-        """How the model writes calls of tools."""
-        return find_format(self.writer)
+    @property
+    def refusal(self) -> NoConversationError | None:
+        """Why it cannot converse though it writes text, where that is so."""
+        return self.responder.refusal if isinstance(self.responder, EngineResponder) else None
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it answers conversations."""
+        return self.responder is not None and self.refusal is None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -61,24 +67,32 @@ class Served:
         return f"fp_{hashlib.sha256(what.encode()).hexdigest()[:10]}"
 
     @property
-    def writer(self) -> Engine:
-        """Its engine. Raises ApiError for an encoder."""
-        if self.engine is None:
-            raise ApiError(
-                400, f"The model '{self.name}' makes embeddings and writes no text.", param="model"
-            )
-        return self.engine
+    def conversing(self) -> Responder:
+        """What answers its conversations. Raises ApiError for an encoder."""
+        if self.responder is None:
+            raise self._no_writer()
+        return self.responder
+
+    @property
+    def continuing(self) -> EngineResponder:
+        """The model itself, for its engine. Raises ApiError where there is none."""
+        if not isinstance(self.responder, EngineResponder):
+            raise self._no_writer()
+        return self.responder
 
     @property
     def context(self) -> int:
-        """The most tokens that it takes."""
+        """The most tokens that it takes; 0 where that is not known."""
         if self.encoder is not None:
             return self.encoder.max_tokens
-        return self.writer.context
+        return self.engine.context if self.engine else self.conversing.abilities.context
 
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for."""
-        return self.writer.token_bytes(token)
+    def _no_writer(self) -> ApiError:
+        if self.encoder is not None:
+            message = f"The model '{self.name}' makes embeddings and writes no text."
+        else:
+            message = f"The model '{self.name}' answers conversations only."
+        return ApiError(400, message, param="model")
 
     def close(self) -> None:
         """Free what it holds."""
@@ -153,8 +167,9 @@ def open_catalog(
         for called, place in every.items():
             with progress.task(f"opening {called}"):
                 opened += _open(called, place, config, own[called], progress)
-        for model in opened:
-            _ = model.is_chat  # found out now, not while the first request waits
+        for model in opened:  # found out now, not while the first request waits
+            if (refusal := model.refusal) is not None and not refusal.is_without_template:
+                progress.warn(f"{model.name} cannot converse: {refusal}")
         return Catalog(opened)
     except BaseException:
         for model in opened:

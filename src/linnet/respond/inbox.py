@@ -1,4 +1,4 @@
-"""From an engine's threads to the one coroutine that answers.
+"""Batching: from an engine's threads to the one coroutine that answers.
 
 Waking the event loop costs more than computing a token of a small model. So it is woken
 once for all tokens that came meanwhile, and for as long as the reader pauses only
@@ -8,6 +8,7 @@ when a text has ended.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from linnet.errors import LinnetError
 from linnet.generate.engine import Chunk
 
 Item: TypeAlias = tuple[int, Chunk | LinnetError]
-"""A piece of a text, or what ended it, with the text's place in the request."""
+"""A chunk of a text, or what ended it, with the text's place in the request."""
 
 Cancel: TypeAlias = Callable[[], None]
 
@@ -28,9 +29,9 @@ class Inbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.first_at: float | None = None
-        """When the first piece came (``time.monotonic``)."""
+        """When the first chunk came (``time.monotonic``)."""
         self.open = 0
-        """Texts that have not ended; set before the first piece comes."""
+        """Texts that have not ended; set before the first chunk comes."""
         self._loop = loop
         self._items: deque[Item] = deque()
         self._lock = threading.Lock()
@@ -38,7 +39,7 @@ class Inbox:
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, text: int, item: Chunk | LinnetError) -> None:
-        """Add a piece; called from the engine's threads."""
+        """Add a chunk; called from the engine's threads."""
         ends = not isinstance(item, Chunk) or item.finish_reason is not None
         if self.first_at is None:
             self.first_at = time.monotonic()
@@ -49,42 +50,34 @@ class Inbox:
         if self._asleep or ends:
             self._asleep = False
             try:
-                self._loop.call_soon_threadsafe(self.wake)
-            except RuntimeError:  # the loop has ended, and the server with it
+                self._loop.call_soon_threadsafe(self._wake)
+            except RuntimeError:  # the loop has ended, and the reader with it
                 return
 
-    def wake(self) -> None:
-        """Let the reader look; called in the loop."""
+    async def take(self, *, pause: float) -> list[Item]:
+        """What has come, after a pause that only the end of a text makes shorter.
+
+        ``pause``: 0 for none; infinite: until texts end.
+        """
+        if pause and self.open:
+            await self._wait(pause)
+        while not self._items:
+            self._asleep = True
+            if not self._items:  # looked at again: it may have come before it could wake us
+                await self._wait(math.inf)
+            self._asleep = False
+        return [self._items.popleft() for _ in range(len(self._items))]
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self, seconds: float) -> list[Item]:
-        """What has come; waits for it up to so many seconds, then gives nothing."""
-        if not self._items:
-            self._asleep = True
-            if not self._items:  # looked at again: it may have come before it could wake us
-                await self._wait(seconds)
-            self._asleep = False
-        return self._drained()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait so many seconds, or until a text ends."""
-        await self._wait(seconds)
-
-    async def whole(self, seconds: float) -> list[Item]:
-        """What has come once all texts have ended, one did, or the time is over."""
-        if self.open:
-            await self._wait(seconds)
-        return self._drained()
-
-    def _drained(self) -> list[Item]:
-        return [self._items.popleft() for _ in range(len(self._items))]
-
     async def _wait(self, seconds: float) -> None:
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, self.wake)
+        timer = self._loop.call_later(seconds, self._wake) if seconds < math.inf else None
         try:
             await self._waiter
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             self._waiter = None
