@@ -6,7 +6,7 @@ import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,6 +52,7 @@ def imports(file: Path) -> Iterator[tuple[str, int]]:
         else:
             continue
         for name in names:
+            assert name != "linnet", f"{file}:{node.lineno}: name the part that is meant"
             if name.startswith("linnet."):
                 yield name.split(".")[1], node.lineno
 
@@ -85,6 +86,48 @@ def test_parts_of_one_tier_do_not_import_each_other_in_a_circle() -> None:
         for part in free:
             del uses[part]
     assert uses == {}
+
+
+def module_of(file: Path) -> str:
+    """``linnet/train/__init__.py`` is ``linnet.train``."""
+    parts = ("linnet", *file.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def for_types_only(tree: ast.AST) -> set[int]:
+    """The nodes under ``if TYPE_CHECKING``, which no program runs."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    guarded = [block for block in blocks if "TYPE_CHECKING" in ast.unparse(block.test)]
+    return {id(node) for block in guarded for own in block.body for node in ast.walk(own)}
+
+
+def module_imports(file: Path, known: Collection[str]) -> Iterator[str]:
+    """The modules of Linnet that a module imports, at its top or within a function."""
+    tree = ast.parse(file.read_text("utf-8"))
+    unused = for_types_only(tree)
+    for node in ast.walk(tree):
+        if id(node) in unused:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield from [name for name in (whole, str(node.module)) if name in known][:1]
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Not within functions either, where a circle is only hidden."""
+    files = {module_of(file): file for file in modules()}
+    uses = {name: set(module_imports(file, files)) - {name} for name, file in files.items()}
+    while free := [name for name, targets in uses.items() if not targets & uses.keys()]:
+        for name in free:
+            del uses[name]
+    # What only leads into a circle is in none.
+    while free := [name for name in uses if not any(name in own for own in uses.values())]:
+        for name in free:
+            del uses[name]
+    assert {name: sorted(targets & uses.keys()) for name, targets in uses.items()} == {}
 
 
 def loaded(program: str) -> set[str]:

@@ -77,7 +77,7 @@ def test_what_is_returned(tiny: TinyProject) -> None:
     assert made.plan == tiny.build().plan
     results = json.loads((tiny.path / "evaluation" / "results.json").read_text())
     assert made.evaluation.bits_per_byte == results["bits_per_byte"]
-    assert linnet.load(made.model).generate("the", max_tokens=3, temperature=0).text
+    assert linnet.load(made.model, engine="torch").generate("the", max_tokens=3, temperature=0).text
 
 
 def test_the_last_line_says_what_was_not_read_and_how_to_list_it(
@@ -155,7 +155,7 @@ def test_the_model_that_is_replaced_is_kept(tiny: TinyProject) -> None:
     kept = artifact.read(tiny.path / "model.previous", verify=True)
     assert kept.content == before.content != content(tiny, "model")
     assert {p.name: p.read_bytes() for p in kept.path.iterdir()} == files
-    assert linnet.load(kept.path).generate("the", max_tokens=3, temperature=0).text
+    assert linnet.load(kept.path, engine="torch").generate("the", max_tokens=3, temperature=0).text
 
 
 def test_quite_different_documents_get_a_tokenizer_of_their_own(tiny: TinyProject) -> None:
@@ -428,7 +428,7 @@ MOMENTS = {
     "plan": "linnet.planner.choose",
     "tokenizer": "linnet.tokenizer.training._train_backend",
     "shards": "linnet.shards.encoding.write_description",
-    "evaluation": "linnet.evaluate.evaluation._score",
+    "evaluation": "linnet.evaluate.evaluation.run_task",
 }
 
 

@@ -308,7 +308,7 @@ def test_a_project_does_wherever_one_of_its_directories_would(
     assert shards.content == artifact.read(project / "shards").content
     exported = linnet.export_gguf(project, tmp_path / "m.gguf", ExportConfig(type="f16"))
     assert exported.stat().st_size
-    base = linnet.load(project)
+    base = linnet.load(project, engine="torch")
     assert base.generate("the", max_tokens=2, temperature=0).text
     assert (
         load_tokenizer(project).vocab_size

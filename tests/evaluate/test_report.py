@@ -11,8 +11,8 @@ import pytest
 from linnet import artifact
 from linnet.errors import ArtifactError
 from linnet.evaluate import Evaluation
-from linnet.evaluate.confidence import Interval
 from linnet.evaluate.evaluation import Baselines
+from linnet.evaluate.metrics import Interval
 from linnet.evaluate.overlap import Overlap
 from linnet.evaluate.report import headline, overlap_sentence, write_report
 from linnet.evaluate.report_facts import gather

@@ -26,6 +26,7 @@ from rich.table import Column
 from rich.text import Text
 
 from linnet.artifact import human_bytes
+from linnet.cli.commands import COMMANDS
 from linnet.progress import Progress, Task
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def program() -> str:
 
 def as_typed(text: str) -> str:
     """Commands within a message as they can be typed here (``.venv/bin/linnet chat ...``)."""
-    from linnet.cli import COMMANDS
-
     typed = program()
     if typed == "linnet":
         return text

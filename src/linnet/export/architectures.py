@@ -91,6 +91,18 @@ def architecture(config: ModelConfig) -> GGUF:
             "llama.cpp stretches YaRN's positions over whole pairs of coordinates, but this model "
             "has truncate: false in its rope_scaling; it cannot be exported"
         )
+    rotary = [config.is_rotary(layer) for layer in range(config.depth)]
+    if config.positions == "rope" and rotary != [found.rotary(n) for n in range(config.depth)]:
+        raise ModelError(
+            f"llama.cpp's {found.name} fixes which blocks have rotary positions, and this model "
+            f"has them in {_places(rotary)}; it cannot be exported"
+        )
+    for setting, words in found.lacks.items():
+        if getattr(config, setting):
+            raise ModelError(
+                f"llama.cpp's {found.name} has no {words}, which this model has ({setting}); it "
+                "cannot be exported"
+            )
     for bias in _BIASES:
         if getattr(config, bias) and bias not in found.biases:
             raise ModelError(
@@ -139,7 +151,8 @@ def tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     state = model.state_dict()
     for name, members in joined(found, list(own)):
         parts = [as_computed(m, state[own[m]].detach(), found, config) for m in members]
-        yield name, torch.cat(parts) if parts[1:] else parts[0]
+        together = torch.stack if members[0].split(".")[-2].isdigit() else torch.cat
+        yield name, together(parts) if parts[1:] else parts[0]
     if found.output == "needed" and config.tied:
         yield "output.weight", state["embedding.weight"].detach()
     yield from _rope_factors(config)
@@ -184,14 +197,14 @@ def metadata(model: Transformer) -> dict[str, Any]:
 def named(name: str, config: ModelConfig) -> str:
     """GGUF's name of one of our parameters."""
     place, _, kind = name.rpartition(".")
-    inside = re.fullmatch(r"blocks\.(\d+)\.(.+)", place)
+    inside = re.fullmatch(r"blocks\.(\d+)\.(.+?)((?:\.\d+)?)", place)
     part = inside[2] if inside else place
     known = _INSIDE if inside else _OUTSIDE
     after_sums = _NORMS_AFTER_SUMS if config.norm_place == "post" else {}
     theirs = after_sums.get(part) or known.get(part)
     if theirs is None:
         raise ModelError(f"llama.cpp's {config.family} has no place for the tensor '{name}'")
-    return f"blk.{inside[1]}.{theirs}.{kind}" if inside else f"{theirs}.{kind}"
+    return f"blk.{inside[1]}.{theirs}{inside[3]}.{kind}" if inside else f"{theirs}.{kind}"
 
 
 def joined(found: GGUF, names: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -199,6 +212,11 @@ def joined(found: GGUF, names: list[str]) -> Iterator[tuple[str, list[str]]]:
     fused = {member: (whole, members) for whole, members in found.fused for member in members}
     for name in names:
         *before, part, kind = name.split(".")
+        if part.isdigit():  # the norm of one head
+            if part == "0":
+                stem = ".".join(before)
+                yield f"{stem}.{kind}", [n for n in names if re.match(rf"{stem}\.\d+\.", n)]
+            continue
         whole, members = fused.get(part, (part, (part,)))
         if part == members[0]:
             yield ".".join((*before, whole, kind)), [".".join((*before, m, kind)) for m in members]
@@ -210,7 +228,7 @@ def as_computed(name: str, values: Tensor, found: GGUF, config: ModelConfig) -> 
     if config.norm == "rmsnorm_offset" and part.endswith("norm"):
         values = values.float() + 1
     # Gemma's scores have a scale of their own; what llama.cpp's differs by goes into the queries.
-    if part == ("attn_q_norm" if config.qk_norm else "attn_q"):
+    if part == ("attn_q_norm" if config.qk_norm else "attn_q") and not found.reads_scale:
         wide = found.wide_scale_depth == config.depth
         theirs = (config.width / config.heads if wide else config.head_width) ** -0.5
         ratio = (config.attention_scale or config.head_width**-0.5) / theirs

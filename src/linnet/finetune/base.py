@@ -147,6 +147,8 @@ def grow_vocabulary(model: Transformer, rows: int) -> None:
     model.embedding.num_embeddings = rows
     if not model.config.tied:
         model.output.weight = longer(model.output.weight)
+        if model.config.logit_bias:
+            model.output.bias = longer(model.output.bias)
         model.output.out_features = rows
     model.config = dataclasses.replace(model.config, vocab_size=rows)
 

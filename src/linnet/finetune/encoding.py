@@ -135,7 +135,7 @@ class _Encoder:
 
     def _conversation(self, row: ChatRow) -> tuple[Ids, Flags, int]:
         """Tokens up to the last trained one, and how many turns are shown otherwise later on."""
-        from linnet.tokenizer.chat import encode_chat
+        from linnet.tokenizer import encode_chat
 
         try:
             chat = encode_chat(self.tokenizer, row.messages, tools=row.tools)

@@ -270,8 +270,8 @@ def _kept_by_a_block(shape: ModelConfig, adapter: LoRAConfig | None, dtype: torc
 
 def _count(shape: ModelConfig, adapter: LoRAConfig | None, dtype: torch.dtype) -> _Kept:
     small = dataclasses.replace(
-        shape, vocab_size=PROBE_VOCABULARY, context=PROBE_TOKENS, depth=1, window_layers=(),
-        rope_scaling=None, tied=True, bos_id=None, eos_id=None, pad_id=None,
+        shape.with_depth(1), vocab_size=PROBE_VOCABULARY, context=PROBE_TOKENS, window_layers=(),
+        rope_scaling=None, tied=True, logit_bias=False, bos_id=None, eos_id=None, pad_id=None,
     )  # fmt: skip
     kept, trained = {}, 0
     with torch.random.fork_rng(devices=()):

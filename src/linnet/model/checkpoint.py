@@ -176,7 +176,13 @@ def published_weights(model: Transformer, dtype: torch.dtype | None = None) -> l
         if entry.aliases:  # stored twice, perhaps: files must not hold views of one another
             parts = tuple(part.clone() for part in parts)
         weights.append(
-            Written(entry.published, parts, dtype or parts[0].dtype, transposed=entry.transposed)
+            Written(
+                entry.published,
+                parts,
+                dtype or parts[0].dtype,
+                transposed=entry.transposed,
+                interleaved=entry.interleaved,
+            )
         )
     for name, value in table.constants(model.config).items():
         shape = (1,) if "alpha" in name else ()

@@ -6,7 +6,7 @@ translates it to and from each family's ``config.json``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from linnet.errors import ConfigError, ModelError
@@ -14,6 +14,7 @@ from linnet.errors import ConfigError, ModelError
 Positions = Literal["rope", "learned"]
 Norm = Literal["rmsnorm", "rmsnorm_offset", "layernorm"]
 NormPlace = Literal["pre", "post", "both", "after"]
+QKNorm = Literal["shared", "each", "whole"]
 Head = Literal["output", "masked", "sequence", "token", "none"]
 ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
@@ -100,7 +101,9 @@ class ModelConfig:
     """A bias on the attention output projection."""
     mlp_bias: bool = False
     qk_norm: bool = False
-    """Normalise queries and keys per head before the rotation."""
+    """Normalise queries and keys before the rotation."""
+    qk_norm_kind: QKNorm = "shared"
+    """Per head, with one gain for all heads or one for each; or all heads as one vector."""
     attention_scale: float | None = None
     """What scores are multiplied by; None: 1 / sqrt(K)."""
     attention_softcap: float | None = None
@@ -110,7 +113,18 @@ class ModelConfig:
     """Windowed blocks see this many tokens back, the current one included."""
     window_layers: tuple[bool, ...] = ()
     """Which blocks are windowed; empty: all, where there is a window."""
+    rope_layers: tuple[bool, ...] = ()
+    """Which blocks rotate queries and keys; empty: all (SmolLM3 leaves out every fourth)."""
+    parallel: bool = False
+    """Attention and MLP read the same stream, and what both made is added to it."""
+    shared_norm: bool = False
+    """Where parallel: the MLP reads what attention reads, and has no norm of its own."""
     embedding_scale: float = 1.0
+    residual_scale: float = 1.0
+    """What a part made is multiplied by before it is added to the stream."""
+    logit_scale: float = 1.0
+    logit_bias: bool = False
+    """A bias on the output layer, which must have a matrix of its own."""
     token_types: int = 0
     """Kinds of token that the input tells apart (BERT's first and second sentence)."""
     head: Head = "output"
@@ -156,11 +170,20 @@ class ModelConfig:
             )
         if self.window is not None and self.window < 1:
             raise ConfigError(f"model window must be at least 1. Got {self.window}")
-        if self.window_layers and len(self.window_layers) != self.depth:
+        for name in ("window_layers", "rope_layers"):
+            if getattr(self, name) and len(getattr(self, name)) != self.depth:
+                raise ConfigError(
+                    f"model {name} must name each of {self.depth} blocks. "
+                    f"Got {len(getattr(self, name))}"
+                )
+        if self.parallel and self.norm_place != "pre":
             raise ConfigError(
-                f"model window_layers must name each of {self.depth} blocks. "
-                f"Got {len(self.window_layers)}"
+                f"model norm_place must be 'pre' where parallel. Got '{self.norm_place}'"
             )
+        if self.shared_norm and not self.parallel:
+            raise ConfigError("model shared_norm needs parallel")
+        if self.logit_bias and self.tied:
+            raise ConfigError("model logit_bias needs an output layer of its own (tied is true)")
         for name in ("dropout", "head_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"model {name} must be in [0, 1). Got {getattr(self, name)}")
@@ -175,6 +198,19 @@ class ModelConfig:
         if self.window is None:
             return False
         return self.window_layers[layer] if self.window_layers else True
+
+    def is_rotary(self, layer: int) -> bool:
+        """Whether a block rotates queries and keys."""
+        return self.positions == "rope" and (not self.rope_layers or self.rope_layers[layer])
+
+    def with_depth(self, depth: int) -> ModelConfig:
+        """The same with fewer blocks: the first ones."""
+        return replace(
+            self,
+            depth=depth,
+            window_layers=self.window_layers[:depth],
+            rope_layers=self.rope_layers[:depth],
+        )
 
     @property
     def gated(self) -> bool:
@@ -207,7 +243,7 @@ class ModelConfig:
         query, keys = self.heads * self.head_width, self.kv_heads * self.head_width
         attention = self.width * (2 * query + 2 * keys)
         attention += (query + 2 * keys) * self.attention_bias + self.width * self.output_bias
-        attention += 2 * self.head_width * self.qk_norm
+        attention += self._qk_norm_numbers() * self.qk_norm
         matrices = 3 if self.gated else 2
         mlp = matrices * self.width * self.mlp_width
         mlp += ((matrices - 1) * self.mlp_width + self.width) * self.mlp_bias
@@ -220,5 +256,12 @@ class ModelConfig:
             table += self.width * (self.width + 1) + vectors + self.vocab_size
         table += len(self.labels) * (self.width + self.head_bias)
         table += self.width * (self.width + 1) * bool(self.head_activation)
-        norms = (4 if self.norm_place == "both" else 2) * vectors
+        if self.logit_bias and self.head == "output":
+            table += self.vocab_size
+        norms = (4 if self.norm_place == "both" else 1 if self.shared_norm else 2) * vectors
         return table + self.depth * (attention + mlp + norms) + vectors
+
+    def _qk_norm_numbers(self) -> int:
+        if self.qk_norm_kind != "shared":  # each head has its own, and its LayerNorm no bias
+            return (self.heads + self.kv_heads) * self.head_width
+        return 2 * self.head_width * (2 if self.norm == "layernorm" else 1)

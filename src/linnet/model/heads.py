@@ -30,6 +30,14 @@ FUNCTIONS: dict[str, Function] = {
 }
 """What may stand between a classifier's two layers."""
 
+POOLINGS: dict[str, Function] = {
+    "cls": lambda states: states[0],
+    "max": lambda states: states.amax(0),
+    "mean": lambda states: states.mean(0),
+    "mean_sqrt_len_tokens": lambda states: states.sum(0) / len(states) ** 0.5,
+}
+"""From the states ``(T, D)`` of a text to ``(D,)``, by sentence-transformers' names."""
+
 
 class MaskedHead(nn.Module):
     """What BERT puts before the output layer to guess masked tokens (arXiv:1810.04805)."""
@@ -108,7 +116,7 @@ def replace_head(
     if fresh is not None:
         model.head = _drawn(fresh, generator).to(device=table.device, dtype=table.dtype)
     if config.head in ("output", "masked") and not config.tied:
-        output = _drawn(Linear(config.width, config.vocab_size, bias=False), generator)
+        output = _drawn(Linear(config.width, config.vocab_size, bias=config.logit_bias), generator)
         model.output = output.to(device=table.device, dtype=table.dtype)
     model.config = config
     model.train(model.training)

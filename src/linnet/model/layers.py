@@ -77,12 +77,28 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x.float(), self.normalized_shape, gain, bias, self.eps).to(x.dtype)
 
 
-def make_norm(config: ModelConfig, width: int | None = None) -> nn.Module:
+class NormPerHead(nn.ModuleList):
+    """A normalisation with a gain of its own for every head: ``(..., H, K)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([norm(part) for norm, part in zip(self, x.unbind(-2), strict=True)], -2)
+
+
+def make_norm(config: ModelConfig, width: int | None = None, *, bias: bool = True) -> nn.Module:
     """The kind of normalisation that ``config`` asks for."""
     width = width or config.width
     if config.norm == "layernorm":
-        return LayerNorm(width, config.norm_eps)
+        return LayerNorm(width, config.norm_eps, bias=bias)
     return RMSNorm(width, config.norm_eps, offset=config.norm == "rmsnorm_offset")
+
+
+def make_head_norm(config: ModelConfig, heads: int) -> nn.Module:
+    """What normalises ``heads`` queries or keys."""
+    if config.qk_norm_kind == "each":
+        norms = (make_norm(config, config.head_width, bias=False) for _ in range(heads))
+        return NormPerHead(norms)
+    whole = config.qk_norm_kind == "whole"
+    return make_norm(config, config.head_width * (heads if whole else 1), bias=not whole)
 
 
 def visible(
@@ -210,8 +226,8 @@ class Attention(nn.Module):
         self.v = Linear(config.width, kv_width, bias=config.attention_bias)
         self.o = Linear(query_width, config.width, bias=config.output_bias)
         if config.qk_norm:
-            self.q_norm = make_norm(config, config.head_width)
-            self.k_norm = make_norm(config, config.head_width)
+            self.q_norm = make_head_norm(config, config.heads)
+            self.k_norm = make_head_norm(config, config.kv_heads)
 
     def forward(
         self,
@@ -222,10 +238,13 @@ class Attention(nn.Module):
     ) -> Tensor:
         config = self.config
         B, T, _ = x.shape
-        q = self.q(x).view(B, T, config.heads, config.head_width)
-        k = self.k(x).view(B, T, config.kv_heads, config.head_width)
+        q, k = self.q(x), self.k(x)
+        if config.qk_norm and config.qk_norm_kind == "whole":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = q.view(B, T, config.heads, config.head_width)
+        k = k.view(B, T, config.kv_heads, config.head_width)
         v = self.v(x).view(B, T, config.kv_heads, config.head_width).transpose(1, 2)
-        if config.qk_norm:
+        if config.qk_norm and config.qk_norm_kind != "whole":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.transpose(1, 2), k.transpose(1, 2)  # (B, H, T, K), (B, G, T, K)
         if rope is not None:
@@ -285,19 +304,25 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention, then the MLP; each adds what it made of the stream to the stream.
 
-    Where the stream is normalised (``norm_place``): before each part; after each sum
-    (BERT); or before each part, and its result once more (Gemma).
+    Where the stream is normalised (``norm_place``): before each part; after each sum (BERT);
+    before each part, and its result once more (Gemma); or the results alone (OLMo 2).
+    Parallel (GPT-NeoX, Phi): both parts read the same stream.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.norm_place = config.norm_place
-        self.attention_norm = make_norm(config)
+        self.parallel, self.shared_norm = config.parallel, config.shared_norm
+        self.residual_scale = config.residual_scale
+        self.norms_results = config.norm_place in ("both", "after")
+        if config.norm_place != "after":
+            self.attention_norm = make_norm(config)
         self.attention = Attention(config)
-        self.mlp_norm = make_norm(config)
+        if config.norm_place != "after" and not config.shared_norm:
+            self.mlp_norm = make_norm(config)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
-        if config.norm_place == "both":
+        if self.norms_results:
             self.attention_post_norm = make_norm(config)
             self.mlp_post_norm = make_norm(config)
 
@@ -311,11 +336,20 @@ class Block(nn.Module):
         if self.norm_place == "post":
             x = self.attention_norm(x + self.dropout(self.attention(x, rope, mask, cache)))
             return self.mlp_norm(x + self.dropout(self.mlp(x)))
-        seen = self.attention(self.attention_norm(x), rope, mask, cache)
-        if self.norm_place == "both":
-            seen = self.attention_post_norm(seen)
-        x = x + self.dropout(seen)
-        thought = self.mlp(self.mlp_norm(x))
-        if self.norm_place == "both":
-            thought = self.mlp_post_norm(thought)
-        return x + self.dropout(thought)
+        normed = x if self.norm_place == "after" else self.attention_norm(x)
+        attended = self.attention(normed, rope, mask, cache)
+        if self.norms_results:
+            attended = self.attention_post_norm(attended)
+        if self.parallel:
+            inner = self.mlp(normed if self.shared_norm else self.mlp_norm(x))
+            return x + self._scaled(attended) + self._scaled(inner)
+        x = x + self._scaled(attended)
+        inner = self.mlp(x if self.norm_place == "after" else self.mlp_norm(x))
+        if self.norms_results:
+            inner = self.mlp_post_norm(inner)
+        return x + self._scaled(inner)
+
+    def _scaled(self, result: Tensor) -> Tensor:
+        """What a part made, as it is added to the stream."""
+        result = self.dropout(result)
+        return result if self.residual_scale == 1 else result * self.residual_scale

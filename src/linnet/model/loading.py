@@ -23,7 +23,7 @@ from linnet.model.families import family
 from linnet.model.families.apertus import RELU2_AS_XIELU
 from linnet.model.families.record import Family, Tensor
 from linnet.model.transformer import Transformer
-from linnet.model.weights import WeightFiles, open_weights
+from linnet.model.weights import WeightFiles, open_weights, split_rows
 from linnet.progress import SILENT, Progress
 from linnet.runtime import detect, torch_dtype
 
@@ -126,7 +126,7 @@ def _find_tensors(files: WeightFiles, table: Family, config: ModelConfig) -> lis
 
 def _shapes_of(config: ModelConfig, path: Path) -> dict[str, torch.Size]:
     """The shapes of our parameters, of the first block for all of them."""
-    first = dataclasses.replace(config, depth=1, window_layers=config.window_layers[:1])
+    first = config.with_depth(1)
     try:
         with torch.device("meta"):
             model = Transformer(first)
@@ -146,7 +146,7 @@ def _read_weights(
     for each in found:
         tensor = files.read(each.stored, device=device, dtype=wanted)
         tensor = tensor.T if each.entry.transposed else tensor
-        parts = tensor.split(each.rows) if each.entry.own[1:] else [tensor]
+        parts = split_rows(tensor, each.rows, interleaved=each.entry.interleaved)
         for own, part in zip(each.entry.own, parts, strict=True):
             weights[own] = part.contiguous()
     return weights
@@ -221,10 +221,7 @@ def _is_relu2(files: WeightFiles, config: ModelConfig) -> bool:
 
 def _refuse_absurd(config: ModelConfig, table: Family, files: WeightFiles) -> None:
     """A config.json that asks for more layers than there are tensors must not cost memory."""
-    one, two = (
-        len(table.tensors(dataclasses.replace(config, depth=depth, window_layers=())))
-        for depth in (1, 2)
-    )
+    one, two = (len(table.tensors(config.with_depth(depth))) for depth in (1, 2))
     if (two - one) * config.depth > len(files):
         raise ModelError(
             f"{files.path}: config.json asks for {config.depth} layers of {two - one} tensors, "

@@ -47,7 +47,7 @@ class Transformer(nn.Module):
         if (head := make_head(config)) is not None:
             self.head = head
         if config.head in ("output", "masked") and not config.tied:
-            self.output = Linear(config.width, config.vocab_size, bias=False)
+            self.output = Linear(config.width, config.vocab_size, bias=config.logit_bias)
 
     def forward(
         self,
@@ -106,7 +106,8 @@ class Transformer(nn.Module):
         masks = {kind: self._mask(places, start, segment_ids, kind) for kind in kinds}
         for index, block in enumerate(self.blocks):
             kind = config.is_windowed(index)
-            x = block(x, ropes[kind], masks[kind], None if cache is None else cache.layers[index])
+            rope = ropes[kind] if config.is_rotary(index) else None
+            x = block(x, rope, masks[kind], None if cache is None else cache.layers[index])
         return x if config.norm_place == "post" else self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -121,7 +122,9 @@ class Transformer(nn.Module):
 
     def readout(self, hidden: Tensor) -> Tensor:
         """What the output layer reads, ``(..., D)``: the states, or what the masked head made."""
-        return self.head(hidden) if self.config.head == "masked" else hidden
+        if self.config.head == "masked":
+            return self.head(hidden)  # type: ignore[no-any-return]
+        return hidden if self.config.logit_scale == 1 else hidden * self.config.logit_scale
 
     @property
     def output_table(self) -> Tensor:
@@ -132,8 +135,10 @@ class Transformer(nn.Module):
 
     @property
     def output_bias(self) -> Tensor | None:
-        """The output layer's bias ``(V,)``, which only the masked head has."""
-        return self.head.bias if self.config.head == "masked" else None  # type: ignore[return-value]
+        """The output layer's bias ``(V,)``, where it has one."""
+        if self.config.head == "masked":
+            return self.head.bias  # type: ignore[return-value]
+        return self.output.bias if self.config.logit_bias else None
 
     def embed(
         self,

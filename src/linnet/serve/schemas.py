@@ -1,4 +1,4 @@
-"""What requests look like: one schema each, which checks them and documents them.
+"""What requests and answers consist of: schemas that check them and document them.
 
 Fields and bounds are OpenAI's, with a few more that other servers of open models
 have too (``top_k``, ``min_p``, ...). A field that OpenAI knows and that cannot change what
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from linnet.generate.sampling import LARGEST_BIAS, Sampling
-from linnet.serve.checking import Schema
+from linnet.serve.validation import Schema
 
 if TYPE_CHECKING:
     from linnet.config import Bounds
@@ -229,38 +229,6 @@ MESSAGES: Schema = {
         ]
     },
 }
-TOOLS: Schema = {
-    "type": ["array", "null"],
-    "maxItems": MOST_TOOLS,
-    "items": record(
-        {
-            "type": {"const": "function"},
-            "function": record(
-                {
-                    "name": FUNCTION_NAME,
-                    "description": nullable(TEXT),
-                    "parameters": nullable({"type": "object"}),
-                    "strict": FLAG,
-                },
-                required=("name",),
-            ),
-        },
-        required=("type", "function"),
-    ),
-}
-TOOL_CHOICE: Schema = {
-    "anyOf": [
-        {"type": ["string", "null"], "enum": ["none", "auto", "required", None]},
-        record(
-            {
-                "type": {"const": "function"},
-                "function": record({"name": FUNCTION_NAME}, required=("name",)),
-            },
-            required=("type", "function"),
-        ),
-    ]
-}
-
 IGNORED: dict[str, Schema] = {
     name: {"description": "Accepted, and without effect here."}
     for name in (
@@ -279,110 +247,43 @@ OPEN_END: dict[str, Schema] = {
     },
 }  # fmt: skip
 
-CHAT: Schema = record(
+COUNT: Schema = {"type": "integer", "minimum": 0}
+USAGE = record(
     {
-        "model": MODEL,
-        "messages": MESSAGES,
-        **SAMPLING,
-        "max_completion_tokens": whole(1, 2**31 - 1, "As max_tokens, and before it."),
-        **STREAMING,
-        "logprobs": FLAG,
-        "top_logprobs": whole(0, 20, "How many of the likeliest tokens to tell. With logprobs."),
-        "response_format": RESPONSE_FORMAT,
-        "tools": TOOLS,
-        "tool_choice": TOOL_CHOICE,
-        "parallel_tool_calls": {
-            **FLAG, "description": "When false, an answer has one call at most.",
-        },
-        **OPEN_END,
-        "chat_template_kwargs": {
-            "type": ["object", "null"], "maxProperties": 32,
-            "description": "More that the chat template is given, such as enable_thinking.",
-        },
-        "modalities": {
-            "type": ["array", "null"], "items": {"const": "text"}, "maxItems": 8,
-            "description": "Only text.",
-        },
-        **IGNORED,
+        "prompt_tokens": COUNT,
+        "completion_tokens": COUNT,
+        "total_tokens": COUNT,
+        "prompt_tokens_details": record({"cached_tokens": COUNT}),
     },
-    required=("messages",),
-)  # fmt: skip
-
-COMPLETION: Schema = record(
-    {
-        "model": MODEL,
-        "prompt": {
-            "anyOf": [
-                TEXT,
-                {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_CHOICES},
-                TOKENS,
-                {"type": "array", "items": TOKENS, "minItems": 1, "maxItems": MOST_CHOICES},
-            ]
-        },
-        **SAMPLING,
-        **STREAMING,
-        "logprobs": whole(0, 20, "Tell each token's probability, and of so many likeliest."),
-        "echo": {**FLAG, "description": "Put the prompt before the answer. Not with logprobs."},
-        "best_of": whole(1, MOST_CHOICES, "Must be n, where it is given."),
-        "suffix": {
-            "type": ["string", "null"], "maxLength": 0, "description": "Not supported.",
-        },
-        "response_format": RESPONSE_FORMAT,
-        "user": IGNORED["user"],
-    },
-    required=("prompt",),
-)  # fmt: skip
-
-EMBEDDING: Schema = record(
-    {
-        "model": MODEL,
-        "input": {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {
-                    "type": "array", "items": {"type": "string", "minLength": 1},
-                    "minItems": 1, "maxItems": MOST_TEXTS,
-                },
-            ]
-        },
-        "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
-        "dimensions": whole(1, 2**16, "Must be the model's own, where it is given."),
-        "prompt": {
-            "type": ["string", "null"], "maxLength": 64,
-            "description": "Name of a prompt of the model's, such as query. Not OpenAI's.",
-        },
-        "user": IGNORED["user"],
-    },
-    required=("input",),
-)  # fmt: skip
-
-TOKENIZE: Schema = record(
-    {
-        "model": MODEL,
-        "content": nullable(TEXT),
-        "prompt": {**nullable(TEXT), "description": "The same as content."},
-        "messages": nullable(MESSAGES),
-        **OPEN_END,
-        "parse_special": {**FLAG, "description": "Whether names of special tokens are these."},
-    }
-)
-
-DETOKENIZE: Schema = record(
-    {"model": MODEL, "tokens": {"type": "array", "items": TOKEN, "maxItems": MOST_TOKENS}},
-    required=("tokens",),
+    required=("prompt_tokens", "total_tokens"),
 )
 
 
-def _names(schema: Schema) -> set[str]:
+def listed(entry: Schema) -> dict[str, Any]:
+    """A list of such entries."""
+    return {"type": "array", "items": entry}
+
+
+def answer_schema(kind: str, choice: Schema) -> dict[str, Any]:
+    """An answer of texts."""
+    return record(
+        {
+            "id": TEXT,
+            "object": {"const": kind},
+            "created": COUNT,
+            "model": TEXT,
+            "system_fingerprint": TEXT,
+            "choices": listed(choice),
+            "usage": USAGE,
+        },
+        required=("id", "object", "created", "model", "choices", "usage"),
+    )
+
+
+def names_in(schema: Schema) -> set[str]:
     """Every name of a property in a schema, and in those within it."""
     properties: Mapping[str, Schema] = schema.get("properties", {})
     inner = [*properties.values(), *schema.get("anyOf", ())]
     if isinstance(schema.get("items"), Mapping):
         inner.append(schema["items"])
-    return set(properties).union(*map(_names, inner))
-
-
-PARAMETERS = frozenset[str]().union(
-    *map(_names, (CHAT, COMPLETION, EMBEDDING, TOKENIZE, DETOKENIZE))
-)
-"""The names that requests may have; a name beside them is what someone wrote."""
+    return set(properties).union(*map(names_in, inner))

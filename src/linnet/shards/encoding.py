@@ -25,7 +25,7 @@ from linnet.shards.reader import KIND, SPLITS, TOKENIZER, ShardEntry, SplitName,
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import Tokenizer
 from linnet.tokenizer import load as load_tokenizer
-from linnet.tokenizer.tokenizer import TOKENIZER_FILE
+from linnet.tokenizer.definition import TOKENIZER_FILE
 from linnet.tokenizer.training import KIND as TOKENIZER_KIND
 
 if TYPE_CHECKING:

@@ -21,7 +21,16 @@ from linnet.tokenizer.chat import (
     inline_templates,
     read_templates,
 )
-from linnet.tokenizer.definition import LARGEST, LARGEST_ID, QWEN2_PATTERN, faults_named
+from linnet.tokenizer.definition import (
+    CONFIG_FILE,
+    LARGEST,
+    LARGEST_ID,
+    QWEN2_PATTERN,
+    TOKENIZER_FILE,
+    faults_named,
+    read_backend,
+    read_settings,
+)
 from linnet.tokenizer.sentencepiece import read_sentencepiece
 from linnet.tokenizer.settings import (
     BERT_CLASSES,
@@ -32,14 +41,9 @@ from linnet.tokenizer.settings import (
     add_tokens,
     class_of,
     put_around,
+    with_settings,
 )
-from linnet.tokenizer.tokenizer import (
-    CONFIG_FILE,
-    TOKENIZER_FILE,
-    Tokenizer,
-    read_backend,
-    read_settings,
-)
+from linnet.tokenizer.tokenizer import Tokenizer
 from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
 
 if TYPE_CHECKING:
@@ -92,6 +96,25 @@ def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
     return artifact.make(
         out, write, kind=KIND, format=FORMAT, config={}, inputs=inputs, reuse=False
     )
+
+
+def load(path: Path | str) -> Tokenizer:
+    """Open the tokenizer in a directory (a tokenizer's, a model's, or within shards).
+
+    Raises ModelError when there is none or it cannot be read.
+    """
+    path = artifact.within(path, "tokenizer")
+    file = path / TOKENIZER_FILE
+    if not file.is_file():
+        return read_directory(path)  # older checkpoints have the files of the Python classes only
+    config_file = path / CONFIG_FILE
+    config = read_settings(config_file) if config_file.is_file() else {}
+    templates = read_templates(path, config)
+    if templates:
+        config["chat_template"] = inline_templates(templates)
+    tokenizer = Tokenizer(with_settings(read_backend(file), path, config), config)
+    tokenizer.origin = str(config_file)
+    return tokenizer
 
 
 def read_directory(place: Path) -> Tokenizer:

@@ -26,8 +26,8 @@ __getattr__ = lazy(
         "LlamaCppEncoder": ("linnet.generate.llama_cpp.encoder", "LlamaCppEncoder"),
         "load_llama_cpp_encoder": ("linnet.generate.llama_cpp.encoder", "load_llama_cpp_encoder"),
         "LlamaCppEngine": ("linnet.generate.llama_cpp.engine", "LlamaCppEngine"),
-        "ServingConfig": ("linnet.generate.llama_cpp.config", "ServingConfig"),
-        "open_checkpoint": ("linnet.generate.llama_cpp.known", "open_checkpoint"),
+        "ServingConfig": ("linnet.generate.engines", "EngineConfig"),
+        "open_checkpoint": ("linnet.generate.llama_cpp.kind", "open_checkpoint"),
         "open_gguf": ("linnet.generate.llama_cpp.foreign", "open_gguf"),
     },
 )

@@ -22,7 +22,6 @@ from linnet.export.architectures import architecture
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
 from linnet.generate.llama_cpp.cache import cached
-from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.dequantise import score_file
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.known import Known, remember
@@ -37,13 +36,14 @@ from linnet.model.merging import open_checkpoint as open_weights
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from linnet.generate.engines import EngineConfig
     from linnet.generate.torch_engine import TorchEngine
     from linnet.model import ModelConfig
 
 
 def make_engine(
     path: Path,
-    config: ServingConfig,
+    config: EngineConfig,
     *,
     adapters: Mapping[str, Path | str],
     progress: Progress = SILENT,
@@ -58,6 +58,11 @@ def make_engine(
     shape.require_writes()
     architecture(shape)  # refuses what llama.cpp would compute otherwise
     longest = exact_context(shape)
+    if longest < shape.context:
+        progress.warn(
+            f"texts have at most {longest:,} tokens, as llama.cpp computes longer ones otherwise; "
+            f"engine torch has {shape.context:,}"
+        )
     usual = merged = None
     base = path
     sources = [path]

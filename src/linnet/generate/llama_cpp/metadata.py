@@ -228,7 +228,7 @@ class Metadata:
             "rope_scaling": None,  # not as the family has it by default
         }
         assert family.gguf is not None
-        return family.gguf.published(values, self.own)
+        return family.gguf.published(values, self)
 
     def _vocabulary(self, key: str, default: Any) -> Any:
         return self.values.get(f"tokenizer.ggml.{key}", default)

@@ -28,7 +28,7 @@ from linnet.model.families.record import (
     SLIDING,
     Family,
     PublishedHead,
-    Setting,
+    Settings,
     Tensor,
     read_layer_types,
     written_layer_types,
@@ -202,17 +202,17 @@ _RENAMED = {
 }
 
 
-def _from_gguf(common: dict[str, Any], setting: Setting) -> dict[str, Any]:
-    window = setting("attention.sliding_window", common["max_position_embeddings"])
-    local = setting("rope.freq_base_swa", 0)
+def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    window = file.own("attention.sliding_window", common["max_position_embeddings"])
+    local = file.own("rope.freq_base_swa", 0)
     return {
         **common,
         **({"rope_local_base_freq": float(local)} if local else {}),
-        "rms_norm_eps": float(setting("attention.layer_norm_rms_epsilon")),
+        "rms_norm_eps": float(file.own("attention.layer_norm_rms_epsilon")),
         "sliding_window": int(window),
         "query_pre_attn_scalar": common["head_dim"],
-        "attn_logit_softcapping": setting("attn_logit_softcapping", False) or None,
-        "final_logit_softcapping": setting("final_logit_softcapping", False) or None,
+        "attn_logit_softcapping": file.own("attn_logit_softcapping", False) or None,
+        "final_logit_softcapping": file.own("final_logit_softcapping", False) or None,
     }
 
 

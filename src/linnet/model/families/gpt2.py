@@ -16,7 +16,7 @@ from linnet.model.families.record import (
     QKV,
     Family,
     PublishedHead,
-    Setting,
+    Settings,
     Tensor,
     one,
     read_activation,
@@ -99,7 +99,7 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
     return tensors
 
 
-def _from_gguf(common: dict[str, Any], setting: Setting) -> dict[str, Any]:
+def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
     return {
         "model_type": "gpt2",
         "vocab_size": common["vocab_size"],
@@ -109,7 +109,7 @@ def _from_gguf(common: dict[str, Any], setting: Setting) -> dict[str, Any]:
         "n_head": common["num_attention_heads"],
         "n_positions": common["max_position_embeddings"],
         "n_inner": common["intermediate_size"],
-        "layer_norm_epsilon": float(setting("attention.layer_norm_epsilon")),
+        "layer_norm_epsilon": float(file.own("attention.layer_norm_epsilon")),
     }
 
 

@@ -16,6 +16,7 @@ from linnet.model.families.record import (
     Family,
     PublishedHead,
     Tensor,
+    both,
     one,
     read_activation,
     written_activation,
@@ -38,6 +39,7 @@ def read_llama_like(
     activation_key: str = "hidden_act",
     theta: float = 10_000.0,
     eps: float = 1e-6,
+    eps_key: str = "rms_norm_eps",
     head_width: int | None = None,
     kv_heads: int | None = None,
     tied: bool = False,
@@ -47,7 +49,8 @@ def read_llama_like(
     ``fields``: what the family fixes or reads itself. The rest are its defaults for what the
     file may leave out.
     """
-    settings.require("pretraining_tp", (1, None), default=1)
+    if "pretraining_tp" not in settings.harmless:
+        settings.require("pretraining_tp", (1, None), default=1)
     width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
     each = settings.integer("head_dim", head_width or width // heads)
     biased = settings.flag("attention_bias", False)
@@ -60,7 +63,7 @@ def read_llama_like(
         "kv_heads": settings.integer_or_none("num_key_value_heads", kv_heads) or heads,
         "head_width": each,
         "mlp_width": settings.integer("intermediate_size"),
-        "norm_eps": settings.number("rms_norm_eps", eps, above=0),
+        "norm_eps": settings.number(eps_key, eps, above=0),
         "activation": read_activation(settings, activation_key, activation),
         "attention_bias": biased,
         "output_bias": biased,
@@ -75,7 +78,7 @@ def read_llama_like(
     return ModelConfig(family=family, **{**found, **rope, **fields})
 
 
-def write_llama_like(config: ModelConfig) -> dict[str, Any]:
+def write_llama_like(config: ModelConfig, *, eps_key: str = "rms_norm_eps") -> dict[str, Any]:
     """The ``config.json`` of a shape with Llama's names."""
     return {
         "vocab_size": config.vocab_size,
@@ -87,7 +90,7 @@ def write_llama_like(config: ModelConfig) -> dict[str, Any]:
         "head_dim": config.head_width,
         "intermediate_size": config.mlp_width,
         "hidden_act": written_activation(config),
-        "rms_norm_eps": config.norm_eps,
+        eps_key: config.norm_eps,
         "attention_bias": config.attention_bias,
         "mlp_bias": config.mlp_bias,
         "attention_dropout": config.dropout,
@@ -98,12 +101,18 @@ def write_llama_like(config: ModelConfig) -> dict[str, Any]:
 
 
 def llama_like_tensors(
-    config: ModelConfig, *, norms: Mapping[str, str] = NORMS, fused: bool = False
+    config: ModelConfig,
+    *,
+    norms: Mapping[str, str] = NORMS,
+    qk_norms: str = "norm",
+    fused: bool = False,
 ) -> list[Tensor]:
     """The published tensors of the body.
 
-    ``fused``: queries, keys and values in one tensor, gate and up in another.
+    ``qk_norms``: what the norms of queries and keys are called behind ``q_``. ``fused``: queries,
+    keys and values in one tensor, gate and up in another.
     """
+    kinds = ("weight", "bias") if config.norm == "layernorm" else ("weight",)
     tensors = [one("model.embed_tokens.weight", "embedding.weight")]
     for layer in range(config.depth):
         theirs, ours = f"model.layers.{layer}.", f"blocks.{layer}."
@@ -121,19 +130,32 @@ def llama_like_tensors(
                 named = tuple(f"{ours}{part}.{kind}" for part in own)
                 tensors.append(Tensor(f"{theirs}{name}.{kind}", named))
         if config.qk_norm:
-            for part in ("q_norm", "k_norm"):
-                tensors.append(
-                    one(f"{theirs}self_attn.{part}.weight", f"{ours}attention.{part}.weight")
-                )
-        for published, own_norm in norms.items():
-            tensors.append(one(f"{theirs}{published}.weight", f"{ours}{own_norm}.weight"))
-    tensors.append(one("model.norm.weight", "norm.weight"))
+            for part, heads in (("q", config.heads), ("k", config.kv_heads)):
+                names = f"{theirs}self_attn.{part}_{qk_norms}", f"{ours}attention.{part}_norm"
+                tensors += _head_norms(config, *names, heads)
+        tensors += [
+            one(f"{theirs}{published}.{kind}", f"{ours}{own_norm}.{kind}")
+            for published, own_norm in norms.items()
+            for kind in kinds
+        ]
+    tensors += [one(f"model.norm.{kind}", f"norm.{kind}") for kind in kinds]
     return tensors
+
+
+def _head_norms(config: ModelConfig, theirs: str, ours: str, heads: int) -> list[Tensor]:
+    """What normalises queries or keys: one for all heads, or one for each."""
+    if config.qk_norm_kind == "each":
+        return [one(f"{theirs}.norms.{n}.weight", f"{ours}.{n}.weight") for n in range(heads)]
+    biased = config.norm == "layernorm" and config.qk_norm_kind == "shared"
+    return both(theirs, ours) if biased else [one(f"{theirs}.weight", f"{ours}.weight")]
 
 
 def output_layer(config: ModelConfig) -> list[Tensor]:
     """The output layer, where it is not the table of tokens."""
-    return [] if config.tied else [one("lm_head.weight", "output.weight")]
+    if config.tied:
+        return []
+    output = both("lm_head", "output")
+    return output if config.logit_bias else output[:1]
 
 
 def classifier(name: str, *, bias: bool = False) -> Callable[[ModelConfig], list[Tensor]]:
@@ -189,8 +211,10 @@ def llama_like(
     activation: str = "swiglu",
     theta: float = 10_000.0,
     eps: float = 1e-6,
+    eps_key: str = "rms_norm_eps",
     head_width: int | None = None,
     kv_heads: int | None = None,
+    tied: bool = False,
     body: Callable[[ModelConfig], list[Tensor]] = llama_like_tensors,
     constants: Callable[[ModelConfig], dict[str, float]] = lambda config: {},
     harmless: frozenset[str] = frozenset(),
@@ -210,11 +234,13 @@ def llama_like(
             activation=activation,
             theta=theta,
             eps=eps,
+            eps_key=eps_key,
             head_width=head_width,
             kv_heads=kv_heads,
+            tied=tied,
         ),
         write=lambda config: {
-            **write_llama_like(config),
+            **write_llama_like(config, eps_key=eps_key),
             **written(config),
         },
         body=body,

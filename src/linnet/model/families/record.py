@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from linnet.errors import ConfigError, ModelError
 from linnet.model.config import MOST_LABELS, MOST_LAYERS, PROBLEM_TYPES, Head, ModelConfig
@@ -28,6 +28,8 @@ class Tensor:
     published: str
     own: tuple[str, ...]
     transposed: bool = False
+    interleaved: int = 0
+    """Of several, head by head: so many heads, each with the rows of all parts (GPT-NeoX)."""
     aliases: tuple[str, ...] = ()
     """Other published names under which it may lie."""
 
@@ -49,12 +51,20 @@ ALL_BIASES: tuple[Bias, ...] = ("attention_bias", "output_bias", "mlp_bias")
 QKV = ("attn_qkv", ("attn_q", "attn_k", "attn_v"))
 GATE_UP = ("ffn_up", ("ffn_gate", "ffn_up"))
 
-Setting: TypeAlias = Callable[..., Any]
-"""``setting(key, default)``: a setting of a GGUF file's architecture."""
+
+class Settings(Protocol):
+    """What a GGUF file says of its model."""
+
+    @property
+    def tensors(self) -> frozenset[str]:
+        """The names of its tensors."""
+
+    def own(self, key: str, default: Any = None) -> Any:
+        """A setting of its architecture, or ``default``. Raises ModelError without either."""
 
 
-def _llama_like(common: dict[str, Any], setting: Setting) -> dict[str, Any]:
-    return common | {"rms_norm_eps": float(setting("attention.layer_norm_rms_epsilon"))}
+def _llama_like(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    return common | {"rms_norm_eps": float(file.own("attention.layer_norm_rms_epsilon"))}
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,15 @@ class GGUF:
     """Whether the file needs an output layer, or may have none beside the table of tokens."""
     wide_scale_depth: int = 0
     """Models of this many blocks have scores scaled by 1 / sqrt(D / H), all others by K."""
+    reads_scale: bool = False
+    """Whether a setting says how scores are scaled."""
+    rotary: Callable[[int], bool] = lambda layer: True
+    """Which blocks it rotates."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Fields of ``ModelConfig`` that it cannot have, in words."""
     settings: Callable[[ModelConfig, Mapping[str, Any]], dict[str, Any]] = lambda config, state: {}
     """More settings, under their full keys, of a model with this state."""
-    published: Callable[[dict[str, Any], Setting], dict[str, Any]] = _llama_like
+    published: Callable[[dict[str, Any], Settings], dict[str, Any]] = _llama_like
     """The ``config.json`` of a file, from what all families have (by Llama's names)."""
 
 
@@ -243,6 +259,11 @@ def one(published: str, own: str) -> Tensor:
     return Tensor(published, (own,))
 
 
+def both(published: str, own: str) -> list[Tensor]:
+    """A layer's weight and its bias."""
+    return [one(f"{published}.{kind}", f"{own}.{kind}") for kind in ("weight", "bias")]
+
+
 def read_activation(settings: Section, key: str, default: str) -> str:
     """The activation that a setting names: any that is gated, or not, as the default is."""
     from linnet.model.activations import ACTIVATIONS  # loads torch
@@ -263,7 +284,7 @@ def written_activation(config: ModelConfig) -> str:
 
 
 def read_layer_types(
-    settings: Section, windowed: Callable[[int], bool], *, window: int
+    settings: Section, windowed: Callable[[int], bool], *, window: int | None
 ) -> dict[str, Any]:
     """The fields of ``ModelConfig`` that say which blocks are windowed.
 

@@ -1,6 +1,8 @@
 """Scores against a model that is asked one token at a time."""
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnet.evaluate.likelihood import bits_per_byte, score_documents, windows
+from linnet.generate.engine import Continuation, Likelihood
+from linnet.generate.likelihood import buffered, score_continuations, windows
 
 VOCABULARY, END, CONTEXT = 23, 0, 8
 
@@ -29,6 +32,15 @@ class Toy(torch.nn.Module):
         self.seen.append(tuple(tokens.shape))
         hidden = self.embedding[tokens] + self.positions[: tokens.shape[1]]
         return torch.tanh(hidden.cumsum(dim=1)) @ self.readout
+
+
+def score(
+    model: torch.nn.Module, documents: Iterable[Sequence[int]], **settings: Any
+) -> Iterator[Likelihood]:
+    """Each document after the end of text."""
+    settings = {"context": CONTEXT, "vocab_size": VOCABULARY} | settings
+    for group in buffered(Continuation((END,), document) for document in documents):
+        yield from score_continuations(model, group, **settings)
 
 
 def brute_force(model: Toy, tokens: list[int], stride: int) -> float:
@@ -69,24 +81,50 @@ def test_batched_scores_equal_one_token_at_a_time(stride: int) -> None:
         [*generator.integers(1, VOCABULARY, size=length).tolist(), END]
         for length in (0, 3, 30, 7, 8, 9, 1, 64, 2)
     ]
-    scores = list(
-        score_documents(
-            model,
-            documents,
-            end_of_text=END,
-            context=CONTEXT,
-            vocab_size=VOCABULARY,
-            stride=stride,
-        )
-    )
-    assert [score.tokens for score in scores] == [len(document) for document in documents]
-    for score, document in zip(scores, documents, strict=True):
-        assert score.nats == pytest.approx(brute_force(model, document, stride), rel=1e-5)
+    scores = list(score(model, documents, stride=stride))
+    assert [found.tokens for found in scores] == [len(document) for document in documents]
+    for found, document in zip(scores, documents, strict=True):
+        assert found.nats == pytest.approx(brute_force(model, document, stride), rel=1e-5)
+
+
+@pytest.mark.parametrize("asked", [1, 2, 5, 8])
+@pytest.mark.parametrize("given", [1, 3, 7, 8, 20])
+def test_a_continuation_is_scored_after_as_much_of_its_prompt_as_fits(
+    given: int, asked: int
+) -> None:
+    model = Toy()
+    generator = np.random.default_rng(given)
+    tokens = generator.integers(1, VOCABULARY, size=given + asked).tolist()
+    kept = tokens[-CONTEXT - 1 :]
+    nats = 0.0
+    for place in range(len(kept) - asked, len(kept)):
+        row = model(torch.tensor([kept[:place]]))[0, -1].double().log_softmax(-1)
+        nats -= float(row[kept[place]])
+    best = int(row.argmax())
+    wanted = [
+        Continuation(tuple(tokens[:given]), tokens[given:]),
+        Continuation(tuple(kept[:-1]), [best]),
+    ]
+    found = score_continuations(model, wanted, context=CONTEXT, vocab_size=VOCABULARY)
+    assert found[0].nats == pytest.approx(nats, rel=1e-5, abs=1e-5)
+    assert found[1].greedy
+    assert found[1].nats == pytest.approx(-float(row[best]), abs=1e-5)
+    assert asked > 1 or found[0].greedy == (tokens[-1] == best)
+
+
+def test_long_continuations_of_long_prompts_predict_each_token_once() -> None:
+    for first in (1, 7, 8, 30):
+        for length in range(first + 1, 60):
+            found = windows(length, context=CONTEXT, stride=4, first=first)
+            predicted = [place for w in found for place in range(w.first, w.stop)]
+            assert predicted == list(range(first, length))
+            assert all(w.stop - w.start <= CONTEXT for w in found)
+            assert all(w.first - w.start >= min(4, w.first) or len(found) == 1 for w in found)
 
 
 def test_reading_ahead_is_bounded_and_order_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linnet.evaluate.likelihood.BUFFERED_TOKENS", 20)
-    monkeypatch.setattr("linnet.evaluate.likelihood.LOGITS_PER_BATCH", 3 * CONTEXT * VOCABULARY)
+    monkeypatch.setattr("linnet.generate.likelihood.BUFFERED_TOKENS", 20)
+    monkeypatch.setattr("linnet.generate.likelihood.LOGITS_PER_BATCH", 3 * CONTEXT * VOCABULARY)
     pulled = []
 
     def documents():
@@ -95,9 +133,7 @@ def test_reading_ahead_is_bounded_and_order_is_kept(monkeypatch: pytest.MonkeyPa
             yield [1 + number % 5] * (1 + number % 13) + [END]
 
     model = Toy()
-    scores = score_documents(
-        model, documents(), end_of_text=END, context=CONTEXT, vocab_size=VOCABULARY
-    )
+    scores = score(model, documents())
     next(scores)
     assert len(pulled) < 20
     assert [s.tokens for s in scores] == [2 + n % 13 for n in range(1, 50)]
@@ -109,8 +145,5 @@ def test_a_uniform_model_costs_the_logarithm_of_the_vocabulary() -> None:
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*tokens.shape, 256)
 
-    (score,) = score_documents(
-        Uniform(), [[7] * 99 + [0]], end_of_text=0, context=16, vocab_size=256
-    )
-    assert score.nats == pytest.approx(100 * math.log(256), rel=1e-6)
-    assert bits_per_byte(score.nats, 100) == pytest.approx(8)
+    (found,) = score(Uniform(), [[7] * 99 + [0]], context=16, vocab_size=256)
+    assert found.nats == pytest.approx(100 * math.log(256), rel=1e-6)

@@ -1,9 +1,15 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from linnet.evaluate.confidence import bits_per_byte_interval
+from linnet.evaluate.metrics import METRICS, Interval, measure
+
+
+def bits_per_byte_interval(nats: Any, sizes: Any, **settings: Any) -> Interval | None:
+    scores = [{"nats": n, "bytes": size} for n, size in zip(nats, sizes, strict=True)]
+    return measure(METRICS["bits_per_byte"], scores, **settings).interval
 
 
 def test_equal_documents_leave_no_doubt() -> None:

@@ -1,14 +1,14 @@
-"""Calls of tools: how a model is told of them, and how its calls are read.
+"""How a model is shown tools, and how it writes calls of them.
 
-How a model writes a call is found by rendering one with its own chat template. Three
+How it writes a call is found by rendering one with its own chat template. Three
 ways are known:
 
 * ``tags``: ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>`` (Hermes, Qwen);
 * ``object``: the whole answer is ``{"name": ..., "parameters": {...}}`` (Llama 3);
 * ``list``: the whole answer is ``[{"name": ..., "arguments": {...}}, ...]`` (Mistral).
 
-A model whose template knows no tools is told of them in words, the first way. Where
-the request demands a call (``tool_choice``), the answer is constrained to be one.
+A model whose template knows no tools is shown them in a message, and calls them the first way.
+Where a call is demanded (``tool_choice``), the answer is constrained to be one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from linnet.errors import LinnetError
-from linnet.serve.asgi import new_id
-from linnet.serve.errors import ApiError
+from linnet.respond.conversation import ConversationError
 
 if TYPE_CHECKING:
     from linnet.generate.engine import Engine
@@ -38,7 +37,7 @@ class ToolFormat:
     """How a model writes calls.
 
     ``native``: its template shows it the tools. ``system``: its template shows what a
-    system message says; looked at only where it is to be told of tools in words.
+    system message says; looked at only where tools are shown in a message.
     """
 
     kind: Literal["tags", "object", "list"]
@@ -54,20 +53,6 @@ class ToolFormat:
     def prefix(self) -> str:
         """What stands before the JSON of a call that is demanded."""
         return {"tags": f"{OPENING}\n", "object": "", "list": "[TOOL_CALLS]"}[self.kind]
-
-
-@dataclass(frozen=True)
-class ToolCall:
-    """One call; ``arguments`` is JSON."""
-
-    id: str
-    name: str
-    arguments: str
-
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in a message."""
-        function = {"name": self.name, "arguments": self.arguments}
-        return {"id": self.id, "type": "function", "function": function}
 
 
 _PROBE = "linnet_probe"
@@ -131,7 +116,7 @@ def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 **call,
                 "function": {
                     **call["function"],
-                    "arguments": _parsed(call["function"]["arguments"]),
+                    "arguments": parsed(call["function"]["arguments"]),
                 },
             }
             for call in message.get("tool_calls") or ()
@@ -140,7 +125,7 @@ def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return found
 
 
-def told_in_words(
+def tools_in_messages(
     messages: Sequence[Message], tools: Sequence[Tool], *, system: bool = True
 ) -> list[dict[str, Any]]:
     """Messages for a template that knows no tools: they and their calls become text.
@@ -163,11 +148,11 @@ def told_in_words(
             calls = [
                 {
                     "name": call["function"]["name"],
-                    "arguments": _parsed(call["function"]["arguments"]),
+                    "arguments": parsed(call["function"]["arguments"]),
                 }
                 for call in message["tool_calls"]
             ]
-            lines = [f"{OPENING}\n{_compact(call)}\n{CLOSING}" for call in calls]
+            lines = [f"{OPENING}\n{compact(call)}\n{CLOSING}" for call in calls]
             told.append(
                 {"role": "assistant", "content": "\n".join(filter(None, [content, *lines]))}
             )
@@ -177,7 +162,7 @@ def told_in_words(
         return told
     words = (
         "You may call functions to help with the user's request. The functions:\n<tools>\n"
-        + "\n".join(_compact(tool) for tool in tools)
+        + "\n".join(compact(tool) for tool in tools)
         + "\n</tools>\nTo call one, write a JSON object with its name and arguments:\n"
         + f'{OPENING}\n{{"name": "NAME", "arguments": {{...}}}}\n{CLOSING}'
     )
@@ -216,8 +201,8 @@ def call_schema(
             }
         )
     if not choices:
-        raise ApiError(
-            400, f"tool_choice names '{name}', which is none of the tools.", param="tool_choice"
+        raise ConversationError(
+            f"tool_choice names '{name}', which is none of the tools.", part="tool_choice"
         )
     schema: dict[str, Any] = choices[0] if len(choices) == 1 else {"anyOf": choices}
     if format_.kind == "list":
@@ -241,11 +226,10 @@ def _hoisted(schema: Any, prefix: str, definitions: dict[str, Any]) -> Any:
             if key == "$ref" and isinstance(entry, str):
                 match = re.fullmatch(r"#/(?:\$defs|definitions)/([^/]+)", entry)
                 if match is None:
-                    raise ApiError(
-                        400,
+                    raise ConversationError(
                         "A tool's parameters may refer to their own $defs only. "
                         f"Got '{entry[:60]}'",
-                        param="tools",
+                        part="tools",
                     )
                 entry = f"#/$defs/{prefix}_{match[1]}"
             found[key] = moved(entry)
@@ -262,127 +246,17 @@ def _hoisted(schema: Any, prefix: str, definitions: dict[str, Any]) -> Any:
     return moved(rest)
 
 
-class ToolReader:
-    """Tells an answer's words from its calls, as it comes."""
-
-    def __init__(
-        self, format_: ToolFormat, names: Sequence[str], *, demanded: bool, several: bool = True
-    ) -> None:
-        """``demanded``: the answer is the JSON of a call, by a constraint. ``several``: whether
-        calls after the first are told; otherwise they are left out.
-        """
-        self.called = False
-        self._format = format_
-        self._names = frozenset(names)
-        self._several = several
-        self._held = ""
-        self._whole = demanded
-        """Whether all is kept until the end, as it may be one call."""
-        self._undecided = not demanded and format_.kind != "tags"
-        self._began = False
-        self._blank = ""
-        """White space that is an answer's only if words follow it."""
-
-    def push(self, text: str) -> tuple[str, list[ToolCall]]:
-        """Take more text; give words that are no part of a call, and calls that are complete."""
-        self._held += text
-        if self._undecided and (begun := self._held.lstrip()):
-            self._undecided = False
-            self._whole = begun[0] in "{["
-            if not self._whole:
-                words, self._held = self._held, ""
-                return words, []
-        if self._whole or self._undecided:
-            return "", []
-        if self._format.kind != "tags":
-            words, self._held = self._held, ""
-            return words, []
-        return self._between_tags()
-
-    def finish(self) -> tuple[str, list[ToolCall]]:
-        """What was held, now that no more text comes."""
-        rest, self._held = self._held, ""
-        if self._whole or rest.startswith(OPENING):
-            calls = self._read(rest if self._whole else rest.removeprefix(OPENING))
-            return (rest, []) if calls is None else ("", calls)
-        return self._words(rest), []
-
-    def _between_tags(self) -> tuple[str, list[ToolCall]]:
-        words = ""
-        calls: list[ToolCall] = []
-        while True:
-            before, opening, after = self._held.partition(OPENING)
-            if not opening:
-                kept = _beginning(self._held, OPENING)
-                words += self._words(self._held[: len(self._held) - kept])
-                self._held = self._held[len(self._held) - kept :]
-                return words, calls
-            inside, closing, after = after.partition(CLOSING)
-            words += self._words(before)
-            if not closing:
-                self._held = self._held[len(before) :]
-                return words, calls
-            found = self._read(inside)
-            if found is None:
-                words += f"{OPENING}{inside}{CLOSING}"
-            else:
-                calls += found
-            self._held = after
-
-    def _words(self, text: str) -> str:
-        """White space around calls is no answer."""
-        if not text.strip() and (self.called or not self._began):
-            self._blank += text
-            return ""
-        self._began = True
-        text, self._blank = self._blank + text, ""
-        return text
-
-    def _read(self, text: str) -> list[ToolCall] | None:
-        """The calls to tell of a piece of JSON; None if it is something else."""
-        try:
-            calls = self._calls(_load(text))
-        except (ValueError, RecursionError):
-            return None
-        if not calls:
-            return None
-        if not self._several:
-            calls = [] if self.called else calls[:1]
-        self.called = True
-        self._blank = ""
-        return calls
-
-    def _calls(self, value: Any) -> list[ToolCall]:
-        """A model may write any JSON at all: what names no tool of ours is no call."""
-        calls = []
-        for entry in value if isinstance(value, list) else [value]:
-            name = entry.get("name") if isinstance(entry, dict) else None
-            if not isinstance(name, str) or name not in self._names:
-                return []
-            arguments = _parsed(entry.get("arguments", entry.get("parameters")))
-            written = "{}" if arguments is None else _compact(arguments)
-            calls.append(ToolCall(new_id("call_"), name, written))
-        return calls
-
-
-def _beginning(text: str, marker: str) -> int:
-    """How many of the last characters could begin the marker."""
-    for size in range(min(len(marker) - 1, len(text)), 0, -1):
-        if marker.startswith(text[-size:]):
-            return size
-    return 0
-
-
-def _parsed(arguments: Any) -> Any:
+def parsed(arguments: Any) -> Any:
+    """Arguments as JSON values; text that is no JSON stays text."""
     if not isinstance(arguments, str):
         return arguments
     try:
-        return _load(arguments)
+        return load(arguments)
     except (ValueError, RecursionError):
         return arguments
 
 
-def _load(text: str) -> Any:
+def load(text: str) -> Any:
     """JSON that can be written again: no NaN, no number without end, no half of a character.
 
     Raises ValueError, or RecursionError for what nests too deeply.
@@ -392,5 +266,6 @@ def _load(text: str) -> Any:
     return value
 
 
-def _compact(value: Any) -> str:
+def compact(value: Any) -> str:
+    """As JSON in one line."""
     return json.dumps(value, ensure_ascii=False)

@@ -81,18 +81,20 @@ class Server:
     ) -> None:
         """``listener``: from :func:`bind`. Raises ConfigError where the address cannot be had."""
         require_server()
-        from linnet.serve.app import make_app, make_service
+        from linnet.serve.app import App
+        from linnet.serve.endpoints import ENDPOINTS
+        from linnet.serve.service import Service
 
         self.config = config
         self.catalog = catalog
         self._listener = listener or bind(config)
         try:
-            self.service = make_service(catalog, config)
+            self.service = Service(catalog, config)
         except BaseException:
             self._listener.close()
             raise
         self._address = self._listener.getsockname()[:2]
-        self._app = make_app(self.service)
+        self._app = App(self.service, ENDPOINTS)
         self._hurry = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
