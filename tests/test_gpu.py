@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from linnet.errors import StoppedError
-from linnet.finetune.fitting import Demand, estimate
-from linnet.finetune.optimizers import build_optimizer
+from linnet.finetune.memory import Demand, estimate
 from linnet.generate import Request, Sampling
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import KVCache, ModelConfig, Transformer, load_checkpoint, save_checkpoint
@@ -24,7 +23,8 @@ from linnet.model.lora_config import LoRAConfig
 from linnet.shards.batches import Batch
 from linnet.train import TrainConfig, train
 from linnet.train.loop import Loop
-from linnet.train.objective import next_token
+from linnet.train.objectives import next_token
+from linnet.train.optimizers import finetuning_optimizer
 from linnet.train.speed import recompute_blocks
 from tiny_project import TinyProject
 
@@ -204,7 +204,7 @@ class TestGPU:
         model.compute_dtype = dtype
         if recompute:
             recompute_blocks(model.train(), compiled=False)
-        optimizer = build_optimizer(model, lr=1e-3)
+        optimizer = finetuning_optimizer(model, lr=1e-3)
         ids = torch.zeros(8, 1024, dtype=torch.long, device="cuda")
         batch = Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool), torch.ones_like(ids))
         for _ in range(2):

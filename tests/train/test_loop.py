@@ -40,9 +40,9 @@ from linnet.tokenizer import train as train_tokenizer
 from linnet.train import TrainConfig, speed, train
 from linnet.train import loop as loop_module
 from linnet.train import state as state_module
-from linnet.train.objective import Loss, next_token
+from linnet.train.objectives import Loss, next_token
 from linnet.train.plots import load_plotting
-from linnet.train.sample import continue_text
+from linnet.train.validation import continue_text
 
 SMALL = {
     "width": 32,

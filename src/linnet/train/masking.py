@@ -9,7 +9,7 @@ number of the batch, so that a resumed run asks the same questions.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,7 @@ from linnet.shards.batches import Batch
 if TYPE_CHECKING:
     from linnet.model import Transformer
     from linnet.train.stream import Context, Stream
-    from linnet.train.validation import HeldOut
+    from linnet.train.validation import HeldOutLoss
 
 GUESSED, MASKED, REPLACED = 0.15, 0.8, 0.1
 CHUNK = 256  # states whose scores are held at once
@@ -60,27 +60,34 @@ def mask_tokens(batch: Batch, hiding: Hiding, *, generator: torch.Generator) -> 
     return Batch(torch.where(replaced, others, shown), tokens, asked, batch.segment_ids)
 
 
-def masked_held_out(data: HeldOut, hiding: Hiding) -> HeldOut:
-    """Held-out batches with tokens hidden, always the same ones."""
-    generator = torch.Generator().manual_seed(0)
-    batches = [mask_tokens(batch, hiding, generator=generator) for batch in data.batches]
-    return replace(data, batches=batches)
+@dataclass(frozen=True)
+class MaskedLoss:
+    """The mean loss in nats of hidden tokens of held-out text, and the share of them guessed."""
 
+    batches: list[Batch]
+    device: str
 
-def validate_masked(model: Transformer, *, data: HeldOut, device: str) -> dict[str, float]:
-    """Mean loss in nats of the hidden tokens, and the share of them guessed."""
-    loss, guessed, asked = 0.0, 0, 0
-    for batch in (batch.to(device) for batch in data.batches):
-        chosen = batch.loss_mask
-        assert chosen is not None
-        states = model.hidden(batch.tokens, segment_ids=batch.segment_ids)[chosen]  # (N, D)
-        targets = batch.targets[chosen]
-        for some, ids in zip(states.split(CHUNK), targets.split(CHUNK), strict=True):
-            scores = model.logits(some)
-            loss += cross_entropy(scores, ids, reduction="sum").item()
-            guessed += int((scores.argmax(1) == ids).sum())
-        asked += len(targets)
-    return {"loss": loss / max(1, asked), "accuracy": guessed / max(1, asked)}
+    @classmethod
+    def of(cls, data: HeldOutLoss, hiding: Hiding) -> MaskedLoss:
+        """Of the same batches with tokens hidden, always the same ones."""
+        generator = torch.Generator().manual_seed(0)
+        batches = [mask_tokens(batch, hiding, generator=generator) for batch in data.batches]
+        return cls(batches, data.device)
+
+    def __call__(self, model: Transformer) -> dict[str, float]:
+        """The figures of a model in evaluation mode."""
+        loss, guessed, asked = 0.0, 0, 0
+        for batch in (batch.to(self.device) for batch in self.batches):
+            chosen = batch.loss_mask
+            assert chosen is not None
+            states = model.hidden(batch.tokens, segment_ids=batch.segment_ids)[chosen]  # (N, D)
+            targets = batch.targets[chosen]
+            for some, ids in zip(states.split(CHUNK), targets.split(CHUNK), strict=True):
+                scores = model.logits(some)
+                loss += cross_entropy(scores, ids, reduction="sum").item()
+                guessed += int((scores.argmax(1) == ids).sum())
+            asked += len(targets)
+        return {"loss": loss / max(1, asked), "accuracy": guessed / max(1, asked)}
 
 
 class Masked:

@@ -23,12 +23,11 @@ from linnet.train.config import TrainConfig
 from linnet.train.interrupt import interruptible
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
-from linnet.train.masking import Hiding, Masked, masked_held_out, validate_masked
+from linnet.train.masking import Hiding, Masked, MaskedLoss
 from linnet.train.metrics import METRICS
-from linnet.train.objective import named_objective
+from linnet.train.objectives import named_objective
 from linnet.train.optimizers import build_optimizers, optimizer_of_objective
 from linnet.train.plots import load_plotting, plot_curves
-from linnet.train.sample import sample_text
 from linnet.train.speed import (
     compile_ahead,
     compile_blocks,
@@ -37,14 +36,14 @@ from linnet.train.speed import (
 )
 from linnet.train.state import STATE
 from linnet.train.stream import ShortRows
-from linnet.train.validation import held_out, validate
+from linnet.train.validation import held_out, sample_text
 from linnet.train.warm_start import LARGEST_VOCABULARY, bigram_counts, fit_bigrams
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.tokenizer import Tokenizer
     from linnet.train.loop import Validator
-    from linnet.train.objective import Objective
+    from linnet.train.objectives import Objective
     from linnet.train.stream import Stream
 
 KIND, FORMAT = "model", 1
@@ -204,13 +203,11 @@ def _validators(
         rows=micro_rows(config),
         length=config.context,
         tokens=config.validation_tokens,
+        device=machine.runtime.device,
     )
     if found is None:
         return []
-    device = machine.runtime.device
-    if hiding is not None:
-        return [partial(validate_masked, data=masked_held_out(found, hiding), device=device)]
-    return [partial(validate, data=found, device=device)]
+    return [found if hiding is None else MaskedLoss.of(found, hiding)]
 
 
 def _begin(loop: Loop, data: Shards, config: TrainConfig) -> None:

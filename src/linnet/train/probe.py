@@ -11,7 +11,7 @@ from linnet.model import Transformer
 from linnet.runtime import torch_dtype
 from linnet.shards.batches import Batch
 from linnet.train.config import TrainConfig
-from linnet.train.objective import next_token
+from linnet.train.objectives import next_token
 from linnet.train.optimizers import build_optimizers
 
 if TYPE_CHECKING:

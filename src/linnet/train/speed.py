@@ -17,7 +17,7 @@ from linnet import runtime
 from linnet.model.layers import Attention
 from linnet.progress import SILENT, Progress
 from linnet.shards.batches import Batch
-from linnet.train.objective import next_token
+from linnet.train.objectives import next_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,14 +116,11 @@ def compile_ahead(
     :func:`compile_blocks`, and that is said. (torch itself falls back only in part: not where
     the backward pass fails, or where a kill left half a file in its cache.)
     """
-    device = model.embedding.weight.device
-    random = torch.random.get_rng_state()
-    on_device = torch.cuda.get_rng_state() if device.type == "cuda" else None
-    ids = torch.zeros(rows, length, dtype=torch.long, device=device)
+    ids = torch.zeros(rows, length, dtype=torch.long, device=model.embedding.weight.device)
     segments = torch.ones_like(ids) if segmented else None
     batch = Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool), segments)
     try:
-        with progress.task("compiling"):
+        with progress.task("compiling"), trial_step(model):
             torch.autograd.backward(next_token(model, batch).mean)
     except torch.OutOfMemoryError:
         raise
@@ -132,12 +129,22 @@ def compile_ahead(
         progress.warn(f"compiling failed, training goes on without: {reason[:200]}")
         _plain_blocks(model)
         return False
+    return True
+
+
+@contextmanager
+def trial_step(model: Transformer) -> Iterator[None]:
+    """Around steps that change nothing: gradients are dropped, random numbers as they were."""
+    on_gpu = model.embedding.weight.device.type == "cuda"
+    random = torch.random.get_rng_state()
+    on_device = torch.cuda.get_rng_state() if on_gpu else None
+    try:
+        yield
     finally:
         model.zero_grad(set_to_none=True)
         torch.random.set_rng_state(random)
         if on_device is not None:
             torch.cuda.set_rng_state(on_device)
-    return True
 
 
 def _plain_blocks(model: Transformer) -> None:

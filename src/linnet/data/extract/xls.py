@@ -59,7 +59,7 @@ def _rows(book: Any, sheet: Any) -> Iterator[tuple[int, dict[int, str]]]:
             if text := _cell(book, sheet.cell(number, column)):
                 cells[column] = text
         if cells:
-            yield number, cells
+            yield number + 1, cells
 
 
 def _cell(book: Any, cell: Any) -> str:
