@@ -39,6 +39,10 @@ class Linear(nn.Linear):
         """The whole matrix ``(out, in)`` that it multiplies by."""
         return self.weight
 
+    def offset(self) -> Tensor | None:
+        """What it adds ``(out,)``, where it adds something."""
+        return self.bias
+
 
 class Embedding(nn.Embedding):
     """A vector for every token."""

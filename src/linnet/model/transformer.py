@@ -154,7 +154,7 @@ class Transformer(nn.Module):
         """The output layer's bias ``(V,)``, where it has one."""
         if self.config.head == "masked":
             return self.head.bias  # type: ignore[return-value]
-        return self.output.bias if self.config.logit_bias else None
+        return self.output.offset() if self.config.logit_bias else None
 
     def embed(
         self,
