@@ -282,7 +282,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from linnet import artifact, output
-with artifact.lock(Path(sys.argv[1])):
+with output.lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -413,9 +413,9 @@ def test_too_little_room_is_said_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(0, 0, 30_000_000))
-    artifact.require_space(tmp_path / "not" / "yet", 10_000_000, purpose="the corpus")
+    output.require_space(tmp_path / "not" / "yet", 10_000_000, purpose="the corpus")
     with pytest.raises(OutputError, match=r"the corpus needs 20\.0 MB, but only 30\.0 MB are free"):
-        artifact.require_space(tmp_path / "not" / "yet", 20_000_000, purpose="the corpus")
+        output.require_space(tmp_path / "not" / "yet", 20_000_000, purpose="the corpus")
 
 
 @pytest.mark.parametrize(
@@ -439,9 +439,9 @@ def test_a_full_disk_is_one_error_however_it_is_reported(error: Exception, tmp_p
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    artifact.write_text(tmp_path / "made", "old")
+    output.write_text(tmp_path / "made", "old")
     with pytest.raises(UnicodeEncodeError):
-        artifact.write_text(tmp_path / "made", "not text: \udcff")
+        output.write_text(tmp_path / "made", "not text: \udcff")
     assert (tmp_path / "made").read_text() == "old"
     assert listing(tmp_path) == {"made"}
 
@@ -451,7 +451,7 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     [(0, "0 B"), (999, "999 B"), (1536, "1.5 KB"), (2_000_000, "2.0 MB"), (3e15, "3000.0 TB")],
 )
 def test_sizes_as_disks_are_sold(count: float, shown: str) -> None:
-    assert artifact.human_bytes(count) == shown
+    assert output.human_bytes(count) == shown
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to be another user")
