@@ -16,7 +16,7 @@ from linnet.config import parse_json
 from linnet.planner import check_memory, check_settings, training_settings
 from linnet.stages.stage import CONFIG_FILE, Section, Stage, Workspace, number, read_object
 from linnet.train.config import TrainConfig
-from linnet.train.plots import bits_figure, loss_figure, read_curves, svg
+from linnet.train.metrics import bits_figure, loss_figure, read_curves, svg
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact

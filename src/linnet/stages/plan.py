@@ -11,7 +11,7 @@ from linnet.page import duration
 from linnet.planner import PLAN_FILE, plan, plan_settings, read_plan, show_parameters
 from linnet.stages import evaluation, model, tokenizer
 from linnet.stages.stage import Pin, Section, Stage, Workspace, number, read_object
-from linnet.train.plots import read_curves
+from linnet.train.metrics import read_curves
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
