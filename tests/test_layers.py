@@ -165,7 +165,7 @@ def loaded(program: str) -> set[str]:
         "linnet.tokenizer",
         "linnet.train.config",
         "linnet.finetune.config",
-    ],  # fmt: skip
+    ],
 )
 def test_importing_loads_no_torch(module: str) -> None:
     assert "torch" not in loaded(f"import {module}")

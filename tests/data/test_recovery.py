@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from linnet import artifact, data
+from linnet import data, output
 from linnet.data import DataConfig, catalog, reading
 from linnet.data.executor import Answer, Job, ProcessPool
 from linnet.errors import DataError, OutputError
