@@ -12,13 +12,14 @@ import textwrap
 import threading
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from linnet import artifact, output
-from linnet.artifact import Artifact
+from linnet.artifact import Artifact, Recipe
 from linnet.errors import (
     ArtifactError,
     BusyError,
@@ -270,12 +271,12 @@ def test_absent_or_of_another_kind(tmp_path: Path) -> None:
 
 def test_current_means_same_recipe_and_whole(tmp_path: Path) -> None:
     made = write(tmp_path / "made")
-    recipe = artifact.recipe_hash("thing", 1, {}, {})
-    assert artifact.current(made.path, recipe, kind="thing")
-    assert artifact.current(made.path, "other", kind="thing") is None
-    assert artifact.current(tmp_path / "none", recipe, kind="thing") is None
+    recipe = Recipe("thing", 1, {}, {})
+    assert artifact.current(made.path, recipe)
+    assert artifact.current(made.path, replace(recipe, config={"width": 3})) is None
+    assert artifact.current(tmp_path / "none", recipe) is None
     (made.path / "text.txt").unlink()
-    assert artifact.current(made.path, recipe, kind="thing") is None
+    assert artifact.current(made.path, recipe) is None
 
 
 HOLDER = """
@@ -501,9 +502,9 @@ def test_a_run_killed_when_all_is_written_is_taken_as_it_is(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         run(patch)
     assert not path.exists()
-    recipe = artifact.recipe_hash("thing", 1, {}, {})
-    assert artifact.current(path, "0" * 64, kind="thing") is None
-    found = artifact.current(path, recipe, kind="thing")
+    recipe = Recipe("thing", 1, {}, {})
+    assert artifact.current(path, replace(recipe, format=2)) is None
+    found = artifact.current(path, recipe)
     assert found is not None
     assert set(found.manifest.files) == {"text.txt"}
     assert (path / "text.txt").read_text() == "hello"
@@ -611,7 +612,7 @@ class TestLinksOfStrangers:
         partial, elsewhere = tmp_path / ".made.partial", tmp_path / "elsewhere"
         content = partial if link else elsewhere
         content.mkdir()
-        recipe = artifact.recipe_hash("thing", 1, {}, {})
+        recipe = Recipe("thing", 1, {}, {}).hash
         (content / "recipe").write_text(recipe, encoding="utf-8")
         if link:
             (partial / link).parent.mkdir(exist_ok=True)

@@ -8,13 +8,14 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from linnet import artifact
-from linnet.artifact import Artifact, Generation
+from linnet.artifact import Artifact, Generation, Recipe
 from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
 
 SETTINGS: dict[str, Any] = {"kind": "index", "format": 1, "config": {}, "inputs": {}}
@@ -78,9 +79,9 @@ def test_it_is_an_artifact_as_any(tmp_path: Path) -> None:
     made = change(tmp_path / "index", b="two")
     assert artifact.is_artifact(made.path)
     assert artifact.read(tmp_path, kind="index") == made  # within a project
-    recipe = artifact.recipe_hash(**SETTINGS)
-    assert artifact.current(made.path, recipe, kind="index") == made
-    assert artifact.current(made.path, "other", kind="index") is None
+    recipe = Recipe(**SETTINGS)
+    assert artifact.current(made.path, recipe) == made
+    assert artifact.current(made.path, replace(recipe, format=2)) is None
     with artifact.create(
         tmp_path / "answers", kind="answers", format=1, config={}, inputs={"index": made}
     ) as draft:

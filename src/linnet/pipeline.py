@@ -68,7 +68,7 @@ def build(
     started = time.monotonic()
     out = Path(out)
     sources = [sources] if isinstance(sources, str | Path) else sources
-    output.refuse_foreign(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
+    output.check_output_directory(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
     # What cannot work is said before anything is made.
     project = _configure(out, sources, budget, settings)
     if budget is not None and not replan:

@@ -34,7 +34,6 @@ from linnet.artifact.manifest import (
     Manifest,
     Recipe,
     hash_file,
-    recipe_hash,
 )
 from linnet.artifact.reading import (
     is_artifact,
@@ -66,7 +65,6 @@ __all__ = [
     "partial_exists",
     "previous_version",
     "read",
-    "recipe_hash",
     "snapshot",
     "update",
     "within",

@@ -59,12 +59,12 @@ from linnet.artifact.reading import (
 from linnet.artifact.writing import Draft, current, partial, refuse_own_input, swap
 from linnet.errors import ArtifactError, OutputError
 from linnet.output import (
+    check_output_directory,
     full_disk_named,
     hold,
     lock,
     make_directory,
     make_inner_directory,
-    refuse_foreign,
     refuse_links,
     remove,
     sync_directory,
@@ -134,7 +134,7 @@ def update(
     refuse_own_input(path, recipe)
     with lock(path), full_disk_named(path):
         restore_interrupted_swap(path)
-        refuse_foreign(path, allowed=(MANIFEST,))
+        check_output_directory(path, allowed=(MANIFEST,))
         before = read(path) if is_artifact(path) else None
         if before is None or before.manifest.generation is None:
             # Written beside it as any artifact, so that the first generation is there whole or not.
@@ -171,7 +171,7 @@ def make_generation(
     volatile: tuple[str, ...] = (),
 ) -> Artifact:
     """The artifact of this recipe at ``path``: as it is there, or as ``write`` updates it now."""
-    if existing := current(path, Recipe(kind, format, config, inputs).hash, kind=kind):
+    if existing := current(path, Recipe(kind, format, config, inputs)):
         return existing
     with update(
         path, kind=kind, format=format, config=config, inputs=inputs, volatile=volatile
