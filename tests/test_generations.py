@@ -169,6 +169,16 @@ def test_an_open_reader_keeps_its_files_until_it_is_done(tmp_path: Path) -> None
     assert_nothing_else(change(place))
 
 
+def test_what_a_reader_needs_is_not_guessed(tmp_path: Path) -> None:
+    place = tmp_path / "index"
+    change(place, a="one")
+    with artifact.snapshot(place) as old:
+        (place / "generation-1.json").unlink()
+        change(place, a="two")
+        assert texts(old) == {"a": "one"}
+    assert_nothing_else(change(place, a="three"))
+
+
 def test_a_reader_that_died_is_not_waited_for(tmp_path: Path) -> None:
     place = tmp_path / "index"
     change(place, a="one")
@@ -397,7 +407,7 @@ def test_another_format_begins_anew_while_readers_keep_the_old(tmp_path: Path) -
     with artifact.snapshot(place) as old:
         with artifact.update(place, **{**SETTINGS, "format": 2}) as draft:
             assert draft.before is None
-            with pytest.raises(ArtifactError, match="of the generation before"):
+            with pytest.raises(ArtifactError, match="of the previous generation"):
                 draft.copy("a")
             (draft.path / "c").write_text("three")
         now = artifact.read(place, verify=True)
