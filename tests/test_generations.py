@@ -173,10 +173,11 @@ def test_what_a_reader_needs_is_not_guessed(tmp_path: Path) -> None:
     place = tmp_path / "index"
     change(place, a="one")
     with artifact.snapshot(place) as old:
-        (place / "generation-1.json").unlink()
         change(place, a="two")
+        (place / "generation-1.json").unlink()
+        change(place, a="three")
         assert texts(old) == {"a": "one"}
-    assert_nothing_else(change(place, a="three"))
+    assert_nothing_else(change(place, a="four"))
 
 
 def test_a_reader_that_died_is_not_waited_for(tmp_path: Path) -> None:
