@@ -152,7 +152,7 @@ class DistanceBias(nn.Embedding):
 
     FURTHEST = 128
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:  # type: ignore[override]
         """Numbers ``(H, T, S)`` for places ``(T,)`` and ``(S,)``."""
         back = queries[:, None] - keys[None, :]
         half = self.num_embeddings // 2
