@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.finetune import finetune as finetune_model
     from linnet.forget import forget as forget_documents
-    from linnet.generate import load
     from linnet.generate.embedding import load_encoder
     from linnet.model.lora_config import MergeConfig
     from linnet.model.merging import merge_adapter
     from linnet.pipeline import build
     from linnet.planner import plan
     from linnet.progress import Progress
+    from linnet.respond import load
     from linnet.roundtrip import check as check_round_trip
     from linnet.shards import EncodeConfig, encode
     from linnet.tokenizer import TokenizerConfig
@@ -62,7 +62,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "export_ollama": ("linnet.export", "export_ollama"),
     "finetune_model": ("linnet.finetune.finetune", "finetune"),
     "forget_documents": ("linnet.forget", "forget"),
-    "load": ("linnet.generate", "load"),
+    "load": ("linnet.respond", "load"),
     "load_encoder": ("linnet.generate.embedding", "load_encoder"),
     "merge_adapter": ("linnet.model.merging", "merge_adapter"),
     "plan": ("linnet.planner", "plan"),
