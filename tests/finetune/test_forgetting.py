@@ -8,15 +8,15 @@ from xml.etree import ElementTree
 import pytest
 
 from linnet.errors import ConfigError
+from linnet.finetune.config import ForgettingConfig
 from linnet.finetune.forgetting import (
-    ForgettingConfig,
     ForgettingGuard,
     GeneralLoss,
     plot_forgetting,
 )
-from linnet.finetune.validation import HeldOutLoss
 from linnet.progress import Progress
 from linnet.train.loop import Verdict
+from linnet.train.validation import HeldOutLoss
 
 
 def figures(loss: float, rise: float) -> dict[str, float]:

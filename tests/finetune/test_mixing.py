@@ -6,8 +6,7 @@ import torch
 
 from linnet.errors import ConfigError
 from linnet.finetune.examples import Example
-from linnet.finetune.mixing import Mixture
-from linnet.finetune.packing import PackedBatches
+from linnet.finetune.packing import Mixture, PackedBatches
 from linnet.shards.batches import Batch
 
 LENGTH = 64

@@ -19,10 +19,10 @@ from linnet.runtime import Runtime
 from linnet.shards.batches import Batch
 from linnet.train import loop as loop_module
 from linnet.train.config import TrainingConfig
-from linnet.train.interrupt import Interrupt
+from linnet.train.distributed import Interrupt
 from linnet.train.loop import Loop, Verdict
 from linnet.train.machine import Machine
-from linnet.train.objective import Loss
+from linnet.train.objectives import Loss
 from linnet.train.schedule import Pace, rate
 
 Speed = Callable[[float, int], float]

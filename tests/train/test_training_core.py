@@ -32,11 +32,10 @@ from linnet.train.config import (
     OptimizerChoice,
     TrainingConfig,
 )
-from linnet.train.distributed import SingleProcess
-from linnet.train.interrupt import Interrupt
+from linnet.train.distributed import Interrupt, SingleProcess
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine
-from linnet.train.objective import Loss, Mean, next_token
+from linnet.train.objectives import Loss, Mean, next_token
 from linnet.train.optimizers import optimizer_of_objective
 from linnet.train.state import put_tensors, take_tensors
 from linnet.train.stream import Context, ShortRows, fold_rows

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -29,6 +30,7 @@ BlockKind = Literal["paragraph", "heading", "list", "table", "code", "message"]
 KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 Unit = Literal["", "page", "slide", "row", "line", "cell", "section", "second"]
 
+NOWHERE = -1  # the number of what has no place, such as a text box of a sheet
 _PARAGRAPH_BORDER = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _MARKED = re.compile(r"[ \t]*(?:[-*+\u2022] |\d{1,4}[.)] )\S")
 _HEADING = re.compile(r"(#{1,6}) +\S")
@@ -125,13 +127,14 @@ class Structure:
 
     def place(self, start: int, end: int) -> Place:
         """Where ``text[start:end]`` stands."""
-        if not len(self.at):
-            return Place()
         first = max(int(np.searchsorted(self.at, start, "right")) - 1, 0)
-        last = max(int(np.searchsorted(self.at, max(end, start + 1), "left")), first + 1)
+        last = int(np.searchsorted(self.at, max(end, start + 1), "left"))
         numbers = self.numbers[first:last]
-        number = int(numbers[0])
-        return Place(self.unit, int(numbers.min()), int(numbers.max()), self.names.get(number, ""))
+        numbers = numbers[numbers != NOWHERE]
+        if not len(numbers):
+            return Place()
+        name = self.names.get(int(numbers[0]), "")
+        return Place(self.unit, int(numbers.min()), int(numbers.max()), name)
 
     def blocks(self, text: str) -> Iterator[Block]:
         """The blocks of this text, with the headings they are under."""
@@ -192,6 +195,15 @@ class Text(str):
         found.structure = structure
         return found
 
+    def trimmed(self, characters: str | None = None) -> Text:
+        """What ``strip`` gives."""
+        start = len(self) - len(self.lstrip(characters))
+        return self.part(start, max(len(self.rstrip(characters)), start))
+
+    def part(self, start: int, end: int) -> Text:
+        """``self[start:end]``."""
+        return Text.of(self[start:end], self.structure.part(start, end))
+
 
 class Builder:
     """Puts a text together, block by block. ``unit``: what is counted in the original."""
@@ -219,32 +231,48 @@ class Builder:
         level: int = 0,
         before: str = "\n\n",
         marks: Iterable[tuple[int, int]] = (),
+        first: str = "",
+        further: str = "",
     ) -> None:
         """A block; ``before``: what parts it from the one before. ``marks``: places within it,
-        each as an offset and the number that holds from there on."""
+        each as an offset, in order, and the number that holds from there on. ``first`` comes
+        before its first line, ``further`` before the others."""
         if self.parts:
             self.write(before)
-        elif self._marks:
-            self._marks[-1] = 0, self._marks[-1][1]
         start = self.length
+        ends = counted = 0  # line ends before the place that was last looked at
         for offset, number in marks:
-            self._marks.append((start + offset, number))
+            ends += text.count("\n", counted, offset)
+            counted = offset
+            shift = len(first) + len(further) * ends if offset else 0
+            self._marks.append((start + offset + shift, number))
+        text = first + (text.replace("\n", f"\n{further}") if further else text)
         self.write(text)
         if text.strip():
             self._blocks.append((KINDS.index(kind), start, self.length, min(level, _DEEPEST)))
 
-    def include(self, text: str, family: Family = "prose", *, before: str = "\n\n") -> None:
-        """A text with its own blocks. Its places are those of the original only where they count
-        the same."""
+    def include(
+        self,
+        text: str,
+        family: Family = "prose",
+        *,
+        before: str = "\n\n",
+        number: int = 0,
+        name: str = "",
+    ) -> None:
+        """A text with its own blocks, which stands at the place with this ``number``; without one
+        at its own places, if they count the same."""
         inner = structure_of(text, family)
         if self.parts:
             self.write(before)
+        if number:
+            self.mark(number, name)
         rows = zip(inner.kinds, inner.starts, inner.ends, inner.levels, strict=True)
         self._blocks += [
             (int(kind), self.length + int(start), self.length + int(end), int(level))
             for kind, start, end, level in rows
         ]
-        if inner.unit and inner.unit == self.unit:
+        if inner.unit == self.unit and not number:
             pairs = zip(inner.at.tolist(), inner.numbers.tolist(), strict=True)
             self._marks += [(self.length + at, number) for at, number in pairs]
         self.write(text)
@@ -267,19 +295,35 @@ def structure_of(text: str, family: Family) -> Structure:
     return text.structure if isinstance(text, Text) else derived(text, family)
 
 
-def derived(text: str, family: Family) -> Structure:
-    """Blocks as a text shows them: by blank lines, marks of lists, rows of cells."""
-    builder = Builder()
+def derived(text: str, family: Family, levels: Mapping[int, int] | None = None) -> Structure:
+    """Blocks as a text shows them: by blank lines, marks of lists, rows of cells. ``levels``: of
+    headings, by where in the text their lines begin."""
+    found: list[tuple[int, int, int, int]] = []
+    levels = levels or {}
+    heads = sorted(levels)
     start = 0
     for border in (*_PARAGRAPH_BORDER.finditer(text), None):
         end = border.start() if border else len(text)
-        block = text[start:end]
-        kind, level = _shown(block, family)
-        builder.add(block, kind, level=level, before="")
-        if border:
-            builder.write(border[0])
-            start = border.end()
-    return builder.text().structure
+        for first, last in _apart(text, start, end, heads):
+            kind, level = _shown(text[first:last], family)
+            if first in levels:
+                kind, level = "heading", levels[first]
+            if text[first:last].strip():
+                found.append((KINDS.index(kind), first, last, min(level, _DEEPEST)))
+        start = border.end() if border else end
+    return Structure(*np.array(found, np.int64).reshape(-1, 4).T)
+
+
+def _apart(text: str, start: int, end: int, heads: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Lines without a blank one between them, with headings set apart."""
+    for head in heads[bisect_left(heads, start) : bisect_left(heads, end)]:
+        if start < head:
+            yield start, head - 1
+        line_end = text.find("\n", head, end)
+        start = line_end + 1 if line_end >= 0 else end
+        yield head, start - (line_end >= 0)
+    if start < end:
+        yield start, end
 
 
 def numbered(text: str, family: Family, *, first: int = 1) -> Text:
@@ -294,6 +338,32 @@ def numbered(text: str, family: Family, *, first: int = 1) -> Text:
     numbers = np.arange(first, first + len(at), dtype=np.int64)
     structure = Structure(found.kinds, found.starts, found.ends, found.levels, "line", at, numbers)
     return Text.of(text, structure)
+
+
+def placed(text: str, family: Family, unit: Unit, number: int) -> Text:
+    """A text all of which stands at one place."""
+    found = replace(structure_of(text, family), unit=unit, names={})
+    one = np.zeros(1, np.int64)
+    return Text.of(text, replace(found, at=one, numbers=one + number))
+
+
+def from_lines(
+    lines: Iterable[tuple[str, int, int]], *, unit: Unit = "line", family: Family = "prose"
+) -> Text:
+    """A text of lines, each with its number in the original, and its level if it is a heading."""
+    lines = list(lines)
+    text = "\n".join([line for line, _, _ in lines])
+    lengths = np.array([len(line) + 1 for line, _, _ in lines], np.int64)
+    at = np.cumsum(lengths) - lengths
+    levels = {int(start): level for start, (_, _, level) in zip(at, lines, strict=True) if level}
+    found = derived(text, family, levels)
+    numbers = np.array([number for _, number, _ in lines], np.int64)
+    return Text.of(text, replace(found, unit=unit, at=at, numbers=numbers))
+
+
+def line_ends(text: str) -> int:
+    """How many lines end in a text, by whatever sign."""
+    return text.count("\n") + (text.count("\r") - text.count("\r\n") if "\r" in text else 0)
 
 
 def _shown(block: str, family: Family) -> tuple[BlockKind, int]:

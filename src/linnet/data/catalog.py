@@ -73,6 +73,9 @@ CREATE INDEX IF NOT EXISTS verdicts_by_id ON verdicts (id);
 CREATE INDEX IF NOT EXISTS verdicts_by_place ON verdicts (file, ordinal);
 """
 
+DOCUMENT_NAME = "f.name || CASE d.part WHEN '' THEN '' ELSE '/' || d.part END"
+"""The name of a document ``d`` in a file ``f``."""
+
 Place = tuple[str, int, int]
 """Where a text lies: spool, offset, bytes."""
 
@@ -387,6 +390,18 @@ def has_table(connection: sqlite3.Connection, name: str) -> bool:
     """Whether a catalog, perhaps of an older version, has a table."""
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     return connection.execute(query, (name,)).fetchone() is not None
+
+
+def has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    """Whether a catalog, perhaps of an older version, has a column."""
+    assert table.isidentifier()
+    rows = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
+    return any(row[0] == column for row in rows)
+
+
+def escaped(text: str) -> str:
+    """For LIKE: its wildcards as themselves."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _json(value: Any) -> str:

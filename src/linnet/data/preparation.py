@@ -31,7 +31,15 @@ from linnet import artifact
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
 from linnet.data import blocks, extract, quality, reading
-from linnet.data.catalog import NAME, Catalog, Place, is_damaged, open_to_read, read_meta
+from linnet.data.catalog import (
+    NAME,
+    Catalog,
+    Place,
+    has_column,
+    is_damaged,
+    open_to_read,
+    read_meta,
+)
 from linnet.data.config import DataConfig
 from linnet.data.contamination import NGrams
 from linnet.data.document import SPLITS
@@ -399,7 +407,7 @@ def _discard_unsound(draft: Draft) -> None:
     sound = False
     try:
         catalog = Catalog(draft.path / NAME)
-        sound = all(
+        sound = has_column(catalog.connection, "documents", "blocks") and all(
             (draft.path / TEXTS / name).stat().st_size >= end for name, end in catalog.spool_ends()
         )
         catalog.close()

@@ -9,8 +9,65 @@ from typing import Literal
 from linnet.config import Config, changed, option
 from linnet.errors import ConfigError
 from linnet.finetune.examples import ExamplesConfig
-from linnet.finetune.forgetting import ForgettingConfig
 from linnet.train.config import TrainingConfig, refuse_negative
+
+
+@dataclass(frozen=True)
+class ForgettingConfig(Config):
+    """How a run watches over what the model knew before."""
+
+    general: str = option(
+        "",
+        "General text to watch, and to replay: text, corpus, shards or rows; "
+        "empty: what the base was trained on, or writes.",
+        group="Forgetting",
+    )
+    general_tokens: int = option(
+        8192,
+        "Tokens of general text per validation, at most; fewer in a short run; "
+        "0: forgetting is not measured.",
+        group="Forgetting",
+    )
+    replay: float = option(
+        0.0, "Share of the trained tokens that replay general text.", group="Forgetting"
+    )
+    replay_tokens: int = option(
+        50_000,
+        "Different tokens to replay, at most; without general text the base writes them.",
+        group="Forgetting",
+    )
+    max_forgetting: float = option(
+        0.0,
+        "Largest rise on general text to keep, in bits per byte; 0: no limit.",
+        group="Forgetting",
+    )
+    forgetting_patience: int = option(
+        2, "Stop after so many validations in a row beyond --max-forgetting.", group="Forgetting"
+    )
+    sweep: bool = option(
+        True,
+        "Afterwards, try weaker and stronger changes and draw what each gains and forgets.",
+        group="Forgetting",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.replay < 1:
+            raise ConfigError(f"replay is a share from 0 to below 1. Got {self.replay}")
+        if min(self.general_tokens, self.replay_tokens, self.max_forgetting) < 0:
+            raise ConfigError(
+                "general_tokens, replay_tokens and max_forgetting must not be negative"
+            )
+        if self.forgetting_patience < 1:
+            raise ConfigError(
+                f"forgetting_patience must be at least 1. Got {self.forgetting_patience}"
+            )
+        if self.replay and not self.replay_tokens:
+            raise ConfigError("replay needs tokens to replay: set replay_tokens above 0")
+        if self.max_forgetting and not self.general_tokens:
+            raise ConfigError(
+                "max_forgetting needs forgetting to be measured: set general_tokens above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -96,9 +153,11 @@ class FinetuneConfig(TrainingConfig, MethodConfig, ForgettingConfig, ExamplesCon
     weight_decay: float = changed(
         TrainingConfig, "weight_decay", 0.0, help="Pull of the trained matrices towards zero."
     )
-    schedule: Literal["wsd", "cosine"] = changed(TrainingConfig, "schedule", "cosine")
-    warmup: float = changed(TrainingConfig, "warmup", 0.05)
-    decay: float = changed(TrainingConfig, "decay", 0.2)
+    schedule: Literal["wsd", "cosine"] = changed(
+        TrainingConfig, "schedule", "cosine", group="Optimizer"
+    )
+    warmup: float = changed(TrainingConfig, "warmup", 0.05, group="Optimizer")
+    decay: float = changed(TrainingConfig, "decay", 0.2, group="Optimizer")
     validation_interval: int = changed(
         TrainingConfig,
         "validation_interval",

@@ -11,7 +11,7 @@ import numpy as np
 
 from linnet.errors import DataError, LinnetError, ModelError
 from linnet.finetune.examples import Example, ExamplesConfig, ExamplesReport, Flags, Ids
-from linnet.finetune.forms import ChatRow, PromptRow, Row, TextRow, form_of
+from linnet.finetune.row_schema import ChatRow, PromptRow, Row, TextRow, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

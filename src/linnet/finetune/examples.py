@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from linnet.config import Config, option
 from linnet.errors import ConfigError, DataError
-from linnet.finetune import forms
+from linnet.finetune import row_schema
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -90,11 +90,11 @@ class ExamplesConfig(Config):
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"held_out is a share from 0 to below 1. Got {self.held_out}")
         for ours in self.column_names().values():
-            if ours not in forms.COLUMNS:
-                near = difflib.get_close_matches(ours, forms.COLUMNS, n=1)
+            if ours not in row_schema.COLUMNS:
+                near = difflib.get_close_matches(ours, row_schema.COLUMNS, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise ConfigError(
-                    f"columns: expected one of {', '.join(forms.COLUMNS)}. Got '{ours}'{hint}"
+                    f"columns: expected one of {', '.join(row_schema.COLUMNS)}. Got '{ours}'{hint}"
                 )
 
     def column_names(self) -> dict[str, str]:

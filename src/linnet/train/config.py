@@ -60,10 +60,10 @@ OPTIMIZERS = {
 """Optimizers for the matrices inside the blocks; the rest is AdamW's."""
 
 OBJECTIVES = {
-    "next_token": ObjectiveChoice("linnet.train.objective", "next_token"),
-    "masked_token": ObjectiveChoice("linnet.train.objective", "masked_token", causal=False),
+    "next_token": ObjectiveChoice("linnet.train.objectives", "next_token"),
+    "masked_token": ObjectiveChoice("linnet.train.objectives", "masked_token", causal=False),
 }
-"""What can be minimised; see ``linnet.train.objective``."""
+"""What can be minimised; see ``linnet.train.objectives``."""
 
 if TYPE_CHECKING:
     OptimizerName: TypeAlias = str

@@ -1,4 +1,4 @@
-"""The two optimizers: Muon for the matrices inside the blocks, AdamW for the rest.
+"""Muon for the matrices inside the blocks of a new model, AdamW for everything else.
 
 Adam scales every number by its own history. Muon (Jordan et al., 2024,
 https://kellerjordan.github.io/posts/muon) treats a weight matrix as one thing:
@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from linnet.train.config import OPTIMIZERS
+from linnet.train.state import trained_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from linnet.model import Transformer
     from linnet.train.config import TrainConfig
-    from linnet.train.objective import Objective
+    from linnet.train.objectives import Objective
 
+FINETUNING_BETAS = 0.9, 0.99  # it is short: a memory of a thousand steps would never fill
 # Odd quintics p(s) = a s + b s³ + c s⁵, one per iteration, that together push every
 # singular value in (0.001, 1] towards 1 as fast as can be: "Polar Express"
 # (arXiv:2505.16932), the published coefficients with its safety factor, but for the
@@ -139,6 +141,61 @@ def build_optimizers(
     for group in inner.param_groups:
         group["peak_lr"] = config.resolved_matrix_lr
     return [inner, adamw(groups)]
+
+
+class AdamWToStart(torch.optim.AdamW):
+    """AdamW (arXiv:1711.05101), fused, that can also draw weights back to where they began.
+
+    The pull is that of L2-SP (arXiv:1802.01483), decoupled as AdamW's decay is: each
+    step first moves a weight by ``lr * pull`` of the way to its start. ``starts`` may be of
+    any format, and mapped from the checkpoint: then they take no memory of their own.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        pull: float = 0.0,
+        starts: Mapping[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__(groups, lr=0.0, betas=FINETUNING_BETAS, weight_decay=0.0, fused=True)
+        self.pull, self.starts = pull, starts or {}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        if self.pull:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    start = self.starts[parameter].to(parameter)
+                    parameter.lerp_(start, min(1.0, group["lr"] * self.pull))
+        return super().step(closure)
+
+
+def finetuning_optimizer(
+    model: Transformer,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    pull: float = 0.0,
+    base: Transformer | None = None,
+) -> AdamWToStart:
+    """AdamW over all parameters that want a gradient; decay is for matrices alone.
+
+    ``base``: the model that training began from, for the pull towards it.
+    """
+    trained = trained_tensors(model)
+    matrices = [value for value in trained.values() if value.dim() > 1]
+    vectors = [value for value in trained.values() if value.dim() < 2]
+    groups: list[dict[str, Any]] = [
+        {"params": params, "peak_lr": lr, "weight_decay": decay}
+        for params, decay in ((matrices, weight_decay), (vectors, 0.0))
+        if params
+    ]
+    starts = None
+    if pull and base is not None:
+        from_base = dict(base.named_parameters())
+        starts = {value: from_base[name].detach() for name, value in trained.items()}
+    return AdamWToStart(groups, pull=pull, starts=starts)
 
 
 def optimizer_of_objective(objective: Objective, *, lr: float) -> list[torch.optim.Optimizer]:

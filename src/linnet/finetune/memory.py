@@ -1,36 +1,33 @@
-"""What a run takes, told before it begins: memory by calculation, time by a measured step.
+"""How much memory a run takes, by calculation, and how much there is.
 
-Memory is weights, gradients and Adam's two moments, which follow from the shape; the
+It is weights, gradients and Adam's two moments, which follow from the shape; the
 logits, which are made in chunks; and what the forward pass keeps for the backward
 pass. The last depends on every line of a block, so it is counted, not guessed:
 two small models of the same width are run once, and torch says what they keep.
 
-The micro-batch is the largest that is usual for the device and fits; where a run is
-long enough for it to pay, its neighbours are timed too and the fastest is taken.
+What there is: of the machine, of the control groups of the process, within its limits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
-import statistics
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from linnet import runtime
 from linnet.config import from_mapping, read_json
 from linnet.errors import BudgetError
 from linnet.model import Transformer
 from linnet.model.lora import add_adapter
 from linnet.output import human_bytes, make_directory, write_json
-from linnet.shards.batches import Batch
-from linnet.train.objective import CHUNK_LOGITS, next_token
+from linnet.train.objectives import CHUNK_LOGITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator
 
     from linnet.model import ModelConfig
     from linnet.model.lora_config import LoRAConfig
@@ -38,11 +35,10 @@ if TYPE_CHECKING:
 USED_SHARE = 0.8  # of the memory that is free; the rest is for what cannot be foreseen
 PROBE_TOKENS = 64  # in the rows of the small models: memory grows with them in a line
 PROBE_VOCABULARY = 16
-TRYING_SHARE = 0.02  # of the expected time, at most, goes into finding the fastest micro-batch
-FASTER = 0.95  # another size has to take less than this share of the time to be worth it
 # Measured (tests/finetune/test_fitting.py): glibc keeps what the two threads of a step free.
 WORKING_BLOCKS = 1.0
 KEPT_BY_ALLOCATOR = 0.1  # of the activations
+UNLIMITED = 1 << 60  # what control groups write for no limit is above this
 ADAPTED = 2.0  # times as much with an adapter, where every product is made twice
 
 
@@ -173,79 +169,6 @@ def fit(
     raise BudgetError(_refusal(least, available or 0, recompute))
 
 
-def step_seconds(model: Transformer, *, rows: int, length: int, times: int = 1) -> float:
-    """Seconds of forward and backward pass for so many rows, measured; changes nothing.
-
-    The first one is not counted: it warms up, and compiles.
-    """
-    device = model.embedding.weight.device
-    random = torch.random.get_rng_state()
-    on_device = torch.cuda.get_rng_state() if device.type == "cuda" else None
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.config.vocab_size, (rows, length), generator=generator)
-    segments = torch.ones_like(ids)
-    batch = Batch(ids, ids.roll(-1, 1), torch.ones_like(ids, dtype=torch.bool), segments)
-    batch = batch.to(str(device))
-    found = []
-    try:
-        for _ in range(times + 1):
-            begun = time.monotonic()
-            torch.autograd.backward(next_token(model, batch).mean)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            found.append(time.monotonic() - begun)
-    finally:
-        model.zero_grad(set_to_none=True)
-        torch.random.set_rng_state(random)
-        if on_device is not None:
-            torch.cuda.set_rng_state(on_device)
-    return statistics.median(found[1:])
-
-
-def fastest(
-    model: Transformer,
-    first: int,
-    *,
-    length: int,
-    others: Sequence[int],
-    row_count: int,
-    may_take: float = math.inf,
-    measure: Callable[..., float] = step_seconds,
-) -> tuple[int, float]:
-    """The micro-batch with the most rows per second, and its seconds per row.
-
-    ``first`` is measured in any case; ``others`` while a run of ``row_count`` rows is
-    long enough for that to pay. Where a size exceeds the memory of a GPU, its half is next.
-    """
-    size, rate = first, 0.0
-    while True:
-        try:
-            rate = measure(model, rows=size, length=length) / size
-            break
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise BudgetError(
-                    f"one row of {length} tokens exceeds the memory of the GPU; use a smaller "
-                    "--context, --checkpoint-activations yes, or --method lora"
-                ) from None
-            size //= 2
-            torch.cuda.empty_cache()
-    best, best_rate = size, rate
-    budget = TRYING_SHARE * min(may_take, rate * row_count)
-    for other in others:
-        budget -= 2 * rate * other
-        if other == size or budget < 0 or (size < first and other > size):
-            continue
-        try:
-            found = measure(model, rows=other, length=length) / other
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            continue
-        if found < FASTER * best_rate:
-            best, best_rate = other, found
-    return best, best_rate
-
-
 @dataclass(frozen=True)
 class _Kept:
     """What one block keeps for the backward pass, in bytes."""
@@ -355,3 +278,76 @@ def _refusal(least: Demand, available: int, recompute: str) -> str:
         f"{what} of {size} parameters needs about {human_bytes(needed.total)}, but of "
         f"{human_bytes(available)} free memory {USED_SHARE:.0%} may be used; {advice}"
     )
+
+
+def available_memory(device: str = "cpu", *, root: Path = Path("/")) -> int | None:
+    """Bytes that this process may still take; None where the system does not say.
+
+    On CPU the least of what the machine has free, of what its control groups allow
+    (version 1 and 2) and of its own limit on addresses. ``root``: where ``/proc`` and
+    ``/sys`` lie.
+    """
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    found = [*_free_memory(root), *_group_memory(root), *_address_space(root)]
+    return min(found) if found else None
+
+
+def _free_memory(root: Path) -> Iterator[int]:
+    """What the machine has free, caches that it would give up included."""
+    try:
+        for line in (root / "proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                yield int(line.split()[1]) * 1024
+                return
+    except (OSError, ValueError, IndexError):
+        pass
+    whole = runtime.memory_bytes()
+    if whole is not None:  # macOS: half of it is usually free
+        yield whole // 2
+
+
+def _group_memory(root: Path) -> Iterator[int]:
+    """What the control groups of this process leave, the innermost and all around it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, place = [*line.split(":", 2), "", ""][:3]
+        if controllers == "":
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        group = Path(place.lstrip("/"))
+        for part in (group, *group.parents):
+            limit, used = (_number(top / part / name) for name in names)
+            if limit is not None and limit < UNLIMITED:
+                yield max(0, limit - (used or 0))
+
+
+def _address_space(root: Path) -> Iterator[int]:
+    """What ``ulimit -v`` leaves."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or limit >= UNLIMITED:
+        return
+    pages = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int((root / "proc/self/statm").read_text(encoding="utf-8").split()[0])
+    yield max(0, limit - pages * resource.getpagesize())
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # "max" is no number
+        return None
