@@ -158,9 +158,14 @@ def loaded(program: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "linnet", "linnet.cli", "linnet.data", "linnet.shards", "linnet.tokenizer",
-        "linnet.train.config", "linnet.finetune.config",
-    ],  # fmt: skip
+        "linnet",
+        "linnet.cli",
+        "linnet.data",
+        "linnet.shards",
+        "linnet.tokenizer",
+        "linnet.train.config",
+        "linnet.finetune.config",
+    ],
 )
 def test_importing_loads_no_torch(module: str) -> None:
     assert "torch" not in loaded(f"import {module}")
