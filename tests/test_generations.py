@@ -1,6 +1,7 @@
 """Artifacts updated by transaction: all of an update or nothing, and readers keep their files."""
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -439,3 +440,16 @@ def test_nothing_is_written_or_removed_through_a_link(name: str, tmp_path: Path)
         with artifact.snapshot(place) as found:
             assert texts(found) == {"a": "one"}
     assert listing(elsewhere) == {"thesis"}
+
+
+def test_a_manifest_of_a_generation_lists_files_of_generations(tmp_path: Path) -> None:
+    made = change(tmp_path / "index", a="one")
+    file, pointer = made.path / "generation-1.json", made.path / "manifest.json"
+    values = json.loads(file.read_text("utf-8"))
+    for name in ("a", "readers/a", "generation-x/a", "generation-1/../a", "generation-1/"):
+        files = {name: values["files"]["generation-1/a"]}
+        file.write_text(json.dumps({**values, "files": files}), encoding="utf-8")
+        digest = artifact.hash_file(file)
+        pointer.write_text(json.dumps({"generation": 1, "sha256": digest}), encoding="utf-8")
+        with pytest.raises(DamagedError, match=r"generation-1\.json is damaged \(.*file"):
+            artifact.read(made.path)

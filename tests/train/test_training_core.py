@@ -32,8 +32,7 @@ from linnet.train.config import (
     OptimizerChoice,
     TrainingConfig,
 )
-from linnet.train.distributed import SingleProcess
-from linnet.train.interrupt import Interrupt
+from linnet.train.distributed import Interrupt, SingleProcess
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine
 from linnet.train.objectives import Loss, Mean, next_token

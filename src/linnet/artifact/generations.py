@@ -220,6 +220,9 @@ def _commit(
     }
     content = content_hash(draft.recipe.kind, hashes, draft.digest)
     manifest = draft.manifest(path, files, content, number)
+    for inner in (draft.path, *draft.path.rglob("*")):
+        if inner.is_dir():
+            sync_directory(inner)
     write_manifest(place / generation_file(number), manifest)
     deadline = time.monotonic() + SWAP_SECONDS
     while True:

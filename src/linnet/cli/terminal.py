@@ -43,7 +43,7 @@ out = Console(highlight=False, soft_wrap=True)
 def program() -> str:
     """What to type for this ``linnet``: its name, or where it is when that is not on the path."""
     started = Path(sys.argv[0])
-    if started.name == "__main__.py":
+    if started.name == "__main__.py" and started.parent.name == "linnet":
         return f"{shlex.quote(sys.executable)} -m linnet"
     found = shutil.which("linnet")
     if started.stem != "linnet" or not started.exists():

@@ -45,7 +45,7 @@ class MaskedHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.function = FUNCTIONS[config.activation]
-        self.dense = Linear(config.width, config.width)
+        self.dense = Linear(config.width, config.width, bias=config.norm_bias)
         self.norm = make_norm(config)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 

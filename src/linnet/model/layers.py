@@ -10,6 +10,7 @@ Letters: ``B`` batch, ``T`` queries, ``S`` keys, ``D`` width, ``H`` heads,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,7 @@ def make_norm(config: ModelConfig, width: int | None = None, *, bias: bool = Tru
     """The kind of normalisation that ``config`` asks for."""
     width = width or config.width
     if config.norm == "layernorm":
-        return LayerNorm(width, config.norm_eps, bias=bias)
+        return LayerNorm(width, config.norm_eps, bias=bias and config.norm_bias)
     return RMSNorm(width, config.norm_eps, offset=config.norm == "rmsnorm_offset")
 
 
@@ -117,7 +118,7 @@ def visible(
     back = queries[:, None] - keys[None, :]  # (T, S): how far back a key lies
     mask = back >= 0 if causal else torch.ones_like(back, dtype=torch.bool)
     if window is not None:
-        mask = mask & (back < window)
+        mask = mask & ((back if causal else back.abs()) < window)
     if segments is None:
         return mask
     same = segments[:, queries, None] == segments[:, None, :]  # (B, T, S)
@@ -129,10 +130,37 @@ class Spans:
     """The texts that share the rows of a batch, by their lengths: rows end to end."""
 
     lengths: tuple[int, ...]
+    mask: Tensor | None = None
+    """Of the longest alone, where being causal, or not, does not say all."""
+
+    def of(self, length: int) -> Tensor | None:
+        """The mask of a text of this length."""
+        return None if self.mask is None else self.mask[..., :length, :length]
 
 
 Seen = Tensor | Spans | None
-"""What limits attention: a mask as of :func:`visible`, texts side by side, or nothing."""
+"""What limits attention: a mask as of :func:`visible` (or numbers to add to scores), texts side
+by side, or nothing."""
+
+
+class DistanceBias(nn.Embedding):
+    """What the distance between two places adds to scores (T5's, arXiv:1910.10683).
+
+    Half of the buckets are for keys behind a query and half for those ahead. In each half the
+    nearest have a bucket each; then the buckets grow up to a distance of 128.
+    """
+
+    FURTHEST = 128
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:  # type: ignore[override]
+        """Numbers ``(H, T, S)`` for places ``(T,)`` and ``(S,)``."""
+        back = queries[:, None] - keys[None, :]
+        half = self.num_embeddings // 2
+        near, far = half // 2, back.abs()
+        growth = (far.clamp_min(1) / near).log() / math.log(self.FURTHEST / near)
+        grown = (near + (growth * (half - near)).long()).clamp_max(half - 1)
+        bucket = torch.where(far < near, far, grown) + half * (back < 0)
+        return super().forward(bucket).permute(2, 0, 1)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -160,8 +188,9 @@ def attend_within(
             query,
             key,
             value,
+            attn_mask=spans.of(query.shape[2]),
             dropout_p=dropout,
-            is_causal=causal,
+            is_causal=causal and spans.mask is None,
             scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )[0]
@@ -197,7 +226,8 @@ def attend(
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        hidden = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, float("-inf")) if hidden else scores + mask
     elif causal and T > 1:
         later = torch.ones(T, S, dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
@@ -274,7 +304,7 @@ class Attention(nn.Module):
                 q,
                 k,
                 v,
-                attn_mask=mask,
+                attn_mask=mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype),
                 dropout_p=dropout,
                 is_causal=mask is None and config.causal and T > 1,
                 scale=self.scale,

@@ -8,6 +8,7 @@ normalisation, activation and attention is used (see ``linnet.model.layers``).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,16 @@ from torch import Tensor, nn
 
 from linnet.errors import ModelError
 from linnet.model.heads import make_head, text_places
-from linnet.model.layers import Block, Embedding, Linear, Seen, Spans, make_norm, visible
+from linnet.model.layers import (
+    Block,
+    DistanceBias,
+    Embedding,
+    Linear,
+    Seen,
+    Spans,
+    make_norm,
+    visible,
+)
 from linnet.model.rope import Rope, rope_angles
 
 if TYPE_CHECKING:
@@ -37,11 +47,17 @@ class Transformer(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         self.embedding = Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.context, config.width)
+            places = config.context + config.position_offset
+            self.position_embedding = nn.Embedding(places, config.width)
         if config.token_types:
             self.type_embedding = nn.Embedding(config.token_types, config.width)
+        if config.distance_buckets:
+            self.distance_embedding = DistanceBias(config.distance_buckets, config.heads)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        if config.embedding_norm:
+            self.embedding_norm = make_norm(config)
+            self.blocks[0].attention_norm = nn.Identity()
         # At the end; where blocks end with a norm already (BERT), after the embeddings.
         self.norm = make_norm(config)
         if (head := make_head(config)) is not None:
@@ -157,13 +173,15 @@ class Transformer(nn.Module):
         if config.embedding_scale != 1:  # rounded to the weights' format, as those of Gemma are
             x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
         if config.positions == "learned":
-            x = x + self.position_embedding(positions)
+            x = x + self.position_embedding(positions + config.position_offset)
         if config.token_types:
             types = torch.zeros_like(tokens) if token_types is None else token_types
             x = x + self.type_embedding(types)
         x = x.to(self.compute_dtype or x.dtype)
         if config.norm_place == "post":
             x = self.norm(x)
+        if config.embedding_norm:
+            x = self.embedding_norm(x)
         return self.dropout(x)
 
     def _rope(
@@ -176,18 +194,29 @@ class Transformer(nn.Module):
 
     def _mask(self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool) -> Seen:
         """What limits attention in a kind of block; None where being causal, or not, says all."""
+        on_cpu = places.device.type == "cpu"
+        if segment_ids is not None and on_cpu and self.config.attention_softcap is None:
+            found = spans(segment_ids)
+            alone = places[: max(found.lengths)]
+            return replace(found, mask=self._limits(alone, alone, None, windowed))
+        keys = torch.arange(start + len(places), device=places.device)
+        return self._limits(places, keys, segment_ids, windowed)
+
+    def _limits(
+        self, queries: Tensor, keys: Tensor, segment_ids: Tensor | None, windowed: bool
+    ) -> Tensor | None:
+        """The same as one mask: ``queries`` ``(T,)`` are the last of ``keys`` ``(S,)``."""
         config = self.config
         window = config.window if windowed else None
-        reach = start + len(places)
-        bounded = window is not None and reach > window
-        later = start > 0 and len(places) > 1  # new rows see all cached ones, and each other
-        if not bounded and not later:
-            if segment_ids is None:
-                return None
-            if segment_ids.device.type == "cpu" and config.attention_softcap is None:
-                return spans(segment_ids)
-        keys = torch.arange(reach, device=places.device)
-        return visible(places, keys, causal=config.causal, window=window, segments=segment_ids)
+        bounded = window is not None and len(keys) > window
+        later = len(keys) > len(queries) > 1  # new rows see all cached ones, and each other
+        mask = None
+        if bounded or later or segment_ids is not None:
+            mask = visible(queries, keys, causal=config.causal, window=window, segments=segment_ids)
+        if not config.distance_buckets:
+            return mask
+        bias = self.distance_embedding(queries, keys)  # (H, T, S)
+        return bias if mask is None else torch.where(mask, bias, -torch.inf)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights, the same on every device: ``generator`` is one of the CPU.

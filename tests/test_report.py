@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from linnet.evaluate import Evaluation
 from linnet.evaluate.evaluation import Baselines
 from linnet.evaluate.metrics import Interval
 from linnet.evaluate.overlap import Overlap
-from linnet.evaluate.report import headline, overlap_sentence, write_report
-from linnet.evaluate.report_facts import gather
 from linnet.evaluate.samples import Sample
 from linnet.page import duration, visible
+from linnet.report import gather, headline, write_report
+from linnet.stages import ProjectConfig, Workspace, corpus, plan
+from linnet.stages.evaluation import overlap_sentence
 from linnet.tokenizer import TokenizerConfig
 from linnet.tokenizer import train as train_tokenizer
 
@@ -176,8 +178,9 @@ def test_damaged_files_leave_their_part_out(project: Path) -> None:
                  "evaluation/results.json", "model/config.json"):  # fmt: skip
         (project / name).write_text("{not json", encoding="utf-8")
     (project / "model" / "model.safetensors").write_bytes(b"\xff" * 9)
-    facts = gather(project)
-    assert (facts.corpus, facts.plan, facts.evaluation, facts.model) == (None, None, None, None)
+    facts, workspace = gather(project), Workspace(project, ProjectConfig(()))
+    assert (corpus.facts(workspace), plan.facts(workspace)) == (None, None)
+    assert (facts.evaluation, facts.model) == (None, None)
     Reader(write_report(project).read_text(encoding="utf-8"))
 
 
@@ -201,7 +204,7 @@ def test_copying_is_called_copying() -> None:
     assert "no copying" in (overlap_sentence(evaluation()) or "")
     assert "somewhat more" in (overlap_sentence(evaluation(shared="word " * 15)) or "")
     assert "copies" in (overlap_sentence(evaluation(shared="word " * 60)) or "")
-    assert overlap_sentence(None) is None
+    assert overlap_sentence(replace(evaluation(), samples=())) is None
 
 
 @pytest.mark.parametrize(
