@@ -162,14 +162,12 @@ def instance_cases(files: list[Path]) -> Iterator[tuple[str, Any, Any, bool]]:
 
 
 def engines(model: str) -> Iterator[tuple[str, Any]]:
-    from linnet.generate.opening import open_engine
+    from linnet.generate.engines import ENGINES, EngineConfig, open_engine
 
-    for name in ("torch", "llama.cpp"):
-        engine = open_engine(model, engine=name)
+    for name in ENGINES:
+        engine = open_engine(model, EngineConfig(engine=name))
         yield name, engine
-        close = getattr(engine, "close", None)
-        if close is not None:
-            close()
+        engine.close()
 
 
 def measured(model: str, grammars: list[tuple[Path, Grammar]], clients: int) -> None:
@@ -192,9 +190,12 @@ def measured(model: str, grammars: list[tuple[Path, Grammar]], clients: int) -> 
             for thread in threads:
                 thread.join()
             spent = time.monotonic() - begun
-            print(f"{name}, {title}: {tally.tokens / spent:,.0f} tokens a second for {len(own)} "
-                  f"clients; between pieces {1000 * statistics.median(tally.gaps or [0]):.0f} ms, at "
-                  f"most {max(tally.gaps, default=0):.1f} s; {tally.refused} refused")  # fmt: skip
+            pause = 1000 * statistics.median(tally.gaps or [0])
+            print(
+                f"{name}, {title}: {tally.tokens / spent:,.0f} tokens a second, {len(own)} "
+                f"clients; {pause:.0f} ms a piece, "
+                f"at most {max(tally.gaps, default=0):.1f} s, refused {tally.refused}"
+            )
 
 
 @dataclass
@@ -225,9 +226,9 @@ def write(engine: Any, tally: Tally, number: int, constraint: Constraint | None)
 
 def read_by_llama(model: str, grammars: list[tuple[Path, Grammar]]) -> None:
     """Have llama.cpp begin a document of each."""
-    from linnet.generate.opening import open_engine
+    from linnet.generate.engines import EngineConfig, open_engine
 
-    engine = open_engine(model, engine="llama.cpp")
+    engine = open_engine(model, EngineConfig(engine="llama.cpp"))
     refused = []
     for file, _ in grammars:
         constraint = Constraint("json_schema", file.read_text("utf-8"))
@@ -235,7 +236,7 @@ def read_by_llama(model: str, grammars: list[tuple[Path, Grammar]]) -> None:
             engine.generate([Request("{", Sampling(max_tokens=2), constraint=constraint)])
         except LinnetError as error:
             refused.append(f"{file.name}: {error}")
-    engine.close()  # type: ignore[attr-defined]
+    engine.close()
     print(f"llama.cpp refused {len(refused)} of {len(grammars):,}")
     for line in refused[:10]:
         print(f"  {line[:200]}")

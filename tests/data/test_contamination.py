@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linnet.data.contamination import NGrams, RunIndex, overlap
-from linnet.data.shingles import WORD, shingles, tokens
+from linnet.data.contamination import NGrams, RunIndex, overlap, run_set
+from linnet.data.shingles import WORD, shingles
 from linnet.errors import DataError
 
 
@@ -112,13 +112,14 @@ def test_an_index_of_runs_equals_comparing_each_pair(most: int) -> None:
     base = draw.choices(words, k=600)
     texts = [" ".join(base[start : start + 200]) for start in range(0, 400, 80)] + ["too short"]
     other = " ".join([*base[100:350], *draw.choices(words, k=100)])
-    index = RunIndex(texts, weight=5 * WORD, most=most)
+    index = RunIndex((run_set(text, weight=5 * WORD) for text in texts), most=most)
 
     def sampled(text: str) -> set[int]:
         found = shingles(text) if len(text.split()) >= 5 else []
         return {int(value) for value in found if int(value) % index.step == 0}
 
-    shares, similarities = index.shares(tokens(other)), index.similarities(tokens(other))
+    found = run_set(other, weight=5 * WORD)
+    shares, similarities = index.shares(found), index.similarities(found)
     theirs = sampled(other)
     assert index.step == 1 or most == 300
     for text, share, similarity in zip(texts, shares, similarities, strict=True):

@@ -10,10 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnet.data.repeats import Sample, edges, pack, repeated, strip, unpack
+from linnet.data import repeats
+from linnet.data.repeats import Sample, edges, pack, repeated, unpack
 
 _MENU = "Home | Products | About us\nSearch\nSign in"
 _NOTICE = "This message is confidential.\nIf it is not for you, delete it.\nPage {page} of 9"
+
+
+def strip(text: str, lines: frozenset[int]) -> tuple[str, int]:
+    edited, count = repeats.strip(text, lines)
+    return edited.text, count
 
 
 def _stories(test_data: Path) -> list[str]:

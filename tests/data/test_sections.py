@@ -12,7 +12,7 @@ from linnet import data
 from linnet.data.config import DataConfig
 from linnet.data.document import Extracted
 from linnet.data.extract import Context, extract
-from linnet.data.extract.sections import CODE, LINES, PROSE, Border, sections
+from linnet.data.extract.sections import CODE, LINES, PROSE, Border, Section, sections
 
 SEPARATOR = "<|endoftext|>"
 
@@ -54,17 +54,25 @@ def _chunks(text: str, size: int) -> list[str]:
 def test_how_the_text_arrives_leaves_no_trace_and_nothing_is_lost(
     text: str, borders: tuple[Border, ...]
 ) -> None:
-    def cut(chunk: int) -> list[tuple[str, bool]]:
+    def cut(chunk: int) -> list[Section]:
         found = sections(
             _chunks(text, chunk), longest=6_000, separator=SEPARATOR, borders=borders, size=4_000
         )
-        return [tuple(section) for section in found]
+        return list(found)
 
     whole = cut(10**6)
     assert all(cut(chunk) == whole for chunk in (7, 1_000, 4_096))
-    assert all(len(section) <= (4_000 if parted else 6_001) for section, parted in whole)
+    assert all(len(section) <= (4_000 if parted else 6_001) for section, parted, _ in whole)
+    assert all(section.text.startswith(_at_line(text, section)) for section in whole)
     lines = [line for line in text.split("\n") if line.strip() != SEPARATOR]
-    assert "".join("".join(s for s, _ in whole).split()) == "".join("".join(lines).split())
+    assert "".join("".join(s for s, *_ in whole).split()) == "".join("".join(lines).split())
+
+
+def _at_line(text: str, section: Section) -> str:
+    """The beginning of a section, as it stands on its line of the whole text or goes on in it."""
+    line = text.split("\n")[section.line - 1]
+    begins = section.text.split("\n", 1)[0]
+    return begins if begins in line else "not on its line"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +89,7 @@ def test_how_the_text_arrives_leaves_no_trace_and_nothing_is_lost(
 def test_sections_begin_and_end_where_a_reader_would_cut(
     joined: str, begins: str, ends: str
 ) -> None:
-    found = [text for text, _ in sections([joined], longest=5_000, size=5_000)]
+    found = [text for text, *_ in sections([joined], longest=5_000, size=5_000)]
     assert len(found) > 3
     assert all(text.startswith(begins) for text in found[1:])
     assert all(text.endswith(ends) for text in found)
@@ -89,15 +97,15 @@ def test_sections_begin_and_end_where_a_reader_would_cut(
 
 def test_code_keeps_its_indentation() -> None:
     text = "".join(f"class C{n}:\n\n    def f(self):\n        return {n}\n\n" for n in range(400))
-    found = [text for text, _ in sections([text], longest=2_000, size=2_000, borders=CODE)]
+    found = [text for text, *_ in sections([text], longest=2_000, size=2_000, borders=CODE)]
     assert {line for part in found for line in part.split("\n")} == set(text.split("\n"))
 
 
 def test_an_edit_moves_few_cuts() -> None:
     text = _prose(8, 300)
-    before = {part for part, _ in sections([text], longest=5_000, size=5_000)}
+    before = {part for part, *_ in sections([text], longest=5_000, size=5_000)}
     after = {
-        part for part, _ in sections(["A new beginning.\n\n" + text], longest=5_000, size=5_000)
+        part for part, *_ in sections(["A new beginning.\n\n" + text], longest=5_000, size=5_000)
     }
     assert len(before) > 30
     assert len(after - before) < len(before) / 4

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,19 +20,22 @@ from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import replace
-from linnet.data import DataConfig, list_documents
+from linnet.data import DataConfig, list_documents, locate, stored_texts
 from linnet.data import explain as explain_document
 from linnet.data import prepare as prepare_corpus
 from linnet.data.kinds import KINDS, REFUSED
 from linnet.data.report import grouped
+from linnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
     from linnet.data.explaining import FileStory, Story
     from linnet.data.listing import Listed
+    from linnet.data.locating import Location, StoredText
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-_SHOWN_REASONS = 12
+_SHOWN_REASONS, _SHOWN_BLOCKS, _SHOWN_CHARACTERS = 12, 12, 80
+_UNKNOWN = "not known: read by an older version; known once documents change and are prepared again"
 
 
 @app.callback()
@@ -71,18 +75,30 @@ def explain(
     document: Annotated[
         str, typer.Argument(help="A file's name or the end of it, or the start of a document's id.")
     ],
+    at: Annotated[
+        str,
+        typer.Option(
+            metavar="START:END",
+            help="Where these characters of the document's text stand in its file.",
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what happened to a document, and why.
+    """Say what happened to a document, and why; or where a stretch of its text stands.
 
-    Example: linnet data explain corpus handbook.pdf
+    Example: linnet data explain corpus handbook.pdf --at 1200:1350
     """
+    if at:
+        _tell_places(locate(corpus, document, *_stretch(at)), as_json=as_json)
+        return
     found = explain_document(corpus, document)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(file) for file in found], ensure_ascii=False))
         return
     for file in found:
         _tell_file(file)
+    if len(stories := [story for file in found for story in file.documents]) == 1:
+        _tell_outline(stored_texts(corpus, stories[0].id)[0])
 
 
 @app.command("list")
@@ -201,6 +217,46 @@ def _tell_file(file: FileStory) -> None:
 def _tell(story: Story, file: FileStory) -> None:
     for line in _lines(story, file):
         terminal.print(f"  {line}", markup=False)
+
+
+def _stretch(at: str) -> tuple[int, int]:
+    start, _, end = at.partition(":")
+    if not (start.isdecimal() and end.isdecimal()):
+        raise ConfigError(f"--at is START:END in characters, such as 1200:1350. Got '{at}'")
+    return int(start), int(end)
+
+
+def _tell_places(found: list[Location], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(one) for one in found], ensure_ascii=False))
+        return
+    for one in found:
+        terminal.print(one.source, markup=False, style="bold")
+        place = str(one.place) or ("no pages or lines" if one.known else _UNKNOWN)
+        terminal.print(f"  characters {one.start:,} to {one.end:,}: {place}", markup=False)
+        if one.headings:
+            terminal.print(f"  under {' > '.join(one.headings)}", markup=False)
+        terminal.print(f"  {one.kind}: {_shortened(one.text)}", markup=False)
+
+
+def _tell_outline(document: StoredText) -> None:
+    """The headings of a document, or its first and last blocks, with where they stand."""
+    if document.structure is None:
+        terminal.print(f"    places: {_UNKNOWN}", markup=False)
+        return
+    blocks = list(document.blocks())
+    headings = [block for block in blocks if block.kind == "heading"]
+    shown = headings or [*blocks[:1], *blocks[1:][-1:]]
+    for block in shown[:_SHOWN_BLOCKS]:
+        place = f", {block.place}" if block.place.unit else ""
+        text = "  " * len(block.headings) + _shortened(document.text[block.start : block.end])
+        terminal.print(f"    {block.start:,} to {block.end:,}{place}: {text}", markup=False)
+    if len(shown) > _SHOWN_BLOCKS:
+        terminal.print(f"    and {len(shown) - _SHOWN_BLOCKS:,} more headings", markup=False)
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(" ".join(text.split()), _SHOWN_CHARACTERS, placeholder=" ...")
 
 
 def _lines(story: Story, file: FileStory) -> list[str]:

@@ -17,6 +17,7 @@ from linnet.lazy import lazy
 if TYPE_CHECKING:
     from linnet.data.explaining import explain
     from linnet.data.listing import Listed, list_documents
+    from linnet.data.locating import Location, StoredText, locate, stored_texts
     from linnet.data.material import current_inputs
     from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
@@ -27,20 +28,28 @@ __all__ = [
     "DataConfig",
     "Document",
     "Listed",
+    "Location",
+    "StoredText",
     "current_inputs",
     "explain",
     "list_documents",
+    "locate",
     "prepare",
     "read_documents",
+    "stored_texts",
 ]
 
-__getattr__ = lazy(  # a worker that reads files needs none of these
+__getattr__, __dir__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
         "Listed": ("linnet.data.listing", "Listed"),
         "current_inputs": ("linnet.data.material", "current_inputs"),
         "explain": ("linnet.data.explaining", "explain"),
         "list_documents": ("linnet.data.listing", "list_documents"),
+        "Location": ("linnet.data.locating", "Location"),
+        "StoredText": ("linnet.data.locating", "StoredText"),
+        "locate": ("linnet.data.locating", "locate"),
+        "stored_texts": ("linnet.data.locating", "stored_texts"),
         "prepare": ("linnet.data.preparation", "prepare"),
         "read_documents": ("linnet.data.storage", "read_documents"),
     },

@@ -50,6 +50,7 @@ CREATE TABLE IF NOT EXISTS documents ( -- as they were read: tags, but no verdic
     thread TEXT NOT NULL, bytes INTEGER NOT NULL,
     language TEXT NOT NULL, quality TEXT NOT NULL, changes TEXT NOT NULL,
     private TEXT NOT NULL, difference TEXT NOT NULL, bands BLOB NOT NULL, edges BLOB NOT NULL,
+    blocks BLOB NOT NULL,              -- linnet.data.blocks.Structure, packed
     PRIMARY KEY (file, ordinal)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS documents_by_id ON documents (id);
@@ -65,11 +66,15 @@ CREATE TABLE IF NOT EXISTS verdicts (  -- what became of each document, in their
     cluster INTEGER NOT NULL, copies INTEGER NOT NULL,
     reason TEXT NOT NULL,              -- why it was dropped
     keeper INTEGER NOT NULL, similarity REAL NOT NULL,  -- what it repeats, and how much
-    lines INTEGER NOT NULL             -- repeated lines taken out
+    lines INTEGER NOT NULL,            -- repeated lines taken out
+    positions TEXT NOT NULL            -- linnet.data.positions: from the text as read to the final
 );
 CREATE INDEX IF NOT EXISTS verdicts_by_id ON verdicts (id);
 CREATE INDEX IF NOT EXISTS verdicts_by_place ON verdicts (file, ordinal);
 """
+
+DOCUMENT_NAME = "f.name || CASE d.part WHEN '' THEN '' ELSE '/' || d.part END"
+"""The name of a document ``d`` in a file ``f``."""
 
 Place = tuple[str, int, int]
 """Where a text lies: spool, offset, bytes."""
@@ -125,6 +130,7 @@ class Verdict:
     keeper: int
     similarity: float
     lines: int
+    positions: str
 
 
 class Catalog:
@@ -189,13 +195,14 @@ class Catalog:
         """
         found = [m for m in answer.messages if "dropped" not in m]
         self.connection.executemany(
-            "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO documents VALUES ({', '.join('?' * 17)})",
             (
                 (
                     answer.number, first + index, m["part"], m["id"], m["group"], m["kind"],
                     m["family"], m["thread"], m["place"][2], m["language"],
                     _json(m["quality"]), _json(m["changes"]), _json(m["private"]),
                     m["difference"], bytes.fromhex(m["bands"]), bytes.fromhex(m["edges"]),
+                    bytes.fromhex(m["blocks"]),
                 )
                 for index, m in enumerate(found)
             ),
@@ -220,7 +227,7 @@ class Catalog:
     def adopt(self, old: Path) -> None:
         """Take over from an older catalog the files whose content has not changed."""
         columns = "part, id, grp, kind, family, thread, bytes, language, quality, changes, private"
-        columns += ", difference, bands, edges"
+        columns += ", difference, bands, edges, blocks"
         self.connection.execute("COMMIT")
         self.connection.execute("ATTACH ? AS old", (str(old),))
         self.connection.executescript(
@@ -383,6 +390,18 @@ def has_table(connection: sqlite3.Connection, name: str) -> bool:
     """Whether a catalog, perhaps of an older version, has a table."""
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     return connection.execute(query, (name,)).fetchone() is not None
+
+
+def has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    """Whether a catalog, perhaps of an older version, has a column."""
+    assert table.isidentifier()
+    rows = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
+    return any(row[0] == column for row in rows)
+
+
+def escaped(text: str) -> str:
+    """For LIKE: its wildcards as themselves."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _json(value: Any) -> str:

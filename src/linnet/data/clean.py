@@ -12,10 +12,11 @@ Lines are not re-wrapped: where they break may mean something.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from linnet.data.positions import Edit, Edited, Positions, differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,10 +29,13 @@ _WRITTEN: tuple[Family, ...] = ("prose", "web", "mail")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 _LATIN_CONTROL = re.compile("[\x80-\x9f]")
 _LINE_ENDS = "\x85\u2028\u2029"
+_CARRIAGE_RETURN, _FORM_FEED = re.compile(r"\r\n?"), re.compile("\x0c")
+_TRAILING = re.compile(r"(?<![ \t])[ \t]++(?=\n|\Z)")  # linear, also on long runs of them
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # ECMA-48
 # Byte order mark, zero-width space. Zero-width joiners stay: Persian, Indic scripts
 # and emoji need them.
-_INVISIBLE = "\ufeff\u200b"
+_INVISIBLE = re.compile("[\ufeff\u200b]")
+_SOFT_HYPHEN = re.compile("\xad")
 _INNER_SOFT_HYPHEN = re.compile(r"(?<![^\W\d_])\xad|\xad(?![ \t]*\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
@@ -44,6 +48,7 @@ _LIGATURE = re.compile("[ﬀ-ﬆ]")
 _BREAK = re.compile(r"([-\u2010\xad])\n[ \t]*([^\W\d_]{2,})(\S*)([ \t]+|\n|\Z)")
 _HEAD = re.compile(r"([^\W\d_][-\u2010])?([^\W\d_]{2,})\Z")
 _GOES_ON = re.compile(r"[-\u2010][^\W\d_]")
+_HYPHENATED_ENDS = ("-\n", "\xad\n", "\u2010\n")
 _LONGEST_HEAD = 60
 _LEAST_HALF = 4  # letters; "to-\ngether" is not made of "to"
 _WORDS = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -56,54 +61,64 @@ class Cleaned:
 
     mojibake (lines), hyphenation (words), ligatures, control characters (an escape
     sequence counts as one), broken characters (halves of surrogate pairs).
+    ``positions`` leads from the text as it was to this one.
     """
 
     text: str
     changes: dict[str, int] = field(default_factory=dict)
+    positions: Positions = field(default_factory=Positions, compare=False)
 
 
 def clean(text: str, family: Family) -> Cleaned:
     """The text in the form of its family (see the module)."""
     changes = Counter[str]()
-    text = _replace_lone_surrogates(text, changes)
+    edited = Edited(text)
+    _replace_lone_surrogates(edited, changes)
     if family in _VERBATIM:
-        text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-        return Cleaned(text.strip("\n"), dict(changes))
-    text = _remove_controls(text, changes)
-    if not text.isascii():
-        text = _repair_decoding(unicodedata.normalize("NFC", text), changes)
-        text = _one_form_of_letters(text, family, changes)
-    text = _one_line_end(text)
-    text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
-    if family in _WRITTEN:
-        text = _join_hyphenated(text, changes).replace("\xad", "")
-    return Cleaned(_BLANK_LINES.sub("\n\n", text).strip("\n"), dict(changes))
+        if edited.text.startswith("\ufeff"):
+            edited.apply([(0, 1, "")])
+        edited.sub(_CARRIAGE_RETURN, "\n")
+    else:
+        _remove_controls(edited, changes)
+        if not edited.text.isascii():
+            edited.normalize()
+            _repair_decoding(edited, changes)
+            _one_form_of_letters(edited, family, changes)
+        _one_line_end(edited)
+        edited.sub(_TRAILING, "")
+        if family in _WRITTEN:
+            _join_hyphenated(edited, changes)
+            edited.sub(_SOFT_HYPHEN, "")
+        edited.sub(_BLANK_LINES, "\n\n")
+    edited.strip("\n")
+    return Cleaned(edited.text, dict(changes), edited.positions)
 
 
 def replace_lone_surrogates(text: str) -> str:
     """Halves of surrogate pairs, which UTF-8 cannot hold, as U+FFFD."""
-    return _replace_lone_surrogates(text, Counter())
+    edited = Edited(text)
+    _replace_lone_surrogates(edited, Counter())
+    return edited.text
 
 
-def _replace_lone_surrogates(text: str, changes: Counter[str]) -> str:
+def _replace_lone_surrogates(edited: Edited, changes: Counter[str]) -> None:
     try:
-        text.encode("utf-8")
+        edited.text.encode("utf-8")
     except UnicodeEncodeError:
-        return _counted(_LONE_SURROGATES, "\ufffd", text, changes, "broken characters")
-    return text
+        _counted(_LONE_SURROGATES, "\ufffd", edited, changes, "broken characters")
 
 
-def _remove_controls(text: str, changes: Counter[str]) -> str:
+def _remove_controls(edited: Edited, changes: Counter[str]) -> None:
     """Without escape sequences and the control characters of ASCII.
 
     Those of Latin-1 go later, as mojibake is made of them.
     """
-    if "\x1b" in text:
-        text = _counted(_ESCAPES, "", text, changes, "control characters")
-    return _counted(_CONTROL, "", text, changes, "control characters")
+    if "\x1b" in edited.text:
+        _counted(_ESCAPES, "", edited, changes, "control characters")
+    _counted(_CONTROL, "", edited, changes, "control characters")
 
 
-def _repair_decoding(text: str, changes: Counter[str]) -> str:
+def _repair_decoding(edited: Edited, changes: Counter[str]) -> None:
     """UTF-8 that was read as another encoding (``Ã©`` for ``é``), line by line.
 
     Only lines that ftfy's heuristic calls bad are touched; what it makes of them is
@@ -112,33 +127,37 @@ def _repair_decoding(text: str, changes: Counter[str]) -> str:
     from ftfy import fix_encoding
     from ftfy.badness import is_bad
 
-    if not is_bad(_ASCII_RUN.sub(r"\1\2", text)):  # a quick look at what is not ASCII
-        return text
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
+    if not is_bad(_ASCII_RUN.sub(r"\1\2", edited.text)):  # a quick look at what is not ASCII
+        return
+    edits: list[Edit] = []
+    start = 0
+    for line in edited.text.split("\n"):
         if not line.isascii() and is_bad(line):
-            lines[number] = fix_encoding(line)
-            if lines[number] != line:
+            fixed = fix_encoding(line)
+            if fixed != line:
+                edits += differences(line, fixed, offset=start)
                 changes["mojibake"] += 1
-    return "\n".join(lines)
+        start += len(line) + 1
+    edited.apply(edits)
 
 
-def _one_form_of_letters(text: str, family: Family, changes: Counter[str]) -> str:
+def _one_form_of_letters(edited: Edited, family: Family, changes: Counter[str]) -> None:
     for line_end in _LINE_ENDS:
-        text = text.replace(line_end, "\n")
-    text = _counted(_LATIN_CONTROL, "", text.replace("\xa0", " "), changes, "control characters")
-    for character in _INVISIBLE:
-        text = text.replace(character, "")
-    if "\xad" in text:
-        text = _INNER_SOFT_HYPHEN.sub("", text) if family in _WRITTEN else text.replace("\xad", "")
+        edited.text = edited.text.replace(line_end, "\n")
+    edited.text = edited.text.replace("\xa0", " ")
+    _counted(_LATIN_CONTROL, "", edited, changes, "control characters")
+    edited.sub(_INVISIBLE, "")
+    if "\xad" in edited.text:
+        edited.sub(_INNER_SOFT_HYPHEN if family in _WRITTEN else _SOFT_HYPHEN, "")
     if family in _WRITTEN:
-        text = _counted(_LIGATURE, lambda found: _LIGATURES[found[0]], text, changes, "ligatures")
-    return unicodedata.normalize("NFC", text)
+        _counted(_LIGATURE, lambda found: _LIGATURES[found[0]], edited, changes, "ligatures")
+    edited.normalize()
 
 
-def _one_line_end(text: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.replace("\x0b", "\n").replace("\x0c", "\n\n")
+def _one_line_end(edited: Edited) -> None:
+    edited.sub(_CARRIAGE_RETURN, "\n")
+    edited.text = edited.text.replace("\x0b", "\n")
+    edited.sub(_FORM_FEED, "\n\n")
 
 
 @dataclass(frozen=True)
@@ -151,36 +170,40 @@ class _Break:
     head: str
     tail: str
     within: bool  # a longer compound
-    after: str  # what is attached to the word, and the line end
+    rest: str  # what is attached to the word
+    after: str  # the line end
 
 
-def _join_hyphenated(text: str, changes: Counter[str]) -> str:
+def _join_hyphenated(edited: Edited, changes: Counter[str]) -> None:
     """Words hyphenated at a line end, whole at the end of that line."""
     before = ""
-    while text != before and ("-\n" in text or "\xad\n" in text or "\u2010\n" in text):
-        before = text
-        text = _join_once(text, changes)  # again: a word may stand on three lines
-    return text
+    while edited.text != before and any(end in edited.text for end in _HYPHENATED_ENDS):
+        before = edited.text
+        _join_once(edited, changes)  # again: a word may stand on three lines
 
 
-def _join_once(text: str, changes: Counter[str]) -> str:
-    breaks = list(_breaks(text))
+def _join_once(edited: Edited, changes: Counter[str]) -> None:
+    breaks = list(_breaks(edited.text))
     if not breaks:
-        return text
-    lower = text.lower().replace("\u2010", "-")
+        return
+    lower = edited.text.lower().replace("\u2010", "-")
     words = Counter(found[0] for found in _WORDS.finditer(lower))
     words.subtract(half.lower() for found in breaks for half in (found.head, found.tail))
     votes = [_vote(found, words) for found in breaks]
     typeset = _is_typeset(votes, sum(n for word, n in words.items() if "-" in word))
-    parts, last = [], 0
+    edits: list[Edit] = []
     for found, vote in zip(breaks, votes, strict=True):
         if not vote and found.tail in _CONJUNCTIONS:
             continue
         own = vote < 0 or (not vote and _own_hyphen(found, words, typeset=typeset))
-        parts += [text[last : found.start], found.hyphen if own else "", found.tail, found.after]
-        last = found.end
+        # Three stretches, so that the word itself is found again: hyphen and line end, the
+        # word with what is attached to it, the line end after it.
+        word = found.start + len(edited.text[found.start : found.end].rstrip())
+        begins = word - len(found.tail) - len(found.rest)
+        edits.append((found.start, begins, found.hyphen if own else ""))
+        edits.append((word, found.end, found.after))
         changes["hyphenation"] += 1
-    return "".join([*parts, text[last:]])
+    edited.apply(edits)
 
 
 def _breaks(text: str) -> Iterator[_Break]:
@@ -189,8 +212,8 @@ def _breaks(text: str) -> Iterator[_Break]:
         head = _HEAD.search(text[max(0, found.start() - _LONGEST_HEAD) : found.start()])
         if head and head[2][-1].islower() and tail.islower():
             within = bool(head[1] or _GOES_ON.match(rest))
-            after = rest + ("\n" if after else "")
-            yield _Break(found.start(), found.end(), hyphen, head[2], tail, within, after)
+            after = "\n" if after else ""
+            yield _Break(found.start(), found.end(), hyphen, head[2], tail, within, rest, after)
 
 
 def _vote(found: _Break, words: Counter[str]) -> int:
@@ -226,11 +249,9 @@ def _own_hyphen(found: _Break, words: Counter[str], *, typeset: bool) -> bool:
 def _counted(
     pattern: re.Pattern[str],
     new: str | Callable[[re.Match[str]], str],
-    text: str,
+    edited: Edited,
     changes: Counter[str],
     name: str,
-) -> str:
-    text, count = pattern.subn(new, text)
-    if count:
+) -> None:
+    if count := edited.sub(pattern, new):
         changes[name] += count
-    return text

@@ -15,18 +15,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from linnet.data.shingles import WORD, Hashes, Tokens, contained, runs, tokens
+from linnet.data.shingles import WORD, Hashes, contained, distinct, runs, tokens
 from linnet.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _RUN = 13 * WORD  # weight of a run
+_SHORT_RUN = 5 * WORD
 _LEAST = 8 * WORD
 _MOST_RUNS = 50_000_000
 _SAMPLED_RUNS = 2_000_000
+_KEPT_RUNS = 16_000_000  # 128 MB
 _TELLING = 4  # sampled runs of a text, from which its share can be told
 _PENDING = 1_000_000  # runs collected before they are sorted in
+
+
+def run_set(text: str, *, weight: int = _RUN) -> Hashes:
+    """The sorted different runs of 13 words of a text, or of another weight."""
+    return distinct(runs(tokens(text), weight))
+
+
+class RunSets:
+    """The run sets of numbered texts. As many as fit into ``most`` runs are kept: texts are
+    compared several times, and reading and cutting them takes most of it."""
+
+    def __init__(self, read: Callable[[int], str], *, most: int = _KEPT_RUNS) -> None:
+        self._read, self._left = read, most
+        self._kept: dict[int, Hashes] = {}
+
+    def __getitem__(self, number: int) -> Hashes:
+        found = self._kept.get(number)
+        if found is None:
+            found = run_set(self._read(number))
+            if len(found) <= self._left:
+                self._left -= len(found)
+                self._kept[number] = found
+        return found
 
 
 class NGrams:
@@ -62,7 +87,7 @@ class NGrams:
         """How many different runs of the evaluation texts are in this one."""
         cut = tokens(text)
         return sum(
-            int(np.count_nonzero(contained(_distinct(runs(cut, weight)), known)))
+            int(np.count_nonzero(contained(distinct(runs(cut, weight)), known)))
             for weight, known in self.runs.items()
         )
 
@@ -94,18 +119,22 @@ def overlap(
     hash is a multiple of a power of two, so that nothing but the texts decides.
     """
     held_out = list(held_out)
-    index, usual = RunIndex(held_out, most=most), RunIndex(some, most=most)
-    similar = RunIndex(held_out if alike < 1 else (), weight=5 * WORD, most=most)
+    index, usual = (
+        RunIndex(map(run_set, held_out), most=most),
+        RunIndex(map(run_set, some), most=most),
+    )
+    compared = held_out if alike < 1 else ()
+    similar = RunIndex((run_set(text, weight=_SHORT_RUN) for text in compared), most=most)
     met = np.zeros(len(index.hashes), np.bool_)
     times = np.zeros(len(usual.hashes), np.int32)
     best = np.zeros(len(similar.sizes))
     nearest = np.zeros(len(similar.sizes), np.int64)
     for place, text in enumerate(training):
         cut = tokens(text)
-        found = _distinct(runs(cut, _RUN))
-        met |= contained(index.hashes, _every(found, index.step))
-        times += contained(usual.hashes, _every(found, usual.step))
-        values = similar.similarities(cut)
+        found = distinct(runs(cut, _RUN))
+        met[index.places(found)] = True
+        times[usual.places(found)] += 1  # the runs of one text differ, so no place comes twice
+        values = similar.similarities(distinct(runs(cut, _SHORT_RUN)))
         better = values > best
         best[better], nearest[better] = values[better], place
     return Overlap(
@@ -126,44 +155,41 @@ def _mean_of_different(values: npt.NDArray[np.bool_], hashes: Hashes) -> float:
 
 
 class HeldOut:
-    """The different runs of 13 words of held-out texts, or a sample of them.
+    """The runs that held-out texts have (``run_set``), or a sample of them.
 
     Beyond about ``most`` runs only those are kept whose hash is a multiple of a power
     of two, so memory is bounded and nothing but the texts decides.
     """
 
-    def __init__(self, texts: Iterable[str], *, most: int = _SAMPLED_RUNS) -> None:
+    def __init__(self, texts: Iterable[Hashes], *, most: int = _SAMPLED_RUNS) -> None:
         collection = _Collection()
         self.step = 1
-        for text in texts:
-            for block in runs(tokens(text), _RUN):
-                collection.add(_every(block, self.step))
-                while len(collection.known) > most:
-                    self.step *= 2
-                    collection.known = _every(collection.all(), self.step)
+        for found in texts:
+            collection.add(_every(found, self.step))
+            while len(collection.known) > most:
+                self.step *= 2
+                collection.known = _every(collection.all(), self.step)
         self.known = collection.all()
 
-    def share(self, text: str) -> float:
-        """The share of the text's different runs that the held-out texts have too."""
-        mine = _every(_distinct(runs(tokens(text), _RUN)), self.step)
+    def share(self, found: Hashes) -> float:
+        """The share of a text's different runs that the held-out texts have too."""
+        mine = _every(found, self.step)
         return float(contained(mine, self.known).mean()) if len(mine) >= _TELLING else 0.0
 
 
 class RunIndex:
-    """The runs of words of some texts, each with the text that it is from.
+    """The different runs of words of each of some texts (``run_set``).
 
-    ``weight``: of a run, in quarters of a word. Sampled as in HeldOut; of a text with
-    fewer than ``_TELLING`` runs in the sample nothing is told.
+    Sampled as in HeldOut; of a text with fewer than ``_TELLING`` runs in the sample
+    nothing is told.
     """
 
-    def __init__(
-        self, texts: Iterable[str], *, weight: int = _RUN, most: int = _SAMPLED_RUNS
-    ) -> None:
-        self.weight, self.step = weight, 1
+    def __init__(self, texts: Iterable[Hashes], *, most: int = _SAMPLED_RUNS) -> None:
+        self.step = 1
         each: list[Hashes] = []
         held = 0
-        for text in texts:
-            each.append(_every(_distinct(runs(tokens(text), weight)), self.step))
+        for found in texts:
+            each.append(_every(found, self.step))
             held += len(each[-1])
             while held > most:
                 self.step *= 2
@@ -175,26 +201,30 @@ class RunIndex:
         self.hashes = hashes[order]
         self.owners = np.repeat(np.arange(len(each)), self.sizes)[order]
 
-    def compare(self, text: Tokens) -> tuple[npt.NDArray[np.int64], int]:
-        """How many runs each text has in common with this one, and how many this one has."""
-        mine = _every(_distinct(runs(text, self.weight)), self.step)
+    def places(self, found: Hashes) -> npt.NDArray[np.int64]:
+        """Where the runs of a text, which are all different, stand among ``hashes``."""
+        mine = _every(found, self.step)
         met = mine[contained(mine, self.hashes)]
         starts = np.searchsorted(self.hashes, met, "left")
         counts = np.searchsorted(self.hashes, met, "right") - starts
         # The places starts[i], starts[i] + 1, ... of all i, one after another.
-        places = np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        return np.bincount(self.owners[places], minlength=len(self.sizes)), len(mine)
+        return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
-    def shares(self, text: Tokens) -> npt.NDArray[np.float64]:
-        """The share of each text's runs that this one has."""
-        common, _ = self.compare(text)
-        return np.where(self.sizes >= _TELLING, common / np.maximum(self.sizes, 1), 0.0)
+    def shares(self, found: Hashes) -> npt.NDArray[np.float64]:
+        """The share of each text's runs that a text with these different runs has."""
+        return np.where(
+            self.sizes >= _TELLING, self._common(found) / np.maximum(self.sizes, 1), 0.0
+        )
 
-    def similarities(self, text: Tokens) -> npt.NDArray[np.float64]:
-        """The Jaccard similarity of each text with this one."""
-        common, mine = self.compare(text)
-        union = np.maximum(self.sizes + mine - common, 1)
+    def similarities(self, found: Hashes) -> npt.NDArray[np.float64]:
+        """The Jaccard similarity of each text with the one that has these different runs."""
+        common = self._common(found)
+        union = np.maximum(self.sizes + len(_every(found, self.step)) - common, 1)
         return np.where(self.sizes >= _TELLING, common / union, 0.0)
+
+    def _common(self, found: Hashes) -> npt.NDArray[np.int64]:
+        """How many runs each text has in common with the one that has these."""
+        return np.bincount(self.owners[self.places(found)], minlength=len(self.sizes))
 
 
 class _Collection:
@@ -215,7 +245,7 @@ class _Collection:
     def all(self) -> Hashes:
         """All of them, sorted."""
         if self._pending:
-            self.known = _distinct([self.known, *self._pending])
+            self.known = distinct([self.known, *self._pending])
             self._pending, self._count = [], 0
         return self.known
 
@@ -225,11 +255,6 @@ def _too_many(most: int) -> DataError:
         f"the evaluation sets hold more than {most:,} runs of 13 words; "
         "name only the files that are used to evaluate"
     )
-
-
-def _distinct(blocks: Iterable[Hashes]) -> Hashes:
-    """The sorted different hashes."""
-    return np.unique(np.concatenate([np.empty(0, np.uint64), *blocks]))
 
 
 def _every(hashes: Hashes, step: int) -> Hashes:

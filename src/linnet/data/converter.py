@@ -1,7 +1,8 @@
 """Documents of old formats, converted by LibreOffice, antiword or catdoc, if installed.
 
 A process that reads strangers' files may start no program (``sandbox.enter``), so one beside
-it does, which is started before and confined in its own way (``sandbox.enter_converter``).
+it does, which is started before, if a document needs it, and confined in its own way
+(``sandbox.enter_converter``).
 Whatever it starts has no network, writes to its own place, runs no macros, has limits of
 memory and time, and is killed with all that it started. Each document has a fresh
 profile of LibreOffice. The process ends when its input does.
@@ -26,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import linnet
 from linnet.data import kinds, sandbox
 from linnet.data.document import UnreadableError
 
@@ -63,7 +63,7 @@ class Converter:
 
     def __init__(self, scratch: Path, home: Path, *, memory_mb: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1])],
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -103,26 +103,37 @@ class Converter:
             self.process.stdin.flush()
 
 
+class NotStartedError(Exception):
+    """A document needs the process beside this one, which was started without it."""
+
+
 _running: Converter | None = None
+_may_start = True
 
 
-def start(scratch: Path, *, memory_mb: int) -> None:
-    """Start the process for the readers of this one, if there are programs that convert.
+def confine(scratch: Path | None, *, memory_mb: int) -> None:
+    """Start the process for the readers of this one, or no process from now on (None).
 
     To be called before this process is confined.
     """
-    global _running
-    if any(kinds.program(name) for kind in kinds.KINDS.values() for name in kind.programs):
+    global _running, _may_start
+    _may_start = False
+    if scratch is not None:
         home = scratch.with_name(f"{scratch.name}.converter")
         _running = Converter(scratch, home, memory_mb=memory_mb)
 
 
 @contextlib.contextmanager
 def running(scratch: Path, *, memory_mb: int) -> Iterator[Converter]:
-    """The process that was started, or one for this once."""
+    """The process that was started, or one for this once.
+
+    Raises NotStartedError in a process that was confined without one.
+    """
     if _running is not None:
         yield _running
         return
+    if not _may_start:
+        raise NotStartedError
     with tempfile.TemporaryDirectory(dir=scratch) as home:
         once = Converter(scratch, Path(home) / "converter", memory_mb=memory_mb)
         try:

@@ -15,6 +15,7 @@ import os
 import queue
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ Item = tuple[int, dict[str, Any]]
 LIFETIME = 500  # items that a process works on before another takes its place
 _AHEAD = 4  # items taken from the caller before they are needed, for each process
 _TICK = 0.2  # seconds between looks at what else happens
+_ALONE = 4.0, 0.25  # seconds that the first process has, and more from its first answer on
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ def _attempt(
 ) -> Iterator[tuple[Item, Answer]]:
     """Work on the items in as many processes; answers with the item that they belong to."""
     coming = iter(items)
+    alone_until = time.monotonic() + _ALONE[0]
     requests: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
     answers: queue.Queue[Answer | BaseException] = queue.Queue(2 * workers)
     lanes: list[_Lane] = []
@@ -173,14 +176,19 @@ def _attempt(
             while len(waiting) < _AHEAD * workers and (item := next(coming, None)) is not None:
                 waiting[item[0]] = item
                 requests.put(item)
-                if len(lanes) < workers:
-                    lanes.append(_Lane(requests, answers, stop, starter, lifetime))
-                    lanes[-1].start()
             if not waiting:
                 return
+            # Where there is little to do, starting a process takes longer than the work.
+            grown = len(lanes) < workers and time.monotonic() > alone_until
+            while not requests.empty() and len(lanes) < (workers if grown else 1):
+                lanes.append(_Lane(requests, answers, stop, starter, lifetime))
+                lanes[-1].start()
             answer = _next(answers, lanes)
+            if answer is None:
+                continue
             if isinstance(answer, BaseException):
                 raise answer
+            alone_until = min(alone_until, time.monotonic() + _ALONE[1])
             item = waiting.pop(answer.number) if answer.done else waiting[answer.number]
             yield item, answer
     finally:
@@ -194,14 +202,15 @@ def _attempt(
 
 def _next(
     answers: queue.Queue[Answer | BaseException], lanes: list[_Lane]
-) -> Answer | BaseException:
-    """The next answer; meanwhile processes that have been silent for too long are ended."""
-    while True:
-        for lane in lanes:
-            if worker := lane.worker:
-                worker.end_if_late()
-        with contextlib.suppress(queue.Empty):
-            return answers.get(timeout=_TICK)
+) -> Answer | BaseException | None:
+    """The next answer, if it comes soon; processes that have been silent for too long are ended."""
+    for lane in lanes:
+        if worker := lane.worker:
+            worker.end_if_late()
+    try:
+        return answers.get(timeout=_TICK)
+    except queue.Empty:
+        return None
 
 
 class _Lane(threading.Thread):
@@ -237,7 +246,9 @@ class _Lane(threading.Thread):
         if worker := self.worker:
             worker.process.kill()
 
-    def _work(self, item: Item) -> None:
+    def _work(self, item: Item, *, known: int = 0) -> None:
+        """``known``: of its messages so many have been passed on."""
+        given = 0
         if self.worker is None:
             self.worker = self.starter.start()
             if self.stop.is_set():  # perhaps too late for ``kill``
@@ -245,6 +256,14 @@ class _Lane(threading.Thread):
         worker = self.worker
         worker.served += 1
         for message in worker.ask(item[1]):
+            if message.get("converts"):  # a process can only be given a converter at its start
+                self._retire()
+                self.starter.converting = True
+                self._work(item, known=given)
+                return
+            new = message["messages"][max(known - given, 0) :]
+            given += len(message["messages"])
+            message["messages"] = new
             if "failed" in message:
                 number = message["failed"]
                 raise OSError(number, os.strerror(number), str(worker.spool))

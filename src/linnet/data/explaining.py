@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LISTED = 20  # documents of one file
 _LEAST_ID = 8  # characters that name a document by its id
 _COMPANIONS = 5
+_NAME = catalog.DOCUMENT_NAME
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class _Explainer:
         return self._rows(
             f"SELECT * FROM {table} WHERE name = :what OR name LIKE :end ESCAPE '\\' "
             "ORDER BY name LIMIT :limit",
-            what=what, end=f"%/{_escaped(what.lstrip('/'))}", limit=_LISTED,
+            what=what, end=f"%/{catalog.escaped(what.lstrip('/'))}", limit=_LISTED,
         )  # fmt: skip
 
     def _file(self, row: sqlite3.Row, stories: list[Story] | None = None) -> FileStory:
@@ -197,11 +198,3 @@ class _Explainer:
 
     def _rows(self, query: str, **values: Any) -> list[sqlite3.Row]:
         return self.connection.execute(query, values).fetchall()
-
-
-_NAME = "f.name || CASE d.part WHEN '' THEN '' ELSE '/' || d.part END"
-
-
-def _escaped(text: str) -> str:
-    """For LIKE: its wildcards as themselves."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

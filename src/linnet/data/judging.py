@@ -18,6 +18,7 @@ Arrays hold a few numbers per document; a text is read where it must be compared
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ import numpy.typing as npt
 from linnet.config import parse_json
 from linnet.data import duplicates, quality, reading, repeats, shingles, split
 from linnet.data.catalog import Verdict
-from linnet.data.contamination import HeldOut, RunIndex
+from linnet.data.contamination import HeldOut, RunIndex, RunSets
 from linnet.data.document import SPLITS
 from linnet.errors import DataError
 
@@ -90,7 +91,9 @@ class Judge:
         self.copies = np.ones(count, np.int32)
         self.comparable = np.ones(count, np.bool_)  # formulas differ by a letter, not by words
         self.lines = np.zeros(count, np.int32)  # repeated lines taken out
+        self.positions: dict[int, str] = {}  # of those that lost lines
         self.ids = np.zeros((count, 2), np.uint64)
+        self.runs = RunSets(self._text)
         self.bands = _on_disk(folder / "bands", (max(count, 1), shingles.BANDS))
 
     def run(self, *, by_cluster: Callable[[int], bool]) -> None:
@@ -208,6 +211,7 @@ class Judge:
         self.ids[number] = np.frombuffer(bytes.fromhex(found["id"]), np.uint64)
         self.bands[number] = np.frombuffer(bytes.fromhex(found["bands"]), np.uint64)
         self.lines[number] = found["lines"]
+        self.positions[number] = json.dumps(found["positions"])
         if found["place"][2] < self.config.min_characters:
             self._drop(number, "nothing but repeated lines")
 
@@ -288,13 +292,13 @@ class Judge:
         )
         if not len(held_out) or self.config.held_out_share >= 1:
             return []
-        index = RunIndex(self._text(int(number)) for number in held_out)
+        index = RunIndex(self.runs[int(number)] for number in held_out)
         best = np.zeros(len(held_out))
         whole = np.zeros(len(held_out), np.int64)
         numbers = np.flatnonzero(usable & (self.side == _TRAIN))
         with self.progress.task("looking for excerpts", total=len(numbers)) as task:
             for number in numbers:
-                shares = index.shares(shingles.tokens(self._text(int(number))))
+                shares = index.shares(self.runs[int(number)])
                 better = shares > best
                 best[better], whole[better] = shares[better], number
                 task.advance()
@@ -308,7 +312,7 @@ class Judge:
         if self.config.held_out_share >= 1:
             return
         held_out = HeldOut(
-            self._text(int(number))
+            self.runs[int(number)]
             for number in np.flatnonzero(self.kept & self.comparable & (self.side != _TRAIN))
         )
         if not len(held_out.known):
@@ -316,7 +320,7 @@ class Judge:
         numbers = np.flatnonzero(self.kept & self.comparable & (self.side == _TRAIN))
         with self.progress.task("comparing with held-out text", total=len(numbers)) as task:
             for number in numbers:
-                if held_out.share(self._text(int(number))) >= self.config.held_out_share:
+                if held_out.share(self.runs[int(number)]) >= self.config.held_out_share:
                     self._drop(int(number), LEAKING)
                 task.advance()
 
@@ -389,6 +393,7 @@ class Judge:
                 keeper=keeper,
                 similarity=round(float(self.similarity[number]), 3),
                 lines=int(self.lines[number]),
+                positions=self.positions.get(number, ""),
             )
 
 

@@ -30,8 +30,16 @@ from typing import TYPE_CHECKING, Any
 from linnet import artifact
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
-from linnet.data import extract, quality, reading
-from linnet.data.catalog import NAME, Catalog, Place, is_damaged, open_to_read, read_meta
+from linnet.data import blocks, extract, quality, reading
+from linnet.data.catalog import (
+    NAME,
+    Catalog,
+    Place,
+    has_column,
+    is_damaged,
+    open_to_read,
+    read_meta,
+)
 from linnet.data.config import DataConfig
 from linnet.data.contamination import NGrams
 from linnet.data.document import SPLITS
@@ -87,17 +95,22 @@ def prepare(
     found, inputs = material.found, material.inputs()
     if not found.scan.files:
         raise DataError(nothing_readable(sources, found.scan, Counter()))
-    recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
-    existing = artifact.current(out, recipe, kind=KIND)
-    if existing is not None and not existing.stats["unsettled"]:
-        return existing
-    total = sum(file.size for file in found.scan.files)
-    artifact.require_space(out, int(total * _SPACE), purpose="preparing the documents")
     executor = executor or ProcessPool(
         config.workers or usable_cores(), timeout=config.file_timeout, memory_mb=config.file_memory
     )
-    with artifact.create(
+
+    def write(draft: Draft) -> None:
+        total = sum(file.size for file in found.scan.files)
+        artifact.require_space(out, int(total * _SPACE), purpose="preparing the documents")
+        try:
+            with _Preparation(draft, out, material, config, executor, progress) as work:
+                work.run(sources)
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
+
+    return artifact.make(
         out,
+        write,
         kind=KIND,
         format=FORMAT,
         config=config.recipe(),
@@ -105,13 +118,8 @@ def prepare(
         resume=True,
         volatile=(REPORT, PAGE, f"{TEXTS}/*"),
         working=_WORKING,
-    ) as draft:
-        try:
-            with _Preparation(draft, out, material, config, executor, progress) as work:
-                work.run(sources)
-        except sqlite3.OperationalError as error:
-            raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
-    return artifact.read(out, kind=KIND)
+        reuse=lambda made: not made.stats["unsettled"],
+    )
 
 
 class _Preparation:
@@ -200,6 +208,7 @@ class _Preparation:
         self.catalog.set_meta("sources", [absolute(str(source)) for source in sources])
         self.catalog.set_meta("selection", selection(self.config))
         self.catalog.set_meta("extraction", _extraction(self.config))
+        self.catalog.set_meta("blocks", blocks.FORMAT)
         self.catalog.set_meta("division", _division(self.config))
         self.catalog.set_meta("split_by", self.split_by)
         self.catalog.drop_unused_texts()
@@ -214,7 +223,10 @@ class _Preparation:
             self.progress.warn(f"{self.old} is damaged: every file is read and divided again")
         else:
             self.before = read_meta(self.old)
-        if self.before.get("extraction") == _extraction(self.config):
+        same = self.before.get("extraction") == _extraction(self.config)
+        # What an older version read has no blocks: read again when there is something to do,
+        # while the corpus itself stays current until then.
+        if same and self.before.get("blocks") == blocks.FORMAT:
             self.catalog.adopt(self.old)
             self.catalog.drop_texts(self.forgotten.has_text, FORGOTTEN)
             self.texts.take_over(self.catalog.spools(), self.out / TEXTS)
@@ -395,7 +407,7 @@ def _discard_unsound(draft: Draft) -> None:
     sound = False
     try:
         catalog = Catalog(draft.path / NAME)
-        sound = all(
+        sound = has_column(catalog.connection, "documents", "blocks") and all(
             (draft.path / TEXTS / name).stat().st_size >= end for name, end in catalog.spool_ends()
         )
         catalog.close()

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import linnet
 from linnet.data import sandbox
 from linnet.data.storage import new_spool
 
@@ -25,20 +24,23 @@ _LONGEST_LINE = 256 << 20  # of an answer; a process that says more at once is o
 _START = "import sys; sys.path.append(sys.argv.pop(1)); from linnet.data.worker import main; main()"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Starter:
-    """What every process is started with."""
+    """What every process is started with. ``converting``: with a process beside it that
+    converts documents, which is started for those alone that need it."""
 
     setup: dict[str, Any]
     spools: Path
     scratch: Path
     timeout: float
+    converting: bool = False
 
     def start(self) -> Worker:
         spool = self.spools / new_spool(self.spools)
         scratch = self.scratch / spool.name
         scratch.mkdir(parents=True, exist_ok=True)
-        return Worker(self.setup, spool, scratch, self.timeout)
+        setup = {**self.setup, "converting": self.converting}
+        return Worker(setup, spool, scratch, self.timeout)
 
 
 class Worker:
@@ -50,7 +52,7 @@ class Worker:
         self.deadline = math.inf
         self.late = False
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1])],
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

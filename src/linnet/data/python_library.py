@@ -15,6 +15,7 @@ import sysconfig
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds
+from linnet.data.blocks import Builder, numbered
 from linnet.data.document import Extracted, UnreadableError
 from linnet.errors import DataError
 
@@ -56,15 +57,18 @@ def files() -> Iterator[tuple[str, str, str]]:
 
 def read_module(text: str, group: str) -> Iterator[Extracted]:
     """A module's source as one document, its docstrings as another."""
-    yield Extracted(text, group, kinds.CODE)
+    yield Extracted(numbered(text, "code"), group, kinds.CODE)
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):
         return
     name = group.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    entries = list(_docstrings(tree, name))
-    if entries:
-        yield Extracted("\n\n".join(entries), group, "documentation", "docstrings", "prose")
+    entries = Builder("line")
+    for line, head, docstring in _docstrings(tree, name):
+        entries.add(head, "heading", level=head.count("."), marks=[(0, line)])
+        entries.include(docstring)
+    if entries.length:
+        yield Extracted(entries.text(), group, "documentation", "docstrings", "prose")
 
 
 def read_topics(text: str) -> Iterator[Extracted]:
@@ -79,21 +83,22 @@ def read_topics(text: str) -> Iterator[Extracted]:
     raise UnreadableError("no topics found in the file")
 
 
-def _docstrings(tree: ast.Module, module: str) -> Iterator[str]:
+def _docstrings(tree: ast.Module, module: str) -> Iterator[tuple[int, str, str]]:
+    """Docstrings, each with the line that it belongs to and what it is of."""
     text = ast.get_docstring(tree)
     if text:
-        yield f"{module}\n\n{text}"
+        yield 1, module, text
     yield from _inner_docstrings(tree, module)
 
 
-def _inner_docstrings(parent: ast.AST, path: str) -> Iterator[str]:
+def _inner_docstrings(parent: ast.AST, path: str) -> Iterator[tuple[int, str, str]]:
     """Docstrings in the order of the file, each under its signature."""
     for node in ast.iter_child_nodes(parent):
         if isinstance(node, _DEFINITIONS):
             name = f"{path}.{node.name}"
             text = ast.get_docstring(node)
             if text:
-                yield f"{_signature(node, name)}\n\n{text}"
+                yield node.lineno, _signature(node, name), text
             yield from _inner_docstrings(node, name)
         elif isinstance(node, ast.If | ast.Try):
             yield from _inner_docstrings(node, path)

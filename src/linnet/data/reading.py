@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.config import from_mapping
 from linnet.data import kinds, repeats, shingles
+from linnet.data.blocks import structure_of
 from linnet.data.clean import clean
 from linnet.data.config import DataConfig
 from linnet.data.document import Dropped, text_id
@@ -66,6 +67,8 @@ def _document(found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job
     if len(text.strip()) < least:
         return {"dropped": "shorter than min_characters", "part": found.part}
     identity = text_id(text)
+    positions = cleaned.positions + scrubbed.positions
+    structure = structure_of(found.text, family).moved(positions)
     changes = {**found.changes, **cleaned.changes}
     shown = (changes or scrubbed.counts) and int(identity[:4], 16) % _SHOWN == 0
     group = found.group or identity
@@ -79,6 +82,7 @@ def _document(found: Extracted, config: DataConfig, scrubber: Scrubber, job: Job
         "family": family,
         "thread": found.thread and text_id(found.thread),  # it names people
         "place": job.store(text),
+        "blocks": structure.pack().hex(),
         "changes": changes,
         "private": scrubbed.counts,
         "difference": _difference(found.text, scrubbed, family, scrubber) if shown else "",
@@ -107,12 +111,13 @@ def strip(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
     for number, spool, offset, size in item["documents"]:
         with (Path(item["spools"]) / spool).open("rb") as file:
             file.seek(offset)
-            text, count = repeats.strip(file.read(size).decode("utf-8"), repeated)
+            edited, count = repeats.strip(file.read(size).decode("utf-8"), repeated)
         if count:
             yield {
                 "number": number,
-                "id": text_id(text),
-                "place": job.store(text),
+                "id": text_id(edited.text),
+                "place": job.store(edited.text),
                 "lines": count,
-                "bands": shingles.bands(text).hex(),
+                "bands": shingles.bands(edited.text).hex(),
+                "positions": edited.positions.as_lists(),
             }

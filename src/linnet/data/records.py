@@ -70,20 +70,20 @@ def read_json(path: Path, *, limit: int, changes: Counter[str] | None = None) ->
 
 def read_csv(path: Path, *, limit: int) -> Iterator[dict[str, str]]:
     """The rows of a CSV file by the names in its first row."""
-    return named_rows(read_cells(path, limit=limit))
+    return named_rows(row for _, row in read_cells(path, limit=limit))
 
 
 def read_cells(
     path: Path, *, limit: int, changes: Counter[str] | None = None
-) -> Iterator[list[str]]:
-    """The rows of a CSV file that hold something, the first one included."""
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that hold something, the first one included, with their numbers."""
     lines = _short_lines(read_lines(path, limit=limit, changes=changes))
     delimiter, lines, _ = cells_divided(lines, is_tsv=path.suffix.lower() == ".tsv")
     csv.field_size_limit(limit)
     try:
-        for row in csv.reader(lines, delimiter=delimiter):
+        for number, row in enumerate(csv.reader(lines, delimiter=delimiter), 1):
             if any(cell.strip() for cell in row):
-                yield row
+                yield number, row
     except csv.Error as error:
         raise UnreadableError("not valid CSV", str(error)) from None
 

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from linnet.data.positions import Edited
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -84,20 +86,19 @@ def repeated(samples: Iterable[list[int]], share: float, least: int = 10) -> fro
     return frozenset(line for line, count in counts.items() if count >= wanted)
 
 
-def strip(text: str, repeated: frozenset[int]) -> tuple[str, int]:
+def strip(text: str, repeated: frozenset[int]) -> tuple[Edited, int]:
     """The text without the repeated lines of its edges (see the module), and how many these are."""
+    edited = Edited(text)
     spans = _spans(text)
     found = [_hash(text[start:end]) in repeated for start, end in spans]
     gone = [spans[place] for place in sorted(_removable(spans, found, text))]
     lost = sum(end - start for start, end in gone)
     if not gone or lost > _LARGEST_LOSS * len(text.strip()):
-        return text, 0
-    kept, start = [], 0
-    for begin, end in gone:
-        kept.append(text[start:begin])
-        start = end + 1  # the line's end goes with it
-    kept.append(text[start:])
-    return _BLANK_LINES.sub("\n\n", "".join(kept)).strip("\n"), len(gone)
+        return edited, 0
+    edited.apply((start, min(end + 1, len(text)), "") for start, end in gone)  # with its line end
+    edited.sub(_BLANK_LINES, "\n\n")
+    edited.strip("\n")
+    return edited, len(gone)
 
 
 def pack(lines: list[int]) -> bytes:

@@ -38,7 +38,7 @@ def main() -> None:
     requests, answers = _pipes()
     setup = json.loads(requests.readline())
     scratch, spool = Path(setup["scratch"]), Path(setup["spool"])
-    converter.start(scratch, memory_mb=setup["memory_mb"])
+    converter.confine(scratch if setup["converting"] else None, memory_mb=setup["memory_mb"])
     sandbox.enter(scratch, spool, memory_mb=setup["memory_mb"])
     job = Job(setup["settings"], scratch, spool)
     for item in _items(requests):
@@ -68,6 +68,8 @@ def answer(task: str, item: dict[str, Any], job: Job) -> Iterator[bytes]:
             ended = {"failed": error.number}
     except MemoryError:
         ended |= {"reason": "needs more than file_memory", "transient": True, "retires": True}
+    except converter.NotStartedError:
+        ended["converts"] = True
     except UnreadableError as error:
         ended |= {"reason": error.reason, "detail": error.detail[:_DETAIL]}
     except OSError as error:

@@ -169,7 +169,7 @@ class _Reader:
         if text.strip() and (style.contents or element in self.contents or _is_entry(element)):
             self.changes[_LINES_OF_CONTENTS] += 1
         elif mark is None or style.heading:
-            out.paragraph(f"{mark or ''} {text}" if text.strip() else "")
+            out.paragraph(f"{mark or ''} {text}" if text.strip() else "", heading=style.heading)
         else:
             out.item(text, level, mark)
         out.extend(boxes)

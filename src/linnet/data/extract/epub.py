@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from linnet.data.blocks import Builder
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.package import attribute, open_package, resolve
 from linnet.data.markup.html import share_of_links
@@ -36,17 +37,17 @@ _CLOSED = re.compile(r"<(title|script|style|textarea|iframe|a|div|p|span|td|li)(
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     with open_package(path, context, KIND) as package:
         _refuse_encrypted(package)
-        pages = []
+        book = Builder("section")
         left = context.config.max_document_bytes
-        for name, is_contents in _spine(package, context.changes):
+        for number, (name, is_contents) in enumerate(_spine(package, context.changes), 1):
             if text := _text(package, name, is_contents=is_contents, changes=context.changes):
-                pages.append(text)
+                book.include(text, number=number, name=name)
                 left -= len(text)
                 if left < 0:
                     raise UnreadableError("larger than max_document_bytes", "one book")
-    if not pages:
+    if not book.length:
         raise UnreadableError("no text in it")
-    yield Extracted("\n\n".join(pages), context.group, KIND)
+    yield Extracted(book.text(), context.group, KIND)
 
 
 def _refuse_encrypted(package: Package) -> None:
@@ -67,7 +68,7 @@ def _text(package: Package, name: str, *, is_contents: bool, changes: Counter[st
     if is_contents and share_of_links(blocks) > _MOSTLY_LINKS:
         changes["pages of contents"] += 1
         return ""
-    return joined(blocks).strip()
+    return joined(blocks).trimmed()
 
 
 def _spine(package: Package, changes: Counter[str]) -> Iterator[tuple[str, bool]]:

@@ -7,12 +7,14 @@ their own, table rows are ``a | b | c`` on lines of their own.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from linnet.data.blocks import BlockKind, Builder, Text, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_PARAGRAPH, _TABLE = -1, -2  # and for items their level
 _DEEPEST = 8
 _TYPED_BULLET = re.compile("[•◦▪‣●■➢⮚❖\uf0b7\uf0a7](?:\\s+|$)")
 
@@ -60,44 +62,83 @@ _PAGE_WORDS = 3  # a stretch with a page number and no more words than these is 
 _STRETCHES = re.compile(r"([\t\n]+| {3,})")
 
 
-class Layout:
-    """Blocks of text in reading order. Blocks without text leave no trace."""
+@dataclass(slots=True)
+class _Block:
+    """``level``: of an item in its list, or of a heading; ``mark``: of an item; ``marks``: from
+    which characters on it stands at which place of the original (``linnet.data.blocks``)."""
 
-    def __init__(self) -> None:
-        self._blocks: list[tuple[int, str, str]] = []  # and the mark of an item
+    kind: BlockKind
+    text: str
+    level: int = 0
+    mark: str = ""
+    marks: tuple[tuple[int, int], ...] = ()
+
+
+class Layout:
+    """Blocks of text in reading order. Blocks without text leave no trace.
+
+    ``unit``: what is counted in the original, and ``number`` the one that is read (a page, a
+    slide).
+    """
+
+    def __init__(self, unit: Unit = "") -> None:
+        self.unit = unit
+        self.number = 0
+        self._blocks: list[_Block] = []
 
     def __len__(self) -> int:
         return len(self._blocks)
 
     @property
     def has_table(self) -> bool:
-        return any(kind == _TABLE for kind, *_ in self._blocks)
+        return any(block.kind == "table" for block in self._blocks)
 
-    def paragraph(self, text: str) -> None:
-        """A paragraph, or an item where someone typed the bullet by hand."""
-        text = text.strip()
-        if bullet := _TYPED_BULLET.match(text):
-            self.item(text[bullet.end() :])
+    def paragraph(
+        self, text: str, *, heading: int = 0, marks: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        """A paragraph, or an item where someone typed the bullet by hand. ``heading``: its level
+        if it is one; ``marks``: places within the text."""
+        if bullet := _TYPED_BULLET.match(text.strip()):
+            self.item(text, marks=marks, bullet=len(bullet[0]))
         else:
-            self._add(_PARAGRAPH, text)
+            kind: BlockKind = "heading" if heading else "paragraph"
+            self._add(kind, text, heading, marks=marks)
 
-    def item(self, text: str, level: int = 0, mark: str = "") -> None:
+    def item(
+        self,
+        text: str,
+        level: int = 0,
+        mark: str = "",
+        *,
+        marks: Iterable[tuple[int, int]] = (),
+        bullet: int = 0,
+    ) -> None:
         """An item of a list; the level of outer items is lower. ``mark``: its number, if it
-        has one."""
-        self._add(max(level, 0), text.strip(), mark or "-")
+        has one; ``bullet``: characters at the beginning that are not part of it."""
+        if bullet:
+            bullet += len(text) - len(text.lstrip())
+            marks = [(max(at - bullet, 0), number) for at, number in marks]
+        self._add("list", text[bullet:], max(level, 0), mark or "-", marks)
+
+    def code(self, text: str, *, marks: Iterable[tuple[int, int]] = ()) -> None:
+        """Text whose lines and blanks mean something."""
+        if _TYPED_BULLET.match(text.strip()):
+            self.paragraph(text, marks=marks)
+        else:
+            self._add("code", text, marks=marks)
 
     def written(self, text: str) -> None:
         """Text that was laid out before, as it is."""
-        self._add(_PARAGRAPH, text.strip())
+        self._add("paragraph", text)
 
     def picture(self, description: str) -> None:
         """What stands for a picture to those who do not see it."""
         description = " ".join(description.split())
         if description and not _UNDESCRIBED.search(description):
-            self._add(_PARAGRAPH, f"[Picture: {description}]")
+            self._add("paragraph", f"[Picture: {description}]")
 
     def table(self, rows: Iterable[Sequence[str]]) -> None:
-        self._add(_TABLE, "\n".join(row_lines(dict(enumerate(row)) for row in rows)))
+        self._add("table", "\n".join(row_lines(dict(enumerate(row)) for row in rows)))
 
     def cells(self, rows: Iterable[Sequence[Layout]]) -> None:
         """A table whose cells hold blocks; each is written on one line.
@@ -122,35 +163,64 @@ class Layout:
         self.table(pending)
 
     def extend(self, other: Layout) -> None:
-        self._blocks += other._blocks
+        """All of another layout, at the place that is read."""
+        for block in other._blocks:
+            if self.number and not block.marks:
+                block = replace(block, marks=((0, self.number),))
+            self._blocks.append(block)
 
     def distinct(self) -> Layout:
         """The blocks with those that say the same as an earlier one left out, and mere rules."""
-        found = Layout()
-        said = (block for block in self._blocks if any(map(str.isalnum, block[1])))
-        found._blocks = list({block[1:]: block for block in said}.values())
+        found = Layout(self.unit)
+        said = (block for block in self._blocks if any(map(str.isalnum, block.text)))
+        found._blocks = list({(block.text, block.mark): block for block in said}.values())
         return found
 
-    def text(self) -> str:
-        parts: list[str] = []
+    def make_heading(self, place: int, level: int) -> None:
+        """What was written as a paragraph turns out to be a heading."""
+        if self._blocks[place].kind == "paragraph":
+            self._blocks[place].kind, self._blocks[place].level = "heading", level
+
+    def text(self) -> Text:
+        builder = Builder(self.unit)
         levels: list[int] = []  # of the items that are open, outermost first
-        for kind, text, mark in self._blocks:
-            if parts:
-                parts.append("\n" if levels and kind >= 0 else "\n\n")
-            if kind >= 0:
-                while levels and levels[-1] >= kind:
+        for block in self._blocks:
+            first = further = ""
+            before = "\n" if levels and block.kind == "list" else "\n\n"
+            if block.kind == "list":
+                while levels and levels[-1] >= block.level:
                     levels.pop()
                 indent = "  " * min(len(levels), _DEEPEST)
-                levels.append(kind)
-                text = f"{indent}{mark} " + text.replace("\n", f"\n{indent}  ")
+                levels.append(block.level)
+                first, further = f"{indent}{block.mark} ", f"{indent}  "
             else:
                 levels.clear()
-            parts.append(text)
-        return "".join(parts)
+            level = block.level if block.kind == "heading" else 0
+            builder.add(
+                block.text,
+                block.kind,
+                level=level,
+                before=before,
+                marks=block.marks,
+                first=first,
+                further=further,
+            )
+        return builder.text()
 
-    def _add(self, kind: int, text: str, mark: str = "") -> None:
-        if text:
-            self._blocks.append((kind, text, mark))
+    def _add(
+        self,
+        kind: BlockKind,
+        text: str,
+        level: int = 0,
+        mark: str = "",
+        marks: Iterable[tuple[int, int]] = (),
+    ) -> None:
+        stripped = text if kind == "table" else text.strip()
+        if stripped:
+            before = len(text) - len(text.lstrip())
+            places = tuple((max(at - before, 0), number) for at, number in marks)
+            places = places or (((0, self.number),) if self.number else ())
+            self._blocks.append(_Block(kind, stripped, level, mark, places))
 
 
 def row_lines(rows: Iterable[Mapping[int, str]]) -> Iterator[str]:
@@ -164,6 +234,13 @@ def row_lines(rows: Iterable[Mapping[int, str]]) -> Iterator[str]:
     for row in filled:
         last = max(row)
         yield " | ".join(row.get(column, "") for column in columns if column <= last)
+
+
+def numbered_lines(rows: Iterable[tuple[int, Mapping[int, str]]]) -> Iterator[tuple[str, int, int]]:
+    """The lines of a table, each with the number of its row (for ``blocks.from_lines``)."""
+    filled = [(number, row) for number, row in rows if any(map(str.split, row.values()))]
+    for (number, _), line in zip(filled, row_lines(row for _, row in filled), strict=True):
+        yield line, number, 0
 
 
 def without_page_numbers(text: str) -> str:

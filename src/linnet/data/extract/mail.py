@@ -12,6 +12,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from linnet.data.blocks import Builder
 from linnet.data.decoding import decode, require_size
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.mime import file_name, header, parse_mail
@@ -74,9 +75,13 @@ def _documents(mail: Mail, kind: str, context: Context) -> Found:
     thread = _thread(mail.head, subject)
     if words.strip():
         lines = [f"{name}: {value}" for name in _SHOWN if (value := header(mail.head, name))]
-        text = "\n".join([*lines, "", words])
+        written = Builder()
+        written.add("\n".join(lines), "message")
+        written.include(words, "mail", before="\n\n" if lines else "\n")
         changes = dict(mail.left_out + left_out)
-        yield Extracted(text, context.group, kind, family="mail", thread=thread, changes=changes)
+        yield Extracted(
+            written.text(), context.group, kind, family="mail", thread=thread, changes=changes
+        )
     elif not mail.attachments:
         raise UnreadableError("no text in it")
     for name, content in mail.attachments:

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from linnet.data.blocks import Builder
 from linnet.data.decoding import read_text
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.markup.markdown import markdown_text
@@ -35,11 +36,12 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     except (ValueError, RecursionError) as error:
         raise UnreadableError("damaged notebook", str(error)[:200]) from None
     left_out = Counter[str]()
-    parts: list[str] = []
+    written = Builder("cell")
     code_length = 0
-    for cell in cells:
+    for number, cell in enumerate(cells, 1):
         kind = cell.get("cell_type")
         source = _joined(cell.get("source", cell.get("input")))
+        family: Family = "code" if kind == "code" else "prose"
         if kind == "code":
             pieces = [source.strip("\n"), *_outputs(cell.get("outputs"), left_out)]
             code_length += len(source)
@@ -47,11 +49,13 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
             continue
         else:
             pieces = [markdown_text(source)]
-        parts += [piece for piece in pieces if piece.strip()]
-    text = "\n\n".join(parts)
+        for piece in pieces:
+            if piece.strip():
+                written.include(piece, family, number=number)
+    text = written.text()
     if not text:
         raise UnreadableError("no text in it")
-    family: Family = "code" if 2 * code_length >= len(text) else "prose"
+    family = "code" if 2 * code_length >= len(text) else "prose"
     yield Extracted(text, context.group, "notebook", family=family, changes=dict(left_out))
 
 

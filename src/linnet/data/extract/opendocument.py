@@ -72,7 +72,7 @@ def _text(body: Any, package: Package, context: Context) -> Iterator[Extracted]:
     styles = package.xml_or_none("styles.xml")
     content = body.getparent()
     reader = _Reader(package, _faces(styles, content), Lists(styles, content))
-    found = Layout()
+    found = Layout("slide" if body.find("presentation") is not None else "")
     has_margins = styles is not None and body.find("text") is not None
     headers, footers = reader.margins(styles) if has_margins else (Layout(), Layout())
     found.extend(headers)
@@ -158,6 +158,7 @@ class _Reader:
 
     def _slide(self, page: Any, out: Layout) -> None:
         """A slide: its title, its shapes in their order, its notes."""
+        out.number += 1
         for shape in sorted(page, key=lambda shape: attribute(shape, "class") != "title"):
             self.blocks([shape], out)
 
@@ -187,10 +188,12 @@ class _Reader:
         text, errors = FIELD_ERROR.subn("", text)
         if errors:
             self.changes["errors of fields"] += errors
+        depth = attribute(element, "outline-level", "1") if element.tag == "h" else "0"
         if element.tag == "h" and text.strip():
             mark = mark or self.lists.heading(element)
         if level is None:
-            out.paragraph(f"{mark} {text}" if text.strip() else "")
+            heading = int(depth[:1]) if depth.isdecimal() else 1
+            out.paragraph(f"{mark} {text}" if text.strip() else "", heading=heading)
         else:
             out.item(text, level, mark)
         out.extend(boxes)
@@ -267,7 +270,7 @@ class _Reader:
 
     def sheet_rows(self, table: Any) -> Iterator[tuple[int, dict[int, str]]]:
         """The number of each row that holds text, and its cells by column."""
-        number = 0
+        number = 1
         for row in _rows(table):
             cells: dict[int, str] = {}
             column = 0

@@ -20,6 +20,7 @@ from linnet.data.extract.pdf_page import Page, read_page
 from linnet.data.extract.pdf_paragraphs import Block, blocks, goes_on, join, leading
 from linnet.data.extract.pdf_running import without_running
 from linnet.data.extract.pdf_tables import rows_of, with_tables
+from linnet.data.positions import Edited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _KIND = "pdf"
 _MOST_DAMAGED = 1000  # pages; what comes after more is not looked for
+_LARGER, _LONGEST_HEADING, _DEEPEST_HEADING = 1.1, 200, 6
 _BEHIND = 3  # blocks (notes, captions) that may stand between a paragraph and its rest
 
 
@@ -58,15 +60,42 @@ def _text(path: Path, context: Context, changes: Counter[str]) -> str:
             raise UnreadableError("encrypted") from None
         raise UnreadableError("damaged pdf", str(error)) from None
     with document:
-        layout, size = Layout(), 0
+        layout, size = Layout("page"), 0
+        found: list[tuple[int, Block]] = []  # with its place in the layout
         for block in _flowing(without_running(_pages(document, changes), changes)):
-            block.text, errors = FIELD_ERROR.subn("", block.text)
-            changes["errors of fields"] += errors
+            edited = Edited(block.text)
+            changes["errors of fields"] += edited.sub(FIELD_ERROR, "")
+            starts = edited.positions.forwards([at for at, _ in block.pages]).tolist()
+            block.text, numbers = edited.text, [page for _, page in block.pages]
+            block.pages = list(zip(starts, numbers, strict=True))
             length = len(block.text) + sum(len(cell) for row in block.rows for cell in row)
             context.allowance.spend(length)
             size = _checked(size + length, context)
+            found.append((len(layout), block))
             _write(block, layout)
+        _mark_headings(found, layout)
     return layout.text()
+
+
+def _mark_headings(found: list[tuple[int, Block]], layout: Layout) -> None:
+    """Short paragraphs in larger letters than most of the text are headings, the largest of the
+    highest level; then those in bold letters that end no sentence."""
+    letters = Counter[float]()
+    for _, block in found:
+        letters[round(2 * block.size)] += len(block.text)
+    usual = max(letters, key=letters.__getitem__, default=0)
+    larger = sorted({
+        size for _, block in found
+        if len(block.text) <= _LONGEST_HEADING and (size := round(2 * block.size)) > _LARGER * usual
+    })  # fmt: skip
+    for place, block in found:
+        size = round(2 * block.size)
+        if not block.text or len(block.text) > _LONGEST_HEADING:
+            continue
+        if size in larger:
+            layout.make_heading(place, min(len(larger) - larger.index(size), _DEEPEST_HEADING))
+        elif block.bold and size >= usual and block.text[-1:] not in ".,;":
+            layout.make_heading(place, min(len(larger) + 1, _DEEPEST_HEADING))
 
 
 def _checked(size: int, context: Context) -> int:
@@ -90,6 +119,7 @@ def _pages(document: Any, changes: Counter[str]) -> Iterator[Page]:
             continue
         changes["pages without text"] += not found.layers
         changes["slanted text"] += found.slanted
+        found.number = number + 1
         yield found
 
 
@@ -98,6 +128,8 @@ def _flowing(pages: Iterable[Page]) -> Iterator[Block]:
     held: list[Block] = []
     for page in pages:
         for region in _laid_out(page):
+            for block in region:
+                block.pages = [(0, page.number)]
             if region and (
                 begun := next((b for b in reversed(held) if goes_on(b, region[0])), None)
             ):
@@ -123,12 +155,15 @@ def _laid_out(page: Page) -> Iterator[list[Block]]:
 
 
 def _write(block: Block, layout: Layout) -> None:
+    layout.number = block.pages[0][1]
     if block.kind == "table":
         layout.table(block.rows)
     elif block.kind == "item":
-        layout.item(block.text, block.level)
+        layout.item(block.text, block.level, marks=block.pages)
+    elif block.kind == "code":
+        layout.code(block.text, marks=block.pages)
     else:
-        layout.paragraph(block.text)
+        layout.paragraph(block.text, marks=block.pages)
 
 
 def _scanned(path: Path, context: Context) -> str:

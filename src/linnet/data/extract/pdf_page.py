@@ -51,6 +51,7 @@ class Page:
     bottom: float
     notes: list[str]
     slanted: int = 0
+    number: int = 0  # from 1
 
 
 def read_page(page: Any) -> Page:

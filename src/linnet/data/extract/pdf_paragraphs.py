@@ -39,7 +39,8 @@ Link = Literal[" ", "\n", "\n\n"]
 @dataclass(slots=True)
 class Block:
     """``open``: the text may go on in the next column or page. ``left``: where it begins.
-    ``level``: of an item in a list of lists. ``full``: prose up to the right edge."""
+    ``level``: of an item in a list of lists. ``full``: prose up to the right edge. ``pages``:
+    the page that it begins on and those it goes on to, each with where in the text."""
 
     kind: Kind
     text: str = ""
@@ -49,6 +50,8 @@ class Block:
     level: int = 0
     full: bool = False
     open: bool = False
+    bold: bool = False
+    pages: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -213,7 +216,8 @@ def _block(text: str, lines: list[_Line], right: float) -> Block:
     is_open = not last.leaders and not _SENTENCE_END.search(last.text)
     full = is_open and len(lines) > 2 and last.x1 > right - last.size
     kind: Kind = "item" if first.mark == "-" else "paragraph"
-    return Block(kind, text, size=first.size, left=first.x0, open=is_open, full=full)
+    bold = all(line.bold for line in lines)
+    return Block(kind, text, size=first.size, left=first.x0, open=is_open, full=full, bold=bold)
 
 
 def _between(before: str, after: str, link: Link) -> str:
@@ -269,5 +273,7 @@ def goes_on(block: Block, after: Block) -> bool:
 
 def join(block: Block, after: Block) -> None:
     """Put the rest of a paragraph to its beginning."""
-    block.text += _between(block.text[-2:], after.text, " ") + after.text
+    block.text += _between(block.text[-2:], after.text, " ")
+    block.pages += [(len(block.text) + at, page) for at, page in after.pages]
+    block.text += after.text
     block.open, block.full = after.open, after.full

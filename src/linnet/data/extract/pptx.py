@@ -43,15 +43,15 @@ class _Reader:
     def __init__(self, main: Part) -> None:
         self.main = main
         self.changes: Counter[str] = Counter()
-        self.footers: dict[str, None] = {}
+        self.footers: dict[str, int] = {}  # with the first slide of each
         self.styles: dict[str, _Bullets] = {}  # by the name of the slide layout
 
     def presentation(self) -> Layout:
-        found = Layout()
-        for entry in self.main.root.iterfind("sldIdLst/sldId"):
+        found = Layout("slide")
+        for found.number, entry in enumerate(self.main.root.iterfind("sldIdLst/sldId"), 1):
             if name := self.main.target(reference(entry)):
                 self._slide(Part(self.main.package, name), found)
-        for footer in self.footers:
+        for footer, found.number in self.footers.items():
             found.paragraph(footer)
         return found
 
@@ -86,7 +86,8 @@ class _Reader:
                 text = " ".join(text for _, text in drawn_paragraphs(body))
                 if text in self.footers:
                     self.changes["repeated footers"] += 1
-                self.footers |= {text: None} if text else {}
+                elif text:
+                    self.footers[text] = out.number
             else:
                 _paragraphs(body, shape, bullets, out)
 
@@ -178,7 +179,7 @@ def _paragraphs(body: Any, shape: _Shape, bullets: _Bullets, out: Layout) -> Non
         if inherited.get(level, False) if mark is None else mark:
             out.item(text, level)
         else:
-            out.paragraph(text)
+            out.paragraph(text, heading=int(shape.role in _TITLES))
 
 
 def _shapes(tree: Any | None) -> Iterator[Any]:

@@ -14,9 +14,10 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from linnet.data import kinds, records
+from linnet.data.blocks import Builder, from_lines, placed
 from linnet.data.clean import replace_lone_surrogates
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.layout import row_lines
+from linnet.data.extract.layout import numbered_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,18 +51,19 @@ _MOST_EXPANSION = 100  # columns of equal values pack that well
 def read_json(path: Path, context: Context) -> Found:
     limit = context.config.max_document_bytes
     rows = records.read_json(path, limit=limit, changes=context.changes)
-    return _documents(rows, kinds.JSON, context)
+    return _documents(enumerate(rows, 1), kinds.JSON, context)
 
 
 def read_json_lines(path: Path, context: Context) -> Found:
     limit = context.config.max_document_bytes
     rows = records.read_json_lines(path, limit=limit, changes=context.changes)
-    return _documents(rows, kinds.JSON_LINES, context)
+    return _documents(enumerate(rows, 1), kinds.JSON_LINES, context)
 
 
 def read_parquet(path: Path, context: Context) -> Found:
     limit = context.config.max_expanded_bytes + _MOST_EXPANSION * path.stat().st_size
-    return _documents(records.read_parquet(path, limit=limit), kinds.PARQUET, context)
+    rows = records.read_parquet(path, limit=limit)
+    return _documents(enumerate(rows, 1), kinds.PARQUET, context)
 
 
 def read_csv(path: Path, context: Context) -> Found:
@@ -70,10 +72,22 @@ def read_csv(path: Path, context: Context) -> Found:
     cells = records.read_cells(path, limit=limit, changes=context.changes)
     head = list(itertools.islice(cells, _SAMPLE + 1))
     cells = itertools.chain(head, cells)
-    if _holds_texts(list(records.named_rows(head)), context.config):
-        yield from _documents(records.named_rows(cells), kinds.CSV, context, family="prose")
+    if _holds_texts(list(records.named_rows(row for _, row in head)), context.config):
+        yield from _documents(_named(cells), kinds.CSV, context, family="prose")
     else:
         yield from _tables(cells, context, long=path.stat().st_size > context.config.cut_above)
+
+
+def _named(cells: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, str]]]:
+    numbers: list[int] = []
+
+    def rows() -> Iterator[list[str]]:
+        for number, row in cells:
+            numbers.append(number)
+            yield row
+
+    for row in records.named_rows(rows()):
+        yield numbers.pop(), row
 
 
 def row_text(row: Any, config: DataConfig) -> str:
@@ -108,16 +122,17 @@ def row_group(row: Any, config: DataConfig) -> str | None:
 
 
 def _documents(
-    rows: Iterable[Any], kind: str, context: Context, family: Family | None = None
+    rows: Iterable[tuple[int, Any]], kind: str, context: Context, family: Family | None = None
 ) -> Found:
+    """``rows``: with their numbers in the file."""
     config = context.config
     rows = iter(rows)
     if config.template:
         head = list(itertools.islice(rows, _SAMPLE))
-        _require_columns(config.template, head)
+        _require_columns(config.template, [row for _, row in head])
         rows = itertools.chain(head, rows)
-    for number, row in enumerate(rows, 1):
-        part = f"#{number}"
+    for count, (number, row) in enumerate(rows, 1):
+        part = f"#{count}"
         if isinstance(row, Dropped):
             yield dataclasses.replace(row, part=part)
             continue
@@ -129,33 +144,35 @@ def _documents(
         if len(text) > config.max_document_bytes:
             yield Dropped("row larger than max_document_bytes", part)
         else:
+            text = placed(text, family or kinds.KINDS[kind].family, "row", number)
             yield Extracted(text, row_group(row, config), kind, part, family)
 
 
-def _tables(rows: Iterator[list[str]], context: Context, *, long: bool) -> Found:
+def _tables(rows: Iterator[tuple[int, list[str]]], context: Context, *, long: bool) -> Found:
     """A table in documents of a bounded length, each under the first row.
 
     Those of a ``long`` one are divided into splits one by one.
     """
-    header = next(rows, [])
+    header = next(rows, (1, []))
     pieces = _pieces(rows)
     first = list(itertools.islice(pieces, 2))
     for number, piece in enumerate(itertools.chain(first, pieces), 1):
-        text = "\n".join(row_lines(dict(enumerate(row)) for row in (header, *piece)))
+        cells = ((number, dict(enumerate(row))) for number, row in (header, *piece))
+        text = from_lines(numbered_lines(cells), unit="row", family="table")
         part = f"#{number}" if len(first) > 1 else ""
         group = f"{context.group}{part}" if long else context.group
         yield Extracted(text, group, kinds.CSV, part, "table")
 
 
-def _pieces(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    piece: list[list[str]] = []
+def _pieces(rows: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
+    piece: list[tuple[int, list[str]]] = []
     length = 0
-    for row in rows:
+    for number, row in rows:
         size = sum(map(len, row))
         if piece and (len(piece) >= _TABLE_ROWS or length + size > _TABLE_CHARACTERS):
             yield piece
             piece, length = [], 0
-        piece.append(row)
+        piece.append((number, row))
         length += size
     yield piece
 
@@ -211,8 +228,12 @@ def _conversation(row: dict[str, Any]) -> str:
             chosen = row.get("chosen")
             answer = _turns(chosen if isinstance(chosen, list) else [chosen])
             system = next((row[name] for name in _SYSTEM if isinstance(row.get(name), str)), "")
-            system = f"system: {system.strip()}" if system.strip() else ""
-            return "\n\n".join(filter(None, (system, turns, answer)))
+            found = Builder()
+            if system.strip():
+                found.add(f"system: {system.strip()}", "message")
+            for part in filter(None, (turns, answer)):
+                found.include(part)
+            return found.text()
     return ""
 
 
@@ -220,7 +241,7 @@ def _turns(value: Any) -> str:
     """``role: content`` paragraphs of a list of turns; empty if it is none."""
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         return ""
-    parts = []
+    found = Builder()
     for turn in value:
         role = turn.get("role", turn.get("from"))
         content = turn.get("content", turn.get("value"))
@@ -230,8 +251,8 @@ def _turns(value: Any) -> str:
         if not isinstance(role, str) or not isinstance(content, str if not calls else str | None):
             return ""
         said = "\n".join(filter(None, ((content or "").strip(), *calls)))
-        parts.append(f"{role}: {said}")
-    return "\n\n".join(parts)
+        found.add(f"{role}: {said}", "message")
+    return found.text()
 
 
 def _part(part: Any) -> str:

@@ -74,7 +74,7 @@ class _Group:
     skip: int = 1  # characters for old programs that follow each one in Unicode
     in_table: bool = False
     level: int = 0
-    heading: bool = False
+    heading: int = 0  # its level, from 1
 
 
 class _Reader:
@@ -220,7 +220,7 @@ class _Reader:
         group = self.group
         on = number != 0
         if word == "pard":
-            group.in_table, group.level, group.heading = False, 0, False
+            group.in_table, group.level, group.heading = False, 0, 0
         elif word == "plain":
             group.hidden = group.deleted = False
             group.raised = 0
@@ -238,7 +238,7 @@ class _Reader:
         elif word == "ilvl":
             group.level = number or 0
         elif word == "outlinelevel":
-            group.heading = number is not None and number < 9
+            group.heading = min(max(number + 1, 1), 9) if number is not None and number < 9 else 0
         elif word in ("f", "deff"):
             group.font = number or 0
         elif word == "fcharset" and number in words.CHARSETS:
@@ -305,7 +305,8 @@ class _Reader:
         if text.strip():
             self._end_table(flow)
         if mark is None or self.group.heading:
-            flow.out.paragraph(f"{mark or ''} {text}" if text.strip() else "")
+            paragraph = f"{mark or ''} {text}" if text.strip() else ""
+            flow.out.paragraph(paragraph, heading=self.group.heading)
         else:
             flow.out.item(text, self.group.level, mark)
         if not flow.rows:

@@ -17,6 +17,8 @@ import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from linnet.data.blocks import line_ends
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -64,10 +66,12 @@ PROSE = (_headings, CODE[0], _matches(_SENTENCE), *LINES)
 
 
 class Section(NamedTuple):
-    """A stretch of text between separators. ``cut``: one of several, as the text was too long."""
+    """A stretch of text between separators. ``cut``: one of several, as the text was too long;
+    ``line``: the number of its first line in the whole."""
 
     text: str
     cut: bool
+    line: int
 
 
 def sections(
@@ -87,6 +91,7 @@ def sections(
     held: list[str] = []
     length = 0
     cutting = False
+    line = 1  # of what is held
     for stretch, ends in _stretches(chunks, separator):
         held.append(stretch)
         length += len(stretch)
@@ -96,19 +101,23 @@ def sections(
             least = size + (0 if ends else _TELLING)
             while len(text) > least:
                 end, resume = _border(text, size, borders)
-                yield Section(text[:end], cut=True)
+                yield Section(text[:end], True, line)
+                line += line_ends(text[:resume])
                 text = text[resume:]
             held, length = [text], len(text)
         if ends:
-            yield Section("".join(held).removesuffix("\n"), cutting)
+            text = "".join(held)
+            yield Section(text.removesuffix("\n"), cutting, line)
+            line += line_ends(text) + 1  # with the separator
             held, length, cutting = [], 0, False
     if length:
         text = "".join(held)
         while cutting and len(text) > size:
             end, resume = _border(text, size, borders)
-            yield Section(text[:end], cut=True)
+            yield Section(text[:end], True, line)
+            line += line_ends(text[:resume])
             text = text[resume:]
-        yield Section(text.removesuffix("\n"), cutting)
+        yield Section(text.removesuffix("\n"), cutting, line)
 
 
 def _stretches(chunks: Iterable[str], separator: str) -> Iterator[tuple[str, bool]]:

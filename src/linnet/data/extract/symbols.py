@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from linnet.data.blocks import placed
 from linnet.data.decoding import read_lines
 from linnet.data.document import Dropped, Extracted
 
@@ -27,4 +28,5 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
             continue
         text = line.split(maxsplit=1)[0] if line.strip() else ""
         if text and not (number == 1 and text.lower() in _HEADERS):
+            text = placed(text, "symbols", "line", number)
             yield Extracted(text, None, "symbols", f"#{number}", "symbols")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from linnet.data import kinds, python_library
+from linnet.data.blocks import Text, numbered
 from linnet.data.decoding import read_chunks, read_text
 from linnet.data.document import Dropped, Extracted
 from linnet.data.extract import sections
@@ -17,13 +18,20 @@ from linnet.data.markup.origin import is_web_page
 from linnet.data.markup.rst import rst_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from linnet.data.extract.context import Context
     from linnet.data.kinds import Family
 
     Found = Iterator[Extracted | Dropped]
+
+
+class Plain(Protocol):
+    """Makes text of a source, of which the first line has this number in its file."""
+
+    def __call__(self, source: str, *, first: int = 1) -> Text: ...
+
 
 _LATEX = {".tex", ".sty", ".cls"}
 _INCLUSION = re.compile(
@@ -59,16 +67,24 @@ def read_html(path: Path, context: Context) -> Found:
 
 def read_code(path: Path, context: Context) -> Found:
     if _is_long(path, context):
-        return _in_sections(path, context, kinds.CODE, sections.CODE)
+        return _in_sections(path, context, kinds.CODE, sections.CODE, plain=_code)
     source = _whole(path, context)
     if path.suffix.lower() in _LATEX:
         _count_inclusions(source, context)
-    return iter([Extracted(source, context.group, kinds.CODE)])
+    return iter([Extracted(numbered(source, "code"), context.group, kinds.CODE)])
 
 
 def read_log(path: Path, context: Context) -> Found:
     """A log as it is; a long one is cut at line ends."""
     return _in_sections(path, context, "log", sections.LINES)
+
+
+def _code(source: str, *, first: int = 1) -> Text:
+    return numbered(source, "code", first=first)
+
+
+def _prose(source: str, *, first: int = 1) -> Text:
+    return numbered(source, "prose", first=first)
 
 
 def read_library_module(path: Path, context: Context) -> Found:
@@ -104,7 +120,7 @@ def _count_inclusions(source: str, context: Context) -> None:
         context.changes["files included by name"] += count
 
 
-def _marked_up(path: Path, context: Context, kind: str, plain: Callable[[str], str]) -> Found:
+def _marked_up(path: Path, context: Context, kind: str, plain: Plain) -> Found:
     if _is_long(path, context):
         return _in_sections(path, context, kind, sections.PROSE, plain=plain)
     source = _whole(path, context).replace("\r\n", "\n")
@@ -129,7 +145,7 @@ def _in_sections(
     borders: Sequence[sections.Border],
     *,
     separator: str = "",
-    plain: Callable[[str], str] = str,
+    plain: Plain = _prose,
 ) -> Found:
     """The documents of a text file of any size (``linnet.data.extract.sections``).
 
@@ -143,9 +159,10 @@ def _in_sections(
         borders=borders,
     )
     first = list(itertools.islice(found, 2))
-    for number, (text, cut) in enumerate(itertools.chain(first, found), 1):
+    for number, (text, cut, line) in enumerate(itertools.chain(first, found), 1):
         if len(first) == 1 and not cut:
-            yield Extracted(plain(text), context.group, kind)
+            yield Extracted(plain(text, first=line), context.group, kind)
         elif text.strip():
             group = f"{context.group}#{number}" if cut else None
-            yield Extracted(plain(text), group, kind, part=f"#{number}", cut=cut)
+            written = plain(text, first=line)
+            yield Extracted(written, group, kind, part=f"#{number}", cut=cut)

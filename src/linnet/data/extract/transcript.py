@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from linnet.data.blocks import Builder
 from linnet.data.decoding import read_text
 from linnet.data.document import Dropped, Extracted, UnreadableError
 
@@ -45,7 +46,10 @@ class _Cue:
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     source = read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
     repeated = Counter[str]()
-    text = "\n\n".join(_paragraphs(_without_repeats(_cues(source), repeated)))
+    written = Builder("second")
+    for start, paragraph in _paragraphs(_without_repeats(_cues(source), repeated)):
+        written.add(paragraph, marks=[(0, int(start))])
+    text = written.text()
     if not text:
         raise UnreadableError("no text in it")
     yield Extracted(text, context.group, "transcript", changes=dict(+repeated))
@@ -111,20 +115,22 @@ def _without_repeats(cues: Iterator[_Cue], repeated: Counter[str]) -> Iterator[_
         yield cue
 
 
-def _paragraphs(cues: Iterator[_Cue]) -> Iterator[str]:
-    """A paragraph ends where the speaker changes, where it is silent, and in time."""
+def _paragraphs(cues: Iterator[_Cue]) -> Iterator[tuple[float, str]]:
+    """When each begins, and its text. One ends where the speaker changes, where it is silent,
+    and in time."""
     parts: list[str] = []
-    speaker, length, until = "", 0, 0.0
+    speaker, length, until, start = "", 0, 0.0, 0.0
     for cue in cues:
         for name, text in cue.lines:
             turn = name != speaker or _DASH.match(text)
             ended = length > _LONG and _SENTENCE_END.search(parts[-1])
             if parts and (turn or ended or cue.start - until > _PAUSE):
-                yield " ".join(parts)
+                yield start, " ".join(parts)
                 parts, length = [], 0
+            start = start if parts else cue.start
             text = _DASH.sub("", text)
             parts.append(f"{name}: {text}" if name and name != speaker else text)
             speaker, length, until = name, length + len(text), cue.end
         until = max(until, cue.end)
     if parts:
-        yield " ".join(parts)
+        yield start, " ".join(parts)

@@ -24,7 +24,7 @@ class Style:
     number: str = ""
     level: int | None = None
     lister: str = ""
-    heading: bool = False
+    heading: int = 0  # its level, from 1
     contents: bool = False
     raised: str = ""
     font: str = ""
@@ -51,14 +51,13 @@ def _style(identifier: str, elements: dict[str, Any]) -> Style:
     """A style with what it takes over from those it is based on."""
     level: int | None = None
     number = lister = raised = font = ""
-    heading = contents = False
+    heading, contents = 0, False
     for _ in range(_LONGEST_CHAIN):
         if identifier not in elements:
             break
         element = elements[identifier]
         name = property_value(element, "name").lower()
-        heading |= name.startswith(("heading", "title"))
-        heading |= property_value(element, "pPr/outlineLvl") in set("012345678")
+        heading = heading or _heading(name, property_value(element, "pPr/outlineLvl"))
         contents |= name.startswith("toc ")
         if not number and (number := property_value(element, "pPr/numPr/numId")):
             lister = identifier
@@ -69,6 +68,17 @@ def _style(identifier: str, elements: dict[str, Any]) -> Style:
             font = font or run_font(element.find("rPr"))
         identifier = property_value(element, "basedOn")
     return Style(number, level, lister, heading, contents, raised, font)
+
+
+def _heading(name: str, outline: str) -> int:
+    """The level of headings of this style: titles are above the first of them."""
+    if name.startswith("title"):
+        return 1
+    if outline in set("012345678"):
+        return int(outline) + 2
+    last = name.rpartition(" ")[2]
+    level = int(last) if last.isdecimal() and len(last) == 1 else 1
+    return level + 1 if name.startswith("heading") else 0
 
 
 def list_place(numbering: Any | None, style: Style) -> tuple[str, int | None]:

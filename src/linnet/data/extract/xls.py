@@ -20,13 +20,6 @@ KIND = "xls"
 
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    if zipped:  # today's format under the old name
-        from linnet.data.extract import xlsx
-
-        yield from xlsx.read(path, context)
-        return
     found = list(_documents(path, context))
     if not found:
         raise UnreadableError("no text in it")
@@ -59,7 +52,7 @@ def _rows(book: Any, sheet: Any) -> Iterator[tuple[int, dict[int, str]]]:
             if text := _cell(book, sheet.cell(number, column)):
                 cells[column] = text
         if cells:
-            yield number, cells
+            yield number + 1, cells
 
 
 def _cell(book: Any, cell: Any) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from linnet.data.blocks import Builder, Text
 from linnet.data.markup.main_text import main_blocks
 from linnet.data.markup.origin import is_published, is_web_page
 from linnet.data.markup.page_tree import page_tree
@@ -25,7 +26,7 @@ _LEAST_CHARACTERS, _LEAST_SHARE = 150, 0.1
 _MOST_LINKS = 0.3  # of the text of a page without its navigation: more is a page of the web
 
 
-def html_text(source: str, changes: Counter[str] | None = None) -> str:
+def html_text(source: str, changes: Counter[str] | None = None) -> Text:
     """The text of a page without navigation, of a web page the main text (see the module).
 
     ``changes`` counts what is left out.
@@ -33,7 +34,7 @@ def html_text(source: str, changes: Counter[str] | None = None) -> str:
     changes = Counter() if changes is None else changes
     root = page_tree(source, changes)
     if root is None:
-        return ""
+        return Builder().text()
     blocks = blocks_of(root)
     content = [block for block in blocks if not block.navigation]
     if not any(block.text.strip() for block in content):
@@ -50,11 +51,11 @@ def html_text(source: str, changes: Counter[str] | None = None) -> str:
     return joined(kept)
 
 
-def all_text(source: str, changes: Counter[str] | None = None, *, quotes: bool = False) -> str:
+def all_text(source: str, changes: Counter[str] | None = None, *, quotes: bool = False) -> Text:
     """All visible text of an HTML document or fragment. ``quotes``: with ``>`` before lines
     that are quoted, as in mails."""
     root = page_tree(source, Counter() if changes is None else changes)
-    return "" if root is None else joined(blocks_of(root), quotes=quotes)
+    return Builder().text() if root is None else joined(blocks_of(root), quotes=quotes)
 
 
 def _main_text(root: Any, content: list[Block], blocks: list[Block]) -> list[Block]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from linnet.data.blocks import BlockKind, Builder, Text
 from linnet.data.markup.html import all_text
 
 if TYPE_CHECKING:
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
-def markdown_text(source: str) -> str:
-    """The readable text of a Markdown document, without its front matter."""
+def markdown_text(source: str, *, first: int = 1) -> Text:
+    """The readable text of a Markdown document, without its front matter. ``first``: the number
+    of its first line."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    return _Renderer().render(parser.parse(_FRONT_MATTER.sub("", source, count=1)))
+    front = _FRONT_MATTER.match(source)
+    start = front.end() if front else 0
+    first += source.count("\n", 0, start)
+    return _Renderer(first).render(parser.parse(source[start:]))
 
 
 class _Renderer:
@@ -34,19 +39,22 @@ class _Renderer:
     ``close`` says that no blank line comes before the next block.
     """
 
-    def __init__(self) -> None:
-        self.parts: list[str] = []
+    def __init__(self, first: int) -> None:
+        self.first_line = first
+        self.builder = Builder("line")
+        self.heading = 0  # the level of the one that is open
         self.close = False
         self.lists: list[int | None] = []  # the next number of each open list, None for bullets
         self.first = False  # whether the next item is the first of its list
         self.mark = ""  # the list mark that the next block carries
         self.cells: list[str] = []
+        self.row: Sequence[int] | None = None  # the lines of the row that is open
         self.in_cell = False
 
-    def render(self, tokens: Sequence[Token]) -> str:
+    def render(self, tokens: Sequence[Token]) -> Text:
         for token in tokens:
             self._take(token)
-        return "".join(self.parts)
+        return self.builder.text()
 
     def _take(self, token: Token) -> None:
         match token.type:
@@ -63,20 +71,31 @@ class _Renderer:
                 self._open_item()
             case "paragraph_open" if not token.hidden:
                 self.close = False
+            case "heading_open":
+                self.heading = int(token.tag[1])
+            case "heading_close":
+                self.heading = 0
             case "inline" if self.in_cell:
                 self.cells.append(_inline_text(token.children or []).replace("\n", " "))
+                self.row = token.map
             case "inline":
-                self._add(_inline_text(token.children or []))
+                text, lines = _written(token.children or [])
+                kind: BlockKind = "list" if self.lists else "paragraph"
+                self._add(text, "heading" if self.heading else kind, token.map, lines)
             case "fence" | "code_block":
-                self._add(token.content.rstrip("\n"))
+                text = token.content.rstrip("\n")
+                fenced = int(token.type == "fence")
+                ends = [found.end() for found in re.finditer("\n", text)]
+                lines = [(at, fenced + line) for line, at in enumerate([0, *ends])]
+                self._add(text, "code", token.map, lines)
             case "html_block":
-                self._add(all_text(token.content))
+                self._add(all_text(token.content), "paragraph", token.map)
             case "th_open" | "td_open":
                 self.in_cell = True
             case "th_close" | "td_close":
                 self.in_cell = False
             case "tr_close":
-                self._add(" | ".join(self.cells))
+                self._add(" | ".join(self.cells), "table", self.row)
                 self.cells, self.close = [], True
             case "table_close":
                 self.close = False
@@ -89,15 +108,41 @@ class _Renderer:
         self.close = self.close or not self.first
         self.first = False
 
-    def _add(self, text: str) -> None:
+    def _add(
+        self,
+        text: str,
+        kind: BlockKind,
+        place: Sequence[int] | None,
+        lines: Sequence[tuple[int, int]] = ((0, 0),),
+    ) -> None:
+        """``place``: the lines of the source; ``lines``: what in the text begins how many lines
+        after the first of them."""
         if not text.strip():
             return
-        if self.parts:
-            self.parts.append("\n" if self.close else "\n\n")
         depth = len(self.lists)
-        first = "  " * (depth - 1) + self.mark if self.mark else "  " * depth
-        self.parts.append(first + text.replace("\n", "\n" + "  " * depth))
+        line = self.first_line + place[0] if place is not None else 0
+        self.builder.add(
+            text,
+            kind,
+            level=self.heading,
+            before="\n" if self.close else "\n\n",
+            marks=[(at, line + more) for at, more in lines] if line else (),
+            first="  " * (depth - 1) + self.mark if self.mark else "  " * depth,
+            further="  " * depth,
+        )
         self.mark, self.close = "", False
+
+
+def _written(tokens: Sequence[Token]) -> tuple[str, list[tuple[int, int]]]:
+    """The text of inline tokens, and where in it each further line of the source begins."""
+    parts: list[str] = []
+    length, lines = 0, [(0, 0)]
+    for token in tokens:
+        parts.append(_inline_piece(token))
+        length += len(parts[-1])
+        if token.type in ("softbreak", "hardbreak"):
+            lines.append((length, len(lines)))
+    return "".join(parts), lines
 
 
 def _inline_text(tokens: Sequence[Token]) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from linnet.data.blocks import Text, from_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,42 +46,45 @@ _EMPHASIS = re.compile(
 )
 
 
-def org_text(source: str) -> str:
-    """The readable text of an Org document."""
-    parts: list[str] = []
+def org_text(source: str, *, first: int = 1) -> Text:
+    """The readable text of an Org document. ``first``: the number of its first line."""
+    parts: list[tuple[str, int, int]] = []
     last = ""
-    for kind, line in _lines(source):
+    for kind, line, number, level in _lines(source):
         if kind == _PARAGRAPH and last == _LIST and line[:1].isspace():
             kind = _LIST  # an item goes on
         if last and line.strip() and kind != last:
-            parts.append("")
-        parts.append(line)
+            parts.append(("", first + number, 0))
+        parts.append((line, first + number, level))
         last = kind if line.strip() else ""
-    return "\n".join(parts).strip("\n")
+    return from_lines(parts).trimmed("\n")
 
 
-def _lines(source: str) -> Iterator[tuple[str, str]]:
-    """The lines that are read, with what they are part of."""
+def _lines(source: str) -> Iterator[tuple[str, str, int, int]]:
+    """The lines that are read, with what they are part of, their number and level as a heading."""
     inside = ""  # a block whose lines are not Org, or a drawer
-    for line in source.split("\n"):
+    for number, line in enumerate(source.split("\n")):
         heading = _HEADING.match(line)
         if inside and not (inside == _DRAWERS and heading):
             if _ends(line, inside):
                 inside = ""
             elif inside in _VERBATIM:
-                yield _CODE, _ESCAPED.sub(r"\1", line)
+                yield _CODE, _ESCAPED.sub(r"\1", line), number, 0
         elif heading:
             inside = ""
-            yield from ((_HEAD, _heading(heading[1])), (_HEAD, ""))
+            level = line.index(" ") if " " in line else 1
+            yield _HEAD, _heading(heading[1]), number, level
+            yield _HEAD, "", number, 0
         elif (block := _BLOCK.match(line)) and block[1].upper() in _VERBATIM | _UNREAD:
             inside = block[1].upper()
         elif _DRAWER.match(line):
             inside = _DRAWERS
         elif keyword := _KEYWORD.match(line):
-            if keyword[1].upper() in _SHOWN_KEYWORDS:
-                yield from ((_HEAD, _plain(keyword[2])), (_HEAD, ""))
+            if (name := keyword[1].upper()) in _SHOWN_KEYWORDS:
+                yield _HEAD, _plain(keyword[2]), number, int(name == "TITLE")
+                yield _HEAD, "", number, 0
         elif not (_PASSED_OVER.match(line) or _RULE.match(line)):
-            yield _line(line)
+            yield *_line(line), number, 0
 
 
 def _line(line: str) -> tuple[str, str]:

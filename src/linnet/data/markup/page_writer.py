@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from linnet.data.blocks import BlockKind, Builder, Text
+
 # The second rows are the names in trafilatura's trees, which follow TEI.
 SILENT = frozenset({
     "script", "style", "template", "noscript", "head", "svg", "math", "iframe", "object",
@@ -45,21 +47,25 @@ _FORCED = {"br", "lb"}
 _BREAKING_CELLS = (*_PARAGRAPHS - _IN_CELLS, "li", "dt", "dd")
 _SPACES = re.compile(r"\s+")
 _MOST_COLUMNS, _MOST_CELLS = 100, 100_000  # of a table whose columns are kept
+_LONGEST_ANCHOR = 100
 _WIDEST_SPAN, _TALLEST_SPAN = 100, 1000
 
 
 @dataclass(slots=True)
 class Block:
     """Text that a browser sets apart. ``breaks``: line ends before it; ``mark``: of a list;
-    ``links``: characters of it that are links; ``quote``: how deep it is quoted."""
+    ``links``: characters of it that are links; ``quote``: how deep it is quoted; ``heading``:
+    its level if it is one; ``row``: of a table; ``anchor``: the last id before it."""
 
     breaks: int
     verbatim: bool = False
-    heading: bool = False
+    heading: int = 0
     navigation: bool = False
     quote: int = 0
     mark: str = ""
     links: int = 0
+    row: bool = False
+    anchor: str = ""
     parts: list[str] = field(default_factory=list)
 
     @property
@@ -75,19 +81,32 @@ class Block:
     def lines(self) -> int:
         return self.text.count("\n") + 1
 
+    @property
+    def kind(self) -> BlockKind:
+        if self.heading:
+            return "heading"
+        if self.verbatim:
+            return "code"
+        return "list" if self.mark else "table" if self.row else "paragraph"
 
-def joined(blocks: list[Block], *, quotes: bool = False) -> str:
+
+def joined(blocks: list[Block], *, quotes: bool = False) -> Text:
     """The text of blocks. ``quotes``: with ``>`` before lines that are quoted."""
-    if not quotes:
-        return "".join("\n" * block.breaks + block.text for block in blocks).strip("\n")
-    parts, above = [], 0
+    builder, above = Builder("section"), 0
+    numbers: dict[str, int] = {}  # of the ids, in the order of the page
     for block in blocks:
-        marks = ">" * block.quote + " " * bool(block.quote)
-        between = ">" * min(block.quote, above)
-        parts.append("\n" + (between + "\n") * (block.breaks - 1) if block.breaks else "")
-        parts.append(marks + block.text.replace("\n", "\n" + marks))
-        above = block.quote
-    return "".join(parts).strip("\n")
+        before, text = "\n" * block.breaks, block.text
+        if quotes:
+            marks = ">" * block.quote + " " * bool(block.quote)
+            between = ">" * min(block.quote, above)
+            before = "\n" + (between + "\n") * (block.breaks - 1) if block.breaks else ""
+            text = marks + text.replace("\n", "\n" + marks)
+            above = block.quote
+        builder.write(before)
+        if block.anchor:
+            builder.mark(numbers.setdefault(block.anchor, len(numbers) + 1), f"#{block.anchor}")
+        builder.add(text, block.kind, level=block.heading, before="")
+    return builder.text().trimmed("\n")
 
 
 def blocks_of(root: Any, silent: frozenset[str] = SILENT) -> list[Block]:
@@ -106,6 +125,8 @@ class _Writer:
         self.mark = ""
         self.lists: list[_Numbers | None] = []
         self.verbatim = self.heading = self.links = self.navigation = self.quote = 0
+        self.level = 0  # of the heading that is open
+        self.anchor = ""
         self.cells: list[_Cell] = []  # those that are open
         self.rows: list[int] = []  # for each open row the column that was written last
         self.columns: dict[Any, int] = {}  # of cells in tables whose columns are known
@@ -149,7 +170,9 @@ class _Writer:
             self.links += 1
         elif tag == "blockquote":
             self.quote += 1
-        self.heading += tag in _HEADINGS
+        self.anchor = element.get("id") or self.anchor
+        if tag in _HEADINGS:
+            self.heading, self.level = self.heading + 1, int(tag[1])
         self.verbatim += tag == "pre" or _is_code_block(element, tag)
 
     def _close(self, element: Any, tag: str) -> None:
@@ -215,10 +238,12 @@ class _Writer:
         return Block(
             self.breaks,
             self.verbatim > 0,
-            self.heading > 0,
+            self.level if self.heading > 0 else 0,
             self.navigation > 0,
             self.quote,
             self.mark,
+            row=bool(self.cells) and self.cells[-1].column is not None,
+            anchor=self.anchor[:_LONGEST_ANCHOR],
         )
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from linnet.data.blocks import Text, from_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,9 +49,10 @@ _INLINE = (
 )
 
 
-def rst_text(source: str) -> str:
-    """The readable text of a reStructuredText document."""
-    return "\n".join(_Reader(source.expandtabs(8).split("\n")).read())
+def rst_text(source: str, *, first: int = 1) -> Text:
+    """The readable text of a reStructuredText document. ``first``: the number of its first line."""
+    reader = _Reader(source.expandtabs(8).split("\n"))
+    return from_lines((line, first + reader.at - 1, reader.level()) for line in reader.read())
 
 
 class _Reader:
@@ -58,6 +61,21 @@ class _Reader:
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self.at = 0
+        self.adornments: list[str] = []  # of headings, the highest first
+
+    def level(self) -> int:
+        """Of the heading that the line read last is; 0 for what is none."""
+        line = self.lines[self.at - 1]
+        under = self.lines[self.at] if self.at < len(self.lines) else ""
+        if not line.strip() or line[:1].isspace() or not _ADORNMENT.match(under):
+            return 0
+        if _ADORNMENT.match(line) or len(under.rstrip()) < len(line.rstrip()):
+            return 0
+        over = self.at > 1 and self.lines[self.at - 2].rstrip() == under.rstrip()
+        sign = under[0] * (1 + over)
+        if sign not in self.adornments:
+            self.adornments.append(sign)
+        return self.adornments.index(sign) + 1
 
     def read(self) -> Iterator[str]:
         while self.at < len(self.lines):
@@ -102,8 +120,8 @@ class _Reader:
     def _literal(self, indent: int) -> Iterator[str]:
         """The indented lines that follow, as they are."""
         while self.at < len(self.lines) and self._in_body(self.lines[self.at], indent):
-            yield self.lines[self.at]
             self.at += 1
+            yield self.lines[self.at - 1]
 
     @staticmethod
     def _in_body(line: str, indent: int) -> bool:

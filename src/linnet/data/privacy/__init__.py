@@ -15,9 +15,10 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from linnet.data.positions import Edit, Edited, Positions
 from linnet.data.privacy.assignments import assigned
 from linnet.data.privacy.emails import emails
 from linnet.data.privacy.numbers import addresses_of_machines, cards, ibans
@@ -57,10 +58,12 @@ _NESTED = re.compile(
 
 @dataclass(frozen=True)
 class Scrubbed:
-    """A text without personal data, and how often each kind was found in it."""
+    """A text without personal data, and how often each kind was found in it. ``positions``
+    leads from the text as it was to this one."""
 
     text: str
     counts: dict[str, int]
+    positions: Positions = field(default_factory=Positions, compare=False)
 
 
 class Scrubber:
@@ -87,24 +90,19 @@ class Scrubber:
         key, is looked for in turn.
         """
         counts: Counter[str] = Counter()
+        edited = Edited(text)
         for _ in range(1 if self._mode == "keep" else _MOST_PASSES):
-            before = text
-            text = self._once(text, family, counts)
-            if text == before:
+            if not edited.apply(list(self._edits(edited.text, family, counts))):
                 break
-        return Scrubbed(text, dict(sorted(counts.items())))
+        return Scrubbed(edited.text, dict(sorted(counts.items())), edited.positions)
 
-    def _once(self, text: str, family: Family, counts: Counter[str]) -> str:
-        pieces: list[str] = []
-        done = 0
+    def _edits(self, text: str, family: Family, counts: Counter[str]) -> Iterator[Edit]:
         for span in without_overlaps(self._found(text, family)):
             counts[span.kind] += 1
-            pieces += [
-                text[done : span.start],
-                self._instead(span.kind, text[span.start : span.end]),
-            ]
-            done = span.end
-        return "".join(pieces) + text[done:]
+            found = text[span.start : span.end]
+            instead = self._instead(span.kind, found)
+            if instead != found:
+                yield span.start, span.end, instead
 
     def _found(self, text: str, family: Family) -> Iterator[Span]:
         plain = text if text.isascii() else text.translate(_NARROW)

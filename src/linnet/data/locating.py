@@ -1,0 +1,163 @@
+"""Where in its file a stretch of a document's text stands."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from linnet import artifact
+from linnet.config import parse_json
+from linnet.data import catalog, pieces
+from linnet.data.blocks import Block, BlockKind, Place, Structure
+from linnet.data.document import SPLITS, text_id
+from linnet.data.kinds import printable
+from linnet.data.positions import Positions
+from linnet.data.storage import Texts, read_documents
+from linnet.errors import DataError
+
+LEAST_ID = 8  # characters that name a document by its id
+_TEXTS = "texts"
+_QUERY = (
+    f"SELECT {catalog.DOCUMENT_NAME} AS name, v.id, d.*, v.positions, t.spool, t.offset, "
+    "t.bytes AS size FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
+    "JOIN files AS f ON f.number = v.file JOIN texts AS t ON t.id = v.id WHERE "
+)
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where ``text``, which is ``[start:end]`` of a document, stands: in which file (and part of
+    it), under which headings, in a block of which kind, at which place of the file. ``known``:
+    whether the corpus has the places; one that an older version made has not."""
+
+    source: str
+    id: str
+    start: int
+    end: int
+    text: str
+    kind: BlockKind
+    headings: tuple[str, ...]
+    place: Place
+    known: bool
+
+
+@dataclass(frozen=True)
+class StoredText:
+    """A document as a corpus has it: its text, and the structure if that is known.
+
+    ``id`` is that of the piece where documents were divided into pieces."""
+
+    source: str
+    id: str
+    text: str
+    structure: Structure | None
+
+    def blocks(self) -> Iterator[Block]:
+        """The blocks of the text in order; none where they are not known."""
+        return iter(()) if self.structure is None else self.structure.blocks(self.text)
+
+    def locate(self, start: int, end: int) -> Location:
+        """Raises DataError for a stretch that is not in the text."""
+        if not 0 <= start <= end <= len(self.text):
+            raise DataError(
+                f"{self.source} has {len(self.text):,} characters; a stretch of it is "
+                f"START:END from 0 to there. Got {start}:{end}"
+            )
+        block: Block | None = None
+        for each in self.blocks():
+            if each.start >= max(end, start + 1):
+                break
+            block = each
+            if each.end > start:
+                break
+        return Location(
+            self.source, self.id, start, end, self.text[start:end],
+            block.kind if block else "paragraph", block.headings if block else (),
+            self.structure.place(start, end) if self.structure else Place(),
+            self.structure is not None,
+        )  # fmt: skip
+
+
+def locate(
+    corpus: Path | str, document: str, start: int = 0, end: int | None = None
+) -> list[Location]:
+    """Where characters ``start`` to ``end`` of a document's text stand in its file.
+
+    ``document``: its name as ``Document.source`` has it, the end of one, or the first 8 or more
+    characters of its id. Of equal texts every one is found. Raises DataError where there is no
+    such document or stretch.
+    """
+    return [
+        found.locate(start, len(found.text) if end is None else end)
+        for found in stored_texts(corpus, document)
+    ]
+
+
+def stored_texts(corpus: Path | str, document: str) -> list[StoredText]:
+    """The documents that ``document`` names, as ``locate`` understands it, dropped ones too."""
+    found = artifact.read(corpus, kind="corpus")
+    texts = Texts(found.path / _TEXTS)
+    try:
+        with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
+            connection.row_factory = sqlite3.Row
+            stored = [_stored(row, texts) for row in _rows(connection, printable(document))]
+            if not stored and _is_id(document):
+                stored = list(_piece(found.path, connection, texts, document))
+    except sqlite3.Error as error:
+        raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
+    finally:
+        texts.close()
+    if not stored:
+        raise DataError(f"no document '{document}' in this corpus")
+    return stored
+
+
+def _is_id(name: str) -> bool:
+    return len(name) >= LEAST_ID and set(name) <= set("0123456789abcdef")
+
+
+def _rows(connection: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
+    lines = "v.positions" if catalog.has_column(connection, "verdicts", "positions") else "''"
+    query = _QUERY.replace("v.positions", f"{lines} AS positions")
+    conditions = [
+        (f"{catalog.DOCUMENT_NAME} = :name", name),
+        (f"{catalog.DOCUMENT_NAME} LIKE :name ESCAPE '\\'", f"%/{catalog.escaped(name)}"),
+    ]
+    if _is_id(name):
+        conditions.append(("v.id LIKE :name", f"{name}%"))
+    for condition, value in conditions:
+        rows = connection.execute(f"{query}{condition} ORDER BY v.number", {"name": value})
+        if found := rows.fetchall():
+            return found
+    return []
+
+
+def _stored(row: sqlite3.Row, texts: Texts) -> StoredText:
+    structure = None
+    if "blocks" in row.keys():  # noqa: SIM118 - a row's values are what it holds
+        structure = Structure.unpack(row["blocks"])
+        if row["positions"]:
+            structure = structure.moved(Positions.from_lists(parse_json(row["positions"])))
+    text = texts.read((row["spool"], row["offset"], row["size"]))
+    return StoredText(row["name"], row["id"], text, structure)
+
+
+def _piece(
+    corpus: Path, connection: sqlite3.Connection, texts: Texts, identity: str
+) -> Iterator[StoredText]:
+    """The piece of a document that has this id, where documents were divided into pieces."""
+    for split in SPLITS:
+        for piece in read_documents(corpus, split, columns=("id", "source")):
+            if not piece.id.startswith(identity):
+                continue
+            for row in _rows(connection, piece.source):
+                whole, start = _stored(row, texts), 0
+                for text, gap in pieces.cut(whole.text):
+                    end = start + len(text)
+                    if text_id(text) == piece.id:
+                        inner = whole.structure and whole.structure.part(start, end)
+                        yield StoredText(whole.source, piece.id, text, inner)
+                    start = end + len(gap)
