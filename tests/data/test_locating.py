@@ -93,10 +93,10 @@ def _folder(root: Path) -> None:
     write_pdf(root / "pages.pdf", *pages)
     with zipfile.ZipFile(root / "all.zip", "w") as archive:
         archive.writestr("inner/deep.txt", "Above it.\n\nIn the archive.\n")
-    for number in range(12):
+    for number, name in enumerate("abcdefghijkl"):  # lines alike but for a number repeat
         (root / f"note-{number:02}.txt").write_text(
-            f"{_NOTICE}\n\nCall +1 212 555 77{number:02} about number {number}.\n\n"
-            f"Words {number}, and some more of them, so that the notice is not most of it.\n"
+            f"{_NOTICE}\n\nCall +1 212 555 77{number:02} about {name * 4}.\n\n"
+            f"Words {name * 3}, and some more of them, so that the notice is not most of it.\n"
         )
 
 
@@ -137,7 +137,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("letter.docx", "Under it", "", "paragraph", ("Beginning",)),
         ("pages.pdf", "page two", "page 2", "paragraph", ()),
         ("all.zip/inner/deep.txt", "archive", "line 3", "paragraph", ()),
-        ("note-07.txt", "Words 7", "line 5", "paragraph", ()),
+        ("note-07.txt", "Words hhh", "line 5", "paragraph", ()),
         ("note-07.txt", "about", "line 3", "paragraph", ()),
     ],
 )  # fmt: skip
@@ -166,7 +166,7 @@ def test_blocks_hold_all_words_in_order(corpus: Path) -> None:
 
 def test_lines_that_repeat_and_what_is_masked_move_nothing(corpus: Path) -> None:
     (stored,) = data.stored_texts(corpus, "docs/note-03.txt")
-    assert stored.text.startswith("Call <PHONE> about number 3.\n\nWords 3, ")
+    assert stored.text.startswith("Call <PHONE> about dddd.\n\nWords ddd, ")
 
 
 def test_a_piece_is_found_by_its_id(corpus: Path) -> None:
