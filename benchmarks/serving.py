@@ -324,10 +324,10 @@ def read_stream(host: str, port: int, body: Any, run: Run) -> None:
 
 def compare(shape: str, arguments: argparse.Namespace, place: Path) -> None:
     """All peers by turns on one shape."""
-    from linnet.generate.opening import open_engine
+    from linnet.generate.engines import EngineConfig, open_engine
 
     model = make_checkpoint(shape, place)
-    engine = open_engine(model, engine="llama.cpp")
+    engine = open_engine(model, EngineConfig(engine="llama.cpp"))
     file = engine.served.file  # type: ignore[attr-defined]
     engine.close()
     slots = max(arguments.streams)

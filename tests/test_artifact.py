@@ -489,7 +489,7 @@ def test_a_run_killed_when_all_is_written_is_taken_as_it_is(
         raise KeyboardInterrupt
 
     def run(patch: pytest.MonkeyPatch) -> None:
-        target = (artifact, "_swap") if moment == "swap" else (artifact, "remove")
+        target = (artifact.writing, "swap") if moment == "swap" else (artifact.writing, "remove")
         with artifact.create(
             path, kind="thing", format=1, config={}, inputs={}, resume=True, working="state"
         ) as draft:

@@ -16,8 +16,7 @@ from linnet.bench.comparison import BenchConfig, Comparison, Row, compare, held_
 from linnet.bench.worker import Measurement, bits_per_byte
 from linnet.cli import app
 from linnet.errors import ConfigError, DataError, ModelError
-from linnet.generate.choice import Choice, note_choice, noted_choice
-from linnet.generate.opening import open_engine
+from linnet.generate.engines import Choice, EngineConfig, note_choice, noted_choice, open_engine
 from tiny_project import TinyProject
 
 
@@ -42,7 +41,7 @@ def test_the_fastest_within_the_bound_is_chosen() -> None:
 
 def test_bits_per_byte_are_those_of_transformers(built_once: TinyProject) -> None:
     model = built_once.path / "model"
-    engine = linnet.load(model).engine
+    engine = linnet.load(model, engine="torch").engine
     texts = ["The notes of the first day.", "More of it, a naïve one: 42."]
     theirs = transformers.AutoModelForCausalLM.from_pretrained(model)
     nats = 0.0
@@ -106,7 +105,7 @@ def test_what_was_measured_serves_from_then_on(
         engine.model.embedding.weight.dtype == torch.bfloat16  # type: ignore[attr-defined]
     )
     engine.close()
-    short = open_engine(model, context=16)  # which torch has no say in
+    short = open_engine(model, EngineConfig(context=16))  # which torch has no say in
     assert (type(short).__name__, short.context) == ("LlamaCppEngine", 16)
     short.close()
     (model / "generation_config.json").write_text("{}")  # another model now
@@ -115,7 +114,7 @@ def test_what_was_measured_serves_from_then_on(
 
 def test_wrong_input() -> None:
     for settings, said in (
-        ({"bound": 1.5}, "bound is a share"),
+        ({"bound": 1.5}, "bound must be at least 0 and below 1"),
         ({"repeats": 0}, "repeats must be at least 1"),
     ):
         with pytest.raises(ConfigError, match=said):

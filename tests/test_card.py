@@ -49,9 +49,7 @@ def model(
             (draft.path / "tokenizer_config.json").write_text(text)
         stats = {"parameters": 12_300_000, "steps": 400, "validation_bits_per_byte": 1.23456}
         draft.stats.update(stats, device="cpu", note=f"/home/{SECRET}")
-        write_card(
-            draft.path, kind=kind, inputs=inputs, config=config, stats=draft.stats, base=base
-        )
+        write_card(draft, base=base)
     return artifact.read(path)
 
 

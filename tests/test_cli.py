@@ -246,7 +246,6 @@ def test_every_dataclass_behind_a_command_gives_all_its_options() -> None:
     import dataclasses
 
     from linnet.bench import BenchConfig
-    from linnet.cli.chat import ChatConfig
     from linnet.data import DataConfig
     from linnet.evaluate import EvaluateConfig
     from linnet.finetune.config import FinetuneConfig
@@ -264,7 +263,7 @@ def test_every_dataclass_behind_a_command_gives_all_its_options() -> None:
         "train": TrainConfig,
         "evaluate": EvaluateConfig,
         "generate": GenerateConfig,
-        "chat": ChatConfig,
+        "chat": GenerateConfig,
         "finetune": FinetuneConfig,
         "bench": BenchConfig,
         "serve": ServeConfig,

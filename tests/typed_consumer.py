@@ -47,8 +47,11 @@ def everything(progress: linnet.Progress) -> None:
     for comparison in linnet.check_round_trip("merged"):
         assert_type(comparison.same, bool)
     linnet.forget_documents("m", "a.txt")
-    model = linnet.load("merged", engine="auto")
-    assert_type(model, LanguageModel)
+    model = linnet.load("merged", engine="torch")
+    assert_type(model, linnet.LanguageModel)
+    opened = linnet.open_model("merged", linnet.EngineConfig(engine="torch"))
+    assert_type(opened, LanguageModel | linnet.Encoder)
+    assert_type(model.generate("The", sampling=linnet.Sampling(top_k=5)), Completion)
     assert_type(model.generate("The"), Completion)
     encoder = linnet.load_encoder("encoder")
     assert_type(encoder, Encoder)

@@ -1,8 +1,9 @@
 """Settings: dataclasses to and from TOML, strictly.
 
 Every stage has one frozen dataclass; its defaults are the only place where a
-default is written. A field is declared with :func:`option`, whose help text
-the command line shows beside the matching ``--flag`` (see ``linnet.cli.options``).
+default is written. A field is declared with :func:`option`: its help text, which
+the command line shows beside the matching ``--flag`` (see ``linnet.cli.options``), and its
+bounds, which are checked alike from the command line, TOML, Python and HTTP.
 An unknown key is an error that names the nearest known one, and a value of the
 wrong type is an error that says which type was expected.
 
@@ -30,19 +31,104 @@ import tomli_w
 from linnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 T = TypeVar("T")
 
 
-def option(default: T, help: str, *, group: str = "") -> T:
-    """A dataclass field with its help text.
+def option(
+    default: T,
+    help: str,
+    *,
+    group: str = "",
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+    more: Mapping[str, Any] | None = None,
+) -> T:
+    """A dataclass field with its help text and its bounds.
 
     ``group``: the heading under which ``--help`` lists it; without one it is among the
-    common ones, which come first. Typed as returning the default, so that fields keep
-    their declared types.
+    common ones, which come first. ``least`` and ``most`` are allowed themselves, ``above`` and
+    ``below`` are not; ``choices``: the only values. A subclass of :class:`Config` checks them
+    whenever one is made. ``more``: metadata of whoever declares the field. Typed as returning
+    the default, so that fields keep their declared types.
     """
-    field: Any = dataclasses.field(default=default, metadata={"help": help, "group": group})
+    bounds = Bounds(least=least, above=above, most=most, below=below, choices=choices)
+    metadata = {"help": help, "group": group, "bounds": bounds, **(more or {})}
+    field: Any = dataclasses.field(default=default, metadata=metadata)
+    return field  # type: ignore[no-any-return]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Which values an option takes."""
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def admits(self, value: Any) -> bool:
+        """Whether it takes this one; a number that is bounded at all must be finite."""
+        if self.choices:
+            return value in self.choices
+        limits = (self.least, self.above, self.most, self.below)
+        if value is None or all(limit is None for limit in limits):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """What a value must be, as a message says it."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        low, high = self.least, self.most
+        if low is not None and high is not None:
+            return f"between {low:,} and {high:,}"
+        said = []
+        if low is not None:
+            said.append("0 or more" if low == 0 and self.below is None else f"at least {low:,}")
+        if self.above is not None:
+            said.append(f"above {self.above:,}")
+        if high is not None:
+            said.append(f"at most {high:,}")
+        if self.below is not None:
+            said.append(f"below {self.below:,}")
+        return " and ".join(said)
+
+
+class Config:
+    """Settings whose values are within the bounds of their options, however they were made."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a value that is not. A subclass adds what concerns several."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            bounds = field.metadata.get("bounds")
+            value = getattr(self, field.name)
+            if bounds is not None and not bounds.admits(value):
+                near = difflib.get_close_matches(str(value)[:100], bounds.choices, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ConfigError(f"{field.name} must be {bounds}. Got {show(value)}{hint}")
+
+
+def changed(cls: type, name: str, default: T, *, help: str = "", group: str = "") -> T:
+    """The field ``name`` of a base class, with another default, help or group."""
+    inherited = next(f for f in dataclasses.fields(cls) if f.name == name).metadata
+    metadata = {
+        **inherited,
+        "help": help or inherited["help"],
+        "group": group or inherited["group"],
+    }
+    field: Any = dataclasses.field(default=default, metadata=metadata)
     return field  # type: ignore[no-any-return]
 
 
@@ -54,11 +140,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """
     hints = _hints_of(cls)  # type: ignore[arg-type]  # (of lru_cache)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key)[:100], fields, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(fields)}"
-            raise ConfigError(f"{where}: unknown setting {show(key)}{hint}")
+    refuse_unknown(values, fields, where=where)
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -69,6 +151,15 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         key: _convert(hints[key], value, where=f"{where}: {key}") for key, value in values.items()
     }
     return cls(**converted)
+
+
+def refuse_unknown(values: Iterable[str], known: Collection[str], *, where: str) -> None:
+    """Raise ConfigError for a setting that is none of those known, naming the nearest."""
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key)[:100], known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown setting {show(key)}{hint}")
 
 
 @cache
@@ -99,7 +190,7 @@ LARGEST_JSON = 1 << 30
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError naming the file and line."""
     try:
-        text = _content(path, LARGEST_SETTINGS).decode("utf-8")
+        text = read_bytes(path, LARGEST_SETTINGS).decode("utf-8")
         return tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
@@ -114,7 +205,7 @@ def read_json(path: Path, *, limit: int = LARGEST_JSON) -> Any:
 
     Raises ValueError, in one line, for what is no such file, and OSError.
     """
-    return parse_json(_content(path, limit).decode("utf-8"))
+    return parse_json(read_bytes(path, limit).decode("utf-8"))
 
 
 def parse_json(text: str) -> Any:
@@ -125,8 +216,11 @@ def parse_json(text: str) -> Any:
         raise ValueError("it nests too deeply") from None
 
 
-def _content(path: Path, limit: int) -> bytes:
-    """A regular file's bytes. Opening another kind could wait without end."""
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A regular file's bytes, at most ``limit``; raises ValueError for another file, and OSError.
+
+    Opening another kind could wait without end.
+    """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")

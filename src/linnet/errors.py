@@ -31,6 +31,9 @@ from importlib.util import find_spec
 class LinnetError(Exception):
     """Base of every error that Linnet raises on purpose."""
 
+    part: str | None = None
+    """What of a request is at fault, by its name there, where that is known."""
+
 
 class ConfigError(LinnetError):
     """A setting is unknown, has the wrong type or a value that cannot work."""

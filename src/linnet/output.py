@@ -263,6 +263,23 @@ def directory_mode() -> int:
     return int(given, 8)
 
 
+def sync_file(path: Path) -> None:
+    """Have the disk keep what was written to a file."""
+    with path.open("rb") as file, contextlib.suppress(OSError):
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Have the disk keep the names in a directory."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a directory with all that is in it, as far as that can be done."""
     if path.is_dir() and not path.is_symlink():

@@ -1,13 +1,15 @@
 """A tiny model of random weights and stand-ins for its corpus and its generator."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-import linnet
 from linnet import artifact
+from linnet.generate.engine import Chunk, Deliver, Request, Start
+from linnet.generate.torch_engine import TorchEngine
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
@@ -49,13 +51,13 @@ def corpus_and_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     documents = [SimpleNamespace(text="the fox and the hound"), SimpleNamespace(text="Tale of")]
     monkeypatch.setattr("linnet.data.read_documents", lambda path, split, columns: documents)
 
-    class Generator:
-        def generate(
-            self, prompt: str, *, max_tokens: int, temperature: float, seed: int
-        ) -> SimpleNamespace:
-            return SimpleNamespace(text=f" the fox {seed}" + "." * max_tokens)
+    def submit(engine: TorchEngine, request: Request, deliver: Deliver) -> Callable[[], None]:
+        sampling = request.sampling
+        text = f" the fox {sampling.seed}" + "." * sampling.max_tokens
+        deliver(Chunk(text, (1,), "stop", start=Start(1, 0, 0.0)))
+        return lambda: None
 
-    monkeypatch.setattr(linnet, "load", lambda path: Generator(), raising=False)
+    monkeypatch.setattr(TorchEngine, "submit", submit)
 
 
 @pytest.fixture

@@ -38,6 +38,18 @@ def test_out_keeps_the_result(model: Path, stories: Path, tmp_path: Path) -> Non
     assert kept == json.loads(result.stdout)
 
 
+def test_tasks_by_name(model: Path, stories: Path) -> None:
+    said = [str(model), str(stories), "--task", "text", "--task", "baselines", *FAST]
+    shown = CliRunner().invoke(app, said)
+    assert shown.exit_code == 0, shown.output
+    assert "perplexity" in shown.stdout
+    assert "xz bits_per_byte" in shown.stdout
+    found = json.loads(CliRunner().invoke(app, [*said, "--json"]).stdout)
+    assert list(found["tasks"]) == ["text", "baselines"]
+    refused = CliRunner().invoke(app, [str(model), str(stories), "--task", "sampels"])
+    assert "did you mean 'samples'?" in str(refused.exception)
+
+
 def test_an_empty_file_is_one_line_of_error(model: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.write_text(" \n", encoding="utf-8")

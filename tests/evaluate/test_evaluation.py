@@ -2,7 +2,11 @@
 
 import json
 import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +15,15 @@ import torch
 from linnet import artifact
 from linnet.errors import ConfigError, DamagedError, ModelError
 from linnet.evaluate import EvaluateConfig, evaluate, read_evaluation
+from linnet.evaluate.evaluation import evaluate_tasks
+from linnet.evaluate.metrics import METRICS, Metric, mean
 from linnet.evaluate.samples import choose_prompts
-from linnet.model import load_checkpoint
+from linnet.evaluate.task import Example, Task
+from linnet.evaluate.tasks import TASKS
+from linnet.generate import Request, Sampling
+from linnet.generate.engine import Continuation
+from linnet.generate.torch_engine import TorchEngine
+from linnet.model import load_checkpoint, save_checkpoint
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
@@ -92,8 +103,6 @@ def test_baselines_and_overlap_come_from_the_corpus_in_the_lineage(
 def test_a_sample_of_the_documents_is_said_to_be_one(
     texts: tuple[str, ...], model: Path, stories: Path
 ) -> None:
-    from dataclasses import replace
-
     result = evaluate(model, stories, config=replace(FAST, max_bytes=70))
     assert (result.documents, result.of_documents) == (2, 3)
     assert result.bytes < result.of_bytes == len("".join(texts).encode())
@@ -146,3 +155,97 @@ def test_prompts_are_beginnings_spread_over_the_documents() -> None:
     assert all(prompt + rest in texts for prompt, rest in prompts)
     assert len(choose_prompts(texts[-1:], 5)) == 1
     assert len(choose_prompts(texts[-1:], 5)[0][0]) == 60
+
+
+def test_tasks_are_chosen_by_name_and_bring_what_they_need(
+    model: Path, stories: Path, tmp_path: Path
+) -> None:
+    whole = evaluate(model, stories, config=FAST)
+    found = evaluate_tasks(model, stories, ["overlap", "text"], tmp_path / "out", FAST)
+    assert list(found["tasks"]) == ["text", "samples", "overlap"]
+    figure = found["tasks"]["text"]["figures"]["bits_per_byte"]
+    assert figure["value"] == whole.bits_per_byte
+    assert (figure["items"], figure["seed"], figure["level"]) == (3, 0, 0.95)
+    interval = whole.confidence_interval
+    assert interval is not None
+    assert (figure["low"], figure["high"]) == (interval.low, interval.high)
+    overlap = found["tasks"]["overlap"]
+    assert overlap["figures"]["longest_overlap"]["value"] == 8
+    assert overlap["searched_bytes"] == whole.overlap_searched_bytes > 0
+    kept = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert kept == found
+    with pytest.raises(ConfigError, match=r"one of text, baselines, samples, overlap\. Got 'txt'"):
+        evaluate_tasks(model, stories, ["txt"], config=FAST)
+
+
+class Spelling(Task):
+    """Whether what is written after a word is its first letter; one word cannot be asked."""
+
+    name = "spelling"
+    about = "spelling"
+    metrics = ("mean_right",)
+
+    def examples(self) -> Iterator[Example]:
+        for word in ("fox", "hen", "x" * 99, "cat"):
+            yield Example(word[:9], word)
+
+    def prompts(self, example: Example) -> list[Request | Continuation]:
+        request = Request(example.data, Sampling(max_tokens=1))
+        end = self.run.engine.tokenizer.end_of_text
+        return [request, Continuation((end,), self.run.engine.tokenize(example.data))]
+
+    def scores(self, example: Example, answers: Any) -> dict[str, float]:
+        written, likelihood = answers
+        if example.data == "hen":
+            raise ModelError("nobody knows")
+        return {"right": written.text.startswith(" the fox"), "nats": likelihood.nats}
+
+
+def test_a_task_and_a_metric_are_a_class_and_a_line(
+    model: Path, stories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails is named, and is in no figure."""
+    submit = TorchEngine.submit
+
+    def refusing(engine: Any, request: Any, deliver: Any) -> Any:
+        if len(request.prompt) > 50:
+            raise ModelError("too long")
+        return submit(engine, request, deliver)
+
+    monkeypatch.setattr(TorchEngine, "submit", refusing)
+    monkeypatch.setitem(TASKS, "spelling", Spelling)
+    mean_right = Metric("mean_right", "share that is right", ("right",), mean)
+    monkeypatch.setitem(METRICS, "mean_right", mean_right)
+    found = evaluate_tasks(model, stories, ["spelling"], config=FAST)["tasks"]["spelling"]
+    assert found["failed"] == {"hen": "nobody knows", "xxxxxxxxx": "too long"}
+    assert found["items"] == 4
+    assert found["figures"]["mean_right"] == {
+        "value": 1.0, "items": 2, "seed": 0, "low": 1.0, "high": 1.0, "level": 0.95,
+    }  # fmt: skip
+
+
+def test_a_model_is_loaded_once_in_the_format_asked_for(
+    model: Path, stories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    begin = TorchEngine.__init__
+
+    def noted(engine: TorchEngine, *given: Any, **more: Any) -> None:
+        begin(engine, *given, **more)
+        opened.append(engine.precision)
+
+    monkeypatch.setattr(TorchEngine, "__init__", noted)
+    assert len(evaluate(model, stories, config=replace(FAST, dtype="bf16")).samples) == 2
+    assert opened == ["bf16"]
+
+
+def test_damaged_weights_give_an_error_and_never_a_figure(model: Path, stories: Path) -> None:
+    damaged = stories.parent / "damaged"
+    shutil.copytree(model, damaged)
+    (damaged / "manifest.json").unlink()
+    checkpoint = load_checkpoint(model)
+    with torch.no_grad():
+        checkpoint.model.embedding.weight.fill_(torch.nan)
+    save_checkpoint(checkpoint.model, damaged, tokenizer=model)
+    with pytest.raises(ModelError, match=r"no item could be scored.*nats is not a number"):
+        evaluate(damaged, stories, config=FAST)

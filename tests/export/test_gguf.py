@@ -9,7 +9,7 @@ import torch
 
 from linnet.errors import ModelError
 from linnet.export import ExportConfig, LlamaCpp, export_gguf
-from linnet.generate.opening import open_engine
+from linnet.generate.engines import open_engine
 from linnet.generate.torch_engine import TorchEngine
 
 transformers = pytest.importorskip("transformers")
@@ -103,6 +103,29 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "arcee": ("Arcee", GROUPED),
+    "smollm3": ("SmolLM3", GROUPED | {"num_hidden_layers": 5}),
+    "olmo2": ("Olmo2", GROUPED),
+    "granite": (
+        "Granite",
+        GROUPED
+        | {
+            "embedding_multiplier": 3.0,
+            "attention_multiplier": 0.2,
+            "residual_multiplier": 0.4,
+            "logits_scaling": 2.0,
+            "attention_bias": True,
+            "mlp_bias": True,
+        },
+    ),
+    "gpt-neox": ("GPTNeoX", SMALL),
+    "gpt-neox-serial": ("GPTNeoX", SMALL | {"use_parallel_residual": False, "rotary_pct": 0.5}),
+    "gemma1": ("Gemma", GROUPED | {"head_dim": 32}),
+    "phi": ("Phi", SMALL | {"partial_rotary_factor": 0.5}),
+    "stablelm": ("StableLm", GROUPED | {"use_qkv_bias": True}),
+    "stablelm-parallel": (
+        "StableLm",
+        GROUPED | {"use_parallel_residual": True, "qk_layernorm": True},
+    ),
     "apertus": ("Apertus", GROUPED),
 }
 PROMPTS = ("The small grey bird", "one 12 cat's house;\n", "mat " * 30)

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from linnet.cli.export import app
 from linnet.errors import MissingExtraError, ModelError
-from linnet.export import ExportConfig, LlamaCpp, architectures, export_gguf, export_ollama
-from linnet.export.architectures import ARCHITECTURES, architecture
-from linnet.generate.opening import open_engine
-from linnet.model import ModelConfig, Transformer, save_checkpoint
+from linnet.export import ExportConfig, LlamaCpp, export_gguf, export_ollama
+from linnet.export.architectures import architecture
+from linnet.generate.engines import open_engine
+from linnet.model import ModelConfig, Transformer, families, save_checkpoint
+from linnet.model.families.record import ALL_BIASES
 from linnet.progress import Progress
 from linnet.roundtrip import CheckConfig, check, require_same
 from linnet.tokenizer import TokenizerConfig, load
@@ -94,6 +95,14 @@ def make(vocabularies: Path, tmp_path: Path) -> MakeModel:
     return made
 
 
+def believe(monkeypatch: pytest.MonkeyPatch, family: str, **facts: Any) -> None:
+    """Have the record say something else about llama.cpp."""
+    record = families.FAMILIES[family]
+    assert record.gguf is not None
+    known = replace(record, gguf=replace(record.gguf, **facts))
+    monkeypatch.setitem(families.FAMILIES, family, known)
+
+
 class Heard(Progress):
     def __init__(self) -> None:
         self.warnings: list[str] = []
@@ -153,9 +162,7 @@ def test_llama_cpp_itself_refuses_them(
     """And what it was written to does not stay; its own reason is said."""
     more = BIASED if setting == "attention_bias" else {setting: setting != "tied"}
     path = make(family, **more)
-    known = replace(ARCHITECTURES[family], biases=architectures.ALL_BIASES)  # type: ignore[index]
-    known = replace(known, output="either") if setting == "tied" else known
-    monkeypatch.setitem(ARCHITECTURES, family, known)
+    believe(monkeypatch, family, biases=ALL_BIASES, output="either")
     with pytest.raises(ModelError, match="wrong number of tensors; expected"):
         export_gguf(path, tmp_path / "model.gguf", F32)
     assert not list(tmp_path.glob("*.gguf*"))
@@ -165,8 +172,7 @@ def test_a_file_that_is_refused_does_not_stay_and_the_reason_is_said(
     make: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make("gemma2", tied=False)
-    known = replace(ARCHITECTURES["gemma2"], output="either")
-    monkeypatch.setitem(ARCHITECTURES, "gemma2", known)
+    believe(monkeypatch, "gemma2", output="either")
     out = tmp_path / "out" / "model.gguf"
     done = CliRunner().invoke(app, ["gguf", str(path), "--out", str(out), "--type", "f32"])
     assert done.exit_code != 0

@@ -24,12 +24,11 @@ from linnet.cli.finetune import app
 from linnet.errors import BudgetError, ConfigError, DataError, ModelError, OutputError, StoppedError
 from linnet.finetune import budget
 from linnet.finetune import finetune as finetune_module
+from linnet.finetune.budget import row_length, update_rows
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import Example, load_examples
 from linnet.finetune.finetune import finetune, preview_examples, usual_command
-from linnet.finetune.optimizers import AdamW
 from linnet.finetune.packing import PackedBatches
-from linnet.finetune.run import row_length, update_rows
 from linnet.model import load_model
 from linnet.model.merging import merge_adapter
 from linnet.progress import Progress
@@ -37,6 +36,8 @@ from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 from linnet.train import loop as loop_module
 from linnet.train import state as state_module
+from linnet.train.loop import Verdict
+from linnet.train.optimizers import AdamWToStart
 
 SETTINGS = {
     "threads": 1,
@@ -354,21 +355,22 @@ def test_a_judge_can_stop_a_run_and_what_was_kept_before_stays(
 
     def strict(self: loop_module.Loop, *args: object, **named: object) -> None:
         original(self, *args, **named)  # type: ignore[arg-type]
-        calls = iter(("keep", "keep", "stop"))
-        self.judge = lambda figures, best: next(calls)  # type: ignore[assignment,return-value]
+        calls = iter((Verdict("keep"), Verdict("keep"), Verdict("stop", "it has seen enough")))
+        self.judge = lambda figures, best: next(calls)
 
     monkeypatch.setattr(loop_module.Loop, "__init__", strict)
     config = settings(lr=1e-2, validation_interval=2)
     found = finetune(base / "model", [base / "rows.jsonl"], tmp_path / "out", config)
     assert found.stats["best_step"] == 2
     assert found.stats["steps"] == 4
+    assert '"event": "stopped: it has seen enough"' in (found.path / "metrics.jsonl").read_text()
 
 
 def test_the_pull_is_towards_the_start() -> None:
     """Against the written-out rule, with no gradient at all."""
     weight = torch.nn.Parameter(torch.tensor([[1.0, 2.0]]))
     start = torch.tensor([[0.0, 4.0]], dtype=torch.bfloat16)
-    optimizer = AdamW([{"params": [weight]}], pull=5.0, starts={weight: start})
+    optimizer = AdamWToStart([{"params": [weight]}], pull=5.0, starts={weight: start})
     optimizer.param_groups[0]["lr"] = 0.1
     optimizer.step()
     torch.testing.assert_close(weight.detach(), torch.tensor([[0.5, 3.0]]))

@@ -11,18 +11,16 @@ import pytest
 import torch
 
 from linnet.errors import BudgetError
-from linnet.finetune import fitting
-from linnet.finetune.budget import Length, announce
-from linnet.finetune.fitting import (
+from linnet.finetune import memory
+from linnet.finetune.budget import Length, announce, fastest, step_seconds
+from linnet.finetune.memory import (
     Demand,
     Fit,
     Memory,
+    available_memory,
     estimate,
-    fastest,
     fit,
-    step_seconds,
 )
-from linnet.finetune.free_memory import available_memory
 from linnet.model import ModelConfig, Transformer
 from linnet.model.lora import add_adapter
 from linnet.model.lora_config import LoRAConfig
@@ -40,13 +38,13 @@ LARGER = dataclasses.replace(
 MEASURE = """
 import ctypes, json, sys
 import torch
-from linnet.finetune.optimizers import build_optimizer
 from linnet.model import ModelConfig, Transformer
 from linnet.model.lora import add_adapter
 from linnet.model.lora_config import LoRAConfig
 from linnet.shards.batches import Batch
-from linnet.train.objective import next_token
-from linnet.train.speed import recompute_blocks
+from linnet.train.objectives import next_token
+from linnet.train.optimizers import finetuning_optimizer
+from linnet.train.machine import recompute_blocks
 
 values = json.loads(sys.argv[1])
 torch.set_num_threads(1)
@@ -67,13 +65,13 @@ def train(shape, rows, length, pieces):
     model.compute_dtype = dtype
     if values["recompute"]:
         recompute_blocks(model.train(), compiled=False)
-    optimizer = build_optimizer(model, lr=1e-3)
+    optimizer = finetuning_optimizer(model, lr=1e-3)
     ids = torch.randint(shape.vocab_size, (rows, length))
     trained = torch.ones_like(ids, dtype=torch.bool)
     batch = Batch(ids, ids.roll(-1, 1), trained, torch.ones_like(ids))
     for _ in range(2):
         for _ in range(pieces):
-            next_token(model, batch)[0].backward()
+            next_token(model, batch).mean.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -154,7 +152,7 @@ def test_it_fits_by_fewer_rows_then_by_computing_again() -> None:
 
     def at(rows: int, *, again: bool = False) -> int:
         wanted = dataclasses.replace(demand, rows=rows, pieces=8 // rows, recompute=again)
-        return int(estimate(wanted).total / fitting.USED_SHARE) + 1
+        return int(estimate(wanted).total / memory.USED_SHARE) + 1
 
     assert at(8) > at(4) > at(2) > at(1) > at(1, again=True)
     for room, expected in (
@@ -163,7 +161,7 @@ def test_it_fits_by_fewer_rows_then_by_computing_again() -> None:
     ):  # fmt: skip
         found = fit(demand, rows=8, limit=8, available=room)
         assert (found.micro_rows, found.recompute) == expected
-        assert room is None or found.memory.total <= fitting.USED_SHARE * room
+        assert room is None or found.memory.total <= memory.USED_SHARE * room
     assert fit(demand, rows=8, limit=3, available=None).micro_rows == 2
     assert fit(demand, rows=8, limit=8, available=at(8), recompute="yes").recompute
 
@@ -178,7 +176,7 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     with pytest.raises(BudgetError, match="LoRA of"):
         fit(adapted, rows=4, limit=4, available=100 << 20)
     deep = Demand(SHAPE, None, 1, 512, torch.float32, pieces=4)
-    room = int(estimate(deep).total / fitting.USED_SHARE) - 10
+    room = int(estimate(deep).total / memory.USED_SHARE) - 10
     with pytest.raises(BudgetError, match="checkpoint-activations yes needs"):
         fit(deep, rows=4, limit=4, available=room, recompute="no")
 

@@ -8,14 +8,15 @@ from xml.etree import ElementTree
 import pytest
 
 from linnet.errors import ConfigError
+from linnet.finetune.config import ForgettingConfig
 from linnet.finetune.forgetting import (
-    ForgettingConfig,
     ForgettingGuard,
     GeneralLoss,
     plot_forgetting,
 )
-from linnet.finetune.validation import HeldOutLoss
 from linnet.progress import Progress
+from linnet.train.loop import Verdict
+from linnet.train.validation import HeldOutLoss
 
 
 def figures(loss: float, rise: float) -> dict[str, float]:
@@ -28,9 +29,9 @@ def kept(guard: ForgettingGuard, run: list[dict[str, float]]) -> tuple[int | Non
     place = None
     for index, found in enumerate(run):
         verdict = guard.judge(found, best)
-        if verdict == "keep":
+        if verdict.decision == "keep":
             best, place = found, index
-        if verdict == "stop":
+        if verdict.decision == "stop":
             return place, index + 1
     return place, len(run)
 
@@ -77,7 +78,7 @@ def test_a_resumed_run_decides_as_one_that_was_not(tmp_path: Path) -> None:
     assert kept(first, run[:3]) == (1, 3)
     notes = json.loads(json.dumps(first.notes))  # the loop's state is JSON
     second = ForgettingGuard(max_rise=0.1, patience=2, notes=notes)
-    assert second.judge(run[3], run[1]) == "stop"
+    assert second.judge(run[3], run[1]).decision == "stop"
     assert second.notes == whole.notes
 
 
@@ -93,8 +94,8 @@ def test_the_gain_is_said_beside_the_cost() -> None:
     assert said == [
         "  held-out 2.000 nats/token (-1.000), general text 1.250 bits/byte (+0.250)",
     ]
-    assert guard.judge(figures(1.9, 0.5), figures(2.0, 0.25)) == "stop"
-    assert said[-1] == "  general text lost 0.500 bits per byte, the limit is 0.1"
+    verdict = guard.judge(figures(1.9, 0.5), figures(2.0, 0.25))
+    assert verdict == Verdict("stop", "general text lost 0.500 bits per byte, the limit is 0.1")
     remark = guard.remark(figures(2.0, 0.25), 40)
     assert remark is not None
     assert "kept step 40, which forgot 0.250" in remark

@@ -6,8 +6,7 @@ import torch
 
 from linnet.errors import ConfigError
 from linnet.finetune.examples import Example
-from linnet.finetune.mixing import Mixture
-from linnet.finetune.packing import PackedBatches
+from linnet.finetune.packing import Mixture, PackedBatches
 from linnet.shards.batches import Batch
 
 LENGTH = 64
@@ -65,7 +64,7 @@ def test_goes_on_exactly_from_a_saved_state() -> None:
 class Plain:
     """A stream as pretraining has them: without masks."""
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         tokens = torch.full((1, LENGTH), 7)
         return Batch(tokens, tokens)
 

@@ -10,18 +10,18 @@ import torch
 from safetensors.torch import load_file
 
 from linnet.errors import ConfigError, StoppedError
-from linnet.finetune import remembering
+from linnet.finetune import finetune as finetune_module
+from linnet.finetune import replay
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import Example
 from linnet.finetune.finetune import finetune
 from linnet.finetune.packing import PackedBatches
-from linnet.finetune.remembering import replay_need
-from linnet.finetune.replay import document_examples
+from linnet.finetune.replay import document_examples, replay_need
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 from linnet.train import loop as loop_module
-from linnet.train.objective import next_token
+from linnet.train.objectives import next_token
 
 ALPHABETS = ("abcdefgh", "ijklmnop")
 
@@ -64,7 +64,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stream = PackedBatches(examples, rows=8, length=64, seed=1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(120):
-        next_token(model, stream.next())[0].backward()
+        next_token(model, stream.next()).mean.backward()
         optimizer.step()
         optimizer.zero_grad()
     (directory / "model").mkdir()
@@ -90,11 +90,9 @@ def settings(**changes: object) -> FinetuneConfig:
 
 @pytest.fixture(autouse=True)
 def few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    from linnet.finetune import finetune as module
-
-    monkeypatch.setattr(module, "plot_curves", lambda metrics, out: [])
+    monkeypatch.setattr(finetune_module, "plot_curves", lambda metrics, out: [])
     if "draw" not in request.node.name:
-        monkeypatch.setattr(remembering, "plot_forgetting", lambda *_, **__: [])
+        monkeypatch.setattr(finetune_module, "plot_forgetting", lambda *_, **__: [])
 
 
 def rises(directory: Path) -> list[float]:
@@ -159,7 +157,7 @@ def test_a_stopped_run_goes_on_with_the_same_text(
         with pytest.raises(StoppedError):
             finetune(base / "model", rows, tmp_path / "resumed", config)
     with monkeypatch.context() as patch:
-        patch.setattr(remembering, "sample_replay", None)  # it is not sampled again
+        patch.setattr(replay, "sample_replay", None)  # it is not sampled again
         resumed = finetune(base / "model", rows, tmp_path / "resumed", config)
     first, second = (load_file(run.path / "model.safetensors") for run in (whole, resumed))
     assert all(torch.equal(value, second[name]) for name, value in first.items())

@@ -11,6 +11,7 @@ from linnet import artifact
 from linnet.errors import DataError, ModelError
 from linnet.finetune.examples import Example, ExamplesConfig
 from linnet.finetune.forgetting import GeneralLoss
+from linnet.finetune.packing import held_out_loss
 from linnet.finetune.replay import (
     document_examples,
     general_text,
@@ -20,7 +21,6 @@ from linnet.finetune.replay import (
     save_examples,
     thinned,
 )
-from linnet.finetune.validation import held_out_loss
 from linnet.model import ModelConfig, Transformer
 from linnet.model.checkpoint import Checkpoint
 from linnet.shards.encoding import encode_texts

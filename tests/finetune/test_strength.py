@@ -13,11 +13,12 @@ import torch.nn.functional as F
 
 from linnet.errors import ModelError
 from linnet.finetune.examples import Example
+from linnet.finetune.packing import held_out_loss
 from linnet.finetune.strength import Between, Sweep, Trade, sweep_strength, write_sweep
-from linnet.finetune.validation import HeldOutLoss, held_out_loss
 from linnet.model import ModelConfig, Transformer
 from linnet.model.lora import adapted_layers, add_adapter, set_strength
 from linnet.model.lora_config import LoRAConfig
+from linnet.train.validation import HeldOutLoss
 
 CONFIG = ModelConfig(
     family="llama", vocab_size=40, context=16, width=16, depth=2, heads=2,

@@ -12,7 +12,7 @@ import pytest
 from linnet.data import records
 from linnet.errors import DataError
 from linnet.finetune import json_values, rows
-from linnet.finetune.forms import ChatRow, PromptRow, Row, TextRow
+from linnet.finetune.row_schema import ChatRow, PromptRow, Row, TextRow
 from linnet.finetune.rows import open_source, read_rows
 
 HI = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]

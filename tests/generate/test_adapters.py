@@ -17,8 +17,9 @@ from linnet.cli.merge import app
 from linnet.errors import ModelError
 from linnet.evaluate import evaluate
 from linnet.generate import Request, Sampling
-from linnet.generate.language_model import Settings, model_directory
-from linnet.generate.opening import open_engine
+from linnet.generate.engines import open_engine
+from linnet.generate.opening import model_directory
+from linnet.generate.sampling import Settings
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint, load_model
 from linnet.model.adapter import save_adapter
@@ -62,7 +63,9 @@ def theirs(home: Path) -> Any:
 
 def open_both(home: Path) -> linnet.generate.LanguageModel:
     return linnet.load(
-        home / "base", adapters={"medical": home / "medical", "legal": home / "legal"}
+        home / "base",
+        adapters={"medical": home / "medical", "legal": home / "legal"},
+        engine="torch",
     )
 
 
@@ -107,6 +110,14 @@ BEYOND: dict[str, dict[str, dict[str, Any]]] = {
         "dora": {"use_dora": True, "target_modules": ["o_proj", "up_proj"]},
         "saved": {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
     },
+    "granite": {
+        "dora": {"use_dora": True, "target_modules": ["o_proj", "down_proj"], "bias": "lora_only"},
+        "saved": {"target_modules": ["o_proj"], "modules_to_save": ["embed_tokens", "lm_head"]},
+    },
+    "phi": {
+        "dora": {"use_dora": True, "target_modules": ["dense", "fc1"]},
+        "saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "input_layernorm"]},
+    },
     "gpt2": {
         "dora": {"use_dora": True, "target_modules": ["c_attn"], "bias": "all"},
         "saved": {"target_modules": ["c_proj"], "modules_to_save": ["wte", "ln_1", "c_fc"]},
@@ -131,7 +142,7 @@ def test_adapters_that_do_more_than_add_products(
                 parameter.data += torch.randn(parameter.shape) * 0.2
         model.save_pretrained(tmp_path / name)
         alone[name] = model.eval()
-    opened = linnet.load(base, adapters={name: tmp_path / name for name in alone})
+    opened = linnet.load(base, adapters={name: tmp_path / name for name in alone}, engine="torch")
     engine = opened.engine
     asked = [
         (adapter, tuple(engine.tokenize(text)))
@@ -144,9 +155,9 @@ def test_adapters_that_do_more_than_add_products(
         if adapter is not None:
             assert found == greedy(alone[adapter], adapter, prompt, several=False)
     assert len({tuple(tokens) for tokens in written[:3]}) == 3
-    plain = linnet.load(base)
+    plain = linnet.load(base, engine="torch")
     assert opened.generate("The fox", sampling=GREEDY) == plain.generate("The fox", sampling=GREEDY)
-    one = linnet.load(tmp_path / "saved").generate("The fox met", sampling=GREEDY)
+    one = linnet.load(tmp_path / "saved", engine="torch").generate("The fox met", sampling=GREEDY)
     assert list(one.tokens) == written[5]
     with pytest.raises(ModelError, match=r"cannot put this adapter beside .*linnet merge"):
         linnet.load(base, engine="llama.cpp", adapters={"dora": tmp_path / "dora"})
@@ -157,7 +168,11 @@ def test_adapters_that_do_more_than_add_products(
         assert merged.generate("The fox met", sampling=GREEDY).tokens == one.tokens
         wanted = opened.generate("The fox met", sampling=GREEDY, adapter="saved", logprobs=True)
         ours = merged.score("The fox met" + wanted.text).logprobs
-        theirs = linnet.load(tmp_path / "saved").score("The fox met" + wanted.text).logprobs
+        theirs = (
+            linnet.load(tmp_path / "saved", engine="torch")
+            .score("The fox met" + wanted.text)
+            .logprobs
+        )
         assert ours == pytest.approx(theirs, abs=1e-3)
         merged.engine.close()
 
@@ -173,11 +188,14 @@ def test_streams_with_different_adapters_do_not_disturb_each_other(home: Path) -
             chunk = next(stream, None)
             texts[place] += chunk.text if chunk else ""
     assert texts == alone
-    assert model.score("The fox").logprobs == linnet.load(home / "base").score("The fox").logprobs
+    assert (
+        model.score("The fox").logprobs
+        == linnet.load(home / "base", engine="torch").score("The fox").logprobs
+    )
 
 
 def test_an_adapter_directory_opens_as_its_base_with_the_adapter(home: Path) -> None:
-    several, one = open_both(home), linnet.load(home / "medical")
+    several, one = open_both(home), linnet.load(home / "medical", engine="torch")
     wanted = several.generate("The fox", sampling=GREEDY, adapter="medical")
     assert one.generate("The fox", sampling=GREEDY) == wanted
     base = several.generate("The fox", sampling=GREEDY)
@@ -188,7 +206,7 @@ def test_an_adapter_directory_opens_as_its_base_with_the_adapter(home: Path) -> 
     assert model_directory(project) == project / "model"
     config = project / "model" / "adapter_config.json"
     config.write_text(config.read_text().replace('"../base"', '"../../base"'))
-    assert linnet.load(project).generate("The fox", sampling=GREEDY) == wanted
+    assert linnet.load(project, engine="torch").generate("The fox", sampling=GREEDY) == wanted
 
 
 def test_names_that_no_adapter_has(home: Path) -> None:
@@ -196,9 +214,9 @@ def test_names_that_no_adapter_has(home: Path) -> None:
     with pytest.raises(ModelError, match="no adapter 'cooking'; it has: legal, medical"):
         model.stream("The fox", adapter="cooking")
     with pytest.raises(ModelError, match="no adapter 'cooking'; it has none"):
-        linnet.load(home / "base").generate("The fox", adapter="cooking")
+        linnet.load(home / "base", engine="torch").generate("The fox", adapter="cooking")
     with pytest.raises(ModelError, match="expected an adapter directory"):
-        linnet.load(home / "base", adapters={"x": home / "base"})
+        linnet.load(home / "base", adapters={"x": home / "base"}, engine="torch")
     merged = load_adapted(home / "medical")
     merge(merged.model, "default")
     with pytest.raises(ModelError, match="'default' is merged"):
@@ -233,7 +251,7 @@ def test_merged_directories_are_ordinary_models(home: Path, theirs: Any, tmp_pat
     torch.testing.assert_close(load_model(out)(tokens), wanted, atol=1e-4, rtol=1e-5)
     before = json.loads((home / "base" / "config.json").read_text())
     assert json.loads((out / "config.json").read_text()) == before
-    assert linnet.load(out).generate("The fox", sampling=GREEDY).text
+    assert linnet.load(out, engine="torch").generate("The fox", sampling=GREEDY).text
     first = artifact.read(out, kind="model", verify=True)
     assert set(first.manifest.inputs) == {"base", "adapter"}
     again = merge_adapter(home / "legal", out)

@@ -1,13 +1,14 @@
 """Edits and filters against those of transformers; draws against the exact distribution."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 import torch
 
 from linnet.generate.logits import (
+    FILTERS,
     Bias,
     OccurrencePenalty,
     RepetitionPenalty,
@@ -17,7 +18,7 @@ from linnet.generate.logits import (
     edits_for,
     likeliest,
 )
-from linnet.generate.sampling import Sampling
+from linnet.generate.sampling import FILTER_OPTIONS, Sampling, Settings
 
 transformers = pytest.importorskip("transformers")
 
@@ -61,7 +62,38 @@ CASES: list[dict[str, Any]] = [
     {"temperature": 1.6, "top_p": 0.9, "min_p": 0.04, "typical_p": 0.8},
     {"temperature": 0.9, "top_k": 30, "typical_p": 0.5},
     {"temperature": 1.2, "top_k": 500, "top_p": 0.8},
+    {"top_k": 256, "top_p": 0.999},
 ]
+
+
+def test_every_filter_has_a_setting() -> None:
+    assert FILTERS.keys() == FILTER_OPTIONS.keys()
+    assert get_type_hints(Settings).keys() == {
+        field.name for field in dataclasses.fields(Sampling) if "help" in field.metadata
+    }
+
+
+SIGMAS: list[dict[str, Any]] = [
+    {"top_n_sigma": 0.5},
+    {"top_n_sigma": 1.0, "temperature": 2.5},
+    {"top_n_sigma": 1.5, "top_p": 0.7},
+    {"top_n_sigma": 2.0, "top_k": 9, "typical_p": 0.8},
+    {"top_n_sigma": 0.8, "min_p": 0.2},
+]
+
+
+@pytest.mark.parametrize("settings", SIGMAS, ids=str)
+def test_top_n_sigma_leaves_what_its_paper_says(settings: dict[str, Any]) -> None:
+    """arXiv:2411.07641, algorithm 1, by numpy; the others act on what it left."""
+    sampling = dataclasses.replace(FREE, **settings)
+    rest = {name: value for name, value in settings.items() if name != "top_n_sigma"}
+    for seed in range(3):
+        logits = random_logits(seed)
+        logits[seed] = -torch.inf  # as a constraint leaves it
+        own = logits.numpy()[np.isfinite(logits.numpy())]
+        kept = logits.numpy() >= own.max() - settings["top_n_sigma"] * own.std()
+        expected = theirs(logits.where(torch.from_numpy(kept), -torch.inf), **rest)
+        torch.testing.assert_close(ours(logits, sampling), expected)
 
 
 @pytest.mark.parametrize("settings", CASES, ids=str)
@@ -75,7 +107,7 @@ def test_filters_leave_what_transformers_leaves(settings: dict[str, Any], spread
 
 def test_rows_of_a_batch_are_filtered_each_by_its_own_settings() -> None:
     """All of the cases at once, in one batch, are what each is alone."""
-    settings = [dataclasses.replace(FREE, **case) for case in CASES]
+    settings = [dataclasses.replace(FREE, **case) for case in [*CASES, *SIGMAS]]
     logits = torch.stack([random_logits(seed) for seed in range(len(settings))])
     values, tokens, _ = likeliest(logits, settings)
     for row, sampling in enumerate(settings):

@@ -21,7 +21,7 @@ from linnet.generate import (
     torch_products,
 )
 from linnet.generate import scheduler as scheduling
-from linnet.generate.opening import open_engine
+from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
@@ -282,7 +282,7 @@ def test_weights_of_8_bits_say_nearly_the_same(path: Path, monkeypatch: pytest.M
         apart = torch.tensor([abs(told[token] - true[token]) for token in true])
         assert 1e-5 < apart.mean() < 0.15
     assert rounded.score(["The fox"]) == exact.score(["The fox"])
-    opened = open_engine(path, engine="torch", precision="int8")
+    opened = open_engine(path, EngineConfig(engine="torch", precision="int8"))
     told, true = (engine.generate(requests[:1])[0].logprobs for engine in (opened, exact))
     assert told != true
     assert told == pytest.approx(true, abs=0.5)

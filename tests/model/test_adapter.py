@@ -45,6 +45,9 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", GROUPED | {"head_dim": 8}),
     "gemma3_text": ("Gemma3ForCausalLM", "Gemma3TextConfig", GROUPED | {"head_dim": 8}),
     "bert": ("BertForMaskedLM", "BertConfig", SMALL),
+    "gpt_neox": ("GPTNeoXForCausalLM", "GPTNeoXConfig", SMALL),
+    "phi": ("PhiForCausalLM", "PhiConfig", SMALL),
+    "stablelm": ("StableLmForCausalLM", "StableLmConfig", GROUPED | {"qk_layernorm": True}),
 }
 # Each with a family whose names it needs, and as PEFT takes it.
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -200,6 +203,12 @@ BEYOND: dict[str, tuple[str, dict[str, Any]]] = {
         "gpt2",
         {"bias": "all", "use_dora": True, "target_modules": ["c_attn"], "modules_to_save": ["wte"]},
     ),
+    "head by head": (
+        "gpt_neox",
+        {"bias": "all", "use_dora": True, "target_modules": ["query_key_value"]},
+    ),
+    "norm of each head": ("stablelm", {"modules_to_save": ["norms.1", "q_layernorm"]}),
+    "output with a bias": ("phi", {"modules_to_save": ["lm_head"]}),
     "of an encoder": ("bert", {"use_dora": True, "modules_to_save": ["LayerNorm"]}),
 }  # fmt: skip
 

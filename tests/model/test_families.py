@@ -49,6 +49,7 @@ LONG_ROPE = {
         "long_factor": [1.0, 2.0, 4.0, 9.0],
     },
 }
+ROUND = {"layer_norm_eps": 1e-3, "hidden_act": "gelu_new"}
 CAUSAL = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
 
 CASES = {
@@ -170,6 +171,85 @@ CASES = {
     "arcee": ("Arcee", SMALL | IDS | {"num_key_value_heads": 1}),
     "arcee-biased": ("Arcee", SMALL | IDS | {"mlp_bias": True, "attention_bias": True}),
     "apertus": ("Apertus", SMALL | IDS | PLAIN_ROPE | {"num_key_value_heads": 2}),
+    "smollm3": ("SmolLM3", SMALL | IDS | {"num_hidden_layers": 5, "num_key_value_heads": 2}),
+    "smollm3-window": (
+        "SmolLM3",
+        SMALL
+        | IDS
+        | {
+            "no_rope_layers": [0, 1, 0],
+            "use_sliding_window": True,
+            "sliding_window": 9,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "tie_word_embeddings": False,
+        },
+    ),
+    "olmo2": ("Olmo2", SMALL | IDS | {"num_key_value_heads": 2}),
+    "olmo2-biased": ("Olmo2", SMALL | IDS | {"attention_bias": True, "tie_word_embeddings": True}),
+    "granite": (
+        "Granite",
+        SMALL
+        | IDS
+        | {
+            "num_key_value_heads": 2,
+            "embedding_multiplier": 12.0,
+            "attention_multiplier": 0.2,
+            "residual_multiplier": 0.3,
+            "logits_scaling": 8.0,
+            "tie_word_embeddings": True,
+            "attention_bias": True,
+            "mlp_bias": True,
+        },
+    ),
+    "granite-plain": ("Granite", SMALL | IDS),
+    "gpt-neox": ("GPTNeoX", SMALL | IDS),
+    "gpt-neox-serial": (
+        "GPTNeoX",
+        SMALL
+        | IDS
+        | ROUND
+        | {
+            "use_parallel_residual": False,
+            "attention_bias": False,
+            "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 5000.0,
+                "partial_rotary_factor": 1.0,
+            },
+        },
+    ),
+    "gemma1": ("Gemma", SMALL | IDS | {"head_dim": 12, "num_key_value_heads": 1}),
+    "gemma1-untied": (
+        "Gemma",
+        SMALL
+        | IDS
+        | {
+            "head_dim": 8,
+            "num_key_value_heads": 4,
+            "tie_word_embeddings": False,
+            "attention_bias": True,
+            "hidden_act": "silu",
+        },
+    ),
+    "phi": ("Phi", SMALL | IDS | {"partial_rotary_factor": 0.75, "num_key_value_heads": 2}),
+    "phi-normed": ("Phi", SMALL | IDS | ROUND | {"qk_layernorm": True}),
+    "stablelm": ("StableLm", SMALL | IDS | {"num_key_value_heads": 2}),
+    "stablelm-parallel": (
+        "StableLm",
+        SMALL
+        | IDS
+        | {
+            "num_key_value_heads": 2,
+            "use_parallel_residual": True,
+            "qk_layernorm": True,
+            "use_qkv_bias": True,
+            "tie_word_embeddings": True,
+            "partial_rotary_factor": 0.5,
+            "layer_norm_eps": 1e-3,
+        },
+    ),
     "apertus-tied": ("Apertus", SMALL | IDS | PLAIN_ROPE | {"tie_word_embeddings": True}),
 }
 
@@ -264,6 +344,8 @@ def spelled_as_in_4(values: dict[str, Any]) -> dict[str, Any]:
     old["rope_theta"] = rope.pop("rope_theta", 10_000.0)
     if "partial_rotary_factor" in rope:
         old["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+    if values["model_type"] == "gpt_neox":
+        old |= {"rotary_emb_base": old["rope_theta"], "rotary_pct": old["partial_rotary_factor"]}
     if rope.get("rope_type") == "longrope":  # Phi-3 has just these three
         rope = {"type": "longrope", **{k: rope[k] for k in ("short_factor", "long_factor")}}
     plain = rope.get("rope_type", "default") == "default" and "type" not in rope

@@ -24,7 +24,8 @@ transformers = pytest.importorskip("transformers")
 
 BASES = (
     "gpt2", "llama", "mistral-window", "qwen2", "qwen2-window", "qwen3", "phi3", "gemma2",
-    "gemma3", "arcee", "apertus",
+    "gemma3", "arcee", "apertus", "smollm3-window", "olmo2", "granite", "gpt-neox", "gemma1", "phi",
+    "stablelm",
 )  # fmt: skip
 BERT = {
     "vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -270,6 +271,42 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
             "original_max_position_embeddings": 8192, "rope_type": "llama3", "type": "llama3",
         },
     }),
+    "SmolLM3": ("smollm3", {
+        "no_rope_layers": [1, 1, 1, 0], "no_rope_layer_interval": 4, "layer_types": None,
+        "max_window_layers": 28, "use_sliding_window": False, "sliding_window": None,
+        "rope_theta": 5000000.0, "rope_scaling": None, "attention_bias": False, "mlp_bias": False,
+        "pretraining_tp": 2, "hidden_act": "silu", "attention_dropout": 0.0,
+    }),
+    "OLMo 2": ("olmo2", {
+        "attention_bias": False, "attention_dropout": 0.0, "hidden_act": "silu",
+        "rms_norm_eps": 1e-06, "rope_scaling": None, "rope_theta": 500000,
+        "tie_word_embeddings": False, "pad_token_id": 100277,
+    }),
+    "Granite 3.3": ("granite", {
+        "attention_multiplier": 0.015625, "embedding_multiplier": 12.0, "logits_scaling": 8.0,
+        "residual_multiplier": 0.22, "mlp_bias": False, "rope_theta": 10000000.0,
+        "rope_scaling": None, "tie_word_embeddings": True, "rms_norm_eps": 1e-05,
+    }),
+    "Pythia": ("gpt_neox", {
+        "hidden_act": "gelu", "layer_norm_eps": 1e-05, "rotary_emb_base": 10000,
+        "rotary_pct": 0.25, "tie_word_embeddings": False, "use_parallel_residual": True,
+        "num_key_value_heads": None,
+    }),
+    "Gemma": ("gemma", {
+        "hidden_act": "gelu", "hidden_activation": None, "head_dim": 256, "rms_norm_eps": 1e-06,
+        "rope_theta": 10000.0, "rope_scaling": None, "attention_bias": False,
+    }),
+    "Phi-2": ("phi", {
+        "hidden_act": "gelu_new", "partial_rotary_factor": 0.5, "qk_layernorm": False,
+        "embd_pdrop": 0.0, "resid_pdrop": 0.1, "rope_scaling": None, "rope_theta": 10000.0,
+        "layer_norm_eps": 1e-05, "tie_word_embeddings": False, "num_key_value_heads": 4,
+    }),
+    "StableLM 2": ("stablelm", {
+        "hidden_act": "silu", "layer_norm_eps": 1e-05, "partial_rotary_factor": 0.25,
+        "rope_theta": 10000, "tie_word_embeddings": False, "use_qkv_bias": True,
+        "hidden_dropout": 0.0, "attention_dropout": 0.0, "use_parallel_residual": False,
+        "qk_layernorm": False, "num_key_value_heads": 4,
+    }),
     "BERT": ("bert", {
         "architectures": ["BertForMaskedLM"], "classifier_dropout": None, "directionality": "bidi",
         "pooler_fc_size": 768, "pooler_type": "first_token_transform", "type_vocab_size": 2,
@@ -297,7 +334,10 @@ HOSTILE: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_hostile_setting_is_one_line(name: str) -> None:
-    case = {"mistral": "mistral-window", "gemma3_text": "gemma3"}.get(name, name)
+    case = {
+        "mistral": "mistral-window", "gemma3_text": "gemma3", "gpt_neox": "gpt-neox",
+        "gemma": "gemma1",
+    }.get(name, name)  # fmt: skip
     stored = published(case)[2]
     if name == "gemma3":
         stored = {"model_type": "gemma3", "text_config": stored, "vision_config": {}}

@@ -4,12 +4,21 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from linnet.errors import ConfigError, DataError, ModelError
-from linnet.generate.engine import Chunk, Completion, Request, Score, Start
+from linnet.errors import ConfigError, DataError, LinnetError, ModelError
+from linnet.generate.engine import (
+    Chunk,
+    Continuation,
+    Deliver,
+    Engine,
+    Likelihood,
+    Request,
+    Score,
+    Start,
+)
 from linnet.serve import Catalog, ServeConfig, Served, Server
 from linnet.tokenizer.chat import joined_text
 
@@ -23,8 +32,8 @@ def echo(prompt: str, request: Request) -> str:
     return prompt.rstrip().splitlines()[-1][::-1] if prompt.strip() else "nothing"
 
 
-class ScriptedEngine:
-    """Tokens are characters; an ``Engine`` without ``submit``.
+class ScriptedEngine(Engine):
+    """Tokens are characters, and each request has a thread of its own.
 
     Words in a prompt change what happens: ``slow`` waits between tokens, ``late`` before the first
     and ``held`` after it until ``gate`` is set, ``broken`` fails in the middle, ``unfit`` is
@@ -33,13 +42,28 @@ class ScriptedEngine:
 
     def __init__(self, answer: Answer = echo, *, context: int = 4000, chat: bool = True) -> None:
         self.answer = answer
-        self.context = context
+        self._context = context
         self.chat = chat
-        self.adapters: Sequence[str] = ("loud",)
         self.requests: list[Request] = []
         self.running = 0
         self.closed = False
         self.gate = threading.Event()
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    @property
+    def precision(self) -> str:
+        return ""
+
+    @property
+    def adapters(self) -> Sequence[str]:
+        return ("loud",)
+
+    @property
+    def tokenizer(self) -> Any:
+        raise ModelError("there is none")
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         return [ord(character) for character in text]
@@ -66,16 +90,39 @@ class ScriptedEngine:
             lines.insert(0, json.dumps(variables))
         return tuple(map(ord, "\n".join(lines)))
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+    def score(self, texts: Sequence[str]) -> list[Score]:
         raise NotImplementedError
 
-    def score(self, texts: Sequence[str]) -> list[Score]:
+    def likelihoods(self, continuations: Iterable[Continuation]) -> Iterator[Likelihood]:
         raise NotImplementedError
 
     def close(self) -> None:
         self.closed = True
 
-    def stream(self, request: Request) -> Iterator[Chunk]:
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        chunks = self.begin(request)
+        cancelled = threading.Event()
+
+        def run() -> None:
+            try:
+                for chunk in chunks:
+                    if cancelled.is_set():
+                        return
+                    deliver(chunk)
+                    if chunk.finish_reason is not None:
+                        return
+                deliver(ModelError("the engine stopped before the text was finished"))
+            except LinnetError as error:
+                deliver(error)
+            except Exception:  # as the scheduler does
+                deliver(ModelError("computing failed (RuntimeError: a secret)"))
+            finally:
+                chunks.close()
+
+        threading.Thread(target=run, daemon=True).start()
+        return cancelled.set
+
+    def begin(self, request: Request) -> Generator[Chunk]:
         self.requests.append(request)
         prompt = request.prompt if isinstance(request.prompt, str) else None
         text = prompt if prompt is not None else self.detokenize(request.prompt)  # type: ignore[arg-type]
@@ -83,7 +130,7 @@ class ScriptedEngine:
             raise ModelError(f"/secret/x: the prompt has {len(text)} tokens: too many")
         return self._write(text, request)
 
-    def _write(self, prompt: str, request: Request) -> Iterator[Chunk]:
+    def _write(self, prompt: str, request: Request) -> Generator[Chunk]:
         answer = self.answer(prompt, request)
         if request.adapter == "loud":
             answer = answer.upper()

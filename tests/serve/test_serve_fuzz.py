@@ -1,14 +1,17 @@
 """The server's own description, fuzzed: nothing that it allows or forbids breaks it."""
 
+import http.client
 import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from scripted import ScriptedEngine, serving
 
-from linnet.serve.openapi import document
+from linnet.serve.endpoints import ENDPOINTS
+from linnet.serve.openapi import describe
 
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance",
@@ -36,13 +39,25 @@ def test_fuzzed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_every_path_is_described() -> None:
+def test_every_path_is_described_and_answers_as_described() -> None:
+    described = describe(ENDPOINTS)["paths"]
     with serving() as running:
-        gate = running.server._app
-        paths = {path for path, route in gate._routes.items() if route.handler.__name__ != "answer"}
-        paths |= {f"{prefix}{{model}}" for prefix in gate._prefixes}
-    described = document()["paths"]
-    assert set(described) == paths - {"/openapi.json"}
-    for path, route in gate._routes.items():
-        if path in described:
-            assert list(described[path]) == [route.method.lower()]
+        place = urlsplit(running.url)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+
+        def ask(method: str, path: str) -> tuple[int, str | None]:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status, answer.headers["allow"]
+
+        for path, operations in described.items():
+            methods = [name.upper() for name in operations if name != "parameters"]
+            shown = [*methods, *["HEAD"] * ("GET" in methods), "OPTIONS"]
+            asked = path.replace("{model}", "some/model")
+            assert ask("PATCH", asked) == (405, ", ".join(shown))
+            assert ask(methods[0], asked)[0] in (200, 400, 404), path
+            assert ask("GET", path.rstrip("}") + "/no/such")[0] in (404, 405)
+    assert {"/v1/chat/completions", "/v1/models/{model}", "/health"} <= set(described)
+    undescribed = {endpoint.path for endpoint in ENDPOINTS} - set(described)
+    assert {path for path in undescribed if "." not in path} == {"/"}  # else files of the page

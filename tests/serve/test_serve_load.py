@@ -1,5 +1,6 @@
 """What one request may cost the others."""
 
+import dataclasses
 import http.client
 import json
 import random
@@ -14,14 +15,17 @@ import pytest
 from scripted import Running, ScriptedEngine, serving
 
 from linnet.generate.pooling import EmbeddingRecipe
-from linnet.serve import Catalog, ServeConfig, Served, checking, protocol
-from linnet.serve import service as service_module
-from linnet.serve.checking import check
-from linnet.serve.embedding import PIECE_TEXTS, PIECE_TOKENS, count_tokens, pieces
+from linnet.respond.engine import PIECE, require_fitting
+from linnet.serve import Catalog, ServeConfig, Served, protocol, validation
+from linnet.serve import app as app_module
+from linnet.serve.endpoints.completions import BODY as COMPLETION
+from linnet.serve.endpoints.embeddings import PIECE_TEXTS, PIECE_TOKENS, count_tokens, pieces
+from linnet.serve.endpoints.tokens import DETOKENIZE, DETOKENIZE_BODY, TOKENIZE
 from linnet.serve.errors import ApiError
 from linnet.serve.keys import KeyLimits, add_key, default_file
-from linnet.serve.lengths import PIECE, require_fitting
-from linnet.serve.schemas import COMPLETION, DETOKENIZE, MOST_TOKENS, TOKEN, TOKENS
+from linnet.serve.schemas import MOST_TOKENS, TOKEN, TOKENS
+from linnet.serve.service import LARGE_BODY
+from linnet.serve.validation import check
 
 PATIENCE = 20.0
 """Seconds, for machines that have much else to do."""
@@ -65,10 +69,10 @@ def test_long_lists_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(checks) < 100, "each token is looked at"
         check(schema, value, path)
 
-    monkeypatch.setattr(checking, "check", counted)
+    monkeypatch.setattr(validation, "check", counted)
     check(COMPLETION, {"prompt": [7] * MOST_TOKENS})
     check(COMPLETION, {"prompt": [[7] * 5000] * 10})
-    for body, schema in (({"tokens": [7] * (MOST_TOKENS + 1)}, DETOKENIZE),
+    for body, schema in (({"tokens": [7] * (MOST_TOKENS + 1)}, DETOKENIZE_BODY),
                          ({"prompt": ["x"] * (MOST_TOKENS + 1)}, COMPLETION)):  # fmt: skip
         checks.clear()
         with pytest.raises(ApiError, match=r"at most \d+ entries"):
@@ -82,9 +86,9 @@ def test_large_bodies_are_checked_aside(monkeypatch: pytest.MonkeyPatch) -> None
         threads.append(threading.current_thread().name)
         check(schema, value)
 
-    monkeypatch.setattr(service_module, "check", noted)
+    monkeypatch.setattr(app_module, "check", noted)
     with serving() as running:
-        for size in (10, service_module.LARGE_BODY):
+        for size in (10, LARGE_BODY):
             assert post(running, "/tokenize", {"content": "a" * size})[0] == 200
             assert post(running, "/tokenize", {"content": 1, "more": "a" * size})[0] == 400
         loop = running.thread.name
@@ -109,8 +113,11 @@ def test_turning_words_is_within_the_limits() -> None:
 
 
 def test_a_text_that_is_too_long_to_be_turned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "WORDS_BODY", 2000)
     with serving() as running:
+        for endpoint in (TOKENIZE, DETOKENIZE):
+            smaller = dataclasses.replace(endpoint, largest_body=2000)
+            methods = running.server._app._router.find(endpoint.path)[0]
+            monkeypatch.setitem(methods, "POST", smaller)  # type: ignore[arg-type]
         assert post(running, "/tokenize", {"content": "a" * 2000})[0] == 413
         assert post(running, "/detokenize", {"tokens": [97] * 1000})[0] == 413
         assert post(running, "/tokenize", {"content": "a" * 1500})[1]["count"] == 1500
@@ -263,8 +270,8 @@ def test_embeddings_that_cannot_fit_are_not_tokenized() -> None:
 
 
 def test_a_text_of_no_tokens_may_be_long() -> None:
-    require_fitting([" " * 100_000], 256, lambda text: len(text.split()), param="prompt")
-    require_fitting(["a" * 500], 256, lambda text: 1000, param="prompt")  # it is counted exactly
+    require_fitting([" " * 100_000], 256, lambda text: len(text.split()), part="prompt")
+    require_fitting(["a" * 500], 256, lambda text: 1000, part="prompt")  # it is counted exactly
 
 
 def test_large_bodies_have_memory_for_some_at_once() -> None:
@@ -319,7 +326,7 @@ def test_heads_have_a_size(head: bytes) -> None:
     with serving() as running:
         answer = answer_to(running, head, pieces=8)
         assert not answer or b" 431 " in answer or b" 400 " in answer or b" 401 " in answer
-        assert len(running.server.service._running) == 0
+        assert len(running.server.service.running) == 0
         assert b"200 OK" in answer_to(
             running, b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         )

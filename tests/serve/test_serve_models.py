@@ -21,7 +21,7 @@ from linnet.cli import app
 from linnet.errors import ConfigError, ModelError, install_command
 from linnet.generate import Request, Sampling, load
 from linnet.generate.embedding import load_encoder
-from linnet.generate.opening import open_engine
+from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.pooling import EmbeddingRecipe
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.catalog import name_of, open_catalog
@@ -54,6 +54,12 @@ class Words:
     def embed(self, texts: list[str], *, prompt: str | None = None) -> Any:
         rows = [[text.count(chr(97 + place)) for place in range(26)] for text in texts]
         return np.array(rows, dtype=np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+RUNNER = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +150,7 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", ["torch", "llama.cpp"])
 def test_a_model_of_ones_own(little: Path, kind: Any) -> None:
     """What comes over HTTP is what the model writes without it."""
-    engine = open_engine(little, engine=kind, precision="f32", threads=1)
+    engine = open_engine(little, EngineConfig(engine=kind, precision="f32", threads=1))
     prompt = "the fox"
     with serving(engine) as running:
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
@@ -159,6 +165,26 @@ def test_a_model_of_ones_own(little: Path, kind: Any) -> None:
     assert whole.choices[0].logprobs.token_logprobs == pytest.approx(exact.logprobs, abs=1e-4)
     assert whole.usage is not None
     assert whole.usage.prompt_tokens == exact.prompt_tokens
+
+
+def test_one_seed_gives_one_text_wherever_the_model_is_opened(little: Path) -> None:
+    """From Python, on the command line and over HTTP, by what each does by itself."""
+    model, asked = load(little), {"max_tokens": 24, "seed": 7, "temperature": 1.9}
+    text = model.generate("the fox", min_p=0, **asked).text
+    assert text != model.generate("the fox", min_p=0, **asked | {"seed": 8}).text
+    model.engine.close()
+    said = [f"--{name.replace('_', '-')}={value}" for name, value in asked.items()]
+    said += ["--min-p=0", "--mode", "text"]
+    assert RUNNER.invoke(app, ["generate", str(little), "the fox", *said]).stdout == text
+    running = Running(open_catalog(str(little), ServeConfig()), ServeConfig(port=0, log="off"))
+    try:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        answer = client.completions.create(
+            model=little.parent.name, prompt="the fox", extra_body={"min_p": 0}, **asked
+        )
+        assert answer.choices[0].text == text
+    finally:
+        running.stop()
 
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,10 +236,12 @@ def test_adapters_of_several_models(little: Path, tmp_path: Path, kind: Any) -> 
         for name, model in catalog.models.items():
             sampling = Sampling(temperature=0, max_tokens=12)
             request = Request("the fox", sampling, adapter=model.adapter)
-            written[name] = model.writer.generate([request])[0].tokens
+            written[name] = model.continuing.engine.generate([request])[0].tokens
         assert written["first"] == written["second"]
         for name in ("one", "two"):
-            alone = load(tmp_path / name).generate("the fox", temperature=0, max_tokens=12)
+            alone = load(tmp_path / name, engine="torch").generate(
+                "the fox", temperature=0, max_tokens=12
+            )
             assert written[name] == alone.tokens
             assert written[name] != written["first"]
     finally:
@@ -221,7 +249,7 @@ def test_adapters_of_several_models(little: Path, tmp_path: Path, kind: Any) -> 
 
 
 def test_native_code_that_crashes_takes_one_answer_with_it(little: Path) -> None:
-    engine: Any = open_engine(little, engine="llama.cpp", precision="f32", threads=1)
+    engine: Any = open_engine(little, EngineConfig(engine="llama.cpp", precision="f32", threads=1))
     ends = {str(token): -100 for token in engine.served.stop_ids}
     with serving(engine) as running:
         client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
@@ -264,9 +292,6 @@ def test_an_encoder_of_ones_own(kind: Any, tmp_path: Path) -> None:
             client.embeddings.create(model="bert", input="cat " * 20)
     finally:
         running.stop()
-
-
-RUNNER = CliRunner()
 
 
 def test_keys_from_the_command_line(tmp_path: Path) -> None:

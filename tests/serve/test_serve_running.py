@@ -21,8 +21,8 @@ from scripted import Running, ScriptedEngine, serving
 from linnet.errors import ConfigError, EngineError
 from linnet.generate.engine import Chunk
 from linnet.serve import Catalog, ServeConfig, Served, Server
-from linnet.serve import generation as generation_module
-from linnet.serve.running import bind
+from linnet.serve import streaming as streaming_module
+from linnet.serve.server import bind
 
 PATIENCE = 20.0
 
@@ -78,8 +78,8 @@ def test_a_client_that_leaves_is_cancelled(stream: bool) -> None:
 
 
 def test_a_stream_says_that_it_lives_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation_module, "SILENCE_SECONDS", 0.05)
-    monkeypatch.setattr(generation_module, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(streaming_module, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(streaming_module, "KEEP_ALIVE_SECONDS", 0.05)
     engine = ScriptedEngine()
     with serving(engine) as running:
         answer = open_stream(running, "late")
@@ -223,7 +223,7 @@ def test_an_engine_that_fails_while_it_reads_is_not_the_clients_fault() -> None:
 
 
 def test_a_reader_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation_module, "STALL_SECONDS", 0.4)
+    monkeypatch.setattr(streaming_module, "STALL_SECONDS", 0.4)
     engine = ScriptedEngine(lambda prompt, request: "a" * 6000, context=10**6)
     with serving(engine) as running:
         # What the system takes in for a client is small, so that it is soon full.

@@ -16,9 +16,16 @@ from scripted import Running, ScriptedEngine, serving
 
 from linnet.errors import ConfigError
 from linnet.serve import ServeConfig
-from linnet.serve.app import key_ring
 from linnet.serve.errors import ApiError, without_paths
-from linnet.serve.keys import KeyLimits, KeyRing, add_key, default_file, read_keys, revoke_key
+from linnet.serve.keys import (
+    KeyLimits,
+    KeyRing,
+    add_key,
+    default_file,
+    key_ring,
+    read_keys,
+    revoke_key,
+)
 from linnet.serve.limits import Bucket, Doorkeeper
 
 CHAT = {"messages": [{"role": "user", "content": "hello"}]}

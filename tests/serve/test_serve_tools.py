@@ -9,15 +9,9 @@ import pytest
 from scripted import ScriptedEngine, serving
 
 from linnet.generate.engine import Request
-from linnet.serve.errors import ApiError
-from linnet.serve.tools import (
-    ToolCall,
-    ToolFormat,
-    ToolReader,
-    call_schema,
-    find_format,
-    told_in_words,
-)
+from linnet.respond import ConversationError, ToolCall
+from linnet.respond.tool_calls import ToolReader
+from linnet.respond.tools import ToolFormat, call_schema, find_format, tools_in_messages
 from linnet.tokenizer import ChatTemplate
 
 # What published templates do with tools: how they list them, and how they write calls.
@@ -316,7 +310,7 @@ def test_a_call_can_be_demanded() -> None:
             )  # fmt: skip
 
 
-def test_a_model_without_tools_is_told_in_words() -> None:
+def test_a_model_without_tools_is_tools_in_messages() -> None:
     history = [
         *ASKED,
         {
@@ -326,7 +320,7 @@ def test_a_model_without_tools_is_told_in_words() -> None:
         {"role": "tool", "content": "noon"},
         {"role": "tool", "content": "late"},
     ]
-    told = told_in_words(history, [WEATHER])
+    told = tools_in_messages(history, [WEATHER])
     assert [message["role"] for message in told] == ["system", "user", "assistant", "user"]
     assert '"description": "The weather"' in told[0]["content"]
     written = '<tool_call>\n{"name": "time", "arguments": {"zone": "CET"}}\n</tool_call>'
@@ -349,7 +343,7 @@ def test_a_template_that_refuses_system_messages_is_told_by_the_user() -> None:
     assert not find_format(Templated(REFUSING)).system
     silent = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
     assert not find_format(Templated(silent)).system
-    told = told_in_words(ASKED, [WEATHER], system=False)
+    told = tools_in_messages(ASKED, [WEATHER], system=False)
     assert [message["role"] for message in told] == ["user"]
     assert told[0]["content"].startswith("You may call functions")
     assert told[0]["content"].endswith("\n\nIs it raining in Ulm?")
@@ -376,7 +370,7 @@ def test_parameters_that_nest_deeply(depth: int, choice: str) -> None:
 
 def test_references_beyond_a_tool_are_refused() -> None:
     reaching = {"function": {"name": "a", "parameters": {"$ref": "http://elsewhere/schema"}}}
-    with pytest.raises(ApiError, match=r"their own \$defs only"):
+    with pytest.raises(ConversationError, match=r"their own \$defs only"):
         call_schema(ToolFormat("tags", native=True), [reaching], name=None, several=True)
 
 

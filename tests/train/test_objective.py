@@ -9,17 +9,17 @@ import torch.nn.functional as F
 
 from linnet.model import Transformer
 from linnet.shards.batches import Batch
-from linnet.train import TrainConfig, objective
-from linnet.train.masking import Hiding, Masked, mask_tokens
-from linnet.train.objective import linear_cross_entropy, next_token
+from linnet.train import TrainConfig, objectives
+from linnet.train.masking import MaskedBatches, Masking, mask_tokens
+from linnet.train.objectives import linear_cross_entropy, next_token
 
 
 @pytest.mark.parametrize("chunk", [1, 300, 1 << 20])
 def test_equals_the_plain_cross_entropy_and_its_gradients(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objective, "CHUNK_LOGITS", chunk)
-    monkeypatch.setattr(objective, "CHUNK_ROWS", 16)
+    monkeypatch.setattr(objectives, "CHUNK_LOGITS", chunk)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 16)
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 11, (45,), generator=generator)
     pairs = []
@@ -54,8 +54,8 @@ def test_bf16_states_give_a_loss_and_a_table_gradient_in_fp32() -> None:
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_soft_cap_bias_and_a_frozen_table(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective, "CHUNK_LOGITS", 100)
-    monkeypatch.setattr(objective, "CHUNK_ROWS", 16)
+    monkeypatch.setattr(objectives, "CHUNK_LOGITS", 100)
+    monkeypatch.setattr(objectives, "CHUNK_ROWS", 16)
     random = torch.Generator().manual_seed(3)
     states = torch.randn(45, 6, generator=random, dtype=torch.float64)
     rows = torch.randn(11, 6, generator=random, dtype=torch.float64)
@@ -96,7 +96,7 @@ def test_only_trained_tokens_count_and_no_text_sees_another() -> None:
     targets = torch.randint(0, 50, (2, 16), generator=random)
     mask = torch.rand(2, 16, generator=random) < 0.4
     segments = torch.tensor([[0] * 7 + [1] * 9, [0] * 16])
-    loss, _ = next_token(model, Batch(tokens, targets, mask, segments))
+    loss = next_token(model, Batch(tokens, targets, mask, segments)).mean
     total = torch.zeros(())
     for row, ids in ((0, slice(0, 7)), (0, slice(7, 16)), (1, slice(0, 16))):
         logits = model(tokens[row : row + 1, ids])[0]
@@ -110,7 +110,7 @@ def test_masks_are_those_of_the_paper() -> None:
     tokens[:, ::10] = 3
     hidden = mask_tokens(
         Batch(tokens, tokens),
-        Hiding(mask=4, vocab_size=1000, special=(3,)),
+        Masking(mask=4, vocab_size=1000, special=(3,)),
         generator=torch.Generator().manual_seed(2),
     )
     asked = hidden.loss_mask
@@ -130,7 +130,7 @@ class Counting:
     def __init__(self) -> None:
         self.count = 0
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         self.count += 1
         tokens = torch.full((2, 8), 4 + self.count)
         return Batch(tokens, tokens)
@@ -143,7 +143,7 @@ class Counting:
 
 
 def test_a_restored_stream_asks_the_same_questions() -> None:
-    streams = [Masked(Counting(), Hiding(mask=1, vocab_size=30), seed=7) for _ in range(2)]
+    streams = [MaskedBatches(Counting(), Masking(mask=1, vocab_size=30), seed=7) for _ in range(2)]
     for _ in range(3):
         streams[0].next()
     state = json.loads(json.dumps(streams[0].state()))

@@ -18,10 +18,11 @@ from linnet.progress import Progress
 from linnet.runtime import Runtime
 from linnet.shards.batches import Batch
 from linnet.train import loop as loop_module
-from linnet.train.course import Course
-from linnet.train.interrupt import Interrupt
-from linnet.train.loop import Loop
+from linnet.train.config import TrainingConfig
+from linnet.train.distributed import Interrupt
+from linnet.train.loop import Loop, Verdict
 from linnet.train.machine import Machine
+from linnet.train.objectives import Loss
 from linnet.train.schedule import Pace, rate
 
 Speed = Callable[[float, int], float]
@@ -31,7 +32,7 @@ Speed = Callable[[float, int], float]
 class Tokens:
     """One batch for ever."""
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         return Batch(torch.zeros(1, 4, dtype=torch.long), torch.zeros(1, 4, dtype=torch.long))
 
     def state(self) -> dict[str, int]:
@@ -65,14 +66,12 @@ class Simulation:
         model = torch.nn.Linear(1, 1)
         interrupt, count = Interrupt(), 0
 
-        def objective(
-            model: torch.nn.Module, batch: Batch
-        ) -> tuple[torch.Tensor, dict[str, float]]:
+        def objective(model: torch.nn.Module, batch: Batch) -> Loss:
             nonlocal count
             count += 1
             self.now += step(self.now, count)
             interrupt.requested = count == stop_after
-            return (next(model.parameters()) ** 2).sum(), {}
+            return Loss((next(model.parameters()) ** 2).sum(), 1.0)
 
         def validator(model: torch.nn.Module) -> dict[str, float]:
             self.now += validation
@@ -80,17 +79,18 @@ class Simulation:
 
         settings: dict[str, object] = {
             "steps": 0, "seconds": 0.0, "schedule": "wsd", "warmup": 0.05, "decay": 0.5,
-            "clip": 1.0, "peak_lr": 1.0, "remedy": "", "micro_rows": 1, "save_seconds": 1e9,
+            "clip": 1.0, "save_seconds": 1e9,
         }  # fmt: skip
-        optimizer = torch.optim.SGD([{"params": list(model.parameters()), "peak_lr": 1e-3}], lr=0.0)
+        optimizer = torch.optim.SGD([{"params": list(model.parameters()), "peak_lr": 1.0}], lr=0.0)
         loop = Loop(
             self.directory,
-            Course(**{**settings, **changes}),  # type: ignore[arg-type]
+            TrainingConfig(**{**settings, **changes}),  # type: ignore[arg-type]
             machine=Machine(Runtime("cpu", "fp32", 1), compiled),
             model=model,  # type: ignore[arg-type]
             stream=Tokens(),
             objective=objective,  # type: ignore[arg-type]
             optimizers=[optimizer],
+            micro_units=1,
             validators=[validator] if validation else [],  # type: ignore[list-item]
             progress=self.heard,
             started=self.now if started is None else started,
@@ -295,7 +295,7 @@ def test_figures_that_are_not_numbers_are_never_the_best(
 
     def found(self: Loop) -> None:
         self.validators = [lambda model: {"loss": next(figures)}]
-        self.judge = lambda figures, best: "keep"
+        self.judge = lambda figures, best: Verdict("keep")
 
     original = Loop.resume
     monkeypatch.setattr(Loop, "resume", lambda self: (found(self), original(self))[1])

@@ -12,36 +12,31 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from linnet import artifact, hub, runtime
 from linnet.bench.worker import Measurement
-from linnet.config import option
+from linnet.config import Config, option
 from linnet.errors import ArtifactError, ConfigError, DataError, ModelError, install_command
-from linnet.generate.choice import Choice, note_choice
+from linnet.generate.engines import ENGINES, Choice, note_choice
+from linnet.generate.opening import model_directory
 from linnet.progress import SILENT, Progress
 
-EngineName: TypeAlias = Literal["llama.cpp", "torch"]
-FULL: tuple[EngineName, str] = ("torch", "f32")
-CANDIDATES: tuple[tuple[EngineName, str], ...] = (
-    FULL,
-    ("torch", "bf16"),
-    ("torch", "int8"),
-    ("llama.cpp", "f32"),
-    ("llama.cpp", "f16"),
-    ("llama.cpp", "bf16"),
-    ("llama.cpp", "q8_0"),
-    ("llama.cpp", "q4_0"),
+REFERENCE = next(kind for kind in ENGINES.values() if kind.can.exact)
+FULL = (REFERENCE.name, REFERENCE.can.formats[0])
+CANDIDATES = tuple(
+    (kind.name, precision)
+    for kind in sorted(ENGINES.values(), key=lambda kind: not kind.can.exact)
+    for precision in kind.can.measured
 )
-"""All but f16 on torch, which processors compute very slowly."""
+"""The exact weights first, which all are compared with."""
 
 PIECE = 4000  # characters of held-out text scored at once
 
 
 @dataclass(frozen=True)
-class BenchConfig:
+class BenchConfig(Config):
     """What to measure."""
 
     text: str = option(
@@ -49,35 +44,30 @@ class BenchConfig:
         "Held-out text to compare quality on: a file; empty: what the model's training set aside, "
         "or else Python's documentation.",
     )
-    prompt_tokens: int = option(128, "Tokens in a prompt.")
-    new_tokens: int = option(64, "Tokens written after it.")
-    streams: int = option(8, "Texts written at once.")
-    repeats: int = option(3, "Measurements of each figure; medians count.")
-    text_bytes: int = option(20_000, "Held-out text to score, at most.")
+    prompt_tokens: int = option(128, "Tokens in a prompt.", least=1)
+    new_tokens: int = option(64, "Tokens written after it.", least=1)
+    streams: int = option(8, "Texts written at once.", least=1)
+    repeats: int = option(3, "Measurements of each figure; medians count.", least=1)
+    text_bytes: int = option(20_000, "Held-out text to score, at most.", least=1)
     bound: float = option(
-        0.01, "Largest rise of bits per byte, as a share, in what auto may choose."
+        0.01,
+        "Largest rise of bits per byte, as a share, in what auto may choose.",
+        least=0,
+        below=1,
     )
-    threads: int = option(0, "CPU threads; 0: all usable cores.")
+    threads: int = option(0, "CPU threads; 0: all usable cores.", least=0)
     engine: tuple[str, ...] = option(
         (),
         "Only these beside torch:f32, as torch or llama.cpp:q8_0; may be given several times. "
         "auto stays as it was then.",
     )
 
-    def __post_init__(self) -> None:
-        small = ("prompt_tokens", "new_tokens", "streams", "repeats", "text_bytes")
-        for name in small:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1. Got {getattr(self, name)}")
-        if not 0 <= self.bound < 1:
-            raise ConfigError(f"bound is a share from 0 to below 1. Got {self.bound}")
-
 
 @dataclass(frozen=True)
 class Row:
     """One engine and format."""
 
-    engine: EngineName
+    engine: str
     precision: str
     found: Measurement | None
     """None where it cannot compute the model."""
@@ -144,15 +134,13 @@ def compare(
     format). Raises ModelError when there is no such model, DataError for text that is too
     short, ConfigError for an engine that is none.
     """
-    from linnet.generate.language_model import model_directory
-
     config = config or BenchConfig()
     source = Path(model)
     if source.suffix == ".gguf":
         if not source.is_file():
             raise ModelError(f"{source}: expected a GGUF file, but it does not exist")
         place: Path = source
-        candidates: list[tuple[EngineName, str]] = [("llama.cpp", "auto")]
+        candidates = [(kind.name, "auto") for kind in ENGINES.values() if kind.can.files]
     else:
         place = hub.find(model_directory(model) if source.exists() else model).path
         if not any((place / name).is_file() for name in ("config.json", "adapter_config.json")):
@@ -165,7 +153,7 @@ def compare(
         "texts": texts,
         "prompt_tokens": config.prompt_tokens,
         "new_tokens": config.new_tokens,
-        "streams": config.streams,
+        "slots": config.streams,
         "repeats": config.repeats,
         "threads": config.threads or runtime.usable_cores(),
     }
@@ -233,13 +221,12 @@ def _set_aside(place: Path, size: int) -> tuple[str, str]:
     return "\n".join(topics.topics.values()), "Python's documentation"
 
 
-def _candidates(config: BenchConfig) -> Iterator[tuple[EngineName, str]]:
+def _candidates(config: BenchConfig) -> Iterator[tuple[str, str]]:
     known = {f"{engine}:{precision}" for engine, precision in CANDIDATES}
     for wanted in config.engine:
         if wanted not in known and wanted not in {engine for engine, _ in CANDIDATES}:
             raise ConfigError(
-                f"engine must be one of {', '.join(sorted(known))}, torch, llama.cpp. "
-                f"Got '{wanted}'"
+                f"engine must be one of {', '.join([*sorted(known), *ENGINES])}. Got '{wanted}'"
             )
     for engine, precision in CANDIDATES:
         named = {engine, f"{engine}:{precision}"} & set(config.engine)
@@ -248,9 +235,9 @@ def _candidates(config: BenchConfig) -> Iterator[tuple[EngineName, str]]:
         yield engine, precision
 
 
-def _measured(engine: EngineName, precision: str, asked: dict[str, Any]) -> Row:
-    missing = [name for name in ("xllamacpp", "gguf") if not find_spec(name)]
-    if engine == "llama.cpp" and missing:
+def _measured(engine: str, precision: str, asked: dict[str, Any]) -> Row:
+    missing = ENGINES[engine].missing
+    if missing:
         remark = f"{missing[0]} is not installed: {install_command(missing[0])}"
         return Row(engine, precision, None, remark)
     done = subprocess.run(

@@ -38,21 +38,16 @@ class Measurement:
 
 def measure(asked: dict[str, Any]) -> Measurement:
     """Open the engine and time it. Raises LinnetError where it cannot compute the model."""
-    from linnet.generate.opening import open_engine
+    from linnet.generate.engines import EngineConfig, open_engine
 
     begun = time.monotonic()
-    engine = open_engine(
-        asked["model"],
-        engine=asked["engine"],
-        precision=asked["precision"],
-        threads=asked["threads"],
-        slots=asked["streams"],
-    )
+    names = ("engine", "precision", "threads", "slots")
+    engine = open_engine(asked["model"], EngineConfig(**{name: asked[name] for name in names}))
     try:
         loaded = time.monotonic() - begun
         prompts = _prompts(engine, asked["texts"], asked["prompt_tokens"], asked["new_tokens"])
         one, first = _timed(engine, prompts, 1, asked)
-        many, _ = _timed(engine, prompts, asked["streams"], asked)
+        many, _ = _timed(engine, prompts, asked["slots"], asked)
         own = _peak("RUSAGE_SELF")
         bits = bits_per_byte(engine, asked["texts"])
     finally:

@@ -6,20 +6,22 @@ import contextlib
 import dataclasses
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import ModeOption, configured, in_turns, open_model
+from linnet.cli.options import ModeOption, ToolsOption, configured, in_turns, open_model, tools_in
 from linnet.cli.terminal import err
 from linnet.cli.writing import TextWriter
-from linnet.config import option, parse_json, replace
+from linnet.config import parse_json, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate import GenerateConfig, Request, Sampling
-from linnet.generate.language_model import EngineName
+from linnet.respond.pieces import Piece, Refusal, Text, ToolCall
 
 if TYPE_CHECKING:
     from linnet.generate import Engine
+    from linnet.respond import Answer, Message, Tool
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -38,7 +40,8 @@ Each line is continued on its own; an empty line goes on with the last text.
 {SHARED_HELP}"""
 TURN_GREETING = "Ask something. /help lists the commands, Ctrl-D leaves."
 TURN_HELP = f"""\
-Each line is a message; the model sees the conversation so far.
+Each line is a message; the model sees the conversation so far. Where it calls a tool, the next
+line is what the tool answers.
 {SHARED_HELP}
 /new                 begin another conversation
 /again               another answer to the last message
@@ -46,40 +49,40 @@ Each line is a message; the model sees the conversation so far.
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class ChatConfig(GenerateConfig):
-    """As for one text, but on the fastest engine."""
-
-    engine: EngineName = option(
-        "auto", "auto: the best for this model; llama.cpp: faster; torch: the exact weights"
-    )
-
-
 @app.command()
-@configured(ChatConfig)
+@configured(GenerateConfig)
 def run(
     model: Annotated[
         str, typer.Argument(help="A model, project or adapter directory, a hub name, a GGUF file.")
     ],
     mode: ModeOption = "auto",
     system: Annotated[str, typer.Option(help="What the model is told first.")] = "",
+    tools: ToolsOption = None,
     *,
     settings: dict[str, Any],
 ) -> None:
     """Talk to a model; one that only continues text continues what you type.
 
-    Ctrl-C stops a text, Ctrl-D leaves, /help lists the commands.
+    Ctrl-C stops a text, Ctrl-D leaves, /help lists the commands. Where lines come from a file
+    or another program and one could not be answered, the exit status is 1.
 
     Example: linnet chat notes-model --temperature 0.5
     """
-    config = replace(ChatConfig(), settings)
+    config = replace(GenerateConfig(), settings)
+    offered = tools_in(tools)
     loaded = open_model(model, config)
+    session: _Session
     if in_turns(mode, loaded):
-        _Turns(loaded.engine, config, system).run()
-    elif system:
-        raise ConfigError("--system is for models that converse; this one continues text")
+        session = _Turns(loaded.engine, config, system, offered)
+        session.responder.require_conversation()
+    elif system or tools:
+        option_ = "--system" if system else "--tools"
+        raise ConfigError(f"{option_} is for models that converse; this one continues text")
     else:
-        _Texts(loaded.engine, config).run()
+        session = _Texts(loaded.engine, config)
+    session.run()
+    if session.failed and not session.interactive:
+        raise typer.Exit(1)
 
 
 def converse(engine: Engine, sampling: Sampling | None = None) -> None:
@@ -100,6 +103,13 @@ class _Session(ABC):
         self.engine = engine
         self.sampling = sampling
         self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self.failed = False
+        """Whether a line could not be answered."""
+
+    @property
+    def prompt(self) -> str:
+        """What a terminal shows where a line is expected."""
+        return PROMPT
 
     @abstractmethod
     def answer(self, line: str) -> None:
@@ -122,21 +132,26 @@ class _Session(ABC):
                     name, _, value = line[1:].strip().partition(" ")
                     if not self.command(name, value):
                         self._setting(name.replace("-", "_"), value)
-                else:
+                    continue
+                try:
                     self.answer(line)
+                except LinnetError:
+                    self.failed = True
+                    raise
             except LinnetError as error:
                 err.print(f"error: {error}", markup=False)
 
-    def write(self, request: Request, *, before: str = "") -> str:
+    def write(self, texts: Generator[str], *, before: str = "") -> str:
         """Show a text as it comes; what came, all of it or until Ctrl-C."""
         writer, text = TextWriter(), ""
-        chunks = self.engine.stream(request)
-        if before:
-            writer.write(before)
-        with contextlib.suppress(KeyboardInterrupt):  # it stops this text only
-            for chunk in chunks:
-                writer.write(chunk.text)
-                text += chunk.text
+        with contextlib.closing(texts):
+            first = next(texts, "")  # what is wrong with it is said before anything is shown
+            writer.write(before + first)
+            text += first
+            with contextlib.suppress(KeyboardInterrupt):  # it stops this text only
+                for more in texts:
+                    writer.write(more)
+                    text += more
         writer.write("\n")
         return text
 
@@ -144,7 +159,7 @@ class _Session(ABC):
         """The next line; None when there are no more."""
         while True:
             try:
-                return input(PROMPT if self.interactive else "")
+                return input(self.prompt if self.interactive else "")
             except EOFError:
                 if self.interactive:
                     err.print()
@@ -184,7 +199,11 @@ class _Texts(_Session):
         prompt = line or self.last
         # On a terminal with the prompt, so that the whole reads as one text.
         before = prompt if self.interactive else ""
-        self.last = prompt + self.write(Request(prompt, self.sampling), before=before)
+        self.last = prompt + self.write(self._texts(prompt), before=before)
+
+    def _texts(self, prompt: str) -> Generator[str]:
+        for chunk in self.engine.stream(Request(prompt, self.sampling)):
+            yield chunk.text
 
 
 class _Turns(_Session):
@@ -192,18 +211,41 @@ class _Turns(_Session):
 
     greeting, help = TURN_GREETING, TURN_HELP
 
-    def __init__(self, engine: Engine, sampling: Sampling, system: str = "") -> None:
+    def __init__(
+        self, engine: Engine, sampling: Sampling, system: str = "", tools: Sequence[Tool] = ()
+    ) -> None:
+        from linnet.respond import EngineResponder
+
         super().__init__(engine, sampling)
+        self.responder = EngineResponder(engine)
+        self.tools = tuple(tools)
         self.begin(system)
+
+    @property
+    def prompt(self) -> str:
+        return f"{self.calls[0].name}{PROMPT}" if self.calls else PROMPT
 
     def begin(self, system: str) -> None:
         """Forget what was said."""
+        from linnet.respond import Message
+
         self.system = system
-        self.messages = [{"role": "system", "content": system}] if system else []
+        self.messages = [Message.of("system", system)] if system else []
+        self.calls: list[ToolCall] = []
+        """Those that wait for what their tools answer."""
 
     def answer(self, line: str) -> None:
-        if line:
-            self._reply([*self.messages, {"role": "user", "content": line}])
+        from linnet.respond import Message, ToolResult
+
+        if self.calls:
+            call = self.calls[0]
+            result = Message("tool", (ToolResult(call.id, line),), call.name)
+            self.messages = [*self.messages, result]
+            self.calls = self.calls[1:]
+            if not self.calls:
+                self._reply(self.messages)
+        elif line:
+            self._reply([*self.messages, Message.of("user", line)])
 
     def command(self, name: str, value: str) -> bool:
         if name == "new":
@@ -211,22 +253,42 @@ class _Turns(_Session):
         elif name == "system":
             self.begin(value)
         elif name == "again":
-            if not self.messages or self.messages[-1]["role"] != "assistant":
+            if not self.messages or self.messages[-1].role != "assistant":
                 raise ConfigError("there is no answer yet to give another one for")
             self._reply(self.messages[:-1])
         else:
             return False
         return True
 
-    def _reply(self, messages: list[dict[str, str]]) -> None:
-        prompt = self.engine.chat_prompt(messages)
-        if len(prompt) >= self.engine.context:
-            raise ConfigError(
-                f"the conversation has {len(prompt)} tokens, but the context holds "
-                f"{self.engine.context}; /new begins another"
-            )
-        text = self.write(Request(prompt, self.sampling))
-        self.messages = [*messages, {"role": "assistant", "content": text.strip()}]
+    def _reply(self, messages: list[Message]) -> None:
+        from linnet.respond import Answer, ContextFullError
+
+        answer = Answer()
+        try:
+            self.write(self._answer(messages, answer))
+        except ContextFullError as error:
+            raise ConfigError(f"{error}; /new begins another") from None
+        self.calls = list(answer.tool_calls)
+        answer.text = answer.text.strip()
+        self.messages = [*messages, answer.message()]
+
+    def _answer(self, messages: list[Message], answer: Answer) -> Generator[str]:
+        """The texts to show; ``answer`` has all that came."""
+        from linnet.respond import Conversation, stream
+
+        asked = Conversation(tuple(messages), self.tools, sampling=self.sampling)
+        with contextlib.closing(stream(self.responder, asked)) as pieces:
+            for piece in pieces:
+                answer.add(piece)
+                yield from shown(piece)
+
+
+def shown(piece: Piece) -> Iterator[str]:
+    """A piece of an answer as text: calls of tools one in a line."""
+    if isinstance(piece, Text | Refusal) and piece.text:
+        yield piece.text
+    elif isinstance(piece, ToolCall):
+        yield f"{piece.name}({piece.arguments})\n"
 
 
 def _parse(name: str, value: str) -> Any:

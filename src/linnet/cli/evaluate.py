@@ -16,6 +16,8 @@ from linnet.config import replace
 from linnet.errors import ConfigError, ModelError
 from linnet.evaluate import EvaluateConfig, evaluate
 from linnet.evaluate.baselines import BASELINE_NAMES
+from linnet.evaluate.evaluation import evaluate_tasks
+from linnet.evaluate.tasks import TASKS
 
 if TYPE_CHECKING:
     from linnet.evaluate import Evaluation
@@ -40,6 +42,13 @@ def run(
         typer.Option(help="Training text for the baselines [default: the model's own corpus]."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the result in this directory.")] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Only this task; several times. There are: {', '.join(TASKS)}.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
@@ -61,11 +70,37 @@ def run(
                 f"name the text to score {model} on: only a project has shards of its own"
             )
         data = model
+    if task:
+        found = evaluate_tasks(
+            model, data, task, out, config, corpus=corpus, progress=terminal_progress()
+        )
+        _show_tasks(found) if not as_json else typer.echo(json.dumps(found, ensure_ascii=False))
+        return
     result = evaluate(model, data, out, config, corpus=corpus, progress=terminal_progress())
     if as_json:
         typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
     else:
         _show(result)
+
+
+def _show_tasks(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("task", "figure", "", "interval", "items", box=None, pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for name, result in found["tasks"].items():
+        for metric, figure in result["figures"].items():
+            interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if "low" in figure else ""
+            table.add_row(name, metric, f"{figure['value']:.3f}", interval, str(figure["items"]))
+        for item, scores in ({} if result["figures"] else result["scores"]).items():
+            for score, value in scores.items():
+                table.add_row(name, f"{item} {score}", f"{value:.3f}", "", "")
+    terminal.print(f"{found['model']} on {found['data']}", markup=False)
+    terminal.print(table)
+    for name, result in found["tasks"].items():
+        for item, error in result["failed"].items():
+            terminal.print(f"{name} {item} failed: {error}", markup=False)
 
 
 def _show(result: Evaluation) -> None:

@@ -12,15 +12,17 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from linnet.generate import GenerateConfig, LanguageModel
+    from linnet.respond import Tool
 
 Command = Callable[..., None]
 MACHINE = "Machine"
@@ -56,19 +58,37 @@ ModeOption = Annotated[
 ]
 
 
+ToolsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="A JSON list of tools that the model may call, as OpenAI's interface has them.",
+    ),
+]
+
+
+def tools_in(file: Path | None) -> tuple[Tool, ...]:
+    """The tools in a file; none without one."""
+    if file is None:
+        return ()
+    from linnet.config import read_json
+    from linnet.respond import tools_of
+
+    try:
+        return tools_of(read_json(file), str(file))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: expected a JSON list of tools, but {error}") from None
+
+
 def open_model(source: str, config: GenerateConfig) -> LanguageModel:
     """The model that a command is to write with."""
     from linnet.cli.terminal import terminal_progress
-    from linnet.generate import load
+    from linnet.generate import language_model
 
-    return load(
-        source,
-        engine=config.engine,
-        precision=config.precision,
-        device=config.device,
-        dtype=config.dtype,
-        progress=terminal_progress(),
+    opened = language_model.open_model(
+        source, language_model.with_dtype(config, config.dtype), progress=terminal_progress()
     )
+    return language_model.require_writer(opened, source)
 
 
 def in_turns(mode: str, model: LanguageModel) -> bool:
@@ -116,7 +136,7 @@ def _parameters(cls: type, only: tuple[str, ...] | None) -> list[inspect.Paramet
         kind = _option_type(hints[field.name])
         default = field.default
         shown = "" if default in (None, (), "") else f" [default: {_show(default)}]"
-        choices = _choices(hints[field.name])
+        choices = _choices(hints[field.name]) or field.metadata["bounds"].choices
         listed = f" ({', '.join(choices)})" if choices else ""
         info = typer.Option(
             help=field.metadata["help"] + listed + shown,

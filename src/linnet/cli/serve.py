@@ -17,7 +17,7 @@ from linnet.errors import ConfigError
 from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
-    from linnet.serve.running import Server
+    from linnet.serve.server import Server
 
 _THREAD_SECONDS = 1.0
 
@@ -55,11 +55,11 @@ def serve(
     """
     config = replace(ServeConfig(), settings)
     models, adapters = _named(model, "--model"), _named(adapter, "--adapter")
-    from linnet.serve.running import Server, bind, require_server
+    from linnet.serve.server import Server, bind, require_server
 
     require_server()
-    from linnet.serve.app import key_ring
     from linnet.serve.catalog import open_catalog
+    from linnet.serve.keys import key_ring
     from linnet.serve.logs import log_to_stderr
 
     key_ring(config)  # what is wrong with keys and port is said before models are opened
@@ -108,12 +108,11 @@ def _named(given: list[str] | None, flag: str) -> dict[str, str]:
 def _greet(server: Server) -> None:
     for served in server.catalog.models.values():
         what = served.engine or served.encoder
-        precision = getattr(what, "precision", None)
-        kind = f"{type(what).__name__} in {precision}" if precision else type(what).__name__
+        assert what is not None
+        kind = type(what).__name__ + (f" in {what.precision}" if what.precision else "")
         err.print(f"{served.name}: {kind}, {served.context:,} tokens of context", markup=False)
-        advice = getattr(what, "advice", None)
-        if advice:
-            err.print(advice, markup=False)
+        if what.advice:
+            err.print(what.advice, markup=False)
     keys = len(server.service.doorkeeper.ring)
     guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

@@ -277,10 +277,10 @@ class Builder:
         self.length += len(text)
 
     def text(self) -> Text:
-        blocks = np.array(self._blocks, np.int64).reshape(-1, 4).T
+        kinds, starts, ends, levels = np.array(self._blocks, np.int64).reshape(-1, 4).T
         marks = np.array(self._marks, np.int64).reshape(-1, 2).T
         unit: Unit = self.unit if self._marks else ""
-        structure = Structure(*blocks, unit, marks[0], marks[1], self._names)
+        structure = Structure(kinds, starts, ends, levels, unit, marks[0], marks[1], self._names)
         return Text.of("".join(self.parts), structure)
 
 

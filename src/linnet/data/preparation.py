@@ -95,17 +95,22 @@ def prepare(
     found, inputs = material.found, material.inputs()
     if not found.scan.files:
         raise DataError(nothing_readable(sources, found.scan, Counter()))
-    recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
-    existing = artifact.current(out, recipe, kind=KIND)
-    if existing is not None and not existing.stats["unsettled"]:
-        return existing
-    total = sum(file.size for file in found.scan.files)
-    artifact.require_space(out, int(total * _SPACE), purpose="preparing the documents")
     executor = executor or ProcessPool(
         config.workers or usable_cores(), timeout=config.file_timeout, memory_mb=config.file_memory
     )
-    with artifact.create(
+
+    def write(draft: Draft) -> None:
+        total = sum(file.size for file in found.scan.files)
+        artifact.require_space(out, int(total * _SPACE), purpose="preparing the documents")
+        try:
+            with _Preparation(draft, out, material, config, executor, progress) as work:
+                work.run(sources)
+        except sqlite3.OperationalError as error:
+            raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
+
+    return artifact.make(
         out,
+        write,
         kind=KIND,
         format=FORMAT,
         config=config.recipe(),
@@ -113,13 +118,8 @@ def prepare(
         resume=True,
         volatile=(REPORT, PAGE, f"{TEXTS}/*"),
         working=_WORKING,
-    ) as draft:
-        try:
-            with _Preparation(draft, out, material, config, executor, progress) as work:
-                work.run(sources)
-        except sqlite3.OperationalError as error:
-            raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
-    return artifact.read(out, kind=KIND)
+        reuse=lambda made: not made.stats["unsettled"],
+    )
 
 
 class _Preparation:

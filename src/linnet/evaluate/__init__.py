@@ -1,5 +1,10 @@
-"""How good a model is: held-out text, baselines, samples, and the report about it all."""
+"""How good a model is: tasks it is put to, figures with intervals, and the report about it all.
 
-from linnet.evaluate.evaluation import EvaluateConfig, Evaluation, evaluate, read_evaluation
+In reading order: ``held_out`` (the text), ``task`` (what a task is, and how one is run), ``tasks``
+(those there are), ``metrics`` (from scores to figures), ``evaluation`` (the stage).
+"""
 
-__all__ = ["EvaluateConfig", "Evaluation", "evaluate", "read_evaluation"]
+from linnet.evaluate.config import EvaluateConfig
+from linnet.evaluate.evaluation import Evaluation, evaluate, read_evaluation, run_tasks
+
+__all__ = ["EvaluateConfig", "Evaluation", "evaluate", "read_evaluation", "run_tasks"]

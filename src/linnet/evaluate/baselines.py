@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -41,21 +41,6 @@ END = 256
 SYMBOLS = 257
 ORDER = 5
 XZ_DICTIONARY = 64 << 20
-
-
-def baseline_bits(training: Sequence[str], held_out: Sequence[str]) -> dict[BaselineName, float]:
-    """Bits that each baseline spends on the held-out documents, learnt from ``training``.
-
-    Divide by the bytes of the held-out text for bits per byte. Memory is some
-    tens of bytes per byte of training text, so give a bounded sample.
-    """
-    ngram = ByteNgram(training, order=ORDER)
-    unigram = ByteNgram(training, order=1)
-    return {
-        "unigram": float(sum(unigram.bits(text) for text in held_out)),
-        "ngram": float(sum(ngram.bits(text) for text in held_out)),
-        "xz": 8.0 * xz_extra_bytes(training, held_out),
-    }
 
 
 class ByteNgram:
@@ -113,6 +98,12 @@ class _Level:
         return np.where(total > 0, mixed, shorter)
 
 
+def ngram_bits(training: Sequence[str], held_out: Sequence[str], *, order: int) -> float:
+    """The cost of the documents by a model of this order."""
+    model = ByteNgram(training, order=order)
+    return float(sum(model.bits(text) for text in held_out))
+
+
 def xz_extra_bytes(training: Sequence[str], held_out: Sequence[str]) -> int:
     """How many bytes longer the compressed training text gets by the held-out text."""
     before = _joined(training)
@@ -152,3 +143,15 @@ def _joined(documents: Sequence[str]) -> bytes:
 def _xz_size(data: bytes) -> int:
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": XZ_DICTIONARY}]
     return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=filters))
+
+
+BASELINES: dict[BaselineName, Callable[[Sequence[str], Sequence[str]], float]] = {
+    "unigram": lambda training, held_out: ngram_bits(training, held_out, order=1),
+    "ngram": lambda training, held_out: ngram_bits(training, held_out, order=ORDER),
+    "xz": lambda training, held_out: 8.0 * xz_extra_bytes(training, held_out),
+}
+"""Bits that each spends on the held-out documents, learnt from the training text.
+
+Divided by the bytes of the held-out text that is bits per byte. Memory is some tens of bytes per
+byte of training text, so give a bounded sample.
+"""

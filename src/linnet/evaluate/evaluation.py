@@ -11,79 +11,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
 from linnet.card import refresh_evaluation
-from linnet.config import from_mapping, option, read_json, to_mapping
-from linnet.errors import ArtifactError, ConfigError, DamagedError, ModelError
-from linnet.evaluate.baselines import baseline_bits
-from linnet.evaluate.confidence import Interval, bits_per_byte_interval
-from linnet.evaluate.held_out import (
-    HeldOut,
-    even_sample,
-    from_shards,
-    from_text,
-    same_vocabulary,
-    text_files,
-)
-from linnet.evaluate.likelihood import DocumentScore, bits_per_byte, score_documents
-from linnet.evaluate.samples import Sample, search_training, write_samples
+from linnet.config import from_mapping, read_json, to_mapping
+from linnet.errors import ArtifactError, ConfigError, DamagedError
+from linnet.evaluate.config import EvaluateConfig
+from linnet.evaluate.held_out import text_files
+from linnet.evaluate.metrics import Interval
+from linnet.evaluate.samples import Sample
+from linnet.evaluate.task import Run, TaskResult, run_task
+from linnet.evaluate.tasks import TASKS, USUAL, with_needed
+from linnet.generate.engines import EngineConfig, open_engine
+from linnet.generate.opening import DTYPES
 from linnet.progress import SILENT, Progress
-from linnet.runtime import detect, torch_dtype
+from linnet.runtime import detect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from linnet.artifact import Artifact
-    from linnet.model import Checkpoint
-    from linnet.runtime import Runtime
+    from linnet.artifact import Artifact, Draft
 
 KIND = "evaluation"
+TASKS_KIND = "task-results"
 FORMAT = 1
 RESULTS = "results.json"
 SAMPLES = "samples.json"
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """How to score a model."""
-
-    split: Literal["test", "validation", "train"] = option(
-        "test", "which split of encoded documents to score"
-    )
-    max_bytes: int = option(
-        4_000_000, "score at most this much text, an even sample of the documents"
-    )
-    level: float = option(0.95, "confidence level of the interval")
-    resamples: int = option(1000, "resamplings of the documents behind the interval")
-    seed: int = option(0, "seed of the resampling and of the first sample")
-    baseline_bytes: int = option(
-        4_000_000, "training text that the baselines may learn from; 0 leaves them out"
-    )
-    samples: int = option(6, "continuations to write")
-    sample_tokens: int = option(160, "length of a continuation, in tokens")
-    temperature: float = option(0.8, "temperature of the continuations")
-    overlap_bytes: int = option(
-        500_000_000, "training text to search for what the continuations repeat; 0 for none"
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
-    dtype: Literal["fp32", "bf16", "fp16"] = option("fp32", "number format to compute in")
-
-    def __post_init__(self) -> None:
-        for name in ("max_bytes", "resamples"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"evaluate {name} must be at least 1. Got {getattr(self, name)}")
-        for name in ("samples", "sample_tokens", "baseline_bytes", "overlap_bytes", "temperature"):
-            if getattr(self, name) < 0:
-                raise ConfigError(
-                    f"evaluate {name} must not be negative. Got {getattr(self, name)}"
-                )
-        if not 0 < self.level < 1:
-            raise ConfigError(f"evaluate level must lie between 0 and 1. Got {self.level}")
 
 
 @dataclass(frozen=True)
@@ -145,27 +100,71 @@ def evaluate(
     """
     config = config or EvaluateConfig()
     model, data = artifact.within(model, "model"), artifact.within(data, "shards")
-    training = _training_corpus(model, None if corpus is None else Path(corpus))
+
+    def measured() -> Evaluation:
+        run = run_tasks(model, data, USUAL, config, corpus=corpus, progress=progress)
+        return _evaluation(model, data, run)
+
     if out is None:
-        evaluation = _evaluate(model, data, config, training, progress)
+        evaluation = measured()
         refresh_evaluation(model, evaluation.to_json())
         return evaluation
-    out = Path(out)
+    training = _training_corpus(model, None if corpus is None else Path(corpus))
     inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
     if training is not None:
         inputs["corpus"] = training
-    settings = to_mapping(config)
-    recipe = artifact.recipe_hash(KIND, FORMAT, settings, inputs)
-    if artifact.current(out, recipe, kind=KIND) is not None:
-        return read_evaluation(out)
-    with artifact.create(out, kind=KIND, format=FORMAT, config=settings, inputs=inputs) as draft:
-        evaluation = _evaluate(model, data, config, training, progress)
-        plain = evaluation.to_json()
+
+    def write(draft: Draft) -> None:
+        plain = measured().to_json()
         artifact.write_json(draft.path / RESULTS, plain)
         artifact.write_json(draft.path / SAMPLES, plain["samples"])
         draft.stats.update({k: v for k, v in plain.items() if k != "samples"})
-    refresh_evaluation(model, plain)
+
+    artifact.make(out, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs)
+    evaluation = read_evaluation(Path(out))
+    refresh_evaluation(model, evaluation.to_json())
     return evaluation
+
+
+def evaluate_tasks(
+    model: Path | str,
+    data: Path | str,
+    names: Sequence[str],
+    out: Path | str | None = None,
+    config: EvaluateConfig | None = None,
+    *,
+    corpus: Path | str | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """The figures of these tasks as plain values, with intervals and with what failed.
+
+    With ``out`` they are written there, as an artifact with ``results.json``.
+    """
+    config = config or EvaluateConfig()
+    with_needed(names)  # an unknown one is refused before anything is opened
+    model, data = artifact.within(model, "model"), artifact.within(data, "shards")
+
+    def measured() -> dict[str, Any]:
+        run = run_tasks(model, data, names, config, corpus=corpus, progress=progress)
+        return {
+            "model": model.resolve().name,
+            "data": data.resolve().name,
+            "tasks": {name: result.to_json() for name, result in run.results.items()},
+        }
+
+    if out is None:
+        return measured()
+    inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
+    training = _training_corpus(model, None if corpus is None else Path(corpus))
+    if training is not None:
+        inputs["corpus"] = training
+
+    def write(draft: Draft) -> None:
+        artifact.write_json(draft.path / RESULTS, measured())
+
+    settings = {**to_mapping(config), "tasks": list(names)}
+    made = artifact.make(out, write, kind=TASKS_KIND, format=FORMAT, config=settings, inputs=inputs)
+    return dict(read_json(made.path / RESULTS))
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -181,164 +180,82 @@ def read_evaluation(path: Path) -> Evaluation:
         ) from None
 
 
-def _evaluate(
-    model: Path, data: Path, config: EvaluateConfig, training: Artifact | None, progress: Progress
-) -> Evaluation:
-    from linnet.model.merging import open_checkpoint
+def run_tasks(
+    model: Path | str,
+    data: Path | str,
+    names: Sequence[str] = USUAL,
+    config: EvaluateConfig | None = None,
+    *,
+    corpus: Path | str | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Put ``model`` to these tasks, and to those that they need; see :class:`Run` for the results.
 
-    runtime = detect(config.device, config.dtype)
-    checkpoint = open_checkpoint(
-        model, device=runtime.device, dtype=torch_dtype(config.dtype), progress=progress
+    The model is opened once, by one engine, on the device and in the number format that
+    ``config`` names. Otherwise as :func:`evaluate`. Raises ConfigError for a task that there is
+    not.
+    """
+    config = config or EvaluateConfig()
+    wanted = with_needed(names)
+    model, data = artifact.within(model, "model"), artifact.within(data, "shards")
+    training = _training_corpus(model, None if corpus is None else Path(corpus))
+    precision = next(name for name, dtype in DTYPES.items() if dtype == config.dtype)
+    engine = open_engine(
+        model,
+        EngineConfig(engine="torch", precision=precision, device=config.device),
+        progress=progress,
     )
-    held_out, split = _held_out(data, checkpoint, config)
-    scores = _score(checkpoint, held_out, runtime, progress)
-    nats, tokens = sum(s.nats for s in scores), sum(s.tokens for s in scores)
-    sizes = [document.text_bytes for document in held_out.documents]
-    baselines = None
-    if training is not None and config.baseline_bytes:
-        baselines = _baselines(training, held_out, config, progress)
-    samples, searched = _samples(model, held_out, config, training, progress)
+    try:
+        run = Run(engine, data, training, config, progress)
+        for name in wanted:
+            run_task(TASKS[name], run)
+    finally:
+        engine.close()
+    return run
+
+
+def _evaluation(model: Path, data: Path, run: Run) -> Evaluation:
+    """The results of the usual tasks in one record."""
+    text, held_out = run.results["text"], run.held_out
+    scored = [item.scores for item in text.items if item.error is None]
     return Evaluation(
         model=model.resolve().name,
         data=data.resolve().name,
-        split=split,
-        bits_per_byte=bits_per_byte(nats, sum(sizes)),
-        confidence_interval=bits_per_byte_interval(
-            [score.nats for score in scores],
-            sizes,
-            level=config.level,
-            resamples=config.resamples,
-            seed=config.seed,
-        ),
-        perplexity=math.exp(min(nats / tokens, 700.0)),  # beyond that it has no double
-        nats_per_token=nats / tokens,
-        tokens=tokens,
-        bytes=sum(sizes),
-        documents=len(sizes),
+        split=run.split,
+        bits_per_byte=text.figures["bits_per_byte"].value,
+        confidence_interval=text.figures["bits_per_byte"].interval,
+        perplexity=text.figures["perplexity"].value,
+        nats_per_token=text.figures["nats_per_token"].value,
+        tokens=int(sum(scores["tokens"] for scores in scored)),
+        bytes=int(sum(scores["bytes"] for scores in scored)),
+        documents=len(scored),
         of_documents=held_out.of_documents,
         of_bytes=held_out.of_bytes,
-        context=checkpoint.config.context,
-        device=runtime.device,
-        dtype=config.dtype,
-        baselines=baselines,
-        samples=tuple(samples),
-        overlap_searched_bytes=searched,
+        context=run.engine.context,
+        device=detect(run.config.device, run.config.dtype).device,
+        dtype=run.config.dtype,
+        baselines=_baselines(run.results["baselines"]),
+        samples=_samples(run.results["samples"], run.results["overlap"]),
+        overlap_searched_bytes=run.results["overlap"].facts["searched_bytes"],
     )
 
 
-def _held_out(
-    data: Path, checkpoint: Checkpoint, config: EvaluateConfig
-) -> tuple[HeldOut, str | None]:
-    """The documents to score, and the split they are of."""
-    tokenizer = checkpoint.tokenizer
-    if not artifact.is_artifact(data):
-        return from_text(data, tokenizer, max_bytes=config.max_bytes), None
-    from linnet.shards import Shards
-    from linnet.tokenizer import load as load_tokenizer
-
-    shards = Shards.open(data)
-    if not same_vocabulary(tokenizer, load_tokenizer(shards.tokenizer_path)):
-        raise ModelError(
-            f"{data} was encoded with another tokenizer than this model's; encode its corpus with "
-            "the model's tokenizer, or give the text itself"
-        )
-    found = from_shards(shards, tokenizer, split=config.split, max_bytes=config.max_bytes)
-    return found, config.split
+def _baselines(found: TaskResult) -> Baselines | None:
+    if not found.items:
+        return None
+    bits = {item.id: item.scores["bits_per_byte"] for item in found.items}
+    return Baselines(bits_per_byte=bits, **found.facts)
 
 
-def _score(
-    checkpoint: Checkpoint, held_out: HeldOut, runtime: Runtime, progress: Progress
-) -> list[DocumentScore]:
-    scores = []
-    with progress.task("scoring", total=held_out.text_bytes, unit="bytes") as task:
-        found = score_documents(
-            checkpoint.model,
-            (document.tokens for document in held_out.documents),
-            end_of_text=checkpoint.tokenizer.end_of_text,
-            context=checkpoint.config.context,
-            vocab_size=checkpoint.config.vocab_size,
-            device=runtime.device,
-        )
-        for score, document in zip(found, held_out.documents, strict=True):
-            scores.append(score)
-            task.advance(document.text_bytes)
-    return scores
-
-
-def _baselines(
-    corpus: Artifact, held_out: HeldOut, config: EvaluateConfig, progress: Progress
-) -> Baselines:
-    with progress.task("baselines"):
-        sample = even_sample(
-            _training_texts(corpus),
-            size=lambda text: len(text.encode()),
-            limit=config.baseline_bytes,
-        )
-        texts = [text[: config.baseline_bytes] for text in sample.items]
-        bits = baseline_bits(texts, [document.text for document in held_out.documents])
-    return Baselines(
-        bits_per_byte={name: cost / held_out.text_bytes for name, cost in bits.items()},
-        training_documents=len(texts),
-        training_bytes=sum(len(text.encode()) for text in texts),
-        of_documents=sample.of_items,
-        of_bytes=sample.of_size,
-    )
-
-
-def _samples(
-    model: Path,
-    held_out: HeldOut,
-    config: EvaluateConfig,
-    training: Artifact | None,
-    progress: Progress,
-) -> tuple[list[Sample], int]:
-    """Samples with their overlaps, and how much training text was searched."""
-    if config.samples == 0:
-        return [], 0
-    import linnet
-
-    generator = linnet.load(model)
-
-    def complete(prompt: str, seed: int) -> str:
-        completion = generator.generate(
-            prompt,
-            max_tokens=config.sample_tokens,
-            temperature=config.temperature,
-            seed=seed,
-        )
-        return completion.text
-
-    with progress.task("writing samples"):
-        written = write_samples(
-            complete,
-            [document.text for document in held_out.documents],
-            count=config.samples,
-            temperature=config.temperature,
-            seed=config.seed,
-        )
-    if training is None or config.overlap_bytes == 0:
-        return [sample for sample, _ in written], 0
-    with progress.task("searching for repeated passages", unit="bytes") as task:
-        searched = 0
-
-        def passing() -> Iterator[str]:
-            nonlocal searched
-            for text in _training_texts(training):
-                size = len(text.encode())
-                if searched + size > config.overlap_bytes:
-                    return
-                searched += size
-                task.advance(size)
-                yield text
-
-        return search_training(written, passing()), searched
-
-
-def _training_texts(corpus: Artifact) -> Iterator[str]:
-    from linnet.data import read_documents
-
-    for document in read_documents(corpus.path, "train", columns=("text",)):
-        yield document.text
+def _samples(written: TaskResult, searched: TaskResult) -> tuple[Sample, ...]:
+    """Samples with their overlaps."""
+    overlaps = {item.id: item.detail for item in searched.items}
+    samples = []
+    for item in written.items:
+        if item.error is None:
+            own, real = overlaps.get(item.id, (None, None))
+            samples.append(replace(item.detail[0], overlap=own, real_overlap=real))
+    return tuple(samples)
 
 
 def _training_corpus(model: Path, corpus: Path | None) -> Artifact | None:

@@ -1,10 +1,5 @@
-"""What the model writes: continuations of held-out beginnings, and what it repeats.
-
-Prompts are the first words of held-out documents, spread evenly over them;
-prompts and seeds are fixed, so two models can be read side by side. Each
-continuation is searched for in the training text. How much of it is there means
-little alone (stock phrases are everywhere), so the real continuations
-of the same documents, cut to the same length, are searched for as well.
+"""A continuation that a model wrote, and what it is asked to continue: the first words of
+held-out documents, spread evenly over them.
 """
 
 from __future__ import annotations
@@ -13,10 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from linnet.evaluate.overlap import Overlap, longest_overlaps
+from linnet.evaluate.overlap import Overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
 PROMPT_WORDS = 6
 PROMPT_CHARACTERS = 60
@@ -40,37 +35,6 @@ def choose_prompts(texts: Sequence[str], count: int) -> list[tuple[str, str]]:
     count = min(count, len(texts))
     chosen = [texts[place * len(texts) // count] for place in range(count)]
     return [_divide(text) for text in chosen]
-
-
-def write_samples(
-    complete: Callable[[str, int], str],
-    texts: Sequence[str],
-    *,
-    count: int,
-    temperature: float,
-    seed: int,
-) -> list[tuple[Sample, str]]:
-    """Samples, each with the real continuation.
-
-    ``complete`` continues a prompt with a seed; it returns only what is new.
-    """
-    written = []
-    for number, (prompt, real) in enumerate(choose_prompts(texts, count)):
-        text = complete(prompt, seed + number)
-        written.append((Sample(prompt, text, seed + number, temperature), real[: len(text)]))
-    return written
-
-
-def search_training(samples: Sequence[tuple[Sample, str]], training: Iterable[str]) -> list[Sample]:
-    """The samples with their overlaps and those of the real continuations."""
-    texts = [sample.text for sample, _ in samples] + [real for _, real in samples]
-    overlaps = longest_overlaps(texts, training)
-    return [
-        Sample(s.prompt, s.text, s.seed, s.temperature, overlap=own, real_overlap=real)
-        for (s, _), own, real in zip(
-            samples, overlaps[: len(samples)], overlaps[len(samples) :], strict=True
-        )
-    ]
 
 
 def _divide(text: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from linnet.errors import ModelError
 from linnet.export.architectures import architecture, as_computed, joined, named
-from linnet.export.quantisation import gguf_package
+from linnet.export.gguf_header import gguf_package
 from linnet.model.lora import adapted_layers, beyond_low_rank
 from linnet.output import full_disk_named
 
@@ -101,4 +101,4 @@ def _together(pairs: list[Pair | None], rows: list[int]) -> Pair:
 
 
 def _is_base(own: str) -> bool:
-    return own.endswith(".weight") and ".low_rank." not in own and "xielu" not in own
+    return own.endswith(".weight") and ".low_rank." not in own and ".activation." not in own

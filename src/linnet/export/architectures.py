@@ -1,14 +1,7 @@
-"""What llama.cpp calls the parts of each family, and where it computes another way.
+"""A model's tensors and settings as llama.cpp has them, and where it computes another way.
 
-Every architecture of llama.cpp is compiled into it, with names of its own for
-settings and tensors (its ``gguf`` package lists them). Most of what it needs to be
-told follows from :class:`ModelConfig`; the table holds the rest:
-
-* ``pairs``: it turns neighbouring coordinates of a head where Hugging Face's layout
-  turns (i, i + R/2), so the rows of queries and keys change places;
-* ``fused``: projections that it keeps in one tensor;
-* ``windows``: which blocks it windows, where it windows any; elsewhere attention
-  reaches all the way back.
+Most of what llama.cpp needs follows from :class:`ModelConfig`; the rest is in the family's
+record (:class:`linnet.model.families.record.GGUF`).
 
 Reference: ``conversion/`` in https://github.com/ggml-org/llama.cpp.
 """
@@ -17,64 +10,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from linnet.errors import ModelError
-from linnet.model.config import Family, ModelConfig
-from linnet.model.families.apertus import RELU2_AS_XIELU
+from linnet.model.config import ModelConfig
+from linnet.model.families import family
+from linnet.model.families.record import GGUF, HEAD_NAMES, Bias
 from linnet.model.rope import attention_factor, stretch
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
-
-
-Bias: TypeAlias = Literal["attention_bias", "output_bias", "mlp_bias"]
-"""A setting of :class:`ModelConfig`."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One of llama.cpp's architectures."""
-
-    name: str
-    pairs: bool = False
-    fused: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """GGUF's name of a fused tensor, and the names it joins along the output dimension."""
-    windows: Callable[[int], bool] | None = None
-    biases: tuple[Bias, ...] = ()
-    """Which of the projections may have biases; more tensors than it knows it refuses."""
-    output: Literal["either", "needed", "tied"] = "either"
-    """Whether the file needs an output layer, or may have none beside the table of tokens."""
-    wide_scale_depth: int = 0
-    """Models of this many blocks have scores scaled by 1 / sqrt(D / H), all others by K."""
-
-
-ALL_BIASES: tuple[Bias, ...] = ("attention_bias", "output_bias", "mlp_bias")
-QKV = ("attn_qkv", ("attn_q", "attn_k", "attn_v"))
-GATE_UP = ("ffn_up", ("ffn_gate", "ffn_up"))
-
-ARCHITECTURES: dict[Family, Architecture] = {
-    "gpt2": Architecture("gpt2", fused=(QKV,), biases=ALL_BIASES),
-    "llama": Architecture("llama", pairs=True, biases=ALL_BIASES),
-    "mistral": Architecture("llama", pairs=True, biases=ALL_BIASES),
-    "qwen2": Architecture("qwen2", biases=("attention_bias",)),
-    "qwen3": Architecture("qwen3"),
-    "phi3": Architecture("phi3", fused=(QKV, GATE_UP)),
-    "gemma2": Architecture(
-        "gemma2", windows=lambda layer: layer % 2 == 0, output="tied", wide_scale_depth=46
-    ),
-    "gemma3_text": Architecture(
-        "gemma3", windows=lambda layer: layer % 6 != 5, wide_scale_depth=62
-    ),
-    "bert": Architecture("bert", biases=ALL_BIASES),
-    "arcee": Architecture("arcee", pairs=True),
-    "apertus": Architecture("apertus", biases=("attention_bias", "output_bias"), output="needed"),
-}
 
 # Ours on the left; within a block they follow "blocks.N.".
 _OUTSIDE = {
@@ -109,12 +58,24 @@ _BIASES: dict[Bias, str] = {
     "output_bias": "bias after attention",
     "mlp_bias": "biases in the MLP",
 }
-_NOT_TENSORS = re.compile(r"^blocks\.\d+\.mlp\.xielu\.|^head\.")  # metadata; a head not computed
+# Metadata; a head that is not computed.
+_NOT_TENSORS = re.compile(r"^blocks\.\d+\.mlp\.activation\.|^head\.")
 
 
-def architecture(config: ModelConfig) -> Architecture:
+def architecture(config: ModelConfig) -> GGUF:
     """llama.cpp's architecture for a model. Raises ModelError where it would compute another."""
-    found = ARCHITECTURES[config.family]
+    found = family(config.family).gguf
+    if found is None:
+        raise ModelError(
+            f"llama.cpp has no architecture for model type '{config.family}'; it cannot be exported"
+        )
+    if config.causal:
+        config.require_writes()
+    if config.activation not in found.activations:
+        raise ModelError(
+            f"llama.cpp's {found.name} computes {' or '.join(found.activations)} in the MLP, but "
+            f"this model has {config.activation}; it cannot be exported"
+        )
     windowed = [config.is_windowed(layer) for layer in range(config.depth)]
     if found.windows is not None and any(windowed):
         fixed = [found.windows(layer) for layer in range(config.depth)]
@@ -130,6 +91,18 @@ def architecture(config: ModelConfig) -> Architecture:
             "llama.cpp stretches YaRN's positions over whole pairs of coordinates, but this model "
             "has truncate: false in its rope_scaling; it cannot be exported"
         )
+    rotary = [config.is_rotary(layer) for layer in range(config.depth)]
+    if config.positions == "rope" and rotary != [found.rotary(n) for n in range(config.depth)]:
+        raise ModelError(
+            f"llama.cpp's {found.name} fixes which blocks have rotary positions, and this model "
+            f"has them in {_places(rotary)}; it cannot be exported"
+        )
+    for setting, words in found.lacks.items():
+        if getattr(config, setting):
+            raise ModelError(
+                f"llama.cpp's {found.name} has no {words}, which this model has ({setting}); it "
+                "cannot be exported"
+            )
     for bias in _BIASES:
         if getattr(config, bias) and bias not in found.biases:
             raise ModelError(
@@ -149,7 +122,7 @@ def differences(config: ModelConfig) -> list[str]:
     found = []
     windowed = any(config.is_windowed(layer) for layer in range(config.depth))
     narrow = config.window is not None and config.window < config.context
-    if ARCHITECTURES[config.family].windows is None and windowed and narrow:
+    if architecture(config).windows is None and windowed and narrow:
         found.append(
             f"this model looks back {config.window} tokens; llama.cpp looks further, so longer "
             "texts are computed otherwise there"
@@ -161,8 +134,8 @@ def differences(config: ModelConfig) -> list[str]:
             f"{scaling.original_context} tokens: for shorter texts run it with --ctx-size "
             f"{scaling.original_context}"
         )
-    if config.head == "masked":
-        found.append("llama.cpp has no masked-token head: the file gives embeddings only")
+    if config.head not in ("output", "none"):
+        found.append(f"llama.cpp has no {HEAD_NAMES[config.head]}: the file gives embeddings only")
     return found
 
 
@@ -178,7 +151,8 @@ def tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     state = model.state_dict()
     for name, members in joined(found, list(own)):
         parts = [as_computed(m, state[own[m]].detach(), found, config) for m in members]
-        yield name, torch.cat(parts) if parts[1:] else parts[0]
+        together = torch.stack if members[0].split(".")[-2].isdigit() else torch.cat
+        yield name, together(parts) if parts[1:] else parts[0]
     if found.output == "needed" and config.tied:
         yield "output.weight", state["embedding.weight"].detach()
     yield from _rope_factors(config)
@@ -186,7 +160,7 @@ def tensors(model: Transformer) -> Iterator[tuple[str, Tensor]]:
 
 def metadata(model: Transformer) -> dict[str, Any]:
     """The settings that llama.cpp reads, under their full keys."""
-    config = model.config
+    config, found = model.config, architecture(model.config)
     values: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "context_length": config.context,
@@ -210,48 +184,51 @@ def metadata(model: Transformer) -> dict[str, Any]:
         values["attn_logit_softcapping"] = float(config.attention_softcap)
     if config.logit_softcap is not None:
         values["final_logit_softcapping"] = float(config.logit_softcap)
-    if ARCHITECTURES[config.family].windows is not None:
+    if found.windows is not None:
         windowed = any(config.is_windowed(layer) for layer in range(config.depth))
         # A window as wide as the context is none.
         values["attention.sliding_window"] = config.window if windowed else config.context
         if config.rope_local_theta is not None:
             values["rope.freq_base_swa"] = float(config.rope_local_theta)
-    if config.family == "phi3":
-        values["attention.sliding_window"] = 0  # without the key it takes Phi-3's own
-    name = ARCHITECTURES[config.family].name
-    return {f"{name}.{key}": value for key, value in values.items()} | _xielu(model)
+    named = {f"{found.name}.{key}": value for key, value in values.items()}
+    return named | found.settings(config, model.state_dict())
 
 
 def named(name: str, config: ModelConfig) -> str:
     """GGUF's name of one of our parameters."""
     place, _, kind = name.rpartition(".")
-    inside = re.fullmatch(r"blocks\.(\d+)\.(.+)", place)
+    inside = re.fullmatch(r"blocks\.(\d+)\.(.+?)((?:\.\d+)?)", place)
     part = inside[2] if inside else place
     known = _INSIDE if inside else _OUTSIDE
     after_sums = _NORMS_AFTER_SUMS if config.norm_place == "post" else {}
     theirs = after_sums.get(part) or known.get(part)
     if theirs is None:
         raise ModelError(f"llama.cpp's {config.family} has no place for the tensor '{name}'")
-    return f"blk.{inside[1]}.{theirs}.{kind}" if inside else f"{theirs}.{kind}"
+    return f"blk.{inside[1]}.{theirs}{inside[3]}.{kind}" if inside else f"{theirs}.{kind}"
 
 
-def joined(found: Architecture, names: list[str]) -> Iterator[tuple[str, list[str]]]:
+def joined(found: GGUF, names: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Each tensor of the file with the ones it is joined from."""
     fused = {member: (whole, members) for whole, members in found.fused for member in members}
     for name in names:
         *before, part, kind = name.split(".")
+        if part.isdigit():  # the norm of one head
+            if part == "0":
+                stem = ".".join(before)
+                yield f"{stem}.{kind}", [n for n in names if re.match(rf"{stem}\.\d+\.", n)]
+            continue
         whole, members = fused.get(part, (part, (part,)))
         if part == members[0]:
             yield ".".join((*before, whole, kind)), [".".join((*before, m, kind)) for m in members]
 
 
-def as_computed(name: str, values: Tensor, found: Architecture, config: ModelConfig) -> Tensor:
+def as_computed(name: str, values: Tensor, found: GGUF, config: ModelConfig) -> Tensor:
     """One tensor as llama.cpp multiplies by it."""
     part = name.split(".")[-2]
     if config.norm == "rmsnorm_offset" and part.endswith("norm"):
         values = values.float() + 1
     # Gemma's scores have a scale of their own; what llama.cpp's differs by goes into the queries.
-    if part == ("attn_q_norm" if config.qk_norm else "attn_q"):
+    if part == ("attn_q_norm" if config.qk_norm else "attn_q") and not found.reads_scale:
         wide = found.wide_scale_depth == config.depth
         theirs = (config.width / config.heads if wide else config.head_width) ** -0.5
         ratio = (config.attention_scale or config.head_width**-0.5) / theirs
@@ -301,19 +278,6 @@ def _rope_scaling(config: ModelConfig) -> dict[str, Any]:
         "rope.scaling.yarn_beta_fast": float(scaling.fast_turns),
         "rope.scaling.yarn_beta_slow": float(scaling.slow_turns),
         "rope.scaling.attn_factor": attention_factor(scaling) / natural,
-    }
-
-
-def _xielu(model: Transformer) -> dict[str, list[float]]:
-    """Apertus' activation: a number of each kind for every block."""
-    if model.config.family != "apertus":
-        return {}
-    depth, state = range(model.config.depth), model.state_dict()
-    if model.config.activation == "relu2":
-        return {f"xielu.{part}": [value for _ in depth] for part, value in RELU2_AS_XIELU.items()}
-    return {
-        f"xielu.{part}": [state[f"blocks.{layer}.mlp.xielu.{part}"].item() for layer in depth]
-        for part in RELU2_AS_XIELU
     }
 
 

@@ -15,12 +15,14 @@ import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet.errors import ModelError
-from linnet.export.quantisation import gguf_package
+from linnet.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -40,6 +42,15 @@ _NUMBERS = {
     0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?",
     10: "<u8", 11: "<i8", 12: "<f8",
 }  # fmt: skip
+
+
+def gguf_package() -> ModuleType:
+    """The ``gguf`` package. Raises MissingExtraError where it is not installed."""
+    try:
+        import gguf
+    except ImportError:
+        raise MissingExtraError("gguf", "writing a GGUF file") from None
+    return gguf  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from linnet.errors import MissingExtraError, ModelError
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from linnet.errors import ModelError
+from linnet.export.gguf_header import gguf_package, read_header
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,15 +28,6 @@ _BLOCKS = ("q8_0", "q4_0")
 _KEPT_WHOLE = ("position_embd.weight", "token_types.weight", "rope_")
 _TABLES = ("token_embd.weight", "output.weight")
 _CHUNK_BYTES = 32 << 20  # of float32: how much of a tensor is converted at once
-
-
-def gguf_package() -> ModuleType:
-    """The ``gguf`` package. Raises MissingExtraError where it is not installed."""
-    try:
-        import gguf
-    except ImportError:
-        raise MissingExtraError("gguf", "writing a GGUF file") from None
-    return gguf  # type: ignore[no-any-return]
 
 
 def format_of(name: str, shape: tuple[int, ...], wanted: str) -> str:
@@ -96,8 +85,6 @@ def read_tensors(file: Path) -> Iterator[tuple[str, Floats]]:
 
     Raises ModelError for a file that cannot be read, or formats that gguf cannot undo.
     """
-    from linnet.export.gguf_header import read_header
-
     gguf = gguf_package()
     read_header(file)  # what the package itself believes as it stands
     with _damage_named(file):

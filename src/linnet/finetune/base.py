@@ -10,15 +10,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from linnet import artifact
 from linnet.config import read_json
 from linnet.errors import ConfigError
-from linnet.finetune.forms import TextRow
+from linnet.evaluate.held_out import text_files
+from linnet.finetune.row_schema import ChatRow, TextRow
 from linnet.finetune.rows import open_source
 from linnet.model.checkpoint import copy_tokenizer, load_model, read_config_file, read_stop_ids
 from linnet.model.families import family
@@ -27,14 +31,17 @@ from linnet.tokenizer import check_trainable, with_chat, with_safe_padding
 from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
+    from linnet.artifact import Artifact
     from linnet.finetune.config import FinetuneConfig
     from linnet.hub import Located
     from linnet.model import ModelConfig, Transformer
     from linnet.progress import Progress
     from linnet.tokenizer import Tokenizer
+
+
+_MODEL_FILES = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "vocab.*", "merges.txt")
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def read_base(
     values = read_config_file(located.path)
     table = family(values.get("model_type"))
     shape = table.read(values)
+    shape.require_writes()
     if table.other_inputs is not None:
         progress.warn(f"{located.path.name}: only the text part is read, trained and written")
     first = load_tokenizer(located.path)
@@ -146,6 +154,8 @@ def grow_vocabulary(model: Transformer, rows: int) -> None:
     model.embedding.num_embeddings = rows
     if not model.config.tied:
         model.output.weight = longer(model.output.weight)
+        if model.config.logit_bias:
+            model.output.bias = longer(model.output.bias)
         model.output.out_features = rows
     model.config = dataclasses.replace(model.config, vocab_size=rows)
 
@@ -156,6 +166,54 @@ def _first_row(source: str | Path, config: FinetuneConfig) -> list[Any]:
 
 
 def _conversations(forms: set[type]) -> bool:
-    from linnet.finetune.forms import ChatRow
-
     return ChatRow in forms
+
+
+def base_input(path: Path, *, pin: str | None, progress: Progress) -> Artifact | str:
+    """The base model as an input: what Linnet made, a pinned hub name, or the files' hash."""
+    if artifact.is_artifact(path):
+        return artifact.read(path)
+    if pin is not None:
+        return pin
+    files = {file for pattern in _MODEL_FILES for file in path.glob(pattern)}
+    return _hash_files(files, root=path, task="reading the base model", progress=progress)
+
+
+def data_inputs(
+    data: Sequence[str | Path], validation: str, general: str = "", *, progress: Progress
+) -> dict[str, Artifact | str]:
+    """Each source of rows as an input, by its place in the command; and the general text."""
+    sources = [(f"data.{number}", source) for number, source in enumerate(data, 1)]
+    if validation:
+        sources.append(("validation", validation))
+    found: dict[str, Artifact | str] = {}
+    for role, source in sources:
+        opened = open_source(source)
+        if opened.corpus is not None:
+            found[role] = artifact.read(opened.corpus)
+            continue
+        files = [file for split in opened.files.values() for file in split]
+        root = Path(source) if Path(source).is_dir() else None
+        found[role] = _hash_files(files, root=root, task="reading rows", progress=progress)
+    place = artifact.within(general, "corpus")
+    if general and artifact.is_artifact(place):
+        found["general"] = artifact.read(place)
+    elif general:
+        files, root = text_files(Path(general)), Path(general) if Path(general).is_dir() else None
+        found["general"] = _hash_files(
+            files, root=root, task="reading general text", progress=progress
+        )
+    return found
+
+
+def _hash_files(files: Iterable[Path], *, root: Path | None, task: str, progress: Progress) -> str:
+    """One hash of the contents of files, and of their names within ``root``."""
+    ordered = sorted(files)
+    whole = hashlib.sha256()
+    total = sum(file.stat().st_size for file in ordered)
+    with progress.task(task, total=total, unit="bytes") as running:
+        for file in ordered:
+            name = "" if root is None else file.relative_to(root).as_posix()
+            whole.update(f"{name}\0{artifact.hash_file(file)}\n".encode())
+            running.advance(file.stat().st_size)
+    return whole.hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 
 from linnet.errors import DataError, LinnetError, ModelError
 from linnet.finetune.examples import Example, ExamplesConfig, ExamplesReport, Flags, Ids
-from linnet.finetune.forms import ChatRow, PromptRow, Row, TextRow, form_of
+from linnet.finetune.row_schema import ChatRow, PromptRow, Row, TextRow, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -135,7 +135,7 @@ class _Encoder:
 
     def _conversation(self, row: ChatRow) -> tuple[Ids, Flags, int]:
         """Tokens up to the last trained one, and how many turns are shown otherwise later on."""
-        from linnet.tokenizer.chat import encode_chat
+        from linnet.tokenizer import encode_chat
 
         try:
             chat = encode_chat(self.tokenizer, row.messages, tools=row.tools)

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from linnet.config import option
+from linnet.config import Config, option
 from linnet.errors import ConfigError, DataError
-from linnet.finetune import forms
+from linnet.finetune import row_schema
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ ALSO_HELD_OUT = "a row held out asks the same"
 
 
 @dataclass(frozen=True)
-class ExamplesConfig:
+class ExamplesConfig(Config):
     """Which examples to make of which rows."""
 
     context: int = option(1024, "Longest example, in tokens; no more than the model's context.")
@@ -81,19 +81,20 @@ class ExamplesConfig:
         f"{MOST_HELD_OUT} rows; of few, more.",
         group="Examples",
     )
-    seed: int = option(1, "Seed of the order, of new weights and of dropout.", group="Optimizer")
+    seed: int = option(1, "Seed of the order.")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.context < 2:
             raise ConfigError(f"context must be at least 2 tokens. Got {self.context}")
         if not 0 <= self.held_out < 1:
             raise ConfigError(f"held_out is a share from 0 to below 1. Got {self.held_out}")
         for ours in self.column_names().values():
-            if ours not in forms.COLUMNS:
-                near = difflib.get_close_matches(ours, forms.COLUMNS, n=1)
+            if ours not in row_schema.COLUMNS:
+                near = difflib.get_close_matches(ours, row_schema.COLUMNS, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise ConfigError(
-                    f"columns: expected one of {', '.join(forms.COLUMNS)}. Got '{ours}'{hint}"
+                    f"columns: expected one of {', '.join(row_schema.COLUMNS)}. Got '{ours}'{hint}"
                 )
 
     def column_names(self) -> dict[str, str]:

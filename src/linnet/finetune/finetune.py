@@ -1,7 +1,9 @@
 """Fine-tuning: a model and examples in, an adapted model or an adapter out.
 
-The loop is that of pretraining (:mod:`linnet.train.loop`); its parts for a run are
-put together in :mod:`linnet.finetune.run`.
+The loop is that of pretraining (:mod:`linnet.train.loop`); its parts are put together here.
+With ``full`` all weights are trained, kept in fp32 whatever the base is stored in.
+With ``lora`` the base stays frozen, in the format that the machine computes fastest
+in, and only the added matrices are trained and saved.
 """
 
 from __future__ import annotations
@@ -9,33 +11,53 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from linnet import artifact, hub, runtime
 from linnet.card import CARD, write_card
 from linnet.errors import ConfigError
-from linnet.finetune.base import read_base
+from linnet.finetune.base import base_input, data_inputs, read_base
+from linnet.finetune.budget import VALIDATIONS, adapter_config, plan_run, time_run
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import load_examples
-from linnet.finetune.inputs import base_input, data_inputs
-from linnet.finetune.run import prepare_run
-from linnet.model.adapter import is_adapter
+from linnet.finetune.forgetting import ForgettingGuard, GeneralLoss, plot_forgetting
+from linnet.finetune.packing import held_out_loss, mixed_stream
+from linnet.finetune.replay import replay_need, settle_general_text
+from linnet.finetune.strength import STRENGTHS, sweep_run
+from linnet.model.adapter import is_adapter, save_adapter
+from linnet.model.checkpoint import Checkpoint, save_checkpoint
+from linnet.model.lora import add_adapter
 from linnet.progress import SILENT, Progress
-from linnet.train.interrupt import interruptible
-from linnet.train.metrics import METRICS
-from linnet.train.plots import load_plotting, plot_curves
-from linnet.train.state import STATE
+from linnet.train.distributed import interruptible
+from linnet.train.loop import Loop
+from linnet.train.machine import compile_ahead, compile_blocks, recompute_blocks
+from linnet.train.metrics import METRICS, load_plotting, plot_curves
+from linnet.train.objectives import named_objective
+from linnet.train.optimizers import finetuning_optimizer
+from linnet.train.state import STATE, trained_tensors
+from linnet.train.validation import continue_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
+    from linnet.finetune.base import Base
+    from linnet.finetune.budget import Plan
+    from linnet.finetune.examples import Example, Examples
     from linnet.finetune.preview import Preview
+    from linnet.finetune.replay import GeneralText
     from linnet.hub import Located
+    from linnet.model import Transformer
+    from linnet.train.validation import HeldOutLoss
 
 FORMAT = 1
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
+ADAPTER = "default"  # its name while it is trained
 
 
 def finetune(
@@ -60,17 +82,34 @@ def finetune(
     config, out = config or FinetuneConfig(), Path(out)
     data = [data] if isinstance(data, str | Path) else data
     found = _trainable(hub.find(model, progress=progress))
-    kind = "model" if config.method == "full" else "adapter"
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs(data, config.validation, config.general, progress=progress),
     }
-    recipe = artifact.recipe_hash(kind, FORMAT, config.recipe(), inputs)
-    if existing := artifact.current(out, recipe, kind=kind):
-        return existing
-    with artifact.create(
+
+    def write(draft: Draft) -> None:
+        base, plan = _prepare(found, data, draft.path, config, progress)
+        load_plotting()  # at the end, nobody would have reserved the time for it
+        with interruptible() as interrupt, runtime.threads(plan.machine.runtime.threads):
+            changing, plan = _make_model(base, plan, progress)
+            command = usual_command(model, data, out, config)
+            plan = time_run(plan, changing, draft.path, command=command, progress=progress)
+            text = _general_text(base, plan, changing, draft.path, progress)
+            watch = _watch(plan, text, progress)
+            loop = _assemble(draft.path, base, plan, changing, watch, text, progress, started)
+            loop.resume()
+            loop.run(interrupt)
+            loop.keep_best()
+            _save(base, loop.model, draft.path, config)
+            plot_curves(draft.path / METRICS, draft.path)
+            draft.stats.update(_look_back(base, plan, loop, watch, text))
+        _describe(draft, plan, loop)
+        write_card(draft, base=found.path)
+
+    return artifact.make(
         out,
-        kind=kind,
+        write,
+        kind="model" if config.method == "full" else "adapter",
         format=FORMAT,
         config=config.recipe(),
         inputs=inputs,
@@ -78,34 +117,25 @@ def finetune(
         volatile=VOLATILE,
         working=STATE,
         sources=[found.path],
-    ) as draft:
-        command = usual_command(model, data, out, config)
-        run = prepare_run(found, data, draft.path, config, progress, command=command)
-        load_plotting()  # at the end, nobody would have reserved the time for it
-        threads = run.machine.runtime.threads
-        with interruptible() as interrupt, runtime.threads(threads):
-            changing = run.model()
-            run = run.compiled(changing, progress)
-            run = run.timed(changing, draft.path, progress)
-            known = run.remembering(changing, draft.path, progress)
-            loop = run.loop(draft.path, changing, known, progress, started)
-            loop.resume()
-            known.take_up(loop.notes)
-            loop.run(interrupt)
-            loop.keep_best()
-            run.save(loop.model, draft.path)
-            plot_curves(draft.path / METRICS, draft.path)
-            draft.stats.update(run.look_back(loop, known, draft.path))
-        run.describe(draft, loop)
-        write_card(
-            draft.path,
-            kind=kind,
-            inputs=inputs,
-            config=config.recipe(),
-            stats=draft.stats,
-            base=found.path,
-        )
-    return artifact.read(out, kind=kind)
+    )
+
+
+def preview_examples(
+    model: str | Path,
+    data: Sequence[str | Path],
+    config: FinetuneConfig,
+    *,
+    progress: Progress = SILENT,
+) -> Preview:
+    """What :func:`finetune` would train on, to be looked at (printed by ``rich``).
+
+    No weight is read. Raises what :func:`finetune` raises of model and rows.
+    """
+    from linnet.finetune.preview import Preview
+
+    found = _trainable(hub.find(model, progress=progress))
+    base, examples, config = _read(found, data, config, progress)
+    return Preview(examples, base.tokenizer, config)
 
 
 def usual_command(
@@ -134,21 +164,225 @@ def _trainable(found: Located) -> Located:
     return found
 
 
-def preview_examples(
-    model: str | Path,
-    data: Sequence[str | Path],
-    config: FinetuneConfig,
-    *,
-    progress: Progress = SILENT,
-) -> Preview:
-    """What :func:`finetune` would train on, to be looked at (printed by ``rich``).
-
-    No weight is read. Raises what :func:`finetune` raises of model and rows.
-    """
-    from linnet.finetune.preview import Preview
-
-    found = _trainable(hub.find(model, progress=progress))
-    base = read_base(found, data, config, progress)
+def _read(
+    located: Located, data: Sequence[str | Path], config: FinetuneConfig, progress: Progress
+) -> tuple[Base, Examples, FinetuneConfig]:
+    """Base and examples, and the settings within the base's context."""
+    base = read_base(located, data, config, progress)
     config = dataclasses.replace(config, context=min(config.context, base.shape.context))
-    examples = load_examples(data, base.tokenizer, config, progress=progress)
-    return Preview(examples, base.tokenizer, config)
+    return base, load_examples(data, base.tokenizer, config, progress=progress), config
+
+
+def _prepare(
+    located: Located,
+    data: Sequence[str | Path],
+    directory: Path,
+    config: FinetuneConfig,
+    progress: Progress,
+) -> tuple[Base, Plan]:
+    base, examples, config = _read(located, data, config, progress)
+    if config.max_forgetting and not examples.held_out:
+        raise ConfigError(
+            "max_forgetting weighs general text against held-out examples, but there are none; "
+            "raise --held-out, or name a file of them with --validation"
+        )
+    return base, plan_run(directory, base.shape, examples, config)
+
+
+def _make_model(base: Base, plan: Plan, progress: Progress) -> tuple[Transformer, Plan]:
+    """The base as it is trained: with an adapter on it, or all its weights in fp32.
+
+    And the plan: without compiling where that failed.
+    """
+    config, machine = plan.config, plan.machine
+    lora = config.method == "lora"
+    dtype = runtime.torch_dtype(machine.runtime.dtype)
+    torch.manual_seed(config.seed)
+    # fp16 has too few digits to keep weights in; bf16 loses nothing that it computes with.
+    kept = dtype if lora and dtype != torch.float16 else torch.float32
+    model = base.load(dtype=kept, device=machine.runtime.device)
+    model.compute_dtype = dtype
+    if lora:
+        generator = torch.Generator().manual_seed(config.seed)
+        add_adapter(model, ADAPTER, adapter_config(config), generator=generator)
+    else:
+        model.requires_grad_(True)
+    if plan.fitted.recompute:
+        recompute_blocks(model, compiled=machine.compiled)
+    elif machine.compiled:
+        compile_blocks(model)
+    model.train()
+    if machine.compiled:
+        compiled = compile_ahead(
+            model, rows=plan.micro_rows, length=plan.length, segmented=True, progress=progress
+        )
+        machine = dataclasses.replace(machine, compiled=compiled)
+    return model, dataclasses.replace(plan, machine=machine)
+
+
+def _general_text(
+    base: Base, plan: Plan, model: Transformer, directory: Path, progress: Progress
+) -> GeneralText:
+    """The general text of the run, settled before its first step."""
+    examples = plan.examples
+    return settle_general_text(
+        directory,
+        Checkpoint(model, base.tokenizer, model.config, base.stop_ids, base.path, base.located.pin),
+        plan.config,
+        replay_tokens=replay_need(examples.train, plan.config, length=plan.length).tokens,
+        held_out_tokens=plan.extent.general if examples.held_out else 0,
+        length=plan.length,
+        compiled=plan.machine.compiled,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """What is validated, and what decides from it."""
+
+    domain: HeldOutLoss | None
+    """On held-out examples."""
+    general: GeneralLoss | None
+    """On general text; None where forgetting is not measured."""
+    guard: ForgettingGuard
+    notes: dict[str, Any]
+    """Of both, which the loop saves."""
+
+
+def _watch(plan: Plan, text: GeneralText, progress: Progress) -> _Watch:
+    measure = partial(
+        held_out_loss,
+        rows=plan.micro_rows,
+        length=plan.length,
+        device=plan.machine.runtime.device,
+    )
+    notes: dict[str, Any] = {}
+    general = measure(text.held_out, tokens=sum(example.places for example in text.held_out))
+    config = plan.config
+    return _Watch(
+        measure(plan.examples.held_out, tokens=plan.extent.domain),
+        None if general is None else GeneralLoss(general, notes),
+        ForgettingGuard(config.max_forgetting, config.forgetting_patience, progress, notes),
+        notes,
+    )
+
+
+def _assemble(
+    directory: Path,
+    base: Base,
+    plan: Plan,
+    model: Transformer,
+    watch: _Watch,
+    text: GeneralText,
+    progress: Progress,
+    started: float,
+) -> Loop:
+    config, examples = plan.config, plan.examples
+    optimizer = finetuning_optimizer(
+        model,
+        lr=plan.lr,
+        weight_decay=config.weight_decay,
+        pull=config.pull,
+        base=base.load(dtype=base.stored) if config.pull else None,
+    )
+    stream = mixed_stream(
+        examples.train,
+        text.replay,
+        share=config.replay,
+        rows=plan.rows,
+        length=plan.length,
+        seed=config.seed,
+    )
+    sampler = partial(
+        _answer, (examples.held_out or examples.train)[0], base=base, seed=config.seed
+    )
+    return Loop(
+        directory,
+        dataclasses.replace(config, steps=plan.planned.steps),
+        machine=plan.machine,
+        model=model,
+        stream=stream,
+        objective=named_objective(config.objective, causal=True),
+        optimizers=[optimizer],
+        micro_units=plan.micro_rows,
+        validators=[found for found in (watch.domain, watch.general) if found is not None],
+        validations=VALIDATIONS,
+        validate_first=True,
+        judge=watch.guard.judge,
+        sampler=sampler,
+        notes=watch.notes,
+        remedy="start again with a lower --lr",
+        progress=progress,
+        started=started,
+    )
+
+
+def _answer(example: Example, model: Transformer, *, base: Base, seed: int) -> str:
+    """The end of an example's prompt, an arrow, and what the model answers."""
+    begin = int(example.trained.argmax())
+    prompt = [int(token) for token in example.tokens[: max(1, begin)]]
+    generator = torch.Generator().manual_seed(seed)
+    answer = continue_text(model, prompt, stop_ids=base.stop_ids, generator=generator)
+    shown = " ".join(base.tokenizer.decode(prompt).split())[-60:]
+    return f"{shown} → {base.tokenizer.decode(answer)}"
+
+
+def _save(base: Base, model: Transformer, directory: Path, config: FinetuneConfig) -> None:
+    """Write the model, or the adapter, with the tokenizer's files."""
+    base.save_tokenizer(directory)
+    if config.method == "full":
+        save_checkpoint(model, directory, base=base.path, dtype=base.stored)
+    else:
+        save_adapter(model, ADAPTER, directory, base=base.located.pin or base.path)
+
+
+def _look_back(
+    base: Base, plan: Plan, loop: Loop, watch: _Watch, text: GeneralText
+) -> dict[str, Any]:
+    """Draw what was forgotten, and try the strengths; what the manifest says about it."""
+    if watch.general is None or watch.domain is None:
+        return {}
+    config, directory = plan.config, loop.directory
+    plot_forgetting(directory / METRICS, directory, limit=config.max_forgetting)
+    found: dict[str, Any] = {"general_text": text.source}
+    remark = watch.guard.remark(loop.best, loop.best_step)
+    if remark is not None:
+        loop.progress.warn(remark)
+    left = config.seconds - loop.seconds
+    in_time = not config.seconds or left > len(STRENGTHS) * loop.validation_seconds
+    if config.sweep and loop.best_step and in_time:
+        sweep = sweep_run(
+            loop.model,
+            directory,
+            base=dict(base.load(dtype=base.stored).named_parameters()),
+            domain=watch.domain,
+            general=watch.general.text,
+            max_forgetting=config.max_forgetting,
+            compiled=plan.machine.compiled,
+            progress=loop.progress,
+        )
+        found["recommended_strength"] = sweep.recommended.strength
+    return found
+
+
+def _describe(draft: Draft, plan: Plan, loop: Loop) -> None:
+    """What the manifest says about the run."""
+    trained = sum(value.numel() for value in trained_tensors(loop.model).values())
+    first = loop.first or {}
+    draft.stats.update(
+        {
+            "method": plan.config.method,
+            "parameters": plan.demand.shape.parameters,
+            "trained_parameters": trained,
+            "lr": plan.lr,
+            "row_tokens": plan.length,
+            "micro_rows": plan.micro_rows,
+            "memory_expected": plan.fitted.memory.total,
+            **loop.statistics(),
+            "passes": round(loop.pace.step / plan.planned.per_pass, 2),
+            "trained_tokens": loop.trained,
+            **{f"base_{name}": round(value, 5) for name, value in first.items()},
+            "examples": plan.examples.report.to_mapping(),
+        }
+    )

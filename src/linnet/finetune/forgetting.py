@@ -10,85 +10,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from linnet.config import option, parse_json
-from linnet.errors import ConfigError
+from linnet.config import parse_json
 from linnet.output import make_directory
 from linnet.progress import SILENT, Progress
+from linnet.train.loop import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from linnet.finetune.validation import HeldOutLoss
     from linnet.model import Transformer
+    from linnet.train.validation import HeldOutLoss
 
     Figures = Mapping[str, float]
 
 FORGETTING = "forgetting"
 """The figure that a validation calls the rise over the base, in bits per byte."""
-Verdict = Literal["keep", "pass", "stop"]
-
-
-@dataclass(frozen=True)
-class ForgettingConfig:
-    """How a run watches over what the model knew before."""
-
-    general: str = option(
-        "",
-        "General text to watch, and to replay: text, corpus, shards or rows; "
-        "empty: what the base was trained on, or writes.",
-        group="Forgetting",
-    )
-    general_tokens: int = option(
-        8192,
-        "Tokens of general text per validation, at most; fewer in a short run; "
-        "0: forgetting is not measured.",
-        group="Forgetting",
-    )
-    replay: float = option(
-        0.0, "Share of the trained tokens that replay general text.", group="Forgetting"
-    )
-    replay_tokens: int = option(
-        50_000,
-        "Different tokens to replay, at most; without general text the base writes them.",
-        group="Forgetting",
-    )
-    max_forgetting: float = option(
-        0.0,
-        "Largest rise on general text to keep, in bits per byte; 0: no limit.",
-        group="Forgetting",
-    )
-    forgetting_patience: int = option(
-        2, "Stop after so many validations in a row beyond --max-forgetting.", group="Forgetting"
-    )
-    sweep: bool = option(
-        True,
-        "Afterwards, try weaker and stronger changes and draw what each gains and forgets.",
-        group="Forgetting",
-    )
-
-    def __post_init__(self) -> None:
-        above = getattr(super(), "__post_init__", None)
-        if above is not None:
-            above()
-        if not 0 <= self.replay < 1:
-            raise ConfigError(f"replay is a share from 0 to below 1. Got {self.replay}")
-        if min(self.general_tokens, self.replay_tokens, self.max_forgetting) < 0:
-            raise ConfigError(
-                "general_tokens, replay_tokens and max_forgetting must not be negative"
-            )
-        if self.forgetting_patience < 1:
-            raise ConfigError(
-                f"forgetting_patience must be at least 1. Got {self.forgetting_patience}"
-            )
-        if self.replay and not self.replay_tokens:
-            raise ConfigError("replay needs tokens to replay: set replay_tokens above 0")
-        if self.max_forgetting and not self.general_tokens:
-            raise ConfigError(
-                "max_forgetting needs forgetting to be measured: set general_tokens above 0"
-            )
 
 
 @dataclass
@@ -109,14 +48,6 @@ class GeneralLoss:
         return {**named, FORGETTING: found["bits_per_byte"] - base}
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What to do after a validation, and why when it is to stop."""
-
-    verdict: Verdict
-    reason: str = ""
-
-
 @dataclass
 class ForgettingGuard:
     """Which weights a run keeps, and when it ends for having forgotten too much.
@@ -131,32 +62,29 @@ class ForgettingGuard:
     progress: Progress = SILENT
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def decide(self, figures: Figures, best: Figures | None) -> Decision:
+    def decide(self, figures: Figures, best: Figures | None) -> Verdict:
         """``figures`` of this validation beside those of the one that is kept so far."""
         if not all(math.isfinite(value) for value in figures.values()):
-            return Decision("pass")  # not a number is never the best, and says nothing else
+            return Verdict("pass")  # not a number is never the best, and says nothing else
         over = self.is_over(figures)
         in_a_row = self.notes.get("over", 0) + 1 if over else 0
         self.notes["over"] = in_a_row
         if best is None or self._rank(figures) < self._rank(best):
-            return Decision("keep")
+            return Verdict("keep")
         if over and in_a_row >= self.patience:
-            return Decision(
+            return Verdict(
                 "stop",
                 f"general text lost {figures[FORGETTING]:.3f} bits per byte, "
                 f"the limit is {self.max_rise:g}",
             )
-        return Decision("pass")
+        return Verdict("pass")
 
     def judge(self, figures: Figures, best: Figures | None) -> Verdict:
         """The decision as a training loop asks for it; says what was gained and lost."""
         first = self.notes.setdefault("first", dict(figures))
         if FORGETTING in figures and first is not None and dict(figures) != first:
             self.progress.message(f"  {trade(first, figures)}")
-        decision = self.decide(figures, best)
-        if decision.reason:
-            self.progress.message(f"  {decision.reason}")
-        return decision.verdict
+        return self.decide(figures, best)
 
     def is_over(self, figures: Figures) -> bool:
         """Whether this validation found more forgetting than the limit."""
@@ -195,7 +123,7 @@ def plot_forgetting(metrics: Path, out: Path, *, limit: float = 0.0) -> list[Pat
 
     Returns the files written: none where forgetting was not measured.
     """
-    from linnet.train.plots import write_figure
+    from linnet.train.metrics import write_figure
 
     entries = _validations(metrics)
     if not entries:
@@ -228,7 +156,7 @@ def _draw(entries: list[dict[str, Any]], limit: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from linnet.train.plots import INK, TRAINING, VALIDATION
+    from linnet.train.metrics import INK, TRAINING, VALIDATION
 
     in_bits = all("validation_bits_per_byte" in entry for entry in entries)
     domain = "validation_bits_per_byte" if in_bits else "validation_loss"

@@ -5,6 +5,8 @@ so packed training gives the loss and the gradients of training on one example
 per row; only faster. Every epoch reads every example once, in an order and a
 packing drawn from the seed and the epoch's number.
 
+Replayed text is mixed in row by row (:class:`Mixture`).
+
 Packing is best fit, longest first (Johnson, 1974), among some hundred examples
 at a time, so that which examples meet in a row stays a matter of chance.
 """
@@ -18,13 +20,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from linnet.errors import DataError
+from linnet.errors import ConfigError, DataError
 from linnet.shards.batches import Batch
+from linnet.train.validation import HeldOutLoss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from torch import Tensor
+
     from linnet.finetune.examples import Example
+    from linnet.train.stream import Context, Stream
 
 _WINDOW = 512  # examples packed together
 _FULL = 0.95  # rows emptier than this are packed again with the next window
@@ -58,7 +64,7 @@ class PackedBatches:
         self._epoch = self._row = 0
         self._plan = self._draw_plan(0)
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         """The next batch; where an epoch ends in the middle of it, the next one begins."""
         wanted: list[Sequence[Example]] = []
         while len(wanted) < self.rows:
@@ -146,24 +152,42 @@ def held_out_batches(examples: Sequence[Example], *, rows: int, length: int) -> 
         yield make_batch(wanted, length=length)
 
 
+def held_out_loss(
+    examples: Sequence[Example], *, rows: int, length: int, tokens: int, device: str
+) -> HeldOutLoss | None:
+    """Over the first ``tokens`` of these examples; None when there is no example."""
+    chosen: list[Example] = []
+    total = 0
+    for example in examples:
+        total += example.places
+        if chosen and total > tokens:
+            break
+        chosen.append(example)
+    if not chosen:
+        return None
+    batches = list(held_out_batches(chosen, rows=rows, length=length))
+    text_bytes = sum(example.trained_bytes for example in chosen)
+    return HeldOutLoss(batches, text_bytes, device)
+
+
 def pack(indices: Sequence[int], places: Any, *, length: int) -> list[list[int]]:
     """Share items out to bins of ``length``: each, longest first, to the fullest it still fits.
 
     ``places[index]`` is the size of an item; equal ones keep their order.
     """
     bins: list[list[int]] = []
-    rooms: list[tuple[int, int]] = []  # what is free in a bin and which, sorted
+    free: list[tuple[int, int]] = []  # what is free in a bin and which, sorted
     for index in sorted(indices, key=lambda index: -places[index]):
         size = int(places[index])
-        at = bisect.bisect_left(rooms, (size, -1))
-        if at < len(rooms):
-            room, number = rooms.pop(at)
+        at = bisect.bisect_left(free, (size, -1))
+        if at < len(free):
+            left, number = free.pop(at)
         else:
-            room, number = length, len(bins)
+            left, number = length, len(bins)
             bins.append([])
         bins[number].append(index)
-        if room > size:
-            bisect.insort(rooms, (room - size, number))
+        if left > size:
+            bisect.insort(free, (left - size, number))
     return bins
 
 
@@ -195,3 +219,78 @@ def _require_fit(examples: Sequence[Example], length: int) -> None:
             f"{longest.source}: fills {longest.places} places, but a row has {length}; "
             "use longer rows or a smaller context"
         )
+
+
+class Mixture:
+    """An endless stream of batches of ``rows``, drawn from streams of single rows.
+
+    Each row is drawn from the stream that lags furthest behind its share of the trained
+    tokens so far, so shares hold at every moment, not just on average, whatever part of a
+    stream's rows is trained. No chance is involved, and a saved state is exact.
+
+    ``parts``: streams whose batches have one row, all of one length, and their shares of
+    the trained tokens. Raises ConfigError for shares that are not positive.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Stream, float]], *, rows: int) -> None:
+        if not parts or min(share for _, share in parts) <= 0:
+            raise ConfigError(
+                f"shares of a mixture must be above 0. Got {[share for _, share in parts]}"
+            )
+        self.streams = [stream for stream, _ in parts]
+        total = sum(share for _, share in parts)
+        self.shares = [share / total for _, share in parts]
+        self.rows = rows
+        self.trained = [0] * len(parts)
+        """Tokens trained of each stream so far."""
+
+    def next(self, context: Context | None = None) -> Batch:
+        """The next batch."""
+        drawn = [self._draw(context) for _ in range(self.rows)]
+        tokens, targets, masks, segments = zip(*drawn, strict=True)
+        return Batch(torch.cat(tokens), torch.cat(targets), torch.cat(masks), torch.cat(segments))
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers from which :meth:`restore` goes on."""
+        streams = [stream.state() for stream in self.streams]
+        return {"trained": list(self.trained), "streams": streams}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where ``state()`` was taken."""
+        self.trained = list(state["trained"])
+        for stream, saved in zip(self.streams, state["streams"], strict=True):
+            stream.restore(saved)
+
+    def _draw(self, context: Context | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One row: tokens, targets, loss mask and segments."""
+        which = min(range(len(self.streams)), key=lambda n: self.trained[n] / self.shares[n])
+        batch = self.streams[which].next(context)
+        if len(batch.tokens) != 1:
+            raise ConfigError(f"streams to mix must give single rows. Got {len(batch.tokens)}")
+        # Where a stream says nothing, all of a row is trained, and it is one piece.
+        mask, segments = batch.loss_mask, batch.segment_ids
+        if mask is None:
+            mask = torch.ones_like(batch.tokens, dtype=torch.bool)
+        if segments is None:
+            segments = torch.ones_like(batch.tokens)
+        self.trained[which] += int(mask.sum())
+        return batch.tokens, batch.targets, mask, segments
+
+
+def mixed_stream(
+    examples: Sequence[Example],
+    replay: Sequence[Example],
+    *,
+    share: float,
+    rows: int,
+    length: int,
+    seed: int,
+) -> Stream:
+    """Batches of the examples, in which replay has its share of the trained tokens."""
+    if not replay:
+        return PackedBatches(examples, rows=rows, length=length, seed=seed)
+    parts = [
+        (PackedBatches(part, rows=1, length=length, seed=seed), weight)
+        for part, weight in ((examples, 1 - share), (replay, share))
+    ]
+    return Mixture(parts, rows=rows)

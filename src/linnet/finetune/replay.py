@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from linnet import artifact
 from linnet.errors import ArtifactError, DataError, ModelError
@@ -32,18 +34,24 @@ from linnet.evaluate.held_out import (
     split_text_file,
     text_files,
 )
+from linnet.finetune.encoding import opening
 from linnet.finetune.examples import Example
+from linnet.output import write_text
 from linnet.progress import SILENT, Progress
+from linnet.train.machine import at_rest
+from linnet.train.state import STATE, damage_named, read_numbers, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
+    from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.examples import ExamplesConfig
     from linnet.model import Checkpoint
     from linnet.tokenizer import Tokenizer
 
+SAMPLING_SHARE = 0.1  # of a time limit, at most, for each of what is replayed and held out
 BYTES_PER_TOKEN = 8  # more than tokenizers reach, so that too little is never read
 HELD_OUT_EVERY = 10  # where text comes without a validation split, this part of it is held out
 ENOUGH_DOCUMENTS = 2 * HELD_OUT_EVERY  # to hold out whole ones
@@ -59,6 +67,77 @@ class GeneralText:
     held_out: list[Example]
     source: str
     """Where it is from, in words."""
+
+
+@dataclass(frozen=True)
+class ReplayNeed:
+    """How much replay a run reads for so many epochs of its examples."""
+
+    tokens: int
+    """Different tokens to have at hand."""
+    rows: float
+    """Rows that they add to those of the examples."""
+
+
+def replay_need(examples: Sequence[Example], config: FinetuneConfig, *, length: int) -> ReplayNeed:
+    """What ``replay``, a share of all trained tokens, comes to."""
+    if not config.replay:
+        return ReplayNeed(0, 0.0)
+    learned = config.epochs * sum(int(example.trained.sum()) for example in examples)
+    replayed = learned * config.replay / (1 - config.replay)
+    # With a limit on steps or time, epochs do not say how much is read.
+    bounded = config.replay_tokens if config.steps or config.seconds else replayed
+    return ReplayNeed(int(min(config.replay_tokens, bounded)), replayed / length)
+
+
+def settle_general_text(
+    directory: Path,
+    base: Checkpoint,
+    config: FinetuneConfig,
+    *,
+    replay_tokens: int,
+    held_out_tokens: int,
+    length: int,
+    compiled: bool = False,
+    progress: Progress = SILENT,
+) -> GeneralText:
+    """The general text of the run in ``directory``: as kept, as given, the base's own, or sampled.
+
+    ``base``: the model before its first step. Raises DataError when the text given is too little.
+    """
+    places = [directory / STATE / f"{name}.safetensors" for name in ("replay", "general")]
+    budget = replay_tokens, held_out_tokens
+    kept = directory / STATE / "general.txt"
+    if kept.is_file():
+        found = [read_examples(place) if place.is_file() else [] for place in places]
+        return GeneralText(found[0], found[1], kept.read_text(encoding="utf-8"))
+    given: Path | None = Path(config.general) if config.general else None
+    if given is None and base.path is not None:
+        given = own_shards(base.path, base.tokenizer)
+    if given is not None:
+        shorter = dataclasses.replace(config, context=length)
+        text = general_text(
+            given, base.tokenizer, shorter,
+            replay_tokens=budget[0], held_out_tokens=budget[1], progress=progress,
+        )  # fmt: skip
+    else:
+        seconds = config.seconds * SAMPLING_SHARE
+        with at_rest(base.model, compiled=compiled) if base.model.training else nullcontext():
+            # Different seeds: what is held out must not be replayed.
+            sides = [
+                sample_replay(
+                    base, tokens=tokens, seed=config.seed * 2 + side, context=length,
+                    seconds=seconds, progress=progress,
+                )
+                for side, tokens in enumerate(budget)
+            ]  # fmt: skip
+        text = GeneralText(sides[0], sides[1], "text that the base model wrote")
+    for place, examples in zip(places, (text.replay, text.held_out), strict=True):
+        if examples:
+            save_examples(place, examples)
+    kept.parent.mkdir(exist_ok=True)
+    write_text(kept, text.source)
+    return text
 
 
 def general_text(
@@ -143,7 +222,7 @@ def sample_replay(
     from linnet.generate.torch_engine import TorchEngine
 
     shape = checkpoint.config
-    if not shape.causal or shape.head != "output":
+    if not shape.writes:
         raise ModelError(f"a {shape.family} model cannot write text; give general text as a file")
     training = checkpoint.model.training
     tokenizer = checkpoint.tokenizer
@@ -177,11 +256,6 @@ def sample_replay(
     return examples
 
 
-def opening(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """What stands before a document: what the tokenizer puts there, or the end of another."""
-    return tokenizer.start or (tokenizer.end_of_text,)
-
-
 def document_examples(
     ids: Sequence[int] | npt.NDArray[np.integer],
     tokenizer: Tokenizer,
@@ -211,10 +285,6 @@ def thinned(examples: Sequence[Example], tokens: int) -> list[Example]:
 
 def save_examples(path: Path, examples: Sequence[Example]) -> None:
     """Keep some examples for a run that is resumed."""
-    import torch
-
-    from linnet.train.state import write_tensors
-
     tokens = [example.tokens for example in examples]
     flags = [example.trained for example in examples]
     tensors = {
@@ -228,8 +298,6 @@ def save_examples(path: Path, examples: Sequence[Example]) -> None:
 
 def read_examples(path: Path) -> list[Example]:
     """What :func:`save_examples` kept. Raises DamagedError when it cannot be read."""
-    from linnet.train.state import damage_named, read_numbers, read_tensors
-
     with damage_named(path):
         found = {name: tensor.numpy() for name, tensor in read_tensors(path)}
         ends = np.cumsum(found["lengths"])

@@ -3,7 +3,7 @@
 Read are JSON lines, a JSON array, CSV and TSV (RFC 4180, with any usual delimiter),
 Parquet, and plain text (a document per file, or several, separated by a line
 ``<|endoftext|>``); directories of these; ``hf:NAME`` data sets; and corpora that
-``linnet data prepare`` made. What a row may look like says :mod:`linnet.finetune.forms`.
+``linnet data prepare`` made. What a row may look like says :mod:`linnet.finetune.row_schema`.
 
 Unlike documents, rows are checked strictly: one that cannot be used is an error
 that names it. All files must be UTF-8.
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from linnet import artifact
 from linnet.errors import DataError
-from linnet.finetune.forms import Row, RowError, TextRow, parse_row
 from linnet.finetune.json_values import JsonValues
+from linnet.finetune.row_schema import Row, RowError, TextRow, parse_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

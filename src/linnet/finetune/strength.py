@@ -12,13 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from linnet.errors import ModelError
+from linnet.model.lora import adapters_of, set_strength
 from linnet.output import write_json
 from linnet.progress import SILENT, Progress
+from linnet.train.machine import at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -171,9 +174,37 @@ def sweep_strength(
     return Sweep(trades, found[0][3], max_forgetting)
 
 
+def sweep_run(
+    model: Transformer,
+    directory: Path,
+    *,
+    base: Mapping[str, torch.Tensor],
+    domain: Validator,
+    general: Validator,
+    max_forgetting: float,
+    compiled: bool,
+    progress: Progress = SILENT,
+) -> Sweep:
+    """Try the strengths of what was trained, write and draw them; the model stays as it is.
+
+    ``base``: after full fine-tuning, the weights that training began from.
+    """
+    adapters = adapters_of(model)
+    name = None if adapters is None else adapters.active
+    change = Between(model, base) if name is None else partial(set_strength, model, name)
+    with at_rest(model, compiled=compiled):
+        sweep = sweep_strength(
+            model, change, domain=domain, general=general,
+            max_forgetting=max_forgetting, progress=progress,
+        )  # fmt: skip
+    write_sweep(sweep, directory)
+    progress.message(sweep.sentence())
+    return sweep
+
+
 def write_sweep(sweep: Sweep, out: Path) -> list[Path]:
     """Write ``strength.json``, and the trade as ``strength.svg`` and ``strength.png``."""
-    from linnet.train.plots import write_figure
+    from linnet.train.metrics import write_figure
 
     write_json(out / "strength.json", sweep.to_mapping())
     figure = trade_figure(sweep)
@@ -186,7 +217,7 @@ def trade_figure(sweep: Sweep) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from linnet.train.plots import INK, TRAINING, VALIDATION
+    from linnet.train.metrics import INK, TRAINING, VALIDATION
 
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     FigureCanvasAgg(figure)

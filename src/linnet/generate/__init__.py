@@ -4,17 +4,21 @@ In reading order: ``sampling`` (the settings), ``logits`` (from scores to a
 token), ``stopping`` (stop strings), ``engine`` (the interface),
 ``torch_engine`` (its implementation on the exact weights: ``torch_text``, ``scheduler``,
 ``prefix_cache``, ``torch_memory``, ``torch_decoder``, ``constraining``), ``llama_cpp`` (the other
-one), ``opening`` (which of them), ``language_model`` (what Python programs call).
+one), ``opening`` (what an engine declares), ``engines`` (which there are, and which is taken),
+``language_model`` (what Python programs, commands and the server open models by).
 """
 
 from linnet.generate.engine import Chunk, Completion, Engine, FinishReason, Request, Score
-from linnet.generate.language_model import GenerateConfig, LanguageModel, load, model_directory
+from linnet.generate.engines import EngineConfig, open_engine
+from linnet.generate.language_model import GenerateConfig, LanguageModel, load, open_model
+from linnet.generate.opening import model_directory
 from linnet.generate.sampling import Sampling
 
 __all__ = [
     "Chunk",
     "Completion",
     "Engine",
+    "EngineConfig",
     "FinishReason",
     "GenerateConfig",
     "LanguageModel",
@@ -23,4 +27,6 @@ __all__ = [
     "Score",
     "load",
     "model_directory",
+    "open_engine",
+    "open_model",
 ]

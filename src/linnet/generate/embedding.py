@@ -16,16 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet import hub
-from linnet.config import option
+from linnet.config import Config, option
 from linnet.errors import ConfigError, ModelError
-from linnet.generate.language_model import model_directory
-from linnet.generate.pooling import POOLINGS, EmbeddingRecipe, read_recipe
+from linnet.generate.opening import format_of, model_directory
 from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from linnet.generate.pooling import EmbeddingRecipe
     from linnet.model import Transformer
     from linnet.tokenizer import Tokenizer
 
@@ -33,10 +33,10 @@ Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class EmbedConfig:
+class EmbedConfig(Config):
     """How texts become vectors."""
 
-    batch: int = option(32, "Texts computed at once.")
+    batch: int = option(32, "Texts computed at once.", least=1)
     prompt: str | None = option(
         None, "Name of a prompt in the model's files, to put before each text: query, say."
     )
@@ -48,8 +48,7 @@ class EmbedConfig:
     dtype: DtypeName = option("fp32", "Number format to compute in.")
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ConfigError(f"batch must be at least 1. Got {self.batch}")
+        super().__post_init__()
         if self.prompt and self.prefix:
             raise ConfigError("give a prompt by its name or a prefix by its words, not both")
 
@@ -73,6 +72,19 @@ class Encoder:
         room = self.model.config.context
         stated = self.recipe.max_tokens or self.tokenizer.config.get("model_max_length")
         return int(min(stated, room)) if isinstance(stated, int | float) else room
+
+    @property
+    def precision(self) -> str:
+        """The number format that it computes in."""
+        return format_of(self.model)
+
+    @property
+    def advice(self) -> str | None:
+        """One line on how to compute faster on this machine, where there is a way."""
+        return None
+
+    def close(self) -> None:
+        """Free what it holds: here, nothing but memory."""
 
     def embed(
         self,
@@ -144,6 +156,8 @@ class Encoder:
         """One vector for each text, ``(N, D)``."""
         import torch
 
+        from linnet.model.heads import POOLINGS
+
         # Where a long prompt left nothing of the text, there is only the prompt to go by.
         meant = [text[skipped:] if len(text) > skipped else text for text in states]
         vectors = torch.stack(
@@ -198,6 +212,7 @@ def load_encoder(
 
     Raises ModelError when it cannot be read, or is a model that only continues texts.
     """
+    from linnet.generate.pooling import read_recipe
     from linnet.model import load_model
     from linnet.tokenizer import load as load_tokenizer
 

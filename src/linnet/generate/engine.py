@@ -8,15 +8,18 @@ every engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.generate.sampling import Sampling
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
+    from linnet.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length"]
 """``stop``: at an end-of-text token, a stop string, or the end of what a constraint allows.
@@ -113,26 +116,76 @@ class Score:
     logprobs: tuple[float, ...]
 
 
-class Engine(Protocol):
-    """Generates and scores texts with one model. Its methods may be called from several threads."""
+@dataclass(frozen=True)
+class Continuation:
+    """Tokens whose likelihood is asked for, after those of ``prompt``, of which there is one."""
+
+    prompt: tuple[int, ...]
+    tokens: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a model finds a continuation."""
+
+    nats: float
+    """Its surprise: minus the log-probability of all its tokens."""
+    tokens: int
+    greedy: bool
+    """Whether each of its tokens was the likeliest."""
+
+
+Deliver: TypeAlias = Callable[[Chunk | LinnetError], None]
+"""Takes the pieces of one completion as they come; an error is the last of them."""
+
+
+class Engine(ABC):
+    """Generates and scores texts with one model. Its methods may be called from several threads.
+
+    What an engine can do is declared by its ``EngineKind`` (``linnet.generate.opening``).
+    """
 
     @property
+    @abstractmethod
     def context(self) -> int:
         """The most tokens that prompt and continuation may have together."""
 
     @property
+    @abstractmethod
+    def precision(self) -> str:
+        """The number format that it computes in; empty where only a file says so."""
+
+    @property
+    @abstractmethod
     def adapters(self) -> Sequence[str]:
         """The names that a request may choose its adapter by."""
 
+    @property
+    def advice(self) -> str | None:
+        """One line on how to compute faster on this machine, where there is a way."""
+        return None
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. Raises ModelError for a GGUF file, whose own is not one."""
+
+    @abstractmethod
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text, without what begins every text.
 
         ``special``: names of special tokens in it stand for these tokens.
         """
 
+    @abstractmethod
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
 
+    @abstractmethod
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
+
+    @abstractmethod
     def chat_prompt(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -150,38 +203,126 @@ class Engine(Protocol):
         Raises ModelError where there is no template, DataError for messages that it refuses.
         """
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Complete every request, in order.
+    @abstractmethod
+    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
+        """Complete one request; gives what cancels it, which may be called at any time.
 
-        Raises ModelError for a prompt that leaves no room in the context.
+        ``deliver`` is called from a thread of the engine and must return at once; after
+        cancelling it may be called once more at most. Requests that are open at the same time
+        are computed together. What is wrong with the request is raised here: ModelError for a
+        prompt that leaves no room in the context and for an adapter that is not there,
+        ConfigError for a constraint that cannot be followed.
         """
 
     def stream(self, request: Request) -> Iterator[Chunk]:
         """Complete one request, piece by piece. Closing the iterator stops the work at once.
 
-        Those that are open at the same time are computed together. What is wrong with the
-        request is raised here, before the first piece is asked for.
+        Raises as :meth:`submit`, before the first piece is asked for.
+        """
+        pieces: SimpleQueue[Chunk | LinnetError] = SimpleQueue()
+        return Pieces(pieces, self.submit(request, pieces.put), owner=self)
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Complete every request, in order. Raises as :meth:`submit`."""
+        chunks: list[list[Chunk]] = [[] for _ in requests]
+        ended: SimpleQueue[LinnetError | None] = SimpleQueue()
+
+        def deliver_to(own: list[Chunk]) -> Deliver:
+            def deliver(what: Chunk | LinnetError) -> None:
+                if isinstance(what, LinnetError):
+                    ended.put(what)
+                    return
+                own.append(what)
+                if what.finish_reason is not None:
+                    ended.put(None)
+
+            return deliver
+
+        cancels: list[Callable[[], None]] = []
+        try:
+            for request, own in zip(requests, chunks, strict=True):
+                cancels.append(self.submit(request, deliver_to(own)))
+            for _ in requests:
+                error = ended.get()
+                if error is not None:
+                    raise error
+        except BaseException:
+            for cancel in cancels:
+                cancel()
+            raise
+        return [completion(request, own) for request, own in zip(requests, chunks, strict=True)]
+
+    @abstractmethod
+    def score(self, texts: Sequence[str]) -> list[Score]:
+        """The log-probability of every token of each text, as if it began a document.
+
+        Raises ModelError for a text longer than the context.
         """
 
-    def score(self, texts: Sequence[str]) -> list[Score]:
-        """The log-probability of every token of each text, given those before it."""
+    @abstractmethod
+    def likelihoods(self, continuations: Iterable[Continuation]) -> Iterator[Likelihood]:
+        """How likely each is, in their order, by the weights that it computes with.
 
+        Of any length; see ``linnet.generate.likelihood``. Reads ahead by a bounded number of
+        tokens.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Free what it holds; what is being written ends with an error."""
 
 
-Deliver: TypeAlias = Callable[[Chunk | LinnetError], None]
-"""Takes the pieces of one completion as they come; an error is the last of them."""
+def completion(request: Request, chunks: Sequence[Chunk]) -> Completion:
+    """The chunks of a finished text as one."""
+    start, reason = chunks[0].start, chunks[-1].finish_reason
+    assert start is not None
+    assert reason is not None
+    logprobs = tops = None
+    if request.logprobs:
+        logprobs = tuple(value for chunk in chunks for value in chunk.logprobs or ())
+        if request.top_logprobs:
+            tops = tuple(top for chunk in chunks for top in chunk.top_logprobs or ())
+    return Completion(
+        text="".join(chunk.text for chunk in chunks),
+        tokens=tuple(token for chunk in chunks for token in chunk.tokens),
+        finish_reason=reason,
+        prompt_tokens=start.prompt_tokens,
+        logprobs=logprobs,
+        top_logprobs=tops,
+    )
 
 
-@runtime_checkable
-class Pushing(Protocol):
-    """An engine that hands pieces over itself, which spares a thread for each request."""
+class Pieces(Iterator[Chunk]):
+    """The pieces of one completion as they come. Closed, or forgotten, the work is cancelled."""
 
-    def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
-        """Complete one request; gives what cancels it, which may be called at any time.
+    def __init__(
+        self,
+        pieces: SimpleQueue[Chunk | LinnetError],
+        cancel: Callable[[], None],
+        *,
+        owner: object = None,
+    ) -> None:
+        """``owner``: the engine, which would be closed if nobody held it."""
+        self._pieces = pieces
+        self._cancel = cancel
+        self._owner = owner
+        self._ended = False
 
-        ``deliver`` is called from a thread of the engine and must return at once; after
-        cancelling it may be called once more at most. What is wrong with the request is raised
-        here.
-        """
+    def __next__(self) -> Chunk:
+        if self._ended:
+            raise StopIteration
+        piece = self._pieces.get()
+        if isinstance(piece, LinnetError):
+            self._ended = True
+            raise piece
+        self._ended = piece.finish_reason is not None
+        return piece
+
+    def close(self) -> None:
+        """Stop the work."""
+        if not self._ended:
+            self._ended = True
+            self._cancel()
+
+    def __del__(self) -> None:
+        self.close()

@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from linnet import artifact, hub
+from linnet import hub
 from linnet.card.conversation import converses
 from linnet.config import option, replace
-from linnet.errors import ConfigError, LinnetError
+from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
-from linnet.generate.sampling import Sampling
+from linnet.generate.engines import EngineConfig, is_encoder, open_encoder, open_engine
+from linnet.generate.opening import DTYPES, model_directory
+from linnet.generate.sampling import Sampling, Settings
 from linnet.progress import SILENT, Progress
-from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
+from linnet.runtime import DeviceName, DtypeName, detect
 
 if TYPE_CHECKING:
-    from linnet.generate.torch_engine import TorchEngine
-
-TORCH_PRECISIONS: Mapping[str, DtypeName] = {
-    "f32": "fp32", "f16": "fp16", "bf16": "bf16", "int8": "fp32",
-}  # fmt: skip
-"""Number formats by the names they have on both engines; int8 rounds large matrices only."""
-
-EngineName: TypeAlias = Literal["auto", "llama.cpp", "torch"]
+    from linnet.generate.embedding import Encoder
 
 
 @dataclass(frozen=True)
-class GenerateConfig(Sampling):
+class GenerateConfig(Sampling, EngineConfig):
     """How to continue a text, and what to compute with."""
 
-    engine: EngineName = option(
-        "torch", "torch: the exact weights; llama.cpp: faster; auto: the best for this model"
+    dtype: DtypeName | None = option(
+        None, "torch: number format to compute in; precision names it for every engine"
     )
-    precision: str = option(
-        "auto",
-        "number format of the weights: f32, f16, bf16; llama.cpp also q8_0, q4_0; torch also int8",
-    )
-    device: DeviceName = option("cpu", "torch: where to compute")
-    dtype: DtypeName = option("fp32", "torch: number format to compute in")
-
-
-class Settings(TypedDict, total=False):
-    """Settings of :class:`Sampling`, those that are given by name."""
-
-    max_tokens: int | None
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-    min_p: float | None
-    typical_p: float | None
-    repetition_penalty: float | None
-    frequency_penalty: float | None
-    presence_penalty: float | None
-    stop: tuple[str, ...] | None
-    seed: int | None
 
 
 @dataclass(frozen=True)
@@ -129,94 +103,81 @@ class LanguageModel:
 def load(
     path: Path | str,
     *,
-    engine: EngineName = GenerateConfig.engine,
-    precision: str = GenerateConfig.precision,
-    device: DeviceName = GenerateConfig.device,
-    dtype: DtypeName = GenerateConfig.dtype,
+    engine: str = EngineConfig.engine,
+    precision: str = EngineConfig.precision,
+    device: DeviceName = EngineConfig.device,
+    dtype: DtypeName | None = None,
+    threads: int = EngineConfig.threads,
+    slots: int = EngineConfig.slots,
+    context: int = EngineConfig.context,
     adapters: Mapping[str, Path | str] | None = None,
     progress: Progress = SILENT,
 ) -> LanguageModel:
     """Open a model: a directory, a project that holds one as ``model``, a hub name, a GGUF file.
 
-    The directory of an adapter stands for its base with the adapter, which is then used where
-    no other is asked for. ``adapters``: directories of adapters for this base, by the names
-    that requests choose them by. Raises ModelError when there is none or it cannot be read.
+    As ``linnet generate``, ``linnet chat`` and ``linnet serve`` open it, by the same defaults, so
+    that the same seed gives the same text; ``engine="torch"`` for the exact weights. A
+    ``device`` other than the CPU and a ``dtype`` ask for torch. The directory of an adapter
+    stands for its base with the adapter, which is then used where no other is asked for.
+    ``adapters``: directories of adapters for this base, by the names that requests choose
+    them by. Raises ModelError when there is none or it cannot be read.
     """
-    is_file = Path(path).suffix == ".gguf"
-    if engine == "torch" and is_file:
-        engine = "auto"  # the only one that reads it
-    if engine == "torch" and precision not in ("auto", *TORCH_PRECISIONS):
-        raise ConfigError(
-            f"precision on torch must be auto, {', '.join(TORCH_PRECISIONS)}. Got '{precision}'; "
-            "others are for engine llama.cpp"
-        )
-    if engine != "torch" and (device, dtype) != (GenerateConfig.device, GenerateConfig.dtype):
-        raise ConfigError(
-            "device and dtype are for engine torch, which is to be named with them; llama.cpp "
-            "computes on the CPU, in the format that precision names"
-        )
-    if engine != "torch":
-        return _load_elsewhere(path, engine, precision, adapters, progress)
-    source = model_directory(path) if Path(path).exists() else path
-    written = open_exact(
-        source, precision, device=device, dtype=dtype, adapters=adapters, progress=progress
-    )
-    return LanguageModel(written, converses(hub.find(source).path))
-
-
-def open_exact(
-    source: Path | str,
-    precision: str = "auto",
-    *,
-    device: DeviceName = GenerateConfig.device,
-    dtype: DtypeName = GenerateConfig.dtype,
-    adapters: Mapping[str, Path | str] | None = None,
-    rows: int = 0,
-    progress: Progress = SILENT,
-) -> TorchEngine:
-    """The engine on torch; as :func:`load`. ``rows``: texts computed together; 0 chooses."""
-    from linnet.generate.torch_engine import ROWS, TorchEngine
-    from linnet.model.adapter import load_adapter
-    from linnet.model.merging import open_checkpoint
-
-    runtime = detect(device, TORCH_PRECISIONS.get(precision, dtype))
-    checkpoint = open_checkpoint(
-        source, device=runtime.device, dtype=torch_dtype(runtime.dtype), progress=progress
-    )
-    for name, directory in (adapters or {}).items():
-        load_adapter(checkpoint.model, directory, name)
-    return TorchEngine(checkpoint, rows=rows or ROWS, int8=precision == "int8")
-
-
-def _load_elsewhere(
-    path: Path | str,
-    engine: EngineName,
-    precision: str,
-    adapters: Mapping[str, Path | str] | None,
-    progress: Progress,
-) -> LanguageModel:
-    from linnet.generate.opening import open_engine
-
-    is_file = Path(path).suffix == ".gguf"
-    opened = open_engine(
-        path, engine="auto" if is_file else engine, precision=precision, adapters=adapters,
-        progress=progress,
+    config = EngineConfig(
+        engine=engine, precision=precision, device=device, threads=threads, slots=slots,
+        context=context,
     )  # fmt: skip
-    if not is_file:
-        source = model_directory(path) if Path(path).exists() else path
-        return LanguageModel(opened, converses(hub.find(source).path))
+    config = with_dtype(config, dtype)
+    return require_writer(open_model(path, config, adapters=adapters, progress=progress), path)
+
+
+def require_writer(opened: LanguageModel | Encoder, source: Path | str) -> LanguageModel:
+    """The model, if it writes text. Raises ModelError for an encoder."""
+    if not isinstance(opened, LanguageModel):
+        raise ModelError(
+            f"{source}: an encoder continues no text; linnet embed and linnet.load_encoder give "
+            "its embeddings"
+        )
+    return opened
+
+
+def with_dtype(config: EngineConfig, dtype: DtypeName | None) -> EngineConfig:
+    """The settings with the number format that torch calls ``dtype``, which asks for torch."""
+    if dtype is None:
+        return config
+    if config.engine not in ("auto", "torch"):
+        raise ConfigError(
+            "device and dtype are for engine torch; precision names the format for every engine"
+        )
+    if config.precision != "auto":
+        return dataclasses.replace(config, engine="torch")
+    if dtype == "auto":
+        dtype = detect(config.device, dtype).dtype
+    precision = next(name for name, torchs in DTYPES.items() if torchs == dtype)
+    return dataclasses.replace(config, engine="torch", precision=precision)
+
+
+def open_model(
+    source: Path | str,
+    config: EngineConfig | None = None,
+    *,
+    adapters: Mapping[str, Path | str] | None = None,
+    progress: Progress = SILENT,
+) -> LanguageModel | Encoder:
+    """Open whatever can be opened: what continues texts, or what makes vectors of them.
+
+    Python, commands and server open models by this. Raises ModelError when there is no model,
+    ConfigError for settings that it cannot have.
+    """
+    if is_encoder(source):
+        if adapters:
+            raise ConfigError(f"{source}: an encoder is served without adapters")
+        return open_encoder(source, config, progress=progress)
+    engine = open_engine(source, config, adapters=adapters, progress=progress)
+    if Path(source).suffix != ".gguf":
+        found = model_directory(source) if Path(source).exists() else source
+        return LanguageModel(engine, converses(hub.find(found).path))
     try:
-        opened.chat_prompt([{"role": "user", "content": "?"}])
+        engine.chat_prompt([{"role": "user", "content": "?"}])
     except LinnetError:
-        return LanguageModel(opened)
-    return LanguageModel(opened, converses=True)
-
-
-def model_directory(path: Path | str) -> Path:
-    """The model (or adapter) in a directory, such as a project's; any other path as it is."""
-    path = artifact.within(path, "model")
-    signs = ("config.json", "adapter_config.json")
-    if any((path / sign).exists() for sign in signs):
-        return path
-    inside = path / "model"
-    return inside if any((inside / sign).is_file() for sign in signs) else path
+        return LanguageModel(engine)
+    return LanguageModel(engine, converses=True)

@@ -3,7 +3,7 @@
 They act in the order that transformers uses:
 
     bias, repetition penalty, frequency and presence penalties, constraint,
-    temperature, top-k, top-p, min-p, typical
+    temperature, top-n-sigma, top-k, top-p, min-p, typical
 
 (llama.cpp puts the temperature last unless told otherwise, so that a high temperature does not
 let unlikely tokens back in; its order can be set to this one.) What is the likeliest token
@@ -19,7 +19,7 @@ own logits, settings and random numbers, not on the rows beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +27,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from linnet.generate.sampling import FILTER_OPTIONS
 
 if TYPE_CHECKING:
     from linnet.generate.sampling import Sampling
@@ -167,8 +169,8 @@ def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     """The next token of each row, given its edited logits ``(B, V)`` on the CPU."""
     tokens = _largest(logits)
     drawn = [row for row, sampler in enumerate(samplers) if not sampler.greedy]
-    whole = [row for row in drawn if _takes_all(samplers[row].sampling)]
-    few = [row for row in drawn if not _takes_all(samplers[row].sampling)]
+    whole = [row for row in drawn if not samplers[row].sampling.filters]
+    few = [row for row in drawn if samplers[row].sampling.filters]
     for rows, way in ((whole, _draw_from_all), (few, _draw_from_likeliest)):
         if rows:
             own = logits if len(rows) == len(samplers) else logits[rows]
@@ -178,33 +180,65 @@ def choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     return tokens
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Leaves out tokens of rows, each by the row's own setting; the likeliest always stays."""
+
+    count: Callable[[Tensor, Tensor], Tensor] | None = None
+    """From scores ``(B, V)`` and settings ``(B, 1)``: how many of the likeliest it leaves ``(B,)``.
+    Of a filter that has a mask as well: how many it leaves at most, which saves work."""
+    mask: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    """From scores ``(B, C)`` from the likeliest down, settings ``(B, 1)``, and the log of what
+    all tokens that filters before it left add up to ``(B, 1)``: the scores, those that it leaves
+    out minus infinity. A row whose setting is off must stay as it is."""
+
+
 def likeliest(
     logits: Tensor, settings: Sequence[Sampling]
 ) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
     """What filters leave of each row ``(B, V)``: logits ``(B, C)`` from the likeliest down, by
     their tokens ``(B, C)``, the others minus infinity; and how many of the C each row looks at.
     """
-    V = logits.shape[1]
     scores = logits / _column([one.temperature for one in settings])
-    bounds = _bounds(scores, settings)
+    counted, guessed, bounds = _bounds(scores, settings)
     values, tokens = scores.topk(int(bounds.max()))  # (B, C)
-    nuclei = [one.top_p < 1 for one in settings]
-    if any(nuclei):
-        short = _short_of_mass(scores, values, settings, bounds)
-        if short.any():
-            bounds[short] = V
-            values, tokens = scores.sort(dim=-1, descending=True)
+    if guessed.any() and bounds.max() < logits.shape[1]:
+        found = (values[:, :NUCLEUS_GUESS] - scores.logsumexp(-1, True)).exp().sum(-1).numpy()
+        short = guessed & (found < np.array([one.top_p for one in settings]))
+    else:
+        short = np.zeros(len(settings), dtype=np.bool_)
+    if short.any():
+        bounds[short] = logits.shape[1]
+        values, tokens = scores.sort(dim=-1, descending=True)
     places = torch.arange(values.shape[1])
     values.masked_fill_(places >= torch.from_numpy(bounds)[:, None], -torch.inf)
-    if any(nuclei):
-        by_count = torch.tensor([bool(one.top_k) for one in settings])[:, None]
-        total = torch.where(by_count, values.logsumexp(-1, True), scores.logsumexp(-1, True))
-        values = top_p(values, _column([one.top_p for one in settings]), total)
-    if any(one.min_p for one in settings):
-        values = min_p(values, _column([one.min_p for one in settings]))
-    if any(one.typical_p < 1 for one in settings):
-        values = typical(values, _column([one.typical_p for one in settings]))
+    total = None
+    for name in FILTER_OPTIONS:
+        mask = FILTERS[name].mask
+        if mask is None or not any(name in one.filters for one in settings):
+            continue
+        if total is None:
+            by_count = torch.from_numpy(counted)[:, None]
+            total = torch.where(by_count, values.logsumexp(-1, True), scores.logsumexp(-1, True))
+        values = mask(values, _settings(name, settings), total)
     return values, tokens, bounds
+
+
+def within_sigmas(scores: Tensor, sigmas: Tensor) -> Tensor:
+    """Top-n-sigma (arXiv:2411.07641): tokens so many standard deviations below the best, or less.
+
+    The deviation is that of all scores that are not minus infinity.
+    """
+    finite = scores.isfinite()
+    number = finite.sum(-1, keepdim=True)
+    mean = scores.where(finite, 0.0).sum(-1, keepdim=True) / number
+    deviation = ((scores - mean).where(finite, 0.0).square().sum(-1, keepdim=True) / number).sqrt()
+    return (scores >= scores.amax(-1, keepdim=True) - sigmas * deviation).sum(-1)
+
+
+def top_k(scores: Tensor, count: Tensor) -> Tensor:
+    """So many likeliest tokens (arXiv:1805.04833)."""
+    return count[:, 0].clamp_max(scores.shape[1]).long()
 
 
 def top_p(values: Tensor, mass: Tensor, total: Tensor) -> Tensor:
@@ -218,12 +252,18 @@ def top_p(values: Tensor, mass: Tensor, total: Tensor) -> Tensor:
     return values.masked_fill((before >= mass) & (mass < 1), -torch.inf)
 
 
-def min_p(values: Tensor, share: Tensor) -> Tensor:
+def least_p(scores: Tensor, share: Tensor) -> Tensor:
+    """One more than :func:`min_p` leaves: which are left out is for itself to say."""
+    least = scores.amax(-1, keepdim=True) + share.log()
+    return ((scores >= least).sum(-1) + 1).clamp_max(scores.shape[1])
+
+
+def min_p(values: Tensor, share: Tensor, total: Tensor) -> Tensor:
     """Leave out what is less likely than ``share`` of the likeliest token (arXiv:2407.01082)."""
     return values.masked_fill(values < values[:, :1] + share.log(), -torch.inf)
 
 
-def typical(values: Tensor, mass: Tensor) -> Tensor:
+def typical(values: Tensor, mass: Tensor, total: Tensor) -> Tensor:
     """Keep tokens whose surprise is nearest to the expected, until they reach ``mass``.
 
     Locally typical sampling (arXiv:2202.00666).
@@ -237,6 +277,16 @@ def typical(values: Tensor, mass: Tensor) -> Tensor:
     furthest = distance.gather(-1, last)
     far = (surprise - expected).abs() > furthest
     return values.masked_fill(far & (mass < 1), -torch.inf)
+
+
+FILTERS: dict[str, Filter] = {
+    "top_n_sigma": Filter(count=within_sigmas),
+    "top_k": Filter(count=top_k),
+    "top_p": Filter(mask=top_p),
+    "min_p": Filter(count=least_p, mask=min_p),
+    "typical_p": Filter(mask=typical),
+}
+"""All filters by the names of their settings; :class:`Sampling` says in which order they act."""
 
 
 def draw(probabilities: Tensor, random: np.random.Generator) -> int:
@@ -266,12 +316,6 @@ def _largest(values: Tensor) -> list[int]:
     return places
 
 
-def _takes_all(sampling: Sampling) -> bool:
-    """Whether every token may be chosen."""
-    filters = (sampling.top_k, sampling.top_p < 1, sampling.min_p, sampling.typical_p < 1)
-    return not any(filters)
-
-
 def _draw_from_all(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     scores = logits / _column([sampler.sampling.temperature for sampler in samplers])
     randoms = [sampler.random for sampler in samplers]
@@ -286,30 +330,34 @@ def _draw_from_likeliest(logits: Tensor, samplers: Sequence[Sampler]) -> list[in
     return found
 
 
-def _bounds(scores: Tensor, settings: Sequence[Sampling]) -> npt.NDArray[np.int64]:
-    """How many of each row's likeliest tokens can be chosen at most, as far as is easily told."""
+def _bounds(
+    scores: Tensor, settings: Sequence[Sampling]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """How many tokens of each row can be chosen at most, as far as is easily told.
+
+    And which rows a count alone filters, and of which the number is a guess: where only a
+    nucleus bounds them, as many as nearly always hold it.
+    """
     V = scores.shape[1]
-    bounds = np.array([min(one.top_k or V, V) for one in settings])
-    if any(one.min_p and not one.top_k for one in settings):
-        least = scores.amax(-1, keepdim=True) + _column([one.min_p for one in settings]).log()
-        # One more than there are: which are cut is for the filter itself to say.
-        near = np.minimum((scores >= least).sum(-1).numpy() + 1, V)
-        bounds = np.where([bool(one.top_k) for one in settings], bounds, near)
-    guessed = [one.top_p < 1 and not one.top_k and not one.min_p for one in settings]
-    return np.where(guessed, np.minimum(bounds, NUCLEUS_GUESS), bounds)
+    exact = np.full(len(settings), V)
+    near = exact.copy()
+    counted = np.zeros(len(settings), dtype=np.bool_)
+    for name, found in FILTERS.items():
+        on = np.array([name in one.filters for one in settings])
+        if found.count is None or not on.any() or (found.mask is not None and counted[on].all()):
+            continue
+        counts = np.where(on, found.count(scores, _settings(name, settings)).numpy(), V)
+        if found.mask is None:
+            exact, counted = np.minimum(exact, counts), counted | on
+        else:
+            near = np.minimum(near, counts)
+    guessed = np.array([one.top_p < 1 for one in settings]) & ~counted & (near == V)
+    near = np.where(guessed, min(V, NUCLEUS_GUESS), near)
+    return counted, guessed, np.where(counted, exact, near)
 
 
-def _short_of_mass(
-    scores: Tensor, values: Tensor, settings: Sequence[Sampling], bounds: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """Which rows have a nucleus larger than what was guessed."""
-    guessed = np.array([one.top_p < 1 and not one.top_k and not one.min_p for one in settings])
-    if not guessed.any() or (bounds >= scores.shape[1]).all():
-        return np.zeros(len(settings), dtype=np.bool_)
-    found = (values[:, :NUCLEUS_GUESS] - scores.logsumexp(-1, True)).exp().sum(-1).numpy()
-    mass = np.array([one.top_p for one in settings])
-    short: npt.NDArray[np.bool_] = guessed & (found < mass)
-    return short
+def _settings(name: str, settings: Sequence[Sampling]) -> Tensor:
+    return _column([getattr(one, name) for one in settings])
 
 
 def _column(numbers: Sequence[float]) -> Tensor:

@@ -1,247 +1,115 @@
-"""One way to open whatever can be served: a model's directory, an adapter's, a GGUF file.
+"""What an engine declares of itself, and what it is given to open.
 
-``auto`` takes what ``linnet bench`` found best; before it was asked, llama.cpp where it computes
-what the model does, which is faster, and torch for the rest.
+An engine is one file, which ends with its :class:`EngineKind`, and one line in
+``linnet.generate.engines``. The file loads nothing large until something is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from linnet import hub
-from linnet.errors import ConfigError, MissingExtraError, ModelError, install_command
-from linnet.generate.choice import noted_choice
-from linnet.generate.llama_cpp.config import ServingConfig
-from linnet.model.lora_config import require_adapter_name
+from linnet import artifact, hub
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
-    from linnet.generate.language_model import EngineName
-
-_LLAMA_FORMATS = ("f32", "f16", "bf16", "q8_0", "q4_0")
-_ENOUGH_CONTEXT = 2048
-"""Where llama.cpp computes only shorter texts as the model does, ``auto`` takes torch instead."""
+    from linnet.generate.engines import EngineConfig
+    from linnet.model import ModelConfig, Transformer
+    from linnet.runtime import DtypeName
 
 
-def open_engine(
-    source: Path | str,
-    *,
-    engine: EngineName = "auto",
-    precision: str = "auto",
-    adapters: Mapping[str, Path | str] | None = None,
-    threads: int = 0,
-    slots: int = 0,
-    context: int = 0,
-    stall_seconds: float = ServingConfig.stall_seconds,
-    progress: Progress = SILENT,
-) -> Engine:
-    """What writes texts with a model: a directory, a project, a hub name, a GGUF file.
-
-    ``precision``: number format of the weights: f32, f16, bf16, and on llama.cpp q8_0 (which
-    it takes by itself) and q4_0; on torch f32 (by itself), f16, bf16 and int8. ``adapters``:
-    directories of adapters by name.
-    ``threads``, ``slots`` (texts computed together) and ``context``: 0 chooses.
-    ``stall_seconds``: when llama.cpp counts as hung; see ``ServingConfig``. Raises
-    ModelError when there is no such model or the engine cannot compute it, MissingExtraError
-    without ``xllamacpp``.
-    """
-    from linnet.generate.language_model import TORCH_PRECISIONS, model_directory
-
-    if engine not in ("auto", "llama.cpp", "torch"):
-        raise ConfigError(f"engine must be auto, llama.cpp or torch. Got '{engine}'")
-    known = {"auto", *_LLAMA_FORMATS} if engine != "torch" else {"auto", *TORCH_PRECISIONS}
-    if precision not in known:
-        raise ConfigError(f"precision must be one of {', '.join(sorted(known))}. Got '{precision}'")
-    for name in adapters or {}:
-        require_adapter_name(name)
-    place = Path(source)
-    if place.suffix == ".gguf" or place.is_file():
-        return _open_file(
-            place,
-            engine,
-            precision,
-            adapters or {},
-            threads,
-            slots,
-            context,
-            stall_seconds,
-            progress,
-        )
-    found = model_directory(source) if place.exists() else source
-    if engine == "auto":
-        beside = _beside(found, adapters or {}, progress)
-        engine, precision = _choose(found, precision, beside, progress, any_context=not context)
-    if engine == "torch":
-        if context:
-            raise ConfigError("context is for engine llama.cpp; on torch it is as the model allows")
-        return _open_torch(found, precision, adapters or {}, threads, slots, progress)
-    from linnet.generate.llama_cpp.known import open_checkpoint
-
-    config = ServingConfig(
-        precision="q8_0" if precision == "auto" else precision,  # type: ignore[arg-type]
-        threads=threads,
-        slots=slots,
-        context=context,
-        stall_seconds=stall_seconds,
-    )
-    return open_checkpoint(found, config, adapters=adapters, progress=progress)
+DTYPES: dict[str, DtypeName] = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "int8": "fp32"}
+"""What torch calls the number formats; int8 rounds large matrices only."""
 
 
-def _choose(
-    source: Path | str,
-    precision: str,
-    beside: Sequence[Path],
-    progress: Progress,
-    *,
-    any_context: bool,
-) -> tuple[EngineName, str]:
-    """What ``linnet bench`` found best; else llama.cpp where it computes what the model does.
-
-    ``beside``: adapters that are not merged. ``any_context``: torch, which has the context that
-    the model allows, may be chosen too.
-    """
-    if precision not in ("q8_0", "q4_0") and _needs_torch(beside, progress):
-        return "torch", precision
-    if precision == "auto":
-        noted = noted_choice(hub.find(source, progress=progress).path)
-        if noted is not None and (any_context if noted.engine == "torch" else not _missing()):
-            return noted.engine, noted.precision
-    if not _missing() and _is_known(source, precision, progress):
-        return "llama.cpp", precision
-    return _choose_unmeasured(source, precision, progress), precision
+def format_of(model: Transformer) -> str:
+    """The number format that a model computes in, as :data:`DTYPES` names it."""
+    dtype = model.compute_dtype or model.embedding.weight.dtype
+    return {"torch.float32": "f32", "torch.float16": "f16", "torch.bfloat16": "bf16"}[str(dtype)]
 
 
-def _beside(
-    source: Path | str, adapters: Mapping[str, Path | str], progress: Progress
-) -> list[Path]:
-    """The adapters that requests choose from; one alone goes into the weights of its base."""
-    if not adapters:
-        return []  # without loading torch
-    from linnet.model.adapter import is_adapter
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do; ``auto`` takes none that cannot do what is asked of it."""
 
-    own = hub.find(source, progress=progress).path
-    return [*map(Path, adapters.values()), *([own] if is_adapter(own) else [])]
-
-
-def _needs_torch(beside: Sequence[Path], progress: Progress) -> bool:
-    """Whether one of these adapters does more than llama.cpp can beside a base."""
-    if not beside:
-        return False
-    from linnet.model.adapter_config import beyond_low_rank
-
-    for directory in beside:
-        if (more := beyond_low_rank(directory)) is not None:
-            progress.warn(
-                f"computing with torch, as llama.cpp cannot put the adapter {directory} beside "
-                f"its base ({more}); linnet merge makes a model of both, which it can compute"
-            )
-            return True
-    return False
+    formats: tuple[str, ...]
+    """Number formats of the weights; the first is the one that it takes by itself."""
+    measured: tuple[str, ...]
+    """Those that ``linnet bench`` measures."""
+    any_device: bool = False
+    """Whether it computes elsewhere than on the CPU."""
+    files: bool = False
+    """Whether it opens GGUF files."""
+    bounds_context: bool = False
+    """Whether it can be given less context than the model has."""
+    any_adapter: bool = False
+    """Whether adapters that requests choose from may do more than add low-rank products."""
+    exact: bool = False
+    """Whether it computes with the weights as they are, unless told otherwise."""
 
 
-def _is_known(source: Path | str, precision: str, progress: Progress) -> bool:
-    """Whether llama.cpp's file was made before, which it is not where torch must compute."""
-    from linnet.generate.llama_cpp.known import recall
+@dataclass(frozen=True)
+class EngineKind:
+    """One way to compute."""
 
-    path = hub.find(source, progress=progress).path
-    return recall(path, "q8_0" if precision == "auto" else precision) is not None
+    name: str
+    about: str
+    """When to take it, in a few words."""
+    can: Capabilities
+    open: Callable[[Opening], Engine]
+    open_encoder: Callable[[Opening], Encoder] | None = None
+    packages: tuple[str, ...] = ()
+    """What must be installed for it."""
+    objection: Callable[[Opening], str | None] = lambda opening: None
+    """Why ``auto`` should rather take another for this model, if it should."""
 
-
-def _missing() -> list[str]:
-    """What llama.cpp needs and is not installed."""
-    return [name for name in ("xllamacpp", "gguf") if find_spec(name) is None]
-
-
-def _choose_unmeasured(
-    source: Path | str, precision: str, progress: Progress
-) -> Literal["llama.cpp", "torch"]:
-    from linnet.export.architectures import architecture
-    from linnet.generate.llama_cpp.making import exact_context
-    from linnet.model.adapter import adapter_base, is_adapter
-    from linnet.model.config_file import read_config_file
-    from linnet.model.families import family
-
-    path = hub.find(source, progress=progress).path
-    if is_adapter(path):
-        path = hub.find(adapter_base(path), progress=progress).path
-    values = read_config_file(path)  # first: there may be no such model
-    config = family(values.get("model_type")).read(values)
-    missing = _missing()
-    if missing and precision in ("q8_0", "q4_0"):
-        raise MissingExtraError(missing[0], f"computing with {precision}")
-    if missing:
-        progress.warn(
-            f"computing with torch, as {missing[0]} is not installed; llama.cpp is faster: "
-            f"{install_command(missing[0])}"
-        )
-        return "torch"
-    try:
-        architecture(config)
-        exact = exact_context(config)
-    except ModelError as error:
-        if precision in ("q8_0", "q4_0"):
-            raise
-        progress.warn(f"computing with torch: {error}")
-        return "torch"
-    if exact < min(config.context, _ENOUGH_CONTEXT) and precision not in ("q8_0", "q4_0"):
-        progress.warn(
-            f"computing with torch, as llama.cpp computes texts over {exact} tokens otherwise"
-        )
-        return "torch"
-    if exact < config.context:
-        progress.warn(
-            f"texts have at most {exact:,} tokens, as llama.cpp computes longer ones otherwise; "
-            f"engine torch has {config.context:,}"
-        )
-    return "llama.cpp"
+    @property
+    def missing(self) -> list[str]:
+        """Of its packages, those that are not installed."""
+        return [name for name in self.packages if find_spec(name) is None]
 
 
-def _open_torch(
-    source: Path | str,
-    precision: str,
-    adapters: Mapping[str, Path | str],
-    threads: int,
-    slots: int,
-    progress: Progress,
-) -> Engine:
-    from linnet.generate.language_model import open_exact
+@dataclass(frozen=True)
+class Opening:
+    """A model to open, and how."""
 
-    if threads:
-        import torch
+    source: Path | str
+    """A directory, a GGUF file, or a hub name."""
+    config: EngineConfig
+    adapters: Mapping[str, Path | str]
+    """Directories by the names that requests choose them by."""
+    progress: Progress = SILENT
 
-        torch.set_num_threads(threads)
-    return open_exact(source, precision, adapters=adapters, rows=slots, progress=progress)
+    @cached_property
+    def path(self) -> Path:
+        """Where its files are. Raises ModelError where there are none."""
+        return hub.find(self.source, progress=self.progress).path
+
+    @cached_property
+    def shape(self) -> ModelConfig:
+        """What the model is, or an adapter's base. Raises ModelError where there is none."""
+        from linnet.model.adapter import adapter_base, is_adapter
+        from linnet.model.config_file import read_config_file
+        from linnet.model.families import family
+
+        path = self.path
+        if is_adapter(path):
+            path = hub.find(adapter_base(path), progress=self.progress).path
+        values = read_config_file(path)
+        return family(values.get("model_type")).read(values)
 
 
-def _open_file(
-    file: Path,
-    engine: str,
-    precision: str,
-    adapters: Mapping[str, Path | str],
-    threads: int,
-    slots: int,
-    context: int,
-    stall_seconds: float,
-    progress: Progress,
-) -> Engine:
-    from linnet.generate.llama_cpp.foreign import open_gguf
-    from linnet.model.config_file import is_regular
-
-    if not is_regular(file):
-        raise ModelError(f"{file}: expected a GGUF file, but it does not exist")
-    if engine == "torch":
-        raise ModelError(f"{file}: a GGUF file is computed by llama.cpp; leave out engine torch")
-    if precision != "auto":
-        raise ConfigError(f"{file}: a GGUF file has a precision of its own; leave it out")
-    if adapters:
-        raise ConfigError(
-            f"{file}: adapters need the directory of their base; a GGUF file has none"
-        )
-    config = ServingConfig(
-        threads=threads, slots=slots, context=context, stall_seconds=stall_seconds
-    )
-    return open_gguf(file, config, progress=progress)
+def model_directory(path: Path | str) -> Path:
+    """The model (or adapter) in a directory, such as a project's; any other path as it is."""
+    path = artifact.within(path, "model")
+    signs = ("config.json", "adapter_config.json")
+    if any((path / sign).exists() for sign in signs):
+        return path
+    inside = path / "model"
+    return inside if any((inside / sign).is_file() for sign in signs) else path

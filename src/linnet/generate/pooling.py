@@ -13,29 +13,19 @@ Source: https://sbert.net, and arXiv:1908.10084.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from linnet.config import read_json
 from linnet.errors import ConfigError, ModelError
 from linnet.model.config_file import LIMIT, read_object
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from linnet.model.heads import POOLINGS
 
 MODULES = "modules.json"
 LENGTH = "sentence_bert_config.json"
 PROMPTS = "config_sentence_transformers.json"
-
-POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
-    "cls": lambda states: states[0],
-    "max": lambda states: states.amax(0),
-    "mean": lambda states: states.mean(0),
-    "mean_sqrt_len_tokens": lambda states: states.sum(0) / len(states) ** 0.5,
-}
-"""From the states ``(T, D)`` of one text to ``(D,)``; several are joined in this order."""
 
 # The keys of releases before 6, which had a switch for each, in the order they are joined in.
 _SWITCHES = {

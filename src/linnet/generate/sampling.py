@@ -1,57 +1,159 @@
-"""How the next token is chosen, as settings.
+"""How the next token is chosen, as settings: each is declared here, once, for all who offer it.
 
 What each does is in ``linnet.generate.logits``; they act in the order in which
-they stand here after the temperature, which is the order of transformers.
+they stand here after the temperature, which is the order of transformers. A filter is a field
+declared with :func:`filtering` and its function in ``logits.FILTERS``: command line, TOML,
+Python, HTTP and llama.cpp have it then.
 """
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypedDict, TypeVar
 
-from linnet.config import option
+from linnet.config import Config, option
 from linnet.errors import ConfigError
+
+T = TypeVar("T", bound=float)
+
+LARGEST_BIAS = 100.0
+"""OpenAI's bound."""
 
 
 @dataclass(frozen=True)
-class Sampling:
+class FilterOption:
+    """A setting that leaves out tokens."""
+
+    off: float
+    """The value at which it leaves out none."""
+    llama_cpp: tuple[str, str]
+    """What llama.cpp calls the filter, and its setting."""
+
+
+def filtering(
+    off: T,
+    help: str,
+    *,
+    default: T | None = None,
+    llama_cpp: tuple[str, str],
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+) -> T:
+    """The setting of a filter, which is off unless there is a ``default``."""
+    return option(
+        off if default is None else default,
+        help,
+        least=least,
+        above=above,
+        most=most,
+        more={"filter": FilterOption(off, llama_cpp)},
+    )
+
+
+@dataclass(frozen=True)
+class Sampling(Config):
     """How to continue a text, and where to stop."""
 
-    max_tokens: int = option(256, "stop after this many tokens")
+    max_tokens: int = option(256, "stop after this many tokens", least=1)
     temperature: float = option(
-        0.8, "below 1 safer, above 1 more varied; 0 always takes the likeliest token"
+        0.8, "below 1 safer, above 1 more varied; 0 always takes the likeliest token", least=0
     )
-    top_k: int = option(0, "choose among this many likeliest tokens; 0 for all")
-    top_p: float = option(1.0, "choose among the likeliest tokens that make up this probability")
-    min_p: float = option(0.05, "leave out tokens less likely than this share of the likeliest")
-    typical_p: float = option(
+    top_n_sigma: float = filtering(
+        0.0,
+        "leave out tokens whose score is more than this many standard deviations below the best; "
+        "0 for none",
+        least=0,
+        llama_cpp=("top_n_sigma", "top_n_sigma"),
+    )
+    top_k: int = filtering(
+        0,
+        "choose among this many likeliest tokens; 0 for all",
+        least=0,
+        llama_cpp=("top_k", "top_k"),
+    )
+    top_p: float = filtering(
+        1.0,
+        "choose among the likeliest tokens that make up this probability",
+        above=0,
+        most=1,
+        llama_cpp=("top_p", "top_p"),
+    )
+    min_p: float = filtering(
+        0.0,
+        "leave out tokens less likely than this share of the likeliest",
+        default=0.05,
+        least=0,
+        most=1,
+        llama_cpp=("min_p", "min_p"),
+    )
+    typical_p: float = filtering(
         1.0,
         "choose among the tokens nearest to the expected surprise that make up this probability",
+        above=0,
+        most=1,
+        llama_cpp=("typ_p", "typical_p"),
     )
-    repetition_penalty: float = option(1.0, "above 1 makes tokens that occurred before less likely")
+    repetition_penalty: float = option(
+        1.0, "above 1 makes tokens that occurred before less likely", above=0, most=100
+    )
     frequency_penalty: float = option(
-        0.0, "lowers a token's score by this much for each time it was written"
+        0.0,
+        "lowers a token's score by this much for each time it was written",
+        least=-2,
+        most=2,
     )
-    presence_penalty: float = option(0.0, "lowers the score of every token that was written once")
+    presence_penalty: float = option(
+        0.0, "lowers the score of every token that was written once", least=-2, most=2
+    )
     logit_bias: tuple[tuple[int, float], ...] = ()
     """Added to the scores of tokens, before everything else; not an option of commands."""
     stop: tuple[str, ...] = option((), "stop before this text; may be given several times")
-    seed: int | None = option(None, "the same seed gives the same text; without one texts differ")
+    seed: int | None = option(
+        None,
+        "the same seed gives the same text; without one texts differ",
+        least=0,
+        most=(1 << 63) - 1,
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, works, expected in (
-            ("max_tokens", self.max_tokens >= 1, "at least 1"),
-            ("temperature", 0 <= self.temperature < math.inf, "0 or more"),
-            ("top_k", self.top_k >= 0, "0 (off) or more"),
-            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
-            ("min_p", 0 <= self.min_p <= 1, "between 0 and 1"),
-            ("typical_p", 0 < self.typical_p <= 1, "above 0 and at most 1"),
-            ("frequency_penalty", abs(self.frequency_penalty) <= 2, "between -2 and 2"),
-            ("presence_penalty", abs(self.presence_penalty) <= 2, "between -2 and 2"),
-            ("logit_bias", all(abs(b) <= 100 for _, b in self.logit_bias), "from -100 to 100"),
-            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "above 0"),
+            ("logit_bias", all(abs(b) <= LARGEST_BIAS for _, b in self.logit_bias), "-100 to 100"),
             ("stop", all(self.stop), "texts of at least one character"),
-            ("seed", self.seed is None or 0 <= self.seed < 1 << 63, "between 0 and 2**63 - 1"),
         ):
             if not works:
                 raise ConfigError(f"{name} must be {expected}. Got {getattr(self, name)!r}")
+
+    @cached_property
+    def filters(self) -> dict[str, float]:
+        """The settings of the filters that leave out tokens, in the order in which they act."""
+        values = {name: getattr(self, name) for name in FILTER_OPTIONS}
+        return {name: value for name, value in values.items() if value != FILTER_OPTIONS[name].off}
+
+
+class Settings(TypedDict, total=False):
+    """Settings of :class:`Sampling` as they are given by name; None leaves one as it is."""
+
+    max_tokens: int | None
+    temperature: float | None
+    top_n_sigma: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    typical_p: float | None
+    repetition_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    stop: tuple[str, ...] | None
+    seed: int | None
+
+
+FILTER_OPTIONS: dict[str, FilterOption] = {
+    field.name: field.metadata["filter"]
+    for field in dataclasses.fields(Sampling)
+    if "filter" in field.metadata
+}
+"""All of them by the name of their setting, in the order in which they act."""

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from linnet.model.config import GATED
-
 if TYPE_CHECKING:
     from linnet.model.config import ModelConfig
 
@@ -39,7 +37,7 @@ class Buffers:
         self.halves = (self.turned[..., R // 2 :], self.turned[..., : R // 2])
         self.swapped = make(count, H + G, R)
         self.seen = make(count, H * K)
-        self.wide = make(count, config.mlp_width * (1 + (config.activation in GATED)))
+        self.wide = make(count, config.mlp_width * (1 + config.gated))
         self.gate = self.wide[:, : config.mlp_width]  # (N, F)
         self.up = self.wide[:, -config.mlp_width :]  # (N, F)
 

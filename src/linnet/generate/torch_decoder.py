@@ -34,7 +34,6 @@ from linnet.generate.torch_weights import (
     table_of,
     version_of,
 )
-from linnet.model.layers import bend
 from linnet.model.lora import own_tables
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ class Decoder:
         self.output = None if model.config.tied else Adapted((model.output,))
         self.embeddings, self.outputs = own_tables(model)
         config = self.config
+        self.gated = config.gated
         self.kinds = tuple(config.is_windowed(layer) for layer in range(config.depth))
         self.turns = Turns(config, self.kinds, dtype=self.dtype, device=self.device)
         self._buffers: dict[int, Buffers] = {}
@@ -117,11 +117,15 @@ class Decoder:
             first += len(piece.tokens)
         for index, layer in enumerate(self.layers):
             windowed = self.kinds[index]
-            self._look(layer, x, buffers, turns.get(windowed), parts)
+            turn = turns.get(windowed) if self.config.is_rotary(index) else None
+            normed = self._look(layer, x, buffers, turn, parts)
             for attention in attentions:
                 attention(index, windowed=windowed)
+            if self.config.parallel:  # both read the stream as it was
+                inner = self._think(layer, x, normed, buffers, parts)
             self._add(layer.o, layer.o_adapted, layer.attention_post_norm, buffers.seen, x, parts)
-            inner = self._think(layer, x, buffers, parts)
+            if not self.config.parallel:
+                inner = self._think(layer, x, None, buffers, parts)
             self._add(layer.down, layer.down_adapted, layer.mlp_post_norm, inner, x, parts)
         for row in rows:
             row.length += 1
@@ -137,6 +141,8 @@ class Decoder:
         """
         parts = self._adapter_places(adapters)
         normed, count = self.norm(states, parts), len(states)
+        if self.config.logit_scale != 1:
+            normed = normed * self.config.logit_scale
         scores = self._scores.get(count)
         if scores is None:
             shape = (count, self.config.vocab_size)
@@ -148,7 +154,10 @@ class Decoder:
             if name in self.outputs:
                 table = self.outputs[name].to(normed.dtype)
                 places = slice(None) if rows is None else rows
-                scores[places] = F.linear(normed[places], table)
+                bias = self.model.output_bias
+                scores[places] = F.linear(
+                    normed[places], table, None if bias is None else bias.to(table.dtype)
+                )
             elif self.output is not None:
                 self.output.add(name, rows, normed, scores)
         scores = scores.float()
@@ -176,7 +185,8 @@ class Decoder:
         parts: Parts,
     ) -> None:
         """Add a part's result to the stream ``x``."""
-        if norm is None:
+        scale = self.config.residual_scale
+        if norm is None and scale == 1:
             product.add_to(inner, x)
             for name, rows in parts:
                 adapted.add(name, rows, inner, x)
@@ -185,7 +195,7 @@ class Decoder:
         product.into(inner, out)
         for name, rows in parts:
             adapted.add(name, rows, inner, out)
-        x.add_(norm(out, parts))
+        x.add_(out if norm is None else norm(out, parts), alpha=scale)
 
     def _look(
         self,
@@ -194,9 +204,9 @@ class Decoder:
         buffers: Buffers,
         turns: tuple[Tensor, Tensor] | None,
         parts: Parts,
-    ) -> None:
-        """Queries, keys and values of a layer, turned, into their buffer."""
-        normed = layer.attention_norm(x, parts)
+    ) -> Tensor:
+        """Queries, keys and values of a layer, turned, into their buffer; gives their input."""
+        normed = x if layer.attention_norm is None else layer.attention_norm(x, parts)
         layer.qkv.into(normed, buffers.qkv)
         for name, places in parts:
             layer.qkv_adapted.add(name, places, normed, buffers.qkv)
@@ -204,21 +214,23 @@ class Decoder:
             layer.qk_norm(buffers.heads, parts)
         if turns is not None:
             buffers.turn(*turns)
+        return normed
 
-    def _think(self, layer: Layer, x: Tensor, buffers: Buffers, parts: Parts) -> Tensor:
-        """The inner state of a layer's MLP ``(N, F)``."""
-        normed = layer.mlp_norm(x, parts)
+    def _think(
+        self, layer: Layer, x: Tensor, normed: Tensor | None, buffers: Buffers, parts: Parts
+    ) -> Tensor:
+        """The inner state of a layer's MLP ``(N, F)``; ``normed``: what attention has read."""
+        if layer.mlp_norm is not None:
+            normed = layer.mlp_norm(x, parts)
+        elif not self.config.shared_norm:
+            normed = x
+        assert normed is not None
         layer.wide.into(normed, buffers.wide)
         for name, places in parts:
             layer.wide_adapted.add(name, places, normed, buffers.wide)
-        activation = self.config.activation
-        if activation == "swiglu":
-            return F.silu(buffers.gate, inplace=True).mul_(buffers.up)
-        if activation == "geglu":
-            return bend(buffers.gate, activation).mul_(buffers.up)
-        if layer.xielu is not None:
-            return layer.xielu(buffers.wide)
-        return bend(buffers.wide, activation)
+        if self.gated:
+            return layer.activation(buffers.gate).mul_(buffers.up)
+        return layer.activation(buffers.wide)
 
     def _buffers_for(self, count: int) -> Buffers:
         found = self._buffers.get(count)

@@ -21,34 +21,36 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
 import torch
 
-from linnet.errors import LinnetError, ModelError
+from linnet.errors import ModelError
 from linnet.generate.constraining import Constrainer
 from linnet.generate.engine import (
-    Chunk,
-    Completion,
+    Continuation,
     Deliver,
+    Engine,
+    Likelihood,
     Request,
     Score,
     require_known_tokens,
 )
-from linnet.generate.pieces import Pieces
+from linnet.generate.likelihood import buffered, score_continuations
+from linnet.generate.opening import format_of
 from linnet.generate.scheduler import Scheduler
 from linnet.generate.torch_decoder import Decoder
-from linnet.generate.torch_text import Text, completion
+from linnet.generate.torch_text import Text
 from linnet.model import KVCache
 from linnet.model.lora import adapters_of, choice
 from linnet.runtime import memory_bytes
 
 if TYPE_CHECKING:
     from linnet.model import Checkpoint
+    from linnet.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 512
 """A longer text is scored in pieces of this size, which bounds the memory of attention."""
@@ -60,7 +62,7 @@ PREFIX_BYTES = 512 << 20
 """Memory for the beginnings of texts, where there is plenty."""
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Generates and scores texts with one checkpoint; an ``Engine``.
 
     The adapter that is active when the engine is made is its usual one.
@@ -80,13 +82,9 @@ class TorchEngine:
 
         Raises ModelError for an encoder, which knows no next token.
         """
-        if not checkpoint.config.causal:
-            raise ModelError(
-                f"a model of type '{checkpoint.config.family}' is an encoder and continues no "
-                "text; linnet embed and linnet.load_encoder give its embeddings"
-            )
+        checkpoint.config.require_writes()
         self.model = checkpoint.model.eval()
-        self.tokenizer = checkpoint.tokenizer
+        self._tokenizer = checkpoint.tokenizer
         self.config = checkpoint.config
         self.stop_ids = frozenset(checkpoint.stop_ids)
         self.device = self.model.embedding.weight.device
@@ -117,14 +115,17 @@ class TorchEngine:
     @property
     def precision(self) -> str:
         """The number format that it computes in."""
-        dtype = self.model.compute_dtype or self.model.embedding.weight.dtype
-        name = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}[dtype]
-        return "int8" if self._int8 else name
+        return "int8" if self._int8 else format_of(self.model)
 
     @property
     def adapters(self) -> Sequence[str]:
         """The names that a request may choose its adapter by."""
         return tuple(self._adapters.configs) if self._adapters else ()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self._tokenizer
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; with ``special`` names of special tokens stand for these."""
@@ -140,6 +141,10 @@ class TorchEngine:
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
         return self.tokenizer.decode(tokens)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
+        return self.tokenizer.token_bytes(token)
 
     def chat_prompt(
         self,
@@ -164,52 +169,8 @@ class TorchEngine:
         """Free what it holds; what is being written ends with an error."""
         self._scheduler.close()
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Complete every request, in order.
-
-        Raises ModelError for a prompt that does not fit and an adapter that is not there,
-        ConfigError for a constraint that cannot be followed.
-        """
-        texts = [self._begin(request) for request in requests]
-        chunks: list[list[Chunk]] = [[] for _ in texts]
-        ended: SimpleQueue[LinnetError | None] = SimpleQueue()
-
-        def deliver_to(place: int) -> Deliver:
-            def deliver(what: Chunk | LinnetError) -> None:
-                if isinstance(what, LinnetError):
-                    ended.put(what)
-                    return
-                chunks[place].append(what)
-                if what.finish_reason is not None:
-                    ended.put(None)
-
-            return deliver
-
-        cancels = []
-        try:
-            for place, text in enumerate(texts):
-                cancels.append(self._scheduler.submit(text, deliver_to(place)))
-            for _ in texts:
-                error = ended.get()
-                if error is not None:
-                    raise error
-        except BaseException:
-            for cancel in cancels:
-                cancel()
-            raise
-        return [completion(text, own) for text, own in zip(texts, chunks, strict=True)]
-
-    def stream(self, request: Request) -> Iterator[Chunk]:
-        """Complete one request, token by token. Closing the iterator stops the work."""
-        pieces: SimpleQueue[Chunk | LinnetError] = SimpleQueue()
-        return Pieces(pieces, self.submit(request, pieces.put), owner=self)
-
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
-        """Complete one request; its chunks, or an error, are handed to ``deliver``.
-
-        That is called in the engine's thread, and must not take long. What is given back
-        cancels the request: nothing more is handed over then.
-        """
+        """Complete one request; see :class:`Engine`. Cancelled, nothing more is delivered."""
         return self._scheduler.submit(self._begin(request), deliver)
 
     @torch.inference_mode()
@@ -222,6 +183,21 @@ class TorchEngine:
             if self._adapters is not None:
                 self._adapters.active = self.usual_adapter
             return [self._score(self.tokenizer.encode(text)) for text in texts]
+
+    def likelihoods(self, continuations: Iterable[Continuation]) -> Iterator[Likelihood]:
+        """How likely each is, in their order; many of similar length are computed together."""
+        for group in buffered(continuations):
+            with self._model_lock:
+                if self._adapters is not None:
+                    self._adapters.active = self.usual_adapter
+                found = score_continuations(
+                    self.model,
+                    group,
+                    context=self.context,
+                    vocab_size=self.config.vocab_size,
+                    device=self.device,
+                )
+            yield from found
 
     def _begin(self, request: Request) -> Text:
         """The state of a text about to be written. Raises ModelError if the prompt does not fit."""

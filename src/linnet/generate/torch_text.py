@@ -10,7 +10,6 @@ from torch import Tensor
 
 from linnet.generate.engine import (
     Chunk,
-    Completion,
     FinishReason,
     Request,
     Start,
@@ -146,21 +145,3 @@ def log_probabilities(texts: Sequence[Text], logits: Tensor) -> dict[int, Teller
     return {
         place: teller(row, texts[place].request.top_logprobs) for row, place in enumerate(places)
     }
-
-
-def completion(text: Text, chunks: Sequence[Chunk]) -> Completion:
-    """The chunks of a finished text as one."""
-    assert text.finish_reason is not None
-    logprobs = tops = None
-    if text.request.logprobs:
-        logprobs = tuple(value for chunk in chunks for value in chunk.logprobs or ())
-        if text.request.top_logprobs:
-            tops = tuple(top for chunk in chunks for top in chunk.top_logprobs or ())
-    return Completion(
-        text="".join(chunk.text for chunk in chunks),
-        tokens=tuple(text.tokens),
-        finish_reason=text.finish_reason,
-        prompt_tokens=len(text.prompt),
-        logprobs=logprobs,
-        top_logprobs=tops,
-    )

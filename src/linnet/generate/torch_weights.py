@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.generate.torch_products import Adapted, Form, Product, product_of
-from linnet.model.layers import XIELU, LayerNorm, RMSNorm
+from linnet.model.activations import ACTIVATIONS, Function
+from linnet.model.layers import LayerNorm, RMSNorm
 from linnet.model.lora import Chosen
 
 if TYPE_CHECKING:
@@ -63,36 +64,48 @@ class Norm:
 
 
 class HeadNorm:
-    """Normalises queries and keys per head, in place: ``(N, H + G, K)``."""
+    """Normalises queries and keys, in place: ``(N, H + G, K)``."""
 
     def __init__(self, attention: Attention, dtype: torch.dtype) -> None:
         self.queries = attention.config.heads
-        self.q, self.k = Norm(attention.q_norm, dtype), Norm(attention.k_norm, dtype)
+        self.kind = attention.config.qk_norm_kind
+        if self.kind == "each":
+            every = [*attention.q_norm, *attention.k_norm]  # type: ignore[misc]
+            self.each = [Norm(norm, dtype) for norm in every]
+        else:
+            self.q, self.k = Norm(attention.q_norm, dtype), Norm(attention.k_norm, dtype)
 
     def __call__(self, heads: Tensor, parts: Parts) -> None:
+        if self.kind == "each":
+            for norm, own in zip(self.each, heads.unbind(1), strict=True):
+                own.copy_(norm(own, parts))
+            return
         for norm, own in (
             (self.q, heads[:, : self.queries]),
             (self.k, heads[:, self.queries :]),
         ):
-            own.copy_(norm(own, parts))
+            vectors = own.flatten(1) if self.kind == "whole" else own
+            own.copy_(norm(vectors, parts).view_as(own))
 
 
 @dataclass(frozen=True)
 class Layer:
     """One block of a Transformer; see ``linnet.model.layers`` for what it computes."""
 
-    attention_norm: Norm
+    attention_norm: Norm | None
     qkv: Product
     qkv_adapted: Adapted
     qk_norm: HeadNorm | None
     o: Product
     o_adapted: Adapted
     attention_post_norm: Norm | None
-    mlp_norm: Norm
+    mlp_norm: Norm | None
+    """None: where results alone are normalised, or it is attention's."""
     wide: Product
     """Gate and up, or up alone."""
     wide_adapted: Adapted
-    xielu: XIELU | None
+    activation: Function
+    """It may write over its input."""
     down: Product
     down_adapted: Adapted
     mlp_post_norm: Norm | None
@@ -106,7 +119,7 @@ def layers_of(model: Transformer, dtype: torch.dtype, form: Form) -> list[Layer]
 def table_of(model: Transformer, dtype: torch.dtype, form: Form) -> Product:
     """The output layer, less what adapters add."""
     own = model.embedding.weight if model.config.tied else model.output.weight
-    return product_of([own], [None], dtype, form)
+    return product_of([own], [model.output_bias], dtype, form)
 
 
 def bytes_of(model: Transformer, dtype: torch.dtype) -> int:
@@ -131,21 +144,25 @@ def _layer(block: Block, dtype: torch.dtype, form: Form) -> Layer:
 
     attention, mlp = block.attention, block.mlp
     qkv = (attention.q, attention.k, attention.v)
-    wide = (mlp.gate, mlp.up) if hasattr(mlp, "gate") else (mlp.up,)
-    twice = block.norm_place == "both"
+    wide = (mlp.gate, mlp.up) if mlp.gated else (mlp.up,)
+
+    def norm(name: str) -> Norm | None:
+        module = getattr(block, name, None)
+        return None if module is None else Norm(module, dtype)
+
     return Layer(
-        attention_norm=Norm(block.attention_norm, dtype),
+        attention_norm=norm("attention_norm"),
         qkv=product(*qkv),
         qkv_adapted=Adapted(qkv),
         qk_norm=HeadNorm(attention, dtype) if attention.config.qk_norm else None,
         o=product(attention.o),
         o_adapted=Adapted((attention.o,)),
-        attention_post_norm=Norm(block.attention_post_norm, dtype) if twice else None,
-        mlp_norm=Norm(block.mlp_norm, dtype),
+        attention_post_norm=norm("attention_post_norm"),
+        mlp_norm=norm("mlp_norm"),
         wide=product(*wide),
         wide_adapted=Adapted(wide),
-        xielu=mlp.xielu if hasattr(mlp, "xielu") else None,
+        activation=ACTIVATIONS[attention.config.activation].decoding(mlp.activation),
         down=product(mlp.down),
         down_adapted=Adapted((mlp.down,)),
-        mlp_post_norm=Norm(block.mlp_post_norm, dtype) if twice else None,
+        mlp_post_norm=norm("mlp_post_norm"),
     )

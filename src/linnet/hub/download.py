@@ -48,7 +48,7 @@ from linnet.output import (
 from linnet.progress import SILENT, Progress, Task
 
 if TYPE_CHECKING:
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -169,19 +169,18 @@ def pull(
     names = [n for n in listed(found.path) if matches(n, MODEL_FILES)]
     kind = "adapter" if "adapter_config.json" in names else "model"
     config = {"source": found.name, "revision": found.revision}
-    recipe = artifact.recipe_hash(kind, 1, config, {})
-    if existing := artifact.current(out, recipe, kind=kind):
-        return existing
-    size = sum((found.path / name).stat().st_size for name in names)
-    artifact.require_space(out, size, purpose=f"a copy of {found.name}")
-    with artifact.create(out, kind=kind, format=1, config=config, inputs={}) as draft:
+
+    def write(draft: Draft) -> None:
+        size = sum((found.path / name).stat().st_size for name in names)
+        artifact.require_space(out, size, purpose=f"a copy of {found.name}")
         with progress.task(f"copying {found.name}", total=size, unit="bytes") as task:
             for name in names:
                 (draft.path / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(found.path / name, draft.path / name)
                 task.advance((found.path / name).stat().st_size)
         draft.stats.update(source=found.name, revision=found.revision, bytes=size)
-    return artifact.read(out, kind=kind)
+
+    return artifact.make(out, write, kind=kind, format=1, config=config, inputs={})
 
 
 def _download(source: Source, patterns: tuple[str, ...], progress: Progress) -> Located:

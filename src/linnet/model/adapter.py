@@ -33,7 +33,7 @@ from linnet.model.adapter_config import CONFIG, as_lora, published_config, read_
 from linnet.model.checkpoint import load_model, published_weights
 from linnet.model.config_file import is_regular
 from linnet.model.families import family
-from linnet.model.families.table import Tensor as Published
+from linnet.model.families.record import Tensor as Published
 from linnet.model.lora import (
     adapted_layers,
     adapters_of,
@@ -51,7 +51,9 @@ from linnet.model.weights import (
     IS_A_PICKLE,
     WeightFiles,
     Written,
+    join_rows,
     open_files,
+    split_rows,
     write_safetensors,
 )
 from linnet.model.weights import INDEX as MODEL_INDEX
@@ -110,7 +112,8 @@ def save_adapter(
         if not parts:
             continue
         present.append(projection)
-        a, rows = parts[0].a, torch.cat([part.b.detach() for part in parts if part.b is not None])
+        a, own_rows = parts[0].a, [part.b.detach() for part in parts if part.b is not None]
+        rows = join_rows(own_rows, interleaved=projection.interleaved)
         assert a is not None
         stem = f"base_model.model.{projection.published}"
         tensors[f"{stem}.lora_A.weight"] = a.detach().cpu().float().contiguous()
@@ -184,7 +187,11 @@ class _Sorted:
         for published, (entry, stored) in self.replaced.items():
             tensor = self.read(stored)
             tensor = tensor.T if entry.transposed and tensor.dim() > 1 else tensor
-            found |= zip(entry.own, tensor.split(self.rows[published]), strict=True)
+            found |= zip(
+                entry.own,
+                split_rows(tensor, self.rows[published], interleaved=entry.interleaved),
+                strict=True,
+            )
         return found
 
 

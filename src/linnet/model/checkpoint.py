@@ -151,9 +151,7 @@ def save_checkpoint(
     write_weights(weights, path, shard_bytes=shard_bytes, progress=progress)
     stored = str(weights[0].dtype).removeprefix("torch.")
     values = {
-        "architectures": [table.architecture],
-        "model_type": table.model_type,
-        **table.write(config),
+        **table.written(config),
         "torch_dtype": stored,
         "dtype": stored,
         "use_cache": True,
@@ -178,7 +176,13 @@ def published_weights(model: Transformer, dtype: torch.dtype | None = None) -> l
         if entry.aliases:  # stored twice, perhaps: files must not hold views of one another
             parts = tuple(part.clone() for part in parts)
         weights.append(
-            Written(entry.published, parts, dtype or parts[0].dtype, transposed=entry.transposed)
+            Written(
+                entry.published,
+                parts,
+                dtype or parts[0].dtype,
+                transposed=entry.transposed,
+                interleaved=entry.interleaved,
+            )
         )
     for name, value in table.constants(model.config).items():
         shape = (1,) if "alpha" in name else ()

@@ -10,6 +10,7 @@ Letters: ``B`` batch, ``T`` queries, ``S`` keys, ``D`` width, ``H`` heads,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linnet.model.config import GATED
+from linnet.model.activations import ACTIVATIONS
 from linnet.model.rope import Rope, rotate
 
 if TYPE_CHECKING:
     from linnet.model.cache import LayerCache
-    from linnet.model.config import Activation, ModelConfig
+    from linnet.model.config import ModelConfig
 
 WRITTEN_OUT_LENGTH = 512  # tokens; beyond it the table of scores outgrows the cache
 
@@ -77,12 +78,28 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x.float(), self.normalized_shape, gain, bias, self.eps).to(x.dtype)
 
 
-def make_norm(config: ModelConfig, width: int | None = None) -> nn.Module:
+class NormPerHead(nn.ModuleList):
+    """A normalisation with a gain of its own for every head: ``(..., H, K)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([norm(part) for norm, part in zip(self, x.unbind(-2), strict=True)], -2)
+
+
+def make_norm(config: ModelConfig, width: int | None = None, *, bias: bool = True) -> nn.Module:
     """The kind of normalisation that ``config`` asks for."""
     width = width or config.width
     if config.norm == "layernorm":
-        return LayerNorm(width, config.norm_eps)
+        return LayerNorm(width, config.norm_eps, bias=bias and config.norm_bias)
     return RMSNorm(width, config.norm_eps, offset=config.norm == "rmsnorm_offset")
+
+
+def make_head_norm(config: ModelConfig, heads: int) -> nn.Module:
+    """What normalises ``heads`` queries or keys."""
+    if config.qk_norm_kind == "each":
+        norms = (make_norm(config, config.head_width, bias=False) for _ in range(heads))
+        return NormPerHead(norms)
+    whole = config.qk_norm_kind == "whole"
+    return make_norm(config, config.head_width * (heads if whole else 1), bias=not whole)
 
 
 def visible(
@@ -101,7 +118,7 @@ def visible(
     back = queries[:, None] - keys[None, :]  # (T, S): how far back a key lies
     mask = back >= 0 if causal else torch.ones_like(back, dtype=torch.bool)
     if window is not None:
-        mask = mask & (back < window)
+        mask = mask & ((back if causal else back.abs()) < window)
     if segments is None:
         return mask
     same = segments[:, queries, None] == segments[:, None, :]  # (B, T, S)
@@ -113,10 +130,37 @@ class Spans:
     """The texts that share the rows of a batch, by their lengths: rows end to end."""
 
     lengths: tuple[int, ...]
+    mask: Tensor | None = None
+    """Of the longest alone, where being causal, or not, does not say all."""
+
+    def of(self, length: int) -> Tensor | None:
+        """The mask of a text of this length."""
+        return None if self.mask is None else self.mask[..., :length, :length]
 
 
 Seen = Tensor | Spans | None
-"""What limits attention: a mask as of :func:`visible`, texts side by side, or nothing."""
+"""What limits attention: a mask as of :func:`visible` (or numbers to add to scores), texts side
+by side, or nothing."""
+
+
+class DistanceBias(nn.Embedding):
+    """What the distance between two places adds to scores (T5's, arXiv:1910.10683).
+
+    Half of the buckets are for keys behind a query and half for those ahead. In each half the
+    nearest have a bucket each; then the buckets grow up to a distance of 128.
+    """
+
+    FURTHEST = 128
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:  # type: ignore[override]
+        """Numbers ``(H, T, S)`` for places ``(T,)`` and ``(S,)``."""
+        back = queries[:, None] - keys[None, :]
+        half = self.num_embeddings // 2
+        near, far = half // 2, back.abs()
+        growth = (far.clamp_min(1) / near).log() / math.log(self.FURTHEST / near)
+        grown = (near + (growth * (half - near)).long()).clamp_max(half - 1)
+        bucket = torch.where(far < near, far, grown) + half * (back < 0)
+        return super().forward(bucket).permute(2, 0, 1)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -144,8 +188,9 @@ def attend_within(
             query,
             key,
             value,
+            attn_mask=spans.of(query.shape[2]),
             dropout_p=dropout,
-            is_causal=causal,
+            is_causal=causal and spans.mask is None,
             scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )[0]
@@ -181,7 +226,8 @@ def attend(
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        hidden = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, float("-inf")) if hidden else scores + mask
     elif causal and T > 1:
         later = torch.ones(T, S, dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
@@ -210,8 +256,8 @@ class Attention(nn.Module):
         self.v = Linear(config.width, kv_width, bias=config.attention_bias)
         self.o = Linear(query_width, config.width, bias=config.output_bias)
         if config.qk_norm:
-            self.q_norm = make_norm(config, config.head_width)
-            self.k_norm = make_norm(config, config.head_width)
+            self.q_norm = make_head_norm(config, config.heads)
+            self.k_norm = make_head_norm(config, config.kv_heads)
 
     def forward(
         self,
@@ -222,10 +268,13 @@ class Attention(nn.Module):
     ) -> Tensor:
         config = self.config
         B, T, _ = x.shape
-        q = self.q(x).view(B, T, config.heads, config.head_width)
-        k = self.k(x).view(B, T, config.kv_heads, config.head_width)
+        q, k = self.q(x), self.k(x)
+        if config.qk_norm and config.qk_norm_kind == "whole":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = q.view(B, T, config.heads, config.head_width)
+        k = k.view(B, T, config.kv_heads, config.head_width)
         v = self.v(x).view(B, T, config.kv_heads, config.head_width).transpose(1, 2)
-        if config.qk_norm:
+        if config.qk_norm and config.qk_norm_kind != "whole":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.transpose(1, 2), k.transpose(1, 2)  # (B, H, T, K), (B, G, T, K)
         if rope is not None:
@@ -255,7 +304,7 @@ class Attention(nn.Module):
                 q,
                 k,
                 v,
-                attn_mask=mask,
+                attn_mask=mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype),
                 dropout_p=dropout,
                 is_causal=mask is None and config.causal and T > 1,
                 scale=self.scale,
@@ -264,74 +313,46 @@ class Attention(nn.Module):
         return self.o(y.transpose(1, 2).reshape(B, T, -1))
 
 
-class XIELU(nn.Module):
-    """The activation of Apertus (arXiv:2411.13010): a square above zero, bounded slope below."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alpha_p = nn.Parameter(torch.tensor([0.2035]))  # softplus gives 0.8
-        self.alpha_n = nn.Parameter(torch.tensor([-1.0502]))  # softplus gives 0.3
-        self.register_buffer("beta", torch.tensor(0.5))
-        self.register_buffer("eps", torch.tensor(-1e-6))
-
-    beta: Tensor
-    eps: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        beta = self.beta.to(x.dtype)
-        above = F.softplus(self.alpha_p).to(x.dtype) * x.square()
-        slope = (self.beta + F.softplus(self.alpha_n)).to(x.dtype)
-        below = (torch.expm1(torch.minimum(x, self.eps.to(x.dtype))) - x) * slope
-        return torch.where(x > 0, above, below) + beta * x
-
-
-def bend(x: Tensor, activation: Activation) -> Tensor:
-    """The nonlinearity of an MLP, or of its gate."""
-    if activation == "swiglu":  # arXiv:2002.05202
-        return F.silu(x)
-    if activation == "relu2":  # arXiv:2109.08668
-        return F.relu(x).square()
-    exact = activation == "gelu"  # arXiv:1606.08415; geglu and gelu_tanh approximate
-    return F.gelu(x, approximate="none" if exact else "tanh")
-
-
 class MLP(nn.Module):
     """The same small network at every position: widen, bend, narrow."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.activation = config.activation
-        if config.activation in GATED:
+        self.gated = config.gated
+        if self.gated:
             self.gate = Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.up = Linear(config.width, config.mlp_width, bias=config.mlp_bias)
         self.down = Linear(config.mlp_width, config.width, bias=config.mlp_bias)
-        if config.activation == "xielu":
-            self.xielu = XIELU()
+        self.activation = ACTIVATIONS[config.activation].make()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.activation in GATED:
-            return self.down(bend(self.gate(x), self.activation) * self.up(x))
-        if self.activation == "xielu":
-            return self.down(self.xielu(self.up(x)))
-        return self.down(bend(self.up(x), self.activation))
+        if self.gated:
+            return self.down(self.activation(self.gate(x)) * self.up(x))  # type: ignore[no-any-return]
+        return self.down(self.activation(self.up(x)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
     """Attention, then the MLP; each adds what it made of the stream to the stream.
 
-    Where the stream is normalised (``norm_place``): before each part; after each sum
-    (BERT); or before each part, and its result once more (Gemma).
+    Where the stream is normalised (``norm_place``): before each part; after each sum (BERT);
+    before each part, and its result once more (Gemma); or the results alone (OLMo 2).
+    Parallel (GPT-NeoX, Phi): both parts read the same stream.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.norm_place = config.norm_place
-        self.attention_norm = make_norm(config)
+        self.parallel, self.shared_norm = config.parallel, config.shared_norm
+        self.residual_scale = config.residual_scale
+        self.norms_results = config.norm_place in ("both", "after")
+        if config.norm_place != "after":
+            self.attention_norm = make_norm(config)
         self.attention = Attention(config)
-        self.mlp_norm = make_norm(config)
+        if config.norm_place != "after" and not config.shared_norm:
+            self.mlp_norm = make_norm(config)
         self.mlp = MLP(config)
         self.dropout = nn.Dropout(config.dropout)
-        if config.norm_place == "both":
+        if self.norms_results:
             self.attention_post_norm = make_norm(config)
             self.mlp_post_norm = make_norm(config)
 
@@ -345,11 +366,20 @@ class Block(nn.Module):
         if self.norm_place == "post":
             x = self.attention_norm(x + self.dropout(self.attention(x, rope, mask, cache)))
             return self.mlp_norm(x + self.dropout(self.mlp(x)))
-        seen = self.attention(self.attention_norm(x), rope, mask, cache)
-        if self.norm_place == "both":
-            seen = self.attention_post_norm(seen)
-        x = x + self.dropout(seen)
-        thought = self.mlp(self.mlp_norm(x))
-        if self.norm_place == "both":
-            thought = self.mlp_post_norm(thought)
-        return x + self.dropout(thought)
+        normed = x if self.norm_place == "after" else self.attention_norm(x)
+        attended = self.attention(normed, rope, mask, cache)
+        if self.norms_results:
+            attended = self.attention_post_norm(attended)
+        if self.parallel:
+            inner = self.mlp(normed if self.shared_norm else self.mlp_norm(x))
+            return x + self._scaled(attended) + self._scaled(inner)
+        x = x + self._scaled(attended)
+        inner = self.mlp(x if self.norm_place == "after" else self.mlp_norm(x))
+        if self.norms_results:
+            inner = self.mlp_post_norm(inner)
+        return x + self._scaled(inner)
+
+    def _scaled(self, result: Tensor) -> Tensor:
+        """What a part made, as it is added to the stream."""
+        result = self.dropout(result)
+        return result if self.residual_scale == 1 else result * self.residual_scale

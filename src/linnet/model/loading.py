@@ -21,9 +21,9 @@ from linnet.model.config import ModelConfig
 from linnet.model.config_file import CONFIG, read_config_file
 from linnet.model.families import family
 from linnet.model.families.apertus import RELU2_AS_XIELU
-from linnet.model.families.table import FamilyTable, Tensor
+from linnet.model.families.record import Family, Tensor
 from linnet.model.transformer import Transformer
-from linnet.model.weights import WeightFiles, open_weights
+from linnet.model.weights import WeightFiles, open_weights, split_rows
 from linnet.progress import SILENT, Progress
 from linnet.runtime import detect, torch_dtype
 
@@ -84,7 +84,7 @@ class _Found:
     rows: list[int]
 
 
-def _find_tensors(files: WeightFiles, table: FamilyTable, config: ModelConfig) -> list[_Found]:
+def _find_tensors(files: WeightFiles, table: Family, config: ModelConfig) -> list[_Found]:
     """Every tensor that the model needs; the names without a prefix are accepted too.
 
     Raises ModelError for one that is missing, of another shape, or left over.
@@ -104,8 +104,8 @@ def _find_tensors(files: WeightFiles, table: FamilyTable, config: ModelConfig) -
             name = next((alias for alias in aliases if alias in files), name)
         if name not in files:
             raise ModelError(f"{files.path}: the tensor '{name}' is missing")
-        # All blocks have the shapes of the first.
-        expected = [shapes[re.sub(r"^blocks\.\d+", "blocks.0", own)] for own in entry.own]
+        # All blocks have the shapes of the second, which is the first with all its parts.
+        expected = [shapes[re.sub(r"^blocks\.[1-9]\d*", "blocks.1", own)] for own in entry.own]
         rows = [shape[0] if shape else 1 for shape in expected]
         fused = (sum(rows), *expected[0][1:]) if expected[0] else ()
         stored = files[name].shape
@@ -125,8 +125,8 @@ def _find_tensors(files: WeightFiles, table: FamilyTable, config: ModelConfig) -
 
 
 def _shapes_of(config: ModelConfig, path: Path) -> dict[str, torch.Size]:
-    """The shapes of our parameters, of the first block for all of them."""
-    first = dataclasses.replace(config, depth=1, window_layers=config.window_layers[:1])
+    """The shapes of our parameters, of the second block for all after it."""
+    first = config.with_depth(min(2, config.depth))
     try:
         with torch.device("meta"):
             model = Transformer(first)
@@ -146,13 +146,13 @@ def _read_weights(
     for each in found:
         tensor = files.read(each.stored, device=device, dtype=wanted)
         tensor = tensor.T if each.entry.transposed else tensor
-        parts = tensor.split(each.rows) if each.entry.own[1:] else [tensor]
+        parts = split_rows(tensor, each.rows, interleaved=each.entry.interleaved)
         for own, part in zip(each.entry.own, parts, strict=True):
             weights[own] = part.contiguous()
     return weights
 
 
-def _for_text(files: WeightFiles, table: FamilyTable, progress: Progress) -> WeightFiles:
+def _for_text(files: WeightFiles, table: Family, progress: Progress) -> WeightFiles:
     """The tensors that the family knows, under its names; those for other inputs are left out."""
     others = [name for name in files if table.reads_other_inputs(name)]
     if others:
@@ -171,22 +171,22 @@ def _resolve(dtype: AnyDtype, device: str | torch.device) -> torch.dtype:
     return torch_dtype(detect("cpu" if kind not in ("cuda", "mps") else kind).dtype)  # type: ignore[arg-type]
 
 
-def _shortened(files: WeightFiles, table: FamilyTable) -> Any:
+def _shortened(files: WeightFiles, table: Family) -> Any:
     """How this checkpoint calls what the family publishes: with or without the base's name."""
     if not any(name.startswith(table.prefix) for name in files):
         return lambda name: name.removeprefix(table.prefix)
     return lambda name: table.prefix + name if table.prefix + name in files else name
 
 
-def _output_names(table: FamilyTable, config: ModelConfig) -> list[str]:
+def _output_names(table: Family, config: ModelConfig) -> list[str]:
     """What the family calls the output layer's weight."""
+    if config.head not in ("output", "masked"):
+        return []
     untied = dataclasses.replace(config, tied=False)
     return [e.published for e in table.tensors(untied) if e.own == ("output.weight",)]
 
 
-def _as_tied_as_the_weights(
-    files: WeightFiles, table: FamilyTable, config: ModelConfig
-) -> ModelConfig:
+def _as_tied_as_the_weights(files: WeightFiles, table: Family, config: ModelConfig) -> ModelConfig:
     """Where config.json says tied but the output layer is stored and another: not tied.
 
     So does transformers from release 5 on (``tie_weights``).
@@ -219,12 +219,9 @@ def _is_relu2(files: WeightFiles, config: ModelConfig) -> bool:
     return True
 
 
-def _refuse_absurd(config: ModelConfig, table: FamilyTable, files: WeightFiles) -> None:
+def _refuse_absurd(config: ModelConfig, table: Family, files: WeightFiles) -> None:
     """A config.json that asks for more layers than there are tensors must not cost memory."""
-    one, two = (
-        len(table.tensors(dataclasses.replace(config, depth=depth, window_layers=())))
-        for depth in (1, 2)
-    )
+    one, two = (len(table.tensors(config.with_depth(depth))) for depth in (1, 2))
     if (two - one) * config.depth > len(files):
         raise ModelError(
             f"{files.path}: config.json asks for {config.depth} layers of {two - one} tensors, "

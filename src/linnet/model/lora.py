@@ -35,6 +35,7 @@ from linnet.model.lora_config import (
     is_meant,
     require_adapter_name,
 )
+from linnet.model.weights import split_rows
 
 if TYPE_CHECKING:
     from linnet.model.transformer import Transformer
@@ -50,11 +51,18 @@ class Projection:
     parts: tuple[str, ...]
     transposed: bool = False
     """Whether it is stored (in, out)."""
+    interleaved: int = 0
+    """Whether the rows of its parts lie head by head, and of how many."""
 
     @property
     def within_block(self) -> str:
         """The name without the place of its block: ``self_attn.q_proj``."""
         return re.split(r"\.\d+\.", self.published, maxsplit=1)[-1]
+
+    @property
+    def is_output(self) -> bool:
+        """Whether it belongs to the head, which an adapter changes only by name."""
+        return self.parts == (OUTPUT,) or self.parts[0].startswith("head.")
 
     @property
     def leaf(self) -> str:
@@ -96,6 +104,11 @@ class LowRank(nn.Module):
         self.gain: nn.Parameter | None = None  # (out), DoRA's
         self.weight: nn.Parameter | None = None  # (out, in)
         self.bias: nn.Parameter | None = None  # (out)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it replaces the matrix, and changes nothing else."""
+        return self.weight is not None and self.bias is None and self.strength == 1
 
     @property
     def is_plain(self) -> bool:
@@ -253,7 +266,7 @@ def projections(model: Transformer) -> list[Projection]:
             for own, part in zip(entry.own, parts, strict=True)
         ):
             published = entry.published.removesuffix(".weight")
-            found.append(Projection(published, parts, entry.transposed))
+            found.append(Projection(published, parts, entry.transposed, entry.interleaved))
     return found
 
 
@@ -263,7 +276,7 @@ def select(model: Transformer, targets: tuple[str, ...]) -> list[Projection]:
     chosen: set[str] = set()
     for target in targets:
         if target.lower() == ALL_LINEAR:
-            chosen |= {p.published for p in every if p.parts != (OUTPUT,)}
+            chosen |= {p.published for p in every if not p.is_output}
             continue
         meant = {p.published for p in every if is_meant(p.published, (target,))}
         if not meant:
@@ -331,12 +344,14 @@ def place_adapter(
     for own, value in (replaced or {}).items():
         _replace(model, name, own, value, adapters)
     for published, (a, b) in matrices.items():
-        layers = [_adapted(model, part, adapters) for part in by_name[published].parts]
+        projection = by_name[published]
+        layers = [_adapted(model, part, adapters) for part in projection.parts]
         scaling = config.scaling_of(published, a.shape[0])
         device = layers[0].weight.device
         shared = nn.Parameter(a.to(device=device, dtype=torch.float32), requires_grad=False)
         counts = [n.out_features for n in layers]
-        rows = b.to(device=device, dtype=torch.float32).split(counts)
+        split = partial(split_rows, rows=counts, interleaved=projection.interleaved)
+        rows = split(b.to(device=device, dtype=torch.float32))
         long = (lengths or {}).get(published)
         for index, layer in enumerate(layers):
             mine = nn.Parameter(rows[index].contiguous(), requires_grad=False)
@@ -344,7 +359,7 @@ def place_adapter(
             if (before := layer.part(name)) is not None:
                 part.bias = before.bias
             if long is not None:
-                part.set_lengths(long.split(counts)[index], layer.weight.detach())
+                part.set_lengths(split(long)[index], layer.weight.detach())
             layer.low_rank[_key(name)] = part.train(layer.training)
     adapters.configs[name] = config
 
@@ -446,7 +461,7 @@ def own_tables(model: Transformer) -> tuple[dict[str, Tensor], dict[str, Tensor]
                 outputs[name] = table.output_of(name)
         output = getattr(model, OUTPUT, None)
         part = output.part(name) if isinstance(output, LoRALinear) else None
-        if part is not None and part.weight is not None and part.strength == 1:
+        if part is not None and part.weight is not None and part.is_whole:
             outputs[name] = part.weight
     return embeddings, outputs
 

@@ -44,7 +44,7 @@ from linnet.runtime import torch_dtype
 from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
     from linnet.model.config import ModelConfig
     from linnet.model.transformer import Transformer
 
@@ -194,19 +194,8 @@ def merge_adapter(
         "base": artifact.read(loaded.path) if is_ours else loaded.source or base_hash(loaded.model),
         "adapter": _adapter_input(adapter),
     }
-    recipe = artifact.recipe_hash(KIND, FORMAT, to_mapping(config), inputs)
-    if existing := artifact.current(out, recipe, kind=KIND):
-        return existing
-    settings = to_mapping(config)
-    with artifact.create(
-        out,
-        kind=KIND,
-        format=FORMAT,
-        config=settings,
-        inputs=inputs,
-        volatile=(CARD,),
-        sources=[adapter, loaded.path],
-    ) as draft:
+
+    def write(draft: Draft) -> None:
         merge(loaded.model, ADAPTER, strength=config.strength, reversible=False)
         own = (adapter / "tokenizer.json").is_file()
         save_checkpoint(
@@ -218,15 +207,18 @@ def merge_adapter(
             progress=progress,
         )
         draft.stats["parameters"] = loaded.model.config.parameters
-        write_card(
-            draft.path,
-            kind=KIND,
-            inputs=inputs,
-            config=settings,
-            stats=draft.stats,
-            base=loaded.path,
-        )
-    return artifact.read(out, kind=KIND)
+        write_card(draft, base=loaded.path)
+
+    return artifact.make(
+        out,
+        write,
+        kind=KIND,
+        format=FORMAT,
+        config=to_mapping(config),
+        inputs=inputs,
+        volatile=(CARD,),
+        sources=[adapter, loaded.path],
+    )
 
 
 def _adapter_input(path: Path) -> Artifact | str:

@@ -8,6 +8,7 @@ normalisation, activation and attention is used (see ``linnet.model.layers``).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.errors import ModelError
-from linnet.model.layers import Block, Embedding, Linear, Seen, Spans, bend, make_norm, visible
+from linnet.model.heads import make_head, text_places
+from linnet.model.layers import (
+    Block,
+    DistanceBias,
+    Embedding,
+    Linear,
+    Seen,
+    Spans,
+    make_norm,
+    visible,
+)
 from linnet.model.rope import Rope, rope_angles
 
 if TYPE_CHECKING:
@@ -36,17 +47,23 @@ class Transformer(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         self.embedding = Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.context, config.width)
+            places = config.context + config.position_offset
+            self.position_embedding = nn.Embedding(places, config.width)
         if config.token_types:
             self.type_embedding = nn.Embedding(config.token_types, config.width)
+        if config.distance_buckets:
+            self.distance_embedding = DistanceBias(config.distance_buckets, config.heads)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        if config.embedding_norm:
+            self.embedding_norm = make_norm(config)
+            self.blocks[0].attention_norm = nn.Identity()
         # At the end; where blocks end with a norm already (BERT), after the embeddings.
         self.norm = make_norm(config)
-        if config.head == "masked":
-            self.head = MaskedHead(config)
-        if config.head != "none" and not config.tied:
-            self.output = Linear(config.width, config.vocab_size, bias=False)
+        if (head := make_head(config)) is not None:
+            self.head = head
+        if config.head in ("output", "masked") and not config.tied:
+            self.output = Linear(config.width, config.vocab_size, bias=config.logit_bias)
 
     def forward(
         self,
@@ -56,14 +73,19 @@ class Transformer(nn.Module):
         segment_ids: Tensor | None = None,
         token_types: Tensor | None = None,
     ) -> Tensor:
-        """Logits ``(B, T, V)`` in fp32 for ``tokens`` ``(B, T)``.
+        """What the head gives in fp32 for ``tokens`` ``(B, T)``.
 
-        With a cache, ``tokens`` continue what it holds. Raises ModelError when
-        they do not fit in the context.
+        Scores of the next or masked tokens ``(B, T, V)``, of each token's labels, or of those of
+        each row's first text ``(B, labels)``. With a cache, ``tokens`` continue what it holds.
+        Raises ModelError when they do not fit in the context.
         """
-        return self.logits(
-            self.hidden(tokens, cache, segment_ids=segment_ids, token_types=token_types)
-        )
+        hidden = self.hidden(tokens, cache, segment_ids=segment_ids, token_types=token_types)
+        if self.config.head != "sequence":
+            return self.logits(hidden)
+        segments = torch.zeros_like(tokens) if segment_ids is None else segment_ids
+        later = (segments != segments[:, :1]).cumsum(1) > 0  # behind each row's first text
+        places = text_places(later, causal=self.config.causal)
+        return self.logits(hidden.flatten(0, 1)[places[~later.flatten()[places]]])
 
     def hidden(
         self,
@@ -100,11 +122,14 @@ class Transformer(nn.Module):
         masks = {kind: self._mask(places, start, segment_ids, kind) for kind in kinds}
         for index, block in enumerate(self.blocks):
             kind = config.is_windowed(index)
-            x = block(x, ropes[kind], masks[kind], None if cache is None else cache.layers[index])
+            rope = ropes[kind] if config.is_rotary(index) else None
+            x = block(x, rope, masks[kind], None if cache is None else cache.layers[index])
         return x if config.norm_place == "post" else self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores over the vocabulary, ``(..., V)`` in fp32, for states ``(..., D)``."""
+        """Scores in fp32 over the vocabulary, or the labels, for states ``(..., D)``."""
+        if self.config.labels:
+            return self.head(hidden)  # type: ignore[no-any-return]
         states = self.readout(hidden)
         bias = None if self.output_bias is None else self.output_bias.to(states.dtype)
         scores = F.linear(states, self.output_table.to(states.dtype), bias).float()
@@ -113,19 +138,23 @@ class Transformer(nn.Module):
 
     def readout(self, hidden: Tensor) -> Tensor:
         """What the output layer reads, ``(..., D)``: the states, or what the masked head made."""
-        return self.head(hidden) if self.config.head == "masked" else hidden
+        if self.config.head == "masked":
+            return self.head(hidden)  # type: ignore[no-any-return]
+        return hidden if self.config.logit_scale == 1 else hidden * self.config.logit_scale
 
     @property
     def output_table(self) -> Tensor:
         """The output layer's weight ``(V, D)``: one row for every token."""
-        if self.config.head == "none":
-            raise ModelError("this encoder has no output layer: it gives states, not next tokens")
+        if self.config.head not in ("output", "masked"):
+            raise ModelError("this model has no output layer: it scores no tokens")
         return self.embedding.output_table() if self.config.tied else self.output.table()
 
     @property
     def output_bias(self) -> Tensor | None:
-        """The output layer's bias ``(V,)``, which only the masked head has."""
-        return self.head.bias if self.config.head == "masked" else None
+        """The output layer's bias ``(V,)``, where it has one."""
+        if self.config.head == "masked":
+            return self.head.bias  # type: ignore[return-value]
+        return self.output.bias if self.config.logit_bias else None
 
     def embed(
         self,
@@ -144,13 +173,15 @@ class Transformer(nn.Module):
         if config.embedding_scale != 1:  # rounded to the weights' format, as those of Gemma are
             x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
         if config.positions == "learned":
-            x = x + self.position_embedding(positions)
+            x = x + self.position_embedding(positions + config.position_offset)
         if config.token_types:
             types = torch.zeros_like(tokens) if token_types is None else token_types
             x = x + self.type_embedding(types)
         x = x.to(self.compute_dtype or x.dtype)
         if config.norm_place == "post":
             x = self.norm(x)
+        if config.embedding_norm:
+            x = self.embedding_norm(x)
         return self.dropout(x)
 
     def _rope(
@@ -163,21 +194,32 @@ class Transformer(nn.Module):
 
     def _mask(self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool) -> Seen:
         """What limits attention in a kind of block; None where being causal, or not, says all."""
+        on_cpu = places.device.type == "cpu"
+        if segment_ids is not None and on_cpu and self.config.attention_softcap is None:
+            found = spans(segment_ids)
+            alone = places[: max(found.lengths)]
+            return replace(found, mask=self._limits(alone, alone, None, windowed))
+        keys = torch.arange(start + len(places), device=places.device)
+        return self._limits(places, keys, segment_ids, windowed)
+
+    def _limits(
+        self, queries: Tensor, keys: Tensor, segment_ids: Tensor | None, windowed: bool
+    ) -> Tensor | None:
+        """The same as one mask: ``queries`` ``(T,)`` are the last of ``keys`` ``(S,)``."""
         config = self.config
         window = config.window if windowed else None
-        reach = start + len(places)
-        bounded = window is not None and reach > window
-        later = start > 0 and len(places) > 1  # new rows see all cached ones, and each other
-        if not bounded and not later:
-            if segment_ids is None:
-                return None
-            if segment_ids.device.type == "cpu" and config.attention_softcap is None:
-                return spans(segment_ids)
-        keys = torch.arange(reach, device=places.device)
-        return visible(places, keys, causal=config.causal, window=window, segments=segment_ids)
+        bounded = window is not None and len(keys) > window
+        later = len(keys) > len(queries) > 1  # new rows see all cached ones, and each other
+        mask = None
+        if bounded or later or segment_ids is not None:
+            mask = visible(queries, keys, causal=config.causal, window=window, segments=segment_ids)
+        if not config.distance_buckets:
+            return mask
+        bias = self.distance_embedding(queries, keys)  # (H, T, S)
+        return bias if mask is None else torch.where(mask, bias, -torch.inf)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw fresh weights.
+        """Draw fresh weights, the same on every device: ``generator`` is one of the CPU.
 
         Projections that write to the residual stream start at zero, so every
         block starts as the identity and depth costs nothing at first
@@ -185,28 +227,18 @@ class Transformer(nn.Module):
         """
         gain = 0.0 if self.config.norm == "rmsnorm_offset" else 1.0
         for name, parameter in self.named_parameters():
+            if ".activation." in name:
+                continue  # has good values from the start
             if parameter.dim() < 2:
                 nn.init.constant_(parameter, 0.0 if name.endswith("bias") else gain)
             elif name.endswith(("attention.o.weight", "mlp.down.weight")):
                 nn.init.zeros_(parameter)
-            elif "embedding" in name or name == "output.weight":
-                nn.init.normal_(parameter, std=0.02, generator=generator)
             else:
-                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
-
-
-class MaskedHead(nn.Module):
-    """What BERT puts before the output layer to guess masked tokens (arXiv:1810.04805)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.activation = config.activation
-        self.dense = Linear(config.width, config.width)
-        self.norm = make_norm(config)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(bend(self.dense(x), self.activation))
+                table = "embedding" in name or name == "output.weight"
+                std = 0.02 if table else parameter.shape[1] ** -0.5
+                drawn = torch.empty(parameter.shape).normal_(std=std, generator=generator)
+                with torch.no_grad():
+                    parameter.copy_(drawn)
 
 
 def restarting(segment_ids: Tensor) -> Tensor:

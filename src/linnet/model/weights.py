@@ -256,6 +256,7 @@ class Written:
     parts: tuple[torch.Tensor, ...]
     dtype: torch.dtype
     transposed: bool = False
+    interleaved: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -270,8 +271,29 @@ class Written:
     def make(self) -> torch.Tensor:
         """The tensor on the CPU; it shares memory with its part where nothing changes."""
         parts = [part.detach().to(device="cpu", dtype=self.dtype) for part in self.parts]
-        joined = torch.cat(parts) if parts[1:] else parts[0]
+        joined = join_rows(parts, interleaved=self.interleaved)
         return (joined.T if self.transposed else joined).contiguous()
+
+
+def join_rows(parts: Sequence[torch.Tensor], *, interleaved: int = 0) -> torch.Tensor:
+    """Several tensors below one another, or head by head (``Tensor.interleaved``)."""
+    if not parts[1:]:
+        return parts[0]
+    if interleaved:
+        return torch.stack([p.unflatten(0, (interleaved, -1)) for p in parts], 1).flatten(0, 2)
+    return torch.cat(list(parts))
+
+
+def split_rows(
+    whole: torch.Tensor, rows: Sequence[int], *, interleaved: int = 0
+) -> tuple[torch.Tensor, ...]:
+    """The tensors that :func:`join_rows` joined, of so many rows each."""
+    if not rows[1:]:
+        return (whole,)
+    if interleaved:
+        by_head = whole.unflatten(0, (interleaved, len(rows), -1))
+        return tuple(part.flatten(0, 1) for part in by_head.unbind(1))
+    return whole.split(list(rows))
 
 
 def write_safetensors(

@@ -29,7 +29,7 @@ from linnet.progress import SILENT, Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
 
 __all__ = [
     "CorpusFacts",
@@ -72,25 +72,33 @@ def plan(
 
     overrides, budget = overrides or {}, parse_duration(budget)
     source = artifact.read(corpus, kind="corpus")
-    corpus, out = source.path, Path(out)
-    started = time.monotonic()
-    with progress.task("measuring documents and machine"):
-        facts = measure_corpus(corpus)
-        machine = measure_machine(detect(overrides.get("device", "auto")))
-    spent += time.monotonic() - started
-    chosen = choose(
-        facts, machine, budget=budget, spent=spent, overrides=overrides, vocab_size=vocab_size
-    )
-    with artifact.create(
+
+    def write(draft: Draft) -> None:
+        started = time.monotonic()
+        with progress.task("measuring documents and machine"):
+            facts = measure_corpus(source.path)
+            machine = measure_machine(detect(overrides.get("device", "auto")))
+        chosen = choose(
+            facts,
+            machine,
+            budget=budget,
+            spent=spent + time.monotonic() - started,
+            overrides=overrides,
+            vocab_size=vocab_size,
+        )
+        artifact.write_json(draft.path / PLAN_FILE, asdict(chosen))
+        draft.stats.update(parameters=chosen.parameters, steps=chosen.steps)
+
+    # Time spent and the machine's speed are no part of the recipe: whoever calls wants a new one.
+    return artifact.make(
         out,
+        write,
         kind=KIND,
         format=FORMAT,
         config=plan_settings(budget, overrides, vocab_size),
         inputs={"corpus": source},
-    ) as draft:
-        artifact.write_json(draft.path / PLAN_FILE, asdict(chosen))
-        draft.stats.update(parameters=chosen.parameters, steps=chosen.steps)
-    return artifact.read(out, kind=KIND)
+        reuse=False,
+    )
 
 
 def plan_settings(

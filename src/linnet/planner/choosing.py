@@ -267,8 +267,12 @@ def _outcome(
     machine: MachineFacts,
 ) -> _Outcome:
     from linnet.runtime import Runtime
-    from linnet.train.probe import flops_per_token
-    from linnet.train.speed import COMPILED_SPEEDUP, compiled_shapes, should_compile
+    from linnet.train.machine import (
+        COMPILED_SPEEDUP,
+        compiled_shapes,
+        flops_per_token,
+        should_compile,
+    )
 
     model = config.model(vocab_size, end_of_text=0, pad=1)
     runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]

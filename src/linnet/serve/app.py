@@ -1,87 +1,139 @@
-"""The application: every path with its endpoint."""
+"""The application: what every request goes through, from its head to its line in the log.
+
+Origin and host, path and method, key, body, model: each is checked before the next, and only then
+the endpoint's handler is called. What no endpoint foresaw becomes an answer without details, and a
+traceback in the log.
+
+Plain ASGI, without a framework: a dozen paths need no more routing than a table, and the streams
+(an event every few milliseconds, each awaited by the client's own pace) go to uvicorn without
+another layer's task and queue for each of them.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from linnet.errors import ConfigError
-from linnet.serve.gate import Gate, Route
-from linnet.serve.keys import KeyRing, default_file
-from linnet.serve.limits import Doorkeeper
-from linnet.serve.openapi import describe
-from linnet.serve.service import Service
-from linnet.serve.static import static_files
+from linnet.serve.asgi import Call, ClientLeftError, Receive, Scope, Send
+from linnet.serve.endpoint import Endpoint, Router
+from linnet.serve.errors import ApiError, failure
+from linnet.serve.logs import LOGGER
+from linnet.serve.origin import OriginPolicy
+from linnet.serve.validation import check, read_json
 
 if TYPE_CHECKING:
-    from linnet.serve.catalog import Catalog
-    from linnet.serve.settings import ServeConfig
+    from linnet.serve.service import Service
 
-BODIES = 4
-"""So many of the largest bodies are held at once; smaller ones accordingly more."""
-LEAST_BODIES = 16_000_000
-KEY_VARIABLE = "LINNET_API_KEY"
+CLIENT_LEFT = 499
+"""As nginx has it: no answer, since nobody was left to read it."""
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
-def key_ring(config: ServeConfig) -> KeyRing:
-    """The keys that the settings name. Raises ConfigError where none guards an open address."""
-    if config.without_keys:
-        return _no_keys(config)
-    file = config.keys or default_file()
-    if config.keys is not None and not config.keys.exists():
-        raise ConfigError(f"{file}: there are no keys; make one with 'linnet keys add NAME'")
-    given = [key for key in (config.api_key, _key_of_environment(config)) if key]
-    ring = KeyRing(file, list(dict.fromkeys(given)))
-    if not ring.required and not config.is_local:
-        raise ConfigError(
-            f"at {config.host} others can reach the server, so it needs a key: make one with "
-            "'linnet keys add NAME', or say --without-keys to answer anyone"
-        )
-    return ring
+class App:
+    """The application, as ASGI servers call it."""
+
+    def __init__(self, service: Service, endpoints: Sequence[Endpoint]) -> None:
+        self._service = service
+        self._router = Router(endpoints)
+        self._origin = OriginPolicy(service.config, needs_key=service.doorkeeper.ring.required)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        call = Call(scope, receive, send)
+        call.always.extend(_ALWAYS)
+        endpoint = None
+        try:
+            self._origin.check(call)
+            endpoint = self._find(call)
+            if endpoint is None:
+                await self._origin.answer_preflight(call, _allowed(self._router.find(call.path)[0]))
+            else:
+                await self._answer(call, endpoint)
+        except ApiError as error:
+            if not call.status:
+                await call.refuse(error)
+        except ClientLeftError:
+            call.status = CLIENT_LEFT
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            facts = {"id": call.id, "path": call.path}
+            LOGGER.error("a request failed", exc_info=True, extra={"facts": facts})
+            if not call.status:
+                await call.refuse(failure())
+        finally:
+            call.end()
+            self._note(call, endpoint)
+
+    def _find(self, call: Call) -> Endpoint | None:
+        """The endpoint that is asked; None for a preflight. Raises ApiError where there is none."""
+        methods, call.parameters = self._router.find(call.path)
+        if not methods:
+            raise ApiError(404, f"There is nothing at {call.method} {call.path[:100]}.")
+        call.label = next(iter(methods.values())).label
+        if call.method == "OPTIONS":
+            return None
+        endpoint = methods.get("GET" if call.method == "HEAD" else call.method)
+        if endpoint is None:
+            allowed = _allowed(methods)
+            raise ApiError(405, f"{call.label} takes {allowed}. Got {call.method}", allow=allowed)
+        return endpoint
+
+    async def _answer(self, call: Call, endpoint: Endpoint) -> None:
+        service = self._service
+        if not endpoint.is_open:
+            call.account = service.doorkeeper.account(call.header(b"authorization"))
+            if call.account is not None:
+                call.facts["key"] = call.account.key.name
+            if service.draining:
+                raise ApiError(503, "The server is being stopped.", code="stopping", retry_after=10)
+        if endpoint.body is not None:
+            call.body = await self._body(call, endpoint)
+            call.model = service.catalog.find(call.body.get("model"))
+            call.facts["model"] = call.model.name
+            if service.config.log_prompts:
+                call.facts["body"] = call.body
+        await endpoint.handler(service, call)
+
+    async def _body(self, call: Call, endpoint: Endpoint) -> Mapping[str, Any]:
+        """The body, checked."""
+        kind = (call.header(b"content-type") or "application/json").partition(";")[0].strip()
+        if kind.lower() != "application/json":
+            raise ApiError(415, "Send JSON, and the header 'Content-Type: application/json'.")
+        service = self._service
+        limit = min(service.config.max_body, endpoint.largest_body or service.config.max_body)
+        raw = await call.read(limit, service.doorkeeper.bodies)
+
+        def checked() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = read_json(raw)
+            assert endpoint.body is not None
+            check(endpoint.body, found)
+            return found
+
+        return await service.prepare(call, checked)
+
+    def _note(self, call: Call, endpoint: Endpoint | None) -> None:
+        """Count the request and log it."""
+        self._service.metrics.requests.labels(call.label, str(call.status)).inc()
+        quiet = endpoint is not None and not endpoint.is_logged and call.status == 200
+        if quiet or not LOGGER.isEnabledFor(logging.INFO):
+            return
+        facts = {
+            "id": call.id,
+            "method": call.method,
+            "path": call.path[:200],
+            "status": call.status,
+            "seconds": round(time.monotonic() - call.arrived, 4),
+            **call.facts,
+        }
+        LOGGER.info("request", extra={"facts": facts})
 
 
-def _key_of_environment(config: ServeConfig) -> str | None:
-    """The key in the variable, by the rules of the one in the settings."""
-    key = os.environ.get(KEY_VARIABLE) or None
-    try:
-        return dataclasses.replace(config, api_key=key).api_key
-    except ConfigError as error:
-        raise ConfigError(f"{KEY_VARIABLE}: {error}") from None
-
-
-def _no_keys(config: ServeConfig) -> KeyRing:
-    """A ring of none, whatever the user's own file or the environment hold."""
-    for flag, given in (("--keys", config.keys), ("--api-key", config.api_key)):
-        if given is not None:
-            raise ConfigError(
-                f"{flag} asks for a key and --without-keys for none; give one of the two"
-            )
-    return KeyRing(None)
-
-
-def make_service(catalog: Catalog, config: ServeConfig) -> Service:
-    """What answers, with its keys and limits."""
-    doorkeeper = Doorkeeper(
-        key_ring(config),
-        most=config.max_requests,
-        body_bytes=max(LEAST_BODIES, BODIES * config.max_body),
-    )
-    return Service(catalog, config, doorkeeper)
-
-
-def make_app(service: Service) -> Gate:
-    """The ASGI application of a service."""
-    routes = {
-        "/v1/chat/completions": Route("POST", service.chat),
-        "/v1/completions": Route("POST", service.completion),
-        "/v1/embeddings": Route("POST", service.embeddings),
-        "/v1/models": Route("GET", service.models),
-        "/tokenize": Route("POST", service.tokenize),
-        "/detokenize": Route("POST", service.detokenize),
-        "/metrics": Route("GET", service.figures),
-        "/health": Route("GET", service.health, is_open=True),
-        "/openapi.json": Route("GET", describe, is_open=True),
-    }
-    page = {path: Route("GET", file.answer, is_open=True) for path, file in static_files().items()}
-    return Gate(service, {**page, **routes}, {"/v1/models/": Route("GET", service.model)})
+def _allowed(methods: Mapping[str, Endpoint]) -> str:
+    """As the header ``Allow`` lists them."""
+    heads = {"HEAD": None} if "GET" in methods else {}
+    return ", ".join((*methods, *heads, "OPTIONS"))

@@ -6,17 +6,20 @@ Reference: https://asgi.readthedocs.io/en/latest/specs/www.html
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from linnet.respond.context import Record
+from linnet.respond.pieces import new_id
 from linnet.serve.errors import ApiError
 from linnet.serve.logs import error_facts
 
 if TYPE_CHECKING:
-    from linnet.serve.limits import ByteBudget
+    from linnet.serve.catalog import Served
+    from linnet.serve.limits import Account, ByteBudget
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -36,7 +39,21 @@ class ClientLeftError(Exception):
 
 
 class Call:
-    """A request, and the way to answer it."""
+    """A request, and the way to answer it.
+
+    By the time that an endpoint has it, whose request it is is known (``account``), and, where the
+    endpoint declares a body, that is read and checked (``body``) and its model found (``model``).
+    """
+
+    account: Account | None = None
+    body: Mapping[str, Any]
+    size: int = 0
+    """Bytes of the body."""
+    model: Served
+    parameters: Mapping[str, str] = MappingProxyType({})
+    """The variable parts of the path."""
+    label: str = "other"
+    """What metrics call the path."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
@@ -53,7 +70,8 @@ class Call:
         """Of the answer, once it has begun."""
         self._budget: ByteBudget | None = None
         self._held = 0
-        self.facts: dict[str, Any] = {}
+        self.record = Record(self.id)
+        self.facts = self.record.facts
         """What is to be logged of it."""
 
     def header(self, name: bytes) -> str | None:
@@ -61,7 +79,7 @@ class Call:
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    async def body(self, limit: int, budget: ByteBudget) -> bytes:
+    async def read(self, limit: int, budget: ByteBudget) -> bytes:
         """The whole body, which counts against the budget until :meth:`end`.
 
         Raises ApiError for one of more than ``limit`` bytes, too slow, or that is too much now.
@@ -88,6 +106,7 @@ class Call:
             raise ApiError(
                 408, f"The request's body did not arrive within {BODY_SECONDS:.0f} seconds."
             ) from None
+        self.size = size
         return b"".join(pieces)
 
     def end(self) -> None:
@@ -124,11 +143,6 @@ class Call:
         for name, fact in error_facts(error).items():
             self.facts.setdefault(name, fact)
         await self.answer(error.status, error.body(), headers=error.headers())
-
-
-def new_id(prefix: str) -> str:
-    """A name that nothing else has; it is no secret."""
-    return f"{prefix}{random.getrandbits(96):024x}"
 
 
 def _too_large(limit: int) -> ApiError:

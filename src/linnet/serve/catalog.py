@@ -11,23 +11,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.errors import ConfigError, LinnetError
+from linnet.errors import ConfigError
 from linnet.progress import SILENT, Progress
+from linnet.respond.engine import EngineResponder
 from linnet.serve.errors import ApiError
 from linnet.serve.settings import ServeConfig
-from linnet.serve.tools import ToolFormat, find_format
 from linnet.version import __version__
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
+    from linnet.respond.conversation import NoConversationError
+    from linnet.respond.responder import Responder
 
 _NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Served:
-    """One name: a model, a model with one of its adapters, or an encoder."""
+    """One name: a model, a model with one of its adapters, an encoder, or any responder."""
 
     name: str
     engine: Engine | None = None
@@ -36,23 +38,27 @@ class Served:
     """By its name in the engine; None: the engine's usual."""
     parent: str | None = None
     """The model that an adapter belongs to."""
+    answering: Responder | None = None
+    """What answers conversations instead of the engine alone: a model at an address, or a responder
+    around others."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
-    def is_chat(self) -> bool:
-        """Whether the model knows how conversations are written."""
-        if self.engine is None:
-            return False
-        try:
-            self.engine.chat_prompt([{"role": "user", "content": "a"}])
-        except LinnetError:
-            return False
-        return True
+    def responder(self) -> Responder | None:
+        """What answers conversations; None for an encoder."""
+        if self.answering is not None or self.engine is None:
+            return self.answering
+        return EngineResponder(self.engine, name=self.name, adapter=self.adapter)
 
-    @cached_property
-    def tools(self) -> ToolFormat:
-        """How the model writes calls of tools."""
-        return find_format(self.writer)
+    @property
+    def refusal(self) -> NoConversationError | None:
+        """Why it cannot converse though it writes text, where that is so."""
+        return self.responder.refusal if isinstance(self.responder, EngineResponder) else None
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it answers conversations."""
+        return self.responder is not None and self.refusal is None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -61,37 +67,39 @@ class Served:
         return f"fp_{hashlib.sha256(what.encode()).hexdigest()[:10]}"
 
     @property
-    def writer(self) -> Engine:
-        """Its engine. Raises ApiError for an encoder."""
-        if self.engine is None:
-            raise ApiError(
-                400, f"The model '{self.name}' makes embeddings and writes no text.", param="model"
-            )
-        return self.engine
+    def conversing(self) -> Responder:
+        """What answers its conversations. Raises ApiError for an encoder."""
+        if self.responder is None:
+            raise self._no_writer()
+        return self.responder
+
+    @property
+    def continuing(self) -> EngineResponder:
+        """The model itself, for its engine. Raises ApiError where there is none."""
+        if not isinstance(self.responder, EngineResponder):
+            raise self._no_writer()
+        return self.responder
 
     @property
     def context(self) -> int:
-        """The most tokens that it takes."""
+        """The most tokens that it takes; 0 where that is not known."""
         if self.encoder is not None:
             return self.encoder.max_tokens
-        return self.writer.context
+        return self.engine.context if self.engine else self.conversing.abilities.context
 
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for."""
-        words = getattr(self.engine, "words", self.engine)
-        for holder in (words, getattr(words, "tokenizer", None)):
-            found = getattr(holder, "token_bytes", None)
-            if found is not None:
-                return bytes(found(token))
-        return self.writer.detokenize([token]).encode()
+    def _no_writer(self) -> ApiError:
+        if self.encoder is not None:
+            message = f"The model '{self.name}' makes embeddings and writes no text."
+        else:
+            message = f"The model '{self.name}' answers conversations only."
+        return ApiError(400, message, param="model")
 
     def close(self) -> None:
         """Free what it holds."""
         if self.engine is not None and self.adapter is None:
             self.engine.close()
-        close = getattr(self.encoder, "close", None)  # llama.cpp's has a process to end
-        if close is not None:
-            close()
+        if self.encoder is not None:
+            self.encoder.close()
 
 
 class Catalog:
@@ -159,8 +167,9 @@ def open_catalog(
         for called, place in every.items():
             with progress.task(f"opening {called}"):
                 opened += _open(called, place, config, own[called], progress)
-        for model in opened:
-            _ = model.is_chat  # found out now, not while the first request waits
+        for model in opened:  # found out now, not while the first request waits
+            if (refusal := model.refusal) is not None and not refusal.is_without_template:
+                progress.warn(f"{model.name} cannot converse: {refusal}")
         return Catalog(opened)
     except BaseException:
         for model in opened:
@@ -206,61 +215,11 @@ def _open(
     adapters: Mapping[str, str],
     progress: Progress,
 ) -> list[Served]:
-    if _is_encoder(source):
-        if adapters:
-            raise ConfigError(f"{source}: an encoder is served without adapters")
-        return [Served(name, encoder=_open_encoder(source, config, progress))]
-    from linnet.generate.opening import open_engine
+    from linnet.generate import LanguageModel, open_model
 
-    engine = open_engine(
-        source,
-        engine=config.engine,
-        precision=config.precision,
-        adapters=dict(adapters),
-        threads=config.threads,
-        slots=config.slots,
-        context=config.context,
-        stall_seconds=config.stall_seconds,
-        progress=progress,
-    )
-    first = Served(name, engine)
+    opened = open_model(source, config, adapters=dict(adapters), progress=progress)
+    if not isinstance(opened, LanguageModel):
+        return [Served(name, encoder=opened)]
+    engine = opened.engine
     more = [Served(each, engine, adapter=each, parent=name) for each in adapters]
-    return [first, *more]
-
-
-def _open_encoder(source: str, config: ServeConfig, progress: Progress) -> Encoder:
-    """On torch unless llama.cpp is asked for: vectors are stored, and compared with later ones."""
-    if config.engine != "llama.cpp":
-        from linnet.generate.embedding import load_encoder
-
-        return load_encoder(source, progress=progress)
-    from linnet.config import replace
-    from linnet.generate.llama_cpp import ServingConfig, load_llama_cpp_encoder
-
-    chosen = "f32" if config.precision == "auto" else config.precision
-    given = {
-        "precision": chosen, "threads": config.threads, "stall_seconds": config.stall_seconds,
-    }  # fmt: skip
-    settings = replace(ServingConfig(), given)
-    return load_llama_cpp_encoder(source, settings, progress=progress)
-
-
-def _is_encoder(source: str) -> bool:
-    """Whether a directory holds an encoder; the rest is for engines to say."""
-    from linnet.generate.language_model import model_directory
-    from linnet.generate.pooling import read_recipe
-    from linnet.model.config_file import CONFIG, read_config_file
-    from linnet.model.families import family
-
-    if not Path(source).is_dir():
-        return False
-    place = model_directory(source)
-    if (place / "modules.json").is_file():
-        place, _ = read_recipe(place)
-    if not (place / CONFIG).is_file():
-        return False
-    values = read_config_file(place)
-    try:
-        return not family(values.get("model_type")).read(values).causal
-    except LinnetError:
-        return False
+    return [Served(name, engine), *more]

@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterable
 
 from linnet.errors import ConfigError, DataError, EngineError, LinnetError
+from linnet.respond.context import CancelledCallError
+from linnet.respond.conversation import ContextFullError, ConversationError, NoConversationError
+from linnet.respond.remote import RemoteError
 from linnet.serve.logs import LOGGER
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"()]+[\\/])+")
@@ -76,16 +79,26 @@ class ApiError(Exception):
 
 def refused(error: LinnetError, *, param: str | None = None) -> ApiError:
     """What the library refuses of a request, told without naming files of this machine."""
-    if isinstance(error, EngineError):
+    if isinstance(error, EngineError | RemoteError | CancelledCallError):
         return failed(error)
-    return ApiError(400, without_paths(str(error)), param=param)
+    if isinstance(error, ContextFullError):
+        return context_full(error, param=param)
+    if isinstance(error, NoConversationError):
+        return no_conversation(error)
+    code = error.code if isinstance(error, ConversationError) else None
+    status = 429 if code == "budget_exceeded" else 400
+    return ApiError(status, without_paths(str(error)), param=param or error.part, code=code)
 
 
 def failed(error: LinnetError) -> ApiError:
-    """What went wrong in the engine while it worked, or that it refuses only then."""
+    """What went wrong while an answer was written, or that is refused only then."""
     if isinstance(error, ConfigError | DataError):
         return refused(error)
     message = without_paths(str(error))
+    if isinstance(error, RemoteError):
+        return ApiError(502, message, code="remote_error")
+    if isinstance(error, CancelledCallError):
+        return ApiError(504, message, code="timeout")
     if isinstance(error, EngineError):  # it quotes the engine's log
         LOGGER.error("the engine failed", extra={"facts": {"error": message}})
         message = "The engine failed; it is started again for the next request."
@@ -97,20 +110,36 @@ def failure() -> ApiError:
     return ApiError(500, "The server failed on this request.")
 
 
-def context_full(count: int, context: int, *, param: str, at_least: bool = False) -> ApiError:
-    """More tokens than the model can take in, with one to write.
-
-    ``at_least``: it may be more, as they were not counted to the end.
-    """
-    counted = f"at least {count}" if at_least else f"{count}"
+def context_full(error: ContextFullError, *, param: str | None = None) -> ApiError:
+    """More tokens than the model can take in, told with counts as OpenAI does."""
+    param = param or error.part
+    counted = f"at least {error.count}" if error.at_least else f"{error.count}"
     return ApiError(
         400,
-        f"This model's maximum context length is {context} tokens, of which one must be left for "
-        f"the answer. However, your {param} resulted in {counted} tokens. Please reduce the length "
-        f"of the {param}.",
+        f"This model's maximum context length is {error.context} tokens, of which one must be left "
+        f"for the answer. However, your {param} resulted in {counted} tokens. Please reduce the "
+        f"length of the {param}.",
         param=param,
-        code="context_length_exceeded",
+        code=error.code,
     )
+
+
+def no_conversation(error: NoConversationError) -> ApiError:
+    """The model cannot be asked: it has no chat template, or a reason is told."""
+    why = "has no chat template"
+    if not error.is_without_template:
+        why = f"cannot answer conversations ({without_paths(str(error))})"
+    return ApiError(
+        400,
+        f"The model '{error.model}' {why}; use /v1/completions.",
+        param=error.part,
+        code="no_chat_template",
+    )
+
+
+def stopping() -> ApiError:
+    """What is told of a request that the server's end cuts short."""
+    return ApiError(503, "The server is being stopped.", code="stopping")
 
 
 def without_paths(message: str, directories: Iterable[str] = ()) -> str:

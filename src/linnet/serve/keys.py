@@ -10,6 +10,7 @@ notices changes, so a key that is revoked stops working within a second.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import hmac
@@ -21,30 +22,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from linnet.config import from_mapping, option, read_json, to_mapping
+from linnet.config import Config, from_mapping, option, read_json, to_mapping
 from linnet.errors import ConfigError
 from linnet.output import lock
 
+if TYPE_CHECKING:
+    from linnet.serve.settings import ServeConfig
+
 FORMAT = 1
 PREFIX = "linnet-"
+KEY_VARIABLE = "LINNET_API_KEY"
 LOOK_SECONDS = 1.0
 """How often a running server looks whether the file has changed, where it is asked."""
 
 
 @dataclass(frozen=True)
-class KeyLimits:
+class KeyLimits(Config):
     """What one key may use; 0 is no limit."""
 
-    requests_per_minute: int = option(0, "Requests a minute; 0: no limit.")
-    tokens_per_minute: int = option(0, "Tokens a minute, read and written; 0: no limit.")
-    concurrent: int = option(0, "Requests at a time; 0: no limit.")
-
-    def __post_init__(self) -> None:
-        for name in ("requests_per_minute", "tokens_per_minute", "concurrent"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be 0 (no limit) or more. Got {getattr(self, name)}")
+    requests_per_minute: int = option(0, "Requests a minute; 0: no limit.", least=0)
+    tokens_per_minute: int = option(0, "Tokens a minute, read and written; 0: no limit.", least=0)
+    concurrent: int = option(0, "Requests at a time; 0: no limit.", least=0)
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,42 @@ class KeyRing:
         except OSError:
             return None
         return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
+
+
+def key_ring(config: ServeConfig) -> KeyRing:
+    """The keys that the settings name. Raises ConfigError where none guards an open address."""
+    if config.without_keys:
+        return _no_keys(config)
+    file = config.keys or default_file()
+    if config.keys is not None and not config.keys.exists():
+        raise ConfigError(f"{file}: there are no keys; make one with 'linnet keys add NAME'")
+    given = [key for key in (config.api_key, _key_of_environment(config)) if key]
+    ring = KeyRing(file, list(dict.fromkeys(given)))
+    if not ring.required and not config.is_local:
+        raise ConfigError(
+            f"at {config.host} others can reach the server, so it needs a key: make one with "
+            "'linnet keys add NAME', or say --without-keys to answer anyone"
+        )
+    return ring
+
+
+def _key_of_environment(config: ServeConfig) -> str | None:
+    """The key in the variable, by the rules of the one in the settings."""
+    key = os.environ.get(KEY_VARIABLE) or None
+    try:
+        return dataclasses.replace(config, api_key=key).api_key
+    except ConfigError as error:
+        raise ConfigError(f"{KEY_VARIABLE}: {error}") from None
+
+
+def _no_keys(config: ServeConfig) -> KeyRing:
+    """A ring of none, whatever the user's own file or the environment hold."""
+    for flag, given in (("--keys", config.keys), ("--api-key", config.api_key)):
+        if given is not None:
+            raise ConfigError(
+                f"{flag} asks for a key and --without-keys for none; give one of the two"
+            )
+    return KeyRing(None)
 
 
 def _read_key(entry: Any, file: Path) -> Key:

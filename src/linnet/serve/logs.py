@@ -47,7 +47,7 @@ def error_facts(error: ApiError) -> dict[str, Any]:
 
 def _known_part(param: str) -> str:
     """The place of an error up to the first name that no request has: that is the client's own."""
-    from linnet.serve.schemas import PARAMETERS  # which imports this, by way of its errors
+    from linnet.serve.endpoints import PARAMETERS  # which imports this, by way of its errors
 
     known = []
     for part in param.split("."):

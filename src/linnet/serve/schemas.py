@@ -1,4 +1,4 @@
-"""What requests look like: one schema each, which checks them and documents them.
+"""What requests and answers consist of: schemas that check them and document them.
 
 Fields and bounds are OpenAI's, with a few more that other servers of open models
 have too (``top_k``, ``min_p``, ...). A field that OpenAI knows and that cannot change what
@@ -10,10 +10,15 @@ Reference: https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from linnet.serve.checking import Schema
+from linnet.generate.sampling import LARGEST_BIAS, Sampling
+from linnet.serve.validation import Schema
+
+if TYPE_CHECKING:
+    from linnet.config import Bounds
 
 MOST_CHOICES = 128
 MOST_STOPS = 16
@@ -65,15 +70,45 @@ MODEL: Schema = {
 }  # fmt: skip
 STOP_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
 
+LARGEST_WHOLE = 2**31 - 1
+
+
+def setting(field: dataclasses.Field[Any], **changed: Any) -> dict[str, Any]:
+    """A number of :class:`Sampling` within its own bounds, or null for its default.
+
+    ``changed``: where the protocol has other bounds.
+    """
+    bounds: Bounds = field.metadata["bounds"]
+    whole = isinstance(field.default, int)
+    limits = {
+        "minimum": bounds.least,
+        "exclusiveMinimum": bounds.above,
+        "maximum": LARGEST_WHOLE if whole and bounds.most is None else bounds.most,
+    }
+    return {
+        "type": ["integer" if whole else "number", "null"],
+        **{rule: limit for rule, limit in limits.items() if limit is not None},
+        "description": field.metadata["help"][:1].upper() + field.metadata["help"][1:] + ".",
+        **changed,
+    }
+
+
+NUMBERS = {
+    field.name: field
+    for field in dataclasses.fields(Sampling)
+    if isinstance(field.default, int | float)
+}
+"""The settings that a request has by the same names."""
+
 SAMPLING: dict[str, Schema] = {
-    "max_tokens": whole(1, 2**31 - 1, "The longest answer in tokens."),
-    "temperature": number(0, 2, "Below 1 safer, above 1 more varied; 0 takes the likeliest."),
+    **{name: setting(field) for name, field in NUMBERS.items()},
+    "temperature": setting(NUMBERS["temperature"], maximum=2),
     "top_p": number(0, 1, "Choose among the tokens that make up this probability."),
-    "frequency_penalty": number(-2, 2, "Against words that were written often."),
-    "presence_penalty": number(-2, 2, "Against words that were written."),
     "logit_bias": {
         "type": ["object", "null"], "maxProperties": 1024,
-        "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        "additionalProperties": {
+            "type": "number", "minimum": -LARGEST_BIAS, "maximum": LARGEST_BIAS,
+        },
         "description": "Added to the scores of tokens, by their ids.",
     },
     "seed": whole(-(2**63), 2**63 - 1, "The same seed gives the same text."),
@@ -86,12 +121,6 @@ SAMPLING: dict[str, Schema] = {
         "description": "Stop before this text, or one of several.",
     },
     "n": whole(1, MOST_CHOICES, "How many answers."),
-    "top_k": whole(0, 2**31 - 1, "Choose among so many tokens; 0 for all. Not OpenAI's."),
-    "min_p": number(0, 1, "Leave out tokens below this share of the likeliest. Not OpenAI's."),
-    "typical_p": number(1e-6, 1, "Typical sampling. Not OpenAI's."),
-    "repetition_penalty": number(
-        0.01, 100, "Against tokens that occurred before; 1 is off. Not OpenAI's."
-    ),
 }  # fmt: skip
 
 STREAMING: dict[str, Schema] = {
@@ -200,38 +229,6 @@ MESSAGES: Schema = {
         ]
     },
 }
-TOOLS: Schema = {
-    "type": ["array", "null"],
-    "maxItems": MOST_TOOLS,
-    "items": record(
-        {
-            "type": {"const": "function"},
-            "function": record(
-                {
-                    "name": FUNCTION_NAME,
-                    "description": nullable(TEXT),
-                    "parameters": nullable({"type": "object"}),
-                    "strict": FLAG,
-                },
-                required=("name",),
-            ),
-        },
-        required=("type", "function"),
-    ),
-}
-TOOL_CHOICE: Schema = {
-    "anyOf": [
-        {"type": ["string", "null"], "enum": ["none", "auto", "required", None]},
-        record(
-            {
-                "type": {"const": "function"},
-                "function": record({"name": FUNCTION_NAME}, required=("name",)),
-            },
-            required=("type", "function"),
-        ),
-    ]
-}
-
 IGNORED: dict[str, Schema] = {
     name: {"description": "Accepted, and without effect here."}
     for name in (
@@ -250,110 +247,43 @@ OPEN_END: dict[str, Schema] = {
     },
 }  # fmt: skip
 
-CHAT: Schema = record(
+COUNT: Schema = {"type": "integer", "minimum": 0}
+USAGE = record(
     {
-        "model": MODEL,
-        "messages": MESSAGES,
-        **SAMPLING,
-        "max_completion_tokens": whole(1, 2**31 - 1, "As max_tokens, and before it."),
-        **STREAMING,
-        "logprobs": FLAG,
-        "top_logprobs": whole(0, 20, "How many of the likeliest tokens to tell. With logprobs."),
-        "response_format": RESPONSE_FORMAT,
-        "tools": TOOLS,
-        "tool_choice": TOOL_CHOICE,
-        "parallel_tool_calls": {
-            **FLAG, "description": "When false, an answer has one call at most.",
-        },
-        **OPEN_END,
-        "chat_template_kwargs": {
-            "type": ["object", "null"], "maxProperties": 32,
-            "description": "More that the chat template is given, such as enable_thinking.",
-        },
-        "modalities": {
-            "type": ["array", "null"], "items": {"const": "text"}, "maxItems": 8,
-            "description": "Only text.",
-        },
-        **IGNORED,
+        "prompt_tokens": COUNT,
+        "completion_tokens": COUNT,
+        "total_tokens": COUNT,
+        "prompt_tokens_details": record({"cached_tokens": COUNT}),
     },
-    required=("messages",),
-)  # fmt: skip
-
-COMPLETION: Schema = record(
-    {
-        "model": MODEL,
-        "prompt": {
-            "anyOf": [
-                TEXT,
-                {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_CHOICES},
-                TOKENS,
-                {"type": "array", "items": TOKENS, "minItems": 1, "maxItems": MOST_CHOICES},
-            ]
-        },
-        **SAMPLING,
-        **STREAMING,
-        "logprobs": whole(0, 20, "Tell each token's probability, and of so many likeliest."),
-        "echo": {**FLAG, "description": "Put the prompt before the answer. Not with logprobs."},
-        "best_of": whole(1, MOST_CHOICES, "Must be n, where it is given."),
-        "suffix": {
-            "type": ["string", "null"], "maxLength": 0, "description": "Not supported.",
-        },
-        "response_format": RESPONSE_FORMAT,
-        "user": IGNORED["user"],
-    },
-    required=("prompt",),
-)  # fmt: skip
-
-EMBEDDING: Schema = record(
-    {
-        "model": MODEL,
-        "input": {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {
-                    "type": "array", "items": {"type": "string", "minLength": 1},
-                    "minItems": 1, "maxItems": MOST_TEXTS,
-                },
-            ]
-        },
-        "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
-        "dimensions": whole(1, 2**16, "Must be the model's own, where it is given."),
-        "prompt": {
-            "type": ["string", "null"], "maxLength": 64,
-            "description": "Name of a prompt of the model's, such as query. Not OpenAI's.",
-        },
-        "user": IGNORED["user"],
-    },
-    required=("input",),
-)  # fmt: skip
-
-TOKENIZE: Schema = record(
-    {
-        "model": MODEL,
-        "content": nullable(TEXT),
-        "prompt": {**nullable(TEXT), "description": "The same as content."},
-        "messages": nullable(MESSAGES),
-        **OPEN_END,
-        "parse_special": {**FLAG, "description": "Whether names of special tokens are these."},
-    }
-)
-
-DETOKENIZE: Schema = record(
-    {"model": MODEL, "tokens": {"type": "array", "items": TOKEN, "maxItems": MOST_TOKENS}},
-    required=("tokens",),
+    required=("prompt_tokens", "total_tokens"),
 )
 
 
-def _names(schema: Schema) -> set[str]:
+def listed(entry: Schema) -> dict[str, Any]:
+    """A list of such entries."""
+    return {"type": "array", "items": entry}
+
+
+def answer_schema(kind: str, choice: Schema) -> dict[str, Any]:
+    """An answer of texts."""
+    return record(
+        {
+            "id": TEXT,
+            "object": {"const": kind},
+            "created": COUNT,
+            "model": TEXT,
+            "system_fingerprint": TEXT,
+            "choices": listed(choice),
+            "usage": USAGE,
+        },
+        required=("id", "object", "created", "model", "choices", "usage"),
+    )
+
+
+def names_in(schema: Schema) -> set[str]:
     """Every name of a property in a schema, and in those within it."""
     properties: Mapping[str, Schema] = schema.get("properties", {})
     inner = [*properties.values(), *schema.get("anyOf", ())]
     if isinstance(schema.get("items"), Mapping):
         inner.append(schema["items"])
-    return set(properties).union(*map(_names, inner))
-
-
-PARAMETERS = frozenset[str]().union(
-    *map(_names, (CHAT, COMPLETION, EMBEDDING, TOKENIZE, DETOKENIZE))
-)
-"""The names that requests may have; a name beside them is what someone wrote."""
+    return set(properties).union(*map(names_in, inner))

@@ -9,22 +9,15 @@ from typing import Literal
 
 from linnet.config import option
 from linnet.errors import ConfigError
-from linnet.export.llama_cpp_process import LlamaCppSettings
-
-EngineName = Literal["auto", "llama.cpp", "torch"]
+from linnet.generate.engines import EngineConfig
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(EngineConfig):
     """Where and how to answer."""
 
     host: str = option("127.0.0.1", "Address to listen on; 0.0.0.0 for all of this machine.")
-    port: int = option(8080, "Port to listen on; 0 for any that is free.")
-    engine: EngineName = option("auto", "What computes.")
-    precision: str = option("auto", "Number format of the weights; auto: as the engine finds best.")
-    threads: int = option(0, "CPU threads to compute with; 0 for all cores.", group="Machine")
-    slots: int = option(0, "Texts computed together; 0: as many as pay here.", group="Machine")
-    context: int = option(0, "Tokens that prompt and answer may have; 0: as the model allows.")
+    port: int = option(8080, "Port to listen on; 0 for any that is free.", least=0, most=65535)
     api_key: str | None = option(
         None, "A key that clients must send; the variable LINNET_API_KEY hides it from others."
     )
@@ -49,23 +42,22 @@ class ServeConfig:
         group="Access",
     )
     max_requests: int = option(
-        128, "Texts written or waiting at once; more are refused.", group="Limits"
+        128, "Texts written or waiting at once; more are refused.", group="Limits", least=1
     )
     max_tokens: int = option(
         0,
         "The longest answer in tokens; 0: as the context allows (in one of up to 2,048 tokens "
         "half of what is left, where the client names no length).",
         group="Limits",
+        least=0,
     )
-    max_body: int = option(8_000_000, "The largest request in bytes.", group="Limits")
-    stall_seconds: float = option(
-        LlamaCppSettings.stall_seconds,
-        "Seconds of computing without any progress after which llama.cpp counts as hung, and "
-        "is started again; large models have more.",
-        group="Machine",
-    )
+    max_body: int = option(8_000_000, "The largest request in bytes.", group="Limits", least=1024)
     grace: float = option(
-        30.0, "Seconds that running requests have to finish when stopped.", group="Limits"
+        30.0,
+        "Seconds that running requests have to finish when stopped.",
+        group="Limits",
+        least=0,
+        most=3600,
     )
     log: Literal["requests", "errors", "off"] = option(
         "requests", "What to write to standard error, as lines of JSON.", group="Logs"
@@ -75,16 +67,8 @@ class ServeConfig:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, works, expected in (
-            ("port", 0 <= self.port <= 65535, "between 0 and 65535"),
-            ("threads", self.threads >= 0, "0 (all cores) or more"),
-            ("slots", self.slots >= 0, "0 (as many as pay) or more"),
-            ("context", self.context >= 0, "0 (the model's) or more"),
-            ("max_requests", self.max_requests >= 1, "at least 1"),
-            ("max_tokens", self.max_tokens >= 0, "0 (no limit) or more"),
-            ("max_body", self.max_body >= 1024, "at least 1024"),
-            ("stall_seconds", 1 <= self.stall_seconds <= 86_400, "between 1 and 86,400"),
-            ("grace", 0 <= self.grace <= 3600, "between 0 and 3600"),
             ("api_key", self.api_key is None or len(self.api_key) >= 8, "of 8 characters or more"),
             ("cors", all(_is_origin(o) for o in self.cors), "origins such as https://my.site"),
         ):

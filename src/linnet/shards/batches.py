@@ -25,64 +25,96 @@ if TYPE_CHECKING:
     from linnet.shards.reader import TokenSplit
 
 
-@dataclass(frozen=True)
 class Batch:
-    """What a training objective reads. All of shape ``(B, T)``."""
+    """Named tensors that a training objective reads, cut only between ``units``.
 
-    tokens: Tensor
-    targets: Tensor
-    """The token that follows each of ``tokens``."""
-    loss_mask: Tensor | None = None
-    """Where the loss counts; everywhere if None."""
-    segment_ids: Tensor | None = None
-    """Which document a token belongs to, where attention must not cross; no matter if None."""
+    A unit is what belongs together: an example, a pair of answers, a group of completions.
+    The first dimension of each tensor is a multiple of the number of units, by default
+    the rows of ``tokens``: two rows of ``tokens`` and one of ``margins`` for each pair,
+    say. Four names are usual, of shape ``(B, T)``; others (``advantages``,
+    ``reference_logprobs``, ``teacher_logits``) are as their objective wants them.
+
+    * ``tokens``
+    * ``targets``: the token that follows each of ``tokens``
+    * ``loss_mask``: where the loss counts; everywhere if there is none
+    * ``segment_ids``: which text a token belongs to, where attention must not cross
+    """
+
+    def __init__(
+        self,
+        tokens: Tensor,
+        targets: Tensor | None = None,
+        loss_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        *,
+        units: int | None = None,
+        **others: Tensor,
+    ) -> None:
+        usual = {
+            "tokens": tokens,
+            "targets": targets,
+            "loss_mask": loss_mask,
+            "segment_ids": segment_ids,
+        }
+        present = {name: tensor for name, tensor in usual.items() if tensor is not None}
+        self.tensors: Mapping[str, Tensor] = {**present, **others}
+        self.units = len(tokens) if units is None else units
+        for name, tensor in self.tensors.items():
+            if self.units < 1 or len(tensor) % self.units:
+                raise ValueError(
+                    f"{name} must have a multiple of {self.units} rows, one of the batch's units "
+                    f"each. Got {len(tensor)}"
+                )
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    @property
+    def tokens(self) -> Tensor:
+        return self.tensors["tokens"]
+
+    @property
+    def targets(self) -> Tensor:
+        return self.tensors["targets"]
+
+    @property
+    def loss_mask(self) -> Tensor | None:
+        return self.tensors.get("loss_mask")
+
+    @property
+    def segment_ids(self) -> Tensor | None:
+        return self.tensors.get("segment_ids")
 
     @property
     def trained(self) -> int:
         """How many tokens the loss counts."""
-        return self.targets.numel() if self.loss_mask is None else int(self.loss_mask.sum())
+        return self.tokens.numel() if self.loss_mask is None else int(self.loss_mask.sum())
 
-    def split(self, rows: int) -> list[Batch]:
-        """The batch as pieces of so many rows each."""
-
-        def cut(tensor: Tensor | None, start: int) -> Tensor | None:
-            return None if tensor is None else tensor[start : start + rows]
-
-        return [
-            Batch(
-                self.tokens[start : start + rows],
-                self.targets[start : start + rows],
-                cut(self.loss_mask, start),
-                cut(self.segment_ids, start),
-            )
-            for start in range(0, len(self.tokens), rows)
-        ]
-
-    def folded(self, length: int) -> Batch:
-        """The same tokens as more rows of ``length``, a part of what they were."""
-
-        def fold(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.view(-1, length)
-
-        return Batch(
-            self.tokens.view(-1, length),
-            self.targets.view(-1, length),
-            fold(self.loss_mask),
-            fold(self.segment_ids),
-        )
+    def split(self, units: int) -> list[Batch]:
+        """The batch in pieces of so many units; the last may have fewer."""
+        if units >= self.units:
+            return [self]
+        pieces = []
+        for start in range(0, self.units, units):
+            count = min(units, self.units - start)
+            cut = {
+                name: tensor.narrow(0, start * each, count * each)
+                for name, tensor in self.tensors.items()
+                for each in (len(tensor) // self.units,)
+            }
+            pieces.append(self.replaced(cut, units=count))
+        return pieces
 
     def to(self, device: str) -> Batch:
         """The batch on another device."""
+        moved = {
+            name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors.items()
+        }
+        return self.replaced(moved)
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
-
-        return Batch(
-            self.tokens.to(device, non_blocking=True),
-            self.targets.to(device, non_blocking=True),
-            move(self.loss_mask),
-            move(self.segment_ids),
-        )
+    def replaced(self, tensors: Mapping[str, Tensor], *, units: int | None = None) -> Batch:
+        """A batch of other tensors, by default in as many units."""
+        return Batch(**tensors, units=units or self.units)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -107,7 +139,7 @@ class Batches:
         self._order = self._draw_order(0)
         self._last = int(split.document(int(self._order[-1]))[-1])  # what the stream starts from
 
-    def next(self) -> Batch:
+    def next(self, context: object = None) -> Batch:
         """The next batch; documents follow one another across rows and batches."""
         wanted = self.rows * self.length
         stream = np.empty(wanted + 1, np.int64)

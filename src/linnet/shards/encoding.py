@@ -25,13 +25,13 @@ from linnet.shards.reader import KIND, SPLITS, TOKENIZER, ShardEntry, SplitName,
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import Tokenizer
 from linnet.tokenizer import load as load_tokenizer
-from linnet.tokenizer.tokenizer import TOKENIZER_FILE
+from linnet.tokenizer.definition import TOKENIZER_FILE
 from linnet.tokenizer.training import KIND as TOKENIZER_KIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
     from linnet.progress import Task
     from linnet.tokenizer.tokenizer import Ids
 
@@ -84,44 +84,50 @@ def encode(
     """
     config, out = config or EncodeConfig(), Path(out)
     source = artifact.read(corpus, kind="corpus")
-    corpus = source.path
     tokenizer = artifact.within(tokenizer, "tokenizer")
     loaded = load_tokenizer(tokenizer)
     inputs = {"corpus": source, "tokenizer": _tokenizer_input(tokenizer)}
-    recipe = config.recipe()
-    made_by = artifact.recipe_hash(KIND, FORMAT, recipe, inputs)
-    if existing := artifact.current(out, made_by, kind=KIND):
-        return existing
+
     text_bytes = sum(source.stats["bytes"].values())
-    # A token stands for about four bytes; a rough figure stops what is hopeless.
-    width = np.dtype(token_dtype(loaded.vocab_size)).itemsize
-    artifact.require_space(out, text_bytes * width // 4, purpose="the encoded corpus")
+
+    def write(draft: Draft) -> None:
+        # A token stands for about four bytes; a rough figure stops what is hopeless.
+        width = np.dtype(token_dtype(loaded.vocab_size)).itemsize
+        artifact.require_space(out, text_bytes * width // 4, purpose="the encoded corpus")
+        with (
+            _threads(config.workers),
+            progress.task("encoding", unit="bytes", total=text_bytes) as task,
+        ):
+            _write_shards(draft, source.path, loaded, config, task)
+
+    return artifact.make(
+        out, write, kind=KIND, format=FORMAT, config=config.recipe(), inputs=inputs
+    )
+
+
+def _write_shards(
+    draft: Draft, corpus: Path, tokenizer: Tokenizer, config: EncodeConfig, task: Task
+) -> None:
     entries: dict[SplitName, list[ShardEntry]] = {}
-    with (
-        _threads(config.workers),
-        artifact.create(out, kind=KIND, format=FORMAT, config=recipe, inputs=inputs) as draft,
-        progress.task("encoding", unit="bytes", total=text_bytes) as task,
-    ):
-        for split in SPLITS:
-            with SplitWriter(
-                draft.path,
-                split,
-                vocab_size=loaded.vocab_size,
-                shard_tokens=config.shard_tokens,
-            ) as writer:
-                _encode_split(source.path, split, loaded, writer, task)
-            entries[split] = writer.entries
-        if not any(entries.values()):
-            raise DataError(f"{corpus}: expected a corpus with documents, but it has none")
-        write_description(
+    for split in SPLITS:
+        with SplitWriter(
             draft.path,
-            vocab_size=loaded.vocab_size,
-            end_of_text=loaded.end_of_text,
-            splits=entries,
-        )
-        loaded.save(draft.path / TOKENIZER)
-        draft.stats.update(_statistics(entries), vocab_size=loaded.vocab_size)
-    return artifact.read(out, kind=KIND)
+            split,
+            vocab_size=tokenizer.vocab_size,
+            shard_tokens=config.shard_tokens,
+        ) as writer:
+            _encode_split(corpus, split, tokenizer, writer, task)
+        entries[split] = writer.entries
+    if not any(entries.values()):
+        raise DataError(f"{corpus}: expected a corpus with documents, but it has none")
+    write_description(
+        draft.path,
+        vocab_size=tokenizer.vocab_size,
+        end_of_text=tokenizer.end_of_text,
+        splits=entries,
+    )
+    tokenizer.save(draft.path / TOKENIZER)
+    draft.stats.update(_statistics(entries), vocab_size=tokenizer.vocab_size)
 
 
 def encode_texts(texts: Iterable[str], tokenizer: Tokenizer) -> Iterator[Encoded]:

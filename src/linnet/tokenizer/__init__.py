@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from linnet.lazy import lazy
 
 if TYPE_CHECKING:
-    from linnet.tokenizer.adoption import adopt
-    from linnet.tokenizer.chat import ChatTemplate, EncodedChat, encode_chat
+    from linnet.tokenizer.adoption import adopt, load
+    from linnet.tokenizer.chat import ChatTemplate, EncodedChat
+    from linnet.tokenizer.chat_encoding import encode_chat
     from linnet.tokenizer.markers import (
         WithChat,
         check_trainable,
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
         with_safe_padding,
     )
     from linnet.tokenizer.streaming import StreamDecoder
-    from linnet.tokenizer.tokenizer import Tokenizer, Wrapped, load
+    from linnet.tokenizer.tokenizer import Tokenizer, Wrapped
     from linnet.tokenizer.training import (
         SMALLEST_VOCABULARY,
         TokenizerConfig,
@@ -44,15 +45,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "adoption": ("adopt",),
-    "chat": ("ChatTemplate", "EncodedChat", "encode_chat"),
+    "adoption": ("adopt", "load"),
+    "chat": ("ChatTemplate", "EncodedChat"),
+    "chat_encoding": ("encode_chat",),
     "markers": ("WithChat", "check_trainable", "safe_padding", "with_chat", "with_safe_padding"),
     "streaming": ("StreamDecoder",),
-    "tokenizer": ("Tokenizer", "Wrapped", "load"),
+    "tokenizer": ("Tokenizer", "Wrapped"),
     "training": ("SMALLEST_VOCABULARY", "TokenizerConfig", "bytes_per_token", "train"),
 }
 # Lazily, so that the process that renders chat templates starts soon.
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
     {name: (f"{__name__}.{module}", name) for module, names in _MODULES.items() for name in names},
 )

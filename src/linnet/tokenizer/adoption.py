@@ -21,7 +21,16 @@ from linnet.tokenizer.chat import (
     inline_templates,
     read_templates,
 )
-from linnet.tokenizer.definition import LARGEST, LARGEST_ID, QWEN2_PATTERN, faults_named
+from linnet.tokenizer.definition import (
+    CONFIG_FILE,
+    LARGEST,
+    LARGEST_ID,
+    QWEN2_PATTERN,
+    TOKENIZER_FILE,
+    faults_named,
+    read_backend,
+    read_settings,
+)
 from linnet.tokenizer.sentencepiece import read_sentencepiece
 from linnet.tokenizer.settings import (
     BERT_CLASSES,
@@ -32,18 +41,13 @@ from linnet.tokenizer.settings import (
     add_tokens,
     class_of,
     put_around,
+    with_settings,
 )
-from linnet.tokenizer.tokenizer import (
-    CONFIG_FILE,
-    TOKENIZER_FILE,
-    Tokenizer,
-    read_backend,
-    read_settings,
-)
+from linnet.tokenizer.tokenizer import Tokenizer
 from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
 
 if TYPE_CHECKING:
-    from linnet.artifact import Artifact
+    from linnet.artifact import Artifact, Draft
 
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 WORDS_FILE = "vocab.txt"
@@ -84,10 +88,33 @@ def adopt(source: str, out: Path, *, progress: Progress = SILENT) -> Artifact:
         files = _find(place)
         tokenizer = _read(files)
     inputs = {file.name: artifact.hash_file(file) for file in files}
-    with artifact.create(out, kind=KIND, format=FORMAT, config={}, inputs=inputs) as draft:
+
+    def write(draft: Draft) -> None:
         tokenizer.save(draft.path)
         draft.stats.update(kind="adopted", source=source, vocab_size=tokenizer.vocab_size)
-    return artifact.read(out, kind=KIND)
+
+    return artifact.make(
+        out, write, kind=KIND, format=FORMAT, config={}, inputs=inputs, reuse=False
+    )
+
+
+def load(path: Path | str) -> Tokenizer:
+    """Open the tokenizer in a directory (a tokenizer's, a model's, or within shards).
+
+    Raises ModelError when there is none or it cannot be read.
+    """
+    path = artifact.within(path, "tokenizer")
+    file = path / TOKENIZER_FILE
+    if not file.is_file():
+        return read_directory(path)  # older checkpoints have the files of the Python classes only
+    config_file = path / CONFIG_FILE
+    config = read_settings(config_file) if config_file.is_file() else {}
+    templates = read_templates(path, config)
+    if templates:
+        config["chat_template"] = inline_templates(templates)
+    tokenizer = Tokenizer(with_settings(read_backend(file), path, config), config)
+    tokenizer.origin = str(config_file)
+    return tokenizer
 
 
 def read_directory(place: Path) -> Tokenizer:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from linnet.errors import DataError, LinnetError, ModelError
 
 if TYPE_CHECKING:
-    from linnet.tokenizer.tokenizer import Tokenizer
+    pass
 
 Message = Mapping[str, Any]
 
@@ -259,7 +259,7 @@ def read_templates(directory: Path, config: Mapping[str, Any]) -> dict[str, str]
     found = named_templates(config.get("chat_template"), str(directory))
     processor = directory / TEMPLATE_JSON
     if processor.is_file() and not found:
-        from linnet.tokenizer.tokenizer import read_settings
+        from linnet.tokenizer.definition import read_settings
 
         found = named_templates(read_settings(processor).get("chat_template"), str(processor))
     file, more = directory / TEMPLATE_FILE, directory / MORE_TEMPLATES
@@ -373,36 +373,6 @@ def plain_data(value: Any, *, depth: int = 0) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return f"<{type(value).__name__}>"
-
-
-def encode_chat(
-    tokenizer: Tokenizer,
-    messages: Sequence[Message],
-    *,
-    tools: Sequence[Mapping[str, Any]] | None = None,
-    documents: Sequence[Mapping[str, Any]] | None = None,
-    add_generation_prompt: bool = False,
-    continue_final_message: bool = False,
-    variables: Mapping[str, Any] | None = None,
-) -> EncodedChat:
-    """A conversation as tokens, with those that are the assistant's.
-
-    The template's own markers become special tokens; the same strings in what people wrote are
-    encoded as plain text. ``continue_final_message``: leave the last message open, so that the
-    model goes on with it. See :mod:`linnet.tokenizer.chat_encoding` for what is guaranteed.
-    Raises ModelError when the tokenizer has no chat template, and what
-    :meth:`ChatTemplate.render` raises.
-    """
-    from linnet.tokenizer.chat_encoding import Conversation
-
-    template = tokenizer.chat_template
-    if template is None:
-        raise ModelError(
-            "the tokenizer has no chat template; add chat_template.jinja beside it, or give it "
-            "one with linnet.tokenizer.with_chat"
-        )
-    given = Conversation(messages, tools, documents, variables or {}, continue_final_message)
-    return given.encode(tokenizer, template, add_generation_prompt=add_generation_prompt)
 
 
 def _read(file: Path) -> str:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import tokenizers
 
-from linnet.errors import DataError, LinnetError
+from linnet.errors import DataError, LinnetError, ModelError
 from linnet.tokenizer.chat import EncodedChat, plain_data, readable_messages, text_parts
 from linnet.tokenizer.cutting import well_formed
 from linnet.tokenizer.definition import faults_named
@@ -381,3 +381,31 @@ def _respelt(raw: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
     else:
         model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
     return {**raw, "model": model}
+
+
+def encode_chat(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    documents: Sequence[Mapping[str, Any]] | None = None,
+    add_generation_prompt: bool = False,
+    continue_final_message: bool = False,
+    variables: Mapping[str, Any] | None = None,
+) -> EncodedChat:
+    """A conversation as tokens, with those that are the assistant's.
+
+    The template's own markers become special tokens; the same strings in what people wrote are
+    encoded as plain text. ``continue_final_message``: leave the last message open, so that the
+    model goes on with it. See the module for what is guaranteed.
+    Raises ModelError when the tokenizer has no chat template, and what
+    :meth:`ChatTemplate.render` raises.
+    """
+    template = tokenizer.chat_template
+    if template is None:
+        raise ModelError(
+            "the tokenizer has no chat template; add chat_template.jinja beside it, or give it "
+            "one with linnet.tokenizer.with_chat"
+        )
+    given = Conversation(messages, tools, documents, variables or {}, continue_final_message)
+    return given.encode(tokenizer, template, add_generation_prompt=add_generation_prompt)

@@ -19,11 +19,17 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from linnet.config import parse_json, show
+from linnet.config import parse_json, read_json, show
 from linnet.errors import ModelError
 from linnet.tokenizer import confined
+
+if TYPE_CHECKING:
+    import tokenizers
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
 
 LARGEST = 1 << 28  # bytes; the largest published ones have 40 MB
 LARGEST_ID = 1 << 24
@@ -251,3 +257,23 @@ def _unread(origin: object, error: Exception) -> ModelError:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def read_backend(file: Path) -> tokenizers.Tokenizer:
+    """Read a ``tokenizer.json``. Raises ModelError when it is none."""
+    import tokenizers
+
+    text = read_definition(file)
+    with faults_named(file):
+        return tokenizers.Tokenizer.from_str(text)
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read a JSON file with settings. Raises ModelError when it holds something else."""
+    try:
+        settings = read_json(file, limit=LARGEST)
+    except ValueError as error:
+        raise ModelError(f"{file}: expected JSON, but it is damaged ({error})") from None
+    if not isinstance(settings, dict):
+        raise ModelError(f"{file}: expected a JSON object. Got {type(settings).__name__}")
+    return settings

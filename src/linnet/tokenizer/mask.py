@@ -6,7 +6,9 @@ from pathlib import Path
 
 import tokenizers
 
-from linnet.tokenizer.tokenizer import TOKENIZER_FILE, Tokenizer, load, read_backend
+from linnet.tokenizer.adoption import load
+from linnet.tokenizer.definition import TOKENIZER_FILE, read_backend
+from linnet.tokenizer.tokenizer import Tokenizer
 
 MASK = "<|mask|>"
 KNOWN_MASKS = ("[MASK]", "<mask>", MASK)

@@ -16,6 +16,7 @@ import tokenizers
 from tokenizers import processors
 
 from linnet.errors import ModelError
+from linnet.tokenizer.definition import CONFIG_FILE, TOKENIZER_FILE, read_settings
 from linnet.tokenizer.pieces import without_prefix_space
 
 if TYPE_CHECKING:
@@ -86,8 +87,6 @@ def class_of(files: list[Path], used: Mapping[str, Any], known: tuple[str, ...])
 
     Raises ModelError for one that cuts text, or counts ids, in a way of its own.
     """
-    from linnet.tokenizer.tokenizer import CONFIG_FILE, TOKENIZER_FILE, read_settings
-
     directory = files[0].parent
     config = directory / "config.json"
     model = read_settings(config) if config.is_file() else {}
@@ -113,8 +112,6 @@ def add_tokens(backend: tokenizers.Tokenizer, directory: Path, decoder: Any) -> 
     Older directories name them in ``added_tokens.json``. Raises ModelError for ids that the
     vocabulary cannot give them.
     """
-    from linnet.tokenizer.tokenizer import CONFIG_FILE, read_settings
-
     file = directory / CONFIG_FILE
     older = directory / "added_tokens.json"
     if not decoder and older.is_file():

@@ -24,13 +24,14 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from linnet import artifact
-from linnet.config import read_json
 from linnet.errors import ModelError
 from linnet.output import make_directory, write_json, write_text
-from linnet.tokenizer.chat import inline_templates, read_templates
 from linnet.tokenizer.cutting import batches, cut, well_formed
-from linnet.tokenizer.definition import LARGEST, faults_named, read_definition
+from linnet.tokenizer.definition import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    faults_named,
+)
 from linnet.tokenizer.pieces import (
     Spelling,
     piece_bytes,
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 
     from linnet.tokenizer.chat import ChatTemplate, EncodedChat
     from linnet.tokenizer.chat_encoding import MarkedBackend
-
-TOKENIZER_FILE = "tokenizer.json"
-CONFIG_FILE = "tokenizer_config.json"
 
 # How a document's end is called where tokenizer_config.json does not say.
 KNOWN_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
@@ -170,8 +168,8 @@ class Tokenizer:
         continue_final_message: bool = False,
         variables: Mapping[str, Any] | None = None,
     ) -> EncodedChat:
-        """A conversation as tokens: :func:`linnet.tokenizer.chat.encode_chat`."""
-        from linnet.tokenizer.chat import encode_chat
+        """A conversation as tokens: :func:`linnet.tokenizer.encode_chat`."""
+        from linnet.tokenizer.chat_encoding import encode_chat
 
         return encode_chat(
             self,
@@ -334,45 +332,3 @@ class Tokenizer:
             "the tokenizer has no token that ends a text; name one as eos_token in "
             f"{CONFIG_FILE} (looked for {', '.join(KNOWN_ENDS)})"
         )
-
-
-def load(path: Path | str) -> Tokenizer:
-    """Open the tokenizer in a directory (a tokenizer's, a model's, or within shards).
-
-    Raises ModelError when there is none or it cannot be read.
-    """
-    path = artifact.within(path, "tokenizer")
-    file = path / TOKENIZER_FILE
-    if not file.is_file():
-        # Older checkpoints have the files of the Python classes only.
-        from linnet.tokenizer.adoption import read_directory
-
-        return read_directory(path)
-    config_file = path / CONFIG_FILE
-    config = read_settings(config_file) if config_file.is_file() else {}
-    templates = read_templates(path, config)
-    if templates:
-        config["chat_template"] = inline_templates(templates)
-    from linnet.tokenizer.settings import with_settings
-
-    tokenizer = Tokenizer(with_settings(read_backend(file), path, config), config)
-    tokenizer.origin = str(config_file)
-    return tokenizer
-
-
-def read_backend(file: Path) -> tokenizers.Tokenizer:
-    """Read a ``tokenizer.json``. Raises ModelError when it is none."""
-    text = read_definition(file)
-    with faults_named(file):
-        return tokenizers.Tokenizer.from_str(text)
-
-
-def read_settings(file: Path) -> dict[str, Any]:
-    """Read a JSON file with settings. Raises ModelError when it holds something else."""
-    try:
-        settings = read_json(file, limit=LARGEST)
-    except ValueError as error:
-        raise ModelError(f"{file}: expected JSON, but it is damaged ({error})") from None
-    if not isinstance(settings, dict):
-        raise ModelError(f"{file}: expected a JSON object. Got {type(settings).__name__}")
-    return settings

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from linnet.artifact import Artifact, Inputs
+    from linnet.artifact import Artifact, Draft, Inputs
 
 KIND = "tokenizer"
 FORMAT = 1
@@ -94,9 +94,8 @@ def train(
     Raises DataError when there is no text.
     """
     config, inputs = config or TokenizerConfig(), inputs or {}
-    with artifact.create(
-        out, kind=KIND, format=FORMAT, config=config.recipe(), inputs=inputs
-    ) as draft:
+
+    def write(draft: Draft) -> None:
         pieces: list[str] = []
         if config.kind != "bytes":
             with progress.task("reading text for the tokenizer", unit="bytes") as task:
@@ -115,12 +114,16 @@ def train(
         )
         if pieces:
             draft.stats["bytes_per_token"] = bytes_per_token(tokenizer, pieces)
-    if config.kind in ("bpe", "unigram") and tokenizer.vocab_size < config.vocab_size:
-        progress.warn(
-            f"the text has too few repeated words for {config.vocab_size:,} tokens; "
-            f"the vocabulary has {tokenizer.vocab_size:,}"
-        )
-    return artifact.read(out, kind=KIND)
+        if config.kind in ("bpe", "unigram") and tokenizer.vocab_size < config.vocab_size:
+            progress.warn(
+                f"the text has too few repeated words for {config.vocab_size:,} tokens; "
+                f"the vocabulary has {tokenizer.vocab_size:,}"
+            )
+
+    # Texts without inputs may be others than those that one there was made from.
+    return artifact.make(
+        out, write, kind=KIND, format=FORMAT, config=config.recipe(), inputs=inputs, reuse=False
+    )
 
 
 def bytes_per_token(tokenizer: Tokenizer, texts: Iterable[str]) -> float:

@@ -2,47 +2,92 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
-from linnet.config import option, to_mapping
+from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError
-from linnet.model.config import GATED, ModelConfig
+from linnet.model import families
+from linnet.model.config import ModelConfig
 from linnet.runtime import DeviceName, DtypeName
 
-# Where and how often, not what: these may differ between runs of one recipe.
-_EXECUTION = ("device", "threads", "dtype", "compile", "save_seconds", "sample_interval")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-_BIASED = {"attention_bias": True, "output_bias": True, "mlp_bias": True}
-_GPT2 = {"positions": "learned", "norm": "layernorm", **_BIASED}
-MadeFamily = Literal[
-    "apertus", "arcee", "bert", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3"
-]
-FAMILIES: dict[MadeFamily, dict[str, Any]] = {
-    "apertus": {"activation": "relu2", "qk_norm": True},
-    "arcee": {"activation": "relu2"},
-    "bert": {
-        **_GPT2,
-        "norm_eps": 1e-12,
-        "norm_place": "post",
-        "activation": "gelu",
-        "token_types": 2,
-        "head": "masked",
-        "tied": True,
-        "causal": False,
-    },
-    "gpt2": {**_GPT2, "norm_eps": 1e-5, "activation": "gelu_tanh"},
-    "llama": {"activation": "swiglu"},
-    "mistral": {"activation": "swiglu"},
-    "phi3": {"activation": "swiglu"},
-    "qwen2": {"activation": "swiglu", "attention_bias": True},
-    "qwen3": {"activation": "swiglu", "qk_norm": True},
+FAMILIES: Mapping[str, Mapping[str, Any]] = {
+    name: found.scratch for name, found in sorted(families.FAMILIES.items()) if found.scratch
 }
 """What a family that can be made from scratch fixes; the rest is as in ``ModelConfig``."""
 
+if TYPE_CHECKING:
+    MadeFamily = str
+else:
+    MadeFamily = Literal[tuple(FAMILIES)]
+
 
 @dataclass(frozen=True)
-class ShapeConfig:
+class Choice:
+    """Something that a setting chooses by name; loaded when it is used."""
+
+    module: str
+    name: str
+
+    def load(self) -> Any:
+        return getattr(importlib.import_module(self.module), self.name)
+
+
+@dataclass(frozen=True)
+class ObjectiveChoice(Choice):
+    """An objective, for causal models or for encoders, whose batches have hidden tokens."""
+
+    causal: bool = True
+
+
+@dataclass(frozen=True)
+class OptimizerChoice(Choice):
+    """A function ``(matrices, *, weight_decay, dtype)`` that makes an optimizer of them."""
+
+    lr: float
+    """Peak learning rate where none is set."""
+
+
+OPTIMIZERS = {
+    "muon": OptimizerChoice("linnet.train.optimizers", "muon", lr=0.03),
+    "adamw": OptimizerChoice("linnet.train.optimizers", "adamw", lr=0.002),
+}
+"""Optimizers for the matrices inside the blocks; the rest is AdamW's."""
+
+OBJECTIVES = {
+    "next_token": ObjectiveChoice("linnet.train.objectives", "next_token"),
+    "masked_token": ObjectiveChoice("linnet.train.objectives", "masked_token", causal=False),
+}
+"""What can be minimised; see ``linnet.train.objectives``."""
+
+if TYPE_CHECKING:
+    OptimizerName: TypeAlias = str
+    ObjectiveName: TypeAlias = str
+else:
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
+    ObjectiveName = Literal[("auto", *OBJECTIVES)]
+
+
+def refuse_negative(config: Any, *names: str) -> None:
+    """Raise ConfigError for the first of these settings that is below zero."""
+    for name in names:
+        if getattr(config, name) < 0:
+            raise ConfigError(f"{name} must not be negative. Got {getattr(config, name)}")
+
+
+def refuse_unknown(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise ConfigError for a setting that is none of its choices."""
+    if value not in known:
+        raise ConfigError(f"{name} must be one of {', '.join(known)}. Got {value!r}")
+
+
+@dataclass(frozen=True)
+class ShapeConfig(Config):
     """The model to make. Sizes left at 0 follow from the others."""
 
     family: MadeFamily = option(
@@ -81,8 +126,7 @@ class ShapeConfig:
         heads = self.width // self.head_width
         fixed = FAMILIES[self.family]
         # A gated MLP has three matrices, so two thirds of the usual width cost the same.
-        gated = fixed["activation"] in GATED
-        usual = round(8 / 3 * self.width / 32) * 32 if gated else 4 * self.width
+        gated_width, plain_width = round(8 / 3 * self.width / 32) * 32, 4 * self.width
         grouped = fixed.get("positions") != "learned"
         chosen: dict[str, Any] = {
             "vocab_size": vocab_size,
@@ -92,30 +136,22 @@ class ShapeConfig:
             "heads": heads,
             "kv_heads": (self.kv_heads or heads) if grouped else heads,
             "head_width": self.head_width,
-            "mlp_width": self.mlp_width or usual,
+            "mlp_width": self.mlp_width or plain_width,
             "tied": self.tied,
             "dropout": self.dropout,
             "bos_id": end_of_text,
             "eos_id": end_of_text,
             "pad_id": pad,
         }
-        return ModelConfig(family=self.family, **{**chosen, **fixed})
+        made = ModelConfig(family=self.family, **{**chosen, **fixed})
+        return replace(made, mlp_width=gated_width) if made.gated and not self.mlp_width else made
 
 
 @dataclass(frozen=True)
-class TrainConfig(ShapeConfig):
-    """A training run: the model's shape, how long, and how."""
+class OptimizerConfig(Config):
+    """Which optimizer a new model gets, and the peak learning rates of its parts."""
 
-    steps: int = option(0, "Updates to make; 0: as many as fit into --seconds.")
-    seconds: float = option(
-        0.0,
-        "Wall-clock limit for the whole run, compiling, validation and saving included; 0: none.",
-    )
-    batch_tokens: int = option(2048, "Tokens per update.")
-    micro_rows: int = option(
-        0, "Rows computed at once; 0: the whole batch, or less if large.", group="Machine"
-    )
-    optimizer: Literal["muon", "adamw"] = option(
+    optimizer: OptimizerName = option(
         "muon", "For the matrices inside the blocks.", group="Optimizer"
     )
     matrix_lr: float = option(
@@ -132,25 +168,49 @@ class TrainConfig(ShapeConfig):
     vector_lr: float = option(
         0.02, "Peak learning rate of norms and biases (AdamW).", group="Optimizer"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_unknown("optimizer", self.optimizer, OPTIMIZERS)
+
+    @property
+    def resolved_matrix_lr(self) -> float:
+        """The learning rate of the matrices, by optimizer where none was set."""
+        return self.matrix_lr or OPTIMIZERS[self.optimizer].lr
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Config):
+    """What every kind of training has: its length, schedule, validations and machine."""
+
+    EXECUTION: ClassVar[tuple[str, ...]] = (
+        "device", "threads", "dtype", "compile", "save_seconds", "sample_interval",
+    )  # fmt: skip
+    """Where and how often, not what: these may differ between runs of one recipe."""
+
+    steps: int = option(0, "Updates to make; 0: as many as fit into --seconds.")
+    seconds: float = option(
+        0.0,
+        "Wall-clock limit for the whole run, compiling, validation and saving included; 0: none.",
+    )
+    batch_tokens: int = option(2048, "Tokens per update.")
+    objective: ObjectiveName = option(
+        "auto",
+        "What is minimised; auto: the loss of the next token, or for an encoder of hidden ones.",
+        group="Optimizer",
+    )
+    seed: int = option(1, "Seed of weights, order and dropout.")
     weight_decay: float = option(
         0.1,
         "Pull of the matrices towards zero; matters when text is read several times.",
         group="Optimizer",
     )
+    clip: float = option(1.0, "Largest gradient norm; 0: no limit.", group="Optimizer")
     schedule: Literal["wsd", "cosine"] = option(
         "wsd", "After warm-up: stay, then fall in a line (wsd), or a half cosine.", group="Schedule"
     )
     warmup: float = option(0.0, "Share of the run that warms up.", group="Schedule")
     decay: float = option(0.5, "Share of the run over which wsd falls to zero.", group="Schedule")
-    short_rows: float = option(
-        0.0,
-        "Share of the run, at its start, that reads shorter rows than the context: faster.",
-        group="Schedule",
-    )
-    short_length: int = option(
-        0, "Tokens in those rows, a part of the context; 0: half of it.", group="Schedule"
-    )
-    clip: float = option(1.0, "Largest gradient norm; 0: no limit.", group="Optimizer")
     validation_interval: int = option(
         0, "Steps between validations; 0: five times in the run.", group="Validation and saving"
     )
@@ -168,7 +228,6 @@ class TrainConfig(ShapeConfig):
     sample_interval: int = option(
         0, "Steps between printed samples; 0: four times in the run.", group="Validation and saving"
     )
-    seed: int = option(1, "Seed of weights, order and dropout.")
     device: DeviceName = option("auto", "Where to compute.", group="Machine")
     dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
     threads: int = option(0, "CPU threads; 0: all usable cores.", group="Machine")
@@ -179,25 +238,13 @@ class TrainConfig(ShapeConfig):
     )
 
     def __post_init__(self) -> None:
-        if not self.steps and not self.seconds:
-            raise ConfigError("training needs an end: set steps or seconds")
-        if min(self.steps, self.seconds) < 0:
-            raise ConfigError("steps and seconds must not be negative")
-        if self.batch_tokens < self.context:
-            raise ConfigError(
-                f"batch_tokens must be at least the context ({self.context}). "
-                f"Got {self.batch_tokens}"
-            )
-        if not 0 <= self.short_rows <= 1 or self.short_length < 0:
-            raise ConfigError(
-                "short_rows is a share from 0 to 1, and short_length not negative. "
-                f"Got {self.short_rows} and {self.short_length}"
-            )
-        if self.short_rows and (self.context < 2 or self.context % self.resolved_short_length):
-            raise ConfigError(
-                f"the context must be a multiple of short_length. Got {self.context} and "
-                f"{self.resolved_short_length}"
-            )
+        super().__post_init__()
+        refuse_negative(
+            self, "steps", "seconds", "batch_tokens", "weight_decay", "clip", "patience",
+            "validation_interval", "validation_tokens", "sample_interval", "save_seconds",
+            "threads",
+        )  # fmt: skip
+        refuse_unknown("objective", self.objective, ("auto", *OBJECTIVES))
         if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1 - self.warmup):
             raise ConfigError(
                 f"warmup and decay are shares of the run that together must not exceed 1. "
@@ -206,8 +253,49 @@ class TrainConfig(ShapeConfig):
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out."""
+        unused = ("objective",) if self.objective == "auto" else ()
+        left_out = (*self.EXECUTION, *unused)
+        return {k: v for k, v in to_mapping(self).items() if k not in left_out}
+
+
+@dataclass(frozen=True)
+class TrainConfig(TrainingConfig, OptimizerConfig, ShapeConfig):
+    """Training a model from scratch: its shape, how long, and how."""
+
+    short_rows: float = option(
+        0.0,
+        "Share of the run, at its start, that reads shorter rows than the context: faster.",
+        group="Schedule",
+    )
+    short_length: int = option(
+        0, "Tokens in those rows, a part of the context; 0: half of it.", group="Schedule"
+    )
+    micro_rows: int = option(
+        0, "Rows computed at once; 0: the whole batch, or less if large.", group="Machine"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_negative(self, "micro_rows", "short_length")
+        if not self.steps and not self.seconds:
+            raise ConfigError("training needs an end: set steps or seconds")
+        if self.batch_tokens < self.context:
+            raise ConfigError(
+                f"batch_tokens must be at least the context ({self.context}). "
+                f"Got {self.batch_tokens}"
+            )
+        if not 0 <= self.short_rows <= 1:
+            raise ConfigError(f"short_rows is a share from 0 to 1. Got {self.short_rows}")
+        if self.short_rows and (self.context < 2 or self.context % self.resolved_short_length):
+            raise ConfigError(
+                f"the context must be a multiple of short_length. Got {self.context} and "
+                f"{self.resolved_short_length}"
+            )
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
         unused = () if self.short_rows else ("short_length",)
-        return {k: v for k, v in to_mapping(self).items() if k not in (*_EXECUTION, *unused)}
+        return {k: v for k, v in super().recipe().items() if k not in unused}
 
     @property
     def rows(self) -> int:
@@ -218,11 +306,6 @@ class TrainConfig(ShapeConfig):
     def resolved_short_length(self) -> int:
         """Tokens in short rows, where none were set."""
         return self.short_length or self.context // 2
-
-    @property
-    def resolved_matrix_lr(self) -> float:
-        """The learning rate of the matrices, by optimizer where none was set."""
-        return self.matrix_lr or (0.03 if self.optimizer == "muon" else 0.002)
 
     @property
     def resolved_embedding_lr(self) -> float:

@@ -1,4 +1,4 @@
-"""The two optimizers: Muon for the matrices inside the blocks, AdamW for the rest.
+"""Muon for the matrices inside the blocks of a new model, AdamW for everything else.
 
 Adam scales every number by its own history. Muon (Jordan et al., 2024,
 https://kellerjordan.github.io/posts/muon) treats a weight matrix as one thing:
@@ -12,14 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from linnet.train.config import OPTIMIZERS
+from linnet.train.state import trained_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from linnet.model import Transformer
     from linnet.train.config import TrainConfig
+    from linnet.train.objectives import Objective
 
+FINETUNING_BETAS = 0.9, 0.99  # it is short: a memory of a thousand steps would never fill
 # Odd quintics p(s) = a s + b s³ + c s⁵, one per iteration, that together push every
 # singular value in (0.001, 1] towards 1 as fast as can be: "Polar Express"
 # (arXiv:2505.16932), the published coefficients with its safety factor, but for the
@@ -33,10 +38,10 @@ POLAR_EXPRESS = (
 
 
 def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """The nearest (semi-)orthogonal matrix to each of ``(N, rows, columns)``, approximately.
+    """Roughly the nearest (semi-)orthogonal matrix to each of ``(N, rows, columns)``.
 
-    Keeps the singular vectors and moves the singular values close to 1, by
-    matrix products alone.
+    Keeps the singular vectors, by matrix products alone. Singular values from a 1,000th of the
+    Frobenius norm on end between 0.41 and 1.58; below that they grow at most 422 times.
     """
     x = matrices.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
@@ -95,10 +100,26 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(parameters, list(directions.unbind()), alpha=-size)
 
 
+def muon(
+    matrices: list[Tensor], *, weight_decay: float, dtype: torch.dtype
+) -> torch.optim.Optimizer:
+    """Muon, computing in ``dtype``."""
+    return Muon(matrices, weight_decay=weight_decay, dtype=dtype)
+
+
+def adamw(
+    matrices: Iterable[Any], *, weight_decay: float = 0.0, dtype: torch.dtype | None = None
+) -> torch.optim.Optimizer:
+    """AdamW, which computes in the format of the parameters. Groups do as well as tensors."""
+    return torch.optim.AdamW(
+        list(matrices), lr=0.0, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True
+    )
+
+
 def build_optimizers(
     model: Transformer, config: TrainConfig, *, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for tables and vectors; Muon (or AdamW) for all other matrices.
+    """The chosen optimizer for the matrices inside the blocks, AdamW for tables and vectors.
 
     Each parameter group holds its peak rate as ``peak_lr``. ``dtype`` is what
     Muon computes in.
@@ -115,18 +136,70 @@ def build_optimizers(
     ]
     if not model.config.tied:
         groups.append({"params": [model.output_table], "peak_lr": config.output_lr})
-    optimizers: list[torch.optim.Optimizer] = []
-    if config.optimizer == "muon":
-        muon = Muon(matrices, weight_decay=config.weight_decay, dtype=dtype)
-        muon.param_groups[0]["peak_lr"] = config.resolved_matrix_lr
-        optimizers.append(muon)
-    else:
-        groups.append(
-            {
-                "params": matrices,
-                "peak_lr": config.resolved_matrix_lr,
-                "weight_decay": config.weight_decay,
-            }
-        )
-    adamw = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-    return [*optimizers, adamw]
+    build = OPTIMIZERS[config.optimizer].load()
+    inner = build(matrices, weight_decay=config.weight_decay, dtype=dtype)
+    for group in inner.param_groups:
+        group["peak_lr"] = config.resolved_matrix_lr
+    return [inner, adamw(groups)]
+
+
+class AdamWToStart(torch.optim.AdamW):
+    """AdamW (arXiv:1711.05101), fused, that can also draw weights back to where they began.
+
+    The pull is that of L2-SP (arXiv:1802.01483), decoupled as AdamW's decay is: each
+    step first moves a weight by ``lr * pull`` of the way to its start. ``starts`` may be of
+    any format, and mapped from the checkpoint: then they take no memory of their own.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        pull: float = 0.0,
+        starts: Mapping[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__(groups, lr=0.0, betas=FINETUNING_BETAS, weight_decay=0.0, fused=True)
+        self.pull, self.starts = pull, starts or {}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        if self.pull:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    start = self.starts[parameter].to(parameter)
+                    parameter.lerp_(start, min(1.0, group["lr"] * self.pull))
+        return super().step(closure)
+
+
+def finetuning_optimizer(
+    model: Transformer,
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    pull: float = 0.0,
+    base: Transformer | None = None,
+) -> AdamWToStart:
+    """AdamW over all parameters that want a gradient; decay is for matrices alone.
+
+    ``base``: the model that training began from, for the pull towards it.
+    """
+    trained = trained_tensors(model)
+    matrices = [value for value in trained.values() if value.dim() > 1]
+    vectors = [value for value in trained.values() if value.dim() < 2]
+    groups: list[dict[str, Any]] = [
+        {"params": params, "peak_lr": lr, "weight_decay": decay}
+        for params, decay in ((matrices, weight_decay), (vectors, 0.0))
+        if params
+    ]
+    starts = None
+    if pull and base is not None:
+        from_base = dict(base.named_parameters())
+        starts = {value: from_base[name].detach() for name, value in trained.items()}
+    return AdamWToStart(groups, pull=pull, starts=starts)
+
+
+def optimizer_of_objective(objective: Objective, *, lr: float) -> list[torch.optim.Optimizer]:
+    """AdamW for what an objective trains itself; none for those that own no parameters."""
+    owned = objective.parameters() if isinstance(objective, nn.Module) else ()
+    trained = [parameter for parameter in owned if parameter.requires_grad]
+    return [adamw([{"params": trained, "peak_lr": lr}])] if trained else []

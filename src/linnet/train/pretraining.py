@@ -20,31 +20,31 @@ from linnet.shards.batches import Batches
 from linnet.tokenizer import load as load_tokenizer
 from linnet.tokenizer.mask import load_with_mask
 from linnet.train.config import TrainConfig
-from linnet.train.course import Course
-from linnet.train.interrupt import interruptible
+from linnet.train.distributed import interruptible
 from linnet.train.loop import Loop
-from linnet.train.machine import Machine, choose_machine
-from linnet.train.masking import Hiding, Masked, masked_held_out, validate_masked
-from linnet.train.metrics import METRICS
-from linnet.train.objective import masked_token, next_token
-from linnet.train.optimizers import build_optimizers
-from linnet.train.plots import load_plotting, plot_curves
-from linnet.train.sample import sample_text
-from linnet.train.speed import (
+from linnet.train.machine import (
+    Machine,
+    choose_machine,
     compile_ahead,
     compile_blocks,
     should_compile,
     write_out_attention,
 )
+from linnet.train.masking import MaskedBatches, MaskedLoss, Masking
+from linnet.train.metrics import METRICS, load_plotting, plot_curves
+from linnet.train.objectives import named_objective
+from linnet.train.optimizers import build_optimizers, optimizer_of_objective
 from linnet.train.state import STATE
-from linnet.train.validation import held_out, validate
+from linnet.train.stream import ShortRows
+from linnet.train.validation import held_out, sample_text
 from linnet.train.warm_start import LARGEST_VOCABULARY, bigram_counts, fit_bigrams
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.tokenizer import Tokenizer
-    from linnet.train.loop import Stream, Validator
-    from linnet.train.objective import Objective
+    from linnet.train.loop import Validator
+    from linnet.train.objectives import Objective
+    from linnet.train.stream import Stream
 
 KIND, FORMAT = "model", 1
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
@@ -60,7 +60,7 @@ def train(
 ) -> Artifact:
     """Train a model on encoded documents; write a checkpoint directory.
 
-    ``objective``: by default the next token, or for an encoder those that were masked.
+    ``objective``: a function or module of your own, instead of the one in ``config``.
     What this recipe has made already is returned as it is; an interrupted run
     goes on from its last save.
     Raises DataError when there is too little text, BudgetError when the time
@@ -71,19 +71,8 @@ def train(
     config, out = config or TrainConfig(), Path(out)
     data = Shards.open(shards)
     inputs = {"shards": data.artifact}
-    recipe = artifact.recipe_hash(KIND, FORMAT, config.recipe(), inputs)
-    if existing := artifact.current(out, recipe, kind=KIND):
-        return existing
-    with artifact.create(
-        out,
-        kind=KIND,
-        format=FORMAT,
-        config=config.recipe(),
-        inputs=inputs,
-        resume=True,
-        volatile=VOLATILE,
-        working=STATE,
-    ) as draft:
+
+    def write(draft: Draft) -> None:
         machine = choose_machine(
             draft.path,
             device=config.device,
@@ -101,9 +90,19 @@ def train(
             _save(loop.model, draft.path, data)
             plot_curves(draft.path / METRICS, draft.path)
         _describe(draft, loop, data)
-        settings = config.recipe()
-        write_card(draft.path, kind=KIND, inputs=inputs, config=settings, stats=draft.stats)
-    return artifact.read(out, kind=KIND)
+        write_card(draft)
+
+    return artifact.make(
+        out,
+        write,
+        kind=KIND,
+        format=FORMAT,
+        config=config.recipe(),
+        inputs=inputs,
+        resume=True,
+        volatile=VOLATILE,
+        working=STATE,
+    )
 
 
 def micro_rows(config: TrainConfig) -> int:
@@ -127,55 +126,42 @@ def _assemble(
             f"training needs at least {config.context + 1} tokens, one full context. "
             f"Got {split.tokens}; add documents or use a smaller --context"
         )
-    tokenizer, hiding = _tokenizer(data, config)
+    tokenizer, masking = _tokenizer(data, config)
     model, machine = _make_model(data, config, tokenizer, machine, progress)
     dtype = runtime.torch_dtype(machine.runtime.dtype)
     stream: Stream = Batches(split, rows=config.rows, length=config.context, seed=config.seed)
-    if hiding is not None:
-        stream = Masked(stream, hiding, seed=config.seed)
-    objective = objective or (next_token if hiding is None else masked_token)
+    if masking is not None:
+        stream = MaskedBatches(stream, masking, seed=config.seed)
+    if config.short_rows:
+        stream = ShortRows(stream, share=config.short_rows, length=config.resolved_short_length)
+    objective = objective or named_objective(config.objective, causal=config.causal)
     sampler = partial(sample_text, tokenizer=tokenizer, seed=config.seed)
     return Loop(
         directory,
-        _course(config),
+        config,
         machine=machine,
         model=model,
         stream=stream,
         objective=objective,
-        optimizers=build_optimizers(model, config, dtype=dtype),
-        validators=_validators(data, config, objective, machine, hiding),
-        sampler=sampler if hiding is None else None,
+        optimizers=[
+            *build_optimizers(model, config, dtype=dtype),
+            *optimizer_of_objective(objective, lr=config.vector_lr),
+        ],
+        micro_units=micro_rows(config),
+        validators=_validators(data, config, machine, masking),
+        sampler=sampler if masking is None else None,
+        remedy="start again with a lower --matrix-lr or --embedding-lr",
         progress=progress,
         started=started,
     )
 
 
-def _course(config: TrainConfig) -> Course:
-    return Course(
-        steps=config.steps,
-        seconds=config.seconds,
-        schedule=config.schedule,
-        warmup=config.warmup,
-        decay=config.decay,
-        clip=config.clip,
-        peak_lr=config.resolved_matrix_lr,
-        remedy="start again with a lower --matrix-lr or --embedding-lr",
-        micro_rows=micro_rows(config),
-        validation_interval=config.validation_interval,
-        sample_interval=config.sample_interval,
-        patience=config.patience,
-        save_seconds=config.save_seconds,
-        short_rows=config.short_rows,
-        short_length=config.resolved_short_length,
-    )
-
-
-def _tokenizer(data: Shards, config: TrainConfig) -> tuple[Tokenizer, Hiding | None]:
+def _tokenizer(data: Shards, config: TrainConfig) -> tuple[Tokenizer, Masking | None]:
     """The tokenizer, and for an encoder what hides its tokens."""
     if config.causal:
         return load_tokenizer(data.tokenizer_path), None
     tokenizer, mask = load_with_mask(data.tokenizer_path)
-    return tokenizer, Hiding(mask, tokenizer.vocab_size, tuple(sorted(tokenizer.special_ids)))
+    return tokenizer, Masking(mask, tokenizer.vocab_size, tuple(sorted(tokenizer.special_ids)))
 
 
 def _make_model(
@@ -209,22 +195,19 @@ def _make_model(
 def _validators(
     data: Shards,
     config: TrainConfig,
-    objective: Objective,
     machine: Machine,
-    hiding: Hiding | None,
+    masking: Masking | None,
 ) -> list[Validator]:
     found = held_out(
         data.split("validation"),
         rows=micro_rows(config),
         length=config.context,
         tokens=config.validation_tokens,
+        device=machine.runtime.device,
     )
     if found is None:
         return []
-    device = machine.runtime.device
-    if hiding is not None:
-        return [partial(validate_masked, data=masked_held_out(found, hiding), device=device)]
-    return [partial(validate, objective=objective, data=found, device=device)]
+    return [found if masking is None else MaskedLoss.of(found, masking)]
 
 
 def _begin(loop: Loop, data: Shards, config: TrainConfig) -> None:
@@ -239,7 +222,7 @@ def _begin(loop: Loop, data: Shards, config: TrainConfig) -> None:
         counts = bigram_counts(data.split("train"), model.config.vocab_size)
         dtype = runtime.torch_dtype(loop.machine.runtime.dtype)
         loss = fit_bigrams(model, counts, dtype=dtype)
-        loop.log.write({"step": 0, "event": f"bigrams fitted: loss {loss:.3f}"})
+        loop.record({"step": 0, "event": f"bigrams fitted: loss {loss:.3f}"})
 
 
 def _save(model: Transformer, path: Path, data: Shards) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from linnet.model.weights import (
 from linnet.output import replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 STATE = "state"  # folder, in the artifact under way, of what is saved for resuming
@@ -118,10 +119,19 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
 
-@torch.no_grad()
 def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Put back what :func:`trained_tensors` gave."""
-    own = trained_tensors(model)
+    _copy_into(trained_tensors(model), tensors)
+
+
+def _own_state(objective: nn.Module) -> dict[str, Tensor]:
+    """What an objective trains, and its buffers; not what it has frozen, such as a reference."""
+    frozen = {name for name, value in objective.named_parameters() if not value.requires_grad}
+    return {k: v for k, v in objective.state_dict(keep_vars=True).items() if k not in frozen}
+
+
+@torch.no_grad()
+def _copy_into(own: dict[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if name not in own or own[name].shape != tensor.shape:
             raise ValueError(f"it is of another model: it holds {name[:80]} {[*tensor.shape]}")
@@ -130,39 +140,81 @@ def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"it is of another model: it lacks {min(own)}")
 
 
-def capture(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Every tensor that the next step depends on."""
+def capture(
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    objective: nn.Module | None = None,
+) -> dict[str, Tensor]:
+    """Every tensor that the next step depends on, of model, optimizers and objective."""
     tensors = {f"model.{name}": value for name, value in trained_tensors(model).items()}
     for which, optimizer in enumerate(optimizers):
         for index, entries in optimizer.state_dict()["state"].items():
             for name, value in entries.items():
                 tensors[f"optimizer.{which}.{index}.{name}"] = torch.as_tensor(value)
+    if objective is not None:
+        tensors |= {f"objective.{name}": value for name, value in _own_state(objective).items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     return tensors
 
 
-def restore(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Put back what :func:`capture` gave and ``path`` holds."""
+def restore(
+    path: Path,
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    objective: nn.Module | None = None,
+) -> dict[str, Tensor]:
+    """Put back what :func:`capture` gave and ``path`` holds; return the other tensors in it."""
     states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
-    weights, random = {}, {}
+    found: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "random": {}}
+    others = {}
     with damage_named(path):
         for key, value in dict(read_tensors(path)).items():  # all, so that they are checked first
             kind, _, name = key.partition(".")
-            if kind == "model":
-                weights[name] = value
-            elif kind == "random":
-                random[name] = value
-            else:
+            if kind == "optimizer":
                 which, index, entry = name.split(".")
                 states[int(which)].setdefault(int(index), {})[entry] = value
-        load_trained(model, weights)
+            elif kind in found:
+                found[kind][name] = value
+            else:
+                others[key] = value
+        load_trained(model, found["model"])
+        if objective is not None:
+            _copy_into(_own_state(objective), found["objective"])
         for optimizer, state in zip(optimizers, states, strict=True):
             _load_moments(optimizer, state)
-        torch.set_rng_state(random["cpu"])
-        if torch.cuda.is_available() and "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"])
+        torch.set_rng_state(found["random"]["cpu"])
+        if torch.cuda.is_available() and "cuda" in found["random"]:
+            torch.cuda.set_rng_state(found["random"]["cuda"])
+    return others
+
+
+_TENSOR = "$tensor"
+
+
+def take_tensors(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
+    """Move the tensors in plain values to ``tensors``; the rest can be written as JSON."""
+    if isinstance(value, Tensor):
+        name = f"{prefix}.{len(tensors)}"
+        tensors[name] = value
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        return {key: take_tensors(each, tensors, prefix) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [take_tensors(each, tensors, prefix) for each in value]
+    return value
+
+
+def put_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Undo :func:`take_tensors`."""
+    if isinstance(value, dict):
+        if value.keys() == {_TENSOR}:
+            return tensors[value[_TENSOR]]
+        return {key: put_tensors(each, tensors) for key, each in value.items()}
+    if isinstance(value, list):
+        return [put_tensors(each, tensors) for each in value]
+    return value
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import MakeModel
@@ -21,9 +22,9 @@ from linnet import runtime
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.export import llama_cpp_process
 from linnet.generate import Request, Sampling
-from linnet.generate.engine import Chunk, Pushing
+from linnet.generate.engine import Chunk
+from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint, room
-from linnet.generate.opening import open_engine
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_model
 from linnet.model.adapter import save_adapter
@@ -53,7 +54,7 @@ def engine(model: Path) -> Iterator[LlamaCppEngine]:
 
 @pytest.fixture(scope="module")
 def exact(model: Path) -> TorchEngine:
-    found = linnet.load(model).engine
+    found = linnet.load(model, engine="torch").engine
     assert isinstance(found, TorchEngine)
     return found
 
@@ -83,7 +84,7 @@ def require_same(
 def test_agrees_with_torch(family: str, make_model: MakeModel) -> None:
     path = make_model(family)
     opened = open_checkpoint(path, F32)
-    ours = linnet.load(path).engine
+    ours = linnet.load(path, engine="torch").engine
     assert isinstance(ours, TorchEngine)
     assert opened.context == ours.context
     requests = [Request(text, GREEDY, logprobs=True, top_logprobs=3) for text in PROMPTS]
@@ -123,7 +124,7 @@ def test_several_adapters_and_the_only_one(make_model: MakeModel, tmp_path: Path
         open_checkpoint(base, F32, adapters=beside),
         open_checkpoint(tmp_path / "one", F32),
     )
-    ours = linnet.load(base, adapters=beside).engine
+    ours = linnet.load(base, adapters=beside, engine="torch").engine
     assert isinstance(ours, TorchEngine)
     try:
         assert several.adapters == ("one", "two")
@@ -137,7 +138,7 @@ def test_several_adapters_and_the_only_one(make_model: MakeModel, tmp_path: Path
         for place in (0, 1, 0, 2, 1):  # what was computed with another is not taken for it
             assert several.generate(asked[place : place + 1])[0].text == texts[place]
         only = Request(PROMPTS[0], GREEDY, logprobs=True, top_logprobs=2)
-        merged = linnet.load(tmp_path / "one").engine
+        merged = linnet.load(tmp_path / "one", engine="torch").engine
         assert isinstance(merged, TorchEngine)
         require_same(merged, alone, [only])
         assert alone.score(["The fox"])[0].logprobs == pytest.approx(
@@ -164,7 +165,7 @@ def test_an_adapter_with_others_beside_it(make_model: MakeModel, tmp_path: Path)
         (tmp_path / name).mkdir()
         save_adapter(model, name, tmp_path / name, base=base)
     opened = open_checkpoint(tmp_path / "one", F32, adapters={"two": tmp_path / "two"})
-    ours = linnet.load(tmp_path / "one", adapters={"two": tmp_path / "two"}).engine
+    ours = linnet.load(tmp_path / "one", adapters={"two": tmp_path / "two"}, engine="torch").engine
     assert isinstance(ours, TorchEngine)
     try:
         assert set(opened.adapters) == set(ours.adapters) == {"default", "two"}
@@ -219,7 +220,8 @@ def test_stop_strings_that_span_tokens(engine: LlamaCppEngine, exact: TorchEngin
 
 def test_seeds_and_every_setting(engine: LlamaCppEngine) -> None:
     sampling = Sampling(
-        max_tokens=24, temperature=1.3, top_k=40, top_p=0.95, min_p=0.01, typical_p=0.98, seed=5,
+        max_tokens=24, temperature=1.3, top_n_sigma=3.0, top_k=40, top_p=0.95, min_p=0.01,
+        typical_p=0.98, seed=5,
         repetition_penalty=1.1, frequency_penalty=0.3, presence_penalty=0.2,
     )  # fmt: skip
     first, again = (engine.generate([Request("The fox", sampling)])[0] for _ in range(2))
@@ -228,6 +230,26 @@ def test_seeds_and_every_setting(engine: LlamaCppEngine) -> None:
     assert other != first
     free = Request("The fox", Sampling(max_tokens=24, temperature=1.5))
     assert len({engine.generate([free])[0].text for _ in range(3)}) > 1
+
+
+def test_top_n_sigma_is_the_same_filter(engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    """What either draws, hot, is of what its paper leaves; and of that nearly everything comes."""
+    prompt = "The fox"
+    everything = Request(prompt, Sampling(max_tokens=1), logprobs=True, top_logprobs=320)
+    (top,) = exact.generate([everything])[0].top_logprobs or ()
+    scores = dict(top)
+    values = np.array(list(scores.values()))  # logits but for a constant
+    kept = {token for token, s in scores.items() if s >= values.max() - 1.2 * values.std()}
+    for each in (engine, exact):
+        requests = [
+            Request(
+                prompt, Sampling(max_tokens=1, temperature=50, min_p=0, top_n_sigma=1.2, seed=n)
+            )
+            for n in range(100)
+        ]
+        drawn = {completion.tokens for completion in each.generate(requests)}
+        assert {token for tokens in drawn for token in tokens} <= kept
+        assert len(drawn) > len(kept) / 2
 
 
 @pytest.mark.parametrize(
@@ -239,8 +261,9 @@ def test_seeds_and_every_setting(engine: LlamaCppEngine) -> None:
         Sampling(temperature=2.0, max_tokens=30, top_k=1),
         Sampling(temperature=2.0, max_tokens=30, top_p=1e-6),
         Sampling(temperature=2.0, max_tokens=30, min_p=1.0),
+        Sampling(temperature=2.0, max_tokens=30, min_p=0, top_n_sigma=1e-6),
     ],
-    ids=["repetition", "frequency", "bias", "top_k", "top_p", "min_p"],
+    ids=["repetition", "frequency", "bias", "top_k", "top_p", "min_p", "top_n_sigma"],
 )
 def test_settings_mean_the_same(
     sampling: Sampling, engine: LlamaCppEngine, exact: TorchEngine
@@ -366,7 +389,6 @@ def test_a_rough_day(engine: LlamaCppEngine) -> None:
 
 
 def test_pieces_are_handed_over(engine: LlamaCppEngine) -> None:
-    assert isinstance(engine, Pushing)
     pieces: queue.Queue[Chunk | LinnetError] = queue.Queue()
     engine.submit(Request("The fox", GREEDY), pieces.put)
     found = []
@@ -491,7 +513,7 @@ def test_tokens_that_are_none_have_no_bias(engine: LlamaCppEngine, exact: TorchE
 def test_torch_is_exact_unless_asked(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "bf16_pays", lambda: True)
     for precision, name in (("auto", "f32"), ("bf16", "bf16"), ("int8", "int8")):
-        opened = open_engine(model, engine="torch", precision=precision)
+        opened = open_engine(model, EngineConfig(engine="torch", precision=precision))
         assert isinstance(opened, TorchEngine)
         assert opened.precision == name
         opened.close()

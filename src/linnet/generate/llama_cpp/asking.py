@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from linnet.generate.sampling import FILTER_OPTIONS
+
 if TYPE_CHECKING:
     from linnet.generate.engine import Request
     from linnet.generate.sampling import Sampling
 
-# The order of ``linnet.generate.logits``; llama.cpp's own puts the temperature last.
-_ORDER = ("penalties", "temperature", "top_k", "top_p", "min_p", "typ_p")
 _RANDOM_SEED = 0xFFFFFFFF  # its number for "another one each time"
 _SEEDS = 0xFFFFFFFF  # so many it has, without that one
 
@@ -58,6 +58,7 @@ def body(
 
 
 def _sampling(sampling: Sampling, penalised: Sequence[int], limit: int) -> dict[str, Any]:
+    """Settings, in the order of ``linnet.generate.logits``; its own puts the temperature last."""
     penalties = (
         sampling.repetition_penalty != 1,
         sampling.frequency_penalty != 0,
@@ -76,21 +77,12 @@ def _sampling(sampling: Sampling, penalised: Sequence[int], limit: int) -> dict[
     if sampling.temperature == 0:
         # Sorting out the best one spares the probabilities of all.
         return asked | {"samplers": ["penalties"] * any(penalties) + ["top_k"], "top_k": 1}
-    wanted = {
-        "penalties": any(penalties),
-        "temperature": sampling.temperature != 1,
-        "top_k": sampling.top_k > 0,
-        "top_p": sampling.top_p < 1,
-        "min_p": sampling.min_p > 0,
-        "typ_p": sampling.typical_p < 1,
-    }
+    named = [FILTER_OPTIONS[name].llama_cpp for name in sampling.filters]
+    samplers = ["penalties"] * any(penalties) + ["temperature"] * (sampling.temperature != 1)
     return asked | {
-        "samplers": [name for name in _ORDER if wanted[name]],
+        "samplers": samplers + [sampler for sampler, _ in named],
         "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "typical_p": sampling.typical_p,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
+        **{option.llama_cpp[1]: getattr(sampling, name) for name, option in FILTER_OPTIONS.items()},
     }
 
 

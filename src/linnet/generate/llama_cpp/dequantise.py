@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from linnet.errors import ModelError
-from linnet.export.architectures import Architecture, architecture, joined, named
+from linnet.export.architectures import architecture, joined, named
 from linnet.export.quantisation import read_tensors
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import Checkpoint, Transformer
 from linnet.model.adapter import load_adapter
+from linnet.model.families.record import GGUF
 from linnet.model.lora import activate
 
 if TYPE_CHECKING:
@@ -74,11 +75,13 @@ def dequantised(
         if members is None:
             raise ModelError(f"{file}: the tensor '{name}' does not belong to this model type")
         rows = [shapes[own[member]][0] for member in members]
-        if sum(rows) != values.shape[0]:
+        per_head = members[0].split(".")[-2].isdigit()  # norms, one row for each head
+        if sum(rows) != (values.size if per_head else values.shape[0]):
             raise ModelError(
                 f"{file}: the tensor '{name}' must have {sum(rows)} rows. Got {values.shape[0]}"
             )
         whole = torch.from_numpy(values if values.flags.writeable else values.copy())
+        whole = whole.flatten() if per_head else whole
         for member, part in zip(members, whole.split(rows), strict=True):
             state[own[member]] = _as_trained(member, part, found, config).contiguous()
     state |= numbers or {}
@@ -89,10 +92,10 @@ def dequantised(
     return model.eval()
 
 
-def _as_trained(name: str, values: Tensor, found: Architecture, config: ModelConfig) -> Tensor:
+def _as_trained(name: str, values: Tensor, found: GGUF, config: ModelConfig) -> Tensor:
     """One tensor as Hugging Face's layout has it: ``as_computed`` backwards."""
     part = name.split(".")[-2]
-    if part == ("attn_q_norm" if config.qk_norm else "attn_q"):
+    if part == ("attn_q_norm" if config.qk_norm else "attn_q") and not found.reads_scale:
         wide = found.wide_scale_depth == config.depth
         theirs = (config.width / config.heads if wide else config.head_width) ** -0.5
         ratio = (config.attention_scale or config.head_width**-0.5) / theirs
@@ -108,7 +111,7 @@ def _as_trained(name: str, values: Tensor, found: Architecture, config: ModelCon
 
 
 def _is_outside(name: str) -> bool:
-    return ".xielu." in name
+    return ".mlp.activation." in name
 
 
 def scorer_of_file(

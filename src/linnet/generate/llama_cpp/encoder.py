@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,15 +20,16 @@ from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
 from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
 from linnet.generate.embedding import EmbedConfig, Encoder, Vectors
-from linnet.generate.language_model import model_directory
 from linnet.generate.llama_cpp.cache import cached
-from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.vocabulary import byte_spelling
 from linnet.generate.pooling import read_recipe
 from linnet.model import Transformer, load_model
 from linnet.progress import SILENT, Progress
 from linnet.runtime import usable_cores
 from linnet.tokenizer import load as load_tokenizer
+
+if TYPE_CHECKING:
+    from linnet.generate.engines import EngineConfig
 
 _POOLINGS = ("mean", "cls")
 
@@ -37,6 +39,12 @@ class LlamaCppEncoder(Encoder):
     """An encoder whose vectors llama.cpp computes; ``model`` has its shape and no weights."""
 
     process: LlamaCppProcess
+    number_format: str
+
+    @property
+    def precision(self) -> str:
+        """The number format of its weights."""
+        return self.number_format
 
     def embed(
         self,
@@ -76,16 +84,14 @@ class LlamaCppEncoder(Encoder):
 
 
 def load_llama_cpp_encoder(
-    source: Path | str, config: ServingConfig | None = None, *, progress: Progress = SILENT
+    source: Path | str, config: EngineConfig, *, progress: Progress = SILENT
 ) -> LlamaCppEncoder:
     """Open an encoder: a directory, a project that holds one, or a hub name.
 
     Raises ModelError when it cannot be read, continues texts, or sums its states up in a way
     that llama.cpp does not know.
     """
-    config = config or ServingConfig()
-    found = model_directory(source) if Path(source).exists() else source
-    path = hub.find(found, progress=progress).path
+    path = hub.find(source, progress=progress).path
     place, recipe = read_recipe(path)
     if len(recipe.poolings) != 1 or recipe.poolings[0] not in _POOLINGS:
         raise ModelError(
@@ -121,4 +127,4 @@ def load_llama_cpp_encoder(
     )
     with torch.device("meta"):
         hollow = Transformer(shape)
-    return LlamaCppEncoder(hollow, tokenizer, recipe, LlamaCppProcess(settings))
+    return LlamaCppEncoder(hollow, tokenizer, recipe, LlamaCppProcess(settings), config.precision)

@@ -19,33 +19,31 @@ What it promises, and what is different:
 
 from __future__ import annotations
 
-import queue
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet.errors import LinnetError, ModelError
+from linnet.errors import ModelError
 from linnet.export.llama_cpp_process import LlamaCppSettings
-from linnet.generate.engine import Chunk, Completion, Request, Score, require_known_tokens
+from linnet.generate.engine import Engine, Request, Score, require_known_tokens
 from linnet.generate.llama_cpp import asking
 from linnet.generate.llama_cpp.cache import note_use
-from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
 from linnet.generate.llama_cpp.processor import advice
 from linnet.generate.llama_cpp.reading import Answer
-from linnet.generate.pieces import Pieces
 from linnet.model.lora_config import BASE
 
 if TYPE_CHECKING:
-    from linnet.generate.engine import Deliver
+    from linnet.generate.engine import Continuation, Deliver, Likelihood
     from linnet.generate.llama_cpp.room import Room
     from linnet.generate.llama_cpp.words import Words
     from linnet.generate.torch_engine import TorchEngine
+    from linnet.tokenizer import Tokenizer
 
 _NOTE_SECONDS = 600.0
 
@@ -70,8 +68,8 @@ class Served:
     """The adapter that is part of the weights, if one is."""
 
 
-class LlamaCppEngine:
-    """Generates and scores texts with one model; an ``Engine``, and ``Pushing``."""
+class LlamaCppEngine(Engine):
+    """Generates and scores texts with one model."""
 
     def __init__(
         self,
@@ -80,7 +78,7 @@ class LlamaCppEngine:
         room: Room,
         *,
         exact: bool,
-        stall_seconds: float = ServingConfig.stall_seconds,
+        stall_seconds: float = LlamaCppSettings.stall_seconds,
     ) -> None:
         """Starts llama.cpp. ``exact``: nothing is rounded to fewer bits than float32.
 
@@ -126,6 +124,11 @@ class LlamaCppEngine:
         """One line on how to compute faster on this processor, where there is a way."""
         return advice(self.dispatcher.process().system_info)
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. Raises ModelError for a GGUF file, whose own is not one."""
+        return self.words.tokenizer
+
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; with ``special`` names of special tokens stand for these."""
         return self.words.encode(text, special=special)
@@ -133,6 +136,10 @@ class LlamaCppEngine:
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
         return self.words.decode(tokens)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
+        return self.words.token_bytes(token)
 
     def chat_prompt(
         self,
@@ -159,39 +166,16 @@ class LlamaCppEngine:
         """
         return self.dispatcher.submit(self._job(request, deliver))
 
-    def stream(self, request: Request) -> Iterator[Chunk]:
-        """Complete one request, piece by piece. Closing the iterator stops the work."""
-        pieces: queue.SimpleQueue[Chunk | LinnetError] = queue.SimpleQueue()
-        return Pieces(pieces, self.submit(request, pieces.put), owner=self)
-
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Complete every request, in order.
-
-        Raises ModelError for a prompt that does not fit and an adapter that is not there.
-        """
-        answers: list[queue.SimpleQueue[Chunk | LinnetError]] = [
-            queue.SimpleQueue() for _ in requests
-        ]
-        jobs = [
-            self._job(request, answer.put)
-            for request, answer in zip(requests, answers, strict=True)
-        ]
-        cancels = [self.dispatcher.submit(job) for job in jobs]
-        try:
-            return [
-                _completion(Pieces(answer, cancel), job)
-                for answer, cancel, job in zip(answers, cancels, jobs, strict=True)
-            ]
-        finally:
-            for cancel in cancels:
-                cancel()
-
     def score(self, texts: Sequence[str]) -> list[Score]:
         """The log-probability of every token of each text, by the weights that are served.
 
         Computed by torch in fp32, from the file's weights whatever their format.
         """
         return self._scorer.score(texts)
+
+    def likelihoods(self, continuations: Iterable[Continuation]) -> Iterator[Likelihood]:
+        """How likely each is, in their order; computed as by :meth:`score`."""
+        return self._scorer.likelihoods(continuations)
 
     def close(self) -> None:
         """End llama.cpp; what is being written ends with an error."""
@@ -274,22 +258,3 @@ class LlamaCppEngine:
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "
                 "which at least one must be left to write in; shorten the prompt"
             )
-
-
-def _completion(pieces: Iterator[Chunk], job: Job) -> Completion:
-    """The whole of what came in pieces."""
-    chunks = list(pieces)
-    reason = chunks[-1].finish_reason
-    assert reason is not None
-    told = chunks[0].logprobs is not None
-    alternatives = chunks[0].top_logprobs is not None
-    return Completion(
-        text="".join(chunk.text for chunk in chunks),
-        tokens=tuple(token for chunk in chunks for token in chunk.tokens),
-        finish_reason=reason,
-        prompt_tokens=job.answer.prompt_tokens,
-        logprobs=tuple(v for chunk in chunks for v in chunk.logprobs or ()) if told else None,
-        top_logprobs=(
-            tuple(v for chunk in chunks for v in chunk.top_logprobs or ()) if alternatives else None
-        ),
-    )

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ModelError
 from linnet.export.vocabulary import CONTROL, USER_DEFINED
-from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.metadata import Metadata, read_metadata
 from linnet.generate.llama_cpp.room import room_for
@@ -26,16 +25,15 @@ from linnet.tokenizer.chat_encoding import Conversation, Markers, find_end_of_tu
 
 if TYPE_CHECKING:
     from linnet.export.llama_cpp_process import LlamaCppProcess
+    from linnet.generate.engines import EngineConfig
     from linnet.generate.torch_engine import TorchEngine
+    from linnet.tokenizer import Tokenizer
 
 _LONGEST_GAP = 12  # tokens kept back that are looked for: more never make one character
 
 
-def open_gguf(
-    file: Path, config: ServingConfig | None = None, *, progress: Progress = SILENT
-) -> LlamaCppEngine:
+def open_gguf(file: Path, config: EngineConfig, *, progress: Progress = SILENT) -> LlamaCppEngine:
     """The engine for a GGUF file. Raises ModelError when llama.cpp does not accept it."""
-    config = config or ServingConfig()
     with progress.task("reading the vocabulary"):
         metadata = read_metadata(file)
     words = FileWords(metadata)
@@ -81,6 +79,18 @@ class FileWords:
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; ``special``: names of special tokens in it stand for these."""
         return self._cut(text, special=special)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """There is none of Linnet's."""
+        raise ModelError(
+            f"{self.metadata.file}: a GGUF file has a tokenizer of its own, which llama.cpp runs; "
+            "give the model's directory"
+        )
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
+        return self.metadata.token_bytes_of(token)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

@@ -11,24 +11,22 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet import hub
 from linnet.config import read_json
 from linnet.generate.llama_cpp.cache import RECIPE, cache_directory, content_hash
-from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.room import room_for
 from linnet.generate.llama_cpp.words import TokenizerWords
 from linnet.output import write_text
-from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
+    from linnet.generate.engines import EngineConfig
     from linnet.generate.torch_engine import TorchEngine
 
 
@@ -45,27 +43,15 @@ class Known:
     """Bytes of the keys and values of one token."""
 
 
-def open_checkpoint(
-    source: Path | str,
-    config: ServingConfig | None = None,
-    *,
-    adapters: Mapping[str, Path | str] | None = None,
-    progress: Progress = SILENT,
-) -> LlamaCppEngine:
-    """The engine for a model: a directory or a hub name; the directory of an adapter as well.
+def open_known(
+    path: Path, config: EngineConfig, scorer: Callable[[Path], TorchEngine]
+) -> LlamaCppEngine | None:
+    """The engine for the model in this directory, if its file is there.
 
-    ``adapters``: directories of more, by the names that requests choose them by. Raises
-    ModelError where llama.cpp would compute something else than the model does, OutputError
-    where its file cannot be kept, MissingExtraError without ``gguf`` and ``xllamacpp``.
+    ``scorer``: makes what scores texts by the weights in that file.
     """
-    config = config or ServingConfig()
-    path = hub.find(source, progress=progress).path
-    known = None if adapters else recall(path, config.precision)
-    if known is not None:
-        return _open(path, config, known)
-    from linnet.generate.llama_cpp.making import make_engine
-
-    return make_engine(path, config, adapters=adapters or {}, progress=progress)
+    known = recall(path, config.precision)
+    return None if known is None else _open(path, config, known, scorer)
 
 
 def recall(path: Path, precision: str) -> Known | None:
@@ -85,7 +71,9 @@ def remember(path: Path, precision: str, known: Known) -> None:
         write_text(_note_of(path, precision), json.dumps(asdict(known)))
 
 
-def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
+def _open(
+    path: Path, config: EngineConfig, known: Known, scorer: Callable[[Path], TorchEngine]
+) -> LlamaCppEngine:
     file = cache_directory() / known.file
     served = Served(
         file=file,
@@ -95,7 +83,7 @@ def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
         adapters={},
         usual_adapter=None,
         precision=config.precision,
-        scorer=partial(_scorer, path, file),
+        scorer=partial(scorer, file),
     )
     room = room_for(
         config,
@@ -107,12 +95,6 @@ def _open(path: Path, config: ServingConfig, known: Known) -> LlamaCppEngine:
     return LlamaCppEngine(
         served, words, room, exact=config.precision == "f32", stall_seconds=config.stall_seconds
     )
-
-
-def _scorer(path: Path, file: Path) -> TorchEngine:
-    from linnet.generate.llama_cpp.making import make_scorer
-
-    return make_scorer(path, file, {}, None)
 
 
 def _note_of(path: Path, precision: str) -> Path:

@@ -18,11 +18,10 @@ import torch
 from linnet import hub
 from linnet.errors import ModelError
 from linnet.export.adapters import write_adapter_gguf
-from linnet.export.architectures import ARCHITECTURES, architecture
+from linnet.export.architectures import architecture
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
 from linnet.generate.llama_cpp.cache import cached
-from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.generate.llama_cpp.dequantise import score_file
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.known import Known, remember
@@ -37,13 +36,14 @@ from linnet.model.merging import open_checkpoint as open_weights
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from linnet.generate.engines import EngineConfig
     from linnet.generate.torch_engine import TorchEngine
     from linnet.model import ModelConfig
 
 
 def make_engine(
     path: Path,
-    config: ServingConfig,
+    config: EngineConfig,
     *,
     adapters: Mapping[str, Path | str],
     progress: Progress = SILENT,
@@ -55,13 +55,14 @@ def make_engine(
     beside = {name: Path(directory) for name, directory in adapters.items()}
     checkpoint = open_weights(path, dtype=_mapped_format(path, progress))
     shape = checkpoint.config
-    if not shape.causal:
-        raise ModelError(
-            f"a model of type '{shape.family}' is an encoder and continues no text; "
-            "linnet embed and linnet.load_encoder give its embeddings"
-        )
+    shape.require_writes()
     architecture(shape)  # refuses what llama.cpp would compute otherwise
     longest = exact_context(shape)
+    if longest < shape.context:
+        progress.warn(
+            f"texts have at most {longest:,} tokens, as llama.cpp computes longer ones otherwise; "
+            f"engine torch has {shape.context:,}"
+        )
     usual = merged = None
     base = path
     sources = [path]
@@ -138,7 +139,7 @@ def exact_context(config: ModelConfig) -> int:
     """
     longest = config.context
     windowed = any(config.is_windowed(layer) for layer in range(config.depth))
-    if windowed and config.window is not None and ARCHITECTURES[config.family].windows is None:
+    if windowed and config.window is not None and architecture(config).windows is None:
         longest = min(longest, config.window)
     if is_stretched_by_length(config):
         assert config.rope_scaling is not None

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.export.architectures import ARCHITECTURES
 from linnet.export.gguf_header import read_header
 from linnet.export.vocabulary import CONTROL, USER_DEFINED
-from linnet.model.config import Family, ModelConfig
-from linnet.model.families import family
+from linnet.model.config import ModelConfig
+from linnet.model.families import FAMILIES
+from linnet.model.families.record import Family
 from linnet.tokenizer.chat import DEFAULT
 from linnet.tokenizer.pieces import Spelling, piece_bytes
 
@@ -190,17 +190,17 @@ class Metadata:
 
     def shape(self) -> ModelConfig:
         """The shape of the Transformer in it. Raises ModelError for one that is not known here."""
-        for name, found in ARCHITECTURES.items():
-            if found.name == self.architecture and name != "mistral":
+        for family in FAMILIES.values():
+            if family.gguf is not None and family.gguf.name == self.architecture:
                 try:
-                    return family(name).read(self._published(name))
+                    return family.read(self._published(family))
                 except (TypeError, ValueError, OverflowError) as error:
                     raise ModelError(f"{self.file}: settings that make no model: {error}") from None
         raise ModelError(
             f"{self.file}: texts are scored by torch, which has no {self.architecture[:60]!r}"
         )
 
-    def _published(self, name: Family) -> dict[str, Any]:
+    def _published(self, family: Family) -> dict[str, Any]:
         """What a ``config.json`` would say."""
         if self.values.get(f"{self.architecture}.rope.scaling.type", "none") != "none" or any(
             tensor.startswith("rope_") for tensor in self.tensors
@@ -212,7 +212,7 @@ class Metadata:
         heads, width = int(self.own("attention.head_count")), int(self.own("embedding_length"))
         head_width = int(self.own("attention.key_length", width // heads))
         values: dict[str, Any] = {
-            "model_type": name,
+            "model_type": family.model_type,
             "vocab_size": self.rows,
             "max_position_embeddings": self.context,
             "hidden_size": width,
@@ -227,27 +227,8 @@ class Metadata:
             "rope_theta": float(self.own("rope.freq_base", 10_000.0)),
             "rope_scaling": None,  # not as the family has it by default
         }
-        if name == "gpt2":
-            return {
-                "model_type": name,
-                "vocab_size": self.rows,
-                "tie_word_embeddings": values["tie_word_embeddings"],
-                "n_embd": width,
-                "n_layer": values["num_hidden_layers"],
-                "n_head": heads,
-                "n_positions": self.context,
-                "n_inner": values["intermediate_size"],
-                "layer_norm_epsilon": float(self.own("attention.layer_norm_epsilon")),
-            }
-        values["rms_norm_eps"] = float(self.own("attention.layer_norm_rms_epsilon"))
-        if name in ("gemma2", "gemma3_text"):
-            values["sliding_window"] = int(self.own("attention.sliding_window", self.context))
-            values["query_pre_attn_scalar"] = head_width
-            local = self.values.get(f"{self.architecture}.rope.freq_base_swa")
-            values |= {"rope_local_base_freq": float(local)} if local else {}
-            for key in ("attn_logit_softcapping", "final_logit_softcapping"):
-                values[key] = self.values.get(f"{self.architecture}.{key}")
-        return values
+        assert family.gguf is not None
+        return family.gguf.published(values, self)
 
     def _vocabulary(self, key: str, default: Any) -> Any:
         return self.values.get(f"tokenizer.ggml.{key}", default)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from linnet.errors import ConfigError
-from linnet.generate.llama_cpp.config import ServingConfig
 from linnet.runtime import memory_bytes, usable_cores
+
+if TYPE_CHECKING:
+    from linnet.generate.engines import EngineConfig
 
 SLOTS = 8
 """Texts computed together where nothing else is asked for: more of them share each pass over the
@@ -38,7 +41,7 @@ class Room:
 
 
 def room_for(
-    config: ServingConfig,
+    config: EngineConfig,
     *,
     context: int,
     token_bytes: int,

@@ -44,11 +44,18 @@ class Words(Protocol):
     def start(self) -> tuple[int, ...]:
         """What stands before every text."""
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Linnet's own. Raises ModelError where it is a file's."""
+
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; ``special``: names of special tokens in it stand for these."""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
 
     def chat(
         self,
@@ -82,10 +89,15 @@ class TokenizerWords:
     """Linnet's own tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+        self._tokenizer = tokenizer
         self.start = tokenizer.start
         self.beginning = tokenizer.beginning
         self._naming: tokenizers.Tokenizer | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Linnet's own."""
+        return self._tokenizer
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; ``special``: names of special tokens in it stand for these."""
@@ -99,6 +111,10 @@ class TokenizerWords:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
         return self.tokenizer.decode(tokens)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
+        return self.tokenizer.token_bytes(token)
 
     def chat(
         self,

@@ -6,13 +6,14 @@ The default shape here is an Apertus whose xIELU is set to be exactly ReLU².
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from linnet.model.config import ModelConfig
-from linnet.model.families.llama import llama_like, llama_like_tensors
+from linnet.model.families.llama import decoder_heads, llama_like, llama_like_tensors
+from linnet.model.families.record import GGUF, Tensor, one
 from linnet.model.families.rope import read_rope
 from linnet.model.families.section import Section
-from linnet.model.families.table import Tensor, one
 
 # xIELU (arXiv:2411.13010) is softplus(alpha_p) x² + beta x above zero and
 # (expm1(min(x, eps)) - x) (beta + softplus(alpha_n)) + beta x below. These values make
@@ -27,7 +28,7 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
     tensors = llama_like_tensors(config, norms=NORMS)
     if config.activation == "xielu":
         for layer in range(config.depth):
-            theirs, ours = f"model.layers.{layer}.mlp.act_fn", f"blocks.{layer}.mlp.xielu"
+            theirs, ours = f"model.layers.{layer}.mlp.act_fn", f"blocks.{layer}.mlp.activation"
             tensors += [one(f"{theirs}.{part}", f"{ours}.{part}") for part in RELU2_AS_XIELU]
     return tensors
 
@@ -42,6 +43,18 @@ def _relu2_constants(config: ModelConfig) -> dict[str, float]:
     }
 
 
+def _gguf_settings(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, Any]:
+    """xIELU's numbers, which llama.cpp has as lists: one of each for every block."""
+
+    def value(part: str, layer: int) -> float:
+        if config.activation == "relu2":
+            return RELU2_AS_XIELU[part]
+        return float(state[f"blocks.{layer}.mlp.activation.{part}"])
+
+    layers = range(config.depth)
+    return {f"xielu.{part}": [value(part, layer) for layer in layers] for part in RELU2_AS_XIELU}
+
+
 _THETA = 12_000_000.0
 _USUAL_ROPE = {
     "rope_type": "llama3",
@@ -54,7 +67,7 @@ _USUAL_ROPE = {
 
 
 def _fields(settings: Section) -> dict[str, Any]:
-    fields = {"activation": "xielu", "qk_norm": True}
+    fields: dict[str, Any] = {"qk_norm": True}
     if "rope_scaling" in settings or settings.get("rope_parameters") is not None:
         return fields
     heads = settings.integer("num_attention_heads")
@@ -65,12 +78,22 @@ def _fields(settings: Section) -> dict[str, Any]:
 
 APERTUS = llama_like(
     "apertus",
-    "ApertusForCausalLM",
+    "Apertus",
+    gguf=GGUF(
+        "apertus",
+        activations=("relu2", "xielu"),
+        biases=("attention_bias", "output_bias"),
+        output="needed",
+        settings=_gguf_settings,
+    ),
+    heads=decoder_heads("Apertus", sequence=False),
+    scratch={"activation": "relu2", "qk_norm": True},
     fields=_fields,
-    published_activation="xielu",
+    written=lambda config: {"hidden_act": "xielu"},
+    activation="xielu",
     theta=_THETA,
     eps=1e-5,
-    tensors=_tensors,
+    body=_tensors,
     constants=_relu2_constants,
     harmless=frozenset({"hidden_dropout"}),
     fixed={"qk_norm": (True, None), "post_norm": (False, None)},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from linnet.model.families.llama import llama_like
+from linnet.model.families.record import GGUF
 
 ARCEE = llama_like(
     "arcee",
-    "ArceeForCausalLM",
-    fields=lambda settings: {"activation": "relu2"},
-    published_activation="relu2",
+    "Arcee",
+    gguf=GGUF("arcee", activations=("relu2",), pairs=True),
+    scratch={"activation": "relu2"},
+    activation="relu2",
     eps=1e-5,
 )

@@ -15,19 +15,27 @@ from dataclasses import replace
 from typing import Any
 
 from linnet.model.config import ModelConfig
-from linnet.model.families.llama import llama_like_tensors, read_llama_like, write_llama_like
-from linnet.model.families.rope import read_rope, write_rope
-from linnet.model.families.section import FIXED, HARMLESS, Section
-from linnet.model.families.table import (
+from linnet.model.families.llama import (
+    decoder_heads,
+    llama_like_tensors,
+    output_layer,
+    read_llama_like,
+    write_llama_like,
+)
+from linnet.model.families.record import (
     FULL,
+    GGUF,
     SLIDING,
-    FamilyTable,
+    Family,
+    PublishedHead,
+    Settings,
     Tensor,
     read_layer_types,
     written_layer_types,
 )
+from linnet.model.families.rope import read_rope, write_rope
+from linnet.model.families.section import FIXED, HARMLESS, Section
 
-ACTIVATION = "gelu_pytorch_tanh"
 GLOBAL_EVERY = 6  # blocks of Gemma 3, where nothing else is said
 NORMS = {
     "input_layernorm": "attention_norm",
@@ -58,7 +66,6 @@ def _shared(settings: Section, *, capped: bool) -> dict[str, Any]:
     return {
         "norm": "rmsnorm_offset",
         "norm_place": "both",
-        "activation": "geglu",
         "embedding_scale": settings.integer("hidden_size") ** 0.5,
         "attention_scale": settings.number("query_pre_attn_scalar", 256, above=0) ** -0.5,
         "attention_softcap": settings.number_or_none(
@@ -78,7 +85,7 @@ def _read_2(settings: Section) -> ModelConfig:
             **_shared(settings, capped=True),
             **read_layer_types(settings, lambda layer: layer % 2 == 0, window=4096),
         },
-        published_activation=ACTIVATION,
+        activation="geglu",
         activation_key="hidden_activation",
         head_width=256,
         kv_heads=4,
@@ -99,7 +106,7 @@ def _read_3(settings: Section) -> ModelConfig:
             **_rope_3(settings),
             "qk_norm": True,
         },
-        published_activation=ACTIVATION,
+        activation="geglu",
         activation_key="hidden_activation",
         head_width=256,
         kv_heads=4,
@@ -156,9 +163,9 @@ def _read_3_with_pictures(settings: Section) -> ModelConfig:
 
 def _write(config: ModelConfig) -> dict[str, Any]:
     assert config.attention_scale is not None
-    written = write_llama_like(config, published_activation=ACTIVATION)
+    written = write_llama_like(config)
     return written | {
-        "hidden_activation": ACTIVATION,
+        "hidden_activation": written["hidden_act"],
         "query_pre_attn_scalar": round(config.attention_scale**-2),
         "attn_logit_softcapping": config.attention_softcap,
         "final_logit_softcapping": config.logit_softcap,
@@ -194,33 +201,61 @@ _RENAMED = {
     "model.language_model.": "model.",
 }
 
-GEMMA2 = FamilyTable(
-    model_type="gemma2",
-    architecture="Gemma2ForCausalLM",
-    reader=_read_2,
-    write=_write,
-    tensors=_tensors,
-    prefix="model.",
-    harmless=_HARMLESS,
-)
-GEMMA3 = FamilyTable(
+
+def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    window = file.own("attention.sliding_window", common["max_position_embeddings"])
+    local = file.own("rope.freq_base_swa", 0)
+    return {
+        **common,
+        **({"rope_local_base_freq": float(local)} if local else {}),
+        "rms_norm_eps": float(file.own("attention.layer_norm_rms_epsilon")),
+        "sliding_window": int(window),
+        "query_pre_attn_scalar": common["head_dim"],
+        "attn_logit_softcapping": file.own("attn_logit_softcapping", False) or None,
+        "final_logit_softcapping": file.own("final_logit_softcapping", False) or None,
+    }
+
+
+GEMMA3 = Family(
     model_type="gemma3_text",
-    architecture="Gemma3ForCausalLM",
     reader=_read_3,
     write=_write_3,
-    tensors=_tensors,
+    body=_tensors,
+    heads=decoder_heads("Gemma3Text", output="Gemma3ForCausalLM", token=False),
     prefix="model.",
+    gguf=GGUF(
+        "gemma3",
+        activations=("geglu",),
+        windows=lambda layer: layer % 6 != 5,
+        wide_scale_depth=62,
+        published=_from_gguf,
+    ),
     renamed=_RENAMED,
     harmless=_HARMLESS,
 )
-GEMMA3_WITH_PICTURES = FamilyTable(
-    model_type="gemma3",
-    architecture="Gemma3ForConditionalGeneration",
-    reader=_read_3_with_pictures,
-    write=_write_3,
-    tensors=_tensors,
+
+GEMMA2 = Family(
+    model_type="gemma2",
+    reader=_read_2,
+    write=_write,
+    body=_tensors,
+    heads=decoder_heads("Gemma2"),
     prefix="model.",
-    renamed=_RENAMED,
+    gguf=GGUF(
+        "gemma2",
+        activations=("geglu",),
+        windows=lambda layer: layer % 2 == 0,
+        output="tied",
+        wide_scale_depth=46,
+        published=_from_gguf,
+    ),
+    harmless=_HARMLESS,
+)
+GEMMA3_WITH_PICTURES = replace(
+    GEMMA3,
+    model_type="gemma3",
+    reader=_read_3_with_pictures,
+    heads={"output": PublishedHead(("Gemma3ForConditionalGeneration",), output_layer)},
     other_inputs=r"(model\.)?(vision_tower|multi_modal_projector)\.",
     harmless=_HARMLESS_BESIDE_PICTURES,
 )

@@ -9,8 +9,21 @@ from typing import Any
 
 from linnet.errors import ModelError
 from linnet.model.config import MOST_LAYERS, MOST_TOKENS, ModelConfig
+from linnet.model.families.llama import classifier, output_layer
+from linnet.model.families.record import (
+    ALL_BIASES,
+    GGUF,
+    QKV,
+    Family,
+    PublishedHead,
+    Settings,
+    Tensor,
+    one,
+    read_activation,
+    written_activation,
+    written_token_ids,
+)
 from linnet.model.families.section import Section
-from linnet.model.families.table import FamilyTable, Tensor, one, written_token_ids
 
 
 def _read(settings: Section) -> ModelConfig:
@@ -28,7 +41,7 @@ def _read(settings: Section) -> ModelConfig:
         positions="learned",
         norm="layernorm",
         norm_eps=settings.number("layer_norm_epsilon", 1e-5, above=0),
-        activation="gelu_tanh",
+        activation=read_activation(settings, "activation_function", "gelu_tanh"),
         attention_bias=True,
         output_bias=True,
         mlp_bias=True,
@@ -54,7 +67,7 @@ def _write(config: ModelConfig) -> dict[str, Any]:
         "n_layer": config.depth,
         "n_head": config.heads,
         "n_inner": config.mlp_width,
-        "activation_function": "gelu_new",
+        "activation_function": written_activation(config),
         "layer_norm_epsilon": config.norm_eps,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
@@ -83,9 +96,21 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
                 Tensor(f"{theirs}mlp.c_proj.{kind}", (f"{ours}mlp.down.{kind}",), flipped),
             ]
     tensors += [one(f"transformer.ln_f.{kind}", f"norm.{kind}") for kind in ("weight", "bias")]
-    if not config.tied:
-        tensors.append(one("lm_head.weight", "output.weight"))
     return tensors
+
+
+def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    return {
+        "model_type": "gpt2",
+        "vocab_size": common["vocab_size"],
+        "tie_word_embeddings": common["tie_word_embeddings"],
+        "n_embd": common["hidden_size"],
+        "n_layer": common["num_hidden_layers"],
+        "n_head": common["num_attention_heads"],
+        "n_positions": common["max_position_embeddings"],
+        "n_inner": common["intermediate_size"],
+        "layer_norm_epsilon": float(file.own("attention.layer_norm_epsilon")),
+    }
 
 
 _HARMLESS = frozenset({
@@ -94,16 +119,40 @@ _HARMLESS = frozenset({
     "summary_first_dropout",
 })  # fmt: skip
 
-GPT2 = FamilyTable(
+GPT2 = Family(
     model_type="gpt2",
-    architecture="GPT2LMHeadModel",
     reader=_read,
     write=_write,
-    tensors=_tensors,
+    body=_tensors,
+    heads={
+        "output": PublishedHead(("GPT2LMHeadModel",), output_layer),
+        "sequence": PublishedHead(("GPT2ForSequenceClassification",), classifier("score")),
+        "token": PublishedHead(
+            ("GPT2ForTokenClassification",),
+            classifier("classifier", bias=True),
+            {"head_bias": True},
+        ),
+        "none": PublishedHead(("GPT2Model",)),
+    },
     prefix="transformer.",
+    gguf=GGUF(
+        "gpt2",
+        activations=("gelu_tanh",),
+        fused=(QKV,),
+        biases=ALL_BIASES,
+        published=_from_gguf,
+    ),
+    scratch={
+        "positions": "learned",
+        "norm": "layernorm",
+        "norm_eps": 1e-5,
+        "activation": "gelu_tanh",
+        "attention_bias": True,
+        "output_bias": True,
+        "mlp_bias": True,
+    },
     harmless=_HARMLESS,
     fixed={
-        "activation_function": ("gelu_new", "gelu_pytorch_tanh", None),
         "scale_attn_weights": (True, None),
         "scale_attn_by_inverse_layer_idx": (False, None),
     },

@@ -9,10 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from linnet.model.config import GATED, MOST_LAYERS, MOST_TOKENS, Family, ModelConfig
+from linnet.model.config import MOST_LAYERS, MOST_TOKENS, Head, ModelConfig
+from linnet.model.families.record import (
+    ALL_BIASES,
+    GGUF,
+    Family,
+    PublishedHead,
+    Tensor,
+    both,
+    one,
+    read_activation,
+    written_activation,
+    written_token_ids,
+)
 from linnet.model.families.rope import read_rope, write_rope
 from linnet.model.families.section import Section
-from linnet.model.families.table import FamilyTable, Tensor, one, written_token_ids
 
 Fields = Mapping[str, Any]
 NORMS = {"input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_norm"}
@@ -21,24 +32,25 @@ NORMS = {"input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_n
 
 def read_llama_like(
     settings: Section,
-    family: Family,
+    family: str,
     fields: Fields,
     *,
-    published_activation: str = "silu",
+    activation: str = "swiglu",
     activation_key: str = "hidden_act",
     theta: float = 10_000.0,
     eps: float = 1e-6,
+    eps_key: str = "rms_norm_eps",
     head_width: int | None = None,
     kv_heads: int | None = None,
     tied: bool = False,
 ) -> ModelConfig:
     """The shape in a ``config.json`` with Llama's names.
 
-    ``fields``: what the family fixes or reads itself. The rest are its defaults
-    for what the file may leave out.
+    ``fields``: what the family fixes or reads itself. The rest are its defaults for what the
+    file may leave out.
     """
-    settings.require(activation_key, (published_activation,), default=published_activation)
-    settings.require("pretraining_tp", (1, None), default=1)
+    if "pretraining_tp" not in settings.harmless:
+        settings.require("pretraining_tp", (1, None), default=1)
     width, heads = settings.integer("hidden_size"), settings.integer("num_attention_heads")
     each = settings.integer("head_dim", head_width or width // heads)
     biased = settings.flag("attention_bias", False)
@@ -51,7 +63,8 @@ def read_llama_like(
         "kv_heads": settings.integer_or_none("num_key_value_heads", kv_heads) or heads,
         "head_width": each,
         "mlp_width": settings.integer("intermediate_size"),
-        "norm_eps": settings.number("rms_norm_eps", eps, above=0),
+        "norm_eps": settings.number(eps_key, eps, above=0),
+        "activation": read_activation(settings, activation_key, activation),
         "attention_bias": biased,
         "output_bias": biased,
         "mlp_bias": settings.flag("mlp_bias", False),
@@ -65,7 +78,7 @@ def read_llama_like(
     return ModelConfig(family=family, **{**found, **rope, **fields})
 
 
-def write_llama_like(config: ModelConfig, *, published_activation: str = "silu") -> dict[str, Any]:
+def write_llama_like(config: ModelConfig, *, eps_key: str = "rms_norm_eps") -> dict[str, Any]:
     """The ``config.json`` of a shape with Llama's names."""
     return {
         "vocab_size": config.vocab_size,
@@ -76,8 +89,8 @@ def write_llama_like(config: ModelConfig, *, published_activation: str = "silu")
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_width,
         "intermediate_size": config.mlp_width,
-        "hidden_act": published_activation,
-        "rms_norm_eps": config.norm_eps,
+        "hidden_act": written_activation(config),
+        eps_key: config.norm_eps,
         "attention_bias": config.attention_bias,
         "mlp_bias": config.mlp_bias,
         "attention_dropout": config.dropout,
@@ -88,16 +101,22 @@ def write_llama_like(config: ModelConfig, *, published_activation: str = "silu")
 
 
 def llama_like_tensors(
-    config: ModelConfig, *, norms: Mapping[str, str] = NORMS, fused: bool = False
+    config: ModelConfig,
+    *,
+    norms: Mapping[str, str] = NORMS,
+    qk_norms: str = "norm",
+    fused: bool = False,
 ) -> list[Tensor]:
-    """The published tensors.
+    """The published tensors of the body.
 
-    ``fused``: queries, keys and values in one tensor, gate and up in another.
+    ``qk_norms``: what the norms of queries and keys are called behind ``q_``. ``fused``: queries,
+    keys and values in one tensor, gate and up in another.
     """
+    kinds = ("weight", "bias") if config.norm == "layernorm" else ("weight",)
     tensors = [one("model.embed_tokens.weight", "embedding.weight")]
     for layer in range(config.depth):
         theirs, ours = f"model.layers.{layer}.", f"blocks.{layer}."
-        gate_up = ("gate", "up") if config.activation in GATED else ("up",)
+        gate_up = ("gate", "up") if config.gated else ("up",)
         parts: list[tuple[str, tuple[str, ...], bool]] = [
             *_grouped(
                 "self_attn", "attention", ("q", "k", "v"), "qkv", fused, config.attention_bias
@@ -111,16 +130,64 @@ def llama_like_tensors(
                 named = tuple(f"{ours}{part}.{kind}" for part in own)
                 tensors.append(Tensor(f"{theirs}{name}.{kind}", named))
         if config.qk_norm:
-            for part in ("q_norm", "k_norm"):
-                tensors.append(
-                    one(f"{theirs}self_attn.{part}.weight", f"{ours}attention.{part}.weight")
-                )
-        for published, own_norm in norms.items():
-            tensors.append(one(f"{theirs}{published}.weight", f"{ours}{own_norm}.weight"))
-    tensors.append(one("model.norm.weight", "norm.weight"))
-    if not config.tied:
-        tensors.append(one("lm_head.weight", "output.weight"))
+            for part, heads in (("q", config.heads), ("k", config.kv_heads)):
+                names = f"{theirs}self_attn.{part}_{qk_norms}", f"{ours}attention.{part}_norm"
+                tensors += _head_norms(config, *names, heads)
+        tensors += [
+            one(f"{theirs}{published}.{kind}", f"{ours}{own_norm}.{kind}")
+            for published, own_norm in norms.items()
+            for kind in kinds
+        ]
+    tensors += [one(f"model.norm.{kind}", f"norm.{kind}") for kind in kinds]
     return tensors
+
+
+def _head_norms(config: ModelConfig, theirs: str, ours: str, heads: int) -> list[Tensor]:
+    """What normalises queries or keys: one for all heads, or one for each."""
+    if config.qk_norm_kind == "each":
+        return [one(f"{theirs}.norms.{n}.weight", f"{ours}.{n}.weight") for n in range(heads)]
+    biased = config.norm == "layernorm" and config.qk_norm_kind == "shared"
+    return both(theirs, ours) if biased else [one(f"{theirs}.weight", f"{ours}.weight")]
+
+
+def output_layer(config: ModelConfig) -> list[Tensor]:
+    """The output layer, where it is not the table of tokens."""
+    if config.tied:
+        return []
+    output = both("lm_head", "output")
+    return output if config.logit_bias else output[:1]
+
+
+def classifier(name: str, *, bias: bool = False) -> Callable[[ModelConfig], list[Tensor]]:
+    """The tensors of a classifier of one layer."""
+    kinds = ("weight", "bias") if bias else ("weight",)
+    return lambda config: [one(f"{name}.{kind}", f"head.output.{kind}") for kind in kinds]
+
+
+def decoder_heads(
+    stem: str,
+    *,
+    output: str = "",
+    base: str = "",
+    sequence: bool = True,
+    token: bool = True,
+) -> dict[Head, PublishedHead]:
+    """The heads of transformers' generic classes: ``StemForCausalLM`` and the others.
+
+    ``output`` and ``base``: those two classes, if they are called otherwise. ``sequence`` and
+    ``token``: whether transformers has the classifiers.
+    """
+    heads: dict[Head, PublishedHead] = {
+        "output": PublishedHead((output or f"{stem}ForCausalLM",), output_layer),
+        "none": PublishedHead((base or f"{stem}Model",)),
+    }
+    if sequence:
+        named = (f"{stem}ForSequenceClassification",)
+        heads["sequence"] = PublishedHead(named, classifier("score"))
+    if token:
+        named = (f"{stem}ForTokenClassification",)
+        heads["token"] = PublishedHead(named, classifier("score", bias=True), {"head_bias": True})
+    return heads
 
 
 def _grouped(
@@ -133,44 +200,54 @@ def _grouped(
 
 
 def llama_like(
-    family: Family,
-    architecture: str,
+    family: str,
+    stem: str,
     *,
+    gguf: GGUF | None,
+    heads: Mapping[Head, PublishedHead] | None = None,
+    scratch: Mapping[str, Any] | None = None,
     fields: Callable[[Section], Fields] = lambda settings: {},
     written: Callable[[ModelConfig], dict[str, Any]] = lambda config: {},
-    published_activation: str = "silu",
+    activation: str = "swiglu",
     theta: float = 10_000.0,
     eps: float = 1e-6,
+    eps_key: str = "rms_norm_eps",
     head_width: int | None = None,
     kv_heads: int | None = None,
-    tensors: Callable[[ModelConfig], list[Tensor]] = llama_like_tensors,
+    tied: bool = False,
+    body: Callable[[ModelConfig], list[Tensor]] = llama_like_tensors,
     constants: Callable[[ModelConfig], dict[str, float]] = lambda config: {},
     harmless: frozenset[str] = frozenset(),
     fixed: Mapping[str, tuple[Any, ...]] | None = None,
-) -> FamilyTable:
-    """The table of a family with Llama's names.
+) -> Family:
+    """The record of a family with Llama's names.
 
-    ``fields`` and ``written``: what it reads and writes besides.
+    ``stem``: what its classes in transformers begin with. ``fields`` and ``written``: what it
+    reads and writes besides.
     """
-    return FamilyTable(
+    return Family(
         model_type=family,
-        architecture=architecture,
         reader=lambda settings: read_llama_like(
             settings,
             family,
             fields(settings),
-            published_activation=published_activation,
+            activation=activation,
             theta=theta,
             eps=eps,
+            eps_key=eps_key,
             head_width=head_width,
             kv_heads=kv_heads,
+            tied=tied,
         ),
         write=lambda config: {
-            **write_llama_like(config, published_activation=published_activation),
+            **write_llama_like(config, eps_key=eps_key),
             **written(config),
         },
-        tensors=tensors,
+        body=body,
+        heads=heads or decoder_heads(stem),
         prefix="model.",
+        gguf=gguf,
+        scratch=scratch,
         constants=constants,
         harmless=harmless,
         fixed=fixed or {},
@@ -179,7 +256,9 @@ def llama_like(
 
 LLAMA = llama_like(
     "llama",
-    "LlamaForCausalLM",
+    "Llama",
+    gguf=GGUF("llama", pairs=True, biases=ALL_BIASES),
+    scratch={"activation": "swiglu"},
     harmless=frozenset({"is_llama_config", "max_sequence_length"}),
     # As SmolLM2 and Falcon 3 say it.
     fixed={"rope_interleaved": (False, None), "activation": ("swiglu", None)},

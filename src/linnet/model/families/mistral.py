@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from linnet.model.families.llama import llama_like
+from linnet.model.families.llama import LLAMA, llama_like
 
 MISTRAL = llama_like(
     "mistral",
-    "MistralForCausalLM",
+    "Mistral",
+    gguf=LLAMA.gguf,
+    scratch={"activation": "swiglu"},
     fields=lambda settings: {
         "window": settings.integer_or_none("sliding_window", 4096),
         "attention_bias": False,

@@ -6,10 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 from linnet.model.config import ModelConfig
-from linnet.model.families.llama import llama_like_tensors, read_llama_like, write_llama_like
+from linnet.model.families.llama import (
+    decoder_heads,
+    llama_like_tensors,
+    read_llama_like,
+    write_llama_like,
+)
+from linnet.model.families.record import GATE_UP, GGUF, QKV, Family
 from linnet.model.families.rope import read_rope
 from linnet.model.families.section import Section
-from linnet.model.families.table import FamilyTable
 
 _LEGACY = {"su": "longrope", "yarn": "longrope"}  # as the first configurations named it
 
@@ -51,13 +56,20 @@ def _write(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-PHI3 = FamilyTable(
+PHI3 = Family(
     model_type="phi3",
-    architecture="Phi3ForCausalLM",
     reader=_read,
     write=_write,
-    tensors=lambda config: llama_like_tensors(config, fused=True),
+    body=lambda config: llama_like_tensors(config, fused=True),
+    heads=decoder_heads("Phi3"),
     prefix="model.",
+    gguf=GGUF(
+        "phi3",
+        fused=(QKV, GATE_UP),
+        # Without the key it takes Phi-3's own window.
+        settings=lambda config, state: {"phi3.attention.sliding_window": 0},
+    ),
+    scratch={"activation": "swiglu"},
     harmless=frozenset({"embd_pdrop"}),
     fixed={
         "full_attn_mod": (1, None),

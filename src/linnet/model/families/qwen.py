@@ -9,8 +9,8 @@ from typing import Any
 
 from linnet.model.config import ModelConfig
 from linnet.model.families.llama import llama_like
+from linnet.model.families.record import GGUF, read_layer_types, written_layer_types
 from linnet.model.families.section import Section
-from linnet.model.families.table import read_layer_types, written_layer_types
 
 _FIXED = {"use_mrope": (False, None)}
 
@@ -29,7 +29,9 @@ def _written_window(config: ModelConfig) -> dict[str, Any]:
 
 QWEN2 = llama_like(
     "qwen2",
-    "Qwen2ForCausalLM",
+    "Qwen2",
+    gguf=GGUF("qwen2", biases=("attention_bias",)),
+    scratch={"activation": "swiglu", "attention_bias": True},
     fields=lambda settings: {"attention_bias": True, "output_bias": False, **_window(settings)},
     written=_written_window,
     kv_heads=32,
@@ -37,7 +39,9 @@ QWEN2 = llama_like(
 )
 QWEN3 = llama_like(
     "qwen3",
-    "Qwen3ForCausalLM",
+    "Qwen3",
+    gguf=GGUF("qwen3"),
+    scratch={"activation": "swiglu", "qk_norm": True},
     fields=lambda settings: {"qk_norm": True, **_window(settings)},
     written=_written_window,
     head_width=128,

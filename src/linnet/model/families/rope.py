@@ -28,6 +28,8 @@ def read_rope(
     head_width: int,
     kinds: tuple[str, ...] = ("linear", "llama3", "yarn"),
     partial: bool = False,
+    share: float = 1.0,
+    keys: tuple[str, str] = ("rope_theta", "partial_rotary_factor"),
     original: int | None = None,
     nested: Section | None = None,
     legacy: Mapping[str, str] | None = None,
@@ -35,16 +37,16 @@ def read_rope(
     """The fields of ``ModelConfig`` that say how RoPE turns.
 
     ``theta``: the family's default base. ``kinds``: stretches that the family may have.
-    ``partial``: whether it may turn a part of each head. ``original``: the family's default
-    for the context of the first training, where it has one. ``nested``: where they stand,
+    ``partial``: whether it may rotate a part of each head, by default ``share``. ``keys``: how
+    the base and that part are called outside ``rope_parameters``. ``original``: the family's
+    default for the context of the first training, where it has one. ``nested``: where they stand,
     if not in the usual place. ``legacy``: earlier names of kinds. Raises ModelError for what
     is not supported.
     """
     outer = settings
     if nested is None:
         nested = rope_section(settings)
-    base = outer.number("rope_theta", theta, above=0)
-    share = outer.number("partial_rotary_factor", 1.0, above=0)
+    base, share = outer.number(keys[0], theta, above=0), outer.number(keys[1], share, above=0)
     kind = "default"
     if nested is not None:
         base = nested.number("rope_theta", base, above=0)
@@ -52,9 +54,10 @@ def read_rope(
         kind = _kind(nested)
         kind = (legacy or {}).get(kind, kind)
     if share > 1 or (share != 1 and not partial):
-        where = nested if nested is not None and "partial_rotary_factor" in nested else outer
         expected = "at most 1" if partial else f"1 for model type '{settings.model_type}'"
-        raise where.error("partial_rotary_factor", f"must be {expected}. Got {share:g}")
+        if nested is not None and "partial_rotary_factor" in nested:
+            raise nested.error("partial_rotary_factor", f"must be {expected}. Got {share:g}")
+        raise outer.error(keys[1], f"must be {expected}. Got {share:g}")
     rotary = int(head_width * share)
     scaling = None
     if nested is not None and kind != "default":
@@ -150,26 +153,27 @@ def _mscale(nested: Section, factor: float) -> float | None:
     return (0.1 * above * math.log(factor) + 1) / (0.1 * below * math.log(factor) + 1)
 
 
-def write_rope(config: ModelConfig) -> dict[str, Any]:
-    """The same in both spellings."""
+def write_rope(config: ModelConfig, *, partial: bool = False) -> dict[str, Any]:
+    """The same in both spellings; ``partial``: say even of whole heads that they are rotated."""
     scaling = config.rope_scaling
-    partial = {}
-    if config.rotary_width:
-        partial = {"partial_rotary_factor": config.rotary_width / config.head_width}
+    rotated = {}
+    if config.rotary_width or partial:
+        share = (config.rotary_width or config.head_width) / config.head_width
+        rotated = {"partial_rotary_factor": share}
     named = {} if scaling is None else _write_scaling(scaling, config.context)
     outer = {}
     if scaling is not None and scaling.kind == "longrope":  # where Phi-3 has it
         outer = {"original_max_position_embeddings": scaling.original_context}
     return {
         "rope_theta": config.rope_theta,
-        **partial,
+        **rotated,
         **outer,
         "rope_scaling": named or None,
         "rope_parameters": {
             "rope_type": "default",
             **named,
             **outer,
-            **partial,
+            **rotated,
             "rope_theta": config.rope_theta,
         },
     }

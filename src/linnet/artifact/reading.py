@@ -1,0 +1,131 @@
+"""Finding and opening artifacts, also while another process replaces them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from linnet.artifact.manifest import MANIFEST, Artifact, check_file, read_manifest
+from linnet.errors import ArtifactError, BusyError
+from linnet.output import lock, remove
+
+RECIPE = "recipe"  # in a partial directory: the recipe it is made by
+SWAP_SECONDS = 5.0  # far longer than two renames take
+
+
+def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> Artifact:
+    """Open an artifact, or the one of this ``kind`` in a project.
+
+    Checks that every listed file is there with its size; with ``verify`` also
+    its hash. Raises ArtifactError when there is none of that kind, and
+    DamagedError when the files are not the ones that were written.
+    """
+    path = Path(path) if kind is None else within(path, kind)
+    while True:
+        _await_swap(path)
+        place = _identity(path)
+        try:
+            return read_once(path, kind, verify=verify)
+        except (ArtifactError, FileNotFoundError, PermissionError):
+            # Half of this may have been read before another process replaced it.
+            if _identity(path) == place and not superseded_directory(path).exists():
+                raise
+
+
+def read_once(path: Path, kind: str | None, *, verify: bool) -> Artifact:
+    """As :func:`read`, of what nobody replaces meanwhile."""
+    wanted = f"{kind} directory" if kind else "directory made by Linnet"
+    if not path.exists():
+        raise ArtifactError(f"{path}: expected a {wanted}, but it does not exist")
+    if not (path / MANIFEST).is_file():
+        raise ArtifactError(f"{path}: expected a {wanted}, but it has no {MANIFEST}")
+    manifest = read_manifest(path)
+    if kind is not None and manifest.kind != kind:
+        raise ArtifactError(f"{path}: expected a {kind} directory, but it is a {manifest.kind}")
+    for name, entry in manifest.files.items():
+        check_file(path, name, entry, manifest.kind, verify=verify)
+    return Artifact(path, manifest)
+
+
+def within(path: Path | str, kind: str) -> Path:
+    """The artifact of this kind where ``path`` is a project; any other path as it is.
+
+    In a project each stage's directory has the name of its kind, so that ``notes-model``
+    does wherever ``notes-model/corpus`` or ``notes-model/model`` would.
+    """
+    path = Path(path)
+    inner = path / kind
+    return inner if is_artifact(inner) and not is_artifact(path) else path
+
+
+def is_artifact(path: Path | str) -> bool:
+    """Whether there is a manifest (sound or not)."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def previous_version(path: Path) -> Path:
+    """Where a model is kept that another has replaced at ``path``."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def lineage(path: Path | str) -> list[Artifact]:
+    """The artifact and all it was made from, found by walking the manifests; itself first."""
+    found: dict[Path, Artifact] = {}
+    queue = [Path(path).resolve()]
+    while queue:
+        place = queue.pop(0)
+        if place in found or not is_artifact(place):
+            continue
+        artifact = read(place)
+        found[place] = artifact
+        for entry in artifact.manifest.inputs.values():
+            if entry.path is not None:
+                queue.append((place / entry.path).resolve())
+    return list(found.values())
+
+
+def partial_exists(path: Path) -> bool:
+    """Whether an interrupted run left something to carry on from."""
+    return (partial_directory(path) / RECIPE).is_file()
+
+
+def partial_directory(path: Path) -> Path:
+    return path.parent / f".{path.name}.partial"
+
+
+def superseded_directory(path: Path) -> Path:
+    return path.parent / f".{path.name}.superseded"
+
+
+def restore_interrupted_swap(path: Path) -> None:
+    """Put the old directory back if the new one did not take its place; needs the lock."""
+    superseded = superseded_directory(path)
+    if not superseded.exists():
+        return
+    if path.exists() or superseded.is_symlink():
+        remove(superseded)
+    else:
+        superseded.rename(path)
+
+
+def _await_swap(path: Path) -> None:
+    """For readers: let a swap that is under way end, and put right one that was killed."""
+    deadline = time.monotonic() + SWAP_SECONDS
+    while superseded_directory(path).exists() and not path.exists() and time.monotonic() < deadline:
+        try:
+            with lock(path):
+                restore_interrupted_swap(path)
+        except BusyError:
+            time.sleep(0.01)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Which directory it is that has this name now, and which manifest is in it.
+
+    Numbers of files are used again, times are not.
+    """
+    try:
+        both = path.stat(), (path / MANIFEST).stat()
+        return tuple(n for one in both for n in (one.st_ino, one.st_mtime_ns, one.st_ctime_ns))
+    except OSError:
+        return None

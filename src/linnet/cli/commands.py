@@ -1,0 +1,30 @@
+"""The commands: the module of each in ``linnet.cli``, and a line about it."""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": ("quickstart", "Build a model from Python's own documentation, then try it."),
+    "build": ("build", "Turn files and folders into a model: every stage, within a time budget."),
+    "status": ("status", "Show each stage of a project: what it was made from, what is stale."),
+    "data": ("data", "Prepare documents, see what became of them, encode them as tokens."),
+    "forget": ("forget", "Remove a document from everything made from it but weights."),
+    "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
+    "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
+    "train": ("train", "Train a language model on encoded documents."),
+    "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
+    "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
+    "generate": ("generate", "Continue a prompt."),
+    "chat": ("chat", "Talk to a model, or let it continue what you type."),
+    "serve": ("serve", "Answer over HTTP: OpenAI's interface, and a page to chat."),
+    "keys": ("keys", "Make, list and revoke the API keys of a server."),
+    "bench": ("bench", "Measure speed, memory and quality on every engine and number format."),
+    "cache": ("cache", "Show or remove the files that are kept to start models faster."),
+    "embed": ("embed", "Turn texts into vectors with an encoder."),
+    "merge": ("merge", "Put an adapter into the weights of its base model."),
+    "export": ("export", "Write a model for llama.cpp and Ollama, and compare it there."),
+    "pull": ("pull", "Fetch a model from the Hugging Face hub."),
+    "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
+}
+
+WRITING = {"generate", "chat", "serve", "bench"}
+"""Commands that compute a token at a time: waking threads would cost more than they save."""

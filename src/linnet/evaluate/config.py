@@ -1,0 +1,36 @@
+"""How a model is scored, as settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from linnet.config import Config, option
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Config):
+    """How to score a model."""
+
+    split: Literal["test", "validation", "train"] = option(
+        "test", "which split of encoded documents to score"
+    )
+    max_bytes: int = option(
+        4_000_000, "score at most this much text, an even sample of the documents", least=1
+    )
+    level: float = option(0.95, "confidence level of the interval", above=0, below=1)
+    resamples: int = option(1000, "resamplings of the documents behind the interval", least=1)
+    seed: int = option(0, "seed of the resampling and of the first sample", least=0)
+    baseline_bytes: int = option(
+        4_000_000, "training text that the baselines may learn from; 0 leaves them out", least=0
+    )
+    samples: int = option(6, "continuations to write", least=0)
+    sample_tokens: int = option(160, "length of a continuation, in tokens", least=1)
+    temperature: float = option(0.8, "temperature of the continuations", least=0)
+    overlap_bytes: int = option(
+        500_000_000,
+        "training text to search for what the continuations repeat; 0 for none",
+        least=0,
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
+    dtype: Literal["fp32", "bf16", "fp16"] = option("fp32", "number format to compute in")

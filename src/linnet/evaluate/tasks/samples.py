@@ -1,0 +1,96 @@
+"""What the model writes, and what of it stands in its training text, letter for letter.
+
+Each continuation is searched for in the training text. How much of it is there means little
+alone (stock phrases are everywhere), so the real continuations of the same documents, cut to
+the same length, are searched for as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from linnet.evaluate.overlap import longest_overlaps
+from linnet.evaluate.samples import Sample, choose_prompts
+from linnet.evaluate.task import Answer, Example, Prompt, Task
+from linnet.generate.engine import Completion, Request
+from linnet.generate.sampling import Sampling
+
+
+class Samples(Task):
+    """Continuations of held-out beginnings.
+
+    Prompts and seeds are fixed, so two models can be read side by side.
+    """
+
+    name = "samples"
+    about = "writing samples"
+
+    def examples(self) -> Iterator[Example]:
+        """Beginnings of documents, each with a seed and what follows it."""
+        config = self.run.config
+        texts = [document.text for document in self.run.held_out.documents]
+        for number, (prompt, real) in enumerate(choose_prompts(texts, config.samples)):
+            yield Example(str(number), (prompt, config.seed + number, real))
+
+    def prompts(self, example: Example) -> Sequence[Prompt]:
+        """The beginning."""
+        config = self.run.config
+        prompt, seed, _ = example.data
+        sampling = Sampling(
+            max_tokens=config.sample_tokens, temperature=config.temperature, seed=seed
+        )
+        return [Request(prompt, sampling)]
+
+    def scores(self, example: Example, answers: Sequence[Answer]) -> Mapping[str, float]:
+        """How much was written."""
+        (answer,) = answers
+        assert isinstance(answer, Completion)
+        return {"tokens": len(answer.tokens), "characters": len(answer.text)}
+
+    def detail(self, example: Example, answers: Sequence[Answer]) -> tuple[Sample, str]:
+        """The sample, and the real continuation cut to its length."""
+        (answer,) = answers
+        assert isinstance(answer, Completion)
+        prompt, seed, real = example.data
+        sample = Sample(prompt, answer.text, seed, self.run.config.temperature)
+        return sample, real[: len(answer.text)]
+
+
+class Overlaps(Task):
+    """The longest passage that each sample, and each real continuation, shares with training."""
+
+    name = "overlap"
+    about = "searching for repeated passages"
+    metrics = ("longest_overlap", "longest_real_overlap")
+    after = ("samples",)
+
+    def examples(self) -> Iterator[Example]:
+        """The samples with what was found, where there is text to search."""
+        samples = [item for item in self.run.results["samples"].items if item.error is None]
+        self.facts = {"searched_bytes": 0}
+        if not samples or self.run.training is None or not self.run.config.overlap_bytes:
+            return
+        texts = [sample.text for sample, _ in (item.detail for item in samples)]
+        texts += [real for _, real in (item.detail for item in samples)]
+        with self.run.progress.task(self.about, unit="bytes") as shown:
+            found = longest_overlaps(texts, self._searched(shown.advance))
+        for place, item in enumerate(samples):
+            yield Example(item.id, (found[place], found[len(samples) + place]))
+
+    def scores(self, example: Example, answers: Sequence[Answer]) -> Mapping[str, float]:
+        """The lengths of both."""
+        own, real = example.data
+        return {"overlap": own.characters, "real_overlap": real.characters}
+
+    def detail(self, example: Example, answers: Sequence[Answer]) -> object:
+        """Both passages."""
+        return example.data
+
+    def _searched(self, advance: Callable[[float], object]) -> Iterator[str]:
+        for text in self.run.training_texts():
+            size = len(text.encode())
+            if self.facts["searched_bytes"] + size > self.run.config.overlap_bytes:
+                return
+            self.facts["searched_bytes"] += size
+            advance(size)
+            yield text

@@ -1,0 +1,90 @@
+"""Answering conversations, whatever stands behind: typed messages in, typed pieces out.
+
+In reading order: ``pieces`` and ``conversation`` (the types), ``context`` (what belongs to one
+call), ``responder`` (the interface, and the synchronous façade), ``engine`` (a model of this
+machine: ``tools`` shows it tools, ``tool_calls`` reads its calls, ``inbox`` batches its tokens),
+``remote`` (a model at an address).
+
+    from linnet import respond
+    answer, = respond.run(respond.EngineResponder(engine), respond.conversation(
+        [{"role": "user", "content": "Is it raining in Ulm?"}], tools=[...]))
+"""
+
+from linnet.respond.context import (
+    Budget,
+    CancelledCallError,
+    Context,
+    DeadlineError,
+    Record,
+    TokenBudget,
+    Tokens,
+)
+from linnet.respond.conversation import (
+    ContextFullError,
+    Conversation,
+    ConversationError,
+    Message,
+    Tool,
+    conversation,
+    tools_of,
+)
+from linnet.respond.engine import EngineResponder
+from linnet.respond.pieces import (
+    Batch,
+    Citation,
+    Decision,
+    Failure,
+    Finish,
+    Origin,
+    Passage,
+    Piece,
+    Reasoning,
+    Refusal,
+    Status,
+    Text,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from linnet.respond.remote import RemoteResponder
+from linnet.respond.responder import Abilities, Answer, Batches, Responder, run, stream
+
+__all__ = [
+    "Abilities",
+    "Answer",
+    "Batch",
+    "Batches",
+    "Budget",
+    "CancelledCallError",
+    "Citation",
+    "Context",
+    "ContextFullError",
+    "Conversation",
+    "ConversationError",
+    "DeadlineError",
+    "Decision",
+    "EngineResponder",
+    "Failure",
+    "Finish",
+    "Message",
+    "Origin",
+    "Passage",
+    "Piece",
+    "Reasoning",
+    "Record",
+    "Refusal",
+    "RemoteResponder",
+    "Responder",
+    "Status",
+    "Text",
+    "TokenBudget",
+    "Tokens",
+    "Tool",
+    "ToolCall",
+    "ToolResult",
+    "Usage",
+    "conversation",
+    "run",
+    "stream",
+    "tools_of",
+]

@@ -1,0 +1,231 @@
+"""What belongs to one call, whatever it passes through: a context.
+
+A context is made by whoever asks (the server for a request, the command line for a line) and
+handed through every responder. It says who asks, until when, and what it may cost; it is
+cancelled from any thread, at once and everywhere; and it holds the one record of the call that
+log, monitoring and feedback share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from linnet.errors import LinnetError
+from linnet.respond.conversation import ConversationError
+from linnet.respond.pieces import Citation, Decision, Failure, Passage, Piece, Refusal
+
+_LATE = "the answer took longer than it may"
+MOST_NOTED = 1000
+"""Pieces that a record keeps; the rest is counted."""
+
+
+class CancelledCallError(LinnetError):
+    """The call was cancelled before its answer was complete."""
+
+
+class DeadlineError(CancelledCallError):
+    """The call took longer than it may."""
+
+
+@dataclass
+class Tokens:
+    """The tokens of a call so far, all choices together."""
+
+    prompt: int = 0
+    cached: int = 0
+    written: int = 0
+
+
+@dataclass
+class Record:
+    """What is known of a call; it is written as the call goes on, and outlives it.
+
+    Neither what was asked nor what was answered is in it, but for ``facts`` of an owner who
+    wants them logged.
+    """
+
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+    began: float = field(default_factory=time.monotonic)
+    model: str | None = None
+    """Who answered in the end, after all routing."""
+    tokens: Tokens = field(default_factory=Tokens)
+    choices: int = 0
+    """Answers that were begun."""
+    queue_seconds: float = 0.0
+    first_at: float | None = None
+    """When the first piece of an answer was there (``time.monotonic``)."""
+    noted: list[Piece] = field(default_factory=list)
+    """Passages, citations, decisions, refusals and failures, in order."""
+    unnoted: int = 0
+    """Those beyond the most that are kept."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """More, by name, as JSON."""
+
+    def note(self, piece: Piece) -> None:
+        """Keep a piece that says how the answer came about."""
+        if not isinstance(piece, _NOTED):
+            return
+        if len(self.noted) < MOST_NOTED:
+            self.noted.append(piece)
+        else:
+            self.unnoted += 1
+
+
+_NOTED = (Passage, Citation, Decision, Refusal, Failure)
+
+
+class Budget(Protocol):
+    """What may be used. Called from several threads, by whatever computes or bills."""
+
+    def reserve(self, tokens: int) -> Callable[[int], None]:
+        """Set so many tokens aside, before they are used.
+
+        Gives what settles it, to be called once with the tokens that were really used. Raises
+        ConversationError where they are not there.
+        """
+
+
+class TokenBudget:
+    """So many tokens, for one call or for many that share it."""
+
+    def __init__(self, tokens: int) -> None:
+        self.left = tokens
+        self._lock = threading.Lock()
+
+    def reserve(self, tokens: int) -> Callable[[int], None]:
+        """See :class:`Budget`."""
+        with self._lock:
+            if tokens > self.left:
+                raise ConversationError(
+                    f"the budget has {self.left:,} tokens left, but this call may need "
+                    f"{tokens:,}; ask for fewer (max_tokens), or raise the budget",
+                    code="budget_exceeded",
+                )
+            self.left -= tokens
+        settled = False
+
+        def settle(used: int) -> None:
+            nonlocal settled
+            with self._lock:
+                if not settled:
+                    settled = True
+                    self.left += tokens - used
+
+        return settle
+
+
+class Context:
+    """One call."""
+
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        deadline: float = math.inf,
+        budget: Budget | None = None,
+        record: Record | None = None,
+        interval: float = 0.0,
+    ) -> None:
+        """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
+        ``interval``: seconds between two batches of pieces; infinite: pieces come once an
+        answer has ended, all together.
+        """
+        self.key = key
+        self.deadline = deadline
+        self.budget = budget
+        self.record = record or Record()
+        self.interval = interval
+        self._lock = threading.Lock()
+        self._callbacks: dict[object, Callable[[], None]] = {}
+        self._reason: LinnetError | None = None
+
+    @property
+    def cancelled(self) -> LinnetError | None:
+        """Why it was cancelled, if it was."""
+        return self._reason
+
+    def cancel(self, reason: LinnetError | None = None) -> None:
+        """Stop everything that works for this call; from any thread, and at once.
+
+        Only the first reason counts.
+        """
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._reason = reason or CancelledCallError("the call was cancelled")
+            callbacks = list(self._callbacks.values())
+            self._callbacks.clear()
+        for callback in callbacks:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have something called when the call is cancelled: now, if it was. Gives what undoes it.
+
+        It may be called from any thread, and must return at once.
+        """
+        mark = object()
+        with self._lock:
+            late = self._reason is not None
+            if not late:
+                self._callbacks[mark] = callback
+        if late:
+            callback()
+
+        def undo() -> None:
+            with self._lock:
+                self._callbacks.pop(mark, None)
+
+        return undo
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Around the work of a task: cancelling ends it wherever it waits, and so does the
+        deadline; the reason is raised. Whoever asks a responder does it within this.
+        """
+        if self._reason is not None:
+            raise self._reason
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        within = True
+
+        def end() -> None:
+            if within:
+                task.cancel()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and the task with it
+                loop.call_soon_threadsafe(end)
+
+        undo = self.on_cancel(wake)
+        timer = None
+        if self.deadline < math.inf:
+            left = max(0.0, self.deadline - time.monotonic())
+            timer = loop.call_later(left, self.cancel, DeadlineError(_LATE))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._reason is None:
+                raise
+            task.uncancel()
+            raise self._reason from None
+        finally:
+            within = False
+            undo()
+            if timer is not None:
+                timer.cancel()
+
+    def reserve(self, tokens: int) -> Callable[[int], None]:
+        """As :meth:`Budget.reserve`; without a budget there is no limit."""
+        return self.budget.reserve(tokens) if self.budget is not None else _settled
+
+
+def _settled(used: int) -> None:
+    """There is no budget to settle with."""

@@ -1,0 +1,480 @@
+"""A model of this machine as a responder: conversations in its template, its tokens as pieces.
+
+conversation -> chat template, tools, constraint -> requests of the engine
+chunks of the engine -> text, calls of tools, usage, finish
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import DataError, EngineError, LinnetError
+from linnet.generate.constraint import Constraint
+from linnet.generate.engine import Chunk, Request
+from linnet.respond.context import Context
+from linnet.respond.conversation import (
+    ContextFullError,
+    Conversation,
+    ConversationError,
+    NoConversationError,
+)
+from linnet.respond.inbox import Cancel, Inbox, Item
+from linnet.respond.pieces import (
+    Batch,
+    Finish,
+    Origin,
+    Piece,
+    Status,
+    Text,
+    TokenScore,
+    ToolCall,
+    Usage,
+)
+from linnet.respond.responder import Abilities, Batches
+from linnet.respond.tool_calls import ToolReader
+from linnet.respond.tools import (
+    ToolFormat,
+    call_schema,
+    find_format,
+    template_messages,
+    tools_in_messages,
+)
+from linnet.tokenizer.chat import joined_text
+
+if TYPE_CHECKING:
+    from linnet.generate.engine import Engine
+
+LARGEST_SEED = 1 << 63
+SMALL_CONTEXT = 2048
+"""In up to so many tokens, an answer of no stated length leaves space for the next message."""
+PIECE = 16_384
+"""Characters that are tokenized at once, to see whether a prompt can fit."""
+_SURELY_FITS = 2
+"""A token for every so few characters is more than any text has, but for odd ones."""
+_CUT_TOKENS = 4
+"""So many tokens fewer the whole may have than its pieces, at each cut."""
+
+
+@dataclass
+class Asked:
+    """The texts that an engine is to write for one call."""
+
+    requests: tuple[Request, ...]
+    choices: int = 1
+    """So many of them share each prompt."""
+    readers: list[ToolReader] = field(default_factory=list)
+    """For each text what tells calls from words, where there may be calls."""
+    part: str = "messages"
+    """What the prompt is called in messages to people."""
+
+
+class EngineResponder:
+    """Answers with one engine, and one of its adapters where one is named."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        name: str = "model",
+        adapter: str | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        """``executor``: threads that read prompts, which may take long; without them the event
+        loop does, which is right where it has nothing else to do.
+        """
+        self.engine = engine
+        self.name = name
+        self.adapter = adapter
+        self.executor = executor
+        self._origin = Origin("model", name)
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do; ``tools`` means that it has a chat template."""
+        return Abilities(self.name, self.engine.context, tools=self.refusal is None)
+
+    @cached_property
+    def refusal(self) -> NoConversationError | None:
+        """Why no conversation can be had with the model; None: it can.
+
+        A template that takes other conversations than the shortest is one that works.
+        """
+        try:
+            self.engine.chat_prompt([{"role": "user", "content": "a"}])
+        except DataError:
+            return None
+        except EngineError:
+            raise  # whatever it was asked
+        except LinnetError as error:
+            return NoConversationError(str(error), model=self.name)
+        return None
+
+    def require_conversation(self) -> None:
+        """Raise NoConversationError where no conversation can be had."""
+        if self.refusal is not None:
+            raise NoConversationError(str(self.refusal), model=self.name)
+
+    @cached_property
+    def tools(self) -> ToolFormat:
+        """How the model writes calls of tools."""
+        return find_format(self.engine)
+
+    def respond(self, conversation: Conversation, context: Context) -> Batches:
+        """See :class:`Responder`."""
+        return self.write(lambda: self.ask(conversation), context)
+
+    async def write(self, ask: Callable[[], Asked], context: Context) -> Batches:
+        """Have the engine write what ``ask`` gives; that is called where prompts are read.
+
+        A choice is the place of a text among the requests.
+        """
+        loop = asyncio.get_running_loop()
+        inbox = Inbox(loop)
+        work = _Work(self.engine, inbox, context)
+        undo = context.on_cancel(work.cancel)
+        complete = False
+        try:
+            if self.executor is None:
+                asked = work.begin(ask)
+            else:
+                # Both together, as on the way to a thread a call may wait for all others.
+                asked = await loop.run_in_executor(self.executor, work.begin, ask)
+            pause = context.interval if context.interval == math.inf else 0.0
+            texts = [_Written() for _ in asked.requests]
+            context.record.model = self.name
+            while any(text.finish is None for text in texts):
+                items = await inbox.take(pause=pause)
+                pause = context.interval
+                context.record.first_at = context.record.first_at or inbox.first_at
+                errors = [item for _, item in items if not isinstance(item, Chunk)]
+                if errors and not any(text.began for text in texts):
+                    raise errors[-1]
+                if batch := self._batch(items, asked, texts, context):
+                    yield batch
+                if errors:
+                    raise errors[-1]
+            complete = True
+        finally:
+            undo()
+            work.end(complete=complete)
+
+    def ask(self, conversation: Conversation) -> Asked:
+        """What a conversation asks of the engine."""
+        tools = [tool.as_json() for tool in conversation.offered]
+        constraint = conversation.constraint
+        if tools and constraint is not None:
+            raise ConversationError(
+                "'response_format' and 'tools' cannot be had together here; "
+                "set 'tool_choice' to 'none' for an answer of that form.",
+                part="response_format",
+            )
+        prompt = self.prompt(conversation)
+        several = conversation.parallel_tool_calls
+        if conversation.demanded:
+            schema = call_schema(
+                self.tools, tools, name=conversation.demanded_name, several=several
+            )
+            constraint = _constraint("tools", schema)
+            if self.tools.prefix:
+                prompt += tuple(self.engine.tokenize(self.tools.prefix, special=True))
+        size = self.engine.context
+        if len(prompt) >= size:
+            raise ContextFullError(len(prompt), size, part="messages")
+        sampling = conversation.sampling
+        if conversation.fill_context:
+            most = min(sampling.max_tokens, _usual_answer(len(prompt), size))
+            sampling = dataclasses.replace(sampling, max_tokens=most)
+        request = Request(
+            prompt,
+            sampling,
+            logprobs=conversation.logprobs,
+            adapter=self.adapter,
+            top_logprobs=conversation.top_logprobs,
+            constraint=constraint,
+        )
+        requests = repeated([request], conversation.choices)
+        names = [tool["function"]["name"] for tool in tools]
+        readers = [
+            ToolReader(self.tools, names, demanded=conversation.demanded, several=several)
+            for _ in requests
+            if names
+        ]
+        return Asked(requests, conversation.choices, readers)
+
+    def prompt(self, conversation: Conversation) -> tuple[int, ...]:
+        """A conversation as tokens, up to the answer.
+
+        Raises ModelError where the model cannot converse, ConversationError and DataError for
+        what is wrong with the conversation.
+        """
+        self.require_conversation()
+        engine = self.engine
+        variables = dict(conversation.template_variables)
+        if conversation.continue_final_message:
+            variables["continue_final_message"] = True
+        elif not conversation.add_generation_prompt:
+            variables["add_generation_prompt"] = False
+        messages: Sequence[Mapping[str, Any]]
+        messages = [message.as_json() for message in conversation.messages]
+        tools: Sequence[Mapping[str, Any]] = [tool.as_json() for tool in conversation.offered]
+        called = tools or any(m.get("tool_calls") or m["role"] == "tool" for m in messages)
+        if called and not self.tools.native:
+            messages = [{**m, "content": joined_text(m["content"])} for m in messages]
+            messages, tools = tools_in_messages(messages, tools, system=self.tools.system), ()
+        require_fitting(
+            _texts_of(messages, tools),
+            engine.context,
+            lambda text: len(engine.tokenize(text)),
+            part="messages",
+        )
+        if tools:
+            variables["tools"] = tools
+        try:
+            return engine.chat_prompt(template_messages(messages), **variables)
+        except LinnetError as error:
+            error.part = "messages"
+            raise
+
+    def _batch(
+        self, items: Sequence[Item], asked: Asked, texts: Sequence[_Written], context: Context
+    ) -> Batch:
+        """The pieces of what came, each choice's together."""
+        chunks: dict[int, list[Chunk]] = {}
+        for place, item in items:
+            if isinstance(item, Chunk):
+                chunks.setdefault(place, []).append(item)
+        batch: list[Piece] = []
+        for place, own in chunks.items():
+            batch += self._pieces(place, own, asked, texts[place], context)
+        return batch
+
+    def _pieces(
+        self, place: int, chunks: list[Chunk], asked: Asked, text: _Written, context: Context
+    ) -> Iterator[Piece]:
+        if not text.began:
+            text.began = True
+            yield Status("writing", choice=place)
+        text.count(chunks, context, shared=place % asked.choices != 0)
+        words = "".join([chunk.text for chunk in chunks])
+        finish: Any = chunks[-1].finish_reason
+        reader = asked.readers[place] if asked.readers else None
+        calls: list[ToolCall] = []
+        if reader is not None:
+            words, calls = reader.push(words)
+            if finish is not None:
+                rest, more = reader.finish()
+                words, calls = words + rest, calls + more
+                if reader.called and finish == "stop":
+                    finish = "tool_calls"
+        scores = self._scores(chunks) if asked.requests[place].logprobs else ()
+        tokens = tuple([token for chunk in chunks for token in chunk.tokens])
+        if words or tokens:
+            yield Text(words, tokens, scores, choice=place, origin=self._origin)
+        for call in calls:
+            yield dataclasses.replace(call, choice=place, origin=self._origin)
+        if finish is not None:
+            text.finish = finish
+            yield Usage(text.prompt, text.cached, text.written, choice=place)
+            yield Finish(finish, choice=place)
+
+    def _scores(self, chunks: Iterable[Chunk]) -> tuple[TokenScore, ...]:
+        """Each token of the chunks with its probability and the likeliest beside it."""
+
+        def spell(token: int) -> bytes:
+            return self.engine.token_bytes(token)
+
+        return tuple(
+            TokenScore(
+                spell(token),
+                value,
+                tuple(
+                    (spell(other), likely)
+                    for other, likely in (chunk.top_logprobs[place] if chunk.top_logprobs else ())
+                ),
+            )
+            for chunk in chunks
+            for place, (token, value) in enumerate(
+                zip(chunk.tokens, chunk.logprobs or (), strict=False)
+            )
+        )
+
+
+@dataclass
+class _Written:
+    """One text as far as it is written."""
+
+    began: bool = False
+    finish: str | None = None
+    prompt: int = 0
+    cached: int = 0
+    written: int = 0
+
+    def count(self, chunks: Iterable[Chunk], context: Context, *, shared: bool) -> None:
+        """Take note of what came; ``shared``: its prompt was counted with another text."""
+        record = context.record
+        for chunk in chunks:
+            self.written += len(chunk.tokens)
+            record.tokens.written += len(chunk.tokens)
+            if chunk.start is not None:
+                record.queue_seconds = max(record.queue_seconds, chunk.start.queue_seconds)
+                if not shared:
+                    self.prompt, self.cached = chunk.start.prompt_tokens, chunk.start.cached_tokens
+                    record.tokens.prompt += self.prompt
+                    record.tokens.cached += self.cached
+
+
+class _Work:
+    """What an engine writes for one call; cancelled from any thread."""
+
+    def __init__(self, engine: Engine, inbox: Inbox, context: Context) -> None:
+        self._engine, self._inbox, self._context = engine, inbox, context
+        self._lock = threading.Lock()
+        self._cancels: list[Cancel] = []
+        self._ended = False
+        self._before = context.record.tokens.prompt + context.record.tokens.written
+        self._settle: Callable[[int], None] | None = None
+
+    def begin(self, ask: Callable[[], Asked]) -> Asked:
+        """Read what is asked and hand it to the engine."""
+        asked = ask()
+        self._reserve(asked)
+        self._inbox.open = len(asked.requests)
+        for place, request in enumerate(asked.requests):
+            try:
+                cancel = self._engine.submit(request, _Deliver(self._inbox, place))
+            except LinnetError as error:
+                raise self._refused(error, request, asked.part) from None
+            except RecursionError:
+                raise ConversationError("What the answer must be nests too deeply.") from None
+            with self._lock:
+                self._cancels.append(cancel)
+                ended = self._ended
+            if ended:
+                cancel()
+                break
+        self._context.record.choices += len(asked.requests)
+        return asked
+
+    def cancel(self) -> None:
+        """Stop all of it."""
+        with self._lock:
+            self._ended = True
+            cancels, self._cancels = self._cancels, []
+        for cancel in cancels:
+            cancel()
+
+    def end(self, *, complete: bool) -> None:
+        """Nothing more is wanted; ``complete``: nothing more would come."""
+        if not complete:
+            self.cancel()
+        if self._settle is not None:
+            tokens = self._context.record.tokens
+            self._settle(tokens.prompt + tokens.written - self._before)
+
+    def _reserve(self, asked: Asked) -> None:
+        if self._context.budget is None:
+            return
+        prompts = [request.prompt for request in asked.requests[:: asked.choices]]
+        needed = sum(
+            len(self._engine.tokenize(prompt) if isinstance(prompt, str) else prompt)
+            for prompt in prompts
+        ) + sum(request.sampling.max_tokens for request in asked.requests)
+        self._settle = self._context.reserve(needed)
+
+    def _refused(self, error: LinnetError, request: Request, part: str) -> LinnetError:
+        """What an engine refuses of a request; a prompt that is too long is told with counts."""
+        engine = self._engine
+        if isinstance(request.prompt, str):
+            count = len(engine.tokenize(request.prompt)) + 1
+            if count >= engine.context:
+                return ContextFullError(count, engine.context, part=part)
+        if "logit_bias" in str(error):
+            error.part = "logit_bias"
+        return error
+
+
+class _Deliver:
+    """Where the engine puts one text's chunks."""
+
+    __slots__ = ("_inbox", "_place")
+
+    def __init__(self, inbox: Inbox, place: int) -> None:
+        self._inbox, self._place = inbox, place
+
+    def __call__(self, item: Chunk | LinnetError) -> None:
+        self._inbox.put(self._place, item)
+
+
+def require_fitting(
+    texts: Iterable[str], context: int, count: Callable[[str], int], *, part: str
+) -> None:
+    """Raise ContextFullError where the texts together surely have more tokens than ``context``.
+
+    The texts are tokenized in pieces, and no further than the context goes: so refusing what is
+    far too long costs as much as accepting the longest that fits. ``count``: the tokens of a text.
+    """
+    texts = list(texts)
+    if sum(map(len, texts)) < _SURELY_FITS * context:
+        return
+    found = 0
+    for text in texts:
+        for begin in range(0, len(text), PIECE):
+            found += max(0, count(text[begin : begin + PIECE]) - _CUT_TOKENS)
+            if found >= context:
+                raise ContextFullError(found, context, part=part, at_least=True)
+
+
+def repeated(requests: Iterable[Request], count: int) -> tuple[Request, ...]:
+    """Each request ``count`` times, with seeds of their own."""
+    found = []
+    for request in requests:
+        seed = request.sampling.seed
+        for place in range(count):
+            own = None if seed is None else (seed + place) % LARGEST_SEED
+            sampling = dataclasses.replace(request.sampling, seed=own)
+            found.append(dataclasses.replace(request, sampling=sampling))
+    return tuple(found)
+
+
+def _texts_of(
+    messages: Iterable[Mapping[str, Any]], tools: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Everything of a conversation that its template may write out."""
+    for message in messages:
+        for name in ("content", "reasoning_content"):
+            value = message.get(name)
+            if isinstance(value, str):
+                yield value
+            elif isinstance(value, list):
+                yield from (part["text"] for part in value)
+        if message.get("tool_calls"):
+            yield json.dumps(message["tool_calls"], ensure_ascii=False)
+    for tool in tools:
+        yield json.dumps(tool, ensure_ascii=False)
+
+
+def _usual_answer(prompt: int, context: int) -> int:
+    """The longest answer where nobody names one.
+
+    A model trained from scratch may never end one, and its context holds little: half of what
+    the prompt leaves, so that the conversation can go on.
+    """
+    left = context - prompt
+    return left if context > SMALL_CONTEXT else max(1, left // 2)
+
+
+def _constraint(part: str, schema: str) -> Constraint:
+    try:
+        return Constraint("json_schema", schema)
+    except LinnetError as error:
+        error.part = part
+        raise

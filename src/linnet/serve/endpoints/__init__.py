@@ -1,0 +1,30 @@
+"""All endpoints. A new one is a file here, and a line in the table."""
+
+from linnet.serve.endpoint import Endpoint
+from linnet.serve.endpoints.chat import CHAT
+from linnet.serve.endpoints.completions import COMPLETIONS
+from linnet.serve.endpoints.embeddings import EMBEDDINGS
+from linnet.serve.endpoints.models import MODELS, ONE_MODEL
+from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
+from linnet.serve.endpoints.page import PAGE
+from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
+from linnet.serve.schemas import names_in
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MODELS,
+    ONE_MODEL,
+    TOKENIZE,
+    DETOKENIZE,
+    METRICS,
+    HEALTH,
+    OPENAPI,
+    *PAGE,
+)
+
+PARAMETERS = frozenset[str]().union(
+    *(names_in(endpoint.body) for endpoint in ENDPOINTS if endpoint.body is not None)
+)
+"""The names that requests may have; a name beside them is what someone wrote."""

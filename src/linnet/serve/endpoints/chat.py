@@ -1,0 +1,208 @@
+"""``/v1/chat/completions``: from OpenAI's body to a conversation, which a responder answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import LinnetError
+from linnet.respond.conversation import Conversation, Message, Tool
+from linnet.respond.pieces import Origin
+from linnet.serve.asgi import Call
+from linnet.serve.endpoint import Endpoint
+from linnet.serve.errors import ApiError, refused
+from linnet.serve.responses import ChatShape
+from linnet.serve.sampling import check_streaming, constraint_of, sampling_of, wants_usage
+from linnet.serve.schemas import (
+    FLAG,
+    FUNCTION_NAME,
+    IGNORED,
+    MESSAGES,
+    MODEL,
+    MOST_TOOLS,
+    OPEN_END,
+    RESPONSE_FORMAT,
+    SAMPLING,
+    STREAMING,
+    TEXT,
+    answer_schema,
+    listed,
+    nullable,
+    record,
+    whole,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from linnet.respond.context import Context
+    from linnet.respond.responder import Batches
+    from linnet.serve.service import Service
+    from linnet.serve.validation import Schema
+
+_RESERVED = frozenset(
+    (
+        "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "self",
+    )
+)  # fmt: skip
+_CLIENT = Origin("user")
+
+
+async def answer(service: Service, call: Call) -> None:
+    """POST /v1/chat/completions."""
+    body, responder = call.body, call.model.conversing
+    asked = await service.prepare(
+        call, lambda: chat(body, longest=service.config.max_tokens, context=call.model.context)
+    )
+
+    def write(context: Context) -> Batches:
+        return responder.respond(asked, context)
+
+    shape = ChatShape(call.model, usage=wants_usage(body), logprobs=asked.logprobs)
+    await service.generate(call, write, shape, texts=asked.choices)
+
+
+def chat(body: Mapping[str, Any], *, longest: int, context: int) -> Conversation:
+    """What a body asks for. ``longest``: the server's limit in tokens, 0 for none; ``context``: the
+    model's, 0 where it is not known. Raises ApiError.
+    """
+    check_streaming(body)
+    if body.get("top_logprobs") and not body.get("logprobs"):
+        raise ApiError(400, "'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
+    choice = body.get("tool_choice") or "auto"
+    tools = tuple(Tool.from_json(tool) for tool in body.get("tools") or ())
+    if not tools and choice not in ("auto", "none"):
+        raise ApiError(400, "'tool_choice' is only allowed with 'tools'.", param="tool_choice")
+    if isinstance(choice, dict):
+        choice = f"tool:{choice['function']['name']}"
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    return conversation(body).replace(
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=body.get("parallel_tool_calls") is not False,
+        sampling=sampling_of(body, most=most, longest=longest, context=context),
+        fill_context=most is None,
+        constraint=constraint_of(body),
+        choices=int(body.get("n") or 1),
+        logprobs=bool(body.get("logprobs")),
+        top_logprobs=int(body.get("top_logprobs") or 0),
+    )
+
+
+def conversation(body: Mapping[str, Any]) -> Conversation:
+    """The messages of a body, and what its chat template is given. Raises ApiError."""
+    variables = dict(body.get("chat_template_kwargs") or {})
+    for name in variables:
+        if not name.isidentifier() or name in _RESERVED:
+            raise ApiError(
+                400, f"'{name[:60]}' cannot be given to a chat template.",
+                param="chat_template_kwargs",
+            )  # fmt: skip
+    open_end = bool(body.get("continue_final_message"))
+    if open_end and body.get("add_generation_prompt"):
+        raise ApiError(
+            400, "'continue_final_message' and 'add_generation_prompt' cannot both be true.",
+            param="continue_final_message",
+        )  # fmt: skip
+    try:
+        messages = tuple(_message(message) for message in body["messages"])
+    except LinnetError as error:
+        raise refused(error, param="messages") from None
+    return Conversation(
+        messages,
+        continue_final_message=open_end,
+        add_generation_prompt=body.get("add_generation_prompt") is not False,
+        template_variables=variables,
+    )
+
+
+def _message(given: Mapping[str, Any]) -> Message:
+    """A message with what templates know of it; clients send more, which they ignore."""
+    known = ("role", "content", "name", "reasoning_content", "tool_calls", "tool_call_id")
+    return Message.from_json(
+        {name: given[name] for name in known if given.get(name)},
+        origin=_CLIENT if given["role"] == "user" else None,
+    )
+
+
+TOOLS: Schema = {
+    "type": ["array", "null"],
+    "maxItems": MOST_TOOLS,
+    "items": record(
+        {
+            "type": {"const": "function"},
+            "function": record(
+                {
+                    "name": FUNCTION_NAME,
+                    "description": nullable(TEXT),
+                    "parameters": nullable({"type": "object"}),
+                    "strict": FLAG,
+                },
+                required=("name",),
+            ),
+        },
+        required=("type", "function"),
+    ),
+}
+TOOL_CHOICE: Schema = {
+    "anyOf": [
+        {"type": ["string", "null"], "enum": ["none", "auto", "required", None]},
+        record(
+            {
+                "type": {"const": "function"},
+                "function": record({"name": FUNCTION_NAME}, required=("name",)),
+            },
+            required=("type", "function"),
+        ),
+    ]
+}
+BODY: Schema = record(
+    {
+        "model": MODEL,
+        "messages": MESSAGES,
+        **SAMPLING,
+        "max_completion_tokens": whole(1, 2**31 - 1, "As max_tokens, and before it."),
+        **STREAMING,
+        "logprobs": FLAG,
+        "top_logprobs": whole(0, 20, "How many of the likeliest tokens to tell. With logprobs."),
+        "response_format": RESPONSE_FORMAT,
+        "tools": TOOLS,
+        "tool_choice": TOOL_CHOICE,
+        "parallel_tool_calls": {
+            **FLAG, "description": "When false, an answer has one call at most.",
+        },
+        **OPEN_END,
+        "chat_template_kwargs": {
+            "type": ["object", "null"], "maxProperties": 32,
+            "description": "More that the chat template is given, such as enable_thinking.",
+        },
+        "modalities": {
+            "type": ["array", "null"], "items": {"const": "text"}, "maxItems": 8,
+            "description": "Only text.",
+        },
+        **IGNORED,
+    },
+    required=("messages",),
+)  # fmt: skip
+_CHOICE = record(
+    {
+        "index": {"type": "integer", "minimum": 0},
+        "message": record(
+            {
+                "role": {"const": "assistant"},
+                "content": nullable(TEXT),
+                "refusal": nullable(TEXT),
+                "reasoning_content": TEXT,
+                "tool_calls": listed({"type": "object"}),
+                "linnet": listed({"type": "object"}),
+            },
+            required=("role", "content", "refusal"),
+        ),
+        "logprobs": {"type": ["object", "null"]},
+        "finish_reason": {"enum": ["stop", "length", "tool_calls"]},
+    },
+    required=("index", "message", "logprobs", "finish_reason"),
+)
+
+CHAT = Endpoint(
+    "POST", "/v1/chat/completions", answer, "Answer a conversation.",
+    body=BODY, answer=answer_schema("chat.completion", _CHOICE), streams=True,
+)  # fmt: skip

@@ -1,0 +1,213 @@
+"""``/v1/embeddings``: texts as vectors.
+
+Texts are computed in pieces, so that between two of them it can be seen whether anybody
+still waits for the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from linnet.errors import LinnetError
+from linnet.respond.conversation import ContextFullError
+from linnet.respond.engine import require_fitting
+from linnet.serve.asgi import Call, ClientLeftError
+from linnet.serve.endpoint import Endpoint
+from linnet.serve.errors import ApiError, context_full, failed, stopping
+from linnet.serve.schemas import (
+    COUNT,
+    IGNORED,
+    MODEL,
+    MOST_TEXTS,
+    TEXT,
+    USAGE,
+    listed,
+    record,
+    whole,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from linnet.generate.embedding import Encoder, Vectors
+    from linnet.serve.service import Service
+    from linnet.serve.validation import Schema
+
+PIECE_TEXTS = 32
+PIECE_TOKENS = 2048
+"""A piece ends at so many texts or tokens, whichever comes first: some seconds at most."""
+
+
+async def answer(service: Service, call: Call) -> None:
+    """POST /v1/embeddings."""
+    body, model = call.body, call.model
+    encoder = model.encoder
+    if encoder is None:
+        raise ApiError(
+            400, f"The model '{model.name}' writes text and makes no embeddings.",
+            param="model",
+        )  # fmt: skip
+    check_dimensions(body.get("dimensions"), encoder)
+    given = body["input"]
+    texts = [given] if isinstance(given, str) else list(given)
+    service.doorkeeper.enter(1, call.account)
+    facts = call.facts
+    facts.update(prompt_tokens=0, texts=len(texts))
+    metrics = service.model_metrics[model.name]
+    try:
+        async with service.embedding:  # one after another: each uses all cores
+            vectors = await _vectors(service, call, encoder, texts)
+    except ClientLeftError:
+        metrics.cancelled.inc()
+        raise
+    finally:
+        tokens = facts["prompt_tokens"]
+        service.doorkeeper.leave(1, call.account, tokens=tokens)
+        metrics.prompt_tokens.inc(tokens)
+    wide = body.get("encoding_format") != "base64"
+    made = partial(answered, vectors, model=model.name, tokens=tokens, wide=wide)
+    await call.answer(200, await service.in_thread(made))
+
+
+async def _vectors(service: Service, call: Call, encoder: Encoder, texts: list[str]) -> Vectors:
+    """The vectors; tokens are counted in the call's facts as they are computed.
+
+    Raises ClientLeftError and ApiError as soon as nobody is to have the rest.
+    """
+    import numpy as np
+
+    prompt = call.body.get("prompt")
+    vectors = np.empty((len(texts), encoder.width), dtype=np.float32)
+    gone = asyncio.ensure_future(call.gone())
+
+    async def require_reader() -> None:
+        await asyncio.sleep(0)  # ``gone`` has to run to be done
+        if gone.done():
+            raise ClientLeftError
+        if service.aborted:
+            raise stopping()
+
+    try:
+        await require_reader()
+        counts = await service.in_thread(lambda: count_tokens(encoder, texts, prompt))
+        for piece in pieces(counts):
+            await require_reader()
+            own = [texts[place] for place in piece]
+            vectors[piece] = await asyncio.to_thread(encoder.embed, own, prompt=prompt)
+            call.facts["prompt_tokens"] += sum(counts[place] for place in piece)
+    except LinnetError as error:
+        raise failed(error) from None
+    finally:
+        gone.cancel()
+    return vectors
+
+
+def count_tokens(encoder: Encoder, texts: Sequence[str], prompt: str | None) -> list[int]:
+    """How many tokens each text has. Raises ApiError for one that is too long."""
+    around = len(encoder.tokenizer.start) + len(encoder.tokenizer.finish)
+    before = encoder.recipe.prompt(prompt)
+    whole = [before + text for text in texts]
+    if encoder.recipe.lowercase:
+        whole = [text.lower() for text in whole]
+    tokenizer, most = encoder.tokenizer, encoder.max_tokens
+    try:
+        for text in whole:
+            require_fitting([text], most, lambda piece: len(tokenizer.encode(piece)), part="input")
+    except ContextFullError as error:
+        raise context_full(error) from None
+    counts: list[int] = []
+    for start in range(0, len(whole), PIECE_TEXTS):
+        group = tokenizer.encode_arrays(whole[start : start + PIECE_TEXTS])
+        counts += [len(ids) + around for ids in group]
+    if max(counts) > most:
+        raise context_full(ContextFullError(max(counts), most, part="input"))
+    return counts
+
+
+def pieces(counts: Sequence[int]) -> list[list[int]]:
+    """The places of texts with so many tokens, those of like lengths together."""
+    found: list[list[int]] = []
+    tokens = 0
+    for place in sorted(range(len(counts)), key=lambda place: -counts[place]):
+        if not found or len(found[-1]) == PIECE_TEXTS or tokens + counts[place] > PIECE_TOKENS:
+            found.append([])
+            tokens = 0
+        found[-1].append(place)
+        tokens += counts[place]
+    return found
+
+
+def check_dimensions(given: int | None, encoder: Encoder) -> None:
+    """Raise ApiError unless the vectors asked for are as long as the model's."""
+    if given not in (None, encoder.width):
+        raise ApiError(
+            400, f"'dimensions' must be {encoder.width}, the model's own.", param="dimensions"
+        )
+
+
+def answered(vectors: Vectors, *, model: str, tokens: int, wide: bool) -> bytes:
+    """The answer's body; ``wide``: vectors as numbers, otherwise base64.
+
+    They are encoded one by one, since encoding a long list holds up every other thread.
+    """
+    data = ", ".join(json.dumps(_entry(*each, wide=wide)) for each in enumerate(vectors))
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    rest = json.dumps({"model": model, "usage": usage})
+    return f'{{"object": "list", "data": [{data}], {rest[1:]}'.encode()
+
+
+def _entry(place: int, vector: Any, *, wide: bool) -> dict[str, Any]:
+    if wide:
+        embedding = vector.tolist()
+    else:
+        embedding = base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return {"object": "embedding", "index": place, "embedding": embedding}
+
+
+BODY: Schema = record(
+    {
+        "model": MODEL,
+        "input": {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "array", "items": {"type": "string", "minLength": 1},
+                    "minItems": 1, "maxItems": MOST_TEXTS,
+                },
+            ]
+        },
+        "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
+        "dimensions": whole(1, 2**16, "Must be the model's own, where it is given."),
+        "prompt": {
+            "type": ["string", "null"], "maxLength": 64,
+            "description": "Name of a prompt of the model's, such as query. Not OpenAI's.",
+        },
+        "user": IGNORED["user"],
+    },
+    required=("input",),
+)  # fmt: skip
+_ANSWER = record(
+    {
+        "object": {"const": "list"},
+        "data": listed(
+            record(
+                {
+                    "object": {"const": "embedding"},
+                    "index": COUNT,
+                    "embedding": {"anyOf": [listed({"type": "number"}), TEXT]},
+                },
+                required=("object", "index", "embedding"),
+            )
+        ),
+        "model": TEXT,
+        "usage": USAGE,
+    },
+    required=("object", "data", "model", "usage"),
+)
+
+EMBEDDINGS = Endpoint(
+    "POST", "/v1/embeddings", answer, "Texts as vectors.", body=BODY, answer=_ANSWER
+)

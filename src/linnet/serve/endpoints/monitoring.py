@@ -1,0 +1,60 @@
+"""``/health``, ``/metrics``, ``/openapi.json``: what is said of the server itself."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+from linnet.serve.asgi import Call
+from linnet.serve.endpoint import Endpoint
+from linnet.serve.metrics import CONTENT_TYPE
+from linnet.serve.openapi import describe
+from linnet.serve.schemas import ANYTHING, record
+from linnet.serve.service import answer_json
+
+if TYPE_CHECKING:
+    from linnet.serve.service import Service
+
+
+async def health(service: Service, call: Call) -> None:
+    """GET /health."""
+    if service.draining:
+        await answer_json(call, {"status": "stopping"}, 503)
+    else:
+        await answer_json(call, {"status": "ok"})
+
+
+async def metrics(service: Service, call: Call) -> None:
+    """GET /metrics."""
+    for name, own in service.model_metrics.items():
+        running = [each for each, model in service.running.items() if model == name]
+        waiting = sum(each.texts for each in running if each.waiting)
+        own.waiting.set(waiting)
+        own.running.set(sum(each.texts for each in running) - waiting)
+    await call.answer(200, service.metrics.render(), content_type=CONTENT_TYPE)
+
+
+async def openapi(service: Service, call: Call) -> None:
+    """GET /openapi.json."""
+    await call.answer(200, _description())
+
+
+@cache
+def _description() -> bytes:
+    from linnet.serve.endpoints import ENDPOINTS  # of which this is one
+
+    return json.dumps(describe(ENDPOINTS)).encode()
+
+
+_HEALTH = record({"status": {"enum": ["ok", "stopping"]}}, required=("status",))
+
+HEALTH = Endpoint(
+    "GET", "/health", health, "Whether the server works.", answer=_HEALTH, is_open=True,
+    other_answers={"503": ("The server is being stopped.", _HEALTH)}, is_logged=False,
+)  # fmt: skip
+METRICS = Endpoint("GET", "/metrics", metrics, "Figures for Prometheus.", is_logged=False)
+OPENAPI = Endpoint(
+    "GET", "/openapi.json", openapi, "This description.", answer=ANYTHING, is_open=True,
+    is_described=False,
+)  # fmt: skip

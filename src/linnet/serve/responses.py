@@ -1,0 +1,294 @@
+"""Answers as OpenAI's clients read them: events of a stream, and whole ones.
+
+A stream has an event for every few tokens, thousands a second with a small model. So
+everything that does not change is rendered once, and an event is made by joining texts.
+
+Pieces that OpenAI's interface has no place for (passages, citations, decisions, ...) are under
+``linnet``, each as ``{"type": ..., ...}``.
+
+Reference: https://platform.openai.com/docs/api-reference/chat/streaming
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from json.encoder import encode_basestring_ascii as quoted
+from typing import TYPE_CHECKING, Any, Protocol
+
+from linnet.respond.conversation import call_json
+from linnet.respond.pieces import (
+    Batch,
+    Finish,
+    Piece,
+    Reasoning,
+    Refusal,
+    Status,
+    Text,
+    TokenScore,
+    ToolCall,
+    Usage,
+    new_id,
+)
+from linnet.serve.errors import ApiError
+
+if TYPE_CHECKING:
+    from linnet.respond.context import Tokens
+    from linnet.respond.responder import Answer
+    from linnet.serve.catalog import Served
+
+DONE = "data: [DONE]\n\n"
+KEEP_ALIVE = ": waiting\n\n"
+UNLIKELY = -9999.0
+"""What stands for a probability of nothing, as JSON has no infinity; OpenAI's number."""
+_REASONS = {"refusal": "stop"}
+"""What other interfaces call the end of an answer; the same for all others."""
+
+
+class Shape(Protocol):
+    """How an endpoint answers."""
+
+    def events(self, batch: Batch) -> Iterator[str]:
+        """The events for these pieces."""
+
+    def usage(self, tokens: Tokens) -> str:
+        """The event with the counts, or nothing where it was not asked for."""
+
+    def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
+        """The answer in one."""
+
+
+def usage_json(tokens: Tokens) -> dict[str, Any]:
+    """As ``usage``."""
+    return {
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.written,
+        "total_tokens": tokens.prompt + tokens.written,
+        "prompt_tokens_details": {"cached_tokens": tokens.cached},
+    }
+
+
+class Envelope:
+    """What every part of an answer has: id, time, model."""
+
+    def __init__(self, kind: str, prefix: str, model: Served, *, usage: bool) -> None:
+        """``usage``: whether a stream ends with the counts, and is null before."""
+        self.id = new_id(prefix)
+        self.created = int(time.time())
+        self.model = model
+        self._usage = usage
+        self._head = (
+            f'"id":"{self.id}","object":"{kind}","created":{self.created},'
+            f'"model":{quoted(model.name)},"system_fingerprint":"{model.fingerprint}"'
+        )
+        self._event = f'data: {{{self._head},"choices":[{{"index":'
+        self._end = '}],"usage":null}\n\n' if usage else "}]}\n\n"
+
+    def event(self, place: int, rest: str) -> str:
+        """An event with one choice; ``rest``: its JSON after the index."""
+        return f"{self._event}{place},{rest}{self._end}"
+
+    def usage(self, tokens: Tokens) -> str:
+        """The event with the counts."""
+        if not self._usage:
+            return ""
+        return f'data: {{{self._head},"choices":[],"usage":{json.dumps(usage_json(tokens))}}}\n\n'
+
+    def whole(self, kind: str, choices: Sequence[Any], tokens: Tokens) -> dict[str, Any]:
+        """An answer in one."""
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model.name,
+            "system_fingerprint": self.model.fingerprint,
+            "choices": list(choices),
+            "usage": usage_json(tokens),
+        }
+
+
+def error_event(error: ApiError) -> str:
+    """What ends a stream that goes wrong after it began."""
+    return f"data: {error.body().decode()}\n\n"
+
+
+class ChatShape:
+    """Chat completions."""
+
+    def __init__(self, model: Served, *, usage: bool, logprobs: bool) -> None:
+        """``usage``: whether a stream ends with the counts; ``logprobs``: whether tokens have
+        their probabilities.
+        """
+        self._envelope = Envelope("chat.completion.chunk", "chatcmpl-", model, usage=usage)
+        self._logprobs = logprobs
+        self._calls: dict[int, int] = {}
+        """How many calls each choice has; it has begun where it is known here."""
+
+    def events(self, batch: Batch) -> Iterator[str]:
+        """The events for these pieces."""
+        for piece in batch:
+            place = piece.choice
+            if place not in self._calls:
+                self._calls[place] = 0
+                yield self._event(place, '{"role":"assistant","content":"","refusal":null}')
+            match piece:
+                case Text():
+                    scores = self._logprobs and piece.scores
+                    if scores:
+                        told = json.dumps({"content": _told(piece.scores), "refusal": None})
+                        yield self._event(place, f'{{"content":{quoted(piece.text)}}}', told)
+                    elif piece.text:
+                        yield self._event(place, f'{{"content":{quoted(piece.text)}}}')
+                case Reasoning():
+                    yield self._event(place, f'{{"reasoning_content":{quoted(piece.text)}}}')
+                case Refusal():
+                    yield self._event(place, f'{{"refusal":{quoted(piece.text)}}}')
+                case ToolCall():
+                    entry = json.dumps({"index": self._calls[place], **call_json(piece)})
+                    self._calls[place] += 1
+                    yield self._event(place, f'{{"tool_calls":[{entry}]}}')
+                case Finish():
+                    yield self._event(place, "{}", reason=f'"{_reason(piece.reason)}"')
+                case _ if _is_own(piece):
+                    yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
+
+    def usage(self, tokens: Tokens) -> str:
+        """The event with the counts."""
+        return self._envelope.usage(tokens)
+
+    def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
+        """The answer in one."""
+        choices = []
+        for place, answer in enumerate(answers):
+            message: dict[str, Any] = {
+                "role": "assistant", "content": answer.text, "refusal": answer.refusal,
+            }  # fmt: skip
+            if answer.reasoning:
+                message["reasoning_content"] = answer.reasoning
+            if answer.tool_calls:
+                message["content"] = answer.text.strip() or None
+                message["tool_calls"] = [call_json(call) for call in answer.tool_calls]
+            if own := [piece.as_json() for piece in answer.pieces if _is_own(piece)]:
+                message["linnet"] = own
+            logprobs = None
+            if self._logprobs:
+                logprobs = {"content": _told(answer.scores), "refusal": None}
+            choices.append(
+                {
+                    "index": place,
+                    "message": message,
+                    "logprobs": logprobs,
+                    "finish_reason": _reason(answer.finish_reason),
+                }
+            )
+        return self._envelope.whole("chat.completion", choices, tokens)
+
+    def _event(
+        self, place: int, delta: str, logprobs: str = "null", *, reason: str = "null"
+    ) -> str:
+        return self._envelope.event(
+            place, f'"delta":{delta},"logprobs":{logprobs},"finish_reason":{reason}'
+        )
+
+
+class CompletionShape:
+    """Completions of plain text."""
+
+    def __init__(self, model: Served, *, usage: bool, logprobs: bool, choices: int) -> None:
+        """``choices``: how many texts follow each prompt."""
+        self.echoes: Sequence[str] = ()
+        """For each prompt, what to put before its texts; known once the prompts were read."""
+        self._envelope = Envelope("text_completion", "cmpl-", model, usage=usage)
+        self._choices = choices
+        self._began: set[int] = set()
+        self._logprobs = logprobs
+        self._offsets: dict[int, int] = {}
+
+    def events(self, batch: Batch) -> Iterator[str]:
+        """The events for these pieces: one for each text, with all that is new of it."""
+        places = dict.fromkeys(piece.choice for piece in batch)
+        for place in places:
+            own = [piece for piece in batch if piece.choice == place]
+            text = "".join([piece.text for piece in own if isinstance(piece, Text)])
+            finish = next((piece.reason for piece in own if isinstance(piece, Finish)), None)
+            if place not in self._began:
+                self._began.add(place)
+                text = self._echo(place) + text
+            logprobs = "null"
+            if self._logprobs:
+                scores = [s for piece in own if isinstance(piece, Text) for s in piece.scores]
+                logprobs = json.dumps(self._told(place, scores))
+            if text or finish is not None or logprobs != "null":
+                reason = "null" if finish is None else f'"{finish}"'
+                yield self._envelope.event(
+                    place, f'"text":{quoted(text)},"logprobs":{logprobs},"finish_reason":{reason}'
+                )
+
+    def usage(self, tokens: Tokens) -> str:
+        """The event with the counts."""
+        return self._envelope.usage(tokens)
+
+    def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
+        """The answer in one."""
+        choices = [
+            {
+                "index": place,
+                "text": self._echo(place) + answer.text,
+                "logprobs": self._told(place, answer.scores) if self._logprobs else None,
+                "finish_reason": answer.finish_reason,
+            }
+            for place, answer in enumerate(answers)
+        ]
+        return self._envelope.whole("text_completion", choices, tokens)
+
+    def _echo(self, place: int) -> str:
+        return self.echoes[place // self._choices] if self.echoes else ""
+
+    def _told(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
+        """Probabilities in the form that completions have."""
+        told = _told(scores)
+        offsets = []
+        for entry in told:
+            offsets.append(self._offsets.get(place, 0))
+            self._offsets[place] = offsets[-1] + len(entry["token"])
+        return {
+            "tokens": [entry["token"] for entry in told],
+            "token_logprobs": [entry["logprob"] for entry in told],
+            "top_logprobs": [
+                {other["token"]: other["logprob"] for other in entry["top_logprobs"]}
+                for entry in told
+            ],
+            "text_offset": offsets,
+        }
+
+
+def _is_own(piece: Piece) -> bool:
+    """Whether OpenAI's interface has no place for it."""
+    known = Text | Reasoning | Refusal | ToolCall | Finish | Usage
+    return not isinstance(piece, known) and not (
+        isinstance(piece, Status) and piece.state == "writing"
+    )
+
+
+def _reason(reason: str) -> str:
+    return _REASONS.get(reason, reason)
+
+
+def _told(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
+    """Each token with its probability and the likeliest beside it."""
+    return [
+        {
+            **_token(score.spelling, score.logprob),
+            "top_logprobs": [_token(spelling, likely) for spelling, likely in score.top],
+        }
+        for score in scores
+    ]
+
+
+def _token(spelling: bytes, logprob: float) -> dict[str, Any]:
+    return {
+        "token": spelling.decode("utf-8", "replace"),
+        "logprob": logprob if logprob > UNLIKELY else UNLIKELY,
+        "bytes": list(spelling),
+    }

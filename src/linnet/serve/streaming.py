@@ -1,0 +1,234 @@
+"""One answer on its way from a responder to the client: as a stream of events, or whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from linnet.errors import LinnetError
+from linnet.respond.context import CancelledCallError, Context
+from linnet.respond.pieces import Batch, Text
+from linnet.respond.responder import Answer
+from linnet.serve.asgi import Call, ClientLeftError
+from linnet.serve.errors import ApiError, failed, failure, refused
+from linnet.serve.logs import LOGGER
+from linnet.serve.responses import DONE, KEEP_ALIVE, Shape, error_event
+
+if TYPE_CHECKING:
+    from linnet.respond.responder import Batches
+    from linnet.serve.metrics import ModelMetrics
+
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+_STREAM_HEADERS = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
+
+SILENCE_SECONDS = 1.0
+"""How long a stream that has no token yet keeps its status open, so that it can be an error's."""
+KEEP_ALIVE_SECONDS = 10.0
+STALL_SECONDS = 60.0
+"""A client that takes in nothing for so long is given up."""
+
+
+class Generation:
+    """Has an answer written and sends it; leaves nothing running behind it."""
+
+    def __init__(
+        self,
+        call: Call,
+        write: Callable[[Context], Batches],
+        shape: Shape,
+        metrics: ModelMetrics,
+        *,
+        keep_texts: bool = False,
+    ) -> None:
+        """``write`` gives what is to be sent; ``keep_texts``: for a log that is to have them."""
+        self._call = call
+        self._record = call.record
+        self._write = write
+        self._shape = shape
+        self._metrics = metrics
+        self._texts: dict[int, list[str]] | None = {} if keep_texts else None
+        self._context = Context(
+            key=call.account.key.name if call.account is not None else None, record=call.record
+        )
+        self._sending = asyncio.Lock()
+        self._sending_since: float | None = None
+        self._sent_at = time.monotonic()
+        self._complete = self._left = False
+        self._stopped: ApiError | None = None
+
+    @property
+    def texts(self) -> int:
+        """How many are being written."""
+        return self._record.choices
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no token is there yet."""
+        return self._record.first_at is None
+
+    def stop(self, error: ApiError) -> None:
+        """End it with an error, unless all of it is there."""
+        self._stopped = error
+        if not self._complete:
+            self._context.cancel()
+
+    async def run(self, *, stream: bool, interval: float) -> None:
+        """Answer the call. Raises ApiError while nothing was sent, ClientLeftError when nobody
+        is there to read it any more.
+
+        ``interval``: seconds between the events of a stream.
+        """
+        self._context.interval = interval if stream else math.inf
+        watch = asyncio.create_task(self._watch(stream=stream))
+        try:
+            with self._context.running():
+                await (self._stream() if stream else self._whole())
+        except CancelledCallError as error:
+            if self._left:
+                raise ClientLeftError from None
+            await self._fail(self._stopped or failed(error))
+        except LinnetError as error:
+            await self._fail(self._refused(error))
+        except RecursionError:
+            await self._fail(ApiError(400, "The request nests too deeply."))
+        except (ClientLeftError, ApiError):
+            raise
+        except Exception:
+            if not self._call.status:
+                raise
+            LOGGER.exception("a request failed", extra={"facts": {"id": self._call.id}})
+            await self._fail(failure())
+        finally:
+            watch.cancel()
+            self._context.cancel()
+
+    def note(self) -> None:
+        """Count the request, and say of it what is to be logged."""
+        record, metrics, call = self._record, self._metrics, self._call
+        if not record.choices:  # it was refused before anything began
+            return
+        tokens = record.tokens
+        metrics.prompt_tokens.inc(tokens.prompt)
+        metrics.cached_tokens.inc(tokens.cached)
+        metrics.written_tokens.inc(tokens.written)
+        metrics.whole.observe(time.monotonic() - call.arrived)
+        call.facts.update(
+            prompt_tokens=tokens.prompt,
+            cached_tokens=tokens.cached,
+            written_tokens=tokens.written,
+            queue_seconds=round(record.queue_seconds, 4),
+        )
+        if record.first_at is not None and tokens.written:
+            first = record.first_at - call.arrived
+            metrics.first_token.observe(first)
+            metrics.queued.observe(record.queue_seconds)
+            call.facts["first_token_seconds"] = round(first, 4)
+        if record.noted:
+            kinds = [piece.kind for piece in record.noted]
+            call.facts["pieces"] = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
+        if self._texts is not None:
+            call.facts["answers"] = ["".join(self._texts[place]) for place in sorted(self._texts)]
+        if self._left:
+            metrics.cancelled.inc()
+
+    async def _stream(self) -> None:
+        last = 0.0
+        async with contextlib.aclosing(self._write(self._context)) as batches:
+            async for batch in batches:
+                before = self._record.tokens.written
+                self._keep(batch)
+                if events := "".join(self._shape.events(batch)):
+                    await self._send(events)
+                last = self._measure(self._record.tokens.written - before, last)
+        self._complete = True
+        await self._send(self._shape.usage(self._record.tokens) + DONE, more=False)
+
+    async def _whole(self) -> None:
+        answers: dict[int, Answer] = {}
+        async with contextlib.aclosing(self._write(self._context)) as batches:
+            async for batch in batches:
+                self._keep(batch)
+                for piece in batch:
+                    answers.setdefault(piece.choice, Answer()).add(piece)
+        self._complete = True
+        record = self._record
+        written = record.tokens.written
+        if record.first_at is not None and written > 1:
+            each = (time.monotonic() - record.first_at) / (written - 1)
+            for _ in range(written - 1):
+                self._metrics.between.observe(each)
+        whole = self._shape.whole([answers[place] for place in sorted(answers)], record.tokens)
+        await self._call.answer(200, json.dumps(whole).encode())
+
+    def _keep(self, batch: Batch) -> None:
+        """What the record, and a log of answers, are to have of it."""
+        for piece in batch:
+            self._record.note(piece)
+            if self._texts is not None and isinstance(piece, Text):
+                self._texts.setdefault(piece.choice, []).append(piece.text)
+
+    async def _send(self, events: str, *, more: bool = True) -> None:
+        async with self._sending:  # events are sent from here and, while nothing comes, beside it
+            self._sending_since = time.monotonic()
+            if not self._call.status:
+                await self._call.begin(200, EVENT_STREAM, _STREAM_HEADERS)
+            await self._call.send(events.encode(), more=more)
+            self._sending_since = None
+            self._sent_at = time.monotonic()
+
+    async def _fail(self, error: ApiError) -> None:
+        """Tell of an error: by the status, or as the last event of what has begun."""
+        if not self._call.status:
+            raise error
+        await self._send(error_event(error) + DONE, more=False)
+
+    def _refused(self, error: LinnetError) -> ApiError:
+        """What went wrong; before anything is written it may be the request's fault."""
+        found = failed(error) if self._record.choices else refused(error)
+        if found.status >= 500:
+            self._metrics.failed.inc()
+        return found
+
+    async def _watch(self, *, stream: bool) -> None:
+        """Notice a client that leaves or reads nothing any more; show the others that it lives."""
+        gone = asyncio.ensure_future(self._call.gone())
+        patience = SILENCE_SECONDS
+        try:
+            while not gone.done() and not self._stalled():
+                now = time.monotonic()
+                if not self._record.choices:  # it may still be refused
+                    self._sent_at = now
+                wait = patience - (now - self._sent_at) if stream else STALL_SECONDS / 4
+                if wait > 0 or self._sending.locked():
+                    wait = wait if wait > 0 else patience
+                    await asyncio.wait([gone], timeout=min(wait, STALL_SECONDS / 4))
+                    continue
+                patience = KEEP_ALIVE_SECONDS
+                async with asyncio.timeout(STALL_SECONDS):
+                    await self._send(KEEP_ALIVE)
+        except TimeoutError:
+            pass  # it reads nothing
+        finally:
+            gone.cancel()
+        self._left = True
+        self._context.cancel()
+
+    def _stalled(self) -> bool:
+        since = self._sending_since
+        return since is not None and time.monotonic() - since > STALL_SECONDS
+
+    def _measure(self, tokens: int, last: float) -> float:
+        """Count the time between tokens, for each that was sent; ``last``: when some were."""
+        now = time.monotonic()
+        if tokens <= 0:
+            return last
+        if last:
+            each = (now - last) / tokens
+            for _ in range(tokens):
+                self._metrics.between.observe(each)
+        return now

@@ -1,0 +1,55 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from linnet.evaluate.metrics import METRICS, Interval, measure
+
+
+def bits_per_byte_interval(nats: Any, sizes: Any, **settings: Any) -> Interval | None:
+    scores = [{"nats": n, "bytes": size} for n, size in zip(nats, sizes, strict=True)]
+    return measure(METRICS["bits_per_byte"], scores, **settings).interval
+
+
+def test_equal_documents_leave_no_doubt() -> None:
+    interval = bits_per_byte_interval([2.0] * 20, [4] * 20)
+    assert interval is not None
+    assert interval.low == pytest.approx(interval.high)
+    assert interval.low == pytest.approx(2 / math.log(2) / 4)
+
+
+def test_one_document_says_nothing() -> None:
+    assert bits_per_byte_interval([2.0], [4]) is None
+
+
+def test_two_documents_against_the_exact_distribution() -> None:
+    # Drawing 2 of 2 with replacement: both first 1/4, mixed 1/2, both second 1/4.
+    nats = [1 * math.log(2), 3 * math.log(2)]
+    wide = bits_per_byte_interval(nats, [1, 1], level=0.9)
+    assert wide is not None
+    assert (wide.low, wide.high) == (pytest.approx(1), pytest.approx(3))
+    narrow = bits_per_byte_interval(nats, [1, 1], level=0.4)
+    assert narrow is not None
+    assert (narrow.low, narrow.high) == (pytest.approx(2), pytest.approx(2))
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(7)
+    covered = 0
+    for seed in range(200):
+        sizes = generator.integers(50, 500, size=80)
+        rates = generator.normal(1.5, 0.3, size=80)
+        interval = bits_per_byte_interval(
+            rates * sizes * math.log(2), sizes, level=0.9, resamples=300, seed=seed
+        )
+        assert interval is not None
+        covered += interval.low <= 1.5 <= interval.high
+    # Binomial(200, 0.9) lies in 165..192 all but once in a thousand times.
+    assert 160 <= covered <= 192
+
+
+def test_the_seed_decides() -> None:
+    nats, sizes = [1.0, 2.0, 4.0], [1, 2, 3]
+    same = [bits_per_byte_interval(nats, sizes, seed=3) for _ in range(2)]
+    assert same[0] == same[1]
