@@ -119,11 +119,10 @@ def evaluate(
         output.write_json(draft.path / RESULTS, plain)
         output.write_json(draft.path / SAMPLES, plain["samples"])
         draft.stats.update({k: v for k, v in plain.items() if k != "samples"})
+        refresh_evaluation(model, plain)
 
     artifact.make(out, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs)
-    evaluation = read_evaluation(Path(out))
-    refresh_evaluation(model, evaluation.to_json())
-    return evaluation
+    return read_evaluation(Path(out))
 
 
 def evaluate_tasks(
