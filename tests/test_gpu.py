@@ -90,7 +90,7 @@ def test_tensors_are_made_where_the_model_is(name: str) -> None:
     model.compute_dtype = torch.bfloat16
     model.initialise(torch.Generator().manual_seed(0))
     for batch in (Batch(ids, ids), Batch(ids, ids, segment_ids=texts)):
-        next_token(model, batch)[0].backward()
+        next_token(model, batch).mean.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     with torch.no_grad():
         cache = KVCache(
@@ -149,7 +149,7 @@ class TestGPU:
         for device, computed in (("cpu", torch.float32), ("cuda", dtype)):
             model = make(SHAPES[name], device=device)
             model.compute_dtype = computed
-            loss, _ = next_token(model, packed(device))
+            loss = next_token(model, packed(device)).mean
             loss.backward()  # type: ignore[no-untyped-call]
             gradients = {n: p.grad.cpu() for n, p in model.named_parameters() if p.grad is not None}
             found.append((loss.item(), gradients))
@@ -208,7 +208,7 @@ class TestGPU:
         ids = torch.zeros(8, 1024, dtype=torch.long, device="cuda")
         batch = Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool), torch.ones_like(ids))
         for _ in range(2):
-            next_token(model, batch)[0].backward()  # type: ignore[no-untyped-call]
+            next_token(model, batch).mean.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         measured = torch.cuda.max_memory_allocated() - before
