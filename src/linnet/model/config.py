@@ -42,9 +42,9 @@ class RopeScaling:
     """Tokens in the texts of the first training; not needed for ``linear``."""
     low_frequency: float = 1.0
     high_frequency: float = 4.0
-    """llama3: between these numbers of turns per original context the stretch sets in."""
-    slow_turns: float = 1.0
-    fast_turns: float = 32.0
+    """llama3: between these numbers of rotations per original context the stretch sets in."""
+    beta_slow: float = 1.0
+    beta_fast: float = 32.0
     """yarn: likewise."""
     truncate: bool = True
     """yarn: whether that range is widened to whole pairs of coordinates."""
@@ -86,10 +86,18 @@ class ModelConfig:
     rope_local_theta: float | None = None
     """The base of RoPE in windowed blocks, where it is another (and not scaled)."""
     rope_scaling: RopeScaling | None = None
+    position_offset: int = 0
+    """Where positions are learned: the row of the table that the first one has (RoBERTa: 2)."""
+    distance_buckets: int = 0
+    """Distances that add to scores, for each head and alike in all blocks (MPNet); 0: none."""
     rotary_width: int = 0
-    """How many of a head's K coordinates RoPE turns; 0: all."""
+    """How many of a head's K coordinates RoPE rotates; 0: all."""
     norm: Norm = "rmsnorm"
     norm_eps: float = 1e-6
+    norm_bias: bool = True
+    """Of LayerNorms, and of the layer before a masked output."""
+    embedding_norm: bool = False
+    """A norm after the embeddings, instead of the first block's (ModernBERT)."""
     norm_place: NormPlace = "pre"
     """Before each part of a block; after each sum, and after the embeddings (BERT); before and
     after each part (Gemma); or after each part, before its sum (OLMo 2)."""
@@ -107,10 +115,11 @@ class ModelConfig:
     attention_scale: float | None = None
     """What scores are multiplied by; None: 1 / sqrt(K)."""
     attention_softcap: float | None = None
-    """Scores are bent to stay below this: cap * tanh(score / cap)."""
+    """Scores are capped softly: cap * tanh(score / cap)."""
     logit_softcap: float | None = None
     window: int | None = None
-    """Windowed blocks see this many tokens back, the current one included."""
+    """Windowed blocks see this many tokens back, the current one included; encoders as many
+    ahead."""
     window_layers: tuple[bool, ...] = ()
     """Which blocks are windowed; empty: all, where there is a window."""
     rope_layers: tuple[bool, ...] = ()
@@ -162,11 +171,11 @@ class ModelConfig:
             raise ConfigError(
                 f"model heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})"
             )
-        turned = self.rotary_width or self.head_width
-        if self.positions == "rope" and (turned % 2 or turned > self.head_width):
+        rotated = self.rotary_width or self.head_width
+        if self.positions == "rope" and (rotated % 2 or rotated > self.head_width):
             raise ConfigError(
                 f"model head_width and rotary_width must be even for RoPE, and the second not "
-                f"above the first. Got {self.head_width} and {turned}"
+                f"above the first. Got {self.head_width} and {rotated}"
             )
         if self.window is not None and self.window < 1:
             raise ConfigError(f"model window must be at least 1. Got {self.window}")
@@ -239,7 +248,7 @@ class ModelConfig:
     @property
     def parameters(self) -> int:
         """How many numbers training has to find (a tied table counts once)."""
-        vectors = self.width * (2 if self.norm == "layernorm" else 1)
+        vectors = self.width * (2 if self.norm == "layernorm" and self.norm_bias else 1)
         query, keys = self.heads * self.head_width, self.kv_heads * self.head_width
         attention = self.width * (2 * query + 2 * keys)
         attention += (query + 2 * keys) * self.attention_bias + self.width * self.output_bias
@@ -250,10 +259,12 @@ class ModelConfig:
         mlp += 2 * (self.activation == "xielu")
         tables = 2 if self.head in ("output", "masked") and not self.tied else 1
         table = self.vocab_size * self.width * tables
-        table += self.context * self.width * (self.positions == "learned")
+        positions = self.context + self.position_offset
+        table += positions * self.width * (self.positions == "learned")
+        table += self.distance_buckets * self.heads
         table += self.token_types * self.width
         if self.head == "masked":
-            table += self.width * (self.width + 1) + vectors + self.vocab_size
+            table += self.width * (self.width + self.norm_bias) + vectors + self.vocab_size
         table += len(self.labels) * (self.width + self.head_bias)
         table += self.width * (self.width + 1) * bool(self.head_activation)
         if self.logit_bias and self.head == "output":

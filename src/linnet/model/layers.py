@@ -10,6 +10,7 @@ Letters: ``B`` batch, ``T`` queries, ``S`` keys, ``D`` width, ``H`` heads,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,10 @@ class Linear(nn.Linear):
     def table(self) -> Tensor:
         """The whole matrix ``(out, in)`` that it multiplies by."""
         return self.weight
+
+    def offset(self) -> Tensor | None:
+        """What it adds ``(out,)``, where it adds something."""
+        return self.bias
 
 
 class Embedding(nn.Embedding):
@@ -88,7 +93,7 @@ def make_norm(config: ModelConfig, width: int | None = None, *, bias: bool = Tru
     """The kind of normalisation that ``config`` asks for."""
     width = width or config.width
     if config.norm == "layernorm":
-        return LayerNorm(width, config.norm_eps, bias=bias)
+        return LayerNorm(width, config.norm_eps, bias=bias and config.norm_bias)
     return RMSNorm(width, config.norm_eps, offset=config.norm == "rmsnorm_offset")
 
 
@@ -109,7 +114,7 @@ def visible(
     window: int | None,
     segments: Tensor | None,
 ) -> Tensor:
-    """Which keys each query may look at: True where it may.
+    """Which keys each query may attend to: True where it may.
 
     ``queries`` ``(T,)`` and ``keys`` ``(S,)`` are places in the row. Gives ``(T, S)``;
     with ``segments`` ``(B, S)``, which confine attention to equal numbers, ``(B, 1, T, S)``.
@@ -117,7 +122,7 @@ def visible(
     back = queries[:, None] - keys[None, :]  # (T, S): how far back a key lies
     mask = back >= 0 if causal else torch.ones_like(back, dtype=torch.bool)
     if window is not None:
-        mask = mask & (back < window)
+        mask = mask & ((back if causal else back.abs()) < window)
     if segments is None:
         return mask
     same = segments[:, queries, None] == segments[:, None, :]  # (B, T, S)
@@ -125,22 +130,49 @@ def visible(
 
 
 @dataclass(frozen=True)
-class Spans:
+class PackedTexts:
     """The texts that share the rows of a batch, by their lengths: rows end to end."""
 
     lengths: tuple[int, ...]
+    mask: Tensor | None = None
+    """Of the longest alone, where being causal, or not, does not say all."""
+
+    def of(self, length: int) -> Tensor | None:
+        """The mask of a text of this length."""
+        return None if self.mask is None else self.mask[..., :length, :length]
 
 
-Seen = Tensor | Spans | None
-"""What limits attention: a mask as of :func:`visible`, texts side by side, or nothing."""
+Mask = Tensor | PackedTexts | None
+"""What limits attention: a mask as of :func:`visible` (or numbers to add to scores), texts side
+by side, or nothing."""
+
+
+class DistanceBias(nn.Embedding):
+    """What the distance between two places adds to scores (T5's, arXiv:1910.10683).
+
+    Half of the buckets are for keys behind a query and half for those ahead. In each half the
+    nearest have a bucket each; then the buckets grow up to a distance of 128.
+    """
+
+    FURTHEST = 128
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:  # type: ignore[override]
+        """Numbers ``(H, T, S)`` for places ``(T,)`` and ``(S,)``."""
+        back = queries[:, None] - keys[None, :]
+        half = self.num_embeddings // 2
+        near, far = half // 2, back.abs()
+        growth = (far.clamp_min(1) / near).log() / math.log(self.FURTHEST / near)
+        grown = (near + (growth * (half - near)).long()).clamp_max(half - 1)
+        bucket = torch.where(far < near, far, grown) + half * (back < 0)
+        return super().forward(bucket).permute(2, 0, 1)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def attend_within(
+def attend_packed(
     q: Tensor,  # (B, H, T, K)
     k: Tensor,  # (B, G, T, K)
     v: Tensor,  # (B, G, T, K)
-    spans: Spans,
+    packed: PackedTexts,
     *,
     scale: float,
     causal: bool,
@@ -153,15 +185,16 @@ def attend_within(
     """
     B, _, T, _ = q.shape
     queries, keys, values = (
-        x.transpose(0, 1).flatten(1, 2).float()[None].split(spans.lengths, 2) for x in (q, k, v)
+        x.transpose(0, 1).flatten(1, 2).float()[None].split(packed.lengths, 2) for x in (q, k, v)
     )
     texts = [
         F.scaled_dot_product_attention(
             query,
             key,
             value,
+            attn_mask=packed.of(query.shape[2]),
             dropout_p=dropout,
-            is_causal=causal,
+            is_causal=causal and packed.mask is None,
             scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )[0]
@@ -184,7 +217,7 @@ def attend(
     """Attention written out: ``softmax(scale q kᵀ) v`` ``(B, H, T, K)``.
 
     On CPU, compiled, this trains short sequences faster than the fused kernel; and
-    no fused kernel bends scores (``softcap``, arXiv:2408.00118). Without a mask,
+    no fused kernel caps scores (``softcap``, arXiv:2408.00118). Without a mask,
     ``causal`` needs T = S.
     """
     B, H, T, K = q.shape
@@ -197,7 +230,8 @@ def attend(
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
+        hidden = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, float("-inf")) if hidden else scores + mask
     elif causal and T > 1:
         later = torch.ones(T, S, dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
@@ -207,7 +241,7 @@ def attend(
 
 
 class Attention(nn.Module):
-    """Every position looks at the positions before it and takes a weighted mean of their values.
+    """Every position attends to the positions before it and takes a weighted mean of their values.
 
     Grouped queries (arXiv:2305.13245) when G < H: several query heads share one
     key/value head, which shrinks the cache.
@@ -216,7 +250,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        # Training sets this where it is the faster way; no other can bend scores.
+        # Training sets this where it is the faster way; no other can cap scores.
         self.written_out = config.attention_softcap is not None
         self.scale = config.attention_scale or config.head_width**-0.5
         query_width = config.heads * config.head_width
@@ -233,7 +267,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,  # (B, T, D)
         rope: Rope | None,
-        mask: Seen,
+        mask: Mask,
         cache: LayerCache | None,
     ) -> Tensor:
         config = self.config
@@ -252,8 +286,8 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)  # (B, G, S, K)
         dropout = config.dropout if self.training else 0.0
-        if isinstance(mask, Spans):
-            y = attend_within(
+        if isinstance(mask, PackedTexts):
+            y = attend_packed(
                 q, k, v, mask, scale=self.scale, causal=config.causal, dropout=dropout
             )
         elif self.written_out and (
@@ -274,7 +308,7 @@ class Attention(nn.Module):
                 q,
                 k,
                 v,
-                attn_mask=mask,
+                attn_mask=mask if mask is None or mask.dtype == torch.bool else mask.to(q.dtype),
                 dropout_p=dropout,
                 is_causal=mask is None and config.causal and T > 1,
                 scale=self.scale,
@@ -284,7 +318,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """The same small network at every position: widen, bend, narrow."""
+    """The same small network at every position: widen, activate, narrow."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -330,7 +364,7 @@ class Block(nn.Module):
         self,
         x: Tensor,  # (B, T, D)
         rope: Rope | None = None,
-        mask: Seen = None,
+        mask: Mask = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
         if self.norm_place == "post":

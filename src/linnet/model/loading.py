@@ -104,8 +104,8 @@ def _find_tensors(files: WeightFiles, table: Family, config: ModelConfig) -> lis
             name = next((alias for alias in aliases if alias in files), name)
         if name not in files:
             raise ModelError(f"{files.path}: the tensor '{name}' is missing")
-        # All blocks have the shapes of the first.
-        expected = [shapes[re.sub(r"^blocks\.\d+", "blocks.0", own)] for own in entry.own]
+        # All blocks have the shapes of the second, which is the first with all its parts.
+        expected = [shapes[re.sub(r"^blocks\.[1-9]\d*", "blocks.1", own)] for own in entry.own]
         rows = [shape[0] if shape else 1 for shape in expected]
         fused = (sum(rows), *expected[0][1:]) if expected[0] else ()
         stored = files[name].shape
@@ -125,8 +125,8 @@ def _find_tensors(files: WeightFiles, table: Family, config: ModelConfig) -> lis
 
 
 def _shapes_of(config: ModelConfig, path: Path) -> dict[str, torch.Size]:
-    """The shapes of our parameters, of the first block for all of them."""
-    first = config.with_depth(1)
+    """The shapes of our parameters, of the second block for all after it."""
+    first = config.with_depth(min(2, config.depth))
     try:
         with torch.device("meta"):
             model = Transformer(first)

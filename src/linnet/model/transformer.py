@@ -8,6 +8,7 @@ normalisation, activation and attention is used (see ``linnet.model.layers``).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.errors import ModelError
-from linnet.model.heads import make_head, text_places
-from linnet.model.layers import Block, Embedding, Linear, Seen, Spans, make_norm, visible
+from linnet.model.heads import make_head, text_positions
+from linnet.model.layers import (
+    Block,
+    DistanceBias,
+    Embedding,
+    Linear,
+    Mask,
+    PackedTexts,
+    make_norm,
+    visible,
+)
 from linnet.model.rope import Rope, rope_angles
 
 if TYPE_CHECKING:
@@ -37,11 +47,17 @@ class Transformer(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         self.embedding = Embedding(config.vocab_size, config.width)
         if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.context, config.width)
+            places = config.context + config.position_offset
+            self.position_embedding = nn.Embedding(places, config.width)
         if config.token_types:
             self.type_embedding = nn.Embedding(config.token_types, config.width)
+        if config.distance_buckets:
+            self.distance_embedding = DistanceBias(config.distance_buckets, config.heads)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        if config.embedding_norm:
+            self.embedding_norm = make_norm(config)
+            self.blocks[0].attention_norm = nn.Identity()
         # At the end; where blocks end with a norm already (BERT), after the embeddings.
         self.norm = make_norm(config)
         if (head := make_head(config)) is not None:
@@ -68,7 +84,7 @@ class Transformer(nn.Module):
             return self.logits(hidden)
         segments = torch.zeros_like(tokens) if segment_ids is None else segment_ids
         later = (segments != segments[:, :1]).cumsum(1) > 0  # behind each row's first text
-        places = text_places(later, causal=self.config.causal)
+        places = text_positions(later, causal=self.config.causal)
         return self.logits(hidden.flatten(0, 1)[places[~later.flatten()[places]]])
 
     def hidden(
@@ -92,16 +108,18 @@ class Transformer(nn.Module):
         if cache is not None:
             if segment_ids is not None or not config.causal:
                 raise ModelError("a cache is for causal models and one text per row")
-            cache.require_room(T)
+            cache.require_capacity(T)
             start = cache.length
             reach = max(start + T, cache.reach)
         elif config.positions == "learned" and config.context < T and segment_ids is None:
             raise ModelError(f"the context holds {config.context} tokens. Got {T}")
         places = torch.arange(start, start + T, device=tokens.device)  # (T,)
-        positions = places if segment_ids is None else restarting(segment_ids)  # or (B, T)
+        positions = (
+            places if segment_ids is None else restarting_positions(segment_ids)
+        )  # or (B, T)
         x = self.embed(tokens, positions, token_types)
         kinds = {config.is_windowed(layer) for layer in range(config.depth)}
-        length = reach if segment_ids is None else lengths(positions)
+        length = reach if segment_ids is None else text_lengths(positions)
         ropes = {kind: self._rope(positions, length, kind, x.dtype) for kind in kinds}
         masks = {kind: self._mask(places, start, segment_ids, kind) for kind in kinds}
         for index, block in enumerate(self.blocks):
@@ -138,7 +156,7 @@ class Transformer(nn.Module):
         """The output layer's bias ``(V,)``, where it has one."""
         if self.config.head == "masked":
             return self.head.bias  # type: ignore[return-value]
-        return self.output.bias if self.config.logit_bias else None
+        return self.output.offset() if self.config.logit_bias else None
 
     def embed(
         self,
@@ -157,13 +175,15 @@ class Transformer(nn.Module):
         if config.embedding_scale != 1:  # rounded to the weights' format, as those of Gemma are
             x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
         if config.positions == "learned":
-            x = x + self.position_embedding(positions)
+            x = x + self.position_embedding(positions + config.position_offset)
         if config.token_types:
             types = torch.zeros_like(tokens) if token_types is None else token_types
             x = x + self.type_embedding(types)
         x = x.to(self.compute_dtype or x.dtype)
         if config.norm_place == "post":
             x = self.norm(x)
+        if config.embedding_norm:
+            x = self.embedding_norm(x)
         return self.dropout(x)
 
     def _rope(
@@ -174,20 +194,31 @@ class Transformer(nn.Module):
         cos, sin = rope_angles(self.config, positions, length=length, local=windowed)
         return cos.to(dtype), sin.to(dtype)
 
-    def _mask(self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool) -> Seen:
+    def _mask(self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool) -> Mask:
         """What limits attention in a kind of block; None where being causal, or not, says all."""
+        on_cpu = places.device.type == "cpu"
+        if segment_ids is not None and on_cpu and self.config.attention_softcap is None:
+            found = packed_texts(segment_ids)
+            alone = places[: max(found.lengths)]
+            return replace(found, mask=self._limits(alone, alone, None, windowed))
+        keys = torch.arange(start + len(places), device=places.device)
+        return self._limits(places, keys, segment_ids, windowed)
+
+    def _limits(
+        self, queries: Tensor, keys: Tensor, segment_ids: Tensor | None, windowed: bool
+    ) -> Tensor | None:
+        """The same as one mask: ``queries`` ``(T,)`` are the last of ``keys`` ``(S,)``."""
         config = self.config
         window = config.window if windowed else None
-        reach = start + len(places)
-        bounded = window is not None and reach > window
-        later = start > 0 and len(places) > 1  # new rows see all cached ones, and each other
-        if not bounded and not later:
-            if segment_ids is None:
-                return None
-            if segment_ids.device.type == "cpu" and config.attention_softcap is None:
-                return spans(segment_ids)
-        keys = torch.arange(reach, device=places.device)
-        return visible(places, keys, causal=config.causal, window=window, segments=segment_ids)
+        bounded = window is not None and len(keys) > window
+        later = len(keys) > len(queries) > 1  # new rows see all cached ones, and each other
+        mask = None
+        if bounded or later or segment_ids is not None:
+            mask = visible(queries, keys, causal=config.causal, window=window, segments=segment_ids)
+        if not config.distance_buckets:
+            return mask
+        bias = self.distance_embedding(queries, keys)  # (H, T, S)
+        return bias if mask is None else torch.where(mask, bias, -torch.inf)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw fresh weights, the same on every device: ``generator`` is one of the CPU.
@@ -212,7 +243,7 @@ class Transformer(nn.Module):
                     parameter.copy_(drawn)
 
 
-def restarting(segment_ids: Tensor) -> Tensor:
+def restarting_positions(segment_ids: Tensor) -> Tensor:
     """Positions ``(B, T)`` that begin at zero wherever ``segment_ids`` ``(B, T)`` change."""
     places = torch.arange(segment_ids.shape[1], device=segment_ids.device)
     begins = torch.ones_like(segment_ids, dtype=torch.bool)
@@ -220,17 +251,17 @@ def restarting(segment_ids: Tensor) -> Tensor:
     return places - torch.where(begins, places, 0).cummax(dim=1).values
 
 
-def spans(segment_ids: Tensor) -> Spans:
+def packed_texts(segment_ids: Tensor) -> PackedTexts:
     """The lengths of the texts in rows of ``segment_ids`` ``(B, T)``."""
     T = segment_ids.shape[1]
     begins = torch.ones_like(segment_ids, dtype=torch.bool)
     begins[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
     starts = begins.flatten().nonzero()[:, 0]
     ends = starts.new_tensor([segment_ids.shape[0] * T])
-    return Spans(tuple(torch.cat((starts, ends)).diff().tolist()))
+    return PackedTexts(tuple(torch.cat((starts, ends)).diff().tolist()))
 
 
-def lengths(positions: Tensor) -> Tensor:
+def text_lengths(positions: Tensor) -> Tensor:
     """How long the text at each place is, ``(B, T)``, from restarting ``positions`` ``(B, T)``."""
     ends = torch.ones_like(positions, dtype=torch.bool)
     ends[:, :-1] = positions[:, 1:] == 0
