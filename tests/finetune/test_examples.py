@@ -15,7 +15,9 @@ from small_tokenizer import CHATML, WORDS, tokenizer
 
 from linnet.data.document import Document
 from linnet.errors import ConfigError, DataError
-from linnet.finetune.examples import Example, Examples, ExamplesConfig, load_examples
+from linnet.finetune.config import ExamplesConfig
+from linnet.finetune.encoding import Example
+from linnet.finetune.examples import Examples, load_examples
 from linnet.progress import Progress
 from linnet.tokenizer import Tokenizer, adopt, load
 from linnet.tokenizer.markers import with_chat

@@ -26,7 +26,8 @@ from linnet.finetune import budget
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune.budget import row_length, update_rows
 from linnet.finetune.config import FinetuneConfig
-from linnet.finetune.examples import Example, load_examples
+from linnet.finetune.encoding import Example
+from linnet.finetune.examples import load_examples
 from linnet.finetune.finetune import finetune, preview_examples, usual_command
 from linnet.finetune.packing import PackedBatches
 from linnet.model import load_model

@@ -120,10 +120,10 @@ def test_the_rise_is_counted_from_the_first_measure_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"replay": 1.0}, "share from 0 to below 1"),
+        ({"replay": 1.0}, "replay must be at least 0 and below 1"),
         ({"max_forgetting": 0.1, "general_tokens": 0}, "needs forgetting to be measured"),
         ({"replay": 0.1, "replay_tokens": 0}, "set replay_tokens above 0"),
-        ({"max_forgetting": -1.0}, "must not be negative"),
+        ({"max_forgetting": -1.0}, "max_forgetting must be 0 or more"),
         ({"forgetting_patience": 0}, "at least 1"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from linnet.errors import ConfigError
-from linnet.finetune.examples import Example
+from linnet.finetune.encoding import Example
 from linnet.finetune.packing import Mixture, PackedBatches
 from linnet.shards.batches import Batch
 

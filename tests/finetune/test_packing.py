@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from linnet.errors import DataError
-from linnet.finetune.examples import Example
+from linnet.finetune.encoding import Example
 from linnet.finetune.packing import PackedBatches, held_out_batches
 from linnet.model import ModelConfig, Transformer
 from linnet.shards.batches import Batch

@@ -10,7 +10,8 @@ from rich.console import Console
 from small_tokenizer import CHATML, WORDS, tokenizer
 
 from linnet.finetune import preview
-from linnet.finetune.examples import Examples, ExamplesConfig, load_examples
+from linnet.finetune.config import ExamplesConfig
+from linnet.finetune.examples import Examples, load_examples
 from linnet.finetune.preview import Preview, spread
 
 

@@ -13,7 +13,7 @@ from linnet.errors import ConfigError, StoppedError
 from linnet.finetune import finetune as finetune_module
 from linnet.finetune import replay
 from linnet.finetune.config import FinetuneConfig
-from linnet.finetune.examples import Example
+from linnet.finetune.encoding import Example
 from linnet.finetune.finetune import finetune
 from linnet.finetune.packing import PackedBatches
 from linnet.finetune.replay import document_examples, replay_need

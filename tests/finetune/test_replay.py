@@ -9,7 +9,8 @@ import torch
 
 from linnet import artifact
 from linnet.errors import DataError, ModelError
-from linnet.finetune.examples import Example, ExamplesConfig
+from linnet.finetune.config import ExamplesConfig
+from linnet.finetune.encoding import Example
 from linnet.finetune.forgetting import GeneralLoss
 from linnet.finetune.packing import held_out_loss
 from linnet.finetune.replay import (

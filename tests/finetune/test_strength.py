@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from linnet.errors import ModelError
-from linnet.finetune.examples import Example
+from linnet.finetune.encoding import Example
 from linnet.finetune.packing import held_out_loss
 from linnet.finetune.strength import Between, Sweep, Trade, sweep_strength, write_sweep
 from linnet.model import ModelConfig, Transformer

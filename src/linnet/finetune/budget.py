@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from linnet.finetune.config import FinetuneConfig
-    from linnet.finetune.examples import Example, Examples
+    from linnet.finetune.encoding import Example
+    from linnet.finetune.examples import Examples
     from linnet.model import ModelConfig, Transformer
 
 FILE = "fit.json"

@@ -2,14 +2,77 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 from linnet.config import Config, changed, option
 from linnet.errors import ConfigError
-from linnet.finetune.examples import ExamplesConfig
-from linnet.train.config import TrainingConfig, refuse_negative
+from linnet.finetune import row_schema
+from linnet.train.config import TrainingConfig
+
+LEAST_HELD_OUT = 8  # rows
+MOST_HELD_OUT = 500  # rows of a source
+
+
+@dataclass(frozen=True)
+class ExamplesConfig(Config):
+    """Which examples to make of which rows."""
+
+    context: int = option(
+        1024, "Longest example, in tokens; no more than the model's context.", least=2
+    )
+    train_on: Literal["completion", "all"] = option(
+        "completion",
+        "What the loss is taken over: what is answered, or prompts as well.",
+        group="Examples",
+    )
+    template: Literal["auto", "chatml", "none"] = option(
+        "auto",
+        "Prompts by the model's chat template where it has one (auto), by ChatML where it has none "
+        "(chatml), or as plain text (none).",
+        group="Examples",
+    )
+    too_long: Literal["cut", "drop"] = option(
+        "cut",
+        "An example longer than the context: cut it into several, all answers kept to their end, "
+        "or leave it out.",
+        group="Examples",
+    )
+    columns: tuple[str, ...] = option(
+        (), "A column by another name, such as question=prompt.", group="Examples"
+    )
+    validation: str = option("", "File of held-out rows; empty: a share of the others.")
+    held_out: float = option(
+        0.05,
+        "Share of the prompts to hold out for validation, up to "
+        f"{MOST_HELD_OUT} rows; of few, more.",
+        group="Examples",
+        least=0,
+        below=1,
+    )
+    seed: int = option(1, "Seed of the order.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for ours in self.column_names().values():
+            if ours not in row_schema.COLUMNS:
+                near = difflib.get_close_matches(ours, row_schema.COLUMNS, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                raise ConfigError(
+                    f"columns: expected one of {', '.join(row_schema.COLUMNS)}. Got '{ours}'{hint}"
+                )
+
+    def column_names(self) -> dict[str, str]:
+        """``columns`` as a mapping from the name in the file to ours."""
+        pairs = [pair.partition("=") for pair in self.columns]
+        for wrong in (pair for pair in pairs if not (pair[0].strip() and pair[2].strip())):
+            raise ConfigError(
+                f"a column is given as NAME_IN_FILE=NAME, such as question=prompt. "
+                f"Got '{''.join(wrong)}'"
+            )
+        return {theirs.strip(): ours.strip() for theirs, _, ours in pairs}
 
 
 @dataclass(frozen=True)
@@ -27,22 +90,32 @@ class ForgettingConfig(Config):
         "Tokens of general text per validation, at most; fewer in a short run; "
         "0: forgetting is not measured.",
         group="Forgetting",
+        least=0,
     )
     replay: float = option(
-        0.0, "Share of the trained tokens that replay general text.", group="Forgetting"
+        0.0,
+        "Share of the trained tokens that replay general text.",
+        group="Forgetting",
+        least=0,
+        below=1,
     )
     replay_tokens: int = option(
         50_000,
         "Different tokens to replay, at most; without general text the base writes them.",
         group="Forgetting",
+        least=0,
     )
     max_forgetting: float = option(
         0.0,
         "Largest rise on general text to keep, in bits per byte; 0: no limit.",
         group="Forgetting",
+        least=0,
     )
     forgetting_patience: int = option(
-        2, "Stop after so many validations in a row beyond --max-forgetting.", group="Forgetting"
+        2,
+        "Stop after so many validations in a row beyond --max-forgetting.",
+        group="Forgetting",
+        least=1,
     )
     sweep: bool = option(
         True,
@@ -52,16 +125,6 @@ class ForgettingConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.replay < 1:
-            raise ConfigError(f"replay is a share from 0 to below 1. Got {self.replay}")
-        if min(self.general_tokens, self.replay_tokens, self.max_forgetting) < 0:
-            raise ConfigError(
-                "general_tokens, replay_tokens and max_forgetting must not be negative"
-            )
-        if self.forgetting_patience < 1:
-            raise ConfigError(
-                f"forgetting_patience must be at least 1. Got {self.forgetting_patience}"
-            )
         if self.replay and not self.replay_tokens:
             raise ConfigError("replay needs tokens to replay: set replay_tokens above 0")
         if self.max_forgetting and not self.general_tokens:
@@ -77,13 +140,15 @@ class MethodConfig(Config):
     method: Literal["lora", "full"] = option(
         "lora", "Train small matrices beside the weights (lora), or all weights (full)."
     )
-    rank: int = option(16, "LoRA: rank of the added matrices.", group="LoRA")
-    alpha: float = option(0.0, "LoRA: scale, as alpha / rank; 0: twice the rank.", group="LoRA")
+    rank: int = option(16, "LoRA: rank of the added matrices.", group="LoRA", least=1)
+    alpha: float = option(
+        0.0, "LoRA: scale, as alpha / rank; 0: twice the rank.", group="LoRA", least=0
+    )
     rslora: bool = option(
         False, "LoRA: scale by alpha / sqrt(rank) (arXiv:2312.03732).", group="LoRA"
     )
     lora_dropout: float = option(
-        0.0, "LoRA: share of its inputs dropped in training.", group="LoRA"
+        0.0, "LoRA: share of its inputs dropped in training.", group="LoRA", least=0, below=1
     )
     targets: tuple[str, ...] = option(
         (),
@@ -91,22 +156,18 @@ class MethodConfig(Config):
         group="LoRA",
     )
     epochs: float = option(
-        0.0, "Times to read the examples; 0: by their number, at least three times."
+        0.0, "Times to read the examples; 0: by their number, at least three times.", least=0
     )
-    lr: float = option(0.0, "Peak learning rate; 0: by size and method.")
+    lr: float = option(0.0, "Peak learning rate; 0: by size and method.", least=0)
     pull: float = option(
         0.0,
         "Full: pull of the weights towards the base model's (L2-SP, arXiv:1802.01483).",
         group="Forgetting",
+        least=0,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_negative(self, "epochs", "lr", "alpha", "pull")
-        if self.rank < 1:
-            raise ConfigError(f"rank must be at least 1. Got {self.rank}")
-        if not 0 <= self.lora_dropout < 1:
-            raise ConfigError(f"lora_dropout must be in [0, 1). Got {self.lora_dropout}")
         if self.pull and self.method != "full":
             raise ConfigError(
                 "pull is for --method full; with lora, --weight-decay does the same: "
@@ -173,7 +234,7 @@ class FinetuneConfig(TrainingConfig, MethodConfig, ForgettingConfig, ExamplesCon
     patience: int = changed(TrainingConfig, "patience", 3)
     save_seconds: float = changed(TrainingConfig, "save_seconds", 120.0)
     micro_tokens: int = option(
-        0, "Tokens computed at once; 0: chosen for the machine.", group="Machine"
+        0, "Tokens computed at once; 0: chosen for the machine.", group="Machine", least=0
     )
     checkpoint_activations: Literal["auto", "yes", "no"] = option(
         "auto",
@@ -183,6 +244,5 @@ class FinetuneConfig(TrainingConfig, MethodConfig, ForgettingConfig, ExamplesCon
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_negative(self, "micro_tokens")
         if self.validation_tokens < 1:
             raise ConfigError(f"validation_tokens must be at least 1. Got {self.validation_tokens}")

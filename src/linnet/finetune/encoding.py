@@ -1,28 +1,125 @@
-"""Rows as tokens, and which of them are trained: what :mod:`linnet.finetune.examples` says."""
+"""From rows to examples: token ids, and which of them the loss is taken over.
+
+* A conversation (``messages``) is written by the tokenizer's chat template; what
+  the assistant says is trained, with the token that ends its turn.
+* ``prompt`` and ``completion`` are one turn of a conversation where the
+  tokenizer has a chat template. Without one, or with ``template="none"``, they
+  are plain text one after the other, and the completion is trained with the
+  end-of-text token that closes it.
+* What is longer than the context is left out or becomes several examples that together
+  train every answer to its end: a conversation is divided between turns of the user, a
+  prompt loses its middle, and an answer that is too long by itself goes on in the next
+  example, after the same prompt.
+* ``text`` is trained throughout, its closing end-of-text token included. What is
+  longer than the context is cut into examples that train every token once.
+
+An example ends with its last trained token: what a template writes after that
+(a line break, say) no token is ever predicted from.
+"""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from linnet.errors import DataError, LinnetError, ModelError
-from linnet.finetune.examples import Example, ExamplesConfig, ExamplesReport, Flags, Ids
 from linnet.finetune.row_schema import ChatRow, PromptRow, Row, TextRow, form_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import numpy.typing as npt
-
+    from linnet.finetune.config import ExamplesConfig
     from linnet.tokenizer import Tokenizer
+
+Ids: TypeAlias = npt.NDArray[np.uint32]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 _ROWS_AT_ONCE = 64  # so that the tokenizer's threads have something to share
 _PROMPT_SHARE = 4  # of a piece at most this part is kept for the prompt of a long answer
 EMPTY, LONG = "the text is empty", "longer than the context"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example. It fills no more places than the context has."""
+
+    tokens: Ids
+    trained: Flags
+    """Which tokens are to be predicted; never the first, which nothing comes before."""
+    source: str
+    """Where it came from, such as ``train.jsonl:17``."""
+    trained_bytes: int = 0
+    """Bytes of UTF-8 that the trained tokens stand for (special tokens: none)."""
+
+    @property
+    def places(self) -> int:
+        """Places in a row that it fills: its last token is only ever a target."""
+        return len(self.tokens) - 1
+
+
+@dataclass
+class ExamplesReport:
+    """What became of the rows."""
+
+    rows: int = 0
+    forms: dict[str, int] = field(default_factory=dict)
+    """Rows by form: ``messages``, ``prompt``, ``text``."""
+    train: int = 0
+    held_out: int = 0
+    tokens: int = 0
+    """Of the examples to train on; of them are trained:"""
+    trained_tokens: int = 0
+    longest: int = 0
+    """Tokens of the longest row, before it was cut."""
+    held_out_tokens: int = 0
+    cut: int = 0
+    """Rows that were cut, because they were longer than the context."""
+    pieces: int = 0
+    """Examples that these became."""
+    unseen: int = 0
+    """Tokens of prompts and earlier turns that were taken off to make them fit."""
+    unheeded_flags: int = 0
+    """Turns of others than the assistant that their rows say to train."""
+    untrained_turns: int = 0
+    """Turns of the assistant that the chat template shows otherwise than they were said."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Rows left out, by reason."""
+    unused_files: list[str] = field(default_factory=list)
+    """Files of test splits, which are not read."""
+
+    def losses(self, context: int) -> list[str]:
+        """What was not used as it came, a line each."""
+        lines = [
+            f"{count:,} of {self.rows:,} rows left out: {reason}"
+            for reason, count in self.dropped.items()
+        ]
+        if self.cut:
+            lines.append(
+                f"{self.cut:,} of {self.rows:,} rows are longer than the context of {context:,} "
+                f"tokens (the longest has {self.longest:,}): cut into {self.pieces:,} examples, "
+                f"which train every answer to its end but do not see {self.unseen:,} tokens of "
+                "prompts and earlier turns"
+            )
+        if self.unheeded_flags:
+            lines.append(
+                f"{self.unheeded_flags:,} turns of others than the assistant are flagged to be "
+                "trained and are not (--train-on all trains everything)"
+            )
+        if self.untrained_turns:
+            lines.append(
+                f"{self.untrained_turns:,} turns of the assistant are not trained, because the "
+                "chat template shows them otherwise later on"
+            )
+        return lines + [f"{file} is a test split and is not read" for file in self.unused_files]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain values, for a manifest or a report."""
+        return asdict(self)
 
 
 def encode_rows(

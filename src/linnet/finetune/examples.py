@@ -1,189 +1,28 @@
-"""From rows to examples: token ids, and which of them the loss is taken over.
-
-* A conversation (``messages``) is written by the tokenizer's chat template; what
-  the assistant says is trained, with the token that ends its turn.
-* ``prompt`` and ``completion`` are one turn of a conversation where the
-  tokenizer has a chat template. Without one, or with ``template="none"``, they
-  are plain text one after the other, and the completion is trained with the
-  end-of-text token that closes it.
-* What is longer than the context is left out or becomes several examples that together
-  train every answer to its end: a conversation is divided between turns of the user, a
-  prompt loses its middle, and an answer that is too long by itself goes on in the next
-  example, after the same prompt.
-* ``text`` is trained throughout, its closing end-of-text token included. What is
-  longer than the context is cut into examples that train every token once.
-
-An example ends with its last trained token: what a template writes after that
-(a line break, say) no token is ever predicted from.
-"""
+"""Examples to train on and examples held out, from files of rows."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from linnet.config import Config, option
-from linnet.errors import ConfigError, DataError
-from linnet.finetune import row_schema
+from linnet.errors import DataError
+from linnet.finetune.config import LEAST_HELD_OUT, MOST_HELD_OUT
+from linnet.finetune.encoding import Example, ExamplesReport, encode_rows
+from linnet.finetune.rows import open_source
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from linnet.finetune.config import ExamplesConfig
     from linnet.finetune.rows import Source, Split
     from linnet.progress import Task
     from linnet.tokenizer import Tokenizer
 
-Ids: TypeAlias = npt.NDArray[np.uint32]
-Flags: TypeAlias = npt.NDArray[np.bool_]
-
-LEAST_HELD_OUT = 8  # rows
-MOST_HELD_OUT = 500  # rows of a source
 ALSO_HELD_OUT = "a row held out asks the same"
-
-
-@dataclass(frozen=True)
-class ExamplesConfig(Config):
-    """Which examples to make of which rows."""
-
-    context: int = option(1024, "Longest example, in tokens; no more than the model's context.")
-    train_on: Literal["completion", "all"] = option(
-        "completion",
-        "What the loss is taken over: what is answered, or prompts as well.",
-        group="Examples",
-    )
-    template: Literal["auto", "chatml", "none"] = option(
-        "auto",
-        "Prompts by the model's chat template where it has one (auto), by ChatML where it has none "
-        "(chatml), or as plain text (none).",
-        group="Examples",
-    )
-    too_long: Literal["cut", "drop"] = option(
-        "cut",
-        "An example longer than the context: cut it into several, all answers kept to their end, "
-        "or leave it out.",
-        group="Examples",
-    )
-    columns: tuple[str, ...] = option(
-        (), "A column by another name, such as question=prompt.", group="Examples"
-    )
-    validation: str = option("", "File of held-out rows; empty: a share of the others.")
-    held_out: float = option(
-        0.05,
-        "Share of the prompts to hold out for validation, up to "
-        f"{MOST_HELD_OUT} rows; of few, more.",
-        group="Examples",
-    )
-    seed: int = option(1, "Seed of the order.")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.context < 2:
-            raise ConfigError(f"context must be at least 2 tokens. Got {self.context}")
-        if not 0 <= self.held_out < 1:
-            raise ConfigError(f"held_out is a share from 0 to below 1. Got {self.held_out}")
-        for ours in self.column_names().values():
-            if ours not in row_schema.COLUMNS:
-                near = difflib.get_close_matches(ours, row_schema.COLUMNS, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else ""
-                raise ConfigError(
-                    f"columns: expected one of {', '.join(row_schema.COLUMNS)}. Got '{ours}'{hint}"
-                )
-
-    def column_names(self) -> dict[str, str]:
-        """``columns`` as a mapping from the name in the file to ours."""
-        pairs = [pair.partition("=") for pair in self.columns]
-        for wrong in (pair for pair in pairs if not (pair[0].strip() and pair[2].strip())):
-            raise ConfigError(
-                f"a column is given as NAME_IN_FILE=NAME, such as question=prompt. "
-                f"Got '{''.join(wrong)}'"
-            )
-        return {theirs.strip(): ours.strip() for theirs, _, ours in pairs}
-
-
-@dataclass(frozen=True)
-class Example:
-    """One example. It fills no more places than the context has."""
-
-    tokens: Ids
-    trained: Flags
-    """Which tokens are to be predicted; never the first, which nothing comes before."""
-    source: str
-    """Where it came from, such as ``train.jsonl:17``."""
-    trained_bytes: int = 0
-    """Bytes of UTF-8 that the trained tokens stand for (special tokens: none)."""
-
-    @property
-    def places(self) -> int:
-        """Places in a row that it fills: its last token is only ever a target."""
-        return len(self.tokens) - 1
-
-
-@dataclass
-class ExamplesReport:
-    """What became of the rows."""
-
-    rows: int = 0
-    forms: dict[str, int] = field(default_factory=dict)
-    """Rows by form: ``messages``, ``prompt``, ``text``."""
-    train: int = 0
-    held_out: int = 0
-    tokens: int = 0
-    """Of the examples to train on; of them are trained:"""
-    trained_tokens: int = 0
-    longest: int = 0
-    """Tokens of the longest row, before it was cut."""
-    held_out_tokens: int = 0
-    cut: int = 0
-    """Rows that were cut, because they were longer than the context."""
-    pieces: int = 0
-    """Examples that these became."""
-    unseen: int = 0
-    """Tokens of prompts and earlier turns that were taken off to make them fit."""
-    unheeded_flags: int = 0
-    """Turns of others than the assistant that their rows say to train."""
-    untrained_turns: int = 0
-    """Turns of the assistant that the chat template shows otherwise than they were said."""
-    dropped: dict[str, int] = field(default_factory=dict)
-    """Rows left out, by reason."""
-    unused_files: list[str] = field(default_factory=list)
-    """Files of test splits, which are not read."""
-
-    def losses(self, context: int) -> list[str]:
-        """What was not used as it came, a line each."""
-        lines = [
-            f"{count:,} of {self.rows:,} rows left out: {reason}"
-            for reason, count in self.dropped.items()
-        ]
-        if self.cut:
-            lines.append(
-                f"{self.cut:,} of {self.rows:,} rows are longer than the context of {context:,} "
-                f"tokens (the longest has {self.longest:,}): cut into {self.pieces:,} examples, "
-                f"which train every answer to its end but do not see {self.unseen:,} tokens of "
-                "prompts and earlier turns"
-            )
-        if self.unheeded_flags:
-            lines.append(
-                f"{self.unheeded_flags:,} turns of others than the assistant are flagged to be "
-                "trained and are not (--train-on all trains everything)"
-            )
-        if self.untrained_turns:
-            lines.append(
-                f"{self.untrained_turns:,} turns of the assistant are not trained, because the "
-                "chat template shows them otherwise later on"
-            )
-        return lines + [f"{file} is a test split and is not read" for file in self.unused_files]
-
-    def to_mapping(self) -> dict[str, Any]:
-        """As plain values, for a manifest or a report."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -210,8 +49,6 @@ def load_examples(
     Raises DataError, naming file and line, for what is no row of a known form,
     for a prompt that leaves no room for anything to train, and when nothing is left.
     """
-    from linnet.finetune.rows import open_source
-
     report = ExamplesReport()
     train: list[_Entry] = []
     held_out: list[_Entry] = []
@@ -258,8 +95,6 @@ class _Reading:
     task: Task
 
     def read(self, source: Source, split: Split) -> list[_Entry]:
-        from linnet.finetune.encoding import encode_rows
-
         entries = []
         rows = source.rows(split, self.config.column_names())
         for row, examples in encode_rows(rows, self.tokenizer, self.config, self.report):

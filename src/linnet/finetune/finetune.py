@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.base import Base
     from linnet.finetune.budget import Plan
-    from linnet.finetune.examples import Example, Examples
+    from linnet.finetune.encoding import Example
+    from linnet.finetune.examples import Examples
     from linnet.finetune.preview import Preview
     from linnet.finetune.replay import GeneralText
     from linnet.hub import Located

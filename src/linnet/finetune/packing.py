@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from linnet.finetune.examples import Example
+    from linnet.finetune.encoding import Example
     from linnet.train.stream import Context, Stream
 
 _WINDOW = 512  # examples packed together

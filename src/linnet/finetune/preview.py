@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from linnet.finetune.examples import Example, Examples, ExamplesConfig
+    from linnet.finetune.config import ExamplesConfig
+    from linnet.finetune.encoding import Example
+    from linnet.finetune.examples import Examples
     from linnet.tokenizer import Tokenizer
 
 BEGIN, END = "⟦", "⟧"

@@ -34,8 +34,8 @@ from linnet.evaluate.held_out import (
     split_text_file,
     text_files,
 )
-from linnet.finetune.encoding import opening
-from linnet.finetune.examples import Example
+from linnet.finetune.encoding import Example, opening
+from linnet.finetune.examples import load_examples
 from linnet.output import write_text
 from linnet.progress import SILENT, Progress
 from linnet.train.machine import at_rest
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from linnet.finetune.config import FinetuneConfig
-    from linnet.finetune.examples import ExamplesConfig
+    from linnet.finetune.config import ExamplesConfig, FinetuneConfig
     from linnet.model import Checkpoint
     from linnet.tokenizer import Tokenizer
 
@@ -413,8 +412,6 @@ def _of_rows(
     path: Path, tokenizer: Tokenizer, config: ExamplesConfig, progress: Progress
 ) -> list[list[Example]]:
     """Rows as for training: conversations to replay to a model that converses."""
-    from linnet.finetune.examples import load_examples
-
     own = dataclasses.replace(config, validation="", held_out=1 / HELD_OUT_EVERY)
     found = load_examples([path], tokenizer, own, progress=progress)
     return [found.train, found.held_out]

@@ -73,13 +73,6 @@ else:
     ObjectiveName = Literal[("auto", *OBJECTIVES)]
 
 
-def refuse_negative(config: Any, *names: str) -> None:
-    """Raise ConfigError for the first of these settings that is below zero."""
-    for name in names:
-        if getattr(config, name) < 0:
-            raise ConfigError(f"{name} must not be negative. Got {getattr(config, name)}")
-
-
 def refuse_unknown(name: str, value: str, known: Iterable[str]) -> None:
     """Raise ConfigError for a setting that is none of its choices."""
     if value not in known:
@@ -93,16 +86,20 @@ class ShapeConfig(Config):
     family: MadeFamily = option(
         "apertus", "Published shape to train; bert is an encoder, which guesses masked tokens."
     )
-    width: int = option(256, "Width of the model.")
-    depth: int = option(3, "Number of Transformer blocks.")
-    head_width: int = option(64, "Width of one attention head.", group="Model")
-    kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.", group="Model")
-    mlp_width: int = option(0, "Hidden width of the MLP; 0: what the family does.", group="Model")
-    context: int = option(256, "Longest sequence, in tokens.")
+    width: int = option(256, "Width of the model.", least=1)
+    depth: int = option(3, "Number of Transformer blocks.", least=1)
+    head_width: int = option(64, "Width of one attention head.", group="Model", least=1)
+    kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.", group="Model", least=0)
+    mlp_width: int = option(
+        0, "Hidden width of the MLP; 0: what the family does.", group="Model", least=0
+    )
+    context: int = option(256, "Longest sequence, in tokens.", least=1)
     tied: bool = option(
         False, "Share the embedding table with the output layer; bert does.", group="Model"
     )
-    dropout: float = option(0.0, "Share of activations dropped in training.", group="Model")
+    dropout: float = option(
+        0.0, "Share of activations dropped in training.", group="Model", least=0, below=1
+    )
 
     @property
     def causal(self) -> bool:
@@ -155,18 +152,19 @@ class OptimizerConfig(Config):
         "muon", "For the matrices inside the blocks.", group="Optimizer"
     )
     matrix_lr: float = option(
-        0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.", group="Optimizer"
+        0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.", group="Optimizer", least=0
     )
     embedding_lr: float = option(
         0.0,
         "Peak learning rate of the embeddings (AdamW); 0: 0.02, or 0.002 for an encoder.",
         group="Optimizer",
+        least=0,
     )
     output_lr: float = option(
-        0.003, "Peak learning rate of an untied output layer (AdamW).", group="Optimizer"
+        0.003, "Peak learning rate of an untied output layer (AdamW).", group="Optimizer", least=0
     )
     vector_lr: float = option(
-        0.02, "Peak learning rate of norms and biases (AdamW).", group="Optimizer"
+        0.02, "Peak learning rate of norms and biases (AdamW).", group="Optimizer", least=0
     )
 
     def __post_init__(self) -> None:
@@ -188,12 +186,13 @@ class TrainingConfig(Config):
     )  # fmt: skip
     """Where and how often, not what: these may differ between runs of one recipe."""
 
-    steps: int = option(0, "Updates to make; 0: as many as fit into --seconds.")
+    steps: int = option(0, "Updates to make; 0: as many as fit into --seconds.", least=0)
     seconds: float = option(
         0.0,
         "Wall-clock limit for the whole run, compiling, validation and saving included; 0: none.",
+        least=0,
     )
-    batch_tokens: int = option(2048, "Tokens per update.")
+    batch_tokens: int = option(2048, "Tokens per update.", least=0)
     objective: ObjectiveName = option(
         "auto",
         "What is minimised; auto: the loss of the next token, or for an encoder of hidden ones.",
@@ -204,33 +203,51 @@ class TrainingConfig(Config):
         0.1,
         "Pull of the matrices towards zero; matters when text is read several times.",
         group="Optimizer",
+        least=0,
     )
-    clip: float = option(1.0, "Largest gradient norm; 0: no limit.", group="Optimizer")
+    clip: float = option(1.0, "Largest gradient norm; 0: no limit.", group="Optimizer", least=0)
     schedule: Literal["wsd", "cosine"] = option(
         "wsd", "After warm-up: stay, then fall in a line (wsd), or a half cosine.", group="Schedule"
     )
-    warmup: float = option(0.0, "Share of the run that warms up.", group="Schedule")
-    decay: float = option(0.5, "Share of the run over which wsd falls to zero.", group="Schedule")
+    warmup: float = option(
+        0.0, "Share of the run that warms up.", group="Schedule", least=0, below=1
+    )
+    decay: float = option(
+        0.5, "Share of the run over which wsd falls to zero.", group="Schedule", least=0, most=1
+    )
     validation_interval: int = option(
-        0, "Steps between validations; 0: five times in the run.", group="Validation and saving"
+        0,
+        "Steps between validations; 0: five times in the run.",
+        group="Validation and saving",
+        least=0,
     )
     validation_tokens: int = option(
-        50_000, "Tokens of held-out text per validation, at most.", group="Validation and saving"
+        50_000,
+        "Tokens of held-out text per validation, at most.",
+        group="Validation and saving",
+        least=0,
     )
     patience: int = option(
         0,
         "Stop after so many validations without improvement; 0: never.",
         group="Validation and saving",
+        least=0,
     )
     save_seconds: float = option(
-        60.0, "Seconds between saves of the state for resuming.", group="Validation and saving"
+        60.0,
+        "Seconds between saves of the state for resuming.",
+        group="Validation and saving",
+        least=0,
     )
     sample_interval: int = option(
-        0, "Steps between printed samples; 0: four times in the run.", group="Validation and saving"
+        0,
+        "Steps between printed samples; 0: four times in the run.",
+        group="Validation and saving",
+        least=0,
     )
     device: DeviceName = option("auto", "Where to compute.", group="Machine")
     dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
-    threads: int = option(0, "CPU threads; 0: all usable cores.", group="Machine")
+    threads: int = option(0, "CPU threads; 0: all usable cores.", group="Machine", least=0)
     compile: Literal["auto", "yes", "no"] = option(
         "auto",
         "torch.compile: auto uses it where there is a compiler and time for it to pay.",
@@ -239,13 +256,8 @@ class TrainingConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_negative(
-            self, "steps", "seconds", "batch_tokens", "weight_decay", "clip", "patience",
-            "validation_interval", "validation_tokens", "sample_interval", "save_seconds",
-            "threads",
-        )  # fmt: skip
         refuse_unknown("objective", self.objective, ("auto", *OBJECTIVES))
-        if not (0 <= self.warmup < 1 and 0 <= self.decay <= 1 - self.warmup):
+        if self.warmup + self.decay > 1:
             raise ConfigError(
                 f"warmup and decay are shares of the run that together must not exceed 1. "
                 f"Got {self.warmup} and {self.decay}"
@@ -266,17 +278,18 @@ class TrainConfig(TrainingConfig, OptimizerConfig, ShapeConfig):
         0.0,
         "Share of the run, at its start, that reads shorter rows than the context: faster.",
         group="Schedule",
+        least=0,
+        most=1,
     )
     short_length: int = option(
-        0, "Tokens in those rows, a part of the context; 0: half of it.", group="Schedule"
+        0, "Tokens in those rows, a part of the context; 0: half of it.", group="Schedule", least=0
     )
     micro_rows: int = option(
-        0, "Rows computed at once; 0: the whole batch, or less if large.", group="Machine"
+        0, "Rows computed at once; 0: the whole batch, or less if large.", group="Machine", least=0
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_negative(self, "micro_rows", "short_length")
         if not self.steps and not self.seconds:
             raise ConfigError("training needs an end: set steps or seconds")
         if self.batch_tokens < self.context:
@@ -284,8 +297,6 @@ class TrainConfig(TrainingConfig, OptimizerConfig, ShapeConfig):
                 f"batch_tokens must be at least the context ({self.context}). "
                 f"Got {self.batch_tokens}"
             )
-        if not 0 <= self.short_rows <= 1:
-            raise ConfigError(f"short_rows is a share from 0 to 1. Got {self.short_rows}")
         if self.short_rows and (self.context < 2 or self.context % self.resolved_short_length):
             raise ConfigError(
                 f"the context must be a multiple of short_length. Got {self.context} and "
