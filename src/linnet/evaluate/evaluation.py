@@ -23,9 +23,9 @@ from linnet.errors import ArtifactError, ConfigError, DamagedError
 from linnet.evaluate.config import EvaluateConfig
 from linnet.evaluate.held_out import text_files
 from linnet.evaluate.metrics import Interval
-from linnet.evaluate.samples import Sample
 from linnet.evaluate.task import Run, TaskResult, run_task
 from linnet.evaluate.tasks import TASKS, USUAL, with_needed
+from linnet.evaluate.tasks.samples import Sample
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.opening import DTYPES
 from linnet.progress import SILENT, Progress
