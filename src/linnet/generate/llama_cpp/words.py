@@ -105,7 +105,9 @@ class TokenizerWords:
             return self.tokenizer.encode(text)
         if self._naming is None:
             self._naming = tokenizers.Tokenizer.from_str(self.tokenizer.to_json())
-        found: list[int] = self._naming.encode(text, add_special_tokens=False).ids
+        # A batch, as only that lets other threads run meanwhile.
+        (encoded,) = self._naming.encode_batch_fast([text], add_special_tokens=False)
+        found: list[int] = encoded.ids
         return found
 
     def decode(self, tokens: Sequence[int]) -> str:
