@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import linnet
-from linnet import artifact, stages
+from linnet import artifact, output, stages
 from linnet.errors import (
     BudgetError,
     BusyError,
@@ -453,7 +453,7 @@ def test_ctrl_c_in_each_stage_and_on_again(
 
 
 def test_one_build_at_a_time(tiny: TinyProject) -> None:
-    with artifact.lock(tiny.path / "build"):
+    with output.lock(tiny.path / "build"):
         assert "another linnet process is writing here" in refused(tiny, BusyError)
         command = [sys.executable, "-m", "linnet", "build", "--out", str(tiny.path)]
         second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

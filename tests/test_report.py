@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.errors import ArtifactError
 from linnet.evaluate import Evaluation
 from linnet.evaluate.evaluation import Baselines
@@ -68,16 +68,16 @@ def write_stage(project: Path, stage: str) -> None:
         return
     with artifact.create(project / stage, kind=stage, format=1, config={}, inputs={}) as draft:
         if stage == "corpus":
-            artifact.write_json(draft.path / "report.json", corpus_report())
+            output.write_json(draft.path / "report.json", corpus_report())
         elif stage == "shards":
             entries = [{"name": "t", "documents": 10, "bytes": 2000, "tokens": 510}]
-            artifact.write_json(draft.path / "shards.json", {"splits": {"train": entries}})
+            output.write_json(draft.path / "shards.json", {"splits": {"train": entries}})
         elif stage == "plan":
             plan = {"parameters": 3_000_000, "steps": 5, "expected_bits_per_byte": 0.95,
                     "seconds": {"train": 61}, "reasons": ["Because it is small."]}  # fmt: skip
-            artifact.write_json(draft.path / "plan.json", plan)
+            output.write_json(draft.path / "plan.json", plan)
         elif stage == "model":
-            artifact.write_json(draft.path / "config.json", {"model_type": "arcee", "n_layer": 6})
+            output.write_json(draft.path / "config.json", {"model_type": "arcee", "n_layer": 6})
             header = json.dumps({"w": {"dtype": "F32", "shape": [1500, 2000]}}).encode()
             content = struct.pack("<Q", len(header)) + header
             (draft.path / "model.safetensors").write_bytes(content)
@@ -86,7 +86,7 @@ def write_stage(project: Path, stage: str) -> None:
             text = "\n".join(map(json.dumps, lines)) + '\n{"ste'
             (draft.path / "metrics.jsonl").write_text(text, encoding="utf-8")
         else:
-            artifact.write_json(draft.path / "results.json", evaluation().to_json())
+            output.write_json(draft.path / "results.json", evaluation().to_json())
 
 
 class Reader(HTMLParser):
@@ -193,10 +193,10 @@ def test_weights_of_no_sense_have_no_size(project: Path, text: str) -> None:
 
 def test_a_model_worse_than_a_simple_method_is_said_to_be(project: Path) -> None:
     results = project / "evaluation" / "results.json"
-    artifact.write_json(results, evaluation(score=1.80).to_json())
+    output.write_json(results, evaluation(score=1.80).to_json())
     manifest = json.loads((project / "evaluation" / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"]["results.json"]["bytes"] = results.stat().st_size
-    artifact.write_json(project / "evaluation" / "manifest.json", manifest)
+    output.write_json(project / "evaluation" / "manifest.json", manifest)
     assert "5-gram of bytes needs only 1.59" in headline(gather(project))[1]
 
 

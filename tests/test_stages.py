@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from linnet import artifact, stages
+from linnet import artifact, output, stages
 from linnet.artifact import Artifact, Draft
 from linnet.card import CARD, Table
 from linnet.cli import app
@@ -42,7 +42,7 @@ def count_words(workspace: Workspace) -> Artifact:
             word for d in read_documents(corpus.path, "train", columns=("text",))
             for word in d.text.split()
         )  # fmt: skip
-        artifact.write_json(draft.path / "words.json", counts.most_common(config.most))
+        output.write_json(draft.path / "words.json", counts.most_common(config.most))
         draft.stats["words"] = len(counts)
 
     return artifact.make(

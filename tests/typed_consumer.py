@@ -12,9 +12,10 @@ import linnet
 from linnet.artifact import Artifact
 from linnet.data.explaining import FileStory
 from linnet.evaluate import Evaluation
-from linnet.generate import Completion, LanguageModel
+from linnet.generate import Completion
 from linnet.generate.embedding import Encoder
 from linnet.pipeline import Build
+from linnet.respond import LanguageModel
 
 
 def readme() -> None:

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.finetune import finetune as finetune_model
     from linnet.forget import forget as forget_documents
-    from linnet.generate import EngineConfig, LanguageModel, Sampling, load, open_model
+    from linnet.generate import EngineConfig, Sampling
     from linnet.generate.embedding import Encoder, load_encoder
     from linnet.model.lora_config import MergeConfig
     from linnet.model.merging import merge_adapter
     from linnet.pipeline import build
     from linnet.planner import plan
     from linnet.progress import Progress
+    from linnet.respond import LanguageModel, load, open_model
     from linnet.roundtrip import check as check_round_trip
     from linnet.shards import EncodeConfig, encode
     from linnet.tokenizer import TokenizerConfig
@@ -50,7 +51,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "EvaluateConfig": ("linnet.evaluate", "EvaluateConfig"),
     "ExportConfig": ("linnet.export", "ExportConfig"),
     "FinetuneConfig": ("linnet.finetune.config", "FinetuneConfig"),
-    "LanguageModel": ("linnet.generate", "LanguageModel"),
+    "LanguageModel": ("linnet.respond", "LanguageModel"),
     "LinnetError": ("linnet.errors", "LinnetError"),
     "MergeConfig": ("linnet.model.lora_config", "MergeConfig"),
     "Progress": ("linnet.progress", "Progress"),
@@ -66,10 +67,10 @@ _HOMES: dict[str, tuple[str, str]] = {
     "export_ollama": ("linnet.export", "export_ollama"),
     "finetune_model": ("linnet.finetune.finetune", "finetune"),
     "forget_documents": ("linnet.forget", "forget"),
-    "load": ("linnet.generate", "load"),
+    "load": ("linnet.respond", "load"),
     "load_encoder": ("linnet.generate.embedding", "load_encoder"),
     "merge_adapter": ("linnet.model.merging", "merge_adapter"),
-    "open_model": ("linnet.generate", "open_model"),
+    "open_model": ("linnet.respond", "open_model"),
     "plan": ("linnet.planner", "plan"),
     "prepare": ("linnet.data", "prepare"),
     "read_documents": ("linnet.data", "read_documents"),

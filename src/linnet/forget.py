@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet import artifact, stages
+from linnet import artifact, output, stages
 from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
@@ -97,7 +97,7 @@ def forget(
     left: list[Path] = []
     try:
         if (place / CONFIG_FILE).is_file():
-            with artifact.lock(place / LOCK_NAME):
+            with output.lock(place / LOCK_NAME):
                 _clean_project(place, progress)
         else:
             prepare(sources, corpus, config, progress=progress)
@@ -296,7 +296,7 @@ def _drop_samples(metrics: Path) -> None:
         return
     lines = metrics.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if "sample" not in _entry(line)]
-    artifact.write_text(metrics, "".join(f"{line}\n" for line in kept))
+    output.write_text(metrics, "".join(f"{line}\n" for line in kept))
 
 
 def _entry(line: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet import artifact, stages
+from linnet import artifact, output, stages
 from linnet.card import renew_part
 from linnet.config import parse_duration, show_duration
 from linnet.data.files import absolute, names_a_path
@@ -68,12 +68,12 @@ def build(
     started = time.monotonic()
     out = Path(out)
     sources = [sources] if isinstance(sources, str | Path) else sources
-    artifact.refuse_foreign(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
+    output.check_output_directory(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
     # What cannot work is said before anything is made.
     project = _configure(out, sources, budget, settings)
     if budget is not None and not replan:
         _refuse_other_budget(project)
-    with artifact.lock(out / LOCK_NAME):
+    with output.lock(out / LOCK_NAME):
         is_new = not (out / CONFIG_FILE).exists()
         project = _configure(out, sources, budget, settings)
         project.save()

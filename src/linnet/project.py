@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from linnet import artifact, stages
+from linnet import artifact, output, stages
 from linnet.config import dump_toml, from_mapping, load_toml, refuse_unknown, show
 from linnet.errors import ArtifactError, ConfigError, DamagedError
 from linnet.stages import CONFIG_FILE, ProjectConfig, Stage, Workspace
@@ -87,7 +87,7 @@ class Project:
             if stage.applies_to(self.config)
         }
         values = {"sources": list(self.config.sources), "budget": self.config.budget, **tables}
-        artifact.write_text(file, HEADER + dump_toml(values))
+        output.write_text(file, HEADER + dump_toml(values))
 
     def stage(self, name: str) -> Path:
         """The directory of a stage."""

@@ -17,9 +17,10 @@ import pytest
 from scripted import Running, ScriptedEngine, serving
 from typer.testing import CliRunner
 
+from linnet import load
 from linnet.cli import app
 from linnet.errors import ConfigError, ModelError, install_command
-from linnet.generate import Request, Sampling, load
+from linnet.generate import Request, Sampling
 from linnet.generate.embedding import load_encoder
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.pooling import EmbeddingRecipe

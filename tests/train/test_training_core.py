@@ -600,5 +600,5 @@ def test_models_made_by_earlier_versions_stay_current(
 ) -> None:
     """Hashes that these settings had when they were declared twice."""
     role = "shards" if isinstance(config, TrainConfig) else "base"
-    found = artifact.recipe_hash(kind, 1, config.recipe(), {role: "x"})
+    found = artifact.Recipe(kind, 1, config.recipe(), {role: "x"}).hash
     assert found.startswith(recipe)

@@ -121,11 +121,6 @@ class Recipe:
         return {role: _input_entry(value, path) for role, value in self.inputs.items()}
 
 
-def recipe_hash(kind: str, format: int, config: Mapping[str, Any], inputs: Inputs) -> str:
-    """The hash of what an artifact is made from."""
-    return Recipe(kind, format, config, inputs).hash
-
-
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -25,8 +25,8 @@ from rich.progress import Task as Bar
 from rich.table import Column
 from rich.text import Text
 
-from linnet.artifact import human_bytes
 from linnet.cli.commands import COMMANDS
+from linnet.output import human_bytes
 from linnet.progress import Progress, Task
 
 if TYPE_CHECKING:

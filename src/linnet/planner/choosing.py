@@ -14,9 +14,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from linnet.artifact import human_bytes
 from linnet.config import show_duration, to_mapping
 from linnet.errors import BudgetError, ConfigError
+from linnet.output import human_bytes
 from linnet.planner.expectation import SPREAD, expected_bits, expected_ratio
 
 if TYPE_CHECKING:

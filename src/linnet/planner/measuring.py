@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
-from linnet.artifact import human_bytes
 from linnet.errors import DataError
+from linnet.output import human_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

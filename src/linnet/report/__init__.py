@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import page, stages
-from linnet.artifact import human_bytes, write_text
 from linnet.errors import ArtifactError, LinnetError
+from linnet.output import human_bytes, write_text
 from linnet.page import duration
 from linnet.stages import ProjectConfig, Section, Workspace, evaluation, model
 from linnet.stages.shards import split_facts
