@@ -132,9 +132,7 @@ class TorchEngine(Engine):
         if not special:
             return self.tokenizer.encode(text)
         # A batch, as only that lets other threads run meanwhile.
-        return list(
-            self._naming_backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
-        )
+        return list(self._naming_backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
     @cached_property
     def _naming_backend(self) -> tokenizers.Tokenizer:
