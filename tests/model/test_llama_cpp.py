@@ -1,4 +1,4 @@
-"""What is made from scratch, now and before, in llama.cpp: the same log-probabilities from the same weights."""
+"""What is made from scratch, now and before: llama.cpp computes the same log-probabilities."""
 
 import json
 import math
