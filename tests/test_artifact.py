@@ -12,13 +12,14 @@ import textwrap
 import threading
 import time
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from linnet import artifact, output
-from linnet.artifact import Artifact
+from linnet.artifact import Artifact, Recipe
 from linnet.errors import (
     ArtifactError,
     BusyError,
@@ -270,19 +271,19 @@ def test_absent_or_of_another_kind(tmp_path: Path) -> None:
 
 def test_current_means_same_recipe_and_whole(tmp_path: Path) -> None:
     made = write(tmp_path / "made")
-    recipe = artifact.recipe_hash("thing", 1, {}, {})
-    assert artifact.current(made.path, recipe, kind="thing")
-    assert artifact.current(made.path, "other", kind="thing") is None
-    assert artifact.current(tmp_path / "none", recipe, kind="thing") is None
+    recipe = Recipe("thing", 1, {}, {})
+    assert artifact.current(made.path, recipe)
+    assert artifact.current(made.path, replace(recipe, config={"width": 3})) is None
+    assert artifact.current(tmp_path / "none", recipe) is None
     (made.path / "text.txt").unlink()
-    assert artifact.current(made.path, recipe, kind="thing") is None
+    assert artifact.current(made.path, recipe) is None
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
 from linnet import artifact, output
-with artifact.lock(Path(sys.argv[1])):
+with output.lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -413,9 +414,9 @@ def test_too_little_room_is_said_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(0, 0, 30_000_000))
-    artifact.require_space(tmp_path / "not" / "yet", 10_000_000, purpose="the corpus")
+    output.require_space(tmp_path / "not" / "yet", 10_000_000, purpose="the corpus")
     with pytest.raises(OutputError, match=r"the corpus needs 20\.0 MB, but only 30\.0 MB are free"):
-        artifact.require_space(tmp_path / "not" / "yet", 20_000_000, purpose="the corpus")
+        output.require_space(tmp_path / "not" / "yet", 20_000_000, purpose="the corpus")
 
 
 @pytest.mark.parametrize(
@@ -439,9 +440,9 @@ def test_a_full_disk_is_one_error_however_it_is_reported(error: Exception, tmp_p
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    artifact.write_text(tmp_path / "made", "old")
+    output.write_text(tmp_path / "made", "old")
     with pytest.raises(UnicodeEncodeError):
-        artifact.write_text(tmp_path / "made", "not text: \udcff")
+        output.write_text(tmp_path / "made", "not text: \udcff")
     assert (tmp_path / "made").read_text() == "old"
     assert listing(tmp_path) == {"made"}
 
@@ -451,7 +452,7 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     [(0, "0 B"), (999, "999 B"), (1536, "1.5 KB"), (2_000_000, "2.0 MB"), (3e15, "3000.0 TB")],
 )
 def test_sizes_as_disks_are_sold(count: float, shown: str) -> None:
-    assert artifact.human_bytes(count) == shown
+    assert output.human_bytes(count) == shown
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to be another user")
@@ -501,9 +502,9 @@ def test_a_run_killed_when_all_is_written_is_taken_as_it_is(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         run(patch)
     assert not path.exists()
-    recipe = artifact.recipe_hash("thing", 1, {}, {})
-    assert artifact.current(path, "0" * 64, kind="thing") is None
-    found = artifact.current(path, recipe, kind="thing")
+    recipe = Recipe("thing", 1, {}, {})
+    assert artifact.current(path, replace(recipe, format=2)) is None
+    found = artifact.current(path, recipe)
     assert found is not None
     assert set(found.manifest.files) == {"text.txt"}
     assert (path / "text.txt").read_text() == "hello"
@@ -611,7 +612,7 @@ class TestLinksOfStrangers:
         partial, elsewhere = tmp_path / ".made.partial", tmp_path / "elsewhere"
         content = partial if link else elsewhere
         content.mkdir()
-        recipe = artifact.recipe_hash("thing", 1, {}, {})
+        recipe = Recipe("thing", 1, {}, {}).hash
         (content / "recipe").write_text(recipe, encoding="utf-8")
         if link:
             (partial / link).parent.mkdir(exist_ok=True)

@@ -68,6 +68,14 @@ def test_no_trace_is_left(tiny: TinyProject, letter: Path) -> None:
     assert in_shards(tiny.path, LETTER.strip())
     (tiny.path / ".model.partial").mkdir()
     (tiny.path / ".model.partial" / "metrics.jsonl").write_text(SECRET)
+    # What a model wrote while it was trained, in whichever model it is; and one made of the corpus.
+    with (tiny.path / "model.previous" / "metrics.jsonl").open("a") as metrics:
+        metrics.write(json.dumps({"step": 4, "sample": SECRET}) + "\n")
+    corpus = {"data.1": artifact.read(tiny.path / "corpus")}
+    with artifact.create(
+        tiny.path / "adapter", kind="adapter", format=1, config={}, inputs=corpus
+    ) as draft:
+        (draft.path / "adapter_model.safetensors").write_bytes(b"weights")
     split = find_documents(tiny.path, "letter-to-quentin.txt")[0].split
 
     done = forget(tiny.path, "letter-to-quentin.txt")
@@ -77,7 +85,8 @@ def test_no_trace_is_left(tiny: TinyProject, letter: Path) -> None:
     assert not holding(tiny.path, "quentin")
     assert not in_shards(tiny.path, LETTER.strip())
     saw = {path.name for path in done.saw}  # the model before, which a build keeps, among them
-    assert saw == ({"tokenizer", "model", "model.previous"} if split == "train" else set())
+    learned = {"tokenizer", "model", "model.previous", "adapter"}
+    assert saw == (learned if split == "train" else set())
     assert letter.read_text() == LETTER  # the owner's own file
     states = {stage.name: stage.state for stage in Project.open(tiny.path).status()}
     assert states["corpus"] == states["shards"] == "current"
@@ -199,10 +208,10 @@ def test_an_expression_finds_texts_and_names(tmp_path: Path) -> None:
 def test_an_interrupted_one_is_finished(
     tiny: TinyProject, letter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*arguments: object) -> None:
+    def die(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("linnet.forget._clean_project", die)
+    monkeypatch.setattr("linnet.stages.shards.encode", die)
     with pytest.raises(KeyboardInterrupt):
         forget(tiny.path, "letter-to-quentin.txt")
     monkeypatch.undo()

@@ -1,19 +1,21 @@
 """Artifacts updated by transaction: all of an update or nothing, and readers keep their files."""
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from linnet import artifact
-from linnet.artifact import Artifact, Generation
+from linnet.artifact import Artifact, Generation, Recipe
 from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
 
 SETTINGS: dict[str, Any] = {"kind": "index", "format": 1, "config": {}, "inputs": {}}
@@ -77,9 +79,9 @@ def test_it_is_an_artifact_as_any(tmp_path: Path) -> None:
     made = change(tmp_path / "index", b="two")
     assert artifact.is_artifact(made.path)
     assert artifact.read(tmp_path, kind="index") == made  # within a project
-    recipe = artifact.recipe_hash(**SETTINGS)
-    assert artifact.current(made.path, recipe, kind="index") == made
-    assert artifact.current(made.path, "other", kind="index") is None
+    recipe = Recipe(**SETTINGS)
+    assert artifact.current(made.path, recipe) == made
+    assert artifact.current(made.path, replace(recipe, format=2)) is None
     with artifact.create(
         tmp_path / "answers", kind="answers", format=1, config={}, inputs={"index": made}
     ) as draft:
@@ -165,6 +167,17 @@ def test_an_open_reader_keeps_its_files_until_it_is_done(tmp_path: Path) -> None
         assert texts(old) == {"a": "one", "b": "two"}
         assert not (place / newer.names["b"]).exists()  # nobody reads it any more
     assert_nothing_else(change(place))
+
+
+def test_what_a_reader_needs_is_not_guessed(tmp_path: Path) -> None:
+    place = tmp_path / "index"
+    change(place, a="one")
+    with artifact.snapshot(place) as old:
+        change(place, a="two")
+        (place / "generation-1.json").unlink()
+        change(place, a="three")
+        assert texts(old) == {"a": "one"}
+    assert_nothing_else(change(place, a="four"))
 
 
 def test_a_reader_that_died_is_not_waited_for(tmp_path: Path) -> None:
@@ -395,7 +408,7 @@ def test_another_format_begins_anew_while_readers_keep_the_old(tmp_path: Path) -
     with artifact.snapshot(place) as old:
         with artifact.update(place, **{**SETTINGS, "format": 2}) as draft:
             assert draft.before is None
-            with pytest.raises(ArtifactError, match="of the generation before"):
+            with pytest.raises(ArtifactError, match="of the previous generation"):
                 draft.copy("a")
             (draft.path / "c").write_text("three")
         now = artifact.read(place, verify=True)
@@ -439,3 +452,16 @@ def test_nothing_is_written_or_removed_through_a_link(name: str, tmp_path: Path)
         with artifact.snapshot(place) as found:
             assert texts(found) == {"a": "one"}
     assert listing(elsewhere) == {"thesis"}
+
+
+def test_a_manifest_of_a_generation_lists_files_of_generations(tmp_path: Path) -> None:
+    made = change(tmp_path / "index", a="one")
+    file, pointer = made.path / "generation-1.json", made.path / "manifest.json"
+    values = json.loads(file.read_text("utf-8"))
+    for name in ("a", "readers/a", "generation-x/a", "generation-1/../a", "generation-1/"):
+        files = {name: values["files"]["generation-1/a"]}
+        file.write_text(json.dumps({**values, "files": files}), encoding="utf-8")
+        digest = artifact.hash_file(file)
+        pointer.write_text(json.dumps({"generation": 1, "sha256": digest}), encoding="utf-8")
+        with pytest.raises(DamagedError, match=r"generation-1\.json is damaged \(.*file"):
+            artifact.read(made.path)

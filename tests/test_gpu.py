@@ -23,9 +23,9 @@ from linnet.model.lora_config import LoRAConfig
 from linnet.shards.batches import Batch
 from linnet.train import TrainConfig, train
 from linnet.train.loop import Loop
+from linnet.train.machine import recompute_blocks
 from linnet.train.objectives import next_token
 from linnet.train.optimizers import finetuning_optimizer
-from linnet.train.speed import recompute_blocks
 from tiny_project import TinyProject
 
 CUDA = torch.cuda.is_available()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import linnet
-from linnet import artifact
+from linnet import artifact, output, stages
 from linnet.errors import (
     BudgetError,
     BusyError,
@@ -25,9 +25,10 @@ from linnet.errors import (
     StoppedError,
 )
 from linnet.pipeline import build
-from linnet.project import STAGES, Project
+from linnet.project import Project
 from tiny_project import SETTINGS, TinyProject, note
 
+STAGES = tuple(stage.name for stage in stages.STAGES)
 ALL = set(STAGES)
 AFTER_CORPUS = {"shards", "model", "evaluation"}
 Usage = namedtuple("Usage", "total used free")
@@ -184,7 +185,7 @@ def test_a_changed_setting_redoes_what_depends_on_it(
     assert changed(tiny, setting, *(["train.seed=2"] if "model" in made else [])) == made
     assert content(tiny, "plan") == plan
     config = Project.open(tiny.path).config
-    assert setting.partition("=")[2] in str(getattr(config, setting.partition(".")[0]))
+    assert setting.partition("=")[2] in str(config.table(setting.partition(".")[0]))
 
 
 def test_a_setting_of_the_tokenizer(tiny: TinyProject) -> None:
@@ -444,7 +445,7 @@ def test_ctrl_c_in_each_stage_and_on_again(
             with pytest.raises(StoppedError, match="run the same command again to carry on"):
                 fresh.build(*SETTINGS)
         done = {s.name for s in Project.open(fresh.path).status() if s.state == "current"}
-        assert done == set(STAGES[: STAGES.index(stage)]), stage  # type: ignore[arg-type]
+        assert done == set(STAGES[: STAGES.index(stage)]), stage
     fresh.build()
     assert fresh.progress.made == {"evaluation"}
     for name in ("corpus", "tokenizer", "shards", "model"):
@@ -452,7 +453,7 @@ def test_ctrl_c_in_each_stage_and_on_again(
 
 
 def test_one_build_at_a_time(tiny: TinyProject) -> None:
-    with artifact.lock(tiny.path / "build"):
+    with output.lock(tiny.path / "build"):
         assert "another linnet process is writing here" in refused(tiny, BusyError)
         command = [sys.executable, "-m", "linnet", "build", "--out", str(tiny.path)]
         second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -525,7 +526,7 @@ def test_signals_in_each_stage_and_on_again(
             assert "Traceback" not in done.stderr
         found = {s.name: s.state for s in Project.open(fresh.path).status()}
         assert found[stage] in ("unfinished", "missing"), stage
-        assert all(found[name] == "current" for name in STAGES[: STAGES.index(stage)])  # type: ignore[arg-type]
+        assert all(found[name] == "current" for name in STAGES[: STAGES.index(stage)])
     fresh.build()
     assert fresh.progress.made == {"evaluation"}
     for name in ("corpus", "tokenizer", "shards", "model"):

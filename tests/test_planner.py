@@ -26,7 +26,7 @@ from linnet.planner import (
     measuring,
 )
 from linnet.train import TrainConfig
-from linnet.train.probe import flops_per_token
+from linnet.train.machine import flops_per_token
 
 FAST = MachineFacts("cpu", "bf16", 2, "a processor", 2e11)
 TEXT = CorpusFacts(1000, 10_000_000, 2.5)

@@ -8,15 +8,19 @@ import pytest
 from typer.testing import CliRunner
 
 import linnet
-from linnet import artifact
+from linnet import artifact, stages
 from linnet.cli import app
 from linnet.errors import ArtifactError, ConfigError
 from linnet.export.config import ExportConfig
 from linnet.finetune.rows import open_source
-from linnet.project import STAGES, Project, ProjectConfig, set_option
+from linnet.project import Project, set_option
 from linnet.shards import EncodeConfig
+from linnet.stages import ProjectConfig, Workspace, model, tokenizer
 from linnet.tokenizer import load as load_tokenizer
+from linnet.train.config import TrainConfig
 from tiny_project import TinyProject, note
+
+STAGES = tuple(stage.name for stage in stages.STAGES)
 
 
 def states(project: Path) -> dict[str, str]:
@@ -35,8 +39,8 @@ def test_all_is_current_after_a_build(built_once: TinyProject) -> None:
     assert [stage.name for stage in found] == list(STAGES)
     assert {stage.name: stage.state for stage in found} == CURRENT
     assert all(stage.reason == "" and stage.artifact for stage in found)
-    assert found[0].made_from == (str(built_once.documents),)
-    assert found[3].made_from == ("corpus", "tokenizer")
+    assert found[0].upstream == (str(built_once.documents),)
+    assert found[3].upstream == ("corpus", "tokenizer")
 
 
 def test_looking_changes_nothing(tiny: TinyProject) -> None:
@@ -139,10 +143,14 @@ def test_a_project_that_was_moved(tiny: TinyProject) -> None:
 
 
 def test_saving_and_opening(tmp_path: Path) -> None:
-    config = ProjectConfig(("/a", "python:library"), "1h30m", {"workers": 1}, train={"width": 64})
+    config = ProjectConfig(
+        ("/a", "python:library"),
+        "1h30m",
+        {"data": {"workers": 1}, "tokenizer": {}, "train": {"width": 64}, "evaluate": {}},
+    )
     Project(tmp_path, config).save()
     assert Project.open(tmp_path).config == config
-    assert Project.open(tmp_path).budget == 5400
+    assert Project.open(tmp_path).workspace().budget == 5400
 
 
 def test_comments_stay_while_nothing_changes(tmp_path: Path) -> None:
@@ -165,7 +173,7 @@ def test_comments_stay_while_nothing_changes(tmp_path: Path) -> None:
     ],
 )
 def test_assignments(assignment: str, table: str, value: dict[str, object]) -> None:
-    assert getattr(set_option(ProjectConfig(()), assignment), table) == value
+    assert set_option(ProjectConfig(()), assignment).tables == {table: value}
 
 
 @pytest.mark.parametrize("assignment", ["train.width", "width=3", "model.width=3", "=", "budget=1"])
@@ -180,8 +188,10 @@ def test_a_value_that_nests_too_deeply_is_refused_in_a_line() -> None:
 
 
 def test_the_last_assignment_counts() -> None:
-    config = set_option(ProjectConfig((), train={"width": 1, "depth": 2}), "train.width=3")
-    assert config.train == {"width": 3, "depth": 2}
+    config = set_option(
+        ProjectConfig((), tables={"train": {"width": 1, "depth": 2}}), "train.width=3"
+    )
+    assert config.table("train") == {"width": 3, "depth": 2}
 
 
 @pytest.mark.parametrize(
@@ -229,35 +239,44 @@ def test_settings_that_cannot_work(settings: list[str], said: str) -> None:
 # -- settings beside the plan --------------------------------------------------------------
 
 
-def with_settings(tiny: TinyProject, *settings: str) -> Project:
+def with_settings(tiny: TinyProject, *settings: str) -> Workspace:
+    """The project with these settings, and its plan made."""
     config = Project.open(tiny.path).config
     for setting in settings:
         config = set_option(config, setting)
-    return Project(tiny.path, config)
+    return Workspace(tiny.path, config, {"plan": artifact.read(tiny.path / "plan")})
+
+
+def training(workspace: Workspace) -> TrainConfig:
+    config = model.configure(workspace)
+    assert config is not None
+    return config
 
 
 def test_settings_take_the_place_of_what_was_planned(tiny: TinyProject) -> None:
     project = with_settings(tiny, "train.width=48", "train.context=64", "tokenizer.vocab_size=300")
-    plan = project.plan()
-    training = project.train_config(plan)
-    assert (training.width, training.context) == (48, 64)
-    assert training.width % training.head_width == 0
-    assert project.tokenizer_config(plan).vocab_size == 300
+    found = training(project)
+    assert (found.width, found.context) == (48, 64)
+    assert found.width % found.head_width == 0
+    cutting = tokenizer.configure(project)
+    assert cutting is not None
+    assert cutting.vocab_size == 300
 
 
 def test_steps_are_not_cut_by_the_time_of_a_plan_that_needed_less(tiny: TinyProject) -> None:
     project = with_settings(tiny, "train.steps=7")
-    plan = project.plan()
-    training = project.train_config(plan)
-    assert training.steps == 7
-    assert training.seconds == pytest.approx(plan.seconds_for_training)
-    assert with_settings(tiny, "train.seconds=2.5").train_config(plan).seconds == 2.5
+    plan, found = project.plan, training(project)
+    assert plan is not None
+    assert found.steps == 7
+    assert found.seconds == pytest.approx(plan.seconds_for_training)
+    assert training(with_settings(tiny, "train.seconds=2.5")).seconds == 2.5
 
 
 def test_the_vocabulary_of_bytes_is_known(tiny: TinyProject) -> None:
-    assert with_settings(tiny).vocab_size is None
-    assert with_settings(tiny, "tokenizer.kind=bytes").vocab_size == 260
-    assert with_settings(tiny, "tokenizer.vocab_size=700").vocab_size == 700
+    for settings, size in (
+        ((), None), (("tokenizer.kind=bytes",), 260), (("tokenizer.vocab_size=700",), 700)
+    ):  # fmt: skip
+        assert tokenizer.vocab_size(with_settings(tiny, *settings)) == size
 
 
 # -- the command ---------------------------------------------------------------------------

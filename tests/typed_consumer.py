@@ -12,9 +12,10 @@ import linnet
 from linnet.artifact import Artifact
 from linnet.data.explaining import FileStory
 from linnet.evaluate import Evaluation
-from linnet.generate import Completion, LanguageModel
+from linnet.generate import Completion
 from linnet.generate.embedding import Encoder
 from linnet.pipeline import Build
+from linnet.respond import LanguageModel
 
 
 def readme() -> None:
@@ -47,8 +48,11 @@ def everything(progress: linnet.Progress) -> None:
     for comparison in linnet.check_round_trip("merged"):
         assert_type(comparison.same, bool)
     linnet.forget_documents("m", "a.txt")
-    model = linnet.load("merged", engine="auto")
-    assert_type(model, LanguageModel)
+    model = linnet.load("merged", engine="torch")
+    assert_type(model, linnet.LanguageModel)
+    opened = linnet.open_model("merged", linnet.EngineConfig(engine="torch"))
+    assert_type(opened, LanguageModel | linnet.Encoder)
+    assert_type(model.generate("The", sampling=linnet.Sampling(top_k=5)), Completion)
     assert_type(model.generate("The"), Completion)
     encoder = linnet.load_encoder("encoder")
     assert_type(encoder, Encoder)

@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.finetune import finetune as finetune_model
     from linnet.forget import forget as forget_documents
-    from linnet.generate import load
-    from linnet.generate.embedding import load_encoder
+    from linnet.generate import EngineConfig, Sampling
+    from linnet.generate.embedding import Encoder, load_encoder
     from linnet.model.lora_config import MergeConfig
     from linnet.model.merging import merge_adapter
     from linnet.pipeline import build
     from linnet.planner import plan
     from linnet.progress import Progress
+    from linnet.respond import LanguageModel, load, open_model
     from linnet.roundtrip import check as check_round_trip
     from linnet.shards import EncodeConfig, encode
     from linnet.tokenizer import TokenizerConfig
@@ -45,12 +46,16 @@ if TYPE_CHECKING:
 _HOMES: dict[str, tuple[str, str]] = {
     "DataConfig": ("linnet.data", "DataConfig"),
     "EncodeConfig": ("linnet.shards", "EncodeConfig"),
+    "Encoder": ("linnet.generate.embedding", "Encoder"),
+    "EngineConfig": ("linnet.generate", "EngineConfig"),
     "EvaluateConfig": ("linnet.evaluate", "EvaluateConfig"),
     "ExportConfig": ("linnet.export", "ExportConfig"),
     "FinetuneConfig": ("linnet.finetune.config", "FinetuneConfig"),
+    "LanguageModel": ("linnet.respond", "LanguageModel"),
     "LinnetError": ("linnet.errors", "LinnetError"),
     "MergeConfig": ("linnet.model.lora_config", "MergeConfig"),
     "Progress": ("linnet.progress", "Progress"),
+    "Sampling": ("linnet.generate", "Sampling"),
     "TokenizerConfig": ("linnet.tokenizer", "TokenizerConfig"),
     "TrainConfig": ("linnet.train", "TrainConfig"),
     "build": ("linnet.pipeline", "build"),
@@ -62,9 +67,10 @@ _HOMES: dict[str, tuple[str, str]] = {
     "export_ollama": ("linnet.export", "export_ollama"),
     "finetune_model": ("linnet.finetune.finetune", "finetune"),
     "forget_documents": ("linnet.forget", "forget"),
-    "load": ("linnet.generate", "load"),
+    "load": ("linnet.respond", "load"),
     "load_encoder": ("linnet.generate.embedding", "load_encoder"),
     "merge_adapter": ("linnet.model.merging", "merge_adapter"),
+    "open_model": ("linnet.respond", "open_model"),
     "plan": ("linnet.planner", "plan"),
     "prepare": ("linnet.data", "prepare"),
     "read_documents": ("linnet.data", "read_documents"),
@@ -75,12 +81,16 @@ _HOMES: dict[str, tuple[str, str]] = {
 __all__ = [
     "DataConfig",
     "EncodeConfig",
+    "Encoder",
+    "EngineConfig",
     "EvaluateConfig",
     "ExportConfig",
     "FinetuneConfig",
+    "LanguageModel",
     "LinnetError",
     "MergeConfig",
     "Progress",
+    "Sampling",
     "TokenizerConfig",
     "TrainConfig",
     "__version__",
@@ -96,6 +106,7 @@ __all__ = [
     "load",
     "load_encoder",
     "merge_adapter",
+    "open_model",
     "plan",
     "prepare",
     "read_documents",
@@ -103,8 +114,4 @@ __all__ = [
     "train_tokenizer",
 ]
 
-__getattr__ = lazy(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -31,7 +31,7 @@ import tomli_w
 from linnet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -140,11 +140,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
     """
     hints = _hints_of(cls)  # type: ignore[arg-type]  # (of lru_cache)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            near = difflib.get_close_matches(str(key)[:100], fields, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(fields)}"
-            raise ConfigError(f"{where}: unknown setting {show(key)}{hint}")
+    refuse_unknown(values, fields, where=where)
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -155,6 +151,15 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], *, where: str) -> T:
         key: _convert(hints[key], value, where=f"{where}: {key}") for key, value in values.items()
     }
     return cls(**converted)
+
+
+def refuse_unknown(values: Iterable[str], known: Collection[str], *, where: str) -> None:
+    """Raise ConfigError for a setting that is none of those known, naming the nearest."""
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key)[:100], known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown setting {show(key)}{hint}")
 
 
 @cache

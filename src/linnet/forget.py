@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet import artifact
+from linnet import artifact, output, stages
 from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
@@ -28,7 +28,10 @@ from linnet.data.forgotten import Forgotten
 from linnet.data.preparation import reading_hash
 from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.progress import SILENT, Progress
-from linnet.project import CONFIG_FILE, LOCK_NAME, Project
+from linnet.project import LOCK_NAME, Project
+from linnet.report import REPORT, write_report
+from linnet.stages import CONFIG_FILE
+from linnet.stages.corpus import configure as corpus_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +97,7 @@ def forget(
     left: list[Path] = []
     try:
         if (place / CONFIG_FILE).is_file():
-            with artifact.lock(place / LOCK_NAME):
-                prepare(sources, corpus, config, exclude=[place], progress=progress)
+            with output.lock(place / LOCK_NAME):
                 _clean_project(place, progress)
         else:
             prepare(sources, corpus, config, progress=progress)
@@ -182,8 +184,8 @@ def _paths(sources: list[str], corpus: Path, place: Path, config: DataConfig) ->
 def _recipe(place: Path, corpus: Path, privacy_key: str) -> tuple[DataConfig, list[str]]:
     """The settings and sources that the corpus was made with."""
     if (place / CONFIG_FILE).is_file():
-        project = Project.open(place)
-        return project.data_config(), list(project.config.sources)
+        workspace = Project.open(place).workspace()
+        return corpus_settings(workspace), list(workspace.config.sources)
     made = artifact.read(corpus, kind="corpus").manifest.config
     if made.get("privacy_key"):
         if not privacy_key:
@@ -215,9 +217,10 @@ def _kept(corpus: Path) -> set[str]:
 def _saw(place: Path, corpus: Path, *, trained_on: bool) -> list[Path]:
     """Tokenizers and models that were made from this corpus, or from an earlier one there."""
     content = artifact.read(corpus, kind="corpus").content
+    trained = {"adapter", *(stage.name for stage in stages.STAGES if stage.on_forget == "trained")}
     found = []
     for made, ancestors in _beside(place, corpus):
-        if made.manifest.kind not in ("tokenizer", "model"):
+        if made.manifest.kind not in trained:
             continue
         inputs = [entry for parent in ancestors for entry in parent.manifest.inputs.values()]
         contents = {parent.content for parent in ancestors} | {entry.content for entry in inputs}
@@ -265,18 +268,24 @@ def _encode_again(corpus: Path, progress: Progress) -> list[Path]:
 
 def _clean_project(place: Path, progress: Progress) -> None:
     """Make again, or remove, what may quote a document that is gone."""
-    from linnet.evaluate.report import REPORT, write_report
-    from linnet.shards import EncodeConfig, encode
-
-    project = Project.open(place)
-    tokenizer, shards = project.stage("tokenizer"), project.stage("shards")
-    if artifact.is_artifact(shards) and artifact.is_artifact(tokenizer):
-        encode(project.stage("corpus"), tokenizer, shards, EncodeConfig(), progress=progress)
-    else:
-        shutil.rmtree(shards, ignore_errors=True)
-    for left in (*place.glob(".*.partial"), *place.glob(".*.superseded"), place / "evaluation"):
+    workspace = Project.open(place).workspace()
+    workspace.progress = progress
+    for stage in stages.STAGES:
+        directory = workspace.directory(stage.name)
+        inputs = set(stage.inputs.values())
+        whole = artifact.is_artifact(directory) and inputs <= workspace.artifacts.keys()
+        if stage.on_forget == "rebuild" and whole:
+            workspace.artifacts[stage.name] = stage.make(workspace)
+        elif stage.on_forget in ("rebuild", "remove"):
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            with contextlib.suppress(ArtifactError):  # what is damaged is made again by a build
+                if (made := workspace.read(stage.name)) is not None:
+                    workspace.artifacts[stage.name] = made
+    for left in (*place.glob(".*.partial"), *place.glob(".*.superseded")):
         shutil.rmtree(left, ignore_errors=True)
-    _drop_samples(place / "model" / "metrics.jsonl")
+    for metrics in place.glob("*/metrics.jsonl"):
+        _drop_samples(metrics)
     if (place / REPORT).is_file():
         write_report(place)
 
@@ -287,7 +296,7 @@ def _drop_samples(metrics: Path) -> None:
         return
     lines = metrics.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if "sample" not in _entry(line)]
-    artifact.write_text(metrics, "".join(f"{line}\n" for line in kept))
+    output.write_text(metrics, "".join(f"{line}\n" for line in kept))
 
 
 def _entry(line: str) -> dict[str, Any]:
@@ -302,12 +311,12 @@ def _places(place: Path, corpus: Path) -> list[Path]:
     """Where traces are looked for: what Linnet wrote, fetched pages included."""
     if place != corpus:
         return [place]
-    made_from = [
+    derived = [
         made.path
         for made, ancestors in _beside(place, corpus)
         if corpus.resolve() in {entry.path for entry in ancestors}
     ]
-    return [*made_from, corpus.with_name(f"{corpus.name}.sources")]
+    return [*derived, corpus.with_name(f"{corpus.name}.sources")]
 
 
 def _traces(places: list[Path], matches: list[Match]) -> Iterator[Path]:

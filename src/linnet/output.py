@@ -109,8 +109,11 @@ def full_disk_named(path: Path) -> Iterator[None]:
         raise
 
 
-def refuse_foreign(path: Path, *, allowed: tuple[str, ...]) -> None:
-    """Raise OutputError if ``path`` exists and is neither empty nor Linnet's."""
+def check_output_directory(path: Path, *, allowed: tuple[str, ...]) -> None:
+    """Raise OutputError unless ``path`` may be written to: absent, empty, or Linnet's own.
+
+    ``allowed``: files of which a directory that Linnet wrote has at least one.
+    """
     if not path.exists():
         return
     if not path.is_dir():

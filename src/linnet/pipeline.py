@@ -1,51 +1,34 @@
 """From documents to a model you can talk to: the stages in order, within a time budget.
 
-Each stage is skipped when what it would make is there already. The plan is made
-once and then frozen, so that adding a document does not change the model's
-shape; the tokenizer is kept as long as it still suits the documents.
+Each stage (:mod:`linnet.stages`) is skipped when what it would make is there already, or may be
+kept: a plan is made once and then frozen, so that adding a document does not change the model's
+shape; a tokenizer is kept as long as it still suits the documents.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet import artifact
+from linnet import artifact, output, stages
+from linnet.card import renew_part
 from linnet.config import parse_duration, show_duration
-from linnet.data import prepare, read_documents
 from linnet.data.files import absolute, names_a_path
-from linnet.errors import ArtifactError, BudgetError, ConfigError, DataError, StoppedError
-from linnet.evaluate import evaluate
-from linnet.evaluate.report import REPORT, write_report
-from linnet.planner import Plan, check_memory, show_parameters
-from linnet.planner import plan as make_plan
+from linnet.errors import BudgetError, ConfigError, DataError, StoppedError
+from linnet.evaluate import read_evaluation
+from linnet.planner import Plan, read_plan
 from linnet.progress import SILENT, Progress
-from linnet.project import (
-    CONFIG_FILE,
-    LOCK_NAME,
-    STAGES,
-    Project,
-    ProjectConfig,
-    StageName,
-    set_option,
-)
-from linnet.shards import EncodeConfig, encode
-from linnet.tokenizer import bytes_per_token
-from linnet.tokenizer import load as load_tokenizer
-from linnet.tokenizer import train as train_tokenizer
+from linnet.project import LOCK_NAME, Project, changed_settings, set_option
+from linnet.report import REPORT, write_report
+from linnet.stages import CONFIG_FILE, ProjectConfig, Stage
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
     from linnet.evaluate import Evaluation
-    from linnet.train.config import TrainConfig
-
-WORSE_TOKENIZER = 0.97  # bytes per token below this share of what they were: train it again
 
 
 @dataclass(frozen=True)
@@ -85,17 +68,19 @@ def build(
     started = time.monotonic()
     out = Path(out)
     sources = [sources] if isinstance(sources, str | Path) else sources
-    artifact.refuse_foreign(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
+    output.check_output_directory(out, allowed=(CONFIG_FILE, f".{LOCK_NAME}.lock"))
     # What cannot work is said before anything is made.
     project = _configure(out, sources, budget, settings)
     if budget is not None and not replan:
         _refuse_other_budget(project)
-    with artifact.lock(out / LOCK_NAME):
+    with output.lock(out / LOCK_NAME):
         is_new = not (out / CONFIG_FILE).exists()
         project = _configure(out, sources, budget, settings)
         project.save()
         try:
-            return _Builder(project, replan, retrain_tokenizer, progress, started).run()
+            flags = {"plan": replan, "tokenizer": retrain_tokenizer}
+            rebuild = {stage for stage, wanted in flags.items() if wanted}
+            return _Builder(project, rebuild, progress, started).run()
         except (ConfigError, DataError, BudgetError):
             if is_new and set(os.listdir(out)) <= {CONFIG_FILE, f".{LOCK_NAME}.lock"}:
                 (out / CONFIG_FILE).unlink()  # nothing was made: no project begins here
@@ -110,11 +95,11 @@ def _refuse_other_budget(project: Project) -> None:
     """A plan holds until it is made again, and with it the time that training takes."""
     if not artifact.is_artifact(project.stage("plan")):
         return
-    planned = project.plan().budget
-    if planned != project.budget:
+    planned, wanted = read_plan(project.stage("plan")).budget, project.workspace().budget
+    if planned != wanted:
         raise ConfigError(
             f"{project.path} was planned for {show_duration(planned)}. Got a budget of "
-            f"{show_duration(project.budget)}: add --replan to plan and train again for it, or "
+            f"{show_duration(wanted)}: add --replan to plan and train again for it, or "
             "leave out --budget to keep the plan"
         )
 
@@ -161,208 +146,75 @@ def _absolute_source(source: str) -> str:
 
 
 class _Builder:
-    """One build under way."""
+    """One build in progress. ``rebuild``: stages whose artifact is not to be kept."""
 
     def __init__(
-        self,
-        project: Project,
-        replan: bool,
-        retrain_tokenizer: bool,
-        progress: Progress,
-        started: float,
+        self, project: Project, rebuild: set[str], progress: Progress, started: float
     ) -> None:
-        self.project, self.progress, self.started = project, progress, started
-        self.replan, self.retrain_tokenizer = replan, retrain_tokenizer
-        self.made: list[StageName] = []
+        self.project, self.rebuild, self.progress = project, rebuild, progress
+        self.stages = stages.in_project(project.config)
+        self.workspace = project.workspace()
+        self.workspace.progress, self.workspace.started = progress, started
 
     def run(self) -> Build:
         self.refuse_damaged()
-        corpus = self.corpus()
-        plan = self.plan(corpus)
-        tokenizer = self.tokenizer(corpus, plan)
-        shards = self.shards(corpus, tokenizer)
-        model = self.model(shards, plan)
-        evaluation = self.evaluation(model, shards, plan)
-        report = self.report()
-        seconds = time.monotonic() - self.started
-        return Build(self.project, model.path, report, evaluation, plan, seconds)
+        changed = [stage.name for stage in self.stages if self.make(stage)]
+        self.renew_card()
+        report = self.project.path / REPORT
+        if changed or not report.is_file():
+            with self.progress.task("writing the report"):
+                write_report(self.project.path)
+        made = self.workspace.artifacts
+        return Build(
+            self.project,
+            made["model"].path,
+            report,
+            read_evaluation(made["evaluation"].path),
+            read_plan(made["plan"].path),
+            time.monotonic() - self.workspace.started,
+        )
 
     def refuse_damaged(self) -> None:
         """Raise DamagedError, naming the file, before work is done on top of a broken stage."""
-        found = {name: self.project.read_stage(name) for name in STAGES}
-        if found["model"] is not None:
-            artifact.read(found["model"].path, verify=True)  # every byte: it is what is given away
+        for stage in self.stages:
+            found = self.workspace.read(stage.name)
+            if found is not None and stage.verify:
+                artifact.read(found.path, verify=True)
 
-    def corpus(self) -> Artifact:
-        with self._stage("corpus") as path:
-            return prepare(
-                self.project.config.sources,
-                path,
-                self.project.data_config(),
-                exclude=[self.project.path],
-                progress=self.progress,
-            )
-
-    def plan(self, corpus: Artifact) -> Plan:
-        with self._stage("plan") as path:
-            if self.replan or not artifact.is_artifact(path):
-                make_plan(
-                    corpus.path,
-                    path,
-                    budget=self.project.budget,
-                    spent=time.monotonic() - self.started,
-                    overrides=self.project.config.train,
-                    vocab_size=self.project.vocab_size,
-                    progress=self.progress,
-                )
-        plan = self.project.plan()
-        if plan.budget != self.project.budget:
-            self.progress.warn(
-                f"the plan was made for another budget and stays as it is; "
-                f"--replan makes one for {self.project.config.budget}"
-            )
-        # Settings that do not go with a plan made before them are told before the long stages.
-        training = self.project.train_config(plan)
-        vocab_size = min(plan.vocab_size, corpus.stats["bytes"]["train"])  # it cannot have more
-        check_memory(training.model(vocab_size, end_of_text=0, pad=1), plan.machine["device"])
-        return plan
-
-    def tokenizer(self, corpus: Artifact, plan: Plan) -> Artifact:
-        config = self.project.tokenizer_config(plan)
-        with self._stage("tokenizer") as path:
-            kept = None
-            if not self.retrain_tokenizer:
-                kept = self._kept_tokenizer(path, corpus, config.recipe())
-            if kept is not None:
-                return kept
-            return train_tokenizer(
-                self._training_texts(corpus),
-                path,
-                config,
-                inputs={"corpus": corpus},
-                progress=self.progress,
-            )
-
-    def _kept_tokenizer(
-        self, path: Path, corpus: Artifact, recipe: dict[str, object]
-    ) -> Artifact | None:
-        """The tokenizer that is there, if it has the same settings and still cuts as well."""
-        try:
-            found = artifact.read(path, kind="tokenizer")
-        except ArtifactError:
-            return None
-        if found.manifest.config != recipe:
-            return None
-        made_from = found.manifest.inputs.get("corpus")
-        if made_from is not None and made_from.content == corpus.content:
-            return found
-        before = found.stats.get("bytes_per_token")
-        now = bytes_per_token(load_tokenizer(path), self._training_texts(corpus))
-        if before is not None and now < WORSE_TOKENIZER * before:
-            self.progress.message(
-                f"tokenizer: {now:.2f} bytes per token now, {before:.2f} when it was trained; "
-                "training it again"
-            )
-            return None
-        self.progress.message(
-            "tokenizer kept: it suits the changed documents (--retrain-tokenizer makes a new one)"
-        )
-        return found
-
-    def _training_texts(self, corpus: Artifact) -> Iterator[str]:
-        for document in read_documents(corpus.path, "train", columns=("text",)):
-            yield document.text
-
-    def shards(self, corpus: Artifact, tokenizer: Artifact) -> Artifact:
-        with self._stage("shards") as path:
-            return encode(corpus.path, tokenizer.path, path, EncodeConfig(), progress=self.progress)
-
-    def model(self, shards: Artifact, plan: Plan) -> Artifact:
-        from linnet.train import train
-
-        with self._stage("model") as path:
-            config = self.project.train_config(plan)
-            self._keep_previous(path, shards, config)
-            return train(shards.path, path, config, progress=self.progress)
-
-    def _keep_previous(self, path: Path, shards: Artifact, config: TrainConfig) -> None:
-        """Say that a model is about to be replaced, and keep it: adapters and exports need it."""
-        before = self.project.read_stage("model")
-        if before is None:
-            return
-        trained_on = before.manifest.inputs["shards"].content
-        same = before.manifest.config == config.recipe()
-        if same and trained_on == shards.content:
-            return
-        kept = artifact.previous_version(path)
-        _link_tree(path, kept)
-        self.progress.message(
-            f"model: training again, because the {'documents' if same else 'settings'} changed; "
-            f"until now's stays as {kept}, which adapters and exports made from it belong to"
-        )
-
-    def evaluation(self, model: Artifact, shards: Artifact, plan: Plan) -> Evaluation:
-        with self._stage("evaluation") as path:
-            config = self.project.evaluate_config(plan)
-            return evaluate(model.path, shards.path, path, config, progress=self.progress)
-
-    def report(self) -> Path:
-        """The report, written again if any stage was."""
-        path = self.project.path / REPORT
-        if self.made or not path.is_file():
-            with self.progress.task("writing the report"):
-                return write_report(self.project.path)
-        return path
-
-    @contextlib.contextmanager
-    def _stage(self, name: StageName) -> Iterator[Path]:
-        """Say what a stage did: made, or found current; and how long it took."""
-        before = self.project.read_stage(name)
-        started = time.monotonic()
-        path = self.project.stage(name)
-        yield path
-        now = artifact.read(path, kind=name)
-        if before is not None and now.manifest == before.manifest:
-            self.progress.message(f"{name:<11} unchanged")
-            return
-        self.made.append(name)
+    def make(self, stage: Stage) -> bool:
+        """Build one stage or keep its artifact, and say which; returns whether it changed."""
+        before, started = self.workspace.read(stage.name), time.monotonic()
+        made = self.pinned(stage, before) or stage.make(self.workspace)
+        self.workspace.artifacts[stage.name] = made
+        # Settings that do not go with it (a plan, say) are refused before the long stages.
+        for later in self.stages[self.stages.index(stage) + 1 :]:
+            later.check_settings(self.workspace)
+        if before is not None and made.manifest == before.manifest:
+            self.progress.message(f"{stage.name:<11} unchanged")
+            return False
         seconds = time.monotonic() - started
-        self.progress.message(f"{name:<11} {summary(now)}  ({seconds:.1f} s)")
+        self.progress.message(f"{stage.name:<11} {stage.summary(made)}  ({seconds:.1f} s)")
+        return True
 
+    def pinned(self, stage: Stage, before: Artifact | None) -> Artifact | None:
+        """The artifact of a pinned stage, if it still fits."""
+        pin = stage.pin
+        if pin is None or before is None or stage.name in self.rebuild:
+            return None
+        changed = bool(changed_settings(stage, self.workspace, before))
+        if changed and not pin.ignores_settings:
+            return None
+        recorded = before.manifest.inputs
+        inputs = {
+            role: self.workspace.artifacts[name].content for role, name in stage.inputs.items()
+        }
+        if not changed and {role: entry.content for role, entry in recorded.items()} == inputs:
+            return before
+        return before if pin.still_fits(self.workspace, before) else None
 
-def _link_tree(source: Path, target: Path) -> None:
-    """A second name for every file, which costs no room; where links cannot be made, copies."""
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, copy_function=_link)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def summary(made: Artifact) -> str:
-    """An artifact in one line."""
-    stats = made.stats
-    if made.manifest.kind == "corpus":
-        total = sum(stats["bytes"].values())
-        count = sum(stats["documents"].values())
-        return f"{count:,} documents, {artifact.human_bytes(total)} of text"
-    if made.manifest.kind == "plan":
-        return f"{show_parameters(stats['parameters'])} parameters, about {stats['steps']:,} steps"
-    if made.manifest.kind == "tokenizer":
-        return f"{stats['vocab_size']:,} tokens"
-    if made.manifest.kind == "shards":
-        train = stats["splits"]["train"]
-        return f"{train['tokens']:,} tokens to train on, {train['bytes_per_token']:.2f} bytes each"
-    if made.manifest.kind == "model":
-        held = stats.get("validation_bits_per_byte")
-        quality = f", {held:.3f} bits per byte on validation text" if held else ""
-        return f"{stats['steps']:,} steps, {stats['epochs']} passes{quality}"
-    bits = stats.get("bits_per_byte")
-    return f"{bits:.3f} bits per byte on test text" if bits is not None else "done"
+    def renew_card(self) -> None:
+        """Put what each stage says of itself into the model's card."""
+        for stage in self.stages:
+            if stage.card is not None:
+                table = stage.card(self.workspace.artifacts[stage.name])
+                renew_part(self.workspace.artifacts["model"].path, stage.name, table)

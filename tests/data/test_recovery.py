@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from linnet import artifact, data
+from linnet import data, output
 from linnet.data import DataConfig, catalog, reading
 from linnet.data.executor import Answer, Job, ProcessPool
 from linnet.errors import DataError, OutputError
@@ -166,14 +166,14 @@ def test_a_corpus_that_takes_its_place_late_has_no_working_files(
 ) -> None:
     """Killed when it was whole, before what was only needed on the way was removed."""
     out = tmp_path / "corpus"
-    remove = artifact.remove
+    remove = output.remove
 
     def stay(place: Path, **options: Any) -> None:
         if Path(place).name == "working":
             raise KeyboardInterrupt
         remove(place, **options)
 
-    monkeypatch.setattr(artifact, "remove", stay)
+    monkeypatch.setattr("linnet.artifact.writing.remove", stay)
     with pytest.raises(KeyboardInterrupt):
         data.prepare([folder], out)
     monkeypatch.undo()

@@ -61,7 +61,7 @@ def theirs(home: Path) -> Any:
     return model.eval()
 
 
-def open_both(home: Path) -> linnet.generate.LanguageModel:
+def open_both(home: Path) -> linnet.respond.LanguageModel:
     return linnet.load(
         home / "base",
         adapters={"medical": home / "medical", "legal": home / "legal"},

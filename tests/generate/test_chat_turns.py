@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import linnet
 from linnet import artifact
 from linnet.card.conversation import converses
+from linnet.cli import chat, generate
 from linnet.cli.chat import _Turns
+from linnet.cli.options import tools_in
+from linnet.errors import DataError, ModelError
 from linnet.export.config import ExportConfig
 from linnet.generate import Chunk, Request, Sampling
+from linnet.respond import LanguageModel
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -35,10 +40,11 @@ class Parrot:
         self.told.append(list(messages))
         return tuple(0 for message in messages for _ in message["content"])
 
-    def stream(self, request: Request) -> Iterator[Chunk]:
+    def submit(self, request: Request, deliver: Callable[[Chunk], None]) -> Callable[[], None]:
         last = self.told[-1]
-        yield Chunk(f"{len(last)}: ", (1,))
-        yield Chunk(f"{last[-1]['content']}!", (2,), "stop")
+        deliver(Chunk(f"{len(last)}: ", (1,)))
+        deliver(Chunk(f"{last[-1]['content']}!", (2,), "stop"))
+        return lambda: None
 
 
 def talk(
@@ -115,3 +121,84 @@ def test_a_file_for_llama_cpp_converses(make_model: Any, tmp_path: Path) -> None
     exact = linnet.load(model, engine="torch").chat(messages, temperature=0, max_tokens=3)
     assert loaded.chat(messages, temperature=0, max_tokens=3).text == exact.text
     loaded.engine.close()
+
+
+class Caller(Parrot):
+    """Calls two tools at first, and then tells what they answered."""
+
+    def submit(self, request: Request, deliver: Callable[[Chunk], None]) -> Callable[[], None]:
+        last = self.told[-1][-1]["content"]
+        said = "".join(CALL % city for city in ("Ulm", "Bonn"))
+        if "<tool_response>" in last:
+            said = last.replace("\n", " ")
+        deliver(Chunk(said, (1,), "stop"))
+        return lambda: None
+
+    def chat_prompt(self, messages: Sequence[Mapping[str, Any]], **more: Any) -> tuple[int, ...]:
+        return super().chat_prompt(messages)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return ""
+
+
+CALL = '<tool_call>{"name": "weather", "arguments": {"city": "%s"}}</tool_call>'
+WEATHER = [{"type": "function", "function": {"name": "weather"}}]
+
+
+def test_tools_in_a_conversation(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps(WEATHER))
+    monkeypatch.setattr("sys.stdin", io.StringIO("How is it?\ndry\nwet\n"))
+    _Turns(Caller(), Sampling(), tools=tools_in(file)).run()  # type: ignore[arg-type]
+    shown, _ = capfdbinary.readouterr()
+    assert shown.splitlines() == [
+        b'weather({"city": "Ulm"})',
+        b'weather({"city": "Bonn"})',
+        b"",
+        b"<tool_response> dry </tool_response> <tool_response> wet </tool_response>",
+    ]
+    answer = LanguageModel(Caller()).chat(  # type: ignore[arg-type]
+        [{"role": "user", "content": "How is it?"}], tools=WEATHER
+    )
+    assert [json.loads(call.arguments)["city"] for call in answer.tool_calls] == ["Ulm", "Bonn"]
+    assert (answer.text, answer.finish_reason) == ("", "tool_calls")
+    (tmp_path / "none.json").write_text("{")
+    for wrong in ("none.json", "no such.json"):
+        with pytest.raises(DataError, match="expected a JSON list of tools"):
+            tools_in(tmp_path / wrong)
+
+
+def run_command(command: Any, model: Any, *arguments: str, text: str = "") -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (chat, generate):
+            patch.setattr(module, "open_model", lambda source, config: model)
+        return CliRunner().invoke(command, ["m", *arguments], input=text)
+
+
+def test_commands_end_with_what_they_did(tmp_path: Path) -> None:
+    class Plain(Parrot):
+        def chat_prompt(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+            raise ModelError("the tokenizer has no chat template")
+
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps(WEATHER))
+    talking, plain = LanguageModel(Parrot(), True), LanguageModel(Plain())  # type: ignore[arg-type]
+    assert run_command(chat.app, talking, text="hello\n").exit_code == 0
+    long = run_command(chat.app, talking, text="x" * 1000 + "\nshort\n")
+    assert (long.exit_code, "1: short!" in long.stdout) == (1, True)  # it goes on, and tells
+    assert run_command(chat.app, talking, text="/nonsense\nhello\n").exit_code == 0
+    refused = run_command(chat.app, plain, "--mode", "chat", text="hello\n")
+    assert isinstance(refused.exception, ModelError)
+    assert "no chat template" in str(refused.exception)
+    for command in (chat.app, generate.app):
+        without = run_command(command, plain, "--tools", str(file), text="hello\n")
+        assert "continues text" in str(without.exception)
+    calling = LanguageModel(Caller(), True)  # type: ignore[arg-type]
+    found = run_command(generate.app, calling, "How?", "--json", "--tools", str(file))
+    assert json.loads(found.stdout)["tool_calls"] == [
+        {"name": "weather", "arguments": {"city": city}} for city in ("Ulm", "Bonn")
+    ]
+    found = run_command(generate.app, calling, "How?", "--tools", str(file))
+    assert found.stdout == 'weather({"city": "Ulm"})\nweather({"city": "Bonn"})\n'

@@ -14,9 +14,10 @@ import torch
 from tiny_models import MakeModel
 
 from linnet.errors import ConfigError, MissingExtraError
-from linnet.generate import Completion, Request, Sampling
-from linnet.generate.constraining import MOST_CHOICES, Constrainer, read_schema
+from linnet.generate import Completion, Request, Sampling, constraining
+from linnet.generate.constraining import Constrainer
 from linnet.generate.constraint import Constraint
+from linnet.generate.constraints.compiler import MOST_CHOICES
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
 from linnet.tokenizer import Tokenizer
@@ -171,40 +172,10 @@ def test_a_constraint_with_other_wishes(engine: TorchEngine) -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "message"),
     [
-        ("json_schema", "{", "must be JSON"),
-        ("json_schema", "[]", "must be a JSON object"),
-        ("json_schema", '{"type": "banana"}', "cannot be followed"),
-        ("json_schema", '{"not":' * 80 + "{}" + "}" * 80, "deeper"),
-        ("json_schema", "[" * 50_000, "must be"),
-        ("regex", "(", "cannot be followed"),
-        ("regex", r"(?=x)y", "cannot be followed"),
-        ("choice", "[]", "list of 1 to"),
-        ("choice", '["a", 3]', "list of 1 to"),
-        ("choice", '"yes"', "list of 1 to"),
-        ("grammar", "start ::= x", "cannot be followed"),
-        ("grammar", "root ::= (", "cannot be followed"),
-        ("grammar", r'root ::= "\ud800"', "cannot be followed"),
-        ("grammar", r'root ::= "\UFFFFFFFF"', "cannot be followed"),
-        ("grammar", "root ::= " + "(" * 5000 + ")" * 5000, "cannot be followed"),
-        ("grammar", "\n".join(f"r{n} ::= r{n + 1}" for n in range(600)), "more than"),
-    ],
-)
-def test_rules_that_cannot_be_followed(
-    engine: TorchEngine, kind: Any, value: str, message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        engine.stream(Request("The fox", constraint=Constraint(kind, value)))
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "message"),
-    [
-        ("regex", "(a{1000}){1000}{1000}", "too many"),
-        ("regex", "a{1000000}", "too many"),
-        ("grammar", "root ::= root", "no text"),
-        ("grammar", 'root ::= "a" root', "[Tt]oo many"),
+        ("regex", "(a{1000}){1000}{1000}", "times in all"),
+        ("regex", "a{1000000}", "more than 100,000"),
+        ("grammar", "root ::= root", "text that ends"),
+        ("grammar", 'root ::= "a" root', "text that ends"),
         ("json_schema", '{"type": "string", "pattern": "^(b{1000}){1000}$", "minLength": 3}', ""),
     ],
 )
@@ -213,16 +184,18 @@ def test_rules_that_cost_too_much_trouble_only_who_asks_for_them(
 ) -> None:
     """They are refused before the thread that writes all texts sees them."""
     busy = time.thread_time()
-    with pytest.raises(ConfigError, match=f"the {kind} cannot be followed: .*{message}") as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         engine.submit(Request("The", constraint=Constraint(kind, value)), lambda _: None)
     assert time.thread_time() - busy < 0.5  # a tenth of that, on a machine with nothing else to do
     assert "<" not in str(caught.value)
 
 
-def test_a_rule_that_costs_too_much_only_later(engine: TorchEngine) -> None:
-    constraint = Constraint("regex", "[xy]{3}(c{1000}){1000}d")
-    with pytest.raises(ConfigError, match=r"the regex cannot be followed: .*too many"):
-        engine.generate([Request("The", Sampling(max_tokens=40), constraint=constraint)])
+def test_a_rule_that_costs_too_much_only_later(
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constraining, "STEP_SECONDS", -1.0)  # the first token is not timed
+    with pytest.raises(ConfigError, match="the regex cannot be followed: it takes too long"):
+        engine.generate([Request("The", Sampling(), constraint=Constraint("regex", "[xy]{9}"))])
     assert engine.generate([Request("The", Sampling(max_tokens=4))])[0].tokens
 
 
@@ -334,12 +307,3 @@ def test_allowed_tokens_are_those_that_spell_on(make: Callable[[], tokenizers.To
             if all(not word.startswith(text) for word in words):
                 break
     assert ended
-
-
-def test_patterns_that_must_hold_together_are_few() -> None:
-    def schema(count: int) -> str:
-        return json.dumps({"allOf": [{"pattern": f".*{n}.{{9}}"} for n in range(count)]})
-
-    assert read_schema(schema(12))
-    with pytest.raises(ConfigError, match="at most 12 patterns"):
-        read_schema(schema(13))

@@ -70,6 +70,20 @@ def _manifests() -> Iterator[Case]:
 
         yield Case(f"manifest is {name}", write, SHARDS, DAMAGED, project=True)
 
+    pointers = (
+        {"generation": "x", "sha256": "0" * 64},
+        {"generation": 1, "sha256": 5},
+        {"generation": 10**300, "sha256": "0" * 64},
+        {"generation": -1, "sha256": "0" * 64},
+    )
+    for pointer in pointers:
+
+        def point(place: Path, pointer: Any = pointer) -> None:
+            _edit(place / "project" / "shards" / "manifest.json", lambda old: pointer)
+
+        line = DAMAGED + r"|\S+ is missing"
+        yield Case(f"manifest is {pointer}", point, SHARDS, line, project=True)
+
 
 def _shard(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     """Change ``shards.json``, and let the manifest be right about that."""

@@ -89,14 +89,14 @@ def _cases() -> Iterator[Case]:
 
 def _recipe(place: Path) -> str:
     """The recipe that :data:`TRAIN` is about to make."""
-    from linnet.artifact import read, recipe_hash
+    from linnet.artifact import Recipe, read
     from linnet.config import from_mapping
     from linnet.train import TrainConfig
     from linnet.train.pretraining import FORMAT, KIND
 
     config = from_mapping(TrainConfig, SETTINGS, where="case")
     shards = read(place / "project" / "shards")
-    return recipe_hash(KIND, FORMAT, config.recipe(), {"shards": shards})
+    return Recipe(KIND, FORMAT, config.recipe(), {"shards": shards}).hash
 
 
 def _resumed(file: str, target: str) -> Callable[[Path], None]:

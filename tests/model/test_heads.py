@@ -109,14 +109,14 @@ def test_heads_are_those_of_transformers_both_ways(case: str, tmp_path: Path) ->
 @torch.inference_mode()
 @pytest.mark.parametrize("case", ["bert texts", "llama texts"])
 def test_texts_that_share_a_row_are_judged_each_for_itself(case: str, tmp_path: Path) -> None:
-    from linnet.model.heads import text_places
+    from linnet.model.heads import text_positions
 
     reference(case).save_pretrained(tmp_path)
     ours = load_model(tmp_path)
     row = tokens()[:1]
     segments = torch.tensor([[0] * 20 + [1] * 3 + [0] * 25])
     hidden = ours.hidden(row, segment_ids=segments).flatten(0, 1)
-    found = ours.logits(hidden[text_places(segments, causal=ours.config.causal)])
+    found = ours.logits(hidden[text_positions(segments, causal=ours.config.causal)])
     alone = [ours(part) for part in row.split([20, 3, 25], dim=1)]
     torch.testing.assert_close(found, torch.cat(alone), atol=1e-5, rtol=1e-5)
 

@@ -5,8 +5,8 @@ import torch
 from test_families import CASES, reference
 
 from linnet.model import load_model
-from linnet.model.layers import attend, attend_within, visible
-from linnet.model.transformer import spans
+from linnet.model.layers import attend, attend_packed, visible
+from linnet.model.transformer import packed_texts
 
 LENGTHS = (11, 1, 20, 9)
 
@@ -42,5 +42,5 @@ def test_text_by_text_and_one_mask_are_the_same() -> None:
     for causal in (True, False):
         mask = visible(places, places, causal=causal, window=None, segments=ids)
         expected = attend(q, k, v, mask, scale=0.3, causal=causal)
-        found = attend_within(q, k, v, spans(ids), scale=0.3, causal=causal, dropout=0.0)
+        found = attend_packed(q, k, v, packed_texts(ids), scale=0.3, causal=causal, dropout=0.0)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

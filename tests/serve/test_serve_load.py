@@ -142,6 +142,9 @@ class SlowEncoder:
         def encode_arrays(texts: list[str]) -> list[Any]:
             return [np.zeros(len(text), dtype=np.uint32) for text in texts]
 
+    def close(self) -> None:
+        pass
+
     def embed(self, texts: list[str], *, prompt: str | None = None) -> Any:
         self.calls.append(texts)
         time.sleep(self.seconds)

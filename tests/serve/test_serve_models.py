@@ -17,9 +17,10 @@ import pytest
 from scripted import Running, ScriptedEngine, serving
 from typer.testing import CliRunner
 
+from linnet import load
 from linnet.cli import app
 from linnet.errors import ConfigError, ModelError, install_command
-from linnet.generate import Request, Sampling, load
+from linnet.generate import Request, Sampling
 from linnet.generate.embedding import load_encoder
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.pooling import EmbeddingRecipe
@@ -236,7 +237,7 @@ def test_adapters_of_several_models(little: Path, tmp_path: Path, kind: Any) -> 
         for name, model in catalog.models.items():
             sampling = Sampling(temperature=0, max_tokens=12)
             request = Request("the fox", sampling, adapter=model.adapter)
-            written[name] = model.writer.generate([request])[0].tokens
+            written[name] = model.continuing.engine.generate([request])[0].tokens
         assert written["first"] == written["second"]
         for name in ("one", "two"):
             alone = load(tmp_path / name, engine="torch").generate(

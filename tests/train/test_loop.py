@@ -37,11 +37,12 @@ from linnet.shards.encoding import encode_texts
 from linnet.shards.writer import SplitWriter, write_description
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
-from linnet.train import TrainConfig, speed, train
+from linnet.train import TrainConfig, train
 from linnet.train import loop as loop_module
+from linnet.train import machine as machine_module
 from linnet.train import state as state_module
+from linnet.train.metrics import load_plotting
 from linnet.train.objectives import Loss, next_token
-from linnet.train.plots import load_plotting
 from linnet.train.validation import continue_text
 
 SMALL = {
@@ -335,23 +336,23 @@ def test_compiling_has_to_be_worth_its_time(
     seconds: float, cost: float, pays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("linnet.runtime.has_compiler", lambda: True)
-    monkeypatch.setattr(speed, "compile_seconds", lambda: cost)
+    monkeypatch.setattr(machine_module, "compile_seconds", lambda: cost)
     machine = Runtime("cpu", "fp32", 2)
     timed = TrainConfig(seconds=seconds)
-    assert speed.should_compile(timed, machine) is pays
+    assert machine_module.should_compile(timed, machine) is pays
     for chosen, expected in (("yes", True), ("no", False)):
-        assert speed.should_compile(replace(timed, compile=chosen), machine) is expected  # type: ignore[arg-type]
+        assert machine_module.should_compile(replace(timed, compile=chosen), machine) is expected  # type: ignore[arg-type]
 
 
 def test_what_is_measured_does_not_decide_over_a_run_by_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("linnet.runtime.has_compiler", lambda: True)
-    monkeypatch.setattr(speed, "compile_seconds", lambda: pytest.fail("measured"))
+    monkeypatch.setattr(machine_module, "compile_seconds", lambda: pytest.fail("measured"))
     machine = Runtime("cpu", "fp32", 2)
-    found = [speed.should_compile(TrainConfig(steps=n), machine) for n in (10, 100_000)]
+    found = [machine_module.should_compile(TrainConfig(steps=n), machine) for n in (10, 100_000)]
     assert found == [False, True]
-    assert not speed.should_compile(TrainConfig(steps=100_000, seconds=60), machine)
+    assert not machine_module.should_compile(TrainConfig(steps=100_000, seconds=60), machine)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -383,7 +384,7 @@ def test_where_compiling_fails_training_goes_on_without(recompute: bool) -> None
         if recompute:
             block.forward = broken
     random, heard = torch.get_rng_state(), Heard()
-    assert not speed.compile_ahead(model, rows=2, length=32, progress=heard)
+    assert not machine_module.compile_ahead(model, rows=2, length=32, progress=heard)
     assert "compiling failed" in heard.said
     assert "file too short" in heard.said
     assert torch.equal(torch.get_rng_state(), random)

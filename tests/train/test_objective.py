@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from linnet.model import Transformer
 from linnet.shards.batches import Batch
 from linnet.train import TrainConfig, objectives
-from linnet.train.masking import Hiding, Masked, mask_tokens
+from linnet.train.masking import MaskedBatches, Masking, mask_tokens
 from linnet.train.objectives import linear_cross_entropy, next_token
 
 
@@ -110,7 +110,7 @@ def test_masks_are_those_of_the_paper() -> None:
     tokens[:, ::10] = 3
     hidden = mask_tokens(
         Batch(tokens, tokens),
-        Hiding(mask=4, vocab_size=1000, special=(3,)),
+        Masking(mask=4, vocab_size=1000, special=(3,)),
         generator=torch.Generator().manual_seed(2),
     )
     asked = hidden.loss_mask
@@ -143,7 +143,7 @@ class Counting:
 
 
 def test_a_restored_stream_asks_the_same_questions() -> None:
-    streams = [Masked(Counting(), Hiding(mask=1, vocab_size=30), seed=7) for _ in range(2)]
+    streams = [MaskedBatches(Counting(), Masking(mask=1, vocab_size=30), seed=7) for _ in range(2)]
     for _ in range(3):
         streams[0].next()
     state = json.loads(json.dumps(streams[0].state()))

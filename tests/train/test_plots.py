@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from linnet.train.plots import plot_curves, read_curves, running_mean
+from linnet.train.metrics import plot_curves, read_curves, running_mean
 
 
 def write_metrics(path: Path, *, steps: int = 400, cut: bool = True) -> Path:

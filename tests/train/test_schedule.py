@@ -19,7 +19,7 @@ from linnet.runtime import Runtime
 from linnet.shards.batches import Batch
 from linnet.train import loop as loop_module
 from linnet.train.config import TrainingConfig
-from linnet.train.interrupt import Interrupt
+from linnet.train.distributed import Interrupt
 from linnet.train.loop import Loop, Verdict
 from linnet.train.machine import Machine
 from linnet.train.objectives import Loss

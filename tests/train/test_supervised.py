@@ -11,7 +11,7 @@ from linnet.model import ModelConfig, Transformer, load_model
 from linnet.model.families import FAMILIES
 from linnet.model.heads import replace_head
 from linnet.shards.batches import Batch
-from linnet.train.objective import Loss, TrainingStep
+from linnet.train.objectives import Loss, TrainingStep
 from linnet.train.supervised import IGNORED, ContrastLoss, PairLoss, label_loss
 
 SHAPE: dict[str, Any] = {

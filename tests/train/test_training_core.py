@@ -32,8 +32,7 @@ from linnet.train.config import (
     OptimizerChoice,
     TrainingConfig,
 )
-from linnet.train.distributed import SingleProcess
-from linnet.train.interrupt import Interrupt
+from linnet.train.distributed import Interrupt, SingleProcess
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine
 from linnet.train.objectives import Loss, Mean, next_token
@@ -601,5 +600,5 @@ def test_models_made_by_earlier_versions_stay_current(
 ) -> None:
     """Hashes that these settings had when they were declared twice."""
     role = "shards" if isinstance(config, TrainConfig) else "base"
-    found = artifact.recipe_hash(kind, 1, config.recipe(), {role: "x"})
+    found = artifact.Recipe(kind, 1, config.recipe(), {role: "x"}).hash
     assert found.startswith(recipe)

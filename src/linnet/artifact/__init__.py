@@ -34,7 +34,6 @@ from linnet.artifact.manifest import (
     Manifest,
     Recipe,
     hash_file,
-    recipe_hash,
 )
 from linnet.artifact.reading import (
     is_artifact,
@@ -45,13 +44,6 @@ from linnet.artifact.reading import (
     within,
 )
 from linnet.artifact.writing import Draft, create, current, make
-from linnet.output import human_bytes as human_bytes
-from linnet.output import lock as lock
-from linnet.output import refuse_foreign as refuse_foreign
-from linnet.output import remove as remove
-from linnet.output import require_space as require_space
-from linnet.output import write_json as write_json
-from linnet.output import write_text as write_text
 
 __all__ = [
     "MANIFEST",
@@ -73,7 +65,6 @@ __all__ = [
     "partial_exists",
     "previous_version",
     "read",
-    "recipe_hash",
     "snapshot",
     "update",
     "within",

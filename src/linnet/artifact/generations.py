@@ -1,22 +1,23 @@
-"""An artifact that is updated by transaction instead of being written anew.
+"""Artifacts that are updated by transactions instead of being rewritten.
 
 ::
 
-    index/manifest.json          which generation is current, and the hash of its manifest
+    index/manifest.json          the current generation, and the hash of its manifest
     index/generation-7.json      its manifest
-    index/generation-7/...       the files that it wrote
-    index/generation-5/...       files of before that it still has
-    index/readers/7-...          locks: who reads which generation
+    index/generation-7/...       the files that it added
+    index/generation-5/...       files of an earlier generation that it still uses
+    index/readers/7-...          one lock per reader of generation 7
 
-Files are never changed once they are committed. An update writes its own under the number of the
-next generation, then the manifest, and at last replaces ``manifest.json``: whoever reads sees all
-of it or nothing, and a kill at any moment leaves the generation before. :func:`snapshot` holds a
-lock on the generation that it opened, by which the next update sees which files somebody still
-needs; the operating system drops it when the reader dies. All else is removed.
+Committed files are immutable. An update writes its files into the directory of the next generation,
+then the manifest, and finally replaces ``manifest.json``: readers see all of an update or none of
+it, and a process killed at any point leaves the previous generation current. A reader that needs
+the files for longer takes a :func:`snapshot`, which locks its generation; an update removes only
+files that neither the current generation nor a locked one uses. The operating system releases the
+lock of a reader that dies.
 
-Every file has its hash, whatever it is: a flipped byte is found by ``read(..., verify=True)``, one
-in a manifest by every ``read``. To the *content* volatile files count as in any artifact: not at
-all, or by the digest that the writer gives.
+Every file has a hash, even a volatile one, so that ``read(..., verify=True)`` finds any changed
+byte; one in a manifest is found by every ``read``. The *content* hash follows the usual rule:
+volatile files are left out, unless the writer covers them by a digest of its own.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ from linnet.artifact.reading import (
     restore_interrupted_swap,
 )
 from linnet.artifact.writing import Draft, current, partial, refuse_own_input, swap
-from linnet.errors import ArtifactError, OutputError
+from linnet.errors import ArtifactError, DamagedError, OutputError
 from linnet.output import (
+    check_output_directory,
     full_disk_named,
     hold,
     lock,
     make_directory,
     make_inner_directory,
-    refuse_foreign,
     refuse_links,
     remove,
     sync_directory,
@@ -77,32 +78,32 @@ _READER = re.compile(r"(\d{1,18})-[0-9a-f]{32}")
 
 @dataclass
 class Generation(Draft):
-    """The next generation of an artifact. What is written into ``path`` is added to it.
+    """The draft of an artifact's next generation.
 
-    A file takes the place of the one that had its name before; all others stay.
+    A file written into ``path`` replaces the one of that name; the others are inherited.
     """
 
     before: Artifact | None = None
-    """The generation that this one changes, None where there is none of this kind and format."""
+    """The generation to update; None if there is none of this kind and format."""
     removed: set[str] = field(default_factory=set)
 
     def remove(self, name: str) -> None:
-        """Leave a file of the generation before out of this one."""
+        """Drop a file of the previous generation."""
         if self.before is None or name not in self.before.names:
-            raise ArtifactError(f"expected the name of a file of the generation before. Got {name}")
+            raise ArtifactError(f"expected a file of the previous generation. Got {name}")
         self.removed.add(name)
 
     def copy(self, name: str) -> Path:
-        """A copy of a file of the generation before, to be changed."""
+        """Copy a file of the previous generation, to be changed in this one."""
         if self.before is None:
-            raise ArtifactError(f"expected the name of a file of the generation before. Got {name}")
+            raise ArtifactError(f"expected a file of the previous generation. Got {name}")
         target = self.path / name
         make_directory(target.parent)
         shutil.copyfile(self.before.file(name), target)
         return target
 
-    def kept(self, written: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
-        """Files of the generation before that are still in this one, by where they lie."""
+    def inherited(self, written: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
+        """The files taken over from the previous generation, by their paths."""
         if self.before is None:
             return {}
         gone = self.removed | written.keys()
@@ -122,22 +123,22 @@ def update(
     inputs: Inputs,
     volatile: tuple[str, ...] = (),
 ) -> Iterator[Generation]:
-    """Change an artifact by a transaction, or begin it.
+    """Write the next generation of an artifact, or the first.
 
-    On leaving the block the next generation is current; when the block raises, or the process is
-    killed, the one before is. Another artifact at ``path``, or one of another format, is replaced.
-    ``volatile``: patterns of files that stay outside the content hash.
-    Raises what :func:`linnet.artifact.create` raises, and DamagedError when the generation before
+    Leaving the block commits it. If the block raises or the process is killed, the previous
+    generation stays current. An artifact of another kind or format is replaced.
+    ``volatile``: patterns of files that are left out of the content hash.
+    Raises what :func:`linnet.artifact.create` raises, and DamagedError if the previous generation
     is damaged.
     """
     path, recipe = Path(path), Recipe(kind, format, config, inputs)
     refuse_own_input(path, recipe)
     with lock(path), full_disk_named(path):
         restore_interrupted_swap(path)
-        refuse_foreign(path, allowed=(MANIFEST,))
+        check_output_directory(path, allowed=(MANIFEST,))
         before = read(path) if is_artifact(path) else None
         if before is None or before.manifest.generation is None:
-            # Written beside it as any artifact, so that the first generation is there whole or not.
+            # Written to a partial directory and renamed, so that it appears as a whole.
             with partial(path, recipe, resume=False) as outer:
                 draft = Generation(outer.path / directory(1), False, recipe)
                 make_directory(draft.path)
@@ -148,7 +149,7 @@ def update(
             return
         refuse_links(path)
         number = before.manifest.generation + 1
-        _clean(path)
+        _remove_unused(path)
         draft = Generation(path / directory(number), False, recipe)
         if (before.manifest.kind, before.manifest.format) == (kind, format):
             draft.before = before
@@ -157,7 +158,7 @@ def update(
             yield draft
             _commit(draft, path, path, number, volatile)
         finally:
-            _clean(path)
+            _remove_unused(path)
 
 
 def make_generation(
@@ -170,8 +171,8 @@ def make_generation(
     inputs: Inputs,
     volatile: tuple[str, ...] = (),
 ) -> Artifact:
-    """The artifact of this recipe at ``path``: as it is there, or as ``write`` updates it now."""
-    if existing := current(path, Recipe(kind, format, config, inputs).hash, kind=kind):
+    """The artifact of this recipe at ``path``: the current one, or the one ``write`` updates to."""
+    if existing := current(path, Recipe(kind, format, config, inputs)):
         return existing
     with update(
         path, kind=kind, format=format, config=config, inputs=inputs, volatile=volatile
@@ -184,10 +185,10 @@ def make_generation(
 def snapshot(
     path: Path | str, *, kind: str | None = None, verify: bool = False
 ) -> Iterator[Artifact]:
-    """Open an artifact as :func:`linnet.artifact.read` does; its files stay until the block ends.
+    """Open an artifact as :func:`linnet.artifact.read` does, and keep its files from updates.
 
-    That holds for an artifact that is updated by transaction, and where the reader may write a
-    lock into its directory. Raises what ``read`` raises.
+    Protects against :func:`update` (not against :func:`linnet.artifact.create`), provided that the
+    reader may write a lock into the directory. Raises what ``read`` raises.
     """
     while True:
         found = read(path, kind=kind, verify=verify)
@@ -200,7 +201,7 @@ def snapshot(
             with contextlib.suppress(OSError, OutputError):
                 make_inner_directory(reader.parent)
                 stack.enter_context(hold(reader))
-            # An update that ended before the lock was there may have removed the files.
+            # An update may have removed the files before the lock was there.
             if read(found.path, kind=kind).manifest.generation == number:
                 yield found
                 return
@@ -209,9 +210,9 @@ def snapshot(
 def _commit(
     draft: Generation, place: Path, path: Path, number: int, volatile: tuple[str, ...]
 ) -> None:
-    """Write the manifest of what will lie at ``path`` into ``place``, and make it the current."""
+    """Write the manifest into ``place``, which is or becomes ``path``, and make it current."""
     written = hash_files(draft.path, volatile=None)
-    files = draft.kept(written)
+    files = draft.inherited(written)
     files |= {f"{directory(number)}/{name}": entry for name, entry in written.items()}
     hashes = {
         name: entry.sha256
@@ -220,6 +221,9 @@ def _commit(
     }
     content = content_hash(draft.recipe.kind, hashes, draft.digest)
     manifest = draft.manifest(path, files, content, number)
+    for inner in (draft.path, *draft.path.rglob("*")):
+        if inner.is_dir():
+            sync_directory(inner)
     write_manifest(place / generation_file(number), manifest)
     deadline = time.monotonic() + SWAP_SECONDS
     while True:
@@ -233,20 +237,23 @@ def _commit(
     sync_directory(place)
 
 
-def _clean(path: Path) -> None:
-    """Remove what neither the current generation nor one that is being read consists of."""
+def _remove_unused(path: Path) -> None:
+    """Remove the files that neither the current generation nor one that is being read uses."""
     needed = {MANIFEST}
-    for number in {read_manifest(path).generation, *_being_read(path)}:
-        assert number is not None
-        needed.add(generation_file(number))
-        needed |= read_generation(path, number).files.keys()
+    try:
+        numbers, current_number = _being_read(path), read_manifest(path).generation
+        for number in numbers if current_number is None else {*numbers, current_number}:
+            needed.add(generation_file(number))
+            needed |= read_generation(path, number).files.keys()
+    except DamagedError:
+        return  # no telling what is needed
     for place in path.iterdir():
         if _OURS.fullmatch(place.name):
             _remove_unless(place, path, needed)
 
 
 def _remove_unless(place: Path, path: Path, needed: set[str]) -> None:
-    """Remove a file or what is in a directory, as far as it is not needed and can be removed."""
+    """Remove a file, or those in a directory, unless they are needed or in use."""
     if place.is_dir():
         for inner in place.iterdir():
             _remove_unless(inner, path, needed)
@@ -257,7 +264,7 @@ def _remove_unless(place: Path, path: Path, needed: set[str]) -> None:
 
 
 def _being_read(path: Path) -> set[int]:
-    """The generations that a reader holds a lock on; the locks of dead readers are removed."""
+    """The generations that are locked by readers. Removes the lock files of dead readers."""
     numbers = set()
     for file in (path / READERS).glob("*"):
         if found := _READER.fullmatch(file.name):

@@ -22,6 +22,7 @@ LARGEST_MANIFEST = 1 << 28  # bytes; one lists every file of an artifact
 ALWAYS_VOLATILE = ("*.sqlite", "*.sqlite-*", "*.log")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_IN_GENERATION = re.compile("generation-[0-9]{1,18}/.")
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,6 @@ class Recipe:
         return {role: _input_entry(value, path) for role, value in self.inputs.items()}
 
 
-def recipe_hash(kind: str, format: int, config: Mapping[str, Any], inputs: Inputs) -> str:
-    """The hash of what an artifact is made from."""
-    return Recipe(kind, format, config, inputs).hash
-
-
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -203,6 +199,8 @@ def read_manifest(path: Path) -> Manifest:
         if raw.keys() != {"generation", "sha256"}:
             return _checked(raw, generation=None)
         pointer = from_mapping(_Pointer, raw, where="manifest")
+        if not 0 < pointer.generation < 10**18:
+            raise ValueError("it names no generation")
     return read_generation(path, pointer.generation, sha256=pointer.sha256)
 
 
@@ -240,6 +238,8 @@ def _checked(raw: dict[str, Any], *, generation: int | None) -> Manifest:
     for name, file in found.files.items():
         if not is_plain_name(name):
             raise ValueError(f"a file in it has a name, not a path elsewhere. Got {name[:60]!r}")
+        if generation is not None and not _IN_GENERATION.match(name):
+            raise ValueError(f"file {name[:60]!r} is of no generation")
         if file.bytes < 0 or not (file.sha256 is None or _SHA256.fullmatch(file.sha256)):
             raise ValueError(f"file {name[:60]!r} has no size and hash")
     for role, entry in found.inputs.items():

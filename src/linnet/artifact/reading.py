@@ -26,7 +26,7 @@ def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> 
         place = _identity(path)
         try:
             return read_once(path, kind, verify=verify)
-        except (ArtifactError, FileNotFoundError):
+        except (ArtifactError, FileNotFoundError, PermissionError):
             # Half of this may have been read before another process replaced it.
             if _identity(path) == place and not superseded_directory(path).exists():
                 raise

@@ -31,11 +31,11 @@ from linnet.artifact.reading import (
 )
 from linnet.errors import ArtifactError, BudgetError, ConfigError, DataError, OutputError
 from linnet.output import (
+    check_output_directory,
     create_file,
     full_disk_named,
     lock,
     make_directory,
-    refuse_foreign,
     refuse_links,
     remove,
     sync_directory,
@@ -103,7 +103,7 @@ def make(
     The rest is as :func:`create` has it.
     """
     if reuse:
-        existing = current(path, Recipe(kind, format, config, inputs).hash, kind=kind)
+        existing = current(path, Recipe(kind, format, config, inputs))
         if existing is not None and (reuse is True or reuse(existing)):
             return existing
     with create(
@@ -121,21 +121,21 @@ def make(
     return read(path, kind=kind)
 
 
-def current(path: Path | str, recipe: str, *, kind: str) -> Artifact | None:
+def current(path: Path | str, recipe: Recipe) -> Artifact | None:
     """The artifact at ``path`` if it is whole and was made by this recipe, else None."""
     path = Path(path)
     finished = partial_directory(path)
-    if _is_finished(finished, recipe):  # killed before it took its place
+    if _is_finished(finished, recipe.hash):  # killed before it took its place
         with lock(path):
             restore_interrupted_swap(path)
-            refuse_foreign(path, allowed=(MANIFEST,))
+            check_output_directory(path, allowed=(MANIFEST,))
             _drop_working(finished)
             swap(finished, path)
     try:
-        found = read(path, kind=kind)
+        found = read(path, kind=recipe.kind)
     except ArtifactError:
         return None
-    return found if found.manifest.recipe == recipe else None
+    return found if found.manifest.recipe == recipe.hash else None
 
 
 @contextlib.contextmanager
@@ -169,7 +169,7 @@ def create(
     refuse_own_input(path, recipe, sources)
     with lock(path), full_disk_named(path):
         restore_interrupted_swap(path)
-        refuse_foreign(path, allowed=(MANIFEST,))
+        check_output_directory(path, allowed=(MANIFEST,))
         with partial(path, recipe, resume=resume) as draft:
             yield draft
             _complete(draft, path, volatile, working)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from linnet import artifact
 from linnet.card.facts import Facts, evaluation_figures, gather
@@ -22,11 +22,10 @@ from linnet.errors import ArtifactError
 from linnet.output import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CARD = "README.md"
-_BEGIN, _END = "<!-- evaluation by linnet -->", "<!-- end of evaluation -->"
-_EVALUATION = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
+_END = re.compile(r"<!-- end of [\w-]+ -->", re.ASCII)
 
 
 def write_card(draft: artifact.Draft, *, base: Path | None = None) -> None:
@@ -51,26 +50,58 @@ def render(facts: Facts) -> str:
         autoescape=False,
     )
     template = environment.get_template("card.md.jinja")
-    return template.render(facts=facts, begin=_BEGIN, end=_END)
+    begin, end = _marks("evaluation")
+    return template.render(facts=facts, begin=begin, end=end)
+
+
+class Table(NamedTuple):
+    """What a card says of something that was made from the model."""
+
+    title: str
+    rows: Sequence[tuple[str, str]]
 
 
 def refresh_evaluation(directory: Path, results: Mapping[str, Any]) -> bool:
-    """Put the figures of ``linnet evaluate`` into the card; False where there is none of ours.
+    """Put the figures of ``linnet evaluate`` into the card; False where there is none of ours."""
+    table = Table("On held-out text", evaluation_figures(results))
+    return renew_part(directory, "evaluation", table)
 
-    Only between the marks that Linnet wrote, so that what a person changed stays.
+
+def renew_part(directory: Path, part: str, table: Table) -> bool:
+    """Put a table into a part of the card in ``directory``; False where there is none of ours.
+
+    Only between the marks that Linnet wrote, so that what a person changed stays. A part that the
+    card does not have yet comes after the last one.
     """
     try:
         entry = artifact.read(directory).manifest.files.get(CARD)
         text = (directory / CARD).read_text(encoding="utf-8")
     except (ArtifactError, OSError, ValueError):
         return False
-    if entry is None or entry.sha256 is not None or not _EVALUATION.search(text):
+    if entry is None or entry.sha256 is not None:
         return False
-    lines = [f"| {label} | {value} |" for label, value in evaluation_figures(results)]
-    table = "\n".join(["| On held-out text | |", "|---|---|", *lines])
-    renewed = _EVALUATION.sub(lambda _: f"{_BEGIN}\n{table}\n{_END}", text, count=1)
+    begin, end = _marks(part)
+    lines = [f"| {_cell(label)} | {_cell(value)} |" for label, value in table.rows]
+    block = "\n".join([begin, f"| {_cell(table.title)} | |", "|---|---|", *lines, end])
+    there = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", text, re.DOTALL)
+    last = [found.end() for found in _END.finditer(text)][-1:]
+    if there is not None:
+        renewed = text[: there.start()] + block + text[there.end() :]
+    elif last:
+        renewed = f"{text[: last[0]]}\n\n{block}{text[last[0] :]}"
+    else:
+        return False
     with contextlib.suppress(OSError):  # a directory that may not be written to is no error
         if renewed != text:
             write_text(directory / CARD, renewed)
         return True
     return False
+
+
+def _marks(part: str) -> tuple[str, str]:
+    return f"<!-- {part} by linnet -->", f"<!-- end of {part} -->"
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of a table, out of which it cannot break."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -33,8 +33,20 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _HEADER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 _CARD_LIMIT = 1 << 20  # bytes of a card that are read
 
-_KINDS = ("corpus", "tokenizer", "shards", "plan", "model", "adapter")
-_ROLES = (*_KINDS, "base", "sources", "validation", "replay")
+_KIND = re.compile(r"[a-z]{1,20}")
+# Other roles may be names of files.
+_ROLES = (
+    "corpus",
+    "tokenizer",
+    "shards",
+    "plan",
+    "model",
+    "adapter",
+    "base",
+    "sources",
+    "validation",
+    "replay",
+)
 # Settings whose text is one of a few words of ours; others could hold a name from this machine.
 _WORDS = (
     "checkpoint_activations",
@@ -222,7 +234,7 @@ def _ancestor(role: str, found: Artifact | str) -> Ancestor:
         # Anything but one hash could be a name from this machine.
         digest = found if _HASH.fullmatch(found) else hashlib.sha256(found.encode()).hexdigest()
         return Ancestor(name, digest)
-    kind = found.manifest.kind if found.manifest.kind in _KINDS else "artifact"
+    kind = found.manifest.kind if _KIND.fullmatch(found.manifest.kind) else "artifact"
     pulled = _pulled(found)
     note = f"{pulled[0]} at commit {pulled[1]}" if pulled else _note(found)
     return Ancestor(kind, found.content, note)

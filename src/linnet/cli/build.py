@@ -78,12 +78,15 @@ def _excluding(out: Path, patterns: list[str]) -> list[str]:
     """The setting that leaves these out, and what was left out before."""
     import json
 
-    from linnet.project import CONFIG_FILE, Project
+    from linnet.project import Project
+    from linnet.stages import CONFIG_FILE
 
     if not patterns:
         return []
     before = (
-        Project.open(out).config.data.get("exclude", []) if (out / CONFIG_FILE).is_file() else []
+        Project.open(out).config.table("data").get("exclude", [])
+        if (out / CONFIG_FILE).is_file()
+        else []
     )
     every = list(dict.fromkeys([*before, *patterns]))
     return [f"data.exclude={json.dumps(every, ensure_ascii=False)}"]

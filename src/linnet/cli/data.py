@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
-from linnet.artifact import human_bytes
 from linnet.cli.encode import encode
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, terminal_progress
@@ -26,6 +25,7 @@ from linnet.data import prepare as prepare_corpus
 from linnet.data.kinds import KINDS, REFUSED
 from linnet.data.report import grouped
 from linnet.errors import ConfigError
+from linnet.output import human_bytes
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact

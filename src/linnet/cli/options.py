@@ -21,8 +21,8 @@ from typer.core import TyperCommand
 from linnet.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from linnet.generate import GenerateConfig, LanguageModel
-    from linnet.respond import Tool
+    from linnet.generate import GenerateConfig
+    from linnet.respond import LanguageModel, Tool
 
 Command = Callable[..., None]
 MACHINE = "Machine"
@@ -83,7 +83,7 @@ def tools_in(file: Path | None) -> tuple[Tool, ...]:
 def open_model(source: str, config: GenerateConfig) -> LanguageModel:
     """The model that a command is to write with."""
     from linnet.cli.terminal import terminal_progress
-    from linnet.generate import language_model
+    from linnet.respond import language_model
 
     opened = language_model.open_model(
         source, language_model.with_dtype(config, config.dtype), progress=terminal_progress()

@@ -31,8 +31,8 @@ def quickstart(
     Example: linnet quickstart --budget 10m
     """
     from linnet.data import PYTHON_LIBRARY
-    from linnet.generate import load
     from linnet.pipeline import build
+    from linnet.respond import load
 
     err.print(
         f"Building a small language model from the documentation and library of this Python, "

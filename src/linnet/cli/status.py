@@ -53,8 +53,6 @@ def _show(stages: list[StageStatus]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from linnet.pipeline import summary
-
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("stage", "state", "made from", "when (UTC)", "what"):
         table.add_column(heading, overflow="fold")
@@ -63,9 +61,9 @@ def _show(stages: list[StageStatus]) -> None:
         table.add_row(
             stage.name,
             Text(stage.state, style=COLOURS[stage.state]),
-            Text(", ".join(Path(name).name or name for name in stage.made_from)),
+            Text(", ".join(Path(name).name or name for name in stage.upstream)),
             made.manifest.created[:16].replace("T", " ") if made else "",
-            summary(made) if made else "",
+            stage.summary,
         )
     terminal.print(table)
     for stage in stages:
@@ -79,7 +77,7 @@ def _plain(stage: StageStatus) -> dict[str, object]:
         "name": stage.name,
         "state": stage.state,
         "reason": stage.reason,
-        "made_from": list(stage.made_from),
+        "made_from": list(stage.upstream),
         "content": made.content if made else None,
         "inputs": {r: e.content for r, e in made.manifest.inputs.items()} if made else {},
         "created": made.manifest.created if made else None,

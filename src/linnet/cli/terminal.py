@@ -25,8 +25,8 @@ from rich.progress import Task as Bar
 from rich.table import Column
 from rich.text import Text
 
-from linnet.artifact import human_bytes
 from linnet.cli.commands import COMMANDS
+from linnet.output import human_bytes
 from linnet.progress import Progress, Task
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ out = Console(highlight=False, soft_wrap=True)
 def program() -> str:
     """What to type for this ``linnet``: its name, or where it is when that is not on the path."""
     started = Path(sys.argv[0])
-    if started.name == "__main__.py":
+    if started.name == "__main__.py" and started.parent.name == "linnet":
         return f"{shlex.quote(sys.executable)} -m linnet"
     found = shutil.which("linnet")
     if started.stem != "linnet" or not started.exists():

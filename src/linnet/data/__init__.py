@@ -39,7 +39,7 @@ __all__ = [
     "stored_texts",
 ]
 
-__getattr__ = lazy(  # a worker that reads files needs none of these
+__getattr__, __dir__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
         "Listed": ("linnet.data.listing", "Listed"),

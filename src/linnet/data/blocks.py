@@ -153,34 +153,28 @@ class Structure:
                 above.append((level, title.lstrip("#*= ")))
 
     def pack(self) -> bytes:
-        """As few bytes."""
-        head = {"count": len(self.kinds), "unit": self.unit, "names": self.names}
-        gaps = np.diff(self.starts, prepend=0), self.ends - self.starts
-        deltas = np.diff(self.at, prepend=0), np.diff(self.numbers, prepend=0)
-        arrays = (self.kinds, self.levels, *gaps, *deltas)
-        planes = (np.ascontiguousarray(a, "<i4").view(np.uint8).reshape(-1, 4).T for a in arrays)
-        data = b"".join(plane.tobytes() for plane in planes)
-        return zlib.compress(json.dumps(head).encode() + b"\n" + data)
+        """As few bytes: numbers as their differences, the bytes of one weight together."""
+        head = {"blocks": len(self.kinds), "unit": self.unit, "names": self.names}
+        every = np.concatenate(
+            [self.starts, self.ends, self.at, self.numbers, self.kinds, self.levels]
+        ).astype("<i4")
+        every[1:] -= every[:-1].copy()
+        planes = every.view(np.uint8).reshape(-1, 4).T.tobytes()
+        return zlib.compress(json.dumps(head).encode() + b"\n" + planes)
 
     @classmethod
     def unpack(cls, data: bytes) -> Structure:
         """What ``pack`` was given."""
-        line, _, rest = zlib.decompress(data).partition(b"\n")
+        line, _, planes = zlib.decompress(data).partition(b"\n")
         head = parse_json(line.decode())
-        count = head["count"]
-        sizes = [count] * 4 + [(len(rest) - 16 * count) // 8] * 2
-        found, start = [], 0
-        for size in sizes:
-            planes = np.frombuffer(rest, np.uint8, 4 * size, start).reshape(4, size)
-            start += 4 * size
-            found.append(np.ascontiguousarray(planes.T).view("<i4").reshape(-1).astype(np.int64))
-        kinds, levels, gaps, lengths, deltas, numbers = found
-        starts = np.cumsum(gaps)
+        differences = np.frombuffer(planes, np.uint8).reshape(4, -1).T
+        every = np.cumsum(np.ascontiguousarray(differences).view("<i4").reshape(-1), dtype=np.int64)
+        blocks, marks = head["blocks"], (len(every) - 4 * head["blocks"]) // 2
+        starts, ends, at, numbers, kinds, levels = np.split(
+            every, np.cumsum([blocks, blocks, marks, marks, blocks])
+        )
         names = {int(number): name for number, name in head["names"].items()}
-        return cls(
-            kinds, starts, starts + lengths, levels,
-            head["unit"], np.cumsum(deltas), np.cumsum(numbers), names,
-        )  # fmt: skip
+        return cls(kinds, starts, ends, levels, head["unit"], at, numbers, names)
 
 
 class Text(str):
@@ -283,10 +277,10 @@ class Builder:
         self.length += len(text)
 
     def text(self) -> Text:
-        blocks = np.array(self._blocks, np.int64).reshape(-1, 4).T
+        kinds, starts, ends, levels = np.array(self._blocks, np.int64).reshape(-1, 4).T
         marks = np.array(self._marks, np.int64).reshape(-1, 2).T
         unit: Unit = self.unit if self._marks else ""
-        structure = Structure(*blocks, unit, marks[0], marks[1], self._names)
+        structure = Structure(kinds, starts, ends, levels, unit, marks[0], marks[1], self._names)
         return Text.of("".join(self.parts), structure)
 
 

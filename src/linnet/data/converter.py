@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import linnet
 from linnet.data import kinds, sandbox
 from linnet.data.document import UnreadableError
 
@@ -64,7 +63,7 @@ class Converter:
 
     def __init__(self, scratch: Path, home: Path, *, memory_mb: int) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1])],
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet import artifact
+from linnet import output
 from linnet.config import read_json
 from linnet.errors import DamagedError
 
@@ -103,7 +103,7 @@ class Forgotten:
             "readings": sorted(self.readings),
             "unfinished": self.unfinished,
         }
-        artifact.write_json(self.path, content)
+        output.write_json(self.path, content)
 
     def fingerprint(self) -> str:
         """The content hash of the list, an input of the corpus."""

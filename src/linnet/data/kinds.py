@@ -60,7 +60,7 @@ _KINDS = (
     Kind("pptx", "prose", "pptx:read", "pptx pptm ppsx ppsm potx potm"),
     Kind("ppt", "prose", "converted:read_ppt", "ppt pps pot", programs=(OFFICE,)),
     Kind("xlsx", "table", "xlsx:read", "xlsx xlsm xltx xltm"),
-    Kind("xls", "table", "xls:read", "xls xlt"),
+    Kind("xls", "table", "xlsx:read_older", "xls xlt"),
     Kind("odt", "prose", "opendocument:read", "odt ott odp otp"),
     Kind("ods", "table", "opendocument:read", "ods ots"),
     Kind("rtf", "prose", "rtf:read", "rtf"),

@@ -27,7 +27,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
 from linnet.data import blocks, extract, quality, reading
@@ -101,7 +101,7 @@ def prepare(
 
     def write(draft: Draft) -> None:
         total = sum(file.size for file in found.scan.files)
-        artifact.require_space(out, int(total * _SPACE), purpose="preparing the documents")
+        output.require_space(out, int(total * _SPACE), purpose="preparing the documents")
         try:
             with _Preparation(draft, out, material, config, executor, progress) as work:
                 work.run(sources)
@@ -201,7 +201,7 @@ class _Preparation:
             )
         for warning in dominance(self.catalog):
             self.progress.warn(warning)
-        artifact.write_json(self.draft.path / REPORT, report)
+        output.write_json(self.draft.path / REPORT, report)
         write_page(self.draft.path)
         unsettled = self.catalog.count("SELECT count(*) FROM files WHERE transient")
         self.draft.stats.update(summary(report), unsettled=unsettled)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import linnet
 from linnet.data import sandbox
 from linnet.data.storage import new_spool
 
@@ -53,7 +52,7 @@ class Worker:
         self.deadline = math.inf
         self.late = False
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1])],
+            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

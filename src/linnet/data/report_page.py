@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet import artifact, page
+from linnet import output, page
 from linnet.config import read_json
 from linnet.data.report import grouped
 from linnet.version import __version__
@@ -134,7 +134,7 @@ def write_page(corpus: Path) -> Path:
     facts = corpus_facts(corpus)
     template = page.environment("linnet.data").get_template("corpus_page.html.jinja")
     html = template.render(corpus=facts, splits=[], version=__version__)
-    artifact.write_text(corpus / PAGE, html)
+    output.write_text(corpus / PAGE, html)
     return corpus / PAGE
 
 
@@ -225,7 +225,7 @@ def _lengths(lengths: list[Mapping[str, Any]]) -> list[Share]:
     last = 0
     for entry in lengths:
         top = entry["up_to"]
-        name = f"up to {artifact.human_bytes(top)}" if top else f"over {artifact.human_bytes(last)}"
+        name = f"up to {output.human_bytes(top)}" if top else f"over {output.human_bytes(last)}"
         named.append((name, entry["documents"]))
         last = top or last
     while named and not named[-1][1]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.card import refresh_evaluation
 from linnet.config import from_mapping, read_json, to_mapping
 from linnet.errors import ArtifactError, ConfigError, DamagedError
@@ -116,8 +116,8 @@ def evaluate(
 
     def write(draft: Draft) -> None:
         plain = measured().to_json()
-        artifact.write_json(draft.path / RESULTS, plain)
-        artifact.write_json(draft.path / SAMPLES, plain["samples"])
+        output.write_json(draft.path / RESULTS, plain)
+        output.write_json(draft.path / SAMPLES, plain["samples"])
         draft.stats.update({k: v for k, v in plain.items() if k != "samples"})
 
     artifact.make(out, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs)
@@ -160,7 +160,7 @@ def evaluate_tasks(
         inputs["corpus"] = training
 
     def write(draft: Draft) -> None:
-        artifact.write_json(draft.path / RESULTS, measured())
+        output.write_json(draft.path / RESULTS, measured())
 
     settings = {**to_mapping(config), "tasks": list(names)}
     made = artifact.make(out, write, kind=TASKS_KIND, format=FORMAT, config=settings, inputs=inputs)

@@ -5,11 +5,20 @@ In reading order: ``architectures`` (what llama.cpp calls things), ``vocabulary`
 file), ``modelfile`` (for Ollama), ``llama_cpp`` (asks llama.cpp itself).
 """
 
+from typing import TYPE_CHECKING
+
 from linnet.lazy import lazy
+
+if TYPE_CHECKING:
+    from linnet.export.config import ExportConfig
+    from linnet.export.gguf import export_gguf
+    from linnet.export.llama_cpp import LlamaCpp
+    from linnet.export.modelfile import export_ollama
+    from linnet.export.quantisation import read_tensors
 
 __all__ = ["ExportConfig", "LlamaCpp", "export_gguf", "export_ollama", "read_tensors"]
 
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
     {
         "ExportConfig": ("linnet.export.config", "ExportConfig"),

@@ -275,8 +275,8 @@ def _rope_scaling(config: ModelConfig) -> dict[str, Any]:
         "rope.scaling.type": "yarn",
         "rope.scaling.factor": float(scaling.factor),
         "rope.scaling.original_context_length": scaling.original_context,
-        "rope.scaling.yarn_beta_fast": float(scaling.fast_turns),
-        "rope.scaling.yarn_beta_slow": float(scaling.slow_turns),
+        "rope.scaling.yarn_beta_fast": float(scaling.beta_fast),
+        "rope.scaling.yarn_beta_slow": float(scaling.beta_slow),
         "rope.scaling.attn_factor": attention_factor(scaling) / natural,
     }
 

@@ -19,7 +19,7 @@ from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf
 from linnet.export.merged import merged
 from linnet.model.config_file import read_generation_file
-from linnet.output import refuse_foreign, within_directory, write_text
+from linnet.output import check_output_directory, within_directory, write_text
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
@@ -43,7 +43,7 @@ def export_ollama(
     holds something else.
     """
     out = Path(out)
-    refuse_foreign(out, allowed=(MODELFILE,))
+    check_output_directory(out, allowed=(MODELFILE,))
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(within_directory(out))

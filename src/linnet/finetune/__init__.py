@@ -24,7 +24,7 @@ __all__ = [
     "load_examples",
 ]
 
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
     {
         "Example": ("linnet.finetune.examples", "Example"),

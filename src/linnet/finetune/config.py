@@ -153,9 +153,11 @@ class FinetuneConfig(TrainingConfig, MethodConfig, ForgettingConfig, ExamplesCon
     weight_decay: float = changed(
         TrainingConfig, "weight_decay", 0.0, help="Pull of the trained matrices towards zero."
     )
-    schedule: Literal["wsd", "cosine"] = changed(TrainingConfig, "schedule", "cosine")
-    warmup: float = changed(TrainingConfig, "warmup", 0.05)
-    decay: float = changed(TrainingConfig, "decay", 0.2)
+    schedule: Literal["wsd", "cosine"] = changed(
+        TrainingConfig, "schedule", "cosine", group="Optimizer"
+    )
+    warmup: float = changed(TrainingConfig, "warmup", 0.05, group="Optimizer")
+    decay: float = changed(TrainingConfig, "decay", 0.2, group="Optimizer")
     validation_interval: int = changed(
         TrainingConfig,
         "validation_interval",

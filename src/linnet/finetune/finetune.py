@@ -33,13 +33,12 @@ from linnet.model.adapter import is_adapter, save_adapter
 from linnet.model.checkpoint import Checkpoint, save_checkpoint
 from linnet.model.lora import add_adapter
 from linnet.progress import SILENT, Progress
-from linnet.train.interrupt import interruptible
+from linnet.train.distributed import interruptible
 from linnet.train.loop import Loop
-from linnet.train.metrics import METRICS
+from linnet.train.machine import compile_ahead, compile_blocks, recompute_blocks
+from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.objectives import named_objective
 from linnet.train.optimizers import finetuning_optimizer
-from linnet.train.plots import load_plotting, plot_curves
-from linnet.train.speed import compile_ahead, compile_blocks, recompute_blocks
 from linnet.train.state import STATE, trained_tensors
 from linnet.train.validation import continue_text
 

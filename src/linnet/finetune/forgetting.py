@@ -123,7 +123,7 @@ def plot_forgetting(metrics: Path, out: Path, *, limit: float = 0.0) -> list[Pat
 
     Returns the files written: none where forgetting was not measured.
     """
-    from linnet.train.plots import write_figure
+    from linnet.train.metrics import write_figure
 
     entries = _validations(metrics)
     if not entries:
@@ -156,7 +156,7 @@ def _draw(entries: list[dict[str, Any]], limit: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from linnet.train.plots import INK, TRAINING, VALIDATION
+    from linnet.train.metrics import INK, TRAINING, VALIDATION
 
     in_bits = all("validation_bits_per_byte" in entry for entry in entries)
     domain = "validation_bits_per_byte" if in_bits else "validation_loss"

@@ -38,7 +38,7 @@ from linnet.finetune.encoding import opening
 from linnet.finetune.examples import Example
 from linnet.output import write_text
 from linnet.progress import SILENT, Progress
-from linnet.train.speed import at_rest
+from linnet.train.machine import at_rest
 from linnet.train.state import STATE, damage_named, read_numbers, read_tensors, write_tensors
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from linnet.errors import ModelError
 from linnet.model.lora import adapters_of, set_strength
 from linnet.output import write_json
 from linnet.progress import SILENT, Progress
-from linnet.train.speed import at_rest
+from linnet.train.machine import at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -204,7 +204,7 @@ def sweep_run(
 
 def write_sweep(sweep: Sweep, out: Path) -> list[Path]:
     """Write ``strength.json``, and the trade as ``strength.svg`` and ``strength.png``."""
-    from linnet.train.plots import write_figure
+    from linnet.train.metrics import write_figure
 
     write_json(out / "strength.json", sweep.to_mapping())
     figure = trade_figure(sweep)
@@ -217,7 +217,7 @@ def trade_figure(sweep: Sweep) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from linnet.train.plots import INK, TRAINING, VALIDATION
+    from linnet.train.metrics import INK, TRAINING, VALIDATION
 
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     FigureCanvasAgg(figure)

@@ -4,13 +4,12 @@ In reading order: ``sampling`` (the settings), ``logits`` (from scores to a
 token), ``stopping`` (stop strings), ``engine`` (the interface),
 ``torch_engine`` (its implementation on the exact weights: ``torch_text``, ``scheduler``,
 ``prefix_cache``, ``torch_memory``, ``torch_decoder``, ``constraining``), ``llama_cpp`` (the other
-one), ``opening`` (what an engine declares), ``engines`` (which there are, and which is taken),
-``language_model`` (what Python programs, commands and the server open models by).
+one), ``opening`` (what an engine declares), ``engines`` (which there are, and which is taken).
+What Python programs, commands and the server open models by is in ``linnet.respond``, above them.
 """
 
 from linnet.generate.engine import Chunk, Completion, Engine, FinishReason, Request, Score
-from linnet.generate.engines import EngineConfig, open_engine
-from linnet.generate.language_model import GenerateConfig, LanguageModel, load, open_model
+from linnet.generate.engines import EngineConfig, GenerateConfig, open_engine
 from linnet.generate.opening import model_directory
 from linnet.generate.sampling import Sampling
 
@@ -21,12 +20,9 @@ __all__ = [
     "EngineConfig",
     "FinishReason",
     "GenerateConfig",
-    "LanguageModel",
     "Request",
     "Sampling",
     "Score",
-    "load",
     "model_directory",
     "open_engine",
-    "open_model",
 ]

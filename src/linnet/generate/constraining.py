@@ -1,15 +1,12 @@
-"""Texts that follow a rule, on the torch engine: which tokens may come next.
+"""Texts that follow a constraint, on the torch engine: which tokens may come next.
 
-The rules are llguidance's (MIT): JSON Schema, regular expressions, and context-free grammars,
-over the bytes that each token stands for, so that any cut of an allowed text into tokens is
-allowed. Rules may come from strangers: what a rule may cost is limited, when it is read
-and at every token.
+llguidance (MIT) follows the grammar that llama.cpp is given too (``constraints``), over the bytes
+that each token stands for, so that any cut of an allowed text into tokens is allowed. Constraints
+may come from strangers: what one may cost is limited, when it is read and at every token.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from time import thread_time
 from typing import TYPE_CHECKING, Any
@@ -20,24 +17,11 @@ import torch
 from torch import Tensor
 
 from linnet.errors import ConfigError, MissingExtraError
-from linnet.generate.llama_cpp import gbnf
-from linnet.generate.llama_cpp.cost import require_small
+from linnet.generate.constraints.compiler import compiled
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
     from linnet.tokenizer import Tokenizer
-
-_UNICODE_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|.)", re.DOTALL)
-JSON_SPACE = r"[ \n]|\n[ \t]{1,16}"
-"""White space where JSON leaves it free: one character, or a new line with its indentation."""
-
-MOST_CHOICES = 4096
-MOST_RULES = 500
-DEEPEST = 64
-"""How far a schema may nest."""
-
-MOST_PATTERNS = 12
-"""Of a schema in which several must hold together: each more doubles the work of reading it."""
 
 LIMITS = {
     "initial_lexer_fuel": 200_000,
@@ -75,30 +59,14 @@ class Constrainer:
         Most of a rule is read only where its first token is asked for, which is done here:
         in the thread of the one who asks for it, and not where all texts are written.
         """
-        grammar = self._grammar(constraint)
+        lark = compiled(constraint).lark
+        grammar = self._library.LLMatcher.grammar_from_lark(lark)
         matcher = self._library.LLMatcher(
             self._vocabulary, grammar, log_level=0, limits=self._limits
         )
         if matcher.is_error():
             raise _refused(constraint.kind, matcher.get_error())
         return Follower(matcher, constraint.kind)
-
-    def _grammar(self, constraint: Constraint) -> str:
-        """The rule in the library's own language."""
-        kind, value = constraint.kind, constraint.value
-        matcher = self._library.LLMatcher
-        try:
-            if kind == "regex":
-                return str(matcher.grammar_from_regex(value))
-            if kind == "grammar":
-                return str(matcher.grammar_from_lark(_lark(value)))
-            if kind == "choice":
-                return str(matcher.grammar_from_lark(_choices(value)))
-            read_schema(value)
-            overrides = {"whitespace_flexible": True, "whitespace_pattern": JSON_SPACE}
-            return str(matcher.grammar_from_json_schema(value, overrides=overrides))
-        except (ValueError, RecursionError) as error:
-            raise _refused(constraint.kind, str(error)) from None
 
 
 class Follower:
@@ -208,98 +176,6 @@ class _Vocabulary:
             found.append(token)
             start += len(self.tokens[token])
         return found
-
-
-def read_schema(value: str) -> Any:
-    """A JSON Schema. Raises ConfigError unless it is JSON, an object or true, and not too deep."""
-    try:
-        schema = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"a json_schema must be JSON. Got {_line(str(error))}") from None
-    if not isinstance(schema, dict) and schema is not True:
-        raise ConfigError(f"a json_schema must be a JSON object. Got {value[:40]!r}")
-    if _depth(schema) > DEEPEST:
-        raise ConfigError(f"a json_schema must not nest deeper than {DEEPEST}")
-    patterns, together = _patterns(schema)
-    if min(patterns, together) > MOST_PATTERNS:
-        raise ConfigError(
-            f"a json_schema with 'allOf' must have at most {MOST_PATTERNS} patterns. "
-            f"Got {patterns}, and {together} schemas in 'allOf'"
-        )
-    return schema
-
-
-def _patterns(schema: Any) -> tuple[int, int]:
-    """How many patterns a schema has, and how many schemas that must hold together."""
-    patterns = together = 0
-    todo = [schema]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, dict):
-            patterns += isinstance(one.get("pattern"), str)
-            held = one.get("allOf")
-            together += len(held) if isinstance(held, list) else 0
-            todo += one.values()
-        elif isinstance(one, list):
-            todo += one
-    return patterns, together
-
-
-def read_choices(value: str) -> list[str]:
-    """The texts of a choice. Raises ConfigError unless it is a JSON list of some."""
-    try:
-        choices = json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"a choice must be a JSON list of texts. Got {_line(str(error))}"
-        ) from None
-    good = isinstance(choices, list) and all(isinstance(one, str) and one for one in choices)
-    if not good or not 0 < len(choices) <= MOST_CHOICES:
-        raise ConfigError(
-            f"a choice must be a JSON list of 1 to {MOST_CHOICES} texts. Got {value[:40]!r}"
-        )
-    return list(choices)
-
-
-def _choices(value: str) -> str:
-    quoted = (json.dumps(choice, ensure_ascii=False) for choice in read_choices(value))
-    return "start: " + " | ".join(quoted)
-
-
-def _plain(escape: re.Match[str]) -> str:
-    r"""A character for its escape, as llguidance reads no ``\u0041``; ``\x41`` below 128."""
-    digits = escape[1] or escape[2]
-    if digits is None:
-        return escape[0]
-    character = int(digits, 16)
-    return f"\\x{character:02X}" if character < 128 else chr(character)
-
-
-def _lark(value: str) -> str:
-    """A grammar in llama.cpp's language, in llguidance's."""
-    from llguidance.gbnf_to_lark import RepetitionNode, gbnf_to_lark
-
-    # Version 1.9 writes ("a"?)* without the brackets that its own reader needs.
-    RepetitionNode.is_atomic = lambda self: False  # type: ignore[method-assign]
-    if value.count("::=") > MOST_RULES:
-        raise ValueError(f"more than {MOST_RULES} rules")
-    try:
-        require_small(gbnf.read(value), kind="grammar")
-        return str(gbnf_to_lark(_UNICODE_ESCAPE.sub(_plain, value)))
-    except Exception as error:  # its own kinds of error, and those of a parser gone astray
-        raise ValueError(str(error)) from None
-
-
-def _depth(value: Any) -> int:
-    """How far lists and objects lie in each other; looked at no deeper than needed."""
-    depth, level = 0, [value]
-    while level and depth <= DEEPEST:
-        held = [one for one in level if isinstance(one, dict | list)]
-        level = [
-            child for one in held for child in (one.values() if isinstance(one, dict) else one)
-        ]
-        depth += bool(held)
-    return depth
 
 
 def _refused(kind: str, reason: str) -> ConfigError:

@@ -19,14 +19,13 @@ from linnet import hub
 from linnet.config import Config, option
 from linnet.errors import ConfigError, ModelError
 from linnet.generate.opening import format_of, model_directory
-from linnet.generate.pooling import EmbeddingRecipe, read_recipe
-from linnet.model.heads import POOLINGS
 from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from linnet.generate.pooling import EmbeddingRecipe
     from linnet.model import Transformer
     from linnet.tokenizer import Tokenizer
 
@@ -157,6 +156,8 @@ class Encoder:
         """One vector for each text, ``(N, D)``."""
         import torch
 
+        from linnet.model.heads import POOLINGS
+
         # Where a long prompt left nothing of the text, there is only the prompt to go by.
         meant = [text[skipped:] if len(text) > skipped else text for text in states]
         vectors = torch.stack(
@@ -211,6 +212,7 @@ def load_encoder(
 
     Raises ModelError when it cannot be read, or is a model that only continues texts.
     """
+    from linnet.generate.pooling import read_recipe
     from linnet.model import load_model
     from linnet.tokenizer import load as load_tokenizer
 

@@ -20,11 +20,12 @@ from linnet.export.llama_cpp_process import LlamaCppSettings
 from linnet.generate.llama_cpp.cache import cache_directory, content_hash
 from linnet.generate.llama_cpp.kind import LLAMA_CPP
 from linnet.generate.opening import Capabilities, EngineKind, Opening, model_directory
+from linnet.generate.sampling import Sampling
 from linnet.generate.torch_kind import TORCH
 from linnet.model.lora_config import require_adapter_name
 from linnet.output import write_text
 from linnet.progress import SILENT, Progress
-from linnet.runtime import DeviceName
+from linnet.runtime import DeviceName, DtypeName
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder
@@ -68,6 +69,15 @@ class EngineConfig(Config):
         least=0.1,
         most=86_400,
         group="Machine",
+    )
+
+
+@dataclass(frozen=True)
+class GenerateConfig(Sampling, EngineConfig):
+    """How to continue a text, and what to compute with."""
+
+    dtype: DtypeName | None = option(
+        None, "torch: number format to compute in; precision names it for every engine"
     )
 
 

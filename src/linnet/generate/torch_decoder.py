@@ -154,7 +154,7 @@ class Decoder:
             if name in self.outputs:
                 table = self.outputs[name].to(normed.dtype)
                 places = slice(None) if rows is None else rows
-                bias = self.model.output_bias
+                bias = self.model.output.bias if self.config.logit_bias else None
                 scores[places] = F.linear(
                     normed[places], table, None if bias is None else bias.to(table.dtype)
                 )

@@ -45,7 +45,7 @@ from linnet.generate.scheduler import Scheduler
 from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_text import Text
 from linnet.model import KVCache
-from linnet.model.lora import adapters_of, choice
+from linnet.model.lora import adapters_of, resolve_adapter
 from linnet.runtime import memory_bytes
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class TorchEngine(Engine):
         """The state of a text about to be written. Raises ModelError if the prompt does not fit."""
         adapter = self.usual_adapter
         if request.adapter is not None:
-            adapter = choice(self._adapters, request.adapter)
+            adapter = resolve_adapter(self._adapters, request.adapter)
         start = self.tokenizer.start
         if isinstance(request.prompt, str):
             own: Sequence[int] = self.tokenizer.encode(request.prompt)

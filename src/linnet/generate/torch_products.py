@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from linnet.errors import ConfigError
-from linnet.model.lora import LoRALinear
+from linnet.model.lora_layers import LoRALinear
 
 Form: TypeAlias = Literal["copied", "shared", "int8"]
 """How weights are held: copied so that they lie well; as the parameters themselves, which takes

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from linnet.generate.torch_products import Adapted, Form, Product, product_of
 from linnet.model.activations import ACTIVATIONS, Function
 from linnet.model.layers import LayerNorm, RMSNorm
-from linnet.model.lora import Chosen
+from linnet.model.lora_layers import Replaceable
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
@@ -28,7 +28,7 @@ class Norm:
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         self.copies: dict[str, Norm] = {}
-        if isinstance(module, Chosen):
+        if isinstance(module, Replaceable):
             self.copies = {name: Norm(copy, dtype) for name, copy in module.by_adapter()}
             module = module.chosen(None)
         self.module = module
@@ -119,7 +119,8 @@ def layers_of(model: Transformer, dtype: torch.dtype, form: Form) -> list[Layer]
 def table_of(model: Transformer, dtype: torch.dtype, form: Form) -> Product:
     """The output layer, less what adapters add."""
     own = model.embedding.weight if model.config.tied else model.output.weight
-    return product_of([own], [model.output_bias], dtype, form)
+    bias = model.output.bias if model.config.logit_bias else None
+    return product_of([own], [bias], dtype, form)
 
 
 def bytes_of(model: Transformer, dtype: torch.dtype) -> int:

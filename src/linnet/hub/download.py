@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from filelock import Timeout
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.config import show
 from linnet.errors import BusyError, ModelError, OutputError
 from linnet.hub.session import (
@@ -172,7 +172,7 @@ def pull(
 
     def write(draft: Draft) -> None:
         size = sum((found.path / name).stat().st_size for name in names)
-        artifact.require_space(out, size, purpose=f"a copy of {found.name}")
+        output.require_space(out, size, purpose=f"a copy of {found.name}")
         with progress.task(f"copying {found.name}", total=size, unit="bytes") as task:
             for name in names:
                 (draft.path / name).parent.mkdir(exist_ok=True)

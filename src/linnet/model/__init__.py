@@ -25,7 +25,7 @@ __all__ = [
     "save_checkpoint",
 ]
 
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
     {
         "KVCache": ("linnet.model.cache", "KVCache"),

@@ -30,7 +30,7 @@ class Activation:
     """What ``config.json`` calls it; the first is written."""
     function: Function | None = None
     gated: bool = False
-    """Whether it bends the gate, a third matrix whose product multiplies the other's."""
+    """Whether it applies to a gate, the product of a third matrix, which multiplies the other's."""
     in_place: Function | None = None
     """The same, for decoding; it may write over its input."""
     module: type[nn.Module] | None = None

@@ -84,7 +84,7 @@ class KVCache:
         for layer in self.layers:
             layer.keep(chosen)
 
-    def require_room(self, tokens: int) -> None:
+    def require_capacity(self, tokens: int) -> None:
         """Raise ModelError unless ``tokens`` more positions fit."""
         if self.length + tokens > self.capacity:
             raise ModelError(

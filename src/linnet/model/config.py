@@ -42,9 +42,9 @@ class RopeScaling:
     """Tokens in the texts of the first training; not needed for ``linear``."""
     low_frequency: float = 1.0
     high_frequency: float = 4.0
-    """llama3: between these numbers of turns per original context the stretch sets in."""
-    slow_turns: float = 1.0
-    fast_turns: float = 32.0
+    """llama3: between these numbers of rotations per original context the stretch sets in."""
+    beta_slow: float = 1.0
+    beta_fast: float = 32.0
     """yarn: likewise."""
     truncate: bool = True
     """yarn: whether that range is widened to whole pairs of coordinates."""
@@ -91,7 +91,7 @@ class ModelConfig:
     distance_buckets: int = 0
     """Distances that add to scores, for each head and alike in all blocks (MPNet); 0: none."""
     rotary_width: int = 0
-    """How many of a head's K coordinates RoPE turns; 0: all."""
+    """How many of a head's K coordinates RoPE rotates; 0: all."""
     norm: Norm = "rmsnorm"
     norm_eps: float = 1e-6
     norm_bias: bool = True
@@ -115,7 +115,7 @@ class ModelConfig:
     attention_scale: float | None = None
     """What scores are multiplied by; None: 1 / sqrt(K)."""
     attention_softcap: float | None = None
-    """Scores are bent to stay below this: cap * tanh(score / cap)."""
+    """Scores are capped softly: cap * tanh(score / cap)."""
     logit_softcap: float | None = None
     window: int | None = None
     """Windowed blocks see this many tokens back, the current one included; encoders as many
@@ -171,11 +171,11 @@ class ModelConfig:
             raise ConfigError(
                 f"model heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})"
             )
-        turned = self.rotary_width or self.head_width
-        if self.positions == "rope" and (turned % 2 or turned > self.head_width):
+        rotated = self.rotary_width or self.head_width
+        if self.positions == "rope" and (rotated % 2 or rotated > self.head_width):
             raise ConfigError(
                 f"model head_width and rotary_width must be even for RoPE, and the second not "
-                f"above the first. Got {self.head_width} and {turned}"
+                f"above the first. Got {self.head_width} and {rotated}"
             )
         if self.window is not None and self.window < 1:
             raise ConfigError(f"model window must be at least 1. Got {self.window}")

@@ -79,7 +79,7 @@ def make_head(config: ModelConfig) -> nn.Module | None:
     return None if kind is None else kind(config)
 
 
-def text_places(segment_ids: Tensor, *, causal: bool) -> Tensor:
+def text_positions(segment_ids: Tensor, *, causal: bool) -> Tensor:
     """Where each text of rows ``(B, T)`` is read, as places in the flattened rows ``(N,)``.
 
     Its first token, or for a causal model its last. Padding counts as a text.

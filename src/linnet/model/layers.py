@@ -39,6 +39,10 @@ class Linear(nn.Linear):
         """The whole matrix ``(out, in)`` that it multiplies by."""
         return self.weight
 
+    def offset(self) -> Tensor | None:
+        """What it adds ``(out,)``, where it adds something."""
+        return self.bias
+
 
 class Embedding(nn.Embedding):
     """A vector for every token."""
@@ -110,7 +114,7 @@ def visible(
     window: int | None,
     segments: Tensor | None,
 ) -> Tensor:
-    """Which keys each query may look at: True where it may.
+    """Which keys each query may attend to: True where it may.
 
     ``queries`` ``(T,)`` and ``keys`` ``(S,)`` are places in the row. Gives ``(T, S)``;
     with ``segments`` ``(B, S)``, which confine attention to equal numbers, ``(B, 1, T, S)``.
@@ -126,7 +130,7 @@ def visible(
 
 
 @dataclass(frozen=True)
-class Spans:
+class PackedTexts:
     """The texts that share the rows of a batch, by their lengths: rows end to end."""
 
     lengths: tuple[int, ...]
@@ -138,7 +142,7 @@ class Spans:
         return None if self.mask is None else self.mask[..., :length, :length]
 
 
-Seen = Tensor | Spans | None
+Mask = Tensor | PackedTexts | None
 """What limits attention: a mask as of :func:`visible` (or numbers to add to scores), texts side
 by side, or nothing."""
 
@@ -152,7 +156,7 @@ class DistanceBias(nn.Embedding):
 
     FURTHEST = 128
 
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:  # type: ignore[override]
         """Numbers ``(H, T, S)`` for places ``(T,)`` and ``(S,)``."""
         back = queries[:, None] - keys[None, :]
         half = self.num_embeddings // 2
@@ -164,11 +168,11 @@ class DistanceBias(nn.Embedding):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def attend_within(
+def attend_packed(
     q: Tensor,  # (B, H, T, K)
     k: Tensor,  # (B, G, T, K)
     v: Tensor,  # (B, G, T, K)
-    spans: Spans,
+    packed: PackedTexts,
     *,
     scale: float,
     causal: bool,
@@ -181,16 +185,16 @@ def attend_within(
     """
     B, _, T, _ = q.shape
     queries, keys, values = (
-        x.transpose(0, 1).flatten(1, 2).float()[None].split(spans.lengths, 2) for x in (q, k, v)
+        x.transpose(0, 1).flatten(1, 2).float()[None].split(packed.lengths, 2) for x in (q, k, v)
     )
     texts = [
         F.scaled_dot_product_attention(
             query,
             key,
             value,
-            attn_mask=spans.of(query.shape[2]),
+            attn_mask=packed.of(query.shape[2]),
             dropout_p=dropout,
-            is_causal=causal and spans.mask is None,
+            is_causal=causal and packed.mask is None,
             scale=scale,
             enable_gqa=q.shape[1] != k.shape[1],
         )[0]
@@ -213,7 +217,7 @@ def attend(
     """Attention written out: ``softmax(scale q kᵀ) v`` ``(B, H, T, K)``.
 
     On CPU, compiled, this trains short sequences faster than the fused kernel; and
-    no fused kernel bends scores (``softcap``, arXiv:2408.00118). Without a mask,
+    no fused kernel caps scores (``softcap``, arXiv:2408.00118). Without a mask,
     ``causal`` needs T = S.
     """
     B, H, T, K = q.shape
@@ -237,7 +241,7 @@ def attend(
 
 
 class Attention(nn.Module):
-    """Every position looks at the positions before it and takes a weighted mean of their values.
+    """Every position attends to the positions before it and takes a weighted mean of their values.
 
     Grouped queries (arXiv:2305.13245) when G < H: several query heads share one
     key/value head, which shrinks the cache.
@@ -246,7 +250,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        # Training sets this where it is the faster way; no other can bend scores.
+        # Training sets this where it is the faster way; no other can cap scores.
         self.written_out = config.attention_softcap is not None
         self.scale = config.attention_scale or config.head_width**-0.5
         query_width = config.heads * config.head_width
@@ -263,7 +267,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,  # (B, T, D)
         rope: Rope | None,
-        mask: Seen,
+        mask: Mask,
         cache: LayerCache | None,
     ) -> Tensor:
         config = self.config
@@ -282,8 +286,8 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)  # (B, G, S, K)
         dropout = config.dropout if self.training else 0.0
-        if isinstance(mask, Spans):
-            y = attend_within(
+        if isinstance(mask, PackedTexts):
+            y = attend_packed(
                 q, k, v, mask, scale=self.scale, causal=config.causal, dropout=dropout
             )
         elif self.written_out and (
@@ -314,7 +318,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """The same small network at every position: widen, bend, narrow."""
+    """The same small network at every position: widen, activate, narrow."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -360,7 +364,7 @@ class Block(nn.Module):
         self,
         x: Tensor,  # (B, T, D)
         rope: Rope | None = None,
-        mask: Seen = None,
+        mask: Mask = None,
         cache: LayerCache | None = None,
     ) -> Tensor:
         if self.norm_place == "post":

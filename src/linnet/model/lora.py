@@ -1,9 +1,7 @@
-"""Low-rank adapters on the linear layers of a Transformer (LoRA, arXiv:2106.09685).
+"""Adapters on a model: put on, found, activated, scaled (LoRA, arXiv:2106.09685).
 
-A frozen ``W`` computes ``W x + scaling * B A dropout(x)`` with a small trained
-``A`` (R, in) and ``B`` (out, R). A model holds any number of adapters by name,
-of which one or none is active: choosing another costs nothing. The base keeps
-its names, its format and its bits.
+A model holds any number of adapters by name, of which one or none is active: changing
+that costs nothing. The layers that compute with them are in ``linnet.model.lora_layers``.
 
 Where a family stores several of our projections as one (GPT-2's ``c_attn``), an
 adapter has one ``A`` for them, as PEFT has, and each has its rows of ``B``.
@@ -17,23 +15,30 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.errors import ConfigError, ModelError
 from linnet.model.families import family
-from linnet.model.layers import Embedding, LayerNorm, Linear, RMSNorm
 from linnet.model.lora_config import (
     ALL_LINEAR,
     BASE,
     LoRAConfig,
     is_meant,
     require_adapter_name,
+)
+from linnet.model.lora_layers import (
+    REPLACEABLE,
+    Adapters,
+    LoRALinear,
+    LowRank,
+    Replaceable,
+    ReplaceableEmbedding,
+    module_key,
 )
 from linnet.model.weights import split_rows
 
@@ -68,191 +73,6 @@ class Projection:
     def leaf(self) -> str:
         """The last part of the name: ``q_proj``."""
         return self.published.rpartition(".")[2]
-
-
-@dataclass
-class Adapters:
-    """The adapters of one model; all its adapted layers share this object."""
-
-    active: str | None = None
-    merged: str | None = None
-    configs: dict[str, LoRAConfig] = field(default_factory=dict)
-    undo: list[Callable[[], object]] | None = None
-    """What takes the merged adapter out again; None: nothing does."""
-
-
-class LowRank(nn.Module):
-    """What one adapter changes in one linear layer.
-
-    Most add ``B A`` alone. DoRA (arXiv:2402.09353) scales each row of the sum besides, to a
-    length that it learned. Some adapters bring a bias or a whole matrix of their own.
-    """
-
-    def __init__(
-        self,
-        a: nn.Parameter | None,
-        b: nn.Parameter | None,
-        scaling: float = 1.0,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.a = a  # (R, in)
-        self.b = b  # (out, R)
-        self.scaling = scaling
-        self.strength = 1.0
-        self.dropout = dropout
-        self.gain: nn.Parameter | None = None  # (out), DoRA's
-        self.weight: nn.Parameter | None = None  # (out, in)
-        self.bias: nn.Parameter | None = None  # (out)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it replaces the matrix, and changes nothing else."""
-        return self.weight is not None and self.bias is None and self.strength == 1
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it adds ``B A`` and does nothing else."""
-        return self.gain is self.weight is self.bias is None
-
-    def set_lengths(self, lengths: Tensor, weight: Tensor) -> None:
-        """DoRA: the length that each row of ``weight`` ``(out, in)`` with ``B A`` is to have."""
-        found = torch.linalg.vector_norm(weight.float() + self._product(), dim=1)
-        self.gain = nn.Parameter(lengths.to(found) / found, requires_grad=False)
-
-    def forward(self, base: Tensor, x: Tensor, layer: nn.Linear) -> Tensor:
-        """``base`` (..., out), the layer's answer to ``x`` (..., in), with the adapter's."""
-        if not self.is_plain:
-            return base + self.added(x, layer)
-        assert self.a is not None
-        assert self.b is not None
-        if self.dropout and self.training:
-            x = F.dropout(x, self.dropout)
-        inner = F.linear(x, self.a.to(x.dtype)) * (self.scaling * self.strength)  # (..., R)
-        # Added within the matrix product: the full width is written only once.
-        flat = torch.addmm(base.flatten(0, -2), inner.flatten(0, -2), self.b.to(x.dtype).mT)
-        return flat.view(base.shape)
-
-    def added(self, x: Tensor, layer: nn.Linear) -> Tensor:
-        """What it adds to the layer's answer to ``x`` (..., in), whatever it consists of."""
-        before = F.linear(x, layer.weight.to(x.dtype))
-        after = before if self.weight is None else F.linear(x, self.weight.to(x.dtype))
-        if self.a is not None and self.b is not None:
-            low = F.linear(F.linear(x, self.a.to(x.dtype)), self.b.to(x.dtype))
-            after = after + low * self.scaling
-        if self.gain is not None:
-            after = after * self.gain.to(x.dtype)
-        change = after - before
-        if self.bias is not None:
-            change = change + (self.bias - layer.bias).to(x.dtype)
-        return change * self.strength
-
-    def delta(self, layer: nn.Linear) -> Tensor:
-        """What it adds to the layer's weight, ``(out, in)`` in fp32."""
-        if self.gain is None and self.weight is None:
-            return self._product() * self.strength
-        before = layer.weight.float()
-        after = before if self.weight is None else self.weight.float()
-        after = after + self._product()
-        if self.gain is not None:
-            after = after * self.gain.float()[:, None]
-        return (after - before) * self.strength
-
-    def _product(self) -> Tensor:
-        if self.a is None or self.b is None:
-            return torch.zeros((), device=None if self.weight is None else self.weight.device)
-        return (self.b.float() @ self.a.float()) * self.scaling
-
-
-class Chosen(nn.Module):
-    """A module of which adapters may have copies of their own: a norm, the embedding.
-
-    It takes the place of the base's by changing that one's class, so that names stay.
-    """
-
-    adapters: Adapters
-    copies: nn.ModuleDict
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What the active adapter's copy gives, or the base's own."""
-        return self.chosen(self.adapters.active)(x)  # type: ignore[no-any-return]
-
-    def chosen(self, name: str | None) -> nn.Module:
-        """The copy of this adapter; the base's where it has none."""
-        if name is not None and _key(name) in self.copies:
-            return self.copies[_key(name)]
-        return self._plain[0]
-
-    def by_adapter(self) -> Iterator[tuple[str, nn.Module]]:
-        """The copies with the names of their adapters."""
-        for name in self.adapters.configs:
-            if _key(name) in self.copies:
-                yield name, self.copies[_key(name)]
-
-    _plain: tuple[nn.Module]
-
-
-class ChosenRMSNorm(Chosen, RMSNorm):
-    """An RMSNorm that adapters replace."""
-
-
-class ChosenLayerNorm(Chosen, LayerNorm):
-    """A LayerNorm that adapters replace."""
-
-
-class ChosenEmbedding(Chosen, Embedding):
-    """An embedding that adapters replace, or the output layer that shares its table."""
-
-    outputs: nn.ParameterDict
-
-    def output_table(self) -> Tensor:
-        return self.output_of(self.adapters.active)
-
-    def output_of(self, name: str | None) -> Tensor:
-        """The output layer's matrix with this adapter. A replaced embedding does not change it."""
-        if name is not None and _key(name) in self.outputs:
-            found = self.outputs[_key(name)]
-            assert isinstance(found, Tensor)
-            return found
-        return self.weight
-
-
-_CHOSEN: dict[type[nn.Module], type[Chosen]] = {
-    RMSNorm: ChosenRMSNorm,
-    LayerNorm: ChosenLayerNorm,
-    Embedding: ChosenEmbedding,
-}
-
-
-class LoRALinear(Linear):
-    """A linear layer with adapters. Its own parameters stay where and what they were."""
-
-    def __init__(self, base: nn.Linear, adapters: Adapters) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = base.in_features, base.out_features
-        self.weight, self.bias = base.weight, base.bias
-        self.train(base.training)
-        self.low_rank = nn.ModuleDict()
-        self.adapters = adapters
-
-    def part(self, name: str | None) -> LowRank | None:
-        """What the adapter of this name does here, if anything."""
-        if name is None or _key(name) not in self.low_rank:
-            return None
-        part = self.low_rank[_key(name)]
-        assert isinstance(part, LowRank)
-        return part
-
-    def forward(self, x: Tensor) -> Tensor:
-        base, chosen = super().forward(x), self.part(self.adapters.active)
-        return base if chosen is None else chosen(base, x, self)
-
-    def table(self) -> Tensor:
-        """The whole matrix that it multiplies by, adapter included."""
-        chosen = self.part(self.adapters.active)
-        if chosen is None:
-            return self.weight
-        return self.weight + chosen.delta(self).to(self.weight.dtype)
 
 
 def projections(model: Transformer) -> list[Projection]:
@@ -360,7 +180,7 @@ def place_adapter(
                 part.bias = before.bias
             if long is not None:
                 part.set_lengths(split(long)[index], layer.weight.detach())
-            layer.low_rank[_key(name)] = part.train(layer.training)
+            layer.low_rank[module_key(name)] = part.train(layer.training)
     adapters.configs[name] = config
 
 
@@ -370,7 +190,7 @@ def can_be_replaced(model: Transformer, own: str) -> bool:
     if place == OUTPUT and model.config.tied:
         return model.config.head != "none"
     module = model.get_submodule(place)
-    return isinstance(module, nn.Linear | Chosen) or type(module) in _CHOSEN
+    return isinstance(module, nn.Linear | Replaceable) or type(module) in REPLACEABLE
 
 
 def _replace(model: Transformer, name: str, own: str, value: Tensor, adapters: Adapters) -> None:
@@ -385,31 +205,31 @@ def _replace(model: Transformer, name: str, own: str, value: Tensor, adapters: A
         layer = _adapted(model, place, adapters)
         part = layer.part(name) or LowRank(None, None)
         setattr(part, kind, mine)
-        layer.low_rank[_key(name)] = part.train(layer.training)
+        layer.low_rank[module_key(name)] = part.train(layer.training)
         return
-    if not isinstance(module, Chosen):
+    if not isinstance(module, Replaceable):
         plain = copy.copy(module)  # with the same parameters
         plain._modules = {}
-        module.__class__ = _CHOSEN[type(module)]
-        assert isinstance(module, Chosen)
+        module.__class__ = REPLACEABLE[type(module)]
+        assert isinstance(module, Replaceable)
         module.adapters, module.copies, module._plain = adapters, nn.ModuleDict(), (plain,)
-        if isinstance(module, ChosenEmbedding):
+        if isinstance(module, ReplaceableEmbedding):
             module.outputs = nn.ParameterDict()
     if tied:
-        assert isinstance(module, ChosenEmbedding)
-        module.outputs[_key(name)] = mine
+        assert isinstance(module, ReplaceableEmbedding)
+        module.outputs[module_key(name)] = mine
         return
-    if _key(name) not in module.copies:  # its other parameters stay the base's
+    if module_key(name) not in module.copies:  # its other parameters stay the base's
         own_copy = copy.copy(module.chosen(None))
         own_copy._parameters = dict(own_copy._parameters)
-        module.copies[_key(name)] = own_copy
-    setattr(module.copies[_key(name)], kind, mine)
+        module.copies[module_key(name)] = own_copy
+    setattr(module.copies[module_key(name)], kind, mine)
 
 
-def chosen_modules(model: Transformer) -> Iterator[tuple[str, Chosen]]:
+def replaceable_modules(model: Transformer) -> Iterator[tuple[str, Replaceable]]:
     """The modules of which adapters have copies, with their names."""
     for name, module in model.named_modules():
-        if isinstance(module, Chosen):
+        if isinstance(module, Replaceable):
             yield name, module
 
 
@@ -426,9 +246,9 @@ def changed_parameters(
         if part.bias is not None:
             own = part.bias
             yield layer.bias, partial(torch.lerp, layer.bias, own, part.strength, out=layer.bias)
-    for _, module in chosen_modules(model):
-        if _key(name) in module.copies:
-            copied = module.copies[_key(name)]
+    for _, module in replaceable_modules(model):
+        if module_key(name) in module.copies:
+            copied = module.copies[module_key(name)]
             for kind, base in module.chosen(None).named_parameters():
                 if (own := copied.get_parameter(kind)) is not base:
                     yield base, partial(base.copy_, own)
@@ -443,8 +263,8 @@ def separates_tables(model: Transformer, name: str) -> bool:
     table = model.embedding
     return (
         model.config.tied
-        and isinstance(table, ChosenEmbedding)
-        and (_key(name) in table.copies or _key(name) in table.outputs)
+        and isinstance(table, ReplaceableEmbedding)
+        and (module_key(name) in table.copies or module_key(name) in table.outputs)
     )
 
 
@@ -454,10 +274,10 @@ def own_tables(model: Transformer) -> tuple[dict[str, Tensor], dict[str, Tensor]
     outputs: dict[str, Tensor] = {}
     adapters, table = adapters_of(model), model.embedding
     for name in adapters.configs if adapters else ():
-        if isinstance(table, ChosenEmbedding):
-            if _key(name) in table.copies:
+        if isinstance(table, ReplaceableEmbedding):
+            if module_key(name) in table.copies:
                 embeddings[name] = table.chosen(name).get_parameter("weight")
-            if _key(name) in table.outputs:
+            if module_key(name) in table.outputs:
                 outputs[name] = table.output_of(name)
         output = getattr(model, OUTPUT, None)
         part = output.part(name) if isinstance(output, LoRALinear) else None
@@ -480,9 +300,9 @@ def beyond_low_rank(model: Transformer, name: str) -> str | None:
 
 def _has_copies(model: Transformer, name: str) -> bool:
     return any(
-        _key(name) in module.copies
-        or (isinstance(module, ChosenEmbedding) and _key(name) in module.outputs)
-        for _, module in chosen_modules(model)
+        module_key(name) in module.copies
+        or (isinstance(module, ReplaceableEmbedding) and module_key(name) in module.outputs)
+        for _, module in replaceable_modules(model)
     )
 
 
@@ -490,7 +310,7 @@ def adapters_of(model: Transformer) -> Adapters | None:
     """What adapters the model has; None for a model that never had one."""
     for _, layer in adapted_layers(model):
         return layer.adapters
-    for _, module in chosen_modules(model):
+    for _, module in replaceable_modules(model):
         return module.adapters
     return None
 
@@ -504,7 +324,7 @@ def adapted_layers(model: Transformer) -> Iterator[tuple[str, LoRALinear]]:
 
 def adapter_parameters(model: Transformer, name: str) -> dict[str, nn.Parameter]:
     """The numbers of one adapter by their names in the model, each once."""
-    mark = f".low_rank.{_key(name)}."
+    mark = f".low_rank.{module_key(name)}."
     return {own: value for own, value in model.named_parameters() if mark in own}
 
 
@@ -515,12 +335,12 @@ def activate(model: Transformer, name: str | None) -> None:
     is merged.
     """
     adapters = adapters_of(model)
-    chosen = choice(adapters, name)
+    chosen = resolve_adapter(adapters, name)
     if adapters is not None:
         adapters.active = chosen
 
 
-def choice(adapters: Adapters | None, name: str | None) -> str | None:
+def resolve_adapter(adapters: Adapters | None, name: str | None) -> str | None:
     """The adapter that a name means, None for the base. Raises ModelError as ``activate`` does."""
     if adapters is not None and adapters.merged is not None:
         raise ModelError(
@@ -581,11 +401,6 @@ def _adapted(model: Transformer, path: str, adapters: Adapters) -> LoRALinear:
     adapted = LoRALinear(layer, adapters)
     setattr(model.get_submodule(parent), leaf, adapted)
     return adapted
-
-
-def _key(name: str) -> str:
-    """Torch keeps modules as attributes, so a plain ``type`` or ``half`` would clash."""
-    return f"for_{name}"
 
 
 def _require_name(name: str, adapters: Adapters) -> None:

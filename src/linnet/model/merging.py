@@ -30,7 +30,6 @@ from linnet.model.checkpoint import (
 from linnet.model.layers import Linear
 from linnet.model.loading import AnyDtype
 from linnet.model.lora import (
-    ChosenEmbedding,
     activate,
     adapters_of,
     changed_parameters,
@@ -39,6 +38,7 @@ from linnet.model.lora import (
     set_strength,
 )
 from linnet.model.lora_config import MergeConfig
+from linnet.model.lora_layers import ReplaceableEmbedding
 from linnet.progress import SILENT, Progress
 from linnet.runtime import torch_dtype
 from linnet.tokenizer import load as load_tokenizer
@@ -104,7 +104,7 @@ def unmerge(model: Transformer) -> None:
 def _untie(model: Transformer, name: str) -> None:
     """Give the output layer a matrix of its own: the adapter's, or the table as it is."""
     table = model.embedding
-    assert isinstance(table, ChosenEmbedding)
+    assert isinstance(table, ReplaceableEmbedding)
     rows, width = table.weight.shape
     with torch.device("meta"):
         output = Linear(width, rows, bias=False)

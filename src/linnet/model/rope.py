@@ -1,10 +1,10 @@
 """Rotary positions (RoPE, arXiv:2104.09864), and how they are stretched over longer texts.
 
-RoPE turns pairs of a head's coordinates by an angle proportional to the
+RoPE rotates pairs of a head's coordinates by an angle proportional to the
 position, so that a query and a key see only how far apart they are. Pair i of
-R/2 turns at ``theta ** (-2i / R)`` radians per token; a stretch slows turns down.
+R/2 rotates by ``theta ** (-2i / R)`` radians per token; a stretch slows that down.
 
-``R`` is the number of coordinates turned: all K of a head, or fewer.
+``R`` is the number of coordinates rotated: all K of a head, or fewer.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Rope = tuple[Tensor, Tensor]
 def rope_angles(
     config: ModelConfig, positions: Tensor, *, length: int | Tensor, local: bool = False
 ) -> Rope:
-    """Cosine and sine of the turn at each of ``positions`` ``(T)`` or ``(B, T)``, in fp32.
+    """Cosine and sine of the angle at each of ``positions`` ``(T)`` or ``(B, T)``, in fp32.
 
     ``length``: tokens in the whole text so far, on which LongRoPE depends; for texts
     that share a row, ``(B, T)``, that of the text at each position.
@@ -52,8 +52,8 @@ def rotate(x: Tensor, rope: Rope) -> Tensor:
     cos, sin = rope
     width = cos.shape[-1]
     if width < x.shape[-1]:
-        turned, kept = x.split((width, x.shape[-1] - width), dim=-1)
-        return torch.cat((rotate(turned, rope), kept), dim=-1)
+        rotated, kept = x.split((width, x.shape[-1] - width), dim=-1)
+        return torch.cat((rotate(rotated, rope), kept), dim=-1)
     first, second = x.chunk(2, dim=-1)
     return x * cos.to(x.dtype) + torch.cat((-second, first), dim=-1) * sin.to(x.dtype)
 
@@ -77,7 +77,7 @@ def stretch(
             return frequencies / (long if length > original else short)
         return frequencies / torch.where(length[..., None] > original, long, short)
     if scaling.kind == "llama3":
-        # Fast turns stay, slow ones take the whole factor, and between they mix.
+        # Fast rotations stay, slow ones take the whole factor, and between they mix.
         turns = original * frequencies / (2 * math.pi)
         span = scaling.high_frequency - scaling.low_frequency
         kept = ((turns - scaling.low_frequency) / span).clamp(0, 1)
@@ -103,7 +103,7 @@ def _yarn_ramp(scaling: RopeScaling, pairs: int, theta: float, device: torch.dev
     def pair(turns: float) -> float:
         return pairs * math.log(scaling.original_context / (turns * 2 * math.pi)) / math.log(theta)
 
-    low, high = pair(scaling.fast_turns), pair(scaling.slow_turns)
+    low, high = pair(scaling.beta_fast), pair(scaling.beta_slow)
     if scaling.truncate:
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, 2 * pairs - 1)

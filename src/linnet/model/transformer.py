@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linnet.errors import ModelError
-from linnet.model.heads import make_head, text_places
+from linnet.model.heads import make_head, text_positions
 from linnet.model.layers import (
     Block,
     DistanceBias,
     Embedding,
     Linear,
-    Seen,
-    Spans,
+    Mask,
+    PackedTexts,
     make_norm,
     visible,
 )
@@ -84,7 +84,7 @@ class Transformer(nn.Module):
             return self.logits(hidden)
         segments = torch.zeros_like(tokens) if segment_ids is None else segment_ids
         later = (segments != segments[:, :1]).cumsum(1) > 0  # behind each row's first text
-        places = text_places(later, causal=self.config.causal)
+        places = text_positions(later, causal=self.config.causal)
         return self.logits(hidden.flatten(0, 1)[places[~later.flatten()[places]]])
 
     def hidden(
@@ -108,16 +108,18 @@ class Transformer(nn.Module):
         if cache is not None:
             if segment_ids is not None or not config.causal:
                 raise ModelError("a cache is for causal models and one text per row")
-            cache.require_room(T)
+            cache.require_capacity(T)
             start = cache.length
             reach = max(start + T, cache.reach)
         elif config.positions == "learned" and config.context < T and segment_ids is None:
             raise ModelError(f"the context holds {config.context} tokens. Got {T}")
         places = torch.arange(start, start + T, device=tokens.device)  # (T,)
-        positions = places if segment_ids is None else restarting(segment_ids)  # or (B, T)
+        positions = (
+            places if segment_ids is None else restarting_positions(segment_ids)
+        )  # or (B, T)
         x = self.embed(tokens, positions, token_types)
         kinds = {config.is_windowed(layer) for layer in range(config.depth)}
-        length = reach if segment_ids is None else lengths(positions)
+        length = reach if segment_ids is None else text_lengths(positions)
         ropes = {kind: self._rope(positions, length, kind, x.dtype) for kind in kinds}
         masks = {kind: self._mask(places, start, segment_ids, kind) for kind in kinds}
         for index, block in enumerate(self.blocks):
@@ -154,7 +156,7 @@ class Transformer(nn.Module):
         """The output layer's bias ``(V,)``, where it has one."""
         if self.config.head == "masked":
             return self.head.bias  # type: ignore[return-value]
-        return self.output.bias if self.config.logit_bias else None
+        return self.output.offset() if self.config.logit_bias else None
 
     def embed(
         self,
@@ -192,11 +194,11 @@ class Transformer(nn.Module):
         cos, sin = rope_angles(self.config, positions, length=length, local=windowed)
         return cos.to(dtype), sin.to(dtype)
 
-    def _mask(self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool) -> Seen:
+    def _mask(self, places: Tensor, start: int, segment_ids: Tensor | None, windowed: bool) -> Mask:
         """What limits attention in a kind of block; None where being causal, or not, says all."""
         on_cpu = places.device.type == "cpu"
         if segment_ids is not None and on_cpu and self.config.attention_softcap is None:
-            found = spans(segment_ids)
+            found = packed_texts(segment_ids)
             alone = places[: max(found.lengths)]
             return replace(found, mask=self._limits(alone, alone, None, windowed))
         keys = torch.arange(start + len(places), device=places.device)
@@ -241,7 +243,7 @@ class Transformer(nn.Module):
                     parameter.copy_(drawn)
 
 
-def restarting(segment_ids: Tensor) -> Tensor:
+def restarting_positions(segment_ids: Tensor) -> Tensor:
     """Positions ``(B, T)`` that begin at zero wherever ``segment_ids`` ``(B, T)`` change."""
     places = torch.arange(segment_ids.shape[1], device=segment_ids.device)
     begins = torch.ones_like(segment_ids, dtype=torch.bool)
@@ -249,17 +251,17 @@ def restarting(segment_ids: Tensor) -> Tensor:
     return places - torch.where(begins, places, 0).cummax(dim=1).values
 
 
-def spans(segment_ids: Tensor) -> Spans:
+def packed_texts(segment_ids: Tensor) -> PackedTexts:
     """The lengths of the texts in rows of ``segment_ids`` ``(B, T)``."""
     T = segment_ids.shape[1]
     begins = torch.ones_like(segment_ids, dtype=torch.bool)
     begins[:, 1:] = segment_ids[:, 1:] != segment_ids[:, :-1]
     starts = begins.flatten().nonzero()[:, 0]
     ends = starts.new_tensor([segment_ids.shape[0] * T])
-    return Spans(tuple(torch.cat((starts, ends)).diff().tolist()))
+    return PackedTexts(tuple(torch.cat((starts, ends)).diff().tolist()))
 
 
-def lengths(positions: Tensor) -> Tensor:
+def text_lengths(positions: Tensor) -> Tensor:
     """How long the text at each place is, ``(B, T)``, from restarting ``positions`` ``(B, T)``."""
     ends = torch.ones_like(positions, dtype=torch.bool)
     ends[:, :-1] = positions[:, 1:] == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from linnet.artifact import human_bytes
+from linnet.output import human_bytes
 
 if TYPE_CHECKING:
     from jinja2 import Environment

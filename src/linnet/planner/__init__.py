@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.config import from_mapping, parse_duration, read_json
 from linnet.errors import ConfigError, DamagedError
 from linnet.planner.choosing import (
@@ -86,7 +86,7 @@ def plan(
             overrides=overrides,
             vocab_size=vocab_size,
         )
-        artifact.write_json(draft.path / PLAN_FILE, asdict(chosen))
+        output.write_json(draft.path / PLAN_FILE, asdict(chosen))
         draft.stats.update(parameters=chosen.parameters, steps=chosen.steps)
 
     # Time spent and the machine's speed are no part of the recipe: whoever calls wants a new one.

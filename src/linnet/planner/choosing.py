@@ -14,9 +14,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from linnet.artifact import human_bytes
 from linnet.config import show_duration, to_mapping
 from linnet.errors import BudgetError, ConfigError
+from linnet.output import human_bytes
 from linnet.planner.expectation import SPREAD, expected_bits, expected_ratio
 
 if TYPE_CHECKING:
@@ -268,8 +268,12 @@ def _outcome(
     machine: MachineFacts,
 ) -> _Outcome:
     from linnet.runtime import Runtime
-    from linnet.train.probe import flops_per_token
-    from linnet.train.speed import COMPILED_SPEEDUP, compiled_shapes, should_compile
+    from linnet.train.machine import (
+        COMPILED_SPEEDUP,
+        compiled_shapes,
+        flops_per_token,
+        should_compile,
+    )
 
     model = config.model(vocab_size, end_of_text=0, pad=1)
     runtime = Runtime(machine.device, machine.dtype, machine.threads)  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact
-from linnet.artifact import human_bytes
 from linnet.errors import DataError
+from linnet.output import human_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,8 +72,7 @@ def measure_machine(runtime: Any) -> MachineFacts:
     import torch
 
     from linnet.runtime import describe_processor, threads
-    from linnet.train.probe import probe_flops
-    from linnet.train.speed import compile_seconds
+    from linnet.train.machine import compile_seconds, probe_flops
 
     with threads(runtime.threads):
         flops = probe_flops(runtime, seconds=PROBE_SECONDS)

@@ -3,7 +3,8 @@
 In reading order: ``pieces`` and ``conversation`` (the types), ``context`` (what belongs to one
 call), ``responder`` (the interface, and the synchronous façade), ``engine`` (a model of this
 machine: ``tools`` shows it tools, ``tool_calls`` reads its calls, ``inbox`` batches its tokens),
-``remote`` (a model at an address).
+``remote`` (a model at an address). ``language_model`` is what Python programs, commands and the
+server open models by.
 
     from linnet import respond
     answer, = respond.run(respond.EngineResponder(engine), respond.conversation(
@@ -29,6 +30,7 @@ from linnet.respond.conversation import (
     tools_of,
 )
 from linnet.respond.engine import EngineResponder
+from linnet.respond.language_model import LanguageModel, load, open_model
 from linnet.respond.pieces import (
     Batch,
     Citation,
@@ -66,6 +68,7 @@ __all__ = [
     "EngineResponder",
     "Failure",
     "Finish",
+    "LanguageModel",
     "Message",
     "Origin",
     "Passage",
@@ -84,6 +87,8 @@ __all__ = [
     "ToolResult",
     "Usage",
     "conversation",
+    "load",
+    "open_model",
     "run",
     "stream",
     "tools_of",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "ServeConfig", "Served", "Server", "open_catalog"]
 
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
     {
         "Catalog": ("linnet.serve.catalog", "Catalog"),

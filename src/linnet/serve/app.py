@@ -14,14 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from linnet.serve.asgi import Call, ClientLeftError, Receive, Scope, Send
 from linnet.serve.endpoint import Endpoint, Router
 from linnet.serve.errors import ApiError, failure
-from linnet.serve.logs import LOGGER
+from linnet.serve.logs import LOGGER, error_facts
 from linnet.serve.origin import OriginPolicy
+from linnet.serve.schemas import names_in
 from linnet.serve.validation import check, read_json
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-re
 class App:
     """The application, as ASGI servers call it."""
 
-    def __init__(self, service: Service, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
-        self._router = Router(endpoints)
+        self._router = Router(service.endpoints)
+        bodies = [each.body for each in service.endpoints if each.body is not None]
+        self._names = frozenset[str]().union(*map(names_in, bodies))
         self._origin = OriginPolicy(service.config, needs_key=service.doorkeeper.ring.required)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,8 +57,7 @@ class App:
             else:
                 await self._answer(call, endpoint)
         except ApiError as error:
-            if not call.status:
-                await call.refuse(error)
+            await self._refuse(call, error)
         except ClientLeftError:
             call.status = CLIENT_LEFT
         except asyncio.CancelledError:
@@ -63,11 +65,17 @@ class App:
         except Exception:
             facts = {"id": call.id, "path": call.path}
             LOGGER.error("a request failed", exc_info=True, extra={"facts": facts})
-            if not call.status:
-                await call.refuse(failure())
+            await self._refuse(call, failure())
         finally:
             call.end()
             self._note(call, endpoint)
+
+    async def _refuse(self, call: Call, error: ApiError) -> None:
+        """Answer with an error, unless an answer has begun."""
+        if not call.status:
+            for name, fact in error_facts(error, self._names).items():
+                call.facts.setdefault(name, fact)
+            await call.refuse(error)
 
     def _find(self, call: Call) -> Endpoint | None:
         """The endpoint that is asked; None for a preflight. Raises ApiError where there is none."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from linnet.respond.context import Record
 from linnet.respond.pieces import new_id
 from linnet.serve.errors import ApiError
-from linnet.serve.logs import error_facts
 
 if TYPE_CHECKING:
     from linnet.serve.catalog import Served
@@ -140,8 +139,6 @@ class Call:
 
     async def refuse(self, error: ApiError) -> None:
         """Answer with an error."""
-        for name, fact in error_facts(error).items():
-            self.facts.setdefault(name, fact)
         await self.answer(error.status, error.body(), headers=error.headers())
 
 

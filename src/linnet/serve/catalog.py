@@ -215,7 +215,7 @@ def _open(
     adapters: Mapping[str, str],
     progress: Progress,
 ) -> list[Served]:
-    from linnet.generate import LanguageModel, open_model
+    from linnet.respond import LanguageModel, open_model
 
     opened = open_model(source, config, adapters=dict(adapters), progress=progress)
     if not isinstance(opened, LanguageModel):

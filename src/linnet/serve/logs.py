@@ -6,6 +6,7 @@ import datetime
 import json
 import logging
 import sys
+from collections.abc import Container
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -34,25 +35,26 @@ _QUOTING = frozenset((400, 404, 422))
 """Errors that are about what was asked, and may quote it."""
 
 
-def error_facts(error: ApiError) -> dict[str, Any]:
-    """What is logged of an error: where it may quote what was asked, its kind and place only."""
+def error_facts(error: ApiError, names: Container[str]) -> dict[str, Any]:
+    """What is logged of an error: where it may quote what was asked, its kind and place only.
+
+    ``names``: those that requests may have; a name beside them is what someone wrote.
+    """
     quotes = error.status in _QUOTING
     facts = {
         "error": error.kind if quotes else error.message,
         "code": error.code,
-        "param": _known_part(error.param or ""),
+        "param": _known_part(error.param or "", names),
     }
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def _known_part(param: str) -> str:
+def _known_part(param: str, names: Container[str]) -> str:
     """The place of an error up to the first name that no request has: that is the client's own."""
-    from linnet.serve.endpoints import PARAMETERS  # which imports this, by way of its errors
-
     known = []
     for part in param.split("."):
         name, _, place = part.partition("[")
-        if name not in PARAMETERS or place.strip("0123456789[]"):
+        if name not in names or place.strip("0123456789[]"):
             break
         known.append(part)
     return ".".join(known)

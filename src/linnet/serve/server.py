@@ -89,12 +89,12 @@ class Server:
         self.catalog = catalog
         self._listener = listener or bind(config)
         try:
-            self.service = Service(catalog, config)
+            self.service = Service(catalog, config, ENDPOINTS)
         except BaseException:
             self._listener.close()
             raise
         self._address = self._listener.getsockname()[:2]
-        self._app = App(self.service, ENDPOINTS)
+        self._app = App(self.service)
         self._hurry = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()

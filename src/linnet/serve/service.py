@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from linnet.errors import LinnetError
@@ -15,12 +16,14 @@ from linnet.serve.errors import ApiError, refused, stopping
 from linnet.serve.keys import key_ring
 from linnet.serve.limits import Doorkeeper
 from linnet.serve.metrics import Metrics, ModelMetrics
+from linnet.serve.openapi import describe
 from linnet.serve.streaming import Generation
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
     from linnet.respond.responder import Batches
     from linnet.serve.catalog import Catalog
+    from linnet.serve.endpoint import Endpoint
     from linnet.serve.responses import Shape
     from linnet.serve.settings import ServeConfig
 
@@ -45,10 +48,13 @@ _PROMPT_THREADS = 6
 class Service:
     """One server's work, whatever brings the calls."""
 
-    def __init__(self, catalog: Catalog, config: ServeConfig) -> None:
+    def __init__(
+        self, catalog: Catalog, config: ServeConfig, endpoints: Sequence[Endpoint]
+    ) -> None:
         """Raises ConfigError where no key guards an open address."""
         self.catalog = catalog
         self.config = config
+        self.endpoints = endpoints
         self.doorkeeper = Doorkeeper(
             key_ring(config),
             most=config.max_requests,
@@ -70,6 +76,11 @@ class Service:
         for served in catalog.models.values():
             if isinstance(served.responder, EngineResponder):
                 served.responder.executor = self._prompts
+
+    @cached_property
+    def description(self) -> bytes:
+        """The endpoints as OpenAPI."""
+        return json.dumps(describe(self.endpoints)).encode()
 
     @property
     def busy(self) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.config import option, to_mapping
 from linnet.data import read_documents
 from linnet.errors import ConfigError, DataError
@@ -93,7 +93,7 @@ def encode(
     def write(draft: Draft) -> None:
         # A token stands for about four bytes; a rough figure stops what is hopeless.
         width = np.dtype(token_dtype(loaded.vocab_size)).itemsize
-        artifact.require_space(out, text_bytes * width // 4, purpose="the encoded corpus")
+        output.require_space(out, text_bytes * width // 4, purpose="the encoded corpus")
         with (
             _threads(config.workers),
             progress.task("encoding", unit="bytes", total=text_bytes) as task,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from linnet.artifact import write_json
+from linnet.output import write_json
 from linnet.shards.reader import (
     DESCRIPTION,
     INDEX_DTYPE,

@@ -54,7 +54,7 @@ _MODULES = {
     "training": ("SMALLEST_VOCABULARY", "TokenizerConfig", "bytes_per_token", "train"),
 }
 # Lazily, so that the process that renders chat templates starts soon.
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
     {name: (f"{__name__}.{module}", name) for module, names in _MODULES.items() for name in names},
 )

@@ -25,7 +25,6 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-import linnet
 from linnet.errors import LinnetError, ModelError
 from linnet.runtime import worker_environment
 
@@ -74,7 +73,7 @@ class _Process:
     """The child, seen from outside."""
 
     def __init__(self, service: str) -> None:
-        root = str(Path(linnet.__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, root, service],

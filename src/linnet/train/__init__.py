@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 
 __all__ = ["ShapeConfig", "TrainConfig", "train"]
 
-__getattr__ = lazy(__name__, {"train": ("linnet.train.pretraining", "train")})
+__getattr__, __dir__ = lazy(__name__, {"train": ("linnet.train.pretraining", "train")})

@@ -29,10 +29,10 @@ from torch import nn
 from linnet.errors import BudgetError, StoppedError, TrainingError
 from linnet.progress import SILENT, Progress, Task
 from linnet.train.distributed import SingleProcess, World
+from linnet.train.machine import at_rest
 from linnet.train.metrics import MetricsLog
 from linnet.train.objectives import Totals, TrainingStep, add_up
 from linnet.train.schedule import Pace, rate
-from linnet.train.speed import at_rest
 from linnet.train.state import (
     best_file,
     capture,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
     from linnet.train.config import TrainingConfig
-    from linnet.train.interrupt import Interrupt
+    from linnet.train.distributed import Interrupt
     from linnet.train.machine import Machine
     from linnet.train.objectives import Loss, Objective
     from linnet.train.stream import Stream

@@ -1,21 +1,60 @@
-"""Where a run computes and how: chosen at its start, and kept when it is resumed."""
+"""The machine that a run computes on: chosen at its start, measured, and made the most of.
+
+Device, number format, threads and compiling are kept when a run is resumed, or its sums
+would be rounded otherwise.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch.utils.checkpoint import checkpoint
 
 from linnet import runtime
-from linnet.runtime import DtypeName
+from linnet.model import Transformer
+from linnet.model.layers import Attention
+from linnet.progress import SILENT, Progress
+from linnet.runtime import DtypeName, torch_dtype
+from linnet.shards.batches import Batch
+from linnet.train.config import TrainConfig
+from linnet.train.objectives import next_token
+from linnet.train.optimizers import build_optimizers
 from linnet.train.state import damage_named, read_numbers, state_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from linnet.model import ModelConfig
     from linnet.runtime import DeviceName, Runtime
 
-_MOST_THREADS = 4096
+COMPILED_SPEEDUP = 1.4  # of a training step on CPU, over eager
+COMPILE_PROBES = 45  # times the program below: compiling the blocks, from an empty cache
+COMPILE_PAYS = 80.0  # seconds of a run by steps, of which nothing is measured, that make it pay
+COMPILED_PROBE = """
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+int main() {
+  std::vector<float> values(9);
+  std::sort(values.begin(), values.end());
+  return std::to_string(std::sqrt(values[0])).size();
+}
+"""
+NEVER = 1e9  # seconds
+CPU_FLOPS = 1e11  # a cautious guess at what a laptop does, only to tell short from long
+PROBE = TrainConfig(steps=1, width=256, depth=2, context=256, batch_tokens=2048)
+PROBE_VOCABULARY = 2048
+MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -53,7 +92,223 @@ def choose_machine(
             pinned = dict(read_numbers(file)["pinned"])
         dtype, threads = pinned.get("dtype", dtype), pinned.get("threads", threads)
         known: bool | None = pinned.get("compile")
-        if dtype not in get_args(DtypeName) or not 0 < int(threads or 1) <= _MOST_THREADS:
+        if dtype not in get_args(DtypeName) or not 0 < int(threads or 1) <= MOST_THREADS:
             raise ValueError("it names no number format and threads")
     found = runtime.detect(device, dtype, threads)
     return Machine(found, compiled(found) if known is None else known)
+
+
+def should_compile(config: TrainConfig, machine: Runtime, *, cost: float | None = None) -> bool:
+    """Whether to use torch.compile: asked for, or possible and likely to pay.
+
+    ``cost``: seconds that compiling takes, where they were measured already.
+    """
+    parameters = config.model(1024, end_of_text=0, pad=None).parameters
+    tokens = config.batch_tokens * config.steps
+    work = 6.0 * parameters * tokens
+    if cost is None and config.compile == "auto" and not work:
+        cost = compile_seconds()
+    if cost is not None:
+        cost *= compiled_shapes(config)
+    return compiling_pays(config.compile, machine, seconds=config.seconds, work=work, cost=cost)
+
+
+def compiled_shapes(config: TrainConfig) -> int:
+    """Lengths of rows that a run reads, each of which is compiled."""
+    return 2 if config.short_rows else 1
+
+
+def compiling_pays(
+    asked: Literal["auto", "yes", "no"],
+    machine: Runtime,
+    *,
+    seconds: float,
+    work: float,
+    cost: float | None = None,
+) -> bool:
+    """Whether to compile a run of so many seconds, or of so much ``work`` (operations; 0: by time).
+
+    By time, it pays when the steps that it saves are worth more than it costs on this
+    machine as it is now. A run by steps is to be repeatable, so nothing measured decides there.
+    """
+    if asked != "auto":
+        return asked == "yes"
+    if machine.device == "mps" or not runtime.has_compiler():
+        return False
+    if work:
+        expected = min(work / CPU_FLOPS, seconds or work)
+        return machine.device == "cuda" or expected >= COMPILE_PAYS
+    saved = (1 - 1 / COMPILED_SPEEDUP) * seconds
+    return (compile_seconds() if cost is None else cost) < saved
+
+
+@cache
+def compile_seconds() -> float:
+    """Seconds that compiling the blocks takes at most, on this machine as it is now.
+
+    Most of them go into a C++ compiler, so a small program is compiled and timed.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        return NEVER
+    command = [compiler, "-O3", "-x", "c++", "-", "-o", os.devnull]
+    begun = time.monotonic()
+    try:
+        subprocess.run(
+            command, input=COMPILED_PROBE.encode(), check=True, capture_output=True, timeout=60
+        )
+    except (OSError, subprocess.SubprocessError):
+        return NEVER
+    return COMPILE_PROBES * (time.monotonic() - begun)
+
+
+def compile_ahead(
+    model: Transformer, *, rows: int, length: int, segmented: bool = False,
+    progress: Progress = SILENT,
+) -> bool:  # fmt: skip
+    """Compile now, on a step that changes nothing, instead of in the middle of the first one.
+
+    False where it failed: then the model's blocks are as they were before
+    :func:`compile_blocks`, and that is said. (torch itself falls back only in part: not where
+    the backward pass fails, or where a kill left half a file in its cache.)
+    """
+    ids = torch.zeros(rows, length, dtype=torch.long, device=model.embedding.weight.device)
+    segments = torch.ones_like(ids) if segmented else None
+    batch = Batch(ids, ids, torch.ones_like(ids, dtype=torch.bool), segments)
+    try:
+        with progress.task("compiling"), trial_step(model):
+            torch.autograd.backward(next_token(model, batch).mean)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        progress.warn(f"compiling failed, training goes on without: {reason[:200]}")
+        _plain_blocks(model)
+        return False
+    return True
+
+
+@contextmanager
+def trial_step(model: Transformer) -> Iterator[None]:
+    """Around steps that change nothing: gradients are dropped, random numbers as they were."""
+    on_gpu = model.embedding.weight.device.type == "cuda"
+    random = torch.random.get_rng_state()
+    on_device = torch.cuda.get_rng_state() if on_gpu else None
+    try:
+        yield
+    finally:
+        model.zero_grad(set_to_none=True)
+        torch.random.set_rng_state(random)
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device)
+
+
+def _plain_blocks(model: Transformer) -> None:
+    """Undo :func:`compile_blocks`, :func:`recompute_blocks` and :func:`write_out_attention`."""
+    for block in model.blocks:
+        block._compiled_call_impl = None
+        recomputed = block.__dict__.pop("forward", None) is not None
+        if recomputed:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.written_out = module.config.attention_softcap is not None
+
+
+def compile_blocks(model: Transformer) -> None:
+    """Compile one block; all share the code, so the time does not grow with depth.
+
+    It happens at the first use: see :func:`compile_ahead`. The compiler need not build a
+    test program for every instruction set (the operating system says what there is), which
+    saves seconds.
+    """
+    from torch._dynamo import config as dynamo
+    from torch._inductor import config as inductor
+
+    inductor.cpp.vec_isa_ok = True
+    if runtime.miscompiles_slp() and hasattr(inductor.cpp, "march"):
+        inductor.cpp.march = "native -fno-tree-slp-vectorize"
+    dynamo.suppress_errors = True
+    for block in model.blocks:
+        block.compile(dynamic=False)
+
+
+def recompute_blocks(model: Transformer, *, compiled: bool) -> None:
+    """Keep only what goes into each block, and compute the rest again for the gradient.
+
+    Less memory for a third more time (arXiv:1604.06174). Instead of
+    :func:`compile_blocks` where blocks are compiled.
+    """
+    for block in model.blocks:
+        inner = torch.compile(block.forward, dynamic=False) if compiled else block.forward
+        block.forward = partial(checkpoint, inner, use_reentrant=False)
+
+
+def write_out_attention(model: Transformer, machine: Runtime, *, compiled: bool) -> None:
+    """Use the written-out attention where it is the faster way (see ``layers.attend``)."""
+    config = model.config
+    plain = config.dropout == 0 and config.kv_heads == config.heads
+    if machine.device == "cpu" and compiled and plain:
+        for module in model.modules():
+            if isinstance(module, Attention):
+                module.written_out = True
+
+
+@contextmanager
+def at_rest(model: Transformer, *, compiled: bool) -> Iterator[None]:
+    """Look at a model in training as it is for inference: no dropout, any shape, not compiled.
+
+    A compiled model would be compiled again for every new shape and mode.
+    """
+    written_out = [m for m in model.modules() if isinstance(m, Attention) and m.written_out]
+    model.eval()
+    for module in written_out:
+        module.written_out = module.config.attention_softcap is not None
+    try:
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield
+    finally:
+        model.train()
+        for module in written_out:
+            module.written_out = True
+
+
+def flops_per_token(config: ModelConfig, *, length: float | None = None) -> float:
+    """Arithmetic to learn from one token: 6 per matrix entry, and the attention scores.
+
+    ``length``: tokens in a row, by default the context. Two for the product, four for
+    its two gradients (arXiv:2001.08361); looking up an embedding is free, so an untied
+    table counts once.
+    """
+    lookup = 0 if config.tied else config.vocab_size * config.width
+    scores = config.depth * (length or config.context) * config.heads * config.head_width
+    return 6.0 * (config.parameters - lookup) + 12.0 * scores
+
+
+def probe_flops(runtime: Runtime, *, seconds: float) -> float:
+    """Useful floating-point operations per second in eager training steps."""
+    config = PROBE.model(PROBE_VOCABULARY, end_of_text=0, pad=1)
+    random = torch.random.get_rng_state()
+    model = Transformer(config).to(runtime.device).train()
+    model.initialise(torch.Generator().manual_seed(0))
+    model.compute_dtype = torch_dtype(runtime.dtype)
+    optimizers = build_optimizers(model, PROBE, dtype=model.compute_dtype)
+    ids = torch.arange(PROBE.rows * PROBE.context, device=runtime.device) % PROBE_VOCABULARY
+    shape = PROBE.rows, PROBE.context
+    batch = Batch(ids.view(shape), ids.roll(-1).view(shape))
+    times: list[float] = []
+    begun = time.monotonic()
+    while len(times) < 3 or time.monotonic() - begun < seconds:
+        started = time.monotonic()
+        next_token(model, batch).mean.backward()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = 0.0
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        if runtime.device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.monotonic() - started)
+    torch.random.set_rng_state(random)
+    fastest = sorted(times)[: max(1, len(times) // 2)]
+    return flops_per_token(config) * PROBE.batch_tokens / fastest[-1]

@@ -2,8 +2,8 @@
 
 BERT's recipe (arXiv:1810.04805): of every hundred tokens 15 are guessed; of those
 12 read as the mask token, 1.5 as any other token, and 1.5 as they are, so that the
-model cannot tell where it will be asked. Which ones is drawn from the seed and the
-number of the batch, so that a resumed run asks the same questions.
+model cannot tell where it has to guess. Which ones is drawn from the seed and the
+number of the batch, so that a resumed run hides the same.
 """
 
 from __future__ import annotations
@@ -27,26 +27,25 @@ CHUNK = 256  # states whose scores are held at once
 
 
 @dataclass(frozen=True)
-class Hiding:
-    """What hides tokens: the ``mask`` token, and a vocabulary to draw others from."""
+class Masking:
+    """How tokens are hidden: by the ``mask`` token, and a vocabulary to draw others from."""
 
     mask: int
     vocab_size: int
     special: tuple[int, ...] = ()
-    """Tokens that are never asked for."""
+    """Tokens that are never hidden."""
 
 
-def mask_tokens(batch: Batch, hiding: Hiding, *, generator: torch.Generator) -> Batch:
+def mask_tokens(batch: Batch, masking: Masking, *, generator: torch.Generator) -> Batch:
     """The batch with tokens hidden; its targets are the tokens as they were.
 
-    Where the batch has a loss mask, tokens
-    are asked for inside it only. At least one token of the batch is asked for.
+    Where the batch has a loss mask, only inside it. At least one token of the batch is hidden.
     """
     tokens = batch.tokens
     allowed = torch.ones_like(tokens, dtype=torch.bool)
     if batch.loss_mask is not None:
         allowed &= batch.loss_mask
-    for token in hiding.special:
+    for token in masking.special:
         allowed &= tokens != token
     luck = torch.rand(tokens.shape, generator=generator)
     asked = (luck < GUESSED) & allowed
@@ -54,8 +53,8 @@ def mask_tokens(batch: Batch, hiding: Hiding, *, generator: torch.Generator) -> 
         lowest = torch.where(allowed, luck, 2.0).argmin()
         asked.view(-1)[lowest] = True
     how = torch.rand(tokens.shape, generator=generator)
-    others = torch.randint(hiding.vocab_size, tokens.shape, generator=generator)
-    shown = torch.where(asked & (how < MASKED), hiding.mask, tokens)
+    others = torch.randint(masking.vocab_size, tokens.shape, generator=generator)
+    shown = torch.where(asked & (how < MASKED), masking.mask, tokens)
     replaced = asked & (how >= MASKED) & (how < MASKED + REPLACED)
     return Batch(torch.where(replaced, others, shown), tokens, asked, batch.segment_ids)
 
@@ -68,10 +67,10 @@ class MaskedLoss:
     device: str
 
     @classmethod
-    def of(cls, data: HeldOutLoss, hiding: Hiding) -> MaskedLoss:
+    def of(cls, data: HeldOutLoss, masking: Masking) -> MaskedLoss:
         """Of the same batches with tokens hidden, always the same ones."""
         generator = torch.Generator().manual_seed(0)
-        batches = [mask_tokens(batch, hiding, generator=generator) for batch in data.batches]
+        batches = [mask_tokens(batch, masking, generator=generator) for batch in data.batches]
         return cls(batches, data.device)
 
     def __call__(self, model: Transformer) -> dict[str, float]:
@@ -90,19 +89,19 @@ class MaskedLoss:
         return {"loss": loss / max(1, asked), "accuracy": guessed / max(1, asked)}
 
 
-class Masked:
+class MaskedBatches:
     """A stream of batches with tokens hidden, made from a stream of whole ones."""
 
-    def __init__(self, stream: Stream, hiding: Hiding, *, seed: int) -> None:
-        self.stream, self.hiding, self.seed = stream, hiding, seed
+    def __init__(self, stream: Stream, masking: Masking, *, seed: int) -> None:
+        self.stream, self.masking, self.seed = stream, masking, seed
         self.drawn = 0
 
     def next(self, context: Context | None = None) -> Batch:
-        """The next batch, with its questions."""
+        """The next batch, with tokens hidden."""
         # Two numbers in one: a seed and a count never give what another pair gives.
         generator = torch.Generator().manual_seed((self.seed << 32) + self.drawn)
         self.drawn += 1
-        return mask_tokens(self.stream.next(context), self.hiding, generator=generator)
+        return mask_tokens(self.stream.next(context), self.masking, generator=generator)
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` goes on from."""

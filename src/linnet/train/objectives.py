@@ -133,7 +133,7 @@ def next_token(model: Transformer, batch: Batch) -> Loss:
 def masked_token(model: Transformer, batch: Batch) -> Loss:
     """The negative log-likelihood of the tokens that were masked (arXiv:1810.04805), in nats.
 
-    The batch comes from :class:`linnet.train.masking.Masked`: its targets are the
+    The batch comes from :class:`linnet.train.masking.MaskedBatches`: its targets are the
     tokens themselves. An output layer guesses them from both sides.
     """
     return target_loss(model, batch)

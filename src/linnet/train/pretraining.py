@@ -20,20 +20,20 @@ from linnet.shards.batches import Batches
 from linnet.tokenizer import load as load_tokenizer
 from linnet.tokenizer.mask import load_with_mask
 from linnet.train.config import TrainConfig
-from linnet.train.interrupt import interruptible
+from linnet.train.distributed import interruptible
 from linnet.train.loop import Loop
-from linnet.train.machine import Machine, choose_machine
-from linnet.train.masking import Hiding, Masked, MaskedLoss
-from linnet.train.metrics import METRICS
-from linnet.train.objectives import named_objective
-from linnet.train.optimizers import build_optimizers, optimizer_of_objective
-from linnet.train.plots import load_plotting, plot_curves
-from linnet.train.speed import (
+from linnet.train.machine import (
+    Machine,
+    choose_machine,
     compile_ahead,
     compile_blocks,
     should_compile,
     write_out_attention,
 )
+from linnet.train.masking import MaskedBatches, MaskedLoss, Masking
+from linnet.train.metrics import METRICS, load_plotting, plot_curves
+from linnet.train.objectives import named_objective
+from linnet.train.optimizers import build_optimizers, optimizer_of_objective
 from linnet.train.state import STATE
 from linnet.train.stream import ShortRows
 from linnet.train.validation import held_out, sample_text
@@ -126,12 +126,12 @@ def _assemble(
             f"training needs at least {config.context + 1} tokens, one full context. "
             f"Got {split.tokens}; add documents or use a smaller --context"
         )
-    tokenizer, hiding = _tokenizer(data, config)
+    tokenizer, masking = _tokenizer(data, config)
     model, machine = _make_model(data, config, tokenizer, machine, progress)
     dtype = runtime.torch_dtype(machine.runtime.dtype)
     stream: Stream = Batches(split, rows=config.rows, length=config.context, seed=config.seed)
-    if hiding is not None:
-        stream = Masked(stream, hiding, seed=config.seed)
+    if masking is not None:
+        stream = MaskedBatches(stream, masking, seed=config.seed)
     if config.short_rows:
         stream = ShortRows(stream, share=config.short_rows, length=config.resolved_short_length)
     objective = objective or named_objective(config.objective, causal=config.causal)
@@ -148,20 +148,20 @@ def _assemble(
             *optimizer_of_objective(objective, lr=config.vector_lr),
         ],
         micro_units=micro_rows(config),
-        validators=_validators(data, config, machine, hiding),
-        sampler=sampler if hiding is None else None,
+        validators=_validators(data, config, machine, masking),
+        sampler=sampler if masking is None else None,
         remedy="start again with a lower --matrix-lr or --embedding-lr",
         progress=progress,
         started=started,
     )
 
 
-def _tokenizer(data: Shards, config: TrainConfig) -> tuple[Tokenizer, Hiding | None]:
+def _tokenizer(data: Shards, config: TrainConfig) -> tuple[Tokenizer, Masking | None]:
     """The tokenizer, and for an encoder what hides its tokens."""
     if config.causal:
         return load_tokenizer(data.tokenizer_path), None
     tokenizer, mask = load_with_mask(data.tokenizer_path)
-    return tokenizer, Hiding(mask, tokenizer.vocab_size, tuple(sorted(tokenizer.special_ids)))
+    return tokenizer, Masking(mask, tokenizer.vocab_size, tuple(sorted(tokenizer.special_ids)))
 
 
 def _make_model(
@@ -196,7 +196,7 @@ def _validators(
     data: Shards,
     config: TrainConfig,
     machine: Machine,
-    hiding: Hiding | None,
+    masking: Masking | None,
 ) -> list[Validator]:
     found = held_out(
         data.split("validation"),
@@ -207,7 +207,7 @@ def _validators(
     )
     if found is None:
         return []
-    return [found if hiding is None else MaskedLoss.of(found, hiding)]
+    return [found if masking is None else MaskedLoss.of(found, masking)]
 
 
 def _begin(loop: Loop, data: Shards, config: TrainConfig) -> None:

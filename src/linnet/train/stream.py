@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from linnet.shards.batches import Batch
-from linnet.train.speed import at_rest
+from linnet.train.machine import at_rest
 
 if TYPE_CHECKING:
     from linnet.model import Transformer

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from linnet.errors import ModelError
 from linnet.model.heads import POOLINGS
-from linnet.train.objective import Loss, Mean
+from linnet.train.objectives import Loss, Mean
 
 if TYPE_CHECKING:
     from linnet.model import ModelConfig, Transformer

@@ -11,9 +11,10 @@ import torch
 from tiny_models import SHAPES, MakeModel
 
 import linnet
+from linnet import load
 from linnet.errors import ConfigError, ModelError
 from linnet.export import ExportConfig, export_gguf
-from linnet.generate import Request, Sampling, load
+from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf

@@ -19,15 +19,15 @@ import zlib
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract.context import Context, extract
 from linnet.data.extract.package import open_member
+from linnet.data.extract.sniff import is_tar, package_kind
 from linnet.data.kinds import printable
 from linnet.data.sources.folder import is_junk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from linnet.data.extract.context import Context
 
     Found = Iterator[Extracted | Dropped]
 
@@ -76,22 +76,11 @@ def is_packed_tar(path: Path) -> bool:
     return False
 
 
-def is_tar(start: bytes) -> bool:
-    """Whether the first 512 bytes are those of a tar archive, old ones without a mark included."""
-    with contextlib.suppress(tarfile.TarError):
-        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
-        return True
-    return False
-
-
 def _packer(start: bytes) -> Callable[[Path, str], IO[bytes]] | None:
     return next((packer for mark, packer in _PACKERS.items() if start.startswith(mark)), None)
 
 
 def _package_or_zip(path: Path, context: Context) -> Found:
-    from linnet.data.extract import extract
-    from linnet.data.extract.sniff import package_kind
-
     if kind := package_kind(path):  # a document under the name of an archive
         yield from extract(path, kind=kind, context=context)
     else:

@@ -1,4 +1,5 @@
-"""What a reader of files is given: the settings, its allowance, and a way to read what lies inside.
+"""A file to what its reader finds in it, and what a reader is given: settings, its allowance, and
+a way to read what lies inside.
 
 Documents come from strangers. A file may expand to no more than
 ``max_expanded_bytes``, whatever is packed in it and however deep, and members
@@ -9,17 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
+import itertools
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from linnet.data import kinds
 from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract.sniff import sniff
 
 if TYPE_CHECKING:
     from linnet.data.config import DataConfig
@@ -68,8 +72,6 @@ class Context:
         A member that cannot be read is Dropped with the reason, so that it costs
         nothing but itself; only a spent allowance ends the whole file.
         """
-        from linnet.data.extract import extract
-
         name = kinds.printable(name)
         if self.depth >= self.config.max_nesting:
             yield Dropped("nested deeper than max_nesting", name)
@@ -104,3 +106,51 @@ class Context:
 
 def _join(name: str, part: str) -> str:
     return f"{name}/{part}" if part else name
+
+
+Reader: TypeAlias = Callable[[Path, Context], Iterator[Extracted | Dropped]]
+
+
+def extract(path: Path, *, kind: str | None, context: Context) -> Iterator[Extracted | Dropped]:
+    """What is in a file, as its reader found it. ``kind`` None: its first bytes tell.
+
+    Raises UnreadableError when the file yields nothing: it is binary, too
+    large, damaged or encrypted. A file that is not what its name says (a page
+    saved as .xls) is read as what it is.
+    """
+    kind = kind or sniff(path)
+    found = _reader(kind)(path, context)
+    try:
+        first = next(found, None)
+    except UnreadableError as error:
+        found = _reader(_actual_kind(path, kind, error))(path, context)
+        try:
+            first = next(found, None)
+        except UnreadableError:
+            raise error from None
+    if first is not None:
+        for each in itertools.chain([first], found):
+            if context.changes and isinstance(each, Extracted):
+                changes = dict(context.changes + Counter(each.changes))
+                context.changes.clear()
+                yield dataclasses.replace(each, changes=changes)
+            else:
+                yield each
+
+
+def _actual_kind(path: Path, kind: str, error: UnreadableError) -> str:
+    """What a file is that its reader calls damaged. Raises the error if it is nothing else."""
+    actual = sniff(path) if error.reason.startswith(("damaged ", "binary file")) else kind
+    # A package that lacks what makes it a document is damaged, and no archive of texts.
+    if actual in (kind, "archive"):
+        raise error
+    return actual
+
+
+def _reader(kind: str) -> Reader:
+    module, _, function = kinds.KINDS[kind].reader.partition(":")
+    try:
+        found: Reader = getattr(importlib.import_module(f"{__package__}.{module}"), function)
+    except ModuleNotFoundError as error:
+        raise UnreadableError(f"{kind} needs a package that is not installed", str(error)) from None
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import re
+import tarfile
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -85,8 +86,6 @@ def sniff(path: Path) -> str:
 
     Raises UnreadableError for a format that is known and not read.
     """
-    from linnet.data.extract.archive import is_tar
-
     with path.open("rb") as file:
         start = file.read(_START)
     if b"%PDF-" in start[:_PDF_WITHIN]:
@@ -99,6 +98,14 @@ def sniff(path: Path) -> str:
     if found := ole_content(path):
         return _in_ole(path, found)
     return "archive" if is_tar(start[:512]) else _textual(_decoded(start))
+
+
+def is_tar(start: bytes) -> bool:
+    """Whether the first 512 bytes are those of a tar archive, old ones without a mark included."""
+    with contextlib.suppress(tarfile.TarError):
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+        return True
+    return False
 
 
 def package_kind(path: Path) -> str | None:

@@ -20,13 +20,6 @@ KIND = "xls"
 
 
 def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    if zipped:  # today's format under the old name
-        from linnet.data.extract import xlsx
-
-        yield from xlsx.read(path, context)
-        return
     found = list(_documents(path, context))
     if not found:
         raise UnreadableError("no text in it")

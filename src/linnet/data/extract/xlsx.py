@@ -46,6 +46,13 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
         raise UnreadableError("no text in it")
 
 
+def read_older(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+    """A file with the suffix of Excel 97 to 2003, which may be of today's format."""
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    yield from (read if zipped else xls.read)(path, context)
+
+
 class _Workbook:
     """What the sheets of a workbook share: strings, number formats, the first day of dates."""
 

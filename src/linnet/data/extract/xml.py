@@ -77,6 +77,7 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     source = read_text(path, limit=context.config.max_document_bytes, changes=context.changes)
     root = _parsed(source)
     kind = _local(root.tag)
+    text: str
     if kind == "html":
         write = html_text if context.config.html == "main" else all_text
         text = write(source, context.changes)

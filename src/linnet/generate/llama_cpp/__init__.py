@@ -9,7 +9,16 @@ In reading order: ``cache`` and ``vocabulary`` (the file that is made of a check
 ``processor``.
 """
 
+from typing import TYPE_CHECKING
+
 from linnet.lazy import lazy
+
+if TYPE_CHECKING:
+    from linnet.generate.engines import EngineConfig as ServingConfig
+    from linnet.generate.llama_cpp.encoder import LlamaCppEncoder, load_llama_cpp_encoder
+    from linnet.generate.llama_cpp.engine import LlamaCppEngine
+    from linnet.generate.llama_cpp.foreign import open_gguf
+    from linnet.generate.llama_cpp.kind import open_checkpoint
 
 __all__ = [
     "LlamaCppEncoder",
@@ -20,7 +29,7 @@ __all__ = [
     "open_gguf",
 ]
 
-__getattr__ = lazy(
+__getattr__, __dir__ = lazy(
     __name__,
     {
         "LlamaCppEncoder": ("linnet.generate.llama_cpp.encoder", "LlamaCppEncoder"),

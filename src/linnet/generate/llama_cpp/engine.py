@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ModelError
 from linnet.export.llama_cpp_process import LlamaCppSettings
+from linnet.generate.constraints.compiler import compiled
 from linnet.generate.engine import Engine, Request, Score, require_known_tokens
 from linnet.generate.llama_cpp import asking
 from linnet.generate.llama_cpp.cache import note_use
-from linnet.generate.llama_cpp.constraints import grammar_of
 from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
 from linnet.generate.llama_cpp.processor import advice
 from linnet.generate.llama_cpp.reading import Answer
@@ -207,7 +207,7 @@ class LlamaCppEngine(Engine):
         limit = min(request.sampling.max_tokens, self.context - len(prompt))
         grammar = None
         if request.constraint is not None:
-            grammar = grammar_of(request.constraint, in_bytes=self.served.spells_bytes)
+            grammar = compiled(request.constraint).gbnf(in_bytes=self.served.spells_bytes)
         body = asking.body(
             request,
             prompt,

@@ -4,7 +4,7 @@ Prompts go to llama.cpp as token ids and its answers come back as ids, so it nee
 text at all, and any tokenizer will do. What it needs to know of a token is its bytes, for
 constraints. They are written one character a byte (Latin-1): llama.cpp keeps back a token
 that ends within a character and never says which it was, and in this spelling none does.
-Constraints are spelt likewise (``linnet.generate.llama_cpp.constraints``).
+Constraints are spelt likewise (``linnet.generate.constraints.gbnf``).
 """
 
 from __future__ import annotations
@@ -27,11 +27,6 @@ _END_NAMES = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|eom_id|
 
 # No byte is spelt so: what begins with it matches no constraint.
 _OUTSIDE = "\ue000"
-
-
-def as_latin1(text: str) -> str:
-    """A text with a character for each of its bytes in UTF-8."""
-    return text.encode("utf-8", "replace").decode("latin-1")
 
 
 def byte_spelling(tokenizer: Tokenizer, stop_ids: Sequence[int]) -> Spelling:

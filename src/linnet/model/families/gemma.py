@@ -1,8 +1,8 @@
 """Gemma 2 and 3 (text): norms before and after each part, windowed blocks, scaled embeddings.
 
 A norm's stored weight is what its gain differs from 1 by. Gemma 2 (arXiv:2408.00118)
-bends scores and logits; Gemma 3 (arXiv:2503.19786) normalises queries and keys
-instead, and its windowed blocks turn RoPE faster than the others.
+caps scores and logits; Gemma 3 (arXiv:2503.19786) normalises queries and keys
+instead, and its windowed blocks rotate faster than the others.
 
 Of a Gemma 3 that also sees pictures (``gemma3``: 4B, 12B, 27B) the language model is read,
 and written as Gemma 3 text (``gemma3_text``). Its configuration leaves out what is as in
@@ -61,7 +61,7 @@ _DEFAULTS_3 = {
 
 
 def _shared(settings: Section, *, capped: bool) -> dict[str, Any]:
-    """What both generations have in common; ``capped``: whether scores are bent by default."""
+    """What both generations have in common; ``capped``: whether scores are capped by default."""
     settings.require("use_bidirectional_attention", (False, None), default=False)
     return {
         "norm": "rmsnorm_offset",

@@ -40,7 +40,7 @@ def _read(settings: Section) -> ModelConfig:
         keys=("rotary_emb_base", "rotary_pct"),
     )
     # The last releases of transformers 4 write these besides.
-    share = (rope["rotary_width"] or width // heads) / (width // heads)
+    share = rope["rotary_width"] / (width // heads) if rope["rotary_width"] else 1.0
     for key, value in {"rope_theta": rope["rope_theta"], "partial_rotary_factor": share}.items():
         if settings.number(key, value) != value:
             raise settings.error(key, f"must be {value:g}, as said elsewhere")

@@ -1,5 +1,5 @@
 """Phi-3, 3.5 and 4-mini: Llama with fused projections, LongRoPE and, in Phi-4-mini, only a
-part of each head turned."""
+part of each head rotated."""
 
 from __future__ import annotations
 

@@ -130,8 +130,8 @@ def _scaling(
             "yarn",
             factor,
             original,
-            slow_turns=nested.number("beta_slow", RopeScaling.slow_turns, above=0),
-            fast_turns=nested.number("beta_fast", RopeScaling.fast_turns, above=0),
+            beta_slow=nested.number("beta_slow", RopeScaling.beta_slow, above=0),
+            beta_fast=nested.number("beta_fast", RopeScaling.beta_fast, above=0),
             truncate=nested.flag("truncate", True),
             attention_factor=_mscale(nested, factor) if attention is None else attention,
         )
@@ -206,4 +206,4 @@ def _write_scaling(scaling: RopeScaling, context: int) -> dict[str, Any]:
         }
     if not scaling.truncate:
         extra["truncate"] = False
-    return named | {"beta_slow": scaling.slow_turns, "beta_fast": scaling.fast_turns} | extra
+    return named | {"beta_slow": scaling.beta_slow, "beta_fast": scaling.beta_fast} | extra

@@ -8,7 +8,6 @@ from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.page import PAGE
 from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
-from linnet.serve.schemas import names_in
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT,
@@ -23,8 +22,3 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     OPENAPI,
     *PAGE,
 )
-
-PARAMETERS = frozenset[str]().union(
-    *(names_in(endpoint.body) for endpoint in ENDPOINTS if endpoint.body is not None)
-)
-"""The names that requests may have; a name beside them is what someone wrote."""

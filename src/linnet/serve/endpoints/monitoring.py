@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
 from typing import TYPE_CHECKING
 
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.metrics import CONTENT_TYPE
-from linnet.serve.openapi import describe
 from linnet.serve.schemas import ANYTHING, record
 from linnet.serve.service import answer_json
 
@@ -37,14 +34,7 @@ async def metrics(service: Service, call: Call) -> None:
 
 async def openapi(service: Service, call: Call) -> None:
     """GET /openapi.json."""
-    await call.answer(200, _description())
-
-
-@cache
-def _description() -> bytes:
-    from linnet.serve.endpoints import ENDPOINTS  # of which this is one
-
-    return json.dumps(describe(ENDPOINTS)).encode()
+    await call.answer(200, service.description)
 
 
 _HEALTH = record({"status": {"enum": ["ok", "stopping"]}}, required=("status",))

@@ -1,6 +1,6 @@
-"""Grammars in llama.cpp's notation (GBNF), read into patterns.
+"""Grammars in llama.cpp's notation (GBNF): read and written.
 
-They come from strangers: what cannot be read is refused here, in one line, before
+Those that are read come from strangers: what is wrong with them is told here, in one line, before
 native code sees it.
 
 Reference: ``grammars/README.md`` in https://github.com/ggml-org/llama.cpp.
@@ -9,21 +9,33 @@ Reference: ``grammars/README.md`` in https://github.com/ggml-org/llama.cpp.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 from linnet.errors import ConfigError
-from linnet.generate.llama_cpp.pattern import (
+from linnet.generate.constraints.patterns import (
+    HIGHEST,
+    ROOT,
     Characters,
+    Either,
+    Lexeme,
+    Matching,
     Pattern,
+    Ranges,
     Repeated,
     Rule,
+    Rules,
     Sequenced,
     Text,
     characters,
     either,
+    merged,
+    without_surrogates,
 )
-from linnet.generate.llama_cpp.regex import MOST_REPEATS
 
-ROOT = "root"
+MOST_REPEATS = 1_000
+"""llama.cpp refuses more."""
+
+_LENGTH_BOUNDS = (0x7F, 0x7FF, 0xFFFF, HIGHEST)  # of one, two, three and four bytes
 _DEPTH = 100
 
 _HEAD = re.compile(r"\s*([A-Za-z0-9_-]+)\s*::=")
@@ -36,17 +48,19 @@ _CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
 _SIMPLE: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
-def read(grammar: str) -> dict[str, Pattern]:
+def read(grammar: str) -> Rules:
     """The rules of a grammar by name, ``root`` first. Raises ConfigError naming what is wrong."""
     reader = _Reader(grammar)
-    rules: dict[str, Pattern] = {}
+    rules: Rules = {}
     reader.skip(lines=True)
     while reader.place < len(grammar):
         name = reader.head()
         rules[name] = reader.either(nested=False)
         reader.skip(lines=True)
     if ROOT not in rules:
-        raise ConfigError(f"a grammar must have a rule '{ROOT}'. Got {', '.join(rules) or 'none'}")
+        raise ConfigError(
+            f"a grammar must have a rule '{ROOT}'. Got {', '.join(rules)[:60] or 'none'}"
+        )
     for name in sorted(reader.named - rules.keys()):
         raise ConfigError(f"a grammar must say what each of its rules is. '{name}' is missing")
     return {ROOT: rules[ROOT], **rules}
@@ -200,3 +214,106 @@ class _Reader:
         line = self.text.count("\n", 0, self.place) + 1
         rest = self.text[self.place : self.place + 30]
         return ConfigError(f"a grammar must have {expected}. Got {rest!r} in line {line}")
+
+
+def write(rules: Rules, *, in_bytes: bool) -> str:
+    """llama.cpp's notation of rules without ``Lexeme`` and ``Matching``.
+
+    ``in_bytes``: for a vocabulary with a character for each byte of UTF-8 (Latin-1), as the files
+    made for serving have it; a set of characters is then the sequences of bytes that it has.
+    """
+    return "\n".join(f"{name} ::= {_written(pattern, in_bytes)}" for name, pattern in rules.items())
+
+
+def byte_sequences(ranges: Ranges) -> Iterator[tuple[tuple[int, int], ...]]:
+    """The UTF-8 of sets of code points, as sequences of ranges of bytes."""
+    for first, last in without_surrogates(ranges):
+        below = 0
+        for bound in _LENGTH_BOUNDS:
+            if first <= bound and last >= below:
+                yield from _aligned(max(first, below), min(last, bound))
+            below = bound + 1
+
+
+def _aligned(first: int, last: int) -> Iterator[tuple[tuple[int, int], ...]]:
+    """Cut at places where the bytes after the first run through all that they can be."""
+    start, end = chr(first).encode(), chr(last).encode()
+    for place in range(1, len(start)):
+        size = 1 << (6 * place)  # code points that share all but the last ``place`` bytes
+        if first // size != last // size:
+            if first % size:
+                middle = (first // size + 1) * size
+                yield from _aligned(first, middle - 1)
+                yield from _aligned(middle, last)
+                return
+            if (last + 1) % size:
+                middle = last // size * size
+                yield from _aligned(first, middle - 1)
+                yield from _aligned(middle, last)
+                return
+    yield tuple(zip(start, end, strict=True))
+
+
+def _written(pattern: Pattern, in_bytes: bool, *, inside: bool = False) -> str:
+    """A pattern in llama.cpp's notation; ``inside``: where it must hold together."""
+    match pattern:
+        case Text(value):
+            spelt = value.encode("utf-8", "replace").decode("latin-1") if in_bytes else value
+            return '"' + "".join(map(_in_quotes, spelt)) + '"'
+        case Characters(ranges):
+            return _written_set(ranges, in_bytes)
+        case Rule(name):
+            return name
+        case Sequenced(parts):
+            written = " ".join(_written(part, in_bytes, inside=True) for part in parts)
+            return f"({written})" if inside else written or '""'
+        case Either(choices):
+            return "(" + " | ".join(_written(choice, in_bytes) for choice in choices) + ")"
+        case Repeated(part, least, most):
+            limits = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get((least, most))
+            if limits is None:
+                limits = f"{{{least},{'' if most is None else most}}}"
+            written = _written(part, in_bytes, inside=True)
+            return f"({written}){limits}" if isinstance(part, Repeated) else written + limits
+        case Lexeme() | Matching():
+            raise TypeError("a grammar for llama.cpp must be written out first")
+
+
+def _written_set(ranges: Ranges, in_bytes: bool) -> str:
+    if not in_bytes:
+        return _class(ranges)
+    return _tree(list(byte_sequences(ranges)))
+
+
+def _tree(sequences: Sequence[Sequence[tuple[int, int]]]) -> str:
+    """Sequences of ranges of bytes with what follows a byte written once: few ways at a place."""
+    following: dict[tuple[int, int], list[Sequence[tuple[int, int]]]] = {}
+    for sequence in sequences:
+        following.setdefault(sequence[0], []).append(sequence[1:])
+    leading: dict[str, list[tuple[int, int]]] = {}
+    for first, rests in following.items():
+        leading.setdefault(_tree(rests) if rests[0] else "", []).append(first)
+    choices = [f"{_class(merged(firsts))} {rest}".strip() for rest, firsts in leading.items()]
+    return choices[0] if len(choices) == 1 and " " not in choices[0] else f"({' | '.join(choices)})"
+
+
+def _class(ranges: Ranges) -> str:
+    return "[" + "".join(_span(first, last) for first, last in ranges) + "]"
+
+
+def _span(first: int, last: int) -> str:
+    return _in_class(first) if first == last else f"{_in_class(first)}-{_in_class(last)}"
+
+
+def _in_class(code: int) -> str:
+    character = chr(code)
+    return character if character.isascii() and character.isalnum() else _escaped(code)
+
+
+def _in_quotes(character: str) -> str:
+    plain = character.isascii() and character.isprintable() and character not in '"\\'
+    return character if plain else _escaped(ord(character))
+
+
+def _escaped(code: int) -> str:
+    return f"\\x{code:02X}" if code < 0x100 else f"\\U{code:08X}"

@@ -19,9 +19,11 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from linnet.errors import ConfigError
-from linnet.generate.llama_cpp.pattern import (
+from linnet.generate.constraints.patterns import (
     Characters,
     Either,
+    Lexeme,
+    Matching,
     Pattern,
     Repeated,
     Rule,
@@ -31,6 +33,8 @@ from linnet.generate.llama_cpp.pattern import (
 
 MOST_ELEMENTS = 200_000
 """Elements of a grammar when llama.cpp has written out its repetitions."""
+LONGEST = 500_000
+"""Characters of a text as far as its length is bounded: llguidance counts them."""
 MOST_STACKS = 2_000
 """Ways on at one place of a text."""
 MOST_PATHS = 20_000
@@ -44,6 +48,7 @@ _EXPANSIONS = 20_000  # from one stack to all that can come next
 _WORK = 20_000  # expansions after which longer texts and other rules are looked at no more
 _RANGES = 8  # of a class, whose ends are looked at
 _WORK_ON_RULES = 25_000  # with those on each rule alone
+_SHARE_OF_SCHEMA = 4  # so much less for rules of our own making, which are seldom ambiguous
 _CANDIDATES = 8  # characters looked at at each place
 _TRIED = 2  # and of these, those that fit most ways, read
 
@@ -52,10 +57,11 @@ def require_bounded(rules: Mapping[str, Pattern], *, root: str, kind: str) -> No
     """Raise ConfigError for rules that would make too much work. ``kind``: what they were."""
     require_small(rules, kind=kind)
     reader = _Reader(rules, kind)
-    reader.follow(rules[root], allowed=_WORK)
+    share = _SHARE_OF_SCHEMA if kind == "json_schema" else 1
+    reader.follow(rules[root], allowed=_WORK // share)
     for name, pattern in rules.items():
-        if name != root and reader.work < _WORK_ON_RULES:
-            reader.follow(pattern, allowed=_WORK_ON_RULES)
+        if name != root and reader.work < _WORK_ON_RULES // share:
+            reader.follow(pattern, allowed=_WORK_ON_RULES // share)
 
 
 def require_small(rules: Mapping[str, Pattern], *, kind: str) -> None:
@@ -65,6 +71,34 @@ def require_small(rules: Mapping[str, Pattern], *, kind: str) -> None:
             f"a {kind} must have at most {MOST_ELEMENTS:,} parts when its repetitions are written "
             "out one by one; repeat less within what is repeated"
         )
+
+
+def require_short(rules: Mapping[str, Pattern], *, kind: str) -> None:
+    """Raise ConfigError for rules that count further than llguidance does."""
+    if any(_length(pattern) > LONGEST for pattern in rules.values()):
+        raise ConfigError(
+            f"a {kind} must repeat what it repeats at most {LONGEST:,} times in all. Got more; "
+            "repeat less within what is repeated"
+        )
+
+
+def _length(pattern: Pattern) -> int:
+    """How long a text may be, what has no bound and other rules counted once."""
+    match pattern:
+        case Text(value):
+            return len(value)
+        case Characters() | Rule():
+            return 1
+        case Sequenced(parts):
+            return sum(map(_length, parts))
+        case Either(choices):
+            return max(map(_length, choices), default=0)
+        case Repeated(part, least, most):
+            return max(least, most or 0, 1) * _length(part)
+        case Lexeme(part):
+            return _length(part)
+        case Matching():  # has so many states at most
+            return 1
 
 
 def _elements(pattern: Pattern) -> int:
@@ -80,7 +114,11 @@ def _elements(pattern: Pattern) -> int:
             return 1 + min(MOST_ELEMENTS, sum(_elements(part) for part in parts))
         case Repeated(part, least, most):
             times = max(least, most or 0, 1)
-            return min(MOST_ELEMENTS + 1, times * (2 + _elements(part)))
+            once = 1 + _elements(part)
+            if isinstance(part, Sequenced | Either | Repeated):  # written as a rule of its own
+                return min(MOST_ELEMENTS + 1, once + 3 * times)
+            return min(MOST_ELEMENTS + 1, times * (1 + once))
+    raise TypeError("a grammar is measured when it is written out")
 
 
 class _Stack:
@@ -121,8 +159,9 @@ class _Reader:
             paths = self._step(paths, most=MOST_PATHS)
         stacks = start
         for _ in range(_LENGTH):
+            before = stacks
             stacks = Counter(dict.fromkeys(self._step(stacks, most=MOST_PATHS), 1))
-            if not stacks:
+            if not stacks or stacks == before:
                 return
             if self.work > allowed:
                 if len(stacks) > MOST_STACKS // 2:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import math
 
-from linnet.generate.llama_cpp.pattern import Either, Pattern, Repeated, Sequenced, Text, characters
+from linnet.generate.constraints.patterns import (
+    Either,
+    Pattern,
+    Repeated,
+    Sequenced,
+    Text,
+    characters,
+)
 
 DIGITS = 15
 """The most digits of a number without bounds: more are lost where it is read as a float."""
@@ -28,12 +35,18 @@ def integers(least: int | None, most: int | None) -> Pattern | None:
 
 
 def numbers(
-    least: float | None, most: float | None, *, open_below: bool, open_above: bool
+    least: float | None,
+    most: float | None,
+    *,
+    open_below: bool,
+    open_above: bool,
+    digits: int = DIGITS,
 ) -> Pattern | None:
     """Numerals of numbers in these bounds, with and without a fraction.
 
-    Where a bound is no integer, some between it and the next integer are left out.
-    ``open_below``, ``open_above``: whether the bound itself is outside.
+    Where a bound is no integer, those between it and the next integer are left out, but for the
+    bound. ``open_below``, ``open_above``: whether the bound itself is outside; ``digits``: of a
+    fraction, at most.
     """
     low = None if least is None else math.ceil(least)
     high = None if most is None else math.floor(most)
@@ -41,8 +54,13 @@ def numbers(
         low + 1 if low is not None and low == least and open_below else low,
         high - 1 if high is not None and high == most and open_above else high,
     )
-    nonzero = Sequenced((Text("."), Repeated(_DIGIT, 0, DIGITS), _FIRST))
+    nonzero = Sequenced((Text("."), Repeated(_DIGIT, 0, digits - 1), _FIRST))
     choices = [] if whole is None else [whole]
+    for bound, is_open in ((least, open_below), (most, open_above)):
+        if bound is not None and not is_open and bound != int(bound):
+            text = repr(float(bound))
+            if "e" not in text and len(text.rpartition(".")[2]) <= digits:
+                choices.append(Text(text))
     # n.f lies above n where n is not negative, and below it where it is: -n.f is under -n.
     if high is None or high > 0:
         above = integers(max(low or 0, 0), None if high is None else high - 1)

@@ -5,31 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from linnet import hub
 from linnet.card.conversation import converses
-from linnet.config import option, replace
-from linnet.errors import ConfigError, LinnetError, ModelError
+from linnet.config import replace
+from linnet.errors import ConfigError, ModelError
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
 from linnet.generate.engines import EngineConfig, is_encoder, open_encoder, open_engine
 from linnet.generate.opening import DTYPES, model_directory
 from linnet.generate.sampling import Sampling, Settings
 from linnet.progress import SILENT, Progress
+from linnet.respond.conversation import Message, Tool, conversation
+from linnet.respond.engine import EngineResponder
+from linnet.respond.responder import Answer, run
 from linnet.runtime import DeviceName, DtypeName, detect
 
 if TYPE_CHECKING:
+    from linnet.generate.constraint import Constraint
     from linnet.generate.embedding import Encoder
-
-
-@dataclass(frozen=True)
-class GenerateConfig(Sampling, EngineConfig):
-    """How to continue a text, and what to compute with."""
-
-    dtype: DtypeName | None = option(
-        None, "torch: number format to compute in; precision names it for every engine"
-    )
 
 
 @dataclass(frozen=True)
@@ -76,24 +72,42 @@ class LanguageModel:
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Sequence[Message | Mapping[str, Any]],
         *,
+        tools: Sequence[Tool | Mapping[str, Any]] = (),
+        tool_choice: str = "auto",
+        constraint: Constraint | None = None,
         sampling: Sampling | None = None,
         adapter: str | None = None,
         continue_final_message: bool = False,
         **settings: Unpack[Settings],
-    ) -> Completion:
+    ) -> Answer:
         """The answer to a conversation: ``[{"role": "user", "content": "..."}, ...]``.
 
+        ``tools``: what the model may call, in OpenAI's form; its calls are the answer's
+        ``tool_calls``. ``tool_choice``, ``constraint``: see ``respond.Conversation``.
         ``continue_final_message``: go on with the last message instead of answering it.
         Raises ModelError where the model has no chat template.
         """
-        chosen = replace(sampling or Sampling(), settings, where="chat")
-        if continue_final_message:
-            prompt = self.engine.chat_prompt(messages, continue_final_message=True)
-        else:
-            prompt = self.engine.chat_prompt(messages)
-        return self.engine.generate([Request(prompt, chosen, adapter=adapter)])[0]
+        asked = conversation(
+            messages,
+            tools,
+            tool_choice=tool_choice,
+            constraint=constraint,
+            sampling=replace(sampling or Sampling(), settings, where="chat"),
+            continue_final_message=continue_final_message,
+        )
+        return run(self.responder(adapter), asked)[0]
+
+    def responder(self, adapter: str | None = None) -> EngineResponder:
+        """What answers conversations with the model; see ``linnet.respond``."""
+        if adapter not in self._responders:
+            self._responders[adapter] = EngineResponder(self.engine, adapter=adapter)
+        return self._responders[adapter]
+
+    @cached_property
+    def _responders(self) -> dict[str | None, EngineResponder]:
+        return {}
 
     def score(self, text: str) -> Score:
         """The log-probability of every token of ``text``, as if it began a document."""
@@ -176,8 +190,4 @@ def open_model(
     if Path(source).suffix != ".gguf":
         found = model_directory(source) if Path(source).exists() else source
         return LanguageModel(engine, converses(hub.find(found).path))
-    try:
-        engine.chat_prompt([{"role": "user", "content": "?"}])
-    except LinnetError:
-        return LanguageModel(engine)
-    return LanguageModel(engine, converses=True)
+    return LanguageModel(engine, converses=EngineResponder(engine).refusal is None)

@@ -3,21 +3,23 @@
 import json
 import re
 import struct
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from linnet import artifact
+from linnet import artifact, output
 from linnet.errors import ArtifactError
 from linnet.evaluate import Evaluation
 from linnet.evaluate.evaluation import Baselines
 from linnet.evaluate.metrics import Interval
 from linnet.evaluate.overlap import Overlap
-from linnet.evaluate.report import headline, overlap_sentence, write_report
-from linnet.evaluate.report_facts import gather
 from linnet.evaluate.samples import Sample
 from linnet.page import duration, visible
+from linnet.report import gather, headline, write_report
+from linnet.stages import ProjectConfig, Workspace, corpus, plan
+from linnet.stages.evaluation import overlap_sentence
 from linnet.tokenizer import TokenizerConfig
 from linnet.tokenizer import train as train_tokenizer
 
@@ -66,16 +68,16 @@ def write_stage(project: Path, stage: str) -> None:
         return
     with artifact.create(project / stage, kind=stage, format=1, config={}, inputs={}) as draft:
         if stage == "corpus":
-            artifact.write_json(draft.path / "report.json", corpus_report())
+            output.write_json(draft.path / "report.json", corpus_report())
         elif stage == "shards":
             entries = [{"name": "t", "documents": 10, "bytes": 2000, "tokens": 510}]
-            artifact.write_json(draft.path / "shards.json", {"splits": {"train": entries}})
+            output.write_json(draft.path / "shards.json", {"splits": {"train": entries}})
         elif stage == "plan":
             plan = {"parameters": 3_000_000, "steps": 5, "expected_bits_per_byte": 0.95,
                     "seconds": {"train": 61}, "reasons": ["Because it is small."]}  # fmt: skip
-            artifact.write_json(draft.path / "plan.json", plan)
+            output.write_json(draft.path / "plan.json", plan)
         elif stage == "model":
-            artifact.write_json(draft.path / "config.json", {"model_type": "arcee", "n_layer": 6})
+            output.write_json(draft.path / "config.json", {"model_type": "arcee", "n_layer": 6})
             header = json.dumps({"w": {"dtype": "F32", "shape": [1500, 2000]}}).encode()
             content = struct.pack("<Q", len(header)) + header
             (draft.path / "model.safetensors").write_bytes(content)
@@ -84,7 +86,7 @@ def write_stage(project: Path, stage: str) -> None:
             text = "\n".join(map(json.dumps, lines)) + '\n{"ste'
             (draft.path / "metrics.jsonl").write_text(text, encoding="utf-8")
         else:
-            artifact.write_json(draft.path / "results.json", evaluation().to_json())
+            output.write_json(draft.path / "results.json", evaluation().to_json())
 
 
 class Reader(HTMLParser):
@@ -176,8 +178,9 @@ def test_damaged_files_leave_their_part_out(project: Path) -> None:
                  "evaluation/results.json", "model/config.json"):  # fmt: skip
         (project / name).write_text("{not json", encoding="utf-8")
     (project / "model" / "model.safetensors").write_bytes(b"\xff" * 9)
-    facts = gather(project)
-    assert (facts.corpus, facts.plan, facts.evaluation, facts.model) == (None, None, None, None)
+    facts, workspace = gather(project), Workspace(project, ProjectConfig(()))
+    assert (corpus.facts(workspace), plan.facts(workspace)) == (None, None)
+    assert (facts.evaluation, facts.model) == (None, None)
     Reader(write_report(project).read_text(encoding="utf-8"))
 
 
@@ -190,10 +193,10 @@ def test_weights_of_no_sense_have_no_size(project: Path, text: str) -> None:
 
 def test_a_model_worse_than_a_simple_method_is_said_to_be(project: Path) -> None:
     results = project / "evaluation" / "results.json"
-    artifact.write_json(results, evaluation(score=1.80).to_json())
+    output.write_json(results, evaluation(score=1.80).to_json())
     manifest = json.loads((project / "evaluation" / "manifest.json").read_text(encoding="utf-8"))
     manifest["files"]["results.json"]["bytes"] = results.stat().st_size
-    artifact.write_json(project / "evaluation" / "manifest.json", manifest)
+    output.write_json(project / "evaluation" / "manifest.json", manifest)
     assert "5-gram of bytes needs only 1.59" in headline(gather(project))[1]
 
 
@@ -201,7 +204,7 @@ def test_copying_is_called_copying() -> None:
     assert "no copying" in (overlap_sentence(evaluation()) or "")
     assert "somewhat more" in (overlap_sentence(evaluation(shared="word " * 15)) or "")
     assert "copies" in (overlap_sentence(evaluation(shared="word " * 60)) or "")
-    assert overlap_sentence(None) is None
+    assert overlap_sentence(replace(evaluation(), samples=())) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,277 @@
+"""Finite automata: what several regular patterns allow together, and what one does not.
+
+llama.cpp's grammars know neither "and" nor "not", so a :class:`~.patterns.Matching` is written
+out for it as the states of a deterministic automaton, a rule each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import pairwise
+
+from linnet.errors import ConfigError
+from linnet.generate.constraints.gbnf import MOST_REPEATS
+from linnet.generate.constraints.patterns import (
+    Characters,
+    Either,
+    Lexeme,
+    Matching,
+    Pattern,
+    Repeated,
+    Rule,
+    Rules,
+    Sequenced,
+    Text,
+    merged,
+)
+
+MOST_STATES = 2_000
+"""Of one automaton."""
+MOST_NODES = 20_000
+"""Of what it is made from, when repetitions are written out."""
+
+
+class Automaton:
+    """A nondeterministic automaton; a set of its states tells where a text stands."""
+
+    def __init__(self, pattern: Pattern) -> None:
+        """Raises ConfigError for a pattern that is too large."""
+        self.moves: list[list[tuple[int, int, int]]] = []
+        self._free: list[list[int]] = []
+        first, self._last = self._node(), self._node()
+        self._build(pattern, first, self._last)
+        self.start = self.closed([first])
+
+    def accepts(self, states: frozenset[int]) -> bool:
+        """Whether a text may end here."""
+        return self._last in states
+
+    def after(self, states: frozenset[int], code: int) -> frozenset[int]:
+        """Where a character leads."""
+        return self.closed(
+            target
+            for state in states
+            for first, last, target in self.moves[state]
+            if first <= code <= last
+        )
+
+    def matches(self, text: str) -> bool:
+        """Whether a whole text is allowed."""
+        states = self.start
+        for character in text:
+            states = self.after(states, ord(character))
+            if not states:
+                return False
+        return self.accepts(states)
+
+    def closed(self, states: Iterable[int]) -> frozenset[int]:
+        """States with all that are reached from them without a character."""
+        todo = list(states)
+        found = set(todo)
+        while todo:
+            for state in self._free[todo.pop()]:
+                if state not in found:
+                    found.add(state)
+                    todo.append(state)
+        return frozenset(found)
+
+    def _node(self) -> int:
+        if len(self.moves) >= MOST_NODES:
+            raise ConfigError(
+                "a pattern that holds together with another must have at most "
+                f"{MOST_NODES:,} parts when its repetitions are written out"
+            )
+        self.moves.append([])
+        self._free.append([])
+        return len(self.moves) - 1
+
+    def _build(self, pattern: Pattern, start: int, end: int) -> None:
+        match pattern:
+            case Text(value):
+                for character in value:
+                    after = self._node()
+                    self.moves[start].append((ord(character), ord(character), after))
+                    start = after
+                self._free[start].append(end)
+            case Characters(ranges):
+                self.moves[start] += [(first, last, end) for first, last in ranges]
+            case Rule(name):
+                raise TypeError(f"a regular pattern refers to the rule {name}")
+            case Lexeme(part):
+                self._build(part, start, end)
+            case Sequenced(parts):
+                for part in parts:
+                    after = self._node()
+                    self._build(part, start, after)
+                    start = after
+                self._free[start].append(end)
+            case Either(choices):
+                for choice in choices:
+                    self._build(choice, start, end)
+            case Repeated(part, least, most):
+                self._build_repeated(part, least, most, start, end)
+            case Matching():
+                raise ConfigError("a pattern must not hold together with others twice")
+
+    def _build_repeated(
+        self, part: Pattern, least: int, most: int | None, start: int, end: int
+    ) -> None:
+        for _ in range(least):
+            after = self._node()
+            self._build(part, start, after)
+            start = after
+        if most is None:
+            loop = self._node()
+            self._free[start].append(loop)
+            self._build(part, loop, loop)
+            start = loop
+        else:
+            for _ in range(most - least):
+                after = self._node()
+                self._free[start].append(end)
+                self._build(part, start, after)
+                start = after
+        self._free[start].append(end)
+
+
+State = tuple[frozenset[int], ...]
+
+
+class _Together:
+    """The deterministic automaton of a :class:`Matching`."""
+
+    def __init__(self, matching: Matching) -> None:
+        self.every = [Automaton(pattern) for pattern in matching.every]
+        self.none = [Automaton(pattern) for pattern in matching.none]
+        self.all = [*self.every, *self.none]
+        start = tuple(automaton.start for automaton in self.all)
+        self.places: dict[State, int] = {start: 0}
+        self.after: list[dict[int, list[tuple[int, int]]]] = []
+        states = [start]
+        for state in states:  # grows on the way
+            targets: dict[int, list[tuple[int, int]]] = {}
+            for first, last, target in self._moves(state):
+                if target not in self.places:
+                    if len(states) >= MOST_STATES:
+                        raise ConfigError(
+                            "patterns and lengths that hold together must need at most "
+                            f"{MOST_STATES:,} states; loosen one of them"
+                        )
+                    self.places[target] = len(states)
+                    states.append(target)
+                targets.setdefault(self.places[target], []).append((first, last))
+            self.after.append(targets)
+        self.accepting = [self._accepts(state) for state in states]
+
+    def rules(self, prefix: str) -> Rules | None:
+        """Its states as rules, ``prefix-0`` first; None where it allows no text."""
+        alive = {place for place, accepts in enumerate(self.accepting) if accepts}
+        before: dict[int, set[int]] = {}
+        for place, targets in enumerate(self.after):
+            for target in targets:
+                before.setdefault(target, set()).add(place)
+        todo = list(alive)
+        while todo:
+            for place in before.get(todo.pop(), ()):
+                if place not in alive:
+                    alive.add(place)
+                    todo.append(place)
+        if 0 not in alive:
+            return None
+        found: Rules = {}
+        for place in sorted(alive):
+            choices: list[Pattern] = [Text("")] if self.accepting[place] else []
+            choices += [
+                Sequenced((Characters(merged(ranges)), Rule(f"{prefix}-{target}")))
+                for target, ranges in self.after[place].items()
+                if target in alive
+            ]
+            found[f"{prefix}-{place}"] = choices[0] if len(choices) == 1 else Either(tuple(choices))
+        return found
+
+    def _accepts(self, state: State) -> bool:
+        count = len(self.every)
+        each = [automaton.accepts(own) for automaton, own in zip(self.all, state, strict=True)]
+        return all(each[:count]) and not any(each[count:])
+
+    def _moves(self, state: State) -> list[tuple[int, int, State]]:
+        """Ranges of characters with where they lead; what none of ``every`` goes on with is out."""
+        edges: set[int] = set()
+        for automaton, own in zip(self.all, state, strict=True):
+            for node in own:
+                for first, last, _ in automaton.moves[node]:
+                    edges.update((first, last + 1))
+        bounds = sorted(edges)
+        found: list[tuple[int, int, State]] = []
+        for first, following in pairwise(bounds):
+            target = tuple(
+                automaton.after(own, first) for automaton, own in zip(self.all, state, strict=True)
+            )
+            if all(target[: len(self.every)]):
+                found.append((first, following - 1, target))
+        return found
+
+
+@lru_cache(maxsize=256)
+def _together(matching: Matching) -> _Together:
+    return _Together(matching)
+
+
+def is_possible(matching: Matching) -> bool:
+    """Whether any text is allowed. Raises ConfigError where that takes too long to tell."""
+    return any(_together(matching).accepting)  # only what is reached has a state
+
+
+def written_out(rules: Rules) -> Rules:
+    """The same grammar without :class:`Lexeme` and :class:`Matching`."""
+    found: Rules = {}
+    made: dict[Matching, Pattern] = {}
+    many: dict[Pattern, str] = {}
+
+    def plain(pattern: Pattern) -> Pattern:
+        match pattern:
+            case Lexeme(part):
+                return plain(part)
+            case Sequenced(parts):
+                return Sequenced(tuple(map(plain, parts)))
+            case Either(choices):
+                return Either(tuple(map(plain, choices)))
+            case Repeated(part, least, most):
+                return repeated(plain(part), least, most)
+            case Matching():
+                if pattern not in made:
+                    name = f"together-{len(made)}"
+                    states = _together(pattern).rules(name)
+                    if states is None:
+                        raise ConfigError("a constraint must allow a text. Got one that has none")
+                    found.update(states)
+                    made[pattern] = Rule(f"{name}-0")
+                return made[pattern]
+        return pattern
+
+    def repeated(part: Pattern, least: int, most: int | None) -> Pattern:
+        """So many times, never more than llama.cpp counts at once."""
+        if max(least, most or 0) <= MOST_REPEATS:
+            return Repeated(part, least, most)
+        if part not in many:
+            name = many[part] = f"many-{len(many)}"
+            found[name] = Repeated(part, MOST_REPEATS, MOST_REPEATS)
+            found[f"{name}-less"] = Repeated(part, 0, MOST_REPEATS - 1)
+        name = many[part]
+        whole, less = Rule(name), Rule(f"{name}-less")
+        count, rest = divmod(least, MOST_REPEATS)
+        first = Sequenced((Repeated(whole, count, count), Repeated(part, rest, rest)))
+        if most is None:
+            return Sequenced((first, Repeated(part, 0, None)))
+        count, rest = divmod(most - least, MOST_REPEATS)
+        end: Pattern = Repeated(part, 0, rest)
+        for place in range(count):
+            own = f"{name}-{rest}-{place}"
+            found[own] = Either((less, Sequenced((whole, end))))
+            end = Rule(own)
+        return Sequenced((first, end))
+
+    for name, pattern in rules.items():
+        found[name] = plain(pattern)
+    return found
