@@ -86,14 +86,14 @@ class ShapeConfig(Config):
     family: MadeFamily = option(
         "qwen3", "Published shape to train; bert is an encoder, which guesses masked tokens."
     )
-    width: int = option(256, "Width of the model.", least=1)
-    depth: int = option(3, "Number of Transformer blocks.", least=1)
-    head_width: int = option(64, "Width of one attention head.", group="Model", least=1)
+    width: int = option(256, "Width of the model.")
+    depth: int = option(3, "Number of Transformer blocks.")
+    head_width: int = option(64, "Width of one attention head.", group="Model")
     kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.", group="Model", least=0)
     mlp_width: int = option(
         0, "Hidden width of the MLP; 0: what the family does.", group="Model", least=0
     )
-    context: int = option(256, "Longest sequence, in tokens.", least=1)
+    context: int = option(256, "Longest sequence, in tokens.")
     tied: bool = option(
         False, "Share the embedding table with the output layer; bert does.", group="Model"
     )
