@@ -24,7 +24,7 @@ from linnet.export import llama_cpp_process
 from linnet.generate import Request, Sampling
 from linnet.generate.engine import Chunk
 from linnet.generate.engines import EngineConfig, open_engine
-from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint, room
+from linnet.generate.llama_cpp import LlamaCppEngine, open_checkpoint, room
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_model
 from linnet.model.adapter import save_adapter
@@ -34,7 +34,7 @@ from linnet.model.lora_config import LoRAConfig
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
 
-F32 = ServingConfig(precision="f32", threads=1, slots=4)
+F32 = EngineConfig(precision="f32", threads=1, slots=4)
 GREEDY = Sampling(temperature=0, max_tokens=20)
 PROMPTS = ("Once upon a", "The fox met a naïve hen", "sang — tra")
 NEAR_TIE = 1e-2
@@ -322,7 +322,7 @@ def test_slots_may_share_their_room(model: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_conversations_are_kept_when_slots_are_few(model: Path) -> None:
-    opened = open_checkpoint(model, ServingConfig(precision="f16", threads=1, slots=1))
+    opened = open_checkpoint(model, EngineConfig(precision="f16", threads=1, slots=1))
     sampling = Sampling(temperature=0, max_tokens=2)
     texts = ["The fox and the hen sat down. " * 6, "Once upon a time, tra la la! " * 6]
     try:
@@ -489,7 +489,7 @@ def test_scores_are_those_of_the_weights_that_are_served(
     for found, wanted in zip(engine.score(texts), exact.score(texts), strict=True):
         assert found.tokens == wanted.tokens
         assert found.logprobs == pytest.approx(wanted.logprobs, abs=1e-4)
-    rounded = open_checkpoint(model, ServingConfig(precision="q8_0", threads=1, slots=1))
+    rounded = open_checkpoint(model, EngineConfig(precision="q8_0", threads=1, slots=1))
     try:
         request = Request("The fox", GREEDY, logprobs=True, top_logprobs=2)
         require_same(rounded._scorer, rounded, [request], atol=0.4)
