@@ -148,8 +148,8 @@ def require_writer(opened: LanguageModel | Encoder, source: Path | str) -> Langu
     """The model, if it writes text. Raises ModelError for an encoder."""
     if not isinstance(opened, LanguageModel):
         raise ModelError(
-            f"{source}: an encoder continues no text; linnet embed and linnet.load_encoder give "
-            "its embeddings"
+            f"{source}: this is an encoder and continues no text; linnet embed and "
+            "linnet.load_encoder give its embeddings"
         )
     return opened
 

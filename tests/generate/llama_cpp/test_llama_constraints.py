@@ -10,7 +10,8 @@ from tiny_models import MakeModel
 from linnet.errors import ConfigError
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
-from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint
+from linnet.generate.engines import EngineConfig
+from linnet.generate.llama_cpp import LlamaCppEngine, open_checkpoint
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
@@ -19,7 +20,7 @@ pytest.importorskip("xllamacpp")
 @pytest.fixture(scope="module")
 def engine(make_model: MakeModel) -> Iterator[LlamaCppEngine]:
     opened = open_checkpoint(
-        make_model("llama", context=512), ServingConfig(precision="f32", threads=1, slots=4)
+        make_model("llama", context=512), EngineConfig(precision="f32", threads=1, slots=4)
     )
     yield opened
     opened.close()

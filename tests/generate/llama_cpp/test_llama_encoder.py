@@ -9,7 +9,7 @@ import torch
 
 import linnet
 from linnet.errors import ConfigError, ModelError
-from linnet.generate.llama_cpp import ServingConfig
+from linnet.generate.engines import EngineConfig
 from linnet.generate.llama_cpp.encoder import load_llama_cpp_encoder
 
 transformers = pytest.importorskip("transformers")
@@ -21,7 +21,7 @@ WORDS = [
     *("##s", "##ing", ",", ".", "café", "über"),
 ]
 TEXTS = ["the dog barks at night", "a cat", "The man eats food, a cat walks at night.", "", "Über"]
-SETTINGS = ServingConfig(precision="f32", threads=1)
+SETTINGS = EngineConfig(precision="f32", threads=1)
 
 
 @pytest.fixture

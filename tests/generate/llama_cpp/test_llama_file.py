@@ -17,7 +17,7 @@ from linnet.export import ExportConfig, export_gguf
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
 from linnet.generate.engines import EngineConfig, open_engine
-from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf
+from linnet.generate.llama_cpp import LlamaCppEngine, open_gguf
 from linnet.generate.llama_cpp.dequantise import dequantised, numbers_outside
 from linnet.generate.llama_cpp.metadata import read_metadata
 from linnet.generate.llama_cpp.resources import unused_instructions
@@ -34,7 +34,7 @@ TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-SETTINGS = ServingConfig(threads=1, slots=2)
+SETTINGS = EngineConfig(threads=1, slots=2)
 
 
 @pytest.fixture(scope="module")

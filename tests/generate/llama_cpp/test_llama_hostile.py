@@ -22,7 +22,8 @@ from linnet.export.gguf_header import read_header
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
 from linnet.generate.constraints.compiler import compiled
-from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf
+from linnet.generate.engines import EngineConfig
+from linnet.generate.llama_cpp import LlamaCppEngine, open_gguf
 from linnet.generate.llama_cpp import engine as engine_module
 from linnet.generate.llama_cpp.dispatcher import Watchdog
 from linnet.generate.llama_cpp.metadata import read_metadata
@@ -175,7 +176,7 @@ class AsGiven:
 
 @pytest.fixture
 def hanging(file: Path, unguarded: None) -> Iterator[LlamaCppEngine]:
-    opened = open_gguf(file, ServingConfig(threads=1, slots=4, stall_seconds=0.5))
+    opened = open_gguf(file, EngineConfig(threads=1, slots=4, stall_seconds=0.5))
     yield opened
     opened.close()
 
@@ -237,13 +238,14 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started 
 from pathlib import Path
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
-from linnet.generate.llama_cpp import ServingConfig, engine, open_gguf
+from linnet.generate.engines import EngineConfig
+from linnet.generate.llama_cpp import engine, open_gguf
 from linnet.serve import Catalog, ServeConfig, Served, Server
 class AsGiven:
     def __init__(self, constraint): self.value = constraint.value
     def gbnf(self, *, in_bytes): return self.value
 engine.compiled = AsGiven
-opened = open_gguf(Path(sys.argv[1]), ServingConfig(threads=1, slots=1))
+opened = open_gguf(Path(sys.argv[1]), EngineConfig(threads=1, slots=1))
 server = Server(Catalog([Served("a", opened)]), ServeConfig(port=0, log="off", grace=0.5))
 request = Request("a", Sampling(), constraint=Constraint("grammar", sys.argv[2]))
 opened.submit(request, lambda piece: None)
@@ -311,7 +313,7 @@ def test_llama_cpp_gets_no_template_of_a_files_own(file: Path, tmp_path: Path) -
         "tokenizer.chat_template.tool_use": ENDLESS,
     }
     endless = rewritten(file, tmp_path / "endless.gguf", changes)
-    opened = open_gguf(endless, ServingConfig(threads=1, slots=1))
+    opened = open_gguf(endless, EngineConfig(threads=1, slots=1))
     try:
         assert opened.generate([Request("The fox", Sampling(max_tokens=3, temperature=0))])
         with pytest.raises(LinnetError) as refused:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from linnet.lazy import lazy
 
 if TYPE_CHECKING:
-    from linnet.generate.engines import EngineConfig as ServingConfig
     from linnet.generate.llama_cpp.encoder import LlamaCppEncoder, load_llama_cpp_encoder
     from linnet.generate.llama_cpp.engine import LlamaCppEngine
     from linnet.generate.llama_cpp.files import open_gguf
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LlamaCppEncoder",
     "LlamaCppEngine",
-    "ServingConfig",
     "load_llama_cpp_encoder",
     "open_checkpoint",
     "open_gguf",
@@ -33,7 +31,6 @@ __getattr__, __dir__ = lazy(
         "LlamaCppEncoder": ("linnet.generate.llama_cpp.encoder", "LlamaCppEncoder"),
         "load_llama_cpp_encoder": ("linnet.generate.llama_cpp.encoder", "load_llama_cpp_encoder"),
         "LlamaCppEngine": ("linnet.generate.llama_cpp.engine", "LlamaCppEngine"),
-        "ServingConfig": ("linnet.generate.engines", "EngineConfig"),
         "open_checkpoint": ("linnet.generate.llama_cpp.kind", "open_checkpoint"),
         "open_gguf": ("linnet.generate.llama_cpp.files", "open_gguf"),
     },
