@@ -39,6 +39,7 @@ class Automaton:
         """Raises ConfigError for a pattern that is too large."""
         self.moves: list[list[tuple[int, int, int]]] = []
         self._free: list[list[int]] = []
+        self._spans: dict[frozenset[int], list[tuple[int, int, frozenset[int]]]] = {}
         first, self._last = self._node(), self._node()
         self._build(pattern, first, self._last)
         self.start = self.closed([first])
@@ -55,6 +56,19 @@ class Automaton:
             for first, last, target in self.moves[state]
             if first <= code <= last
         )
+
+    def spans(self, states: frozenset[int]) -> list[tuple[int, int, frozenset[int]]]:
+        """All ranges of characters in order that lead on, each with where to."""
+        if states not in self._spans:
+            moves = [move for state in states for move in self.moves[state]]
+            edges = {edge for first, last, _ in moves for edge in (first, last + 1)}
+            found = []
+            for first, following in pairwise(sorted(edges)):
+                targets = {target for low, high, target in moves if low <= first <= high}
+                if targets:
+                    found.append((first, following - 1, self.closed(targets)))
+            self._spans[states] = found
+        return self._spans[states]
 
     def matches(self, text: str) -> bool:
         """Whether a whole text is allowed."""
@@ -136,6 +150,7 @@ class Automaton:
 
 
 State = tuple[frozenset[int], ...]
+_NOWHERE: frozenset[int] = frozenset()
 
 
 class _Together:
@@ -197,19 +212,22 @@ class _Together:
 
     def _moves(self, state: State) -> list[tuple[int, int, State]]:
         """Ranges of characters with where they lead; what none of ``every`` goes on with is out."""
-        edges: set[int] = set()
-        for automaton, own in zip(self.all, state, strict=True):
-            for node in own:
-                for first, last, _ in automaton.moves[node]:
-                    edges.update((first, last + 1))
-        bounds = sorted(edges)
+        each = [automaton.spans(own) for automaton, own in zip(self.all, state, strict=True)]
+        edges = sorted(
+            {edge for spans in each for low, high, _ in spans for edge in (low, high + 1)}
+        )
+        count = len(self.every)
+        at = [0] * len(each)
         found: list[tuple[int, int, State]] = []
-        for first, following in pairwise(bounds):
-            target = tuple(
-                automaton.after(own, first) for automaton, own in zip(self.all, state, strict=True)
-            )
-            if all(target[: len(self.every)]):
-                found.append((first, following - 1, target))
+        for first, following in pairwise(edges):
+            target = []
+            for number, spans in enumerate(each):
+                while at[number] < len(spans) and spans[at[number]][1] < first:
+                    at[number] += 1
+                inside = at[number] < len(spans) and spans[at[number]][0] <= first
+                target.append(spans[at[number]][2] if inside else _NOWHERE)
+            if all(target[:count]):
+                found.append((first, following - 1, tuple(target)))
         return found
 
 
