@@ -113,6 +113,6 @@ def test_markdown_lines_are_those_that_are_shown() -> None:
 @pytest.mark.parametrize("plain", [org_text, rst_text, markdown_text])
 def test_hostile_markup_takes_no_time(plain) -> None:
     for piece in ("*a ", "[[", "_", "|", " ", ":a", "`", "a\n\n", ":A:\n", "#+BEGIN_QUOTE\n", "> "):
-        start = time.monotonic()
+        start = time.process_time()
         plain(piece * (60_000 // len(piece)) + "x")
-        assert time.monotonic() - start < 3, piece
+        assert time.process_time() - start < 3, piece
