@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from linnet import planner
 from linnet.config import from_mapping, parse_duration
 from linnet.errors import BudgetError, ConfigError, DamagedError, DataError
-from linnet.evaluate.baselines import ByteNgram
+from linnet.evaluate.tasks.baselines import ByteNgram
 from linnet.model import Transformer
 from linnet.model.layers import Attention
 from linnet.planner import (

@@ -224,7 +224,7 @@ def test_not_a_project(tmp_path: Path) -> None:
         (["tokenizer.vocab_size=10"], "vocab_size must be at least 260"),
         (["tokenizer.kind=words"], "linnet.toml [tokenizer]: kind must be one of"),
         (["data.min_characters=0"], "min_characters must be at least 1"),
-        (["evaluate.level=2"], "level must lie between 0 and 1"),
+        (["evaluate.level=2"], "level must be above 0 and below 1"),
     ],
 )
 def test_settings_that_cannot_work(settings: list[str], said: str) -> None:

@@ -15,7 +15,7 @@ from linnet.evaluate import Evaluation
 from linnet.evaluate.evaluation import Baselines
 from linnet.evaluate.metrics import Interval
 from linnet.evaluate.overlap import Overlap
-from linnet.evaluate.samples import Sample
+from linnet.evaluate.tasks.samples import Sample
 from linnet.page import duration, visible
 from linnet.report import gather, headline, write_report
 from linnet.stages import ProjectConfig, Workspace, corpus, plan

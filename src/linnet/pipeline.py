@@ -159,7 +159,7 @@ class _Builder:
     def run(self) -> Build:
         self.refuse_damaged()
         changed = [stage.name for stage in self.stages if self.make(stage)]
-        self.renew_card()
+        self.renew_card(changed)
         report = self.project.path / REPORT
         if changed or not report.is_file():
             with self.progress.task("writing the report"):
@@ -212,9 +212,9 @@ class _Builder:
             return before
         return before if pin.still_fits(self.workspace, before) else None
 
-    def renew_card(self) -> None:
-        """Put what each stage says of itself into the model's card."""
+    def renew_card(self, changed: Sequence[str]) -> None:
+        """Put what the stages that changed say of themselves into the model's card."""
         for stage in self.stages:
-            if stage.card is not None:
+            if stage.card is not None and {stage.name, "model"} & {*changed}:
                 table = stage.card(self.workspace.artifacts[stage.name])
                 renew_part(self.workspace.artifacts["model"].path, stage.name, table)

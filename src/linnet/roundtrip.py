@@ -24,9 +24,9 @@ from linnet.config import option
 from linnet.errors import ConfigError, ModelError, install_command
 from linnet.export.config import OWN_FORMATS, ExportConfig
 from linnet.export.gguf import export_gguf
-from linnet.export.llama_cpp import LlamaCpp
 from linnet.export.merged import merged
 from linnet.generate.embedding import load_encoder
+from linnet.llama_cpp.client import LlamaCpp
 from linnet.model import Checkpoint, load_checkpoint
 from linnet.model.adapter import is_adapter
 from linnet.model.merging import load_adapted

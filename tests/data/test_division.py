@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnet.data.config import DataConfig
-from linnet.data.pieces import LEAST, MOST, cut
-from linnet.data.split import fit_borders, rank
+from linnet.data.split import LEAST_PIECE, MOST_PIECE, cut_pieces, fit_borders, rank
 from linnet.errors import ConfigError
 
 
@@ -83,21 +82,21 @@ def _prose(seed: int, paragraphs: int, words: int = 60) -> str:
     ],
 )
 def test_pieces_put_together_are_the_text(text: str) -> None:
-    parts = cut(text)
+    parts = cut_pieces(text)
     assert "".join(piece + gap for piece, gap in parts) == text
-    assert all(len(piece) <= MOST for piece, _ in parts)
+    assert all(len(piece) <= MOST_PIECE for piece, _ in parts)
 
 
 def test_pieces_end_at_paragraphs_and_are_of_a_useful_size() -> None:
-    parts = cut(_prose(1, 400))
+    parts = cut_pieces(_prose(1, 400))
     assert all(gap == "\n\n" for _, gap in parts[:-1])
-    assert all(LEAST <= len(piece) <= MOST for piece, _ in parts[:-1])
+    assert all(LEAST_PIECE <= len(piece) <= MOST_PIECE for piece, _ in parts[:-1])
 
 
 def test_an_edit_moves_few_pieces() -> None:
     text = _prose(3, 600)
     edited = "A new first paragraph.\n\n" + text.replace("w500", "changed", 1)
-    before = {piece for piece, _ in cut(text)}
-    after = {piece for piece, _ in cut(edited)}
+    before = {piece for piece, _ in cut_pieces(text)}
+    after = {piece for piece, _ in cut_pieces(edited)}
     assert len(after - before) <= 4
     assert len(before) > 20

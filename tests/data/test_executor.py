@@ -72,7 +72,7 @@ def test_any_number_of_workers_gives_the_same(spools: Path) -> None:
 def test_an_item_that_fails_costs_only_itself(spools: Path) -> None:
     bad = ("exit", "hang", "segfault", "allocate", "leave", "unreadable", "missing", "fail")
     actions = [a for action in bad for a in ("nothing", action)] + ["nothing", "print"]
-    found = last(answers(spools, "behave", behaving(*actions), workers=2, timeout=2, memory_mb=900))
+    found = last(answers(spools, "behave", behaving(*actions), workers=2, timeout=3, memory_mb=400))
     reasons = {actions[n]: (a.reason, a.transient) for n, a in found.items() if a.reason}
     assert reasons == {
         "exit": ("the process reading it died", True),

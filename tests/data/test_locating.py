@@ -230,5 +230,7 @@ def _as_an_older_version_made_it(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE documents DROP COLUMN blocks")
         connection.execute("ALTER TABLE verdicts DROP COLUMN positions")
-        connection.execute("DELETE FROM meta WHERE name = 'blocks'")
+        connection.execute(
+            "UPDATE meta SET value = json_set(value, '$.format', 3) WHERE name = 'extraction'"
+        )
     connection.close()

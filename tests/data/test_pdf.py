@@ -24,7 +24,7 @@ from linnet.data.extract.context import Context
 pypdfium2 = pytest.importorskip("pypdfium2")
 
 from linnet.data.extract.pdf import read  # noqa: E402
-from linnet.data.extract.pdf_characters import logical  # noqa: E402
+from linnet.data.extract.pdf_page import logical  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -120,7 +120,7 @@ def test_scrubbing_twice_changes_nothing(scrubber: Scrubber, family: Family) -> 
     assert again.counts == {}
 
 
-def test_stand_ins_are_the_same_everywhere_and_differ_by_key() -> None:
+def test_pseudonyms_are_the_same_everywhere_and_differ_by_key() -> None:
     spellings = ["jane.doe@acme.com", "Jane.Doe@ACME.com", "jane.doe [at] acme (dot) com"]
     made = {PSEUDONYM.scrub(f"to {spelling}, please", "prose").text for spelling in spellings}
     assert len(made) == 1
@@ -132,7 +132,7 @@ def test_stand_ins_are_the_same_everywhere_and_differ_by_key() -> None:
     assert len(people) == 2000
 
 
-def test_stand_ins_belong_to_no_one() -> None:
+def test_pseudonyms_belong_to_no_one() -> None:
     for kind, marked in POSITIVE:
         if MASK.scrub(unmarked(marked), "prose").text != masked(marked, kind):
             continue  # the one that is missed

@@ -125,9 +125,9 @@ def test_lists_within_the_main_text_stay_and_what_stands_before_it_goes() -> Non
 @pytest.mark.parametrize(
     ("source", "text"),
     [
-        ("at most 10<sup>5</sup> cells of x<sub>i</sub>", "at most 10^5 cells of x_i"),
-        ("10<sup>-6</sup> and e<sup>x+1</sup>", "10^-6 and e^{x+1}"),
-        ("H<sub>2</sub>O, Ca(OH)<sub>2</sub>, log<sub>10</sub>", "H2O, Ca(OH)2, log_10"),
+        ("at most 10<sup>5</sup> cells of x<sub>i</sub>", "at most 10⁵ cells of x_i"),
+        ("10<sup>-6</sup> and e<sup>x+1</sup>", "10⁻⁶ and e^(x+1)"),
+        ("H<sub>2</sub>O, Ca(OH)<sub>2</sub>, log<sub>10</sub>", "H₂O, Ca(OH)₂, log₁₀"),
         ("the 1<sup>st</sup> of Tesa<sup>TM</sup>", "the 1st of TesaTM"),
         ("by 45 percent<sup>3</sup> of it.<sup>12</sup>", "by 45 percent [3] of it. [12]"),
         ('a note<sup><a href="#n1">1</a></sup>', "a note [1]"),

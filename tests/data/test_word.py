@@ -12,7 +12,7 @@ from office import paragraph, read, text_of, write_docx, write_odf
 from linnet.data import kinds
 from linnet.data.document import Dropped, Extracted
 from linnet.data.extract.layout import FIELD_ERROR
-from linnet.data.extract.word_numbering import numeral
+from linnet.data.extract.word_styles import numeral
 
 
 def level(number: int, form: str, text: str, *, start: int = 1, more: str = "") -> str:

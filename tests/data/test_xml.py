@@ -91,9 +91,9 @@ xmlns:mml="http://www.w3.org/1998/Math/MathML"><mml:mfrac><mml:mn>1</mml:mn><mml
 
 def test_parts_that_are_no_sentence_are_set_apart(tmp_path: Path) -> None:
     assert read(tmp_path / "a.xml", JATS) == (
-        "10.1/x\n\nOn H2O\n\nGernoth Wolf\nhttps://orcid.org/1\nEk Ann\n1 2020\n\nOne\n\n"
+        "10.1/x\n\nOn H₂O\n\nGernoth Wolf\nhttps://orcid.org/1\nEk Ann\n1 2020\n\nOne\n\n"
         "Some text that is long enough to be most of what is here: it tells of what was found in "
-        "the water of the lake, where and when it was found, and of 10^6 cells, 1/2 of it."
+        "the water of the lake, where and when it was found, and of 10⁶ cells, 1/2 of it."
         "\n\n1. one\n2. two\n\nA | B\n | b | c"
     )
 

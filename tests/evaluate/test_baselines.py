@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnet.evaluate.baselines import BASELINES, END, SYMBOLS, ByteNgram, xz_extra_bytes
+from linnet.evaluate.tasks.baselines import BASELINES, END, SYMBOLS, ByteNgram, xz_extra_bytes
 
 
 def witten_bell(training: list[str], order: int):

@@ -17,9 +17,9 @@ from linnet.errors import ConfigError, DamagedError, ModelError
 from linnet.evaluate import EvaluateConfig, evaluate, read_evaluation
 from linnet.evaluate.evaluation import evaluate_tasks
 from linnet.evaluate.metrics import METRICS, Metric, mean
-from linnet.evaluate.samples import choose_prompts
 from linnet.evaluate.task import Example, Task
 from linnet.evaluate.tasks import TASKS
+from linnet.evaluate.tasks.samples import choose_prompts
 from linnet.generate import Request, Sampling
 from linnet.generate.engine import Continuation
 from linnet.generate.torch_engine import TorchEngine

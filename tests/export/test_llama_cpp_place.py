@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from linnet.errors import LinnetError
-from linnet.export.llama_cpp import LlamaCpp
+from linnet.llama_cpp.client import LlamaCpp
 
 
 def test_programs_in_the_current_directory_are_not_run(

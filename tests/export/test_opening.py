@@ -201,7 +201,7 @@ def test_without_llama_cpp_it_is_said_that_nothing_was_opened(
     def missing(*given: Any, **named: Any) -> None:
         raise MissingExtraError("xllamacpp", "running llama.cpp")
 
-    monkeypatch.setattr("linnet.export.llama_cpp.LlamaCppProcess", missing)
+    monkeypatch.setattr("linnet.llama_cpp.client.LlamaCppProcess", missing)
     heard = Heard()
     out = export_gguf(make("llama"), tmp_path / "model.gguf", F32, progress=heard)
     assert out.is_file()

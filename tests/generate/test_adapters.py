@@ -12,6 +12,7 @@ from tiny_models import MakeModel
 from typer.testing import CliRunner
 
 import linnet
+import linnet.respond
 from linnet import artifact
 from linnet.cli.merge import app
 from linnet.errors import ModelError

@@ -188,7 +188,7 @@ def test_ctrl_c_stops_a_text_but_not_the_conversation(
 def test_control_characters_do_not_reach_a_terminal() -> None:
     from io import StringIO
 
-    from linnet.cli.writing import TextWriter
+    from linnet.cli.terminal import TextWriter
 
     class Screen(StringIO):
         encoding = "latin-1"

@@ -17,8 +17,8 @@ from linnet.generate import (
     Completion,
     Request,
     Sampling,
-    torch_memory,
-    torch_products,
+    kv_cache,
+    torch_layers,
 )
 from linnet.generate import scheduler as scheduling
 from linnet.generate.engines import EngineConfig, open_engine
@@ -58,10 +58,10 @@ def without_logprobs(completion: Completion) -> Completion:
 def test_a_crowd_changes_no_text(
     family: str, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tiny shelves and pieces, so that texts are read beside others and move on the way."""
-    monkeypatch.setattr(torch_memory, "SMALLEST_SHELF", 16)
-    monkeypatch.setattr(scheduling, "READ_BESIDE", 7)
-    monkeypatch.setattr(scheduling, "READ_TOKENS", 33)
+    """Tiny buckets and pieces, so that texts are read beside others and move on the way."""
+    monkeypatch.setattr(kv_cache, "SMALLEST_BUCKET", 16)
+    monkeypatch.setattr(scheduling, "PREFILL_BESIDE", 7)
+    monkeypatch.setattr(scheduling, "PREFILL_TOKENS", 33)
     path = make_model(family, context=256)
     crowded, lonely = engine_of(path, rows=4), engine_of(path, rows=1, prefix_bytes=0)
     requests = requests_of(crowded, 10)
@@ -110,14 +110,14 @@ def test_a_closed_stream_frees_its_row(make_model: MakeModel) -> None:
     long = Request((9,), dataclasses.replace(GREEDY, max_tokens=4000))
     closed, forgotten = engine.stream(long), engine.stream(long)
     next(closed)
-    assert wait_for(lambda: bool(engine._scheduler._writing))
-    begun = engine._scheduler._writing[0].text
+    assert wait_for(lambda: bool(engine._scheduler._decoding))
+    begun = engine._scheduler._decoding[0].text
     closed.close()  # type: ignore[attr-defined]
     assert list(closed) == []
     next(forgotten)
     assert len(begun.tokens) < 4000
-    assert wait_for(lambda: bool(engine._scheduler._writing))
-    begun = engine._scheduler._writing[0].text
+    assert wait_for(lambda: bool(engine._scheduler._decoding))
+    begun = engine._scheduler._decoding[0].text
     del forgotten
     gc.collect()
     assert wait_for(lambda: engine._scheduler.running + engine._scheduler.waiting == 0)
@@ -145,9 +145,9 @@ def test_memory_bounds_how_many_are_written_at_once(path: Path) -> None:
     engine = engine_of(path)
     request = Request(tuple(range(5, 55)), GREEDY)
     engine.generate([request])
-    shelves = engine._scheduler._shelves
-    assert shelves is not None
-    engine._scheduler.memory = 200 * shelves.layout.bytes_per_token  # two texts of 90 tokens
+    buckets = engine._scheduler._buckets
+    assert buckets is not None
+    engine._scheduler.memory = 200 * buckets.layout.bytes_per_token  # two texts of 90 tokens
     most = 0
     streams = [engine.stream(request) for _ in range(6)]
     for stream in streams:
@@ -268,7 +268,7 @@ def test_weights_that_are_not_copied_for_lack_of_memory(path: Path) -> None:
 
 
 def test_weights_of_8_bits_say_nearly_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_products, "WORTH_ROUNDING", 0)
+    monkeypatch.setattr(torch_layers, "WORTH_ROUNDING", 0)
     exact, rounded = engine_of(path), TorchEngine(load_checkpoint(path), int8=True)
     one = dataclasses.replace(GREEDY, max_tokens=1)
     requests = [

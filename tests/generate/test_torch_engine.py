@@ -78,7 +78,7 @@ def test_long_prompts_are_read_in_pieces(
     request = Request("the fox and the hen met " * 6, GREEDY)
     whole = engine.generate([request])[0]
     assert whole.prompt_tokens > 20
-    monkeypatch.setattr(scheduling, "READ_TOKENS", 7)
+    monkeypatch.setattr(scheduling, "PREFILL_TOKENS", 7)
     engine = TorchEngine(load_checkpoint(make_model("qwen3", context=128)))
     assert engine.generate([request])[0] == whole
 

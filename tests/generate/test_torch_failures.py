@@ -13,8 +13,8 @@ from tiny_models import MakeModel
 from linnet.errors import LinnetError, ModelError
 from linnet.generate import Chunk, Request, Sampling
 from linnet.generate import scheduler as scheduling
+from linnet.generate.kv_cache import PromptCache
 from linnet.generate.torch_engine import TorchEngine
-from linnet.generate.torch_memory import Strip
 from linnet.model import load_checkpoint
 
 GREEDY = Sampling(temperature=0, max_tokens=20)
@@ -51,10 +51,10 @@ class Ending:
 def strips_that_fail(lengths: Sequence[int]) -> Any:
     """Strips, for which there is no memory where a text has one of these lengths."""
 
-    def make(layout: Any, capacity: int) -> Strip:
+    def make(layout: Any, capacity: int) -> PromptCache:
         if capacity in lengths:
             raise RuntimeError("no memory\nleft")
-        return Strip(layout, capacity)
+        return PromptCache(layout, capacity)
 
     return make
 
@@ -64,7 +64,7 @@ def test_a_text_without_memory_to_read_it_ends_alone(
 ) -> None:
     request = Request((5, 6), dataclasses.replace(GREEDY, max_tokens=200))
     expected = engine.generate([request])[0]
-    monkeypatch.setattr(scheduling, "Strip", strips_that_fail([7, 9]))
+    monkeypatch.setattr(scheduling, "PromptCache", strips_that_fail([7, 9]))
     beside = Ending(engine, request)
     failing = [Ending(engine, Request((9,) * length, GREEDY)) for length in (7, 9, 7)]
     for one in failing:
@@ -75,7 +75,7 @@ def test_a_text_without_memory_to_read_it_ends_alone(
     assert beside.reached().error is None
     assert beside.tokens == list(expected.tokens)
     assert engine._scheduler.running + engine._scheduler.waiting == 0
-    monkeypatch.setattr(scheduling, "Strip", Strip)
+    monkeypatch.setattr(scheduling, "PromptCache", PromptCache)
     assert engine.generate([Request((9,) * 7, GREEDY)])[0].tokens
 
 
@@ -85,14 +85,14 @@ def test_a_text_that_is_begun_again_without_memory(
     """The second of two that begin alike is begun again when the first one's beginning is kept."""
     made: list[int] = []
 
-    def make(layout: Any, capacity: int) -> Strip:
+    def make(layout: Any, capacity: int) -> PromptCache:
         made.append(capacity)
         if made.count(151) == 2:
             raise RuntimeError("no memory left")
-        return Strip(layout, capacity)
+        return PromptCache(layout, capacity)
 
-    monkeypatch.setattr(scheduling, "READ_TOKENS", 64)
-    monkeypatch.setattr(scheduling, "Strip", make)
+    monkeypatch.setattr(scheduling, "PREFILL_TOKENS", 64)
+    monkeypatch.setattr(scheduling, "PromptCache", make)
     running = Ending(engine, Request((5,), dataclasses.replace(GREEDY, max_tokens=100)))
     first, second = (
         Ending(engine, Request((*range(5, 155), *more), GREEDY)) for more in ((), (160,))
@@ -130,7 +130,7 @@ def test_shelves_that_cannot_be_made_fail_those_who_wait(
     engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(scheduling, "Shelves", None)
+        patch.setattr(scheduling, "Buckets", None)
         error = Ending(engine, Request((5, 6), GREEDY)).reached().error
     assert "TypeError" in str(error)
     assert engine.generate([Request((5, 6), GREEDY)])[0].tokens

@@ -11,7 +11,7 @@ from tiny_models import MakeModel
 from linnet.generate import Request, Sampling
 from linnet.generate import scheduler as scheduling
 from linnet.generate.engine import Start
-from linnet.generate.prefix_cache import PAGE, PrefixCache
+from linnet.generate.kv_cache import PAGE, PrefixCache
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
 
@@ -61,8 +61,8 @@ def test_what_was_written_is_reused_too(make_model: MakeModel) -> None:
 def test_requests_at_once_share_their_beginning(
     step: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduling, "READ_TOKENS", step)
-    monkeypatch.setattr(scheduling, "READ_BESIDE", step)
+    monkeypatch.setattr(scheduling, "PREFILL_TOKENS", step)
+    monkeypatch.setattr(scheduling, "PREFILL_BESIDE", step)
     path = make_model("llama", context=256)
     engine = engine_of(path)
     prompt = tokens_of(120)

@@ -1,5 +1,6 @@
 """Encoders beside BERT against transformers: states, scores and labels, both ways."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 from linnet.errors import ModelError
+from linnet.generate.embedding import load_encoder
 from linnet.model import Transformer, load_model, save_checkpoint
+from linnet.model.families import family
 
 transformers = pytest.importorskip("transformers")
 
@@ -169,8 +172,80 @@ def test_one_mask_is_what_text_by_text_is(
 def test_what_is_not_computed_is_refused_by_name(
     name: str, change: dict[str, Any], said: str
 ) -> None:
-    from linnet.model.families import family
-
     values = getattr(transformers, f"{name}Config")(**PLAIN[name]).to_dict() | change
     with pytest.raises(ModelError, match=said):
         family(values["model_type"]).read(values)
+
+
+TEXTS = ["the dog barks at night", "a cat", "über café <unseen> 12, naïve", ""]
+TOKENIZERS = {
+    "Roberta": "bytes",
+    "XLMRoberta": "unigram",
+    "MPNet": "words",
+    "DistilBert": "words",
+    "ModernBert": "bytes",
+}
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def tokenizer_of(kind: str) -> Any:
+    """A tokenizer as these families have it, trained on a few words."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers.processors import TemplateProcessing
+
+    given = {"special_tokens": SPECIAL, "show_progress": False}
+    if kind == "bytes":
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, **given)
+    elif kind == "unigram":
+        made = Tokenizer(models.Unigram())
+        made.normalizer = normalizers.NFKC()
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+        made.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", **given)
+    else:
+        made = Tokenizer(models.WordPiece(unk_token="<unk>"))
+        made.normalizer = normalizers.BertNormalizer()
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        made.decoder = decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(vocab_size=90, **given)
+    made.train_from_iterator(TEXTS * 9, trainer)
+    ends = [("<s>", 0), ("</s>", 2)]
+    made.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    names = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        cls_token="<s>",
+        sep_token="</s>",
+        **dict(zip(names, SPECIAL, strict=True)),
+    )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", PLAIN)
+def test_embeddings_are_the_mean_of_the_states(name: str, tmp_path: Path) -> None:
+    """From text to vector with the family's own kind of tokenizer, as transformers reads it."""
+    tokenizer_of(TOKENIZERS[name]).save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    if name != "ModernBert":  # which has a class of no family
+        settings["tokenizer_class"] = f"{name}Tokenizer"
+    file.write_text(json.dumps(settings))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    values = PLAIN[name] | {"vocab_size": len(tokenizer), "pad_token_id": 1}
+    torch.manual_seed(1)
+    model = getattr(transformers, f"{name}Model")(
+        getattr(transformers, f"{name}Config")(**values)
+    ).eval()
+    for parameter in model.parameters():
+        parameter.add_(torch.randn(parameter.shape) * 0.2)
+    model.save_pretrained(tmp_path)
+    found = torch.from_numpy(load_encoder(tmp_path).embed(TEXTS))
+    expected = [
+        model(tokenizer(text, return_tensors="pt").input_ids).last_hidden_state[0].mean(0)
+        for text in TEXTS
+    ]
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=1e-4)

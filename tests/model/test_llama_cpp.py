@@ -1,16 +1,19 @@
-"""The default shape in llama.cpp: the same log-probabilities from the same weights."""
+"""What is made from scratch, now and before: llama.cpp computes the same log-probabilities."""
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from linnet.export import ExportConfig, LlamaCpp, export_gguf
-from linnet.model import ModelConfig, Transformer, load_checkpoint, save_checkpoint
+from linnet.model import Transformer, load_checkpoint, save_checkpoint
 from linnet.tokenizer import TokenizerConfig
 from linnet.tokenizer import train as train_tokenizer
+from linnet.train import ShapeConfig
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
@@ -19,26 +22,12 @@ TEXT = "the small grey bird sat on the mat and 12 saw one cat's house. " * 12
 
 
 @torch.no_grad()
-def make_checkpoint(path: Path) -> None:
+def make_checkpoint(path: Path, changes: dict[str, Any]) -> None:
     tokenizer = path / "tokenizer"
     train_tokenizer([TEXT], tokenizer, TokenizerConfig(vocab_size=320), inputs={})
     size = json.loads((tokenizer / "manifest.json").read_text())["stats"]["vocab_size"]
-    config = ModelConfig(
-        family="apertus",
-        vocab_size=size,
-        context=128,
-        width=64,
-        depth=3,
-        heads=4,
-        kv_heads=4,
-        head_width=16,
-        mlp_width=128,
-        activation="relu2",
-        qk_norm=True,
-        tied=False,
-        bos_id=0,
-        eos_id=0,
-    )
+    shape = ShapeConfig(width=64, depth=3, head_width=16, context=128)
+    config = replace(shape.model(size, end_of_text=0, pad=1), **changes)
     model = Transformer(config)
     generator = torch.Generator().manual_seed(0)
     model.initialise(generator)
@@ -47,8 +36,17 @@ def make_checkpoint(path: Path) -> None:
     save_checkpoint(model, path, tokenizer=tokenizer)
 
 
-def test_llama_cpp_computes_the_default_shape_alike(tmp_path: Path) -> None:
-    make_checkpoint(tmp_path)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"family": "apertus", "activation": "relu2"},
+        {"family": "apertus", "activation": "xielu"},
+    ],
+    ids=["default", "as it was", "xielu"],
+)
+def test_llama_cpp_computes_what_is_made_alike(changes: dict[str, Any], tmp_path: Path) -> None:
+    make_checkpoint(tmp_path, changes)
     file = export_gguf(tmp_path, tmp_path / "model.gguf", ExportConfig(type="f32"))
     checkpoint = load_checkpoint(tmp_path)
     compared = 0

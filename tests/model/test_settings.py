@@ -60,12 +60,29 @@ ROPE_CHANGES: tuple[dict[str, Any], ...] = (
     {"something_new": 1},
 )  # fmt: skip
 
+MODERN = {
+    "num_hidden_layers": 4, "local_attention": 16, "pad_token_id": 1, "bos_token_id": 0,
+    "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2,
+}  # fmt: skip
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", BERT),
+    "roberta": ("Roberta", BERT | {"pad_token_id": 1}),
+    "xlm-roberta": ("XLMRoberta", BERT | {"pad_token_id": 1}),
+    "mpnet": ("MPNet", BERT | {"pad_token_id": 1}),
+    "distilbert": ("DistilBert", {
+        "vocab_size": 97, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 56,
+        "max_position_embeddings": 64,
+    }),
+    "modernbert": ("ModernBert", BERT | MODERN),
+}  # fmt: skip
+
 
 def published(case: str) -> tuple[Any, type, dict[str, Any]]:
     """The configuration's class, the model's and the settings of a case as they are stored."""
-    name, values = ("Bert", BERT) if case == "bert" else CASES[case]
+    encoder = case in ENCODERS
+    name, values = ENCODERS[case] if encoder else CASES[case]
     config = getattr(transformers, f"{name}Config")
-    made = CAUSAL.get(name, f"{name}ForCausalLM" if name != "Bert" else "BertForMaskedLM")
+    made = f"{name}ForMaskedLM" if encoder else CAUSAL.get(name, f"{name}ForCausalLM")
     cls = getattr(transformers, made)
     stored = json.loads(config(**values).to_json_string(use_diff=False))
     stored["architectures"] = [cls.__name__]
@@ -130,7 +147,7 @@ def changes(stored: dict[str, Any], fields: set[str]) -> Iterator[tuple[str, dic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [*BASES, "bert"])
+@pytest.mark.parametrize("case", [*BASES, *ENCODERS])
 def test_every_setting_is_computed_as_transformers_does_or_refused(
     case: str, tmp_path: Path
 ) -> None:
@@ -312,6 +329,28 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
         "pooler_fc_size": 768, "pooler_type": "first_token_transform", "type_vocab_size": 2,
         "position_embedding_type": "absolute", "gradient_checkpointing": False,
         "attention_probs_dropout_prob": 0.1, "pad_token_id": 0, "id2label": {"0": "LABEL_0"},
+        "num_key_value_heads": None,
+    }),
+    "XLM-R": ("xlm-roberta", {
+        "architectures": ["XLMRobertaModel"], "attention_probs_dropout_prob": 0.1,
+        "hidden_act": "gelu", "layer_norm_eps": 1e-05, "output_past": True, "pad_token_id": 1,
+        "position_embedding_type": "absolute", "type_vocab_size": 1, "num_key_value_heads": None,
+    }),
+    "all-mpnet-base-v2": ("mpnet", {
+        "architectures": ["MPNetForMaskedLM"], "attention_probs_dropout_prob": 0.1,
+        "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "layer_norm_eps": 1e-05,
+        "pad_token_id": 1, "relative_attention_num_buckets": 32, "num_key_value_heads": None,
+    }),
+    "ModernBERT": ("modernbert", {
+        "architectures": ["ModernBertForMaskedLM"], "classifier_activation": "gelu",
+        "classifier_bias": False, "classifier_dropout": 0.0, "classifier_pooling": "mean",
+        "cls_token_id": 50281, "decoder_bias": True, "deterministic_flash_attn": False,
+        "embedding_dropout": 0.0, "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0,
+        "hidden_activation": "gelu", "initializer_cutoff_factor": 2.0, "layer_norm_eps": 1e-05,
+        "local_attention": 128, "local_rope_theta": 10000.0, "mlp_bias": False,
+        "mlp_dropout": 0.0, "norm_bias": False, "norm_eps": 1e-05, "sep_token_id": 50282,
+        "position_embedding_type": "absolute", "reference_compile": None,
+        "sparse_pred_ignore_index": -100, "sparse_prediction": False,
         "num_key_value_heads": None,
     }),
 }  # fmt: skip

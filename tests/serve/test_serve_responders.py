@@ -182,3 +182,29 @@ def test_a_large_text_is_turned_to_tokens_beside_others() -> None:
         assert time.monotonic() - started < PATIENCE
         engine.gate.set()
         asking.join(PATIENCE)
+
+
+def test_work_after_an_answer_is_not_waited_for() -> None:
+    worked: list[str] = []
+
+    class Thorough(Cited):
+        async def respond(self, asked: Conversation, context: Context) -> Batches:
+            yield [Text("a"), Finish("stop")]
+            answered.wait(PATIENCE)  # in the loop: the client has all before it
+            worked.append("done")
+            if "broken" in asked.messages[-1].text:
+                raise ModelError("too late")
+
+    import threading
+
+    answered = threading.Event()
+    inner = EngineResponder(ScriptedEngine(), name="tiny")
+    with served(Served("thorough", answering=Thorough(inner))) as (running, _):
+        for words in ("hello", "broken"):
+            answered.clear()
+            text = open_stream(running, words, model="thorough").read().decode()
+            assert text.endswith("data: [DONE]\n\n")
+            assert '"error"' not in text
+            answered.set()
+            wait_until(lambda: not running.server.service.busy)
+        assert worked == ["done", "done"]

@@ -52,7 +52,7 @@ def test_counts_are_those_of_adjacent_pairs(
         assert counts[first, second] == count
 
 
-@pytest.mark.parametrize("family", ["apertus", "gpt2"])
+@pytest.mark.parametrize("family", ["qwen3", "gpt2"])
 def test_the_fit_comes_near_the_entropy_and_is_what_the_model_scores(
     family: str, split: TokenSplit, text: list[int]
 ) -> None:

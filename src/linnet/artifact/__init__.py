@@ -3,8 +3,8 @@
 An artifact is a directory with a ``manifest.json``. A stage writes it under a
 hidden partial name and renames it when it is complete (:func:`create`), so whatever
 carries the final name is whole; a killed run leaves only the partial directory, which
-the next run takes up again (stages that can resume) or throws away. One that follows a
-folder is not written anew but updated by transaction (:mod:`linnet.artifact.generations`).
+the next run resumes (stages that can) or throws away. An artifact that follows a folder is
+updated by transactions instead (:mod:`linnet.artifact.generations`).
 
 Two hashes answer two questions:
 
@@ -14,7 +14,7 @@ Two hashes answer two questions:
 * ``content`` what is in it? Hash of the files. Things that differ from run to run
   though nothing changed (wall time, SQLite files, logs) are listed as volatile
   and stay outside, so an input remade with the same content leaves what was
-  made from it current. A stage may add a digest of its own for what is in them.
+  made from it current. The writer may add a digest of what is in them.
 
 Writers hold a lock beside the artifact, so two runs never write to one place
 (``linnet.output``).

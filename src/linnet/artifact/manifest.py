@@ -19,6 +19,7 @@ from linnet.output import is_plain_name, sync_file, write_json
 
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 1 << 28  # bytes; one lists every file of an artifact
+LONGEST_POINTER = 200  # bytes; one has a number and a hash
 ALWAYS_VOLATILE = ("*.sqlite", "*.sqlite-*", "*.log")
 
 _SHA256 = re.compile("[0-9a-f]{64}")

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
-from linnet.artifact.manifest import MANIFEST, Artifact, check_file, read_manifest
+from linnet.artifact.manifest import (
+    LONGEST_POINTER,
+    MANIFEST,
+    Artifact,
+    check_file,
+    read_manifest,
+)
+from linnet.config import read_bytes
 from linnet.errors import ArtifactError, BusyError
 from linnet.output import lock, remove
 
@@ -119,13 +127,16 @@ def _await_swap(path: Path) -> None:
             time.sleep(0.01)
 
 
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Which directory it is that has this name now, and which manifest is in it.
+def _identity(path: Path) -> tuple[object, ...] | None:
+    """Which artifact has this name now: the directory and, where it has those, the generation.
 
-    Numbers of files are used again, times are not.
+    Numbers of files are used again, times are not; but several updates may share a tick of the
+    clock.
     """
     try:
-        both = path.stat(), (path / MANIFEST).stat()
-        return tuple(n for one in both for n in (one.st_ino, one.st_mtime_ns, one.st_ctime_ns))
+        status, pointer = path.stat(), b""
+        with contextlib.suppress(ValueError):  # a longer one is a manifest itself
+            pointer = read_bytes(path / MANIFEST, LONGEST_POINTER)
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, pointer
     except OSError:
         return None

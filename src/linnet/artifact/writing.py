@@ -45,11 +45,11 @@ from linnet.version import __version__
 
 @dataclass
 class Draft:
-    """An artifact being written. Write into ``path``; fill ``stats``.
+    """An artifact being written: write files into ``path`` and fill in ``stats``.
 
-    ``resumed`` says that ``path`` holds what an interrupted run of the same
-    recipe left. ``digest``, where the writer gives one, is a hash of what is in the files that
-    are volatile (the rows of an SQLite file, say), and so part of the content.
+    ``resumed``: whether ``path`` holds what an interrupted run of the same recipe left.
+    ``digest``: a hash that the writer may give of what is in volatile files (the rows of an SQLite
+    file, say); it becomes part of the content hash.
     """
 
     path: Path
@@ -97,10 +97,10 @@ def make(
     sources: Sequence[Path] = (),
     reuse: bool | Callable[[Artifact], bool] = True,
 ) -> Artifact:
-    """The artifact of this recipe at ``path``: as it is there, or as ``write`` makes it now.
+    """The artifact of this recipe at ``path``: the current one, or else the one ``write`` makes.
 
-    ``reuse``: whether one that is there will do; by default each that is whole and of this recipe.
-    The rest is as :func:`create` has it.
+    ``reuse``: whether a current one may be returned, or a function that decides so.
+    The other arguments are those of :func:`create`.
     """
     if reuse:
         existing = current(path, Recipe(kind, format, config, inputs))

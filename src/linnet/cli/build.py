@@ -94,7 +94,7 @@ def _excluding(out: Path, patterns: list[str]) -> list[str]:
 
 def show_build(made: Build) -> None:
     """What was made and what to do next."""
-    from linnet.evaluate.baselines import BASELINE_NAMES
+    from linnet.evaluate.tasks.baselines import BASELINE_NAMES
 
     evaluation = made.evaluation
     terminal.print(f"\nbuilt in {show_duration(made.seconds)}: {made.model}", markup=False)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from linnet.cli.options import ModeOption, ToolsOption, configured, in_turns, open_model, tools_in
-from linnet.cli.terminal import err
-from linnet.cli.writing import TextWriter
+from linnet.cli.terminal import TextWriter, err
 from linnet.config import parse_json, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate import GenerateConfig, Request, Sampling

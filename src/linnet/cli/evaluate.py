@@ -15,9 +15,9 @@ from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError, ModelError
 from linnet.evaluate import EvaluateConfig, evaluate
-from linnet.evaluate.baselines import BASELINE_NAMES
 from linnet.evaluate.evaluation import evaluate_tasks
 from linnet.evaluate.tasks import TASKS
+from linnet.evaluate.tasks.baselines import BASELINE_NAMES
 
 if TYPE_CHECKING:
     from linnet.evaluate import Evaluation

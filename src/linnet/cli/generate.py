@@ -10,7 +10,7 @@ import typer
 
 from linnet.cli.chat import shown
 from linnet.cli.options import ModeOption, ToolsOption, configured, in_turns, open_model, tools_in
-from linnet.cli.writing import TextWriter
+from linnet.cli.terminal import TextWriter
 from linnet.config import replace
 from linnet.errors import ConfigError, DataError
 from linnet.generate import GenerateConfig, Request

@@ -1,4 +1,4 @@
-"""What the command line draws: progress on standard error, tables on standard output."""
+"""What the command line writes: progress on standard error, tables and texts on standard output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -32,6 +32,7 @@ from linnet.progress import Progress, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_CONTROL = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f]")  # all but tab and line feed
 WIDE = 100  # columns from which a long bar leaves room for the note
 PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal to redraw
 
@@ -183,3 +184,34 @@ def _amount(done: float, total: float | None, unit: str) -> str:
     if unit == "%":
         return f"{done:.0f} %"
     return f"{done:,.0f}" + (f" of {total:,.0f}" if total else "") + (f" {unit}" if unit else "")
+
+
+class TextWriter:
+    """Writes generated text to standard output, piece by piece, as it comes.
+
+    To a file or another program: the text's exact bytes in UTF-8, whatever the
+    locale says, and nothing else, not even a line end. To a terminal: what it can
+    show, with control characters (which could move the cursor or change settings) replaced,
+    and a line end at the end.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.is_terminal = self.stream.isatty()
+
+    def write(self, text: str) -> None:
+        """Show a piece of text."""
+        if self.is_terminal:
+            encoding = self.stream.encoding or "utf-8"
+            shown = _CONTROL.sub("\ufffd", text)
+            self.stream.write(shown.encode(encoding, "replace").decode(encoding))
+            self.stream.flush()
+        else:
+            self.stream.flush()
+            self.stream.buffer.write(text.encode("utf-8", "replace"))
+            self.stream.buffer.flush()
+
+    def finish(self) -> None:
+        """End the text."""
+        if self.is_terminal:
+            self.write("\n")

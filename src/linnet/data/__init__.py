@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from linnet.data.explaining import explain
     from linnet.data.listing import Listed, list_documents
     from linnet.data.locating import Location, StoredText, locate, stored_texts
-    from linnet.data.material import current_inputs
     from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
+    from linnet.data.survey import current_inputs
 
 __all__ = [
     "PYTHON_LIBRARY",
@@ -43,7 +43,7 @@ __getattr__, __dir__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
         "Listed": ("linnet.data.listing", "Listed"),
-        "current_inputs": ("linnet.data.material", "current_inputs"),
+        "current_inputs": ("linnet.data.survey", "current_inputs"),
         "explain": ("linnet.data.explaining", "explain"),
         "list_documents": ("linnet.data.listing", "list_documents"),
         "Location": ("linnet.data.locating", "Location"),

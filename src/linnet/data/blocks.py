@@ -24,8 +24,6 @@ from linnet.data.positions import Offsets, Positions
 if TYPE_CHECKING:
     from linnet.data.kinds import Family
 
-FORMAT = 1  # raised when the same file comes to have other blocks or places
-
 BlockKind = Literal["paragraph", "heading", "list", "table", "code", "message"]
 KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 Unit = Literal["", "page", "slide", "row", "line", "cell", "section", "second"]

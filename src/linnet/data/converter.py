@@ -14,25 +14,20 @@ import contextlib
 import ctypes
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from linnet.data import kinds, sandbox
 from linnet.data.document import UnreadableError
 
-_START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from linnet.data.converter import serve; serve()"
-)
 _SUBREAPER = 36  # <linux/prctl.h>
 _NEWEST = {"doc": "docx", "ppt": "pptx"}
 _RESTART = (79, 81)  # what LibreOffice ends with where it wants to be started again
@@ -62,16 +57,9 @@ class Converter:
     directory of its own that it makes and removes."""
 
     def __init__(self, scratch: Path, home: Path, *, memory_mb: int) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=sandbox.environment(),
-            start_new_session=True,
-        )
+        self.process = sandbox.start("linnet.data.converter:serve")
         places = {"scratch": str(scratch.absolute()), "home": str(home.absolute())}
-        self._send({**places, "memory_mb": memory_mb})
+        sandbox.say(self.process, {**places, "memory_mb": memory_mb})
 
     def convert(self, source: Path, kind: str, *, seconds: float, limit: int) -> Conversion:
         """A document of an old format in one that is read.
@@ -81,7 +69,10 @@ class Converter:
         anything of it in so many seconds.
         """
         with contextlib.suppress(OSError, ValueError):
-            self._send({"source": str(source), "kind": kind, "seconds": seconds, "limit": limit})
+            sandbox.say(
+                self.process,
+                {"source": str(source), "kind": kind, "seconds": seconds, "limit": limit},
+            )
             assert self.process.stdout is not None
             answer = json.loads(self.process.stdout.readline())
             if answer["path"]:
@@ -95,12 +86,6 @@ class Converter:
             with contextlib.suppress(OSError):
                 pipe.close()
         self.process.wait()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # it is gone, which shows when it does not answer
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
 
 
 class NotStartedError(Exception):
@@ -147,10 +132,7 @@ def running(scratch: Path, *, memory_mb: int) -> Iterator[Converter]:
 
 def serve() -> None:
     """Convert what comes on standard input, until it ends."""
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
+    requests, answers = sandbox.streams()
     setup = json.loads(requests.readline())
     home = Path(setup["home"])
     home.mkdir(parents=True, exist_ok=True)
@@ -159,7 +141,7 @@ def serve() -> None:
     if sys.platform == "linux":  # what a program leaves behind becomes a child of this process
         ctypes.CDLL(None).prctl(*map(ctypes.c_ulong, (_SUBREAPER, 1, 0, 0, 0)))
     programs = _Programs(home)
-    for request in _requests(requests, programs):
+    for request in sandbox.lines(requests, at_end=programs.end):
         answers.write(json.dumps(programs.convert(**request)).encode() + b"\n")
         answers.flush()
 
@@ -170,21 +152,6 @@ def _installed() -> Iterator[Path]:
         for found in filter(None, map(kinds.program, kind.programs)):
             folder = Path(os.path.realpath(found)).parent
             yield folder.parent if folder.name in ("program", "MacOS") else folder
-
-
-def _requests(requests: IO[bytes], programs: _Programs) -> Iterator[dict[str, Any]]:
-    waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def listen() -> None:
-        for line in requests:
-            waiting.put(json.loads(line))
-        programs.kill()
-        shutil.rmtree(programs.home, ignore_errors=True)
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        yield waiting.get()
 
 
 class _Programs:
@@ -277,6 +244,10 @@ class _Programs:
             return self.process.wait(max(seconds, 0))
         finally:
             self.kill()
+
+    def end(self) -> None:
+        self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
 
     def kill(self) -> None:
         """End the program that runs, its process group, and what has left that."""

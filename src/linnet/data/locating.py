@@ -10,11 +10,12 @@ from pathlib import Path
 
 from linnet import artifact
 from linnet.config import parse_json
-from linnet.data import catalog, pieces
+from linnet.data import catalog
 from linnet.data.blocks import Block, BlockKind, Place, Structure
 from linnet.data.document import SPLITS, text_id
 from linnet.data.kinds import printable
 from linnet.data.positions import Positions
+from linnet.data.split import cut_pieces
 from linnet.data.storage import Texts, read_documents
 from linnet.errors import DataError
 
@@ -155,7 +156,7 @@ def _piece(
                 continue
             for row in _rows(connection, piece.source):
                 whole, start = _stored(row, texts), 0
-                for text, gap in pieces.cut(whole.text):
+                for text, gap in cut_pieces(whole.text):
                     end = start + len(text)
                     if text_id(text) == piece.id:
                         inner = whole.structure and whole.structure.part(start, end)

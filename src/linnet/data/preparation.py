@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from linnet import artifact, output
 from linnet.artifact import Artifact, Draft
 from linnet.config import to_mapping
-from linnet.data import blocks, extract, quality, reading
+from linnet.data import extract, quality, reading
 from linnet.data.catalog import (
     NAME,
     Catalog,
@@ -46,11 +46,11 @@ from linnet.data.document import SPLITS
 from linnet.data.executor import Answer, Executor, ProcessPool
 from linnet.data.files import absolute
 from linnet.data.judging import Judge
-from linnet.data.material import Material, nothing_readable
 from linnet.data.privacy import Scrubber
 from linnet.data.report import build_report, dominance, summary
 from linnet.data.report_page import PAGE, write_page
 from linnet.data.storage import Texts
+from linnet.data.survey import CorpusInputs, nothing_readable
 from linnet.data.writing import held_out_overlap, write_splits
 from linnet.errors import DataError, OutputError
 from linnet.progress import SILENT, Progress
@@ -91,8 +91,8 @@ def prepare(
     config, out = config or DataConfig(), Path(out)
     # Settings that cannot work are told now, not by a process that reads files.
     _ = quality.rules(config.quality), Scrubber.of(config)
-    material = Material.survey(sources, out, config, exclude=exclude, progress=progress)
-    found, inputs = material.found, material.inputs()
+    files = CorpusInputs.survey(sources, out, config, exclude=exclude, progress=progress)
+    found, inputs = files.found, files.hashes()
     if not found.scan.files:
         raise DataError(nothing_readable(sources, found.scan, Counter()))
     executor = executor or ProcessPool(
@@ -103,7 +103,7 @@ def prepare(
         total = sum(file.size for file in found.scan.files)
         output.require_space(out, int(total * _SPACE), purpose="preparing the documents")
         try:
-            with _Preparation(draft, out, material, config, executor, progress) as work:
+            with _Preparation(draft, out, files, config, executor, progress) as work:
                 work.run(sources)
         except sqlite3.OperationalError as error:
             raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
@@ -129,7 +129,7 @@ class _Preparation:
         self,
         draft: Draft,
         out: Path,
-        material: Material,
+        files: CorpusInputs,
         config: DataConfig,
         executor: Executor,
         progress: Progress,
@@ -137,8 +137,8 @@ class _Preparation:
         self.draft, self.out = draft, out
         self.old = out / NAME  # the catalog of the corpus that this one replaces
         self.before: dict[str, Any] = {}  # what it was made with
-        self.found, self.evaluation = material.found, material.evaluation
-        forgotten = self.forgotten = material.forgotten
+        self.found, self.evaluation = files.found, files.evaluation
+        forgotten = self.forgotten = files.forgotten
         self.config, self.executor, self.progress = config, executor, progress
         scan = self.found.scan
         scan.skipped = [file for file in scan.skipped if not forgotten.has_name(file.name)]
@@ -208,7 +208,6 @@ class _Preparation:
         self.catalog.set_meta("sources", [absolute(str(source)) for source in sources])
         self.catalog.set_meta("selection", selection(self.config))
         self.catalog.set_meta("extraction", _extraction(self.config))
-        self.catalog.set_meta("blocks", blocks.FORMAT)
         self.catalog.set_meta("division", _division(self.config))
         self.catalog.set_meta("split_by", self.split_by)
         self.catalog.drop_unused_texts()
@@ -223,10 +222,7 @@ class _Preparation:
             self.progress.warn(f"{self.old} is damaged: every file is read and divided again")
         else:
             self.before = read_meta(self.old)
-        same = self.before.get("extraction") == _extraction(self.config)
-        # What an older version read has no blocks: read again when there is something to do,
-        # while the corpus itself stays current until then.
-        if same and self.before.get("blocks") == blocks.FORMAT:
+        if self.before.get("extraction") == _extraction(self.config):
             self.catalog.adopt(self.old)
             self.catalog.drop_texts(self.forgotten.has_text, FORGOTTEN)
             self.texts.take_over(self.catalog.spools(), self.out / TEXTS)

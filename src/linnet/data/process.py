@@ -7,8 +7,6 @@ import json
 import math
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +17,6 @@ from linnet.data import sandbox
 from linnet.data.storage import new_spool
 
 _LONGEST_LINE = 256 << 20  # of an answer; a process that says more at once is out of its mind
-# ``-P`` and this keep the working directory, where documents may lie, off the path of
-# modules, and put the place of this package at its end, where it hides nothing.
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from linnet.data.worker import main; main()"
 
 
 @dataclass
@@ -51,20 +46,16 @@ class Worker:
         self.served = 0
         self.deadline = math.inf
         self.late = False
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=sandbox.environment(),
-            start_new_session=True,  # Ctrl-C is for the process that was started in the terminal
+        self.process = sandbox.start("linnet.data.worker:main")
+        sandbox.say(
+            self.process,
+            {**setup, "spool": str(spool.absolute()), "scratch": str(scratch.absolute())},
         )
-        self._say({**setup, "spool": str(spool.absolute()), "scratch": str(scratch.absolute())})
 
     def ask(self, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Messages of an answer; they end early when the process is gone or makes no sense."""
         self.deadline = time.monotonic() + self.timeout
-        self._say(item)
+        sandbox.say(self.process, item)
         assert self.process.stdout is not None
         with contextlib.suppress(OSError, ValueError):
             while line := self._hear(self.process.stdout):
@@ -89,12 +80,6 @@ class Worker:
         with contextlib.suppress(ValueError):
             return signal.Signals(-code).name
         return f"exit status {code}"
-
-    def _say(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # it is gone, which shows when it does not answer
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
 
     def _hear(self, stream: IO[bytes]) -> bytes:
         self.deadline = time.monotonic() + self.timeout

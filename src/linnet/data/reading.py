@@ -7,20 +7,21 @@ the tags, so that thresholds can change without reading a file again.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.config import from_mapping
-from linnet.data import kinds, repeats, shingles
+from linnet.data import kinds, language, repeats, shingles
 from linnet.data.blocks import structure_of
 from linnet.data.clean import clean
 from linnet.data.config import DataConfig
 from linnet.data.document import Dropped, text_id
 from linnet.data.extract import Context, extract
 from linnet.data.privacy import Scrubber
-from linnet.data.tags import difference, tag
+from linnet.data.signals import signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from linnet.data.executor import Job
     from linnet.data.kinds import Family
     from linnet.data.privacy import Scrubbed
+
 
 FORMAT = 2  # raised when the same text comes to be noted differently
 READ, STRIP = f"{__name__}:read", f"{__name__}:strip"
@@ -121,3 +123,28 @@ def strip(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
                 "bands": shingles.bands(edited.text).hex(),
                 "positions": edited.positions.as_lists(),
             }
+
+
+_SPOKEN: tuple[Family, ...] = ("prose", "web", "mail")  # what is written in a language
+_SHOWN_LINES, _SHOWN_CHARACTERS = 40, 200
+_COMPARED = 50_000  # characters of a document that a difference is made of
+
+
+def tag(text: str, family: Family) -> dict[str, Any]:
+    """Language, quality signals, MinHash bands and the first and last lines, as JSON values."""
+    spoken, sure = language.identify(text) if family in _SPOKEN else ("", 0.0)
+    measured = signals(text, family, spoken)
+    return {
+        "language": spoken,
+        "quality": {**measured, "language": round(sure, 4)} if spoken else measured,
+        "bands": shingles.bands(text).hex(),
+        "edges": repeats.pack(repeats.edges(text)).hex() if family in _SPOKEN else "",
+    }
+
+
+def difference(before: str, after: str) -> str:
+    """What cleaning changed, as the start of a unified diff without context."""
+    old, new = (text[:_COMPARED].splitlines() for text in (before, after))
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=0))[2:]
+    shown = [line[:_SHOWN_CHARACTERS] for line in lines[:_SHOWN_LINES]]
+    return "\n".join([*shown, "..."] if len(lines) > _SHOWN_LINES else shown)

@@ -17,20 +17,32 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import json
 import os
+import queue
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+import linnet
 from linnet.runtime import worker_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+# ``-P`` and this keep the working directory, where documents may lie, off the path of
+# modules, and put the place of this package at its end, where it hides nothing.
+_START = (
+    "import importlib, sys; sys.path.append(sys.argv.pop(1)); "
+    "module, _, name = sys.argv.pop(1).partition(':'); "
+    "getattr(importlib.import_module(module), name)()"
+)
 _MB = 1 << 20
 _FILES_OPEN = 256
 _FILE_BYTES = 100 << 30  # the texts of one huge file of rows are rightly many
@@ -55,6 +67,52 @@ _SET = {
 def environment() -> dict[str, str]:
     """The environment to start such a process in: no proxies, keys or tokens; one thread."""
     return worker_environment("DOCLING_") | _SET
+
+
+def start(function: str) -> subprocess.Popen[bytes]:
+    """A process that calls a function, ``module:name``, spoken to over its standard streams."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _START, str(Path(linnet.__file__).parents[1]), function],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,  # Ctrl-C is for the process that was started in the terminal
+    )
+
+
+def say(process: subprocess.Popen[bytes], message: Any) -> None:
+    """Write a line of JSON to a process."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it is gone, which shows when it does not answer
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()
+
+
+def streams() -> tuple[IO[bytes], IO[bytes]]:
+    """Standard input and output of this process, kept from libraries that may read or print."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    return requests, answers
+
+
+def lines(requests: IO[bytes], *, at_end: Callable[[], object] = lambda: None) -> Iterator[Any]:
+    """Lines of JSON as they come. The process ends with its input, even in the midst of work:
+    who would hear the answer is gone."""
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def listen() -> None:
+        for line in requests:
+            waiting.put(json.loads(line))
+        at_end()
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        yield waiting.get()
 
 
 def enter(scratch: Path, spool: Path, *, memory_mb: int) -> None:

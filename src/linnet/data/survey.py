@@ -1,4 +1,6 @@
-"""Have the sources changed? The files they hold, with a hash of what is in each.
+"""What a corpus is made from: the files of its sources, evaluation sets, what is forgotten.
+
+Have the sources changed? The files they hold, with a hash of what is in each.
 
 A file whose size and time of change are those in the catalog of the existing
 corpus is taken to hold what it held; any other is read.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +20,17 @@ from typing import TYPE_CHECKING
 from linnet.artifact import hash_file
 from linnet.data import catalog
 from linnet.data.files import Scan, SkippedFile, SourceFile, explain, scan
+from linnet.data.forgotten import Forgotten
+from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from linnet.data.config import DataConfig
+    from linnet.data.files import Scan
+
 
 # A file changed this shortly before the scan may change again without its time showing it.
 _CLOCK_DOUBT_NS = 2_000_000_000
@@ -122,3 +132,75 @@ def _fingerprint(found: Scan, contents: Sequence[str]) -> str:
     for line in sorted(lines):
         digest.update(line.encode("utf-8") + b"\n")
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class CorpusInputs:
+    """What a corpus is made from."""
+
+    found: Survey
+    evaluation: Survey | None
+    forgotten: Forgotten
+
+    @classmethod
+    def survey(
+        cls,
+        sources: Sequence[str | Path],
+        out: Path,
+        config: DataConfig,
+        *,
+        exclude: Sequence[Path],
+        progress: Progress,
+    ) -> CorpusInputs:
+        evaluation = _evaluation_sets(config, progress) if config.evaluation_sets else None
+        found = survey(
+            sources,
+            corpus=out,
+            exclude=exclude,
+            include=config.include,
+            ignore=config.exclude,
+            gitignore=config.gitignore,
+            progress=progress,
+        )
+        return cls(found, evaluation, Forgotten.beside(out))
+
+    def hashes(self) -> dict[str, str]:
+        """By role: the content hash."""
+        inputs = {"sources": self.found.fingerprint}
+        if self.evaluation is not None:
+            inputs["evaluation"] = self.evaluation.fingerprint
+        if self.forgotten:
+            inputs["forgotten"] = self.forgotten.fingerprint()
+        return inputs
+
+
+def current_inputs(
+    sources: Sequence[str | Path], out: Path, config: DataConfig, *, exclude: Sequence[Path] = ()
+) -> dict[str, str]:
+    """The content hashes that a corpus in ``out`` would have as its inputs if it were made now."""
+    return CorpusInputs.survey(sources, out, config, exclude=exclude, progress=SILENT).hashes()
+
+
+def _evaluation_sets(config: DataConfig, progress: Progress) -> Survey:
+    """The files of the evaluation sets. Raises DataError where there is none to read."""
+    found = survey(config.evaluation_sets, progress=progress)
+    if not found.scan.files:
+        why = nothing_readable(config.evaluation_sets, found.scan, Counter())
+        raise DataError(f"evaluation sets: {why}")
+    for file in found.scan.skipped:
+        progress.warn(f"evaluation set {file.name} is not read: {file.reason}")
+    return found
+
+
+def nothing_readable(sources: Sequence[str | Path], found: Scan, reasons: Counter[str]) -> str:
+    named = ", ".join(str(source) for source in sources)
+    reasons = reasons + Counter(file.reason for file in found.skipped)
+    count = len(found.files) + len(found.skipped)
+    if not count:
+        hidden = sum(found.ignored.values())
+        what = f"only hidden files and the like ({hidden})" if hidden else "it is empty"
+        return f"{named}: no documents found, {what}; name a folder with text files in it"
+    listed = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(3))
+    return (
+        f"{named}: none of {count} files can be used ({listed}); linnet data kinds lists what can"
+    )

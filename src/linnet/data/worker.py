@@ -12,12 +12,10 @@ import errno
 import importlib
 import json
 import os
-import queue
 import shutil
-import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from linnet.data import converter, sandbox
 from linnet.data.document import UnreadableError
@@ -35,13 +33,13 @@ _PASSING = {errno.ENOSPC, errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ENFILE
 
 def main() -> None:
     """Serve until standard input ends, then leave at once, even in the midst of an item."""
-    requests, answers = _pipes()
+    requests, answers = sandbox.streams()
     setup = json.loads(requests.readline())
     scratch, spool = Path(setup["scratch"]), Path(setup["spool"])
     converter.confine(scratch if setup["converting"] else None, memory_mb=setup["memory_mb"])
     sandbox.enter(scratch, spool, memory_mb=setup["memory_mb"])
     job = Job(setup["settings"], scratch, spool)
-    for item in _items(requests):
+    for item in sandbox.lines(requests):
         for line in answer(setup["task"], item, job):
             answers.write(line + b"\n")
             answers.flush()
@@ -108,31 +106,6 @@ class _Batch:
 def _json(value: Any) -> bytes:
     """As JSON; half characters (surrogates), of which file names may consist, become ``?``."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-
-
-def _pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Standard input and output, kept from libraries that may read or print."""
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
-    os.close(nothing)
-    return requests, answers
-
-
-def _items(requests: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """Items as they come. The process ends with its input: who would hear the answer is gone."""
-    waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def listen() -> None:
-        for line in requests:
-            waiting.put(json.loads(line))
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        yield waiting.get()
 
 
 def _clear(scratch: Path) -> None:

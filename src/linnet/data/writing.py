@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from linnet.data import pieces
 from linnet.data.contamination import overlap
 from linnet.data.document import SPLITS, Document, text_id
 from linnet.data.report import PIECES_WARNING, Tally
-from linnet.data.split import fit_borders
+from linnet.data.split import cut_pieces, fit_borders
 from linnet.data.storage import SplitWriter
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def _pieces(catalog: Catalog, texts: Texts, config: DataConfig) -> Iterator[Item
 
     def cut() -> Iterator[tuple[Document, str, int]]:
         for document, _, number in _documents(catalog, texts):
-            for text, _gap in pieces.cut(document.text):
+            for text, _gap in cut_pieces(document.text):
                 yield document, text, number
 
     borders = fit_borders(lambda: (text_id(text) for _, text, _ in cut()), config)

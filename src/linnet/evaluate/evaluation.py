@@ -23,9 +23,9 @@ from linnet.errors import ArtifactError, ConfigError, DamagedError
 from linnet.evaluate.config import EvaluateConfig
 from linnet.evaluate.held_out import text_files
 from linnet.evaluate.metrics import Interval
-from linnet.evaluate.samples import Sample
 from linnet.evaluate.task import Run, TaskResult, run_task
 from linnet.evaluate.tasks import TASKS, USUAL, with_needed
+from linnet.evaluate.tasks.samples import Sample
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.opening import DTYPES
 from linnet.progress import SILENT, Progress
@@ -119,11 +119,10 @@ def evaluate(
         output.write_json(draft.path / RESULTS, plain)
         output.write_json(draft.path / SAMPLES, plain["samples"])
         draft.stats.update({k: v for k, v in plain.items() if k != "samples"})
+        refresh_evaluation(model, plain)
 
     artifact.make(out, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs)
-    evaluation = read_evaluation(Path(out))
-    refresh_evaluation(model, evaluation.to_json())
-    return evaluation
+    return read_evaluation(Path(out))
 
 
 def evaluate_tasks(

@@ -12,9 +12,9 @@ from linnet.lazy import lazy
 if TYPE_CHECKING:
     from linnet.export.config import ExportConfig
     from linnet.export.gguf import export_gguf
-    from linnet.export.llama_cpp import LlamaCpp
     from linnet.export.modelfile import export_ollama
     from linnet.export.quantisation import read_tensors
+    from linnet.llama_cpp.client import LlamaCpp
 
 __all__ = ["ExportConfig", "LlamaCpp", "export_gguf", "export_ollama", "read_tensors"]
 
@@ -22,7 +22,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "ExportConfig": ("linnet.export.config", "ExportConfig"),
-        "LlamaCpp": ("linnet.export.llama_cpp", "LlamaCpp"),
+        "LlamaCpp": ("linnet.llama_cpp.client", "LlamaCpp"),
         "export_gguf": ("linnet.export.gguf", "export_gguf"),
         "export_ollama": ("linnet.export.modelfile", "export_ollama"),
         "read_tensors": ("linnet.export.quantisation", "read_tensors"),

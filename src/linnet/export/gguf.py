@@ -148,7 +148,7 @@ def _write(
 
 def _require_opens(written: Path, out: Path, *, causal: bool, progress: Progress) -> None:
     """Have llama.cpp open what was written. Raises ModelError, naming ``out``, when it refuses."""
-    from linnet.export.llama_cpp import opens
+    from linnet.llama_cpp.client import opens
 
     try:
         with progress.task("opening it with llama.cpp"):

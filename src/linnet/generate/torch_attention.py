@@ -1,7 +1,7 @@
-"""Attention of a decoding step: of a shelf's texts, one query each, and of a piece of a prompt.
+"""Attention of a decoding step: of a bucket's texts, one query each, and of a piece of a prompt.
 
 What is the same for every layer (which keys are seen, where new ones go) is made once a step.
-Letters as in the model; ``n`` texts of a shelf, ``L`` layers.
+Letters as in the model; ``n`` texts of a bucket, ``L`` layers.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from torch import Tensor
 from linnet.model.layers import attend, visible
 
 if TYPE_CHECKING:
-    from linnet.generate.torch_buffers import Buffers
-    from linnet.generate.torch_memory import Shelf, Strip
+    from linnet.generate.kv_cache import Bucket, PromptCache
+    from linnet.generate.torch_decoder import Buffers
     from linnet.model.config import ModelConfig
 
 
 @dataclass
-class Piece:
-    """The next tokens of a prompt, to be read into its strip."""
+class PrefillChunk:
+    """The next tokens of a prompt, to be read into its cache."""
 
-    strip: Strip
+    cache: PromptCache
     tokens: Sequence[int]
     adapter: str | None
     long: bool = False
     """Whether LongRoPE turns this text as a long one."""
 
 
-class ShelfAttention:
-    """One step's attention of the texts on a shelf."""
+class BucketAttention:
+    """One step's attention of the texts of a bucket."""
 
-    def __init__(self, config: ModelConfig, shelf: Shelf, buffers: Buffers, first: int) -> None:
-        """``first``: the place of the shelf's first token in the step."""
+    def __init__(self, config: ModelConfig, bucket: Bucket, buffers: Buffers, first: int) -> None:
+        """``first``: the place of the bucket's first token in the step."""
         self.config = config
-        count = len(shelf.rows)
+        count = len(bucket.slots)
         own = slice(first, first + count)
         grouped = (count, config.kv_heads, config.heads // config.kv_heads, config.head_width)
         self.queries = buffers.queries[own].view(grouped)  # (n, G, H / G, K)
         self.seen = buffers.seen[own].view(grouped)
         self.new = buffers.keys_values[own]  # (n, 2 G K)
-        self.memory = shelf.flat  # (rows * capacity, 2 G K) for each layer
-        written = [row.length for row in shelf.rows]
+        self.memory = bucket.flat  # (rows * capacity, 2 G K) for each layer
+        written = [slot.length for slot in bucket.slots]
         self.reach = max(written) + 1
-        self.keys, self.values = shelf.seen(count, self.reach)  # L of (n, G, S, K)
+        self.keys, self.values = bucket.seen(count, self.reach)  # L of (n, G, S, K)
         self.lengths = torch.tensor(written, device=self.queries.device)
-        starts = torch.arange(count, device=self.queries.device) * shelf.capacity
+        starts = torch.arange(count, device=self.queries.device) * bucket.capacity
         self.places = starts + self.lengths
         self.uneven = min(written) + 1 < self.reach
         self.masks: dict[bool, Tensor | None] = {}
@@ -87,13 +87,15 @@ class ShelfAttention:
         return self.masks[windowed]
 
 
-class PieceAttention:
+class PrefillAttention:
     """One step's attention of a piece to its text so far."""
 
-    def __init__(self, config: ModelConfig, piece: Piece, buffers: Buffers, first: int) -> None:
+    def __init__(
+        self, config: ModelConfig, piece: PrefillChunk, buffers: Buffers, first: int
+    ) -> None:
         """``first``: the place of the piece's first token in the step."""
-        self.config, self.strip = config, piece.strip
-        self.count, self.start = len(piece.tokens), piece.strip.length
+        self.config, self.cache = config, piece.cache
+        self.count, self.start = len(piece.tokens), piece.cache.length
         own = slice(first, first + self.count)
         self.queries = buffers.queries[own].transpose(0, 1)[None]  # (1, H, T, K)
         self.seen = buffers.seen[own].view(self.count, config.heads, -1)
@@ -103,9 +105,9 @@ class PieceAttention:
     def __call__(self, layer: int, *, windowed: bool) -> None:
         """Note the new keys and values, and look at all up to each token."""
         config, end = self.config, self.start + self.count
-        self.strip.flat[layer][self.start : end] = self.new
+        self.cache.flat[layer][self.start : end] = self.new
         # (1, G, S, K) each
-        keys, values = self.strip.layers[layer][:end].permute(1, 2, 0, 3)[:, None].unbind(0)
+        keys, values = self.cache.layers[layer][:end].permute(1, 2, 0, 3)[:, None].unbind(0)
         mask, cap = self._mask(windowed), config.attention_softcap
         if cap is not None:
             seen = attend(

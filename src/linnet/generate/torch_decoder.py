@@ -5,11 +5,11 @@ Between the products of matrices there is little work for one token, so what cou
 calls there are: projections that read the same input are one product, sums go into the product
 before them, and buffers with all their views stay from layer to layer.
 
-The tokens of a step stand in one row ``(N, D)``: first one for each text on each shelf (see
-``linnet.generate.torch_memory``), then the pieces of prompts that are being read. Products are
-taken of all of them together, attention of each shelf and of each piece.
+The tokens of a step stand in one row ``(N, D)``: first one for each text of each bucket (see
+``linnet.generate.kv_cache``), then the pieces of prompts that are being read. Products are
+taken of all of them together, attention of each bucket and of each piece.
 
-Letters as in the model; ``N`` tokens of a step, ``R`` coordinates that RoPE turns.
+Letters as in the model; ``N`` tokens of a step, ``R`` coordinates that RoPE rope.
 """
 
 from __future__ import annotations
@@ -21,25 +21,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from linnet.generate.torch_attention import Piece, PieceAttention, ShelfAttention
-from linnet.generate.torch_buffers import Buffers
-from linnet.generate.torch_products import Adapted, Form, Product
-from linnet.generate.torch_turns import Turns
-from linnet.generate.torch_weights import (
+from linnet.generate.torch_attention import BucketAttention, PrefillAttention, PrefillChunk
+from linnet.generate.torch_layers import (
+    Adapted,
+    AdapterRows,
+    Form,
     Layer,
     Norm,
-    Parts,
+    Product,
     bytes_of,
     layers_of,
     table_of,
     version_of,
 )
 from linnet.model.lora import own_tables
+from linnet.model.rope import rope_angles
 
 if TYPE_CHECKING:
-    from linnet.generate.torch_memory import Shelf
+    from linnet.generate.kv_cache import Bucket
     from linnet.model import Transformer
     from linnet.model.config import ModelConfig
+
+FIRST_POSITIONS = 512
+"""How many positions are computed at first; the tables double when texts are longer."""
 
 KEPT_BUFFERS = 64
 """Steps of up to this many tokens keep their buffers; larger ones are worth an allocation."""
@@ -70,7 +74,7 @@ class Decoder:
         config = self.config
         self.gated = config.gated
         self.kinds = tuple(config.is_windowed(layer) for layer in range(config.depth))
-        self.turns = Turns(config, self.kinds, dtype=self.dtype, device=self.device)
+        self.rope = RopeTables(config, self.kinds, dtype=self.dtype, device=self.device)
         self._buffers: dict[int, Buffers] = {}
         self._scores: dict[int, Tensor] = {}
 
@@ -81,56 +85,56 @@ class Decoder:
 
     @property
     def turning_point(self) -> int | None:
-        """The length of a text after which LongRoPE turns all its positions otherwise."""
-        return self.turns.turning_point
+        """The length of a text after which LongRoPE rope all its positions otherwise."""
+        return self.rope.turning_point
 
     @torch.inference_mode()
     def step(
-        self, shelves: Sequence[Shelf], tokens: Sequence[int], pieces: Sequence[Piece]
+        self, buckets: Sequence[Bucket], tokens: Sequence[int], pieces: Sequence[PrefillChunk]
     ) -> Tensor:
-        """Take in one more token for each text on the shelves, and the pieces; states ``(N, D)``.
+        """Take in one more token for each text on the buckets, and the pieces; states ``(N, D)``.
 
-        ``tokens``: those for the shelves' texts, in order.
+        ``tokens``: those for the buckets' texts, in order.
         """
-        rows = [row for shelf in shelves for row in shelf.rows]
+        slots = [slot for bucket in buckets for slot in bucket.slots]
         ids = [*tokens, *(token for piece in pieces for token in piece.tokens)]
-        positions = [row.length for row in rows]
-        adapters = [row.adapter for row in rows]
-        long = [row.long for row in rows]
+        positions = [slot.length for slot in slots]
+        adapters = [slot.adapter for slot in slots]
+        long = [slot.long for slot in slots]
         for piece in pieces:
             count = len(piece.tokens)
-            positions += range(piece.strip.length, piece.strip.length + count)
+            positions += range(piece.cache.length, piece.cache.length + count)
             adapters += [piece.adapter] * count
             long += [piece.long] * count
         known, places = torch.tensor([ids, positions], device=self.device)
         parts = self._adapter_places(adapters)
         x = self._embed(known, places, parts)  # (N, D)
         buffers = self._buffers_for(len(ids))
-        turns = self.turns.of(positions, places, long)
-        attentions: list[ShelfAttention | PieceAttention] = []
+        rope = self.rope.of(positions, places, long)
+        attentions: list[BucketAttention | PrefillAttention] = []
         first = 0
-        for shelf in shelves:
-            attentions.append(ShelfAttention(self.config, shelf, buffers, first))
-            first += len(shelf.rows)
+        for bucket in buckets:
+            attentions.append(BucketAttention(self.config, bucket, buffers, first))
+            first += len(bucket.slots)
         for piece in pieces:
-            attentions.append(PieceAttention(self.config, piece, buffers, first))
+            attentions.append(PrefillAttention(self.config, piece, buffers, first))
             first += len(piece.tokens)
         for index, layer in enumerate(self.layers):
             windowed = self.kinds[index]
-            turn = turns.get(windowed) if self.config.is_rotary(index) else None
-            normed = self._look(layer, x, buffers, turn, parts)
+            turn = rope.get(windowed) if self.config.is_rotary(index) else None
+            normed = self._project_qkv(layer, x, buffers, turn, parts)
             for attention in attentions:
                 attention(index, windowed=windowed)
             if self.config.parallel:  # both read the stream as it was
-                inner = self._think(layer, x, normed, buffers, parts)
+                inner = self._mlp(layer, x, normed, buffers, parts)
             self._add(layer.o, layer.o_adapted, layer.attention_post_norm, buffers.seen, x, parts)
             if not self.config.parallel:
-                inner = self._think(layer, x, None, buffers, parts)
+                inner = self._mlp(layer, x, None, buffers, parts)
             self._add(layer.down, layer.down_adapted, layer.mlp_post_norm, inner, x, parts)
-        for row in rows:
-            row.length += 1
+        for slot in slots:
+            slot.length += 1
         for piece in pieces:
-            piece.strip.length += len(piece.tokens)
+            piece.cache.length += len(piece.tokens)
         return x
 
     @torch.inference_mode()
@@ -164,7 +168,7 @@ class Decoder:
         cap = self.config.logit_softcap
         return (scores if cap is None else cap * torch.tanh(scores / cap)).cpu()
 
-    def _embed(self, tokens: Tensor, positions: Tensor, parts: Parts) -> Tensor:
+    def _embed(self, tokens: Tensor, positions: Tensor, parts: AdapterRows) -> Tensor:
         """The stream before the first layer, each token by the table of its adapter."""
         embed = self.model.embed
         x = embed(tokens, positions, table=self.model.embedding.weight)
@@ -182,7 +186,7 @@ class Decoder:
         norm: Norm | None,
         inner: Tensor,
         x: Tensor,
-        parts: Parts,
+        parts: AdapterRows,
     ) -> None:
         """Add a part's result to the stream ``x``."""
         scale = self.config.residual_scale
@@ -197,13 +201,13 @@ class Decoder:
             adapted.add(name, rows, inner, out)
         x.add_(out if norm is None else norm(out, parts), alpha=scale)
 
-    def _look(
+    def _project_qkv(
         self,
         layer: Layer,
         x: Tensor,
         buffers: Buffers,
-        turns: tuple[Tensor, Tensor] | None,
-        parts: Parts,
+        rope: tuple[Tensor, Tensor] | None,
+        parts: AdapterRows,
     ) -> Tensor:
         """Queries, keys and values of a layer, turned, into their buffer; gives their input."""
         normed = x if layer.attention_norm is None else layer.attention_norm(x, parts)
@@ -212,12 +216,12 @@ class Decoder:
             layer.qkv_adapted.add(name, places, normed, buffers.qkv)
         if layer.qk_norm is not None:
             layer.qk_norm(buffers.heads, parts)
-        if turns is not None:
-            buffers.turn(*turns)
+        if rope is not None:
+            buffers.turn(*rope)
         return normed
 
-    def _think(
-        self, layer: Layer, x: Tensor, normed: Tensor | None, buffers: Buffers, parts: Parts
+    def _mlp(
+        self, layer: Layer, x: Tensor, normed: Tensor | None, buffers: Buffers, parts: AdapterRows
     ) -> Tensor:
         """The inner state of a layer's MLP ``(N, F)``; ``normed``: what attention has read."""
         if layer.mlp_norm is not None:
@@ -240,7 +244,7 @@ class Decoder:
                 self._buffers[count] = found
         return found
 
-    def _adapter_places(self, adapters: Sequence[str | None]) -> Parts:
+    def _adapter_places(self, adapters: Sequence[str | None]) -> AdapterRows:
         names = set(adapters)
         if len(names) == 1:
             (name,) = names
@@ -251,3 +255,99 @@ class Decoder:
             ))
             for name in sorted(name for name in names if name is not None)
         ]  # fmt: skip
+
+
+class Buffers:
+    """Memory for ``N`` tokens, with the views that each layer needs.
+
+    A view takes as long to make as a small sum, so they are made once. Letters as in the model;
+    ``R`` coordinates that RoPE rope, ``F`` width of the MLP.
+    """
+
+    def __init__(
+        self, config: ModelConfig, count: int, *, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        H, G, K = config.heads, config.kv_heads, config.head_width
+        R = config.rotary_width or K
+
+        def make(*shape: int) -> Tensor:
+            return torch.empty(shape, dtype=dtype, device=device)
+
+        self.qkv = make(count, (H + 2 * G) * K)
+        whole = self.qkv.view(count, H + 2 * G, K)
+        self.heads = whole[:, : H + G]  # (N, H + G, K)
+        self.queries = whole[:, :H]  # (N, H, K)
+        self.keys_values = self.qkv[:, H * K :]  # (N, 2 G K)
+        self.turned = self.heads[..., :R]
+        # Its second half and its first, and where these stand the other way round.
+        self.halves = (self.turned[..., R // 2 :], self.turned[..., : R // 2])
+        self.swapped = make(count, H + G, R)
+        self.seen = make(count, H * K)
+        self.wide = make(count, config.mlp_width * (1 + config.gated))
+        self.gate = self.wide[:, : config.mlp_width]  # (N, F)
+        self.up = self.wide[:, -config.mlp_width :]  # (N, F)
+
+    def turn(self, cos: Tensor, sin: Tensor) -> None:
+        """Turn queries and keys; ``sin`` is negative in its first half (``linnet.model.rope``)."""
+        torch.cat(self.halves, -1, out=self.swapped)
+        self.turned.mul_(cos).addcmul_(self.swapped, sin)
+
+
+class RopeTables:
+    """Cosine and sine of every position, for each kind of layer: windowed or not."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        kinds: Sequence[bool],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.config = config
+        self.kinds = set(kinds)
+        self.dtype = dtype
+        self.device = device
+        self._positions = 0
+        self._tables: dict[bool, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def turning_point(self) -> int | None:
+        """The length of a text after which LongRoPE rope all its positions otherwise."""
+        scaling = self.config.rope_scaling
+        return scaling.original_context if scaling and scaling.kind == "longrope" else None
+
+    def of(
+        self, positions: Sequence[int], places: Tensor, long: Sequence[bool]
+    ) -> dict[bool, tuple[Tensor, Tensor]]:
+        """Cosine, and sine negative in its first half, ``(N, 1, R)`` each, by kind of layer.
+
+        ``places``: the positions as a tensor; ``long``: whether LongRoPE rope a token's text as
+        a long one. Nothing for a model without RoPE.
+        """
+        if self.config.positions != "rope":
+            return {}
+        furthest = max(positions) + 1
+        if furthest > self._positions:
+            self._positions = max(FIRST_POSITIONS, 1 << (furthest - 1).bit_length())
+            self._tables = {kind: self._table(kind) for kind in self.kinds}
+        if any(long):  # the second half of the table
+            places = places + torch.tensor(long, device=self.device) * self._positions
+        return {
+            kind: (cos.index_select(0, places), sin.index_select(0, places))
+            for kind, (cos, sin) in self._tables.items()
+        }
+
+    def _table(self, windowed: bool) -> tuple[Tensor, Tensor]:
+        lengths = [0]
+        if self.turning_point is not None:
+            lengths.append(self.turning_point + 1)
+        places = torch.arange(self._positions, device=self.device)
+        found = [
+            rope_angles(self.config, places, length=length, local=windowed) for length in lengths
+        ]
+        cos = torch.cat([cos for cos, _ in found])
+        sin = torch.cat([sin for _, sin in found])
+        first, second = sin.chunk(2, -1)
+        signed = torch.cat((-first, second), -1)
+        return cos.to(self.dtype)[:, None], signed.to(self.dtype)[:, None]

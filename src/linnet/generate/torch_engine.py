@@ -131,7 +131,8 @@ class TorchEngine(Engine):
         """The tokens of a text; with ``special`` names of special tokens stand for these."""
         if not special:
             return self.tokenizer.encode(text)
-        return list(self._naming_backend.encode(text, add_special_tokens=False).ids)
+        # A batch, as only that lets other threads run meanwhile.
+        return list(self._naming_backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
     @cached_property
     def _naming_backend(self) -> tokenizers.Tokenizer:

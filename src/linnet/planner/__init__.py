@@ -7,7 +7,7 @@ model, ``expectation`` says what it will come to.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,10 @@ def plan(
     )
 
 
+FAMILY_UNSAID = "apertus"
+"""What plans were made for that do not say their family."""
+
+
 def plan_settings(
     budget: float, overrides: Mapping[str, Any], vocab_size: int | None
 ) -> dict[str, Any]:
@@ -117,7 +121,8 @@ def read_plan(path: Path) -> Plan:
         values = read_json(found.path / PLAN_FILE)
         if not isinstance(values, dict):
             raise ValueError("it is no JSON object")
-        return from_mapping(Plan, values, where=PLAN_FILE)
+        found_plan = from_mapping(Plan, values, where=PLAN_FILE)
+        return replace(found_plan, train={"family": FAMILY_UNSAID, **found_plan.train})
     except (OSError, ValueError, ConfigError) as error:
         raise DamagedError(
             f"{path / PLAN_FILE} is damaged ({error}); delete {path} and run linnet build again"

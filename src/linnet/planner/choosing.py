@@ -56,6 +56,7 @@ CONTEXT = 1024  # tokens: a conversation of several turns, or a page or two
 SMALL_CONTEXT = 256  # where the user's updates are too small for it
 SHORT_ROWS = 0.8  # of the run reads shorter rows, which costs less and teaches as much
 PLANNED = (
+    "family",
     "width",
     "depth",
     "head_width",

@@ -45,7 +45,7 @@ class MachineFacts:
 def measure_corpus(corpus: Path) -> CorpusFacts:
     """Count the text and find how hard it is to predict."""
     from linnet.data import read_documents
-    from linnet.evaluate.baselines import ByteNgram
+    from linnet.evaluate.tasks.baselines import ByteNgram
 
     stats = artifact.read(corpus, kind="corpus").stats
     train_bytes = int(stats["bytes"]["train"])

@@ -48,7 +48,7 @@ from linnet.respond.pieces import (
     ToolResult,
     Usage,
 )
-from linnet.respond.remote import RemoteResponder
+from linnet.respond.remote import RemoteError, RemoteResponder, read_key
 from linnet.respond.responder import Abilities, Answer, Batches, Responder, run, stream
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "Reasoning",
     "Record",
     "Refusal",
+    "RemoteError",
     "RemoteResponder",
     "Responder",
     "Status",
@@ -89,6 +90,7 @@ __all__ = [
     "conversation",
     "load",
     "open_model",
+    "read_key",
     "run",
     "stream",
     "tools_of",

@@ -65,10 +65,10 @@ _CUT_TOKENS = 4
 
 
 @dataclass
-class Asked:
+class Requests:
     """The texts that an engine is to write for one call."""
 
-    requests: tuple[Request, ...]
+    texts: tuple[Request, ...]
     choices: int = 1
     """So many of them share each prompt."""
     readers: list[ToolReader] = field(default_factory=list)
@@ -113,7 +113,7 @@ class EngineResponder:
         except DataError:
             return None
         except EngineError:
-            raise  # whatever it was asked
+            raise  # that is no property of the model
         except LinnetError as error:
             return NoConversationError(str(error), model=self.name)
         return None
@@ -130,10 +130,10 @@ class EngineResponder:
 
     def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`."""
-        return self.write(lambda: self.ask(conversation), context)
+        return self.write(lambda: self.requests(conversation), context)
 
-    async def write(self, ask: Callable[[], Asked], context: Context) -> Batches:
-        """Have the engine write what ``ask`` gives; that is called where prompts are read.
+    async def write(self, prepare: Callable[[], Requests], context: Context) -> Batches:
+        """Have the engine write what ``prepare`` gives; that is called where prompts are read.
 
         A choice is the place of a text among the requests.
         """
@@ -144,12 +144,12 @@ class EngineResponder:
         complete = False
         try:
             if self.executor is None:
-                asked = work.begin(ask)
+                wanted = work.begin(prepare)
             else:
                 # Both together, as on the way to a thread a call may wait for all others.
-                asked = await loop.run_in_executor(self.executor, work.begin, ask)
+                wanted = await loop.run_in_executor(self.executor, work.begin, prepare)
             pause = context.interval if context.interval == math.inf else 0.0
-            texts = [_Written() for _ in asked.requests]
+            texts = [_Written() for _ in wanted.texts]
             context.record.model = self.name
             while any(text.finish is None for text in texts):
                 items = await inbox.take(pause=pause)
@@ -158,7 +158,7 @@ class EngineResponder:
                 errors = [item for _, item in items if not isinstance(item, Chunk)]
                 if errors and not any(text.began for text in texts):
                     raise errors[-1]
-                if batch := self._batch(items, asked, texts, context):
+                if batch := self._batch(items, wanted, texts, context):
                     yield batch
                 if errors:
                     raise errors[-1]
@@ -167,7 +167,7 @@ class EngineResponder:
             undo()
             work.end(complete=complete)
 
-    def ask(self, conversation: Conversation) -> Asked:
+    def requests(self, conversation: Conversation) -> Requests:
         """What a conversation asks of the engine."""
         tools = [tool.as_json() for tool in conversation.offered]
         constraint = conversation.constraint
@@ -208,7 +208,7 @@ class EngineResponder:
             for _ in requests
             if names
         ]
-        return Asked(requests, conversation.choices, readers)
+        return Requests(requests, conversation.choices, readers)
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """A conversation as tokens, up to the answer.
@@ -245,7 +245,7 @@ class EngineResponder:
             raise
 
     def _batch(
-        self, items: Sequence[Item], asked: Asked, texts: Sequence[_Written], context: Context
+        self, items: Sequence[Item], wanted: Requests, texts: Sequence[_Written], context: Context
     ) -> Batch:
         """The pieces of what came, each choice's together."""
         chunks: dict[int, list[Chunk]] = {}
@@ -254,19 +254,19 @@ class EngineResponder:
                 chunks.setdefault(place, []).append(item)
         batch: list[Piece] = []
         for place, own in chunks.items():
-            batch += self._pieces(place, own, asked, texts[place], context)
+            batch += self._pieces(place, own, wanted, texts[place], context)
         return batch
 
     def _pieces(
-        self, place: int, chunks: list[Chunk], asked: Asked, text: _Written, context: Context
+        self, place: int, chunks: list[Chunk], wanted: Requests, text: _Written, context: Context
     ) -> Iterator[Piece]:
         if not text.began:
             text.began = True
             yield Status("writing", choice=place)
-        text.count(chunks, context, shared=place % asked.choices != 0)
+        text.count(chunks, context, shared=place % wanted.choices != 0)
         words = "".join([chunk.text for chunk in chunks])
         finish: Any = chunks[-1].finish_reason
-        reader = asked.readers[place] if asked.readers else None
+        reader = wanted.readers[place] if wanted.readers else None
         calls: list[ToolCall] = []
         if reader is not None:
             words, calls = reader.push(words)
@@ -275,7 +275,7 @@ class EngineResponder:
                 words, calls = words + rest, calls + more
                 if reader.called and finish == "stop":
                     finish = "tool_calls"
-        scores = self._scores(chunks) if asked.requests[place].logprobs else ()
+        scores = self._scores(chunks) if wanted.texts[place].logprobs else ()
         tokens = tuple([token for chunk in chunks for token in chunk.tokens])
         if words or tokens:
             yield Text(words, tokens, scores, choice=place, origin=self._origin)
@@ -343,16 +343,16 @@ class _Work:
         self._before = context.record.tokens.prompt + context.record.tokens.written
         self._settle: Callable[[int], None] | None = None
 
-    def begin(self, ask: Callable[[], Asked]) -> Asked:
-        """Read what is asked and hand it to the engine."""
-        asked = ask()
-        self._reserve(asked)
-        self._inbox.open = len(asked.requests)
-        for place, request in enumerate(asked.requests):
+    def begin(self, prepare: Callable[[], Requests]) -> Requests:
+        """Read what is wanted and hand it to the engine."""
+        wanted = prepare()
+        self._reserve(wanted)
+        self._inbox.open = len(wanted.texts)
+        for place, request in enumerate(wanted.texts):
             try:
                 cancel = self._engine.submit(request, _Deliver(self._inbox, place))
             except LinnetError as error:
-                raise self._refused(error, request, asked.part) from None
+                raise self._refused(error, request, wanted.part) from None
             except RecursionError:
                 raise ConversationError("What the answer must be nests too deeply.") from None
             with self._lock:
@@ -361,8 +361,8 @@ class _Work:
             if ended:
                 cancel()
                 break
-        self._context.record.choices += len(asked.requests)
-        return asked
+        self._context.record.choices += len(wanted.texts)
+        return wanted
 
     def cancel(self) -> None:
         """Stop all of it."""
@@ -380,14 +380,14 @@ class _Work:
             tokens = self._context.record.tokens
             self._settle(tokens.prompt + tokens.written - self._before)
 
-    def _reserve(self, asked: Asked) -> None:
+    def _reserve(self, wanted: Requests) -> None:
         if self._context.budget is None:
             return
-        prompts = [request.prompt for request in asked.requests[:: asked.choices]]
+        prompts = [request.prompt for request in wanted.texts[:: wanted.choices]]
         needed = sum(
             len(self._engine.tokenize(prompt) if isinstance(prompt, str) else prompt)
             for prompt in prompts
-        ) + sum(request.sampling.max_tokens for request in asked.requests)
+        ) + sum(request.sampling.max_tokens for request in wanted.texts)
         self._settle = self._context.reserve(needed)
 
     def _refused(self, error: LinnetError, request: Request, part: str) -> LinnetError:

@@ -136,8 +136,8 @@ class ChatShape:
                 case Text():
                     scores = self._logprobs and piece.scores
                     if scores:
-                        told = json.dumps({"content": _told(piece.scores), "refusal": None})
-                        yield self._event(place, f'{{"content":{quoted(piece.text)}}}', told)
+                        shown = json.dumps({"content": _scores_json(piece.scores), "refusal": None})
+                        yield self._event(place, f'{{"content":{quoted(piece.text)}}}', shown)
                     elif piece.text:
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}')
                 case Reasoning():
@@ -173,7 +173,7 @@ class ChatShape:
                 message["linnet"] = own
             logprobs = None
             if self._logprobs:
-                logprobs = {"content": _told(answer.scores), "refusal": None}
+                logprobs = {"content": _scores_json(answer.scores), "refusal": None}
             choices.append(
                 {
                     "index": place,
@@ -218,7 +218,7 @@ class CompletionShape:
             logprobs = "null"
             if self._logprobs:
                 scores = [s for piece in own if isinstance(piece, Text) for s in piece.scores]
-                logprobs = json.dumps(self._told(place, scores))
+                logprobs = json.dumps(self._logprobs_json(place, scores))
             if text or finish is not None or logprobs != "null":
                 reason = "null" if finish is None else f'"{finish}"'
                 yield self._envelope.event(
@@ -235,7 +235,7 @@ class CompletionShape:
             {
                 "index": place,
                 "text": self._echo(place) + answer.text,
-                "logprobs": self._told(place, answer.scores) if self._logprobs else None,
+                "logprobs": self._logprobs_json(place, answer.scores) if self._logprobs else None,
                 "finish_reason": answer.finish_reason,
             }
             for place, answer in enumerate(answers)
@@ -245,19 +245,19 @@ class CompletionShape:
     def _echo(self, place: int) -> str:
         return self.echoes[place // self._choices] if self.echoes else ""
 
-    def _told(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
+    def _logprobs_json(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
         """Probabilities in the form that completions have."""
-        told = _told(scores)
+        shown = _scores_json(scores)
         offsets = []
-        for entry in told:
+        for entry in shown:
             offsets.append(self._offsets.get(place, 0))
             self._offsets[place] = offsets[-1] + len(entry["token"])
         return {
-            "tokens": [entry["token"] for entry in told],
-            "token_logprobs": [entry["logprob"] for entry in told],
+            "tokens": [entry["token"] for entry in shown],
+            "token_logprobs": [entry["logprob"] for entry in shown],
             "top_logprobs": [
                 {other["token"]: other["logprob"] for other in entry["top_logprobs"]}
-                for entry in told
+                for entry in shown
             ],
             "text_offset": offsets,
         }
@@ -275,7 +275,7 @@ def _reason(reason: str) -> str:
     return _REASONS.get(reason, reason)
 
 
-def _told(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
+def _scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
     """Each token with its probability and the likeliest beside it."""
     return [
         {

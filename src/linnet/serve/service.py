@@ -130,6 +130,7 @@ class Service:
         """Answer with what ``write`` gives, so many texts of it."""
         generation = Generation(
             call, write, shape, self.model_metrics[call.model.name],
+            choices=texts,
             keep_texts=self.config.log_prompts,
         )  # fmt: skip
         self.doorkeeper.enter(texts, call.account)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from linnet.errors import LinnetError
 from linnet.respond.context import CancelledCallError, Context
-from linnet.respond.pieces import Batch, Text
+from linnet.respond.pieces import Batch, Finish, Text
 from linnet.respond.responder import Answer
 from linnet.serve.asgi import Call, ClientLeftError
 from linnet.serve.errors import ApiError, failed, failure, refused
@@ -43,9 +43,13 @@ class Generation:
         shape: Shape,
         metrics: ModelMetrics,
         *,
+        choices: int,
         keep_texts: bool = False,
     ) -> None:
-        """``write`` gives what is to be sent; ``keep_texts``: for a log that is to have them."""
+        """``write`` gives what is to be sent, so many texts; ``keep_texts``: for a log that is to
+        have them.
+        """
+        self._choices = choices
         self._call = call
         self._record = call.record
         self._write = write
@@ -138,15 +142,26 @@ class Generation:
 
     async def _stream(self) -> None:
         last = 0.0
+        finished = 0
         async with contextlib.aclosing(self._write(self._context)) as batches:
             async for batch in batches:
                 before = self._record.tokens.written
                 self._keep(batch)
-                if events := "".join(self._shape.events(batch)):
+                events = "".join(self._shape.events(batch))
+                finished += sum([isinstance(piece, Finish) for piece in batch])
+                if finished >= self._choices and not self._complete:
+                    # All is there; what the responder still does is not waited for.
+                    await self._end(events)
+                elif events and not self._complete:
                     await self._send(events)
                 last = self._measure(self._record.tokens.written - before, last)
+        if not self._complete:
+            await self._end("")
+
+    async def _end(self, events: str) -> None:
+        """Send the last events."""
         self._complete = True
-        await self._send(self._shape.usage(self._record.tokens) + DONE, more=False)
+        await self._send(events + self._shape.usage(self._record.tokens) + DONE, more=False)
 
     async def _whole(self) -> None:
         answers: dict[int, Answer] = {}
@@ -183,6 +198,9 @@ class Generation:
 
     async def _fail(self, error: ApiError) -> None:
         """Tell of an error: by the status, or as the last event of what has begun."""
+        if self._complete:  # a responder's work after the answer
+            LOGGER.error("a request failed", extra={"facts": {"id": self._call.id}})
+            return
         if not self._call.status:
             raise error
         await self._send(error_event(error) + DONE, more=False)
@@ -215,6 +233,8 @@ class Generation:
             pass  # it reads nothing
         finally:
             gone.cancel()
+        if gone.done() and self._complete:
+            return  # it has all
         self._left = True
         self._context.cancel()
 

@@ -12,13 +12,13 @@ from linnet.config import to_mapping
 from linnet.data.report_page import corpus_facts
 from linnet.errors import LinnetError
 from linnet.evaluate import EvaluateConfig, evaluate, read_evaluation
-from linnet.evaluate.baselines import BASELINE_NAMES
+from linnet.evaluate.tasks.baselines import BASELINE_NAMES
 from linnet.stages.stage import Section, Stage, Workspace
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
     from linnet.evaluate import Evaluation
-    from linnet.evaluate.samples import Sample
+    from linnet.evaluate.tasks.samples import Sample
 
 MARKED_CHARACTERS = 30  # shorter shared passages are everybody's phrases
 

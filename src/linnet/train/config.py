@@ -84,7 +84,7 @@ class ShapeConfig(Config):
     """The model to make. Sizes left at 0 follow from the others."""
 
     family: MadeFamily = option(
-        "apertus", "Published shape to train; bert is an encoder, which guesses masked tokens."
+        "qwen3", "Published shape to train; bert is an encoder, which guesses masked tokens."
     )
     width: int = option(256, "Width of the model.")
     depth: int = option(3, "Number of Transformer blocks.")

@@ -20,12 +20,12 @@ from tiny_models import MakeModel
 import linnet
 from linnet import runtime
 from linnet.errors import ConfigError, LinnetError, ModelError
-from linnet.export import llama_cpp_process
 from linnet.generate import Request, Sampling
 from linnet.generate.engine import Chunk
 from linnet.generate.engines import EngineConfig, open_engine
-from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint, room
+from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_checkpoint, resources
 from linnet.generate.torch_engine import TorchEngine
+from linnet.llama_cpp import process as llama_cpp_process
 from linnet.model import load_model
 from linnet.model.adapter import save_adapter
 from linnet.model.lora import adapter_parameters, add_adapter
@@ -298,20 +298,22 @@ def test_more_texts_than_slots_wait_in_line(engine: LlamaCppEngine) -> None:
         Request("The fox", Sampling(max_tokens=30, temperature=0, logit_bias=((token, 4.0),)))
         for token in range(40, 52)
     ]
-    assert len(requests) > engine.room.slots
+    assert len(requests) > engine.resources.slots
     alone = [engine.generate([request])[0].text for request in requests[:3]]
     together = [completion.text for completion in engine.generate(requests)]
     assert together[:3] == alone
     assert engine.dispatcher.running == engine.dispatcher.waiting == 0
 
 
-def test_slots_may_share_their_room(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_SEPARATE", 0)
-    monkeypatch.setattr(room, "memory_bytes", lambda: 512 * 256 * 5)  # for 512 tokens of this model
+def test_slots_may_share_their_context(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "_SEPARATE", 0)
+    monkeypatch.setattr(
+        resources, "memory_bytes", lambda: 512 * 256 * 5
+    )  # for 512 tokens of this model
     opened = open_checkpoint(model, F32)
     try:
-        assert opened.room.unified
-        assert (opened.room.total, opened.context) == (512, 256)
+        assert opened.resources.unified
+        assert (opened.resources.total, opened.context) == (512, 256)
         sampling = Sampling(max_tokens=200, temperature=0, logit_bias=((0, -100.0),))
         requests = [Request((token, 60, 70), sampling) for token in range(40, 46)]
         found = opened.generate(requests)
@@ -339,7 +341,7 @@ def test_conversations_are_kept_when_slots_are_few(model: Path) -> None:
 
 def test_a_text_that_nobody_wants_any_more_is_stopped(engine: LlamaCppEngine) -> None:
     never = Sampling(max_tokens=240, temperature=0, logit_bias=((0, -100.0),))
-    streams = [engine.stream(Request("The fox", never)) for _ in range(engine.room.slots + 2)]
+    streams = [engine.stream(Request("The fox", never)) for _ in range(engine.resources.slots + 2)]
     next(streams[0])
     for stream in streams:
         stream.close()  # type: ignore[attr-defined]
@@ -438,7 +440,7 @@ def test_a_killed_process_is_started_again(model: Path) -> None:
 
 def test_nothing_is_left_of_a_program_that_was_killed(engine: LlamaCppEngine) -> None:
     program = (
-        "import sys, time; from linnet.export.llama_cpp_process import *;"
+        "import sys, time; from linnet.llama_cpp.process import *;"
         "p = LlamaCppProcess(LlamaCppSettings(sys.argv[1]));"
         "print(p.id, p.socket, flush=True); time.sleep(60)"
     )

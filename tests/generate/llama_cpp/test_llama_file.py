@@ -20,7 +20,7 @@ from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf
 from linnet.generate.llama_cpp.dequantise import dequantised, numbers_outside
 from linnet.generate.llama_cpp.metadata import read_metadata
-from linnet.generate.llama_cpp.processor import unused_instructions
+from linnet.generate.llama_cpp.resources import unused_instructions
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
 from linnet.progress import Progress
@@ -94,7 +94,7 @@ def test_tokens_within_a_character_are_found_again(
 ) -> None:
     dash = exact.tokenizer.encode("—")
     assert len(dash) > 1, "the test needs a character of several tokens"
-    decoder = engine.words.decoder(())
+    decoder = engine.tokenization.decoder(())
     decoder.hear("—")
     assert list(decoder.complete(dash[-1:], len(dash))) == dash
 
@@ -179,7 +179,7 @@ def test_a_second_start_reads_no_weights(make_model: MakeModel) -> None:
     try:
         assert isinstance(first, LlamaCppEngine)
         assert isinstance(again, LlamaCppEngine)
-        assert (again.room, again.served.file) == (first.room, first.served.file)
+        assert (again.resources, again.served.file) == (first.resources, first.served.file)
         wanted = first.generate([request])[0].tokens
         found = subprocess.run(
             [sys.executable, "-c", AGAIN, str(path)], capture_output=True, text=True, check=False

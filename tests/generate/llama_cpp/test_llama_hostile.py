@@ -19,14 +19,14 @@ from tiny_models import MakeModel
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.export import ExportConfig, export_gguf, read_tensors
 from linnet.export.gguf_header import read_header
-from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
 from linnet.generate.constraints.compiler import compiled
 from linnet.generate.llama_cpp import LlamaCppEngine, ServingConfig, open_gguf
 from linnet.generate.llama_cpp import engine as engine_module
+from linnet.generate.llama_cpp.dispatcher import Watchdog
 from linnet.generate.llama_cpp.metadata import read_metadata
-from linnet.generate.llama_cpp.watchdog import Watchdog
+from linnet.llama_cpp.process import LlamaCppProcess, LlamaCppSettings
 from odd_files import HEADERS
 
 gguf = pytest.importorskip("gguf")
@@ -280,7 +280,7 @@ def test_loading_has_a_deadline_and_ends_with_its_program(file: Path, tmp_path: 
     with pytest.raises(ModelError, match="did not load it within"):
         LlamaCppProcess(LlamaCppSettings(str(endless), own_template=True, stall_seconds=0.3))
     program = (
-        "import sys; from linnet.export.llama_cpp_process import *;"
+        "import sys; from linnet.llama_cpp.process import *;"
         "LlamaCppProcess(LlamaCppSettings(sys.argv[1], own_template=True))"
     )
     children = Path("/proc/self/task")

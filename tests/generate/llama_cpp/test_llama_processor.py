@@ -2,7 +2,7 @@
 
 import pytest
 
-from linnet.generate.llama_cpp.processor import advice, unused_instructions
+from linnet.generate.llama_cpp.resources import advice, unused_instructions
 
 # What xllamacpp 2026.10 says of itself: from PyPI, and built on a Sapphire Rapids.
 WHEEL = "CPU : AVX = 1 | AVX2 = 1 | F16C = 1 | FMA = 1 | BMI2 = 1 | REPACK = 1 |"
@@ -25,7 +25,7 @@ def test_what_is_left_unused() -> None:
 
 
 def test_advice_names_them_and_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linnet.generate.llama_cpp.processor.cpu_features", lambda: PROCESSOR)
+    monkeypatch.setattr("linnet.generate.llama_cpp.resources.cpu_features", lambda: PROCESSOR)
     said = advice(WHEEL)
     assert said is not None
     assert "AVX512_VNNI" in said

@@ -25,8 +25,7 @@ from linnet.data.extract.ooxml import (
 )
 from linnet.data.extract.package import attribute, open_package
 from linnet.data.extract.typeface import decoded, lowered, raised
-from linnet.data.extract.word_numbering import Numbering
-from linnet.data.extract.word_styles import PLAIN, Style, list_place, run_font, styles
+from linnet.data.extract.word_styles import PLAIN, Numbering, Style, list_place, run_font, styles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

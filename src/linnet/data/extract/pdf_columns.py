@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from linnet.data.extract.pdf_span import Span
+    from linnet.data.extract.pdf_page import Span
 
     Rule = tuple[float, float, float]
 

@@ -10,21 +10,36 @@ from __future__ import annotations
 
 import ctypes
 import re
+import unicodedata
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet.data.extract.pdf_annotations import written_on
-from linnet.data.extract.pdf_characters import RIGHT_TO_LEFT, at_their_heights, logical
-from linnet.data.extract.pdf_span import WIDE_GAP, Span
-from linnet.data.extract.typeface import decoded, is_symbolic
+from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+
+WIDE_GAP = 1.0  # of the height of the text: what is further apart is not one span
+
+
+@dataclass(slots=True)
+class Span:
+    """Text on one line, in points, y upwards. ``y`` is its baseline, ``size`` its height."""
+
+    x0: float
+    x1: float
+    y: float
+    size: float
+    text: str
+    bold: bool = False
+    mono: bool = False
+
 
 _LINE_SHIFT = 0.45  # baselines further apart than this share of the height are other lines
 _SLANT = 0.35  # radians off a right angle: watermarks (skewed italics are less)
@@ -248,3 +263,138 @@ def _rules(page: Any) -> Iterator[tuple[float, float, float]]:
             x0, y0, x1, y1 = (edge.value for edge in edges)
             if x1 - x0 > 20:
                 yield from ((x0, x1, y) for y in ({y0, y1} if y1 - y0 > 3 else {y0}))
+
+
+RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_WORD = re.compile("[\u0590-\u065f\u066e-\u06ef\u06fa-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+")
+_SHAPES = re.compile("[\ufb50-\ufdcf\ufe70-\ufefc]")  # of letters by their place in a word
+_LAM, _ALEFS = "\u0644", "\u0622\u0623\u0625\u0627\u0671"
+_WORDS_IN_ONE = {"\u0627\u0644\u0644\u0647", "\u0644\u0644\u0647", "\u0631\u064a\u0627\u0644"}
+_SMALL = 0.85  # of the size of the text: what is raised is no larger
+_RISE, _FALL, _FARTHEST = 0.12, 0.06, 0.75  # of that size
+
+
+def logical(text: str, lefts: Sequence[float], origins: Sequence[float]) -> str:
+    """Text with its words from right to left in the order in which they are read.
+
+    ``lefts`` are the left edges of its characters, ``origins`` where their glyphs are drawn.
+    """
+    parts, end = [], 0
+    for word in _WORD.finditer(text):
+        parts.append(text[end : word.start()])
+        places = list(range(*word.span()))
+        letters = [n for n in places if not unicodedata.combining(text[n])]
+        steps = [lefts[b] - lefts[a] for a, b in pairwise(letters)]
+        if sum(step > 0 for step in steps) > sum(step < 0 for step in steps):
+            places = _reversed(places, set(letters))
+        parts.append(_ligatures([text[n] for n in places], [origins[n] for n in places]))
+        end = word.end()
+    whole = "".join([*parts, text[end:]])
+    return _SHAPES.sub(lambda shape: unicodedata.normalize("NFKC", shape[0]), whole)
+
+
+def _reversed(places: list[int], letters: set[int]) -> list[int]:
+    """Turned round, marks staying behind their letters."""
+    groups: list[list[int]] = []
+    for place in places:
+        if place in letters or not groups:
+            groups.append([])
+        groups[-1].append(place)
+    return [place for group in reversed(groups) for place in group]
+
+
+def _ligatures(characters: list[str], origins: list[float]) -> str:
+    """A word with the characters of each ligature in order."""
+    start = 0
+    for end in range(1, len(characters) + 1):
+        if end < len(characters) and origins[end] == origins[start]:
+            continue
+        glyph = characters[start:end]
+        turned = "".join(reversed(glyph))
+        if turned in _WORDS_IN_ONE:
+            characters[start:end] = turned
+        else:
+            for n in range(start, end - 1):
+                if characters[n] in _ALEFS and characters[n + 1] == _LAM:
+                    characters[n], characters[n + 1] = characters[n + 1], characters[n]
+        start = end
+    return "".join(characters)
+
+
+def at_their_heights(
+    characters: list[str], sizes: NDArray[Any], heights: NDArray[Any], places: list[int]
+) -> None:
+    """Write raised and lowered characters as such.
+
+    ``sizes`` and ``heights`` (of the baseline) are those of the characters at ``places``.
+    """
+    usual = float(sizes.max())
+    line = float(heights[sizes >= _SMALL * usual].mean())
+    rise = (heights - line) / usual
+    kinds = (sizes < _SMALL * usual) * (
+        ((rise > _RISE) & (rise < _FARTHEST)) * 1 - ((rise < -_FALL) & (rise > -_FARTHEST)) * 1
+    )
+    start = 0
+    for end in range(1, len(places) + 1):
+        if end < len(places) and kinds[end] == kinds[start]:
+            continue
+        if kinds[start]:
+            first, last = places[start], places[end - 1]
+            text = "".join(characters[first : last + 1])
+            if any(map(str.isdecimal, text)):  # letters may as well be badly recognised ones
+                characters[first : last + 1] = [""] * (last + 1 - first)
+                characters[first] = raised(text) if kinds[start] > 0 else lowered(text)
+        start = end
+
+
+_MOST = 5000  # of a page
+_LARGEST = 12.0  # points: the text of a field is no taller
+_LONGEST = 1 << 20  # bytes of a text
+
+
+def written_on(page: Any) -> tuple[list[Span], list[str]]:
+    """Text to be read where it stands (fields, typed text), and comments on what stands there."""
+    import pypdfium2.raw as pdfium
+
+    typed: list[Span] = []
+    notes: list[str] = []
+    for number in range(min(pdfium.FPDFPage_GetAnnotCount(page), _MOST)):
+        annotation = pdfium.FPDFPage_GetAnnot(page, number)
+        if not annotation:
+            continue
+        kind = pdfium.FPDFAnnot_GetSubtype(annotation)
+        if kind == pdfium.FPDF_ANNOT_WIDGET:
+            typed += _placed(annotation, _string(annotation, b"V"))
+        elif kind == pdfium.FPDF_ANNOT_FREETEXT:
+            typed += _placed(annotation, _string(annotation, b"Contents"))
+        elif kind not in (pdfium.FPDF_ANNOT_LINK, pdfium.FPDF_ANNOT_POPUP):
+            notes.append(_string(annotation, b"Contents"))
+        pdfium.FPDFPage_CloseAnnot(annotation)
+    return typed, list(filter(None, notes))
+
+
+def _string(annotation: Any, key: bytes) -> str:
+    import pypdfium2.raw as pdfium
+
+    size = pdfium.FPDFAnnot_GetStringValue(annotation, key, None, 0)
+    if not 2 < size <= _LONGEST:
+        return ""
+    buffer = (ctypes.c_ushort * (size // 2))()
+    pdfium.FPDFAnnot_GetStringValue(annotation, key, buffer, size)
+    text = bytes(buffer).decode("utf-16-le", "replace").rstrip("\0")
+    return "\n".join(text.splitlines()).strip()
+
+
+def _placed(annotation: Any, text: str) -> Iterator[Span]:
+    """The lines of a text in the box of its annotation."""
+    import pypdfium2.raw as pdfium
+
+    box = pdfium.FS_RECTF()
+    if not text or not pdfium.FPDFAnnot_GetRect(annotation, box):
+        return
+    lines = text.split("\n")
+    step = abs(box.top - box.bottom) / len(lines)
+    size = max(min(step * 0.8, _LARGEST), 1.0)
+    for number, line in enumerate(lines):
+        y = max(box.top, box.bottom) - step * (number + 0.5) - size * 0.3
+        yield Span(box.left, max(box.right, box.left + 1), y, size, line)

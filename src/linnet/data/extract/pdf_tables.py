@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from linnet.data.extract.pdf_span import WIDE_GAP, Span
+from linnet.data.extract.pdf_page import WIDE_GAP, Span
 from linnet.data.extract.typeface import lowered, raised
 
 if TYPE_CHECKING:

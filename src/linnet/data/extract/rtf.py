@@ -8,13 +8,14 @@ or deleted is left out.
 
 from __future__ import annotations
 
+import codecs
 import mmap
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract import rtf_words as words
 from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
 from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
 
@@ -23,6 +24,59 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from linnet.data.extract.context import Context
+
+
+_TOKEN = re.compile(
+    rb"\\(?P<word>[a-zA-Z]{1,32})(?P<number>-?[0-9]{1,10})? ?|\\'(?P<hex>[0-9a-fA-F]{2})"
+    rb"|\\(?P<symbol>[^a-zA-Z])|(?P<brace>[{}])|(?P<text>[^\\{}\r\n\0]+)|[\r\n\0]+|\\",
+    re.DOTALL,
+)
+# Groups that hold no text of the document. Of those that are marked with \*, which
+# programs may pass over, only a few are read.
+_SILENT = {
+    "colortbl", "stylesheet", "info", "pict", "object", "listtable",
+    "listoverridetable", "revtbl", "rsidtbl", "themedata", "colorschememapping", "latentstyles",
+    "datastore", "xmlnstbl", "filetbl", "nonesttables", "nonshppict", "shprslt", "sp", "ftnsep",
+    "ftnsepc", "ftncn", "aftnsep", "aftnsepc", "aftncn", "tc", "tcn", "xe", "rxe", "template",
+}  # fmt: skip
+_STARRED = {"fldinst", "annotation", "shpinst"}
+_NOTE, _COMMENT, _BOX, _HEADER, _FOOTER = "note", "comment", "box", "header", "footer"
+_INSTRUCTION, _MARK = "instruction of a field", "mark of a list item"
+_PROPERTY, _VALUE = "property of a shape", "value of a property"
+_FLOWS = {
+    "footnote": _NOTE, "annotation": _COMMENT, "shptxt": _BOX,
+    "header": _HEADER, "headerl": _HEADER, "headerr": _HEADER, "headerf": _HEADER,
+    "footer": _FOOTER, "footerl": _FOOTER, "footerr": _FOOTER, "footerf": _FOOTER,
+    "fldinst": _INSTRUCTION, "listtext": _MARK, "pntext": _MARK, "sn": _PROPERTY, "sv": _VALUE,
+}  # fmt: skip
+_OF_SHAPES = {"sn", "sv"}  # read also in groups that are silent
+_HEIGHTS = {"super": 1, "up": 1, "sub": -1, "dn": -1, "nosupersub": 0}
+_CHARACTERS = {
+    "tab": "\t", "line": "\n", "lquote": "\u2018", "rquote": "\u2019", "ldblquote": "\u201c",
+    "rdblquote": "\u201d", "bullet": "\u2022", "endash": "\u2013", "emdash": "\u2014",
+    "enspace": " ", "emspace": " ", "qmspace": " ", "zwj": "\u200d", "zwnj": "\u200c",
+    "nestcell": " ", "nestrow": " ", "chpgn": PAGE_NUMBER,
+}  # fmt: skip
+_SYMBOLS = {b"~": "\u00a0", b"_": "\u2011", b"\\": "\\", b"{": "{", b"}": "}", b"\t": "\t"}
+_BREAKS = {"par", "sect", "page"}
+_PAGE_FIELD = re.compile(r"\s*(PAGE|NUMPAGES|SECTIONPAGES)\b", re.IGNORECASE)
+_CONTENTS_FIELD = re.compile(r"\s*TOC\b", re.IGNORECASE)
+_CODE_PAGES = {"mac": 10000, "pc": 437, "pca": 850}
+# Of \fcharset; other numbers stand for the code page of the document.
+_CHARSETS = {
+    77: 10000, 128: 932, 129: 949, 130: 1361, 134: 936, 136: 950, 161: 1253, 162: 1254, 163: 1258,
+    177: 1255, 178: 1256, 186: 1257, 204: 1251, 222: 874, 238: 1250,
+}  # fmt: skip
+
+
+def _codec(code_page: int) -> str:
+    """The encoding of a code page; that of Western Windows for one nobody knows."""
+    name = {10000: "mac_roman", 65001: "utf-8", 1361: "johab"}.get(code_page, f"cp{code_page}")
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "cp1252"
+
 
 KIND = "rtf"
 _DEEPEST_GROUP, _DEEPEST_FLOW = 10_000, 4
@@ -98,7 +152,7 @@ class _Reader:
     def document(self, data: mmap.mmap) -> Layout:
         body = self.group.flow
         position = 0
-        while token := words.TOKEN.match(data, position):
+        while token := _TOKEN.match(data, position):
             position = token.end()
             if token["text"]:
                 self._encoded(token["text"])
@@ -138,34 +192,34 @@ class _Reader:
 
     def _hang(self, flow: _Flow, parent: _Flow) -> None:
         """Put a flow that has ended where it belongs."""
-        if flow.kind == words.INSTRUCTION:
-            self.page_field = words.PAGE_FIELD.match("".join(flow.parts)) is not None
-            self.contents_field = words.CONTENTS_FIELD.match("".join(flow.parts)) is not None
+        if flow.kind == _INSTRUCTION:
+            self.page_field = _PAGE_FIELD.match("".join(flow.parts)) is not None
+            self.contents_field = _CONTENTS_FIELD.match("".join(flow.parts)) is not None
             return
-        if flow.kind == words.MARK:
+        if flow.kind == _MARK:
             mark = _taken(flow).strip()
             parent.mark = mark if any(map(str.isalnum, mark)) else ""
             return
-        if flow.kind == words.PROPERTY:
+        if flow.kind == _PROPERTY:
             self.property = _taken(flow)
             return
-        if flow.kind == words.VALUE:
+        if flow.kind == _VALUE:
             if self.property == "wzDescription":
                 parent.after.picture(_taken(flow))
             return
         self._end_paragraph(flow)
         self._end_table(flow)
-        if flow.kind == words.NOTE:
+        if flow.kind == _NOTE:
             self.noted += 1
             parent.parts.append(f"[{self.noted}]")
             parent.after.paragraph(f"[{self.noted}] {flow.out.text()}")
-        elif flow.kind == words.COMMENT and len(flow.out):
+        elif flow.kind == _COMMENT and len(flow.out):
             parent.after.paragraph(f"[Comment: {flow.out.text()}]")
-        elif flow.kind == words.BOX:
+        elif flow.kind == _BOX:
             parent.after.extend(flow.out)
-        elif flow.kind == words.HEADER:
+        elif flow.kind == _HEADER:
             self.headers.extend(flow.out)
-        elif flow.kind == words.FOOTER:
+        elif flow.kind == _FOOTER:
             self.footers.extend(flow.out)
 
     def _symbol(self, symbol: bytes) -> None:
@@ -173,8 +227,8 @@ class _Reader:
             self.starred = True
         elif symbol in (b"\n", b"\r"):
             self._break()
-        elif symbol in words.SYMBOLS:
-            self._add(words.SYMBOLS[symbol])
+        elif symbol in _SYMBOLS:
+            self._add(_SYMBOLS[symbol])
 
     def _word(self, word: str, number: int | None) -> int:
         """Obey a control word; how many bytes after it are not text."""
@@ -183,17 +237,17 @@ class _Reader:
         group = self.group
         if word == "bin":
             return max(number or 0, 0)
-        if word in words.SILENT or (starred and word not in words.STARRED):
+        if word in _SILENT or (starred and word not in _STARRED):
             group.silent, group.fonts = True, False
-        elif word in words.FLOWS:
-            if word in words.OF_SHAPES:
+        elif word in _FLOWS:
+            if word in _OF_SHAPES:
                 group.silent = group.contents
             group.silent |= group.flow.depth >= _DEEPEST_FLOW
             if not group.silent:
-                group.flow = _Flow(words.FLOWS[word], group.flow.depth + 1)
+                group.flow = _Flow(_FLOWS[word], group.flow.depth + 1)
                 group.in_table = False
-        elif word in words.CHARACTERS:
-            self._add(words.CHARACTERS[word])
+        elif word in _CHARACTERS:
+            self._add(_CHARACTERS[word])
         elif word == "u":
             self._add(chr((number or 0) & 0xFFFF))
             self.to_skip = group.skip
@@ -204,9 +258,9 @@ class _Reader:
             if self.contents_field:
                 group.silent = group.contents = True
             self.page_field = self.contents_field = False
-        elif group.contents and word in words.BREAKS:
+        elif group.contents and word in _BREAKS:
             self.changes["lines of the table of contents"] += 1
-        elif not group.silent and word in words.BREAKS:
+        elif not group.silent and word in _BREAKS:
             self._break()
         elif not group.silent and word == "cell":
             self._end_cell(group.flow)
@@ -224,8 +278,8 @@ class _Reader:
         elif word == "plain":
             group.hidden = group.deleted = False
             group.raised = 0
-        elif word in words.HEIGHTS:
-            group.raised = words.HEIGHTS[word] if on else 0
+        elif word in _HEIGHTS:
+            group.raised = _HEIGHTS[word] if on else 0
         elif word == "fonttbl":
             group.fonts = group.silent = True
         elif word == "intbl":
@@ -241,14 +295,14 @@ class _Reader:
             group.heading = min(max(number + 1, 1), 9) if number is not None and number < 9 else 0
         elif word in ("f", "deff"):
             group.font = number or 0
-        elif word == "fcharset" and number in words.CHARSETS:
-            self.fonts[group.font] = words.codec(words.CHARSETS[number])
+        elif word == "fcharset" and number in _CHARSETS:
+            self.fonts[group.font] = _codec(_CHARSETS[number])
         elif word == "uc":
             group.skip = min(max(number or 0, 0), 16)
         elif word == "ansicpg" and number:
-            self.codec = words.codec(number)
-        elif word in words.CODE_PAGES:
-            self.codec = words.codec(words.CODE_PAGES[word])
+            self.codec = _codec(number)
+        elif word in _CODE_PAGES:
+            self.codec = _codec(_CODE_PAGES[word])
 
     def _encoded(self, text: bytes) -> None:
         if self.to_skip:

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from linnet.data.extract.typeface import lowered, raised
 from linnet.data.markup.mathml import formula
 
 _DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -24,7 +25,6 @@ _SIMPLE = re.compile(r"[+\-−]?[\w.,]{1,8}(?:[+\-−*/=,][\w.]{1,8}){0,4}[+\-�
 _ENDS_WORD = re.compile(r"[^\W\d_]{4,}\Z|[.,;:!?\"'”’»]\Z")
 _ENDS_OPERAND = re.compile(r"[\w)\]}]\Z")
 _ORDINAL = re.compile(r"[^\W\d_]{2,}|[oaeº]")
-_ELEMENT = re.compile(r"(?:^|[^A-Za-z])(?:[A-Z][a-z]?\d*)*[A-Z][a-z]?\Z|\)\Z")  # of a formula
 _FRACTION = re.compile(r"\s*[/\u2044]")
 
 
@@ -148,21 +148,16 @@ def _raised(element: Any, text: str, before: str) -> str | None:
     ordinal = _ORDINAL.fullmatch(text) and (len(text) > 1 or before[-1:].isdigit())
     if ordinal or not _SIMPLE.fullmatch(text) or not _ENDS_OPERAND.search(before):
         return None
-    return _set_apart(text, "^")
+    return raised(text)
 
 
 def _lowered(text: str, before: str) -> str | None:
     if not _SIMPLE.fullmatch(text) or not _ENDS_OPERAND.search(before):
         return None
-    if text.isdigit() and _ELEMENT.search(before):  # H2O
-        return None
-    return _set_apart(text, "_")
-
-
-def _set_apart(text: str, sign: str) -> str:
-    """``text`` above (``^``) or below (``_``) what is before it."""
-    plain = text.lstrip("+-−")
-    return f"{sign}{text}" if len(text) == 1 or plain.isdigit() else f"{sign}{{{text}}}"
+    written = lowered(text)
+    if written != text:
+        return written
+    return f"_{text}" if len(text) == 1 else f"_{{{text}}}"  # letters are set apart
 
 
 def _text_before(element: Any) -> str:

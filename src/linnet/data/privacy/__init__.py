@@ -23,10 +23,10 @@ from linnet.data.privacy.assignments import assigned
 from linnet.data.privacy.emails import emails
 from linnet.data.privacy.numbers import addresses_of_machines, cards, ibans
 from linnet.data.privacy.phones import phones
-from linnet.data.privacy.places import addresses
+from linnet.data.privacy.pseudonyms import Pseudonyms, is_pseudonym
 from linnet.data.privacy.secrets import secrets
 from linnet.data.privacy.span import Span, without_overlaps
-from linnet.data.privacy.standins import StandIns, is_stand_in
+from linnet.data.privacy.street_addresses import addresses
 from linnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Scrubber:
 
     def __init__(self, mode: str, key: str, patterns: tuple[str, ...], allow: tuple[str, ...]):
         self._mode = mode
-        self._stand_ins = StandIns(key)
+        self._pseudonyms = Pseudonyms(key)
         self._patterns = tuple(map(_user_pattern, patterns))
         self._allowed = frozenset(value.strip().casefold() for value in allow)
 
@@ -124,7 +124,7 @@ class Scrubber:
 
     def _is_allowed(self, kind: str, value: str) -> bool:
         value = value.translate(_NARROW)
-        if self._mode == "pseudonym" and is_stand_in(kind, value):
+        if self._mode == "pseudonym" and is_pseudonym(kind, value):
             return True
         if not self._allowed:
             return False
@@ -136,7 +136,7 @@ class Scrubber:
         if self._mode == "keep":
             return value
         value = value.translate(_NARROW)
-        return self._stand_ins.of(kind, value) if self._mode == "pseudonym" else f"<{kind}>"
+        return self._pseudonyms.of(kind, value) if self._mode == "pseudonym" else f"<{kind}>"
 
 
 @functools.lru_cache(maxsize=8)

@@ -7,13 +7,30 @@ the same length, are searched for as well.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from linnet.evaluate.overlap import longest_overlaps
-from linnet.evaluate.samples import Sample, choose_prompts
+from linnet.evaluate.overlap import Overlap, longest_overlaps
 from linnet.evaluate.task import Answer, Example, Prompt, Task
 from linnet.generate.engine import Completion, Request
 from linnet.generate.sampling import Sampling
+
+PROMPT_WORDS = 6
+PROMPT_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One continuation, its seed and, when training text was searched, the overlaps."""
+
+    prompt: str
+    text: str
+    seed: int
+    temperature: float
+    overlap: Overlap | None = None
+    real_overlap: Overlap | None = None
+    """The same for the continuation that the document really has."""
 
 
 class Samples(Task):
@@ -94,3 +111,19 @@ class Overlaps(Task):
             self.facts["searched_bytes"] += size
             advance(size)
             yield text
+
+
+def choose_prompts(texts: Sequence[str], count: int) -> list[tuple[str, str]]:
+    """Beginnings of documents with what follows them, spread evenly over the documents."""
+    count = min(count, len(texts))
+    chosen = [texts[place * len(texts) // count] for place in range(count)]
+    return [_divide(text) for text in chosen]
+
+
+def _divide(text: str) -> tuple[str, str]:
+    """The first whole words, without the white space after them, and the rest."""
+    words = re.match(rf"\s*(?:\S+\s+){{0,{PROMPT_WORDS - 1}}}\S+", text)
+    end = words.end() if words else 0
+    if end > PROMPT_CHARACTERS:  # back to the end of a word, unless there is but one
+        end = max(text.rfind(" ", 0, PROMPT_CHARACTERS + 1), 0) or PROMPT_CHARACTERS
+    return text[:end], text[end:]

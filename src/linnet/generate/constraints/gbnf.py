@@ -269,6 +269,8 @@ def _written(pattern: Pattern, in_bytes: bool, *, inside: bool = False) -> str:
             return f"({written})" if inside else written or '""'
         case Either(choices):
             return "(" + " | ".join(_written(choice, in_bytes) for choice in choices) + ")"
+        case Repeated(_, _, 0):
+            return '""'
         case Repeated(part, least, most):
             limits = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get((least, most))
             if limits is None:

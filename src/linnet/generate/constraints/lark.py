@@ -55,6 +55,8 @@ class _Writer:
                 return " ".join(map(self._rule, parts)) if parts else '""'
             case Either(choices):
                 return f"({' | '.join(map(self._rule, choices))})"
+            case Repeated(_, _, 0):
+                return '""'
             case Repeated(part, least, most):
                 return f"({self._rule(part)}){_times(least, most)}"
             case Lexeme(part):
@@ -87,6 +89,8 @@ class _Writer:
                 return "".join(map(self._regex, parts))
             case Either(choices):
                 return f"(?:{'|'.join(map(self._regex, choices))})"
+            case Repeated(_, _, 0):
+                return ""
             case Repeated(part, least, most):
                 return f"(?:{self._regex(part)}){_times(least, most)}"
             case Matching():

@@ -1,12 +1,10 @@
 """The engine on llama.cpp (through ``xllamacpp``), in a process of its own.
 
-In reading order: ``cache`` and ``vocabulary`` (the file that is made of a checkpoint),
-``words`` (text and tokens), ``asking`` and ``reading`` (a request and its answer),
-``dispatching`` (many of them), ``constraints`` (with ``pattern``, ``regex``, ``gbnf``,
-``numerals`` and ``schema``), ``room``, ``engine``, ``making`` (from a model's directory;
-``known``: the next time), ``foreign`` (from a GGUF file of anyone's, with its ``metadata``),
-``dequantise`` (its weights in torch, which score texts), ``encoder`` (texts as vectors),
-``processor``.
+In reading order: ``kind`` (what it can do, and how it is opened), ``checkpoints`` and ``files``
+(the file that is made of a checkpoint, ``cache`` and ``metadata`` of one), ``tokenization``,
+``resources``, ``engine``, ``completion`` (a request and its answer), ``dispatcher`` (many of
+them), ``dequantise`` (a file's weights in torch, which score texts), ``encoder`` (texts as
+vectors). The process itself is ``linnet.llama_cpp``.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from linnet.generate.engines import EngineConfig as ServingConfig
     from linnet.generate.llama_cpp.encoder import LlamaCppEncoder, load_llama_cpp_encoder
     from linnet.generate.llama_cpp.engine import LlamaCppEngine
-    from linnet.generate.llama_cpp.foreign import open_gguf
+    from linnet.generate.llama_cpp.files import open_gguf
     from linnet.generate.llama_cpp.kind import open_checkpoint
 
 __all__ = [
@@ -37,6 +35,6 @@ __getattr__, __dir__ = lazy(
         "LlamaCppEngine": ("linnet.generate.llama_cpp.engine", "LlamaCppEngine"),
         "ServingConfig": ("linnet.generate.engines", "EngineConfig"),
         "open_checkpoint": ("linnet.generate.llama_cpp.kind", "open_checkpoint"),
-        "open_gguf": ("linnet.generate.llama_cpp.foreign", "open_gguf"),
+        "open_gguf": ("linnet.generate.llama_cpp.files", "open_gguf"),
     },
 )

@@ -5,21 +5,27 @@ way it is written. Hashing large weights takes long, so a file's hash is noted w
 size and time of change. Files are made under a lock, beside their place, and renamed when
 they are complete. When all of them together are too large, those go that were used
 longest ago.
+
+What the engine must know of a model besides its file is noted with it, so that a second start
+reads no weights and loads no torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import Timeout
 
 from linnet.artifact import hash_file
+from linnet.config import read_json
 from linnet.errors import OutputError
 from linnet.output import full_disk_named, hold, human_bytes, write_text
 from linnet.progress import SILENT, Progress
@@ -190,3 +196,38 @@ def _writable(place: Path) -> Iterator[None]:
             f"{place}: cannot write here ({error.strerror}); name another place for caches with "
             "XDG_CACHE_HOME"
         ) from None
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """What the engine must know of a model besides its file."""
+
+    file: str
+    """Its name in the cache."""
+    stop_ids: tuple[int, ...]
+    vocab_size: int
+    context: int
+    token_bytes: int
+    """Bytes of the keys and values of one token."""
+
+
+def find_entry(path: Path, precision: str) -> CachedModel | None:
+    """What was noted of the model in this directory, if its file is still there."""
+    try:
+        values = read_json(_note_of(path, precision))
+        known = CachedModel(**{**values, "stop_ids": tuple(values["stop_ids"])})
+        os.utime(cache_directory() / known.file)  # it is in use
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return known
+
+
+def write_entry(path: Path, precision: str, known: CachedModel) -> None:
+    """Note it for the next time; without a place for it, nothing."""
+    with contextlib.suppress(OSError):
+        write_text(_note_of(path, precision), json.dumps(asdict(known)))
+
+
+def _note_of(path: Path, precision: str) -> Path:
+    digest = hashlib.sha256(f"{RECIPE} known {precision} {content_hash(path)}".encode())
+    return cache_directory() / f"{digest.hexdigest()[:40]}.json"

@@ -27,7 +27,7 @@ from linnet.model.lora import activate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from linnet.generate.llama_cpp.words import Words
+    from linnet.generate.llama_cpp.tokenization import EngineTokenizer
     from linnet.model import ModelConfig
 
 _NOT_WEIGHTS = ("rope_freqs.", "rope_factors_")
@@ -115,8 +115,8 @@ def _is_outside(name: str) -> bool:
 
 
 def scorer_of_file(
-    file: Path, config: ModelConfig, words: Words, stop_ids: tuple[int, ...]
+    file: Path, config: ModelConfig, tokenizer: EngineTokenizer, stop_ids: tuple[int, ...]
 ) -> TorchEngine:
     """What scores texts by the weights in a GGUF file of anyone's, cut by its own tokenizer."""
-    checkpoint = Checkpoint(dequantised(file, config), words, config, stop_ids)  # type: ignore[arg-type]
+    checkpoint = Checkpoint(dequantised(file, config), tokenizer, config, stop_ids)  # type: ignore[arg-type]
     return TorchEngine(checkpoint)

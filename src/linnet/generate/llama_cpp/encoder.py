@@ -18,11 +18,11 @@ from linnet import hub
 from linnet.errors import ConfigError, ModelError
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
-from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
 from linnet.generate.embedding import EmbedConfig, Encoder, Vectors
 from linnet.generate.llama_cpp.cache import cached
-from linnet.generate.llama_cpp.vocabulary import byte_spelling
+from linnet.generate.llama_cpp.checkpoints import byte_spelling
 from linnet.generate.pooling import read_recipe
+from linnet.llama_cpp.process import LlamaCppProcess, LlamaCppSettings
 from linnet.model import Transformer, load_model
 from linnet.progress import SILENT, Progress
 from linnet.runtime import usable_cores

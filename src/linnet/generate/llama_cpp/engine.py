@@ -28,20 +28,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ModelError
-from linnet.export.llama_cpp_process import LlamaCppSettings
 from linnet.generate.constraints.compiler import compiled
 from linnet.generate.engine import Engine, Request, Score, require_known_tokens
-from linnet.generate.llama_cpp import asking
 from linnet.generate.llama_cpp.cache import note_use
-from linnet.generate.llama_cpp.dispatching import Dispatcher, Job
-from linnet.generate.llama_cpp.processor import advice
-from linnet.generate.llama_cpp.reading import Answer
+from linnet.generate.llama_cpp.completion import Answer, request_body
+from linnet.generate.llama_cpp.dispatcher import Dispatcher, Job
+from linnet.generate.llama_cpp.resources import advice
+from linnet.llama_cpp.process import LlamaCppSettings
 from linnet.model.lora_config import BASE
 
 if TYPE_CHECKING:
     from linnet.generate.engine import Continuation, Deliver, Likelihood
-    from linnet.generate.llama_cpp.room import Room
-    from linnet.generate.llama_cpp.words import Words
+    from linnet.generate.llama_cpp.resources import Resources
+    from linnet.generate.llama_cpp.tokenization import EngineTokenizer
     from linnet.generate.torch_engine import TorchEngine
     from linnet.tokenizer import Tokenizer
 
@@ -74,8 +73,8 @@ class LlamaCppEngine(Engine):
     def __init__(
         self,
         served: Served,
-        words: Words,
-        room: Room,
+        tokenization: EngineTokenizer,
+        resources: Resources,
         *,
         exact: bool,
         stall_seconds: float = LlamaCppSettings.stall_seconds,
@@ -85,19 +84,19 @@ class LlamaCppEngine(Engine):
         Raises ModelError when it does not accept the file, MissingExtraError without
         ``xllamacpp``.
         """
-        self.served, self.words, self.room = served, words, room
+        self.served, self.tokenization, self.resources = served, tokenization, resources
         self._stop_ids = frozenset(served.stop_ids)
         self._noted = time.monotonic()
         self._places = {name: place for place, name in enumerate(served.adapters)}
         settings = LlamaCppSettings(
             model=str(served.file),
-            context=room.total,
-            slots=room.slots,
-            threads=room.threads,
-            unified=room.unified,
+            context=resources.total,
+            slots=resources.slots,
+            threads=resources.threads,
+            unified=resources.unified,
             exact=exact,
             # It keeps them by tokens alone, whatever adapter they were computed with.
-            prompt_cache=0 if served.adapters else room.prompt_cache,
+            prompt_cache=0 if served.adapters else resources.prompt_cache,
             adapters=tuple(str(file) for file in served.adapters.values()),
             stall_seconds=stall_seconds,
         )
@@ -107,7 +106,7 @@ class LlamaCppEngine(Engine):
     @property
     def context(self) -> int:
         """The most tokens that prompt and continuation may have together."""
-        return self.room.context
+        return self.resources.context
 
     @property
     def adapters(self) -> Sequence[str]:
@@ -127,19 +126,19 @@ class LlamaCppEngine(Engine):
     @property
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises ModelError for a GGUF file, whose own is not one."""
-        return self.words.tokenizer
+        return self.tokenization.tokenizer
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; with ``special`` names of special tokens stand for these."""
-        return self.words.encode(text, special=special)
+        return self.tokenization.encode(text, special=special)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
-        return self.words.decode(tokens)
+        return self.tokenization.decode(tokens)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
-        return self.words.token_bytes(token)
+        return self.tokenization.token_bytes(token)
 
     def chat_prompt(
         self,
@@ -151,7 +150,7 @@ class LlamaCppEngine(Engine):
         **variables: Any,
     ) -> tuple[int, ...]:
         """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
-        return self.words.chat(
+        return self.tokenization.chat(
             messages,
             tools=tools,
             variables=variables,
@@ -196,19 +195,19 @@ class LlamaCppEngine(Engine):
         self._note_use()
         adapter = self._adapter(request.adapter)
         if isinstance(request.prompt, str):
-            own: Sequence[int] = self.words.encode(request.prompt)
-            prompt = [*self.words.start, *own]
+            own: Sequence[int] = self.tokenization.encode(request.prompt)
+            prompt = [*self.tokenization.start, *own]
         else:
             own = request.prompt
             prompt = [*own]
-        prompt = prompt or [self.words.beginning]
+        prompt = prompt or [self.tokenization.beginning]
         require_known_tokens(request, prompt, self.served.vocab_size)
-        self._require_room(prompt)
+        self._require_context(prompt)
         limit = min(request.sampling.max_tokens, self.context - len(prompt))
         grammar = None
         if request.constraint is not None:
             grammar = compiled(request.constraint).gbnf(in_bytes=self.served.spells_bytes)
-        body = asking.body(
+        body = request_body(
             request,
             prompt,
             penalised=own,
@@ -224,14 +223,14 @@ class LlamaCppEngine(Engine):
                 prompt,
                 limit=limit,
                 stop_ids=self._stop_ids,
-                decoder=self.words.decoder(prompt),
+                decoder=self.tokenization.decoder(prompt),
             )
 
         return Job(
             body,
             make_answer,
             deliver,
-            room=len(prompt) + limit,
+            tokens=len(prompt) + limit,
             constraint=request.constraint,
         )
 
@@ -252,7 +251,7 @@ class LlamaCppEngine(Engine):
             raise ModelError(f"the model has no adapter '{name}'; {there}")
         return self._places[name]
 
-    def _require_room(self, prompt: Sequence[int]) -> None:
+    def _require_context(self, prompt: Sequence[int]) -> None:
         if self.context - len(prompt) < 1:
             raise ModelError(
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "

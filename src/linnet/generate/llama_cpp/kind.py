@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from linnet.generate.llama_cpp.engine import LlamaCppEngine
     from linnet.generate.torch_engine import TorchEngine
 
+
 _ENOUGH_CONTEXT = 2048
 """Where llama.cpp computes only shorter texts as the model does, ``auto`` takes torch instead."""
 
@@ -26,7 +27,7 @@ _ENOUGH_CONTEXT = 2048
 def _open(opening: Opening) -> Engine:
     config, progress = opening.config, opening.progress
     if config.precision == "auto":  # a file has its own
-        from linnet.generate.llama_cpp.foreign import open_gguf
+        from linnet.generate.llama_cpp.files import open_gguf
 
         return open_gguf(Path(opening.source), config, progress=progress)
     return open_checkpoint(opening.source, config, adapters=opening.adapters, progress=progress)
@@ -45,20 +46,20 @@ def open_checkpoint(
     ModelError where llama.cpp would compute something else than the model does, OutputError
     where its file cannot be kept, MissingExtraError without ``gguf`` and ``xllamacpp``.
     """
-    from linnet.generate.llama_cpp.known import open_known
+    from linnet.generate.llama_cpp.files import open_cached
 
     path = hub.find(source, progress=progress).path
     if not adapters:
-        known = open_known(path, config, lambda file: _scorer(path, file))
+        known = open_cached(path, config, lambda file: _scorer(path, file))
         if known is not None:
             return known
-    from linnet.generate.llama_cpp.making import make_engine
+    from linnet.generate.llama_cpp.checkpoints import make_engine
 
     return make_engine(path, config, adapters=adapters or {}, progress=progress)
 
 
 def _scorer(path: Path, file: Path) -> TorchEngine:
-    from linnet.generate.llama_cpp.making import make_scorer
+    from linnet.generate.llama_cpp.checkpoints import make_scorer
 
     return make_scorer(path, file, {}, None)
 
@@ -71,12 +72,12 @@ def _open_encoder(opening: Opening) -> Encoder:
 
 def _objection(opening: Opening) -> str | None:
     """What llama.cpp computes otherwise than the model does, if anything."""
-    from linnet.generate.llama_cpp.known import recall
+    from linnet.generate.llama_cpp.cache import find_entry
 
-    if not opening.adapters and recall(opening.path, opening.config.precision) is not None:
+    if not opening.adapters and find_entry(opening.path, opening.config.precision) is not None:
         return None  # its file was made before, and nothing objected
     from linnet.export.architectures import architecture
-    from linnet.generate.llama_cpp.making import exact_context
+    from linnet.generate.llama_cpp.checkpoints import exact_context
 
     shape = opening.shape
     try:

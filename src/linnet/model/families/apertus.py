@@ -1,6 +1,8 @@
 """Apertus: Llama with normalised queries and keys and a plain MLP with xIELU.
 
-The default shape here is an Apertus whose xIELU is set to be exactly ReLU².
+What Linnet first made from scratch is an Apertus whose xIELU is set to be exactly
+ReLU²: such a checkpoint is read and written as it is, computed cheaply, and made no more, since
+transformers' CUDA kernel of xIELU takes ``beta`` from its own default and not from the file.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from linnet.model.families.section import Section
 
 # xIELU (arXiv:2411.13010) is softplus(alpha_p) x² + beta x above zero and
 # (expm1(min(x, eps)) - x) (beta + softplus(alpha_n)) + beta x below. These values make
-# it exactly ReLU² in fp32: a checkpoint in the published Apertus shape, computed cheaply.
+# it exactly ReLU² in fp32.
 RELU2_AS_XIELU = {"alpha_p": math.log(math.e - 1), "alpha_n": -100.0, "beta": 0.0, "eps": -1e-6}
 
 
@@ -87,7 +89,7 @@ APERTUS = llama_like(
         settings=_gguf_settings,
     ),
     heads=decoder_heads("Apertus", sequence=False),
-    scratch={"activation": "relu2", "qk_norm": True},
+    scratch={"activation": "xielu", "qk_norm": True},
     fields=_fields,
     written=lambda config: {"hidden_act": "xielu"},
     activation="xielu",

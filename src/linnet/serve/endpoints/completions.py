@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.generate.engine import Request
 from linnet.respond.conversation import ContextFullError
-from linnet.respond.engine import Asked, EngineResponder, repeated, require_fitting
+from linnet.respond.engine import EngineResponder, Requests, repeated, require_fitting
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError
@@ -49,17 +49,17 @@ async def answer(service: Service, call: Call) -> None:
         choices=choices,
     )  # fmt: skip
 
-    def ask() -> Asked:
+    def prepare() -> Requests:
         requests = _requests(body, prompts, responder, longest=service.config.max_tokens)
         if body.get("echo"):
             shape.echoes = [
                 prompt if isinstance(prompt, str) else responder.engine.detokenize(prompt)
                 for prompt in prompts
             ]
-        return Asked(repeated(requests, choices), choices, part="prompt")
+        return Requests(repeated(requests, choices), choices, part="prompt")
 
     def write(context: Context) -> Batches:
-        return responder.write(ask, context)
+        return responder.write(prepare, context)
 
     await service.generate(call, write, shape, texts=choices * len(prompts))
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from linnet.errors import ConfigError
-from linnet.generate import torch_products
-from linnet.generate.torch_products import Exact, Form, Rounded, product_of
+from linnet.generate import torch_layers
+from linnet.generate.torch_layers import DenseProduct, Form, Int8Product, product_of
 
 
 def random(*shape: int, seed: int = 1) -> torch.Tensor:
@@ -20,7 +20,7 @@ def test_products_are_those_of_linear_layers(
     form: Form, outs: tuple[int, ...], biased: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Widths that can be cut into blocks and not, of one layer and of two."""
-    monkeypatch.setattr(torch_products, "WORTH_ROUNDING", 0)
+    monkeypatch.setattr(torch_layers, "WORTH_ROUNDING", 0)
     weights = [random(count, 40, seed=count) for count in outs]
     biases = [random(count, seed=count + 1) if biased else None for count in outs]
     product = product_of(weights, biases, torch.float32, form)
@@ -39,18 +39,18 @@ def test_products_are_those_of_linear_layers(
 
 def test_which_way_a_matrix_is_held() -> None:
     wide = product_of([random(3840, 8)], [None], torch.float32, "copied")
-    assert isinstance(wide, Exact)
+    assert isinstance(wide, DenseProduct)
     assert wide.blocks is not None
     assert wide.blocks.shape == (10, 8, 384)
     weight = random(3840, 8)
     shared = product_of([weight], [None], torch.float32, "shared")
-    assert isinstance(shared, Exact)
+    assert isinstance(shared, DenseProduct)
     assert shared.weights[0].data_ptr() == weight.data_ptr()
-    assert isinstance(product_of([random(640, 640)], [None], torch.float32, "int8"), Rounded)
-    assert isinstance(product_of([random(64, 64)], [None], torch.float32, "int8"), Exact)
+    assert isinstance(product_of([random(640, 640)], [None], torch.float32, "int8"), Int8Product)
+    assert isinstance(product_of([random(64, 64)], [None], torch.float32, "int8"), DenseProduct)
 
 
 def test_a_machine_without_products_of_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_products, "_has_rounded_products", lambda: False)
+    monkeypatch.setattr(torch_layers, "_has_rounded_products", lambda: False)
     with pytest.raises(ConfigError, match="int8 needs"):
-        Rounded(random(640, 640), None)
+        Int8Product(random(640, 640), None)

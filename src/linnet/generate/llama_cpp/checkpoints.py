@@ -3,6 +3,12 @@
 The file that llama.cpp reads is made the first time and kept (``cache``). An adapter that
 is the only one goes into its base's weights, where it costs nothing; several lie beside
 the base, and each request chooses.
+
+Prompts go to llama.cpp as token ids and its answers come back as ids, so it need not cut
+text at all, and any tokenizer will do. What it needs to know of a token is its bytes, for
+constraints. They are written one character a byte (Latin-1): llama.cpp keeps back a token
+that ends within a character and never says which it was, and in this spelling none does.
+Constraints are spelt likewise (``linnet.generate.constraints.gbnf``).
 """
 
 from __future__ import annotations
@@ -21,24 +27,29 @@ from linnet.export.adapters import write_adapter_gguf
 from linnet.export.architectures import architecture
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
-from linnet.generate.llama_cpp.cache import cached
+from linnet.export.vocabulary import CONTROL, NORMAL, Vocabulary
+from linnet.generate.llama_cpp.cache import CachedModel, cached, write_entry
 from linnet.generate.llama_cpp.dequantise import score_file
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
-from linnet.generate.llama_cpp.known import Known, remember
-from linnet.generate.llama_cpp.room import STEP, room_for
-from linnet.generate.llama_cpp.vocabulary import byte_spelling
-from linnet.generate.llama_cpp.words import TokenizerWords
+from linnet.generate.llama_cpp.resources import STEP, resources_for
+from linnet.generate.llama_cpp.tokenization import CheckpointTokenizer
 from linnet.model import load_model
 from linnet.model.adapter import adapter_base, is_adapter, load_adapter
 from linnet.model.lora import separates_tables
 from linnet.model.merging import ADAPTER
 from linnet.model.merging import open_checkpoint as open_weights
 from linnet.progress import SILENT, Progress
+from linnet.tokenizer.pieces import byte_of_character
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from linnet.export.gguf import Spelling
     from linnet.generate.engines import EngineConfig
     from linnet.generate.torch_engine import TorchEngine
-    from linnet.model import ModelConfig
+    from linnet.model import Checkpoint, ModelConfig
+    from linnet.tokenizer import Tokenizer
 
 
 def make_engine(
@@ -52,7 +63,6 @@ def make_engine(
 
     What is known then is noted, so that it need not be found out again.
     """
-    beside = {name: Path(directory) for name, directory in adapters.items()}
     checkpoint = open_weights(path, dtype=_mapped_format(path, progress))
     shape = checkpoint.config
     shape.require_writes()
@@ -63,6 +73,37 @@ def make_engine(
             f"texts have at most {longest:,} tokens, as llama.cpp computes longer ones otherwise; "
             f"engine torch has {shape.context:,}"
         )
+    served = _served(path, checkpoint, config, adapters, progress)
+    exact = config.precision == "f32"
+    bytes_of_one = token_bytes(shape, exact)
+    resources = resources_for(
+        config,
+        context=longest,
+        token_bytes=bytes_of_one,
+        weight_bytes=served.file.stat().st_size,
+        may_share=not is_stretched_by_length(shape),
+    )
+    tokenizer = CheckpointTokenizer(checkpoint.tokenizer)
+    engine = LlamaCppEngine(
+        served, tokenizer, resources, exact=exact, stall_seconds=config.stall_seconds
+    )
+    if not is_adapter(path) and not adapters and longest == shape.context:
+        entry = CachedModel(
+            served.file.name, served.stop_ids, shape.vocab_size, longest, bytes_of_one
+        )
+        write_entry(path, config.precision, entry)
+    return engine
+
+
+def _served(
+    path: Path,
+    checkpoint: Checkpoint,
+    config: EngineConfig,
+    adapters: Mapping[str, Path | str],
+    progress: Progress,
+) -> Served:
+    """The files of a model, made now or before: one adapter merged, or several beside the base."""
+    beside = {name: Path(directory) for name, directory in adapters.items()}
     usual = merged = None
     base = path
     sources = [path]
@@ -73,7 +114,8 @@ def make_engine(
             usual, beside = ADAPTER, {ADAPTER: path, **beside}
         else:
             merged = ADAPTER
-    stops = tuple(stop for stop in checkpoint.stop_ids if 0 <= stop < shape.vocab_size)
+    vocab_size = checkpoint.config.vocab_size
+    stops = tuple(stop for stop in checkpoint.stop_ids if 0 <= stop < vocab_size)
     spelling = byte_spelling(checkpoint.tokenizer, stops)
     settings = ExportConfig(type=config.precision, name=path.name)
     whole = path if merged else base
@@ -89,9 +131,9 @@ def make_engine(
         name: cached([directory, base], "adapter", partial(_write_adapter, base, directory))
         for name, directory in beside.items()
     }
-    served = Served(
+    return Served(
         file=file,
-        vocab_size=shape.vocab_size,
+        vocab_size=vocab_size,
         stop_ids=stops,
         spells_bytes=True,
         adapters=files,
@@ -100,26 +142,6 @@ def make_engine(
         precision=config.precision,
         merged=merged,
     )
-    exact = config.precision == "f32"
-    bytes_of_one = token_bytes(shape, exact)
-    room = room_for(
-        config,
-        context=longest,
-        token_bytes=bytes_of_one,
-        weight_bytes=file.stat().st_size,
-        may_share=not is_stretched_by_length(shape),
-    )
-    engine = LlamaCppEngine(
-        served,
-        TokenizerWords(checkpoint.tokenizer),
-        room,
-        exact=exact,
-        stall_seconds=config.stall_seconds,
-    )
-    if base == path and not beside and longest == shape.context:
-        known = Known(file.name, stops, shape.vocab_size, longest, bytes_of_one)
-        remember(path, config.precision, known)
-    return engine
 
 
 def make_scorer(
@@ -175,3 +197,47 @@ def _write_adapter(base: Path, directory: Path, out: Path) -> None:
     model = load_model(base)
     load_adapter(model, directory, ADAPTER)
     write_adapter_gguf(model, ADAPTER, out)
+
+
+_END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+# Names by which llama.cpp knows further tokens that end a text.
+_END_NAMES = ("<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|eom_id|>", "<EOT>")
+
+# No byte is spelt so: what begins with it matches no constraint.
+_OUTSIDE = "\ue000"
+
+
+def byte_spelling(tokenizer: Tokenizer, stop_ids: Sequence[int]) -> Spelling:
+    """How a file says of a tokenizer no more than each token's bytes and where texts end.
+
+    ``tokenizer``: the one that requests are cut by; an adapter may have brought its own.
+    """
+
+    def spelling(beside: Tokenizer, path: Path, size: int) -> Vocabulary:
+        return byte_vocabulary(tokenizer, size=size, stop_ids=stop_ids)
+
+    return spelling
+
+
+def byte_vocabulary(tokenizer: Tokenizer, *, size: int, stop_ids: Sequence[int]) -> Vocabulary:
+    """The vocabulary of a model with ``size`` rows in its table of tokens."""
+    character_of = {byte: character for character, byte in byte_of_character().items()}
+    tokens: list[str] = []
+    types: list[int] = []
+    seen: set[bytes] = set()
+    for token in range(size):
+        spelt = tokenizer.token_bytes(token)
+        # Of two tokens for the same bytes llama.cpp takes only one.
+        if spelt and spelt not in seen and token not in stop_ids:
+            seen.add(spelt)
+            piece = spelt.decode("latin-1").encode("utf-8")
+            tokens.append("".join(character_of[byte] for byte in piece))
+            types.append(NORMAL)
+        else:
+            tokens.append(f"{_OUTSIDE}{token}")
+            types.append(CONTROL)
+    settings: dict[str, object] = dict(zip(_END_KEYS, stop_ids, strict=False))
+    for token, name in zip(stop_ids[len(_END_KEYS) :], _END_NAMES, strict=False):
+        tokens[token] = name
+    settings |= {"bos_token_id": stop_ids[0], "add_bos_token": False, "add_eos_token": False}
+    return Vocabulary("gpt2", "gpt-2", tokens, types, merges=["a b"], settings=settings)

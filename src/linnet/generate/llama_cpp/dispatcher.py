@@ -6,7 +6,7 @@ wake everyone a token passes by on its way to a reader, on the very cores that c
 next. So the first token is handed on at once, and after it a text rests for some
 milliseconds, in which its tokens gather to one piece.
 
-When llama.cpp's process crashes or hangs (``watchdog``) it is started again. Of the requests
+When llama.cpp's process crashes or hangs (:class:`Watchdog`) it is started again. Of the requests
 that it was computing those are suspect that have a constraint, or all where none has. A
 suspect that was the only one is refused. Several are computed again, each alone, as is
 whatever else had delivered nothing; what had delivered something ends with an error. A
@@ -26,13 +26,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from linnet.errors import ConfigError, LinnetError, ModelError
-from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
-from linnet.generate.llama_cpp.watchdog import Watchdog, allowed_seconds
+from linnet.llama_cpp.process import LlamaCppProcess, LlamaCppSettings
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
     from linnet.generate.engine import Deliver
-    from linnet.generate.llama_cpp.reading import Answer
+    from linnet.generate.llama_cpp.completion import Answer
+
 
 _SEND_SECONDS = 60
 _READ_BYTES = 1 << 18
@@ -54,17 +54,17 @@ class Job:
         make_answer: Callable[[], Answer],
         deliver: Deliver,
         *,
-        room: int,
+        tokens: int,
         constraint: Constraint | None = None,
     ) -> None:
         """``make_answer``: what reads the answer; called each time that the job is started.
-        ``room``: the tokens that prompt and continuation may have together.
+        ``tokens``: those that prompt and continuation may have together.
         """
         self.body = body
         self.answer = make_answer()
         self.make_answer = make_answer
         self.deliver = deliver
-        self.room = room
+        self.tokens = tokens
         self.constraint = constraint
         self.attempts = 0
         self.alone = False
@@ -103,7 +103,7 @@ class Dispatcher:
         self._thread.start()
 
     def submit(self, job: Job) -> Callable[[], None]:
-        """Run a job when there is room for it; gives what cancels it.
+        """Run a job when there is a slot and context for it; gives what cancels it.
 
         Raises ConfigError for a constraint that llama.cpp was ended for before.
         """
@@ -231,7 +231,7 @@ class Dispatcher:
             self._drop(job)
 
     def _start_waiting(self) -> None:
-        """Start what there is room for, in the order of arrival."""
+        """Start what there is context for, in the order of arrival."""
         while len(self._running) < self.settings.slots:
             with self._lock:
                 if not self._waiting or not self._fits(self._waiting[0]):
@@ -245,9 +245,9 @@ class Dispatcher:
                 self._start(job)
 
     def _fits(self, job: Job) -> bool:
-        """Whether the room that slots share is enough for one text more."""
-        taken = sum(other.room for other in self._running)
-        return not self.settings.unified or taken + job.room <= self.settings.context
+        """Whether the context that slots share is enough for one text more."""
+        taken = sum(other.tokens for other in self._running)
+        return not self.settings.unified or taken + job.tokens <= self.settings.context
 
     def _start(self, job: Job) -> None:
         if job.attempts:
@@ -413,3 +413,49 @@ def _size(file: str) -> int:
         return os.stat(file).st_size
     except OSError:
         return 0
+
+
+_CLOCK_MULTIPLE = 10
+"""A process that has no processor time and reports nothing is given up after so many stalls."""
+_SLOWEST_WEIGHTS = 25 << 20
+"""Bytes of weights that a step reads in a second, where it reads a whole batch of a prompt."""
+
+
+def allowed_seconds(stall_seconds: float, weight_bytes: int) -> float:
+    """How long one step of a model may take."""
+    return stall_seconds + weight_bytes / _SLOWEST_WEIGHTS
+
+
+class Watchdog:
+    """Judges one loop by what is reported of it."""
+
+    def __init__(
+        self,
+        cpu_seconds: Callable[[], float | None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``cpu_seconds``: what the process has used so far; None where that is not known."""
+        self._cpu_seconds = cpu_seconds
+        self._clock = clock
+        self._since = clock()
+        self._used: float | None = None
+        self._looked = False
+
+    def progress(self) -> None:
+        """Something was reported, or is only expected from now on."""
+        self._since = self._clock()
+        self._looked = False
+
+    def is_stalled(self, allowed: float) -> bool:
+        """Whether more than ``allowed`` seconds were spent since; to be called every second."""
+        if not self._looked:
+            self._looked = True
+            self._used = self._cpu_seconds()
+        silent = self._clock() - self._since
+        if silent < allowed:
+            return False
+        now = self._cpu_seconds()
+        if self._used is None or now is None:
+            return True
+        return now - self._used >= 0.8 * allowed or silent >= _CLOCK_MULTIPLE * allowed

@@ -1,4 +1,4 @@
-"""The process that llama.cpp runs in; started by ``linnet.export.llama_cpp_process``.
+"""The process that llama.cpp runs in; started by ``linnet.llama_cpp.process``.
 
 Reads its settings as one line of JSON from standard input, says ``ready`` (or what is
 wrong) on standard output, and serves on a socket until standard input ends. What

@@ -90,7 +90,7 @@ class LlamaCppProcess:
         self._port = 0
         self._id = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "linnet.export.llama_cpp_worker"],
+            [sys.executable, "-P", "-m", "linnet.llama_cpp.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

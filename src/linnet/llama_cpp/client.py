@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import MissingExtraError
-from linnet.export.llama_cpp_process import LlamaCppProcess, LlamaCppSettings
+from linnet.llama_cpp.process import LlamaCppProcess, LlamaCppSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
-"""A GGUF file of anyone's: with its own vocabulary, which llama.cpp itself cuts text by.
+"""Text and tokens: by Linnet's own tokenizer, or by the one in a GGUF file.
 
-Its chat template is run by Linnet's sandbox, and what people wrote never becomes a special
-token, as with every model. llama.cpp keeps back tokens that end within a character; they
-are found again by their bytes, as far as these are characters in the end.
+A file's is run by llama.cpp itself; its chat template is run by Linnet's sandbox, and what people
+wrote never becomes a special token, as with every model. llama.cpp keeps back tokens that end
+within a character; they are found again by their bytes, as far as these are characters in the end.
 """
 
 from __future__ import annotations
@@ -10,54 +10,160 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import tokenizers
 
 from linnet.errors import ModelError
 from linnet.export.vocabulary import CONTROL, USER_DEFINED
-from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
-from linnet.generate.llama_cpp.metadata import Metadata, read_metadata
-from linnet.generate.llama_cpp.room import room_for
-from linnet.progress import SILENT, Progress
+from linnet.generate.llama_cpp.metadata import Metadata
 from linnet.tokenizer.chat import TOKEN_NAMES, ChatTemplate
 from linnet.tokenizer.chat_encoding import Conversation, Markers, find_end_of_turn
+from linnet.tokenizer.streaming import StreamDecoder
 
 if TYPE_CHECKING:
-    from linnet.export.llama_cpp_process import LlamaCppProcess
-    from linnet.generate.engines import EngineConfig
-    from linnet.generate.torch_engine import TorchEngine
+    from linnet.llama_cpp.process import LlamaCppProcess
     from linnet.tokenizer import Tokenizer
+
+
+_TAIL = 16  # tokens of a prompt that tell how the text after it begins
+
+
+class Decoder(Protocol):
+    """Turns tokens into text as they come."""
+
+    by_tokens: bool
+    """Whether tokens are enough; else it must hear the text that llama.cpp makes of them."""
+
+    def push(self, token: int) -> str:
+        """The text that this token completes, possibly none."""
+
+    def finish(self) -> str:
+        """What is left at the end."""
+
+    def hear(self, text: str) -> None:
+        """What llama.cpp made of the tokens that come next."""
+
+    def complete(self, tokens: Sequence[int], written: int) -> Sequence[int]:
+        """The tokens with those before them that were kept back; ``written``: so many in all."""
+
+
+class EngineTokenizer(Protocol):
+    """Text to tokens and back."""
+
+    beginning: int
+    """The token from which a text is written where there is no prompt."""
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """What stands before every text."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Linnet's own. Raises ModelError where it is a file's."""
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of a text; ``special``: names of special tokens in it stand for these."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        add_generation_prompt: bool,
+        continue_final_message: bool,
+    ) -> tuple[int, ...]:
+        """A conversation up to the answer that is to come."""
+
+    def decoder(self, prompt: Sequence[int]) -> Decoder:
+        """A decoder for what follows the prompt."""
+
+
+class CheckpointDecoder(StreamDecoder):
+    """Linnet's own."""
+
+    by_tokens = True
+
+    def hear(self, text: str) -> None:
+        """Not needed."""
+
+    def complete(self, tokens: Sequence[int], written: int) -> Sequence[int]:
+        """No token is kept back."""
+        return tokens
+
+
+class CheckpointTokenizer:
+    """Linnet's own tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.start = tokenizer.start
+        self.beginning = tokenizer.beginning
+        self._naming: tokenizers.Tokenizer | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Linnet's own."""
+        return self._tokenizer
+
+    def encode(self, text: str, *, special: bool = False) -> list[int]:
+        """The tokens of a text; ``special``: names of special tokens in it stand for these."""
+        if not special:
+            return self.tokenizer.encode(text)
+        if self._naming is None:
+            self._naming = tokenizers.Tokenizer.from_str(self.tokenizer.to_json())
+        # A batch, as only that lets other threads run meanwhile.
+        (encoded,) = self._naming.encode_batch_fast([text], add_special_tokens=False)
+        found: list[int] = encoded.ids
+        return found
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, special ones left out."""
+        return self.tokenizer.decode(tokens)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; none for a special one."""
+        return self.tokenizer.token_bytes(token)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]],
+        variables: Mapping[str, Any],
+        add_generation_prompt: bool,
+        continue_final_message: bool,
+    ) -> tuple[int, ...]:
+        """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
+        encoded = self.tokenizer.encode_chat(
+            messages,
+            tools=list(tools) or None,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            variables=variables,
+        )
+        return tuple(encoded.ids)
+
+    def decoder(self, prompt: Sequence[int]) -> CheckpointDecoder:
+        """A decoder for what follows the prompt."""
+        tail = prompt[-_TAIL:]
+        if not any(map(self.tokenizer.token_bytes, tail)):
+            tail = prompt  # whether any text came before decides on the first space
+        return CheckpointDecoder(self.tokenizer, after=tail)
+
 
 _LONGEST_GAP = 12  # tokens kept back that are looked for: more never make one character
 
 
-def open_gguf(file: Path, config: EngineConfig, *, progress: Progress = SILENT) -> LlamaCppEngine:
-    """The engine for a GGUF file. Raises ModelError when llama.cpp does not accept it."""
-    with progress.task("reading the vocabulary"):
-        metadata = read_metadata(file)
-    words = FileWords(metadata)
-    served = Served(
-        file=file.resolve(),
-        vocab_size=metadata.rows,
-        stop_ids=metadata.stop_ids,
-        spells_bytes=False,
-        adapters={},
-        usual_adapter=None,
-        scorer=partial(_scorer, file, metadata, words),
-    )
-    room = room_for(
-        config,
-        context=metadata.context,
-        token_bytes=metadata.token_bytes,
-        weight_bytes=file.stat().st_size,
-    )
-    engine = LlamaCppEngine(served, words, room, exact=False, stall_seconds=config.stall_seconds)
-    words.process = engine.dispatcher.process
-    return engine
-
-
-class FileWords:
+class GgufTokenizer:
     """The tokenizer of a GGUF file, as llama.cpp runs it."""
 
     def __init__(self, metadata: Metadata) -> None:
@@ -119,10 +225,10 @@ class FileWords:
         )
         return tuple(encoded.ids)
 
-    def decoder(self, prompt: Sequence[int]) -> FileDecoder:
+    def decoder(self, prompt: Sequence[int]) -> GgufDecoder:
         """A decoder for what follows the prompt."""
         has_text = any(map(self.metadata.token_bytes_of, prompt))
-        return FileDecoder(self, drop_space=self.metadata.puts_space_first and not has_text)
+        return GgufDecoder(self, drop_space=self.metadata.puts_space_first and not has_text)
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
@@ -135,7 +241,7 @@ class FileWords:
         return ChatTemplate(templates, tokens, origin=str(self.metadata.file))
 
     @cached_property
-    def marked_backend(self) -> MarkedWords:
+    def marked_backend(self) -> MarkedText:
         """What encodes rendered conversations."""
         source = "".join(self.metadata.templates.values())
         named: dict[int, dict[str, int]] = {CONTROL: {}, USER_DEFINED: {}}
@@ -144,7 +250,7 @@ class FileWords:
                 named[kind][self.metadata.tokens[token]] = token
         ordinary = {name: token for name, token in named[USER_DEFINED].items() if name in source}
         markers = Markers(frozenset(named[CONTROL]), frozenset(ordinary))
-        return MarkedWords(self, markers, {**named[CONTROL], **ordinary})
+        return MarkedText(self, markers, {**named[CONTROL], **ordinary})
 
     @cached_property
     def end_of_turn_name(self) -> str | None:
@@ -177,10 +283,10 @@ _ROLES = {
 
 
 @dataclass(frozen=True)
-class MarkedWords:
+class MarkedText:
     """Encodes rendered conversations, in which markers begin with ``sign``."""
 
-    words: FileWords
+    tokenizer: GgufTokenizer
     markers: Markers
     ids: Mapping[str, int]
     sign: str = "\U000f0000"
@@ -195,18 +301,18 @@ class MarkedWords:
             if place % 2:
                 found.append(rests[piece])
             elif piece:
-                found += self.words.encode(piece)
+                found += self.tokenizer.encode(piece)
         return found, [(0, 0)] * len(found)
 
 
-class FileDecoder:
+class GgufDecoder:
     """Passes on the text that llama.cpp makes of its tokens."""
 
     by_tokens = False
 
-    def __init__(self, words: FileWords, *, drop_space: bool) -> None:
+    def __init__(self, tokenizer: GgufTokenizer, *, drop_space: bool) -> None:
         """``drop_space``: of the first word, where the vocabulary puts one before a text."""
-        self._words = words
+        self._tokenizer = tokenizer
         self._drop_space = drop_space
         self._heard = ""
         self._written = 0
@@ -233,7 +339,7 @@ class FileDecoder:
         self._written = max(written, self._written)
         if not tokens or not 0 < gap <= _LONGEST_GAP:
             return tokens
-        last = self._words.metadata.token_bytes_of(tokens[0])
+        last = self._tokenizer.metadata.token_bytes_of(tokens[0])
         whole = self._heard.encode("utf-8", "replace")
         before = self._spelt(whole.removesuffix(last), gap) if whole.endswith(last) else None
         return [*(before or [tokens[0]] * gap), *tokens]
@@ -243,14 +349,8 @@ class FileDecoder:
         if count == 0:
             return None if text else []
         for size in range(len(text) - count + 1, 0, -1):
-            token = self._words.by_bytes.get(text[:size])
+            token = self._tokenizer.by_bytes.get(text[:size])
             rest = self._spelt(text[size:], count - 1) if token is not None else None
             if token is not None and rest is not None:
                 return [token, *rest]
         return None
-
-
-def _scorer(file: Path, metadata: Metadata, words: FileWords) -> TorchEngine:
-    from linnet.generate.llama_cpp.dequantise import scorer_of_file
-
-    return scorer_of_file(file, metadata.shape(), words, metadata.stop_ids)

@@ -1,7 +1,7 @@
-"""Stand-ins: the same made-up value for the same real one, wherever it stands.
+"""Pseudonyms: the same made-up value for the same real one, wherever it stands.
 
 Derived by keyed BLAKE2b (RFC 7693), so that without the key nobody can tell
-which value it was by trying candidates. A stand-in can belong to no one:
+which value it was by trying candidates. A pseudonym can belong to no one:
 
 ======== ==================================================================
 EMAIL    ``lusab.babad@example.org``: reserved by RFC 2606, 2^32 of them
@@ -12,8 +12,8 @@ IBAN     same length and grouping; country ``XX``, which is nobody's (ISO 3166)
 ADDRESS  ``0 Lusab Street``: no house has the number 0
 ======== ==================================================================
 
-Phones and IPv4 addresses share so few stand-ins (80,000 and 762) that different
-ones may get the same. Secrets have no stand-in, since nothing is learnt from
+Phones and IPv4 addresses share so few pseudonyms (80,000 and 762) that different
+ones may get the same. Secrets have no pseudonym, since nothing is learnt from
 one: they stay ``<SECRET>``. What a user's pattern finds becomes ``<NAME-lusab>``.
 """
 
@@ -31,14 +31,14 @@ _DOCUMENTATION = ("192.0.2.", "198.51.100.", "203.0.113.")
 _FICTION = re.compile(r"(?:\+?1[-. ])?\(?[2-9][0-9]{2}\)?[-. ]555[-. ]01[0-9]{2}")
 
 
-class StandIns:
-    """Stand-ins under one key."""
+class Pseudonyms:
+    """Pseudonyms under one key."""
 
     def __init__(self, key: str) -> None:
         self._key = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()
 
     def of(self, kind: str, value: str) -> str:
-        """The stand-in of ``value``, which is what was found as ``kind``."""
+        """The pseudonym of ``value``, which is what was found as ``kind``."""
         number = self._number(kind, canonical(kind, value))
         if kind == "EMAIL":
             return f"{_word(number)}.{_word(number >> 16)}@example.org"
@@ -60,8 +60,8 @@ class StandIns:
         return int.from_bytes(digest, "big")
 
 
-def is_stand_in(kind: str, value: str) -> bool:
-    """Whether a value is of the reserved forms that stand-ins have: it is nobody's already."""
+def is_pseudonym(kind: str, value: str) -> bool:
+    """Whether a value is of the reserved forms that pseudonyms have: it is nobody's already."""
     if kind == "EMAIL":
         return value.lower().endswith("@example.org")
     return kind == "PHONE" and _FICTION.fullmatch(value) is not None
