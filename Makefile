@@ -14,7 +14,7 @@ BIN := .venv/bin
 INSTALL = index="$(TORCH_INDEX)"; [ "$$index" != auto ] || index=`$(BIN)/python scripts/torch_index.py`; \
   $(BIN)/python -m pip install -qq $${index:+--extra-index-url "$$index"} -e
 
-.PHONY: quickstart test test-slow test-readme check format clean
+.PHONY: quickstart test test-slow test-gpu test-readme check format clean
 
 quickstart: .venv/installed
 	$(BIN)/linnet quickstart --budget $(BUDGET) --out $(OUT)
@@ -24,6 +24,9 @@ test: .venv/tests-installed
 
 test-slow: .venv/tests-installed
 	$(BIN)/python -m pytest -m "not gpu"
+
+test-gpu: .venv/tests-installed
+	$(BIN)/python -m pytest -m gpu -n 0 -rs
 
 test-readme: .venv/tests-installed
 	$(BIN)/python tests/readme.py README.md

@@ -28,8 +28,9 @@ class FilterOption:
 
     off: float
     """The value at which it leaves out none."""
-    llama_cpp: tuple[str, str]
-    """What llama.cpp calls the filter, and its setting."""
+    llama_cpp: tuple[str, str] | None
+    """What llama.cpp calls the filter, and its setting; None: it has no such filter, and its
+    engine refuses the setting."""
 
 
 def filtering(
@@ -37,7 +38,7 @@ def filtering(
     help: str,
     *,
     default: T | None = None,
-    llama_cpp: tuple[str, str],
+    llama_cpp: tuple[str, str] | None,
     least: float | None = None,
     above: float | None = None,
     most: float | None = None,

@@ -91,13 +91,15 @@ def _sampling(sampling: Sampling, penalised: Sequence[int], limit: int) -> dict[
     if sampling.temperature == 0:
         # Sorting out the best one spares the probabilities of all.
         return asked | {"samplers": ["penalties"] * any(penalties) + ["top_k"], "top_k": 1}
-    named = [FILTER_OPTIONS[name].llama_cpp for name in sampling.filters]
     samplers = ["penalties"] * any(penalties) + ["temperature"] * (sampling.temperature != 1)
-    return asked | {
-        "samplers": samplers + [sampler for sampler, _ in named],
-        "temperature": sampling.temperature,
-        **{option.llama_cpp[1]: getattr(sampling, name) for name, option in FILTER_OPTIONS.items()},
-    }
+    for name, option in FILTER_OPTIONS.items():
+        if option.llama_cpp is not None:
+            sampler, setting = option.llama_cpp
+            asked[setting] = getattr(sampling, name)
+            samplers += [sampler] * (name in sampling.filters)
+        elif name in sampling.filters:
+            raise ConfigError(f"engine llama.cpp has no {name}; use engine torch, or leave it out")
+    return asked | {"samplers": samplers, "temperature": sampling.temperature}
 
 
 def _bias(sampling: Sampling, penalised: Sequence[int]) -> dict[int, float]:
