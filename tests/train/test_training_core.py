@@ -544,7 +544,8 @@ def test_an_optimizer_and_an_objective_are_a_line_each(
     monkeypatch.setitem(sys.modules, "toys", module)
     monkeypatch.setitem(OPTIMIZERS, "signs", OptimizerChoice("toys", "signs", lr=0.5))
     monkeypatch.setitem(OBJECTIVES, "smoothed", ObjectiveChoice("toys", "smoothed"))
-    config = TrainConfig(**(SMALL | {"steps": 3}), optimizer="signs", objective="smoothed")
+    changes = {"steps": 3, "family": "apertus", "optimizer": "signs", "objective": "smoothed"}
+    config = TrainConfig(**(SMALL | changes))
     assert config.resolved_matrix_lr == 0.5
     assert config.recipe()["objective"] == "smoothed"
     found = train(shards, tmp_path / "model", config)
@@ -581,7 +582,7 @@ def test_what_kinds_of_training_share_is_declared_once() -> None:
 @pytest.mark.parametrize(
     ("kind", "config", "recipe"),
     [
-        ("model", TrainConfig(steps=10), "20bdcccd1ea8"),
+        ("model", TrainConfig(steps=10, family="apertus"), "20bdcccd1ea8"),
         (
             "model",
             TrainConfig(seconds=60, family="bert", short_rows=0.5, optimizer="adamw"),
