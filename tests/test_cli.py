@@ -326,8 +326,10 @@ def test_commands_in_messages_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_
     )
     monkeypatch.setenv("PATH", str(script.parent))
     assert as_typed(said) == said
-    monkeypatch.setattr("sys.argv", [str(tmp_path / "__main__.py")])
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "linnet" / "__main__.py")])
     assert "-m linnet build again" in as_typed(said)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "pytest" / "__main__.py")])
+    assert as_typed(said) == said
 
 
 @pytest.mark.parametrize("width", [80, 40, 160])

@@ -133,7 +133,10 @@ class Terminal:
         while not (match := re.search(pattern, self.seen, re.DOTALL)):
             ready, _, _ = select.select([self.file], [], [], max(deadline - time.monotonic(), 0))
             assert ready, f"{pattern!r} did not come; got {self.seen!r}"
-            self.seen += os.read(self.file, 4096).decode("utf-8", "replace")
+            try:
+                self.seen += os.read(self.file, 4096).decode("utf-8", "replace")
+            except OSError as error:
+                raise AssertionError(f"it ended; the last it wrote: {self.seen!r}") from error
         found, self.seen = self.seen[: match.end()], self.seen[match.end() :]
         return found
 

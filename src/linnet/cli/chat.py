@@ -139,18 +139,19 @@ class _Session(ABC):
                     raise
             except LinnetError as error:
                 err.print(f"error: {error}", markup=False)
+            except KeyboardInterrupt:  # it came just before or after a text
+                err.print()
 
     def write(self, texts: Generator[str], *, before: str = "") -> str:
         """Show a text as it comes; what came, all of it or until Ctrl-C."""
         writer, text = TextWriter(), ""
-        with contextlib.closing(texts):
+        with contextlib.closing(texts), contextlib.suppress(KeyboardInterrupt):  # this text only
             first = next(texts, "")  # what is wrong with it is said before anything is shown
             writer.write(before + first)
             text += first
-            with contextlib.suppress(KeyboardInterrupt):  # it stops this text only
-                for more in texts:
-                    writer.write(more)
-                    text += more
+            for more in texts:
+                writer.write(more)
+                text += more
         writer.write("\n")
         return text
 
