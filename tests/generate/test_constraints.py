@@ -121,6 +121,10 @@ def test_grammars_are_read_and_written() -> None:
     assert gbnf.read(gbnf.write(rules, in_bytes=False)) == rules
     spelt = gbnf.write({"root": Text("é")}, in_bytes=True)
     assert spelt == 'root ::= "\\xC3\\xA9"'
+    often = Repeated(Characters(((0x20, 0x10FFFF),)), 4, 255)  # in bytes: a choice of sequences
+    spelt = gbnf.write({"root": often, "group-0": Text("x")}, in_bytes=True)
+    assert "root ::= group-1{4,255}" in spelt
+    assert "){" not in spelt  # llama.cpp counts what is in brackets for each repetition
     for wrong, told in (
         ("root ::= x", "'x' is missing"),
         ('a ::= "b"', "must have a rule 'root'"),

@@ -9,7 +9,7 @@ Reference: ``grammars/README.md`` in https://github.com/ggml-org/llama.cpp.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from linnet.errors import ConfigError
 from linnet.generate.constraints.patterns import (
@@ -222,7 +222,9 @@ def write(rules: Rules, *, in_bytes: bool) -> str:
     ``in_bytes``: for a vocabulary with a character for each byte of UTF-8 (Latin-1), as the files
     made for serving have it; a set of characters is then the sequences of bytes that it has.
     """
-    return "\n".join(f"{name} ::= {_written(pattern, in_bytes)}" for name, pattern in rules.items())
+    writer = _Writer(in_bytes, rules.keys())
+    written = {name: writer.pattern(pattern) for name, pattern in rules.items()}
+    return "\n".join(f"{name} ::= {text}" for name, text in {**written, **writer.groups}.items())
 
 
 def byte_sequences(ranges: Ranges) -> Iterator[tuple[tuple[int, int], ...]]:
@@ -254,37 +256,60 @@ def _aligned(first: int, last: int) -> Iterator[tuple[tuple[int, int], ...]]:
     yield tuple(zip(start, end, strict=True))
 
 
-def _written(pattern: Pattern, in_bytes: bool, *, inside: bool = False) -> str:
-    """A pattern in llama.cpp's notation; ``inside``: where it must hold together."""
-    match pattern:
-        case Text(value):
-            spelt = value.encode("utf-8", "replace").decode("latin-1") if in_bytes else value
-            return '"' + "".join(map(_in_quotes, spelt)) + '"'
-        case Characters(ranges):
-            return _written_set(ranges, in_bytes)
-        case Rule(name):
-            return name
-        case Sequenced(parts):
-            written = " ".join(_written(part, in_bytes, inside=True) for part in parts)
-            return f"({written})" if inside else written or '""'
-        case Either(choices):
-            return "(" + " | ".join(_written(choice, in_bytes) for choice in choices) + ")"
-        case Repeated(_, _, 0):
-            return '""'
-        case Repeated(part, least, most):
-            limits = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get((least, most))
-            if limits is None:
-                limits = f"{{{least},{'' if most is None else most}}}"
-            written = _written(part, in_bytes, inside=True)
+class _Writer:
+    """Writes patterns; what is repeated and no single symbol becomes a rule of its own.
+
+    llama.cpp counts the rules in brackets for each of their repetitions, and soon refuses.
+    """
+
+    def __init__(self, in_bytes: bool, taken: Collection[str]) -> None:
+        self.in_bytes = in_bytes
+        self.taken = taken
+        self.groups: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    def pattern(self, pattern: Pattern, *, inside: bool = False) -> str:
+        """A pattern in llama.cpp's notation; ``inside``: where it must hold together."""
+        match pattern:
+            case Text(value):
+                spelt = value
+                if self.in_bytes:
+                    spelt = value.encode("utf-8", "replace").decode("latin-1")
+                return '"' + "".join(map(_in_quotes, spelt)) + '"'
+            case Characters(ranges):
+                return _tree(list(byte_sequences(ranges))) if self.in_bytes else _class(ranges)
+            case Rule(name):
+                return name
+            case Sequenced(parts):
+                written = " ".join(self.pattern(part, inside=True) for part in parts)
+                return f"({written})" if inside else written or '""'
+            case Either(choices):
+                return "(" + " | ".join(map(self.pattern, choices)) + ")"
+            case Repeated(_, _, 0):
+                return '""'
+            case Repeated(part, least, most):
+                return self._repeated(part, least, most)
+            case Lexeme() | Matching():
+                raise TypeError("a grammar for llama.cpp must be written out first")
+
+    def _repeated(self, part: Pattern, least: int, most: int | None) -> str:
+        written = self.pattern(part, inside=True)
+        limits = {(0, None): "*", (1, None): "+", (0, 1): "?"}.get((least, most))
+        if limits is not None:
             return f"({written}){limits}" if isinstance(part, Repeated) else written + limits
-        case Lexeme() | Matching():
-            raise TypeError("a grammar for llama.cpp must be written out first")
+        if written.startswith("(") or isinstance(part, Repeated):
+            written = self._group(written)
+        return f"{written}{{{least},{'' if most is None else most}}}"
 
-
-def _written_set(ranges: Ranges, in_bytes: bool) -> str:
-    if not in_bytes:
-        return _class(ranges)
-    return _tree(list(byte_sequences(ranges)))
+    def _group(self, written: str) -> str:
+        """The name of a rule for this."""
+        if written not in self._names:
+            number = len(self._names)
+            while (name := f"group-{number}") in self.taken or name in self.groups:
+                number += 1
+            self._names[written] = name
+            self.groups[name] = written
+        return self._names[written]
 
 
 def _tree(sequences: Sequence[Sequence[tuple[int, int]]]) -> str:
