@@ -76,6 +76,8 @@ def tools_in(file: Path | None) -> tuple[Tool, ...]:
 
     try:
         return tools_of(read_json(file), str(file))
+    except FileNotFoundError:
+        raise DataError(f"{file}: expected a JSON list of tools, but it does not exist") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: expected a JSON list of tools, but {error}") from None
 
