@@ -1,0 +1,1 @@
+"""Finding passages: lexical search so far."""
