@@ -1,43 +1,46 @@
-"""Excel workbooks (SpreadsheetML, ECMA-376 part 1, section 18): a sheet is a document.
+"""Spreadsheets: a sheet is a document. Workbooks of Excel, of today (SpreadsheetML, ECMA-376 part
+1, section 18) and of 1997 to 2003 ([MS-XLS], read by xlrd), and what OpenDocument shares with them.
 
-Sheets are streamed; what a cell shows comes from the value stored with it and
-its number format; formulas are never computed, and those without a stored value counted. Text
-boxes, charts and comments
-of a sheet follow its cells.
+A sheet comes as its rows, each with its number (from 1) and the text of its cells by column.
+Blank rows part blocks; each block is a table of its own, without the columns that are empty in
+it. Sheets are streamed; what a cell shows comes from the value stored with it and its number
+format; formulas are never computed, and those without a stored value counted. Text boxes, charts
+and comments of a sheet follow its cells.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from linnet.data.blocks import NOWHERE, Builder, from_lines
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract import xls
-from linnet.data.extract.cells import BUILTIN, displayed
-from linnet.data.extract.layout import Layout
+from linnet.data.extract.layout import Layout, numbered_lines
+from linnet.data.extract.number_format import BUILTIN, displayed
 from linnet.data.extract.ooxml import Part, drawn_paragraphs, graphic, main_part, reference
 from linnet.data.extract.package import attribute, ole_content, open_package
-from linnet.data.extract.sheets import UNCOMPUTED, sheet_document
 from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from linnet.data.extract.context import Context
     from linnet.data.extract.package import Package
 
-KIND = "xlsx"
+    Rows = Iterable[tuple[int, Mapping[int, str]]]
+
 _COLUMN = re.compile(r"[A-Za-z]{1,3}")
 
 
-def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+def read_xlsx(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     if ole_content(path) == "xls":  # the old format under the new name
-        yield from xls.read(path, context)
+        yield from _read_xls(path, context)
         return
-    with open_package(path, context, KIND) as package:
+    with open_package(path, context, "xlsx") as package:
         found = False
         for document in _Workbook(package).documents(context):
             found = True
@@ -46,11 +49,11 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
         raise UnreadableError("no text in it")
 
 
-def read_older(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+def read_xls(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
     """A file with the suffix of Excel 97 to 2003, which may be of today's format."""
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
-    yield from (read if zipped else xls.read)(path, context)
+    yield from (read_xlsx if zipped else _read_xls)(path, context)
 
 
 class _Workbook:
@@ -81,7 +84,7 @@ class _Workbook:
                 found = sheet_document(
                     attribute(entry, "name"),
                     self._rows(member),
-                    kind=KIND,
+                    kind="xlsx",
                     context=context,
                     after=_drawn(Part(self.package, member)).text(),
                     changes=self.changes,
@@ -212,3 +215,121 @@ def _drawn(sheet: Part) -> Layout:
             if text and not text.startswith("[Threaded comment]"):  # a notice to old programs
                 found.paragraph(f"[Comment: {text}]")
     return found
+
+
+def _read_xls(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+    found = list(_xls_documents(path, context))
+    if not found:
+        raise UnreadableError("no text in it")
+    yield from found
+
+
+def _xls_documents(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
+    import xlrd
+
+    with open(os.devnull, "w") as silence:
+        try:
+            with xlrd.open_workbook(
+                str(path), logfile=silence, on_demand=True, formatting_info=True, ragged_rows=True
+            ) as book:
+                for number, name in enumerate(book.sheet_names()):
+                    rows = _xls_rows(book, book.sheet_by_index(number))
+                    if found := sheet_document(name, rows, kind="xls", context=context):
+                        yield found
+                    book.unload_sheet(number)
+        except Exception as error:  # xlrd fails on damaged files in every way there is
+            if "encrypted" in str(error).lower():
+                raise UnreadableError("encrypted") from None
+            raise UnreadableError("damaged xls", str(error)[:200]) from None
+
+
+def _xls_rows(book: Any, sheet: Any) -> Iterator[tuple[int, dict[int, str]]]:
+    for number in range(sheet.nrows):
+        cells = {}
+        for column in range(sheet.row_len(number)):
+            if text := _xls_cell(book, sheet.cell(number, column)):
+                cells[column] = text
+        if cells:
+            yield number + 1, cells
+
+
+def _xls_cell(book: Any, cell: Any) -> str:
+    import xlrd
+
+    if cell.ctype == xlrd.XL_CELL_TEXT:
+        return str(cell.value).strip()
+    if cell.ctype in (xlrd.XL_CELL_NUMBER, xlrd.XL_CELL_DATE):
+        style = book.xf_list[cell.xf_index] if cell.xf_index is not None else None
+        code = book.format_map[style.format_key].format_str if style is not None else "General"
+        return displayed(cell.value, code, epoch_1904=bool(book.datemode))
+    if cell.ctype == xlrd.XL_CELL_BOOLEAN:
+        return "TRUE" if cell.value else "FALSE"
+    return ""
+
+
+UNCOMPUTED = "formulas without a stored value"
+_HELD = 10_000  # rows whose columns are looked at together
+_BETWEEN_CELLS = 3  # characters
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def sheet_document(
+    name: str,
+    rows: Rows,
+    *,
+    kind: str,
+    context: Context,
+    after: str = "",
+    changes: Counter[str] | None = None,
+) -> Extracted | Dropped | None:
+    """A sheet with what lies ``after`` its cells; None if it has no text.
+
+    ``changes`` counts what is left out while the rows come.
+    """
+    limit = context.config.max_document_bytes
+    lines: list[tuple[str, int, int]] = []
+    try:
+        for line in _lines(_bounded(rows, limit)):
+            limit -= len(line[0]) + 1
+            if limit < 0:
+                raise _TooLargeError
+            lines.append(line)
+    except _TooLargeError:
+        return Dropped("document larger than max_document_bytes", name)
+    written = Builder("row")
+    if lines:
+        written.include(from_lines(lines, unit="row", family="table"))
+    if after:
+        written.include(after, number=NOWHERE)
+    text = written.text()
+    left_out = dict(changes or {})
+    if not text and UNCOMPUTED in left_out:
+        return Dropped(UNCOMPUTED, name)
+    return Extracted(text, context.group, kind, part=name, changes=left_out) if text else None
+
+
+def _lines(rows: Rows) -> Iterator[tuple[str, int, int]]:
+    block: list[tuple[int, Mapping[int, str]]] = []
+    last: int | None = None
+    for number, row in rows:
+        parted = last is not None and number != last + 1
+        if parted or len(block) == _HELD:
+            yield from numbered_lines(block)
+            block = []
+        if parted:
+            yield "", number, 0
+        block.append((number, row))
+        last = number
+    yield from numbered_lines(block)
+
+
+def _bounded(rows: Rows, limit: int) -> Rows:
+    """The rows, as long as their text stays below the limit: one string may stand in all cells."""
+    for number, row in rows:
+        limit -= sum(map(len, row.values())) + _BETWEEN_CELLS * len(row)
+        if limit < 0:
+            raise _TooLargeError
+        yield number, row
