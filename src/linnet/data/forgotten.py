@@ -23,7 +23,7 @@ from linnet.errors import DamagedError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from linnet.data.sources.found import SourceFile
+    from linnet.data.sources.scan import SourceFile
 
 _HASH_BYTES = 16
 _OPTIONAL = ("paths", "contents", "readings")  # older lists have none
