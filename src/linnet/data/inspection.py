@@ -1,5 +1,5 @@
-"""What became of the files and documents of a corpus, and why, as its catalog has it: each in a line,
-streamed (``list_documents``: for 100,000 of them too), or one of them in full (``explain``).
+"""What became of the files and documents of a corpus, and why, as its catalog has it: each in a
+line, streamed (``list_documents``: for 100,000 of them too), or one of them in full (``explain``).
 """
 
 from __future__ import annotations
