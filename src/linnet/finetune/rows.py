@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from linnet import artifact
+from linnet.data.json_stream import JsonError, JsonStream, LongValueError
 from linnet.errors import DataError
-from linnet.finetune.json_values import JsonValues
 from linnet.finetune.row_schema import Row, RowError, TextRow, parse_row
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ LONGEST_ROW = 64 << 20
 """Bytes, or characters, of one row at most."""
 _MOST_COUNTED = 1000  # rows that are looked at after the first that cannot be used
 _MOST_EXPANSION, _LEAST_EXPANDED = 100, 4 << 30  # of a Parquet file
+_CHUNK = 1 << 20
 _END_OF_DOCUMENT = "<|endoftext|>"
 
 # Files beside rows that hold none.
@@ -264,24 +265,45 @@ def _text(path: Path) -> _Read:
 
 def _json_array(path: Path) -> _Read:
     """The values of an array, or the only value of the file, holding one of them at a time."""
-    values = JsonValues(path, limit=LONGEST_ROW)
-    if values.peek() != "[":
-        if values.peek():
+    values = JsonStream(_chunks(path), limit=LONGEST_ROW)
+    try:
+        if values.peek() == "[":
+            for line, value in values.elements():
+                yield str(line), value
+            if values.peek():
+                raise JsonError("more follows the array", values.line)
+        elif values.peek():
             yield str(values.line), values.take()
-        if values.peek():
-            raise values.damaged("more follows the value; name the file .jsonl if it is lines")
-        return
-    values.skip()
-    while values.peek() != "]":
-        line = values.line
-        yield str(line), values.take()
-        if values.peek() == ",":
-            values.skip()
-        elif values.peek() != "]":
-            raise values.damaged(f"expected ',' or ']'. Got {values.peek() or 'the end'!r}")
-    values.skip()
-    if values.peek():
-        raise values.damaged("more follows the array")
+            if values.peek():
+                raise JsonError(
+                    "more follows the value; name the file .jsonl if it is lines", values.line
+                )
+    except LongValueError as error:
+        raise DataError(f"{path}:{error.line}: {error}") from None
+    except JsonError as error:
+        raise DataError(f"{path}:{error.line}: not valid JSON: {error}") from None
+
+
+def _chunks(path: Path) -> Iterator[str]:
+    """The text of a file, a part at a time. Raises DataError where it is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    line = 1
+    with path.open("rb") as file:
+        while True:
+            data = file.read(_CHUNK)
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                raise DataError(
+                    f"{path}:{line}: not UTF-8 (byte {error.object[error.start]:#x}); "
+                    "save the file as UTF-8"
+                ) from None
+            line += data.count(b"\n")
+            if text:
+                yield text
+            if not data:
+                return
 
 
 _READERS: Mapping[str, Callable[[Path], _Read]] = {
