@@ -2,7 +2,7 @@
 
 What stands in the file is what llama.cpp computes with, so a text's likelihood by these
 weights is that of the model that is served, up to the rounding of a sum. The way back is
-that of ``linnet.export.architectures``: rows change places again, fused tensors are cut.
+that of ``linnet.gguf.architectures``: rows change places again, fused tensors are cut.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from linnet.errors import ModelError
-from linnet.export.architectures import architecture, joined, named
-from linnet.export.quantisation import read_tensors
 from linnet.generate.torch_engine import TorchEngine
+from linnet.gguf.architectures import architecture, joined, named
+from linnet.gguf.quantisation import read_tensors
 from linnet.model import Checkpoint, Transformer
 from linnet.model.adapter import load_adapter
 from linnet.model.families.record import GGUF

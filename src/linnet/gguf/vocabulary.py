@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.export.pretokenizers import tag_of
+from linnet.gguf.pretokenizers import tag_of
 from linnet.tokenizer import Tokenizer
 from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
 

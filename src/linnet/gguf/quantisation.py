@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from linnet.errors import ModelError
-from linnet.export.gguf_header import gguf_package, read_header
+from linnet.gguf.header import gguf_package, read_header
 
 Floats = npt.NDArray[np.float32]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.export.gguf_header import read_header
-from linnet.export.vocabulary import CONTROL, USER_DEFINED
+from linnet.gguf.header import read_header
+from linnet.gguf.vocabulary import CONTROL, USER_DEFINED
 from linnet.model.config import ModelConfig
 from linnet.model.families import FAMILIES
 from linnet.model.families.record import Family
