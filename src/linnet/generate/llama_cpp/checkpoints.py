@@ -27,9 +27,9 @@ from linnet.export.adapters import write_adapter_gguf
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
 from linnet.generate.llama_cpp.cache import CachedModel, cached, write_entry
-from linnet.generate.llama_cpp.dequantise import score_file
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.resources import STEP, resources_for
+from linnet.generate.llama_cpp.scoring import score_file
 from linnet.generate.llama_cpp.tokenization import CheckpointTokenizer
 from linnet.gguf.architectures import architecture
 from linnet.gguf.vocabulary import CONTROL, NORMAL, Vocabulary

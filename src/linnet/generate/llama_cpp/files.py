@@ -93,6 +93,6 @@ def open_gguf(file: Path, config: EngineConfig, *, progress: Progress = SILENT) 
 
 
 def _file_scorer(file: Path, metadata: Metadata, tokenizer: GgufTokenizer) -> TorchEngine:
-    from linnet.generate.llama_cpp.dequantise import scorer_of_file
+    from linnet.generate.llama_cpp.scoring import scorer_of_file
 
     return scorer_of_file(file, metadata.shape(), tokenizer, metadata.stop_ids)
