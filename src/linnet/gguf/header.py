@@ -160,7 +160,7 @@ class _Reader:
         block, block_bytes = sizes[kind]
         if shape[0] % block or 0 in shape:
             raise self._refusal(f"'{_shown(name)}' in whole blocks of {block} numbers", list(shape))
-        return math.prod(shape) // block * block_bytes
+        return int(math.prod(shape) // block * block_bytes)
 
     def _value(self, kind: int, key: str) -> Any:
         if kind == _STRING:

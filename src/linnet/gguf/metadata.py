@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linnet.errors import ModelError
 from linnet.gguf.tensors import TensorFile
 from linnet.gguf.vocabulary import CONTROL, USER_DEFINED
@@ -71,14 +73,14 @@ class Metadata:
             self.heads(key)
         if self.whole("block_count", _MOST) > len(self.tensors):
             raise self._refusal("block_count", "no more than it has tensors", len(self.tensors))
-        types = self._vocabulary("token_type", [])
+        types = self.vocabulary("token_type", [])
         if not isinstance(types, list) or len(types) not in (0, self.rows):
             raise ModelError(
                 f"{self.file}: expected a type for each of its {self.rows:,} tokens. "
                 f"Got {len(types) if isinstance(types, list) else types!r}"
             )
         for key, kind in (("tokens", str), ("token_type", int), ("merges", str)):
-            found = self._vocabulary(key, [])
+            found = self.vocabulary(key, [])
             if not isinstance(found, list) or not all(type(one) is kind for one in found):
                 raise ModelError(
                     f"{self.file}: expected a list of "
@@ -113,7 +115,9 @@ class Metadata:
         found = self.values.get(f"{self.architecture}.{key}", default)
         if found is None:
             raise ModelError(f"{self.file}: {self.architecture[:60]!r} must have the setting {key}")
-        return found
+        # 1e-05, which was written, and not what the nearest number in float32 is in float64.
+        single = isinstance(found, float) and float(np.float32(found)) == found
+        return float(str(np.float32(found))) if single else found
 
     def rows_of(self, tensor: str) -> int:
         """The rows of a tensor; 0 where there is none."""
@@ -139,16 +143,16 @@ class Metadata:
 
     @cached_property
     def tokens(self) -> list[str]:
-        return list(self._vocabulary("tokens", []))
+        return list(self.vocabulary("tokens", []))
 
     @cached_property
     def types(self) -> list[int]:
-        return list(self._vocabulary("token_type", [1] * len(self.tokens)))
+        return list(self.vocabulary("token_type", [1] * len(self.tokens)))
 
     @property
     def spelling(self) -> Spelling:
         """How the vocabulary is spelt. Raises ModelError for a kind that is not known."""
-        kind = self._vocabulary("model", "")
+        kind = self.vocabulary("model", "")
         if kind not in _SPELLINGS:
             raise ModelError(
                 f"{self.file}: expected a vocabulary of kind {' or '.join(_SPELLINGS)}. "
@@ -167,7 +171,7 @@ class Metadata:
     @property
     def stop_ids(self) -> tuple[int, ...]:
         """Tokens that end a text or a turn."""
-        named = [self._vocabulary(key, None) for key in _ENDS]
+        named = [self.vocabulary(key, None) for key in _ENDS]
         others = [
             token
             for token, name in enumerate(self.tokens)
@@ -183,14 +187,14 @@ class Metadata:
 
     def token_of(self, role: str, default: int) -> int:
         """The token with a role, or ``default`` where none has it."""
-        token = self._vocabulary(f"{role}_token_id", None)
+        token = self.vocabulary(f"{role}_token_id", None)
         return token if isinstance(token, int) and 0 <= token < self.rows else default
 
     @property
     def puts_space_first(self) -> bool:
         """Whether the first word of a text is cut as if a space stood before it."""
         usual = self.spelling == "sentencepiece"
-        return bool(self._vocabulary("add_space_prefix", usual)) and usual
+        return bool(self.vocabulary("add_space_prefix", usual)) and usual
 
     @property
     def templates(self) -> dict[str, str]:
@@ -337,7 +341,8 @@ class Metadata:
                 f"change what is computed. Got {value!r:.60}"
             )
 
-    def _vocabulary(self, key: str, default: Any) -> Any:
+    def vocabulary(self, key: str, default: Any) -> Any:
+        """A setting of the tokenizer, or ``default``."""
         return self.values.get(f"tokenizer.ggml.{key}", default)
 
 

@@ -1,4 +1,4 @@
-"""The tensors of a GGUF file, mapped and undone into float32 as they are asked for; without torch."""
+"""The tensors of a GGUF file: mapped, and undone into float32 as they are asked for. No torch."""
 
 from __future__ import annotations
 

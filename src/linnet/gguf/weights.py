@@ -55,7 +55,9 @@ class ReadWeights(Mapping[str, torch.Size]):
         self._numbers = dict(numbers or {})
         with torch.device("meta"):
             model = Transformer(config)
-        self._shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        self._shapes: dict[str, torch.Size] = {
+            name: tensor.shape for name, tensor in model.state_dict().items()
+        }
         self._parts = self._found()
         missing = sorted(self._shapes.keys() - self._parts.keys() - self._numbers.keys())
         if missing:
