@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed", "Turn texts into vectors with an encoder."),
     "merge": ("merge", "Put an adapter into the weights of its base model."),
     "export": ("export", "Write a model for llama.cpp and Ollama, and compare it there."),
+    "import": ("importing", "Make a checkpoint of a GGUF file."),
     "pull": ("pull", "Fetch a model from the Hugging Face hub."),
     "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
 }
