@@ -3,7 +3,8 @@
 The form of Robertson and Zaragoza ("The Probabilistic Relevance Framework: BM25 and Beyond",
 2009) with Lucene's idf, ``ln(1 + (N - n + 0.5) / (n + 0.5))``, which is never negative::
 
-    score(q, d) = sum over t in q of  idf(t) tf(t, d) (k1 + 1) / (tf(t, d) + k1 (1 - b + b |d| / avg))
+    score(q, d) = sum over t in q of  idf(t) tf (k1 + 1) / (tf + k1 (1 - b + b |d| / avg)),
+    where tf counts t in d
 
 An inverted index in arrays: for each term the passages that have it, and what it adds to the score
 of each.
