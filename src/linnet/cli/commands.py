@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
     "train": ("train", "Train a language model on encoded documents."),
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
+    "examples": ("examples", "Make questions and answers out of documents, each checked."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model, or let it continue what you type."),
