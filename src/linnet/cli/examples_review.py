@@ -14,6 +14,7 @@ from linnet.cli.terminal import out as terminal
 from linnet.errors import ConfigError, LinnetError
 from linnet.examples.record import Example
 from linnet.examples.review import Filter, Review, Sitting
+from linnet.finetune.preview import BEGIN, END, visible
 
 _KEYS = "a accept · m mend · r reject · s skip · u undo · q quit"
 _STYLES = {"quote": "bold reverse", "passage": "bold", "": "dim"}
@@ -72,6 +73,7 @@ def _serve(found: Review, reviewer: str, port: int) -> None:
 
 def _review_here(found: Review, chosen: Filter, reviewer: str) -> None:
     sitting = found.sitting("terminal", reviewer)
+    terminal.print(_KEYS)
     example = found.following(sitting, chosen)
     while True:
         _show_precision(found, chosen)
@@ -135,16 +137,11 @@ def shown(found: Review, example: Example) -> Text:
     if where:
         text.append(visible(where) + "\n", style="cyan")
     for segment in found.surroundings(example):
-        text.append(visible(segment.text), style=_STYLES[segment.mark])
+        words = visible(segment.text)
+        marked = f"{BEGIN}{words}{END}" if segment.mark and not terminal.is_terminal else words
+        text.append(marked, style=_STYLES[segment.mark])
     text.append("\n")
     return text
-
-
-def visible(text: str) -> str:
-    """The text with what a terminal would obey as escapes."""
-    from linnet.finetune.preview import visible as escaped
-
-    return escaped(text)
 
 
 def _key() -> str:

@@ -22,7 +22,7 @@ from linnet.examples.decisions import Decision, Decisions, Verdict, decisions_fi
 from linnet.examples.record import Example, read_examples
 from linnet.examples.texts import SourceTexts, corpus_of, find_quote, quotes_of
 
-AROUND = 700
+AROUND = 400
 """Characters that are shown before and after a quote, at most; lines are not cut."""
 _HELD_SECONDS = 600.0
 """For so long what one reviewer looks at is not given to another."""
@@ -311,6 +311,8 @@ def _segments(
     text: str, marks: Iterable[tuple[int, int, Mark]], begin: int, end: int
 ) -> Iterable[Segment]:
     at = begin
+    if begin:
+        yield Segment("… ")
     for first, last, mark in sorted(marks):
         if first > at:
             yield Segment(text[at:first])
@@ -319,6 +321,8 @@ def _segments(
         at = max(at, last)
     if end > at:
         yield Segment(text[at:end])
+    if end < len(text):
+        yield Segment(" …")
 
 
 def _begin(text: str, first: int) -> int:

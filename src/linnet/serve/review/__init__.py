@@ -33,7 +33,7 @@ Act: TypeAlias = Callable[[Review, Sitting, Filter, dict[str, Any]], Example | N
 """What a reviewer does; it gives the example to show then."""
 
 LONGEST_BODY = 1 << 20
-_SHARED = ("base.css", "dom.js", "theme.js")
+_SHARED = ("base.css", "dom.js", "theme.js", "linnet.svg")
 _TEXT = {"type": "string", "maxLength": 100_000}
 _NAME = {"type": "string", "maxLength": 200}
 _FILTER = {

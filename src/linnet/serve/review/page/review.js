@@ -67,7 +67,6 @@ function show() {
   showActions();
   byId("example").replaceChildren(...(shown.example ? exampleNodes(shown.example) : doneNodes()));
   byId("main").scrollTop = 0;
-  if (shown.example) document.querySelector("mark")?.scrollIntoView({ block: "nearest" });
   byId("main").focus({ preventScroll: true });
 }
 
