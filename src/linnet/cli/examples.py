@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from linnet.cli.examples_export import export
 from linnet.cli.examples_review import review
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -15,3 +16,4 @@ def examples() -> None:
 
 
 app.command("review")(review)
+app.command("export")(export)

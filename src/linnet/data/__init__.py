@@ -17,7 +17,14 @@ from linnet.lazy import lazy
 if TYPE_CHECKING:
     from linnet.data.explaining import explain
     from linnet.data.listing import Listed, list_documents
-    from linnet.data.locating import KeptText, Location, StoredText, kept_texts, locate, stored_texts
+    from linnet.data.locating import (
+        KeptText,
+        Location,
+        StoredText,
+        kept_texts,
+        locate,
+        stored_texts,
+    )
     from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
     from linnet.data.survey import current_inputs

@@ -91,10 +91,13 @@ class Example:
     def to_json(self) -> dict[str, Any]:
         """As plain values: the nine fields that every row has, and of the others those in use."""
         values = to_mapping(self)
-        always = [field.name for field in fields(self)][:9]
-        return {name: values.get(name) for name in always} | {
-            name: value for name, value in values.items() if value and name not in always
+        return {name: values.get(name) for name in ALWAYS} | {
+            name: value for name, value in values.items() if value and name not in ALWAYS
         }
+
+
+ALWAYS = tuple(field.name for field in fields(Example))[:9]
+"""The fields that every row has."""
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
@@ -139,6 +142,22 @@ def examples_file(place: Path | str) -> Path:
             f"{path}: expected examples, but there is no such file; run linnet examples"
         )
     return path
+
+
+def is_examples(place: Path | str) -> bool:
+    """Whether this is a directory of examples, a project with one, or a file of them."""
+    path = artifact.within(place, "examples")
+    if path.is_dir():
+        return artifact.is_artifact(path) and (path / EXAMPLES_FILE).is_file()
+    if path.suffix != ".jsonl" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        line = file.readline(LONGEST_ROW)
+    try:
+        row = parse_json(line.decode("utf-8"))
+    except ValueError:
+        return False
+    return isinstance(row, dict) and row.keys() >= set(ALWAYS)
 
 
 def _rows(path: Path) -> Iterator[Example]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from linnet import artifact
-from linnet.data import stored_texts
+from linnet.data import kept_texts, stored_texts
 from linnet.errors import ArtifactError, DataError
 from linnet.examples.record import Example, Quote, examples_file
 
 _CACHED = 64  # documents
+_LEAST_CONTEXT = 200  # characters
+MOST_CONTEXT = 2000
+"""Characters of a context for a question whose own passage must not be in it."""
 
 
 def corpus_of(place: Path | str) -> Path | None:
@@ -37,14 +43,7 @@ class SourceTexts:
         """The text in which the example's quotes stand where it says; None where there is none."""
         if example.source is None:
             return None
-        quotes = quotes_of(example)
-        reach = example.passage[1] if example.passage else 0
-        for text in self._texts(example.source):
-            if reach <= len(text) and all(
-                text[quote.start : quote.end] == quote.text for quote in quotes
-            ):
-                return text
-        return None
+        return next((text for text in self._texts(example.source) if holds(text, example)), None)
 
     def _texts(self, source: str) -> list[str]:
         if self._corpus is None:
@@ -59,6 +58,14 @@ class SourceTexts:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(source)
         return self._kept[source]
+
+
+def holds(text: str, example: Example) -> bool:
+    """Whether all that the example quotes stands in this text where it says."""
+    reach = example.passage[1] if example.passage else 0
+    return reach <= len(text) and all(
+        text[quote.start : quote.end] == quote.text for quote in quotes_of(example)
+    )
 
 
 def quotes_of(example: Example) -> list[Quote]:
@@ -85,3 +92,95 @@ def find_quote(text: str, quote: str, *, near: int) -> Quote | None:
         return None
     start, end = min(found, key=lambda span: abs(span[0] - near))
     return Quote(text[start:end], start, end)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a question is asked about: ``text``, which begins at ``start`` of its source."""
+
+    source: str
+    start: int
+    text: str
+
+
+def contexts(corpus: Path | str, examples: Iterable[Example]) -> Mapping[str, Context]:
+    """A stretch of text for each example, by its id, read in one pass over the corpus.
+
+    Of an answerable one the passage that answers; of a near miss the passage that nearly does; of
+    one whose passage was taken out another part of its document; of what belongs to no document,
+    or has no other part, the context of another example. Those whose document is not in the corpus
+    as it was are left out.
+    """
+    waiting: dict[str, list[Example]] = defaultdict(list)
+    without: list[Example] = []
+    for example in examples:
+        if example.source is None:
+            without.append(example)
+        else:
+            waiting[example.source].append(example)
+    found: dict[str, Context] = {}
+    for kept in kept_texts(corpus):
+        for example in waiting.pop(kept.source, ()):
+            if not holds(kept.text, example):
+                continue
+            stretch = _stretch(kept.text, example)
+            if stretch is None:
+                without.append(example)
+            else:
+                found[example.id] = Context(kept.source, stretch[0], kept.text[slice(*stretch)])
+    lent = [found[identity] for identity in sorted(found)]
+    for example in without:
+        other = _lent(lent, example)
+        if other is not None:
+            found[example.id] = other
+    return found
+
+
+def _lent(contexts: Sequence[Context], example: Example) -> Context | None:
+    """The context of another document, always the same for the same examples."""
+    digest = hashlib.blake2b(example.id.encode(), digest_size=8).digest()
+    first = int.from_bytes(digest, "big") % max(1, len(contexts))
+    for context in (*contexts[first:], *contexts[:first]):
+        if context.source != example.source:
+            return context
+    return None
+
+
+def _stretch(text: str, example: Example) -> tuple[int, int] | None:
+    """Which stretch of its document is the context; None where there is none."""
+    if example.kind == "unanswerable":
+        return _beside(text, example.passage or (0, len(text)))
+    places = [(quote.start, quote.end) for quote in quotes_of(example)]
+    if example.passage is not None:
+        places.append((example.passage[0], example.passage[1]))
+    if not places:
+        return None
+    return min(start for start, _ in places), max(end for _, end in places)
+
+
+def _beside(text: str, passage: tuple[int, ...]) -> tuple[int, int] | None:
+    """What comes after a passage, or else before it, in whole lines or sentences."""
+    start, end = passage[0], passage[1]
+    after = text[end : end + MOST_CONTEXT]
+    if len(after.strip()) >= _LEAST_CONTEXT:
+        cut = len(after) if end + len(after) == len(text) else _last_break(after)
+        return _trimmed(text, end, end + cut)
+    before = text[max(0, start - MOST_CONTEXT) : start]
+    if len(before.strip()) >= _LEAST_CONTEXT:
+        cut = 0 if len(before) == start else before.find("\n") + 1
+        return _trimmed(text, start - len(before) + cut, start)
+    return None
+
+
+def _last_break(text: str) -> int:
+    """Where to end a stretch: at the last line, sentence or word in it."""
+    for mark in ("\n", ". ", " "):
+        place = text.rfind(mark, len(text) // 2)
+        if place >= 0:
+            return place + len(mark)
+    return len(text)
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    inner = text[start:end]
+    return start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
