@@ -278,7 +278,7 @@ class Review:
         for name, given in (("question", question), ("answer", answer)):
             if given is not None and (given := given.strip()) != getattr(example, name):
                 if not given:
-                    raise DataError(f"expected a {name}. Got an empty one; reject the example")
+                    raise DataError(f"the {name} is empty; write one, or reject the example")
                 changes[name] = given
         if quote is not None and quote.strip() != (example.quote or "").strip():
             changes |= self._mended_quote(example, quote)
