@@ -97,7 +97,7 @@ def kept_texts(corpus: Path | str) -> Iterator[KeptText]:
     Where an older version made it, and the structure is not known, it is derived from the text.
     """
     found = artifact.read(corpus, kind="corpus")
-    texts = Texts(found.path / _TEXTS)
+    texts = Texts(found.path / TEXTS)
     try:
         with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
             connection.row_factory = sqlite3.Row
