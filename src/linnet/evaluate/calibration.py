@@ -1,6 +1,6 @@
-"""How well a confidence tells right answers from wrong ones, and whether it can be taken at its word.
+"""How well a confidence tells right answers from wrong ones, and whether it can be believed.
 
-All functions take columns whose items lie along the last axis, so that one call gives the figures of
+All functions take columns whose items lie along the last axis: one call gives the figures of
 many resamples. Items of equal confidence are never put in an order: each counts with the mean of
 its group, so a figure does not depend on the order of the items. A row without a figure (a single
 class) gives NaN, which ``metrics.measure`` turns into a reason.

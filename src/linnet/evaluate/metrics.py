@@ -66,8 +66,8 @@ class Figure:
     value: float
     items: int
     interval: Interval | None
-    """None of fewer than two items, which say nothing about how items differ, and where most resamples
-    have no figure."""
+    """None of fewer than two items, which say nothing about how items differ, or where most
+    resamples have no figure."""
     seed: int
     """Of the resampling."""
 
@@ -134,6 +134,7 @@ METRICS: dict[str, Metric] = {
             ("overlap",),
             mean,
             "neither",
+            undefined="there was no training text to search",
         ),
         Metric(
             "longest_real_overlap",
@@ -141,6 +142,7 @@ METRICS: dict[str, Metric] = {
             ("real_overlap",),
             mean,
             "neither",
+            undefined="there was no training text to search",
         ),
         Metric("accuracy", "share answered rightly", ("right",), mean, share=True),
         Metric(

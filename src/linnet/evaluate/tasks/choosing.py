@@ -49,7 +49,7 @@ def right_choice(answer: Any, choices: Sequence[str]) -> int:
         place = ord(answer.strip().upper()) - ord("A")
     if not 0 <= place < len(choices):
         raise DataError(
-            f"the target must be one of the choices ({', '.join(choices)[:200]}), its number from 0 "
-            f"or its letter. Got {str(answer)[:60]!r}"
+            f"the target must be one of the choices ({', '.join(choices)[:200]}), its number "
+            f"from 0 or its letter. Got {str(answer)[:60]!r}"
         )
     return place

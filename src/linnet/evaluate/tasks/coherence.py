@@ -1,5 +1,5 @@
-"""Whether texts hold together: how much they repeat themselves and each other, whether they end, and
-what of them stands in the training text, beside the same of what people wrote in these places.
+"""Whether texts hold together: how much they repeat themselves and each other, whether they end,
+and what of them stands in the training text, beside the same of what people wrote there.
 """
 
 from __future__ import annotations
