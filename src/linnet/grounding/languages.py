@@ -202,7 +202,9 @@ FRENCH = Language(
 SPANISH = Language(
     code="es",
     decimal=",",
-    negators=_set("no nunca jamás ningún ninguno ninguna ningunos ningunas nada nadie tampoco sin ni"),
+    negators=_set(
+        "no nunca jamás ningún ninguno ninguna ningunos ningunas nada nadie tampoco sin ni"
+    ),
     articles=_set("el la los las un una unos unas lo"),
     auxiliaries=frozenset(),
     reversing=_set(

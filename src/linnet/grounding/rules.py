@@ -40,6 +40,15 @@ FEWEST_WORDS = 2
 COUNTED_BY_HAND = 12
 """A number up to this one may have been counted from what a passage lists."""
 
+WRONG, UNDECIDED = 0.4, 0.95
+"""The score of a claim in the words of a sentence, where a rule decides against it, or none does."""
+
+NEAR = 0.4
+"""Share of the words from which on they are about the same."""
+
+LACKING = 0.6
+"""What each thing counts that the passages may lack."""
+
 DERIVED_FROM = 64
 """Numbers of the passages that sums and shares are looked for among."""
 
@@ -376,12 +385,12 @@ _ROUGHLY = {
 
 _QUOTED = 3  # words of a quotation that is one, and no title or distance
 _ELLIPSIS = re.compile(r"\s*(?:\[?(?:\.\.\.|…)\]?)\s*")
-_QUOTE = re.compile(r"“([^“”]++)”|„([^„“”]++)[“”]|«([^«»]++)»|(?<!\w)\"([^\"]++)\"(?!\w)")
+QUOTE = re.compile(r"“([^“”]++)”|„([^„“”]++)[“”]|«([^«»]++)»|(?<!\w)\"([^\"]++)\"(?!\w)")
 
 
 def _quotes(text: str) -> list[str]:
     found = (next(part for part in match.groups() if part is not None).strip()
-             for match in _QUOTE.finditer(text))  # fmt: skip
+             for match in QUOTE.finditer(text))  # fmt: skip
     return [part for part in found if part]
 
 
@@ -445,8 +454,9 @@ def _score(status: Status, match: Match, missing: Sequence[Missing]) -> float:
     """One figure that orders faithful, then corrupted, then off-topic claims.
 
     What a rule found wrong stays below a half, however near it is to a sentence, and above it
-    lies what only differs in its words.
+    lies what only differs in its words. What shares but few words is lowest.
     """
     if status in ("contradicted", "unsupported"):
-        return round(0.5 * match.share, 4)
-    return round(0.95 * match.share * 0.8 ** len(missing[:4]), 4)
+        return round(WRONG * match.share, 4)
+    near = match.share * min(1.0, match.share / NEAR)
+    return round(UNDECIDED * near * LACKING ** len(missing[:4]), 4)

@@ -17,8 +17,9 @@ class Unit:
 # A line a dimension: factor, then the unit's symbols and names in all languages. Symbols are
 # matched as they are written, names (of four letters and more, or after ~) in any case.
 _TABLE: dict[str, str] = {
-    "mass": """1 g ~gram ~grams ~gramme ~grammes ~gramm ~gramo ~gramos; .001 mg 
-        ~milligram ~milligrams ~milligramm ~milligramme ~milligrammes ~miligramo ~miligramos; .000001 µg μg mcg
+    "mass": """1 g ~gram ~grams ~gramme ~grammes ~gramm ~gramo ~gramos; .001 mg
+        ~milligram ~milligrams ~milligramm ~milligramme ~milligrammes ~miligramo ~miligramos;
+        .000001 µg μg mcg
         ~microgram ~micrograms ~mikrogramm ~microgramme ~microgrammes ~microgramo ~microgramos;
         .000000001 ng ~nanogram ~nanograms ~nanogramm; 1000 kg ~kilogram ~kilograms ~kilo ~kilos
         ~kilogramm ~kilogramme ~kilogrammes ~kilogramo ~kilogramos; 1000000 t ~tonne ~tonnes
