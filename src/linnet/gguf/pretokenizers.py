@@ -1,10 +1,11 @@
-"""llama.cpp's pre-tokenizers: what each tag stands for in a ``tokenizer.json``.
+"""llama.cpp's pre-tokenizers: what each tag stands for in a ``tokenizer.json``, both ways.
 
 A new tag is one line in the table: the patterns that cut text, in order.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from linnet.errors import ModelError
@@ -30,6 +31,59 @@ TAGS: dict[tuple[tuple[str, ...], bool], str] = {
     ((TEKKEN_PATTERN,), True): "tekken",
     ((GPT4O_PATTERN,), False): "gpt-4o",
 }
+
+# Other tags of the same patterns in llama.cpp, by the families that are known here.
+_ALSO = {
+    "phi-2": "gpt-2", "mpt": "gpt-2", "olmo": "gpt-2", "modern-bert": "gpt-2",
+    "roberta-bpe": "gpt-2", "starcoder": "smollm", "refact": "smollm", "command-r": "smollm",
+    "deepseek-r1-qwen": "qwen2", "stablelm2": "qwen2", "megrez": "qwen2", "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "smaug-bpe": "dbrx", "llama4": "gpt-4o",
+}  # fmt: skip
+# Whose publishers compose Unicode first, which llama.cpp leaves out.
+_COMPOSING = frozenset(("qwen2", "qwen35", "olmo", "modern-bert", "command-r", "deepseek-r1-qwen"))
+_BEGINNING = frozenset(("llama-bpe", "tekken", "roberta-bpe"))
+
+
+@dataclass(frozen=True)
+class PreTokenizer:
+    """What a tag of llama.cpp's stands for."""
+
+    step: dict[str, Any]
+    """Of a ``tokenizer.json``."""
+    ignore_merges: bool
+    composes: bool
+    """Whether text is composed (NFC) first, where the file does not say."""
+    begins: bool
+    """Whether a text begins with a token of its own, where the file does not say."""
+
+
+def named(tag: str) -> PreTokenizer:
+    """The pre-tokenizer of a tag. Raises ModelError for one that is not known here."""
+    same = _ALSO.get(tag, tag)
+    known = {found: key for key, found in TAGS.items()}
+    if same not in known:
+        raise ModelError(
+            f"the pre-tokenizer {tag[:60]!r} is not known here; known: "
+            f"{', '.join(sorted({*known, *_ALSO}))}"
+        )
+    patterns, ignore_merges = known[same]
+    steps = [_step(pattern) for pattern in patterns]
+    if patterns[-1] != GPT2_PATTERN:  # which is ByteLevel's own
+        steps.append({**BYTES, "use_regex": False})
+    step = steps[0] if len(steps) == 1 else {"type": "Sequence", "pretokenizers": steps}
+    return PreTokenizer(step, ignore_merges, tag in _COMPOSING, {tag, same} & _BEGINNING != set())
+
+
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def _step(pattern: str) -> dict[str, Any]:
+    if pattern == _DIGITS:
+        return {"type": "Digits", "individual_digits": True}
+    if pattern == GPT2_PATTERN:
+        return BYTES
+    regex = {"Regex": pattern}
+    return {"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": False}
 
 
 def tag_of(pre_tokenizer: dict[str, Any] | None, *, ignore_merges: bool) -> str:

@@ -24,17 +24,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from linnet.errors import ModelError
-from linnet.export.pretokenizers import tag_of
+from linnet.gguf.pretokenizers import tag_of
 from linnet.tokenizer import Tokenizer
 from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # as in SentencePiece
 
+COMPOSES = "normalizer.nfc"
+"""A key of ours: llama.cpp leaves it out, but a tokenizer that is read back need not."""
+
 _NEVER_SCORE = -1e4
 _PHI3 = re.compile(r"(phi)-?(3)", re.IGNORECASE)
 _PHI3_WITHOUT_SPACE = frozenset(("<unk>", "<s>", "<|endoftext|>"))
 _PHI3_TOKENS = _PHI3_WITHOUT_SPACE | {"</s>"}
-_IDS = {
+IDS = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
     "unk_token": "unknown_token_id",
@@ -127,6 +130,16 @@ def _tokens(definition: dict[str, Any], size: int) -> tuple[list[str], list[int]
     return tokens, [types.get(index, UNUSED) for index in range(size)]
 
 
+def names_phi3(name: str, tokens: set[str]) -> bool:
+    """Whether llama.cpp takes a model of this name for Phi-3, whose tokens take in spaces."""
+    return bool(_PHI3.search(name)) and tokens >= _PHI3_TOKENS
+
+
+def takes_space_after(token: str) -> bool:
+    """Whether a special token of Phi-3's takes in the white space after it."""
+    return token not in _PHI3_WITHOUT_SPACE
+
+
 def _takes_space(definition: dict[str, Any], tokens: set[str]) -> bool:
     """Whether llama.cpp's rule for Phi-3 is the tokenizer's."""
     return tokens >= _PHI3_TOKENS and all(
@@ -162,7 +175,9 @@ def _byte_level(definition: dict[str, Any], tokens: list[str], types: list[int])
         )
     pre = tag_of(definition.get("pre_tokenizer"), ignore_merges=bool(model.get("ignore_merges")))
     merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
-    return Vocabulary("gpt2", pre, tokens, types, merges=merges or [_no_merge(tokens, types)])
+    made = Vocabulary("gpt2", pre, tokens, types, merges=merges or [_no_merge(tokens, types)])
+    made.settings[COMPOSES] = normalizer is not None
+    return made
 
 
 def _no_merge(tokens: list[str], types: list[int]) -> str:
@@ -295,7 +310,7 @@ def _require_plain_bpe(model: dict[str, Any]) -> None:
 def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     """The ids of the tokens with a role, as far as the tokenizer names them."""
     found: dict[str, int] = {}
-    for role, key in _IDS.items():
+    for role, key in IDS.items():
         value = tokenizer.config.get(role)
         name = value.get("content") if isinstance(value, dict) else value
         index = tokenizer.token_id(name) if isinstance(name, str) else None

@@ -11,8 +11,6 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from linnet.errors import ModelError
-from linnet.export.gguf_header import gguf_package, read_header
+from linnet.gguf.header import gguf_package
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,30 +76,6 @@ def _encoded_rows(name: str, rows: torch.Tensor, format: str) -> npt.NDArray[Any
         return floats
     quantised: npt.NDArray[Any] = gguf_package().quants.quantize(floats, ggml_type(format))
     return quantised
-
-
-def read_tensors(file: Path) -> Iterator[tuple[str, Floats]]:
-    """Every tensor of a GGUF file as float32 numbers, one by one.
-
-    Raises ModelError for a file that cannot be read, or formats that gguf cannot undo.
-    """
-    gguf = gguf_package()
-    read_header(file)  # what the package itself believes as it stands
-    with _damage_named(file):
-        reader = gguf.GGUFReader(file)
-    for tensor in reader.tensors:
-        shape = tuple(int(length) for length in reversed(tensor.shape))
-        with _damage_named(file):
-            values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
-            yield str(tensor.name), np.asarray(values, dtype=np.float32).reshape(shape)
-
-
-@contextmanager
-def _damage_named(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, IndexError, KeyError, NotImplementedError) as error:
-        raise ModelError(f"{file}: expected a GGUF file, but it cannot be read: {error}") from None
 
 
 def _block_size(format: str) -> int:

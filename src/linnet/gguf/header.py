@@ -13,7 +13,7 @@ import math
 import mmap
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,17 @@ class Header:
     values: dict[str, Any]
     tensors: dict[str, tuple[int, ...]]
     """Their shapes, innermost dimension first, by name."""
+    places: dict[str, Place]
+    """Where each one lies."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The bytes of one tensor in its file, and in which of GGML's formats they are."""
+
+    start: int
+    length: int
+    kind: int
 
 
 def read_header(file: Path) -> Header:
@@ -105,7 +116,7 @@ class _Reader:
             if key in values:
                 raise self._refusal("each setting once", f"'{_shown(key)}' twice")
             values[key] = self._value(self._number("<I", "a type"), key)
-        return Header(values, self._tensors(tensors, self._alignment(values)))
+        return Header(values, *self._tensors(tensors, self._alignment(values)))
 
     def _alignment(self, values: dict[str, Any]) -> int:
         found = values.get(_ALIGNMENT, _USUAL_ALIGNMENT)
@@ -114,9 +125,11 @@ class _Reader:
             raise self._refusal(f"{_ALIGNMENT} to be a power of two", repr(found)[:80])
         return int(found)
 
-    def _tensors(self, count: int, alignment: int) -> dict[str, tuple[int, ...]]:
+    def _tensors(
+        self, count: int, alignment: int
+    ) -> tuple[dict[str, tuple[int, ...]], dict[str, Place]]:
         found: dict[str, tuple[int, ...]] = {}
-        ends: list[tuple[str, int]] = []
+        places: dict[str, Place] = {}
         for _ in range(count):
             name = self._text("the name of a tensor", most=_LONGEST_TENSOR_NAME)
             if name in found:
@@ -129,14 +142,16 @@ class _Reader:
             if offset % alignment:
                 raise self._refusal(f"'{_shown(name)}' at a multiple of {alignment} bytes", offset)
             found[name] = shape
-            ends.append((name, offset + self._bytes_of(name, shape, kind)))
+            places[name] = Place(offset, self._bytes_of(name, shape, kind), kind)
         start = -(-self.place // alignment) * alignment
-        for name, end in ends:
-            if start + end > self.size:
+        for name, place in places.items():
+            end = start + place.start + place.length
+            if end > self.size:
                 raise self._refusal(
-                    f"'{_shown(name)}' within its {self.size:,} bytes", f"an end at {start + end:,}"
+                    f"'{_shown(name)}' within its {self.size:,} bytes", f"an end at {end:,}"
                 )
-        return found
+            places[name] = replace(place, start=start + place.start)
+        return found, places
 
     def _bytes_of(self, name: str, shape: tuple[int, ...], kind: int) -> int:
         sizes = {int(known): size for known, size in gguf_package().GGML_QUANT_SIZES.items()}
@@ -145,7 +160,7 @@ class _Reader:
         block, block_bytes = sizes[kind]
         if shape[0] % block or 0 in shape:
             raise self._refusal(f"'{_shown(name)}' in whole blocks of {block} numbers", list(shape))
-        return math.prod(shape) // block * block_bytes
+        return int(math.prod(shape) // block * block_bytes)
 
     def _value(self, kind: int, key: str) -> Any:
         if kind == _STRING:
