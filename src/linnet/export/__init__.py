@@ -1,8 +1,7 @@
 """Models for programs other than PyTorch: GGUF files for llama.cpp and what is built on it.
 
-In reading order: ``architectures`` (what llama.cpp calls things), ``vocabulary``
-(the tokenizer as it wants it), ``quantisation`` (number formats), ``gguf`` (the
-file), ``adapters`` (those of LoRA), ``ollama``.
+In reading order: ``gguf`` (the file, by what ``linnet.gguf`` knows of the format), ``adapters``
+(those of LoRA), ``ollama``.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from linnet.export.config import ExportConfig
     from linnet.export.gguf import export_gguf
     from linnet.export.ollama import export_ollama
-    from linnet.export.quantisation import read_tensors
+    from linnet.gguf.tensors import read_tensors
     from linnet.llama_cpp.client import LlamaCpp
 
 __all__ = ["ExportConfig", "LlamaCpp", "export_gguf", "export_ollama", "read_tensors"]
@@ -25,6 +24,6 @@ __getattr__, __dir__ = lazy(
         "LlamaCpp": ("linnet.llama_cpp.client", "LlamaCpp"),
         "export_gguf": ("linnet.export.gguf", "export_gguf"),
         "export_ollama": ("linnet.export.ollama", "export_ollama"),
-        "read_tensors": ("linnet.export.quantisation", "read_tensors"),
+        "read_tensors": ("linnet.gguf.tensors", "read_tensors"),
     },
 )
