@@ -39,7 +39,11 @@ def read_texts(stream: Batches, batches: int, tokenizer: Tokenizer) -> list[str]
 def test_they_are_drawn_by_the_seed_and_all_differ() -> None:
     found = draw_canaries(50, repeats=2, seed=3)
     assert found == draw_canaries(50, repeats=2, seed=3)
-    assert not set(found.sequences) & set(draw_canaries(50, repeats=2, seed=4).sequences)
+    for other in (
+        draw_canaries(50, repeats=2, seed=4),
+        draw_canaries(50, repeats=2, seed=3, stage=1),
+    ):
+        assert not set(found.sequences) & set(other.sequences)
     assert len(set(found.texts)) == 50
     assert all(len(s) == 9 and s.isdecimal() for s in found.sequences)
     assert found.sequences[:5] == draw_canaries(5, repeats=1, seed=3).sequences

@@ -187,7 +187,7 @@ def _canaries(config: FinetuneConfig) -> Canaries | None:
     """What to plant among the examples, if the settings ask for it."""
     if not config.canaries:
         return None
-    return draw_canaries(config.canaries, repeats=config.canary_repeats, seed=config.seed)
+    return draw_canaries(config.canaries, repeats=config.canary_repeats, seed=config.seed, stage=1)
 
 
 def _prepare(

@@ -62,9 +62,9 @@ class Canaries(Config):
         write_json(directory / FILE, asdict(self))
 
 
-def draw_canaries(count: int, *, repeats: int, seed: int) -> Canaries:
-    """So many canaries; the same for the same seed."""
-    random = np.random.default_rng([_STREAM, seed])
+def draw_canaries(count: int, *, repeats: int, seed: int, stage: int = 0) -> Canaries:
+    """So many canaries; the same for the same seed and stage (0: pretraining, 1: fine-tuning)."""
+    random = np.random.default_rng([_STREAM, stage, seed])
     found: dict[str, None] = {}
     while len(found) < count:
         found["".join(random.choice(list(ALPHABET), LENGTH).tolist())] = None
