@@ -190,7 +190,7 @@ def test_what_stands_beside_the_weights_comes_along(
     header = card.split("---")[1].splitlines()
     assert {"license: mit", "base_model: ann/bird", "- de"} <= set(header)
     assert "| author | Ann |" in card
-    assert made.stats["formats"] == {"F16": 22, "F32": 7}
+    assert made.stats["formats"] == {"F16": 23, "F32": 7}
     config = json.loads((made.path / "config.json").read_text())
     assert config["rms_norm_eps"] == 1e-6
     again = import_gguf(file, tmp_path / "back")  # is there
