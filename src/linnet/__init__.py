@@ -16,7 +16,7 @@ from linnet.version import __version__
 
 if TYPE_CHECKING:
     from linnet.data.config import DataConfig
-    from linnet.data.explaining import explain as explain_document
+    from linnet.data.inspection import explain as explain_document
     from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
     from linnet.errors import LinnetError
