@@ -212,7 +212,8 @@ class Metadata:
     def family(self) -> Family:
         """The family that the file is of. Raises ModelError for one that is not known here."""
         for family in FAMILIES.values():
-            if family.gguf is not None and family.gguf.name == self.architecture:
+            found = family.gguf
+            if found and found.name == self.architecture and found.holds(self.tensors):
                 return family
         known = {family.gguf.name for family in FAMILIES.values() if family.gguf is not None}
         raise ModelError(
