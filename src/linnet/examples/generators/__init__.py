@@ -4,9 +4,12 @@ from linnet.examples.generator import Generator
 from linnet.examples.generators import (
     abbreviations,
     clozes,
+    combined,
     entries,
     headings,
     lists,
+    off_topic,
+    refusals,
     sentences,
 )
 
@@ -19,4 +22,7 @@ GENERATORS: tuple[Generator, ...] = (
     lists.GENERATOR,
     abbreviations.GENERATOR,
     clozes.GENERATOR,
+    combined.GENERATOR,
+    refusals.GENERATOR,
+    off_topic.GENERATOR,
 )

@@ -60,6 +60,10 @@ class Language:
     verbs: Mapping[str, str]
     """Base forms by the third person."""
 
+    general: Mapping[str, tuple[str, ...]]
+    """Templates of general questions, by the name of the list whose values they take."""
+    pronouns: tuple[tuple[str, str], ...] = ()
+    """Forms of questions in which a pronoun may stand for the subject, and what they become."""
     article: str = ""
     """The one that goes before a noun in the plural."""
 
@@ -108,6 +112,8 @@ def _read(code: str) -> Language:
         sets={name: frozenset(words.split()) for name, words in values["words"].items()},
         lists={name: tuple(found) for name, found in values.get("lists", {}).items()},
         verbs=verbs,
+        general={name: tuple(found) for name, found in values.get("general", {}).items()},
+        pronouns=tuple((a, b) for a, b in values.get("pronouns", ())),
         article=values.get("article", ""),
         vague_object=re.compile(vague) if (vague := values.get("vague_object")) else None,
         adverb=values.get("adverb", ""),
