@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from linnet.tokenizer import Tokenizer
 
 LABELS = ("unsupported", "supported")
-SURROUNDINGS = 300
+SURROUNDINGS = 150
 """Characters of the passage before the nearest sentence, and after it, that are read."""
 
 THRESHOLD = 0.5
 BATCH = 32
-MAX_TOKENS = 160
+MAX_TOKENS = 128
 DOUBT = 0.5
 """The share of a score by words that is left where the encoder is sure of the opposite."""
 

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 from linnet import artifact, hub
 from linnet.config import Config, option, parse_json, to_mapping
 from linnet.errors import DataError, ModelError
-from linnet.grounding.checker import LABELS, Checker, PairEncoding, batch_of, context, encode
+from linnet.grounding.checker import (
+    LABELS,
+    MAX_TOKENS,
+    Checker,
+    PairEncoding,
+    batch_of,
+    context,
+    encode,
+)
 from linnet.grounding.ladders import Document, Pair, pairs
 from linnet.grounding.passage import prepared
 from linnet.grounding.rules import check
@@ -40,6 +48,9 @@ KEPT_BACK = 5
 FEWEST = 40
 """Pairs that training needs at least."""
 
+SORTED_BATCHES = 8
+"""Batches whose pairs are sorted by length among themselves, so that little is padded."""
+
 LARGEST_FILE = 1 << 30
 
 
@@ -48,10 +59,10 @@ class CheckerConfig(Config):
     """How the encoder is trained."""
 
     pairs: int = option(3000, "Claims to train on, half of them supported.", least=FEWEST)
-    epochs: int = option(3, "Times that each is read.", least=1)
+    epochs: int = option(2, "Times that each is read.", least=1)
     batch: int = option(32, "Pairs per update.", least=1)
     lr: float = option(1e-4, "Peak learning rate.", above=0)
-    max_tokens: int = option(160, "Longest pair, in tokens; of the passage the rest is cut.",
+    max_tokens: int = option(MAX_TOKENS, "Longest pair, in tokens; of the passage the rest is cut.",
                              least=16)  # fmt: skip
     seed: int = option(0, "Seed of claims, order and the new layer.", least=0)
     device: DeviceName = option("auto", "Where to compute.")
@@ -96,6 +107,8 @@ def train_checker(
     a folder of such files, or documents. Raises DataError where they give too few claims.
     """
     from linnet.model import load_model
+    from linnet.train.metrics import METRICS
+    from linnet.train.state import STATE
 
     started = time.monotonic()
     config = config or CheckerConfig()
@@ -126,7 +139,8 @@ def train_checker(
         format=FORMAT,
         config=config.recipe(),
         inputs=inputs,
-        volatile=("metrics.jsonl",),
+        volatile=(METRICS,),
+        working=STATE,
     )
 
 
@@ -241,7 +255,7 @@ def _read(pair: Pair) -> tuple[str, str]:
 
 
 class _Pairs:
-    """A stream of shuffled batches of pairs."""
+    """A stream of shuffled batches of pairs, each of about one length."""
 
     def __init__(
         self, encoded: Sequence[PairEncoding], labels: Sequence[int], config: CheckerConfig
@@ -249,15 +263,28 @@ class _Pairs:
         self.encoded, self.labels, self.config = encoded, labels, config
         self.drawn = 0
         self.per_epoch = math.ceil(len(encoded) / config.batch)
+        self.order: tuple[int, list[list[int]]] = (-1, [])
 
     def next(self, context: object = None) -> Batch:
         """The next batch of this epoch, or the first of another."""
         epoch, number = divmod(self.drawn, self.per_epoch)
-        order = list(range(len(self.encoded)))
-        random.Random(self.config.seed * 1000 + epoch).shuffle(order)
-        places = order[number * self.config.batch : (number + 1) * self.config.batch]
+        if self.order[0] != epoch:
+            self.order = (epoch, self._shuffled(epoch))
+        places = self.order[1][number]
         self.drawn += 1
         return batch_of([self.encoded[p] for p in places], [self.labels[p] for p in places])
+
+    def _shuffled(self, epoch: int) -> list[list[int]]:
+        draw = random.Random(self.config.seed * 1000 + epoch)
+        places = list(range(len(self.encoded)))
+        draw.shuffle(places)
+        size, batches = self.config.batch, []
+        for start in range(0, len(places), SORTED_BATCHES * size):
+            some = places[start : start + SORTED_BATCHES * size]
+            some.sort(key=lambda place: len(self.encoded[place].tokens))
+            batches += [some[at : at + size] for at in range(0, len(some), size)]
+        draw.shuffle(batches)
+        return batches
 
     def state(self) -> dict[str, Any]:
         """How many batches were drawn."""
