@@ -586,6 +586,75 @@ def test_expressions_are_the_same_for_both_engines(
         assert accepts(grammar.rules, text) == (text in matched)
 
 
+PASSAGES: list[tuple[Any, list[list[str]]]] = [  # what is never cut, as a reader would say it
+    ("words", [["A", " ", "cat's", " ", "3.14", " ", "or", " ", "-2", "\n", "or", " ", "or", "."]]),
+    ("words", [["été", " ", '"', "a\\b", '"', "\t", "x"], ["x", " ", "été", "?"]]),
+    ("sentences", [["He came.", " ", "He saw 3.5 cm!", "\n\n", "A heading", "\n\n",
+                    '"He came."', " ", "He came."]]),
+    ("characters", [list("aab\u00e9\nab"), list(' "ab')]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("units", "passages"), PASSAGES)
+def test_quotations_are_runs_of_whole_units(units: Any, passages: list[list[str]]) -> None:
+    """Alone and within a document, for both engines."""
+    texts = ["".join(pieces) for pieces in passages]
+    every = {
+        "".join(pieces[start:end])
+        for pieces in passages
+        for end in range(len(pieces) + 1)
+        for start in range(end)
+    }
+    meant = {text for text in every if units == "characters" or text == text.strip()}
+    tried = {text[a:b] for text in texts for b in range(len(text) + 1) for a in range(b + 1)}
+    tried |= {text + more for text in meant for more in ("x", " ", text)} | {"".join(texts)}
+    tried = meant | set(sorted(tried)[:: 1 + len(tried) // 60])
+    alone = compiled(Constraint.substring(*texts, units=units))
+    quote = {"type": "string", "x-substring-of": texts, "x-substring-units": units}
+    wanted = {"type": "object", "properties": {"q": quote}, "required": ["q"]}
+    inside = compiled(Constraint("json_schema", json.dumps(wanted)))
+    for text in sorted(tried):
+        own = text in meant
+        assert accepts(alone.plain_rules, text) == followed(alone, text) == own, text
+        document = json.dumps({"q": text}, ensure_ascii=False, separators=(",", ":"))
+        assert accepts(inside.plain_rules, document) == followed(inside, document) == own, document
+
+
+def test_quotations_beside_other_keywords() -> None:
+    quote: dict[str, Any] = {
+        "type": "string", "x-substring-of": "one two three two", "minLength": 5
+    }  # fmt: skip
+    for more, allowed, refused in (
+        ({}, ("three", "one two"), ("two", "one t", "threes")),
+        ({"pattern": "two$"}, ("one two", "three two"), ("three",)),
+        ({"not": {"enum": ["three"]}}, ("one two",), ("three",)),
+        ({"enum": ["three", "four "]}, ("three",), ("four ",)),
+    ):
+        grammar = compiled(Constraint("json_schema", json.dumps({**quote, **more})))
+        for text in (*allowed, *refused):
+            document = json.dumps(text)
+            own = text in allowed
+            assert accepts(grammar.rules, document) == followed(grammar, document) == own, text
+    del quote["minLength"]
+    with pytest.raises(ConfigError, match="told apart"):
+        compiled(Constraint("json_schema", json.dumps({"not": quote})))
+
+
+@pytest.mark.parametrize(
+    ("passages", "units", "told"),
+    [
+        (["  "], "words", "a text to quote from"), ([], "words", "a text to quote from"),
+        (["a"], "lines", "must be one of words"), (["a\0"], "words", "control characters"),
+        (["\ud800"], "words", "control characters"), ([3], "words", "a list of texts"),
+        (["a" * 12_001], "words", "at most 12,000 characters"),
+        (["a " * 1500], "characters", "states"),
+    ],
+)  # fmt: skip
+def test_passages_that_nothing_is_quoted_from(passages: Any, units: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        compiled(Constraint.substring(*passages, units=units))
+
+
 def test_json_is_written_compactly() -> None:
     wanted = {"type": "object", "properties": {"a": {"type": "array"}}, "required": ["a"]}
     grammar = compiled(Constraint("json_schema", json.dumps(wanted)))

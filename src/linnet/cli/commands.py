@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
     "train": ("train", "Train a language model on encoded documents."),
+    "examples": ("examples", "Make questions out of documents, review them, export them."),
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "generate": ("generate", "Continue a prompt."),
@@ -22,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed", "Turn texts into vectors with an encoder."),
     "merge": ("merge", "Put an adapter into the weights of its base model."),
     "export": ("export", "Write a model for llama.cpp and Ollama, and compare it there."),
+    "import": ("importing", "Make a checkpoint of a GGUF file."),
     "pull": ("pull", "Fetch a model from the Hugging Face hub."),
     "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
 }

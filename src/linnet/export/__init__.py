@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from linnet.export.config import ExportConfig
     from linnet.export.gguf import export_gguf
     from linnet.export.modelfile import export_ollama
-    from linnet.export.quantisation import read_tensors
+    from linnet.gguf.tensors import read_tensors
     from linnet.llama_cpp.client import LlamaCpp
 
 __all__ = ["ExportConfig", "LlamaCpp", "export_gguf", "export_ollama", "read_tensors"]
@@ -25,6 +25,6 @@ __getattr__, __dir__ = lazy(
         "LlamaCpp": ("linnet.llama_cpp.client", "LlamaCpp"),
         "export_gguf": ("linnet.export.gguf", "export_gguf"),
         "export_ollama": ("linnet.export.modelfile", "export_ollama"),
-        "read_tensors": ("linnet.export.quantisation", "read_tensors"),
+        "read_tensors": ("linnet.gguf.tensors", "read_tensors"),
     },
 )

@@ -90,7 +90,7 @@ class ExamplesReport:
     dropped: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
     unused_files: list[str] = field(default_factory=list)
-    """Files of test splits, which are not read."""
+    """What is for testing, and is not read."""
 
     def losses(self, context: int) -> list[str]:
         """What was not used as it came, a line each."""

@@ -96,7 +96,7 @@ class _Reading:
 
     def read(self, source: Source, split: Split) -> list[_Entry]:
         entries = []
-        rows = source.rows(split, self.config.column_names())
+        rows = source.rows(split, self.config.column_names(), book=self.config.book)
         for row, examples in encode_rows(rows, self.tokenizer, self.config, self.report):
             self.task.advance()
             if examples:

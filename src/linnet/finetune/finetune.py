@@ -85,7 +85,7 @@ def finetune(
     found = _trainable(hub.find(model, progress=progress))
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
-        **data_inputs(data, config.validation, config.general, progress=progress),
+        **data_inputs(data, config.validation, config.general, book=config.book, progress=progress),
     }
 
     def write(draft: Draft) -> None:

@@ -92,18 +92,24 @@ class Batch:
 
     def split(self, units: int) -> list[Batch]:
         """The batch in pieces of so many units; the last may have fewer."""
-        if units >= self.units:
-            return [self]
-        pieces = []
-        for start in range(0, self.units, units):
-            count = min(units, self.units - start)
-            cut = {
-                name: tensor.narrow(0, start * each, count * each)
-                for name, tensor in self.tensors.items()
-                for each in (len(tensor) // self.units,)
-            }
-            pieces.append(self.replaced(cut, units=count))
-        return pieces
+        starts = range(0, self.units, units)
+        return [self._between(start, min(start + units, self.units)) for start in starts]
+
+    def part(self, number: int, *, of: int) -> Batch:
+        """One of so many parts, as even as can be."""
+        if of > self.units:
+            raise ValueError(f"a batch cut in {of} parts needs as many units. Got {self.units}")
+        return self._between(self.units * number // of, self.units * (number + 1) // of)
+
+    def _between(self, start: int, end: int) -> Batch:
+        if (start, end) == (0, self.units):
+            return self
+        cut = {
+            name: tensor.narrow(0, start * each, (end - start) * each)
+            for name, tensor in self.tensors.items()
+            for each in (len(tensor) // self.units,)
+        }
+        return self.replaced(cut, units=end - start)
 
     def to(self, device: str) -> Batch:
         """The batch on another device."""

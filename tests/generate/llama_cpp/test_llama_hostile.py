@@ -18,7 +18,6 @@ from tiny_models import MakeModel
 
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.export import ExportConfig, export_gguf, read_tensors
-from linnet.export.gguf_header import read_header
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
 from linnet.generate.constraints.compiler import compiled
@@ -26,7 +25,8 @@ from linnet.generate.engines import EngineConfig
 from linnet.generate.llama_cpp import LlamaCppEngine, open_gguf
 from linnet.generate.llama_cpp import engine as engine_module
 from linnet.generate.llama_cpp.dispatcher import Watchdog
-from linnet.generate.llama_cpp.metadata import read_metadata
+from linnet.gguf.header import read_header
+from linnet.gguf.metadata import read_metadata
 from linnet.llama_cpp.process import LlamaCppProcess, LlamaCppSettings
 from odd_files import HEADERS
 

@@ -6,9 +6,10 @@ out for it as the states of a deterministic automaton, a rule each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from linnet.errors import ConfigError
 from linnet.generate.constraints.gbnf import MOST_REPEATS
@@ -18,18 +19,22 @@ from linnet.generate.constraints.patterns import (
     Lexeme,
     Matching,
     Pattern,
+    Ranges,
     Repeated,
     Rule,
     Rules,
     Sequenced,
+    Substring,
     Text,
     merged,
 )
 
 MOST_STATES = 2_000
 """Of one automaton."""
-MOST_NODES = 20_000
+MOST_NODES = 30_000
 """Of what it is made from, when repetitions are written out."""
+_MOST_MEMBERS = 1_000_000
+"""Of all states together: sets of nodes, which a text that is full of repetition makes large."""
 
 
 class Automaton:
@@ -125,8 +130,22 @@ class Automaton:
                     self._build(choice, start, end)
             case Repeated(part, least, most):
                 self._build_repeated(part, least, most, start, end)
+            case Substring(pieces):
+                self._build_substring(pieces, start, end)
             case Matching():
                 raise ConfigError("a pattern must not hold together with others twice")
+
+    def _build_substring(self, pieces: tuple[str, ...], start: int, end: int) -> None:
+        """A chain of all pieces, which a text may join before and leave behind each of them."""
+        self._free[start].append(end)
+        here = self._node()
+        for piece in pieces:
+            self._free[start].append(here)
+            for character in piece:
+                after = self._node()
+                self.moves[here].append((ord(character), ord(character), after))
+                here = after
+            self._free[here].append(end)
 
     def _build_repeated(
         self, part: Pattern, least: int, most: int | None, start: int, end: int
@@ -164,14 +183,17 @@ class _Together:
         self.places: dict[State, int] = {start: 0}
         self.after: list[dict[int, list[tuple[int, int]]]] = []
         states = [start]
+        passages = sum(map(_characters_of_passages, (*matching.every, *matching.none)))
+        most, members = MOST_STATES + 3 * passages, 0
         for state in states:  # grows on the way
             targets: dict[int, list[tuple[int, int]]] = {}
+            members += sum(map(len, state))
             for first, last, target in self._moves(state):
                 if target not in self.places:
-                    if len(states) >= MOST_STATES:
+                    if len(states) >= most or members > _MOST_MEMBERS:
                         raise ConfigError(
                             "patterns and lengths that hold together must need at most "
-                            f"{MOST_STATES:,} states; loosen one of them"
+                            f"{most:,} states; loosen one of them"
                         )
                     self.places[target] = len(states)
                     states.append(target)
@@ -194,14 +216,24 @@ class _Together:
                     todo.append(place)
         if 0 not in alive:
             return None
+        after = [
+            {target: merged(ranges) for target, ranges in targets.items() if target in alive}
+            for targets in self.after
+        ]
+        comers = Counter(target for place in alive for target in after[place])
+        passed = {  # each stands in the one rule that leads to it
+            place for place in alive
+            if place and comers[place] == len(after[place]) == 1 and not self.accepting[place]
+        }  # fmt: skip
         found: Rules = {}
-        for place in sorted(alive):
+        for place in sorted(alive - passed):
             choices: list[Pattern] = [Text("")] if self.accepting[place] else []
-            choices += [
-                Sequenced((Characters(merged(ranges)), Rule(f"{prefix}-{target}")))
-                for target, ranges in self.after[place].items()
-                if target in alive
-            ]
+            for target, ranges in after[place].items():
+                parts = [ranges]
+                while target in passed:
+                    ((target, ranges),) = after[target].items()
+                    parts.append(ranges)
+                choices.append(Sequenced((*_joined(parts), Rule(f"{prefix}-{target}"))))
             found[f"{prefix}-{place}"] = choices[0] if len(choices) == 1 else Either(tuple(choices))
         return found
 
@@ -231,6 +263,24 @@ class _Together:
         return found
 
 
+def _joined(parts: list[Ranges]) -> Iterator[Pattern]:
+    """Sets of characters one after the other, those of one character as a text."""
+    for is_text, group in groupby(parts, lambda part: len(part) == 1 and part[0][0] == part[0][1]):
+        if is_text:
+            yield Text("".join(chr(part[0][0]) for part in group))
+        else:
+            yield from map(Characters, group)
+
+
+def _characters_of_passages(pattern: Pattern) -> int:
+    match pattern:
+        case Substring(pieces):
+            return sum(map(len, pieces))
+        case Either(parts) | Sequenced(parts):
+            return sum(map(_characters_of_passages, parts))
+    return 0
+
+
 @lru_cache(maxsize=256)
 def _together(matching: Matching) -> _Together:
     return _Together(matching)
@@ -257,6 +307,8 @@ def written_out(rules: Rules) -> Rules:
                 return Either(tuple(map(plain, choices)))
             case Repeated(part, least, most):
                 return repeated(plain(part), least, most)
+            case Substring():
+                return plain(Matching((pattern,)))
             case Matching():
                 if pattern not in made:
                     name = f"together-{len(made)}"

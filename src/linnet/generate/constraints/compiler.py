@@ -17,7 +17,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ConfigError
-from linnet.generate.constraints import gbnf, json_schema, lark, regex
+from linnet.generate.constraints import gbnf, json_schema, lark, regex, substring
 from linnet.generate.constraints.automata import written_out
 from linnet.generate.constraints.cost import require_bounded, require_short
 from linnet.generate.constraints.patterns import (
@@ -89,6 +89,8 @@ def compiled(constraint: Constraint) -> Grammar:
             rules = {ROOT: Lexeme(regex.read(constraint.value))}
         case "choice":
             rules = {ROOT: Lexeme(one_of(read_choices(constraint.value)))}
+        case "substring":
+            rules = {ROOT: Lexeme(substring.read(constraint.value).pattern)}
         case "grammar":
             rules = _as_one(gbnf.read(constraint.value))
     if ROOT not in complete(rules):

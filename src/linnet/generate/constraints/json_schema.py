@@ -22,7 +22,8 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from linnet.errors import ConfigError
-from linnet.generate.constraints import regex
+from linnet.generate.constraint import OF
+from linnet.generate.constraints import regex, substring
 from linnet.generate.constraints.automata import Automaton
 from linnet.generate.constraints.json_values import (
     ANY,
@@ -71,7 +72,7 @@ _GUESSES: tuple[tuple[str, tuple[str, ...]], ...] = (
                 "dependentRequired", "dependentSchemas", "unevaluatedProperties")),
     ("array", ("items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems",
                "contains", "unevaluatedItems")),
-    ("string", ("pattern", "minLength", "maxLength")),
+    ("string", ("pattern", "minLength", "maxLength", OF)),
     ("number", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
 )  # fmt: skip
 _SCHEMAS = ("additionalProperties", "additionalItems", "items", "contains", "not", "if", "then",
@@ -107,6 +108,7 @@ class _Place:
         self.multiples: list[float] = []
         self.patterns: list[str] = []
         self.formats: list[str] = []
+        self.passages: list[substring.Passages] = []
         self.not_patterns: list[str] = []
         self.not_values: list[str] = []
         self.not_numbers: list[float] = []
@@ -369,6 +371,8 @@ class _Compiler:
                         f"a JSON Schema's {key} must be a text. Got {json.dumps(schema[key])[:60]}"
                     )
                 texts.append(schema[key])
+        if OF in schema:
+            place.passages.append(substring.Passages.of(schema))
 
     def _add_array(self, place: _Place, schema: Mapping[str, Any]) -> None:
         first, rest = listed(schema, "prefixItems", ()), schema.get("items", _MISSING)
@@ -433,6 +437,7 @@ class _Compiler:
                     most=_at_most(bounds.get("maxLength"), MOST_CHARACTERS),
                     patterns=place.patterns,
                     formats=place.formats,
+                    quotations=place.passages,
                     not_patterns=place.not_patterns,
                     not_values=place.not_values,
                 )
@@ -572,6 +577,8 @@ class _Compiler:
         self, keys: _Place, patterns: list[str], others: list[str], declared: list[str]
     ) -> Pattern:
         limits = {name for name in keys.bounds if name.endswith("Length")}
+        if keys.passages:
+            raise ConfigError(f"{OF} is for values. Got it in propertyNames")
         if not (patterns or others or keys.patterns or keys.formats or keys.not_patterns or limits):
             return free_key(declared, self.named)
         return string(
@@ -898,6 +905,8 @@ class _Compiler:
             return False
         if not all(self.finds(one, value, widely=widely) for one in place.patterns):
             return False
+        if not all(own.has(value) for own in place.passages):
+            return False
         return widely or all(
             Automaton(regex.read(FORMATS[name])).matches(value)
             for name in place.formats
@@ -1046,7 +1055,7 @@ def _asks_nothing(place: _Place, kind: str) -> bool:
         return False
     match kind:
         case "string":
-            return not (place.patterns or place.formats)
+            return not (place.patterns or place.formats or place.passages)
         case "array":
             return not (place.arrays or place.contained or place.unique)
     return not (place.objects or place.required or place.names

@@ -62,6 +62,9 @@ class Settings(Protocol):
     def own(self, key: str, default: Any = None) -> Any:
         """A setting of its architecture, or ``default``. Raises ModelError without either."""
 
+    def rows_of(self, tensor: str) -> int:
+        """The rows of a tensor; 0 where there is none."""
+
 
 def _llama_like(common: dict[str, Any], file: Settings) -> dict[str, Any]:
     return common | {"rms_norm_eps": float(file.own("attention.layer_norm_rms_epsilon"))}

@@ -1,0 +1,8 @@
+"""The generators, in the order in which they are asked."""
+
+from linnet.examples.generator import Generator
+from linnet.examples.generators import sentences
+
+__all__ = ["GENERATORS"]
+
+GENERATORS: tuple[Generator, ...] = (sentences.GENERATOR,)
