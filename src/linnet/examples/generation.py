@@ -28,7 +28,7 @@ from linnet.examples.generator import Context, Generator
 from linnet.examples.generators import GENERATORS
 from linnet.examples.record import EXAMPLES_FILE, Example
 from linnet.examples.report import write_report
-from linnet.examples.source import Source, read_source
+from linnet.examples.source import Shared, Source, read_source
 from linnet.progress import SILENT, Progress
 from linnet.retrieval import BM25
 
@@ -65,6 +65,7 @@ class Made:
     prose: int = 0
     """Bytes of text in sentences."""
     language: str = ""
+    per_passage: Counter[tuple[str, tuple[int, int] | None]] = field(default_factory=Counter)
 
 
 def make_examples(
@@ -132,6 +133,7 @@ class _Run:
         self.corpus, self.draft, self.config = corpus, draft, config
         self.generators, self.checks, self.progress = generators, checks, progress
         self.seen = Seen()
+        self.shared = Shared()
         self.spool = draft.path / _WORKING / _SPOOL
         self.size = sum(artifact.read(corpus, kind="corpus").stats["bytes"].values())
         passages = self.size / config.passage_characters * _PASSAGES_PER_LENGTH
@@ -157,6 +159,7 @@ class _Run:
     def _index(self, context: Context) -> None:
         """Index the passages."""
         for source in self._sources("indexing passages"):
+            self.shared.note(source)
             for passage in source.passages:
                 context.index.add("\n".join([*passage.headings, passage.text]), source.language)
         if not len(context.index):
@@ -223,22 +226,20 @@ class _Run:
         made: Made,
     ) -> None:
         """Check what a generator gives; into ``made`` with it."""
-        per_passage: Counter[tuple[int, int] | None] = Counter()
         for one in examples:
             one = replace(one, generator=generator.name)
             case = Case(one, source, context, self.seen)
             fault = next(
                 ((check.name, why) for check in self.checks if (why := check.fault(case))), None
             )
-            if fault is None and source is not None:
-                per_passage[one.passage] += 1
-                if per_passage[one.passage] > self.config.per_passage:
-                    fault = ("passage", "its passage has enough of this kind")
+            if fault is None and made.per_passage[one.kind, one.passage] >= self.config.per_passage:
+                fault = ("passage", "its passage has enough of this kind")
             if fault is not None:
                 made.rejected.append(Rejected(one, *fault))
             else:
                 accept(one, self.seen)
                 made.accepted.append(one)
+                made.per_passage[one.kind, one.passage] += one.passage is not None
 
     # -- the spool -----------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from linnet.progress import SILENT, Progress
 from linnet.shards import Shards
 from linnet.shards.batches import Batches
 from linnet.tokenizer import load as load_tokenizer
-from linnet.tokenizer.mask import load_with_mask
+from linnet.tokenizer.loading import load_with_mask
 from linnet.train.canaries import PlantedDocuments, draw_canaries
 from linnet.train.config import TrainConfig
 from linnet.train.distributed import interruptible
