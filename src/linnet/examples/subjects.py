@@ -124,7 +124,7 @@ def _tells(parts: list[str], source: Source, language: Language) -> bool:
     for number, part in enumerate(parts):
         bare = part.strip("().,'’")
         lower = bare.lower()
-        if lower in title and lower not in vague:
+        if lower in title and lower not in vague and source.shared.is_rare(lower):
             return True
         if any(character.isdigit() or character in "_./@" for character in bare):
             return True
@@ -148,9 +148,17 @@ def in_context(
     return template.format(
         title=source.title,
         heading=_NUMBERED.sub("", heading),
-        question=question[0].lower() + question[1:],
-        bare=question.rstrip("? "),
+        Question=question,
+        question=_small(question),
+        bare=question.rstrip("? \u00a0\u202f"),
     )
+
+
+def _small(question: str) -> str:
+    """A question that goes on a sentence: in lower case, after the mark that may open it."""
+    mark = "¿" if question.startswith("¿") else ""
+    rest = question[len(mark) :]
+    return f"{mark}{rest[0].lower()}{rest[1:]}"
 
 
 def quotable(text: str, *, longest: int = _LONGEST_TITLE) -> bool:

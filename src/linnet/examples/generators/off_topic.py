@@ -1,6 +1,6 @@
 """General questions that have nothing to do with the documents.
 
-They are put together from short lists in the language's file (capitals, elements, authors, household
+They are put together from short lists in the language's file (capitals, books, dishes, household
 matters), and each is checked against the corpus: no passage may have most of what its rare words
 tell.
 """

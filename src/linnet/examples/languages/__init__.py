@@ -81,8 +81,8 @@ class Language:
         return any(word in self.sets["points_away"] for word in _WORD.findall(text.lower()))
 
     def verb_first(self, sentence: str) -> str | None:
-        """ "returns" or "does" for a sentence that begins with such a verb, as those do that say what
-        a function does; else None."""
+        """For a sentence that begins with a verb, as those do that say what a function does:
+        "returns" or "does"; None for another."""
         first = sentence.split(maxsplit=1)[0].lower()
         if first in self.sets.get("verbs_of_return", ()):
             return "returns"
