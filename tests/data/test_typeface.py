@@ -11,8 +11,8 @@ from lxml import etree
 from office import read, text_of, write_docx, write_odf
 
 from linnet.data.document import Dropped, Extracted
-from linnet.data.extract.cells import displayed
-from linnet.data.extract.formulas import from_omml
+from linnet.data.extract.number_format import displayed
+from linnet.data.extract.ooxml import from_omml
 from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
 from linnet.data.markup.mathml import formula as formula_of
 

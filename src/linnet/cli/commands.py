@@ -11,8 +11,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
     "train": ("train", "Train a language model on encoded documents."),
+    "examples": ("examples", "Make questions out of documents, review them, export them."),
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
+    "compare": ("compare", "Compare runs of evaluate: what changed, and what got worse."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model, or let it continue what you type."),
     "serve": ("serve", "Answer over HTTP: OpenAI's interface, and a page to chat."),
@@ -22,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "embed": ("embed", "Turn texts into vectors with an encoder."),
     "merge": ("merge", "Put an adapter into the weights of its base model."),
     "export": ("export", "Write a model for llama.cpp and Ollama, and compare it there."),
+    "import": ("importing", "Make a checkpoint of a GGUF file."),
     "pull": ("pull", "Fetch a model from the Hugging Face hub."),
     "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
 }

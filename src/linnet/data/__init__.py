@@ -15,9 +15,15 @@ from linnet.data.python_library import SOURCE as PYTHON_LIBRARY
 from linnet.lazy import lazy
 
 if TYPE_CHECKING:
-    from linnet.data.explaining import explain
-    from linnet.data.listing import Listed, list_documents
-    from linnet.data.locating import Location, StoredText, locate, stored_texts
+    from linnet.data.inspection import Listed, explain, list_documents
+    from linnet.data.locating import (
+        KeptText,
+        Location,
+        StoredText,
+        kept_texts,
+        locate,
+        stored_texts,
+    )
     from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
     from linnet.data.survey import current_inputs
@@ -27,11 +33,13 @@ __all__ = [
     "SPLITS",
     "DataConfig",
     "Document",
+    "KeptText",
     "Listed",
     "Location",
     "StoredText",
     "current_inputs",
     "explain",
+    "kept_texts",
     "list_documents",
     "locate",
     "prepare",
@@ -42,12 +50,14 @@ __all__ = [
 __getattr__, __dir__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
-        "Listed": ("linnet.data.listing", "Listed"),
+        "Listed": ("linnet.data.inspection", "Listed"),
         "current_inputs": ("linnet.data.survey", "current_inputs"),
-        "explain": ("linnet.data.explaining", "explain"),
-        "list_documents": ("linnet.data.listing", "list_documents"),
+        "explain": ("linnet.data.inspection", "explain"),
+        "list_documents": ("linnet.data.inspection", "list_documents"),
+        "KeptText": ("linnet.data.locating", "KeptText"),
         "Location": ("linnet.data.locating", "Location"),
         "StoredText": ("linnet.data.locating", "StoredText"),
+        "kept_texts": ("linnet.data.locating", "kept_texts"),
         "locate": ("linnet.data.locating", "locate"),
         "stored_texts": ("linnet.data.locating", "stored_texts"),
         "prepare": ("linnet.data.preparation", "prepare"),

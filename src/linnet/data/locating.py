@@ -11,18 +11,16 @@ from pathlib import Path
 from linnet import artifact
 from linnet.config import parse_json
 from linnet.data import catalog
-from linnet.data.blocks import Block, BlockKind, Place, Structure
+from linnet.data.blocks import Block, BlockKind, Place, Structure, derived
 from linnet.data.document import SPLITS, text_id
-from linnet.data.kinds import printable
+from linnet.data.kinds import Family, printable
 from linnet.data.positions import Positions
 from linnet.data.split import cut_pieces
-from linnet.data.storage import Texts, read_documents
+from linnet.data.storage import TEXTS, Texts, read_documents
 from linnet.errors import DataError
 
-LEAST_ID = 8  # characters that name a document by its id
-_TEXTS = "texts"
 _QUERY = (
-    f"SELECT {catalog.DOCUMENT_NAME} AS name, v.id, d.*, v.positions, t.spool, t.offset, "
+    f"SELECT {catalog.DOCUMENT_NAME} AS name, v.id, d.*, v.side, v.positions, t.spool, t.offset, "
     "t.bytes AS size FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
     "JOIN files AS f ON f.number = v.file JOIN texts AS t ON t.id = v.id WHERE "
 )
@@ -82,6 +80,65 @@ class StoredText:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class KeptText(StoredText):
+    """A document that a corpus kept. ``splits``: stretches of the text, in order, each with the
+    split that it is in; a single one but where documents were divided into pieces."""
+
+    family: Family
+    language: str
+    """ISO 639-1; empty where it is not known."""
+    splits: tuple[tuple[int, int, str], ...]
+
+
+def kept_texts(corpus: Path | str) -> Iterator[KeptText]:
+    """Every document that a corpus kept, in order, one in memory at a time.
+
+    Where an older version made it, and the structure is not known, it is derived from the text.
+    """
+    found = artifact.read(corpus, kind="corpus")
+    texts = Texts(found.path / TEXTS)
+    try:
+        with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
+            connection.row_factory = sqlite3.Row
+            pieces = _splits_of_pieces(found.path, connection)
+            for row in connection.execute(f"{_query(connection)}v.kept ORDER BY v.number"):
+                stored, family = _stored(row, texts), row["family"]
+                yield KeptText(
+                    stored.source, stored.id, stored.text,
+                    stored.structure or derived(stored.text, family), family, row["language"],
+                    _splits(stored.text, row["side"], pieces),
+                )  # fmt: skip
+    except sqlite3.Error as error:
+        raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
+    finally:
+        texts.close()
+
+
+def _splits_of_pieces(corpus: Path, connection: sqlite3.Connection) -> dict[str, str]:
+    """The split of each piece by its id, where documents were divided into pieces."""
+    query = "SELECT 1 FROM verdicts WHERE kept AND side = '' LIMIT 1"
+    if connection.execute(query).fetchone() is None:
+        return {}
+    return {
+        piece.id: split
+        for split in SPLITS
+        for piece in read_documents(corpus, split, columns=("id",))
+    }
+
+
+def _splits(text: str, side: str, pieces: dict[str, str]) -> tuple[tuple[int, int, str], ...]:
+    if side:
+        return ((0, len(text), side),)
+    found, start = [], 0
+    for piece, gap in cut_pieces(text):
+        end = start + len(piece)
+        if (split := pieces.get(text_id(piece))) is not None:
+            found.append((start, end, split))
+        start = end + len(gap)
+    return tuple(found)
+
+
 def locate(
     corpus: Path | str, document: str, start: int = 0, end: int | None = None
 ) -> list[Location]:
@@ -100,12 +157,12 @@ def locate(
 def stored_texts(corpus: Path | str, document: str) -> list[StoredText]:
     """The documents that ``document`` names, as ``locate`` understands it, dropped ones too."""
     found = artifact.read(corpus, kind="corpus")
-    texts = Texts(found.path / _TEXTS)
+    texts = Texts(found.path / TEXTS)
     try:
         with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
             connection.row_factory = sqlite3.Row
             stored = [_stored(row, texts) for row in _rows(connection, printable(document))]
-            if not stored and _is_id(document):
+            if not stored and catalog.is_id(document):
                 stored = list(_piece(found.path, connection, texts, document))
     except sqlite3.Error as error:
         raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
@@ -116,18 +173,18 @@ def stored_texts(corpus: Path | str, document: str) -> list[StoredText]:
     return stored
 
 
-def _is_id(name: str) -> bool:
-    return len(name) >= LEAST_ID and set(name) <= set("0123456789abcdef")
+def _query(connection: sqlite3.Connection) -> str:
+    lines = "v.positions" if catalog.has_column(connection, "verdicts", "positions") else "''"
+    return _QUERY.replace("v.positions", f"{lines} AS positions")
 
 
 def _rows(connection: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
-    lines = "v.positions" if catalog.has_column(connection, "verdicts", "positions") else "''"
-    query = _QUERY.replace("v.positions", f"{lines} AS positions")
+    query = _query(connection)
     conditions = [
         (f"{catalog.DOCUMENT_NAME} = :name", name),
         (f"{catalog.DOCUMENT_NAME} LIKE :name ESCAPE '\\'", f"%/{catalog.escaped(name)}"),
     ]
-    if _is_id(name):
+    if catalog.is_id(name):
         conditions.append(("v.id LIKE :name", f"{name}%"))
     for condition, value in conditions:
         rows = connection.execute(f"{query}{condition} ORDER BY v.number", {"name": value})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,28 +143,30 @@ def evaluate_tasks(
         inputs["corpus"] = training
 
     def write(draft: Draft) -> None:
-        from linnet.evaluate.report_page import write_report
-
         results, run = measured()
-        output.write_json(draft.path / RESULTS, results)
-        with output.replacing(draft.path / ITEMS) as file:
-            file.write_text(
-                "".join(
-                    json.dumps(row, ensure_ascii=False) + "\n"
-                    for result in run.results.values()
-                    for row in result.rows()
-                ),
-                encoding="utf-8",
-            )
-        write_report(draft.path, results, list(read_items(draft.path)))
-        draft.stats["figures"] = {
-            name: {metric: figure["value"] for metric, figure in result["figures"].items()}
-            for name, result in results["tasks"].items()
-        }
+        write_results(draft, results, (row for own in run.results.values() for row in own.rows()))
 
     settings = {**to_mapping(config), "tasks": list(names)}
     made = artifact.make(out, write, kind=KIND, format=FORMAT, config=settings, inputs=inputs)
     return read_results(made.path)
+
+
+def write_results(
+    draft: Draft, results: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Figures, items and the page about them."""
+    from linnet.evaluate.report_page import write_report
+
+    output.write_json(draft.path / RESULTS, results)
+    with output.replacing(draft.path / ITEMS) as file:
+        file.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
+    write_report(draft.path, results, list(read_items(draft.path)))
+    draft.stats["figures"] = {
+        name: {metric: figure["value"] for metric, figure in result["figures"].items()}
+        for name, result in results["tasks"].items()
+    }
 
 
 def read_results(path: Path | str) -> dict[str, Any]:

@@ -40,6 +40,11 @@ class ExamplesConfig(Config):
         "or leave it out.",
         group="Examples",
     )
+    book: Literal["closed", "open"] = option(
+        "closed",
+        "Of linnet examples: the question alone (closed), or with the passage before it (open).",
+        group="Examples",
+    )
     columns: tuple[str, ...] = option(
         (), "A column by another name, such as question=prompt.", group="Examples"
     )

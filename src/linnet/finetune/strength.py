@@ -21,7 +21,7 @@ from linnet.errors import ModelError
 from linnet.model.lora import adapters_of, set_strength
 from linnet.output import write_json
 from linnet.progress import SILENT, Progress
-from linnet.train.machine import at_rest
+from linnet.train.execution import at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

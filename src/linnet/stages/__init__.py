@@ -6,7 +6,7 @@ through them (``linnet.project``, ``linnet.pipeline``, ``linnet.report``, ``linn
 """
 
 from linnet.errors import ConfigError
-from linnet.stages import corpus, evaluation, model, plan, shards, tasks, tokenizer
+from linnet.stages import corpus, evaluation, examples, model, plan, shards, tasks, tokenizer
 from linnet.stages.stage import (
     CONFIG_FILE,
     Pin,
@@ -32,6 +32,7 @@ __all__ = [
 
 STAGES: tuple[Stage, ...] = (
     corpus.STAGE,
+    examples.STAGE,
     plan.STAGE,
     tokenizer.STAGE,
     shards.STAGE,
