@@ -42,6 +42,7 @@ from linnet.generate.engine import (
 from linnet.generate.generation import Generation
 from linnet.generate.likelihood import buffered, score_continuations
 from linnet.generate.opening import format_of
+from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
 from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_runner import Runner
@@ -191,14 +192,31 @@ class TorchEngine(Engine):
             with self._model_lock:
                 if self._adapters is not None:
                     self._adapters.active = self.usual_adapter
-                found = score_continuations(
-                    self.model,
-                    group,
-                    context=self.context,
-                    vocab_size=self.config.vocab_size,
-                    device=self.device,
-                )
+                found = self._likelihoods(group)
             yield from found
+
+    def _likelihoods(self, group: Sequence[Continuation]) -> list[Likelihood]:
+        """As a tree those that fit into the context, if they share enough; the others in rows."""
+        fitting = [
+            place
+            for place, each in enumerate(group)
+            if len(each.tokens) and len(each.prompt) + len(each.tokens) - 1 <= self.context
+        ]
+        found: dict[int, Likelihood] = {}
+        if shares_prefixes(self.model, [group[place] for place in fitting]):
+            branches = score_tree(self.model, [group[place] for place in fitting])
+            found.update(zip(fitting, branches, strict=True))
+        others = [place for place in range(len(group)) if place not in found]
+        rows = score_continuations(
+            self.model.logits,
+            [group[place] for place in others],
+            context=self.context,
+            vocab_size=self.config.vocab_size,
+            device=self.device,
+            states=self.model.hidden,
+        )
+        found.update(zip(others, rows, strict=True))
+        return [found[place] for place in range(len(group))]
 
     def _begin(self, request: Request, deliver: Deliver) -> Generation:
         """The state of a text about to be written. Raises ModelError if the prompt does not fit."""
