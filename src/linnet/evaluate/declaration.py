@@ -180,7 +180,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return values, lines
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML without anchors, which could make a small file a large one."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,6 +66,8 @@ class Example:
     """What the task knows of it."""
     size: int = 1
     """How much work it is, beside the others."""
+    group: str = ""
+    """Of which there should be as many as of others, where only some are taken."""
 
 
 @dataclass(frozen=True)
@@ -316,9 +319,17 @@ def _limited(examples: list[Example], task: Task, config: TasksConfig) -> list[E
         seen.add(example.id)
     if not task.sampled or config.limit is None or len(examples) <= config.limit:
         return examples
-    drawn = np.random.default_rng(config.seed).permutation(len(examples))[: config.limit]
+    order = np.random.default_rng(config.seed).permutation(len(examples))
+    turns: Counter[str] = Counter()
+    ranked = []
+    for place in order.tolist():
+        group = examples[place].group
+        ranked.append((turns[group], place))
+        turns[group] += 1
+    # The first of each group, then the second ones, ...
+    taken = sorted(range(len(ranked)), key=lambda rank: (ranked[rank][0], rank))[: config.limit]
     task.facts["of_items"] = len(examples)
-    return [examples[place] for place in sorted(drawn)]
+    return [examples[place] for place in sorted(ranked[rank][1] for rank in taken)]
 
 
 def _item(task: Task, example: Example, answers: Sequence[Answer | LinnetError]) -> Item:

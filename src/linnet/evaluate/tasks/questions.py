@@ -19,7 +19,7 @@ from linnet.evaluate.questions import (
     solved,
 )
 from linnet.evaluate.refusals import language_of
-from linnet.evaluate.task import Answer, Example, Prompt, Run, Task
+from linnet.evaluate.task import Answer, Example, Need, Prompt, Run, Task
 from linnet.evaluate.tasks.choosing import choice_scores
 from linnet.generate.engine import Completion, Likelihood
 from linnet.generate.sampling import Sampling
@@ -81,7 +81,7 @@ class Questions(Task):
         "exact_match", "f1", "contains", "accuracy", "accuracy_by_length", "chance",
         "gold_nats_per_token", "ends_itself",
     )  # fmt: skip
-    needs = ("place",)
+    needs: tuple[Need, ...] = ("place",)
     open_book = False
 
     def require(self) -> None:

@@ -65,7 +65,8 @@ class Refusal(Task):
             shown = _shown(each, other, passages)
             words = language_of(each.language)
             dialogue = dialogue_of(self.run, each, passage=shown, system=words.open)
-            yield Example(each.id, (each, shown, dialogue))
+            group = "answerable" if each.answerable else "unanswerable"
+            yield Example(each.id, (each, shown, dialogue), group=group)
 
     def prompts(self, example: Example) -> Sequence[Prompt]:
         """The answer to be written, and the likelihood of a refusal."""

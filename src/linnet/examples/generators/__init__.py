@@ -1,8 +1,30 @@
 """The generators, in the order in which they are asked."""
 
 from linnet.examples.generator import Generator
-from linnet.examples.generators import sentences
+from linnet.examples.generators import (
+    abbreviations,
+    clozes,
+    combined,
+    entries,
+    headings,
+    lists,
+    model,
+    off_topic,
+    refusals,
+    sentences,
+)
 
 __all__ = ["GENERATORS"]
 
-GENERATORS: tuple[Generator, ...] = (sentences.GENERATOR,)
+GENERATORS: tuple[Generator, ...] = (
+    headings.GENERATOR,
+    entries.GENERATOR,
+    sentences.GENERATOR,
+    lists.GENERATOR,
+    abbreviations.GENERATOR,
+    clozes.GENERATOR,
+    combined.GENERATOR,
+    refusals.GENERATOR,
+    off_topic.GENERATOR,
+    model.GENERATOR,
+)
