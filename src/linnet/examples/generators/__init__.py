@@ -9,6 +9,7 @@ from linnet.examples.generators import (
     headings,
     lists,
     off_topic,
+    pairs,
     refusals,
     sentences,
 )
@@ -16,6 +17,7 @@ from linnet.examples.generators import (
 __all__ = ["GENERATORS"]
 
 GENERATORS: tuple[Generator, ...] = (
+    pairs.GENERATOR,
     headings.GENERATOR,
     entries.GENERATOR,
     sentences.GENERATOR,
