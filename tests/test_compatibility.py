@@ -12,7 +12,7 @@ import pytest
 
 import linnet
 from linnet import artifact
-from linnet.data.forgotten import Forgotten
+from linnet.data.forgetting import Forgotten
 from linnet.finetune.config import FinetuneConfig
 from linnet.pipeline import build
 from linnet.project import Project

@@ -10,7 +10,7 @@ from typing import assert_type
 
 import linnet
 from linnet.artifact import Artifact
-from linnet.data.explaining import FileStory
+from linnet.data.inspection import FileStory
 from linnet.evaluate import Evaluation
 from linnet.generate import Completion
 from linnet.generate.embedding import Encoder

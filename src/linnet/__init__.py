@@ -16,7 +16,7 @@ from linnet.version import __version__
 
 if TYPE_CHECKING:
     from linnet.data.config import DataConfig
-    from linnet.data.explaining import explain as explain_document
+    from linnet.data.inspection import explain as explain_document
     from linnet.data.preparation import prepare
     from linnet.data.storage import read_documents
     from linnet.errors import LinnetError
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from linnet.evaluate import evaluate as evaluate_model
     from linnet.export.config import ExportConfig
     from linnet.export.gguf import export_gguf
-    from linnet.export.modelfile import export_ollama
+    from linnet.export.ollama import export_ollama
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.finetune import finetune as finetune_model
     from linnet.forget import forget as forget_documents
     from linnet.generate import EngineConfig, Sampling
     from linnet.generate.embedding import Encoder, load_encoder
+    from linnet.gguf.config import ImportConfig
+    from linnet.gguf.importing import import_gguf
     from linnet.model.lora_config import MergeConfig
     from linnet.model.merging import merge_adapter
     from linnet.pipeline import build
@@ -51,6 +53,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "EvaluateConfig": ("linnet.evaluate", "EvaluateConfig"),
     "ExportConfig": ("linnet.export", "ExportConfig"),
     "FinetuneConfig": ("linnet.finetune.config", "FinetuneConfig"),
+    "ImportConfig": ("linnet.gguf.config", "ImportConfig"),
     "LanguageModel": ("linnet.respond", "LanguageModel"),
     "LinnetError": ("linnet.errors", "LinnetError"),
     "MergeConfig": ("linnet.model.lora_config", "MergeConfig"),
@@ -67,6 +70,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "export_ollama": ("linnet.export", "export_ollama"),
     "finetune_model": ("linnet.finetune.finetune", "finetune"),
     "forget_documents": ("linnet.forget", "forget"),
+    "import_gguf": ("linnet.gguf.importing", "import_gguf"),
     "load": ("linnet.respond", "load"),
     "load_encoder": ("linnet.generate.embedding", "load_encoder"),
     "merge_adapter": ("linnet.model.merging", "merge_adapter"),
@@ -86,6 +90,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FinetuneConfig",
+    "ImportConfig",
     "LanguageModel",
     "LinnetError",
     "MergeConfig",
@@ -103,6 +108,7 @@ __all__ = [
     "export_ollama",
     "finetune_model",
     "forget_documents",
+    "import_gguf",
     "load",
     "load_encoder",
     "merge_adapter",

@@ -23,8 +23,7 @@ from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
 from linnet.data.config import key_fingerprint
 from linnet.data.files import scan
-from linnet.data.forgetting import Match, Remaining, find, resembling
-from linnet.data.forgotten import Forgotten
+from linnet.data.forgetting import Forgotten, Match, Remaining, find, resembling
 from linnet.data.preparation import reading_hash
 from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.progress import SILENT, Progress

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from linnet.data.document import UnreadableError
-from linnet.data.executor import Job
+from linnet.data.worker import Job
 
 Messages = Iterator[dict[str, Any]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linnet.data.extract.cells import displayed
+from linnet.data.extract.number_format import displayed
 
 # From "Review guidelines for customizing a number format" (support.microsoft.com).
 PUBLISHED = [

@@ -17,7 +17,7 @@ from linnet.data import kinds
 from linnet.data.config import DataConfig
 from linnet.data.document import Extracted, UnreadableError
 from linnet.data.executor import ProcessPool
-from linnet.data.sources.found import Scan
+from linnet.data.sources.scan import Scan
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
 DOC = OLE + "WordDocument\0".encode("utf-16-le") + bytes(2000)

@@ -18,8 +18,9 @@ import pytest
 from linnet.config import to_mapping
 from linnet.data import executor, kinds, reading, worker
 from linnet.data.config import DataConfig
-from linnet.data.executor import Answer, Job, ProcessPool
+from linnet.data.executor import Answer, ProcessPool
 from linnet.data.storage import new_spool
+from linnet.data.worker import Job
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 

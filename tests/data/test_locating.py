@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from linnet import data
 from linnet.cli.data import app
 from linnet.data import DataConfig
-from linnet.data.locating import LEAST_ID
+from linnet.data.catalog import _LEAST_ID as LEAST_ID
 from linnet.errors import DataError
 
 _NOTICE = "Confidential, for members of the club only."

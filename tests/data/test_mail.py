@@ -15,7 +15,8 @@ from linnet.data import kinds
 from linnet.data.config import DataConfig
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract import Context, extract
-from linnet.data.markup.mail import own_text, unflowed
+from linnet.data.extract.mail import own_text
+from linnet.data.extract.mime import unflowed
 
 HISTORY = "\n".join(f"> line {n} of what was asked" for n in range(6))
 OUTLOOK = (

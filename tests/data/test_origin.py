@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linnet.data.markup.origin import is_web_page
+from linnet.data.markup.html import is_web_page
 
 _CRAWLED = (
     '<a href="/">Home</a> <A class="x" HREF="https://example.org/a">A</A> <a href="//cdn.org/b">B'

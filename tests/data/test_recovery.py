@@ -13,7 +13,8 @@ import pytest
 
 from linnet import data, output
 from linnet.data import DataConfig, catalog, reading
-from linnet.data.executor import Answer, Job, ProcessPool
+from linnet.data.executor import Answer, ProcessPool
+from linnet.data.worker import Job
 from linnet.errors import DataError, OutputError
 
 QUESTION = "Which of the many kinds of moss beside the old stream is the first to turn green again?"

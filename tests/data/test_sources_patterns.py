@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from linnet.data.files import scan
-from linnet.data.sources.patterns import Patterns
+from linnet.data.sources.gitignore import Patterns
 from linnet.errors import DataError
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

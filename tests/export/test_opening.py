@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from linnet.cli.export import app
 from linnet.errors import MissingExtraError, ModelError
 from linnet.export import ExportConfig, LlamaCpp, export_gguf, export_ollama
-from linnet.export.architectures import architecture
 from linnet.generate.engines import open_engine
+from linnet.gguf.architectures import architecture
 from linnet.model import ModelConfig, Transformer, families, save_checkpoint
 from linnet.model.families.record import ALL_BIASES
 from linnet.progress import Progress

@@ -9,8 +9,8 @@ import torch
 
 from linnet.errors import ConfigError, ModelError
 from linnet.export import ExportConfig, export_gguf, read_tensors
-from linnet.export.architectures import tensors
-from linnet.export.quantisation import encoded, format_of, stored_bytes
+from linnet.gguf.architectures import tensors
+from linnet.gguf.quantisation import encoded, format_of, stored_bytes
 from linnet.model import load_model
 
 gguf = pytest.importorskip("gguf")
@@ -26,7 +26,7 @@ LLAMA = {
 
 @pytest.mark.parametrize("format", ["f32", "f16", "bf16", "q8_0", "q4_0"])
 def test_bytes_are_those_of_gguf(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linnet.export.quantisation._CHUNK_BYTES", 4096)  # in several pieces
+    monkeypatch.setattr("linnet.gguf.quantisation._CHUNK_BYTES", 4096)  # in several pieces
     values = torch.randn(50, 96, generator=torch.Generator().manual_seed(0))
     values[3] = 0
     found = b"".join(chunk.tobytes() for chunk in encoded("x", values, format))

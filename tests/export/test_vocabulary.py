@@ -11,11 +11,11 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from linnet.errors import ModelError
 from linnet.export import ExportConfig, LlamaCpp, export_gguf
-from linnet.export.pretokenizers import TAGS, tag_of
-from linnet.export.vocabulary import _ranks, vocabulary
+from linnet.gguf.pretokenizers import TAGS, tag_of
+from linnet.gguf.vocabulary import _ranks, vocabulary
 from linnet.roundtrip import CheckConfig, check, require_same
 from linnet.tokenizer import Tokenizer, load
-from linnet.tokenizer.adoption import adopt
+from linnet.tokenizer.loading import adopt
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")

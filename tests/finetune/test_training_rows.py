@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from linnet.data import records
+from linnet.data.json_stream import JsonError, JsonStream
 from linnet.errors import DataError
-from linnet.finetune import json_values, rows
+from linnet.finetune import rows
 from linnet.finetune.row_schema import ChatRow, PromptRow, Row, TextRow
 from linnet.finetune.rows import open_source, read_rows
 
@@ -233,7 +234,7 @@ def test_json_lines_name_the_line_that_is_damaged(tmp_path: Path) -> None:
 def test_rows_of_an_array_are_known_by_the_line_they_start_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(json_values, "_CHUNK", chunk)
+    monkeypatch.setattr(rows, "_CHUNK", chunk)
     given = [{"text": f'é\n{n} \\ " ]}}', "n": -1.5e3, "more": [{"a": []}]} for n in range(5)]
     file = tmp_path / "rows.json"
     for indent, first, step in ((None, 1, 0), (2, 2, 9)):
@@ -268,12 +269,13 @@ def test_a_damaged_array_names_the_line(tmp_path: Path, content: str, message: s
 def test_an_array_that_is_damaged_early_is_not_read_to_its_end(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     file.write_text('[{"text": oops},\n' + '{"text": "a"},\n' * 200_000)
-    values = json_values.JsonValues(file, limit=rows.LONGEST_ROW)
+    values = JsonStream(rows._chunks(file), limit=rows.LONGEST_ROW)
     values.peek()
     values.skip()
-    with pytest.raises(DataError, match=r":1: not valid JSON"):
+    with pytest.raises(JsonError) as caught:
         values.take()
-    assert len(values._text) <= json_values._CHUNK
+    assert caught.value.line == 1
+    assert len(values._text) <= rows._CHUNK
 
 
 def test_a_byte_that_is_no_utf8_in_an_array(tmp_path: Path) -> None:
@@ -370,7 +372,7 @@ def test_plain_text_is_a_document_or_several(tmp_path: Path) -> None:
 
 def test_a_row_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "LONGEST_ROW", 1000)
-    monkeypatch.setattr(json_values, "_CHUNK", 100)
+    monkeypatch.setattr(rows, "_CHUNK", 100)
     long = {"text": "x" * 5000}
     for name, content in (
         ("a.jsonl", '{"text": "a"}\n' + json.dumps(long)),

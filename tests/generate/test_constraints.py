@@ -9,13 +9,14 @@ import functools
 import json
 import random
 import re
+import time
 from typing import Any
 
 import pytest
 
 from linnet.errors import ConfigError
 from linnet.generate.constraint import Constraint
-from linnet.generate.constraints import gbnf, json_schema, regex
+from linnet.generate.constraints import compiler, gbnf, json_schema, regex
 from linnet.generate.constraints.automata import Automaton, written_out
 from linnet.generate.constraints.compiler import MOST_CHOICES, Grammar, compiled
 from linnet.generate.constraints.gbnf import byte_sequences
@@ -540,7 +541,7 @@ def followed(grammar: Grammar, text: str) -> bool:
     vocabulary = byte_vocabulary()
     import llguidance
 
-    made = llguidance.LLMatcher.grammar_from_lark(grammar.lark)
+    made = llguidance.LLMatcher.grammar_from_lark(grammar.write("lark"))
     matcher = llguidance.LLMatcher(vocabulary, made, log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     spelt = list(text.encode())
@@ -586,6 +587,75 @@ def test_expressions_are_the_same_for_both_engines(
         assert accepts(grammar.rules, text) == (text in matched)
 
 
+PASSAGES: list[tuple[Any, list[list[str]]]] = [  # what is never cut, as a reader would say it
+    ("words", [["A", " ", "cat's", " ", "3.14", " ", "or", " ", "-2", "\n", "or", " ", "or", "."]]),
+    ("words", [["été", " ", '"', "a\\b", '"', "\t", "x"], ["x", " ", "été", "?"]]),
+    ("sentences", [["He came.", " ", "He saw 3.5 cm!", "\n\n", "A heading", "\n\n",
+                    '"He came."', " ", "He came."]]),
+    ("characters", [list("aab\u00e9\nab"), list(' "ab')]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("units", "passages"), PASSAGES)
+def test_quotations_are_runs_of_whole_units(units: Any, passages: list[list[str]]) -> None:
+    """Alone and within a document, for both engines."""
+    texts = ["".join(pieces) for pieces in passages]
+    every = {
+        "".join(pieces[start:end])
+        for pieces in passages
+        for end in range(len(pieces) + 1)
+        for start in range(end)
+    }
+    meant = {text for text in every if units == "characters" or text == text.strip()}
+    tried = {text[a:b] for text in texts for b in range(len(text) + 1) for a in range(b + 1)}
+    tried |= {text + more for text in meant for more in ("x", " ", text)} | {"".join(texts)}
+    tried = meant | set(sorted(tried)[:: 1 + len(tried) // 60])
+    alone = compiled(Constraint.substring(*texts, units=units))
+    quote = {"type": "string", "x-substring-of": texts, "x-substring-units": units}
+    wanted = {"type": "object", "properties": {"q": quote}, "required": ["q"]}
+    inside = compiled(Constraint("json_schema", json.dumps(wanted)))
+    for text in sorted(tried):
+        own = text in meant
+        assert accepts(alone.plain_rules, text) == followed(alone, text) == own, text
+        document = json.dumps({"q": text}, ensure_ascii=False, separators=(",", ":"))
+        assert accepts(inside.plain_rules, document) == followed(inside, document) == own, document
+
+
+def test_quotations_beside_other_keywords() -> None:
+    quote: dict[str, Any] = {
+        "type": "string", "x-substring-of": "one two three two", "minLength": 5
+    }  # fmt: skip
+    for more, allowed, refused in (
+        ({}, ("three", "one two"), ("two", "one t", "threes")),
+        ({"pattern": "two$"}, ("one two", "three two"), ("three",)),
+        ({"not": {"enum": ["three"]}}, ("one two",), ("three",)),
+        ({"enum": ["three", "four "]}, ("three",), ("four ",)),
+    ):
+        grammar = compiled(Constraint("json_schema", json.dumps({**quote, **more})))
+        for text in (*allowed, *refused):
+            document = json.dumps(text)
+            own = text in allowed
+            assert accepts(grammar.rules, document) == followed(grammar, document) == own, text
+    del quote["minLength"]
+    with pytest.raises(ConfigError, match="told apart"):
+        compiled(Constraint("json_schema", json.dumps({"not": quote})))
+
+
+@pytest.mark.parametrize(
+    ("passages", "units", "told"),
+    [
+        (["  "], "words", "a text to quote from"), ([], "words", "a text to quote from"),
+        (["a"], "lines", "must be one of words"), (["a\0"], "words", "control characters"),
+        (["\ud800"], "words", "control characters"), ([3], "words", "a list of texts"),
+        (["a" * 12_001], "words", "at most 12,000 characters"),
+        (["a " * 1500], "characters", "states"),
+    ],
+)  # fmt: skip
+def test_passages_that_nothing_is_quoted_from(passages: Any, units: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        compiled(Constraint.substring(*passages, units=units))
+
+
 def test_json_is_written_compactly() -> None:
     wanted = {"type": "object", "properties": {"a": {"type": "array"}}, "required": ["a"]}
     grammar = compiled(Constraint("json_schema", json.dumps(wanted)))
@@ -627,3 +697,32 @@ def test_as_many_choices_as_are_allowed() -> None:
     assert followed(grammar, choices[-1])
     with pytest.raises(ConfigError, match="list of 1 to 4096"):
         compiled(Constraint("choice", json.dumps([*choices, "x"])))
+
+
+def test_constraints_are_compiled_where_they_hold_nobody_up(monkeypatch: Any) -> None:
+    wide = {"properties": {f"p{number}": {"type": "null"} for number in range(9_000)}}
+    hostile = Constraint("json_schema", json.dumps(wide))
+    kind = Constraint("choice", '["a", "\u00e9"]')
+    assert compiler.written(kind, "lark") == compiled(kind).write("lark")
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.2)
+    begun = time.thread_time()
+    with pytest.raises(ConfigError, match=r"this json_schema cannot be .* than 0\.2 seconds"):
+        compiler.written(hostile, "gbnf")
+    assert time.thread_time() - begun < 0.15  # this thread waited, without Python's lock
+    for notation in ("gbnf", "gbnf_in_bytes", "lark"):
+        assert compiler.written(kind, notation) == compiled(kind).write(notation)
+    with pytest.raises(ConfigError, match="never closed"):
+        compiler.written(Constraint("regex", "("), "lark")
+
+
+def test_a_process_that_compiles_without_end_is_ended(monkeypatch: Any) -> None:
+    monkeypatch.setattr(compiler.confined, "GRACE_SECONDS", 0.0)
+    wide = Constraint(
+        "json_schema", json.dumps({"properties": {f"p{n}": {} for n in range(9_000)}})
+    )
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.2)
+    monkeypatch.setattr(compiler, "_WAIT_FACTOR", 0.1)
+    with pytest.raises(ConfigError, match="cannot be compiled"):
+        compiler.written(wide, "gbnf")
+    monkeypatch.undo()
+    assert compiler.written(Constraint("regex", "a"), "gbnf")

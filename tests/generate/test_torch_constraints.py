@@ -75,6 +75,19 @@ def test_json_that_a_schema_describes(engine: TorchEngine) -> None:
     assert len({text.text for text in texts}) > 1
 
 
+def test_quotations(engine: TorchEngine) -> None:
+    passage = 'L\'été, "naïve" — un chat.\nUn chat noir: 3.5 kg.'
+    quote = {"type": "string", "x-substring-of": passage, "minLength": 4}
+    wanted = {"type": "object", "properties": {"q": quote}, "required": ["q"]}
+    alone = Constraint.substring(passage)
+    for text in written(engine, alone.kind, alone.value):
+        assert text.text in passage
+        assert text.text == text.text.strip()
+    for text in written(engine, "json_schema", json.dumps(wanted)):
+        assert len(json.loads(text.text)["q"]) >= 4
+        assert json.loads(text.text)["q"] in passage
+
+
 def test_any_json_object_parses_or_says_why_not(engine: TorchEngine) -> None:
     """A random model ends no string by itself; the bias makes it."""
     wanted = {'"': 30.0, "}": 20.0, ",": -50.0, "{": -50.0, "[": -50.0}

@@ -17,8 +17,16 @@ from linnet import respond
 from linnet.errors import ConfigError
 from linnet.generate.constraint import Constraint
 from linnet.generate.sampling import Sampling
-from linnet.respond import Context, Decision, RemoteResponder, TokenBudget, conversation, remote
-from linnet.respond.remote import Address, RemoteError, read_key
+from linnet.respond import (
+    Context,
+    Decision,
+    RemoteResponder,
+    TokenBudget,
+    conversation,
+    remote,
+    transport,
+)
+from linnet.respond.transport import Address, RemoteError, read_key
 
 PATIENCE = 20.0
 ASKED = conversation([{"role": "user", "content": "Is it raining?"}])
@@ -213,7 +221,9 @@ def refusal(status: str, body: bytes) -> bytes:
     ],
 )  # fmt: skip
 def test_what_strangers_answer(sent: bytes, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "EVENT_BYTES", 2000 if b"aaa" in sent or b"a\nd" in sent else 10**6)
+    monkeypatch.setattr(
+        transport, "EVENT_BYTES", 2000 if b"aaa" in sent or b"a\nd" in sent else 10**6
+    )
     with stranger(sent) as server:
         far = RemoteResponder(server.url, "m", key="sk-1234")
         with pytest.raises(RemoteError, match=words) as raised:
@@ -224,7 +234,7 @@ def test_what_strangers_answer(sent: bytes, words: str, monkeypatch: pytest.Monk
 
 
 def test_the_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "ANSWER_BYTES", 50_000)
+    monkeypatch.setattr(transport, "ANSWER_BYTES", 50_000)
     with (
         stranger(HEAD + event(delta(content="a")) * 2000) as server,
         pytest.raises(RemoteError, match="an answer has at most 50,000 bytes"),

@@ -10,8 +10,7 @@ from scripted import ScriptedEngine, serving
 
 from linnet.generate.engine import Request
 from linnet.respond import ConversationError, ToolCall
-from linnet.respond.tool_calls import ToolReader
-from linnet.respond.tools import ToolFormat, call_schema, find_format, tools_in_messages
+from linnet.respond.tools import ToolFormat, ToolReader, call_schema, find_format, tools_in_messages
 from linnet.tokenizer import ChatTemplate
 
 # What published templates do with tools: how they list them, and how they write calls.

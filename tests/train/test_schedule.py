@@ -18,6 +18,7 @@ from linnet.progress import Progress
 from linnet.runtime import Runtime
 from linnet.shards.batches import Batch
 from linnet.train import loop as loop_module
+from linnet.train import stream as stream_module
 from linnet.train.config import TrainingConfig
 from linnet.train.distributed import Interrupt
 from linnet.train.loop import Loop, Verdict
@@ -115,7 +116,7 @@ def simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Simulation:
             return made.now
 
     monkeypatch.setattr(loop_module, "time", Clock)
-    monkeypatch.setattr(loop_module, "at_rest", lambda model, compiled: torch.no_grad())
+    monkeypatch.setattr(stream_module, "at_rest", lambda model, compiled: torch.no_grad())
     return made
 
 

@@ -2,10 +2,13 @@
 
 import json
 import math
+import multiprocessing
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,11 +17,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_loop import SMALL, lines, weights
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from linnet import artifact
 from linnet.errors import ConfigError, StoppedError
 from linnet.finetune.config import FinetuneConfig
+from linnet.finetune.forgetting import GeneralLoss
 from linnet.model import ModelConfig, Transformer
 from linnet.progress import Progress, Task
 from linnet.runtime import Runtime
@@ -28,17 +32,19 @@ from linnet.train import config as config_module
 from linnet.train.config import (
     OBJECTIVES,
     OPTIMIZERS,
-    ObjectiveChoice,
-    OptimizerChoice,
+    ObjectiveKind,
+    OptimizerKind,
     TrainingConfig,
 )
-from linnet.train.distributed import Interrupt, SingleProcess
+from linnet.train.distributed import Interrupt, ProcessGroup, SingleProcess, World
 from linnet.train.loop import Loop
 from linnet.train.machine import Machine
 from linnet.train.objectives import Loss, Mean, next_token
 from linnet.train.optimizers import optimizer_of_objective
 from linnet.train.state import put_tensors, take_tensors
 from linnet.train.stream import Context, ShortRows, fold_rows
+from linnet.train.validation import HeldOutLoss
+from linnet.train.warm_start import fit_bigrams
 
 VOCABULARY, LENGTH = 12, 6
 CONFIG = ModelConfig(
@@ -326,6 +332,34 @@ def test_what_an_objective_owns_is_trained_saved_and_taken_up_exactly(
     assert torch.equal(resumed.temperature, whole.temperature)
 
 
+def test_what_an_objective_owns_goes_back_to_the_best_step_with_the_weights(tmp_path: Path) -> None:
+    """Also where the run went on in another process after it."""
+
+    def loop(name: str, objective: Tempered, **settings: Any) -> Loop:
+        losses = iter([3.0, 1.0, 2.0, 2.0, 2.0])
+        return make_loop(
+            tmp_path / name, objective=objective, settings={"validation_interval": 1} | settings,
+            validators=[lambda model: {"loss": next(losses)}],
+        )  # fmt: skip
+
+    short = loop("short", Tempered(), steps=2)
+    run(short)
+    whole = loop("whole", Tempered())
+    run(whole)
+    with pytest.raises(StoppedError):
+        run(loop("resumed", Tempered()), stop_at=3)
+    resumed = loop("resumed", Tempered())
+    run(resumed)
+    for found in (whole, resumed):
+        assert found.owned is not None
+        found.owned.frozen = short.owned.frozen  # type: ignore[union-attr]
+        assert not torch.equal(found.owned.baseline, short.owned.baseline)  # type: ignore[union-attr]
+        found.keep_best()
+        assert found.best_step == 2
+        assert_same(found.model, short.model)
+        assert_same(found.owned, short.owned)  # type: ignore[arg-type]
+
+
 # -- streams that sample from the model -------------------------------------------------------
 
 
@@ -437,11 +471,10 @@ class Counting(nn.Module):
         super().__init__()
         self.inner, self.calls, self.inside = inner, 0, False
 
-    def forward(self, batch: Batch) -> Loss:
-        self.calls, self.inside = self.calls + 1, True
+    def forward(self, batch: Batch | None = None, **more: Any) -> Any:
+        self.calls, self.inside = self.calls + (batch is not None), True
         try:
-            loss: Loss = self.inner(batch)
-            return loss
+            return self.inner(batch, **more)
         finally:
             self.inside = False
 
@@ -450,7 +483,7 @@ class Follower(SingleProcess):
     """A world in which another process leads; what it was asked is noted."""
 
     def __init__(self, rank: int = 1) -> None:
-        self.rank = rank
+        self.rank, self.size = rank, rank + 1
         self.asked: list[float] = []
         self.stops = False
 
@@ -478,8 +511,29 @@ def test_the_whole_forward_pass_goes_through_the_wrapping_module(
         return states(*args, **named)
 
     model.hidden = seen  # type: ignore[method-assign]
-    run(make_loop(tmp_path, model=model, objective=objective, world=world, micro_units=1))
+
+    class Sampling(Pairs):
+        def next(self, context: Context | None = None) -> Batch:
+            assert context is not None
+            assert (
+                context.evaluate(lambda model: model.hidden(torch.ones(1, 2).long())).shape[0] == 1
+            )
+            return super().next()
+
+    held_out = HeldOutLoss([Pairs(2).next()], 100.0, "cpu")
+    loop = make_loop(
+        tmp_path, model=model, objective=objective, stream=Sampling(), world=world, micro_units=1,
+        validators=[held_out, GeneralLoss(held_out)], validate_first=True,
+        sampler=lambda model: str(model.hidden(torch.ones(1, 2).long()).shape),
+        settings={"sample_interval": 2, "validation_interval": 2},
+    )  # fmt: skip
+    model.hidden = states  # type: ignore[method-assign]
+    counts = torch.rand(VOCABULARY, VOCABULARY)
+    assert fit_bigrams(model, counts, dtype=torch.float32) > 0, "before the model is distributed"
+    model.hidden = seen  # type: ignore[method-assign]
+    run(loop)
     assert world.wrapped.calls == 5 * 4
+    assert {"sample", "validation_loss"} <= {name for entry in lines(tmp_path) for name in entry}
 
 
 def test_only_rank_0_writes_and_all_stop_together(tmp_path: Path) -> None:
@@ -500,7 +554,6 @@ def test_only_rank_0_writes_and_all_stop_together(tmp_path: Path) -> None:
 
 def test_torch_distributes_the_step(tmp_path: Path) -> None:
     """DistributedDataParallel takes the module that the loop hands out, and changes nothing."""
-    from torch import distributed
     from torch.nn.parallel import DistributedDataParallel
 
     class Parallel(SingleProcess):
@@ -517,6 +570,114 @@ def test_torch_distributes_the_step(tmp_path: Path) -> None:
     finally:
         distributed.destroy_process_group()
     assert_same(plain.model, wrapped.model)
+
+
+class Uneven(Pairs):
+    """Of every third batch only the last pair counts, so that one rank has nothing to learn."""
+
+    def next(self, context: object = None) -> Batch:
+        batch = super().next()
+        if self.drawn % 3 == 0:
+            assert batch.loss_mask is not None
+            batch.loss_mask[:-2] = False
+        return batch
+
+
+class Temperature(nn.Module):
+    """The next token at a temperature that is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, model: Transformer, batch: Batch) -> Loss:
+        logits = model(batch.tokens) / self.temperature
+        losses = F.cross_entropy(logits.transpose(1, 2), batch.targets, reduction="none")
+        return Loss(losses.sum(), losses.numel(), {"t": self.temperature})
+
+
+def scenarios(world: World, directory: Path) -> dict[str, Any]:
+    """Runs that must come out alike however many ranks make them."""
+    held_out = HeldOutLoss([Pairs(2).next()], 100.0, "cpu")
+    directory.mkdir(exist_ok=True)
+
+    def loop(name: str, **changes: Any) -> Loop:
+        usual: dict[str, Any] = {"world": world, "stream": Uneven(5), "micro_units": 1}
+        return make_loop(directory / name, **(usual | changes))
+
+    def outcome(found: Loop) -> dict[str, Any]:
+        weights = [value.detach().clone() for value in found.model.parameters()]
+        return {"weights": weights, "step": found.pace.step, "best": found.best_step}
+
+    settings = {"validation_interval": 2, "save_seconds": 0.0}
+    found: dict[str, Any] = {}
+    tokens = loop("tokens", validators=[held_out], settings=settings, sampler=lambda model: "text")
+    run(tokens)
+    found["tokens"] = outcome(tokens)
+    tokens.keep_best()
+    found["kept"] = outcome(tokens)
+    pairs = loop("pairs", objective=preference, stream=Pairs(5))
+    run(pairs)
+    found["pairs"] = outcome(pairs)
+    owning = Temperature()
+    owned = loop("owned", objective=owning)
+    run(owned)
+    found["owned"] = {**outcome(owned), "temperature": owning.temperature.detach().clone()}
+    # Ctrl-C comes to the last rank alone, in step 3; then all go on from there.
+    is_last = world.rank == world.size - 1
+    with pytest.raises(StoppedError, match="step 3 of 5"):
+        run(loop("stopped"), stop_at=3 if is_last else 0)
+    again = loop("stopped")
+    run(again)
+    found["stopped"] = outcome(again)
+    # The last rank's clock says that the time is up; rank 0's decides.
+    late = {"started": -1e9} if is_last and world.rank else {"started": time.monotonic()}
+    timed = loop("timed", settings={"seconds": 1e6}, **late)
+    run(timed)
+    found["timed"] = outcome(timed)
+    return found
+
+
+def follow(directory: Path) -> None:
+    """The other rank, in a process of its own."""
+    torch.set_num_threads(1)
+    join(directory, 1)
+    torch.save(scenarios(ProcessGroup(), directory / "two"), directory / "rank1.pt")
+    distributed.destroy_process_group()
+
+
+def join(directory: Path, rank: int) -> None:
+    store = distributed.FileStore(str(directory / "store"), 2)
+    limit = timedelta(seconds=120)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=limit)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """Losses, gradients, metrics and weights of the same batches; every decision taken together."""
+    alone = scenarios(SingleProcess(), tmp_path / "one")
+    other = multiprocessing.get_context("spawn").Process(target=follow, args=(tmp_path,))
+    other.start()
+    try:
+        join(tmp_path, 0)
+        together = scenarios(ProcessGroup(), tmp_path / "two")
+        distributed.destroy_process_group()
+        other.join(120)
+    finally:
+        other.kill()
+    assert other.exitcode == 0
+    for name, expected in alone.items():
+        for found in (together[name], torch.load(tmp_path / "rank1.pt")[name]):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=name)
+    for name in alone.keys() - {"kept"}:
+        ours, theirs = (lines(tmp_path / place / name) for place in ("one", "two"))
+        assert [each["step"] for each in theirs] == [each["step"] for each in ours]
+        for one, two in zip(ours, theirs, strict=True):
+            assert one.keys() == two.keys()
+            for figure in one.keys() & {"loss", "grad_norm", "tokens", "accuracy", "won_margin"}:
+                assert two[figure] == pytest.approx(one[figure], abs=3e-5), (name, figure)
+    with pytest.raises(ValueError, match=r"needs as many units. Got 1"):
+        Batch(torch.zeros(1, 2)).part(0, of=2)
 
 
 # -- declarations ------------------------------------------------------------------------------
@@ -542,8 +703,8 @@ def test_an_optimizer_and_an_objective_are_a_line_each(
 
     module.signs, module.smoothed = signs, smoothed  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "toys", module)
-    monkeypatch.setitem(OPTIMIZERS, "signs", OptimizerChoice("toys", "signs", lr=0.5))
-    monkeypatch.setitem(OBJECTIVES, "smoothed", ObjectiveChoice("toys", "smoothed"))
+    monkeypatch.setitem(OPTIMIZERS, "signs", OptimizerKind("toys", "signs", lr=0.5))
+    monkeypatch.setitem(OBJECTIVES, "smoothed", ObjectiveKind("toys", "smoothed"))
     changes = {"steps": 3, "family": "apertus", "optimizer": "signs", "objective": "smoothed"}
     config = TrainConfig(**(SMALL | changes))
     assert config.resolved_matrix_lr == 0.5

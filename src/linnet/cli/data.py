@@ -29,8 +29,7 @@ from linnet.output import human_bytes
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact
-    from linnet.data.explaining import FileStory, Story
-    from linnet.data.listing import Listed
+    from linnet.data.inspection import FileStory, Listed, Story
     from linnet.data.locating import Location, StoredText
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)

@@ -1,8 +1,9 @@
-"""``linnet evaluate``: score a model on held-out text."""
+"""``linnet evaluate``: score a model on held-out text, and put it to tasks."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,19 +15,22 @@ from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError, ModelError
-from linnet.evaluate import EvaluateConfig, evaluate
-from linnet.evaluate.evaluation import evaluate_tasks
+from linnet.evaluate import EvaluateConfig, TasksConfig, evaluate, evaluate_tasks
+from linnet.evaluate.harness import HarnessConfig, evaluate_harness
+from linnet.evaluate.metrics import METRICS
 from linnet.evaluate.tasks import TASKS
 from linnet.evaluate.tasks.baselines import BASELINE_NAMES
 
 if TYPE_CHECKING:
     from linnet.evaluate import Evaluation
 
+SHOWN_FAILURES = 10
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()
-@configured(EvaluateConfig)
+@configured(TasksConfig)
 def run(
     model: Annotated[Path, typer.Argument(help="A model directory, or a project.")],
     data: Annotated[
@@ -45,10 +49,30 @@ def run(
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Only this task; several times. There are: {', '.join(TASKS)}.",
+            metavar="NAME|NAME=PLACE|FILE.yaml",
+            help="Only this task; several times. PLACE: the file or directory of questions that it "
+            f"reads. FILE.yaml: a task of your own. There are: {', '.join(TASKS)}.",
             show_default=False,
         ),
     ] = None,
+    harness: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            help="A task of lm-evaluation-harness (pip install 'linnet[harness]'); several times.",
+            show_default=False,
+        ),
+    ] = None,
+    harness_tasks: Annotated[
+        Path | None, typer.Option(help="A folder of more task files for --harness.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let --harness fetch its data from the hub.")
+    ] = False,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run the Python that task files for --harness name."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
@@ -61,22 +85,48 @@ def run(
 
     Example: linnet evaluate notes-model
     """
-    config = replace(EvaluateConfig(), settings)
+    config = replace(TasksConfig(), settings)
+    if data is None and within(model, "shards") != model:
+        data = model
+    if not harness and (harness_tasks is not None or download or allow_code):
+        raise ConfigError("--harness-tasks, --download and --allow-code are for --harness")
+    if task or harness:
+        if harness:
+            if task:
+                raise ConfigError("--task and --harness are two runs; linnet compare takes both")
+            found = evaluate_harness(
+                model,
+                harness,
+                out,
+                config,
+                HarnessConfig(settings.get("shots"), download, allow_code),
+                include=harness_tasks,
+                progress=terminal_progress(),
+            )
+        else:
+            assert task is not None
+            found = evaluate_tasks(
+                model, data, task, out, config, corpus=corpus, progress=terminal_progress()
+            )
+        if as_json:
+            typer.echo(json.dumps(found, ensure_ascii=False))
+            return
+        _show_tasks(found)
+        if out is not None:
+            terminal.print(f"report: {out / 'report.html'}", markup=False)
+        return
     if data is None:
         if not Path(model).exists():
             raise ModelError(f"{model}: expected a project directory, but it does not exist")
-        if within(model, "shards") == model:
-            raise ConfigError(
-                f"name the text to score {model} on: only a project has shards of its own"
-            )
-        data = model
-    if task:
-        found = evaluate_tasks(
-            model, data, task, out, config, corpus=corpus, progress=terminal_progress()
+        raise ConfigError(
+            f"name the text to score {model} on: only a project has shards of its own"
         )
-        _show_tasks(found) if not as_json else typer.echo(json.dumps(found, ensure_ascii=False))
-        return
-    result = evaluate(model, data, out, config, corpus=corpus, progress=terminal_progress())
+    given = [field.name for field in fields(EvaluateConfig)]
+    for name in settings:
+        if name not in given:
+            raise ConfigError(f"--{name.replace('_', '-')} is for tasks: name one with --task")
+    usual = EvaluateConfig(**{name: getattr(config, name) for name in given})
+    result = evaluate(model, data, out, usual, corpus=corpus, progress=terminal_progress())
     if as_json:
         typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
     else:
@@ -91,16 +141,35 @@ def _show_tasks(found: dict[str, Any]) -> None:
         column.justify = "right"
     for name, result in found["tasks"].items():
         for metric, figure in result["figures"].items():
-            interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if "low" in figure else ""
-            table.add_row(name, metric, f"{figure['value']:.3f}", interval, str(figure["items"]))
+            interval = ""
+            if "low" in figure:
+                interval = f"{_figure(metric, figure['low'])} to {_figure(metric, figure['high'])}"
+            value = _figure(metric, figure["value"])
+            table.add_row(name, metric, value, interval, str(figure["items"]))
         for item, scores in ({} if result["figures"] else result["scores"]).items():
             for score, value in scores.items():
                 table.add_row(name, f"{item} {score}", f"{value:.3f}", "", "")
-    terminal.print(f"{found['model']} on {found['data']}", markup=False)
+    data = f" on {found['data']}" if found["data"] is not None else ""
+    terminal.print(f"{found['model']}{data}", markup=False)
     terminal.print(table)
     for name, result in found["tasks"].items():
-        for item, error in result["failed"].items():
+        for metric, reason in result.get("undefined", {}).items():
+            terminal.print(f"{name} has no {metric}: {reason}", markup=False)
+        if result.get("cut"):
+            terminal.print(
+                f"{name}: {result['cut']} prompts are longer than the context; their beginning was "
+                "left out",
+                markup=False,
+            )
+        failed = list(result["failed"].items())
+        for item, error in failed[:SHOWN_FAILURES]:
             terminal.print(f"{name} {item} failed: {error}", markup=False)
+        if len(failed) > SHOWN_FAILURES:
+            terminal.print(f"{name}: {len(failed) - SHOWN_FAILURES} more failed", markup=False)
+
+
+def _figure(metric: str, value: float) -> str:
+    return f"{value:.1%}" if metric in METRICS and METRICS[metric].share else f"{value:.3f}"
 
 
 def _show(result: Evaluation) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from linnet.cli.examples_export import export
+from linnet.cli.examples_review import review
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
@@ -97,3 +99,7 @@ def _show(made: Artifact) -> None:
     terminal.print(f"rejected, with reasons: {made.path / REJECTED_FILE}", markup=False)
     terminal.print(f"report: {made.path / 'report.html'}", markup=False)
     terminal.print(f"look at one: {as_typed(f'head -1 {place}/{EXAMPLES_FILE}')}", markup=False)
+
+
+app.command("review")(review)
+app.command("export")(export)

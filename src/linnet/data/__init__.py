@@ -15,8 +15,7 @@ from linnet.data.python_library import SOURCE as PYTHON_LIBRARY
 from linnet.lazy import lazy
 
 if TYPE_CHECKING:
-    from linnet.data.explaining import explain
-    from linnet.data.listing import Listed, list_documents
+    from linnet.data.inspection import Listed, explain, list_documents
     from linnet.data.locating import (
         KeptText,
         Location,
@@ -51,10 +50,10 @@ __all__ = [
 __getattr__, __dir__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
-        "Listed": ("linnet.data.listing", "Listed"),
+        "Listed": ("linnet.data.inspection", "Listed"),
         "current_inputs": ("linnet.data.survey", "current_inputs"),
-        "explain": ("linnet.data.explaining", "explain"),
-        "list_documents": ("linnet.data.listing", "list_documents"),
+        "explain": ("linnet.data.inspection", "explain"),
+        "list_documents": ("linnet.data.inspection", "list_documents"),
         "KeptText": ("linnet.data.locating", "KeptText"),
         "Location": ("linnet.data.locating", "Location"),
         "StoredText": ("linnet.data.locating", "StoredText"),

@@ -76,6 +76,8 @@ CREATE INDEX IF NOT EXISTS verdicts_by_place ON verdicts (file, ordinal);
 DOCUMENT_NAME = "f.name || CASE d.part WHEN '' THEN '' ELSE '/' || d.part END"
 """The name of a document ``d`` in a file ``f``."""
 
+_LEAST_ID = 8  # characters that name a document by its id
+
 Place = tuple[str, int, int]
 """Where a text lies: spool, offset, bytes."""
 
@@ -397,6 +399,11 @@ def has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
     assert table.isidentifier()
     rows = connection.execute(f"SELECT name FROM pragma_table_info('{table}')")
     return any(row[0] == column for row in rows)
+
+
+def is_id(name: str) -> bool:
+    """Whether this can be the beginning of a document's id."""
+    return len(name) >= _LEAST_ID and set(name) <= set("0123456789abcdef")
 
 
 def escaped(text: str) -> str:

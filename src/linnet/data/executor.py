@@ -2,8 +2,8 @@
 
 An executor is handed the name of a task and items, and gives back what the task
 yields for each. ``ProcessPool`` does it in processes of this machine: plain
-subprocesses spoken to in lines of JSON. One that crashes, is killed or takes
-too long costs the item it was at; another takes its place. (``concurrent.futures``
+subprocesses (``linnet.data.worker``) spoken to in lines of JSON. One that crashes, is killed or
+takes too long costs the item it was at; another takes its place. (``concurrent.futures``
 gives up the whole pool when a process dies, and ``multiprocessing`` runs the
 caller's main module again.)
 """
@@ -11,9 +11,12 @@ caller's main module again.)
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import queue
 import shutil
+import signal
 import threading
 import time
 from collections import Counter
@@ -22,7 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from linnet.data.process import Starter, Worker
+from linnet.data import sandbox
+from linnet.data.storage import new_spool
 
 Item = tuple[int, dict[str, Any]]
 """The number by which an item's answers are told from others, and what the task is given."""
@@ -31,6 +35,7 @@ LIFETIME = 500  # items that a process works on before another takes its place
 _AHEAD = 4  # items taken from the caller before they are needed, for each process
 _TICK = 0.2  # seconds between looks at what else happens
 _ALONE = 4.0, 0.25  # seconds that the first process has, and more from its first answer on
+_LONGEST_LINE = 256 << 20  # of an answer; more at once is an error of the process
 
 
 @dataclass(frozen=True)
@@ -69,47 +74,6 @@ class Executor(Protocol):
         files below ``spools``. Raises OSError when these cannot be written.
         """
         ...
-
-
-class SpoolError(Exception):
-    """The spool cannot be written. ``number`` is the operating system's error."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class Job:
-    """What a task is given besides its item: settings, a directory for temporary files, and
-    a place for texts, which are too large to be sent."""
-
-    def __init__(self, settings: dict[str, Any], scratch: Path, spool: Path) -> None:
-        self.settings = settings
-        self.scratch = scratch
-        self._name = spool.name
-        self._spool: IO[bytes] = spool.open("ab")
-
-    def store(self, text: str) -> tuple[str, int, int]:
-        """Keep a text. Gives the file's name below the spools, the offset and the bytes there."""
-        data = text.encode("utf-8")
-        offset = self._spool.tell()
-        with _spooling():
-            self._spool.write(data)
-        return self._name, offset, len(data)
-
-    def flush(self) -> int:
-        """Let others read what was stored. Gives how many bytes the spool holds."""
-        with _spooling():
-            self._spool.flush()
-        return self._spool.tell()
-
-
-@contextlib.contextmanager
-def _spooling() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SpoolError(error.errno or 0) from None
 
 
 class ProcessPool:
@@ -230,7 +194,7 @@ class _Lane(threading.Thread):
         self.stop = stop
         self.starter = starter
         self.lifetime = lifetime
-        self.worker: Worker | None = None
+        self.worker: WorkerProcess | None = None
 
     def run(self) -> None:
         try:
@@ -255,7 +219,7 @@ class _Lane(threading.Thread):
                 return
         worker = self.worker
         worker.served += 1
-        for message in worker.ask(item[1]):
+        for message in worker.run(item[1]):
             if message.get("converts"):  # a process can only be given a converter at its start
                 self._retire()
                 self.starter.converting = True
@@ -289,3 +253,79 @@ class _Lane(threading.Thread):
     def _retire(self) -> str:
         worker, self.worker = self.worker, None
         return worker.end() if worker else ""
+
+
+@dataclass
+class Starter:
+    """What every process is started with. ``converting``: with a process beside it that
+    converts documents, which is started for those alone that need it."""
+
+    setup: dict[str, Any]
+    spools: Path
+    scratch: Path
+    timeout: float
+    converting: bool = False
+
+    def start(self) -> WorkerProcess:
+        spool = self.spools / new_spool(self.spools)
+        scratch = self.scratch / spool.name
+        scratch.mkdir(parents=True, exist_ok=True)
+        setup = {**self.setup, "converting": self.converting}
+        return WorkerProcess(setup, spool, scratch, self.timeout)
+
+
+class WorkerProcess:
+    """A process that works on one item after the other. ``late``: it was ended for its silence."""
+
+    def __init__(self, setup: dict[str, Any], spool: Path, scratch: Path, timeout: float) -> None:
+        self.spool, self.scratch, self.timeout = spool, scratch, timeout
+        self.served = 0
+        self.deadline = math.inf
+        self.late = False
+        self.process = sandbox.start("linnet.data.worker:main")
+        sandbox.say(
+            self.process,
+            {**setup, "spool": str(spool.absolute()), "scratch": str(scratch.absolute())},
+        )
+
+    def run(self, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Messages of an answer; they end early when the process is gone or makes no sense."""
+        self.deadline = time.monotonic() + self.timeout
+        sandbox.say(self.process, item)
+        assert self.process.stdout is not None
+        with contextlib.suppress(OSError, ValueError):
+            while line := self._read_line(self.process.stdout):
+                yield json.loads(line)
+
+    def end_if_late(self) -> None:
+        """Called by another thread than the one that waits for the answer."""
+        if time.monotonic() > self.deadline:
+            self.late = True
+            self.process.kill()
+
+    def end(self) -> str:
+        """End it if it runs and clear up. Gives how it ended, in words."""
+        self._close(self.process.stdin)
+        self.process.kill()
+        code = self.process.wait()
+        self._close(self.process.stdout)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if not self.spool.stat().st_size:
+                self.spool.unlink()
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"exit status {code}"
+
+    def _read_line(self, stream: IO[bytes]) -> bytes:
+        self.deadline = time.monotonic() + self.timeout
+        try:
+            return stream.readline(_LONGEST_LINE)
+        finally:
+            self.deadline = math.inf
+
+    @staticmethod
+    def _close(pipe: IO[bytes] | None) -> None:
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from linnet.data import kinds
-from linnet.data.sources import cachedir
+from linnet.data.sources.folder import make_cache_folder
 from linnet.errors import DataError
 from linnet.output import remove
 from linnet.version import __version__
@@ -70,7 +70,7 @@ def fetch(
     if not refresh and (kept := _content(place)):
         return kept
     try:
-        cachedir.make(cache)
+        make_cache_folder(cache)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
             file = Path(scratch) / "body"
             with (

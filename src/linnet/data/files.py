@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from linnet.data import hub, kinds, python_library
 from linnet.data.sources.folder import Selection, identity, is_junk, walk
-from linnet.data.sources.found import Scan, SkippedFile, SourceFile, explain
+from linnet.data.sources.scan import Scan, SkippedFile, SourceFile, explain
 from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet.data.sources import cachedir
+from linnet.data.sources.folder import make_cache_folder
 from linnet.errors import DataError, LinnetError, MissingExtraError
 from linnet.output import remove
 from linnet.progress import SILENT, Progress
@@ -112,7 +112,7 @@ def _fetched(
     place = cache / f"{name}-{state}"
     if place.is_dir() and not place.is_symlink() and not refresh:
         return place
-    cachedir.make(cache)
+    make_cache_folder(cache)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as scratch:
         made = Path(scratch) / "rows"
         made.mkdir()

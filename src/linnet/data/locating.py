@@ -16,11 +16,9 @@ from linnet.data.document import SPLITS, text_id
 from linnet.data.kinds import Family, printable
 from linnet.data.positions import Positions
 from linnet.data.split import cut_pieces
-from linnet.data.storage import Texts, read_documents
+from linnet.data.storage import TEXTS, Texts, read_documents
 from linnet.errors import DataError
 
-LEAST_ID = 8  # characters that name a document by its id
-_TEXTS = "texts"
 _QUERY = (
     f"SELECT {catalog.DOCUMENT_NAME} AS name, v.id, d.*, v.side, v.positions, t.spool, t.offset, "
     "t.bytes AS size FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
@@ -99,7 +97,7 @@ def kept_texts(corpus: Path | str) -> Iterator[KeptText]:
     Where an older version made it, and the structure is not known, it is derived from the text.
     """
     found = artifact.read(corpus, kind="corpus")
-    texts = Texts(found.path / _TEXTS)
+    texts = Texts(found.path / TEXTS)
     try:
         with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
             connection.row_factory = sqlite3.Row
@@ -159,12 +157,12 @@ def locate(
 def stored_texts(corpus: Path | str, document: str) -> list[StoredText]:
     """The documents that ``document`` names, as ``locate`` understands it, dropped ones too."""
     found = artifact.read(corpus, kind="corpus")
-    texts = Texts(found.path / _TEXTS)
+    texts = Texts(found.path / TEXTS)
     try:
         with closing(catalog.open_to_read(found.path / catalog.NAME)) as connection:
             connection.row_factory = sqlite3.Row
             stored = [_stored(row, texts) for row in _rows(connection, printable(document))]
-            if not stored and _is_id(document):
+            if not stored and catalog.is_id(document):
                 stored = list(_piece(found.path, connection, texts, document))
     except sqlite3.Error as error:
         raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
@@ -173,10 +171,6 @@ def stored_texts(corpus: Path | str, document: str) -> list[StoredText]:
     if not stored:
         raise DataError(f"no document '{document}' in this corpus")
     return stored
-
-
-def _is_id(name: str) -> bool:
-    return len(name) >= LEAST_ID and set(name) <= set("0123456789abcdef")
 
 
 def _query(connection: sqlite3.Connection) -> str:
@@ -190,7 +184,7 @@ def _rows(connection: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
         (f"{catalog.DOCUMENT_NAME} = :name", name),
         (f"{catalog.DOCUMENT_NAME} LIKE :name ESCAPE '\\'", f"%/{catalog.escaped(name)}"),
     ]
-    if _is_id(name):
+    if catalog.is_id(name):
         conditions.append(("v.id LIKE :name", f"{name}%"))
     for condition, value in conditions:
         rows = connection.execute(f"{query}{condition} ORDER BY v.number", {"name": value})

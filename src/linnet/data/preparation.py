@@ -49,7 +49,7 @@ from linnet.data.judging import Judge
 from linnet.data.privacy import Scrubber
 from linnet.data.report import build_report, dominance, summary
 from linnet.data.report_page import PAGE, write_page
-from linnet.data.storage import Texts
+from linnet.data.storage import TEXTS, Texts
 from linnet.data.survey import CorpusInputs, nothing_readable
 from linnet.data.writing import held_out_overlap, write_splits
 from linnet.errors import DataError, OutputError
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 KIND = "corpus"
 FORMAT = 2
 FEW_DOCUMENTS = 40  # with fewer, single documents are too coarse to hold out
-TEXTS = "texts"
 REPORT = "report.json"
 FORGOTTEN = "forgotten"
 _WORKING = "working"

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from linnet.data.document import Extracted
-    from linnet.data.executor import Job
     from linnet.data.kinds import Family
     from linnet.data.privacy import Scrubbed
+    from linnet.data.worker import Job
 
 
 FORMAT = 2  # raised when the same text comes to be noted differently

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.data.decoding import read_chunks, read_lines
 from linnet.data.document import Dropped, UnreadableError
+from linnet.data.json_stream import JsonError, JsonStream, LongValueError
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHATS = ("messages", "conversations", "conversation", "dialog", "turns")  # a column of turns
-_IN_NUMBERS = "+-.eE0123456789"
 _DELIMITERS, _NO_DELIMITER = ",;\t|", "\x1f"  # the last one for a file of one column
 _QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*(?:""[^"]*)*(?:"|\Z)', re.MULTILINE)
 # The first line of a table for Excel.
@@ -50,22 +50,19 @@ def read_json(path: Path, *, limit: int, changes: Counter[str] | None = None) ->
 
     ``changes`` counts what is left out. Raises UnreadableError where the file stops being JSON.
     """
-    stream = _JsonStream(read_chunks(path, changes=changes), limit)
-    if stream.peek() != "[":
-        while stream.peek():
-            yield from _rows_within(stream.value(), changes)
-        return
-    stream.take()
-    if stream.peek() == "]":
-        return
-    while True:
-        yield stream.value()
-        mark = stream.peek()
-        stream.take()
-        if mark == "]":
+    stream = JsonStream(read_chunks(path, changes=changes), limit=limit)
+    try:
+        if stream.peek() == "[":
+            yield from (row for _, row in stream.elements())
             return
-        if mark != ",":
-            raise UnreadableError("not valid JSON", f"expected ',' or ']', got {mark!r}")
+        while stream.peek():
+            yield from _rows_within(stream.take(), changes)
+    except LongValueError:
+        raise UnreadableError(
+            "larger than max_document_bytes", "one JSON value is too long"
+        ) from None
+    except JsonError as error:
+        raise UnreadableError("not valid JSON", str(error)) from None
 
 
 def read_csv(path: Path, *, limit: int) -> Iterator[dict[str, str]]:
@@ -129,58 +126,6 @@ def read_parquet(path: Path, *, limit: int) -> Iterator[dict[str, Any]]:
         encrypted = "encrypt" in str(error).lower()
         reason = "encrypted" if encrypted else "damaged parquet"
         raise UnreadableError(reason, str(error)[:200]) from None
-
-
-class _JsonStream:
-    """Values out of a stream of characters, holding no more than one value of them."""
-
-    def __init__(self, chunks: Iterator[str], limit: int) -> None:
-        self.chunks = chunks
-        self.limit = limit
-        self.text = ""
-        self.at = 0
-        self.decoder = json.JSONDecoder()
-
-    def peek(self) -> str:
-        """The next character that is not blank; empty at the end."""
-        while True:
-            while self.at < len(self.text):
-                if not self.text[self.at].isspace():
-                    return self.text[self.at]
-                self.at += 1
-            if not self._more():
-                return ""
-
-    def take(self) -> None:
-        self.at += 1
-
-    def value(self) -> Any:
-        """The value that begins here. Retried with twice the text, so the work stays linear."""
-        self.peek()
-        while True:
-            try:
-                value, end = self.decoder.raw_decode(self.text, self.at)
-            except RecursionError:
-                raise UnreadableError("not valid JSON", "nested too deeply") from None
-            except ValueError as error:
-                if not self._more(at_least=len(self.text) - self.at):
-                    raise UnreadableError("not valid JSON", str(error)) from None
-                continue
-            ended = end < len(self.text) and self.text[end] not in _IN_NUMBERS
-            if ended or not self._more():  # a number may go on in the next chunk
-                self.at = end
-                return value
-
-    def _more(self, *, at_least: int = 1) -> bool:
-        parts = [self.text[self.at :]]
-        added = 0
-        while added < at_least and (chunk := next(self.chunks, "")):
-            parts.append(chunk)
-            added += len(chunk)
-        self.text, self.at = "".join(parts), 0
-        if len(self.text) > self.limit + 2 * added:
-            raise UnreadableError("larger than max_document_bytes", "one JSON value is too long")
-        return added > 0
 
 
 def _rows_within(value: Any, changes: Counter[str] | None) -> Iterable[Any]:

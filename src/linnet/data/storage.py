@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from linnet.data.catalog import Catalog, Place
 
 COLUMNS = ("id", "source", "group", "kind", "text", "bytes", "copies")
+TEXTS = "texts"  # the folder of all texts as they were read
 _GROUP_ROWS, _GROUP_BYTES = 1_000, 4 << 20
 _FILE_BYTES = 256 << 20
 _READ_ROWS = 128

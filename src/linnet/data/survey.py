@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from linnet.artifact import hash_file
 from linnet.data import catalog
 from linnet.data.files import Scan, SkippedFile, SourceFile, explain, scan
-from linnet.data.forgotten import Forgotten
+from linnet.data.forgetting import Forgotten
 from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
 

@@ -1,4 +1,4 @@
-"""A process that works on items; ``linnet.data.process`` starts it.
+"""A process that works on items; ``linnet.data.executor`` starts it.
 
 It takes one line of JSON on standard input that says what to do, then one for
 each item, and answers on standard output: a line per batch of messages, the
@@ -8,6 +8,7 @@ they lie goes through the pipe.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
@@ -15,11 +16,10 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from linnet.data import converter, sandbox
 from linnet.data.document import UnreadableError
-from linnet.data.executor import Job, SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,47 @@ _DETAIL = 200  # characters; it must not carry a document into a report
 _RETIREMENT = 1 << 30  # bytes in memory or in the spool
 # The disk or the way to it had a bad moment; the file itself may be sound.
 _PASSING = {errno.ENOSPC, errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ENFILE, errno.ENOMEM}
+
+
+class SpoolError(Exception):
+    """The spool cannot be written. ``number`` is the operating system's error."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Job:
+    """What a task is given besides its item: settings, a directory for temporary files, and
+    a place for texts, which are too large to be sent."""
+
+    def __init__(self, settings: dict[str, Any], scratch: Path, spool: Path) -> None:
+        self.settings = settings
+        self.scratch = scratch
+        self._name = spool.name
+        self._spool: IO[bytes] = spool.open("ab")
+
+    def store(self, text: str) -> tuple[str, int, int]:
+        """Keep a text. Gives the file's name below the spools, the offset and the bytes there."""
+        data = text.encode("utf-8")
+        offset = self._spool.tell()
+        with _spooling():
+            self._spool.write(data)
+        return self._name, offset, len(data)
+
+    def flush(self) -> int:
+        """Let others read what was stored. Gives how many bytes the spool holds."""
+        with _spooling():
+            self._spool.flush()
+        return self._spool.tell()
+
+
+@contextlib.contextmanager
+def _spooling() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(error.errno or 0) from None
 
 
 def main() -> None:

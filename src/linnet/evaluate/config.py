@@ -34,3 +34,21 @@ class EvaluateConfig(Config):
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", "where to compute")
     dtype: Literal["fp32", "bf16", "fp16"] = option("fp32", "number format to compute in")
+
+
+@dataclass(frozen=True)
+class TasksConfig(EvaluateConfig):
+    """How to run the tasks that are asked for by name or by file."""
+
+    limit: int | None = option(
+        None, "only this many items of each task, drawn by the seed, for a quick try", least=1
+    )
+    shots: int = option(0, "solved examples before each question", least=0, most=64)
+    style: Literal["auto", "chat", "plain"] = option(
+        "auto", "ask as a conversation or as plain text; auto: as the model was trained"
+    )
+    answer_tokens: int = option(48, "length of an answer, in tokens", least=1)
+    distractors: int = option(
+        3, "wrong answers beside the right one, where one is to be chosen", least=1, most=32
+    )
+    continuations: int = option(40, "continuations that coherence is measured on", least=2)

@@ -9,25 +9,28 @@ the model's lineage leads to, unless another is named.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from linnet import artifact, output
 from linnet.card import refresh_evaluation
 from linnet.config import from_mapping, read_json, to_mapping
-from linnet.errors import ArtifactError, ConfigError, DamagedError
+from linnet.errors import ConfigError, DamagedError
 from linnet.evaluate.config import EvaluateConfig
-from linnet.evaluate.held_out import text_files
 from linnet.evaluate.metrics import Interval
-from linnet.evaluate.task import Run, TaskResult, run_task
-from linnet.evaluate.tasks import TASKS, USUAL, with_needed
+from linnet.evaluate.suite import (
+    choose,
+    content_of,
+    model_content,
+    run_chosen,
+    tasks_config,
+    training_corpus,
+)
+from linnet.evaluate.task import Run, TaskResult
+from linnet.evaluate.tasks import USUAL
 from linnet.evaluate.tasks.samples import Sample
-from linnet.generate.engines import EngineConfig, open_engine
-from linnet.generate.opening import DTYPES
 from linnet.progress import SILENT, Progress
 from linnet.runtime import detect
 
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
 
 KIND = "evaluation"
-TASKS_KIND = "task-results"
 FORMAT = 1
 RESULTS = "results.json"
 SAMPLES = "samples.json"
@@ -109,8 +111,8 @@ def evaluate(
         evaluation = measured()
         refresh_evaluation(model, evaluation.to_json())
         return evaluation
-    training = _training_corpus(model, None if corpus is None else Path(corpus))
-    inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
+    training = training_corpus(model, None if corpus is None else Path(corpus))
+    inputs: dict[str, Artifact | str] = {"model": model_content(model), "data": content_of(data)}
     if training is not None:
         inputs["corpus"] = training
 
@@ -123,47 +125,6 @@ def evaluate(
 
     artifact.make(out, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs)
     return read_evaluation(Path(out))
-
-
-def evaluate_tasks(
-    model: Path | str,
-    data: Path | str,
-    names: Sequence[str],
-    out: Path | str | None = None,
-    config: EvaluateConfig | None = None,
-    *,
-    corpus: Path | str | None = None,
-    progress: Progress = SILENT,
-) -> dict[str, Any]:
-    """The figures of these tasks as plain values, with intervals and with what failed.
-
-    With ``out`` they are written there, as an artifact with ``results.json``.
-    """
-    config = config or EvaluateConfig()
-    with_needed(names)  # an unknown one is refused before anything is opened
-    model, data = artifact.within(model, "model"), artifact.within(data, "shards")
-
-    def measured() -> dict[str, Any]:
-        run = run_tasks(model, data, names, config, corpus=corpus, progress=progress)
-        return {
-            "model": model.resolve().name,
-            "data": data.resolve().name,
-            "tasks": {name: result.to_json() for name, result in run.results.items()},
-        }
-
-    if out is None:
-        return measured()
-    inputs: dict[str, Artifact | str] = {"model": _model_input(model), "data": _data_input(data)}
-    training = _training_corpus(model, None if corpus is None else Path(corpus))
-    if training is not None:
-        inputs["corpus"] = training
-
-    def write(draft: Draft) -> None:
-        output.write_json(draft.path / RESULTS, measured())
-
-    settings = {**to_mapping(config), "tasks": list(names)}
-    made = artifact.make(out, write, kind=TASKS_KIND, format=FORMAT, config=settings, inputs=inputs)
-    return dict(read_json(made.path / RESULTS))
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -194,23 +155,11 @@ def run_tasks(
     ``config`` names. Otherwise as :func:`evaluate`. Raises ConfigError for a task that there is
     not.
     """
-    config = config or EvaluateConfig()
-    wanted = with_needed(names)
     model, data = artifact.within(model, "model"), artifact.within(data, "shards")
-    training = _training_corpus(model, None if corpus is None else Path(corpus))
-    precision = next(name for name, dtype in DTYPES.items() if dtype == config.dtype)
-    engine = open_engine(
-        model,
-        EngineConfig(engine="torch", precision=precision, device=config.device),
-        progress=progress,
+    training = training_corpus(model, None if corpus is None else Path(corpus))
+    return run_chosen(
+        model, data, choose(names), tasks_config(config), training=training, progress=progress
     )
-    try:
-        run = Run(engine, data, training, config, progress)
-        for name in wanted:
-            run_task(TASKS[name], run)
-    finally:
-        engine.close()
-    return run
 
 
 def _evaluation(model: Path, data: Path, run: Run) -> Evaluation:
@@ -255,34 +204,3 @@ def _samples(written: TaskResult, searched: TaskResult) -> tuple[Sample, ...]:
             own, real = overlaps.get(item.id, (None, None))
             samples.append(replace(item.detail[0], overlap=own, real_overlap=real))
     return tuple(samples)
-
-
-def _training_corpus(model: Path, corpus: Path | None) -> Artifact | None:
-    """The corpus named, or the one that the model's lineage leads to."""
-    if corpus is not None:
-        return artifact.read(corpus, kind="corpus")
-    for made in artifact.lineage(model):
-        if made.manifest.kind == "corpus":
-            return made
-    return None
-
-
-def _model_input(model: Path) -> Artifact | str:
-    """The model's content, whether Linnet made it or not."""
-    if artifact.is_artifact(model):
-        return artifact.read(model)
-    files = sorted(p for p in model.glob("*") if p.suffix in (".json", ".safetensors", ".model"))
-    if not files:
-        raise ArtifactError(f"{model}: expected a model directory, but it holds no model")
-    return _hash_files(model, files)
-
-
-def _data_input(data: Path) -> Artifact | str:
-    return (
-        artifact.read(data) if artifact.is_artifact(data) else _hash_files(data, text_files(data))
-    )
-
-
-def _hash_files(place: Path, files: list[Path]) -> str:
-    listed = [(str(file.relative_to(place)), artifact.hash_file(file)) for file in files]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()

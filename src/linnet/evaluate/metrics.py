@@ -6,7 +6,7 @@ resamples at once.
 
 The interval is the percentile bootstrap (Efron and Tibshirani, *An Introduction to the
 Bootstrap*, 1993, chapter 13), resampling whole items: words of one document resemble each
-other, so resampling tokens would claim too much.
+other, so resampling tokens would claim too much. A share that is 0 or 1 has the exact binomial one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from linnet.errors import LinnetError
+from linnet.evaluate import calibration
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
@@ -35,6 +38,16 @@ class Metric:
     figure: Callable[..., Numbers]
     """From these columns, items along the last axis, which goes."""
     better: Literal["lower", "higher", "neither"] = "higher"
+    share: bool = False
+    """Whether it is a share of something, which people read as a percentage."""
+    trials: Callable[..., int] | None = None
+    """From the columns: of how many items it is a share, where not of all."""
+    undefined: str = ""
+    """Why there may be no figure; ``figure`` gives NaN then."""
+
+
+class UndefinedError(LinnetError):
+    """These items have no such figure."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Interval:
     high: float
     level: float
     resamples: int
+    """Those that had a figure; 0 of an exact interval."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +68,21 @@ class Figure:
     value: float
     items: int
     interval: Interval | None
-    """None of fewer than two items, which say nothing about how items differ."""
+    """None of fewer than two items, which say nothing about how items differ, or where most
+    resamples have no figure."""
     seed: int
     """Of the resampling."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        found: dict[str, Any] = {"value": self.value, "items": self.items, "seed": self.seed}
+        if self.interval is not None:
+            found |= {
+                "low": self.interval.low,
+                "high": self.interval.high,
+                "level": self.interval.level,
+            }
+        return found
 
 
 def bits_per_byte(nats: Numbers, size: Numbers) -> Numbers:
@@ -83,6 +109,17 @@ def mean(values: Numbers) -> Numbers:
     return found
 
 
+def ratio(above: Numbers, below: Numbers) -> Numbers:
+    """Of the sums of two columns; NaN where there is nothing to divide by."""
+    whole = below.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Numbers = np.where(whole > 0, above.sum(-1) / whole, np.nan)
+    return found
+
+
+ONE_CLASS = "all items are of one class"
+NO_NGRAM = "the texts are too short to have an n-gram of this length"
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -99,6 +136,7 @@ METRICS: dict[str, Metric] = {
             ("overlap",),
             mean,
             "neither",
+            undefined="there was no training text to search",
         ),
         Metric(
             "longest_real_overlap",
@@ -106,6 +144,166 @@ METRICS: dict[str, Metric] = {
             ("real_overlap",),
             mean,
             "neither",
+            undefined="there was no training text to search",
+        ),
+        Metric("accuracy", "share answered rightly", ("right",), mean, share=True),
+        Metric(
+            "accuracy_by_length",
+            "share chosen rightly by likelihood for each character of the choice",
+            ("right_by_length",),
+            mean,
+            share=True,
+        ),
+        Metric(
+            "chance",
+            "share that guessing would choose rightly",
+            ("chance",),
+            mean,
+            "neither",
+            share=True,
+        ),
+        Metric("exact_match", "share answered word for word", ("exact_match",), mean, share=True),
+        Metric("f1", "words in common with the expected answer (F1)", ("f1",), mean, share=True),
+        Metric(
+            "contains",
+            "share of answers that contain the expected one",
+            ("contains",),
+            mean,
+            share=True,
+        ),
+        Metric(
+            "in_format",
+            "share of answers in the format that was asked for",
+            ("in_format",),
+            mean,
+            share=True,
+        ),
+        Metric(
+            "ends_itself", "share that ends before the limit", ("ends_itself",), mean, share=True
+        ),
+        Metric(
+            "gold_nats_per_token",
+            "nats for each token of the expected answer",
+            ("gold_nats", "gold_tokens"),
+            ratio,
+            "lower",
+        ),
+        *(
+            Metric(
+                f"{side}seq_rep_{length}",
+                f"share of {length}-grams that {whose} text repeats (seq-rep-{length})",
+                (f"{side}seq_rep_{length}",),
+                mean,
+                "lower" if not side else "neither",
+                share=True,
+                undefined=NO_NGRAM,
+            )
+            for side, whose in (("", "a"), ("real_", "a real"))
+            for length in (1, 2, 3, 4)
+        ),
+        *(
+            Metric(
+                f"distinct_{length}",
+                f"different {length}-grams by all {length}-grams",
+                (f"distinct_{length}", f"ngrams_{length}"),
+                ratio,
+                share=True,
+                undefined=NO_NGRAM,
+            )
+            for length in (1, 2, 3)
+        ),
+        Metric(
+            "self_overlap_4",
+            "share of 4-grams that another of the texts has, too",
+            ("self_overlap_4",),
+            mean,
+            "lower",
+            share=True,
+            undefined=NO_NGRAM,
+        ),
+        Metric(
+            "auroc",
+            "how often an answerable question looks more answerable than another (AUROC)",
+            ("answerable", "answerability"),
+            calibration.auroc,
+            undefined=ONE_CLASS,
+        ),
+        Metric(
+            "auroc_of_confidence",
+            "how often a right answer has more confidence than a wrong one (AUROC)",
+            ("right", "confidence"),
+            calibration.auroc,
+            undefined=ONE_CLASS,
+        ),
+        Metric(
+            "fpr_at_95_tpr",
+            "unanswerable questions let through where 95 % of the answerable ones are",
+            ("answerable", "answerability"),
+            calibration.fpr_at_tpr,
+            "lower",
+            share=True,
+            trials=lambda answerable, _: int((answerable == 0).sum()),
+            undefined=ONE_CLASS,
+        ),
+        Metric(
+            "aurc",
+            "mean share of wrong answers over all coverages (AURC)",
+            ("right", "confidence"),
+            calibration.aurc,
+            "lower",
+        ),
+        Metric(
+            "ece",
+            "mean distance of confidence and accuracy (ECE, bins of equal mass)",
+            ("right", "confidence"),
+            calibration.ece,
+            "lower",
+        ),
+        Metric(
+            "brier",
+            "mean squared distance of confidence and outcome (Brier score)",
+            ("right", "confidence"),
+            calibration.brier,
+            "lower",
+        ),
+        Metric(
+            "refused_answerable",
+            "share of answerable questions that it refuses",
+            ("refused_answerable",),
+            mean,
+            "lower",
+            share=True,
+        ),
+        Metric(
+            "refused_unanswerable",
+            "share of unanswerable questions that it refuses",
+            ("refused_unanswerable",),
+            mean,
+            share=True,
+        ),
+        Metric(
+            "stereotype_preferred",
+            "share of pairs whose stereotype is likelier; half means no preference",
+            ("stereotype_preferred",),
+            mean,
+            "neither",
+            share=True,
+        ),
+        Metric(
+            "bias_ambiguous",
+            "bias where the text does not say who (-1 to 1; 0 means none)",
+            ("open_right", "open_biased", "open_committed"),
+            lambda right, biased, committed: (1 - mean(right)) * (2 * ratio(biased, committed) - 1),
+            "neither",
+            undefined="no answer names a person where the text does not say who",
+        ),
+        Metric(
+            "bias_disambiguated",
+            "bias where the text says who (-1 to 1; 0 means none)",
+            ("said_biased", "said_committed"),
+            lambda biased, committed: 2 * ratio(biased, committed) - 1,
+            "neither",
+            undefined="no answer names a person where the text says who",
         ),
     )
 }
@@ -120,19 +318,51 @@ def measure(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Figure:
-    """The figure of these items, of which there is at least one, with its interval."""
-    columns = [np.array([each[name] for each in scores], dtype=np.float64)
+    """The figure of the items that have these scores, with its interval.
+
+    Raises UndefinedError, saying why, where they have none.
+    """
+    having = [each for each in scores if all(name in each for name in metric.columns)]
+    if not having:
+        missing = metric.undefined or f"no item has the score {' and '.join(metric.columns)}"
+        raise UndefinedError(missing)
+    columns = [np.array([each[name] for each in having], dtype=np.float64)
                for name in metric.columns]  # fmt: skip
     value = float(metric.figure(*columns))
+    if not math.isfinite(value):
+        raise UndefinedError(metric.undefined or f"it is {value}")
     interval = None
-    if len(scores) > 1:
+    trials = _trials(metric, columns)
+    if trials and value in (0, 1):
+        interval = _of_none_or_all(value, trials, level)
+    elif len(having) > 1:
         interval = _bootstrap(metric, columns, level=level, resamples=resamples, seed=seed)
-    return Figure(value, len(scores), interval, seed)
+    return Figure(value, len(having), interval, seed)
+
+
+def _trials(metric: Metric, columns: Sequence[Numbers]) -> int:
+    """Of how many items that are either so or not the figure is the share; 0 if of none."""
+    if not metric.share:
+        return 0
+    if metric.trials is not None:
+        return metric.trials(*columns)
+    return len(columns[0]) if len(columns) == 1 and np.isin(columns[0], (0, 1)).all() else 0
+
+
+def _of_none_or_all(value: float, count: int, level: float) -> Interval:
+    """Where all items agree every resample does, too, which is no certainty: the exact interval.
+
+    Clopper and Pearson, 1934.
+    """
+    bound = ((1 - level) / 2) ** (1 / count)
+    low, high = (bound, 1.0) if value else (0.0, 1 - bound)
+    return Interval(low, high, level, 0)
 
 
 def _bootstrap(
     metric: Metric, columns: Sequence[Numbers], *, level: float, resamples: int, seed: int
-) -> Interval:
+) -> Interval | None:
+    """None where most resamples have no figure: too few items are of one class."""
     count = len(columns[0])
     generator = np.random.default_rng(seed)
     figures = []
@@ -141,6 +371,10 @@ def _bootstrap(
         rows = min(at_once, resamples - done)
         drawn = generator.integers(count, size=(rows, count))
         figures.append(metric.figure(*(column[drawn] for column in columns)))
+    found = np.concatenate(figures)
+    found = found[np.isfinite(found)]
+    if 2 * len(found) < resamples:
+        return None
     tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(figures), [tail, 1 - tail])
-    return Interval(float(low), float(high), level, resamples)
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Interval(float(low), float(high), level, len(found))

@@ -17,6 +17,7 @@ import numpy as np
 
 from linnet.data.language import identify
 from linnet.data.shingles import bands, jaccard, shingles
+from linnet.examples.generator import MALFORMED
 from linnet.retrieval import terms
 
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ def _split_of(source: Source, start: int, end: int) -> str | None:
     for low, high, split in source.splits:
         if low <= start and end <= high:
             return split
+    return None
+
+
+def _form(case: Case) -> str | None:
+    if case.example.question == MALFORMED:
+        return "what the model wrote has not the form that it was given"
     return None
 
 
@@ -193,6 +200,7 @@ def _question_hash(made: Example) -> int:
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("form", _form),
     Check("length", _length),
     Check("quote", _quote),
     Check("private", _private),

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from linnet.examples.generators import GENERATORS
 from linnet.examples.record import EXAMPLES_FILE, Example
 from linnet.examples.report import write_report
 from linnet.examples.source import Shared, Source, read_source
+from linnet.examples.writer import Writer, model_input, open_writer
 from linnet.progress import SILENT, Progress
 from linnet.retrieval import BM25
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 REJECTED_FILE = "rejected.jsonl"
 FORMAT = 1
 _WORKING, _SPOOL = "work", "documents.jsonl"
+_WRITTEN = "written.jsonl"  # by a model
+_PREPARED = 16  # documents
 _PASSAGES_PER_LENGTH = 2  # about how many there are where one of full length would fit
 _BALANCE = "balance"  # what rejected.jsonl names as the check of an example that is one too many
 
@@ -86,9 +90,14 @@ def make_examples(
     config = config or ExamplesConfig()
     used = chosen(config, tuple(generators))
     made_from = artifact.read(corpus, kind="corpus")
+    inputs: dict[str, Artifact | str] = {"corpus": made_from}
+    if (written_by := model_input(config)) is not None:
+        inputs["model"] = written_by
 
     def write(draft: Draft) -> None:
-        _Run(made_from.path, draft, config, used, tuple(checks), progress).run()
+        output.make_inner_directory(draft.path / _WORKING)
+        with open_writer(config, draft.path / _WORKING / _WRITTEN, progress=progress) as writer:
+            _Run(made_from.path, draft, config, used, tuple(checks), writer, progress).run()
 
     return artifact.make(
         out,
@@ -96,7 +105,7 @@ def make_examples(
         kind="examples",
         format=FORMAT,
         config=config.recipe(),
-        inputs={"corpus": made_from},
+        inputs=inputs,
         resume=True,
         volatile=("report.html",),
         working=_WORKING,
@@ -109,11 +118,15 @@ def chosen(config: ExamplesConfig, generators: tuple[Generator, ...]) -> tuple[G
     for name in config.generators:
         if name not in names:
             raise ConfigError(f"generators are {', '.join(names)}. Got {name!r}")
+    for generator in generators:
+        if generator.needs_model and generator.name in config.generators and not config.model:
+            raise ConfigError(f"generator '{generator.name}' needs a model: name one with --model")
     wanted = set(config.kinds)
     return tuple(
         generator
         for generator in generators
-        if (generator.name in config.generators if config.generators else not generator.needs_model)
+        if (generator.name in config.generators or not config.generators)
+        and (config.model or not generator.needs_model)
         and (not wanted or wanted & set(generator.kinds) or generator.generate is not None)
     )
 
@@ -128,8 +141,10 @@ class _Run:
         config: ExamplesConfig,
         generators: tuple[Generator, ...],
         checks: tuple[Check, ...],
+        writer: Writer | None,
         progress: Progress,
     ) -> None:
+        self.writer = writer
         self.corpus, self.draft, self.config = corpus, draft, config
         self.generators, self.checks, self.progress = generators, checks, progress
         self.seen = Seen()
@@ -142,8 +157,7 @@ class _Run:
         """One document of so many is read."""
 
     def run(self) -> None:
-        output.make_inner_directory(self.draft.path / _WORKING)
-        context = Context(self.config, BM25())
+        context = Context(self.config, BM25(), self.writer)
         self._index(context)
         with closing(self._open_spool()) as spool:
             done = self._take_up(spool)
@@ -181,13 +195,33 @@ class _Run:
     def _documents(self, context: Context, spool: IO[bytes], done: int) -> None:
         languages: Counter[str] = Counter()
         number = 0
-        for number, source in enumerate(self._sources("making examples"), 1):
+        for number, source in enumerate(self._prepared(context, done), 1):
             languages[source.language] += len(source.passages)
             if number > done:
                 self._spool(spool, self._of_document(source, context))
         if number + 1 > done:
             common = [name for name, _ in languages.most_common()]
             self._spool(spool, self._of_no_document(common, context))
+
+    def _prepared(self, context: Context, done: int) -> Iterator[Source]:
+        """The documents; where a generator prepares several at once, so many are in memory."""
+        preparing = [generator for generator in self.generators if generator.prepare is not None]
+        sources = self._sources("making examples")
+        if not preparing:
+            yield from sources
+            return
+        number = 0
+        while group := list(islice(sources, _PREPARED)):
+            for generator in preparing:
+                assert generator.prepare is not None
+                fitting = [
+                    source
+                    for place, source in enumerate(group, number + 1)
+                    if place > done and generator.reads(source)
+                ]
+                generator.prepare(fitting, context)
+            number += len(group)
+            yield from group
 
     def _of_document(self, source: Source, context: Context) -> Made:
         prose = sum(

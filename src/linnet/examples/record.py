@@ -8,10 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from linnet.config import from_mapping, parse_json, to_mapping
+from linnet import artifact
+from linnet.config import from_mapping, parse_json, show, to_mapping
 from linnet.errors import ConfigError, DataError
+from linnet.examples.decisions import Decisions, decisions_file
 
 EXAMPLES_FILE = "examples.jsonl"
+LONGEST_ROW = 16 << 20  # bytes
 
 Kind = Literal[
     "question",  # and its answer, with the quote that answers
@@ -88,10 +91,13 @@ class Example:
     def to_json(self) -> dict[str, Any]:
         """As plain values: the nine fields that every row has, and of the others those in use."""
         values = to_mapping(self)
-        always = [field.name for field in fields(self)][:9]
-        return {name: values.get(name) for name in always} | {
-            name: value for name, value in values.items() if value and name not in always
+        return {name: values.get(name) for name in ALWAYS} | {
+            name: value for name, value in values.items() if value and name not in ALWAYS
         }
+
+
+ALWAYS = tuple(field.name for field in fields(Example))[:9]
+"""The fields that every row has."""
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
@@ -106,25 +112,89 @@ def read_examples(
     *,
     split: Split | None = None,
     kinds: Collection[Kind] | None = None,
+    decided: bool = True,
 ) -> Iterator[Example]:
-    """The examples of a directory or file, in order. Raises DataError, naming the line."""
-    path = Path(place)
+    """The examples of a directory or file, in order. Raises DataError, naming the line.
+
+    ``decided``: as people decided about them (``linnet.examples.decisions``): those rejected are
+    left out, those mended are as they were mended.
+    """
+    path = examples_file(place)
+    decisions = Decisions(decisions_file(path)).latest if decided else {}
+    for example in _rows(path):
+        if (split is not None and example.split != split) or (
+            kinds is not None and example.kind not in kinds
+        ):
+            continue
+        decision = decisions.get(example.id)
+        kept = example if decision is None else decision.applied(example)
+        if kept is not None:
+            yield kept
+
+
+def examples_file(place: Path | str) -> Path:
+    """The file of a directory of examples, of a project with one, or itself. Raises DataError."""
+    path = artifact.within(place, "examples")
     if path.is_dir():
         path = path / EXAMPLES_FILE
     if not path.is_file():
         raise DataError(
             f"{path}: expected examples, but there is no such file; run linnet examples"
         )
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
+    return path
+
+
+def is_examples(place: Path | str) -> bool:
+    """Whether this is a directory of examples, a project with one, or a file of them."""
+    path = artifact.within(place, "examples")
+    if path.is_dir():
+        return artifact.is_artifact(path) and (path / EXAMPLES_FILE).is_file()
+    if path.suffix != ".jsonl" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        line = file.readline(LONGEST_ROW)
+    try:
+        row = parse_json(line.decode("utf-8"))
+    except ValueError:
+        return False
+    return isinstance(row, dict) and row.keys() >= set(ALWAYS)
+
+
+def _rows(path: Path) -> Iterator[Example]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LONGEST_ROW + 1):
+            number += 1
+            where = f"{path}, line {number}"
+            if len(line) > LONGEST_ROW:
+                raise DataError(f"{where}: expected an example of at most {LONGEST_ROW:,} bytes")
             if not line.strip():
                 continue
-            where = f"{path}, line {number}"
             try:
-                example = from_mapping(Example, parse_json(line), where=where)
+                values = parse_json(line.decode("utf-8"))
+                if not isinstance(values, dict):
+                    raise ValueError(f"Got {show(values)}")
+                example = from_mapping(Example, values, where=where)
+                _check(example)
             except (ValueError, ConfigError) as error:
                 raise DataError(f"{where}: expected an example. {error}") from None
-            if (split is None or example.split == split) and (
-                kinds is None or example.kind in kinds
-            ):
-                yield example
+            yield example
+
+
+def _check(example: Example) -> None:
+    """Raise ValueError for a quote without its place, or of another length than its place has."""
+    if len({value is None for value in (example.quote, example.start, example.end)}) > 1:
+        raise ValueError("quote, start and end are all there, or all null")
+    if example.passage is not None and len(example.passage) != 2:
+        raise ValueError(f"passage is a start and an end. Got {show(example.passage)}")
+    stretches = list(example.quotes)
+    if example.quote is not None:
+        assert example.start is not None
+        assert example.end is not None
+        stretches.append(Quote(example.quote, example.start, example.end))
+    for quote in stretches:
+        if quote.start < 0 or quote.end - quote.start != len(quote.text):
+            raise ValueError(
+                f"a quote of {len(quote.text):,} characters cannot stand from {quote.start} to "
+                f"{quote.end}"
+            )

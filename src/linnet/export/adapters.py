@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from linnet.errors import ModelError
-from linnet.export.architectures import architecture, as_computed, joined, named
-from linnet.export.gguf_header import gguf_package
+from linnet.gguf.architectures import architecture, as_computed, joined, named
+from linnet.gguf.header import gguf_package
 from linnet.model.lora import adapted_layers, beyond_low_rank
 from linnet.output import full_disk_named
 

@@ -22,6 +22,7 @@ from linnet import artifact
 from linnet.config import read_json
 from linnet.errors import ConfigError
 from linnet.evaluate.held_out import text_files
+from linnet.examples.texts import corpus_of
 from linnet.finetune.row_schema import ChatRow, TextRow
 from linnet.finetune.rows import open_source
 from linnet.model.checkpoint import copy_tokenizer, load_model, read_config_file, read_stop_ids
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from linnet.artifact import Artifact
+    from linnet.examples.prompts import Book
     from linnet.finetune.config import FinetuneConfig
     from linnet.hub import Located
     from linnet.model import ModelConfig, Transformer
@@ -180,9 +182,17 @@ def base_input(path: Path, *, pin: str | None, progress: Progress) -> Artifact |
 
 
 def data_inputs(
-    data: Sequence[str | Path], validation: str, general: str = "", *, progress: Progress
+    data: Sequence[str | Path],
+    validation: str,
+    general: str = "",
+    *,
+    book: Book = "closed",
+    progress: Progress,
 ) -> dict[str, Artifact | str]:
-    """Each source of rows as an input, by its place in the command; and the general text."""
+    """Each source of rows as an input, by its place in the command; and the general text.
+
+    ``book``: whether the passages count that examples rest on.
+    """
     sources = [(f"data.{number}", source) for number, source in enumerate(data, 1)]
     if validation:
         sources.append(("validation", validation))
@@ -193,7 +203,11 @@ def data_inputs(
             found[role] = artifact.read(opened.corpus)
             continue
         files = [file for split in opened.files.values() for file in split]
-        root = Path(source) if Path(source).is_dir() else None
+        if opened.examples is not None and book == "open":
+            corpus = corpus_of(opened.examples)
+            if corpus is not None:
+                found[f"{role}.corpus"] = artifact.read(corpus)
+        root = Path(source) if Path(source).is_dir() and opened.examples is None else None
         found[role] = _hash_files(files, root=root, task="reading rows", progress=progress)
     place = artifact.within(general, "corpus")
     if general and artifact.is_artifact(place):

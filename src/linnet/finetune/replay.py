@@ -18,7 +18,6 @@ import dataclasses
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +33,11 @@ from linnet.evaluate.held_out import (
     split_text_file,
     text_files,
 )
-from linnet.finetune.encoding import Example, opening
+from linnet.finetune.encoding import Example, Flags, cut_document, document_start
 from linnet.finetune.examples import load_examples
 from linnet.output import write_text
 from linnet.progress import SILENT, Progress
-from linnet.train.machine import at_rest
+from linnet.train.execution import at_rest
 from linnet.train.state import STATE, damage_named, read_numbers, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ def sample_replay(
         raise ModelError(f"a {shape.family} model cannot write text; give general text as a file")
     training = checkpoint.model.training
     tokenizer = checkpoint.tokenizer
-    start = opening(tokenizer)
+    start = document_start(tokenizer)
     length = min(context, SAMPLED_LENGTH, shape.context) - len(start)
     # Only what ends a document ends one here; the marks of a chat are part of what is written.
     only_end = dataclasses.replace(checkpoint, stop_ids=(tokenizer.end_of_text,))
@@ -247,7 +246,8 @@ def sample_replay(
                     ended = (tokenizer.end_of_text,) if text.finish_reason == "stop" else ()
                     ids = [*start, *text.tokens, *ended]
                     source = f"written by the base model, {len(examples) + 1}"
-                    examples.append(_example(ids, len(start), tokenizer, source))
+                    trained = np.arange(len(ids)) >= len(start)
+                    examples.append(_example(np.array(ids), trained, tokenizer, source))
                     written += len(ids) - len(start)
                 task.update(done=min(written, tokens))
     finally:
@@ -263,15 +263,11 @@ def document_examples(
     source: str,
 ) -> list[Example]:
     """A document's tokens, its end included, as examples that predict every token once."""
-    start = opening(tokenizer)
-    whole = np.concatenate((np.asarray(start), np.asarray(ids))).astype(np.uint32)
-    if len(whole) <= context:
-        return [_example(whole, len(start), tokenizer, source)]
-    # Each piece begins with the last token of the one before, which it does not predict.
-    places = [*range(0, len(whole) - 1, context - 1), len(whole) - 1]
+    start = document_start(tokenizer)
+    whole = np.concatenate((np.asarray(start), np.asarray(ids)))
     return [
-        _example(whole[begin : end + 1], len(start) if begin == 0 else 1, tokenizer, source)
-        for begin, end in pairwise(places)
+        _example(piece, trained, tokenizer, source)
+        for piece, trained in cut_document(whole, given=len(start), context=context - 1)
     ]
 
 
@@ -315,12 +311,10 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def _example(
-    ids: Sequence[int] | npt.NDArray[np.uint32], given: int, tokenizer: Tokenizer, source: str
+    ids: npt.NDArray[np.integer], trained: Flags, tokenizer: Tokenizer, source: str
 ) -> Example:
-    """All but the first ``given`` tokens are predicted."""
-    tokens = np.asarray(ids, dtype=np.uint32)
-    size = sum(len(tokenizer.token_bytes(int(token))) for token in tokens[given:])
-    return Example(tokens, np.arange(len(tokens)) >= given, source, size)
+    size = sum(len(tokenizer.token_bytes(int(token))) for token in ids[trained])
+    return Example(ids.astype(np.uint32), trained, source, size)
 
 
 def _seed(seed: int, number: int) -> int:

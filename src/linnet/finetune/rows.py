@@ -2,8 +2,9 @@
 
 Read are JSON lines, a JSON array, CSV and TSV (RFC 4180, with any usual delimiter),
 Parquet, and plain text (a document per file, or several, separated by a line
-``<|endoftext|>``); directories of these; ``hf:NAME`` data sets; and corpora that
-``linnet data prepare`` made. What a row may look like says :mod:`linnet.finetune.row_schema`.
+``<|endoftext|>``); directories of these; ``hf:NAME`` data sets; corpora that
+``linnet data prepare`` made; and examples that ``linnet examples`` made, as people decided about
+them. What a row may look like says :mod:`linnet.finetune.row_schema`.
 
 Unlike documents, rows are checked strictly: one that cannot be used is an error
 that names it. All files must be UTF-8.
@@ -20,9 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from linnet import artifact
-from linnet.errors import DataError
-from linnet.finetune.json_values import JsonValues
-from linnet.finetune.row_schema import Row, RowError, TextRow, parse_row
+from linnet.data.json_stream import JsonError, JsonStream, LongValueError
+from linnet.errors import ArtifactError, DataError
+from linnet.examples import prompts
+from linnet.examples.decisions import decisions_file
+from linnet.examples.record import Example, examples_file, is_examples, read_examples
+from linnet.examples.texts import Context, contexts, corpus_of
+from linnet.finetune.row_schema import PromptRow, Row, RowError, TextRow, parse_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +38,9 @@ LONGEST_ROW = 64 << 20
 """Bytes, or characters, of one row at most."""
 _MOST_COUNTED = 1000  # rows that are looked at after the first that cannot be used
 _MOST_EXPANSION, _LEAST_EXPANDED = 100, 4 << 30  # of a Parquet file
+_CHUNK = 1 << 20
 _END_OF_DOCUMENT = "<|endoftext|>"
+_BETWEEN = "\n\n"  # an example's question and answer, where they are plain text
 
 # Files beside rows that hold none.
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
@@ -52,17 +59,27 @@ class Source:
 
     files: dict[Split, list[Path]]
     """Files of rows by split; of most sources everything is ``train``."""
-    unused: tuple[Path, ...] = ()
-    """Files of test splits."""
+    unused: tuple[Path | str, ...] = ()
+    """Files of test splits, or what else there is for testing."""
     corpus: Path | None = None
     """The corpus that it is, if it is one; then there are no files."""
+    examples: Path | None = None
+    """The file of examples that it is, if it is one; it has its own splits."""
     name: str = ""
     """What its rows are said to come from, where the files' own paths say nothing."""
 
-    def rows(self, split: Split, columns: Mapping[str, str]) -> Iterator[Row]:
-        """The rows of a split, possibly none. Raises DataError, naming file and line."""
+    def rows(
+        self, split: Split, columns: Mapping[str, str], *, book: prompts.Book = "closed"
+    ) -> Iterator[Row]:
+        """The rows of a split, possibly none. Raises DataError, naming file and line.
+
+        ``book``: whether the prompt of an example has the passage that the answer is to rest on.
+        """
         if self.corpus is not None:
             yield from _corpus_rows(self.corpus, split)
+        if self.examples is not None:
+            yield from _example_rows(self.examples, split, book)
+            return
         for file in self.files.get(split, []):
             yield from read_rows(file, columns=columns, name=self.name)
 
@@ -76,6 +93,13 @@ def open_source(source: str | Path) -> Source:
         require_library(f"reading {source}")
         files = fetch_dataset(str(source), cache_directory().parent / "linnet")
         return Source({"train": files}, name=str(source))
+    if is_examples(source):
+        file = examples_file(source)
+        decisions = decisions_file(file)
+        files = [file, decisions] if decisions.is_file() else [file]
+        tested = next(read_examples(file, split="test"), None) is not None
+        unused = (f"what {file} has for testing",) if tested else ()
+        return Source({"train": files}, unused=unused, examples=file)
     path = artifact.within(source, "corpus")
     if artifact.is_artifact(path):
         kind = artifact.read(path).manifest.kind
@@ -131,6 +155,39 @@ def _corpus_rows(corpus: Path, split: Split) -> Iterator[Row]:
     for document in read_documents(corpus, split, columns=("source", "text", "copies")):
         for _ in range(document.copies):
             yield TextRow(document.source, document.text)
+
+
+def _example_rows(file: Path, split: Split, book: prompts.Book) -> Iterator[Row]:
+    examples = list(read_examples(file, split=split))
+    found: Mapping[str, Context] = {}
+    if book == "open" and examples:
+        corpus = corpus_of(file)
+        if corpus is None:
+            raise ArtifactError(
+                f"{file}: open book needs the corpus that these examples were made from, and it "
+                "is not where it was; make them again, or train closed book"
+            )
+        found = contexts(corpus, examples)
+    for example in examples:
+        if book == "closed":
+            yield _example_row(file, example, None)
+        elif example.id in found:
+            yield _example_row(file, example, found[example.id].text)
+        else:
+            raise DataError(
+                f"{file}: example {example.id} quotes a text that its corpus does not have (any "
+                "more); make the examples again"
+            )
+
+
+def _example_row(file: Path, example: Example, passage: str | None) -> Row:
+    return PromptRow(
+        f"{file}:{example.id}",
+        prompts.prompt_text(example, passage),
+        prompts.answer_text(example),
+        _BETWEEN,
+        history=tuple((turn.question, turn.answer) for turn in example.turns),
+    )
 
 
 def _directory(path: Path) -> Source:
@@ -264,24 +321,45 @@ def _text(path: Path) -> _Read:
 
 def _json_array(path: Path) -> _Read:
     """The values of an array, or the only value of the file, holding one of them at a time."""
-    values = JsonValues(path, limit=LONGEST_ROW)
-    if values.peek() != "[":
-        if values.peek():
+    values = JsonStream(_chunks(path), limit=LONGEST_ROW)
+    try:
+        if values.peek() == "[":
+            for line, value in values.elements():
+                yield str(line), value
+            if values.peek():
+                raise JsonError("more follows the array", values.line)
+        elif values.peek():
             yield str(values.line), values.take()
-        if values.peek():
-            raise values.damaged("more follows the value; name the file .jsonl if it is lines")
-        return
-    values.skip()
-    while values.peek() != "]":
-        line = values.line
-        yield str(line), values.take()
-        if values.peek() == ",":
-            values.skip()
-        elif values.peek() != "]":
-            raise values.damaged(f"expected ',' or ']'. Got {values.peek() or 'the end'!r}")
-    values.skip()
-    if values.peek():
-        raise values.damaged("more follows the array")
+            if values.peek():
+                raise JsonError(
+                    "more follows the value; name the file .jsonl if it is lines", values.line
+                )
+    except LongValueError as error:
+        raise DataError(f"{path}:{error.line}: {error}") from None
+    except JsonError as error:
+        raise DataError(f"{path}:{error.line}: not valid JSON: {error}") from None
+
+
+def _chunks(path: Path) -> Iterator[str]:
+    """The text of a file, a part at a time. Raises DataError where it is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    line = 1
+    with path.open("rb") as file:
+        while True:
+            data = file.read(_CHUNK)
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                raise DataError(
+                    f"{path}:{line}: not UTF-8 (byte {error.object[error.start]:#x}); "
+                    "save the file as UTF-8"
+                ) from None
+            line += data.count(b"\n")
+            if text:
+                yield text
+            if not data:
+                return
 
 
 _READERS: Mapping[str, Callable[[Path], _Read]] = {

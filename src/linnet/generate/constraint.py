@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
 from linnet.errors import ConfigError
+
+OF, UNITS = "x-substring-of", "x-substring-units"
+"""Keywords of our own: the passages that a text stands in, and what is never cut."""
 
 LONGEST = 100_000
 LONGEST_SCHEMA = 1_000_000
@@ -20,11 +24,12 @@ class Constraint:
     it for ever.
     """
 
-    kind: Literal["json_schema", "regex", "choice", "grammar"]
+    kind: Literal["json_schema", "regex", "choice", "grammar", "substring"]
     value: str
     """``json_schema``: a JSON Schema as JSON. ``regex``: a regular expression for the whole text,
     of the kind that automata match (no look-around, no back references). ``choice``: texts, as
-    a JSON list. ``grammar``: a grammar in llama.cpp's GBNF, beginning at ``root``."""
+    a JSON list. ``grammar``: a grammar in llama.cpp's GBNF, beginning at ``root``.
+    ``substring``: see :meth:`substring`."""
 
     def __post_init__(self) -> None:
         longest = LONGEST_SCHEMA if self.kind == "json_schema" else LONGEST
@@ -33,3 +38,13 @@ class Constraint:
                 f"a {self.kind} must have between 1 and {longest:,} characters. "
                 f"Got {len(self.value):,}"
             )
+
+    @classmethod
+    def substring(
+        cls, *passages: str, units: Literal["words", "sentences", "characters"] = "words"
+    ) -> Constraint:
+        """A quotation: whole words, sentences or just characters of one of these passages.
+
+        Within a JSON document a string is one by the same two keywords that ``value`` has.
+        """
+        return cls("substring", json.dumps({OF: passages, UNITS: units}))

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -297,12 +297,18 @@ def split_rows(
 
 
 def write_safetensors(
-    file: Path, tensors: Sequence[Written], metadata: Mapping[str, str], *, checksum: bool = False
+    file: Path,
+    tensors: Sequence[Written],
+    metadata: Mapping[str, str],
+    *,
+    checksum: bool = False,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Write tensors into a file of the safetensors format, made one after the other.
 
     Byte for byte what the library writes, where ``metadata`` has one entry. ``checksum``: add
-    that of the tensors to the metadata (see :func:`update_checksum`).
+    that of the tensors to the metadata (see :func:`update_checksum`). ``advance``: told how many
+    bytes have been written.
     """
     # Wide numbers first keeps every tensor aligned.
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
@@ -324,6 +330,7 @@ def write_safetensors(
         for tensor in ordered:
             made = tensor.make()
             opened.write(_raw(made))
+            advance(tensor.bytes)
             if checksum:
                 sum_so_far = update_checksum(sum_so_far, tensor.name, made)
         if checksum:
@@ -368,8 +375,7 @@ def write_weights(
     ):
         for shard, name in zip(shards, names, strict=True):
             neighbour = written.enter_context(replacing(path / name))
-            write_safetensors(neighbour, shard, {"format": "pt"})
-            task.advance(sum(tensor.bytes for tensor in shard))
+            write_safetensors(neighbour, shard, {"format": "pt"}, advance=task.advance)
     if count > 1:
         places = [(t.name, name) for shard, name in zip(shards, names, strict=True) for t in shard]
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places))}

@@ -2,9 +2,9 @@
 
 In reading order: ``pieces`` and ``conversation`` (the types), ``context`` (what belongs to one
 call), ``responder`` (the interface, and the synchronous façade), ``engine`` (a model of this
-machine: ``tools`` shows it tools, ``tool_calls`` reads its calls, ``inbox`` batches its tokens),
-``remote`` (a model at an address). ``language_model`` is what Python programs, commands and the
-server open models by.
+machine: ``tools`` shows it tools and reads its calls, ``inbox`` batches its tokens), ``remote``
+(a model at an address, reached by ``transport``). ``language_model`` is what Python programs,
+commands and the server open models by.
 
     from linnet import respond
     answer, = respond.run(respond.EngineResponder(engine), respond.conversation(
@@ -48,8 +48,9 @@ from linnet.respond.pieces import (
     ToolResult,
     Usage,
 )
-from linnet.respond.remote import RemoteError, RemoteResponder, read_key
+from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities, Answer, Batches, Responder, run, stream
+from linnet.respond.transport import RemoteError, read_key
 
 __all__ = [
     "Abilities",

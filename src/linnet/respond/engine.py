@@ -40,9 +40,9 @@ from linnet.respond.pieces import (
     Usage,
 )
 from linnet.respond.responder import Abilities, Batches
-from linnet.respond.tool_calls import ToolReader
 from linnet.respond.tools import (
     ToolFormat,
+    ToolReader,
     call_schema,
     find_format,
     template_messages,

@@ -101,8 +101,9 @@ class App:
                 raise ApiError(503, "The server is being stopped.", code="stopping", retry_after=10)
         if endpoint.body is not None:
             call.body = await self._body(call, endpoint)
-            call.model = service.catalog.find(call.body.get("model"))
-            call.facts["model"] = call.model.name
+            if endpoint.asks_model:
+                call.model = service.catalog.find(call.body.get("model"))
+                call.facts["model"] = call.model.name
             if service.config.log_prompts:
                 call.facts["body"] = call.body
         await endpoint.handler(service, call)

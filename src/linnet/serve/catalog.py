@@ -103,20 +103,25 @@ class Served:
 
 
 class Catalog:
-    """All that are served; the first is the one that a request means which names none."""
+    """All that are served; the first is the one that a request means which names none.
+
+    A server of other endpoints may have none.
+    """
 
     def __init__(self, models: Sequence[Served]) -> None:
         """Raises ConfigError for two of one name."""
         self.models = {model.name: model for model in models}
-        if not models:
-            raise ConfigError("expected at least one model to serve. Got none")
         if len(self.models) < len(models):
             names = [model.name for model in models]
             twice = next(name for name in names if names.count(name) > 1)
             raise ConfigError(
                 f"each model and adapter needs a name of its own. Got '{twice}' twice"
             )
-        self.first = models[0]
+
+    @property
+    def first(self) -> Served:
+        """The model that is meant where none is named."""
+        return next(iter(self.models.values()))
 
     def find(self, name: str | None) -> Served:
         """The model of this name. Raises ApiError (404)."""

@@ -50,6 +50,11 @@ class Endpoint:
     """Whether an answer without an error is."""
 
     @property
+    def asks_model(self) -> bool:
+        """Whether the body may name a model, which is then found for the handler."""
+        return self.body is not None and "model" in self.body.get("properties", {})
+
+    @property
     def label(self) -> str:
         """What metrics and messages call it."""
         return self.path.partition("{")[0]

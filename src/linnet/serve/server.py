@@ -16,7 +16,10 @@ from linnet.errors import ConfigError, MissingExtraError
 from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from linnet.serve.catalog import Catalog
+    from linnet.serve.endpoint import Endpoint
 
 _LOOK_SECONDS = 0.05
 _ABORT_SECONDS = 2.0
@@ -77,9 +80,17 @@ class Server:
     """
 
     def __init__(
-        self, catalog: Catalog, config: ServeConfig, *, listener: socket.socket | None = None
+        self,
+        catalog: Catalog,
+        config: ServeConfig,
+        *,
+        listener: socket.socket | None = None,
+        endpoints: Sequence[Endpoint] | None = None,
     ) -> None:
-        """``listener``: from :func:`bind`. Raises ConfigError where the address cannot be had."""
+        """``listener``: from :func:`bind`. ``endpoints``: others than those of ``linnet serve``.
+
+        Raises ConfigError where the address cannot be had.
+        """
         require_server()
         from linnet.serve.app import App
         from linnet.serve.endpoints import ENDPOINTS
@@ -89,7 +100,7 @@ class Server:
         self.catalog = catalog
         self._listener = listener or bind(config)
         try:
-            self.service = Service(catalog, config, ENDPOINTS)
+            self.service = Service(catalog, config, ENDPOINTS if endpoints is None else endpoints)
         except BaseException:
             self._listener.close()
             raise

@@ -21,14 +21,14 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from linnet.errors import MissingExtraError, ModelError
 from linnet.tokenizer.definition import LARGEST, check_definition, faults_named, is_known_table
-from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
+from linnet.tokenizer.token_bytes import SENTENCEPIECE_SPACE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # Types of pieces, in sentencepiece_model.proto.
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
-_UNIGRAM, _BPE = 1, 2
+UNIGRAM, BPE = 1, 2
 _LONGEST_PIECE = 4_096  # characters; sentencepiece itself stops at 16
 
 # Unigram's score for pieces that no text may turn into, such as ``</s>``.
@@ -44,14 +44,20 @@ def read_sentencepiece(
     after special tokens again, nor before a space (transformers' ``legacy=False``).
     Raises ModelError when it is no SentencePiece model or one of another kind.
     """
-    proto = _parse(file)
+    return from_proto(_parse(file), file, spaced=spaced, once=once)
+
+
+def from_proto(
+    proto: Any, file: object, *, spaced: bool | None = None, once: bool = False
+) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+    """As :func:`read_sentencepiece`, of a ``ModelProto``; ``file`` is named in errors."""
     kind = proto.trainer_spec.model_type
-    if kind not in (_BPE, _UNIGRAM):
+    if kind not in (BPE, UNIGRAM):
         raise ModelError(f"{file}: expected a BPE or Unigram model. Got type {kind}")
     if proto.trainer_spec.treat_whitespace_as_suffix:
         raise ModelError(f"{file}: models with the space after the word cannot be read")
     with faults_named(file):
-        backend = tokenizers.Tokenizer(_bpe(proto) if kind == _BPE else _unigram(proto))
+        backend = tokenizers.Tokenizer(_bpe(proto) if kind == BPE else _unigram(proto))
     if spaced is not None:
         proto.normalizer_spec.add_dummy_prefix = spaced
     backend.normalizer = _normalizer(proto.normalizer_spec, file, once=once)
@@ -63,14 +69,21 @@ def read_sentencepiece(
     return backend, _config(proto)
 
 
-def _parse(file: Path) -> Any:
+def empty_proto(purpose: str) -> Any:
+    """A ``ModelProto`` to fill. Raises MissingExtraError without the packages for it."""
     try:
-        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        import google.protobuf.message  # type: ignore[import-untyped]  # noqa: F401
         from sentencepiece import sentencepiece_model_pb2
     except ImportError as error:
         missing = "protobuf" if (error.name or "").startswith("google") else "sentencepiece"
-        raise MissingExtraError(missing, f"reading {file.name}") from None
-    proto: Any = vars(sentencepiece_model_pb2)["ModelProto"]()
+        raise MissingExtraError(missing, purpose) from None
+    return vars(sentencepiece_model_pb2)["ModelProto"]()
+
+
+def _parse(file: Path) -> Any:
+    proto = empty_proto(f"reading {file.name}")
+    from google.protobuf.message import DecodeError
+
     if file.stat().st_size > LARGEST:
         raise ModelError(f"{file}: expected a SentencePiece model of at most {LARGEST:,} bytes")
     try:
@@ -125,7 +138,7 @@ def _unigram(proto: Any) -> models.Unigram:
     )
 
 
-def _normalizer(spec: Any, file: Path, *, once: bool) -> normalizers.Normalizer:
+def _normalizer(spec: Any, file: object, *, once: bool) -> normalizers.Normalizer:
     steps: list[normalizers.Normalizer] = []
     if spec.precompiled_charsmap:
         if not is_known_table(spec.precompiled_charsmap):
@@ -140,7 +153,7 @@ def _normalizer(spec: Any, file: Path, *, once: bool) -> normalizers.Normalizer:
     return normalizers.Sequence(steps)
 
 
-def _try_table(table: bytes, file: Path) -> None:
+def _try_table(table: bytes, file: object) -> None:
     """Use a table of characters where a panic does no harm. Raises ModelError."""
     definition = {
         "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},

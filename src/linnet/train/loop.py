@@ -8,11 +8,14 @@ One loop for every kind of training; what differs is handed in (see
   numbers, number format, threads and compilation are part of the saved state.
 * Ctrl-C saves first. Only what is trained is saved, with what the objective owns and
   what the stream keeps.
-* The weights kept are the best validated ones, as a :data:`Judge` sees it; figures that
+* The weights kept are the best validated ones, as a :data:`Judge` sees it, with what the
+  objective owned then; figures that
   are not numbers are never the best, and weights that are not numbers end the run as failed.
 * With a time limit, everything counts: compiling, validation, saving.
 * However a batch is cut in pieces, its loss is their sums over all their weights.
 * What several processes must decide together is asked of a :class:`World`; one of them writes.
+  Each computes a part of every batch, and validations whole.
+* Every forward pass goes through the call of one module, which may be distributed.
 """
 
 from __future__ import annotations
@@ -29,15 +32,15 @@ from torch import nn
 from linnet.errors import BudgetError, StoppedError, TrainingError
 from linnet.progress import SILENT, Progress, Task
 from linnet.train.distributed import SingleProcess, World
-from linnet.train.machine import at_rest
 from linnet.train.metrics import MetricsLog
 from linnet.train.objectives import Totals, TrainingStep, add_up
 from linnet.train.schedule import Pace, rate
 from linnet.train.state import (
     best_file,
+    best_tensors,
     capture,
     damage_named,
-    load_trained,
+    load_best,
     put_tensors,
     read_numbers,
     read_tensors,
@@ -128,11 +131,11 @@ class Loop:
         self.world = world or SingleProcess()
         self.writes = self.world.rank == 0
         self.owned = objective if isinstance(objective, nn.Module) else None
-        self.forward = self.world.wrap(TrainingStep(model, objective))
+        self.step_module: nn.Module = TrainingStep(model, objective)
         self.micro_units, self.validations = micro_units, validations
         self.validators, self.validate_first, self.judge = validators, validate_first, judge
         self.sampler, self.remedy = sampler, remedy
-        self.progress, self.started = progress, started
+        self.progress, self.started = progress if self.writes else SILENT, started
         self.parameters = list(trained_tensors(model).values())
         if self.owned is not None:
             self.parameters += trained_tensors(self.owned).values()
@@ -162,7 +165,8 @@ class Loop:
 
     def resume(self) -> bool:
         """Go on from the saved state; False when there is none."""
-        if not self.state_file.is_file():
+        # Rank 0 says, once it has written what an earlier run on these processes saved.
+        if not self.world.broadcast(self.state_file.is_file()):
             if self.writes:
                 self.log.clear()
             return False
@@ -193,6 +197,8 @@ class Loop:
         StoppedError after Ctrl-C, TrainingError when the loss or the weights are no
         longer numbers, or no validation gave a number.
         """
+        # Only here: a warm start and resuming have changed weights past the module's call.
+        self.step_module = self.world.wrap(self.step_module)
         if self.validate_first and self.pace.step == 0 and self.first is None:
             self._validate()
         # How many steps there is time for is known at the end alone; how far the run is, always.
@@ -284,7 +290,7 @@ class Loop:
         """One update from one batch, in as many pieces as it takes."""
         begun = time.monotonic()
         config = self.config
-        batch = self.stream.next(self._context())
+        batch = self.stream.next(self._context()).part(self.world.rank, of=self.world.size)
         self.reached = self.pace.middle(self._left())
         found = self._gradients(batch)
         scale = rate(
@@ -295,9 +301,10 @@ class Loop:
         left = self._left()
         self.pace.advance(elapsed, left, compiled=self.machine.compiled)
         self._tell_shortened(left)
-        tokens, trained = self.world.sum([batch.tokens.numel(), batch.trained])
+        read = self.world.sum({"tokens": batch.tokens.numel(), "trained": batch.trained})
+        tokens = read["tokens"]
         self.tokens += int(tokens)
-        self.trained += int(trained)
+        self.trained += int(read["trained"])
         peak = self.optimizers[0].param_groups[0]["peak_lr"]
         entry = {
             "step": self.pace.step,
@@ -323,7 +330,11 @@ class Loop:
 
     def _context(self) -> Context:
         return Context(
-            self.model, self.pace.step, self.pace.progress, compiled=self.machine.compiled
+            self.model,
+            self.pace.step,
+            self.pace.progress,
+            compiled=self.machine.compiled,
+            step_module=self.step_module,
         )
 
     def _tell_shortened(self, left: float | None) -> None:
@@ -345,12 +356,19 @@ class Loop:
         """Add the batch's gradients up, piece by piece; return its loss and metrics."""
         # Gradients are divided by what the batch says of its weight, which keeps them within
         # the range of fp16, and in the end by what the objective said where that differs.
-        expected = self.world.sum([batch.trained or batch.units])[0]
+        expected = self.world.sum({"": batch.trained or batch.units})[""]
         losses = []
-        for piece in batch.split(self.micro_units):
-            loss: Loss = self.forward(piece.to(self.machine.runtime.device))
-            if loss.sum.requires_grad:
-                self.scaler.scale(loss.sum / (expected / self.world.size)).backward()
+        pieces = batch.split(self.micro_units)
+        for number, piece in enumerate(pieces, 1):
+            last = number == len(pieces)
+            with self.world.accumulate(self.step_module, last=last):
+                loss: Loss = self.step_module(piece.to(self.machine.runtime.device))
+                total = loss.sum
+                if last and self.world.size > 1 and not total.requires_grad:
+                    # Nothing counts here, but the other ranks wait for this one's gradients.
+                    total = total + sum(0.0 * parameter.sum() for parameter in self.parameters)
+                if total.requires_grad:
+                    self.scaler.scale(total / (expected / self.world.size)).backward()
             losses.append(loss.detached())
         found = add_up(losses, self.world)
         self._require_finite(found.mean, "the loss")
@@ -398,9 +416,8 @@ class Loop:
             return
         begun = time.monotonic()
         figures: dict[str, float] = {}
-        with at_rest(self.model, compiled=self.machine.compiled), torch.no_grad():
-            for validator in self.validators:
-                figures |= validator(self.model)
+        for validator in self.validators:
+            figures |= self._context().evaluate(validator)
         self.validation_seconds = self.world.broadcast(time.monotonic() - begun)
         figures = {name: self.world.broadcast(value) for name, value in figures.items()}
         self.first = self.first or figures
@@ -415,7 +432,7 @@ class Loop:
             self.best, self.best_step, self.waited = figures, self.pace.step, 0
             numbers = {"figures": figures, "step": self.best_step}
             if self.writes:
-                write_tensors(self.best_file, trained_tensors(self.model), numbers)
+                write_tensors(self.best_file, best_tensors(self.model, self.owned), numbers)
             return
         self.waited += 1
         if verdict.decision == "stop":
@@ -429,10 +446,9 @@ class Loop:
         self.progress.message(reason)
 
     def _sample(self) -> None:
-        if self.sampler is None or not self.writes:
+        if self.sampler is None:
             return
-        with at_rest(self.model, compiled=self.machine.compiled), torch.inference_mode():
-            text = self.sampler(self.model)
+        text = self._context().evaluate(self.sampler)
         self.record({"step": self.pace.step, "sample": text})
         self.progress.message(f"  step {self.pace.step}: {' '.join(text.split())[:160]}")
 
@@ -471,14 +487,15 @@ class Loop:
         self.save_seconds = self.last_save - begun
 
     def keep_best(self) -> None:
-        """Put the best validated weights into the model."""
-        if self.best is None:
+        """Put the best validated weights into the model, and into the objective what it owns."""
+        # Asked of all ranks: rank 0 answers when it has written the file.
+        if not self.world.any(self.best is not None):
             return
         # After a kill the file may be ahead of the saved state; what it holds is what counts.
         numbers = read_numbers(self.best_file)
         with damage_named(self.best_file):
             self.best, self.best_step = numbers["figures"], numbers["step"]
-            load_trained(self.model, dict(read_tensors(self.best_file)))
+            load_best(dict(read_tensors(self.best_file)), self.model, self.owned)
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says about the run."""

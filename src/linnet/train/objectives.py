@@ -101,17 +101,17 @@ def add_up(losses: Sequence[Loss], world: World) -> Totals:
             entry = sums.setdefault(name, [0.0, 0.0])
             entry[0] += float(value.sum)
             entry[1] += float(value.weight)
-    flat = world.sum([number for entry in sums.values() for number in entry])
+    totals = world.sum({name: total for name, (total, _) in sums.items()})
+    weights = world.sum({name: weight for name, (_, weight) in sums.items()})
     means = {
-        name: total / weight if weight else math.nan
-        for name, total, weight in zip(sums, flat[::2], flat[1::2], strict=True)
+        name: total / weights[name] if weights[name] else math.nan for name, total in totals.items()
     }
     mean = means.pop("")
-    return Totals(flat[1], mean if flat[1] else 0.0, means)
+    return Totals(weights[""], mean if weights[""] else 0.0, means)
 
 
 class TrainingStep(nn.Module):
-    """A model and its objective as one module, whose call is the whole forward pass.
+    """A model and its objective as one module, through whose call every forward pass goes.
 
     What distributes training wraps this one, so that it sees every use of the model, and
     the parameters that the objective owns.
@@ -121,7 +121,13 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, batch: Batch) -> Loss:
+    def forward(
+        self, batch: Batch | None = None, *, evaluate: Callable[[Transformer], Any] | None = None
+    ) -> Any:
+        """The loss of a batch, or what ``evaluate`` computes with the model."""
+        if evaluate is not None:
+            return evaluate(self.model)
+        assert batch is not None
         return self.objective(self.model, batch)
 
 

@@ -124,6 +124,29 @@ def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     _copy_into(trained_tensors(model), tensors)
 
 
+_OBJECTIVE = "objective."
+
+
+def best_tensors(model: nn.Module, objective: nn.Module | None = None) -> dict[str, Tensor]:
+    """What is kept of the best step: trained weights, and what the objective owns."""
+    return trained_tensors(model) | _prefixed_state(objective)
+
+
+def load_best(
+    tensors: Mapping[str, Tensor], model: nn.Module, objective: nn.Module | None = None
+) -> None:
+    """Put back what :func:`best_tensors` gave."""
+    own = {k.removeprefix(_OBJECTIVE): v for k, v in tensors.items() if k.startswith(_OBJECTIVE)}
+    load_trained(model, {k: v for k, v in tensors.items() if not k.startswith(_OBJECTIVE)})
+    if objective is not None:
+        _copy_into(_own_state(objective), own)
+
+
+def _prefixed_state(objective: nn.Module | None) -> dict[str, Tensor]:
+    state = {} if objective is None else _own_state(objective)
+    return {f"{_OBJECTIVE}{name}": value for name, value in state.items()}
+
+
 def _own_state(objective: nn.Module) -> dict[str, Tensor]:
     """What an objective trains, and its buffers; not what it has frozen, such as a reference."""
     frozen = {name for name, value in objective.named_parameters() if not value.requires_grad}
@@ -151,8 +174,7 @@ def capture(
         for index, entries in optimizer.state_dict()["state"].items():
             for name, value in entries.items():
                 tensors[f"optimizer.{which}.{index}.{name}"] = torch.as_tensor(value)
-    if objective is not None:
-        tensors |= {f"objective.{name}": value for name, value in _own_state(objective).items()}
+    tensors |= _prefixed_state(objective)
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+from torch import nn
 
 from linnet.shards.batches import Batch
-from linnet.train.machine import at_rest
+from linnet.train.execution import at_rest
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,16 @@ class Context:
     progress: float
     """How far the schedule has come, from 0 to 1."""
     compiled: bool = False
+    step_module: nn.Module | None = None
+    """The :class:`linnet.train.objectives.TrainingStep`, or what wraps it on several ranks."""
+
+    def evaluate(self, function: Callable[[Transformer], Found]) -> Found:
+        """What a function computes with the model at rest, without a gradient, on every rank."""
+        with self.at_rest(), torch.no_grad():
+            if self.step_module is None:
+                return function(self.model)
+            found: Found = self.step_module(evaluate=function)
+            return found
 
     def at_rest(self) -> AbstractContextManager[None]:
         """The model as it is for inference while the block runs: to sample from it."""

@@ -54,6 +54,19 @@ def test_texts_are_one_of_the_choices(engine: LlamaCppEngine) -> None:
         assert text in choices
 
 
+def test_texts_are_quotations(engine: LlamaCppEngine) -> None:
+    passage = 'L\'été, "naïve" — un chat.\nUn chat noir: 3.5 kg.'
+    quote = {"type": "string", "x-substring-of": passage, "minLength": 4}
+    wanted = {"type": "object", "properties": {"q": quote}, "required": ["q"]}
+    found = written(engine, Constraint.substring(passage))
+    for text in written(engine, Constraint("json_schema", json.dumps(wanted))):
+        found.append(json.loads(text)["q"])
+        assert len(found[-1]) >= 4
+    for text in found:
+        assert text in passage
+        assert text == text.strip()
+
+
 def test_texts_follow_a_grammar(engine: LlamaCppEngine) -> None:
     grammar = 'root ::= pair (", " pair){0,2}\npair ::= [a-c] " → " [^a-z\\n]'
     for text in written(engine, Constraint("grammar", grammar)):

@@ -18,14 +18,15 @@ from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.llama_cpp import LlamaCppEngine, open_gguf
-from linnet.generate.llama_cpp.dequantise import dequantised, numbers_outside
-from linnet.generate.llama_cpp.metadata import read_metadata
 from linnet.generate.llama_cpp.resources import unused_instructions
+from linnet.generate.llama_cpp.scoring import numbers_outside
 from linnet.generate.torch_engine import TorchEngine
+from linnet.gguf.metadata import read_metadata
+from linnet.gguf.weights import dequantised
 from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
 from linnet.progress import Progress
 from linnet.tokenizer import load as load_tokenizer
-from linnet.tokenizer.adoption import adopt
+from linnet.tokenizer.loading import adopt
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")

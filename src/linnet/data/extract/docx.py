@@ -13,10 +13,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
-from linnet.data.extract.formulas import from_omml
 from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
 from linnet.data.extract.ooxml import (
     Part,
+    from_omml,
     graphic,
     main_part,
     property_value,

@@ -21,7 +21,6 @@ from linnet.data import decoding
 from linnet.data.clean import replace_lone_surrogates
 from linnet.data.document import UnreadableError
 from linnet.data.markup.html import all_text
-from linnet.data.markup.mail import unflowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,6 +194,28 @@ def _text(part: Message, context: Context) -> str:
     if str(part.get_param("format", "")).lower() == "flowed":
         return unflowed(text, delete_space=str(part.get_param("delsp", "")).lower() == "yes")
     return text
+
+
+def unflowed(text: str, *, delete_space: bool = False) -> str:
+    """Text in the format "flowed" with its paragraphs on one line each (RFC 3676).
+
+    A line that ends in a blank goes on in the next one of the same quote depth.
+    ``delete_space``: the blank itself is not part of the text (DelSp=yes).
+    """
+    lines: list[str] = []
+    depth, flows = 0, False
+    parts: list[str] = []
+    for line in text.split("\n"):
+        quotes = len(line) - len(line.lstrip(">"))
+        content = line[quotes:].removeprefix(" ")
+        if parts and not (flows and quotes == depth and content != "-- "):
+            lines.append("".join(parts))
+            parts = []
+        parts.append(content if parts else ">" * quotes + " " * bool(quotes) + content)
+        depth, flows = quotes, content.endswith(" ") and content != "-- "
+        if flows and delete_space:
+            parts[-1] = parts[-1][:-1]
+    return "\n".join([*lines, "".join(parts)])
 
 
 def _without_encoded(

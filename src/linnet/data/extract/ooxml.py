@@ -1,4 +1,5 @@
-"""What the formats of Office Open XML (ECMA-376) share: relationships, drawings, charts.
+"""What the formats of Office Open XML (ECMA-376) share: relationships, drawings, charts, and
+formulas (OMML, part 1, section 22.1) as a line of LaTeX.
 
 Elements are named as ``Package.xml`` gives them, without namespaces.
 """
@@ -10,10 +11,20 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
-from linnet.data.extract.formulas import from_omml
 from linnet.data.extract.layout import Layout
 from linnet.data.extract.package import attribute, resolve
 from linnet.data.extract.typeface import decoded, lowered, raised
+from linnet.data.markup.mathml import (
+    ACCENTS,
+    DEEPEST,
+    LARGE_OPERATORS,
+    base,
+    fraction,
+    matrix,
+    named,
+    on_one_line,
+    scripts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,3 +164,65 @@ def _short(value: str) -> str:
         return f"{float(value):.10g}" if "." in value else value
     except ValueError:
         return value
+
+
+def from_omml(element: Any) -> str:
+    """``m:oMath``, or a part of one."""
+    return on_one_line(_omml(element, 0))
+
+
+def _omml(element: Any, depth: int) -> str:
+    if depth > DEEPEST:
+        return "".join(element.itertext())
+    depth += 1
+
+    def part(name: str) -> str:
+        found = element.find(name)
+        return _omml(found, depth) if found is not None else ""
+
+    def setting(name: str, default: str = "") -> str:
+        found = element.find(f"{element.tag}Pr/{name}")
+        return attribute(found, "val", default) if found is not None else default
+
+    tag = element.tag
+    if tag == "t":
+        return element.text or ""
+    if tag == "f":
+        return fraction(part("num"), part("den"), setting("type"))
+    if tag in ("sSup", "sSub", "sSubSup", "sPre"):
+        ends = scripts(part("sub"), part("sup"))
+        return f"{{}}{ends}{part('e')}" if tag == "sPre" else base(part("e")) + ends
+    if tag == "rad":
+        degree = part("deg")
+        degree = f"[{degree}]" if degree.strip() else ""
+        return f"\\sqrt{degree}{{{part('e')}}}"
+    if tag == "nary":
+        sign = LARGE_OPERATORS.get(setting("chr", "\u222b"), setting("chr", "\u222b"))
+        return f"{sign}{scripts(part('sub'), part('sup'))} {part('e')}"
+    if tag == "d":
+        inner = setting("sepChr", "|").join(_omml(e, depth) for e in element.findall("e"))
+        return f"{setting('begChr', '(')}{inner}{setting('endChr', ')')}"
+    if tag == "func":
+        name = part("fName").strip()
+        return f"{named(name)} {part('e')}"
+    if tag in ("limLow", "limUpp"):
+        name = named(part("e").strip())
+        return f"{name}{'_' if tag == 'limLow' else '^'}{{{part('lim')}}}"
+    if tag == "acc":
+        accent = ACCENTS.get(setting("chr", "\u0302"), "\\hat")
+        return f"{accent}{{{part('e')}}}"
+    if tag in ("bar", "groupChr"):
+        place = "under" if setting("pos", "bot") == "bot" else "over"
+        sign = ACCENTS.get(setting("chr", "\u23df"), "")
+        return f"\\{place}line{{{part('e')}}}" if tag == "bar" else f"{sign}{{{part('e')}}}"
+    if tag == "m":
+        rows = element.findall("mr")
+        return matrix([" & ".join(_omml(e, depth) for e in row.findall("e")) for row in rows])
+    if tag == "eqArr":
+        return " \\\\ ".join(_omml(e, depth) for e in element.findall("e"))
+    if tag.endswith("Pr") or tag in ("del", "delText", "moveFrom"):
+        return ""
+    if tag == "oMath" and element.getparent() is not None and element.getnext() is not None:
+        separator = " " if element.getnext().tag == "oMath" else ""
+        return "".join(_omml(child, depth) for child in element) + separator
+    return "".join(_omml(child, depth) for child in element)

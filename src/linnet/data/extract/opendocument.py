@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from linnet.data.document import Dropped, Extracted, UnreadableError
 from linnet.data.extract.layout import FIELD_ERROR, PAGE_NUMBER, Layout, without_page_numbers
 from linnet.data.extract.package import attribute, open_package
-from linnet.data.extract.sheets import UNCOMPUTED, sheet_document
+from linnet.data.extract.spreadsheet import UNCOMPUTED, sheet_document
 from linnet.data.extract.typeface import decoded, lowered, raised
 from linnet.data.extract.word_styles import numeral
 from linnet.data.markup.mathml import formula

@@ -1,4 +1,4 @@
-"""Files that are text already: plain, marked up, logs, source code."""
+"""Files that are text already: plain, marked up, logs, source code, molecules one a line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from linnet.data import kinds, python_library
-from linnet.data.blocks import Text, numbered
-from linnet.data.decoding import read_chunks, read_text
+from linnet.data.blocks import Text, numbered, placed
+from linnet.data.decoding import read_chunks, read_lines, read_text
 from linnet.data.document import Dropped, Extracted
 from linnet.data.extract import sections
-from linnet.data.markup.html import all_text, html_text
+from linnet.data.markup.html import all_text, html_text, is_web_page
 from linnet.data.markup.markdown import markdown_text
 from linnet.data.markup.org import org_text
-from linnet.data.markup.origin import is_web_page
 from linnet.data.markup.rst import rst_text
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ class Plain(Protocol):
     def __call__(self, source: str, *, first: int = 1) -> Text: ...
 
 
+_SYMBOL_HEADERS = {"smiles", "canonical_smiles", "isomeric_smiles", "selfies", "sequence"}
 _LATEX = {".tex", ".sty", ".cls"}
 _INCLUSION = re.compile(
     r"^[^%\n]{0,200}?\\(?:input|include|subfile|subimport|import)\s*\{"
@@ -166,3 +166,19 @@ def _in_sections(
             group = f"{context.group}#{number}" if cut else None
             written = plain(text, first=line)
             yield Extracted(written, group, kind, part=f"#{number}", cut=cut)
+
+
+def read_symbols(path: Path, context: Context) -> Found:
+    """Molecules as SMILES (Daylight, OpenSMILES), one a line, each a document.
+
+    What follows the first blank of a line names the molecule: it is left out.
+    """
+    limit = context.config.max_document_bytes
+    for number, line in enumerate(read_lines(path, limit=limit, changes=context.changes), 1):
+        if line is None:
+            yield Dropped("line larger than max_document_bytes", f"#{number}")
+            continue
+        text = line.split(maxsplit=1)[0] if line.strip() else ""
+        if text and not (number == 1 and text.lower() in _SYMBOL_HEADERS):
+            text = placed(text, "symbols", "line", number)
+            yield Extracted(text, None, "symbols", f"#{number}", "symbols")

@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from linnet.data.positions import Edit, Edited, Positions
-from linnet.data.privacy.assignments import assigned
 from linnet.data.privacy.emails import emails
 from linnet.data.privacy.numbers import addresses_of_machines, cards, ibans
 from linnet.data.privacy.phones import phones
 from linnet.data.privacy.pseudonyms import Pseudonyms, is_pseudonym
-from linnet.data.privacy.secrets import secrets
+from linnet.data.privacy.secrets import assigned, secrets
 from linnet.data.privacy.span import Span, without_overlaps
 from linnet.data.privacy.street_addresses import addresses
 from linnet.errors import ConfigError

@@ -4,7 +4,8 @@ Symbolic links are followed, but a folder is entered once, so a loop ends; a
 folder's own place is preferred to a link to it. Files may come and go while the
 walk is under way: a cloud drive at work. Of documents nothing is opened, as a
 pipe or a device could block for ever; of other files only ``.gitignore``,
-Linnet's ``manifest.json`` and ``CACHEDIR.TAG``.
+Linnet's ``manifest.json`` and ``CACHEDIR.TAG``, which marks folders whose content
+can be had again (https://bford.info/cachedir/).
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ import stat
 from collections import deque
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet.data import kinds
-from linnet.data.sources import cachedir
-from linnet.data.sources.found import explain
-from linnet.data.sources.gitignore import is_left_out, outer_scopes, read_scopes
-from linnet.data.sources.patterns import Patterns
+from linnet.data.sources.gitignore import Patterns, is_left_out, outer_scopes, read_scopes
+from linnet.data.sources.scan import explain
+from linnet.output import create_file, make_inner_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from linnet.data.sources.found import Scan
     from linnet.data.sources.gitignore import Scope
+    from linnet.data.sources.scan import Scan
 
 _JUNK_FOLDERS = {"__pycache__", "node_modules", "bower_components", "venv", "__MACOSX"}
 _JUNK_FILES = {"thumbs.db", "desktop.ini", "icon\r", "package-lock.json", "npm-shrinkwrap.json"}
@@ -35,6 +36,8 @@ _JUNK_ENDINGS = (
     "~", ".swp", ".tmp", ".bak", ".crdownload", ".partial", ".min.js", ".min.css", ".map",
 )  # fmt: skip
 _LEFT_OUT = "left out by a pattern"
+TAG_NAME = "CACHEDIR.TAG"
+TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 
 def is_junk(name: str) -> bool:
@@ -188,9 +191,9 @@ class _Walk:
             return "made by linnet"
         if "manifest.json" in names and _is_artifact(os.path.join(path, "manifest.json")):
             return "made by linnet"
-        if cachedir.NAME in names:
-            tag = _start(os.path.join(path, cachedir.NAME))
-            return "made by tools" if tag.startswith(cachedir.SIGNATURE) else None
+        if TAG_NAME in names:
+            tag = _start(os.path.join(path, TAG_NAME))
+            return "made by tools" if tag.startswith(TAG_SIGNATURE) else None
         return None
 
 
@@ -239,3 +242,14 @@ def _start(path: str) -> bytes:
             return file.read(400)
     except OSError:
         return b""
+
+
+def make_cache_folder(folder: Path) -> None:
+    """Make a folder with the mark. Backup programs pass over it, and so does a scan."""
+    make_inner_directory(folder)
+    tag = folder / TAG_NAME
+    if not tag.exists():
+        with create_file(tag) as file:
+            file.write(
+                TAG_SIGNATURE + b"\n# What linnet fetched. See https://bford.info/cachedir/\n"
+            )

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
-from linnet.errors import ConfigError
 from linnet.evaluate.task import Task
 from linnet.evaluate.tasks.baselines import Baselines
+from linnet.evaluate.tasks.bias import Bbq, Bias, CrowsPairs
+from linnet.evaluate.tasks.coherence import Coherence
+from linnet.evaluate.tasks.language import Language
+from linnet.evaluate.tasks.questions import OpenBookQuestions, Questions
+from linnet.evaluate.tasks.refusal import Refusal
 from linnet.evaluate.tasks.samples import Overlaps, Samples
 from linnet.evaluate.tasks.text import HeldOutText
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (HeldOutText, Baselines, Samples, Overlaps)
+    task.name: task
+    for task in (
+        HeldOutText,
+        Baselines,
+        Samples,
+        Overlaps,
+        Language,
+        Coherence,
+        Questions,
+        OpenBookQuestions,
+        Refusal,
+        Bias,
+        CrowsPairs,
+        Bbq,
+    )
 }
 """All tasks by name, in the order in which they run."""
 
@@ -21,12 +38,7 @@ USUAL = ("text", "baselines", "samples", "overlap")
 
 
 def with_needed(names: Sequence[str]) -> list[str]:
-    """The tasks to run for these, in order. Raises ConfigError for one that there is not."""
-    for name in names:
-        if name not in TASKS:
-            near = difflib.get_close_matches(name[:100], TASKS, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ConfigError(f"--task must be one of {', '.join(TASKS)}. Got '{name}'{hint}")
+    """The tasks to run for these, those that they need among them, in order."""
     wanted = set(names)
     for name in reversed(TASKS):
         if name in wanted:

@@ -163,6 +163,8 @@ class Baselines(Task):
     """Bits per byte of the held-out text by methods that learnt from the training text."""
 
     name = "baselines"
+    needs = ("text",)
+    sampled = False
     about = "baselines"
 
     def examples(self) -> Iterator[Example]:

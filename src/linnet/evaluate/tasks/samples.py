@@ -40,6 +40,8 @@ class Samples(Task):
     """
 
     name = "samples"
+    needs = ("text",)
+    sampled = False
     about = "writing samples"
 
     def examples(self) -> Iterator[Example]:
@@ -77,6 +79,7 @@ class Overlaps(Task):
     """The longest passage that each sample, and each real continuation, shares with training."""
 
     name = "overlap"
+    sampled = False
     about = "searching for repeated passages"
     metrics = ("longest_overlap", "longest_real_overlap")
     after = ("samples",)

@@ -12,6 +12,8 @@ class HeldOutText(Task):
     """Bits per byte of held-out text; its items are documents."""
 
     name = "text"
+    needs = ("text",)
+    sampled = False
     about = "scoring"
     unit = "bytes"
     metrics = ("bits_per_byte", "perplexity", "nats_per_token")

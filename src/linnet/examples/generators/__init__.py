@@ -8,6 +8,7 @@ from linnet.examples.generators import (
     entries,
     headings,
     lists,
+    model,
     off_topic,
     pairs,
     refusals,
@@ -27,4 +28,5 @@ GENERATORS: tuple[Generator, ...] = (
     combined.GENERATOR,
     refusals.GENERATOR,
     off_topic.GENERATOR,
+    model.GENERATOR,
 )

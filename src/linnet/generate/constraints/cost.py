@@ -28,6 +28,7 @@ from linnet.generate.constraints.patterns import (
     Repeated,
     Rule,
     Sequenced,
+    Substring,
     Text,
 )
 
@@ -97,7 +98,7 @@ def _length(pattern: Pattern) -> int:
             return max(least, most or 0, 1) * _length(part)
         case Lexeme(part):
             return _length(part)
-        case Matching():  # has so many states at most
+        case Matching() | Substring():  # has so many states at most
             return 1
 
 

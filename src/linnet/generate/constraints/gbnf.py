@@ -25,6 +25,7 @@ from linnet.generate.constraints.patterns import (
     Rule,
     Rules,
     Sequenced,
+    Substring,
     Text,
     characters,
     either,
@@ -289,7 +290,7 @@ class _Writer:
                 return '""'
             case Repeated(part, least, most):
                 return self._repeated(part, least, most)
-            case Lexeme() | Matching():
+            case Lexeme() | Matching() | Substring():
                 raise TypeError("a grammar for llama.cpp must be written out first")
 
     def _repeated(self, part: Pattern, least: int, most: int | None) -> str:

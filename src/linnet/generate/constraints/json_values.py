@@ -26,11 +26,13 @@ from linnet.generate.constraints.patterns import (
     Rule,
     Rules,
     Sequenced,
+    Substring,
     Text,
     characters,
     either,
     overlap,
 )
+from linnet.generate.constraints.substring import Passages
 
 NOTHING = Either(())
 """No text at all."""
@@ -94,7 +96,7 @@ _PLAIN = characters(_NOT_PLAIN, negated=True)
 _PLAIN_START = re.compile(r'[^\x00-\x1f"\\\x7f]*')
 _MOST_PREFIXES = 60
 # What a text that is compared is written in: each character in one way.
-_ONE_WAY: Pattern = Either((_PLAIN, *(Text(json.dumps(c)[1:-1]) for c in '"\\\n\t')))
+_ONE_WAY: Pattern = Either((_PLAIN, *(Text(json.dumps(c)[1:-1]) for c in '"\\\n\t\r\f\b')))
 
 
 def _of(text: str) -> Characters:
@@ -158,6 +160,7 @@ def string(
     most: int | None = None,
     patterns: Sequence[str] = (),
     formats: Sequence[str] = (),
+    quotations: Sequence[Passages] = (),
     not_patterns: Sequence[str] = (),
     not_values: Sequence[str] = (),
 ) -> Pattern:
@@ -166,6 +169,8 @@ def string(
         return NOTHING
     known = [FORMATS[name] for name in formats if name in FORMATS]
     every = [regex.read(one, from_anchor=True) for one in dict.fromkeys((*patterns, *known))]
+    if quotations:
+        return _quotation(every, quotations, least, most, not_values)
     if not every and not not_patterns and not not_values:
         if (least, most) == (0, None):
             return Rule("string")
@@ -189,6 +194,25 @@ def string(
         except ConfigError as error:
             refusal = error
     raise refusal
+
+
+def _quotation(
+    every: Sequence[Pattern],
+    quotations: Sequence[Passages],
+    least: int,
+    most: int | None,
+    not_values: Sequence[str],
+) -> Pattern:
+    """Strings that are quotations, and what else they must be."""
+    lengths = () if not least and most is None else (Repeated(_ONE_WAY, least, most),)
+    parts = [one.runs for one in quotations]
+    none = [part for one in quotations for part in one.none]
+    none += [Text(value) for value in not_values]
+    together = Matching(
+        (*map(_in_json, (*parts, *every)), *lengths),
+        tuple(_in_json(one, all_ways=True) for one in none),
+    )
+    return quoted(together) if is_possible(together) else NOTHING
 
 
 def free_key(names: Collection[str], named: Callable[[Pattern], Pattern]) -> Pattern:
@@ -360,4 +384,6 @@ def _in_json(pattern: Pattern, *, all_ways: bool = False) -> Pattern:
             return Either(tuple(_in_json(choice, all_ways=all_ways) for choice in choices))
         case Repeated(part, least, most):
             return Repeated(_in_json(part, all_ways=all_ways), least, most)
+        case Substring(pieces):
+            return Substring(tuple(json.dumps(piece, ensure_ascii=False)[1:-1] for piece in pieces))
     return pattern

@@ -19,6 +19,7 @@ from linnet.generate.constraints.patterns import (
     Rule,
     Rules,
     Sequenced,
+    Substring,
     Text,
     without_surrogates,
 )
@@ -68,8 +69,11 @@ class _Writer:
             every = [self._terminal(part) for part in pattern.every]
             none = [f"~{self._terminal(part)}" for part in pattern.none]
             body = " & ".join([*every, *none, *([_VALID] if none else [])])
-        elif isinstance(pattern, Sequenced) and _holds_matching(pattern):
-            body = " ".join(self._terminal(part) for part in pattern.parts)
+        elif isinstance(pattern, Substring):
+            body = f"%regex {json.dumps({'substring_chunks': pattern.pieces}, ensure_ascii=False)}"
+        elif isinstance(pattern, Sequenced | Either) and _is_composed(pattern):
+            joint = " " if isinstance(pattern, Sequenced) else " | "
+            body = joint.join(map(self._terminal, _parts(pattern)))
         else:
             body = f"/{self._regex(pattern)}/"
         return self.terminals.setdefault(body, f"T{len(self.terminals)}")
@@ -93,12 +97,17 @@ class _Writer:
                 return ""
             case Repeated(part, least, most):
                 return f"(?:{self._regex(part)}){_times(least, most)}"
-            case Matching():
+            case Matching() | Substring():
                 raise TypeError("'and' and 'not' stand at the top of a terminal only")
 
 
-def _holds_matching(pattern: Sequenced) -> bool:
-    return any(isinstance(part, Matching) for part in pattern.parts)
+def _is_composed(pattern: Sequenced | Either) -> bool:
+    """Whether it has parts that no expression has."""
+    return any(isinstance(part, Matching | Substring) for part in _parts(pattern))
+
+
+def _parts(pattern: Sequenced | Either) -> tuple[Pattern, ...]:
+    return pattern.parts if isinstance(pattern, Sequenced) else pattern.choices
 
 
 def _times(least: int, most: int | None) -> str:

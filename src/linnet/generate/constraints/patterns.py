@@ -79,7 +79,16 @@ class Matching:
     none: tuple[Pattern, ...] = ()
 
 
-Pattern: TypeAlias = Text | Characters | Rule | Sequenced | Either | Repeated | Lexeme | Matching
+@dataclass(frozen=True)
+class Substring:
+    """Some of these texts that follow each other, joined; or none. It is regular."""
+
+    pieces: tuple[str, ...]
+
+
+Pattern: TypeAlias = (
+    Text | Characters | Rule | Sequenced | Either | Repeated | Lexeme | Matching | Substring
+)
 Rules: TypeAlias = dict[str, Pattern]
 """Rules by name; ``root`` is where a text begins."""
 

@@ -24,22 +24,22 @@ import torch
 from linnet import hub
 from linnet.errors import ModelError
 from linnet.export.adapters import write_adapter_gguf
-from linnet.export.architectures import architecture
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, stored_format
-from linnet.export.vocabulary import CONTROL, NORMAL, Vocabulary
 from linnet.generate.llama_cpp.cache import CachedModel, cached, write_entry
-from linnet.generate.llama_cpp.dequantise import score_file
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.resources import STEP, resources_for
+from linnet.generate.llama_cpp.scoring import score_file
 from linnet.generate.llama_cpp.tokenization import CheckpointTokenizer
+from linnet.gguf.architectures import architecture
+from linnet.gguf.vocabulary import CONTROL, NORMAL, Vocabulary
 from linnet.model import load_model
 from linnet.model.adapter import adapter_base, is_adapter, load_adapter
 from linnet.model.lora import separates_tables
 from linnet.model.merging import ADAPTER
 from linnet.model.merging import open_checkpoint as open_weights
 from linnet.progress import SILENT, Progress
-from linnet.tokenizer.pieces import byte_of_character
+from linnet.tokenizer.token_bytes import byte_of_character
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from linnet.generate.llama_cpp.cache import CachedModel, cache_directory, find_entry
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
-from linnet.generate.llama_cpp.metadata import Metadata, read_metadata
 from linnet.generate.llama_cpp.resources import resources_for
 from linnet.generate.llama_cpp.tokenization import CheckpointTokenizer, GgufTokenizer
+from linnet.gguf.metadata import Metadata, read_metadata
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
@@ -93,6 +93,6 @@ def open_gguf(file: Path, config: EngineConfig, *, progress: Progress = SILENT) 
 
 
 def _file_scorer(file: Path, metadata: Metadata, tokenizer: GgufTokenizer) -> TorchEngine:
-    from linnet.generate.llama_cpp.dequantise import scorer_of_file
+    from linnet.generate.llama_cpp.scoring import scorer_of_file
 
     return scorer_of_file(file, metadata.shape(), tokenizer, metadata.stop_ids)

@@ -76,8 +76,8 @@ def _objection(opening: Opening) -> str | None:
 
     if not opening.adapters and find_entry(opening.path, opening.config.precision) is not None:
         return None  # its file was made before, and nothing objected
-    from linnet.export.architectures import architecture
     from linnet.generate.llama_cpp.checkpoints import exact_context
+    from linnet.gguf.architectures import architecture
 
     shape = opening.shape
     try:

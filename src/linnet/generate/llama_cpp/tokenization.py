@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import tokenizers
 
 from linnet.errors import ModelError
-from linnet.export.vocabulary import CONTROL, USER_DEFINED
-from linnet.generate.llama_cpp.metadata import Metadata
+from linnet.gguf.metadata import Metadata
+from linnet.gguf.vocabulary import CONTROL, USER_DEFINED
 from linnet.tokenizer.chat import TOKEN_NAMES, ChatTemplate
 from linnet.tokenizer.chat_encoding import Conversation, Markers, find_end_of_turn
-from linnet.tokenizer.streaming import StreamDecoder
+from linnet.tokenizer.tokenizer import StreamDecoder
 
 if TYPE_CHECKING:
     from linnet.llama_cpp.process import LlamaCppProcess

@@ -23,6 +23,7 @@ from linnet.model.families.record import (
     GGUF,
     Family,
     PublishedHead,
+    Settings,
     Tensor,
     one,
     read_activation,
@@ -201,6 +202,25 @@ HARMLESS_IN_BERT = frozenset({
     "sentence_transformers",
 })  # fmt: skip
 
+
+_TYPES = "token_types.weight"
+
+
+def bert_from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    """The ``config.json`` of an encoder in a GGUF file; llama.cpp's have no head."""
+    dropped = ("rope_theta", "rope_scaling", "head_dim", "attention_bias", "mlp_bias")
+    values = {key: value for key, value in common.items() if key not in dropped}
+    heads = values.pop("num_key_value_heads")
+    if heads != common["num_attention_heads"]:
+        raise ModelError(f"attention.head_count_kv must be {common['num_attention_heads']}")
+    return values | {
+        "architectures": [],
+        "layer_norm_eps": float(file.own("attention.layer_norm_epsilon")),
+        "type_vocab_size": file.rows_of(_TYPES),
+        "tie_word_embeddings": True,
+    }
+
+
 BERT = Family(
     model_type="bert",
     reader=_read,
@@ -230,7 +250,13 @@ BERT = Family(
     },
     head="none",
     prefix="bert.",
-    gguf=GGUF("bert", activations=("gelu", "gelu_tanh"), biases=ALL_BIASES),
+    gguf=GGUF(
+        "bert",
+        activations=("gelu", "gelu_tanh"),
+        biases=ALL_BIASES,
+        holds=lambda tensors: _TYPES in tensors,
+        published=bert_from_gguf,
+    ),
     scratch={**SHAPE, "activation": "gelu", "token_types": 2, "head": "masked", "tied": True},
     ignored=(
         r"^(bert\.)?pooler\.",

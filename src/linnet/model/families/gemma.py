@@ -202,7 +202,13 @@ _RENAMED = {
 }
 
 
+_WIDE_SCALE_DEPTH = {"gemma2": 46, "gemma3_text": 62}
+"""By its blocks llama.cpp knows the 27B, whose scores have a scale of their own."""
+
+
 def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    wide = _WIDE_SCALE_DEPTH[common["model_type"]] == common["num_hidden_layers"]
+    scale = common["hidden_size"] // common["num_attention_heads"] if wide else common["head_dim"]
     window = file.own("attention.sliding_window", common["max_position_embeddings"])
     local = file.own("rope.freq_base_swa", 0)
     return {
@@ -210,7 +216,7 @@ def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
         **({"rope_local_base_freq": float(local)} if local else {}),
         "rms_norm_eps": float(file.own("attention.layer_norm_rms_epsilon")),
         "sliding_window": int(window),
-        "query_pre_attn_scalar": common["head_dim"],
+        "query_pre_attn_scalar": scale,
         "attn_logit_softcapping": file.own("attn_logit_softcapping", False) or None,
         "final_logit_softcapping": file.own("final_logit_softcapping", False) or None,
     }
@@ -227,7 +233,7 @@ GEMMA3 = Family(
         "gemma3",
         activations=("geglu",),
         windows=lambda layer: layer % 6 != 5,
-        wide_scale_depth=62,
+        wide_scale_depth=_WIDE_SCALE_DEPTH["gemma3_text"],
         published=_from_gguf,
     ),
     renamed=_RENAMED,
@@ -246,7 +252,7 @@ GEMMA2 = Family(
         activations=("geglu",),
         windows=lambda layer: layer % 2 == 0,
         output="tied",
-        wide_scale_depth=46,
+        wide_scale_depth=_WIDE_SCALE_DEPTH["gemma2"],
         published=_from_gguf,
     ),
     harmless=_HARMLESS,

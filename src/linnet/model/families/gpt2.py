@@ -100,10 +100,12 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
 
 
 def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    shared = (
+        "model_type", "vocab_size", "tie_word_embeddings", "bos_token_id", "eos_token_id",
+        "pad_token_id",
+    )  # fmt: skip
     return {
-        "model_type": "gpt2",
-        "vocab_size": common["vocab_size"],
-        "tie_word_embeddings": common["tie_word_embeddings"],
+        **{key: common[key] for key in shared},
         "n_embd": common["hidden_size"],
         "n_layer": common["num_hidden_layers"],
         "n_head": common["num_attention_heads"],

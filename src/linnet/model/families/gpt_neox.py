@@ -129,6 +129,7 @@ def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
     shared = (
         "model_type", "vocab_size", "max_position_embeddings", "hidden_size",
         "num_hidden_layers", "intermediate_size", "num_attention_heads", "tie_word_embeddings",
+        "attention_bias", "rope_scaling", "bos_token_id", "eos_token_id", "pad_token_id",
     )  # fmt: skip
     return {
         **{key: common[key] for key in shared},

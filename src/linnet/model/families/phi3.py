@@ -3,6 +3,7 @@ part of each head rotated."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from linnet.model.config import ModelConfig
@@ -12,7 +13,7 @@ from linnet.model.families.llama import (
     read_llama_like,
     write_llama_like,
 )
-from linnet.model.families.record import GATE_UP, GGUF, QKV, Family
+from linnet.model.families.record import GATE_UP, GGUF, QKV, Family, Settings
 from linnet.model.families.rope import read_rope
 from linnet.model.families.section import Section
 
@@ -56,6 +57,23 @@ def _write(config: ModelConfig) -> dict[str, Any]:
     }
 
 
+def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    window = file.own("attention.sliding_window", 2047)  # as llama.cpp has it for Phi-3
+    scaling = common["rope_scaling"]
+    original = int(file.own("rope.scaling.original_context_length", 0))
+    if scaling:  # the factor that follows from the contexts need not be said
+        stretch = max(common["max_position_embeddings"] / max(original, 1), 1.0)
+        follows = math.sqrt(1 + math.log(stretch) / math.log(max(original, 2)))
+        if math.isclose(scaling["attention_factor"], follows, rel_tol=1e-6):
+            scaling = {key: value for key, value in scaling.items() if key != "attention_factor"}
+    return common | {
+        "rms_norm_eps": float(file.own("attention.layer_norm_rms_epsilon")),
+        "rope_scaling": scaling,
+        "original_max_position_embeddings": original or common["max_position_embeddings"],
+        "sliding_window": int(window) if 0 < window < common["max_position_embeddings"] else None,
+    }
+
+
 PHI3 = Family(
     model_type="phi3",
     reader=_read,
@@ -68,6 +86,7 @@ PHI3 = Family(
         fused=(QKV, GATE_UP),
         # Without the key it takes Phi-3's own window.
         settings=lambda config, state: {"phi3.attention.sliding_window": 0},
+        published=_from_gguf,
     ),
     scratch={"activation": "swiglu"},
     harmless=frozenset({"embd_pdrop"}),

@@ -47,6 +47,7 @@ def _body(config: ModelConfig) -> list[Tensor]:
 
 
 def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    file.own("use_parallel_residual", False)  # the tensors decide, in llama.cpp too
     return common | {
         "layer_norm_eps": float(file.own("attention.layer_norm_epsilon")),
         "partial_rotary_factor": int(file.own("rope.dimension_count")) / common["head_dim"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,12 @@ async def answer(service: Service, call: Call, *, file: PageFile) -> None:
         await call.answer(200, file.body, content_type=kind, headers=headers)
 
 
+def page_endpoints(pages: Mapping[str, PageFile]) -> tuple[Endpoint, ...]:
+    """The files of a page, and the one that stands for their folder."""
+    found = [_endpoint(f"/{name}", file) for name, file in pages.items()]
+    return (*found, *(_endpoint("/", file) for name, file in pages.items() if name == START))
+
+
 def _endpoint(path: str, file: PageFile) -> Endpoint:
     return Endpoint(
         "GET", path, partial(answer, file=file), "A file of the page.", is_open=True,
@@ -35,6 +42,4 @@ def _endpoint(path: str, file: PageFile) -> Endpoint:
     )  # fmt: skip
 
 
-PAGE = tuple(_endpoint(f"/{name}", file) for name, file in page_files().items()) + tuple(
-    _endpoint("/", page_files()[name]) for name in page_files() if name == START
-)
+PAGE = page_endpoints(page_files())

@@ -56,10 +56,13 @@ class PageFile:
 
 
 @cache
-def page_files() -> Mapping[str, PageFile]:
-    """Every file of the page by its name, which is its path below the folder."""
+def page_files(package: str = __name__) -> Mapping[str, PageFile]:
+    """Every file of a page by its name, which is its path below the folder.
+
+    ``package``: that in which they lie; otherwise those of the chat page.
+    """
     found = {}
-    for file in files(__name__).iterdir():
+    for file in files(package).iterdir():
         media_type = _MEDIA_TYPES.get("." + file.name.rpartition(".")[2])
         if media_type is not None:
             body = file.read_bytes()

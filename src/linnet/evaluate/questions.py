@@ -1,0 +1,228 @@
+"""Questions to put to a model: examples that Linnet made, or rows of a file that someone wrote.
+
+A row that someone wrote has a ``question`` and an ``answer`` or ``answers`` (a list, or SQuAD's
+object with ``text``), and may have ``context`` (or ``passage``), ``id``, ``kind``, ``language`` and
+``split``. One without an answer cannot be answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linnet import artifact
+from linnet.errors import ConfigError, DataError, LinnetError
+from linnet.evaluate.matching import normalise
+from linnet.evaluate.rows import Row, read_rows
+from linnet.examples.record import EXAMPLES_FILE, REFUSED, Example, read_examples
+
+if TYPE_CHECKING:
+    from linnet.evaluate.task import Run
+
+ASKED = ("question", "cloze", "follow_up", "multi_part")
+"""The kinds whose answer is a text to compare with."""
+
+CONSIDERED = 500
+"""Questions, drawn by the seed, whose answers may become wrong choices; beside those of the same
+document."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, with all answers that are right."""
+
+    id: str
+    kind: str
+    question: str
+    answers: tuple[str, ...]
+    passage: str | None
+    """What answers it, or nearly does."""
+    language: str
+    split: str | None
+    source: str | None = None
+    turns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def answerable(self) -> bool:
+        """Whether it has an answer, other than that there is none."""
+        return self.kind not in REFUSED
+
+
+def read_questions(place: Path, corpus: Path | None = None) -> list[Question]:
+    """All questions of a directory or file. Raises DataError, naming the line.
+
+    ``corpus``: where passages of examples are read from; without it those that the examples were
+    made from, and where there are none, examples have no passage.
+    """
+    file = place / EXAMPLES_FILE if place.is_dir() else place
+    if file.suffix == ".jsonl" and _are_examples(file):
+        passages = _Passages(corpus if corpus is not None else _corpus_of(place))
+        return [_from_example(example, passages) for example in read_examples(file)]
+    return [_from_row(row, f"{file}, row {n}", n) for n, row in enumerate(read_rows(file), 1)]
+
+
+def questions_of(run: Run, place: Path) -> list[Question]:
+    """The questions of a run: those of its split, where they are divided."""
+    training = run.training.path if run.training is not None else None
+    found = read_questions(place, training)
+    if not found:
+        raise DataError(f"{place}: expected questions, but there is none")
+    if any(each.split is not None for each in found):
+        split = run.config.split
+        inside = [each for each in found if each.split == split]
+        if not inside:
+            raise DataError(f"{place}: no question is of the {split} split; choose another --split")
+        return inside
+    return found
+
+
+def solved(
+    questions: Sequence[Question], all_of_them: Sequence[Question], count: int, seed: int
+) -> tuple[list[Question], list[Question]]:
+    """Questions to show solved before each other, and those that are left to be asked.
+
+    Taken from the training split; where nothing is divided, from those that would be asked.
+    """
+    if not count:
+        return [], list(questions)
+    pool = [each for each in all_of_them if each.split == "train" and each.answerable]
+    apart = bool(pool)
+    pool = pool or [each for each in questions if each.answerable]
+    order = np.random.default_rng(seed).permutation(len(pool))[:count]
+    shown = [pool[place] for place in order]
+    left = [each for each in questions if apart or each not in shown]
+    if len(shown) < count or not left:
+        raise ConfigError(
+            f"--shots must leave a question to be asked. Got {count} of {len(pool)} questions"
+        )
+    return shown, left
+
+
+def distractors(
+    questions: Sequence[Question], question: Question, count: int, *, seed: int = 0
+) -> list[str]:
+    """Answers to other questions, the nearest in kind and length, that are not right here.
+
+    From the same document first: what is merely off the subject would be told apart too easily.
+    """
+    if len(questions) > CONSIDERED:
+        drawn = np.random.default_rng(seed).permutation(len(questions))[:CONSIDERED]
+        inside = [each for each in questions if each.source and each.source == question.source]
+        questions = [*inside, *(questions[place] for place in drawn)]
+    own = {normalise(each, question.language) for each in question.answers}
+    length = len(question.answers[0])
+    found: dict[str, str] = {}
+    others = (each for each in questions if each.answerable and each.id != question.id)
+    ranked = sorted(
+        others,
+        key=lambda each: (
+            each.kind != question.kind,
+            each.language != question.language,
+            abs(len(each.answers[0]) - length) > max(10, length // 2),
+            each.source is None or each.source != question.source,
+            abs(len(each.answers[0]) - length),
+            each.id,
+        ),
+    )
+    for each in ranked:
+        plain = normalise(each.answers[0], question.language)
+        if plain and plain not in own and plain not in found:
+            found[plain] = each.answers[0]
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _are_examples(file: Path) -> bool:
+    """Whether the first row has what makes an example (a made one has where it stands)."""
+    if not file.is_file():
+        raise DataError(f"{file}: expected questions, but there is no such file")
+    with file.open(encoding="utf-8-sig", errors="replace") as lines:
+        first = next((line for line in lines if line.strip()), "")
+    return all(f'"{name}"' in first for name in ("kind", "quote", "source", "start", "split"))
+
+
+def _from_example(example: Example, passages: _Passages) -> Question:
+    return Question(
+        id=example.id,
+        kind=example.kind,
+        question=example.question,
+        answers=(example.answer,),
+        passage=passages.of(example),
+        language=example.language or "en",
+        split=example.split,
+        source=example.source,
+        turns=tuple((turn.question, turn.answer) for turn in example.turns),
+    )
+
+
+def _from_row(row: Row, where: str, number: int) -> Question:
+    question = row.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise DataError(f"{where}: expected a 'question', as text")
+    answers = tuple(_answers(row, where))
+    passage = row.get("context", row.get("passage"))
+    split = row.get("split")
+    return Question(
+        id=str(row.get("id", number)),
+        kind=str(row.get("kind") or ("question" if answers else "unanswerable")),
+        question=question,
+        answers=answers,
+        passage=passage if isinstance(passage, str) and passage.strip() else None,
+        language=str(row.get("language") or "en"),
+        split=split if isinstance(split, str) else None,
+        source=str(row["source"]) if row.get("source") else None,
+    )
+
+
+def _answers(row: Row, where: str) -> Iterator[str]:
+    given: Any = row.get("answers", row.get("answer"))
+    if isinstance(given, dict):
+        given = given.get("text")
+    for each in given if isinstance(given, list) else [given]:
+        if isinstance(each, str) and each.strip():
+            yield each.strip()
+        elif each is not None and not isinstance(each, str):
+            raise DataError(f"{where}: expected an 'answer', as text, or a list of 'answers'")
+
+
+class _Passages:
+    """Stretches of stored texts, each document read once."""
+
+    def __init__(self, corpus: Path | None) -> None:
+        self.corpus = corpus
+        self.texts: dict[str, str | None] = {}
+
+    def of(self, example: Example) -> str | None:
+        """The passage of an example, or its quote; None where it has neither."""
+        if self.corpus is None or example.passage is None or example.source is None:
+            return example.quote
+        if example.source not in self.texts:
+            self.texts[example.source] = self._text(example.source)
+        text = self.texts[example.source]
+        start, end = example.passage
+        return example.quote if text is None else text[start:end].strip() or None
+
+    def _text(self, source: str) -> str | None:
+        from linnet.data import stored_texts
+
+        assert self.corpus is not None
+        try:
+            return stored_texts(self.corpus, source)[0].text
+        except LinnetError:
+            return None
+
+
+def _corpus_of(place: Path) -> Path | None:
+    """The corpus that a directory of examples was made from."""
+    directory = place if place.is_dir() else place.parent
+    if not artifact.is_artifact(directory):
+        return None
+    for made in artifact.lineage(directory):
+        if made.manifest.kind == "corpus":
+            return made.path
+    return None

@@ -1,0 +1,115 @@
+"""Fine-tuning takes examples as they are: which are trained, on what, and with which prompt."""
+
+import json
+from pathlib import Path
+
+import few_examples
+import pytest
+from test_export import with_splits
+
+from linnet.artifact import Artifact
+from linnet.errors import ArtifactError, DataError
+from linnet.examples import Example
+from linnet.examples.prompts import REFUSALS
+from linnet.examples.record import is_examples
+from linnet.examples.review import Review
+from linnet.finetune.base import data_inputs
+from linnet.finetune.row_schema import PromptRow
+from linnet.finetune.rows import open_source
+from linnet.progress import SILENT
+
+
+@pytest.fixture
+def divided(place: Path, trees: Path, tree_examples: list[Example]) -> list[Example]:
+    examples = with_splits(tree_examples)
+    few_examples.write(place, examples, trees)
+    return examples
+
+
+def rows(place: Path, split: str = "train", book: str = "closed") -> list[PromptRow]:
+    found = list(open_source(place).rows(split, {}, book=book))  # type: ignore[arg-type]
+    assert all(isinstance(row, PromptRow) for row in found)
+    return found  # type: ignore[return-value]
+
+
+def test_splits_are_kept_and_no_test_question_is_trained(
+    place: Path, divided: list[Example]
+) -> None:
+    asked = {split: {row.prompt for row in rows(place, split)} for split in ("train", "validation")}
+    for split in ("train", "validation"):
+        assert asked[split] == {e.question for e in divided if e.split == split}
+    (unused,) = open_source(place).unused
+    assert "for testing" in str(unused)
+    file = place / "examples.jsonl"
+    assert [row.prompt for row in rows(file)] == [row.prompt for row in rows(place)]
+    project = place.parent
+    assert [row.prompt for row in rows(project)] == [row.prompt for row in rows(place)]
+
+
+def test_refusals_are_trained_in_their_language(place: Path, divided: list[Example]) -> None:
+    answers = {row.prompt: row.completion for row in rows(place)}
+    assert answers[divided[1].question] == REFUSALS["de"]
+    assert answers[divided[3].question] == "I don't know."
+    assert answers[divided[0].question] == divided[0].answer
+
+
+def test_open_book_has_the_passage_before_the_question(place: Path, divided: list[Example]) -> None:
+    for example, row in zip(divided, rows(place, book="open"), strict=False):
+        passage, _, question = row.prompt.rpartition("\n\n")
+        assert question == example.question
+        if example.answerable:
+            assert example.quote in passage  # type: ignore[operator]
+        else:
+            assert passage
+
+
+def test_decisions_count_and_change_what_a_run_is_made_from(
+    place: Path, trees: Path, divided: list[Example]
+) -> None:
+    def inputs(book: str = "closed") -> dict[str, Artifact | str]:
+        return data_inputs([place], "", book=book, progress=SILENT)  # type: ignore[arg-type]
+
+    before = inputs()
+    assert before == inputs()
+    review = Review(place)
+    review.decide(review.sitting("me"), divided[0].id, "mended", answer="Mended.")
+    review.decide(review.sitting("me"), divided[2].id, "rejected")
+    assert inputs() != before
+    answers = {row.prompt: row.completion for row in rows(place)}
+    assert answers[divided[0].question] == "Mended."
+    assert divided[2].question not in answers
+    corpus = inputs("open")["data.1.corpus"]
+    assert isinstance(corpus, Artifact)
+    assert corpus.path == trees
+    assert "data.1.corpus" not in inputs()
+
+
+def test_what_is_no_examples_is_read_as_before(place: Path, divided: list[Example]) -> None:
+    file = place.parent / "rows.jsonl"
+    row = divided[0].to_json()
+    for value, expected in (
+        (row, True),
+        ({name: row[name] for name in row if name != "quote"}, False),
+        ([row], False),
+    ):
+        file.write_text(json.dumps(value) + "\n", encoding="utf-8")
+        assert is_examples(file) is expected
+    assert not is_examples(place.parent / "nowhere")
+
+
+def test_wrong_input(place: Path, trees: Path, divided: list[Example]) -> None:
+    alone = place.parent / "alone.jsonl"
+    alone.write_bytes((place / "examples.jsonl").read_bytes())
+    assert rows(alone)
+    with pytest.raises(ArtifactError, match="open book needs the corpus"):
+        rows(alone, book="open")
+    with alone.open("ab") as file:
+        file.write(b"{}\n")
+    with pytest.raises(DataError, match=r"alone\.jsonl, line 17"):
+        rows(alone)
+    other = [example for example in divided if example.source != divided[0].source]
+    few_examples.write(place, other, trees)
+    text = (place / "examples.jsonl").read_text("utf-8").replace("grows to", "grew to ")
+    (place / "examples.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="make the examples again"):
+        rows(place, book="open")
