@@ -87,14 +87,12 @@ class Figure:
 
 def bits_per_byte(nats: Numbers, size: Numbers) -> Numbers:
     """The cost of texts in bits, by their bytes of UTF-8: it compares models across tokenizers."""
-    found: Numbers = nats.sum(-1) / math.log(2) / size.sum(-1)
-    return found
+    return ratio(nats, size) / math.log(2)
 
 
 def nats_per_token(nats: Numbers, tokens: Numbers) -> Numbers:
     """The mean surprise of a token."""
-    found: Numbers = nats.sum(-1) / tokens.sum(-1)
-    return found
+    return ratio(nats, tokens)
 
 
 def perplexity(nats: Numbers, tokens: Numbers) -> Numbers:

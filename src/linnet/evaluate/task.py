@@ -206,6 +206,8 @@ class Task(ABC):
     """Tasks whose results it reads."""
     needs: tuple[Need, ...] = ()
     """What there must be; checked before anything is computed."""
+    converses: bool = False
+    """Whether ``style`` decides how it puts its questions."""
     sampled: bool = True
     """Whether ``limit`` bounds its items."""
 
@@ -230,7 +232,8 @@ class Task(ABC):
             raise ConfigError(f"--task {self.name} needs the training text: name it with --corpus")
         if "place" in needs and self.place is None:
             raise ConfigError(f"--task {self.name} reads a file: write --task {self.name}=FILE")
-        if "chat_template" in needs and run.engine.tokenizer.chat_template is None:
+        asked_to = self.converses and run.config.style == "chat"
+        if ("chat_template" in needs or asked_to) and run.engine.tokenizer.chat_template is None:
             raise ModelError(
                 f"--task {self.name} needs a model with a chat template, which this one has not; "
                 "fine-tune it to converse, or put the task as plain text"

@@ -22,7 +22,7 @@ from linnet import artifact, output
 from linnet.config import from_mapping, parse_json
 from linnet.data import kept_texts
 from linnet.errors import ConfigError, DataError
-from linnet.examples.balance import Balance, balanced
+from linnet.examples.balance import Balance, Row, balanced
 from linnet.examples.checks import CHECKS, Case, Check, Seen, accept
 from linnet.examples.config import ExamplesConfig
 from linnet.examples.generator import Context, Generator
@@ -148,6 +148,7 @@ class _Run:
         self.corpus, self.draft, self.config = corpus, draft, config
         self.generators, self.checks, self.progress = generators, checks, progress
         self.seen = Seen()
+        self.rows: list[Row] = []
         self.shared = Shared()
         self.spool = draft.path / _WORKING / _SPOOL
         self.size = sum(artifact.read(corpus, kind="corpus").stats["bytes"].values())
@@ -166,9 +167,8 @@ class _Run:
                 f"only one document of {self.every} was read, as the corpus has more than "
                 f"{self.config.most_passages:,} passages (most_passages)"
             )
-        balance = balanced(self._accepted(), self.config)
-        self._write(balance)
-        write_report(self.draft, self.config, self._made(), balance, self.progress)
+        balance = balanced(self.rows, self.config)
+        write_report(self.draft, self._written(balance), balance, self.progress)
 
     def _index(self, context: Context) -> None:
         """Index the passages."""
@@ -291,6 +291,7 @@ class _Run:
             "accepted": [e.to_json() for e in made.accepted],
             "rejected": [r.to_json() for r in made.rejected],
         }
+        self.rows += [Row(e.id, e.kind, e.source) for e in made.accepted]
         spool.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         spool.flush()
 
@@ -306,35 +307,30 @@ class _Run:
                 break
             for one in made.accepted:
                 accept(one, self.seen)
+            self.rows += [Row(e.id, e.kind, e.source) for e in made.accepted]
             done, end = done + 1, end + len(line)
         spool.seek(end)
         spool.truncate()
         return done
 
-    def _made(self) -> Iterator[Made]:
-        with self.spool.open("rb") as file:
-            yield from map(_read_line, file)
-
-    def _accepted(self) -> Iterator[Example]:
-        for made in self._made():
-            yield from made.accepted
-
-    def _write(self, balance: Balance) -> None:
+    def _written(self, balance: Balance) -> Iterator[Made]:
+        """Write what is kept and what is not, document by document."""
         with (
             output.create_file(self.draft.path / EXAMPLES_FILE) as examples,
             output.create_file(self.draft.path / REJECTED_FILE) as rejected,
+            self.spool.open("rb") as spool,
         ):
-            for made in self._made():
-                left_out = [
-                    Rejected(one, _BALANCE, "there are enough of its kind")
-                    for one in made.accepted
-                    if one.id not in balance.kept
-                ]
+            for made in map(_read_line, spool):
                 for one in made.accepted:
                     if one.id in balance.kept:
                         examples.write(_line(one.to_json()))
-                for reject in (*made.rejected, *left_out):
+                    else:
+                        made.rejected.append(
+                            Rejected(one, _BALANCE, "there are enough of its kind")
+                        )
+                for reject in made.rejected:
                     rejected.write(_line(reject.to_json()))
+                yield made
 
 
 def _line(values: dict[str, Any]) -> bytes:

@@ -95,8 +95,7 @@ def within_sentence(words: str, source: Source) -> str:
     if lower not in language.sets["determiners"]:
         if source.title.lower().startswith(words.lower()):
             return source.title[: len(words)]
-        as_name = len(re.findall(rf"(?<=[a-z,;] ){first[0]}\b", source.text))
-        as_word = len(re.findall(rf"(?<![\w.]){lower}\b", source.text))
+        as_name, as_word = source.capital[first[0]], source.small[lower]
         if language.code == "de" or as_name > as_word or lower not in source.shared.lowercase:
             return words
     return lower + words[len(lower) :]

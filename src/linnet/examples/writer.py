@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from linnet.generate.engine import Engine
 
 BATCH = 16
-"""Texts that are asked for together; they are kept once all are there."""
+"""Texts that are asked for together; an engine gives them, to be kept, once all are there."""
 _AT_ONCE = 4  # requests to an address
 _NO_SCHEMA = (400, 404, 415, 422, 501)
 """Statuses by which servers refuse what they do not know of a request."""
@@ -102,8 +102,8 @@ class Writer:
         missing = [place for place, key in enumerate(keys) if key not in self._kept]
         for first in range(0, len(missing), BATCH):
             places = missing[first : first + BATCH]
-            texts = self._written([prompts[place] for place in places])
-            self._keep({keys[place]: text for place, text in zip(places, texts, strict=True)})
+            for place, text in self._written([prompts[place] for place in places]):
+                self._keep(keys[places[place]], text)
         return [self._kept[key] for key in keys]
 
     def likelihoods(self, prompts: Sequence[str], text: str) -> list[float] | None:
@@ -124,15 +124,32 @@ class Writer:
         found = engine.likelihoods(continuations)
         return [-likelihood.nats / max(1, likelihood.tokens) for likelihood in found]
 
-    def _written(self, prompts: Sequence[Prompt]) -> list[str]:
+    def _written(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, str]]:
+        """The texts as they are there, each with its place."""
         if isinstance(self._answering, EngineResponder):
             requests = [
                 self._answering.requests(prompt.conversation(constrained=True)).texts[0]
                 for prompt in prompts
             ]
-            return [made.text for made in self._answering.engine.generate(requests)]
+            made = self._answering.engine.generate(requests)
+            yield from enumerate(completion.text for completion in made)
+            return
         with ThreadPoolExecutor(_AT_ONCE, "linnet-examples") as pool:
-            return list(pool.map(self._at_address, prompts))
+            work = {
+                pool.submit(self._at_address, prompt): place for place, prompt in enumerate(prompts)
+            }
+            failure: BaseException | None = None
+            for done in as_completed(work):
+                if done.cancelled():
+                    continue
+                if (error := done.exception()) is None:
+                    yield work[done], done.result()
+                elif failure is None:  # what is under way may still come
+                    failure = error
+                    for waiting in work:
+                        waiting.cancel()
+            if failure is not None:
+                raise failure
 
     def _at_address(self, prompt: Prompt) -> str:
         if self.constrained:
@@ -151,13 +168,12 @@ class Writer:
             )
         return text
 
-    def _keep(self, texts: dict[str, str]) -> None:
-        self._kept |= texts
-        if self._file is None:
-            return
-        lines = [json.dumps({"key": key, "text": text}) + "\n" for key, text in texts.items()]
-        with output.open_to_append(self._file) as file:
-            file.write("".join(lines).encode("ascii"))
+    def _keep(self, key: str, text: str) -> None:
+        self._kept[key] = text
+        if self._file is not None:
+            line = json.dumps({"key": key, "text": text}) + "\n"
+            with output.open_to_append(self._file) as file:
+                file.write(line.encode("ascii"))
 
 
 def _read_kept(file: Path) -> Iterator[tuple[str, str]]:

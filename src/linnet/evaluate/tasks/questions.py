@@ -19,7 +19,7 @@ from linnet.evaluate.questions import (
     solved,
 )
 from linnet.evaluate.refusals import language_of
-from linnet.evaluate.task import Answer, Example, Need, Prompt, Run, Task
+from linnet.evaluate.task import Answer, Example, Prompt, Run, Task
 from linnet.evaluate.tasks.choosing import choice_scores
 from linnet.generate.engine import Completion, Likelihood
 from linnet.generate.sampling import Sampling
@@ -81,15 +81,9 @@ class Questions(Task):
         "exact_match", "f1", "contains", "accuracy", "accuracy_by_length", "chance",
         "gold_nats_per_token", "ends_itself",
     )  # fmt: skip
-    needs: tuple[Need, ...] = ("place",)
+    needs = ("place",)
+    converses = True
     open_book = False
-
-    def require(self) -> None:
-        """Also refuse a conversation with a model that has no chat template."""
-        super().require()
-        if self.run.config.style == "chat":
-            self.needs = (*self.needs, "chat_template")
-            super().require()
 
     @cached_property
     def questions(self) -> list[Question]:

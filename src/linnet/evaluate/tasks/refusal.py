@@ -42,6 +42,7 @@ class Refusal(Task):
         "auroc_of_confidence", "aurc", "ece", "brier",
     )  # fmt: skip
     needs = ("place",)
+    converses = True
 
     def examples(self) -> Iterator[Example]:
         """The questions with the passages that they are put with."""

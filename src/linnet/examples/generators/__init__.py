@@ -10,6 +10,7 @@ from linnet.examples.generators import (
     lists,
     model,
     off_topic,
+    pairs,
     refusals,
     sentences,
 )
@@ -17,6 +18,7 @@ from linnet.examples.generators import (
 __all__ = ["GENERATORS"]
 
 GENERATORS: tuple[Generator, ...] = (
+    pairs.GENERATOR,
     headings.GENERATOR,
     entries.GENERATOR,
     sentences.GENERATOR,

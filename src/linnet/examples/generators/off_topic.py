@@ -15,7 +15,7 @@ from linnet.examples.record import Example
 from linnet.retrieval import terms
 
 _SHARE = 20  # one for so many passages
-_FEWEST = 20
+_FEWEST = 5
 _SPLITS = ("train",) * 8 + ("validation", "test")
 
 

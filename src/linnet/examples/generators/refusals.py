@@ -135,8 +135,7 @@ def _other_name(one: Example, source: Source, words: Language, context: Context)
 
 def _is_name(word: str, source: Source) -> bool:
     """Whether the documents write it with a capital throughout."""
-    within = re.search(rf"(?<=[a-z,;] ){word}\b", source.text)
-    return within is not None and not source.shared.lowercase[word.lower()]
+    return bool(source.capital[word]) and not source.shared.lowercase[word.lower()]
 
 
 GENERATOR = Generator("refusals", ("unanswerable", "near_miss"), derive=derive, languages=CODES)

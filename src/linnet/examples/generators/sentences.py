@@ -61,6 +61,8 @@ def ask_about(
     assert words is not None
     sentence = " ".join(source.text[slice(*place)].split())
     for pattern in patterns:
+        if pattern.sign is not None and not pattern.sign.search(sentence):
+            continue
         found = pattern.match.fullmatch(sentence.rstrip(".! "))
         if found is None or not _fits(pattern, found, words):
             continue
