@@ -124,6 +124,11 @@ def difference(first: Numbers, values: Numbers) -> Numbers:
 ONE_CLASS = "all items are of one class"
 NO_NGRAM = "the texts are too short to have an n-gram of this length"
 
+NO_SUCH_TEXT = {
+    "training": "there is no training text to measure it on",
+    "held_out": "there is no held-out text to measure it on",
+}
+NO_ORIGINALS = "the original documents are not where they were, or have changed"
 ONE_SIDE = "there is either no training text or no held-out text to compare"
 
 MEMORISED = (
@@ -357,6 +362,7 @@ METRICS: dict[str, Metric] = {
                 mean,
                 "lower" if side == "training" else "neither",
                 share=share,
+                undefined=NO_ORIGINALS if name.startswith("original") else NO_SUCH_TEXT[side],
             )
             for name, about, share in MEMORISED
             for side, whose in (("training", "training text"), ("held_out", "held-out text"))

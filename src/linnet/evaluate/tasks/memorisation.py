@@ -291,7 +291,7 @@ class PassagePart(Part):
                     "--prefix-tokens and --suffix-tokens"
                 )
             for number, passage in enumerate(found):
-                yield Example(f"{side} {number}", passage, len(passage.suffix), side)
+                yield Example(f"{side} {number}", passage, 1, side)
 
     def prompts(self, data: Passage) -> Sequence[Prompt]:
         """How likely the true continuation is, and what the model writes when greedy."""
