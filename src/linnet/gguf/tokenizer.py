@@ -134,7 +134,9 @@ def _pieces(metadata: Metadata, config: dict[str, Any], kind: int) -> tokenizers
     )
     table = metadata.vocabulary("precompiled_charsmap", [])
     if table:
-        normalizer.precompiled_charsmap = bytes(value % 256 for value in table)
+        if not isinstance(table, list) or not all(type(value) is int for value in table):
+            raise ModelError("precompiled_charsmap must be a list of bytes")
+        normalizer.precompiled_charsmap = bytes(value % 256 for value in table)  # signed, in some
     backend, _ = from_proto(proto, metadata.file)
     raw = json.loads(backend.to_str())
     if isinstance(raw["model"]["vocab"], dict):
