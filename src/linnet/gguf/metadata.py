@@ -20,7 +20,7 @@ from linnet.model.config import ModelConfig
 from linnet.model.families import FAMILIES
 from linnet.model.families.record import Family
 from linnet.tokenizer.chat import DEFAULT
-from linnet.tokenizer.pieces import Spelling, piece_bytes
+from linnet.tokenizer.token_bytes import Spelling, piece_bytes
 
 _LONGEST_CONTEXT = 1 << 24
 _MOST = 1 << 20

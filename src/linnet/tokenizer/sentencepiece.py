@@ -21,7 +21,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from linnet.errors import MissingExtraError, ModelError
 from linnet.tokenizer.definition import LARGEST, check_definition, faults_named, is_known_table
-from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
+from linnet.tokenizer.token_bytes import SENTENCEPIECE_SPACE
 
 if TYPE_CHECKING:
     from pathlib import Path
