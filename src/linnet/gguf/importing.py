@@ -185,7 +185,9 @@ class _Model:
                 found[f"{key}_token_id"] = value
         for theirs, name in _SAMPLING.items():
             given = self.metadata.values.get(f"general.sampling.{theirs}")
-            if type(given) in (int, float) and math.isfinite(given):
+            if isinstance(given, bool) or not isinstance(given, int | float):
+                continue
+            if math.isfinite(given):
                 found[name] = float(f"{given:.6g}") if isinstance(given, float) else given
         return found | ({"do_sample": True} if found.get("temperature") else {})
 

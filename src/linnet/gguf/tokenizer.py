@@ -120,8 +120,8 @@ def _pieces(metadata: Metadata, config: dict[str, Any], kind: int) -> tokenizers
     if len(scores) != metadata.rows or not all(isinstance(one, int | float) for one in scores):
         raise ModelError(f"expected a score for each of its {metadata.rows:,} tokens")
     proto = empty_proto("reading a SentencePiece vocabulary")
-    for token, score, type in zip(metadata.tokens, scores, metadata.types, strict=True):
-        proto.pieces.add(piece=token, score=float(score), type=type)
+    for token, score, marked in zip(metadata.tokens, scores, metadata.types, strict=True):
+        proto.pieces.add(piece=token, score=float(score), type=marked)
     trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
     trainer.model_type = kind
     trainer.byte_fallback = "<0x00>" in metadata.tokens
