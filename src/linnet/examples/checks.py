@@ -6,6 +6,7 @@ decides, and its name and reason stand in ``rejected.jsonl``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -184,6 +185,7 @@ def _as_text(made: Example) -> str:
     return f"{made.kind} {made.question} {made.answer}"
 
 
+@functools.lru_cache(8)  # what was checked is noted next
 def _signature(text: str) -> list[int]:
     values: list[int] = np.frombuffer(bands(text), "<u8")[:_BANDS].tolist()
     return values

@@ -22,14 +22,14 @@ from linnet import artifact, output
 from linnet.config import from_mapping, parse_json
 from linnet.data import kept_texts
 from linnet.errors import ConfigError, DataError
-from linnet.examples.balance import Balance, balanced
+from linnet.examples.balance import Balance, Row, balanced
 from linnet.examples.checks import CHECKS, Case, Check, Seen, accept
 from linnet.examples.config import ExamplesConfig
 from linnet.examples.generator import Context, Generator
 from linnet.examples.generators import GENERATORS
 from linnet.examples.record import EXAMPLES_FILE, Example
 from linnet.examples.report import write_report
-from linnet.examples.source import Source, read_source
+from linnet.examples.source import Shared, Source, read_source
 from linnet.examples.writer import Writer, model_input, open_writer
 from linnet.progress import SILENT, Progress
 from linnet.retrieval import BM25
@@ -69,6 +69,7 @@ class Made:
     prose: int = 0
     """Bytes of text in sentences."""
     language: str = ""
+    per_passage: Counter[tuple[str, tuple[int, int] | None]] = field(default_factory=Counter)
 
 
 def make_examples(
@@ -147,6 +148,8 @@ class _Run:
         self.corpus, self.draft, self.config = corpus, draft, config
         self.generators, self.checks, self.progress = generators, checks, progress
         self.seen = Seen()
+        self.rows: list[Row] = []
+        self.shared = Shared()
         self.spool = draft.path / _WORKING / _SPOOL
         self.size = sum(artifact.read(corpus, kind="corpus").stats["bytes"].values())
         passages = self.size / config.passage_characters * _PASSAGES_PER_LENGTH
@@ -164,13 +167,13 @@ class _Run:
                 f"only one document of {self.every} was read, as the corpus has more than "
                 f"{self.config.most_passages:,} passages (most_passages)"
             )
-        balance = balanced(self._accepted(), self.config)
-        self._write(balance)
-        write_report(self.draft, self.config, self._made(), balance, self.progress)
+        balance = balanced(self.rows, self.config)
+        write_report(self.draft, self._written(balance), balance, self.progress)
 
     def _index(self, context: Context) -> None:
         """Index the passages."""
         for source in self._sources("indexing passages"):
+            self.shared.note(source)
             for passage in source.passages:
                 context.index.add("\n".join([*passage.headings, passage.text]), source.language)
         if not len(context.index):
@@ -257,22 +260,20 @@ class _Run:
         made: Made,
     ) -> None:
         """Check what a generator gives; into ``made`` with it."""
-        per_passage: Counter[tuple[int, int] | None] = Counter()
         for one in examples:
             one = replace(one, generator=generator.name)
             case = Case(one, source, context, self.seen)
             fault = next(
                 ((check.name, why) for check in self.checks if (why := check.fault(case))), None
             )
-            if fault is None and source is not None:
-                per_passage[one.passage] += 1
-                if per_passage[one.passage] > self.config.per_passage:
-                    fault = ("passage", "its passage has enough of this kind")
+            if fault is None and made.per_passage[one.kind, one.passage] >= self.config.per_passage:
+                fault = ("passage", "its passage has enough of this kind")
             if fault is not None:
                 made.rejected.append(Rejected(one, *fault))
             else:
                 accept(one, self.seen)
                 made.accepted.append(one)
+                made.per_passage[one.kind, one.passage] += one.passage is not None
 
     # -- the spool -----------------------------------------------------------------------
 
@@ -290,6 +291,7 @@ class _Run:
             "accepted": [e.to_json() for e in made.accepted],
             "rejected": [r.to_json() for r in made.rejected],
         }
+        self.rows += [Row(e.id, e.kind, e.source) for e in made.accepted]
         spool.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         spool.flush()
 
@@ -305,35 +307,30 @@ class _Run:
                 break
             for one in made.accepted:
                 accept(one, self.seen)
+            self.rows += [Row(e.id, e.kind, e.source) for e in made.accepted]
             done, end = done + 1, end + len(line)
         spool.seek(end)
         spool.truncate()
         return done
 
-    def _made(self) -> Iterator[Made]:
-        with self.spool.open("rb") as file:
-            yield from map(_read_line, file)
-
-    def _accepted(self) -> Iterator[Example]:
-        for made in self._made():
-            yield from made.accepted
-
-    def _write(self, balance: Balance) -> None:
+    def _written(self, balance: Balance) -> Iterator[Made]:
+        """Write what is kept and what is not, document by document."""
         with (
             output.create_file(self.draft.path / EXAMPLES_FILE) as examples,
             output.create_file(self.draft.path / REJECTED_FILE) as rejected,
+            self.spool.open("rb") as spool,
         ):
-            for made in self._made():
-                left_out = [
-                    Rejected(one, _BALANCE, "there are enough of its kind")
-                    for one in made.accepted
-                    if one.id not in balance.kept
-                ]
+            for made in map(_read_line, spool):
                 for one in made.accepted:
                     if one.id in balance.kept:
                         examples.write(_line(one.to_json()))
-                for reject in (*made.rejected, *left_out):
+                    else:
+                        made.rejected.append(
+                            Rejected(one, _BALANCE, "there are enough of its kind")
+                        )
+                for reject in made.rejected:
                     rejected.write(_line(reject.to_json()))
+                yield made
 
 
 def _line(values: dict[str, Any]) -> bytes:

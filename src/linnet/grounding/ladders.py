@@ -14,13 +14,20 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Literal, TypeAlias, get_args
 
 from linnet.grounding.languages import LANGUAGES, Language
 from linnet.grounding.names import is_code, names_of
-from linnet.grounding.passage import Passage, Sentence, prepared
-from linnet.grounding.rules import QUOTE
+from linnet.grounding.passage import Passage, Sentence, prepared, sentences_of
+from linnet.grounding.rules import QUOTE, check
+from linnet.grounding.substitutes import (
+    AFTER_OBJECTS,
+    AUXILIARIES,
+    SMALL_NUMBERS,
+    SYNONYMS,
+    UNIT_NAMES,
+    VERBS,
+)
 from linnet.grounding.tokens import Token
 from linnet.grounding.units import NAMES, SYMBOLS, Unit, unit
 from linnet.grounding.values import Value
@@ -155,17 +162,25 @@ def _ladder(
     around = prepared(text, passage.language)
     work = _Work(sentence, around, source, stock, draw)
     rungs = [Rung("verbatim", sentence.claim.text)]
-    for kind, make in MAKERS.items():
-        for _ in range(TRIES):
-            found = make(work)
-            if found is None:
-                break
-            if found != sentence.claim.text:
-                rungs.append(Rung(kind, found))
-                break
+    rungs += [rung for kind in MAKERS if (rung := _rung(kind, work)) is not None]
+    reworded = next((rung.text for rung in rungs if rung.kind == "paraphrase"), None)
+    if reworded is not None and (own := next(sentences_of(reworded, passage.language), None)):
+        again = _Work(own, around, source, stock, draw)
+        rungs += [rung for kind in CORRUPTED if (rung := _rung(kind, again)) is not None]
     if not any(rung.kind == "off_topic" for rung in rungs):
         return None
     return Ladder(source, passage.language, text, sentence.claim.text, tuple(rungs))
+
+
+def _rung(kind: Kind, work: _Work) -> Rung | None:
+    """A claim of this kind that differs from the sentence; None where there is none."""
+    for _ in range(TRIES):
+        found = MAKERS[kind](work)
+        if found is None:
+            return None
+        if found != work.text:
+            return Rung(kind, found)
+    return None
 
 
 def _whole_sentences(passage: Passage, start: int, end: int) -> str:
@@ -200,6 +215,58 @@ class _Work:
         """One of the sentence's values of these kinds."""
         found = [value for value in self.sentence.values if value.kind in kinds]
         return self.draw.choice(found) if found else None
+
+
+# -- what is learnt from --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A claim, the passage it is about, and whether that supports it."""
+
+    claim: str
+    passage: str
+    supported: bool
+    kind: Kind
+    source: str
+
+
+SHARES: dict[Kind, float] = {"verbatim": 0.3, "off_topic": 0.3}
+"""How often a rung becomes a pair, where that is not always: these are told without an encoder."""
+
+
+def pairs(documents: Sequence[Document], *, count: int, seed: int = 0) -> list[Pair]:
+    """Up to ``count`` pairs, as many supported as not, in which the rules find no mistake.
+
+    Half of the corruptions are made of a paraphrase, so that it takes more to tell them than to
+    see that words differ.
+    """
+    draw = random.Random(seed)
+    found: dict[bool, list[Pair]] = {True: [], False: []}
+    wanted = (count + 1) // 2
+    each = max(4, 2 * wanted // max(1, len(documents)))
+    for ladder in ladders(documents, count=count, seed=seed, each=each):
+        if all(len(own) >= wanted for own in found.values()):
+            break
+        made = [
+            Pair(rung.text, ladder.passage, rung.kind in FAITHFUL, rung.kind, ladder.source)
+            for rung in ladder.rungs
+            if draw.random() < SHARES.get(rung.kind, 1.0)
+        ]
+        draw.shuffle(made)
+        for supported, own in found.items():
+            fitting = [pair for pair in made if pair.supported == supported and _accepted(pair)]
+            own += fitting[: min(3, wanted - len(own))]
+    least = min(len(own) for own in found.values())
+    both = found[True][:least] + found[False][:least]
+    draw.shuffle(both)
+    return both
+
+
+def _accepted(pair: Pair) -> bool:
+    """Whether no rule says the opposite."""
+    status = check(pair.claim, pair.passage).status
+    return status in ("supported", "undecided") if pair.supported else status != "supported"
 
 
 # -- faithful ------------------------------------------------------------------------------
@@ -242,7 +309,7 @@ def _other_number(value: Value, language: Language) -> str | None:
     number = value.readings[0]
     digits = re.match(r"[\d.,\u202f\u00a0 '’]*\d", value.text)
     if digits is None or number != int(number) or number < 1000 or value.unit is not None:
-        small = _SMALL_WORDS.get(language.code, ())
+        small = SMALL_NUMBERS.get(language.code, ())
         if number == int(number) and 2 <= number < len(small) and value.text.isdigit():
             return small[int(number)]
         return None
@@ -254,72 +321,18 @@ def _other_number(value: Value, language: Language) -> str | None:
     return str(int(number)) if whole == grouped else grouped
 
 
-_SMALL_WORDS = {
-    "en": "zero one two three four five six seven eight nine ten eleven twelve".split(),
-    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf".split(),
-    "fr": "zéro un deux trois quatre cinq six sept huit neuf dix onze douze".split(),
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce".split(),
-}
-
-_SYNONYMS: dict[str, dict[str, str]] = {
-    "en": dict(
-        pair.split("=")
-        for pair in (
-            "physician=doctor doctor=physician illness=disease disease=illness usually=generally "
-            "often=frequently people=individuals individuals=people children=kids begin=start "
-            "begins=starts occurs=happens occur=happen causes=triggers cause=trigger many=numerous "
-            "different=various various=different important=significant include=comprise "
-            "includes=comprises helps=assists help=assist shows=demonstrates show=demonstrate "
-            "big=large large=big severe=serious serious=severe common=widespread rare=uncommon "
-            "medicine=medication medicines=medications medication=medicine treat=manage "
-            "treatment=therapy therapy=treatment symptoms=signs sometimes=occasionally "
-            "problems=difficulties problem=difficulty reduce=lower reduces=lowers "
-            "increase=raise increases=raises called=termed uses=employs use=employ "
-            "gives=provides give=provide makes=produces make=produce while=whereas because=since "
-            "also=additionally however=nevertheless return=give returns=gives value=quantity "
-            "method=procedure quickly=rapidly type=kind types=kinds found=discovered "
-            "parents=mothers needed=required requires=needs require=need"
-        ).split()
-    ),
-    "de": dict(
-        pair.split("=")
-        for pair in (
-            "oft=häufig häufig=oft Arzt=Mediziner Krankheit=Erkrankung Erkrankung=Krankheit "
-            "wichtig=bedeutend viele=zahlreiche beginnt=startet verschiedene=unterschiedliche "
-            "bekommen=erhalten erhält=bekommt auch=ebenfalls etwa=ungefähr groß=riesig "
-            "benutzt=verwendet verwendet=benutzt verwenden=benutzen Menschen=Personen "
-            "meist=meistens Haus=Gebäude Kinder=Nachwuchs"
-        ).split()
-    ),
-    "fr": dict(
-        pair.split("=")
-        for pair in (
-            "souvent=fréquemment médecin=docteur maladie=affection important=essentiel "
-            "commence=débute utilise=emploie utiliser=employer plusieurs=divers "
-            "aussi=également permet=autorise personnes=gens grande=vaste maison=demeure"
-        ).split()
-    ),
-    "es": dict(
-        pair.split("=")
-        for pair in (
-            "médico=doctor enfermedad=dolencia importante=esencial comienza=empieza "
-            "utiliza=emplea usar=emplear varios=diversos también=igualmente personas=individuos "
-            "frecuentemente=habitualmente casa=vivienda grande=enorme"
-        ).split()
-    ),
-}
-
 _LED_IN = re.compile(r"(?P<adverbial>(?:In|Since|During|Before|After|By|Im|Seit|Vor|Nach|Depuis|"
                      r"Avant|Après|En|Desde|Antes|Durante|Pendant)\s[^,.;:()]{2,60}),\s"
                      r"(?P<rest>[^,;:()]+)(?P<end>[.!])\Z")  # fmt: skip
+_ADDED = re.compile(r",\s(?:which|where|who)\s[^,;:()]+(?=[.!]\Z)")
 _CAUSE = re.compile(
     r"(?P<one>[^,.;:()]{3,80})\s(?:is|are) caused by\s(?P<other>[^,;:()]+)(?P<end>[.!])\Z"
 )
 
 
 def paraphrase(work: _Work) -> str | None:
-    """The same in other words, by a table of synonyms and by what may change its place."""
-    table = _SYNONYMS[work.language.code]
+    """The same in other words: synonyms, parts moved, a relative clause left out."""
+    table = SYNONYMS[work.language.code]
     text, changed = work.text, 0
     quoted = [match.span() for match in QUOTE.finditer(text)]
     spots = [token for token in work.sentence.counted if token.text in table
@@ -327,6 +340,9 @@ def paraphrase(work: _Work) -> str | None:
     chosen = work.draw.sample(spots, min(len(spots), work.draw.randint(1, 3)))
     for token in sorted(chosen, key=lambda token: -token.start):
         text = text[: token.start] + table[token.text] + text[token.end :]
+        changed += 1
+    if (added := _ADDED.search(text)) and work.draw.random() < 0.5:
+        text = text[: added.start()] + text[added.end() :]
         changed += 1
     led = _LED_IN.match(text)
     if led is not None and work.language.code != "de":
@@ -357,7 +373,7 @@ def number(work: _Work) -> str | None:
         place = work.draw.choice(places)
         digits = [digit for digit in "123456789" if digit != work.text[place]]
         return work.replaced(place, place + 1, work.draw.choice(digits))
-    small = _SMALL_WORDS[work.language.code]
+    small = SMALL_NUMBERS[work.language.code]
     first = value.text.split()[0]
     if first.casefold() not in small:
         return None
@@ -376,7 +392,7 @@ def date(work: _Work) -> str | None:
         value = work.draw.choice(years)
     places = [place for place in range(value.start, value.end) if work.text[place].isdigit()]
     if not places or work.draw.random() < 0.3:
-        months = [token for token in _month_tokens(work, value)]
+        months = list(_month_tokens(work, value))
         if months:
             token = work.draw.choice(months)
             own = work.language.months[token.key]
@@ -423,33 +439,13 @@ def changed_unit(work: _Work) -> str | None:
 def _units_like(text: str, own: Unit) -> list[str]:
     """Other units of the dimension, as symbols or as names of the same number and language."""
     if text in SYMBOLS:
-        return sorted(name for name, other in SYMBOLS.items()
-                      if other.dimension == own.dimension and other.factor != own.factor)  # fmt: skip
-    families = (
-        ("seconds", "minutes", "hours", "days", "weeks"), ("second", "minute", "hour", "day", "week"),
-        ("months", "years", "decades"), ("month", "year", "decade"),
-        ("milligrams", "grams", "kilograms"), ("millimeters", "centimeters", "meters", "kilometers"),
-        ("meters", "feet", "inches", "yards", "miles", "kilometers"), ("kilobytes", "megabytes", "gigabytes"),
-        ("Sekunden", "Minuten", "Stunden", "Tage", "Wochen"), ("Monate", "Jahre"),
-        ("Milligramm", "Gramm", "Kilogramm"), ("Meter", "Zentimeter", "Kilometer"),
-        ("secondes", "minutes", "heures", "jours", "semaines"), ("mois", "ans"),
-        ("mètres", "kilomètres", "centimètres"), ("grammes", "kilogrammes"),
-        ("segundos", "minutos", "horas", "días", "semanas"), ("meses", "años"),
-        ("metros", "kilómetros", "centímetros"), ("gramos", "kilogramos"),
-    )  # fmt: skip
-    for family in families:
+        like = {name: each for name, each in SYMBOLS.items() if each.dimension == own.dimension}
+        return sorted(name for name, each in like.items() if each.factor != own.factor)
+    for family in UNIT_NAMES:
         if text in family:
-            return [name for name in family
-                    if name != text and NAMES[name.casefold()].dimension == own.dimension]  # fmt: skip
+            others = [name for name in family if name != text]
+            return [name for name in others if NAMES[name.casefold()].dimension == own.dimension]
     return []
-
-
-_AUXILIARIES = {
-    "en": ("is", "are", "was", "were", "can", "may", "will", "has", "should", "must", "could"),
-    "de": ("ist", "sind", "war", "waren", "wird", "werden", "kann", "hat", "haben"),
-    "fr": ("est", "sont", "était", "a", "peut", "ont"),
-    "es": ("es", "son", "era", "fue", "está", "están", "puede", "ha", "han"),
-}
 
 
 def negation(work: _Work) -> str | None:
@@ -457,15 +453,15 @@ def negation(work: _Work) -> str | None:
     code = work.language.code
     tokens = work.sentence.counted
     if any(token.key in work.language.negators for token in tokens):
-        spots = [token for token in tokens if token.key in ("not", "nicht", "no")
-                 and token.text.isalpha() and token.key != "no" or (token.key == "no" and code == "es")]  # fmt: skip
+        denying = {"en": "not", "de": "nicht", "es": "no"}.get(code)
+        spots = [token for token in tokens if token.key == denying]
         if len(spots) != 1 or "'" in work.text[spots[0].start : spots[0].end]:
             return None
         token = spots[0]
         if work.text[token.start - 1 : token.start] != " ":
             return None
         return work.replaced(token.start - 1, token.end, "")
-    spots = [token for token in tokens if token.key in _AUXILIARIES[code] and token.text.islower()]
+    spots = [token for token in tokens if token.key in AUXILIARIES[code] and token.text.islower()]
     if not spots:
         return None
     token = spots[0]
@@ -497,50 +493,31 @@ def _akin(one: str, other: str) -> bool:
     return one.casefold()[:4] == other.casefold()[:4]
 
 
-_VERBS = {
-    "en": ("causes", "cause", "affects", "affect", "treats", "treat", "contains", "contain",
-           "includes", "include", "produces", "produce", "regulates", "inhibits", "destroys",
-           "makes", "controls", "helps", "supports", "replaces", "uses", "calls", "returns",
-           "attacks", "blocks", "carries", "follows", "damages"),
-    "de": ("verursacht", "enthält", "behandelt", "ersetzt", "enthalten", "zerstört", "folgt"),
-    "fr": ("cause", "contient", "provoque", "remplace", "contiennent", "produit"),
-    "es": ("causa", "contiene", "provoca", "produce", "contienen", "reemplaza"),
-}  # fmt: skip
-
-
 def order(work: _Work) -> str | None:
     """Subject and object change places."""
-    tokens = [token for token in work.sentence.tokens]
-    verbs = [place for place, token in enumerate(tokens)
-             if token.text in _VERBS[work.language.code] and 0 < place < len(tokens) - 2]  # fmt: skip
+    tokens = work.sentence.tokens
+    known = VERBS[work.language.code]
+    verbs = [place for place, token in enumerate(tokens[:-2]) if place and token.text in known]
     if not verbs or verbs[0] > 8:
         return None
     verb = tokens[verbs[0]]
     if any(token.mark for token in tokens[: verbs[0]]):
         return None
     last = verbs[0] + 1
-    while last < len(tokens) and not tokens[last].mark and tokens[last].key not in _STOPS:
+    while last < len(tokens) and not tokens[last].mark and tokens[last].key not in AFTER_OBJECTS:
         last += 1
     if last - verbs[0] < 2:
         return None
     begin, end = tokens[verbs[0] + 1].start, tokens[last - 1].end
     subject, rest = work.text[: verb.start].rstrip(), work.text[begin:end]
     first = tokens[0]
-    if (
-        first.key in work.language.function
-        or first.text[1:].islower()
-        and not work.language.nouns_capitalised
+    if first.key in work.language.function or (
+        first.text[1:].islower() and not work.language.nouns_capitalised
     ):
         subject = subject[0].lower() + subject[1:]
     if rest.casefold() == subject.casefold():
         return None
     return f"{rest[0].upper()}{rest[1:]} {verb.text} {subject}{work.text[end:]}"
-
-
-_STOPS = frozenset(
-    "and or which that who in by for with to from when und oder die der das in bei für mit et ou qui "
-    "que dans par pour avec y o en por con para".split()
-)
 
 
 def addition(work: _Work) -> str | None:
@@ -561,8 +538,6 @@ def off_topic(work: _Work) -> str | None:
 
 
 def _elsewhere(work: _Work, *, longest: int) -> str | None:
-    from linnet.grounding.passage import sentences_of
-
     stock = work.stock.sentences.get(work.language.code, [])
     for _ in range(4 * TRIES if stock else 0):
         source, text = work.draw.choice(stock)

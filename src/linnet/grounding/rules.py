@@ -28,7 +28,17 @@ from linnet.grounding.values import Comparison, Value, compare, compatible, with
 
 Status: TypeAlias = Literal["supported", "contradicted", "unsupported", "undecided"]
 Rule: TypeAlias = Literal[
-    "verbatim", "number", "unit", "date", "name", "negation", "quote", "language", "question", ""
+    "verbatim",
+    "number",
+    "unit",
+    "date",
+    "name",
+    "negation",
+    "quote",
+    "language",
+    "question",
+    "encoder",
+    "",
 ]
 
 LONGEST_CLAIM = 10_000
@@ -41,7 +51,7 @@ COUNTED_BY_HAND = 12
 """A number up to this one may have been counted from what a passage lists."""
 
 WRONG, UNDECIDED = 0.4, 0.95
-"""The score of a claim in the words of a sentence, where a rule decides against it, or none does."""
+"""The score of a claim in the words of a sentence where a rule decides against it, or none does."""
 
 NEAR = 0.4
 """Share of the words from which on they are about the same."""
@@ -85,11 +95,13 @@ class Verdict:
     """Also where that is not enough to decide."""
     evidence: Place | None = None
     """The sentence nearest to the claim."""
+    probability: float | None = None
+    """That it is supported, where the encoder was asked."""
 
     @property
-    def decided(self) -> bool:
-        """Whether a rule did."""
-        return self.status != "undecided"
+    def by_rule(self) -> bool:
+        """Whether a rule decided."""
+        return self.status != "undecided" and self.rule != "encoder"
 
 
 def check(

@@ -2,7 +2,8 @@
 together.
 
 A batch has one text in each row of ``tokens``, from its beginning; behind shorter ones
-``segment_ids`` are 1 (padding), elsewhere 0.
+``segment_ids`` are 1 (padding), elsewhere 0. Where a text has two parts, ``token_types`` may say
+which a token belongs to.
 """
 
 from __future__ import annotations
@@ -37,15 +38,18 @@ def label_loss(model: Transformer, batch: Batch) -> Loss:
     number of each one's label ``(B, T)``, or ``IGNORED``.
     """
     labels, config = batch["labels"], model.config
+    types = batch.tensors.get("token_types")
     if config.head == "token":
         counted = labels != IGNORED
         if not counted.any():
             return Loss(torch.zeros((), device=labels.device), 0.0)
-        states = model.hidden(batch.tokens, segment_ids=batch.segment_ids)[counted]
+        states = model.hidden(batch.tokens, segment_ids=batch.segment_ids, token_types=types)[
+            counted
+        ]
         return _chosen_label(model.logits(states), labels[counted])
     if config.head != "sequence":
         raise ModelError(f"labels need a classifier. Got a model with head '{config.head}'")
-    scores = model(batch.tokens, segment_ids=batch.segment_ids)  # (B, labels)
+    scores = model(batch.tokens, segment_ids=batch.segment_ids, token_types=types)  # (B, labels)
     kind = problem_of(config, labels)
     if kind == "single_label_classification":
         return _chosen_label(scores, labels)

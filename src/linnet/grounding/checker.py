@@ -1,0 +1,188 @@
+"""The encoder's part: how likely a passage supports a claim that no rule decides.
+
+The model is a sequence classification checkpoint with the labels :data:`LABELS`, which reads
+``[CLS] claim [SEP] passage [SEP]`` as transformers gives it a pair of texts. Of a passage it is
+given what stands around the sentence nearest to the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnet.errors import ModelError
+from linnet.grounding.passage import Passage, prepared
+from linnet.grounding.rules import UNDECIDED, Place, Status, Verdict, check
+from linnet.grounding.sentences import Claim
+
+if TYPE_CHECKING:
+    from linnet.model import Transformer
+    from linnet.runtime import DeviceName
+    from linnet.shards.batches import Batch
+    from linnet.tokenizer import Tokenizer
+
+LABELS = ("unsupported", "supported")
+SURROUNDINGS = 150
+"""Characters of the passage before the nearest sentence, and after it, that are read."""
+
+THRESHOLD = 0.5
+BATCH = 32
+MAX_TOKENS = 128
+DOUBT = 0.5
+"""The share of a score by words that is left where the encoder is sure of the opposite."""
+
+
+@dataclass(frozen=True)
+class PairEncoding:
+    """Claim and passage as tokens, and which of the two each belongs to."""
+
+    tokens: list[int]
+    types: list[int]
+
+
+class Checker:
+    """Rules first, then the encoder for what they leave open."""
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, *, max_tokens: int = MAX_TOKENS
+    ) -> None:
+        if model.config.head != "sequence" or model.config.labels != LABELS:
+            raise ModelError(
+                f"a checker needs a sequence classification with the labels {', '.join(LABELS)}; "
+                "linnet grounding train makes one. "
+                f"Got {', '.join(model.config.labels) or f'a model with head {model.config.head}'}"
+            )
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.max_tokens = min(max_tokens, model.config.context)
+
+    @classmethod
+    def open(cls, place: Path | str, *, device: DeviceName = "cpu") -> Checker:
+        """The checker that ``train_checker`` wrote there."""
+        from linnet.model import load_model
+        from linnet.runtime import detect
+        from linnet.tokenizer import load as load_tokenizer
+
+        path = Path(place)
+        return cls(load_model(path, device=detect(device).device), load_tokenizer(path))
+
+    def check(
+        self,
+        claims: Sequence[Claim | str],
+        passages: str | Passage | Sequence[str | Passage],
+        *,
+        language: str | None = None,
+    ) -> list[Verdict]:
+        """The verdicts on claims about the same passages, those left open in one batch."""
+        if isinstance(passages, str | Passage):
+            passages = [passages]
+        ready = [prepared(passage, language) for passage in passages]
+        verdicts = [check(claim, ready, language=language) for claim in claims]
+        places = [place for place, verdict in enumerate(verdicts) if _is_open(verdict)]
+        asked = [(_text(claims[place]), context(ready, verdicts[place].evidence))
+                 for place in places]  # fmt: skip
+        for place, probability in zip(places, self.probabilities(asked), strict=True):
+            verdicts[place] = decided(verdicts[place], probability)
+        return verdicts
+
+    def probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """How likely each passage supports its claim, ``(claim, passage)``."""
+        import torch
+
+        kinds = self.model.config.token_types
+        encoded = encode(self.tokenizer, pairs, max_tokens=self.max_tokens, token_types=kinds)
+        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place].tokens))
+        found = [0.0] * len(encoded)
+        device = str(self.model.embedding.weight.device)
+        with torch.inference_mode():
+            for start in range(0, len(order), BATCH):
+                places = order[start : start + BATCH]
+                batch = batch_of([encoded[place] for place in places]).to(device)
+                scores = self.model(
+                    batch.tokens, segment_ids=batch.segment_ids, token_types=batch["token_types"]
+                )
+                for place, own in zip(places, scores.softmax(-1)[:, 1].tolist(), strict=True):
+                    found[place] = own
+        return found
+
+
+def decided(verdict: Verdict, probability: float) -> Verdict:
+    """An open verdict with what the encoder says."""
+    # Likeness in words orders what is near and what is far; the encoder, what is near.
+    doubt = DOUBT + (1 - DOUBT) * probability
+    score = round(min(UNDECIDED, verdict.score * doubt), 4)
+    status: Status = "supported" if probability >= THRESHOLD else "unsupported"
+    return replace(
+        verdict, status=status, rule="encoder", score=score, probability=round(probability, 4)
+    )
+
+
+def _is_open(verdict: Verdict) -> bool:
+    return verdict.status == "undecided" and verdict.rule != "question"
+
+
+def _text(claim: Claim | str) -> str:
+    return claim.text if isinstance(claim, Claim) else claim
+
+
+def context(passages: Sequence[Passage], place: Place | None) -> str:
+    """What the encoder reads of the passages: whole sentences around the nearest one."""
+    if not passages:
+        return ""
+    if place is None:
+        return passages[0].text[: 2 * SURROUNDINGS]
+    passage = passages[place.passage]
+    start, end = place.start - SURROUNDINGS, place.end + SURROUNDINGS
+    own = [
+        sentence.claim
+        for sentence in passage.sentences
+        if sentence.claim.start >= start and sentence.claim.end <= end
+    ]
+    if not own:
+        return passage.text[place.start : place.end]
+    return passage.text[min(own[0].start, place.start) : max(own[-1].end, place.end)]
+
+
+def encode(
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    max_tokens: int,
+    token_types: int,
+) -> list[PairEncoding]:
+    """Pairs as transformers gives them to a BERT; of a longer passage the rest is cut.
+
+    ``token_types``: how many the model has; with one, both parts are of it.
+    """
+    second = 1 if token_types > 1 else 0
+    first, last = list(tokenizer.start), list(tokenizer.finish)
+    claims = tokenizer.encode_arrays([claim for claim, _ in pairs])
+    texts = tokenizer.encode_arrays([text for _, text in pairs])
+    free = max_tokens - len(first) - 2 * len(last)
+    encoded = []
+    for claim, text in zip(claims, texts, strict=True):
+        own = claim[: max(1, free // 2)].tolist()
+        rest = text[: max(1, free - len(own))].tolist()
+        one, other = [*first, *own, *last], [*rest, *last]
+        encoded.append(PairEncoding(one + other, [0] * len(one) + [second] * len(other)))
+    return encoded
+
+
+def batch_of(pairs: Sequence[PairEncoding], labels: Sequence[int] | None = None) -> Batch:
+    """Pairs in one batch, padded to the longest."""
+    import torch
+
+    from linnet.shards.batches import Batch
+
+    longest = max(len(pair.tokens) for pair in pairs)
+    tokens = torch.zeros(len(pairs), longest, dtype=torch.long)
+    types, padding = torch.zeros_like(tokens), torch.ones_like(tokens)
+    for row, pair in enumerate(pairs):
+        length = len(pair.tokens)
+        tokens[row, :length] = torch.tensor(pair.tokens)
+        types[row, :length] = torch.tensor(pair.types)
+        padding[row, :length] = 0
+    if labels is None:
+        return Batch(tokens, segment_ids=padding, token_types=types)
+    return Batch(tokens, segment_ids=padding, token_types=types, labels=torch.tensor(labels))

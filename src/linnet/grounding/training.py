@@ -1,0 +1,399 @@
+"""Training the checker's encoder on claims that are known to be supported or not.
+
+The pairs are made of documents (``linnet.grounding.ladders``) and only those are used in which the
+rules find no mistake. A fifth of the documents is kept back; precision and recall on their pairs
+are in the manifest, with intervals. What comes out is a sequence classification checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linnet import artifact, hub
+from linnet.config import Config, option, parse_json, to_mapping
+from linnet.errors import DataError, ModelError
+from linnet.grounding.checker import (
+    LABELS,
+    MAX_TOKENS,
+    Checker,
+    PairEncoding,
+    batch_of,
+    context,
+    encode,
+)
+from linnet.grounding.ladders import Document, Pair, pairs
+from linnet.grounding.passage import prepared
+from linnet.grounding.rules import check
+from linnet.progress import SILENT, Progress
+from linnet.runtime import DeviceName
+
+if TYPE_CHECKING:
+    from linnet.artifact import Artifact, Draft
+    from linnet.model import Transformer
+    from linnet.shards.batches import Batch
+    from linnet.train.loop import Loop
+
+KIND, FORMAT = "checker", 1
+KEPT_BACK = 5
+"""One document in so many is not trained on."""
+
+FEWEST = 40
+"""Pairs that training needs at least."""
+
+SORTED_BATCHES = 8
+"""Batches whose pairs are sorted by length among themselves, so that little is padded."""
+
+LARGEST_FILE = 1 << 30
+
+
+@dataclass(frozen=True)
+class CheckerConfig(Config):
+    """How the encoder is trained."""
+
+    pairs: int = option(3000, "Claims to train on, half of them supported.", least=FEWEST)
+    epochs: int = option(2, "Times that each is read.", least=1)
+    batch: int = option(32, "Pairs per update.", least=1)
+    lr: float = option(1e-4, "Peak learning rate.", above=0)
+    max_tokens: int = option(MAX_TOKENS, "Longest pair, in tokens; of the passage the rest is cut.",
+                             least=16)  # fmt: skip
+    seed: int = option(0, "Seed of claims, order and the new layer.", least=0)
+    device: DeviceName = option("auto", "Where to compute.")
+    threads: int = option(0, "CPU threads; 0: all usable cores.", least=0)
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
+        return {k: v for k, v in to_mapping(self).items() if k not in ("device", "threads")}
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of held-out pairs, with its 95 % interval (Wilson, 1927)."""
+
+    value: float
+    low: float
+    high: float
+    pairs: int
+
+
+def share(right: int, of: int) -> Share:
+    """``right`` of so many; 0 to 1 where there are none."""
+    if not of:
+        return Share(0.0, 0.0, 1.0, 0)
+    z, p = 1.96, right / of
+    middle = (p + z * z / (2 * of)) / (1 + z * z / of)
+    half = z / (1 + z * z / of) * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    return Share(p, max(0.0, middle - half), min(1.0, middle + half), of)
+
+
+def train_checker(
+    source: Path | str | Sequence[Document],
+    encoder: Path | str,
+    out: Path | str,
+    config: CheckerConfig | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Train a checker out of ``encoder``, and write it as a checkpoint.
+
+    ``source``: a corpus, a file of text or JSONL (rows with ``text``, ``answer`` or ``passage``),
+    a folder of such files, or documents. Raises DataError where they give too few claims.
+    """
+    from linnet.model import load_model
+    from linnet.train.metrics import METRICS
+    from linnet.train.state import STATE
+
+    started = time.monotonic()
+    config = config or CheckerConfig()
+    place = _encoder(encoder, progress)
+    documents = list(documents_of(source))
+    inputs: dict[str, Artifact | str] = {
+        "documents": _digest(documents),
+        "encoder": _digest_files(place),
+    }
+
+    def write(draft: Draft) -> None:
+        trained, held_out = split_pairs(documents, config)
+        model = load_model(place)
+        if model.config.causal:
+            raise ModelError(
+                f"{encoder}: a model of type '{model.config.family}' sees only what came before; "
+                "expected an encoder, such as bert"
+            )
+        _train(model, place, trained, held_out, draft, config, progress, started)
+        _save(model, place, draft.path)
+        checker = Checker.open(draft.path)
+        draft.stats.update(pairs=len(trained), held_out=measured(checker, held_out))
+
+    return artifact.make(
+        out,
+        write,
+        kind=KIND,
+        format=FORMAT,
+        config=config.recipe(),
+        inputs=inputs,
+        volatile=(METRICS,),
+        working=STATE,
+    )
+
+
+def split_pairs(
+    documents: Sequence[Document], config: CheckerConfig
+) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on, and pairs of other documents."""
+    back = [document for document in documents if _is_kept_back(document)]
+    rest = [document for document in documents if not _is_kept_back(document)]
+    trained = pairs(rest, count=config.pairs, seed=config.seed)
+    held_out = pairs(back, count=max(FEWEST, config.pairs // 4), seed=config.seed + 1)
+    if len(trained) < FEWEST or not held_out:
+        raise DataError(
+            f"a checker needs at least {FEWEST} claims from several documents in English, German, "
+            f"French or Spanish. Got {len(trained)} and {len(held_out)} held out, from "
+            f"{len(documents)} documents"
+        )
+    return trained, held_out
+
+
+def measured(checker: Checker, held_out: Sequence[Pair]) -> dict[str, Any]:
+    """Precision, recall and F1 of the encoder by itself on pairs that it did not see."""
+    found = checker.probabilities([_read(pair) for pair in held_out])
+    said = [probability >= 0.5 for probability in found]
+    both = sum(yes and pair.supported for yes, pair in zip(said, held_out, strict=True))
+    precision = share(both, sum(said))
+    recall = share(both, sum(pair.supported for pair in held_out))
+    total = precision.value + recall.value
+    kinds: dict[str, Any] = {}
+    for kind in dict.fromkeys(pair.kind for pair in held_out):
+        right = [yes == pair.supported for yes, pair in zip(said, held_out, strict=True)
+                 if pair.kind == kind]  # fmt: skip
+        kinds[kind] = to_mapping(share(sum(right), len(right)))
+    return {
+        "precision": to_mapping(precision),
+        "recall": to_mapping(recall),
+        "f1": 2 * precision.value * recall.value / total if total else 0.0,
+        "documents": len({pair.source for pair in held_out}),
+        "right_by_kind": kinds,
+    }
+
+
+def documents_of(source: Path | str | Sequence[Document]) -> Iterator[Document]:
+    """The documents of a corpus, file or folder; of a corpus those it trains on."""
+    if not isinstance(source, Path | str):
+        yield from source
+        return
+    path = artifact.within(source, "corpus")
+    if artifact.is_artifact(path):
+        from linnet.data import read_documents
+
+        for document in read_documents(path, "train", columns=("source", "text")):
+            yield Document(document.source, document.text)
+        return
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md", ".jsonl"))
+    if not files or not all(file.is_file() for file in files):
+        raise DataError(f"{path}: expected a corpus, a file of text or JSONL, or a folder of them")
+    for file in files:
+        if file.stat().st_size > LARGEST_FILE:
+            raise DataError(f"{file} is larger than {LARGEST_FILE >> 20} MB; give a corpus of it")
+        if file.suffix == ".jsonl":
+            yield from _rows(file)
+        else:
+            yield Document(file.name, file.read_text(encoding="utf-8", errors="replace"))
+
+
+def _rows(file: Path) -> Iterator[Document]:
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            where = f"{file}, line {number}"
+            try:
+                row = parse_json(line)
+            except ValueError as error:
+                raise DataError(f"{where}: expected a JSON object. {error}") from None
+            text = next(
+                (row[key] for key in ("text", "passage", "answer") if key in row), None
+            ) if isinstance(row, dict) else None  # fmt: skip
+            if not isinstance(text, str):
+                raise DataError(f"{where}: expected an object with text, passage or answer")
+            yield Document(str(row.get("source") or row.get("id") or number), text)
+
+
+def _encoder(encoder: Path | str, progress: Progress) -> Path:
+    return hub.find(encoder if Path(encoder).exists() else str(encoder), progress=progress).path
+
+
+def _digest(documents: Sequence[Document]) -> str:
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(json.dumps([document.source, document.text]).encode())
+    return digest.hexdigest()
+
+
+def _digest_files(path: Path) -> str:
+    files = sorted(p for p in path.glob("*") if p.suffix in (".json", ".safetensors", ".txt"))
+    listed = [(file.name, artifact.hash_file(file)) for file in files]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _is_kept_back(document: Document) -> bool:
+    return hashlib.sha256(document.source.encode()).digest()[0] % KEPT_BACK == 0
+
+
+def _read(pair: Pair) -> tuple[str, str]:
+    """What the encoder is given of a pair: as in a check."""
+    passage = prepared(pair.passage)
+    return pair.claim, context([passage], check(pair.claim, passage).evidence)
+
+
+class _Pairs:
+    """A stream of shuffled batches of pairs, each of about one length."""
+
+    def __init__(
+        self, encoded: Sequence[PairEncoding], labels: Sequence[int], config: CheckerConfig
+    ) -> None:
+        self.encoded, self.labels, self.config = encoded, labels, config
+        self.drawn = 0
+        self.per_epoch = math.ceil(len(encoded) / config.batch)
+        self.order: tuple[int, list[list[int]]] = (-1, [])
+
+    def next(self, context: object = None) -> Batch:
+        """The next batch of this epoch, or the first of another."""
+        epoch, number = divmod(self.drawn, self.per_epoch)
+        if self.order[0] != epoch:
+            self.order = (epoch, self._shuffled(epoch))
+        places = self.order[1][number]
+        self.drawn += 1
+        return batch_of([self.encoded[p] for p in places], [self.labels[p] for p in places])
+
+    def _shuffled(self, epoch: int) -> list[list[int]]:
+        draw = random.Random(self.config.seed * 1000 + epoch)
+        places = list(range(len(self.encoded)))
+        draw.shuffle(places)
+        size, batches = self.config.batch, []
+        for start in range(0, len(places), SORTED_BATCHES * size):
+            some = places[start : start + SORTED_BATCHES * size]
+            some.sort(key=lambda place: len(self.encoded[place].tokens))
+            batches += [some[at : at + size] for at in range(0, len(some), size)]
+        draw.shuffle(batches)
+        return batches
+
+    def state(self) -> dict[str, Any]:
+        """How many batches were drawn."""
+        return {"drawn": self.drawn}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on behind them."""
+        self.drawn = int(state["drawn"])
+
+
+def _train(
+    model: Transformer,
+    encoder: Path,
+    trained: Sequence[Pair],
+    held_out: Sequence[Pair],
+    draft: Draft,
+    config: CheckerConfig,
+    progress: Progress,
+    started: float,
+) -> None:
+    import torch
+
+    from linnet import runtime
+    from linnet.model.heads import replace_head
+    from linnet.tokenizer import load as load_tokenizer
+    from linnet.train.distributed import interruptible
+    from linnet.train.machine import choose_machine
+
+    generator = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(config.seed)
+    replace_head(model, "sequence", labels=LABELS, generator=generator)
+    tokenizer = load_tokenizer(encoder)
+    limit = min(config.max_tokens, model.config.context)
+    kinds = model.config.token_types
+    encoded, seen = (
+        encode(tokenizer, [_read(pair) for pair in own], max_tokens=limit, token_types=kinds)
+        for own in (trained, held_out)
+    )
+    stream = _Pairs(encoded, [int(pair.supported) for pair in trained], config)
+    machine = choose_machine(
+        draft.path,
+        device=config.device,
+        dtype="fp32",
+        threads=config.threads,
+        compiled=lambda _: False,
+    )
+    model.to(machine.runtime.device).train()
+    with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
+        watch = _held_out_loss(seen, [int(pair.supported) for pair in held_out], config)
+        loop = _loop(model, stream, watch, machine, draft.path, config, progress, started)
+        loop.run(interrupt)
+        loop.keep_best()
+    model.to("cpu").eval()
+
+
+def _held_out_loss(
+    encoded: Sequence[PairEncoding], labels: Sequence[int], config: CheckerConfig
+) -> Any:
+    from linnet.train.supervised import label_loss
+
+    batches = [
+        batch_of(encoded[start : start + config.batch], labels[start : start + config.batch])
+        for start in range(0, len(encoded), config.batch)
+    ]
+
+    def loss(model: Transformer) -> dict[str, float]:
+        device = str(model.embedding.weight.device)
+        found = [label_loss(model, batch.to(device)) for batch in batches]
+        return {"loss": sum(each.sum.item() for each in found) / sum(e.weight for e in found)}
+
+    return loss
+
+
+def _loop(
+    model: Transformer,
+    stream: _Pairs,
+    watch: Any,
+    machine: Any,
+    directory: Path,
+    config: CheckerConfig,
+    progress: Progress,
+    started: float,
+) -> Loop:
+    from linnet.train.config import TrainingConfig
+    from linnet.train.loop import Loop
+    from linnet.train.optimizers import finetuning_optimizer
+    from linnet.train.supervised import label_loss
+
+    training = TrainingConfig(
+        steps=stream.per_epoch * config.epochs, seed=config.seed, warmup=0.1, decay=0.9
+    )
+    return Loop(
+        directory,
+        training,
+        machine=machine,
+        model=model,
+        stream=stream,
+        objective=label_loss,
+        optimizers=[finetuning_optimizer(model, lr=config.lr, weight_decay=0.01)],
+        micro_units=config.batch,
+        validators=[watch],
+        validations=config.epochs,
+        remedy="start again with a lower --lr",
+        progress=progress,
+        started=started,
+    )
+
+
+def _save(model: Transformer, encoder: Path, directory: Path) -> None:
+    from linnet.model import save_checkpoint
+
+    save_checkpoint(model, directory, tokenizer=encoder)
