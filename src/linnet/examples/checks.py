@@ -19,6 +19,7 @@ from linnet.config import parse_json
 from linnet.data.language import identify
 from linnet.data.shingles import bands, jaccard, shingles
 from linnet.examples.generator import MALFORMED
+from linnet.examples.generators import model
 from linnet.grounding.rules import check
 from linnet.retrieval import terms
 
@@ -178,6 +179,13 @@ def _round_trip(case: Case) -> str | None:
     return None
 
 
+def _fits(case: Case) -> str | None:
+    """What a model wrote is about its quote rather than about the sentences around it."""
+    if case.source is None or case.example.generator != model.NAME:
+        return None
+    return model.misfit(case.example, case.source, case.context)
+
+
 def _repeated(case: Case) -> str | None:
     made, seen = case.example, case.seen
     if _question_hash(made) in seen.questions:
@@ -227,4 +235,5 @@ CHECKS: tuple[Check, ...] = (
     Check("needs passage", _needs_passage),
     Check("repeated", _repeated),
     Check("round trip", _round_trip),
+    Check("fits", _fits),
 )
