@@ -200,7 +200,7 @@ def test_rows_of_all_formats_are_the_same_task(suffix: str, tmp_path: Path) -> N
         ("name: capitals", "few_shot:\n  count: 1\n  sed: 3\nname: c", r"line 3: few_shot: unknow"),
         (CAPITALS, "- a", r"line 1: expected settings"),
         (CAPITALS, "", r"name is missing"),
-        (CAPITALS, "a: " + "[" * 3000, r"task.yaml"),
+        (CAPITALS, "a: " + "[" * 3000, r"line 1: not valid YAML: it nests too"),
         (CAPITALS, CHOICE + "stop: [x]", r"line 7: stop has no meaning in a task of kind choice"),
     ],
 )  # fmt: skip
