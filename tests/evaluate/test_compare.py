@@ -75,6 +75,7 @@ def test_the_interval_is_that_of_pairs(tmp_path: Path) -> None:
         ([1.0, 0.0] * 200, [1.0, 0.0] * 198 + [0.0, 0.0, 0.0, 1.0], "exact_match", 0.05,
          "the same"),
         ([1.0, 0.0] * 20, [0.0, 1.0] * 20, "exact_match", 0.02, "not clear"),
+        ([0.0] * 5, [1.0] * 5, "exact_match", 0.02, "not clear"),  # too few to say
     ],
 )  # fmt: skip
 def test_verdicts_follow_the_margin(
@@ -134,7 +135,7 @@ def test_the_command_and_what_it_refuses(tmp_path: Path) -> None:
     other = write_run(tmp_path / "b", [{"f1": 0.5}] * 3, "f1", task="refusal")
     result = CliRunner().invoke(app, [str(one), str(one), "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert "the same" in result.stdout
+    assert "not clear" in result.stdout
     assert "m (1)" in result.stdout
     plain = CliRunner().invoke(app, [str(one), str(one), "--json"])
     assert json.loads(plain.stdout)["runs"][0]["tasks"][0]["items"] == 3

@@ -16,7 +16,7 @@ from tokenizers import normalizers, processors
 
 from linnet import artifact, load_encoder
 from linnet.errors import ModelError
-from linnet.export import ExportConfig, export_gguf
+from linnet.export import ExportConfig, LlamaCpp, export_gguf
 from linnet.gguf import archive
 from linnet.gguf.config import ImportConfig
 from linnet.gguf.importing import import_gguf
@@ -30,7 +30,7 @@ from linnet.model.checkpoint import copy_tokenizer
 from linnet.model.config import RopeScaling
 from linnet.model.rope import stretch
 from linnet.tokenizer import Tokenizer, load
-from linnet.tokenizer.definition import QWEN2_PATTERN
+from linnet.tokenizer.definition import GPT2_PATTERN, QWEN2_PATTERN
 from linnet.tokenizer.sentencepiece import read_sentencepiece
 
 transformers = pytest.importorskip("transformers")
@@ -71,23 +71,59 @@ def test_every_family_comes_back(case: str, published: Callable[..., Path], tmp_
     assert ours.stop_ids == whole.stop_ids
 
 
+ENCODER = LLAMA | {"hidden_size": 64, "num_hidden_layers": 4}
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("bert", ENCODER),
+    "roberta": ("bert", ENCODER | {"type_vocab_size": 1, "layer_norm_eps": 1e-5}),
+    "distilbert": (
+        "distilbert",
+        {"dim": 64, "n_layers": 3, "n_heads": 2, "hidden_dim": 96, "max_position_embeddings": 256},
+    ),
+    "modernbert": ("modernbert", ENCODER | {"local_attention": 16}),
+}
+"""The family that is read back, and settings. RoBERTa without its rows for padding is a BERT."""
+
+
 @torch.inference_mode()
-def test_an_encoder_comes_back(published: Callable[..., Path], tmp_path: Path) -> None:
-    tokenizer = saved(wordpiece(lowercase=True), tmp_path / "tokenizer", **BERT_NAMES)
-    path = published("Bert", LLAMA | {"hidden_size": 64}, tokenizer=tokenizer)
-    file = export_gguf(path, tmp_path / "model.gguf", F32, open_once=False)
+@pytest.mark.parametrize("family", ENCODERS)
+def test_encoders_come_back(family: str, published: Callable[..., Path], tmp_path: Path) -> None:
+    """Vectors of llama.cpp, and states after coming back, are transformers'."""
+    pytest.importorskip("xllamacpp")
+    read_as, values = ENCODERS[family]
+    backend, names = wordpiece(lowercase=True), BERT_NAMES
+    if family in ("roberta", "modernbert"):
+        backend = byte_level((GPT2_PATTERN,), ignore_merges=False)
+        backend.add_special_tokens(["<s>", "</s>"])
+        ids = [(name, backend.token_to_id(name)) for name in ("</s>", "<s>")]
+        backend.post_processor = processors.BertProcessing(*ids)
+        backend.normalizer = normalizers.NFC() if family == "modernbert" else None
+        names = {"bos_token": "<s>", "cls_token": "<s>", "sep_token": "</s>", "eos_token": "</s>"}
+    tokenizer = saved(backend, tmp_path / "tokenizer", **names)
+    name = {"roberta": "Roberta", "distilbert": "DistilBert", "modernbert": "ModernBert"}
+    path = published(name.get(family, "Bert"), values, tokenizer=tokenizer, base=True)
+    file = export_gguf(path, tmp_path / "model.gguf", F32)
     back = import_gguf(file, tmp_path / "back").path
+    assert json.loads((back / "config.json").read_text())["model_type"] == read_as
     model = transformers.AutoModel.from_pretrained(path).eval()
     read = transformers.AutoModel.from_pretrained(back).eval()
     theirs, ours = (transformers.AutoTokenizer.from_pretrained(place) for place in (path, back))
-    for text in TEXTS:
-        ids = theirs(text)["input_ids"]
-        assert ours(text)["input_ids"] == ids
-        wanted = model(torch.tensor([ids])).last_hidden_state
-        torch.testing.assert_close(read(torch.tensor([ids])).last_hidden_state, wanted)
+    with LlamaCpp(file, context=256, embedding=True) as llama:
+        for text in TEXTS:
+            ids = theirs(text)["input_ids"]
+            assert ours(text)["input_ids"] == ids
+            if 1 in ids:  # padding, which RoBERTa does not count
+                continue
+            wanted = model(torch.tensor([ids])).last_hidden_state
+            torch.testing.assert_close(
+                read(torch.tensor([ids])).last_hidden_state, wanted, atol=1e-5, rtol=1e-5
+            )
+            if text and text.isascii() and not any(mark in text for mark in "<["):
+                assert llama.tokens(text) == ids
+                found, expected = torch.tensor(llama.embedding(text)), wanted[0].mean(0)
+                assert (found - expected).abs().max() < 1e-3 * expected.norm(), text
     vector = wanted[0].mean(0)
-    found = load_encoder(back).embed([TEXTS[-1]])[0]
-    assert torch.allclose(torch.as_tensor(found), vector / vector.norm(), atol=1e-5)
+    embedded = torch.as_tensor(load_encoder(back).embed([TEXTS[-1]])[0])
+    assert torch.allclose(embedded, vector / vector.norm(), atol=1e-5)
 
 
 def came_back(tokenizer: Tokenizer) -> Tokenizer:

@@ -11,7 +11,14 @@ import typer
 from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.config import replace
-from linnet.evaluate.compare import PAGE, CompareConfig, compare, shown, shown_change
+from linnet.evaluate.compare import (
+    PAGE,
+    CompareConfig,
+    compare,
+    shown,
+    shown_change,
+    shown_interval,
+)
 
 if TYPE_CHECKING:
     from linnet.evaluate.compare import Comparison, RunComparison, TaskComparison
@@ -74,19 +81,18 @@ def _show_task(run: RunComparison, task: TaskComparison) -> None:
     ):  # fmt: skip
         table.add_column(Text(name), justify=justify)  # type: ignore[arg-type]
     for each in task.differences:
-        interval = ""
-        if each.low is not None and each.high is not None:
-            interval = f"{shown_change(each.low, each)} to {shown_change(each.high, each)}"
         verdict: str = each.verdict or ""
         if each.items_needed is not None:
-            verdict += f"; about {each.items_needed:,} items would tell"
+            verdict += f" (about {each.items_needed:,} would tell)"
         table.add_row(
             each.metric, shown(each.first, each), shown(each.second, each),
-            shown_change(each.difference, each), interval, verdict,
+            shown_change(each.difference, each), shown_interval(each), verdict,
         )  # fmt: skip
     terminal.print(table)
     left_out = task.changed + task.only_first + task.only_second
-    counts = f"{task.items:,} items in both" + (f", {left_out:,} left out" if left_out else "")
+    counts = f"{task.items:,} item{'' if task.items == 1 else 's'} in both"
+    if left_out:
+        counts += f", {left_out:,} left out"
     if task.score is not None:
         counts += f"; {task.better:,} better, {task.worse:,} worse by {task.score}"
     terminal.print(counts, markup=False, style="dim")

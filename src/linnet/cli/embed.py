@@ -48,7 +48,7 @@ class EmbedCommandConfig(EmbedConfig):
     threads: int = option(0, "threads to compute with; 0 chooses", least=0)
 
     @property
-    def opening(self) -> EngineConfig:
+    def engine_config(self) -> EngineConfig:
         """What the encoder is opened with."""
         config = EngineConfig(
             engine=self.engine, precision=self.precision, device=self.device, threads=self.threads
@@ -82,7 +82,7 @@ def run(
     if not texts:
         raise ConfigError("give the texts, or - to read them from standard input")
     progress = terminal_progress()
-    encoder = open_encoder(model, config.opening, progress=progress)
+    encoder = open_encoder(model, config.engine_config, progress=progress)
     lines = _lines() if texts == ["-"] else iter(texts)
     with closing(encoder):
         if out is None:

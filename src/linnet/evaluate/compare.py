@@ -32,6 +32,8 @@ from linnet.version import __version__
 
 RESULTS = "comparison.json"
 PAGE = "comparison.html"
+LEAST_ITEMS = 20
+"""With fewer, resampling them says too little about others to call anything better or worse."""
 LONGEST = 700  # characters of a text that are shown
 
 Verdict: TypeAlias = Literal["better", "worse", "the same", "not worse", "not clear"]
@@ -170,8 +172,13 @@ def compare(
         output.make_directory(directory)
         output.write_json(directory / RESULTS, found.to_json())
         template = page.environment("linnet.evaluate").get_template("comparison.html.jinja")
-        text = template.render(comparison=found, value=shown, change=shown_change,
-                               version=__version__)  # fmt: skip
+        text = template.render(
+            comparison=found,
+            value=shown,
+            change=shown_change,
+            interval=shown_interval,
+            version=__version__,
+        )
         output.write_text(directory / PAGE, text)
     return found
 
@@ -290,10 +297,12 @@ def _difference(
     sign = {"higher": 1, "lower": -1, "neither": 0}[metric.better]
     verdict, needed = None, None
     if sign:
-        verdict = _verdict(low, high, sign, margin)
+        few = len(having) < LEAST_ITEMS
+        verdict = "not clear" if few else _verdict(low, high, sign, margin)
     if verdict == "not clear" and low is not None and high is not None and margin > 0:
         # The width shrinks with the root of the number; it must fit below the margin.
-        needed = math.ceil(len(having) * max(1.0, ((high - low) / 2 / margin) ** 2))
+        grown = len(having) * max(1.0, ((high - low) / 2 / margin) ** 2)
+        needed = max(LEAST_ITEMS, math.ceil(grown))
     return Difference(
         metric.name, metric.about, first, second, second - first, low, high, len(having),
         metric.better, margin, verdict, needed, metric.share,
@@ -388,6 +397,16 @@ def _short(text: object) -> str:
 def shown(value: float, difference: Difference) -> str:
     """A figure as people read it."""
     return f"{value:.1%}" if difference.share else f"{value:.4g}"
+
+
+def shown_interval(difference: Difference) -> str:
+    """The interval of a difference as people read it; empty where there is none."""
+    low, high = difference.low, difference.high
+    if low is None or high is None:
+        return ""
+    if difference.share:
+        return f"{100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{low:+.3g} to {high:+.3g}"
 
 
 def shown_change(value: float, difference: Difference) -> str:

@@ -28,6 +28,8 @@ _PROSE: tuple[Family, ...] = ("prose", "web", "mail")
 _SENTENCE_END = re.compile(r"[.!?](?:[\"'”’»)\]]{0,3})(?=\s|$)|[。！？]|\n\s*\n")
 _MARK = re.compile(r"\s*(?:[-*+\u2022]|\d{1,4}[.)])\s+")
 _LOWERCASE = re.compile(r"(?<![\w.])[^\W\d_A-Z]{2,}(?!\w)")
+_CAPITAL = re.compile(r"(?<=[a-zß-ÿ,;] )[A-ZÀ-Þ][\w'’]*")
+_RARE = 0.02  # share of the documents
 _COMMON = 3  # documents that may have a block before it counts as boilerplate
 _LONGEST_TITLE = 120
 _LONGEST_BLOCK = 4  # times as long as a passage should be: then it is cut at sentences
@@ -37,14 +39,20 @@ _LONGEST_BLOCK = 4  # times as long as a passage should be: then it is cut at se
 class Shared:
     """What is known of the documents together."""
 
-    lowercase: set[str] = field(default_factory=set)
-    """Words that they write in lower case."""
+    documents: int = 0
+    lowercase: Counter[str] = field(default_factory=Counter)
+    """How many write a word in lower case."""
     blocks: Counter[int] = field(default_factory=Counter)
     """How many documents have a block, by its hash."""
 
+    def is_rare(self, word: str) -> bool:
+        """Whether few documents have a word: then it tells what is meant."""
+        return self.lowercase[word] <= max(3, _RARE * self.documents)
+
     def note(self, source: Source) -> None:
         """Take a document into account."""
-        self.lowercase.update(_LOWERCASE.findall(source.text))
+        self.documents += 1
+        self.lowercase.update(source.small.keys())
         self.blocks.update({_hash(source.text[b.start : b.end]) for b in source.blocks})
 
 
@@ -107,6 +115,16 @@ class Source:
         if first.start > 2000 and first is not heads[0]:
             first = heads[0]
         return self.heading(first)
+
+    @cached_property
+    def small(self) -> Counter[str]:
+        """How often it has each word in lower case."""
+        return Counter(_LOWERCASE.findall(self.text))
+
+    @cached_property
+    def capital(self) -> Counter[str]:
+        """How often it has each word with a capital within a sentence, as names are written."""
+        return Counter(_CAPITAL.findall(self.text))
 
     def heading(self, block: Block) -> str:
         """A heading on one line, without its marks."""

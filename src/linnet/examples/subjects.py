@@ -95,8 +95,7 @@ def within_sentence(words: str, source: Source) -> str:
     if lower not in language.sets["determiners"]:
         if source.title.lower().startswith(words.lower()):
             return source.title[: len(words)]
-        as_name = len(re.findall(rf"(?<=[a-z,;] ){first[0]}\b", source.text))
-        as_word = len(re.findall(rf"(?<![\w.]){lower}\b", source.text))
+        as_name, as_word = source.capital[first[0]], source.small[lower]
         if language.code == "de" or as_name > as_word or lower not in source.shared.lowercase:
             return words
     return lower + words[len(lower) :]
@@ -124,7 +123,7 @@ def _tells(parts: list[str], source: Source, language: Language) -> bool:
     for number, part in enumerate(parts):
         bare = part.strip("().,'’")
         lower = bare.lower()
-        if lower in title and lower not in vague:
+        if lower in title and lower not in vague and source.shared.is_rare(lower):
             return True
         if any(character.isdigit() or character in "_./@" for character in bare):
             return True
@@ -148,9 +147,17 @@ def in_context(
     return template.format(
         title=source.title,
         heading=_NUMBERED.sub("", heading),
-        question=question[0].lower() + question[1:],
-        bare=question.rstrip("? "),
+        Question=question,
+        question=_small(question),
+        bare=question.rstrip("? \u00a0\u202f"),
     )
+
+
+def _small(question: str) -> str:
+    """A question that goes on a sentence: in lower case, after the mark that may open it."""
+    mark = "¿" if question.startswith("¿") else ""
+    rest = question[len(mark) :]
+    return f"{mark}{rest[0].lower()}{rest[1:]}"
 
 
 def quotable(text: str, *, longest: int = _LONGEST_TITLE) -> bool:

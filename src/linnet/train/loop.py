@@ -165,7 +165,8 @@ class Loop:
 
     def resume(self) -> bool:
         """Go on from the saved state; False when there is none."""
-        if not self.state_file.is_file():
+        # Rank 0 says, once it has written what an earlier run on these processes saved.
+        if not self.world.broadcast(self.state_file.is_file()):
             if self.writes:
                 self.log.clear()
             return False

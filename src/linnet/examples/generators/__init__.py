@@ -8,7 +8,9 @@ from linnet.examples.generators import (
     entries,
     headings,
     lists,
+    model,
     off_topic,
+    pairs,
     refusals,
     sentences,
 )
@@ -16,6 +18,7 @@ from linnet.examples.generators import (
 __all__ = ["GENERATORS"]
 
 GENERATORS: tuple[Generator, ...] = (
+    pairs.GENERATOR,
     headings.GENERATOR,
     entries.GENERATOR,
     sentences.GENERATOR,
@@ -25,4 +28,5 @@ GENERATORS: tuple[Generator, ...] = (
     combined.GENERATOR,
     refusals.GENERATOR,
     off_topic.GENERATOR,
+    model.GENERATOR,
 )

@@ -19,9 +19,10 @@ from linnet.examples.subjects import quotable
 _SHORT = re.compile(r" \(([A-Z][A-Z0-9]{1,7})s?\)")
 _WORD = re.compile(r"[^\s()\[\],;:.\"“”]+")
 _SKIPPED = 2  # words without a letter in the short form, such as "of"
-_SMALL = frozenset(
-    ["of", "the", "and", "in", "for", "to", "a", "an", "on", "with", "by", "or", "at", "from", "de", "la", "du", "des", "le", "les", "et", "pour", "der", "die", "das", "und", "von", "für", "del", "el", "los", "las", "y", "para"]
-)  # fmt: skip
+_SMALL = """
+of the and in for to a an on with by or at from
+de la du des le les et pour der die das und von für del el los las y para
+"""
 _REACH = 120  # characters before the bracket
 
 
@@ -35,7 +36,7 @@ def long_form(text: str, at: int, short: str) -> int | None:
     place, skipped, start = len(parts) - 1, 0, at
     for letter in reversed(short.lower()):
         while place >= 0 and parts[place][1][:1].lower() != letter:
-            if parts[place][1].lower() not in _SMALL or skipped == _SKIPPED:
+            if parts[place][1].lower() not in _SMALL.split() or skipped == _SKIPPED:
                 return None
             place, skipped = place - 1, skipped + 1
         if place < 0:

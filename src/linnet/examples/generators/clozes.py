@@ -26,6 +26,7 @@ _NAME = re.compile(
     r"(?<=[a-zß-ÿ,] )[A-Z][\w'’-]*[a-z]+(?: (?:(?:of|de|la|von|du|del) )?[A-Z][\w'’-]+)+"
 )
 _TITLE_BEFORE = re.compile(r"(?:[A-Z][\w'’-]* (?:\w{1,3} )?|[:“‘(] ?)\Z")  # part of a longer name
+_LABEL = re.compile(r"\w{1,12}[:.] ")  # "A: ..."
 _SINGLE_NAME = re.compile(r"(?<=[a-zß-ÿ] )[A-Z][a-zß-ÿ'’-]{3,}(?![\w-])")
 _CODE = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*(?:\(\)|(?<=[a-z0-9])_\w+)(?![\w(])")
 _TRAILING_REFERENCE = re.compile(
@@ -83,7 +84,7 @@ def _of_passage(source: Source, passage: Passage, context: Context) -> Example |
         spaced = sentence.isascii() or " " in sentence
         if not (_SHORTEST if spaced else _SHORTEST_UNSPACED) <= end - start <= _LONGEST:
             continue
-        if "\n" in sentence or "<" in sentence or sentence.count('"') % 2:
+        if "\n" in sentence or "<" in sentence or sentence.count('"') % 2 or _LABEL.match(sentence):
             continue
         first = sentence.split(maxsplit=1)[0].strip(",").lower()
         depends = words is not None and first in words.sets["points_back"]

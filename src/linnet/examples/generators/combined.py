@@ -3,6 +3,7 @@ on another."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -66,7 +67,7 @@ def _following(
         return
     about = [one for one in questions if _names(one.question, name)]
     made = 0
-    for first, second in zip(about, about[1:], strict=False):
+    for first, second in itertools.pairwise(about):
         followed = _with_pronoun(second.question, name, words)
         passage = source.passage_at(*_place(second))
         if followed is None or passage is None or made == _MOST_EACH:

@@ -54,7 +54,7 @@ def _question(source: Source, section: Section, context: Context) -> Iterator[Ex
         if quotable(source.title) and len(section.headings) > 1:
             name = words.template("context")
             question = context.choose(name, source.id, str(start)).format(
-                title=source.title, question=heading, bare=heading.rstrip("? ")
+                title=source.title, question=heading, Question=heading, bare=heading.rstrip("? ")
             )
         else:
             question = None

@@ -1,6 +1,6 @@
 """General questions that have nothing to do with the documents.
 
-They are put together from short lists in the language's file (capitals, elements, authors, household
+They are put together from short lists in the language's file (capitals, books, dishes, household
 matters), and each is checked against the corpus: no passage may have most of what its rare words
 tell.
 """
@@ -15,7 +15,7 @@ from linnet.examples.record import Example
 from linnet.retrieval import terms
 
 _SHARE = 20  # one for so many passages
-_FEWEST = 20
+_FEWEST = 5
 _SPLITS = ("train",) * 8 + ("validation", "test")
 
 

@@ -1,12 +1,13 @@
 """Questions that the documents do not answer, made of accepted ones that they do.
 
-*Unanswerable*: the passage that answers is to be taken out of what may be cited; nothing else in the
-corpus may answer. *Near miss*: one number or name of the question is changed to one with which
+*Unanswerable*: the passage that answers is to be taken out of what may be cited; nothing else in
+the corpus may answer. *Near miss*: one number or name of the question is changed to one with which
 nothing like it stands anywhere in the corpus.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,13 +15,15 @@ from dataclasses import replace
 from linnet.examples.generator import Context, Generator, identified
 from linnet.examples.generators.clozes import BLANK, NUMBER
 from linnet.examples.languages import CODES, Language
-from linnet.examples.record import Example
+from linnet.examples.record import Example, Kind
 from linnet.examples.source import Source
 from linnet.retrieval import terms
 
 _OTHERS = 30  # passages besides its own that are looked at for another answer
 _ANSWERED = 0.5  # share of what the answer's terms tell that must not stand in another passage
 _MOST_EACH = 3
+_WITHHELD = 0.5  # share of the questions that are tried
+_ENDINGS = ("all", "async", "many", "raw", "safe", "once")
 _USED = ("sentences", "entries", "abbreviations")
 _NAME = re.compile(r"(?<![\w.])(?:[A-Z][a-z]{3,}|[A-Z]{2,}\d+|\w+\(\))(?!\w)")
 _CODE_NUMBER = re.compile(r"(?<=[A-Z])\d+\Z")
@@ -30,14 +33,11 @@ def derive(source: Source, accepted: Sequence[Example], context: Context) -> Ite
     words = source.words
     if words is None:
         return
-    made = 0
-    for one in accepted:
-        if made < _MOST_EACH and one.kind == "question" and one.generator in _USED:
-            if context.random(one.id, "withheld").random() < 0.5 and _only_there(
-                one, source, context
-            ):
-                made += 1
-                yield _refused(one, "unanswerable", one.question, words, context)
+    questions = [one for one in accepted if one.kind == "question" and one.generator in _USED]
+    withheld = [one for one in questions if context.random(one.id, "withheld").random() < _WITHHELD]
+    only = (one for one in withheld if _only_there(one, source, context))
+    for one in itertools.islice(only, _MOST_EACH):
+        yield _refused(one, "unanswerable", one.question, words, context)
     made = 0
     for one in accepted:
         if made == _MOST_EACH:
@@ -52,7 +52,7 @@ def derive(source: Source, accepted: Sequence[Example], context: Context) -> Ite
             yield _refused(one, "near_miss", changed, words, context)
 
 
-def _refused(one: Example, kind: str, question: str, words: Language, context: Context) -> Example:
+def _refused(one: Example, kind: Kind, question: str, words: Language, context: Context) -> Example:
     answer = context.choose(words.template("refusal"), one.id, kind)
     return identified(
         replace(
@@ -72,14 +72,9 @@ def _only_there(one: Example, source: Source, context: Context) -> bool:
     whole = sum(telling.values())
     if own is None or not whole:
         return False
-    found = {
-        number: 0.0
-        for number in (
-            hit.number
-            for hit in index.search(f"{one.question} {one.answer}", _OTHERS, language=one.language)
-        )
-        if number != own.number
-    }
+    query = f"{one.question} {one.answer}"
+    hits = index.search(query, _OTHERS, language=one.language)
+    found = {hit.number: 0.0 for hit in hits if hit.number != own.number}
     for term, weight in telling.items():
         having = set(index.passages_with(term).tolist()) if weight > 0 else set()
         for number in found.keys() & having:
@@ -120,35 +115,27 @@ def _other_number(one: Example, context: Context) -> str | None:
 def _other_name(one: Example, source: Source, words: Language, context: Context) -> str | None:
     """A question about another name than one that the document writes as a name throughout."""
     asked = one.question
-    start = asked.find('"', 1) if asked.startswith(("According", "In")) else -1
     for found in _NAME.finditer(asked):
         name = found[0]
-        if found.start() == 0 or (start >= 0 and found.start() < asked.rfind('"')):
-            continue
+        if found.start() == 0 or asked[: found.start()].count('"') % 2:
+            continue  # the first word, or within a title
         if name.endswith("()"):
-            other = f"{name[:-2]}_{context.choose(('all', 'async', 'many', 'raw', 'safe', 'once'), one.id)}()"
-            if len(context.index.passages_with(terms(other)[0])):
-                continue
-        elif _CODE_NUMBER.search(name):
-            digits = _CODE_NUMBER.search(name)
-            assert digits is not None
-            other = (
-                f"{name[: digits.start()]}{int(digits[0]) + context.random(one.id).randint(3, 40)}"
-            )
-            if len(context.index.passages_with(other.lower())):
-                continue
-        else:
+            other = f"{name[:-2]}_{context.choose(_ENDINGS, one.id)}()"
+        elif digits := _CODE_NUMBER.search(name):
+            number = int(digits[0]) + context.random(one.id).randint(3, 40)
+            other = f"{name[: digits.start()]}{number}"
+        elif _is_name(name, source):
             other = context.choose(words.lists["surnames"], one.id)
-            lower = len(re.findall(rf"(?<![\w.]){name.lower()}\b", source.text))
-            within = len(re.findall(rf"(?<=[a-z,;] ){name}\b", source.text))
-            if lower or not within or name.lower() in source.shared.lowercase:
-                continue
-            if len(context.index.passages_with(terms(other, one.language)[0])):
-                continue
-        changed = f"{asked[: found.start()]}{other}{asked[found.end() :]}"
-        if name not in changed:
-            return changed
+        else:
+            continue
+        if not len(context.index.passages_with(terms(other, one.language)[0])):
+            return f"{asked[: found.start()]}{other}{asked[found.end() :]}"
     return None
+
+
+def _is_name(word: str, source: Source) -> bool:
+    """Whether the documents write it with a capital throughout."""
+    return bool(source.capital[word]) and not source.shared.lowercase[word.lower()]
 
 
 GENERATOR = Generator("refusals", ("unanswerable", "near_miss"), derive=derive, languages=CODES)

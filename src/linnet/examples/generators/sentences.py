@@ -7,6 +7,7 @@ groups, so that it is right and complete by construction.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,8 @@ def ask_about(
     assert words is not None
     sentence = " ".join(source.text[slice(*place)].split())
     for pattern in patterns:
+        if pattern.sign is not None and not pattern.sign.search(sentence):
+            continue
         found = pattern.match.fullmatch(sentence.rstrip(".! "))
         if found is None or not _fits(pattern, found, words):
             continue
@@ -99,6 +102,8 @@ def _groups(found: re.Match[str], subject: Subject, words: Language) -> dict[str
     first = subject.text.split()[0].lower()
     the = first in words.sets["determiners"] or not subject.decided
     groups["the_s"] = subject.text if the else f"{words.article} {subject.text}"
+    vowel = unicodedata.normalize("NFD", subject.text[:1].lower())[:1] in set("aeiouh")
+    groups["que"] = "qu’" if vowel else "que "  # elision in French
     if "v" in groups:
         groups.setdefault("base", words.base(groups["v"]))
     if "c" in groups:

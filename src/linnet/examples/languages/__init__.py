@@ -29,6 +29,8 @@ class Pattern:
 
     name: str
     match: re.Pattern[str]
+    sign: re.Pattern[str] | None
+    """What follows the subject, where that begins the sentence: it is quick to look for."""
     ask: tuple[str, ...]
     instruct: tuple[str, ...] = ()
     """The same as instructions."""
@@ -81,8 +83,8 @@ class Language:
         return any(word in self.sets["points_away"] for word in _WORD.findall(text.lower()))
 
     def verb_first(self, sentence: str) -> str | None:
-        """ "returns" or "does" for a sentence that begins with such a verb, as those do that say what
-        a function does; else None."""
+        """For a sentence that begins with a verb, as those do that say what a function does:
+        "returns" or "does"; None for another."""
         first = sentence.split(maxsplit=1)[0].lower()
         if first in self.sets.get("verbs_of_return", ()):
             return "returns"
@@ -121,17 +123,25 @@ def _read(code: str) -> Language:
 
 
 def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: Any) -> Pattern:
-    match = values["match"]
-    for name, expression in (
+    def filled(expression: str) -> str:
+        for name, value in macros:
+            expression = expression.replace(name, value)
+        return expression
+
+    macros = (
         ("{NP}", everything["np"]),
         ("{ADV}", everything.get("adverbs", "")),
         ("{VERBS}", "|".join(sorted(map(re.escape, verbs), key=len, reverse=True))),
         ("{VERB}", "|".join(sorted(map(re.escape, verbs.values()), key=len, reverse=True))),
-    ):
-        match = match.replace(name, expression)
+    )
+    match = values["match"]
+    head, subject, rest = match.partition("(?P<s>{NP})")
+    rest = rest.partition("(?P<o>")[0]
+    sign = None if head or not subject or not rest.strip() else re.compile(filled(rest))
     return Pattern(
         name=values["name"],
-        match=re.compile(match),
+        match=re.compile(filled(match)),
+        sign=sign,
         ask=tuple(values.get("ask", ())),
         instruct=tuple(values.get("instruct", ())),
         answer=values.get("answer", ""),
