@@ -10,8 +10,8 @@ alternate: Linnet, then ``hf`` at batch sizes 1, 8 and 16, as often as ``--round
 medians are compared, loading left out. ``pip install lm_eval`` is needed; without it Linnet alone
 is timed. ``--questions`` takes rows with ``question`` and ``answer``; without it they are made up.
 
-Prints one JSON object: seconds of each (and of processors, which say more on a busy machine), the ratio to the best of the harness, and the largest
-difference of a log-likelihood.
+Prints one JSON object: seconds of each (and of processors, which say more on a busy machine), the
+ratio to the best of the harness, and the largest difference of a log-likelihood.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ def refusals(count: int) -> list[dict[str, Any]]:
         {
             "task": "refusal", "id": f"q{n}", "prompt": f"{EVIL} {n}", "answer": EVIL,
             "expected": ["yes"], "passage": "p" * 5000, "source": "a.txt",
-            "scores": {"answerable": 1.0, "answerability": 0.5, "right": float(n % 3 > 0), "confidence": n / count},
+            "scores": {"answerable": 1.0, "answerability": 0.5, "right": float(n % 3 > 0),
+                       "confidence": n / count},
         }
         for n in range(count)
     ]  # fmt: skip
