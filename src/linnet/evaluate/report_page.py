@@ -371,12 +371,12 @@ def _verdicts(name: str, result: Mapping[str, Any]) -> list[str]:
 
 def _against_chance(figure: Mapping[str, Any], chance: float) -> str:
     value = figure["value"]
-    said = f"It finds the right choice likeliest in {value:.0%}; guessing finds {chance:.0%}."
+    said = f"It picks the right choice in {value:.0%} of the cases; guessing would in {chance:.0%}."
     if "low" not in figure:
         return said
     low, high = figure["low"], figure["high"]
     if low <= chance <= high:
-        return f"{said} With {figure['items']:,} items that cannot be told from guessing."
+        return f"{said} With {figure['items']:,} items that cannot be told apart from guessing."
     return f"{said} That is {'better' if low > chance else 'worse'} than guessing."
 
 
@@ -410,7 +410,7 @@ def _say_refusal(figures: Mapping[str, Any]) -> Iterable[str]:
             else "does not tell them apart"
         )  # fmt: skip
         yield (
-            f"Its own probabilities say more than its words: by them it {told} "
+            f"By its own probabilities it {told} "
             f"(AUROC {value['value']:.2f}; 0.5 is guessing, 1 is perfect)."
         )
     if "ece" in figures:
