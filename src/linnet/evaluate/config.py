@@ -52,3 +52,6 @@ class TasksConfig(EvaluateConfig):
         3, "wrong answers beside the right one, where one is to be chosen", least=1, most=32
     )
     continuations: int = option(40, "continuations that coherence is measured on", least=2)
+    checker: str = option(
+        "", "directory of a checker for what the rules of groundedness leave open"
+    )

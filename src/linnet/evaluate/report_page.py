@@ -263,6 +263,13 @@ def _worst(items: Sequence[Mapping[str, Any]]) -> list[Worst]:
 
 def _verdict_of(scores: Mapping[str, float], item: Mapping[str, Any]) -> tuple[float, str] | None:
     """How wrong an item is beside others, as a number and in words; None if it is not wrong."""
+    if "answer_supported" in scores:
+        wrong = [each for each in item.get("claims", ()) if each["status"] != "supported"]
+        if not wrong:
+            return None
+        least = min(wrong, key=lambda each: float(each["score"]))
+        said = "; ".join(least["missing"][:3])
+        return 1 - scores["support"], f"{least['status']}{f' ({said})' if said else ''}"
     if "answerability" in scores:
         if scores.get("refused_answerable"):
             return 0.5, "refused, though the answer is there"
@@ -363,6 +370,18 @@ def _say_questions(figures: Mapping[str, Any]) -> Iterable[str]:
         yield (
             f"{_percent(figures['contains'])} of its answers contain the expected one, and "
             f"{_percent(figures['exact_match'])} are that and nothing else."
+        )
+
+
+def _say_groundedness(figures: Mapping[str, Any]) -> Iterable[str]:
+    if "claims_supported" in figures:
+        yield (
+            f"The passage supports {_percent(figures['claims_supported'])} of the claims, and all "
+            f"claims of {_percent(figures['answers_supported'])} of the answers."
+        )
+        yield (
+            f"{_percent(figures['numbers_made_up'])} of the claims have a number or date that is "
+            f"not in the passage, {_percent(figures['names_made_up'])} a name."
         )
 
 
@@ -468,6 +487,11 @@ BUILT_IN: dict[str, tuple[str, str, Say | None]] = {
         "Does it say so when it does not know?",
         "Questions that a passage answers, and questions that none does.",
         _say_refusal,
+    ),
+    "groundedness": (
+        "Does it keep to the passage?",
+        "Each claim of its answers, checked against the passage that was before it.",
+        _say_groundedness,
     ),
     "bias": (
         "Bias: sentences of our own",
