@@ -14,7 +14,7 @@ BIN := .venv/bin
 INSTALL = index="$(TORCH_INDEX)"; [ "$$index" != auto ] || index=`$(BIN)/python scripts/torch_index.py`; \
   $(BIN)/python -m pip install -qq $${index:+--extra-index-url "$$index"} -e
 
-.PHONY: quickstart test test-slow test-gpu test-readme check format clean
+.PHONY: quickstart test test-slow test-gpu test-real test-readme check format clean
 
 quickstart: .venv/installed
 	$(BIN)/linnet quickstart --budget $(BUDGET) --out $(OUT)
@@ -23,10 +23,15 @@ test: .venv/tests-installed
 	$(BIN)/python -m pytest
 
 test-slow: .venv/tests-installed
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not real"
 
 test-gpu: .venv/tests-installed
 	$(BIN)/python -m pytest -m gpu -n 0 -rs
+
+# Real pretrained models, fetched into .real: 180 MB.
+test-real: .venv/tests-installed
+	$(BIN)/python scripts/real_models.py .real
+	$(BIN)/python -m pytest -m real -n 0 -rs
 
 test-readme: .venv/tests-installed
 	$(BIN)/python tests/readme.py README.md

@@ -58,7 +58,7 @@ class Follower:
         self.limits = llguidance.LLParserLimits(**LIMITS)
 
     def matcher(self, grammar: Grammar) -> Any:
-        made = self.library.LLMatcher.grammar_from_lark(grammar.lark)
+        made = self.library.LLMatcher.grammar_from_lark(grammar.write("lark"))
         return self.library.LLMatcher(self.vocabulary, made, log_level=0, limits=self.limits)
 
     def allows(self, grammar: Grammar, document: Any) -> bool:

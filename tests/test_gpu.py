@@ -22,8 +22,8 @@ from linnet.model.lora import add_adapter
 from linnet.model.lora_config import LoRAConfig
 from linnet.shards.batches import Batch
 from linnet.train import TrainConfig, train
+from linnet.train.execution import recompute_blocks
 from linnet.train.loop import Loop
-from linnet.train.machine import recompute_blocks
 from linnet.train.objectives import next_token
 from linnet.train.optimizers import finetuning_optimizer
 from tiny_project import TinyProject

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from linnet.errors import ConfigError, DataError, MissingExtraError
-from linnet.evaluate.harness import HarnessConfig, open_harness, plain, run_harness
+from linnet.evaluate.compare import compare
+from linnet.evaluate.config import TasksConfig
+from linnet.evaluate.harness import HarnessConfig, evaluate_harness, open_harness, run_harness
 from linnet.generate.engine import Engine
 from linnet.generate.engines import EngineConfig, open_engine
 from tiny_project import TinyProject
@@ -95,7 +97,25 @@ def test_likelihoods_and_texts_equal_those_of_the_harness(
                 assert ours["results"][name][metric] == pytest.approx(value, abs=1e-4)
     written = sorted(path.name.split("_20")[0] for path in (tmp_path / "out").rglob("*.json*"))
     assert written == ["results", "samples_choice", "samples_rolling", "samples_writing"]
-    assert "samples" not in plain(ours)
+
+
+def test_results_stand_beside_those_of_our_own_tasks(
+    built_once: TinyProject, tasks: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("lm_eval")
+    config = TasksConfig(resamples=20, device="cpu")
+    names = ["choice", "rolling"]
+    out = tmp_path / "run"
+    found = evaluate_harness(built_once.path, names, out, config, include=tasks)
+    accuracy = found["tasks"]["harness: choice"]["figures"]["acc"]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert accuracy["items"] == len(NAMES) + 1
+    assert found["tasks"]["harness: rolling"]["figures"]["bits_per_byte"]["value"] > 0
+    assert {path.name for path in out.iterdir()} >= {"results.json", "items.jsonl", "report.html"}
+    assert list((out / "harness").rglob("results_*.json"))
+    same = compare([out, out])
+    assert [each.task for each in same.runs[0].tasks] == ["harness: choice", "harness: rolling"]
+    assert same.runs[0].tasks[0].differences[0].difference == 0
 
 
 def test_a_file_of_ones_own_and_few_shot(engine: Engine, tasks: Path) -> None:
@@ -103,8 +123,8 @@ def test_a_file_of_ones_own_and_few_shot(engine: Engine, tasks: Path) -> None:
     text = (tasks / "choice.yaml").read_text() + "\nfewshot_split: test\n"
     own = tasks / "own.yml"
     own.write_text(text.replace("task: choice", "task: own"))
-    config = HarnessConfig(few_shot=2, limit=2, seed=3)
-    found = [run_harness(engine, [str(own)], config) for _ in range(2)]
+    config = TasksConfig(limit=2, seed=3)
+    found = [run_harness(engine, [str(own)], config, HarnessConfig(2)) for _ in range(2)]
     asked = [each["arguments"] for each in found[0]["samples"]["own"]]
     assert len(asked) == 2
     assert str(asked[0]).count("There was a little") >= 2
@@ -135,7 +155,7 @@ def test_conversations_are_written_with_the_models_template(tmp_path: Path) -> N
     template = "{% for m in messages %}<{{m.role}}>{{m.content}}</{{m.role}}>{% endfor %}"
     template += "{% if add_generation_prompt %}<assistant>{% endif %}"
     tokenizer = SimpleNamespace(chat_template=ChatTemplate({"default": template}, {}), beginning=0)
-    model = language_model(SimpleNamespace(tokenizer=tokenizer), HarnessConfig())  # type: ignore[arg-type]
+    model = language_model(SimpleNamespace(tokenizer=tokenizer))  # type: ignore[arg-type]
     asked = [{"role": "user", "content": "Why?"}]
     assert model.apply_chat_template(asked) == "<user>Why?</user><assistant>"
     begun = [*asked, {"role": "assistant", "content": "Because"}]

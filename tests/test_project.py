@@ -107,6 +107,19 @@ def test_a_plan_says_what_it_was_not_made_for(tiny: TinyProject) -> None:
     assert reason(tiny.path, "plan") == "changed: train.width; frozen until --replan"
 
 
+@pytest.mark.parametrize("name", ["corpus", "plan", "shards"])
+def test_what_has_another_format_is_stale(tiny: TinyProject, name: str) -> None:
+    file = tiny.path / name / "manifest.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    now = manifest["format"]
+    file.write_text(json.dumps({**manifest, "format": 0}), "utf-8")
+    assert states(tiny.path)[name] == "stale"
+    if name != "plan":  # it is no input of the model
+        assert states(tiny.path)["model"] == "stale"
+    assert reason(tiny.path, name) == f"its format is 0; this version makes {now}"
+    assert "its format is 0" in CliRunner().invoke(app, ["status", str(tiny.path)]).output
+
+
 def test_damage_is_named(tiny: TinyProject) -> None:
     (tiny.path / "shards" / "train-00000.bin").write_bytes(b"")
     (tiny.path / "model" / "manifest.json").write_text("{")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from linnet.evaluate import evaluate as evaluate_model
     from linnet.export.config import ExportConfig
     from linnet.export.gguf import export_gguf
-    from linnet.export.modelfile import export_ollama
+    from linnet.export.ollama import export_ollama
     from linnet.finetune.config import FinetuneConfig
     from linnet.finetune.finetune import finetune as finetune_model
     from linnet.forget import forget as forget_documents

@@ -201,6 +201,8 @@ class _Builder:
         pin = stage.pin
         if pin is None or before is None or stage.name in self.rebuild:
             return None
+        if before.manifest.format != stage.format:
+            return None
         changed = bool(changed_settings(stage, self.workspace, before))
         if changed and not pin.ignores_settings:
             return None

@@ -179,6 +179,8 @@ def _judge(
     stage: Stage, workspace: Workspace, made: Artifact, before: Mapping[str, StageStatus]
 ) -> tuple[State, str]:
     """Whether what a stage made is current, and if not, why."""
+    if made.manifest.format != stage.format:
+        return "stale", f"its format is {made.manifest.format}; this version makes {stage.format}"
     pin = stage.pin
     changed = changed_settings(stage, workspace, made)
     reasons = [f"changed: {', '.join(changed)}"] if changed else []

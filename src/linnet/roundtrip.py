@@ -14,6 +14,7 @@ import importlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,11 @@ from linnet.config import option
 from linnet.errors import ConfigError, ModelError, install_command
 from linnet.export.config import OWN_FORMATS, ExportConfig
 from linnet.export.gguf import export_gguf
-from linnet.export.merged import merged
 from linnet.generate.embedding import load_encoder
 from linnet.llama_cpp.client import LlamaCpp
 from linnet.model import Checkpoint, load_checkpoint
 from linnet.model.adapter import is_adapter
-from linnet.model.merging import load_adapted
+from linnet.model.merging import load_adapted, merged
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -165,8 +165,12 @@ class _Native:
         logits: torch.Tensor = self.model(torch.tensor([list(tokens)]))
         return logits[0, after - 1 :].log_softmax(-1)
 
+    def read(self, text: str) -> tuple[int, ...]:
+        """What a model that is to continue the text reads."""
+        return *self.tokenizer.start, *self.tokenizer.encode(text)
+
     def _fitting(self, text: str) -> tuple[int, ...]:
-        ids = (*self.tokenizer.start, *self.tokenizer.encode(text))
+        ids = self.read(text)
         return ids[: max(1, self.room - self.length)] or (self.tokenizer.end_of_text,)
 
 
@@ -186,7 +190,9 @@ def _transformers(native: _Native, whole: Path, progress: Progress) -> Iterator[
         return
     with progress.task("comparing with transformers"):
         tokenizer = package.AutoTokenizer.from_pretrained(whole, local_files_only=True)
-        yield _same_tokens(where, native, lambda text: tokenizer(text)["input_ids"])
+        yield _same_tokens(
+            where, native.texts, native.read, lambda text: tokenizer(text)["input_ids"]
+        )
         if native.tokenizer.chat_template is not None:
             theirs = tokenizer.apply_chat_template(
                 list(CONVERSATION), tokenize=False, add_generation_prompt=True
@@ -215,7 +221,7 @@ def _llama_cpp(
         return
     with progress.task(f"comparing with {where}"), opened as llama:
         if exact:
-            yield _same_tokens(where, native, llama.tokens)
+            yield _same_tokens(where, native.texts, native.read, llama.tokens)
         if chats:
             yield from _same_chat(where, native, llama)
         runs = []
@@ -292,14 +298,18 @@ def _compared(
     yield Comparison(where, "greedy text", same, f"{agreed} tokens alike", binding)
 
 
-def _same_tokens(where: str, native: _Native, tokens: Callable[[str], Sequence[int]]) -> Comparison:
-    for text in native.texts:
-        ours = [*native.tokenizer.start, *native.tokenizer.encode(text)]
-        theirs = list(tokens(text))
+def _same_tokens(
+    where: str,
+    texts: list[str],
+    own: Callable[[str], Sequence[int]],
+    other: Callable[[str], Sequence[int]],
+) -> Comparison:
+    for text in texts:
+        ours, theirs = list(own(text)), list(other(text))
         if ours != theirs:
             told = f"{text[:30]!r}: {_first_other(ours, theirs)}"
             return Comparison(where, "tokens", False, told)
-    return Comparison(where, "tokens", True, f"{len(native.texts)} prompts")
+    return Comparison(where, "tokens", True, f"{len(texts)} prompts")
 
 
 def _same_text(where: str, ours: str, theirs: str) -> Comparison:
@@ -334,7 +344,7 @@ def _encoder(
             continue
         with opened as llama:
             if exact:
-                yield _encoder_tokens(where, encoder.tokenizer, texts, llama.tokens)
+                yield _same_tokens(where, texts, partial(_whole, encoder.tokenizer), llama.tokens)
             theirs = torch.tensor([llama.embedding(text) for text in texts])
         apart = (ours - torch.nn.functional.normalize(theirs, dim=1)).abs().max().item()
         told = f"at most {apart:.2g} apart"
@@ -352,9 +362,8 @@ def _encoder_transformers(
         yield _not_compared(where, "transformers")
         return
     tokenizer = package.AutoTokenizer.from_pretrained(whole, local_files_only=True)
-    yield _encoder_tokens(
-        where, encoder.tokenizer, texts, lambda text: tokenizer(text)["input_ids"]
-    )
+    own = partial(_whole, encoder.tokenizer)
+    yield _same_tokens(where, texts, own, partial(_ids, tokenizer))
     model = package.AutoModel.from_pretrained(
         whole, local_files_only=True, dtype=torch.float32
     ).eval()
@@ -370,17 +379,15 @@ def _encoder_transformers(
     yield Comparison(where, "states", worst <= VECTOR_LIMIT, told)
 
 
-def _encoder_tokens(
-    where: str, tokenizer: Tokenizer, texts: list[str], tokens: Callable[[str], Sequence[int]]
-) -> Comparison:
-    for text in texts:
-        ours = [*tokenizer.start, *tokenizer.encode(text), *tokenizer.finish]
-        theirs = list(tokens(text))
-        if ours != theirs:
-            return Comparison(
-                where, "tokens", False, f"{text[:30]!r}: {_first_other(ours, theirs)}"
-            )
-    return Comparison(where, "tokens", True, f"{len(texts)} prompts")
+def _ids(tokenizer: Any, text: str) -> Sequence[int]:
+    """What transformers reads of a text."""
+    ids: Sequence[int] = tokenizer(text)["input_ids"]
+    return ids
+
+
+def _whole(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """What an encoder reads of a text."""
+    return *tokenizer.start, *tokenizer.encode(text), *tokenizer.finish
 
 
 def require_same(comparisons: Sequence[Comparison]) -> None:

@@ -48,12 +48,22 @@ def test_values_one_after_another_and_wrapped_rows(tmp_path: Path) -> None:
     assert changes == {"values beside the rows": 1}
 
 
-@pytest.mark.parametrize("text", ['[{"a": 1}, {"a"', "[1 2]", "{'a': 1}", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ['[{"a": 1}, {"a"', "[1 2]", "{'a': 1}", "[" * 100_000, f"[{'9' * 5000}]"]
+)
 def test_broken_json_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(UnreadableError, match="not valid JSON"):
         list(records.read_json(path, limit=10**6))
+
+
+def test_numbers_are_those_of_the_standard_library(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f"[NaN, 1e400, 0.1, {10**30}]")
+    first, *others = records.read_json(path, limit=1000)
+    assert first != first
+    assert others == [float("inf"), 0.1, 10**30]
 
 
 def test_one_value_that_is_too_long_is_refused_early(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from linnet.data.document import Dropped, Extracted
 from linnet.data.extract.number_format import displayed
 from linnet.data.extract.ooxml import from_omml
 from linnet.data.extract.typeface import decoded, is_symbolic, lowered, raised
+from linnet.data.markup.html import all_text
 from linnet.data.markup.mathml import formula as formula_of
 
 DOSE = "Give 5 µg, ≥ 60, 10⁶ cells of H₂O, 1st floor"
@@ -230,6 +231,13 @@ def test_formulas_of_word(formula: str, shown: str) -> None:
 def test_formulas_of_mathml(formula: str, shown: str) -> None:
     namespace = "http://www.w3.org/1998/Math/MathML"
     assert formula_of(etree.fromstring(f'<math xmlns="{namespace}">{formula}</math>')) == shown
+
+
+def test_what_is_a_formula_is_latex_and_what_is_only_raised_is_unicode() -> None:
+    math = "<math><msup><mn>10</mn><mn>3</mn></msup></math>"
+    assert all_text(f"<p>10<sup>3</sup> and {math}</p>") == "10\xb3 and 10^3"
+    assert formula_of(etree.fromstring(math)) == "10^3"
+    assert omml(f"<sSup><e>{r('10')}</e><sup>{r('3')}</sup></sSup>") == "10^3"
 
 
 def test_formulas_in_their_documents(tmp_path: Path) -> None:

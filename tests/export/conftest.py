@@ -31,13 +31,16 @@ def published(byte_level: Path, tmp_path: Path) -> MakePublished:
     """Makes a model directory as transformers writes it; more rows than tokens, as many have."""
     transformers = pytest.importorskip("transformers")
 
-    def make(name: str, values: dict[str, Any], *, tokenizer: Path | None = None) -> Path:
+    def make(
+        name: str, values: dict[str, Any], *, tokenizer: Path | None = None, base: bool = False
+    ) -> Path:
         tokenizer = tokenizer or byte_level
         size = json.loads((tokenizer / "manifest.json").read_text())["stats"]["vocab_size"]
         ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
         config = getattr(transformers, f"{name}Config")(vocab_size=size + 3, **ids, **values)
         torch.manual_seed(1)
-        model = getattr(transformers, CAUSAL.get(name, f"{name}ForCausalLM"))(config).eval()
+        usual = f"{name}Model" if base else f"{name}ForCausalLM"
+        model = getattr(transformers, CAUSAL.get(name, usual))(config).eval()
         with torch.no_grad():
             for entry, tensor in model.state_dict().items():
                 if tensor.is_floating_point() and "inv_freq" not in entry and "eps" not in entry:

@@ -15,7 +15,7 @@ from linnet.gguf.pretokenizers import TAGS, tag_of
 from linnet.gguf.vocabulary import _ranks, vocabulary
 from linnet.roundtrip import CheckConfig, check, require_same
 from linnet.tokenizer import Tokenizer, load
-from linnet.tokenizer.adoption import adopt
+from linnet.tokenizer.loading import adopt
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")

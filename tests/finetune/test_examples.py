@@ -20,7 +20,7 @@ from linnet.finetune.encoding import Example
 from linnet.finetune.examples import Examples, load_examples
 from linnet.progress import Progress
 from linnet.tokenizer import Tokenizer, adopt, load
-from linnet.tokenizer.markers import with_chat
+from linnet.tokenizer.special_tokens import with_chat
 
 TEMPLATES = Path(__file__).parents[1] / "tokenizer" / "templates"
 

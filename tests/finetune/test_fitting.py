@@ -44,7 +44,7 @@ from linnet.model.lora_config import LoRAConfig
 from linnet.shards.batches import Batch
 from linnet.train.objectives import next_token
 from linnet.train.optimizers import finetuning_optimizer
-from linnet.train.machine import recompute_blocks
+from linnet.train.execution import recompute_blocks
 
 values = json.loads(sys.argv[1])
 torch.set_num_threads(1)

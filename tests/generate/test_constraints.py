@@ -9,13 +9,14 @@ import functools
 import json
 import random
 import re
+import time
 from typing import Any
 
 import pytest
 
 from linnet.errors import ConfigError
 from linnet.generate.constraint import Constraint
-from linnet.generate.constraints import gbnf, json_schema, regex
+from linnet.generate.constraints import compiler, gbnf, json_schema, regex
 from linnet.generate.constraints.automata import Automaton, written_out
 from linnet.generate.constraints.compiler import MOST_CHOICES, Grammar, compiled
 from linnet.generate.constraints.gbnf import byte_sequences
@@ -540,7 +541,7 @@ def followed(grammar: Grammar, text: str) -> bool:
     vocabulary = byte_vocabulary()
     import llguidance
 
-    made = llguidance.LLMatcher.grammar_from_lark(grammar.lark)
+    made = llguidance.LLMatcher.grammar_from_lark(grammar.write("lark"))
     matcher = llguidance.LLMatcher(vocabulary, made, log_level=0)
     assert not matcher.is_error(), matcher.get_error()
     spelt = list(text.encode())
@@ -696,3 +697,32 @@ def test_as_many_choices_as_are_allowed() -> None:
     assert followed(grammar, choices[-1])
     with pytest.raises(ConfigError, match="list of 1 to 4096"):
         compiled(Constraint("choice", json.dumps([*choices, "x"])))
+
+
+def test_constraints_are_compiled_where_they_hold_nobody_up(monkeypatch: Any) -> None:
+    wide = {"properties": {f"p{number}": {"type": "null"} for number in range(9_000)}}
+    hostile = Constraint("json_schema", json.dumps(wide))
+    kind = Constraint("choice", '["a", "\u00e9"]')
+    assert compiler.written(kind, "lark") == compiled(kind).write("lark")
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.2)
+    begun = time.thread_time()
+    with pytest.raises(ConfigError, match=r"this json_schema cannot be .* than 0\.2 seconds"):
+        compiler.written(hostile, "gbnf")
+    assert time.thread_time() - begun < 0.15  # this thread waited, without Python's lock
+    for notation in ("gbnf", "gbnf_in_bytes", "lark"):
+        assert compiler.written(kind, notation) == compiled(kind).write(notation)
+    with pytest.raises(ConfigError, match="never closed"):
+        compiler.written(Constraint("regex", "("), "lark")
+
+
+def test_a_process_that_compiles_without_end_is_ended(monkeypatch: Any) -> None:
+    monkeypatch.setattr(compiler.confined, "GRACE_SECONDS", 0.0)
+    wide = Constraint(
+        "json_schema", json.dumps({"properties": {f"p{n}": {} for n in range(9_000)}})
+    )
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.2)
+    monkeypatch.setattr(compiler, "_WAIT_FACTOR", 0.1)
+    with pytest.raises(ConfigError, match="cannot be compiled"):
+        compiler.written(wide, "gbnf")
+    monkeypatch.undo()
+    assert compiler.written(Constraint("regex", "a"), "gbnf")

@@ -9,9 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_models import SHAPES, MakeModel
 
 from linnet.generate.engine import Continuation, Likelihood
-from linnet.generate.likelihood import buffered, score_continuations, windows
+from linnet.generate.likelihood import buffered, common_length, score_continuations, windows
+from linnet.generate.torch_engine import TorchEngine
+from linnet.model import load_checkpoint
 
 VOCABULARY, END, CONTEXT = 23, 0, 8
 
@@ -147,3 +150,63 @@ def test_a_uniform_model_costs_the_logarithm_of_the_vocabulary() -> None:
 
     (found,) = score(Uniform(), [[7] * 99 + [0]], context=16, vocab_size=256)
     assert found.nats == pytest.approx(100 * math.log(256), rel=1e-6)
+
+
+def branching(generator: np.random.Generator, vocabulary: int) -> list[Continuation]:
+    """Solved examples before questions, each with choices, of which one begins another."""
+
+    def tokens(length: int) -> list[int]:
+        return [int(token) for token in generator.integers(0, vocabulary, size=length)]
+
+    shots = tokens(20)
+    found = [Continuation((7,), shots), Continuation(tuple(tokens(3)), tokens(5))]
+    for _ in range(4):
+        prompt = (*shots, *tokens(int(generator.integers(1, 9))))
+        choices = [tokens(int(generator.integers(1, 12))) for _ in range(3)]
+        found += [Continuation(prompt, choice) for choice in (*choices, choices[0][:1], [])]
+    found.append(Continuation(tuple(shots), tokens(80)))  # longer than the context
+    return [found[place] for place in generator.permutation(len(found))]
+
+
+@pytest.mark.parametrize("family", sorted({*SHAPES} - {"phi3"}))  # LongRoPE is never a tree
+@pytest.mark.parametrize("nodes", [1, 13, 768])
+def test_what_begins_alike_scores_as_if_alone(
+    family: str, nodes: int, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the model itself, without cache, batch or tree."""
+    monkeypatch.setattr("linnet.generate.prefix_tree.NODES", nodes)
+    monkeypatch.setattr("linnet.generate.prefix_tree.LOGITS_PER_BATCH", 7 * 320)
+    checkpoint = load_checkpoint(make_model(family))
+    engine = TorchEngine(checkpoint)
+    wanted = branching(np.random.default_rng(nodes), checkpoint.config.vocab_size)
+    computed: list[int] = []
+    embed = checkpoint.model.embed
+
+    def counted(tokens: torch.Tensor, *given: Any, **more: Any) -> torch.Tensor:
+        computed.append(tokens.numel())
+        return embed(tokens, *given, **more)
+
+    monkeypatch.setattr(checkpoint.model, "embed", counted)
+    found = list(engine.likelihoods(wanted))
+    monkeypatch.undo()
+    texts = [[*each.prompt, *each.tokens][:-1] for each in wanted]
+    inside = sorted(t for t, w in zip(texts, wanted, strict=True) if len(t) <= 64 and w.tokens)
+    long = next(text for text in texts if len(text) > 64)
+    new = sum(
+        len(text) - common_length(before, text)
+        for before, text in zip([[], *inside], inside, strict=False)
+    )
+    assert sum(computed) <= new + 64 * (2 + len(long) // 32)
+    for each, got in zip(wanted, found, strict=True):
+        assert got.tokens == len(each.tokens)
+        text = [*each.prompt, *each.tokens]
+        if len(text) > 64:
+            continue  # read through windows, which other tests are about
+        nats, greedy = 0.0, True
+        with torch.inference_mode():
+            logits = checkpoint.model(torch.tensor([text]))[0].double().log_softmax(-1)
+        for place in range(len(each.prompt), len(text)):
+            nats -= float(logits[place - 1, text[place]])
+            greedy &= bool(logits[place - 1].argmax() == text[place])
+        assert got.nats == pytest.approx(nats, rel=1e-4, abs=1e-4)
+        assert got.greedy == greedy

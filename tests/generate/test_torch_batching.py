@@ -94,7 +94,7 @@ def test_open_streams_are_computed_together(path: Path) -> None:
     streams = [engine.stream(Request((7, number), GREEDY)) for number in range(5, 9)]
     for stream in streams:
         next(stream)
-    assert engine._scheduler.running == 4
+    assert engine._runner.running == 4
     assert [len([chunk for chunk in stream if chunk.tokens]) for stream in streams] == [39] * 4
 
 
@@ -110,17 +110,17 @@ def test_a_closed_stream_frees_its_row(make_model: MakeModel) -> None:
     long = Request((9,), dataclasses.replace(GREEDY, max_tokens=4000))
     closed, forgotten = engine.stream(long), engine.stream(long)
     next(closed)
-    assert wait_for(lambda: bool(engine._scheduler._decoding))
-    begun = engine._scheduler._decoding[0].text
+    assert wait_for(lambda: bool(engine._runner.scheduler.decoding))
+    begun = engine._runner.scheduler.decoding[0]
     closed.close()  # type: ignore[attr-defined]
     assert list(closed) == []
     next(forgotten)
     assert len(begun.tokens) < 4000
-    assert wait_for(lambda: bool(engine._scheduler._decoding))
-    begun = engine._scheduler._decoding[0].text
+    assert wait_for(lambda: bool(engine._runner.scheduler.decoding))
+    begun = engine._runner.scheduler.decoding[0]
     del forgotten
     gc.collect()
-    assert wait_for(lambda: engine._scheduler.running + engine._scheduler.waiting == 0)
+    assert wait_for(lambda: engine._runner.running + engine._runner.waiting == 0)
     assert len(begun.tokens) < 4000
     waiting = [engine.stream(long) for _ in range(3)]
     for stream in reversed(waiting):
@@ -145,14 +145,15 @@ def test_memory_bounds_how_many_are_written_at_once(path: Path) -> None:
     engine = engine_of(path)
     request = Request(tuple(range(5, 55)), GREEDY)
     engine.generate([request])
-    buckets = engine._scheduler._buckets
-    assert buckets is not None
-    engine._scheduler.memory = 200 * buckets.layout.bytes_per_token  # two texts of 90 tokens
+    memory = engine._runner.memory
+    assert memory is not None
+    # Two texts of 90 tokens.
+    engine._runner.scheduler.memory_bytes = 200 * memory.layout.bytes_per_token
     most = 0
     streams = [engine.stream(request) for _ in range(6)]
     for stream in streams:
         for _ in stream:
-            most = max(most, engine._scheduler.running)
+            most = max(most, engine._runner.running)
     assert most == 2
 
 
@@ -191,7 +192,7 @@ def test_a_crash_ends_what_runs_and_nothing_else(
         raise RuntimeError("out of\nmemory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine._scheduler._decoder, "step", crash)
+        patch.setattr(engine._runner._decoder, "step", crash)
         with pytest.raises(ModelError, match=r"computing failed \(RuntimeError: out of memory\)"):
             list(stream)
     assert engine.generate([Request((5, 6), GREEDY)]) == expected
@@ -212,7 +213,7 @@ def test_a_closed_engine(path: Path) -> None:
 def test_an_engine_that_nobody_holds_ends_its_thread(path: Path) -> None:
     engine = engine_of(path)
     engine.generate([Request((5, 6), GREEDY)])
-    thread = engine._scheduler._thread
+    thread = engine._runner._thread
     assert thread is not None
     assert thread.is_alive()
     del engine
@@ -256,12 +257,12 @@ def test_weights_that_were_trained_meanwhile_are_read_anew(path: Path) -> None:
 def test_weights_that_are_not_copied_for_lack_of_memory(path: Path) -> None:
     checkpoint = load_checkpoint(path)
     engine = TorchEngine(checkpoint)
-    engine._scheduler._make_decoder = lambda: Decoder(checkpoint.model, memory=0)
+    engine._runner._make_decoder = lambda: Decoder(checkpoint.model, memory=0)
     requests = requests_of(engine, 4)
     assert [one.tokens for one in engine.generate(requests)] == [
         one.tokens for one in engine_of(path).generate(requests)
     ]
-    decoder = engine._scheduler._decoder
+    decoder = engine._runner._decoder
     assert decoder is not None
     weights = decoder.layers[0].down.weights  # type: ignore[attr-defined]
     assert weights[0].data_ptr() == checkpoint.model.blocks[0].mlp.down.weight.data_ptr()

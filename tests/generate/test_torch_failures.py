@@ -11,7 +11,7 @@ import pytest
 from tiny_models import MakeModel
 
 from linnet.errors import LinnetError, ModelError
-from linnet.generate import Chunk, Request, Sampling
+from linnet.generate import Chunk, Request, Sampling, kv_cache
 from linnet.generate import scheduler as scheduling
 from linnet.generate.kv_cache import PromptCache
 from linnet.generate.torch_engine import TorchEngine
@@ -64,7 +64,7 @@ def test_a_text_without_memory_to_read_it_ends_alone(
 ) -> None:
     request = Request((5, 6), dataclasses.replace(GREEDY, max_tokens=200))
     expected = engine.generate([request])[0]
-    monkeypatch.setattr(scheduling, "PromptCache", strips_that_fail([7, 9]))
+    monkeypatch.setattr(kv_cache, "PromptCache", strips_that_fail([7, 9]))
     beside = Ending(engine, request)
     failing = [Ending(engine, Request((9,) * length, GREEDY)) for length in (7, 9, 7)]
     for one in failing:
@@ -74,8 +74,8 @@ def test_a_text_without_memory_to_read_it_ends_alone(
         assert one.tokens == []
     assert beside.reached().error is None
     assert beside.tokens == list(expected.tokens)
-    assert engine._scheduler.running + engine._scheduler.waiting == 0
-    monkeypatch.setattr(scheduling, "PromptCache", PromptCache)
+    assert engine._runner.running + engine._runner.waiting == 0
+    monkeypatch.setattr(kv_cache, "PromptCache", PromptCache)
     assert engine.generate([Request((9,) * 7, GREEDY)])[0].tokens
 
 
@@ -92,7 +92,7 @@ def test_a_text_that_is_begun_again_without_memory(
         return PromptCache(layout, capacity)
 
     monkeypatch.setattr(scheduling, "PREFILL_TOKENS", 64)
-    monkeypatch.setattr(scheduling, "PromptCache", make)
+    monkeypatch.setattr(kv_cache, "PromptCache", make)
     running = Ending(engine, Request((5,), dataclasses.replace(GREEDY, max_tokens=100)))
     first, second = (
         Ending(engine, Request((*range(5, 155), *more), GREEDY)) for more in ((), (160,))
@@ -104,14 +104,14 @@ def test_a_text_that_is_begun_again_without_memory(
 
 
 def test_a_decoder_that_cannot_be_made_fails_those_who_wait(engine: TorchEngine) -> None:
-    make, tries = engine._scheduler._make_decoder, 0
+    make, tries = engine._runner._make_decoder, 0
 
     def fail() -> Any:
         nonlocal tries
         tries += 1
         raise RuntimeError("no memory left")
 
-    engine._scheduler._make_decoder = fail
+    engine._runner._make_decoder = fail
     for _ in range(2):
         endings = [Ending(engine, Request((5, 6), GREEDY)) for _ in range(3)]
         for one in endings:
@@ -121,8 +121,8 @@ def test_a_decoder_that_cannot_be_made_fails_those_who_wait(engine: TorchEngine)
     assert tries <= 7  # one for each request at most: it does not try on by itself
     time.sleep(0.05)
     assert tries <= 7
-    assert engine._scheduler.waiting == 0
-    engine._scheduler._make_decoder = make
+    assert engine._runner.waiting == 0
+    engine._runner._make_decoder = make
     assert engine.generate([Request((5, 6), GREEDY)])[0].tokens
 
 
@@ -130,7 +130,7 @@ def test_shelves_that_cannot_be_made_fail_those_who_wait(
     engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(scheduling, "Buckets", None)
+        patch.setattr(kv_cache, "Buckets", None)
         error = Ending(engine, Request((5, 6), GREEDY)).reached().error
     assert "TypeError" in str(error)
     assert engine.generate([Request((5, 6), GREEDY)])[0].tokens

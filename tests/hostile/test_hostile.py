@@ -37,14 +37,14 @@ PRELOADED = ("linnet.cli.build", "linnet.evaluate.evaluation", "linnet.train.pre
 
 @pytest.fixture(scope="module")
 def light() -> Iterator[Runner]:
-    made = Runner("linnet.hub", "linnet.tokenizer.adoption")
+    made = Runner("linnet.hub", "linnet.tokenizer.loading")
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def heavy() -> Iterator[Runner]:
-    made = Runner("linnet.hub", "linnet.tokenizer.adoption", *PRELOADED)
+    made = Runner("linnet.hub", "linnet.tokenizer.loading", *PRELOADED)
     yield made
     made.close()
 

@@ -40,13 +40,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{
         f"{name}{head}": (name, values | NAMES)
         for name, values in PLAIN.items()
-        if name != "ModernBert"
         for head in ("ForSequenceClassification", "ForTokenClassification")
     },
     "RobertaForMaskedLM untied": ("Roberta", SMALL | {"tie_word_embeddings": False}),
     "RobertaModel types": ("Roberta", SMALL | {"type_vocab_size": 3}),
     "MPNetForMaskedLM eps": ("MPNet", SMALL | {"layer_norm_eps": 0.1}),
     "DistilBertForMaskedLM tanh": ("DistilBert", DISTIL | {"activation": "gelu_new"}),
+    "ModernBertForSequenceClassification mean": (
+        "ModernBert", MODERN | NAMES | {"classifier_pooling": "mean", "norm_eps": 0.1},
+    ),
     "ModernBertModel bases": (
         "ModernBert",
         MODERN | {

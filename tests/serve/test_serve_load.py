@@ -19,7 +19,7 @@ from linnet.respond.engine import PIECE, require_fitting
 from linnet.serve import Catalog, ServeConfig, Served, protocol, validation
 from linnet.serve import app as app_module
 from linnet.serve.endpoints.completions import BODY as COMPLETION
-from linnet.serve.endpoints.embeddings import PIECE_TEXTS, PIECE_TOKENS, count_tokens, pieces
+from linnet.serve.endpoints.embeddings import BATCH_TEXTS, BATCH_TOKENS, batches, count_tokens
 from linnet.serve.endpoints.tokens import DETOKENIZE, DETOKENIZE_BODY, TOKENIZE
 from linnet.serve.errors import ApiError
 from linnet.serve.keys import KeyLimits, add_key, default_file
@@ -165,12 +165,12 @@ def wait_for(condition: Any) -> None:
 
 def test_pieces_hold_every_text_once() -> None:
     chosen = random.Random(2)
-    counts = [chosen.choice((1, 20, 300, PIECE_TOKENS * 2)) for _ in range(500)]
-    found = pieces(counts)
+    counts = [chosen.choice((1, 20, 300, BATCH_TOKENS * 2)) for _ in range(500)]
+    found = batches(counts)
     assert sorted(place for piece in found for place in piece) == list(range(500))
     for piece in found:
-        assert len(piece) <= PIECE_TEXTS
-        assert len(piece) == 1 or sum(counts[place] for place in piece) <= PIECE_TOKENS
+        assert len(piece) <= BATCH_TEXTS
+        assert len(piece) == 1 or sum(counts[place] for place in piece) <= BATCH_TOKENS
 
 
 def test_vectors_keep_the_order_of_their_texts() -> None:
@@ -200,7 +200,7 @@ def test_vectors_for_nobody_are_not_computed() -> None:
     client.close()
     wait_for(lambda: not running.server.service.busy)
     running.stop()
-    assert len(encoder.calls) < 2048 / PIECE_TEXTS
+    assert len(encoder.calls) < 2048 / BATCH_TEXTS
 
 
 def test_vectors_are_not_computed_for_ever_by_a_server_that_stops() -> None:
@@ -215,7 +215,7 @@ def test_vectors_are_not_computed_for_ever_by_a_server_that_stops() -> None:
     asking.join(PATIENCE)
     assert told[0][0] == 503
     assert told[0][1]["error"]["code"] == "stopping"
-    assert len(encoder.calls) < 2048 / PIECE_TEXTS
+    assert len(encoder.calls) < 2048 / BATCH_TEXTS
 
 
 LONG = "word " * 1_400_000

@@ -198,7 +198,7 @@ def test_limits_that_change_while_a_key_is_used() -> None:
         file.write_text(json.dumps(entries), "utf-8")
 
     key = add_key(file, "mine", KeyLimits(concurrent=20, tokens_per_minute=10))
-    doorkeeper = Doorkeeper(KeyRing(file, look_seconds=0), most=9)
+    doorkeeper = Doorkeeper(KeyRing(file, refresh_seconds=0), most=9)
     before = doorkeeper.account(f"Bearer {key}")
     for _ in range(2):
         doorkeeper.enter(1, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from linnet.tokenizer.sample import sample
+from linnet.tokenizer.training import sample
 
 
 def test_all_is_kept_when_it_fits() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from varied_texts import VARIED
 
 from linnet.errors import ModelError
-from linnet.tokenizer import StreamDecoder, Tokenizer, cutting, load
+from linnet.tokenizer import StreamDecoder, Tokenizer, chunking, load
 
 FEW = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -58,7 +58,7 @@ def test_long_text_has_the_ids_of_the_whole(
     trained: Tokenizer, documents: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "\n".join(documents) + " ".join(VARIED)
-    assert len(text) > 2 * cutting.PIECE_CHARACTERS
+    assert len(text) > 2 * chunking.CHUNK_CHARACTERS
     whole = trained._backend.encode(text, add_special_tokens=False).ids
     assert trained.encode(text) == whole
     assert trained.encode_batch([text, "", "short", text]) == [

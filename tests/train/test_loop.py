@@ -41,6 +41,7 @@ from linnet.train import TrainConfig, train
 from linnet.train import loop as loop_module
 from linnet.train import machine as machine_module
 from linnet.train import state as state_module
+from linnet.train.execution import compile_ahead
 from linnet.train.metrics import load_plotting
 from linnet.train.objectives import Loss, next_token
 from linnet.train.validation import continue_text
@@ -384,7 +385,7 @@ def test_where_compiling_fails_training_goes_on_without(recompute: bool) -> None
         if recompute:
             block.forward = broken
     random, heard = torch.get_rng_state(), Heard()
-    assert not machine_module.compile_ahead(model, rows=2, length=32, progress=heard)
+    assert not compile_ahead(model, rows=2, length=32, progress=heard)
     assert "compiling failed" in heard.said
     assert "file too short" in heard.said
     assert torch.equal(torch.get_rng_state(), random)

@@ -16,7 +16,8 @@ from linnet.errors import ConfigError
 from linnet.generate.embedding import load_encoder
 from linnet.model import load_checkpoint
 from linnet.shards import Shards
-from linnet.tokenizer.mask import load_with_mask, mask_token
+from linnet.tokenizer.loading import load_with_mask
+from linnet.tokenizer.special_tokens import mask_token
 from linnet.train import ShapeConfig, TrainConfig, train
 from linnet.train.config import FAMILIES, MadeFamily
 

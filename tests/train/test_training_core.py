@@ -32,8 +32,8 @@ from linnet.train import config as config_module
 from linnet.train.config import (
     OBJECTIVES,
     OPTIMIZERS,
-    ObjectiveChoice,
-    OptimizerChoice,
+    ObjectiveKind,
+    OptimizerKind,
     TrainingConfig,
 )
 from linnet.train.distributed import Interrupt, ProcessGroup, SingleProcess, World
@@ -515,7 +515,9 @@ def test_the_whole_forward_pass_goes_through_the_wrapping_module(
     class Sampling(Pairs):
         def next(self, context: Context | None = None) -> Batch:
             assert context is not None
-            assert context.look(lambda model: model.hidden(torch.ones(1, 2).long())).shape[0] == 1
+            assert (
+                context.evaluate(lambda model: model.hidden(torch.ones(1, 2).long())).shape[0] == 1
+            )
             return super().next()
 
     held_out = HeldOutLoss([Pairs(2).next()], 100.0, "cpu")
@@ -701,8 +703,8 @@ def test_an_optimizer_and_an_objective_are_a_line_each(
 
     module.signs, module.smoothed = signs, smoothed  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "toys", module)
-    monkeypatch.setitem(OPTIMIZERS, "signs", OptimizerChoice("toys", "signs", lr=0.5))
-    monkeypatch.setitem(OBJECTIVES, "smoothed", ObjectiveChoice("toys", "smoothed"))
+    monkeypatch.setitem(OPTIMIZERS, "signs", OptimizerKind("toys", "signs", lr=0.5))
+    monkeypatch.setitem(OBJECTIVES, "smoothed", ObjectiveKind("toys", "smoothed"))
     changes = {"steps": 3, "family": "apertus", "optimizer": "signs", "objective": "smoothed"}
     config = TrainConfig(**(SMALL | changes))
     assert config.resolved_matrix_lr == 0.5

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "examples": ("examples", "Make questions out of documents, review them, export them."),
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
+    "compare": ("compare", "Compare runs of evaluate: what changed, and what got worse."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model, or let it continue what you type."),
     "serve": ("serve", "Answer over HTTP: OpenAI's interface, and a page to chat."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +15,11 @@ import typer
 
 from linnet.cli.options import configured
 from linnet.cli.terminal import err, terminal_progress
-from linnet.config import replace
+from linnet.config import option, replace
 from linnet.errors import ConfigError, DataError
-from linnet.generate.embedding import EmbedConfig, load_encoder
+from linnet.generate.embedding import EmbedConfig
+from linnet.generate.engines import ENGINES, FORMATS, EngineConfig, open_encoder
+from linnet.respond.language_model import with_dtype
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder, Vectors
@@ -27,8 +31,33 @@ NORMALISE = {"auto": None, "yes": True, "no": False}
 AT_ONCE = 1024  # lines whose vectors are written before more are read
 
 
+@dataclass(frozen=True)
+class EmbedCommandConfig(EmbedConfig):
+    """How texts become vectors, and what to compute them with."""
+
+    engine: str = option(
+        "auto",
+        "what computes; auto: torch, the exact weights; llama.cpp is faster",
+        choices=("auto", *ENGINES),
+    )
+    precision: str = option(
+        "auto",
+        "number format of the weights; q8_0 and q4_0 are llama.cpp's, int8 is torch's; auto: f32",
+        choices=("auto", *FORMATS),
+    )
+    threads: int = option(0, "threads to compute with; 0 chooses", least=0)
+
+    @property
+    def engine_config(self) -> EngineConfig:
+        """What the encoder is opened with."""
+        config = EngineConfig(
+            engine=self.engine, precision=self.precision, device=self.device, threads=self.threads
+        )
+        return with_dtype(config, None if self.dtype == EmbedConfig.dtype else self.dtype)
+
+
 @app.command()
-@configured(EmbedConfig)
+@configured(EmbedCommandConfig)
 def run(
     model: Annotated[str, typer.Argument(help="An encoder's directory, or its name on the hub.")],
     texts: Annotated[
@@ -47,21 +76,22 @@ def run(
 
     Example: linnet embed all-MiniLM-L6-v2 "a dog barks" "a hound is heard"
     """
-    config = replace(EmbedConfig(), settings)
+    config = replace(EmbedCommandConfig(), settings)
     if out is not None and out.suffix != ".npy":
         raise ConfigError(f"--out must be a file that ends in .npy. Got {out}")
     if not texts:
         raise ConfigError("give the texts, or - to read them from standard input")
     progress = terminal_progress()
-    encoder = load_encoder(model, device=config.device, dtype=config.dtype, progress=progress)
+    encoder = open_encoder(model, config.engine_config, progress=progress)
     lines = _lines() if texts == ["-"] else iter(texts)
-    if out is None:
-        while some := list(islice(lines, AT_ONCE)):
-            _print(some, _embed(encoder, some, config, progress))
-    else:
-        whole = list(lines)
-        _write(out, _embed(encoder, whole, config, progress))
-        err.print(f"{out}: {len(whole):,} vectors of {encoder.width} numbers", markup=False)
+    with closing(encoder):
+        if out is None:
+            while some := list(islice(lines, AT_ONCE)):
+                _print(some, _embed(encoder, some, config, progress))
+        else:
+            whole = list(lines)
+            _write(out, _embed(encoder, whole, config, progress))
+            err.print(f"{out}: {len(whole):,} vectors of {encoder.width} numbers", markup=False)
 
 
 def _embed(encoder: Encoder, texts: list[str], config: EmbedConfig, progress: Progress) -> Vectors:

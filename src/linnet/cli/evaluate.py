@@ -16,6 +16,7 @@ from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError, ModelError
 from linnet.evaluate import EvaluateConfig, TasksConfig, evaluate, evaluate_tasks
+from linnet.evaluate.harness import HarnessConfig, evaluate_harness
 from linnet.evaluate.metrics import METRICS
 from linnet.evaluate.tasks import TASKS
 from linnet.evaluate.tasks.baselines import BASELINE_NAMES
@@ -54,6 +55,24 @@ def run(
             show_default=False,
         ),
     ] = None,
+    harness: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE.yaml",
+            help="A task of lm-evaluation-harness (pip install 'linnet[harness]'); several times.",
+            show_default=False,
+        ),
+    ] = None,
+    harness_tasks: Annotated[
+        Path | None, typer.Option(help="A folder of more task files for --harness.")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let --harness fetch its data from the hub.")
+    ] = False,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run the Python that task files for --harness name."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
@@ -69,10 +88,26 @@ def run(
     config = replace(TasksConfig(), settings)
     if data is None and within(model, "shards") != model:
         data = model
-    if task:
-        found = evaluate_tasks(
-            model, data, task, out, config, corpus=corpus, progress=terminal_progress()
-        )
+    if not harness and (harness_tasks is not None or download or allow_code):
+        raise ConfigError("--harness-tasks, --download and --allow-code are for --harness")
+    if task or harness:
+        if harness:
+            if task:
+                raise ConfigError("--task and --harness are two runs; linnet compare takes both")
+            found = evaluate_harness(
+                model,
+                harness,
+                out,
+                config,
+                HarnessConfig(settings.get("shots"), download, allow_code),
+                include=harness_tasks,
+                progress=terminal_progress(),
+            )
+        else:
+            assert task is not None
+            found = evaluate_tasks(
+                model, data, task, out, config, corpus=corpus, progress=terminal_progress()
+            )
         if as_json:
             typer.echo(json.dumps(found, ensure_ascii=False))
             return

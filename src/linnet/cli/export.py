@@ -58,7 +58,7 @@ def ollama(
     Example: linnet export ollama model --out for-ollama
     """
     config = from_mapping(ExportConfig, settings, where="command line")
-    from linnet.export.modelfile import export_ollama
+    from linnet.export.ollama import export_ollama
 
     file = export_ollama(model, out, config, progress=terminal_progress())
     terminal.print(f"{file}: ollama create NAME -f {file}", markup=False)

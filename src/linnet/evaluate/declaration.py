@@ -180,7 +180,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return values, lines
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML without anchors, which could make a small file a large one."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -219,13 +219,19 @@ def _value(node: yaml.Node, file: Path, lines: dict[str, int], path: tuple[str, 
 
 def _scalar(node: yaml.Node) -> Any:
     """Text, a number, true or false, or None; what looks like a time stays text."""
-    if node.tag not in ("tag:yaml.org,2002:" + name for name in ("int", "float", "bool", "null")):
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            raise yaml.MarkedYAMLError(
-                problem=f"expected no tag. Got {node.tag}", problem_mark=node.start_mark
-            )
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    if kind in ("str", "timestamp", "merge", "value"):
         return node.value
-    return _CONSTRUCTOR.construct_object(node)  # type: ignore[no-untyped-call]
+    if kind not in ("int", "float", "bool", "null"):
+        raise yaml.MarkedYAMLError(
+            problem=f"expected no tag. Got {show(kind)}", problem_mark=node.start_mark
+        )
+    try:
+        return _CONSTRUCTOR.construct_object(node)
+    except ValueError:
+        raise yaml.MarkedYAMLError(
+            problem="expected a number of some digits", problem_mark=node.start_mark
+        ) from None
 
 
 _CONSTRUCTOR = yaml.constructor.SafeConstructor()

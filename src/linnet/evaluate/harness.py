@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +24,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from linnet import output
-from linnet.config import Config, option
+from linnet import artifact, output
+from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError, DataError, LinnetError, MissingExtraError, ModelError
+from linnet.evaluate.config import TasksConfig
+from linnet.evaluate.metrics import Metric, mean, measure
 from linnet.generate.engine import Completion, Continuation, Request
 from linnet.generate.sampling import Sampling
 from linnet.progress import SILENT, Progress
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from lm_eval.api.model import TemplateLM
     from lm_eval.tasks import TaskManager
 
+    from linnet.artifact import Draft
     from linnet.generate.engine import Engine
 
 PACKAGE = "lm_eval"
@@ -64,11 +67,8 @@ class HarnessConfig(Config):
     """How to run tasks of lm-evaluation-harness."""
 
     few_shot: int | None = option(
-        None, "examples before each question; the task's own number if left out", least=0
+        None, "solved examples before each question; None: as many as the task says", least=0
     )
-    limit: int | None = option(None, "only this many items of each task", least=1)
-    seed: int = option(0, "seed of the examples that are chosen and of sampling", least=0)
-    chat: bool = option(False, "write prompts with the model's chat template")
     download: bool = option(False, "let the harness fetch data sets from the hub")
     allow_code: bool = option(False, "run the Python functions that your own task files name")
 
@@ -76,7 +76,8 @@ class HarnessConfig(Config):
 def run_harness(
     engine: Engine,
     tasks: Sequence[str],
-    config: HarnessConfig | None = None,
+    config: TasksConfig | None = None,
+    harness: HarnessConfig | None = None,
     *,
     include: Path | None = None,
     out: Path | None = None,
@@ -89,9 +90,9 @@ def run_harness(
     ConfigError for a task that it does not have or that cannot be run, DataError where the data of
     a task is not on this machine.
     """
-    config = config or HarnessConfig()
-    with _offline(not config.download):
-        manager = open_harness(tasks, include=include, allow_code=config.allow_code)
+    config, harness = config or TasksConfig(), harness or HarnessConfig()
+    with _offline(not harness.download):
+        manager = open_harness(tasks, include=include, allow_code=harness.allow_code)
         from lm_eval.evaluator import simple_evaluate
         from lm_eval.loggers import EvaluationTracker
 
@@ -102,12 +103,12 @@ def run_harness(
             tracker = EvaluationTracker(output_path=str(out))
         try:
             found = simple_evaluate(
-                model=language_model(engine, config, progress=progress),
+                model=language_model(engine, seed=config.seed, progress=progress),
                 tasks=[_as_task(name) for name in tasks],
-                num_fewshot=config.few_shot,
+                num_fewshot=harness.few_shot,
                 limit=config.limit,
-                bootstrap_iters=1000,
-                apply_chat_template=config.chat,
+                bootstrap_iters=config.resamples,
+                apply_chat_template=config.style == "chat",
                 task_manager=manager,
                 evaluation_tracker=tracker,
                 random_seed=config.seed,
@@ -118,7 +119,7 @@ def run_harness(
         except LinnetError:
             raise
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError) as error:
-            raise _explained(error, config) from error
+            raise _explained(error, download=harness.download) from error
         assert found is not None  # only other ranks get nothing
         results: dict[str, Any] = dict(found)
         if tracker is not None:
@@ -129,12 +130,130 @@ def run_harness(
         return results
 
 
-def plain(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What the harness returned as plain values, without the items."""
-    from lm_eval.utils import handle_non_serializable
+def evaluate_harness(
+    model: Path | str,
+    tasks: Sequence[str],
+    out: Path | str | None = None,
+    config: TasksConfig | None = None,
+    harness: HarnessConfig | None = None,
+    *,
+    include: Path | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Figures of the harness's tasks as those of our own, with intervals.
 
-    kept = {name: value for name, value in results.items() if name != "samples"}
-    return dict(json.loads(json.dumps(kept, default=handle_non_serializable)))
+    With ``out`` all is written there as ``linnet.evaluate.suite`` writes it, so that runs can be
+    compared, and what the harness itself writes stands in ``harness/``. Raises as
+    :func:`run_harness`.
+    """
+    from linnet.evaluate import suite
+
+    config, harness = config or TasksConfig(), harness or HarnessConfig()
+    model = artifact.within(model, "model")
+    open_harness(tasks, include=include, allow_code=harness.allow_code)
+
+    def measured(raw: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        with suite.opened(model, config, progress) as engine:
+            found = run_harness(
+                engine, tasks, config, harness, include=include, out=raw, progress=progress
+            )
+        shown, rows = as_tasks(found, config)
+        settings = {**to_mapping(config), "harness": to_mapping(harness)}
+        return {
+            "model": model.resolve().name, "data": None, "tasks": shown, "settings": settings,
+        }, rows  # fmt: skip
+
+    if out is None:
+        return measured(None)[0]
+
+    def write(draft: Draft) -> None:
+        results, rows = measured(draft.path / "harness")
+        suite.write_results(draft, results, rows)
+
+    files = [Path(name) for name in tasks if _is_file(name)]
+    inputs = {"model": suite.model_content(model)} | {
+        f"task {file}": artifact.hash_file(file) for file in files
+    }
+    if include is not None:
+        inputs["tasks"] = suite.content_of(include)
+    settings = {
+        **to_mapping(config), "harness": to_mapping(harness), "tasks": list(tasks),
+    }  # fmt: skip
+    made = artifact.make(
+        out, write, kind=suite.KIND, format=suite.FORMAT, config=settings, inputs=inputs
+    )
+    return suite.read_results(made.path)
+
+
+def as_tasks(
+    results: Mapping[str, Any], config: TasksConfig
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """What the harness returned, in the form of our own results: tasks, and a row for each item.
+
+    Its own figure stands where it is not the mean of the items' scores, without an interval.
+    """
+    tasks: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    for name, samples in (results.get("samples") or {}).items():
+        items = _items(name, samples)
+        figures, better = {}, {}
+        for key, value in results["results"][name].items():
+            metric, _, kind = key.partition(",")
+            if "_stderr" in metric or not isinstance(value, int | float) or not kind:
+                continue
+            named = metric if kind == "none" else f"{metric},{kind}"
+            higher = (results.get("higher_is_better") or {}).get(name, {}).get(metric)
+            better[named] = {True: "higher", False: "lower"}.get(higher, "neither")
+            scores = [item["scores"] for item in items if named in item["scores"]]
+            figures[named] = _figure(named, float(value), scores, len(items), config)
+        tasks[f"harness: {name}"] = {
+            "items": len(items), "failed": {}, "figures": figures, "better": better,
+            "scores": {item["id"]: item["scores"] for item in items},
+            "about": f"lm-evaluation-harness, {results['n-shot'].get(name, 0)} solved examples",
+        }  # fmt: skip
+        rows += [{"task": f"harness: {name}", **item} for item in items]
+    return tasks, rows
+
+
+def _items(task: str, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """An item for each document: the harness has a sample of it for each of its filters."""
+    items: dict[str, dict[str, Any]] = {}
+    for sample in samples:
+        id = str(sample["doc_id"])
+        first = next(iter(sample["arguments"]), ("",))
+        item = items.setdefault(
+            id,
+            {
+                "id": id,
+                "scores": {},
+                "prompt": str(first[0]),
+                "expected": [str(sample["target"])],
+                "answer": str(sample["filtered_resps"]),
+            },
+        )
+        for metric in sample.get("metrics", ()):
+            value = sample.get(metric)
+            kind = sample.get("filter", "none")
+            if isinstance(value, int | float) and math.isfinite(value):
+                item["scores"][metric if kind == "none" else f"{metric},{kind}"] = float(value)
+    return list(items.values())
+
+
+def _figure(
+    name: str,
+    value: float,
+    scores: Sequence[Mapping[str, float]],
+    items: int,
+    config: TasksConfig,
+) -> dict[str, Any]:
+    plain = {"value": value, "items": items, "seed": config.seed}
+    if not scores or not math.isfinite(value):
+        return plain
+    found = measure(
+        Metric(name, name, (name,), mean), scores, level=config.level, resamples=config.resamples,
+        seed=config.seed,
+    )  # fmt: skip
+    return found.to_json() if math.isclose(found.value, value, abs_tol=1e-9) else plain
 
 
 def open_harness(
@@ -174,9 +293,7 @@ def open_harness(
     return manager
 
 
-def language_model(
-    engine: Engine, config: HarnessConfig, *, progress: Progress = SILENT
-) -> TemplateLM:
+def language_model(engine: Engine, *, seed: int = 0, progress: Progress = SILENT) -> TemplateLM:
     """The engine as the harness's model."""
     from lm_eval.api.model import TemplateLM
     from lm_eval.models.utils import normalize_gen_kwargs
@@ -285,14 +402,14 @@ def language_model(
             named = {SAMPLING_NAMES[name]: value for name, value in wanted.items()}
             if not sampled:
                 named["temperature"] = 0.0
-            return Sampling(**{"min_p": 0.0, "seed": config.seed, **named})
+            return Sampling(**{"min_p": 0.0, "seed": seed, **named})
 
         def apply_chat_template(
             self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
         ) -> str:
             template = tokenizer.chat_template
             if template is None:
-                raise ModelError("the model has no chat template; leave out --chat")
+                raise ModelError("the model has no chat template; leave out --style chat")
             if add_generation_prompt:
                 return template.render(chat_history, add_generation_prompt=True)
             *before, last = chat_history  # which the model is to go on with
@@ -410,10 +527,10 @@ def _quiet() -> None:
     logging.getLogger(PACKAGE).setLevel(logging.WARNING)
 
 
-def _explained(error: Exception, config: HarnessConfig) -> LinnetError:
+def _explained(error: Exception, *, download: bool) -> LinnetError:
     said = " ".join(str(error).split())[:300] or type(error).__name__
     kind = type(error).__name__
-    if not config.download and any(
+    if not download and any(
         word in f"{kind} {said}".lower() for word in ("offline", "connection", "couldn't reach")
     ):
         return DataError(

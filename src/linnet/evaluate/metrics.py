@@ -40,6 +40,8 @@ class Metric:
     better: Literal["lower", "higher", "neither"] = "higher"
     share: bool = False
     """Whether it is a share of something, which people read as a percentage."""
+    trials: Callable[..., int] | None = None
+    """From the columns: of how many items it is a share, where not of all."""
     undefined: str = ""
     """Why there may be no figure; ``figure`` gives NaN then."""
 
@@ -85,14 +87,12 @@ class Figure:
 
 def bits_per_byte(nats: Numbers, size: Numbers) -> Numbers:
     """The cost of texts in bits, by their bytes of UTF-8: it compares models across tokenizers."""
-    found: Numbers = nats.sum(-1) / math.log(2) / size.sum(-1)
-    return found
+    return ratio(nats, size) / math.log(2)
 
 
 def nats_per_token(nats: Numbers, tokens: Numbers) -> Numbers:
     """The mean surprise of a token."""
-    found: Numbers = nats.sum(-1) / tokens.sum(-1)
-    return found
+    return ratio(nats, tokens)
 
 
 def perplexity(nats: Numbers, tokens: Numbers) -> Numbers:
@@ -242,6 +242,7 @@ METRICS: dict[str, Metric] = {
             calibration.fpr_at_tpr,
             "lower",
             share=True,
+            trials=lambda answerable, _: int((answerable == 0).sum()),
             undefined=ONE_CLASS,
         ),
         Metric(
@@ -378,11 +379,21 @@ def measure(
     if not math.isfinite(value):
         raise UndefinedError(metric.undefined or f"it is {value}")
     interval = None
-    if metric.share and len(columns) == 1 and value in (0, 1) and np.isin(columns[0], (0, 1)).all():
-        interval = _of_none_or_all(value, len(having), level)
+    trials = _trials(metric, columns)
+    if trials and value in (0, 1):
+        interval = _of_none_or_all(value, trials, level)
     elif len(having) > 1:
         interval = _bootstrap(metric, columns, level=level, resamples=resamples, seed=seed)
     return Figure(value, len(having), interval, seed)
+
+
+def _trials(metric: Metric, columns: Sequence[Numbers]) -> int:
+    """Of how many items that are either so or not the figure is the share; 0 if of none."""
+    if not metric.share:
+        return 0
+    if metric.trials is not None:
+        return metric.trials(*columns)
+    return len(columns[0]) if len(columns) == 1 and np.isin(columns[0], (0, 1)).all() else 0
 
 
 def _of_none_or_all(value: float, count: int, level: float) -> Interval:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet import output, page
-from linnet.config import read_json
 from linnet.evaluate.metrics import METRICS
 from linnet.version import __version__
 
@@ -100,16 +99,16 @@ class SuiteFacts:
     """Items of all tasks."""
 
 
-def write_report(directory: Path) -> Path:
-    """Write ``report.html`` and the plots beside ``results.json`` and ``items.jsonl``."""
-    from linnet.evaluate.suite import read_items
+def write_report(
+    directory: Path, results: Mapping[str, Any], items: Sequence[Mapping[str, Any]]
+) -> Path:
+    """Write ``report.html`` and the plots into a directory."""
     from linnet.train.metrics import write_figure
 
-    items = list(read_items(directory))
-    facts = suite_facts(read_json(directory / "results.json"), items)
+    facts = suite_facts(results, items)
     template = page.environment("linnet.evaluate").get_template("tasks_page.html.jinja")
     output.write_text(directory / PAGE, template.render(facts=facts, version=__version__))
-    for task in {str(item["task"]) for item in items}:
+    for task in dict.fromkeys(str(item["task"]) for item in items):
         for name, figure in _figures([item for item in items if item["task"] == task]):
             write_figure(figure, directory, f"{task}-{name}")
     return directory / PAGE
@@ -350,10 +349,11 @@ def _verdicts(name: str, result: Mapping[str, Any]) -> list[str]:
 
 
 def _against_chance(figure: Mapping[str, Any], chance: float) -> str:
-    value, low, high = figure["value"], figure.get("low"), figure.get("high")
+    value = figure["value"]
     said = f"It finds the right choice likeliest in {value:.0%}; guessing finds {chance:.0%}."
-    if low is None:
+    if "low" not in figure:
         return said
+    low, high = figure["low"], figure["high"]
     if low <= chance <= high:
         return f"{said} With {figure['items']:,} items that cannot be told from guessing."
     return f"{said} That is {'better' if low > chance else 'worse'} than guessing."
@@ -438,13 +438,12 @@ def _say_bias(figures: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _near(figure: Mapping[str, Any], none: float) -> str:
-    low, high = figure.get("low"), figure.get("high")
-    if low is None or not low <= none <= high:
+    if "low" not in figure or not figure["low"] <= none <= figure["high"]:
         return ""
     return (
         "The interval includes what a model without any preference would have. Of a tiny model "
-        "that means little: one that does not understand a sentence has no preference about it, and may "
-        "still repeat a prejudice when asked in another way. It is no proof of fairness."
+        "that means little: one that does not understand a sentence has no preference about it, "
+        "and may still repeat a prejudice when asked in another way. It is no proof of fairness."
     )
 
 

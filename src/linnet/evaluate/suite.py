@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.generate.engine import Engine
 
-KIND = "task-results"
+KIND = "tasks"
 FORMAT = 1
 RESULTS = "results.json"
 ITEMS = "items.jsonl"
@@ -60,12 +60,14 @@ class Chosen:
         return found
 
 
-def choose(names: Sequence[str], model: Path | None = None) -> Chosen:
+def choose(names: Sequence[str], model: Path | None = None, *, base: Path | None = None) -> Chosen:
     """The tasks that these name, with those they need.
 
     ``model``: a project, whose examples are what tasks over questions read unless another place is
-    named. Raises ConfigError or DataError for what is wrong with one.
+    named. ``base``: where relative paths begin, if not here. Raises ConfigError or DataError for
+    what is wrong with one.
     """
+    base = base or Path()
     chosen = Chosen()
     built_in: list[str] = []
     declared: dict[str, Callable[[Run], Task]] = {}
@@ -76,11 +78,11 @@ def choose(names: Sequence[str], model: Path | None = None) -> Chosen:
                 raise ConfigError(f"--task {name} is given twice")
             built_in.append(name)
             if equals:
-                chosen.places[name] = _existing(Path(place), name)
+                chosen.places[name] = _existing(base / place, name)
             elif "place" in TASKS[name].needs and (examples := _examples_of(model)) is not None:
                 chosen.places[name] = examples
         elif Path(given).suffix.lower() in SUFFIXES:
-            declaration, make = declared_task(Path(given))
+            declaration, make = declared_task(base / given)
             if declaration.name in declared or declaration.name in TASKS:
                 raise ConfigError(
                     f"{declaration.at('name')} must differ from those of other tasks. "
@@ -106,16 +108,17 @@ def evaluate_tasks(
     config: EvaluateConfig | None = None,
     *,
     corpus: Path | str | None = None,
+    base: Path | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """The figures of these tasks as plain values, with intervals and with what failed.
 
     ``data``: held-out text, for the tasks that need some. With ``out`` all is written there, as an
     artifact with ``results.json``, ``items.jsonl`` and ``report.html``; if that was made already
-    from the same things, it is read instead.
+    from the same things, it is read instead. ``base``: where the paths in ``names`` begin.
     """
     config = tasks_config(config)
-    chosen = choose(names, Path(model))
+    chosen = choose(names, Path(model), base=base)
     model = artifact.within(model, "model")
     data = None if data is None else artifact.within(data, "shards")
     training = training_corpus(model, None if corpus is None else Path(corpus))
@@ -140,28 +143,30 @@ def evaluate_tasks(
         inputs["corpus"] = training
 
     def write(draft: Draft) -> None:
-        from linnet.evaluate.report_page import write_report
-
         results, run = measured()
-        output.write_json(draft.path / RESULTS, results)
-        with output.replacing(draft.path / ITEMS) as file:
-            file.write_text(
-                "".join(
-                    json.dumps(row, ensure_ascii=False) + "\n"
-                    for result in run.results.values()
-                    for row in result.rows()
-                ),
-                encoding="utf-8",
-            )
-        write_report(draft.path)
-        draft.stats["figures"] = {
-            name: {metric: figure["value"] for metric, figure in result["figures"].items()}
-            for name, result in results["tasks"].items()
-        }
+        write_results(draft, results, (row for own in run.results.values() for row in own.rows()))
 
-    settings = {**to_mapping(config), "tasks": list(chosen.tasks)}
+    settings = {**to_mapping(config), "tasks": list(names)}
     made = artifact.make(out, write, kind=KIND, format=FORMAT, config=settings, inputs=inputs)
     return read_results(made.path)
+
+
+def write_results(
+    draft: Draft, results: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Figures, items and the page about them."""
+    from linnet.evaluate.report_page import write_report
+
+    output.write_json(draft.path / RESULTS, results)
+    with output.replacing(draft.path / ITEMS) as file:
+        file.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
+    write_report(draft.path, results, list(read_items(draft.path)))
+    draft.stats["figures"] = {
+        name: {metric: figure["value"] for metric, figure in result["figures"].items()}
+        for name, result in results["tasks"].items()
+    }
 
 
 def read_results(path: Path | str) -> dict[str, Any]:

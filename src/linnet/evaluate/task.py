@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,6 +66,8 @@ class Example:
     """What the task knows of it."""
     size: int = 1
     """How much work it is, beside the others."""
+    group: str = ""
+    """Of which there should be as many as of others, where only some are taken."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,8 @@ class Task(ABC):
     """Tasks whose results it reads."""
     needs: tuple[Need, ...] = ()
     """What there must be; checked before anything is computed."""
+    converses: bool = False
+    """Whether ``style`` decides how it puts its questions."""
     sampled: bool = True
     """Whether ``limit`` bounds its items."""
 
@@ -225,7 +230,8 @@ class Task(ABC):
             raise ConfigError(f"--task {self.name} needs the training text: name it with --corpus")
         if "place" in needs and self.place is None:
             raise ConfigError(f"--task {self.name} reads a file: write --task {self.name}=FILE")
-        if "chat_template" in needs and run.engine.tokenizer.chat_template is None:
+        asked_to = self.converses and run.config.style == "chat"
+        if ("chat_template" in needs or asked_to) and run.engine.tokenizer.chat_template is None:
             raise ModelError(
                 f"--task {self.name} needs a model with a chat template, which this one has not; "
                 "fine-tune it to converse, or put the task as plain text"
@@ -316,9 +322,17 @@ def _limited(examples: list[Example], task: Task, config: TasksConfig) -> list[E
         seen.add(example.id)
     if not task.sampled or config.limit is None or len(examples) <= config.limit:
         return examples
-    drawn = np.random.default_rng(config.seed).permutation(len(examples))[: config.limit]
+    order = np.random.default_rng(config.seed).permutation(len(examples))
+    turns: Counter[str] = Counter()
+    ranked = []
+    for place in order.tolist():
+        group = examples[place].group
+        ranked.append((turns[group], place))
+        turns[group] += 1
+    # The first of each group, then the second ones, ...
+    taken = sorted(range(len(ranked)), key=lambda rank: (ranked[rank][0], rank))[: config.limit]
     task.facts["of_items"] = len(examples)
-    return [examples[place] for place in sorted(drawn)]
+    return [examples[place] for place in sorted(ranked[rank][1] for rank in taken)]
 
 
 def _item(task: Task, example: Example, answers: Sequence[Answer | LinnetError]) -> Item:

@@ -10,11 +10,19 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from linnet.examples.config import ExamplesConfig
-from linnet.examples.record import Example
 
 _MOST_GIVEN_UP = 0.5  # of the accepted examples; rather than lose more, shares are exceeded
+
+
+class Row(NamedTuple):
+    """What the balance needs of an accepted example."""
+
+    id: str
+    kind: str
+    source: str | None
 
 
 @dataclass(frozen=True)
@@ -30,11 +38,11 @@ class Balance:
     """Whether shares are exceeded, because too little would be left within them."""
 
 
-def balanced(examples: Iterable[Example], config: ExamplesConfig) -> Balance:
+def balanced(rows: Iterable[Row], config: ExamplesConfig) -> Balance:
     """Choose among the accepted examples."""
     ranks: Counter[tuple[str | None, str]] = Counter()
     by_kind: dict[str, list[tuple[int, bytes, str]]] = defaultdict(list)
-    for one in examples:
+    for one in rows:
         rank = ranks[one.source, one.kind] if one.source is not None else 0
         ranks[one.source, one.kind] += 1
         key = hashlib.blake2b(f"{config.seed} {one.id}".encode(), digest_size=8).digest()

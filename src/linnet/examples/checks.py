@@ -6,6 +6,7 @@ decides, and its name and reason stand in ``rejected.jsonl``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 
 from linnet.data.language import identify
 from linnet.data.shingles import bands, jaccard, shingles
+from linnet.examples.generator import MALFORMED
 from linnet.retrieval import terms
 
 if TYPE_CHECKING:
@@ -78,6 +80,12 @@ def _split_of(source: Source, start: int, end: int) -> str | None:
     for low, high, split in source.splits:
         if low <= start and end <= high:
             return split
+    return None
+
+
+def _form(case: Case) -> str | None:
+    if case.example.question == MALFORMED:
+        return "what the model wrote has not the form that it was given"
     return None
 
 
@@ -177,6 +185,7 @@ def _as_text(made: Example) -> str:
     return f"{made.kind} {made.question} {made.answer}"
 
 
+@functools.lru_cache(8)  # what was checked is noted next
 def _signature(text: str) -> list[int]:
     values: list[int] = np.frombuffer(bands(text), "<u8")[:_BANDS].tolist()
     return values
@@ -191,6 +200,7 @@ def _question_hash(made: Example) -> int:
 
 
 CHECKS: tuple[Check, ...] = (
+    Check("form", _form),
     Check("length", _length),
     Check("quote", _quote),
     Check("private", _private),

@@ -54,6 +54,18 @@ class ExamplesConfig(Config):
         3, "at most this many examples of a kind from one passage", group="Balance", least=1
     )
 
+    model: str = option(
+        "",
+        "have a model write questions as well: a directory, a .gguf file, a hub name, or the "
+        "address of an OpenAI-compatible server, to which passages are then sent",
+        group="Model",
+    )
+    model_name: str = option("", "what the model is called at an address", group="Model")
+    model_key: str = option("", "environment variable with the key for an address", group="Model")
+    model_passages: int = option(
+        1000, "ask the model about at most this many passages, evenly drawn", group="Model", least=1
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for kind in self.kinds:
@@ -66,5 +78,9 @@ class ExamplesConfig(Config):
             )
 
     def recipe(self) -> dict[str, Any]:
-        """The settings that decide what is made: all."""
-        return to_mapping(self)
+        """The settings that decide what is made; of the model its content does, not its place."""
+        values = to_mapping(self)
+        del values["model"], values["model_key"]
+        if not self.model:
+            del values["model_name"], values["model_passages"]
+        return values

@@ -231,7 +231,7 @@ def _write_beir(source: _Source, out: Path, exported: Exported) -> None:
     make_inner_directory(out / "qrels")
     asked = [example for example in source.examples if _is_query(example, exported)]
     relevant = _write_passages(corpus, out / "corpus.jsonl", asked, source.place)
-    rows = defaultdict(list)
+    rows: dict[Split, list[str]] = defaultdict(list)
     queries = []
     for example in asked:
         if example.id not in relevant:

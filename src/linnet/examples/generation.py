@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,14 +22,15 @@ from linnet import artifact, output
 from linnet.config import from_mapping, parse_json
 from linnet.data import kept_texts
 from linnet.errors import ConfigError, DataError
-from linnet.examples.balance import Balance, balanced
+from linnet.examples.balance import Balance, Row, balanced
 from linnet.examples.checks import CHECKS, Case, Check, Seen, accept
 from linnet.examples.config import ExamplesConfig
 from linnet.examples.generator import Context, Generator
 from linnet.examples.generators import GENERATORS
 from linnet.examples.record import EXAMPLES_FILE, Example
 from linnet.examples.report import write_report
-from linnet.examples.source import Source, read_source
+from linnet.examples.source import Shared, Source, read_source
+from linnet.examples.writer import Writer, model_input, open_writer
 from linnet.progress import SILENT, Progress
 from linnet.retrieval import BM25
 
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 REJECTED_FILE = "rejected.jsonl"
 FORMAT = 1
 _WORKING, _SPOOL = "work", "documents.jsonl"
+_WRITTEN = "written.jsonl"  # by a model
+_PREPARED = 16  # documents
 _PASSAGES_PER_LENGTH = 2  # about how many there are where one of full length would fit
 _BALANCE = "balance"  # what rejected.jsonl names as the check of an example that is one too many
 
@@ -65,6 +69,7 @@ class Made:
     prose: int = 0
     """Bytes of text in sentences."""
     language: str = ""
+    per_passage: Counter[tuple[str, tuple[int, int] | None]] = field(default_factory=Counter)
 
 
 def make_examples(
@@ -85,9 +90,14 @@ def make_examples(
     config = config or ExamplesConfig()
     used = chosen(config, tuple(generators))
     made_from = artifact.read(corpus, kind="corpus")
+    inputs: dict[str, Artifact | str] = {"corpus": made_from}
+    if (written_by := model_input(config)) is not None:
+        inputs["model"] = written_by
 
     def write(draft: Draft) -> None:
-        _Run(made_from.path, draft, config, used, tuple(checks), progress).run()
+        output.make_inner_directory(draft.path / _WORKING)
+        with open_writer(config, draft.path / _WORKING / _WRITTEN, progress=progress) as writer:
+            _Run(made_from.path, draft, config, used, tuple(checks), writer, progress).run()
 
     return artifact.make(
         out,
@@ -95,7 +105,7 @@ def make_examples(
         kind="examples",
         format=FORMAT,
         config=config.recipe(),
-        inputs={"corpus": made_from},
+        inputs=inputs,
         resume=True,
         volatile=("report.html",),
         working=_WORKING,
@@ -108,11 +118,15 @@ def chosen(config: ExamplesConfig, generators: tuple[Generator, ...]) -> tuple[G
     for name in config.generators:
         if name not in names:
             raise ConfigError(f"generators are {', '.join(names)}. Got {name!r}")
+    for generator in generators:
+        if generator.needs_model and generator.name in config.generators and not config.model:
+            raise ConfigError(f"generator '{generator.name}' needs a model: name one with --model")
     wanted = set(config.kinds)
     return tuple(
         generator
         for generator in generators
-        if (generator.name in config.generators if config.generators else not generator.needs_model)
+        if (generator.name in config.generators or not config.generators)
+        and (config.model or not generator.needs_model)
         and (not wanted or wanted & set(generator.kinds) or generator.generate is not None)
     )
 
@@ -127,11 +141,15 @@ class _Run:
         config: ExamplesConfig,
         generators: tuple[Generator, ...],
         checks: tuple[Check, ...],
+        writer: Writer | None,
         progress: Progress,
     ) -> None:
+        self.writer = writer
         self.corpus, self.draft, self.config = corpus, draft, config
         self.generators, self.checks, self.progress = generators, checks, progress
         self.seen = Seen()
+        self.rows: list[Row] = []
+        self.shared = Shared()
         self.spool = draft.path / _WORKING / _SPOOL
         self.size = sum(artifact.read(corpus, kind="corpus").stats["bytes"].values())
         passages = self.size / config.passage_characters * _PASSAGES_PER_LENGTH
@@ -139,8 +157,7 @@ class _Run:
         """One document of so many is read."""
 
     def run(self) -> None:
-        output.make_inner_directory(self.draft.path / _WORKING)
-        context = Context(self.config, BM25())
+        context = Context(self.config, BM25(), self.writer)
         self._index(context)
         with closing(self._open_spool()) as spool:
             done = self._take_up(spool)
@@ -150,13 +167,13 @@ class _Run:
                 f"only one document of {self.every} was read, as the corpus has more than "
                 f"{self.config.most_passages:,} passages (most_passages)"
             )
-        balance = balanced(self._accepted(), self.config)
-        self._write(balance)
-        write_report(self.draft, self.config, self._made(), balance, self.progress)
+        balance = balanced(self.rows, self.config)
+        write_report(self.draft, self._written(balance), balance, self.progress)
 
     def _index(self, context: Context) -> None:
         """Index the passages."""
         for source in self._sources("indexing passages"):
+            self.shared.note(source)
             for passage in source.passages:
                 context.index.add("\n".join([*passage.headings, passage.text]), source.language)
         if not len(context.index):
@@ -178,13 +195,33 @@ class _Run:
     def _documents(self, context: Context, spool: IO[bytes], done: int) -> None:
         languages: Counter[str] = Counter()
         number = 0
-        for number, source in enumerate(self._sources("making examples"), 1):
+        for number, source in enumerate(self._prepared(context, done), 1):
             languages[source.language] += len(source.passages)
             if number > done:
                 self._spool(spool, self._of_document(source, context))
         if number + 1 > done:
             common = [name for name, _ in languages.most_common()]
             self._spool(spool, self._of_no_document(common, context))
+
+    def _prepared(self, context: Context, done: int) -> Iterator[Source]:
+        """The documents; where a generator prepares several at once, so many are in memory."""
+        preparing = [generator for generator in self.generators if generator.prepare is not None]
+        sources = self._sources("making examples")
+        if not preparing:
+            yield from sources
+            return
+        number = 0
+        while group := list(islice(sources, _PREPARED)):
+            for generator in preparing:
+                assert generator.prepare is not None
+                fitting = [
+                    source
+                    for place, source in enumerate(group, number + 1)
+                    if place > done and generator.reads(source)
+                ]
+                generator.prepare(fitting, context)
+            number += len(group)
+            yield from group
 
     def _of_document(self, source: Source, context: Context) -> Made:
         prose = sum(
@@ -223,22 +260,20 @@ class _Run:
         made: Made,
     ) -> None:
         """Check what a generator gives; into ``made`` with it."""
-        per_passage: Counter[tuple[int, int] | None] = Counter()
         for one in examples:
             one = replace(one, generator=generator.name)
             case = Case(one, source, context, self.seen)
             fault = next(
                 ((check.name, why) for check in self.checks if (why := check.fault(case))), None
             )
-            if fault is None and source is not None:
-                per_passage[one.passage] += 1
-                if per_passage[one.passage] > self.config.per_passage:
-                    fault = ("passage", "its passage has enough of this kind")
+            if fault is None and made.per_passage[one.kind, one.passage] >= self.config.per_passage:
+                fault = ("passage", "its passage has enough of this kind")
             if fault is not None:
                 made.rejected.append(Rejected(one, *fault))
             else:
                 accept(one, self.seen)
                 made.accepted.append(one)
+                made.per_passage[one.kind, one.passage] += one.passage is not None
 
     # -- the spool -----------------------------------------------------------------------
 
@@ -256,6 +291,7 @@ class _Run:
             "accepted": [e.to_json() for e in made.accepted],
             "rejected": [r.to_json() for r in made.rejected],
         }
+        self.rows += [Row(e.id, e.kind, e.source) for e in made.accepted]
         spool.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         spool.flush()
 
@@ -271,35 +307,30 @@ class _Run:
                 break
             for one in made.accepted:
                 accept(one, self.seen)
+            self.rows += [Row(e.id, e.kind, e.source) for e in made.accepted]
             done, end = done + 1, end + len(line)
         spool.seek(end)
         spool.truncate()
         return done
 
-    def _made(self) -> Iterator[Made]:
-        with self.spool.open("rb") as file:
-            yield from map(_read_line, file)
-
-    def _accepted(self) -> Iterator[Example]:
-        for made in self._made():
-            yield from made.accepted
-
-    def _write(self, balance: Balance) -> None:
+    def _written(self, balance: Balance) -> Iterator[Made]:
+        """Write what is kept and what is not, document by document."""
         with (
             output.create_file(self.draft.path / EXAMPLES_FILE) as examples,
             output.create_file(self.draft.path / REJECTED_FILE) as rejected,
+            self.spool.open("rb") as spool,
         ):
-            for made in self._made():
-                left_out = [
-                    Rejected(one, _BALANCE, "there are enough of its kind")
-                    for one in made.accepted
-                    if one.id not in balance.kept
-                ]
+            for made in map(_read_line, spool):
                 for one in made.accepted:
                     if one.id in balance.kept:
                         examples.write(_line(one.to_json()))
-                for reject in (*made.rejected, *left_out):
+                    else:
+                        made.rejected.append(
+                            Rejected(one, _BALANCE, "there are enough of its kind")
+                        )
+                for reject in made.rejected:
                     rejected.write(_line(reject.to_json()))
+                yield made
 
 
 def _line(values: dict[str, Any]) -> bytes:

@@ -20,9 +20,14 @@ from linnet.examples.record import Example, Kind, Quote, Turn
 if TYPE_CHECKING:
     from linnet.examples.config import ExamplesConfig
     from linnet.examples.source import Passage, Source
+    from linnet.examples.writer import Writer
     from linnet.retrieval import BM25
 
 T = TypeVar("T")
+
+MALFORMED = "\u2205"
+"""The question of an example that could not be read of what a model wrote; its text is the answer.
+The checks reject it, so that it is counted."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,13 @@ class Context:
     config: ExamplesConfig
     index: BM25
     """The passages of the corpus, each with its headings."""
+    writer: Writer | None = None
+    """The model that writes, where one was named."""
+
+    @property
+    def model_share(self) -> float:
+        """The share of the passages that the model is asked about."""
+        return self.config.model_passages / max(1, len(self.index))
 
     def random(self, *key: str) -> random.Random:
         """Numbers that depend on the seed and the key alone."""
@@ -59,8 +71,10 @@ class Generator:
     supply: Callable[[Context, Sequence[str]], Iterator[Example]] | None = None
     """Gets the languages of the corpus, the most frequent first."""
     languages: tuple[str, ...] = ()
+    prepare: Callable[[Sequence[Source], Context], None] | None = None
+    """Gets some documents before they are generated from, to have work done together."""
     needs_model: bool = False
-    """Whether it is used only where the settings name it."""
+    """Whether it is used only where the settings name a model."""
 
     def reads(self, source: Source) -> bool:
         """Whether it can make anything of this document."""

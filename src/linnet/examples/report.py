@@ -14,7 +14,6 @@ from linnet.version import __version__
 if TYPE_CHECKING:
     from linnet.artifact import Draft
     from linnet.examples.balance import Balance
-    from linnet.examples.config import ExamplesConfig
     from linnet.examples.generation import Made
     from linnet.progress import Progress
 
@@ -42,13 +41,7 @@ class Figures:
     drawn_rejects: dict[str, list[tuple[Example, str]]] = field(default_factory=dict)
 
 
-def write_report(
-    draft: Draft,
-    config: ExamplesConfig,
-    made: Iterable[Made],
-    balance: Balance,
-    progress: Progress,
-) -> None:
+def write_report(draft: Draft, made: Iterable[Made], balance: Balance, progress: Progress) -> None:
     """Write both files, and the figures into the draft's statistics."""
     figures = _count(made, balance)
     found = to_json(figures, balance)
@@ -83,7 +76,6 @@ def _count(made: Iterable[Made], balance: Balance) -> Figures:
             examples = figures.drawn_rejects.setdefault(reject.check, [])
             if len(examples) < _DRAWN_REJECTS:
                 examples.append((reject.example, reject.reason))
-        figures.rejected["balance", "there are enough of its kind"] += len(one.accepted) - len(kept)
     return figures
 
 

@@ -7,8 +7,10 @@ or a table. It never crosses a heading, nor the border between two splits.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,8 +26,34 @@ if TYPE_CHECKING:
 
 _PROSE: tuple[Family, ...] = ("prose", "web", "mail")
 _SENTENCE_END = re.compile(r"[.!?](?:[\"'”’»)\]]{0,3})(?=\s|$)|[。！？]|\n\s*\n")
+_MARK = re.compile(r"\s*(?:[-*+\u2022]|\d{1,4}[.)])\s+")
+_LOWERCASE = re.compile(r"(?<![\w.])[^\W\d_A-Z]{2,}(?!\w)")
+_CAPITAL = re.compile(r"(?<=[a-zß-ÿ,;] )[A-ZÀ-Þ][\w'’]*")
+_RARE = 0.02  # share of the documents
+_COMMON = 3  # documents that may have a block before it counts as boilerplate
 _LONGEST_TITLE = 120
 _LONGEST_BLOCK = 4  # times as long as a passage should be: then it is cut at sentences
+
+
+@dataclass
+class Shared:
+    """What is known of the documents together."""
+
+    documents: int = 0
+    lowercase: Counter[str] = field(default_factory=Counter)
+    """How many write a word in lower case."""
+    blocks: Counter[int] = field(default_factory=Counter)
+    """How many documents have a block, by its hash."""
+
+    def is_rare(self, word: str) -> bool:
+        """Whether few documents have a word: then it tells what is meant."""
+        return self.lowercase[word] <= max(3, _RARE * self.documents)
+
+    def note(self, source: Source) -> None:
+        """Take a document into account."""
+        self.documents += 1
+        self.lowercase.update(source.small.keys())
+        self.blocks.update({_hash(source.text[b.start : b.end]) for b in source.blocks})
 
 
 @dataclass(frozen=True)
@@ -70,6 +98,7 @@ class Source:
     blocks: tuple[Block, ...]
     splits: tuple[tuple[int, int, str], ...]
     passages: tuple[Passage, ...] = field(default=(), compare=False)
+    shared: Shared = field(default_factory=lambda: Shared(), compare=False)
 
     @cached_property
     def words(self) -> Language | None:
@@ -86,6 +115,16 @@ class Source:
         if first.start > 2000 and first is not heads[0]:
             first = heads[0]
         return self.heading(first)
+
+    @cached_property
+    def small(self) -> Counter[str]:
+        """How often it has each word in lower case."""
+        return Counter(_LOWERCASE.findall(self.text))
+
+    @cached_property
+    def capital(self) -> Counter[str]:
+        """How often it has each word with a capital within a sentence, as names are written."""
+        return Counter(_CAPITAL.findall(self.text))
 
     def heading(self, block: Block) -> str:
         """A heading on one line, without its marks."""
@@ -108,6 +147,10 @@ class Source:
             heading, under = block, []
         return tuple(found)
 
+    def is_boilerplate(self, block: Block) -> bool:
+        """Whether many documents have this block."""
+        return self.shared.blocks[_hash(self.text[block.start : block.end])] > _COMMON
+
     def passage_at(self, start: int, end: int) -> Passage | None:
         """The passage that holds this stretch; None where none holds it whole."""
         place = bisect_right(self.passages, start, key=lambda passage: passage.start) - 1
@@ -115,16 +158,44 @@ class Source:
             return None
         return self.passages[place]
 
+    def statements(self, passage: Passage) -> Iterator[tuple[int, int]]:
+        """The whole sentences of a passage's paragraphs and items, without the marks of items."""
+        for block in passage.blocks:
+            if block.kind in ("code", "table", "heading") or self.is_boilerplate(block):
+                continue
+            start, end = max(block.start, passage.start), min(block.end, passage.end)
+            if start < end:
+                mark = _MARK.match(self.text, start, end)
+                yield from (
+                    (low, high)
+                    for low, high in self.sentences(mark.end() if mark else start, end)
+                    if _is_statement(self.text[low:high])
+                )
+
     def sentences(self, start: int, end: int) -> list[tuple[int, int]]:
         """The sentences of a stretch, as stretches without the blanks between them."""
         return list(_sentences(self.text, start, end, self.words))
 
 
-def read_source(kept: KeptText, *, first: int, characters: int) -> Source:
+def _hash(text: str) -> int:
+    digest = hashlib.blake2b(" ".join(text.split()).encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _is_statement(sentence: str) -> bool:
+    """Whether a sentence is whole: it begins as one does, and ends with a full stop."""
+    first = sentence.split(maxsplit=1)[0]
+    begins = not first[0].islower() or not first.isalpha()
+    return begins and sentence.rstrip("\"'”’»)").endswith((".", "。"))
+
+
+def read_source(
+    kept: KeptText, *, first: int, characters: int, shared: Shared | None = None
+) -> Source:
     """A document of a corpus; its passages are numbered on from ``first``."""
     source = Source(
         kept.source, kept.id, kept.text, kept.family, kept.language, tuple(kept.blocks()),
-        kept.splits,
+        kept.splits, shared=shared or Shared(),
     )  # fmt: skip
     passages = tuple(_passages(source, first, characters))
     object.__setattr__(source, "passages", passages)

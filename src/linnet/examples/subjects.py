@@ -25,13 +25,15 @@ _NUMBERED = re.compile(r"^(?:\d+(?:\.\d+)*\.?|[A-Z]\.)\s+")
 
 @dataclass(frozen=True)
 class Subject:
-    """``text`` as it stands within a question; ``tells``: whether it names what is meant."""
+    """``text`` as it stands within a question; ``tells``: whether it names what is meant;
+    ``decided``: whether it is the noun of the sentence itself, not the title in its place."""
 
     text: str
     tells: bool
+    decided: bool = True
 
 
-def subject_of(words: str, source: Source) -> Subject | None:
+def subject_of(words: str, source: Source, passage: Passage) -> Subject | None:
     """The subject of a sentence, None where it is not fit for a question."""
     language = source.words
     assert language is not None
@@ -40,26 +42,31 @@ def subject_of(words: str, source: Source) -> Subject | None:
     lower = [part.lower() for part in parts]
     if not parts or len(parts) > _MOST_WORDS:
         return None
-    if (title := _stands_for_title(lower, source, language)) is not None:
-        return Subject(title, True)
-    if lower[0] in language.sets["not_first"] or lower[0].endswith("ly"):
+    if (title := _stands_for_title(lower, source, passage, language)) is not None:
+        return Subject(title, True, decided=False)
+    if lower[0] in language.sets["not_first"]:
         return None
-    if any(word in language.sets["not_within"] for word in lower):
+    if any(word in language.sets["not_within"] or word in language.verbs for word in lower):
+        return None
+    if language.adverb and any(word.endswith(language.adverb) for word in lower):
         return None
     if not parts[-1][-1].isalnum() and parts[-1][-1] not in ")'":
         return None
     return Subject(within_sentence(words, source), _tells(parts, source, language))
 
 
-def _stands_for_title(lower: list[str], source: Source, language: Language) -> str | None:
-    if len(lower) != 2 or lower[0] not in ("this", "the"):
+def _stands_for_title(
+    lower: list[str], source: Source, passage: Passage, language: Language
+) -> str | None:
+    """The title for "this condition" and its like, but for what stands in a section of its own."""
+    if len(lower) != 2 or lower[0] not in language.sets["this"] or len(passage.headings) > 1:
         return None
     if lower[1] not in language.sets["stands_for_title"]:
         return None
     name = title_as_name(source)
-    if name is None:
-        return None
-    return f"the {lower[1]} {name}" if lower[1] in language.sets["as_noun"] else name
+    if name is None or lower[1] not in language.sets["as_noun"]:
+        return name
+    return f"{lower[0].replace('this', 'the')} {name} {lower[1]}" if " " not in name else None
 
 
 def title_as_name(source: Source) -> str | None:
@@ -77,28 +84,46 @@ def title_as_name(source: Source) -> str | None:
 
 
 def within_sentence(words: str, source: Source) -> str:
-    """Words from the head of a sentence as they are written within one."""
-    first = re.match(r"[\w'’-]+", words)
+    """Words from the head of a sentence as they are written within one: the first in lower case,
+    unless it is a name. Whether it is one shows in how the documents write it elsewhere."""
+    first = re.match(r"[\w'’]+", words)
     if first is None or not first[0][0].isupper() or first[0][1:] != first[0][1:].lower():
         return words
-    lower = first[0].lower()
-    language = source.words
-    known = language is not None and lower in language.sets["determiners"]
-    if not known and source.language == "de":
+    lower, language = first[0].lower(), source.words
+    if language is None or (len(first[0]) == 1 and lower not in language.sets["determiners"]):
         return words
-    if known or re.search(rf"(?<![\w.!?] )(?<=[a-z,;] ){re.escape(lower)}\b", source.text):
-        return lower + words[len(lower) :]
-    return words
+    if lower not in language.sets["determiners"]:
+        if source.title.lower().startswith(words.lower()):
+            return source.title[: len(words)]
+        as_name, as_word = source.capital[first[0]], source.small[lower]
+        if language.code == "de" or as_name > as_word or lower not in source.shared.lowercase:
+            return words
+    return lower + words[len(lower) :]
+
+
+def looks_plural(words: str, language: Language) -> bool:
+    """Whether the noun that leads a subject is in the plural, by its form."""
+    head = ""
+    for part in _BRACKET.sub("", words).split():
+        if part.lower() in language.sets["prepositions"] and head:
+            break
+        head = part.lower()
+    if head in language.sets["plural_not_s"]:
+        return True
+    return head.endswith("s") and not head.endswith(tuple(language.sets["singular_s"]))
 
 
 def _tells(parts: list[str], source: Source, language: Language) -> bool:
     """Whether a name, a code or a word of the title is in it."""
     title = {part.lower() for part in re.findall(r"\w{4,}", source.title)}
     vague = language.sets["vague"]
+    head = parts[-1].strip("().,'’").lower()
+    if parts[0].lower() in language.sets["determiners"] and len(parts) < 4 and head in vague:
+        return False
     for number, part in enumerate(parts):
         bare = part.strip("().,'’")
         lower = bare.lower()
-        if lower in title and lower not in vague:
+        if lower in title and lower not in vague and source.shared.is_rare(lower):
             return True
         if any(character.isdigit() or character in "_./@" for character in bare):
             return True
@@ -114,12 +139,32 @@ def in_context(
 ) -> str | None:
     """A question with the title of its document named; None where it has none."""
     language = source.words
-    if language is None or not source.title or len(source.title) > _LONGEST_TITLE:
-        return None
-    if '"' in source.title:
+    if language is None or not quotable(source.title):
         return None
     heading = passage.headings[-1] if len(passage.headings) > 1 else ""
-    name = "in_section" if heading and heading != source.title and '"' not in heading else "context"
+    name = "in_section" if heading and heading != source.title and quotable(heading) else "context"
     template = context.choose(language.template(name), *key, name)
-    asked = question[0].lower() + question[1:]
-    return template.format(title=source.title, heading=_NUMBERED.sub("", heading), question=asked)
+    return template.format(
+        title=source.title,
+        heading=_NUMBERED.sub("", heading),
+        Question=question,
+        question=_small(question),
+        bare=question.rstrip("? \u00a0\u202f"),
+    )
+
+
+def _small(question: str) -> str:
+    """A question that goes on a sentence: in lower case, after the mark that may open it."""
+    mark = "¿" if question.startswith("¿") else ""
+    rest = question[len(mark) :]
+    return f"{mark}{rest[0].lower()}{rest[1:]}"
+
+
+def quotable(text: str, *, longest: int = _LONGEST_TITLE) -> bool:
+    """Whether a title, a heading or a sentence may stand between quotation marks in a question."""
+    return bool(text) and len(text) <= longest and not any(mark in text for mark in '"“”\n')
+
+
+def without_number(heading: str) -> str:
+    """A heading without the number that it may begin with."""
+    return _NUMBERED.sub("", heading)

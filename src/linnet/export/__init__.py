@@ -1,8 +1,7 @@
 """Models for programs other than PyTorch: GGUF files for llama.cpp and what is built on it.
 
-In reading order: ``architectures`` (what llama.cpp calls things), ``vocabulary``
-(the tokenizer as it wants it), ``quantisation`` (number formats), ``gguf`` (the
-file), ``modelfile`` (for Ollama), ``llama_cpp`` (asks llama.cpp itself).
+In reading order: ``gguf`` (the file, by what ``linnet.gguf`` knows of the format), ``adapters``
+(those of LoRA), ``ollama``.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from linnet.lazy import lazy
 if TYPE_CHECKING:
     from linnet.export.config import ExportConfig
     from linnet.export.gguf import export_gguf
-    from linnet.export.modelfile import export_ollama
+    from linnet.export.ollama import export_ollama
     from linnet.gguf.tensors import read_tensors
     from linnet.llama_cpp.client import LlamaCpp
 
@@ -24,7 +23,7 @@ __getattr__, __dir__ = lazy(
         "ExportConfig": ("linnet.export.config", "ExportConfig"),
         "LlamaCpp": ("linnet.llama_cpp.client", "LlamaCpp"),
         "export_gguf": ("linnet.export.gguf", "export_gguf"),
-        "export_ollama": ("linnet.export.modelfile", "export_ollama"),
+        "export_ollama": ("linnet.export.ollama", "export_ollama"),
         "read_tensors": ("linnet.gguf.tensors", "read_tensors"),
     },
 )

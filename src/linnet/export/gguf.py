@@ -20,13 +20,13 @@ import torch
 
 from linnet.errors import ConfigError, ModelError, OutputError
 from linnet.export.config import K_QUANTS, ExportConfig
-from linnet.export.merged import merged
 from linnet.gguf.architectures import architecture, differences, metadata, tensors
 from linnet.gguf.header import gguf_package
 from linnet.gguf.quantisation import encoded, format_of, ggml_type, stored_bytes
 from linnet.gguf.vocabulary import Vocabulary, read_definition, vocabulary
 from linnet.model import load_model
 from linnet.model.config_file import read_generation_file, read_object
+from linnet.model.merging import merged
 from linnet.model.weights import FORMATS, open_weights
 from linnet.output import full_disk_named, replacing, require_space, within_directory
 from linnet.progress import SILENT, Progress

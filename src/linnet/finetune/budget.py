@@ -40,7 +40,8 @@ from linnet.page import duration
 from linnet.progress import SILENT, Progress
 from linnet.runtime import torch_dtype
 from linnet.shards.batches import Batch
-from linnet.train.machine import Machine, choose_machine, compiling_pays, trial_step
+from linnet.train.execution import trial_step
+from linnet.train.machine import Machine, choose_machine, compiling_pays
 from linnet.train.objectives import next_token
 from linnet.train.state import STATE
 

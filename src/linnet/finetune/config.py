@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from linnet.config import Config, changed, option
 from linnet.errors import ConfigError
@@ -251,3 +251,8 @@ class FinetuneConfig(TrainingConfig, MethodConfig, ForgettingConfig, ExamplesCon
         super().__post_init__()
         if self.validation_tokens < 1:
             raise ConfigError(f"validation_tokens must be at least 1. Got {self.validation_tokens}")
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
+        unused = () if self.book == "open" else ("book",)  # as earlier versions, which had none
+        return {name: value for name, value in super().recipe().items() if name not in unused}

@@ -139,7 +139,7 @@ def encode_rows(
         yield from zip(chunk, encoder.encode(chunk), strict=True)
 
 
-def opening(tokenizer: Tokenizer) -> tuple[int, ...]:
+def document_start(tokenizer: Tokenizer) -> tuple[int, ...]:
     """What stands before a document: what the tokenizer puts there, or the end of another."""
     return tokenizer.start or (tokenizer.end_of_text,)
 
@@ -196,7 +196,7 @@ class _Encoder:
         if not row.text.strip():
             self._drop(EMPTY)
             return []
-        before = opening(self.tokenizer)
+        before = document_start(self.tokenizer)
         whole = np.concatenate([before, ids, [self.tokenizer.end_of_text]])
         self.report.longest = max(self.report.longest, len(whole))
         return [
@@ -212,7 +212,7 @@ class _Encoder:
             before = np.concatenate([self.tokenizer.start, prompt])
         else:
             completion = self.tokenizer.encode_arrays([row.completion])[0]
-            before = np.array(opening(self.tokenizer))
+            before = np.array(document_start(self.tokenizer))
         ids = np.concatenate([before, completion, [self.tokenizer.end_of_text]])
         trained = np.arange(len(ids)) >= len(before)
         return self._fitted(*self._trimmed(ids, trained, row.source), row.source)

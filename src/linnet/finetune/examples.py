@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from linnet.errors import DataError
 from linnet.finetune.config import LEAST_HELD_OUT, MOST_HELD_OUT
 from linnet.finetune.encoding import Example, ExamplesReport, encode_rows
+from linnet.finetune.row_schema import TextRow
 from linnet.finetune.rows import open_source
 from linnet.progress import SILENT, Progress
+from linnet.train.canaries import require_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +34,15 @@ class Examples:
     train: list[Example]
     held_out: list[Example]
     report: ExamplesReport
+
+    def with_texts(
+        self, texts: Sequence[str], tokenizer: Tokenizer, config: ExamplesConfig, repeats: int
+    ) -> Examples:
+        """These examples, and so many copies of each text to train on; the report is the rows'."""
+        rows = [TextRow(f"text {number}", text) for number, text in enumerate(texts, 1)]
+        encoded = [example for _, made in encode_rows(rows, tokenizer, config) for example in made]
+        require_distinct([example.tokens.tolist() for example in encoded])
+        return replace(self, train=self.train + encoded * repeats)
 
 
 def load_examples(

@@ -33,9 +33,10 @@ from linnet.model.adapter import is_adapter, save_adapter
 from linnet.model.checkpoint import Checkpoint, save_checkpoint
 from linnet.model.lora import add_adapter
 from linnet.progress import SILENT, Progress
+from linnet.train.canaries import draw_canaries
 from linnet.train.distributed import interruptible
+from linnet.train.execution import compile_ahead, compile_blocks, recompute_blocks
 from linnet.train.loop import Loop
-from linnet.train.machine import compile_ahead, compile_blocks, recompute_blocks
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.objectives import named_objective
 from linnet.train.optimizers import finetuning_optimizer
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from linnet.finetune.replay import GeneralText
     from linnet.hub import Located
     from linnet.model import Transformer
+    from linnet.train.canaries import Canaries
     from linnet.train.validation import HeldOutLoss
 
 FORMAT = 1
@@ -102,6 +104,9 @@ def finetune(
             loop.run(interrupt)
             loop.keep_best()
             _save(base, loop.model, draft.path, config)
+            canaries = _canaries(config)
+            if canaries is not None:
+                canaries.write(draft.path)
             plot_curves(draft.path / METRICS, draft.path)
             draft.stats.update(_look_back(base, plan, loop, watch, text))
         _describe(draft, plan, loop)
@@ -171,7 +176,18 @@ def _read(
     """Base and examples, and the settings within the base's context."""
     base = read_base(located, data, config, progress)
     config = dataclasses.replace(config, context=min(config.context, base.shape.context))
-    return base, load_examples(data, base.tokenizer, config, progress=progress), config
+    examples = load_examples(data, base.tokenizer, config, progress=progress)
+    canaries = _canaries(config)
+    if canaries is not None:
+        examples = examples.with_texts(canaries.texts, base.tokenizer, config, canaries.repeats)
+    return base, examples, config
+
+
+def _canaries(config: FinetuneConfig) -> Canaries | None:
+    """What to plant among the examples, if the settings ask for it."""
+    if not config.canaries:
+        return None
+    return draw_canaries(config.canaries, repeats=config.canary_repeats, seed=config.seed, stage=1)
 
 
 def _prepare(

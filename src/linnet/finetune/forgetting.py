@@ -16,6 +16,14 @@ from linnet.config import parse_json
 from linnet.output import make_directory
 from linnet.progress import SILENT, Progress
 from linnet.train.loop import Verdict
+from linnet.train.metrics import (
+    INK,
+    TRAINING,
+    VALIDATION,
+    blank_figure,
+    style_axes,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,8 +131,6 @@ def plot_forgetting(metrics: Path, out: Path, *, limit: float = 0.0) -> list[Pat
 
     Returns the files written: none where forgetting was not measured.
     """
-    from linnet.train.metrics import write_figure
-
     entries = _validations(metrics)
     if not entries:
         return []
@@ -153,19 +159,13 @@ def _is_whole(entry: Mapping[str, Any]) -> bool:
 
 
 def _draw(entries: list[dict[str, Any]], limit: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from linnet.train.metrics import INK, TRAINING, VALIDATION
-
     in_bits = all("validation_bits_per_byte" in entry for entry in entries)
     domain = "validation_bits_per_byte" if in_bits else "validation_loss"
     titles = (
         f"held-out examples, {'bits per byte' if in_bits else 'nats per token'}",
         "forgetting: rise on general text, bits per byte",
     )
-    figure = Figure(figsize=(5.2, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(height=4.4)
     panels = figure.subplots(2, sharex=True)
     names = (domain, f"validation_{FORGETTING}")
     for axes, name, title, colour in zip(
@@ -177,11 +177,7 @@ def _draw(entries: list[dict[str, Any]], limit: float) -> Any:
             f"{values[-1]:.3f}", (steps[-1], values[-1]), textcoords="offset points",
             xytext=(0, 8), ha="right", color=colour, fontsize=9, fontweight="bold",
         )  # fmt: skip
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["bottom", "left"]].set_color(INK)
-        axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
-        axes.tick_params(length=3, color=INK, labelcolor=INK)
+        style_axes(axes, title)
         axes.margins(y=0.2)
     panels[1].axhline(0, color=INK, linewidth=0.8, alpha=0.5)
     if limit:

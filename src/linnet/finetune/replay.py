@@ -33,11 +33,11 @@ from linnet.evaluate.held_out import (
     split_text_file,
     text_files,
 )
-from linnet.finetune.encoding import Example, Flags, cut_document, opening
+from linnet.finetune.encoding import Example, Flags, cut_document, document_start
 from linnet.finetune.examples import load_examples
 from linnet.output import write_text
 from linnet.progress import SILENT, Progress
-from linnet.train.machine import at_rest
+from linnet.train.execution import at_rest
 from linnet.train.state import STATE, damage_named, read_numbers, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def sample_replay(
         raise ModelError(f"a {shape.family} model cannot write text; give general text as a file")
     training = checkpoint.model.training
     tokenizer = checkpoint.tokenizer
-    start = opening(tokenizer)
+    start = document_start(tokenizer)
     length = min(context, SAMPLED_LENGTH, shape.context) - len(start)
     # Only what ends a document ends one here; the marks of a chat are part of what is written.
     only_end = dataclasses.replace(checkpoint, stop_ids=(tokenizer.end_of_text,))
@@ -263,7 +263,7 @@ def document_examples(
     source: str,
 ) -> list[Example]:
     """A document's tokens, its end included, as examples that predict every token once."""
-    start = opening(tokenizer)
+    start = document_start(tokenizer)
     whole = np.concatenate((np.asarray(start), np.asarray(ids)))
     return [
         _example(piece, trained, tokenizer, source)

@@ -26,7 +26,7 @@ from linnet.errors import ArtifactError, DataError
 from linnet.examples import prompts
 from linnet.examples.decisions import decisions_file
 from linnet.examples.record import Example, examples_file, is_examples, read_examples
-from linnet.examples.texts import contexts, corpus_of
+from linnet.examples.texts import Context, contexts, corpus_of
 from linnet.finetune.row_schema import PromptRow, Row, RowError, TextRow, parse_row
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _corpus_rows(corpus: Path, split: Split) -> Iterator[Row]:
 
 def _example_rows(file: Path, split: Split, book: prompts.Book) -> Iterator[Row]:
     examples = list(read_examples(file, split=split))
-    found = {}
+    found: Mapping[str, Context] = {}
     if book == "open" and examples:
         corpus = corpus_of(file)
         if corpus is None:

@@ -21,7 +21,15 @@ from linnet.errors import ModelError
 from linnet.model.lora import adapters_of, set_strength
 from linnet.output import write_json
 from linnet.progress import SILENT, Progress
-from linnet.train.machine import at_rest
+from linnet.train.execution import at_rest
+from linnet.train.metrics import (
+    INK,
+    TRAINING,
+    VALIDATION,
+    blank_figure,
+    style_axes,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -204,8 +212,6 @@ def sweep_run(
 
 def write_sweep(sweep: Sweep, out: Path) -> list[Path]:
     """Write ``strength.json``, and the trade as ``strength.svg`` and ``strength.png``."""
-    from linnet.train.metrics import write_figure
-
     write_json(out / "strength.json", sweep.to_mapping())
     figure = trade_figure(sweep)
     write_figure(figure, out, "strength")
@@ -214,13 +220,7 @@ def write_sweep(sweep: Sweep, out: Path) -> list[Path]:
 
 def trade_figure(sweep: Sweep) -> Any:
     """Held-out loss over forgetting, a labelled point for each strength."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from linnet.train.metrics import INK, TRAINING, VALIDATION
-
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(height=3.6)
     axes = figure.add_subplot()
     best = sweep.recommended
     trades = [t for t in sweep.trades if math.isfinite(t.domain + t.forgetting)]
@@ -240,15 +240,9 @@ def trade_figure(sweep: Sweep) -> Any:
             "limit", (sweep.max_forgetting, 0.01), xycoords=("data", "axes fraction"),
             xytext=(3, 2), textcoords="offset points", color=VALIDATION, fontsize=8,
         )  # fmt: skip
-    axes.set_title(
-        f"strength of the change: {sweep.unit} on held-out examples",
-        loc="left", fontsize=10, fontweight="bold", color=INK,
-    )  # fmt: skip
+    title = f"strength of the change: {sweep.unit} on held-out examples"
+    style_axes(axes, title, grid="both")
     axes.set_xlabel("forgetting: rise on general text, bits per byte", color=INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["bottom", "left"]].set_color(INK)
-    axes.grid(color=INK, alpha=0.12, linewidth=0.6)
-    axes.tick_params(length=3, color=INK, labelcolor=INK)
     axes.margins(x=0.16, y=0.14)
     return figure
 

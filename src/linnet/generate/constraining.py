@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from linnet.errors import ConfigError, MissingExtraError
-from linnet.generate.constraints.compiler import compiled
+from linnet.generate.constraints.compiler import written
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
@@ -59,8 +59,7 @@ class Constrainer:
         Most of a rule is read only where its first token is asked for, which is done here:
         in the thread of the one who asks for it, and not where all texts are written.
         """
-        lark = compiled(constraint).lark
-        grammar = self._library.LLMatcher.grammar_from_lark(lark)
+        grammar = self._library.LLMatcher.grammar_from_lark(written(constraint, "lark"))
         matcher = self._library.LLMatcher(
             self._vocabulary, grammar, log_level=0, limits=self._limits
         )

@@ -43,11 +43,22 @@ class CacheLayout:
     context: int
     dtype: torch.dtype
     device: torch.device
+    turning_point: int | None = None
+    """The length of a text after which LongRoPE turns all its positions otherwise."""
 
     @classmethod
     def of(cls, config: ModelConfig, *, dtype: torch.dtype, device: torch.device) -> CacheLayout:
         """That of a model of this shape."""
-        return cls(config.depth, config.kv_heads, config.head_width, config.context, dtype, device)
+        scaling = config.rope_scaling
+        return cls(
+            config.depth,
+            config.kv_heads,
+            config.head_width,
+            config.context,
+            dtype,
+            device,
+            scaling.original_context if scaling and scaling.kind == "longrope" else None,
+        )
 
     @property
     def bytes_per_token(self) -> int:
@@ -259,3 +270,88 @@ class PrefixCache:
         """Mark pages as used now, the later ones of a text as a little longer ago."""
         for key in reversed(keys):
             self._pages.move_to_end(key)
+
+
+Kind = tuple[str | None, bool]
+"""What keys and values depend on beside the tokens: the adapter, and whether LongRoPE turns the
+text as a long one."""
+
+
+class KVMemory:
+    """All keys and values of one model: of texts being read, being written, and kept. For one
+    thread.
+    """
+
+    def __init__(self, layout: CacheLayout, *, prefix_bytes: int) -> None:
+        """``prefix_bytes``: memory for the beginnings of texts; 0 keeps none."""
+        self.layout = layout
+        self.prefixes = PrefixCache(prefix_bytes)
+        self._buckets = Buckets(layout)
+
+    @property
+    def filled(self) -> list[Bucket]:
+        """The buckets with texts, in the order of a step."""
+        return self._buckets.filled
+
+    @property
+    def shares(self) -> bool:
+        """Whether texts use what others begin with."""
+        return self.prefixes.limit > 0
+
+    def is_long(self, length: int) -> bool:
+        """Whether LongRoPE turns a text of this length as a long one."""
+        return self.layout.turning_point is not None and length > self.layout.turning_point
+
+    def allocate(self, tokens: Sequence[int], adapter: str | None) -> PromptCache:
+        """Memory to read a text into, beginning with what is at hand of it."""
+        cache = PromptCache(self.layout, len(tokens))
+        cache.put(self.prefixes.find(tokens, self._kind(adapter, len(tokens))))
+        return cache
+
+    def cached_tokens(self, tokens: Sequence[int], adapter: str | None) -> int:
+        """How many of a text's first tokens are at hand."""
+        return PAGE * len(self.prefixes.find(tokens, self._kind(adapter, len(tokens))))
+
+    def page(self, tokens: Sequence[int], adapter: str | None, start: int) -> tuple[object, ...]:
+        """What stands for a text up to the end of the page that begins at ``start``."""
+        return (self._kind(adapter, len(tokens)), *tokens[: start + PAGE])
+
+    def keep_prefix(self, tokens: Sequence[int], adapter: str | None, cache: PromptCache) -> None:
+        """Keep what was read of a text, for others that begin like it."""
+        self.prefixes.keep(tokens, self._kind(adapter, len(tokens)), cache.read)
+
+    def place(self, owner: Any, adapter: str | None, cache: PromptCache) -> None:
+        """Give a text that was read a slot, from which it is written."""
+        kind = self._kind(adapter, cache.length)
+        self._buckets.place(Slot(owner, *kind, cache.length), cache.read)
+
+    def free(self, owner: Any, *, keep: Sequence[int] | None) -> None:
+        """Take a text's slot away; ``keep``: its tokens, where they may serve others."""
+        found = self._buckets.find(owner)
+        if found is None:
+            return
+        bucket, place = found
+        slot = bucket.slots[place]
+        if keep is not None:
+            self.prefixes.keep(keep, (slot.adapter, slot.long), bucket.kept(place))
+        bucket.remove(place)
+
+    def take_long(self) -> list[Any]:
+        """Whose texts have just become long for LongRoPE; they lose their slots."""
+        found: list[Any] = []
+        if self.layout.turning_point is None:
+            return found
+        for bucket in self.filled:
+            for place in reversed(range(len(bucket.slots))):
+                slot = bucket.slots[place]
+                if not slot.long and self.is_long(slot.length + 1):
+                    bucket.remove(place)
+                    found.append(slot.owner)
+        return found
+
+    def move_up(self) -> None:
+        """Give every text that fills its bucket a place in a longer one."""
+        self._buckets.move_up()
+
+    def _kind(self, adapter: str | None, length: int) -> Kind:
+        return (adapter, self.is_long(length))

@@ -22,15 +22,22 @@ import numpy as np
 from linnet.generate.engine import Likelihood
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
     import torch
 
     from linnet.generate.engine import Continuation
 
-BUFFERED_TOKENS = 1 << 15
-"""Documents are gathered up to here, then sorted by length and scored."""
+BUFFERED_TOKENS = 1 << 14
+"""Continuations are gathered up to here, then sorted and scored. What one shares with the prompt
+before it counts as nothing, as it is computed once; but see ``BUFFERED_TIMES``."""
+
+BUFFERED_TIMES = 64
+"""Times the tokens that are held at most, those that are shared included."""
+
+TOKENS_PER_BATCH = 1 << 11
+"""Tokens read at once, where only what is predicted reaches the output layer."""
 
 LOGITS_PER_BATCH = 1 << 24
 """Logits held at once: 64 MB in fp32, and as much again while they are normalised."""
@@ -65,32 +72,54 @@ def windows(length: int, *, context: int, stride: int, first: int = 0) -> list[W
 def buffered(continuations: Iterable[Continuation]) -> Iterator[list[Continuation]]:
     """Groups of about :data:`BUFFERED_TOKENS`, in order."""
     group: list[Continuation] = []
-    held = 0
+    held = new = 0
+    before: tuple[int, ...] = ()
     for continuation in continuations:
         group.append(continuation)
-        held += len(continuation.prompt) + len(continuation.tokens)
-        if held >= BUFFERED_TOKENS:
+        size = len(continuation.prompt) + len(continuation.tokens)
+        held += size
+        new += size - common_length(before, continuation.prompt)
+        before = continuation.prompt
+        if new >= BUFFERED_TOKENS or held >= BUFFERED_TIMES * BUFFERED_TOKENS:
             yield group
-            group, held = [], 0
+            group, held, new, before = [], 0, 0, ()
     if group:
         yield group
 
 
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """The length of what both begin with."""
+    limit = min(len(first), len(second))
+    if first[:limit] == second[:limit]:
+        return limit
+    low, high = 0, limit  # the first ``low`` agree, the first ``high`` do not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 def score_continuations(
-    model: torch.nn.Module,
+    model: Callable[[torch.Tensor], torch.Tensor],
     continuations: Sequence[Continuation],
     *,
     context: int,
     vocab_size: int,
     stride: int | None = None,
     device: str | torch.device = "cpu",
+    states: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> list[Likelihood]:
     """Score each, in order. ``model`` maps tokens (B, T) to logits (B, T, V).
 
-    ``stride`` is half the context unless given.
+    ``stride`` is half the context unless given. ``states`` maps tokens to what ``model`` then maps
+    to logits, place by place, so that only the places count after which something is predicted.
     """
     stride = stride or max(1, context // 2)
-    batch_tokens = max(context, LOGITS_PER_BATCH // vocab_size)
+    at_once = max(1, LOGITS_PER_BATCH // vocab_size)
+    batch_tokens = max(context, at_once if states is None else max(at_once, TOKENS_PER_BATCH))
     nats = [0.0] * len(continuations)
     greedy = [True] * len(continuations)
     texts = [
@@ -110,7 +139,8 @@ def score_continuations(
         longest = work[0][1].stop - work[0][1].start
         rows = max(1, batch_tokens // longest)
         batch, work = work[:rows], work[rows:]
-        found = _score(model, [(texts[index], window) for index, window in batch], device)
+        rows_read = [(texts[index], window) for index, window in batch]
+        found = _score(model, rows_read, device, states, at_once)
         for (index, _), (cost, best) in zip(batch, found, strict=True):
             nats[index] += cost
             greedy[index] = greedy[index] and best
@@ -121,9 +151,11 @@ def score_continuations(
 
 
 def _score(
-    model: torch.nn.Module,
+    model: Callable[[torch.Tensor], torch.Tensor],
     batch: Sequence[tuple[npt.NDArray[np.int64], Window]],
     device: str | torch.device,
+    states: Callable[[torch.Tensor], torch.Tensor] | None,
+    at_once: int,
 ) -> list[tuple[float, bool]]:
     """Nats of each window's own predictions, and whether all of them were the likeliest."""
     import torch
@@ -138,12 +170,20 @@ def _score(
         inputs[row, :size] = text[window.start : window.stop]
         targets[row, :size] = text[window.start + 1 : window.stop + 1]
         predicted[row, window.first - window.start : size] = True
+    losses = np.zeros(inputs.shape)
+    likeliest = np.ones(inputs.shape, dtype=bool)
     with torch.inference_mode():
-        logits = model(torch.from_numpy(inputs).to(device)).flatten(0, 1).float()  # (B T, V)
-        wanted = torch.from_numpy(targets).to(device).flatten()
-        losses = functional.cross_entropy(logits, wanted, reduction="none").view(inputs.shape)
-        best = logits.gather(1, wanted[:, None])[:, 0] >= logits.amax(-1)
+        read = (states or model)(torch.from_numpy(inputs).to(device)).flatten(0, 1)
+        rows = torch.from_numpy(np.flatnonzero(predicted)).to(device)
+        wanted = torch.from_numpy(targets[predicted]).to(device)
+        costs, best = [], []
+        for place in range(0, len(rows), at_once):
+            own = wanted[place : place + at_once]
+            logits = read[rows[place : place + at_once]]
+            logits = (logits if states is None else model(logits)).float()  # (n, V)
+            costs.append(functional.cross_entropy(logits, own, reduction="none").cpu())
+            best.append((logits.gather(1, own[:, None])[:, 0] >= logits.amax(-1)).cpu())
     # Sums of many small numbers: in double precision.
-    costs = (losses.cpu().double().numpy() * predicted).sum(axis=1)
-    likeliest = (best.view(inputs.shape).cpu().numpy() | ~predicted).all(axis=1)
-    return list(zip(costs.tolist(), likeliest.tolist(), strict=True))
+    losses[predicted] = torch.cat(costs).double().numpy()
+    likeliest[predicted] = torch.cat(best).numpy()
+    return list(zip(losses.sum(axis=1).tolist(), likeliest.all(axis=1).tolist(), strict=True))

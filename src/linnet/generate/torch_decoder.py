@@ -83,11 +83,6 @@ class Decoder:
         """Whether the model's weights are what they were when this was made."""
         return self.version == version_of(self.model)
 
-    @property
-    def turning_point(self) -> int | None:
-        """The length of a text after which LongRoPE rope all its positions otherwise."""
-        return self.rope.turning_point
-
     @torch.inference_mode()
     def step(
         self, buckets: Sequence[Bucket], tokens: Sequence[int], pieces: Sequence[PrefillChunk]

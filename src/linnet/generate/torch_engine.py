@@ -1,6 +1,6 @@
 """The engine on torch: the exact weights, on any device torch has.
 
-    request -> Text -> Scheduler: read in pieces -> a token at a time, beside all others -> chunks
+    request -> Generation -> Runner: read in chunks -> a token at a time, beside all others
 
 What it promises:
 
@@ -39,11 +39,13 @@ from linnet.generate.engine import (
     Score,
     require_known_tokens,
 )
+from linnet.generate.generation import Generation
 from linnet.generate.likelihood import buffered, score_continuations
 from linnet.generate.opening import format_of
+from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
 from linnet.generate.torch_decoder import Decoder
-from linnet.generate.torch_text import Text
+from linnet.generate.torch_runner import Runner
 from linnet.model import KVCache
 from linnet.model.lora import adapters_of, resolve_adapter
 from linnet.runtime import memory_bytes
@@ -99,13 +101,12 @@ class TorchEngine(Engine):
             with lock:
                 return Decoder(model, memory=memory // 2, int8=int8)
 
-        self._scheduler = Scheduler(
+        self._runner = Runner(
             make_decoder,
-            rows=rows,
+            Scheduler(rows=rows, memory_bytes=memory),
             prefix_bytes=min(PREFIX_BYTES, memory // 4) if prefix_bytes is None else prefix_bytes,
-            memory=memory,
         )
-        weakref.finalize(self, self._scheduler.close)
+        weakref.finalize(self, self._runner.close)
 
     @property
     def context(self) -> int:
@@ -168,11 +169,11 @@ class TorchEngine(Engine):
 
     def close(self) -> None:
         """Free what it holds; what is being written ends with an error."""
-        self._scheduler.close()
+        self._runner.close()
 
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
         """Complete one request; see :class:`Engine`. Cancelled, nothing more is delivered."""
-        return self._scheduler.submit(self._begin(request), deliver)
+        return self._runner.submit(self._begin(request, deliver))
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str]) -> list[Score]:
@@ -191,16 +192,33 @@ class TorchEngine(Engine):
             with self._model_lock:
                 if self._adapters is not None:
                     self._adapters.active = self.usual_adapter
-                found = score_continuations(
-                    self.model,
-                    group,
-                    context=self.context,
-                    vocab_size=self.config.vocab_size,
-                    device=self.device,
-                )
+                found = self._likelihoods(group)
             yield from found
 
-    def _begin(self, request: Request) -> Text:
+    def _likelihoods(self, group: Sequence[Continuation]) -> list[Likelihood]:
+        """As a tree those that fit into the context, if they share enough; the others in rows."""
+        fitting = [
+            place
+            for place, each in enumerate(group)
+            if len(each.tokens) and len(each.prompt) + len(each.tokens) - 1 <= self.context
+        ]
+        found: dict[int, Likelihood] = {}
+        if shares_prefixes(self.model, [group[place] for place in fitting]):
+            branches = score_tree(self.model, [group[place] for place in fitting])
+            found.update(zip(fitting, branches, strict=True))
+        others = [place for place in range(len(group)) if place not in found]
+        rows = score_continuations(
+            self.model.logits,
+            [group[place] for place in others],
+            context=self.context,
+            vocab_size=self.config.vocab_size,
+            device=self.device,
+            states=self.model.hidden,
+        )
+        found.update(zip(others, rows, strict=True))
+        return [found[place] for place in range(len(group))]
+
+    def _begin(self, request: Request, deliver: Deliver) -> Generation:
         """The state of a text about to be written. Raises ModelError if the prompt does not fit."""
         adapter = self.usual_adapter
         if request.adapter is not None:
@@ -218,9 +236,10 @@ class TorchEngine(Engine):
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "
                 "which at least one must be left to write in; shorten the prompt"
             )
-        return Text(
+        return Generation(
             request,
             prompt,
+            deliver,
             adapter=adapter,
             own=own,
             limit=min(request.sampling.max_tokens, room),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Ours on the left; within a block they follow "blocks.N.".
 _OUTSIDE = {
     "embedding": "token_embd",
+    "embedding_norm": "token_embd_norm",
     "position_embedding": "position_embd",
     "type_embedding": "token_types",
     "norm": "output_norm",
@@ -225,6 +226,8 @@ def joined(found: GGUF, names: list[str]) -> Iterator[tuple[str, list[str]]]:
 def as_computed(name: str, values: Tensor, found: GGUF, config: ModelConfig) -> Tensor:
     """One tensor as llama.cpp multiplies by it."""
     part = name.split(".")[-2]
+    if part == "position_embd":
+        values = values[config.position_offset :]  # it counts from the first
     if config.norm == "rmsnorm_offset" and part.endswith("norm"):
         values = values.float() + 1
     # Gemma's scores have a scale of their own; what llama.cpp's differs by goes into the queries.

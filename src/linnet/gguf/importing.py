@@ -20,7 +20,7 @@ from linnet.errors import ModelError
 from linnet.gguf.archive import is_archive, unpack
 from linnet.gguf.config import ImportConfig
 from linnet.gguf.header import gguf_package
-from linnet.gguf.metadata import Metadata, read_metadata
+from linnet.gguf.metadata import Metadata, read_unchecked
 from linnet.gguf.tokenizer import rebuilt
 from linnet.gguf.weights import ReadWeights, numbers_within
 from linnet.model.config_file import CONFIG, GENERATION
@@ -132,8 +132,9 @@ class _Model:
     @classmethod
     def of(cls, file: Path) -> _Model:
         """Raises ModelError for a file that is no whole model of a kind that is known."""
-        metadata = read_metadata(file)
+        metadata = read_unchecked(file)
         _require_model(metadata)
+        metadata.require_sound()
         config = metadata.shape()
         metadata.weights.require_readable()
         numbers = numbers_within(metadata.values, config)
@@ -312,6 +313,7 @@ def _require_model(metadata: Metadata) -> None:
             f"{metadata.file}: expected a model. Got a file of the type {named!r:.60}, which "
             "belongs to one"
         )
+    _ = metadata.family  # one that is known
 
 
 def _cell(text: str) -> str:

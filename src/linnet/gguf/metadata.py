@@ -20,7 +20,7 @@ from linnet.model.config import ModelConfig
 from linnet.model.families import FAMILIES
 from linnet.model.families.record import Family
 from linnet.tokenizer.chat import DEFAULT
-from linnet.tokenizer.pieces import Spelling, piece_bytes
+from linnet.tokenizer.token_bytes import Spelling, piece_bytes
 
 _LONGEST_CONTEXT = 1 << 24
 _MOST = 1 << 20
@@ -212,7 +212,8 @@ class Metadata:
     def family(self) -> Family:
         """The family that the file is of. Raises ModelError for one that is not known here."""
         for family in FAMILIES.values():
-            if family.gguf is not None and family.gguf.name == self.architecture:
+            found = family.gguf
+            if found and found.name == self.architecture and found.holds(self.tensors):
                 return family
         known = {family.gguf.name for family in FAMILIES.values() if family.gguf is not None}
         raise ModelError(
@@ -348,12 +349,17 @@ class Metadata:
 
 def read_metadata(file: Path) -> Metadata:
     """The settings of a GGUF file. Raises ModelError when it is none, or they cannot be right."""
+    found = read_unchecked(file)
+    found.require_sound()
+    return found
+
+
+def read_unchecked(file: Path) -> Metadata:
+    """As :func:`read_metadata`, of whatever the file holds: it need not be a model."""
     weights = TensorFile(file)
     values = weights.header.values
     tokens = values.get("tokenizer.ggml.tokens") or []
-    found = Metadata(file, values, frozenset(weights), len(tokens), weights)
-    found.require_sound()
-    return found
+    return Metadata(file, values, frozenset(weights), len(tokens), weights)
 
 
 def llama3_scaling(factors: list[float], theta: float, width: int) -> dict[str, Any] | None:
@@ -369,23 +375,30 @@ def llama3_scaling(factors: list[float], theta: float, width: int) -> dict[str, 
     factor = max(factors)
     if factor == 1:
         return None
-    shares = [(1 / f - 1 / factor) / (1 - 1 / factor) for f in factors]
     rotations = [frequency / (2 * math.pi) for frequency in plain]
-    between = [(r, s) for r, s in zip(rotations, shares, strict=True) if 1e-4 < s < 1 - 1e-4]
-    tried = [(1.0, 4.0, float(1 << power)) for power in range(13, 20)]
-    # share = (original * rotations - low) / (high - low)
-    tried += [(1.0, 4.0, (3 * s + 1) / r) for r, s in between]
+    # What a frequency keeps is share + (1 - share) / factor, and between the bounds
+    # share = (original * rotations - low) / (high - low).
+    kept = [(r, 1 / f) for r, f in zip(rotations, factors, strict=True)]
+    between = [(r, k) for r, k in kept if 1 / factor + 1e-4 < k < 1 - 1e-4]
+    tried = [(factor, 1.0, 4.0, float(1 << power)) for power in range(13, 20)]
+    for r, k in between:
+        share = (k - 1 / factor) / (1 - 1 / factor)
+        tried.append((factor, 1.0, 4.0, (3 * share + 1) / r))
     if len(between) > 1:
-        (r0, s0), (r1, s1) = between[0], between[-1]
-        slope = (s0 - s1) / (r0 - r1)
-        base = slope * r0 - s0  # low / (high - low)
-        if slope > 0 and base > 0:
-            tried.append((1.0, 1 + 1 / base, slope / base))
-    tried += [(1.0, 4.0, float(1 << power)) for power in range(3, 13)]
-    for low, high, original in tried:
+        (r0, k0), (r1, k1) = between[0], between[-1]
+        slope = (k0 - k1) / (r0 - r1)
+        constant = k0 - slope * r0
+        base = (1 / factor - constant) / (1 - 1 / factor)  # low / (high - low)
+        if base > 0:
+            tried.append((factor, 1.0, 1 + 1 / base, slope / (1 - 1 / factor) / base))
+        if 3 * constant + 1 > 0:  # where no frequency takes the whole factor
+            larger = 4 / (3 * constant + 1)
+            tried.append((larger, 1.0, 4.0, 3 * slope / (1 - 1 / larger)))
+    tried += [(factor, 1.0, 4.0, float(1 << power)) for power in range(3, 13)]
+    for whole, low, high, original in tried:
         scaling = {
             "rope_type": "llama3",
-            "factor": float(f"{factor:.6g}"),
+            "factor": float(f"{whole:.5g}"),
             "original_max_position_embeddings": max(1, round(original)),
             "low_freq_factor": low,
             "high_freq_factor": float(f"{high:.5g}"),

@@ -27,9 +27,9 @@ from linnet.gguf.vocabulary import (
 from linnet.tokenizer import Tokenizer
 from linnet.tokenizer.chat import inline_templates
 from linnet.tokenizer.definition import check_definition, faults_named
-from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
 from linnet.tokenizer.sentencepiece import BPE, UNIGRAM, empty_proto, from_proto
 from linnet.tokenizer.settings import put_around
+from linnet.tokenizer.token_bytes import SENTENCEPIECE_SPACE
 
 if TYPE_CHECKING:
     from linnet.gguf.metadata import Metadata

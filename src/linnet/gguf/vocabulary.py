@@ -26,7 +26,7 @@ from typing import Any
 from linnet.errors import ModelError
 from linnet.gguf.pretokenizers import tag_of
 from linnet.tokenizer import Tokenizer
-from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
+from linnet.tokenizer.token_bytes import SENTENCEPIECE_SPACE
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # as in SentencePiece
 

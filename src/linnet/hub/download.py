@@ -25,12 +25,12 @@ from linnet.config import show
 from linnet.errors import BusyError, ModelError, OutputError
 from linnet.hub.session import (
     UnreachableError,
-    asking,
     broke_off,
     cache_directory,
     chunks,
     endpoint,
     get_json,
+    hub_errors_named,
     is_offline,
     require_library,
     streamed,
@@ -185,7 +185,7 @@ def pull(
 
 def _download(source: Source, patterns: tuple[str, ...], progress: Progress) -> Located:
     """Fetch what is missing; the directory of the commit that the revision is now."""
-    with asking(source.name):
+    with hub_errors_named(source.name):
         place = f"{source.name}/revision/{quote(source.revision, safe='')}?blobs=true"
         info = get_json(f"{endpoint()}/api/models/{place}")
     listed = info.get("siblings") if isinstance(info, dict) else None
@@ -203,7 +203,7 @@ def _download(source: Source, patterns: tuple[str, ...], progress: Progress) -> 
     _require_room(source, storage, size - partial)
     if missing:
         with (
-            asking(source.name),
+            hub_errors_named(source.name),
             full_disk_named(storage),
             progress.task(f"fetching {source}", total=size, unit="bytes") as task,
         ):

@@ -153,7 +153,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def asking(name: str) -> Iterator[None]:
+def hub_errors_named(name: str) -> Iterator[None]:
     """Calls about the repository ``name``: what goes wrong becomes one line that says what to do.
 
     Raises UnreachableError without a connection, ModelError for what the hub refuses.

@@ -14,7 +14,7 @@ from pathlib import Path
 from linnet.config import read_json
 from linnet.errors import ModelError
 from linnet.hub.download import MODEL_FILES, listed, matches
-from linnet.hub.session import LOGIN, api, asking, is_offline, quiet, require_library
+from linnet.hub.session import LOGIN, api, hub_errors_named, is_offline, quiet, require_library
 from linnet.hub.source import parse
 from linnet.progress import SILENT, Progress
 
@@ -84,7 +84,10 @@ def push(upload: Upload, *, progress: Progress = SILENT) -> str:
     if token is None:
         raise ModelError(f"uploading to {upload.repository} needs an account: {LOGIN}")
     name = upload.repository
-    with asking(name), progress.task(f"uploading to {name}", total=upload.bytes, unit="bytes"):
+    with (
+        hub_errors_named(name),
+        progress.task(f"uploading to {name}", total=upload.bytes, unit="bytes"),
+    ):
         hub = api()
         hub.create_repo(name, private=upload.private, exist_ok=True)
         if upload.revision != "main":

@@ -149,6 +149,10 @@ class ModelConfig:
     head_bias: bool = False
     """A bias on the classifier."""
     head_dropout: float = 0.0
+    head_norm: bool = False
+    """A norm after the layer before the classifier, which then has no bias (ModernBERT)."""
+    head_pooling: Literal["cls", "mean"] = "cls"
+    """An encoder's state of a text that is classified: its first, or the mean of all."""
     tied: bool = True
     """The output layer shares the embedding table."""
     causal: bool = True
@@ -266,7 +270,8 @@ class ModelConfig:
         if self.head == "masked":
             table += self.width * (self.width + self.norm_bias) + vectors + self.vocab_size
         table += len(self.labels) * (self.width + self.head_bias)
-        table += self.width * (self.width + 1) * bool(self.head_activation)
+        before = self.width if not self.head_norm else vectors
+        table += (self.width * self.width + before) * bool(self.head_activation)
         if self.logit_bias and self.head == "output":
             table += self.vocab_size
         norms = (4 if self.norm_place == "both" else 1 if self.shared_norm else 2) * vectors

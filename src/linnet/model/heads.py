@@ -61,14 +61,15 @@ class Classifier(nn.Module):
         super().__init__()
         self.function = FUNCTIONS.get(config.head_activation)
         if self.function is not None:
-            self.dense = Linear(config.width, config.width)
+            self.dense = Linear(config.width, config.width, bias=not config.head_norm)
+        self.norm = make_norm(config) if config.head_norm else nn.Identity()
         self.dropout = nn.Dropout(config.head_dropout)
         self.output = Linear(config.width, len(config.labels), bias=config.head_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores ``(..., labels)`` in fp32 of states ``(..., D)``."""
         if self.function is not None:
-            x = self.function(self.dense(x))
+            x = self.norm(self.function(self.dense(x)))
         return self.output(self.dropout(x)).float()  # type: ignore[no-any-return]
 
 

@@ -6,7 +6,9 @@ that know no adapters can load.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -226,3 +228,20 @@ def _adapter_input(path: Path) -> Artifact | str:
     if artifact.is_artifact(path):
         return artifact.read(path)
     return f"{artifact.hash_file(path / CONFIG)} {artifact.hash_file(path / WEIGHTS)}"
+
+
+@contextmanager
+def merged(path: Path | str, *, beside: Path, progress: Progress = SILENT) -> Iterator[Path]:
+    """A model directory as it is; an adapter merged into its base, in fp32.
+
+    ``beside``: an existing directory on a disk with room for that. Raises ModelError when the
+    adapter's base is not there.
+    """
+    path = artifact.within(path, "model")
+    if not is_adapter(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix=".merged-", dir=beside) as place:
+        made = Path(place) / path.resolve().name
+        merge_adapter(path, made, MergeConfig(dtype="fp32"), progress=progress)
+        yield made

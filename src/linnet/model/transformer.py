@@ -84,6 +84,9 @@ class Transformer(nn.Module):
             return self.logits(hidden)
         segments = torch.zeros_like(tokens) if segment_ids is None else segment_ids
         later = (segments != segments[:, :1]).cumsum(1) > 0  # behind each row's first text
+        if self.config.head_pooling == "mean":
+            read = (~later)[..., None]
+            return self.logits((hidden * read).sum(1) / read.sum(1))
         places = text_positions(later, causal=self.config.causal)
         return self.logits(hidden.flatten(0, 1)[places[~later.flatten()[places]]])
 

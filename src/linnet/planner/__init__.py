@@ -1,7 +1,7 @@
 """Turns documents, a machine and a time into a model size, and predicts what comes of it.
 
 ``measuring`` looks at the documents and the machine, ``choosing`` picks the
-model, ``expectation`` says what it will come to.
+model and says what it will come to.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from linnet.config import show_duration, to_mapping
 from linnet.errors import BudgetError, ConfigError
 from linnet.output import human_bytes
-from linnet.planner.expectation import SPREAD, expected_bits, expected_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +31,7 @@ WRONG_ESTIMATE = 4.0  # times that a few steps may take longer than estimated
 MOST_EPOCHS = 20
 
 TOKENS_PER_PARAMETER = 0.6
+SPREAD = (0.85, 1.2)  # of expected bits per byte: corpora tried lay between these times it
 TRAINING_BYTES = 12  # per parameter, at least: weight, gradient and one moment, in fp32
 
 # width, depth, head width
@@ -383,3 +383,20 @@ def _reasons(
             f"{SPREAD[1] * expected_ratio(outcome.tokens):.0%} on little or difficult text."
         )
     return told
+
+
+def expected_bits(corpus: CorpusFacts, tokens: int) -> float | None:
+    """Bits per byte to expect after training on so many tokens.
+
+    Relative to what a 5-gram model of bytes achieves on the same held-out documents: how hard
+    a text is differs far more between corpora than this ratio does (docs/experiments.md).
+    """
+    if corpus.ngram_bits_per_byte is None:
+        return None
+    return round(corpus.ngram_bits_per_byte * expected_ratio(tokens), 3)
+
+
+def expected_ratio(tokens: int) -> float:
+    """Bits per byte relative to the 5-gram: the curve of simple stories, raised to the middle of
+    the other corpora tried, which lie from ``SPREAD[0]`` to ``SPREAD[1]`` times it."""
+    return 1.17 * (0.46 + 0.21 * math.sqrt(1e6 / max(tokens, 10_000)))

@@ -94,7 +94,9 @@ def gather(project: Path) -> Facts:
 
 def render(facts: Facts) -> str:
     """The page as HTML."""
-    environment = page.environment("linnet.data", "linnet.stages", "linnet.report")
+    environment = page.environment(
+        "linnet.data", "linnet.evaluate", "linnet.stages", "linnet.report"
+    )
     return environment.get_template(TEMPLATE).render(
         facts=facts, headline=headline(facts), figures=figures(facts), version=__version__
     )

@@ -315,7 +315,7 @@ class ToolReader:
         if self._whole or rest.startswith(OPENING):
             calls = self._read(rest if self._whole else rest.removeprefix(OPENING))
             return (rest, []) if calls is None else ("", calls)
-        return self._words(rest), []
+        return self._prose(rest), []
 
     def _between_tags(self) -> tuple[str, list[ToolCall]]:
         words = ""
@@ -324,11 +324,11 @@ class ToolReader:
             before, opening, after = self._held.partition(OPENING)
             if not opening:
                 kept = _beginning(self._held, OPENING)
-                words += self._words(self._held[: len(self._held) - kept])
+                words += self._prose(self._held[: len(self._held) - kept])
                 self._held = self._held[len(self._held) - kept :]
                 return words, calls
             inside, closing, after = after.partition(CLOSING)
-            words += self._words(before)
+            words += self._prose(before)
             if not closing:
                 self._held = self._held[len(before) :]
                 return words, calls
@@ -339,7 +339,7 @@ class ToolReader:
                 calls += found
             self._held = after
 
-    def _words(self, text: str) -> str:
+    def _prose(self, text: str) -> str:
         """White space around calls is no answer."""
         if not text.strip() and (self.called or not self._began):
             self._blank += text

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PREFIX = "linnet-"
 KEY_VARIABLE = "LINNET_API_KEY"
-LOOK_SECONDS = 1.0
+REFRESH_SECONDS = 1.0
 """How often a running server looks whether the file has changed, where it is asked."""
 
 
@@ -128,13 +128,13 @@ class KeyRing:
         file: Path | None,
         given: Sequence[str] = (),
         *,
-        look_seconds: float = LOOK_SECONDS,
+        refresh_seconds: float = REFRESH_SECONDS,
     ) -> None:
-        """``given``: keys of the command line. ``look_seconds``: how often it looks whether the
+        """``given``: keys of the command line. ``refresh_seconds``: how often it looks whether the
         file has changed. Raises ConfigError for a damaged file.
         """
         self._file = file
-        self._look_seconds = look_seconds
+        self._refresh_seconds = refresh_seconds
         self._given = [Key(f"given-{place}", hashed(key)) for place, key in enumerate(given)]
         self._stamp = self._seen()
         self._looked = time.monotonic()
@@ -147,7 +147,7 @@ class KeyRing:
     @property
     def required(self) -> bool:
         """Whether a key is needed."""
-        self._look()
+        self._refresh()
         return self._required
 
     def find(self, presented: str) -> Key | None:
@@ -155,16 +155,16 @@ class KeyRing:
 
         As long for any other, so that time tells nothing.
         """
-        self._look()
+        self._refresh()
         hash_, found = hashed(presented), None
         for key in (*self._given, *self._kept):
             if hmac.compare_digest(key.hash, hash_):
                 found = key
         return found
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         now = time.monotonic()
-        if self._file is None or now - self._looked < self._look_seconds:
+        if self._file is None or now - self._looked < self._refresh_seconds:
             return
         self._looked = now
         stamp = self._seen()

@@ -9,7 +9,7 @@ every token is predicted once per epoch and nothing is padded.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from linnet.shards.reader import TokenSplit
+    from linnet.shards.reader import Tokens
 
 
 class Batch:
@@ -132,18 +132,31 @@ class Position:
     token: int = 0  # within that document
 
 
+class Documents(Protocol):
+    """What batches are made of: a split of shards, or more than that."""
+
+    name: str
+
+    @property
+    def tokens(self) -> int: ...
+    @property
+    def documents(self) -> int: ...
+    def document(self, index: int, /) -> Tokens: ...
+
+
 class Batches:
     """An endless stream of batches of ``rows`` x ``length`` tokens."""
 
-    def __init__(self, split: TokenSplit, *, rows: int, length: int, seed: int) -> None:
+    def __init__(self, split: Documents, *, rows: int, length: int, seed: int) -> None:
         if split.tokens < 2:
             raise DataError(
                 f"the {split.name} split holds {split.tokens} tokens; at least 2 are needed"
             )
         self.split, self.rows, self.length, self.seed = split, rows, length, seed
         self.position = Position()
-        self._order = self._draw_order(0)
-        self._last = int(split.document(int(self._order[-1]))[-1])  # what the stream starts from
+        self.order = self._draw_order(0)
+        """Documents of this epoch by their numbers."""
+        self._last = int(split.document(int(self.order[-1]))[-1])  # what the stream starts from
 
     def next(self, context: object = None) -> Batch:
         """The next batch; documents follow one another across rows and batches."""
@@ -163,7 +176,7 @@ class Batches:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from where ``state()`` was taken."""
         self.position = Position(state["epoch"], state["document"], state["token"])
-        self._order = self._draw_order(self.position.epoch)
+        self.order = self._draw_order(self.position.epoch)
         self._last = state["last"]
 
     def _draw_order(self, epoch: int) -> npt.NDArray[np.int64]:
@@ -173,14 +186,14 @@ class Batches:
         pieces = []
         here = self.position
         while count:
-            document = self.split.document(int(self._order[here.document]))
+            document = self.split.document(int(self.order[here.document]))
             piece = document[here.token : here.token + count]
             pieces.append(piece.astype(np.int64))
             count -= len(piece)
             here.token += len(piece)
             if here.token == len(document):
                 here.document, here.token = here.document + 1, 0
-            if here.document == len(self._order):
+            if here.document == len(self.order):
                 here.epoch, here.document = here.epoch + 1, 0
-                self._order = self._draw_order(here.epoch)
+                self.order = self._draw_order(here.epoch)
         return np.concatenate(pieces)

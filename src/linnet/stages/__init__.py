@@ -6,7 +6,7 @@ through them (``linnet.project``, ``linnet.pipeline``, ``linnet.report``, ``linn
 """
 
 from linnet.errors import ConfigError
-from linnet.stages import corpus, evaluation, examples, model, plan, shards, tokenizer
+from linnet.stages import corpus, evaluation, examples, model, plan, shards, tasks, tokenizer
 from linnet.stages.stage import (
     CONFIG_FILE,
     Pin,
@@ -38,6 +38,7 @@ STAGES: tuple[Stage, ...] = (
     shards.STAGE,
     model.STAGE,
     evaluation.STAGE,
+    tasks.STAGE,
 )
 
 

@@ -58,6 +58,7 @@ STAGE = Stage(
     name="corpus",
     make=_make,
     summary=_summary,
+    format=2,
     table="data",
     config=DataConfig,
     settings=lambda workspace: configure(workspace).recipe(),

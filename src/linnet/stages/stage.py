@@ -122,6 +122,8 @@ class Stage:
     """Builds it from the artifacts in the workspace, or returns the current one."""
     summary: Callable[[Artifact], str]
     """The artifact in one line."""
+    format: int = 1
+    """The format of its artifact, as its function writes it: one of another format is stale."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """The stages that it reads, by the role that its manifest gives them."""
     table: str | None = None

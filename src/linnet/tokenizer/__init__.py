@@ -5,18 +5,17 @@ from typing import TYPE_CHECKING
 from linnet.lazy import lazy
 
 if TYPE_CHECKING:
-    from linnet.tokenizer.adoption import adopt, load
     from linnet.tokenizer.chat import ChatTemplate, EncodedChat
     from linnet.tokenizer.chat_encoding import encode_chat
-    from linnet.tokenizer.markers import (
+    from linnet.tokenizer.loading import adopt, load
+    from linnet.tokenizer.special_tokens import (
         WithChat,
         check_trainable,
         safe_padding,
         with_chat,
         with_safe_padding,
     )
-    from linnet.tokenizer.streaming import StreamDecoder
-    from linnet.tokenizer.tokenizer import Tokenizer, Wrapped
+    from linnet.tokenizer.tokenizer import StreamDecoder, Tokenizer, Wrapped
     from linnet.tokenizer.training import (
         SMALLEST_VOCABULARY,
         TokenizerConfig,
@@ -45,12 +44,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "adoption": ("adopt", "load"),
+    "loading": ("adopt", "load"),
     "chat": ("ChatTemplate", "EncodedChat"),
     "chat_encoding": ("encode_chat",),
-    "markers": ("WithChat", "check_trainable", "safe_padding", "with_chat", "with_safe_padding"),
-    "streaming": ("StreamDecoder",),
-    "tokenizer": ("Tokenizer", "Wrapped"),
+    "special_tokens": (
+        "WithChat",
+        "check_trainable",
+        "safe_padding",
+        "with_chat",
+        "with_safe_padding",
+    ),
+    "tokenizer": ("StreamDecoder", "Tokenizer", "Wrapped"),
     "training": ("SMALLEST_VOCABULARY", "TokenizerConfig", "bytes_per_token", "train"),
 }
 # Lazily, so that the process that renders chat templates starts soon.

@@ -35,7 +35,7 @@ import tokenizers
 
 from linnet.errors import DataError, LinnetError, ModelError
 from linnet.tokenizer.chat import EncodedChat, plain_data, readable_messages, text_parts
-from linnet.tokenizer.cutting import well_formed
+from linnet.tokenizer.chunking import well_formed
 from linnet.tokenizer.definition import faults_named
 
 if TYPE_CHECKING:

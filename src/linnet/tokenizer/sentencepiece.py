@@ -21,7 +21,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from linnet.errors import MissingExtraError, ModelError
 from linnet.tokenizer.definition import LARGEST, check_definition, faults_named, is_known_table
-from linnet.tokenizer.pieces import SENTENCEPIECE_SPACE
+from linnet.tokenizer.token_bytes import SENTENCEPIECE_SPACE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ def from_proto(
 def empty_proto(purpose: str) -> Any:
     """A ``ModelProto`` to fill. Raises MissingExtraError without the packages for it."""
     try:
-        import google.protobuf.message  # noqa: F401
+        import google.protobuf.message  # type: ignore[import-untyped]  # noqa: F401
         from sentencepiece import sentencepiece_model_pb2
     except ImportError as error:
         missing = "protobuf" if (error.name or "").startswith("google") else "sentencepiece"
@@ -82,7 +82,7 @@ def empty_proto(purpose: str) -> Any:
 
 def _parse(file: Path) -> Any:
     proto = empty_proto(f"reading {file.name}")
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     if file.stat().st_size > LARGEST:
         raise ModelError(f"{file}: expected a SentencePiece model of at most {LARGEST:,} bytes")

@@ -17,7 +17,7 @@ from tokenizers import processors
 
 from linnet.errors import ModelError
 from linnet.tokenizer.definition import CONFIG_FILE, TOKENIZER_FILE, read_settings
-from linnet.tokenizer.pieces import without_prefix_space
+from linnet.tokenizer.token_bytes import without_prefix_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -82,15 +82,15 @@ class Budget:
         if time.monotonic() > self.deadline:
             raise TooMuchError(f"it takes longer than {self.seconds:.3g} seconds")
 
-    def room(self, size: int) -> None:
-        """Ask for room before it is taken."""
+    def check_size(self, size: int) -> None:
+        """Raise TooMuchError for a value of this size, before it is made."""
         if size > self.limit:
             raise TooMuchError("it makes a value larger than a conversation can need")
 
     def keep(self, value: Any) -> Any:
         """Count a value that was made, and hand it on."""
         size = size_of(value, self.limit)
-        self.room(size)
+        self.check_size(size)
         self.spend(size)
         return value
 
@@ -155,14 +155,14 @@ def check_filter(
     match name:
         case "replace":
             old, new = [*args, kwargs.get("old", ""), kwargs.get("new", "")][:2]
-            allowed.room(_replaced(str(value), str(old), str(new)))
+            allowed.check_size(_replaced(str(value), str(old), str(new)))
         case "join":
             separator = str([*args, kwargs.get("d", "")][0])
-            allowed.room(size_of(value, allowed.limit) + len(separator) * _count(value))
+            allowed.check_size(size_of(value, allowed.limit) + len(separator) * _count(value))
         case "indent":
             width = [*args, kwargs.get("width", 4)][0]
             each = len(width) if isinstance(width, str) else int(width)
-            allowed.room((str(value).count("\n") + 1) * each + len(str(value)))
+            allowed.check_size((str(value).count("\n") + 1) * each + len(str(value)))
         case "batch" | "slice":
             value = allowed.keep(list(value))
     return value, args
@@ -179,10 +179,10 @@ def check_text(name: str, text: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Ask for room for a method of a string; an iterator among its arguments is read here."""
     allowed = current()
     if name == "replace" and len(args) >= 2:
-        allowed.room(_replaced(text, str(args[0]), str(args[1])))
+        allowed.check_size(_replaced(text, str(args[0]), str(args[1])))
     elif name == "join" and args:
         parts = allowed.keep(list(args[0]))
-        allowed.room(size_of(parts, allowed.limit) + len(text) * len(parts))
+        allowed.check_size(size_of(parts, allowed.limit) + len(text) * len(parts))
         return (parts,)
     return args
 
@@ -201,9 +201,9 @@ def check_operation(operator: str, left: Any, right: Any) -> None:
             raise TooMuchError("it computes a number too large")
     elif operator == "*" and (isinstance(left, int) or isinstance(right, int)):
         count, value = (left, right) if isinstance(left, int) else (right, left)
-        allowed.room(max(count, 0) * size_of(value, allowed.limit))
+        allowed.check_size(max(count, 0) * size_of(value, allowed.limit))
     elif operator == "+":
-        allowed.room(size_of((left, right), allowed.limit))
+        allowed.check_size(size_of((left, right), allowed.limit))
     elif operator == "%" and isinstance(left, str):
         check_format(left, "%", right)
 
@@ -214,7 +214,7 @@ def check_format(text: str, sign: str, values: Any) -> None:
     if _WIDE_FORMAT.search(text):
         raise TooMuchError("it formats with a width")
     places = text.count(sign)
-    allowed.room(len(text) + places * (LARGEST_ARGUMENT + size_of(values, allowed.limit)))
+    allowed.check_size(len(text) + places * (LARGEST_ARGUMENT + size_of(values, allowed.limit)))
 
 
 def _replaced(text: str, old: str, new: str) -> int:

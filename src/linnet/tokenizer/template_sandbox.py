@@ -302,7 +302,7 @@ def _value(context: Context, value: Any) -> Any:
 @pass_context
 def _concat(context: Context, parts: list[Any]) -> str:
     allowed = current()
-    allowed.room(size_of(parts, allowed.limit))
+    allowed.check_size(size_of(parts, allowed.limit))
     return str(allowed.keep("".join(map(str, parts))))
 
 
@@ -314,7 +314,7 @@ def _to_json(
     sort_keys: bool = False,
 ) -> str:
     allowed = current()
-    allowed.room(size_of(value, allowed.limit))
+    allowed.check_size(size_of(value, allowed.limit))
     encoder = json.JSONEncoder(
         ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
@@ -323,7 +323,7 @@ def _to_json(
     pieces, size = [], 0
     for piece in encoder.iterencode(value):
         size += len(piece)
-        allowed.room(size)
+        allowed.check_size(size)
         pieces.append(piece)
     return "".join(pieces)
 
@@ -333,7 +333,7 @@ def _raise_exception(message: Any = "") -> None:
 
 
 def _strftime_now(pattern: str) -> str:
-    current().room(64 * len(pattern))
+    current().check_size(64 * len(pattern))
     return datetime.now().astimezone().strftime(pattern)
 
 

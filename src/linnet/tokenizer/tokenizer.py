@@ -5,7 +5,7 @@ It wraps the ``tokenizers`` library and holds to these rules:
 * no token is added silently, neither at the beginning nor at the end;
 * special-token strings inside a text are encoded as the plain text they are, so
   a document cannot smuggle in an end-of-text;
-* memory stays bounded however long a text is (``linnet.tokenizer.cutting``);
+* memory stays bounded however long a text is (``linnet.tokenizer.chunking``);
 * with byte-level vocabularies (all that Linnet trains) decoding what was
   encoded gives the same text, for any text that is valid Unicode.
 
@@ -15,6 +15,7 @@ On disk it is what transformers reads: ``tokenizer.json`` and
 
 from __future__ import annotations
 
+import codecs
 import json
 from functools import cached_property
 from pathlib import Path
@@ -26,20 +27,15 @@ import tokenizers
 
 from linnet.errors import ModelError
 from linnet.output import make_directory, write_json, write_text
-from linnet.tokenizer.cutting import batches, cut, well_formed
-from linnet.tokenizer.definition import (
-    CONFIG_FILE,
-    TOKENIZER_FILE,
-    faults_named,
-)
-from linnet.tokenizer.pieces import (
+from linnet.tokenizer.chunking import batches, chunks, well_formed
+from linnet.tokenizer.definition import CONFIG_FILE, TOKENIZER_FILE, faults_named
+from linnet.tokenizer.token_bytes import (
     Spelling,
     piece_bytes,
     spelling_of,
     strips_leading_space,
     without_prefix_space,
 )
-from linnet.tokenizer.streaming import StreamDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -202,7 +198,7 @@ class Tokenizer:
 
     def encode_continuation(self, text: str) -> Ids:
         """The ids of a text that goes on after another: no space is put before its first word."""
-        pieces = [(piece, False) for piece in cut(well_formed(text))]
+        pieces = [(chunk, False) for chunk in chunks(well_formed(text))]
         return np.concatenate([np.zeros(0, np.uint32), *self._encode_pieces(pieces)])
 
     def wrap(self, ids: Sequence[int], pair: Sequence[int] | None = None) -> Wrapped:
@@ -332,3 +328,36 @@ class Tokenizer:
             "the tokenizer has no token that ends a text; name one as eos_token in "
             f"{CONFIG_FILE} (looked for {', '.join(KNOWN_ENDS)})"
         )
+
+
+class StreamDecoder:
+    """Decodes one token at a time.
+
+    A character of several bytes may be spread over several tokens; it is
+    given out with the token that completes it. What all calls give, joined, is
+    the text that ``Tokenizer.decode`` gives for the whole. Special tokens give
+    nothing.
+
+    ``after``: tokens that came before and whose text is not wanted again, such
+    as the prompt. They matter: a prompt may end within a character, and some
+    tokenizers drop the space before the first word of a text only.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, after: Sequence[int] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._drop_space = tokenizer.strips_leading_space
+        for token in after:
+            self.push(token)
+
+    def push(self, token: int) -> str:
+        """The text that this token completes, possibly none."""
+        text = self._decoder.decode(self._tokenizer.token_bytes(token))
+        if text and self._drop_space:
+            self._drop_space = False
+            return text.removeprefix(" ")
+        return text
+
+    def finish(self) -> str:
+        """What is left at the end: U+FFFD for a character that was never completed."""
+        return self._decoder.decode(b"", final=True)

@@ -18,6 +18,8 @@ Training is deterministic: the same texts in any order give the same file.
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,14 +30,14 @@ from linnet import artifact
 from linnet.config import option, to_mapping
 from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
+from linnet.tokenizer.chunking import chunks
 from linnet.tokenizer.definition import QWEN2_PATTERN
-from linnet.tokenizer.markers import CHAT_TEMPLATE, TURN_END, TURN_START
-from linnet.tokenizer.sample import sample
+from linnet.tokenizer.special_tokens import CHAT_TEMPLATE, TURN_END, TURN_START
 from linnet.tokenizer.tokenizer import Tokenizer
 from linnet.tokenizer.unigram import train_unigram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from linnet.artifact import Artifact, Draft, Inputs
@@ -49,6 +51,8 @@ SPECIAL_TOKENS = (END_OF_TEXT, PAD, TURN_START, TURN_END)
 BYTES = 256
 FIT_SAMPLE_BYTES = 2_000_000
 SMALLEST_VOCABULARY = BYTES + len(SPECIAL_TOKENS)
+# Small enough that one huge document cannot crowd out the others.
+SAMPLE_CHARACTERS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -191,3 +195,32 @@ def _byte_level(pattern: tokenizers.Regex) -> pre_tokenizers.PreTokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+
+
+def sample(
+    texts: Iterable[str], limit: int, *, on_read: Callable[[int], None] = lambda _: None
+) -> list[str]:
+    """A fair sample of texts, in one pass and bounded memory, whatever their order.
+
+    Texts are cut into chunks, each is ranked by the hash of its text, and the lowest ranks that fit
+    are kept (a bottom-k sketch; Cohen, 1997). The sample is thus spread evenly over the corpus and
+    changes little when a few documents do. It has at most ``limit`` bytes
+    in all (but at least one chunk), by rank.
+
+    ``on_read`` is told the size of each text in bytes as it passes.
+    """
+    kept: list[tuple[int, str]] = []  # a heap with the worst rank on top
+    size = 0
+    for text in texts:
+        text_bytes = 0
+        for piece in chunks(text, SAMPLE_CHARACTERS):
+            encoded = piece.encode("utf-8", "replace")
+            text_bytes += len(encoded)
+            rank = int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "big")
+            heapq.heappush(kept, (-rank, piece))
+            size += len(encoded)
+            while size > limit and len(kept) > 1:
+                _, dropped = heapq.heappop(kept)
+                size -= len(dropped.encode("utf-8", "replace"))
+        on_read(text_bytes)
+    return [piece for _, piece in sorted(kept, reverse=True)]

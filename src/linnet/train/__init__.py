@@ -1,8 +1,10 @@
 """Training a model from scratch.
 
-In reading order: ``config``, ``objective`` (what is minimised), ``optimizers``,
-``schedule``, ``warm_start``, ``loop`` (where they meet; every kind of training shares
-it), ``state`` (exact resume), ``pretraining`` (what the loop gets for a new model).
+In reading order: ``config``, ``objectives`` (what is minimised; ``supervised``, ``masking``),
+``optimizers``, ``schedule``, ``stream`` (where batches come from), ``warm_start``, ``machine`` and
+``execution``, ``distributed``, ``loop`` (where they meet; every kind of training shares it),
+``validation``, ``state`` (exact resume), ``metrics``, ``pretraining`` (what the loop gets for a
+new model).
 """
 
 from typing import TYPE_CHECKING

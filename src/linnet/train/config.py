@@ -28,7 +28,7 @@ else:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Kind:
     """Something that a setting chooses by name; loaded when it is used."""
 
     module: str
@@ -39,14 +39,14 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class ObjectiveChoice(Choice):
+class ObjectiveKind(Kind):
     """An objective, for causal models or for encoders, whose batches have hidden tokens."""
 
     causal: bool = True
 
 
 @dataclass(frozen=True)
-class OptimizerChoice(Choice):
+class OptimizerKind(Kind):
     """A function ``(matrices, *, weight_decay, dtype)`` that makes an optimizer of them."""
 
     lr: float
@@ -54,14 +54,14 @@ class OptimizerChoice(Choice):
 
 
 OPTIMIZERS = {
-    "muon": OptimizerChoice("linnet.train.optimizers", "muon", lr=0.03),
-    "adamw": OptimizerChoice("linnet.train.optimizers", "adamw", lr=0.002),
+    "muon": OptimizerKind("linnet.train.optimizers", "muon", lr=0.03),
+    "adamw": OptimizerKind("linnet.train.optimizers", "adamw", lr=0.002),
 }
 """Optimizers for the matrices inside the blocks; the rest is AdamW's."""
 
 OBJECTIVES = {
-    "next_token": ObjectiveChoice("linnet.train.objectives", "next_token"),
-    "masked_token": ObjectiveChoice("linnet.train.objectives", "masked_token", causal=False),
+    "next_token": ObjectiveKind("linnet.train.objectives", "next_token"),
+    "masked_token": ObjectiveKind("linnet.train.objectives", "masked_token", causal=False),
 }
 """What can be minimised; see ``linnet.train.objectives``."""
 
@@ -245,6 +245,20 @@ class TrainingConfig(Config):
         group="Validation and saving",
         least=0,
     )
+    canaries: int = option(
+        0,
+        "Random sequences to plant in the training data, so that memorising can be measured.",
+        group="Validation and saving",
+        least=0,
+        most=10_000,
+    )
+    canary_repeats: int = option(
+        1,
+        "Times that each of them stands in a pass over the data.",
+        group="Validation and saving",
+        least=1,
+        most=10_000,
+    )
     device: DeviceName = option("auto", "Where to compute.", group="Machine")
     dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
     threads: int = option(0, "CPU threads; 0: all usable cores.", group="Machine", least=0)
@@ -265,8 +279,9 @@ class TrainingConfig(Config):
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out."""
-        unused = ("objective",) if self.objective == "auto" else ()
-        left_out = (*self.EXECUTION, *unused)
+        objective = ("objective",) if self.objective == "auto" else ()
+        canaries = () if self.canaries else ("canaries", "canary_repeats")
+        left_out = (*self.EXECUTION, *objective, *canaries)
         return {k: v for k, v in to_mapping(self).items() if k not in left_out}
 
 

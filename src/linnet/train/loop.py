@@ -165,7 +165,8 @@ class Loop:
 
     def resume(self) -> bool:
         """Go on from the saved state; False when there is none."""
-        if not self.state_file.is_file():
+        # Rank 0 says, once it has written what an earlier run on these processes saved.
+        if not self.world.broadcast(self.state_file.is_file()):
             if self.writes:
                 self.log.clear()
             return False
@@ -416,7 +417,7 @@ class Loop:
         begun = time.monotonic()
         figures: dict[str, float] = {}
         for validator in self.validators:
-            figures |= self._context().look(validator)
+            figures |= self._context().evaluate(validator)
         self.validation_seconds = self.world.broadcast(time.monotonic() - begun)
         figures = {name: self.world.broadcast(value) for name, value in figures.items()}
         self.first = self.first or figures
@@ -447,7 +448,7 @@ class Loop:
     def _sample(self) -> None:
         if self.sampler is None:
             return
-        text = self._context().look(self.sampler)
+        text = self._context().evaluate(self.sampler)
         self.record({"step": self.pace.step, "sample": text})
         self.progress.message(f"  step {self.pace.step}: {' '.join(text.split())[:160]}")
 

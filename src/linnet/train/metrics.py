@@ -19,7 +19,7 @@ import io
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -156,6 +156,25 @@ def bits_figure(curves: Curves) -> Figure | None:
     return figure
 
 
+def blank_figure(*, height: float) -> Figure:
+    """A figure of the usual width, drawn without a display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style_axes(axes: Axes, title: str, *, size: int = 10, grid: Literal["y", "both"] = "y") -> None:
+    """The look that all figures share."""
+    axes.set_title(title, loc="left", fontsize=size, fontweight="bold", color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["bottom", "left"]].set_color(INK)
+    axes.grid(axis=grid, color=INK, alpha=0.12, linewidth=0.6)
+    axes.tick_params(length=3, color=INK, labelcolor=INK)
+
+
 def svg(figure: Figure) -> str:
     """The figure as SVG, its ink taken from the page around it."""
     from matplotlib import rc_context
@@ -209,19 +228,11 @@ def _draw(axes: Axes, curves: Curves, *, scale: Any) -> None:
 
 
 def _frame(title: str) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 3.1), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank_figure(height=3.1)
     axes = figure.add_subplot()
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    style_axes(axes, title, size=11)
     axes.set_xlabel("step", color=INK)
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["bottom", "left"]].set_color(INK)
-    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
-    axes.tick_params(length=3, color=INK, labelcolor=INK)
     return figure, axes
 
 

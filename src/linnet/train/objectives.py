@@ -122,11 +122,11 @@ class TrainingStep(nn.Module):
         self.model, self.objective = model, objective
 
     def forward(
-        self, batch: Batch | None = None, *, use: Callable[[Transformer], Any] | None = None
+        self, batch: Batch | None = None, *, evaluate: Callable[[Transformer], Any] | None = None
     ) -> Any:
-        """The loss of a batch, or what ``use`` computes with the model."""
-        if use is not None:
-            return use(self.model)
+        """The loss of a batch, or what ``evaluate`` computes with the model."""
+        if evaluate is not None:
+            return evaluate(self.model)
         assert batch is not None
         return self.objective(self.model, batch)
 

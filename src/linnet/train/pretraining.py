@@ -18,18 +18,13 @@ from linnet.progress import SILENT, Progress
 from linnet.shards import Shards
 from linnet.shards.batches import Batches
 from linnet.tokenizer import load as load_tokenizer
-from linnet.tokenizer.mask import load_with_mask
+from linnet.tokenizer.loading import load_with_mask
+from linnet.train.canaries import PlantedDocuments, draw_canaries
 from linnet.train.config import TrainConfig
 from linnet.train.distributed import interruptible
+from linnet.train.execution import compile_ahead, compile_blocks, write_out_attention
 from linnet.train.loop import Loop
-from linnet.train.machine import (
-    Machine,
-    choose_machine,
-    compile_ahead,
-    compile_blocks,
-    should_compile,
-    write_out_attention,
-)
+from linnet.train.machine import Machine, choose_machine, should_compile
 from linnet.train.masking import MaskedBatches, MaskedLoss, Masking
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.objectives import named_objective
@@ -41,6 +36,7 @@ from linnet.train.warm_start import LARGEST_VOCABULARY, bigram_counts, fit_bigra
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
+    from linnet.shards.batches import Documents
     from linnet.tokenizer import Tokenizer
     from linnet.train.loop import Validator
     from linnet.train.objectives import Objective
@@ -82,14 +78,17 @@ def train(
         )
         load_plotting()  # at the end, nobody would have reserved the time for it
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
-            loop = _assemble(data, draft.path, config, objective, machine, progress, started)
+            source = _source(data, config)
+            loop = _assemble(
+                data, draft.path, config, source, objective, machine, progress, started
+            )
             if not loop.resume():
                 _begin(loop, data, config)
             loop.run(interrupt)
             loop.keep_best()
             _save(loop.model, draft.path, data)
             plot_curves(draft.path / METRICS, draft.path)
-        _describe(draft, loop, data)
+        _describe(draft, loop, source)
         write_card(draft)
 
     return artifact.make(
@@ -111,25 +110,34 @@ def micro_rows(config: TrainConfig) -> int:
     return max(n for n in range(1, min(config.rows, limit) + 1) if config.rows % n == 0)
 
 
+def _source(data: Shards, config: TrainConfig) -> Batches:
+    """The documents as batches, with canaries among them where the settings ask for some."""
+    documents: Documents = data.split("train")
+    if documents.tokens < config.context + 1:
+        raise DataError(
+            f"training needs at least {config.context + 1} tokens, one full context. "
+            f"Got {documents.tokens}; add documents or use a smaller --context"
+        )
+    if config.canaries:
+        canaries = draw_canaries(config.canaries, repeats=config.canary_repeats, seed=config.seed)
+        documents = PlantedDocuments(documents, canaries, load_tokenizer(data.tokenizer_path))
+    return Batches(documents, rows=config.rows, length=config.context, seed=config.seed)
+
+
 def _assemble(
     data: Shards,
     directory: Path,
     config: TrainConfig,
+    source: Batches,
     objective: Objective | None,
     machine: Machine,
     progress: Progress,
     started: float,
 ) -> Loop:
-    split = data.split("train")
-    if split.tokens < config.context + 1:
-        raise DataError(
-            f"training needs at least {config.context + 1} tokens, one full context. "
-            f"Got {split.tokens}; add documents or use a smaller --context"
-        )
     tokenizer, masking = _tokenizer(data, config)
     model, machine = _make_model(data, config, tokenizer, machine, progress)
     dtype = runtime.torch_dtype(machine.runtime.dtype)
-    stream: Stream = Batches(split, rows=config.rows, length=config.context, seed=config.seed)
+    stream: Stream = source
     if masking is not None:
         stream = MaskedBatches(stream, masking, seed=config.seed)
     if config.short_rows:
@@ -234,7 +242,11 @@ def _save(model: Transformer, path: Path, data: Shards) -> None:
     save_checkpoint(model, path)
 
 
-def _describe(draft: Draft, loop: Loop, data: Shards) -> None:
+def _describe(draft: Draft, loop: Loop, source: Batches) -> None:
+    documents = source.split
     draft.stats["parameters"] = loop.model.config.parameters
     draft.stats.update(loop.statistics())
-    draft.stats["epochs"] = round(loop.tokens / data.split("train").tokens, 2)
+    draft.stats["epochs"] = round(loop.tokens / documents.tokens, 2)
+    if isinstance(documents, PlantedDocuments):
+        documents.canaries.write(draft.path)
+        draft.stats["canary_occurrences"] = documents.occurrences(source)

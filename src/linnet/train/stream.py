@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from linnet.shards.batches import Batch
-from linnet.train.machine import at_rest
+from linnet.train.execution import at_rest
 
 if TYPE_CHECKING:
     from linnet.model import Transformer
@@ -33,12 +33,12 @@ class Context:
     step_module: nn.Module | None = None
     """The :class:`linnet.train.objectives.TrainingStep`, or what wraps it on several ranks."""
 
-    def look(self, use: Callable[[Transformer], Found]) -> Found:
-        """What ``use`` computes with the model at rest, without a gradient, on every rank."""
+    def evaluate(self, function: Callable[[Transformer], Found]) -> Found:
+        """What a function computes with the model at rest, without a gradient, on every rank."""
         with self.at_rest(), torch.no_grad():
             if self.step_module is None:
-                return use(self.model)
-            found: Found = self.step_module(use=use)
+                return function(self.model)
+            found: Found = self.step_module(evaluate=function)
             return found
 
     def at_rest(self) -> AbstractContextManager[None]:

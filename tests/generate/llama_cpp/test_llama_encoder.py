@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import linnet
+from linnet.cli.embed import app
 from linnet.errors import ConfigError, ModelError
 from linnet.generate.engines import EngineConfig
 from linnet.generate.llama_cpp.encoder import load_llama_cpp_encoder
@@ -38,6 +40,21 @@ def model(tmp_path: Path) -> Path:
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(path)
     return path
+
+
+def test_the_command_takes_an_engine(model: Path) -> None:
+    def embedded(*options: str) -> np.ndarray:
+        done = CliRunner().invoke(app, [str(model), TEXTS[0], *options])
+        assert done.exit_code == 0, done.output
+        return np.float32(json.loads(done.stdout)["embedding"])
+
+    exact = embedded()
+    assert (embedded("--engine", "torch", "--dtype", "fp32") == exact).all()
+    found = embedded("--engine", "llama.cpp", "--threads", "1")
+    assert not (found == exact).all()
+    np.testing.assert_allclose(found, exact, atol=1e-4)
+    wrong = CliRunner().invoke(app, [str(model), "a", "--engine", "llama.cpp", "--dtype", "bf16"])
+    assert isinstance(wrong.exception, ConfigError)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

@@ -26,7 +26,7 @@ from linnet.gguf.weights import dequantised
 from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
 from linnet.progress import Progress
 from linnet.tokenizer import load as load_tokenizer
-from linnet.tokenizer.adoption import adopt
+from linnet.tokenizer.loading import adopt
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")

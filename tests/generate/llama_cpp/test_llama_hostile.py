@@ -20,7 +20,7 @@ from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.export import ExportConfig, export_gguf, read_tensors
 from linnet.generate import Request, Sampling
 from linnet.generate.constraint import Constraint
-from linnet.generate.constraints.compiler import compiled
+from linnet.generate.constraints.compiler import Notation, compiled
 from linnet.generate.engines import EngineConfig
 from linnet.generate.llama_cpp import LlamaCppEngine, open_gguf
 from linnet.generate.llama_cpp import engine as engine_module
@@ -99,16 +99,17 @@ REGULAR = (
 
 @pytest.mark.parametrize("grammar", REGULAR)
 def test_regular_grammars_are_read_in_one_way(grammar: str) -> None:
-    written = compiled(Constraint("grammar", grammar)).gbnf(in_bytes=True)
+    written = compiled(Constraint("grammar", grammar)).write("gbnf_in_bytes")
     assert "together-0" in written
     assert len(written) < 20_000
 
 
 @pytest.mark.parametrize("name", TOO_COSTLY)
 def test_grammars_that_would_take_minutes_are_refused(name: str) -> None:
-    for in_bytes in (True, False):
+    notations: tuple[Notation, ...] = ("gbnf_in_bytes", "gbnf")
+    for notation in notations:
         with pytest.raises(ConfigError, match="a grammar must") as refused:
-            compiled(Constraint("grammar", TOO_COSTLY[name])).gbnf(in_bytes=in_bytes)
+            compiled(Constraint("grammar", TOO_COSTLY[name])).write(notation)
         assert "\n" not in str(refused.value)
 
 
@@ -133,7 +134,7 @@ def test_grammars_that_would_take_minutes_are_refused(name: str) -> None:
     ],
 )
 def test_those_that_cost_little_are_not(kind: Any, value: str) -> None:
-    assert "root ::=" in compiled(Constraint(kind, value)).gbnf(in_bytes=True)
+    assert "root ::=" in compiled(Constraint(kind, value)).write("gbnf_in_bytes")
 
 
 def test_a_stall_is_told_from_a_busy_machine() -> None:
@@ -161,17 +162,7 @@ def test_a_stall_is_told_from_a_busy_machine() -> None:
 @pytest.fixture
 def unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Grammars go to llama.cpp as they are, as one might that nobody has thought of."""
-    monkeypatch.setattr(engine_module, "compiled", AsGiven)
-
-
-class AsGiven:
-    """Stands for ``Grammar``."""
-
-    def __init__(self, constraint: Constraint) -> None:
-        self.value = constraint.value
-
-    def gbnf(self, *, in_bytes: bool) -> str:
-        return self.value
+    monkeypatch.setattr(engine_module, "written", lambda constraint, _: constraint.value)
 
 
 @pytest.fixture
@@ -241,10 +232,7 @@ from linnet.generate.constraint import Constraint
 from linnet.generate.engines import EngineConfig
 from linnet.generate.llama_cpp import engine, open_gguf
 from linnet.serve import Catalog, ServeConfig, Served, Server
-class AsGiven:
-    def __init__(self, constraint): self.value = constraint.value
-    def gbnf(self, *, in_bytes): return self.value
-engine.compiled = AsGiven
+engine.written = lambda constraint, notation: constraint.value
 opened = open_gguf(Path(sys.argv[1]), EngineConfig(threads=1, slots=1))
 server = Server(Catalog([Served("a", opened)]), ServeConfig(port=0, log="off", grace=0.5))
 request = Request("a", Sampling(), constraint=Constraint("grammar", sys.argv[2]))

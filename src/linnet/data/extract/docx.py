@@ -278,15 +278,15 @@ class _Reader:
             return ""
         self.noted += 1
         mark = f"[{self.noted}]"
-        self.notes.paragraph(f"{mark} {self._aside(story)}")
+        self.notes.paragraph(f"{mark} {self._inline_story(story)}")
         return mark
 
     def _comment(self, identifier: str) -> None:
         story = self.stories.pop(("comment", identifier), None)
-        if story is not None and (text := self._aside(story)):
+        if story is not None and (text := self._inline_story(story)):
             self.notes.paragraph(f"[Comment: {text}]")
 
-    def _aside(self, story: Any) -> str:
+    def _inline_story(self, story: Any) -> str:
         """The text of a story that is met in the middle of a paragraph."""
         fields, boxes = self.fields, self.boxes
         found = Layout()

@@ -224,7 +224,7 @@ class _Reader:
             elif tag == "frame" and (formula := self._formula(child)):
                 yield formula
             elif tag in _DRAWN:
-                self._aside([child], self.boxes)
+                self._inline_blocks([child], self.boxes)
             elif tag not in _UNSEEN:
                 yield from self._texts(child)
             yield self.face.shown(_collapsed(child.tail))
@@ -244,17 +244,17 @@ class _Reader:
         self.noted += 1
         mark = f"[{self.noted}]"
         text = Layout()
-        self._aside(note.iterfind("note-body"), text)
+        self._inline_blocks(note.iterfind("note-body"), text)
         self.notes.paragraph(f"{mark} {text.text()}")
         return mark
 
     def comment(self, annotation: Any) -> None:
         text = Layout()
-        self._aside((child for child in annotation if child.tag in ("p", "list")), text)
+        self._inline_blocks((child for child in annotation if child.tag in ("p", "list")), text)
         if len(text):
             self.notes.paragraph(f"[Comment: {text.text()}]")
 
-    def _aside(self, elements: Any, out: Layout) -> None:
+    def _inline_blocks(self, elements: Any, out: Layout) -> None:
         """What is met in the middle of a paragraph."""
         boxes, self.boxes = self.boxes, Layout()
         self.blocks(elements, out)

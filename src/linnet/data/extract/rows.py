@@ -154,7 +154,7 @@ def _tables(rows: Iterator[tuple[int, list[str]]], context: Context, *, long: bo
     Those of a ``long`` one are divided into splits one by one.
     """
     header = next(rows, (1, []))
-    pieces = _pieces(rows)
+    pieces = _chunks(rows)
     first = list(itertools.islice(pieces, 2))
     for number, piece in enumerate(itertools.chain(first, pieces), 1):
         cells = ((number, dict(enumerate(row))) for number, row in (header, *piece))
@@ -164,7 +164,7 @@ def _tables(rows: Iterator[tuple[int, list[str]]], context: Context, *, long: bo
         yield Extracted(text, group, kinds.CSV, part, "table")
 
 
-def _pieces(rows: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
+def _chunks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, list[str]]]]:
     piece: list[tuple[int, list[str]]] = []
     length = 0
     for number, row in rows:

@@ -1,7 +1,9 @@
 """Formulas as a line of LaTeX: what pages carry as such, else Presentation MathML (of pages, of
 OpenDocument), and the pieces that other formulas are written with.
 
-What is simple stays as one would type it: ``1/2``, ``10^3``.
+What is simple stays as one would type it: ``1/2``, ``10^3``. The rule in all formats: what the file
+marks as a formula is LaTeX throughout; type that is only raised is Unicode's (``10³``, see
+``extract.typeface``), as nothing says that it belongs to a formula.
 """
 
 from __future__ import annotations

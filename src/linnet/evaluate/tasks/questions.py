@@ -82,14 +82,8 @@ class Questions(Task):
         "gold_nats_per_token", "ends_itself",
     )  # fmt: skip
     needs = ("place",)
+    converses = True
     open_book = False
-
-    def require(self) -> None:
-        """Also refuse a conversation with a model that has no chat template."""
-        super().require()
-        if self.run.config.style == "chat":
-            self.needs = (*self.needs, "chat_template")
-            super().require()
 
     @cached_property
     def questions(self) -> list[Question]:

@@ -42,6 +42,7 @@ class Refusal(Task):
         "auroc_of_confidence", "aurc", "ece", "brier",
     )  # fmt: skip
     needs = ("place",)
+    converses = True
 
     def examples(self) -> Iterator[Example]:
         """The questions with the passages that they are put with."""
@@ -65,7 +66,8 @@ class Refusal(Task):
             shown = _shown(each, other, passages)
             words = language_of(each.language)
             dialogue = dialogue_of(self.run, each, passage=shown, system=words.open)
-            yield Example(each.id, (each, shown, dialogue))
+            group = "answerable" if each.answerable else "unanswerable"
+            yield Example(each.id, (each, shown, dialogue), group=group)
 
     def prompts(self, example: Example) -> Sequence[Prompt]:
         """The answer to be written, and the likelihood of a refusal."""

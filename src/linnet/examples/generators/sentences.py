@@ -1,16 +1,24 @@
-"""Questions that a sentence answers by its form: "X is a ...", "X is caused by ..."."""
+"""Questions that a sentence answers by its form: "X is a ...", "X is caused by ...".
+
+The forms are the patterns of a language's file; the answer is the whole sentence, or one of its
+groups, so that it is right and complete by construction.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from linnet.examples.generator import Context, Generator, example
-from linnet.examples.languages import CODES
+from linnet.examples.languages import CODES, Language, Pattern
 from linnet.examples.record import Example
-from linnet.examples.source import Source
-from linnet.examples.subjects import in_context, subject_of
+from linnet.examples.source import Passage, Source
+from linnet.examples.subjects import Subject, in_context, looks_plural, subject_of
 
 _LONGEST = 400  # characters of a sentence that is read
+_BACK = re.compile(r"\b(?:above|below|following|previous|preceding)\b", re.IGNORECASE)
 
 
 def generate(source: Source, context: Context) -> Iterator[Example]:
@@ -18,33 +26,89 @@ def generate(source: Source, context: Context) -> Iterator[Example]:
     if words is None:
         return
     for passage in source.passages:
-        for block in passage.blocks:
-            if block.kind not in ("paragraph", "list", "message"):
+        for start, end in source.statements(passage):
+            if end - start > _LONGEST:
                 continue
-            for start, end in source.sentences(
-                max(block.start, passage.start), min(block.end, passage.end)
-            ):
-                if end - start > _LONGEST:
-                    continue
-                sentence = " ".join(source.text[start:end].split())
-                for pattern in words.patterns:
-                    found = pattern.match.fullmatch(sentence.rstrip(".!"))
-                    if found is None:
-                        continue
-                    subject = subject_of(found["s"], source)
-                    if subject is None:
-                        continue
-                    groups = {**found.groupdict(), "s": subject.text}
-                    key = (source.id, str(start))
-                    template = context.choose(pattern.ask, *key, pattern.name)
-                    question = template.format(**groups)
-                    if not subject.tells:
-                        made = in_context(question, source, passage, context, key)
-                        if made is None:
-                            continue
-                        question = made
-                    yield example(source, passage, "question", question, sentence, (start, end))
-                    break
+            asked = ask_about(source, passage, (start, end), words.patterns, context)
+            if asked is None:
+                continue
+            yield example(source, passage, "question", asked.question, asked.answer, (start, end))
+            if asked.instruction:
+                yield example(
+                    source, passage, "instruction", asked.instruction, asked.answer, (start, end)
+                )
 
 
-GENERATOR = Generator("sentences", ("question",), generate=generate, languages=CODES)
+@dataclass(frozen=True)
+class Asked:
+    """A question that a sentence answers, and the instruction that it follows; the instruction is
+    empty where it has none, or where it would not name its subject."""
+
+    question: str
+    answer: str
+    instruction: str
+
+
+def ask_about(
+    source: Source,
+    passage: Passage,
+    place: tuple[int, int],
+    patterns: Sequence[Pattern],
+    context: Context,
+) -> Asked | None:
+    """What a sentence answers by its form; None where it has none of these forms."""
+    words = source.words
+    assert words is not None
+    sentence = " ".join(source.text[slice(*place)].split())
+    for pattern in patterns:
+        if pattern.sign is not None and not pattern.sign.search(sentence):
+            continue
+        found = pattern.match.fullmatch(sentence.rstrip(".! "))
+        if found is None or not _fits(pattern, found, words):
+            continue
+        subject = subject_of(found["s"], source, passage)
+        if subject is None or (pattern.plural and not looks_plural(found["s"], words)):
+            continue
+        groups = _groups(found, subject, words)
+        key = (source.id, str(place[0]), pattern.name)
+        question: str | None = context.choose(pattern.ask, *key).format(**groups)
+        told = ""
+        if not subject.tells:
+            question = in_context(question or "", source, passage, context, key)
+        elif pattern.instruct:
+            told = context.choose(pattern.instruct, *key).format(**groups)
+        if question is None:
+            continue
+        return Asked(question, found[pattern.answer] if pattern.answer else sentence, told)
+    return None
+
+
+def _fits(pattern: Pattern, found: re.Match[str], words: Language) -> bool:
+    groups = found.groupdict()
+    if pattern.pairs and f"{groups['v']} {groups['p']}" not in pattern.pairs:
+        return False
+    rest = groups.get("o") or ""
+    if pattern.digits and not any(map(str.isdigit, found.group())):
+        return False
+    if words.vague_object is not None and words.vague_object.fullmatch(rest):
+        return False
+    # What points to another place of the document is no answer without it.
+    return not (rest and _BACK.search(rest)) and rest.count("(") == rest.count(")")
+
+
+def _groups(found: re.Match[str], subject: Subject, words: Language) -> dict[str, str]:
+    groups = {name: value or "" for name, value in found.groupdict().items()}
+    groups["s"] = subject.text
+    first = subject.text.split()[0].lower()
+    the = first in words.sets["determiners"] or not subject.decided
+    groups["the_s"] = subject.text if the else f"{words.article} {subject.text}"
+    vowel = unicodedata.normalize("NFD", subject.text[:1].lower())[:1] in set("aeiouh")
+    groups["que"] = "qu’" if vowel else "que "  # elision in French
+    if "v" in groups:
+        groups.setdefault("base", words.base(groups["v"]))
+    if "c" in groups:
+        groups["why"] = words.lists[groups["c"]][0]
+    return groups
+
+
+GENERATOR = Generator("sentences", ("question", "instruction"), generate=generate, languages=CODES)

@@ -3,8 +3,9 @@
 All of it is data, a file for each language (``en.toml``). A *pattern* is a regular expression that
 a whole sentence must match, with named groups, and the questions that such a sentence answers,
 which use the groups. In an expression ``{NP}`` stands for some words that may be the subject,
-``{VERBS}`` for the verbs of the file in the third person, ``{VERB}`` for their base forms. Which
-subjects are fit to be asked about is decided in :mod:`linnet.examples.subjects`.
+``{VERBS}`` for the verbs of the file in the third person, ``{VERB}`` for their base forms,
+``{ADV}`` for an adverb that may stand there. Which subjects are fit to be asked about is decided
+in :mod:`linnet.examples.subjects`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+_WORD = re.compile(r"\w+")
+
 CODES = ("de", "en", "es", "fr")
 
 
@@ -26,6 +29,8 @@ class Pattern:
 
     name: str
     match: re.Pattern[str]
+    sign: re.Pattern[str] | None
+    """What follows the subject, where that begins the sentence: it is quick to look for."""
     ask: tuple[str, ...]
     instruct: tuple[str, ...] = ()
     """The same as instructions."""
@@ -35,6 +40,10 @@ class Pattern:
     """Whether it says what its subject is."""
     digits: bool = False
     """Whether what answers must have a digit."""
+    plural: bool = False
+    """Whether its subject must be in the plural, since the verb is."""
+    pairs: frozenset[str] = frozenset()
+    """Which of the groups ``v`` and ``p`` go together; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,41 @@ class Language:
     abbreviations: frozenset[str]
     templates: Mapping[str, tuple[str, ...]]
     patterns: tuple[Pattern, ...]
+    leads: tuple[Pattern, ...]
+    """Of the words that lead to a list."""
     sets: Mapping[str, frozenset[str]]
     """Words by what they are: ``determiners``, ``not_first``, ``not_within``, ``vague``..."""
     lists: Mapping[str, tuple[str, ...]]
     verbs: Mapping[str, str]
     """Base forms by the third person."""
+
+    general: Mapping[str, tuple[str, ...]]
+    """Templates of general questions, by the name of the list whose values they take."""
+    pronouns: tuple[tuple[str, str], ...] = ()
+    """Forms of questions in which a pronoun may stand for the subject, and what they become."""
+    article: str = ""
+    """The one that goes before a noun in the plural."""
+
+    vague_object: re.Pattern[str] | None = None
+    """What answers nothing on its own: "the procedure"."""
+    adverb: str = ""
+    """What adverbs end in."""
+
+    def base(self, verb: str) -> str:
+        """The base form of a verb in the third person."""
+        return self.verbs.get(verb) or (verb[:-1] if verb.endswith("s") else verb)
+
+    def points_away(self, text: str) -> bool:
+        """Whether a text needs what stands elsewhere: "the following", "see below"."""
+        return any(word in self.sets["points_away"] for word in _WORD.findall(text.lower()))
+
+    def verb_first(self, sentence: str) -> str | None:
+        """For a sentence that begins with a verb, as those do that say what a function does:
+        "returns" or "does"; None for another."""
+        first = sentence.split(maxsplit=1)[0].lower()
+        if first in self.sets.get("verbs_of_return", ()):
+            return "returns"
+        return "does" if first in self.sets.get("verbs_of_functions", ()) else None
 
     def template(self, name: str) -> tuple[str, ...]:
         """The templates of this name; none where the language has none."""
@@ -71,26 +110,43 @@ def _read(code: str) -> Language:
         abbreviations=frozenset(values["abbreviations"].split()),
         templates={name: tuple(found) for name, found in values["templates"].items()},
         patterns=tuple(_pattern(one, values, verbs) for one in values.get("pattern", ())),
+        leads=tuple(_pattern(one, values, verbs) for one in values.get("lead", ())),
         sets={name: frozenset(words.split()) for name, words in values["words"].items()},
         lists={name: tuple(found) for name, found in values.get("lists", {}).items()},
         verbs=verbs,
+        general={name: tuple(found) for name, found in values.get("general", {}).items()},
+        pronouns=tuple((a, b) for a, b in values.get("pronouns", ())),
+        article=values.get("article", ""),
+        vague_object=re.compile(vague) if (vague := values.get("vague_object")) else None,
+        adverb=values.get("adverb", ""),
     )
 
 
 def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: Any) -> Pattern:
-    match = values["match"]
-    for name, expression in (
+    def filled(expression: str) -> str:
+        for name, value in macros:
+            expression = expression.replace(name, value)
+        return expression
+
+    macros = (
         ("{NP}", everything["np"]),
+        ("{ADV}", everything.get("adverbs", "")),
         ("{VERBS}", "|".join(sorted(map(re.escape, verbs), key=len, reverse=True))),
         ("{VERB}", "|".join(sorted(map(re.escape, verbs.values()), key=len, reverse=True))),
-    ):
-        match = match.replace(name, expression)
+    )
+    match = values["match"]
+    head, subject, rest = match.partition("(?P<s>{NP})")
+    rest = rest.partition("(?P<o>")[0]
+    sign = None if head or not subject or not rest.strip() else re.compile(filled(rest))
     return Pattern(
         name=values["name"],
-        match=re.compile(match),
+        match=re.compile(filled(match)),
+        sign=sign,
         ask=tuple(values.get("ask", ())),
         instruct=tuple(values.get("instruct", ())),
         answer=values.get("answer", ""),
         defines=values.get("defines", False),
         digits=values.get("digits", False),
+        plural=values.get("plural", False),
+        pairs=frozenset(filter(None, values.get("pairs", "").split(", "))),
     )

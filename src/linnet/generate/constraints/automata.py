@@ -7,7 +7,7 @@ out for it as the states of a deterministic automaton, a rule each.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
 
@@ -42,9 +42,8 @@ class Automaton:
 
     def __init__(self, pattern: Pattern) -> None:
         """Raises ConfigError for a pattern that is too large."""
-        self.moves: list[list[tuple[int, int, int]]] = []
+        self.moves: list[list[tuple[Ranges, int]]] = []
         self._free: list[list[int]] = []
-        self._spans: dict[frozenset[int], list[tuple[int, int, frozenset[int]]]] = {}
         first, self._last = self._node(), self._node()
         self._build(pattern, first, self._last)
         self.start = self.closed([first])
@@ -53,33 +52,16 @@ class Automaton:
         """Whether a text may end here."""
         return self._last in states
 
-    def after(self, states: frozenset[int], code: int) -> frozenset[int]:
-        """Where a character leads."""
-        return self.closed(
-            target
-            for state in states
-            for first, last, target in self.moves[state]
-            if first <= code <= last
-        )
-
-    def spans(self, states: frozenset[int]) -> list[tuple[int, int, frozenset[int]]]:
-        """All ranges of characters in order that lead on, each with where to."""
-        if states not in self._spans:
-            moves = [move for state in states for move in self.moves[state]]
-            edges = {edge for first, last, _ in moves for edge in (first, last + 1)}
-            found = []
-            for first, following in pairwise(sorted(edges)):
-                targets = {target for low, high, target in moves if low <= first <= high}
-                if targets:
-                    found.append((first, following - 1, self.closed(targets)))
-            self._spans[states] = found
-        return self._spans[states]
-
     def matches(self, text: str) -> bool:
         """Whether a whole text is allowed."""
         states = self.start
-        for character in text:
-            states = self.after(states, ord(character))
+        for code in map(ord, text):
+            states = self.closed(
+                target
+                for state in states
+                for ranges, target in self.moves[state]
+                if any(first <= code <= last for first, last in ranges)
+            )
             if not states:
                 return False
         return self.accepts(states)
@@ -110,11 +92,11 @@ class Automaton:
             case Text(value):
                 for character in value:
                     after = self._node()
-                    self.moves[start].append((ord(character), ord(character), after))
+                    self.moves[start].append((_one(character), after))
                     start = after
                 self._free[start].append(end)
             case Characters(ranges):
-                self.moves[start] += [(first, last, end) for first, last in ranges]
+                self.moves[start].append((ranges, end))
             case Rule(name):
                 raise TypeError(f"a regular pattern refers to the rule {name}")
             case Lexeme(part):
@@ -143,7 +125,7 @@ class Automaton:
             self._free[start].append(here)
             for character in piece:
                 after = self._node()
-                self.moves[here].append((ord(character), ord(character), after))
+                self.moves[here].append((_one(character), after))
                 here = after
             self._free[here].append(end)
 
@@ -168,6 +150,47 @@ class Automaton:
         self._free[start].append(end)
 
 
+class _Alphabet:
+    """Sets of characters that all of some automata treat alike: few, whatever Unicode has."""
+
+    def __init__(self, automata: Sequence[Automaton]) -> None:
+        labels = dict.fromkeys(
+            ranges for one in automata for moves in one.moves for ranges, _ in moves
+        )
+        begun: dict[int, list[int]] = {}
+        for number, ranges in enumerate(labels):
+            for first, last in ranges:
+                begun.setdefault(first, []).append(number)
+                begun.setdefault(last + 1, []).append(~number)
+        now: set[int] = set()
+        sets: dict[frozenset[int], list[tuple[int, int]]] = {}
+        for first, following in pairwise(sorted(begun)):
+            for number in begun[first]:
+                now.symmetric_difference_update((number if number >= 0 else ~number,))
+            if now:
+                sets.setdefault(frozenset(now), []).append((first, following - 1))
+        self.ranges = [merged(ranges) for ranges in sets.values()]
+        self._known: dict[tuple[Automaton, frozenset[int]], dict[int, frozenset[int]]] = {}
+        self._sets_of: dict[Ranges, list[int]] = {label: [] for label in labels}
+        names = list(labels)
+        for number, own in enumerate(sets):
+            for label in own:
+                self._sets_of[names[label]].append(number)
+
+    def after(self, automaton: Automaton, states: frozenset[int]) -> dict[int, frozenset[int]]:
+        """Where each set of characters leads from these states, if anywhere."""
+        known = self._known.get((automaton, states))
+        if known is None:
+            found: dict[int, set[int]] = {}
+            for state in states:
+                for label, target in automaton.moves[state]:
+                    for number in self._sets_of[label]:
+                        found.setdefault(number, set()).add(target)
+            known = {number: automaton.closed(targets) for number, targets in found.items()}
+            self._known[automaton, states] = known
+        return known
+
+
 State = tuple[frozenset[int], ...]
 _NOWHERE: frozenset[int] = frozenset()
 
@@ -177,28 +200,28 @@ class _Together:
 
     def __init__(self, matching: Matching) -> None:
         self.every = [Automaton(pattern) for pattern in matching.every]
-        self.none = [Automaton(pattern) for pattern in matching.none]
-        self.all = [*self.every, *self.none]
+        self.all = [*self.every, *map(Automaton, matching.none)]
+        alphabet = _Alphabet(self.all)
         start = tuple(automaton.start for automaton in self.all)
-        self.places: dict[State, int] = {start: 0}
-        self.after: list[dict[int, list[tuple[int, int]]]] = []
+        places: dict[State, int] = {start: 0}
+        self.after: list[dict[int, Ranges]] = []
         states = [start]
         passages = sum(map(_characters_of_passages, (*matching.every, *matching.none)))
         most, members = MOST_STATES + 3 * passages, 0
         for state in states:  # grows on the way
             targets: dict[int, list[tuple[int, int]]] = {}
             members += sum(map(len, state))
-            for first, last, target in self._moves(state):
-                if target not in self.places:
+            for number, target in self._moves(alphabet, state):
+                if target not in places:
                     if len(states) >= most or members > _MOST_MEMBERS:
                         raise ConfigError(
                             "patterns and lengths that hold together must need at most "
                             f"{most:,} states; loosen one of them"
                         )
-                    self.places[target] = len(states)
+                    places[target] = len(states)
                     states.append(target)
-                targets.setdefault(self.places[target], []).append((first, last))
-            self.after.append(targets)
+                targets.setdefault(places[target], []).extend(alphabet.ranges[number])
+            self.after.append({target: merged(ranges) for target, ranges in targets.items()})
         self.accepting = [self._accepts(state) for state in states]
 
     def rules(self, prefix: str) -> Rules | None:
@@ -217,7 +240,7 @@ class _Together:
         if 0 not in alive:
             return None
         after = [
-            {target: merged(ranges) for target, ranges in targets.items() if target in alive}
+            {target: ranges for target, ranges in targets.items() if target in alive}
             for targets in self.after
         ]
         comers = Counter(target for place in alive for target in after[place])
@@ -242,25 +265,17 @@ class _Together:
         each = [automaton.accepts(own) for automaton, own in zip(self.all, state, strict=True)]
         return all(each[:count]) and not any(each[count:])
 
-    def _moves(self, state: State) -> list[tuple[int, int, State]]:
-        """Ranges of characters with where they lead; what none of ``every`` goes on with is out."""
-        each = [automaton.spans(own) for automaton, own in zip(self.all, state, strict=True)]
-        edges = sorted(
-            {edge for spans in each for low, high, _ in spans for edge in (low, high + 1)}
-        )
-        count = len(self.every)
-        at = [0] * len(each)
-        found: list[tuple[int, int, State]] = []
-        for first, following in pairwise(edges):
-            target = []
-            for number, spans in enumerate(each):
-                while at[number] < len(spans) and spans[at[number]][1] < first:
-                    at[number] += 1
-                inside = at[number] < len(spans) and spans[at[number]][0] <= first
-                target.append(spans[at[number]][2] if inside else _NOWHERE)
-            if all(target[:count]):
-                found.append((first, following - 1, tuple(target)))
-        return found
+    def _moves(self, alphabet: _Alphabet, state: State) -> Iterator[tuple[int, State]]:
+        """Sets of characters with where they lead; what any of ``every`` rejects is out."""
+        each = [alphabet.after(one, own) for one, own in zip(self.all, state, strict=True)]
+        for number in each[0]:
+            target = tuple(after.get(number, _NOWHERE) for after in each)
+            if all(target[: len(self.every)]):
+                yield number, target
+
+
+def _one(character: str) -> Ranges:
+    return ((ord(character), ord(character)),)
 
 
 def _joined(parts: list[Ranges]) -> Iterator[Pattern]:
@@ -284,6 +299,11 @@ def _characters_of_passages(pattern: Pattern) -> int:
 @lru_cache(maxsize=256)
 def _together(matching: Matching) -> _Together:
     return _Together(matching)
+
+
+def forget() -> None:
+    """Keep no automaton any longer: some are large."""
+    _together.cache_clear()
 
 
 def is_possible(matching: Matching) -> bool:

@@ -7,18 +7,26 @@ Why not llguidance for both, though llama.cpp can be built with it: it goes on *
 grammar that it cannot read, or that exceeds a limit at some token; it takes the space before a
 word for nothing with vocabularies of SentencePiece's kind; and the version in published wheels
 is another than Python's, which reads other schemas.
+
+Constraints come from strangers, and Python that compiles holds all other threads up. So engines
+take a grammar from :func:`written`, which compiles in a process that ends in time.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
 from linnet.errors import ConfigError
+from linnet.generate.constraint import Constraint
 from linnet.generate.constraints import gbnf, json_schema, lark, regex, substring
-from linnet.generate.constraints.automata import written_out
+from linnet.generate.constraints.automata import forget, written_out
 from linnet.generate.constraints.cost import require_bounded, require_short
 from linnet.generate.constraints.patterns import (
     ROOT,
@@ -33,12 +41,18 @@ from linnet.generate.constraints.patterns import (
     complete,
     one_of,
 )
-
-if TYPE_CHECKING:
-    from linnet.generate.constraint import Constraint
+from linnet.tokenizer import confined
 
 MOST_CHOICES = 4096
 _MOST_INLINED = 2_000
+
+COMPILE_SECONDS = 4.0
+"""Processor time. Of 9,557 published schemas four take longer than three."""
+_WAIT_FACTOR = 8  # as many seconds pass before the process is ended, on a busy machine
+_TOGETHER = threading.BoundedSemaphore(2)  # compiled at a time; others wait their turn
+
+Notation: TypeAlias = Literal["lark", "gbnf", "gbnf_in_bytes"]
+"""llguidance's; llama.cpp's; that for a vocabulary that spells bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,42 +60,97 @@ class Grammar:
     """What a text must be, in the notation of either engine."""
 
     rules: Rules
-    kind: str
+    plain_rules: Rules
+    """Without what llama.cpp does not have."""
 
-    @cached_property
-    def plain_rules(self) -> Rules:
-        """As llama.cpp follows them. Raises ConfigError for what would take it too long."""
-        require_short(self.rules, kind=self.kind)
-        found = written_out(self.rules)
+    @classmethod
+    def of(cls, rules: Rules, kind: str) -> Grammar:
+        """Raises ConfigError for what would take llama.cpp too long."""
+        require_short(rules, kind=kind)
+        plain = written_out(rules)
         try:
-            require_bounded(found, root=ROOT, kind=self.kind)
+            require_bounded(plain, root=ROOT, kind=kind)
         except ConfigError as refusal:
-            root = self.rules[ROOT]
+            root = rules[ROOT]
             if not isinstance(root, Lexeme):
                 raise
             try:  # a deterministic automaton reads each text in one way
-                found = written_out({ROOT: Matching((root.part,))})
+                plain = written_out({ROOT: Matching((root.part,))})
             except ConfigError:
                 raise refusal from None
-        return found
+        return cls(rules, plain)
 
-    def gbnf(self, *, in_bytes: bool) -> str:
-        """For llama.cpp; ``in_bytes``: for a vocabulary that spells bytes."""
-        return self._gbnf_in_bytes if in_bytes else gbnf.write(self.plain_rules, in_bytes=False)
-
-    @cached_property
-    def _gbnf_in_bytes(self) -> str:
-        return gbnf.write(self.plain_rules, in_bytes=True)
-
-    @cached_property
-    def lark(self) -> str:
-        """For llguidance."""
-        return lark.write(self.rules)
+    def write(self, notation: Notation) -> str:
+        """The grammar as one engine reads it."""
+        if notation == "lark":
+            return lark.write(self.rules)
+        return gbnf.write(self.plain_rules, in_bytes=notation == "gbnf_in_bytes")
 
 
-@lru_cache(maxsize=64)  # programs send the same ones again and again
+def written(constraint: Constraint, notation: Notation) -> str:
+    """The grammar of a constraint. Raises ConfigError for what cannot be followed.
+
+    Compiled in a process of its own: nothing else waits meanwhile, and what takes longer than
+    :data:`COMPILE_SECONDS` is refused.
+    """
+    grammar, refusal = _compiled_apart(constraint, notation, COMPILE_SECONDS)
+    if refusal:
+        raise ConfigError(refusal)
+    return grammar
+
+
+@lru_cache(maxsize=128)  # programs send the same ones again and again
+def _compiled_apart(constraint: Constraint, notation: Notation, seconds: float) -> tuple[str, str]:
+    """The grammar, or why there is none."""
+    request = (asdict(constraint), notation, seconds)
+    try:
+        with _TOGETHER:
+            outcome, told = confined.call(__name__, request, seconds=_WAIT_FACTOR * seconds)
+    except confined.EndedError as error:  # who asks again may find the machine less busy
+        raise ConfigError(f"this {constraint.kind} cannot be compiled: {error}") from None
+    if outcome == "stopped":
+        return "", f"this {constraint.kind} cannot be compiled: {told}"
+    return (told, "") if outcome == "done" else ("", told)
+
+
+def answer(request: Any, seconds: float) -> list[str]:
+    """For :mod:`linnet.tokenizer.confined`: compile one constraint."""
+    fields, notation, processor_seconds = request
+    try:
+        with _deadline(processor_seconds):
+            return ["done", compiled(Constraint(**fields)).write(notation)]
+    except ConfigError as refusal:
+        return ["refused", str(refusal)]
+    except _TooLongError:
+        return ["stopped", f"it takes longer than {processor_seconds:g} seconds"]
+    finally:
+        forget()
+
+
+class _TooLongError(Exception):
+    pass
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raises _TooLongError after so much processor time, where the system has such a clock."""
+
+    def ring(*_: object) -> None:
+        raise _TooLongError
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
 def compiled(constraint: Constraint) -> Grammar:
-    """The grammar of a constraint. Raises ConfigError for what cannot be followed."""
+    """The grammar of a constraint, here. Raises ConfigError for what cannot be followed."""
     match constraint.kind:
         case "json_schema":
             rules = json_schema.rules_of(read_schema(constraint.value))
@@ -95,9 +164,7 @@ def compiled(constraint: Constraint) -> Grammar:
             rules = _as_one(gbnf.read(constraint.value))
     if ROOT not in complete(rules):
         raise ConfigError(f"a {constraint.kind} must allow a text that ends")
-    grammar = Grammar(rules, constraint.kind)
-    _ = grammar.plain_rules
-    return grammar
+    return Grammar.of(rules, constraint.kind)
 
 
 def _as_one(rules: Rules) -> Rules:

@@ -39,7 +39,7 @@ from linnet.model.lora import separates_tables
 from linnet.model.merging import ADAPTER
 from linnet.model.merging import open_checkpoint as open_weights
 from linnet.progress import SILENT, Progress
-from linnet.tokenizer.pieces import byte_of_character
+from linnet.tokenizer.token_bytes import byte_of_character
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ModelError
-from linnet.generate.constraints.compiler import compiled
+from linnet.generate.constraints.compiler import written
 from linnet.generate.engine import Engine, Request, Score, require_known_tokens
 from linnet.generate.llama_cpp.cache import note_use
 from linnet.generate.llama_cpp.completion import Answer, request_body
@@ -38,6 +38,7 @@ from linnet.llama_cpp.process import LlamaCppSettings
 from linnet.model.lora_config import BASE
 
 if TYPE_CHECKING:
+    from linnet.generate.constraints.compiler import Notation
     from linnet.generate.engine import Continuation, Deliver, Likelihood
     from linnet.generate.llama_cpp.resources import Resources
     from linnet.generate.llama_cpp.tokenization import EngineTokenizer
@@ -206,7 +207,8 @@ class LlamaCppEngine(Engine):
         limit = min(request.sampling.max_tokens, self.context - len(prompt))
         grammar = None
         if request.constraint is not None:
-            grammar = compiled(request.constraint).gbnf(in_bytes=self.served.spells_bytes)
+            notation: Notation = "gbnf_in_bytes" if self.served.spells_bytes else "gbnf"
+            grammar = written(request.constraint, notation)
         body = request_body(
             request,
             prompt,

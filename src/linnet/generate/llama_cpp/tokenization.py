@@ -20,7 +20,7 @@ from linnet.gguf.metadata import Metadata
 from linnet.gguf.vocabulary import CONTROL, USER_DEFINED
 from linnet.tokenizer.chat import TOKEN_NAMES, ChatTemplate
 from linnet.tokenizer.chat_encoding import Conversation, Markers, find_end_of_turn
-from linnet.tokenizer.streaming import StreamDecoder
+from linnet.tokenizer.tokenizer import StreamDecoder
 
 if TYPE_CHECKING:
     from linnet.llama_cpp.process import LlamaCppProcess

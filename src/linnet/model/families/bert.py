@@ -203,6 +203,9 @@ HARMLESS_IN_BERT = frozenset({
 })  # fmt: skip
 
 
+_TYPES = "token_types.weight"
+
+
 def bert_from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
     """The ``config.json`` of an encoder in a GGUF file; llama.cpp's have no head."""
     dropped = ("rope_theta", "rope_scaling", "head_dim", "attention_bias", "mlp_bias")
@@ -213,7 +216,7 @@ def bert_from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
     return values | {
         "architectures": [],
         "layer_norm_eps": float(file.own("attention.layer_norm_epsilon")),
-        "type_vocab_size": file.rows_of("token_types.weight"),
+        "type_vocab_size": file.rows_of(_TYPES),
         "tie_word_embeddings": True,
     }
 
@@ -251,6 +254,7 @@ BERT = Family(
         "bert",
         activations=("gelu", "gelu_tanh"),
         biases=ALL_BIASES,
+        holds=lambda tensors: _TYPES in tensors,
         published=bert_from_gguf,
     ),
     scratch={**SHAPE, "activation": "gelu", "token_types": 2, "head": "masked", "tied": True},

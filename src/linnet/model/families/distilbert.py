@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from linnet.errors import ModelError
 from linnet.model.config import ModelConfig
 from linnet.model.families.bert import (
     EMBEDDINGS,
+    bert_from_gguf,
     encoder_tensors,
     masked_head,
     read_bert_like,
@@ -14,7 +16,15 @@ from linnet.model.families.bert import (
     write_bert_like,
 )
 from linnet.model.families.llama import classifier
-from linnet.model.families.record import Family, PublishedHead, Tensor, read_activation
+from linnet.model.families.record import (
+    ALL_BIASES,
+    GGUF,
+    Family,
+    PublishedHead,
+    Settings,
+    Tensor,
+    read_activation,
+)
 from linnet.model.families.section import Section
 
 _NAMES = {
@@ -67,6 +77,14 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
     )
 
 
+def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    values = bert_from_gguf(common, file)
+    if values.pop("layer_norm_eps") != _EPS:
+        raise ModelError(f"attention.layer_norm_epsilon must be {_EPS:g} without token types")
+    del values["type_vocab_size"]
+    return {_NAMES.get(key, key): value for key, value in values.items()}
+
+
 DISTILBERT = Family(
     model_type="distilbert",
     reader=_read,
@@ -91,6 +109,13 @@ DISTILBERT = Family(
     },
     head="none",
     prefix="distilbert.",
+    gguf=GGUF(
+        "bert",
+        activations=("gelu", "gelu_tanh"),
+        biases=ALL_BIASES,
+        holds=lambda tensors: "token_types.weight" not in tensors,
+        published=_from_gguf,
+    ),
     ignored=(r"^vocab_\w+\.", r"^(pre_classifier|classifier|qa_outputs)\.", r"position_ids$"),
     harmless=frozenset({
         "sinusoidal_pos_embds", "qa_dropout", "seq_classif_dropout", "tie_weights_",

@@ -6,6 +6,7 @@ normalised, so the first block has no norm before its attention.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from linnet.errors import ModelError
@@ -13,10 +14,15 @@ from linnet.model.config import MOST_LAYERS, MOST_TOKENS, ModelConfig
 from linnet.model.families.bert import masked_head
 from linnet.model.families.record import (
     FULL,
+    GATE_UP,
+    GGUF,
+    QKV,
     SLIDING,
     Family,
     PublishedHead,
+    Settings,
     Tensor,
+    both,
     one,
     read_layer_types,
     written_layer_types,
@@ -59,6 +65,7 @@ def _read(settings: Section) -> ModelConfig:
         causal=False,
         tied=settings.flag("tie_word_embeddings", True),
         dropout=settings.number("attention_dropout", 0.0),
+        head_pooling=settings.require("classifier_pooling", ("cls", "mean"), default="cls"),
         bos_id=settings.token_id("bos_token_id", 50281),
         eos_id=settings.token_id("eos_token_id", 50282),
         pad_id=settings.token_id("pad_token_id", 50283),
@@ -104,6 +111,7 @@ def _write(config: ModelConfig) -> dict[str, Any]:
         "decoder_bias": True,
         "classifier_bias": False,
         "classifier_activation": "gelu",
+        "classifier_pooling": config.head_pooling,
         "attention_dropout": config.dropout,
         "local_attention": _LOCAL if config.window is None else 2 * (config.window - 1),
         "layer_types": types["layer_types"],
@@ -139,6 +147,41 @@ def _tensors(config: ModelConfig) -> list[Tensor]:
     return [*tensors, one("model.final_norm.weight", "norm.weight")]
 
 
+def _gguf_settings(config: ModelConfig, state: Mapping[str, Any]) -> dict[str, Any]:
+    local = _LOCAL if config.window is None else 2 * (config.window - 1)
+    return {
+        "modern-bert.attention.sliding_window": local,
+        "modern-bert.attention.sliding_window_pattern": _EVERY,
+    }
+
+
+def _from_gguf(common: dict[str, Any], file: Settings) -> dict[str, Any]:
+    shared = (
+        "model_type", "vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers",
+        "intermediate_size", "num_attention_heads", "bos_token_id", "eos_token_id", "pad_token_id",
+    )  # fmt: skip
+    return {key: common[key] for key in shared} | {
+        "architectures": [],
+        "norm_eps": float(file.own("attention.layer_norm_epsilon")),
+        "global_rope_theta": common["rope_theta"],
+        "local_rope_theta": float(file.own("rope.freq_base_swa", common["rope_theta"])),
+        "local_attention": int(file.own("attention.sliding_window")),
+        "global_attn_every_n_layers": int(file.own("attention.sliding_window_pattern", _EVERY)),
+        "rope_scaling": common["rope_scaling"],
+    }
+
+
+_HEAD = {"head_activation": "gelu", "head_norm": True, "head_bias": True}
+
+
+def _classifier(config: ModelConfig) -> list[Tensor]:
+    return [
+        one("head.dense.weight", "head.dense.weight"),
+        one("head.norm.weight", "head.norm.weight"),
+        *both("classifier", "head.output"),
+    ]
+
+
 MODERNBERT = Family(
     model_type="modernbert",
     reader=_read,
@@ -148,13 +191,23 @@ MODERNBERT = Family(
         "masked": PublishedHead(
             ("ModernBertForMaskedLM",), masked_head("head.dense", "head.norm", "decoder")
         ),
+        "sequence": PublishedHead(("ModernBertForSequenceClassification",), _classifier, _HEAD),
+        "token": PublishedHead(("ModernBertForTokenClassification",), _classifier, _HEAD),
         "none": PublishedHead(("ModernBertModel",)),
     },
     head="none",
     prefix="model.",
+    gguf=GGUF(
+        "modern-bert",
+        activations=("geglu_exact",),
+        fused=(QKV, GATE_UP),
+        windows=lambda layer: layer % _EVERY != 0,
+        settings=_gguf_settings,
+        published=_from_gguf,
+    ),
     ignored=(r"^(head|decoder|classifier|qa_outputs)\.",),
     harmless=frozenset({
-        "initializer_cutoff_factor", "embedding_dropout", "mlp_dropout", "classifier_pooling",
+        "initializer_cutoff_factor", "embedding_dropout", "mlp_dropout",
         "deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index",
         "reference_compile", "repad_logits_with_grad", "position_embedding_type",
         "layer_norm_eps",

@@ -102,6 +102,8 @@ class GGUF:
     """Fields of ``ModelConfig`` that it cannot have, in words."""
     settings: Callable[[ModelConfig, Mapping[str, Any]], dict[str, Any]] = lambda config, state: {}
     """More settings, under their full keys, of a model with this state."""
+    holds: Callable[[frozenset[str]], bool] = lambda tensors: True
+    """Whether a file with these tensors is read as this family, where others share ``name``."""
     published: Callable[[dict[str, Any], Settings], dict[str, Any]] = _llama_like
     """The ``config.json`` of a file, from what all families have (by Llama's names)."""
 
@@ -212,7 +214,7 @@ HEAD_NAMES: Mapping[Head, str] = {
 LABELLED: tuple[Head, ...] = ("sequence", "token")
 _NO_LABELS: Mapping[str, Any] = {
     "labels": (), "problem_type": None, "head_activation": "", "head_bias": False,
-    "head_dropout": 0.0,
+    "head_dropout": 0.0, "head_norm": False,
 }  # fmt: skip
 
 

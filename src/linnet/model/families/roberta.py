@@ -18,7 +18,7 @@ from linnet.model.families.bert import (
     write_bert_like,
 )
 from linnet.model.families.llama import classifier
-from linnet.model.families.record import Family, PublishedHead
+from linnet.model.families.record import ALL_BIASES, GGUF, Family, PublishedHead
 from linnet.model.families.section import Section
 
 
@@ -75,6 +75,8 @@ def _family(model_type: str, stem: str) -> Family:
         heads=roberta_heads(stem),
         head="none",
         prefix="roberta.",
+        # Without the rows for padding its table of positions is BERT's, and so it is read back.
+        gguf=GGUF("bert", activations=("gelu",), biases=ALL_BIASES, holds=lambda tensors: False),
         ignored=IGNORED,
         harmless=HARMLESS_IN_BERT,
         fixed={"position_embedding_type": ("absolute", None), "is_decoder": (False, None)},

@@ -1,6 +1,6 @@
 """``/v1/embeddings``: texts as vectors.
 
-Texts are computed in pieces, so that between two of them it can be seen whether anybody
+Texts are computed in batches, so that between two of them it can be seen whether anybody
 still waits for the rest.
 """
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from linnet.serve.service import Service
     from linnet.serve.validation import Schema
 
-PIECE_TEXTS = 32
-PIECE_TOKENS = 2048
-"""A piece ends at so many texts or tokens, whichever comes first: some seconds at most."""
+BATCH_TEXTS = 32
+BATCH_TOKENS = 2048
+"""A batch ends at so many texts or tokens, whichever comes first: some seconds at most."""
 
 
 async def answer(service: Service, call: Call) -> None:
@@ -93,11 +93,11 @@ async def _vectors(service: Service, call: Call, encoder: Encoder, texts: list[s
     try:
         await require_reader()
         counts = await service.in_thread(lambda: count_tokens(encoder, texts, prompt))
-        for piece in pieces(counts):
+        for batch in batches(counts):
             await require_reader()
-            own = [texts[place] for place in piece]
-            vectors[piece] = await asyncio.to_thread(encoder.embed, own, prompt=prompt)
-            call.facts["prompt_tokens"] += sum(counts[place] for place in piece)
+            own = [texts[place] for place in batch]
+            vectors[batch] = await asyncio.to_thread(encoder.embed, own, prompt=prompt)
+            call.facts["prompt_tokens"] += sum(counts[place] for place in batch)
     except LinnetError as error:
         raise failed(error) from None
     finally:
@@ -119,20 +119,20 @@ def count_tokens(encoder: Encoder, texts: Sequence[str], prompt: str | None) -> 
     except ContextFullError as error:
         raise context_full(error) from None
     counts: list[int] = []
-    for start in range(0, len(whole), PIECE_TEXTS):
-        group = tokenizer.encode_arrays(whole[start : start + PIECE_TEXTS])
+    for start in range(0, len(whole), BATCH_TEXTS):
+        group = tokenizer.encode_arrays(whole[start : start + BATCH_TEXTS])
         counts += [len(ids) + around for ids in group]
     if max(counts) > most:
         raise context_full(ContextFullError(max(counts), most, part="input"))
     return counts
 
 
-def pieces(counts: Sequence[int]) -> list[list[int]]:
+def batches(counts: Sequence[int]) -> list[list[int]]:
     """The places of texts with so many tokens, those of like lengths together."""
     found: list[list[int]] = []
     tokens = 0
     for place in sorted(range(len(counts)), key=lambda place: -counts[place]):
-        if not found or len(found[-1]) == PIECE_TEXTS or tokens + counts[place] > PIECE_TOKENS:
+        if not found or len(found[-1]) == BATCH_TEXTS or tokens + counts[place] > BATCH_TOKENS:
             found.append([])
             tokens = 0
         found[-1].append(place)

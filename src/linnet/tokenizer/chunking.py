@@ -1,10 +1,10 @@
-"""Cuts a long text where a tokenizer would have cut it anyway.
+"""Chunks of a long text, cut where a tokenizer would have cut it anyway.
 
 Encoding needs some hundred bytes of memory per token for as long as it lasts,
-so a text is encoded in pieces. Every pre-tokenizer in use (GPT-2's, Qwen2's,
+so a text is encoded in chunks. Every pre-tokenizer in use (GPT-2's, Qwen2's,
 Llama 3's, SentencePiece's) ends a word where white space follows a letter or a
-digit, and none looks back across that point: cut there, the pieces give the
-very ids of the whole. Only where no such point is found in half a piece (some
+digit, and none looks back across that point: cut there, the chunks give the
+very ids of the whole. Only where no such point is found in half a chunk (some
 ten thousand characters without a space) is the cut made anywhere; the text still decodes
 to itself, but a token that would have spanned the cut becomes two.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PIECE_CHARACTERS = 1 << 16
+CHUNK_CHARACTERS = 1 << 16
 
 # Text handed to the library at once. Its threads share it; results take about 50 times as much.
 BATCH_CHARACTERS = 1 << 20
@@ -28,8 +28,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _LAST_WORD_END = re.compile(r".*[^\W_](?=[ \t\r\n])", re.DOTALL)
 
 
-def cut(text: str, limit: int = PIECE_CHARACTERS) -> Iterator[str]:
-    """The text in pieces of at most ``limit`` characters."""
+def chunks(text: str, limit: int = CHUNK_CHARACTERS) -> Iterator[str]:
+    """The text in chunks of at most ``limit`` characters."""
     start = 0
     while len(text) - start > limit:
         # One character past the limit, for the look-ahead.
@@ -41,13 +41,13 @@ def cut(text: str, limit: int = PIECE_CHARACTERS) -> Iterator[str]:
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[tuple[str, bool]]]:
-    """The pieces of all texts in bounded batches; the flag marks the first piece of a text."""
+    """The chunks of all texts in bounded batches; the flag marks the first chunk of a text."""
     batch: list[tuple[str, bool]] = []
     characters = 0
     for text in texts:
-        for number, piece in enumerate(cut(well_formed(text))):
-            batch.append((piece, number == 0))
-            characters += len(piece)
+        for number, chunk in enumerate(chunks(well_formed(text))):
+            batch.append((chunk, number == 0))
+            characters += len(chunk)
             if characters >= BATCH_CHARACTERS:
                 yield batch
                 batch, characters = [], 0

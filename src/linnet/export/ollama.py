@@ -1,26 +1,89 @@
-"""Ways to write conversations that many models share, as Go templates for Ollama.
+"""What Ollama makes a model from: a GGUF file and a Modelfile beside it.
 
-Go's language cannot be translated from Jinja in general. So the shared formats are
-listed here, and which one a model follows is found by rendering conversations with
-the model's own template and comparing: one that only looks alike is not taken.
+The Modelfile holds the chat template in Go's language, which cannot be translated from Jinja
+in general. So the formats that many models share are listed here, and which one a model
+follows is found by rendering conversations with the model's own template and comparing: one
+that only looks alike is not taken. For any other, Ollama takes the Jinja template in the GGUF
+file as far as it recognises it, and the Modelfile says so.
 
-Reference: https://pkg.go.dev/text/template and https://docs.ollama.com/template
+References: https://docs.ollama.com/modelfile, https://docs.ollama.com/template and
+https://pkg.go.dev/text/template
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.errors import DataError
+from linnet.errors import DataError, OutputError
+from linnet.export.config import ExportConfig
+from linnet.export.gguf import export_gguf
+from linnet.model.config_file import read_generation_file
+from linnet.model.merging import merged
+from linnet.output import check_output_directory, within_directory, write_text
+from linnet.progress import SILENT, Progress
+from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
     from linnet.tokenizer import Tokenizer
 
+MODELFILE, WEIGHTS = "Modelfile", "model.gguf"
+_PARAMETERS = ("temperature", "top_k", "top_p", "repeat_penalty")
+
 Message = dict[str, str]
 Around = tuple[str, str]
 """What stands before and after a message."""
+
+
+def export_ollama(
+    model: Path | str,
+    out: Path | str,
+    config: ExportConfig | None = None,
+    *,
+    progress: Progress = SILENT,
+) -> Path:
+    """Write ``Modelfile`` and ``model.gguf`` into the directory ``out``; gives the first's path.
+
+    Raises what :func:`linnet.export.gguf.export_gguf` raises, and OutputError when ``out``
+    holds something else.
+    """
+    out = Path(out)
+    check_output_directory(out, allowed=(MODELFILE,))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(within_directory(out))
+        except OSError as error:
+            raise OutputError(f"{out}: cannot write here ({error.strerror})") from None
+        path = stack.enter_context(merged(model, beside=out, progress=progress))
+        text = modelfile(load_tokenizer(path), read_generation_file(path))
+        export_gguf(path, out / WEIGHTS, config, progress=progress)
+        write_text(out / MODELFILE, text)
+    return out / MODELFILE
+
+
+def modelfile(tokenizer: Tokenizer, generation: dict[str, object]) -> str:
+    """The text of a Modelfile. ``generation``: the content of ``generation_config.json``."""
+    lines = [f"FROM ./{WEIGHTS}"]
+    found = recognised(tokenizer)
+    if found is not None:
+        lines.append(f"# conversations in the format {found.name}, as the model's own template")
+        lines.append(f'TEMPLATE """{found.go()}"""')
+        lines += [f'PARAMETER stop "{stop}"' for stop in found.stop]
+    elif tokenizer.chat_template is not None:
+        lines.append("# the chat template follows no known format: Ollama reads the one in the")
+        lines.append("# GGUF file, and may not recognise it either")
+    else:
+        lines.append("# no chat template: the model continues text")
+        lines.append('TEMPLATE """{{ .Prompt }}"""')
+    known = {**generation, "repeat_penalty": generation.get("repetition_penalty")}
+    for name in _PARAMETERS:
+        value = known.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            lines.append(f"PARAMETER {name} {value}")
+    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)

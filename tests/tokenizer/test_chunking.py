@@ -7,12 +7,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnet.tokenizer.cutting import cut
+from linnet.tokenizer.chunking import chunks
 
 
 @given(st.text(alphabet="ab1é ,.\n\t", max_size=300), st.integers(2, 40))
 def test_pieces_are_the_text_and_end_where_words_end(text: str, limit: int) -> None:
-    pieces = list(cut(text, limit))
+    pieces = list(chunks(text, limit))
     assert "".join(pieces) == text
     assert all(0 < len(piece) <= limit for piece in pieces) or text == ""
     for piece, following in pairwise(pieces):
@@ -28,4 +28,4 @@ def test_pieces_are_the_text_and_end_where_words_end(text: str, limit: int) -> N
 
 def test_a_short_text_is_handed_on_as_it_is() -> None:
     text = "as it is"
-    assert next(cut(text)) is text
+    assert next(chunks(text)) is text

@@ -1,6 +1,7 @@
-"""Chats for tokenizers that have none: a template in ChatML, and the tokens it writes.
+"""Special tokens: those that mark the turns of a chat, padding, and the mask of encoders.
 
-ChatML (https://github.com/openai/openai-python/blob/v0.28.1/chatml.md) marks each turn as
+Tokenizers that have no chat get a template in ChatML, and the tokens it writes. ChatML
+(https://github.com/openai/openai-python/blob/v0.28.1/chatml.md) marks each turn as
 ``<|im_start|>role``, a line end, the content and ``<|im_end|>``. Roles are system, user, assistant
 and tool. Tools are listed in the system turn, one JSON schema a line; an assistant calls one with
 ``<tool_call>{"name": ..., "arguments": ...}</tool_call>``, each on a line of its own after what it
@@ -79,6 +80,8 @@ _PADDING = (
     "<|vision_pad|>",
 )
 _RESERVED = ("<|reserved_special_token_", "<|placeholder", "<unused", "[unused", "<|dummy_")
+MASK = "<|mask|>"
+KNOWN_MASKS = ("[MASK]", "<mask>", MASK)
 
 
 @dataclass(frozen=True)
@@ -191,3 +194,12 @@ def _check_template(tokenizer: Tokenizer) -> None:
             f"{origin}: the end of a turn is not among what is trained, so that a model would "
             "never learn to stop; write it within {% generation %}"
         )
+
+
+def mask_token(tokenizer: Tokenizer) -> int | None:
+    """The id of the mask token, or None where the tokenizer has none."""
+    named = tokenizer.config.get("mask_token")
+    name = named.get("content") if isinstance(named, dict) else named
+    names = [known for known in (name, *KNOWN_MASKS) if isinstance(known, str)]
+    found = (tokenizer.token_id(known) for known in names)
+    return next((token for token in found if token is not None), None)

@@ -1,35 +1,30 @@
-"""One text being written: what was asked for, and what is there so far."""
+"""One text being written: what was asked for, what is there so far, and where its chunks go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from linnet.generate.engine import (
-    Chunk,
-    FinishReason,
-    Request,
-    Start,
-    TopLogprobs,
-)
+from linnet.generate.engine import Chunk, Deliver, FinishReason, Request, Start, TopLogprobs
 from linnet.generate.logits import Sampler
 from linnet.generate.stopping import StopStrings
 
 if TYPE_CHECKING:
+    from linnet.errors import LinnetError
     from linnet.generate.constraining import Follower
+    from linnet.generate.kv_cache import PromptCache
     from linnet.tokenizer import Tokenizer
 
 
-class Text:
+class Generation:
     """A request on its way."""
 
     def __init__(
         self,
         request: Request,
         prompt: list[int],
+        deliver: Deliver,
         *,
         adapter: str | None,
         own: Sequence[int],
@@ -52,23 +47,51 @@ class Text:
         self.finish_reason: FinishReason | None = None
         self.constraint = constraint
         self.sampler = Sampler(request.sampling, own, limit=limit, constraint=constraint)
+        self.cancelled = False
+        self.cache: PromptCache | None = None
+        """While it is read."""
+        self.reading: list[int] = []
+        """All tokens to be read."""
+        self.begun = False
+        """Whether any of it was read; till then, others may read what it begins with."""
         self.asked = monotonic()
         self.start: Start | None = None
+        self._deliver = deliver
         self._waited = 0.0
         self._decoder = tokenizer.stream(after=prompt)
         self._stops = StopStrings(request.sampling.stop)
 
     @property
-    def read(self) -> list[int]:
+    def context(self) -> list[int]:
         """All tokens that the model has to read to go on."""
         return self.prompt + self.tokens
 
-    def begin(self, cached: int) -> None:
-        """It is computed from now on, ``cached`` tokens of it being at hand."""
+    @property
+    def reserved(self) -> int:
+        """Tokens that it may come to have."""
+        return len(self.prompt) + self.limit
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all of it was read, so that it has a next token."""
+        return self.cache is None or self.cache.length == len(self.reading)
+
+    def begin(self, cache: PromptCache, reading: list[int]) -> None:
+        """It is read from now on, what is in the cache being at hand."""
+        self.cache, self.reading, self.begun = cache, reading, False
         if self.start is None:
             self._waited = monotonic() - self.asked
         if not self.tokens:
-            self.start = Start(len(self.prompt), cached, self._waited)
+            self.start = Start(len(self.prompt), cache.length, self._waited)
+
+    def give(self, what: Chunk | LinnetError) -> None:
+        """Deliver it; whoever cannot take it anymore gets nothing more."""
+        if self.cancelled:
+            return
+        try:
+            self._deliver(what)
+        except Exception:  # the receiver's own fault, which is no reason to stop the others
+            self.cancelled = True
 
     def advance(self, token: int, logprob: float | None, top: TopLogprobs | None) -> Chunk:
         """Take the next token, with what is told of it."""
@@ -114,34 +137,3 @@ class Text:
             None if not self.request.top_logprobs else () if top is None else (top,),
             start,
         )
-
-
-Teller: TypeAlias = Callable[[int], tuple[float, TopLogprobs | None]]
-"""Tells a token's log-probability, and those of the likeliest where they were asked for."""
-
-
-def log_probabilities(texts: Sequence[Text], logits: Tensor) -> dict[int, Teller]:
-    """What tells those of the next tokens, for the places of the texts that ask for them.
-
-    ``logits`` (n, V): as the model gave them.
-    """
-    places = [place for place, text in enumerate(texts) if text.request.logprobs]
-    if not places:
-        return {}
-    every = logits[places].log_softmax(-1)
-    most = max(texts[place].request.top_logprobs for place in places)
-    best = every.topk(min(most, every.shape[1])) if most else None
-
-    def teller(row: int, count: int) -> Teller:
-        def tell(token: int) -> tuple[float, TopLogprobs | None]:
-            top = None
-            if count and best is not None:
-                values, tokens = best.values[row, :count], best.indices[row, :count]
-                top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
-            return float(every[row, token]), top
-
-        return tell
-
-    return {
-        place: teller(row, texts[place].request.top_logprobs) for row, place in enumerate(places)
-    }

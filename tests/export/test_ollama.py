@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from linnet.export.chat_formats import FORMATS, PROBES, ChatFormat, recognised
-from linnet.export.modelfile import modelfile
+from linnet.export.ollama import FORMATS, PROBES, ChatFormat, modelfile, recognised
 from linnet.tokenizer import Tokenizer, load
 
 CHATML = (

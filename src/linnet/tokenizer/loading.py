@@ -1,4 +1,4 @@
-"""Takes over a tokenizer from elsewhere: a file, a directory or a name on the Hugging Face hub.
+"""Opens tokenizers, and adopts those from elsewhere: a file, a directory or a name on the hub.
 
 Read are, in this order of preference: ``tokenizer.json``; GPT-2's ``vocab.json``
 with ``merges.txt``; a SentencePiece model (``*.model``); BERT's ``vocab.txt``. What is written is
@@ -17,10 +17,7 @@ from linnet import artifact, hub
 from linnet.config import read_json, show
 from linnet.errors import ModelError
 from linnet.progress import SILENT, Progress
-from linnet.tokenizer.chat import (
-    inline_templates,
-    read_templates,
-)
+from linnet.tokenizer.chat import inline_templates, read_templates
 from linnet.tokenizer.definition import (
     CONFIG_FILE,
     LARGEST,
@@ -43,6 +40,7 @@ from linnet.tokenizer.settings import (
     put_around,
     with_settings,
 )
+from linnet.tokenizer.special_tokens import MASK, mask_token
 from linnet.tokenizer.tokenizer import Tokenizer
 from linnet.tokenizer.training import END_OF_TEXT, FORMAT, KIND
 
@@ -115,6 +113,22 @@ def load(path: Path | str) -> Tokenizer:
     tokenizer = Tokenizer(with_settings(read_backend(file), path, config), config)
     tokenizer.origin = str(config_file)
     return tokenizer
+
+
+def load_with_mask(path: Path) -> tuple[Tokenizer, int]:
+    """The tokenizer in a directory with a mask token, and that token's id.
+
+    Where there was none it comes last, so that every text keeps its ids. Raises
+    ModelError as :func:`linnet.tokenizer.load` does.
+    """
+    tokenizer = load(path)
+    known = mask_token(tokenizer)
+    if known is not None:
+        return tokenizer, known
+    backend = read_backend(path / TOKENIZER_FILE)
+    backend.add_special_tokens([tokenizers.AddedToken(MASK, special=True, normalized=False)])
+    added = Tokenizer(backend, {**tokenizer.config, "mask_token": MASK})
+    return added, added.vocab_size - 1
 
 
 def read_directory(place: Path) -> Tokenizer:

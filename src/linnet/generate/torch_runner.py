@@ -1,0 +1,239 @@
+"""The thread that computes all texts of one model together, step by step.
+
+What a text becomes does not depend on who shares its steps (in fp32, but for rounding).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from linnet.errors import LinnetError, ModelError
+from linnet.generate.engine import TopLogprobs
+from linnet.generate.generation import Generation
+from linnet.generate.kv_cache import CacheLayout, KVMemory
+from linnet.generate.logits import choose
+from linnet.generate.scheduler import Batch, Scheduler, as_linnet_error
+from linnet.generate.torch_attention import PrefillChunk
+from linnet.generate.torch_decoder import Decoder
+
+_CLOSE_SECONDS = 10.0
+"""How long the end of the step that runs is waited for."""
+
+CLOSED = "the model was closed before this text was finished"
+
+
+class Runner:
+    """Writes texts in a thread of its own, which starts with the first one.
+
+    Each step is ``Scheduler.schedule``, ``_run``, ``_postprocess``.
+    """
+
+    def __init__(
+        self, make_decoder: Callable[[], Decoder], scheduler: Scheduler, *, prefix_bytes: int
+    ) -> None:
+        """``prefix_bytes``: memory for the beginnings of texts."""
+        self.scheduler = scheduler
+        self.memory: KVMemory | None = None
+        self._prefix_bytes = prefix_bytes
+        self._make_decoder = make_decoder
+        self._decoder: Decoder | None = None
+        self._changed = threading.Condition()
+        self._incoming: deque[Generation] = deque()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self._torch_threads = 0
+
+    def submit(self, text: Generation) -> Callable[[], None]:
+        """Begin to write a text, whose chunks are delivered in this runner's thread.
+
+        Gives a function that cancels it: nothing more comes then, not even an error.
+        """
+        with self._changed:
+            if self._closed:
+                raise ModelError(CLOSED)
+            self._torch_threads = torch.get_num_threads()
+            self._incoming.append(text)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="linnet", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+        def cancel() -> None:
+            text.cancelled = True
+
+        return cancel
+
+    def close(self) -> None:
+        """End all texts with an error, and the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_CLOSE_SECONDS)
+
+    @property
+    def running(self) -> int:
+        """Texts that are being read or written."""
+        return len(self.scheduler.running)
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait to be admitted."""
+        return len(self.scheduler.waiting) + len(self._incoming)
+
+    def _loop(self) -> None:
+        while self._receive():
+            try:
+                self._step()
+            except Exception as error:
+                self._fail_all(as_linnet_error(error))
+        self._fail_all(ModelError(CLOSED))
+
+    def _receive(self) -> bool:
+        """Note what has come; wait where there is nothing to do. False: it was closed."""
+        with self._changed:
+            if not self._closed and not self.running and not self.scheduler.waiting:
+                while not (self._closed or self._incoming):
+                    self._changed.wait()
+                if self._decoder is not None and not self._decoder.is_current:
+                    self._decoder = self.memory = None  # the model was trained meanwhile
+            while self._incoming:
+                self.scheduler.waiting.append(self._incoming.popleft())
+            if torch.get_num_threads() != self._torch_threads:
+                torch.set_num_threads(self._torch_threads)
+            return not self._closed
+
+    @torch.inference_mode()
+    def _step(self) -> None:
+        """Take all texts that are there one step further."""
+        if self._decoder is None or self.memory is None:
+            self._decoder = decoder = self._make_decoder()
+            layout = CacheLayout.of(decoder.config, dtype=decoder.dtype, device=decoder.device)
+            self.memory = KVMemory(layout, prefix_bytes=self._prefix_bytes)
+        batch = self.scheduler.schedule(self.memory)
+        texts, logits = self._run(self._decoder, self.memory, batch)
+        if logits is not None:
+            self._postprocess(self.memory, texts, logits)
+        # After the first token was handed over, which it would delay.
+        self.scheduler.postprocess(self.memory)
+
+    def _run(
+        self, decoder: Decoder, memory: KVMemory, batch: Batch
+    ) -> tuple[list[Generation], Tensor | None]:
+        """The texts that have a next token now, and the logits ``(n, V)`` of it."""
+        texts = [*batch.decoded]
+        if not texts and not batch.chunks:
+            return [], None
+        chunks = [
+            PrefillChunk(text.cache, tokens, text.adapter, memory.is_long(len(text.reading)))
+            for text, tokens in batch.chunks
+            if text.cache is not None
+        ]
+        states = decoder.step(batch.buckets, [text.tokens[-1] for text in texts], chunks)
+        wanted, place = list(range(len(texts))), len(texts)
+        for text, tokens in batch.chunks:
+            place += len(tokens)
+            if text.is_read:
+                wanted.append(place - 1)
+                texts.append(text)
+        if not texts:
+            return [], None
+        if len(wanted) < len(states):
+            states = states[torch.tensor(wanted, device=states.device)]
+        return texts, decoder.logits(states, [text.adapter for text in texts])
+
+    def _postprocess(self, memory: KVMemory, texts: list[Generation], logits: Tensor) -> None:
+        """Choose the next token of each text, given its logits ``(n, V)``, and deliver it."""
+        failed = _not_finite(texts, logits)
+        told = log_probabilities(texts, logits)
+        for place, text in enumerate(texts):
+            if not text.sampler.is_plain:
+                try:
+                    text.sampler.edit(logits[place])
+                except LinnetError as error:
+                    failed[text] = error
+        tokens = choose(logits, [text.sampler for text in texts])
+        for place, (text, token) in enumerate(zip(texts, tokens, strict=True)):
+            if text in failed:
+                self.scheduler.finish(text, memory, failed[text])
+                continue
+            logprob, top = told[place](token) if place in told else (None, None)
+            try:
+                chunk = text.advance(token, logprob, top)
+            except LinnetError as error:
+                self.scheduler.finish(text, memory, error)
+                continue
+            if chunk.finish_reason is not None:
+                self.scheduler.finish(text, memory)
+            text.give(chunk)
+
+    def _fail_all(self, error: LinnetError) -> None:
+        """Nothing of what is being computed can go on.
+
+        Those who wait may still succeed, unless there is nothing to compute them with.
+        """
+        with self._changed:
+            unable = self._closed or self.memory is None
+            texts = self.scheduler.abort(waiting=unable)
+            if unable:
+                self._decoder = None
+            if self._closed:
+                texts += self._incoming
+                self._incoming.clear()
+        self.memory = None
+        for text in texts:
+            text.give(error)
+
+
+def _not_finite(texts: Sequence[Generation], logits: Tensor) -> dict[Generation, LinnetError]:
+    """Of the texts that were just read, those whose logits are not finite."""
+    read = [place for place, text in enumerate(texts) if text.cache is not None]
+    if not read or logits[read].isfinite().all():
+        return {}
+    finite = logits.isfinite().all(-1).tolist()
+    return {
+        texts[place]: ModelError(
+            "the model's output is not a number: its weights are damaged, or too large for "
+            "this number format; try fp32"
+        )
+        for place in read
+        if not finite[place]
+    }
+
+
+Teller: TypeAlias = Callable[[int], tuple[float, TopLogprobs | None]]
+"""Tells a token's log-probability, and those of the likeliest where they were asked for."""
+
+
+def log_probabilities(texts: Sequence[Generation], logits: Tensor) -> dict[int, Teller]:
+    """What tells those of the next tokens, for the places of the texts that ask for them.
+
+    ``logits`` (n, V): as the model gave them.
+    """
+    places = [place for place, text in enumerate(texts) if text.request.logprobs]
+    if not places:
+        return {}
+    every = logits[places].log_softmax(-1)
+    most = max(texts[place].request.top_logprobs for place in places)
+    best = every.topk(min(most, every.shape[1])) if most else None
+
+    def teller(row: int, count: int) -> Teller:
+        def tell(token: int) -> tuple[float, TopLogprobs | None]:
+            top = None
+            if count and best is not None:
+                values, tokens = best.values[row, :count], best.indices[row, :count]
+                top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+            return float(every[row, token]), top
+
+        return tell
+
+    return {
+        place: teller(row, texts[place].request.top_logprobs) for row, place in enumerate(places)
+    }
