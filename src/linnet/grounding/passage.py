@@ -111,6 +111,14 @@ class Sentence:
         )  # fmt: skip
 
     @cached_property
+    def looked_up(self) -> tuple[str, ...]:
+        """What sentences like it are found by."""
+        values = (
+            f"{VALUE}{said}" for value in self.values for said in (*value.readings, *value.dates)
+        )
+        return (*self.content, *values)
+
+    @cached_property
     def positive(self) -> Positive:
         """The sentence without negation, articles and endings, and how often it is negated."""
         language = self.language
@@ -204,10 +212,10 @@ class Passage:
 
     @cached_property
     def places(self) -> dict[str, list[int]]:
-        """The numbers of the sentences that have each stem of content."""
+        """The numbers of the sentences that have each stem of content, or each value."""
         found: dict[str, list[int]] = {}
         for number, sentence in enumerate(self.sentences):
-            for own in dict.fromkeys(sentence.content):
+            for own in dict.fromkeys(sentence.looked_up):
                 found.setdefault(own, []).append(number)
         return found
 
