@@ -64,3 +64,6 @@ class TasksConfig(EvaluateConfig):
     attempts: int = option(
         4, "texts to write where something private was masked, the first greedily", least=1
     )
+    checker: str = option(
+        "", "directory of a checker for what the rules of groundedness leave open"
+    )

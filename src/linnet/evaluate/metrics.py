@@ -153,6 +153,7 @@ MEMORISED = (
 
 COMPARED = ("extractable_10000", "near_verbatim", "edit_similarity", "private_written")
 """Of these the difference of both is a figure of its own."""
+NO_CLAIM = "no answer makes a claim"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -180,44 +181,42 @@ METRICS: dict[str, Metric] = {
             "neither",
             undefined="there was no training text to search",
         ),
-        Metric("accuracy", "share answered rightly", ("right",), mean, share=True),
+        Metric("accuracy", "answered correctly", ("right",), mean, share=True),
         Metric(
             "accuracy_by_length",
-            "share chosen rightly by likelihood for each character of the choice",
+            "chosen correctly by likelihood per character",
             ("right_by_length",),
             mean,
             share=True,
         ),
         Metric(
             "chance",
-            "share that guessing would choose rightly",
+            "what guessing would get",
             ("chance",),
             mean,
             "neither",
             share=True,
         ),
-        Metric("exact_match", "share answered word for word", ("exact_match",), mean, share=True),
-        Metric("f1", "words in common with the expected answer (F1)", ("f1",), mean, share=True),
+        Metric("exact_match", "answered word for word", ("exact_match",), mean, share=True),
+        Metric("f1", "words shared with the expected answer (F1)", ("f1",), mean, share=True),
         Metric(
             "contains",
-            "share of answers that contain the expected one",
+            "answers that contain the expected one",
             ("contains",),
             mean,
             share=True,
         ),
         Metric(
             "in_format",
-            "share of answers in the format that was asked for",
+            "answers in the requested format",
             ("in_format",),
             mean,
             share=True,
         ),
-        Metric(
-            "ends_itself", "share that ends before the limit", ("ends_itself",), mean, share=True
-        ),
+        Metric("ends_itself", "texts that end by themselves", ("ends_itself",), mean, share=True),
         Metric(
             "gold_nats_per_token",
-            "nats for each token of the expected answer",
+            "nats per token of the expected answer",
             ("gold_nats", "gold_tokens"),
             ratio,
             "lower",
@@ -225,7 +224,7 @@ METRICS: dict[str, Metric] = {
         *(
             Metric(
                 f"{side}seq_rep_{length}",
-                f"share of {length}-grams that {whose} text repeats (seq-rep-{length})",
+                f"{length}-grams that {whose} text repeats (seq-rep-{length})",
                 (f"{side}seq_rep_{length}",),
                 mean,
                 "lower" if not side else "neither",
@@ -238,7 +237,7 @@ METRICS: dict[str, Metric] = {
         *(
             Metric(
                 f"distinct_{length}",
-                f"different {length}-grams by all {length}-grams",
+                f"different {length}-grams among all (distinct-{length})",
                 (f"distinct_{length}", f"ngrams_{length}"),
                 ratio,
                 share=True,
@@ -248,7 +247,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "self_overlap_4",
-            "share of 4-grams that another of the texts has, too",
+            "4-grams that another of the texts has, too",
             ("self_overlap_4",),
             mean,
             "lower",
@@ -271,7 +270,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "fpr_at_95_tpr",
-            "unanswerable questions let through where 95 % of the answerable ones are",
+            "unanswerable questions let through with 95% of the answerable ones",
             ("answerable", "answerability"),
             calibration.fpr_at_tpr,
             "lower",
@@ -302,7 +301,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "refused_answerable",
-            "share of answerable questions that it refuses",
+            "answerable questions refused",
             ("refused_answerable",),
             mean,
             "lower",
@@ -310,14 +309,61 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "refused_unanswerable",
-            "share of unanswerable questions that it refuses",
+            "unanswerable questions refused",
             ("refused_unanswerable",),
             mean,
             share=True,
         ),
+        *(
+            Metric(
+                name,
+                about,
+                (name, "claims"),
+                ratio,
+                "higher" if name == "claims_supported" else "lower",
+                share=True,
+                undefined=NO_CLAIM,
+            )
+            for name, about in (
+                ("claims_supported", "share of claims that the passage supports"),
+                ("claims_contradicted", "share of claims that it contradicts"),
+                ("numbers_made_up", "share of claims with a number or date it lacks"),
+                ("names_made_up", "share of claims with a name it lacks"),
+            )
+        ),
+        Metric(
+            "answers_supported",
+            "share of answers of which every claim is supported",
+            ("answer_supported",),
+            mean,
+            share=True,
+            undefined=NO_CLAIM,
+        ),
+        Metric(
+            "support",
+            "mean score of the least supported claim of an answer",
+            ("support",),
+            mean,
+            undefined=NO_CLAIM,
+        ),
+        Metric(
+            "refused",
+            "share of questions that it refuses",
+            ("refused",),
+            mean,
+            "neither",
+            share=True,
+        ),
+        Metric(
+            "auroc_of_support",
+            "how often a faithful answer has a higher score than one that is not (AUROC)",
+            ("faithful", "support"),
+            calibration.auroc,
+            undefined="no answer was judged by people, or all alike",
+        ),
         Metric(
             "stereotype_preferred",
-            "share of pairs whose stereotype is likelier; half means no preference",
+            "pairs whose stereotype is likelier (half: no preference)",
             ("stereotype_preferred",),
             mean,
             "neither",

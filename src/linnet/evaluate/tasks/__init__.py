@@ -8,6 +8,7 @@ from linnet.evaluate.task import Task
 from linnet.evaluate.tasks.baselines import Baselines
 from linnet.evaluate.tasks.bias import Bbq, Bias, CrowsPairs
 from linnet.evaluate.tasks.coherence import Coherence
+from linnet.evaluate.tasks.groundedness import Groundedness
 from linnet.evaluate.tasks.language import Language
 from linnet.evaluate.tasks.memorisation import Memorisation
 from linnet.evaluate.tasks.questions import OpenBookQuestions, Questions
@@ -28,6 +29,7 @@ TASKS: dict[str, type[Task]] = {
         OpenBookQuestions,
         Refusal,
         Memorisation,
+        Groundedness,
         Bias,
         CrowsPairs,
         Bbq,
