@@ -42,6 +42,8 @@ class Metric:
     """Whether it is a share of something, which people read as a percentage."""
     trials: Callable[..., int] | None = None
     """From the columns: of how many items it is a share, where not of all."""
+    compares: bool = False
+    """Whether it is the ``difference`` of two groups, which its first column tells apart."""
     undefined: str = ""
     """Why there may be no figure; ``figure`` gives NaN then."""
 
@@ -420,6 +422,7 @@ METRICS: dict[str, Metric] = {
                 ("trained", name),
                 difference,
                 "lower",
+                compares=True,
                 undefined=ONE_SIDE,
             )
             for name, about, _ in MEMORISED
@@ -463,6 +466,8 @@ def measure(
     trials = _trials(metric, columns)
     if trials and value in (0, 1):
         interval = _of_none_or_all(value, trials, level)
+    elif metric.compares and _unanimous(*columns):
+        interval = _of_unanimous_groups(*columns, level=level)
     elif len(having) > 1:
         interval = _bootstrap(metric, columns, level=level, resamples=resamples, seed=seed)
     return Figure(value, len(having), interval, seed)
@@ -484,6 +489,23 @@ def _of_none_or_all(value: float, count: int, level: float) -> Interval:
     """
     bound = ((1 - level) / 2) ** (1 / count)
     low, high = (bound, 1.0) if value else (0.0, 1 - bound)
+    return Interval(low, high, level, 0)
+
+
+def _unanimous(first: Numbers, values: Numbers) -> bool:
+    """Whether either group is all 0 or all 1."""
+    groups = [set(values[first == group].tolist()) for group in (0, 1)]
+    return all(len(group) == 1 and group <= {0.0, 1.0} for group in groups)
+
+
+def _of_unanimous_groups(first: Numbers, values: Numbers, *, level: float) -> Interval:
+    """Of the difference, from the interval of either share (Newcombe, 1998, method 10)."""
+    own, other = (values[first == group] for group in (1, 0))
+    one = _of_none_or_all(float(own[0]), len(own), level)
+    two = _of_none_or_all(float(other[0]), len(other), level)
+    value = float(own[0] - other[0])
+    low = value - math.hypot(own[0] - one.low, two.high - other[0])
+    high = value + math.hypot(one.high - own[0], other[0] - two.low)
     return Interval(low, high, level, 0)
 
 

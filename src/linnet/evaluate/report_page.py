@@ -508,6 +508,12 @@ def _say_memorisation(figures: Mapping[str, Any]) -> Iterable[str]:
             if own.get("low", 0) > 0
             else "Between the two there is no difference that these passages could show."
         )
+    if figures.get("membership_auroc", {}).get("low", 0) > 0.5:
+        share = figures["membership_auroc"]["value"]
+        yield (
+            f"Its probabilities do show what it was trained on: of a passage that it was trained "
+            f"on and another, the first is the likelier one in {share:.0%} of all pairs."
+        )
     if "training_private_written" in figures:
         yield (
             f"Where something private was masked in its training text, it writes something of that "
