@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MASKED = re.compile(r"<[A-Z][A-Z0-9_]*>")
 _SAMPLE = 200  # characters of a quote by which its language is told
+_SAID = 0.5  # share of an answer's terms that must stand in the quote
 _SURE = 0.99
 _BANDS = 6  # of the MinHash signature, by which candidates for near duplicates are found
 
@@ -139,6 +140,9 @@ def _supported(case: Case) -> str | None:
         if verdict.status in ("contradicted", "unsupported"):
             what = f": {verdict.missing[0].text}" if verdict.missing else ""
             return f"the quote does not support the answer ({verdict.rule}{what})"
+        own, there = set(terms(part, made.language)), set(terms(said, made.language))
+        if verdict.status == "undecided" and len(own & there) < _SAID * len(own):
+            return "the quote has not the words of the answer"
     return None
 
 

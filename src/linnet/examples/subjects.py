@@ -96,7 +96,11 @@ def within_sentence(words: str, source: Source) -> str:
         if source.title.startswith(words) and _as_in_a_sentence(source.title):
             return words
         as_name, as_word = source.capital[first[0]], source.small[lower]
-        if language.code == "de" or as_name > as_word or lower not in source.shared.lowercase:
+        if (
+            language.nouns_have_capitals
+            or as_name > as_word
+            or lower not in source.shared.lowercase
+        ):
             return words
     return lower + words[len(lower) :]
 
@@ -132,7 +136,7 @@ def _tells(parts: list[str], source: Source, language: Language) -> bool:
             return True
         if any(character.isdigit() or character in "_./@" for character in bare):
             return True
-        if number and bare[:1].isupper():
+        if number and bare[:1].isupper() and not language.nouns_have_capitals:
             return True
         if len(bare) > 1 and any(character.isupper() for character in bare[1:]):
             return True
