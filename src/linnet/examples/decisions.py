@@ -74,7 +74,10 @@ class Decision:
 
 
 def decisions_file(place: Path | str) -> Path:
-    """Where the decisions lie about the examples of a directory, or of a file."""
+    """Where the decisions lie about the examples of a directory, or of a file.
+
+    A project's are those of the directory in it: see ``examples_file``.
+    """
     from linnet.artifact import MANIFEST
 
     path = Path(place).absolute()
