@@ -152,8 +152,8 @@ def split_pairs(
     documents: Sequence[Document], config: CheckerConfig
 ) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on, and pairs of other documents."""
-    back = [document for document in documents if _is_kept_back(document)]
-    rest = [document for document in documents if not _is_kept_back(document)]
+    back = [document for document in documents if is_kept_back(document)]
+    rest = [document for document in documents if not is_kept_back(document)]
     trained = pairs(rest, count=config.pairs, seed=config.seed)
     held_out = pairs(back, count=max(FEWEST, config.pairs // 4), seed=config.seed + 1)
     if len(trained) < FEWEST or not held_out:
@@ -228,7 +228,7 @@ def _rows(file: Path) -> Iterator[Document]:
             ) if isinstance(row, dict) else None  # fmt: skip
             if not isinstance(text, str):
                 raise DataError(f"{where}: expected an object with text, passage or answer")
-            yield Document(str(row.get("source") or row.get("id") or number), text)
+            yield Document(str(row.get("id") or row.get("source") or number), text)
 
 
 def _encoder(encoder: Path | str, progress: Progress) -> Path:
@@ -248,7 +248,8 @@ def _digest_files(path: Path) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _is_kept_back(document: Document) -> bool:
+def is_kept_back(document: Document) -> bool:
+    """Whether a document is one that is not trained on, by its source alone."""
     return hashlib.sha256(document.source.encode()).digest()[0] % KEPT_BACK == 0
 
 

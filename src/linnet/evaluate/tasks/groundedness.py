@@ -63,7 +63,7 @@ class Groundedness(Task):
     def examples(self) -> Iterator[Example]:
         """Questions with a passage, or the answers of the file."""
         assert self.place is not None
-        given = _given(self.place)
+        given = given_answers(self.place)
         self.facts["checker"] = "rules" if self.checker is None else "rules and encoder"
         self.facts["answers"] = "the model's" if given is None else "of the file"
         if given is not None:
@@ -174,8 +174,8 @@ def _lacking(verdicts: Sequence[Verdict], kinds: Sequence[str]) -> float:
     ))  # fmt: skip
 
 
-def _given(place: Path) -> list[tuple[str, Given]] | None:
-    """The answers of a file; None where it holds questions."""
+def given_answers(place: Path) -> list[tuple[str, Given]] | None:
+    """The answers of a file, with their ids; None where it holds questions."""
     if place.is_dir():
         return None
     rows = read_rows(place)
