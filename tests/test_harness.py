@@ -10,7 +10,13 @@ import pytest
 from linnet.errors import ConfigError, DataError, MissingExtraError
 from linnet.evaluate.compare import compare
 from linnet.evaluate.config import TasksConfig
-from linnet.evaluate.harness import HarnessConfig, evaluate_harness, open_harness, run_harness
+from linnet.evaluate.harness import (
+    HarnessConfig,
+    _files_behind,
+    evaluate_harness,
+    open_harness,
+    run_harness,
+)
 from linnet.generate.engine import Engine
 from linnet.generate.engines import EngineConfig, open_engine
 from tiny_project import TinyProject
@@ -118,6 +124,25 @@ def test_results_stand_beside_those_of_our_own_tasks(
     assert same.runs[0].tasks[0].differences[0].difference == 0
 
 
+def test_what_a_result_depends_on_is_every_file_that_a_task_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("yaml")
+    for name in ("base.yaml", "a.jsonl", "b-1.jsonl", "b-2.jsonl", "code.py", "other.jsonl"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "rows.csv").write_text("a,b")
+    task = tmp_path / "own.yaml"
+    task.write_text(
+        "include: base.yaml\ntask: own\ndataset_path: json\ndataset_kwargs:\n"
+        f"  data_dir: {tmp_path}/more\n  data_files:\n    test: a.jsonl\n    train: b-*.jsonl\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert [path.name for path in _files_behind([task])] == [
+        "a.jsonl", "b-1.jsonl", "b-2.jsonl", "base.yaml", "code.py", "rows.csv", "own.yaml",
+    ]  # fmt: skip
+
+
 def test_a_file_of_ones_own_and_few_shot(engine: Engine, tasks: Path) -> None:
     pytest.importorskip("lm_eval")
     text = (tasks / "choice.yaml").read_text() + "\nfewshot_split: test\n"
@@ -135,6 +160,8 @@ def test_what_cannot_be_run_is_refused_by_name(engine: Engine, tasks: Path, tmp_
     pytest.importorskip("lm_eval")
     with pytest.raises(ConfigError, match="there is none"):
         open_harness([str(tmp_path / "no.yaml")])
+    with pytest.raises(ConfigError, match="did you mean rolling"):
+        open_harness(["roling"], include=tasks)
     with pytest.raises(ConfigError, match="expected a folder"):
         open_harness(["choice"], include=tmp_path / "no")
     beams = tasks / "beams.yml"

@@ -79,7 +79,7 @@ def _show_task(run: RunComparison, task: TaskComparison) -> None:
         (task.task, "left"), (run.first, "right"), (run.second, "right"),
         ("difference", "right"), ("interval", "right"), ("verdict", "left"),
     ):  # fmt: skip
-        table.add_column(Text(name), justify=justify)  # type: ignore[arg-type]
+        table.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
     for each in task.differences:
         verdict: str = each.verdict or ""
         if each.items_needed is not None:

@@ -293,7 +293,8 @@ def _difference(
     if not (math.isfinite(first) and math.isfinite(second)):
         return None
     low, high = _interval(metric, columns, config) if len(having) > 1 else (None, None)
-    margin = config.margin * (1.0 if metric.share else abs(first))
+    share = metric.share or metric.compares
+    margin = config.margin * (1.0 if share else abs(first))
     sign = {"higher": 1, "lower": -1, "neither": 0}[metric.better]
     verdict, needed = None, None
     if sign:
@@ -305,7 +306,7 @@ def _difference(
         needed = max(LEAST_ITEMS, math.ceil(grown))
     return Difference(
         metric.name, metric.about, first, second, second - first, low, high, len(having),
-        metric.better, margin, verdict, needed, metric.share,
+        metric.better, margin, verdict, needed, share,
     )  # fmt: skip
 
 

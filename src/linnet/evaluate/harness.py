@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import difflib
+import glob
+import itertools
 import logging
 import math
 import os
@@ -47,6 +50,8 @@ USUAL_LENGTH = 256  # tokens that a task may write where it does not say, as in 
 REQUESTS_AT_ONCE = 256
 OPEN_END = "\ue000open\ue001"  # in no text: characters of private use
 LARGEST_TASK_FILE = 1 << 20
+LONGEST_NAME = 4096  # of files
+MOST_FILES = 10_000  # of a folder of data that are looked at for changes
 PLAIN_TAGS = re.compile(
     r"tag:yaml\.org,2002:(map|seq|str|int|float|bool|null|timestamp|merge|value)"
 )
@@ -170,12 +175,10 @@ def evaluate_harness(
         results, rows = measured(draft.path / "harness")
         suite.write_results(draft, results, rows)
 
-    files = [Path(name) for name in tasks if _is_file(name)]
+    files = _files_behind(_own(tasks, include))
     inputs = {"model": suite.model_content(model)} | {
-        f"task {file}": artifact.hash_file(file) for file in files
+        f"file {number}": artifact.hash_file(file) for number, file in enumerate(files)
     }
-    if include is not None:
-        inputs["tasks"] = suite.content_of(include)
     settings = {
         **to_mapping(config), "harness": to_mapping(harness), "tasks": list(tasks),
     }  # fmt: skip
@@ -249,9 +252,10 @@ def _figure(
     plain = {"value": value, "items": items, "seed": config.seed}
     if not scores or not math.isfinite(value):
         return plain
+    # A share where all scores are 0 or 1, whose interval is exact where all are alike.
     found = measure(
-        Metric(name, name, (name,), mean), scores, level=config.level, resamples=config.resamples,
-        seed=config.seed,
+        Metric(name, name, (name,), mean, share=True), scores, level=config.level,
+        resamples=config.resamples, seed=config.seed,
     )  # fmt: skip
     return found.to_json() if math.isclose(found.value, value, abs_tol=1e-9) else plain
 
@@ -269,11 +273,8 @@ def open_harness(
     _sandbox_templates(lm_eval.utils)
     if include is not None and not include.is_dir():
         raise ConfigError(f"{include}: expected a folder of task files, but there is none")
-    own = [Path(name) for name in tasks if _is_file(name)]
-    if include is not None:
-        own += sorted(include.rglob("*.yaml"))
     if not allow_code:
-        for path in own:
+        for path in _own(tasks, include):
             _refuse_code(path)
     try:
         # Its own tasks are 14,000 files, which take seconds to list: only where they are needed.
@@ -287,10 +288,17 @@ def open_harness(
     unknown = [name for name in tasks if not _is_file(name) and not manager.match_tasks([name])]
     if unknown:
         raise ConfigError(
-            f"the harness has no task {', '.join(unknown)}; there are {len(manager.all_tasks):,}, "
-            f"such as {', '.join(manager.all_tasks[:3])}; name a file of your own by its path"
+            f"the harness has no task {', '.join(unknown)}; "
+            f"{_like(unknown[0], manager.all_tasks)} There are {len(manager.all_tasks):,}; "
+            "name a file of your own by its path"
         )
     return manager
+
+
+def _like(name: str, names: Sequence[str]) -> str:
+    """Those that may have been meant."""
+    near = difflib.get_close_matches(name[:100], names, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names[:3])}, ..."
 
 
 def language_model(engine: Engine, *, seed: int = 0, progress: Progress = SILENT) -> TemplateLM:
@@ -328,6 +336,12 @@ def language_model(engine: Engine, *, seed: int = 0, progress: Progress = SILENT
             tokens = engine.tokenize(string, special=True)
             begun = tokens[:1] == [prefix] if add_special_tokens is None else not add_special_tokens
             return tokens if begun else [*tokenizer.start, *tokens]
+
+        def loglikelihood(
+            self, requests: list[Instance], disable_tqdm: bool = False
+        ) -> list[tuple[float, bool]]:
+            found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+            return found
 
         def _loglikelihood_tokens(
             self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: Any
@@ -434,6 +448,43 @@ def _as_task(name: str) -> str | dict[str, Any]:
     return dict(load_yaml(Path(name), resolve_func=True))
 
 
+def _own(tasks: Sequence[str], include: Path | None) -> list[Path]:
+    """The task files that are not part of the harness."""
+    named = [Path(name) for name in tasks if _is_file(name)]
+    return named if include is None else named + sorted(include.rglob("*.yaml"))
+
+
+def _files_behind(own: Sequence[Path]) -> list[Path]:
+    """All files that a result depends on: those of the tasks, those they include, the code beside
+    them, and the local data that they name, from here as the harness sees it."""
+    import yaml
+
+    found: dict[Path, None] = {}
+    waiting = [*own, *(code for path in own for code in path.parent.glob("*.py"))]
+    while waiting:
+        file = waiting.pop().resolve()
+        if file in found or not file.is_file():
+            continue
+        found[file] = None
+        if not _is_file(file.name):
+            continue
+        try:
+            root = yaml.compose(file.read_text("utf-8"), Loader=yaml.SafeLoader)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+            continue
+        for node, key in _nodes(root):
+            if isinstance(node, yaml.ScalarNode) and "\n" not in (named := str(node.value)):
+                if key == "include":
+                    waiting.append(file.parent / named)
+                elif key == "data_dir":
+                    waiting += itertools.islice(Path(named).rglob("*"), MOST_FILES)
+                elif os.path.isfile(named):
+                    waiting.append(Path(named))
+                elif glob.has_magic(named) and len(named) < LONGEST_NAME:
+                    waiting += map(Path, glob.glob(named, recursive=True))
+    return sorted(found)
+
+
 def _refuse_code(path: Path) -> None:
     """Raise ConfigError for a task file that names code; and for one that cannot be read."""
     import yaml
@@ -524,7 +575,11 @@ def _offline(wanted: bool) -> Iterator[None]:
 
 def _quiet() -> None:
     """What it reports on the way is not for our terminal; its warnings are."""
+    from lm_eval import evaluator
+
     logging.getLogger(PACKAGE).setLevel(logging.WARNING)
+    # It would call git in the directory that a user happens to be in, which says so where it fails.
+    evaluator.get_git_commit_hash = lambda: None
 
 
 def _explained(error: Exception, *, download: bool) -> LinnetError:

@@ -43,7 +43,7 @@ class Metric:
     trials: Callable[..., int] | None = None
     """From the columns: of how many items it is a share, where not of all."""
     compares: bool = False
-    """Whether it is the ``difference`` of two groups, which its first column tells apart."""
+    """Whether it is the ``difference`` of shares of two groups, told apart by the first column."""
     undefined: str = ""
     """Why there may be no figure; ``figure`` gives NaN then."""
 
