@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from linnet.examples.generator import Context, Generator, example
+from linnet.examples.languages import Language
 from linnet.examples.record import Example
 from linnet.examples.source import Passage, Source
 from linnet.examples.subjects import quotable
@@ -77,6 +78,18 @@ def generate(source: Source, context: Context) -> Iterator[Example]:
             yield made
 
 
+def _depends(sentence: str, first: str, words: Language) -> bool:
+    """Whether a sentence needs what stands before it: it points back, goes on, or has no subject
+    ("Raised when ...", "Return the ...")."""
+    return (
+        not sentence[0].isalpha()
+        or first in words.sets["points_back"]
+        or first in words.sets["connectives"]
+        or words.verb_first(sentence) is not None
+        or (bool(words.participle) and first.endswith(words.participle))
+    )
+
+
 def _of_passage(source: Source, passage: Passage, context: Context) -> Example | None:
     words, best = source.words, None
     for start, end in source.statements(passage):
@@ -87,7 +100,7 @@ def _of_passage(source: Source, passage: Passage, context: Context) -> Example |
         if "\n" in sentence or "<" in sentence or sentence.count('"') % 2 or _LABEL.match(sentence):
             continue
         first = sentence.split(maxsplit=1)[0].strip(",").lower()
-        depends = words is not None and first in words.sets["points_back"]
+        depends = words is not None and _depends(sentence, first, words)
         if spaced and len(sentence.split()) < _FEWEST_WORDS:
             continue
         found = gaps(sentence, names=source.language not in ("de", ""))

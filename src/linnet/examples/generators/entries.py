@@ -25,6 +25,7 @@ _SIGNATURE = re.compile(
     r"(?P<name>@?[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*)\(.*\)(?: ?(?:->|\u2192) ?.+)?"
 )
 _ATTRIBUTE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_LABEL = re.compile(r"\w+ \w+:")  # "Return value: ..."
 _ADDED = re.compile(r"New in version (\d+(?:\.\d+)*(?:[a-z]\d+)?)(?=[.:,]|$)")
 _CHANGED = re.compile(r"Changed in version (\d+(?:\.\d+)*(?:[a-z]\d+)?): (?=\S)")
 _DEPRECATED = re.compile(
@@ -114,7 +115,7 @@ def _of_code(
         start, end = sentences[0]
         sentence = " ".join(source.text[start:end].split())
         fits = _SHORTEST_TEXT <= len(sentence) <= _LONGEST_TEXT and sentence.endswith(".")
-        does = words.verb_first(sentence)
+        does = None if _LABEL.match(sentence) else words.verb_first(sentence)
         if fits and does is not None and not words.points_away(sentence):
             template = "entry_returns" if does == "returns" else "entry_does"
             question = context.choose(words.template(template), *key).format(name=name)

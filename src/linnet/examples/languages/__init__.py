@@ -75,6 +75,9 @@ class Language:
     adverb: str = ""
     """What adverbs end in."""
 
+    participle: str = ""
+    """What participles end in."""
+
     def base(self, verb: str) -> str:
         """The base form of a verb in the third person."""
         return self.verbs.get(verb) or (verb[:-1] if verb.endswith("s") else verb)
@@ -121,6 +124,7 @@ def _read(code: str) -> Language:
         article=values.get("article", ""),
         vague_object=re.compile(vague) if (vague := values.get("vague_object")) else None,
         adverb=values.get("adverb", ""),
+        participle=values.get("participle", ""),
     )
 
 
