@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
@@ -243,6 +244,7 @@ def pairs(documents: Sequence[Document], *, count: int, seed: int = 0) -> list[P
     """
     draw = random.Random(seed)
     found: dict[bool, list[Pair]] = {True: [], False: []}
+    used: Counter[Kind] = Counter()
     wanted = (count + 1) // 2
     each = max(4, 2 * wanted // max(1, len(documents)))
     for ladder in ladders(documents, count=count, seed=seed, each=each):
@@ -254,9 +256,12 @@ def pairs(documents: Sequence[Document], *, count: int, seed: int = 0) -> list[P
             if draw.random() < SHARES.get(rung.kind, 1.0)
         ]
         draw.shuffle(made)
+        made.sort(key=lambda pair: used[pair.kind])  # what is rare first
         for supported, own in found.items():
             fitting = [pair for pair in made if pair.supported == supported and _accepted(pair)]
-            own += fitting[: min(3, wanted - len(own))]
+            chosen = fitting[: min(3, wanted - len(own))]
+            used.update(pair.kind for pair in chosen)
+            own += chosen
     least = min(len(own) for own in found.values())
     both = found[True][:least] + found[False][:least]
     draw.shuffle(both)

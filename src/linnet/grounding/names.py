@@ -24,9 +24,9 @@ _SHORTEST_STEM = 4
 def names_of(sentence: Sentence) -> Names:
     """The words of a sentence that are names, or parts of them."""
     words = [token for token in sentence.counted if token.value is None and token.key]
-    capitals = sum(token.text[0].isupper() for token in words)
+    capitals = sum(token.text[0].isupper() for token in words[1:])
     german = sentence.language is not None and sentence.language.nouns_capitalised
-    plain = german or (len(words) > 3 and capitals >= _TITLE * len(words))
+    plain = german or (len(words) > 3 and capitals >= _TITLE * (len(words) - 1))
     shouted = sum(token.text.isupper() for token in words if len(token.text) > 1) > len(words) / 2
     return [token for token, first in _placed(sentence) if _is_name(token, first, plain, shouted)]
 
@@ -71,12 +71,12 @@ def stands(token: Token, passages: list[Passage]) -> bool | None:
         return True
     if token.text.isupper() and set(token.text) <= _ROMAN:
         return None  # it may be a number there
+    if any(mark.isdigit() for mark in key):
+        return None if _joined(key, passages) else False
     if token.text[:-1].isupper() and len(token.text) <= 10:
         letters = [letter for letter in key.removesuffix("s") if letter.isalpha()]
         if any(_spelt_out(letters, passage) for passage in passages):
             return None
-    if any(mark.isdigit() for mark in key):
-        return None if _joined(key, passages) else False
     head = key[: max(_SHORTEST_STEM, len(key) - 3)]
     for passage in passages:
         for word in passage.words:

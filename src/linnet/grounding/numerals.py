@@ -157,7 +157,11 @@ def read(words: Sequence[str], language: str) -> tuple[Decimal, int] | None:
                 current, last = current + value, value or 1
             elif value is not None:
                 current, last = value, value or 1
-            elif piece in scales and (current or not total) and (last or scales[piece] <= 1000):
+            elif (
+                piece in scales
+                and (current or not total or scales[piece] == 100)
+                and (last or scales[piece] <= 1000)
+            ):
                 scale = scales[piece]
                 if scale == 100:
                     if current % 100 >= 100 or (current and current >= 100):

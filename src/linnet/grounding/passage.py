@@ -68,16 +68,16 @@ class Sentence:
         return self.claim.text.rstrip("\"'”’»)] ").endswith(("?", "？", "؟"))
 
     @cached_property
-    def without_brackets(self) -> str:
-        """Its line but for what stands in brackets; the same where nothing does."""
+    def without_brackets(self) -> tuple[Token, ...]:
+        """Its counted tokens but for those in brackets; all where brackets do not match."""
         if not any(token.text == "(" for token in self.tokens):
-            return self.line
+            return self.counted
         kept, depth = [], 0
         for token in self.tokens:
             depth += (token.text in "([") - (token.text in ")]") if token.mark else 0
             if depth == 0 and not token.mark:
                 kept.append(token)
-        return _line(kept) if depth == 0 else self.line
+        return tuple(kept) if depth == 0 else self.counted
 
     @cached_property
     def borders(self) -> tuple[frozenset[int], frozenset[int]]:
@@ -109,6 +109,14 @@ class Sentence:
             own for token, own in zip(self.counted, self.stems, strict=True)
             if token.key and token.key not in function
         )  # fmt: skip
+
+    @cached_property
+    def looked_up(self) -> tuple[str, ...]:
+        """What sentences like it are found by."""
+        values = (
+            f"{VALUE}{said}" for value in self.values for said in (*value.readings, *value.dates)
+        )
+        return (*self.content, *values)
 
     @cached_property
     def positive(self) -> Positive:
@@ -170,8 +178,7 @@ class Passage:
         self.words: set[str] = set()
         self.numbers: dict[Decimal, list[Value]] = {}
         self.dates: list[Value] = []
-        self.by_line: dict[str, list[Sentence]] = {}
-        self.by_positive: dict[str, list[Sentence]] = {}
+        self.by_line: dict[str, list[tuple[Sentence, tuple[Value, ...]]]] = {}
         for sentence in self.sentences:
             self._add(sentence)
 
@@ -188,8 +195,11 @@ class Passage:
             for reading in value.readings:
                 self.numbers.setdefault(reading, []).append(value)
         if not sentence.question:
-            for line in {sentence.line, sentence.without_brackets}:
-                self.by_line.setdefault(line, []).append(sentence)
+            self.by_line.setdefault(sentence.line, []).append((sentence, sentence.values))
+            kept = sentence.without_brackets
+            if kept and len(kept) < len(sentence.counted):
+                values = tuple(token.value for token in kept if token.value is not None)
+                self.by_line.setdefault(_line(kept), []).append((sentence, values))
 
     @cached_property
     def positives(self) -> dict[str, list[Sentence]]:
@@ -202,10 +212,10 @@ class Passage:
 
     @cached_property
     def places(self) -> dict[str, list[int]]:
-        """The numbers of the sentences that have each stem of content."""
+        """The numbers of the sentences that have each stem of content, or each value."""
         found: dict[str, list[int]] = {}
         for number, sentence in enumerate(self.sentences):
-            for own in dict.fromkeys(sentence.content):
+            for own in dict.fromkeys(sentence.looked_up):
                 found.setdefault(own, []).append(number)
         return found
 

@@ -204,8 +204,8 @@ class _Check:
         line = self.claim.line
         different: list[tuple[Missing, ...]] = []
         for number, passage in enumerate(self.passages):
-            for sentence in passage.by_line.get(line, ()):
-                found = _differences(self.claim.values, sentence.values)
+            for sentence, values in passage.by_line.get(line, ()):
+                found = _differences(self.claim.values, values)
                 if found == ():
                     self._supporting = Place(number, sentence.claim.start, sentence.claim.end)
                     return "supported", "verbatim", ()

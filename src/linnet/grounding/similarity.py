@@ -54,7 +54,7 @@ def similarity(claim: Sentence, passages: Sequence[Passage]) -> Match:
 
 def _candidates(claim: Sentence, passage: Passage) -> list[Sentence]:
     counts: dict[int, int] = {}
-    for own in dict.fromkeys(claim.content):
+    for own in dict.fromkeys(claim.looked_up):
         for place in passage.places.get(own, ()):
             counts[place] = counts.get(place, 0) + 1
     chosen = sorted(counts, key=lambda place: (-counts[place], place))[:CANDIDATES]

@@ -103,11 +103,11 @@ def _add_word(found: list[Token], word: str, start: int, language: str) -> None:
         return
     key = key_of(word)
     if language == "fr":
-        while elided := _ELIDED.match(key):
+        while (elided := _ELIDED.match(key)) and len(key) == len(word):
             cut = elided.end()
             found.append(Token(key[:cut], word[:cut], start, start + cut))
             word, key, start = word[cut:], key[cut:], start + cut
-    elif language == "en" and key.endswith("n't"):
+    elif language == "en" and key.endswith("n't") and len(key) == len(word) > 3:
         cut = len(word) - 3
         stems = {"ca": "can", "wo": "will", "sha": "shall"}
         first = stems.get(key[:cut], key[:cut])
@@ -115,7 +115,8 @@ def _add_word(found: list[Token], word: str, start: int, language: str) -> None:
         found.append(Token("not", word[cut:], start + cut, end))
         return
     if key := key.rstrip("'"):
-        found.append(Token(key, word[: len(key)], start, start + len(key)))
+        word = word.rstrip("'’")
+        found.append(Token(key, word, start, start + len(word)))
 
 
 def _numeric(match: re.Match[str], kind: str, text: str, language: Language | None) -> Token:
@@ -242,9 +243,9 @@ def _combined(
         token, place = _quantity(found, place, language)
         if combined and combined[-1].text in CURRENCIES and token.value is not None:
             if token.value.unit is None:
-                token = token._replace(
-                    value=replace(token.value, unit=CURRENCIES[combined[-1].text])
-                )
+                sign = combined[-1]
+                value = replace(token.value, unit=CURRENCIES[sign.text], start=sign.start)
+                token = token._replace(start=sign.start, value=value)
             combined.pop()
         combined.append(token)
     return [_whole(token, text) for token in _carried(combined)]
@@ -444,7 +445,7 @@ def _date(
         if number in _YEARS and value.kind == "number" and len(value.text) == 4:
             del before[-taken:]
             return _dated(first, found[place], (number, month, None)), place + 1
-        if number <= 31 and taken == 1:
+        if number <= 31 and (taken == 1 or before[behind + 1].text == "."):  # "Mar. 5"
             del before[-taken:]
             last, after, year = _year(found, place)
             return _dated(first, last, (year, month, number)), after

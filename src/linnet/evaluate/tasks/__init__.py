@@ -8,7 +8,9 @@ from linnet.evaluate.task import Task
 from linnet.evaluate.tasks.baselines import Baselines
 from linnet.evaluate.tasks.bias import Bbq, Bias, CrowsPairs
 from linnet.evaluate.tasks.coherence import Coherence
+from linnet.evaluate.tasks.groundedness import Groundedness
 from linnet.evaluate.tasks.language import Language
+from linnet.evaluate.tasks.memorisation import Memorisation
 from linnet.evaluate.tasks.questions import OpenBookQuestions, Questions
 from linnet.evaluate.tasks.refusal import Refusal
 from linnet.evaluate.tasks.samples import Overlaps, Samples
@@ -26,6 +28,8 @@ TASKS: dict[str, type[Task]] = {
         Questions,
         OpenBookQuestions,
         Refusal,
+        Memorisation,
+        Groundedness,
         Bias,
         CrowsPairs,
         Bbq,
