@@ -2,9 +2,10 @@
 
     python benchmarks/examples_finetuning.py MODEL medquad.jsonl [--documents 400] [--seconds 600]
 
-The answers of MedQuAD are the documents, one for each focus. Examples are made of them without a model, and ``linnet finetune``
-(LoRA) trains on those of the train split. Then people's own questions about held-out documents are
-put to the model before and after, closed book and with the passage before the question:
+The answers of MedQuAD are the documents, one for each focus. Examples are made of them without a
+model, and ``linnet finetune`` (LoRA) trains on those of the train split. Then people's own
+questions about held-out documents are put to the model before and after, closed book and with the
+passage before the question:
 
 * nats per token of the beginning of the right answer (lower is better),
 * token F1 of the greedy answer with that beginning.
@@ -135,8 +136,11 @@ def main() -> None:
         for metric in ("nats", "f1"):
             before, after = (found[name, book][metric] for name in ("zero-shot", "tuned"))
             low, high = interval(after - before)
-            print(f"{book:6} {metric:4} {before.mean():.3f} -> {after.mean():.3f}, difference "
-                  f"{(after - before).mean():+.3f} ({low:+.3f} to {high:+.3f})", flush=True)  # fmt: skip
+            print(
+                f"{book:6} {metric:4} {before.mean():.3f} -> {after.mean():.3f}, difference "
+                f"{(after - before).mean():+.3f} ({low:+.3f} to {high:+.3f})",
+                flush=True,
+            )
     with (work / "answers.jsonl").open("w", encoding="utf-8") as file:
         for place, row in enumerate(asked):
             line = {"question": row["question"], "answer": row["answer"][:300]}

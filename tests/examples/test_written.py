@@ -16,7 +16,7 @@ from linnet.data import kept_texts
 from linnet.errors import ConfigError, ModelError
 from linnet.examples import Example, ExamplesConfig, make_examples, read_examples
 from linnet.examples.generation import REJECTED_FILE
-from linnet.examples.generators.model import requests
+from linnet.examples.generators.model import requests, ungrounded
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.progress import Progress
 from linnet.respond import RemoteError
@@ -190,7 +190,7 @@ def prose(body: dict[str, Any], number: int) -> str | int:
     if "response_format" in body:
         return 400
     kind, tree = asked(body)
-    good = {kind: f"Describe how the {tree} fares in its valley."}
+    good = {kind: f"Describe what the {tree} often outlives in its valley."}
     if kind == "question":
         return f"Sure! Here is a question about {tree}: what is it?"
     return f"Of course:\n```json\n{json.dumps(good)}\n```\nAnything else?"
@@ -254,3 +254,24 @@ def test_without_being_named_no_model_is_asked(tmp_path: Path, trees: Path) -> N
     assert {example.generator for example in read_examples(tmp_path / "out")} & {"model"} == set()
     examples = make_examples(trees, tmp_path / "out", ExamplesConfig())
     assert "model" not in examples.manifest.inputs
+
+
+@pytest.mark.parametrize(
+    ("question", "fault"),
+    [
+        ("How many neighbours does the alder often outlive?", None),
+        ("Describe which neighbours the alder outlives.", None),
+        ("What is the alder?", "what its subject is"),
+        ("What is the Alder, and how old is it?", "what its subject is"),
+        ("What causes the alder to outlive its neighbours?", "does not have"),
+        ("Which fungus harms the alder?", "does not have"),
+    ],
+)
+def test_a_question_is_about_what_its_quote_says(question: str, fault: str | None) -> None:
+    quote = "Foresters tell that the alder often outlives three of its neighbours."
+    made = Example(
+        "a", "question", question, quote, quote, "alder.md", 0, len(quote), "train",
+        language="en", headings=("Alder",),
+    )  # fmt: skip
+    found = ungrounded(made)
+    assert found is None if fault is None else fault in str(found)

@@ -187,7 +187,7 @@ def _fits(case: Case) -> str | None:
     """What a model wrote is about its quote rather than about the sentences around it."""
     if case.source is None or case.example.generator != model.NAME:
         return None
-    return model.misfit(case.example, case.source, case.context)
+    return model.ungrounded(case.example) or model.misfit(case.example, case.source, case.context)
 
 
 def _repeated(case: Case) -> str | None:

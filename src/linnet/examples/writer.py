@@ -50,7 +50,8 @@ class Prompt:
     schema: dict[str, Any]
     seed: int
     temperature: float = 0.6
-    max_tokens: int = 320
+    max_tokens: int = 1024
+    """More than the longest text of the schema, so that none is cut off within its JSON."""
 
     def conversation(self, *, constrained: bool) -> Conversation:
         """The conversation; ``constrained``: held to the schema."""

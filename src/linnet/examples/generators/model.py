@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.examples.generator import MALFORMED, Context, Generator, example
 from linnet.examples.writer import Prompt
+from linnet.retrieval import terms
 
 if TYPE_CHECKING:
     from linnet.examples.record import Example, Kind
@@ -46,6 +47,7 @@ class Requests:
     openings: list[str]
     orders: list[str]
     leaning: list[str]
+    plain: str
 
 
 @cache
@@ -88,6 +90,26 @@ def prepare(sources: Sequence[Source], context: Context) -> None:
         context.writer.write(
             [asked.prompt for source in sources for asked in _asked(source, context)]
         )
+
+
+def ungrounded(made: Example) -> str | None:
+    """Whether what a model wrote is about something that its quote does not say.
+
+    All its words stand in the quote or in the headings, but for those that any question has; and
+    one at least is the quote's own, as "What is X?" is not answered by whatever stands under X.
+    """
+    spoken = requests().get(made.language)
+    if spoken is None or made.quote is None:
+        return None
+    asked, quoted, above, plain = (
+        set(terms(text, made.language))
+        for text in (made.question, made.quote, " ".join(made.headings), spoken.plain)
+    )
+    if asked - quoted - above - plain:
+        return "it asks for what its quote does not have"
+    if not (asked & quoted) - above - plain:
+        return "it asks what its subject is, which its quote need not say"
+    return None
 
 
 def misfit(made: Example, source: Source, context: Context) -> str | None:
