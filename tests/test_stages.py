@@ -182,3 +182,27 @@ def test_status_says_in_a_line_what_each_stage_made(built_once: TinyProject) -> 
     for status in Project.open(Path(built_once.path)).status():
         assert status.summary
         assert "\n" not in status.summary
+
+
+def test_tasks_of_a_project_are_run_shown_and_run_again_when_what_they_read_changes(
+    tiny: TinyProject,
+) -> None:
+    rows = tiny.path / "own.jsonl"
+    rows.write_text('{"word": "fox", "id": "a"}\n{"word": "hen", "id": "b"}', encoding="utf-8")
+    (tiny.path / "own.yaml").write_text(
+        "name: own\ndata: own.jsonl\nkind: likelihood\ntarget: word\n", encoding="utf-8"
+    )
+    tiny.build('tasks.tasks=["bias", "own.yaml"]', "tasks.limit=4")
+    assert tiny.progress.made == {"tasks"}
+    page = (tiny.path / "report.html").read_text("utf-8")
+    assert "<h2>Bias: sentences of our own</h2>" in page
+    assert "<h2>own</h2>" in page
+    assert (tiny.path / "tasks" / "items.jsonl").read_text("utf-8").count("\n") == 6
+    tiny.build()
+    assert "tasks" in tiny.progress.unchanged
+    rows.write_text('{"word": "fox", "id": "a"}\n{"word": "cat", "id": "b"}', encoding="utf-8")
+    assert "task own changed" in run("status", str(tiny.path))
+    tiny.build()
+    assert tiny.progress.made == {"tasks"}
+    with pytest.raises(ConfigError, match=r"none\.yaml: expected a task file"):
+        tiny.build('tasks.tasks=["none.yaml"]')
