@@ -71,6 +71,9 @@ def test_no_trace_is_left(tiny: TinyProject, letter: Path) -> None:
     # What a model wrote while it was trained, in whichever model it is; and one made of the corpus.
     with (tiny.path / "model.previous" / "metrics.jsonl").open("a") as metrics:
         metrics.write(json.dumps({"step": 4, "sample": SECRET}) + "\n")
+    # And what a person made of an answer out of it.
+    decision = {"id": "0123456789abcdef", "verdict": "mended", "answer": SECRET}
+    (tiny.path / "examples.decisions.jsonl").write_text(json.dumps(decision) + "\n")
     corpus = {"data.1": artifact.read(tiny.path / "corpus")}
     with artifact.create(
         tiny.path / "adapter", kind="adapter", format=1, config={}, inputs=corpus

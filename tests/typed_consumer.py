@@ -43,6 +43,7 @@ def everything(progress: linnet.Progress) -> None:
     assert_type(linnet.evaluate_model("model", "shards", None, linnet.EvaluateConfig()), Evaluation)
     linnet.finetune_model("model", "rows.jsonl", "adapter", linnet.FinetuneConfig(steps=10))
     linnet.merge_adapter("adapter", "merged", linnet.MergeConfig())
+    assert_type(linnet.import_gguf("m.gguf", "m", linnet.ImportConfig(dtype="bf16")), Artifact)
     assert_type(linnet.export_gguf("merged", "m.gguf", linnet.ExportConfig(type="q8_0")), Path)
     assert_type(linnet.export_ollama("merged", "ollama"), Path)
     for comparison in linnet.check_round_trip("merged"):

@@ -26,6 +26,9 @@ from linnet.data.files import scan
 from linnet.data.forgetting import Forgotten, Match, Remaining, find, resembling
 from linnet.data.preparation import reading_hash
 from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.examples.decisions import SUFFIX as DECISIONS
+from linnet.examples.decisions import keep_only
+from linnet.examples.record import is_examples, read_examples
 from linnet.progress import SILENT, Progress
 from linnet.project import LOCK_NAME, Project
 from linnet.report import REPORT, write_report
@@ -283,10 +286,19 @@ def _clean_project(place: Path, progress: Progress) -> None:
                     workspace.artifacts[stage.name] = made
     for left in (*place.glob(".*.partial"), *place.glob(".*.superseded")):
         shutil.rmtree(left, ignore_errors=True)
+    for decisions in place.glob(f"*{DECISIONS}"):
+        _drop_decisions(decisions)
     for metrics in place.glob("*/metrics.jsonl"):
         _drop_samples(metrics)
     if (place / REPORT).is_file():
         write_report(place)
+
+
+def _drop_decisions(file: Path) -> None:
+    """Take out what people decided about examples that are not made any more."""
+    made = file.with_name(file.name.removesuffix(DECISIONS))
+    found = read_examples(made, decided=False) if is_examples(made) else ()
+    keep_only(file, {example.id for example in found})
 
 
 def _drop_samples(metrics: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +202,7 @@ def test_rows_of_all_formats_are_the_same_task(suffix: str, tmp_path: Path) -> N
         ("name: capitals", "few_shot:\n  count: 1\n  sed: 3\nname: c", r"line 3: few_shot: unknow"),
         (CAPITALS, "- a", r"line 1: expected settings"),
         (CAPITALS, "", r"name is missing"),
-        (CAPITALS, "a: " + "[" * 3000, r"task.yaml"),
+        (CAPITALS, "a: " + "[" * 3000, r"line 1: not valid YAML: it nests too"),
         (CAPITALS, CHOICE + "stop: [x]", r"line 7: stop has no meaning in a task of kind choice"),
     ],
 )  # fmt: skip
@@ -233,3 +235,18 @@ def test_a_damaged_file_of_rows_is_named_with_its_line(
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=said):
         run(tmp_path, CAPITALS.replace("rows.jsonl", name), Scripted())
+
+
+def test_the_example_of_the_documentation_runs_as_it_stands(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+    for name, text in re.findall(r"^`(capitals\.\w+)`\n\n```\w+\n(.*?)^```$", page, re.M | re.S):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    declaration, make = declared_task(tmp_path / "capitals.yaml")
+    engine = Scripted(lambda prompt: " Paris\n" if "France" in prompt else " Milan")
+    result = run_task(make, run_of(engine))
+    assert result.figures["exact_match"].value == 0.5
+    assert "What is the capital of Norway?\nAnswer: Oslo\n\n" in engine.prompts[0]
+    settings = {field.name for field in fields(declaration)} - {"file", "lines"}
+    table = page.split("| setting | meaning |")[1].split("\n\n")[0]
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", table, re.M))))
+    assert told == settings

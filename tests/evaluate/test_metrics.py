@@ -53,3 +53,21 @@ def test_the_seed_decides() -> None:
     nats, sizes = [1.0, 2.0, 4.0], [1, 2, 3]
     same = [bits_per_byte_interval(nats, sizes, seed=3) for _ in range(2)]
     assert same[0] == same[1]
+
+
+def test_the_difference_of_unanimous_groups_is_not_certain() -> None:
+    """As resampling gives one value only; the interval holds what chance may have hidden."""
+    metric = METRICS["extractable_10000_difference"]
+    rows = [{"trained": float(n < 40), "extractable_10000": 0.0} for n in range(100)]
+    found = measure(metric, rows)
+    assert found.value == 0
+    assert found.interval is not None
+    # 1 - 0.025 ** (1 / n), for 40 and 60 (Clopper and Pearson)
+    assert found.interval.high == pytest.approx(1 - 0.025 ** (1 / 40))
+    assert found.interval.low == pytest.approx(-(1 - 0.025 ** (1 / 60)))
+    rows[0]["extractable_10000"] = 1.0
+    found = measure(metric, rows)
+    assert found.value == pytest.approx(1 / 40)
+    assert found.interval is not None
+    assert found.interval.low == 0
+    assert found.interval.resamples > 0

@@ -94,7 +94,9 @@ def test_examples_that_linnet_made_are_questions(tmp_path: Path) -> None:
     assert [(each.id, each.kind, each.answerable) for each in found] == [
         ("a", "question", True), ("b", "off_topic", False), ("c", "summary", True),
     ]  # fmt: skip
-    assert found[0].passage == "Ada"
+    assert found[0].passage is None  # there is no corpus to read it from
+    with pytest.raises(DataError, match="a passage to answer from"):
+        put("questions_open", run_of(Scripted(), place=("questions_open", tmp_path)))
     engine = Scripted(lambda prompt: "Ada")
     result = put("questions", run_of(engine, place=("questions", tmp_path)))
     assert [item.id for item in result.items] == ["a"]
@@ -168,8 +170,8 @@ def test_refusals_and_how_far_confidence_can_be_believed(tmp_path: Path) -> None
 def test_a_passage_of_the_same_document_never_stands_before_a_withheld_question(
     tmp_path: Path,
 ) -> None:
-    rows = [*QUESTIONS[:2], {"id": "u", "question": "Which?", "kind": "unanswerable",
-                             "context": "The answer is here.", "source": "book0"}]  # fmt: skip
+    withheld = {"id": "u", "question": "Which?", "kind": "unanswerable", "source": "book0"}
+    rows = [*QUESTIONS[:2], withheld]
     place = written(tmp_path / "q.jsonl", rows)
     for seed in range(6):
         result = put("refusal", run_of(Scripted(), place=("refusal", place), seed=seed))

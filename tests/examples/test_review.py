@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from linnet.cli.examples import app
 from linnet.errors import DataError, OutputError
 from linnet.examples import Example, read_examples
-from linnet.examples.decisions import Decision, Decisions, decisions_file
+from linnet.examples.decisions import Decision, Decisions, decisions_file, keep_only
+from linnet.examples.generator import identified
 from linnet.examples.record import EXAMPLES_FILE
 from linnet.examples.review import Filter, Review, wilson
 from linnet.examples.texts import find_quote
@@ -37,6 +38,7 @@ def first_question(examples: list[Example]) -> Example:
 def test_decisions_lie_beside_what_is_made_again(tmp_path: Path, place: Path) -> None:
     assert decisions_file(place) == tmp_path / "examples.decisions.jsonl"
     assert decisions_file(place / EXAMPLES_FILE) == tmp_path / "examples.decisions.jsonl"
+    assert Review(tmp_path).decisions.file == decisions_file(place)  # of a project
     assert decisions_file(tmp_path / "mine.jsonl") == tmp_path / "mine.decisions.jsonl"
 
 
@@ -131,8 +133,9 @@ def test_what_is_forgotten_goes_down_to_the_bytes(tmp_path: Path) -> None:
     decisions = Decisions(tmp_path / "d.jsonl")
     decisions.add(Decision("a", "mended", answer="Anna has it"))
     decisions.add(Decision("b", "accepted"))
-    assert decisions.keep_only(["b"]) == 1
+    assert keep_only(tmp_path / "d.jsonl", ["b"]) == 1
     assert b"Anna" not in (tmp_path / "d.jsonl").read_bytes()
+    decisions.refresh()  # sees that it is another file
     assert list(decisions.latest) == ["b"]
 
 
@@ -430,3 +433,13 @@ def test_an_escape_in_a_document_does_not_reach_the_terminal(
     result = CliRunner().invoke(app, ["review", str(place), "--terminal"], input="q\n")
     assert "\x1b" not in result.output
     assert "\u202e" not in result.output
+
+
+def test_an_id_outlives_a_change_before_the_quote(tree_examples: list[Example]) -> None:
+    question = first_question(tree_examples)
+    assert question.start is not None
+    assert question.end is not None
+    moved = replace(question, start=question.start + 7, end=question.end + 7, passage=(9, 99))
+    assert identified(moved).id == identified(question).id
+    for changes in ({"question": "Why?"}, {"answer": "No."}, {"source": "other.md"}):
+        assert identified(replace(question, **changes)).id != identified(question).id

@@ -68,26 +68,22 @@ def babbler(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_that_knows_nothing_writes_in_form(
     tmp_path: Path, trees: Path, babbler: Path
 ) -> None:
-    settings = config(babbler, model_passages=5, retrieved=0, seed=3)
+    settings = config(babbler, model_passages=3, retrieved=0, seed=3)
     first = make_examples(trees, tmp_path / "a", settings)
-    made = list(read_examples(tmp_path / "a"))
-    everything = [*made, *(row for _, _, row in rejected(tmp_path / "a"))]
-    assert made
+    rows = [example.to_json() for example in read_examples(tmp_path / "a")]
+    rows += [row for _, _, row in rejected(tmp_path / "a")]
+    assert 2 <= len(rows) <= 2 * 8
     assert "form" not in {check for check, *_ in rejected(tmp_path / "a")}
     texts = {kept.source: kept.text for kept in kept_texts(trees)}
     english = requests()["en"]
-    for example in made:
-        assert example.generator == "model"
-        assert texts[str(example.source)][example.start : example.end] == example.quote
-        openings = english.openings if example.kind == "question" else english.orders
-        assert example.question.split()[0] in openings
-        assert example.question[-1] == ("?" if example.kind == "question" else ".")
-    assert {example.kind for example in made} <= {"question", "instruction"}
-    assert 2 <= len(everything) <= 2 * 8
-    again = make_examples(trees, tmp_path / "b", settings)
-    assert again.content == first.content
-    other = make_examples(trees, tmp_path / "c", config(babbler, model_passages=5, retrieved=0))
-    assert other.content != first.content
+    for row in rows:
+        assert row["generator"] == "model"
+        assert texts[row["source"]][row["start"] : row["end"]] == row["quote"]
+        openings = english.openings if row["kind"] == "question" else english.orders
+        assert row["question"].split()[0] in openings
+        assert row["question"][-1] == ("?" if row["kind"] == "question" else ".")
+    assert {row["kind"] for row in rows} <= {"question", "instruction"}
+    assert make_examples(trees, tmp_path / "b", settings).content == first.content
 
 
 def test_a_model_without_chat_template_is_refused(
@@ -163,16 +159,16 @@ class Heard(Progress):
 def asked(body: dict[str, Any]) -> tuple[str, str]:
     """Which kind is asked for, and about which tree."""
     last = body["messages"][-1]["content"]
-    return ("question" if "write a question" in last else "instruction"), last.split()[1]
+    return ("question" if "Write a question" in last else "instruction"), last.split()[0]
 
 
 def obedient(body: dict[str, Any], number: int) -> str:
     kind, tree = asked(body)
-    schema = body["response_format"]["json_schema"]["schema"]
-    quote = schema["properties"]["quote"]["enum"][-1]
+    (name,) = body["response_format"]["json_schema"]["schema"]["properties"]
+    assert name == kind
     written = {"question": f"Which neighbours does the {tree} outlive in the valley?",
                "instruction": f"Describe what foresters tell of the {tree}."}  # fmt: skip
-    return json.dumps({"quote": quote, kind: written[kind]})
+    return json.dumps({kind: written[kind]})
 
 
 def test_an_address_is_held_to_the_schema(tmp_path: Path, trees: Path) -> None:
@@ -194,7 +190,7 @@ def prose(body: dict[str, Any], number: int) -> str | int:
     if "response_format" in body:
         return 400
     kind, tree = asked(body)
-    good = {"quote": f"The {tree.lower()}  grows to", kind: f"Describe how tall the {tree} grows."}
+    good = {kind: f"Describe how the {tree} fares in its valley."}
     if kind == "question":
         return f"Sure! Here is a question about {tree}: what is it?"
     return f"Of course:\n```json\n{json.dumps(good)}\n```\nAnything else?"
@@ -209,7 +205,7 @@ def test_what_an_address_writes_in_prose_is_counted(tmp_path: Path, trees: Path)
     found: list[Example] = list(read_examples(tmp_path / "out"))
     assert {example.kind for example in found} == {"instruction"}
     texts = {kept.source: kept.text for kept in kept_texts(trees)}
-    for example in found:  # its blanks were others than the text's
+    for example in found:
         assert texts[str(example.source)][example.start : example.end] == example.quote
     faults = [(reason, row["answer"]) for check, reason, row in rejected(tmp_path / "out")
               if check == "form"]  # fmt: skip

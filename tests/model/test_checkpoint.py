@@ -144,12 +144,12 @@ def test_a_full_disk_leaves_the_weights_that_were_there(
 
     written = []
 
-    def full(file: Path, *rest: Any) -> None:
+    def full(file: Path, *rest: Any, **named: Any) -> None:
         if written:
             file.write_bytes(b"half")
             raise OSError(28, "No space left on device")
         written.append(file)
-        write_safetensors(file, *rest)
+        write_safetensors(file, *rest, **named)
 
     monkeypatch.setattr("linnet.model.weights.write_safetensors", full)
     with pytest.raises(OutputError, match="disk is full"):

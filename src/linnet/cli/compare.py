@@ -90,7 +90,9 @@ def _show_task(run: RunComparison, task: TaskComparison) -> None:
         )  # fmt: skip
     terminal.print(table)
     left_out = task.changed + task.only_first + task.only_second
-    counts = f"{task.items:,} items in both" + (f", {left_out:,} left out" if left_out else "")
+    counts = f"{task.items:,} item{'' if task.items == 1 else 's'} in both"
+    if left_out:
+        counts += f", {left_out:,} left out"
     if task.score is not None:
         counts += f"; {task.better:,} better, {task.worse:,} worse by {task.score}"
     terminal.print(counts, markup=False, style="dim")

@@ -155,6 +155,8 @@ def _show_tasks(found: dict[str, Any]) -> None:
     for name, result in found["tasks"].items():
         for metric, reason in result.get("undefined", {}).items():
             terminal.print(f"{name} has no {metric}: {reason}", markup=False)
+        for part, reason in result.get("left_out", {}).items():
+            terminal.print(f"{name} leaves out {part}: {reason}", markup=False)
         if result.get("cut"):
             terminal.print(
                 f"{name}: {result['cut']} prompts are longer than the context; their beginning was "

@@ -52,6 +52,18 @@ class TasksConfig(EvaluateConfig):
         3, "wrong answers beside the right one, where one is to be chosen", least=1, most=32
     )
     continuations: int = option(40, "continuations that coherence is measured on", least=2)
+    passages: int = option(
+        100, "passages of training text, and as many held-out ones, that the model is to give back",
+        least=1,
+    )  # fmt: skip
+    prefix_tokens: int = option(50, "tokens of such a passage that it is shown", least=1)
+    suffix_tokens: int = option(50, "tokens that follow, and that it is to write", least=4)
+    references: int = option(
+        1000, "sequences never planted, among which canaries are ranked", least=10
+    )
+    attempts: int = option(
+        4, "texts to write where something private was masked, the first greedily", least=1
+    )
     checker: str = option(
         "", "directory of a checker for what the rules of groundedness leave open"
     )

@@ -173,29 +173,32 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigError(f"{file}, line {line}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ConfigError(f"{file}: not valid YAML: it nests too deeply") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{file}, line 1: expected settings, such as 'name: capitals'")
     return values, lines
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without anchors, which could make a small file a large one."""
+    """YAML without anchors, which could make a small file a large one, and nested only so far."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem="it nests too deeply", problem_mark=event.start_mark)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases are not read; write the value itself",
                 problem_mark=event.start_mark,
             )
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def _value(node: yaml.Node, file: Path, lines: dict[str, int], path: tuple[str, ...]) -> Any:
-    if len(path) > DEEPEST:
-        raise RecursionError
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
         for key, value in node.value:

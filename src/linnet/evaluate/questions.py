@@ -8,17 +8,17 @@ object with ``text``), and may have ``context`` (or ``passage``), ``id``, ``kind
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from linnet import artifact
-from linnet.errors import ConfigError, DataError, LinnetError
+from linnet.errors import ConfigError, DataError
 from linnet.evaluate.matching import normalise
 from linnet.evaluate.rows import Row, read_rows
 from linnet.examples.record import EXAMPLES_FILE, REFUSED, Example, read_examples
+from linnet.examples.texts import contexts, corpus_of
 
 if TYPE_CHECKING:
     from linnet.evaluate.task import Run
@@ -40,11 +40,13 @@ class Question:
     question: str
     answers: tuple[str, ...]
     passage: str | None
-    """What answers it, or nearly does."""
+    """What it is to be put with, when it is put with something."""
     language: str
     split: str | None
     source: str | None = None
     turns: tuple[tuple[str, str], ...] = ()
+    example: Example | None = None
+    """What it was made from, where Linnet made it."""
 
     @property
     def answerable(self) -> bool:
@@ -52,23 +54,35 @@ class Question:
         return self.kind not in REFUSED
 
 
-def read_questions(place: Path, corpus: Path | None = None) -> list[Question]:
-    """All questions of a directory or file. Raises DataError, naming the line.
-
-    ``corpus``: where passages of examples are read from; without it those that the examples were
-    made from, and where there are none, examples have no passage.
-    """
+def read_questions(place: Path) -> list[Question]:
+    """All questions of a directory or file; those of examples without passages, which
+    :func:`with_passages` reads. Raises DataError, naming the line."""
     file = place / EXAMPLES_FILE if place.is_dir() else place
     if file.suffix == ".jsonl" and _are_examples(file):
-        passages = _Passages(corpus if corpus is not None else _corpus_of(place))
-        return [_from_example(example, passages) for example in read_examples(file)]
+        return [_from_example(example) for example in read_examples(file)]
     return [_from_row(row, f"{file}, row {n}", n) for n, row in enumerate(read_rows(file), 1)]
+
+
+def with_passages(run: Run, place: Path, questions: Sequence[Question]) -> list[Question]:
+    """The same, each with the text that it is to be put with, where the corpus has it.
+
+    What answers, or nearly does; of a question whose passage is withheld another part of its
+    document; of what is in no document that of another question.
+    """
+    examples = [each.example for each in questions if each.example is not None]
+    corpus = corpus_of(place)
+    if corpus is None and run.training is not None:
+        corpus = run.training.path
+    found = contexts(corpus, examples) if examples and corpus is not None else {}
+    return [
+        replace(each, passage=found[each.id].text) if each.id in found else each
+        for each in questions
+    ]
 
 
 def questions_of(run: Run, place: Path) -> list[Question]:
     """The questions of a run: those of its split, where they are divided."""
-    training = run.training.path if run.training is not None else None
-    found = read_questions(place, training)
+    found = read_questions(place)
     if not found:
         raise DataError(f"{place}: expected questions, but there is none")
     if any(each.split is not None for each in found):
@@ -146,17 +160,18 @@ def _are_examples(file: Path) -> bool:
     return all(f'"{name}"' in first for name in ("kind", "quote", "source", "start", "split"))
 
 
-def _from_example(example: Example, passages: _Passages) -> Question:
+def _from_example(example: Example) -> Question:
     return Question(
         id=example.id,
         kind=example.kind,
         question=example.question,
         answers=(example.answer,),
-        passage=passages.of(example),
+        passage=None,
         language=example.language or "en",
         split=example.split,
         source=example.source,
         turns=tuple((turn.question, turn.answer) for turn in example.turns),
+        example=example,
     )
 
 
@@ -188,41 +203,3 @@ def _answers(row: Row, where: str) -> Iterator[str]:
             yield each.strip()
         elif each is not None and not isinstance(each, str):
             raise DataError(f"{where}: expected an 'answer', as text, or a list of 'answers'")
-
-
-class _Passages:
-    """Stretches of stored texts, each document read once."""
-
-    def __init__(self, corpus: Path | None) -> None:
-        self.corpus = corpus
-        self.texts: dict[str, str | None] = {}
-
-    def of(self, example: Example) -> str | None:
-        """The passage of an example, or its quote; None where it has neither."""
-        if self.corpus is None or example.passage is None or example.source is None:
-            return example.quote
-        if example.source not in self.texts:
-            self.texts[example.source] = self._text(example.source)
-        text = self.texts[example.source]
-        start, end = example.passage
-        return example.quote if text is None else text[start:end].strip() or None
-
-    def _text(self, source: str) -> str | None:
-        from linnet.data import stored_texts
-
-        assert self.corpus is not None
-        try:
-            return stored_texts(self.corpus, source)[0].text
-        except LinnetError:
-            return None
-
-
-def _corpus_of(place: Path) -> Path | None:
-    """The corpus that a directory of examples was made from."""
-    directory = place if place.is_dir() else place.parent
-    if not artifact.is_artifact(directory):
-        return None
-    for made in artifact.lineage(directory):
-        if made.manifest.kind == "corpus":
-            return made.path
-    return None

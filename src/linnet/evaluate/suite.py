@@ -210,7 +210,7 @@ def run_chosen(
     this, the first error is raised.
     """
     with opened(model, config, progress) as engine:
-        run = Run(engine, data, training, config, progress, chosen.places)
+        run = Run(engine, data, training, config, progress, chosen.places, model=model)
         for make in chosen.tasks.values():
             make(run).require()
         errors: list[UnscoredError] = []

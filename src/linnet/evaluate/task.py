@@ -137,6 +137,8 @@ class Run:
     """The file or directory of its own that a task reads, by the task's name."""
     results: dict[str, TaskResult] = field(default_factory=dict)
     """Of the tasks that ran before."""
+    model: Path | None = None
+    """The directory of the model, where it has one."""
 
     @cached_property
     def held_out(self) -> HeldOut:

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from linnet.config import parse_json
 from linnet.data.language import identify
 from linnet.data.shingles import bands, jaccard, shingles
 from linnet.examples.generator import MALFORMED
+from linnet.examples.generators import model
+from linnet.grounding.rules import check
 from linnet.retrieval import terms
 
 if TYPE_CHECKING:
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from linnet.examples.source import Source
 
 _MASKED = re.compile(r"<[A-Z][A-Z0-9_]*>")
-_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _SAMPLE = 200  # characters of a quote by which its language is told
+_SAID = 0.5  # share of an answer's terms that must stand in the quote
 _SURE = 0.99
 _BANDS = 6  # of the MinHash signature, by which candidates for near duplicates are found
 
@@ -124,14 +127,34 @@ def _language(case: Case) -> str | None:
 
 
 def _supported(case: Case) -> str | None:
-    """Numbers of the answer stand in what is quoted."""
+    """What the answer says stands in what is quoted: word for word, or as the rules decide."""
     made = case.example
     quotes = [made.quote or "", *(quote.text for quote in made.quotes)]
     if not made.answerable or not any(quotes):
         return None
-    given = set(_NUMBER.findall(" ".join(quotes)))
-    missing = [number for number in _NUMBER.findall(made.answer) if number not in given]
-    return f"the answer has a number that the quote has not: {missing[0]}" if missing else None
+    said = " ".join(" ".join(quotes).split())
+    for part in _parts(made):
+        if " ".join(part.split()) in said:
+            continue
+        verdict = check(part, [quote for quote in quotes if quote], language=made.language or None)
+        if verdict.status in ("contradicted", "unsupported"):
+            what = f": {verdict.missing[0].text}" if verdict.missing else ""
+            return f"the quote does not support the answer ({verdict.rule}{what})"
+        own, there = set(terms(part, made.language)), set(terms(said, made.language))
+        if verdict.status == "undecided" and len(own & there) < _SAID * len(own):
+            return "the quote has not the words of the answer"
+    return None
+
+
+def _parts(made: Example) -> list[str]:
+    """The lines of an answer, or the values of one that is an object."""
+    if made.schema is None:
+        return made.answer.splitlines()
+    try:
+        values = parse_json(made.answer)
+    except ValueError:
+        return [made.answer]
+    return [str(value) for value in values.values()] if isinstance(values, dict) else [made.answer]
 
 
 def _needs_passage(case: Case) -> str | None:
@@ -158,6 +181,13 @@ def _round_trip(case: Case) -> str | None:
     if passage.number not in {hit.number for hit in found}:
         return f"the question does not find its passage among {context.config.retrieved}"
     return None
+
+
+def _fits(case: Case) -> str | None:
+    """What a model wrote is about its quote rather than about the sentences around it."""
+    if case.source is None or case.example.generator != model.NAME:
+        return None
+    return model.misfit(case.example, case.source, case.context)
 
 
 def _repeated(case: Case) -> str | None:
@@ -209,4 +239,5 @@ CHECKS: tuple[Check, ...] = (
     Check("needs passage", _needs_passage),
     Check("repeated", _repeated),
     Check("round trip", _round_trip),
+    Check("fits", _fits),
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,7 +74,10 @@ class Decision:
 
 
 def decisions_file(place: Path | str) -> Path:
-    """Where the decisions lie about the examples of a directory, or of a file."""
+    """Where the decisions lie about the examples of a directory, or of a file.
+
+    A project's are those of the directory in it: see ``examples_file``.
+    """
     from linnet.artifact import MANIFEST
 
     path = Path(place).absolute()
@@ -132,7 +135,7 @@ class Decisions:
             raise DataError(f"expected a decision of at most {LONGEST_LINE:,} bytes. Got a longer")
         try:
             refuse_links(self.file)
-            with hold(self._lock, timeout=_LOCK_SECONDS), open_to_append(self.file) as file:
+            with hold(_lock(self.file), timeout=_LOCK_SECONDS), open_to_append(self.file) as file:
                 _drop_torn_line(self.file)
                 file.write(line)
                 file.flush()
@@ -143,27 +146,6 @@ class Decisions:
             raise OutputError(f"{self.file}: cannot write here ({error.strerror})") from None
         self.refresh()
         return decision
-
-    def keep_only(self, ids: Iterable[str]) -> int:
-        """Forget what was decided about all other ids, down to the bytes; how many lines went.
-
-        For documents that are to be forgotten: a mended answer may repeat what they say.
-        """
-        kept = set(ids)
-        if not self.file.is_file():
-            return 0
-        with hold(self._lock, timeout=_LOCK_SECONDS):
-            lines = self.file.read_bytes().splitlines(keepends=True)
-            left = [line for line in lines if _id_in(line) in kept]
-            if len(left) < len(lines):
-                with replacing(self.file) as neighbour:
-                    neighbour.write_bytes(b"".join(left))
-        self.refresh()
-        return len(lines) - len(left)
-
-    @property
-    def _lock(self) -> Path:
-        return self.file.with_name(f".{self.file.name}.lock")
 
     def _forget(self) -> None:
         self.latest.clear()
@@ -182,6 +164,27 @@ class Decisions:
         self.latest.pop(decision.id, None)
         if decision.verdict != "open":
             self.latest[decision.id] = decision
+
+
+def keep_only(file: Path, ids: Collection[str]) -> int:
+    """Forget what was decided about all others, down to the bytes; how many lines went.
+
+    For documents that are to be forgotten: a mended answer may repeat what they say.
+    """
+    if not file.is_file():
+        return 0
+    refuse_links(file)
+    with hold(_lock(file), timeout=_LOCK_SECONDS):
+        lines = file.read_bytes().splitlines(keepends=True)
+        left = [line for line in lines if _id_in(line) in ids]
+        if len(left) < len(lines):
+            with replacing(file) as neighbour:
+                neighbour.write_bytes(b"".join(left))
+    return len(lines) - len(left)
+
+
+def _lock(file: Path) -> Path:
+    return file.with_name(f".{file.name}.lock")
 
 
 def _line(decision: Decision) -> bytes:

@@ -186,7 +186,10 @@ class _Run:
             for kept in kept_texts(self.corpus):
                 if int(kept.id[:8], 16) % self.every == 0:
                     source = read_source(
-                        kept, first=first, characters=self.config.passage_characters
+                        kept,
+                        first=first,
+                        characters=self.config.passage_characters,
+                        shared=self.shared,
                     )
                     first += len(source.passages)
                     yield source

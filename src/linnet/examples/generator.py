@@ -117,7 +117,7 @@ def example(
     )
 
 
-_OF_CONTENT = ("kind", "question", "answer", "quote", "source", "start", "turns", "schema")
+_OF_CONTENT = ("kind", "question", "answer", "quote", "source", "turns", "schema")
 
 
 def identified(made: Example) -> Example:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from linnet.errors import DataError
 from linnet.examples.decisions import Decision, Decisions, Verdict, decisions_file
-from linnet.examples.record import Example, read_examples
+from linnet.examples.record import Example, examples_file, read_examples
 from linnet.examples.texts import SourceTexts, corpus_of, find_quote, quotes_of
 
 AROUND = 400
@@ -127,7 +127,7 @@ class Review:
         if len(self.examples) < len(examples):
             twice = Counter(example.id for example in examples).most_common(1)[0][0]
             raise DataError(f"{place}: expected ids that differ. Got {twice} twice")
-        self.decisions = Decisions(decisions_file(place))
+        self.decisions = Decisions(decisions_file(examples_file(place)))
         self.texts = SourceTexts(corpus or corpus_of(place))
         self._order = sorted(self.examples, key=lambda id_: _shuffled(id_, seed))
         self._sittings: OrderedDict[str, Sitting] = OrderedDict()

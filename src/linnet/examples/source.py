@@ -99,6 +99,7 @@ class Source:
     splits: tuple[tuple[int, int, str], ...]
     passages: tuple[Passage, ...] = field(default=(), compare=False)
     shared: Shared = field(default_factory=lambda: Shared(), compare=False)
+    """What the documents have in common; nothing where it was not counted."""
 
     @cached_property
     def words(self) -> Language | None:

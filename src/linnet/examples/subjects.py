@@ -93,12 +93,21 @@ def within_sentence(words: str, source: Source) -> str:
     if language is None or (len(first[0]) == 1 and lower not in language.sets["determiners"]):
         return words
     if lower not in language.sets["determiners"]:
-        if source.title.lower().startswith(words.lower()):
-            return source.title[: len(words)]
+        if source.title.startswith(words) and _as_in_a_sentence(source.title):
+            return words
         as_name, as_word = source.capital[first[0]], source.small[lower]
-        if language.code == "de" or as_name > as_word or lower not in source.shared.lowercase:
+        if (
+            language.nouns_have_capitals
+            or as_name > as_word
+            or lower not in source.shared.lowercase
+        ):
             return words
     return lower + words[len(lower) :]
+
+
+def _as_in_a_sentence(title: str) -> bool:
+    """Whether a title has small words where one in title case would have capitals."""
+    return any(word[0].islower() for word in title.split()[1:] if len(word) > 4)
 
 
 def looks_plural(words: str, language: Language) -> bool:
@@ -127,7 +136,7 @@ def _tells(parts: list[str], source: Source, language: Language) -> bool:
             return True
         if any(character.isdigit() or character in "_./@" for character in bare):
             return True
-        if number and bare[:1].isupper():
+        if number and bare[:1].isupper() and not language.nouns_have_capitals:
             return True
         if len(bare) > 1 and any(character.isupper() for character in bare[1:]):
             return True

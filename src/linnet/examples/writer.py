@@ -100,10 +100,13 @@ class Writer:
         """
         keys = [prompt.key(self._identity) for prompt in prompts]
         missing = [place for place, key in enumerate(keys) if key not in self._kept]
-        for first in range(0, len(missing), BATCH):
-            places = missing[first : first + BATCH]
-            for place, text in self._written([prompts[place] for place in places]):
-                self._keep(keys[places[place]], text)
+        if missing:
+            with self._progress.task("the model writes", total=len(missing), unit="texts") as task:
+                for first in range(0, len(missing), BATCH):
+                    places = missing[first : first + BATCH]
+                    for place, text in self._written([prompts[place] for place in places]):
+                        self._keep(keys[places[place]], text)
+                        task.advance()
         return [self._kept[key] for key in keys]
 
     def likelihoods(self, prompts: Sequence[str], text: str) -> list[float] | None:

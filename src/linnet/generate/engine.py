@@ -19,6 +19,7 @@ from linnet.generate.sampling import Sampling
 
 if TYPE_CHECKING:
     from linnet.generate.constraint import Constraint
+    from linnet.generate.tokenization import EngineTokenizer
     from linnet.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length"]
@@ -145,6 +146,9 @@ class Engine(ABC):
     What an engine can do is declared by its ``EngineKind`` (``linnet.generate.opening``).
     """
 
+    tokenization: EngineTokenizer
+    """What turns text into tokens and back."""
+
     @property
     @abstractmethod
     def context(self) -> int:
@@ -166,26 +170,25 @@ class Engine(ABC):
         return None
 
     @property
-    @abstractmethod
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises ModelError for a GGUF file, whose own is not one."""
+        return self.tokenization.tokenizer
 
-    @abstractmethod
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text, without what begins every text.
 
         ``special``: names of special tokens in it stand for these tokens.
         """
+        return self.tokenization.encode(text, special=special)
 
-    @abstractmethod
     def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
+        return self.tokenization.decode(tokens)
 
-    @abstractmethod
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
+        return self.tokenization.token_bytes(token)
 
-    @abstractmethod
     def chat_prompt(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -202,6 +205,13 @@ class Engine(ABC):
         that the template is given. Text of the messages never becomes a special token.
         Raises ModelError where there is no template, DataError for messages that it refuses.
         """
+        return self.tokenization.chat(
+            messages,
+            tools=tools,
+            variables=variables,
+            add_generation_prompt=add_generation_prompt and not continue_final_message,
+            continue_final_message=continue_final_message,
+        )
 
     @abstractmethod
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:

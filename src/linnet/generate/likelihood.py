@@ -186,4 +186,6 @@ def _score(
     # Sums of many small numbers: in double precision.
     losses[predicted] = torch.cat(costs).double().numpy()
     likeliest[predicted] = torch.cat(best).numpy()
-    return list(zip(losses.sum(axis=1).tolist(), likeliest.all(axis=1).tolist(), strict=True))
+    return list(
+        zip(losses.sum(axis=1).tolist(), [bool(row.all()) for row in likeliest], strict=True)
+    )

@@ -85,7 +85,7 @@ class _Wanted(NamedTuple):
 
     node: int
     target: int
-    index: int
+    continuation: int
 
 
 @dataclass
@@ -149,7 +149,7 @@ class _Tree:
         self.states = torch.cat((self.states, self._hidden(piece).to(self.dtype)))
         nodes = np.array([each.node for each in piece.wanted], dtype=np.int64)
         targets = np.array([each.target for each in piece.wanted], dtype=np.int64)
-        owners = np.array([each.index for each in piece.wanted], dtype=np.int64)
+        owners = np.array([each.continuation for each in piece.wanted], dtype=np.int64)
         at_once = max(1, LOGITS_PER_BATCH // self.model.config.vocab_size)
         # What several texts want after one node is computed once.
         unique, places = np.unique(nodes, return_inverse=True)

@@ -21,11 +21,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import tokenizers
 import torch
 
 from linnet.errors import ModelError
@@ -44,6 +43,7 @@ from linnet.generate.likelihood import buffered, score_continuations
 from linnet.generate.opening import format_of
 from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
+from linnet.generate.tokenization import CheckpointTokenizer
 from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_runner import Runner
 from linnet.model import KVCache
@@ -52,7 +52,6 @@ from linnet.runtime import memory_bytes
 
 if TYPE_CHECKING:
     from linnet.model import Checkpoint
-    from linnet.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 512
 """A longer text is scored in pieces of this size, which bounds the memory of attention."""
@@ -86,7 +85,7 @@ class TorchEngine(Engine):
         """
         checkpoint.config.require_writes()
         self.model = checkpoint.model.eval()
-        self._tokenizer = checkpoint.tokenizer
+        self.tokenization = CheckpointTokenizer(checkpoint.tokenizer)
         self.config = checkpoint.config
         self.stop_ids = frozenset(checkpoint.stop_ids)
         self.device = self.model.embedding.weight.device
@@ -122,50 +121,6 @@ class TorchEngine(Engine):
     def adapters(self) -> Sequence[str]:
         """The names that a request may choose its adapter by."""
         return tuple(self._adapters.configs) if self._adapters else ()
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer."""
-        return self._tokenizer
-
-    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """The tokens of a text; with ``special`` names of special tokens stand for these."""
-        if not special:
-            return self.tokenizer.encode(text)
-        # A batch, as only that lets other threads run meanwhile.
-        return list(self._naming_backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
-
-    @cached_property
-    def _naming_backend(self) -> tokenizers.Tokenizer:
-        """The tokenizer as its library has it: a special token's name is that token."""
-        return tokenizers.Tokenizer.from_str(self.tokenizer.to_json())
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones left out."""
-        return self.tokenizer.decode(tokens)
-
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for; none for a special one."""
-        return self.tokenizer.token_bytes(token)
-
-    def chat_prompt(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Mapping[str, Any]] = (),
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        **variables: Any,
-    ) -> tuple[int, ...]:
-        """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
-        encoded = self.tokenizer.encode_chat(
-            messages,
-            tools=list(tools) or None,
-            add_generation_prompt=add_generation_prompt and not continue_final_message,
-            continue_final_message=continue_final_message,
-            variables=variables,
-        )
-        return tuple(encoded.ids)
 
     def close(self) -> None:
         """Free what it holds; what is being written ends with an error."""

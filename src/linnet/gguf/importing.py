@@ -6,6 +6,7 @@ chat templates, generation settings, licence and origin are those that the file 
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from dataclasses import dataclass, replace
@@ -184,16 +185,20 @@ class _Model:
                 found[f"{key}_token_id"] = value
         for theirs, name in _SAMPLING.items():
             given = self.metadata.values.get(f"general.sampling.{theirs}")
-            if isinstance(given, int | float) and not isinstance(given, bool):
+            if isinstance(given, bool) or not isinstance(given, int | float):
+                continue
+            if math.isfinite(given):
                 found[name] = float(f"{given:.6g}") if isinstance(given, float) else given
         return found | ({"do_sample": True} if found.get("temperature") else {})
 
     def _write_pooling(self, path: Path) -> None:
         """How states become one vector, in sentence-transformers' files."""
         kind = self.metadata.values.get(f"{self.metadata.architecture}.pooling_type", 1)
-        if kind not in _POOLING:
-            self_named = gguf_package().PoolingType(kind).name if kind in (0, 3, 4) else kind
-            raise ModelError(f"{self.metadata.file}: pooling must be mean or cls. Got {self_named}")
+        pooling = _POOLING.get(kind if type(kind) is int else -1)
+        if pooling is None:
+            raise ModelError(
+                f"{self.metadata.file}: pooling_type must be 1 (mean) or 2 (cls). Got {kind!r:.60}"
+            )
         modules = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
         write_json(
             path / "modules.json",
@@ -217,8 +222,8 @@ class _Model:
             path / "1_Pooling" / "config.json",
             {
                 "word_embedding_dimension": self.config.width,
-                "pooling_mode_cls_token": _POOLING[kind] == "cls",
-                "pooling_mode_mean_tokens": _POOLING[kind] == "mean",
+                "pooling_mode_cls_token": pooling == "cls",
+                "pooling_mode_mean_tokens": pooling == "mean",
             },
         )
 

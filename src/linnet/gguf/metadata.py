@@ -36,6 +36,7 @@ _HARMLESS = frozenset({
     "attention.layer_norm_rms_epsilon", "attention.value_length", "pooling_type",
     "rope.scaling.finetuned", "rope.scaling.yarn_log_multiplier", "tensor_data_layout",
 })  # fmt: skip
+_MOST_SINGLE = 3e38
 _QUERY_BIASES = ("blk.0.attn_q.bias", "blk.0.attn_qkv.bias")
 _TEMPLATE = "tokenizer.chat_template"
 _SPELLINGS: dict[str, Spelling] = {"gpt2": "byte-level", "llama": "sentencepiece"}
@@ -116,8 +117,10 @@ class Metadata:
         if found is None:
             raise ModelError(f"{self.file}: {self.architecture[:60]!r} must have the setting {key}")
         # 1e-05, which was written, and not what the nearest number in float32 is in float64.
-        single = isinstance(found, float) and float(np.float32(found)) == found
-        return float(str(np.float32(found))) if single else found
+        if not isinstance(found, float) or not abs(found) < _MOST_SINGLE:
+            return found
+        single = np.float32(found)
+        return float(str(single)) if float(single) == found else found
 
     def rows_of(self, tensor: str) -> int:
         """The rows of a tensor; 0 where there is none."""
@@ -228,7 +231,7 @@ class Metadata:
         except ModelError as error:
             named = str(error).startswith(str(self.file))
             raise error if named else ModelError(f"{self.file}: {error}") from None
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise ModelError(f"{self.file}: settings that make no model: {error}") from None
 
     def published(self) -> dict[str, Any]:

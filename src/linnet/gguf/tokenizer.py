@@ -120,8 +120,8 @@ def _pieces(metadata: Metadata, config: dict[str, Any], kind: int) -> tokenizers
     if len(scores) != metadata.rows or not all(isinstance(one, int | float) for one in scores):
         raise ModelError(f"expected a score for each of its {metadata.rows:,} tokens")
     proto = empty_proto("reading a SentencePiece vocabulary")
-    for token, score, type in zip(metadata.tokens, scores, metadata.types, strict=True):
-        proto.pieces.add(piece=token, score=float(score), type=type)
+    for token, score, marked in zip(metadata.tokens, scores, metadata.types, strict=True):
+        proto.pieces.add(piece=token, score=float(score), type=marked)
     trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
     trainer.model_type = kind
     trainer.byte_fallback = "<0x00>" in metadata.tokens
@@ -134,7 +134,9 @@ def _pieces(metadata: Metadata, config: dict[str, Any], kind: int) -> tokenizers
     )
     table = metadata.vocabulary("precompiled_charsmap", [])
     if table:
-        normalizer.precompiled_charsmap = bytes(value % 256 for value in table)
+        if not isinstance(table, list) or not all(type(value) is int for value in table):
+            raise ModelError("precompiled_charsmap must be a list of bytes")
+        normalizer.precompiled_charsmap = bytes(value % 256 for value in table)  # signed, in some
     backend, _ = from_proto(proto, metadata.file)
     raw = json.loads(backend.to_str())
     if isinstance(raw["model"]["vocab"], dict):

@@ -112,7 +112,7 @@ def _tokens(definition: dict[str, Any], size: int) -> tuple[list[str], list[int]
     """Every row's token and type; rows that no token has are called ``[PAD7]`` and never made."""
     vocabulary: dict[str, int] = definition["model"].get("vocab") or {}
     if not isinstance(vocabulary, dict):
-        raise ModelError("llama.cpp reads no Unigram tokenizers for these families")
+        raise ModelError("a Unigram tokenizer (XLM-R's) is not written for llama.cpp here")
     named = {index: token for token, index in vocabulary.items()}
     types = dict.fromkeys(named, NORMAL)
     for added in definition.get("added_tokens", []):

@@ -53,8 +53,11 @@ class ReadWeights(Mapping[str, torch.Size]):
         """
         self.file, self.config, self._gguf = file, config, architecture(config)
         self._numbers = dict(numbers or {})
-        with torch.device("meta"):
-            model = Transformer(config)
+        try:
+            with torch.device("meta"):
+                model = Transformer(config)
+        except (RuntimeError, OverflowError):
+            raise ModelError(f"{file.file}: its sizes are larger than any model's") from None
         self._shapes: dict[str, torch.Size] = {
             name: tensor.shape for name, tensor in model.state_dict().items()
         }
@@ -165,6 +168,8 @@ def numbers_within(values: Mapping[str, object], config: ModelConfig) -> dict[st
         listed = values.get(f"xielu.{part}")
         if not isinstance(listed, list) or len(listed) != config.depth:
             raise ModelError(f"the setting xielu.{part} must be a list of {config.depth} numbers")
+        if not all(isinstance(value, int | float) for value in listed):
+            raise ModelError(f"the setting xielu.{part} must be a list of numbers")
         for layer, value in enumerate(listed):
             found[f"blocks.{layer}.mlp.activation.{part}"] = torch.tensor(float(value))
     return found

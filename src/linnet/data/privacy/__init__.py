@@ -22,7 +22,13 @@ from linnet.data.positions import Edit, Edited, Positions
 from linnet.data.privacy.emails import emails
 from linnet.data.privacy.numbers import addresses_of_machines, cards, ibans
 from linnet.data.privacy.phones import phones
-from linnet.data.privacy.pseudonyms import Pseudonyms, is_pseudonym
+from linnet.data.privacy.pseudonyms import (
+    Pseudonyms,
+    canonical,
+    is_pseudonym,
+    is_reserved,
+    masked_spans,
+)
 from linnet.data.privacy.secrets import assigned, secrets
 from linnet.data.privacy.span import Span, without_overlaps
 from linnet.data.privacy.street_addresses import addresses
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from linnet.data.config import DataConfig
     from linnet.data.kinds import Family
 
-__all__ = ["Scrubbed", "Scrubber"]
+__all__ = ["Scrubbed", "Scrubber", "Span", "canonical", "is_reserved", "masked_spans"]
 
 _DETECTORS = (secrets, assigned, emails)
 _OF_NUMBERS = (addresses_of_machines, cards, ibans, phones, addresses)
@@ -95,8 +101,12 @@ class Scrubber:
                 break
         return Scrubbed(edited.text, dict(sorted(counts.items())), edited.positions)
 
+    def find(self, text: str, family: Family) -> list[Span]:
+        """What is found in a text, from left to right."""
+        return list(without_overlaps(self._found(text, family)))
+
     def _edits(self, text: str, family: Family, counts: Counter[str]) -> Iterator[Edit]:
-        for span in without_overlaps(self._found(text, family)):
+        for span in self.find(text, family):
             counts[span.kind] += 1
             found = text[span.start : span.end]
             instead = self._instead(span.kind, found)

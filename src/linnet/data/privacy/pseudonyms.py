@@ -22,13 +22,24 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from collections.abc import Collection, Iterator
 
 from linnet.data.privacy.emails import canonical_email
 from linnet.data.privacy.numbers import luhn
+from linnet.data.privacy.span import Span, without_overlaps
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 _DOCUMENTATION = ("192.0.2.", "198.51.100.", "203.0.113.")
 _FICTION = re.compile(r"(?:\+?1[-. ])?\(?[2-9][0-9]{2}\)?[-. ]555[-. ]01[0-9]{2}")
+_SPOKEN = "[bdfghjklmnprstvz][aiou][bdfghjklmnprstvz][aiou][bdfghjklmnprstvz]"  # of _word
+_FORMS = {  # of pseudonyms; those of payment cards look like any other number
+    "EMAIL": rf"(?<!\w){_SPOKEN}\.{_SPOKEN}@example\.org(?!\w)",
+    "PHONE": rf"(?<![\w+]){_FICTION.pattern}(?!\w)",
+    "IP": r"(?<![\w.])(?:192\.0\.2|198\.51\.100|203\.0\.113)\.[0-9]{1,3}(?![\w.])"
+    r"|(?<![\w:])2001:db8::[0-9a-f:]{1,14}(?![\w:])",
+    "IBAN": r"(?<!\w)XX[0-9]{2}(?: ?[0-9A-Z]){8,30}(?!\w)",
+    "ADDRESS": rf"(?<!\w)0 (?i:{_SPOKEN}) Street(?!\w)",
+}
 
 
 class Pseudonyms:
@@ -58,6 +69,32 @@ class Pseudonyms:
         data = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(data, key=self._key, digest_size=16).digest()
         return int.from_bytes(digest, "big")
+
+
+def masked_spans(text: str, kinds: Collection[str], *, pseudonyms: bool) -> Iterator[Span]:
+    """Where in a text something of these kinds was masked, as what stands there now shows.
+
+    With ``pseudonyms``: where one stands instead.
+    """
+
+    def found() -> Iterator[Span]:
+        for kind in kinds:
+            forms = [rf"<{re.escape(kind)}>", rf"<{re.escape(kind)}-{_SPOKEN}>"]
+            if pseudonyms and kind in _FORMS:
+                forms = [_FORMS[kind]]
+            for form in forms:
+                for match in re.finditer(form, text):
+                    yield Span(match.start(), match.end(), kind)
+
+    return without_overlaps(found())
+
+
+def is_reserved(kind: str, value: str) -> bool:
+    """Whether a value is of one of the forms that masks have, and so belongs to no one."""
+    if re.fullmatch(rf"<{re.escape(kind)}(?:-{_SPOKEN})?>", value):
+        return True
+    form = _FORMS.get(kind)
+    return is_pseudonym(kind, value) or (form is not None and re.fullmatch(form, value) is not None)
 
 
 def is_pseudonym(kind: str, value: str) -> bool:

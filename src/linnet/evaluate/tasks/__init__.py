@@ -10,6 +10,7 @@ from linnet.evaluate.tasks.bias import Bbq, Bias, CrowsPairs
 from linnet.evaluate.tasks.coherence import Coherence
 from linnet.evaluate.tasks.groundedness import Groundedness
 from linnet.evaluate.tasks.language import Language
+from linnet.evaluate.tasks.memorisation import Memorisation
 from linnet.evaluate.tasks.questions import OpenBookQuestions, Questions
 from linnet.evaluate.tasks.refusal import Refusal
 from linnet.evaluate.tasks.samples import Overlaps, Samples
@@ -27,6 +28,7 @@ TASKS: dict[str, type[Task]] = {
         Questions,
         OpenBookQuestions,
         Refusal,
+        Memorisation,
         Groundedness,
         Bias,
         CrowsPairs,

@@ -17,6 +17,7 @@ from linnet.evaluate.questions import (
     questions_of,
     read_questions,
     solved,
+    with_passages,
 )
 from linnet.evaluate.refusals import language_of
 from linnet.evaluate.task import Answer, Example, Prompt, Run, Task
@@ -95,9 +96,12 @@ class Questions(Task):
             if each.kind in ASKED and each.answers
         ]
         if self.open_book:
+            found = with_passages(self.run, self.place, found)
             found = [each for each in found if each.passage is not None]
         if not found:
-            missing = "with a passage to answer from" if self.open_book else "with an answer"
+            missing = "with an answer"
+            if self.open_book:
+                missing = "with a passage to answer from (--corpus names where it is read)"
             raise DataError(f"{self.place}: expected questions {missing}, but there is none")
         return found
 
@@ -107,15 +111,14 @@ class Questions(Task):
         shown: list[Question] = []
         questions = self.questions
         if run.config.shots:
-            training = run.training.path if run.training is not None else None
             assert self.place is not None
             usable = [
-                each
-                for each in read_questions(self.place, training)
-                if each.kind in ASKED and each.answers
-                and (not self.open_book or each.passage is not None)
-            ]  # fmt: skip
+                each for each in read_questions(self.place) if each.kind in ASKED and each.answers
+            ]
             shown, questions = solved(questions, usable, run.config.shots, run.config.seed)
+            if self.open_book:
+                shown = with_passages(run, self.place, shown)
+                shown = [each for each in shown if each.passage is not None]
         shots = [
             (_question(run, each.language, each.question, self._passage(each)), each.answers[0])
             for each in shown

@@ -22,7 +22,7 @@ import numpy as np
 from linnet.errors import DataError
 from linnet.evaluate.matching import contains, token_f1
 from linnet.evaluate.prompting import is_cut
-from linnet.evaluate.questions import ASKED, Question, questions_of
+from linnet.evaluate.questions import ASKED, Question, questions_of, with_passages
 from linnet.evaluate.refusals import is_refusal, language_of
 from linnet.evaluate.task import Answer, Example, Item, Prompt, Task, figures_of
 from linnet.evaluate.tasks.questions import answer_sampling, dialogue_of
@@ -54,6 +54,7 @@ class Refusal(Task):
         ]
         if not questions:
             raise DataError(f"{self.place}: expected questions that can and cannot be answered")
+        questions = with_passages(self.run, self.place, questions)
         passages = [each for each in questions if each.passage is not None and each.answerable]
         draw = np.random.default_rng(self.run.config.seed)
         self.facts |= {
@@ -129,15 +130,12 @@ class Refusal(Task):
 
 
 def _shown(question: Question, other: Question | None, passages: Sequence[Question]) -> str | None:
-    """The passage a question is put with: never the one that was withheld."""
-    if question.answerable or question.kind == "near_miss":
+    """The passage a question is put with: its own, or that of a question of another document."""
+    if question.passage is not None or other is None:
         return question.passage
-    if other is None:
-        return None
     if question.source is not None and other.source == question.source:
         apart = [each for each in passages if each.source != question.source]
-        place = passages.index(other) % len(apart) if apart else 0
-        return apart[place].passage if apart else None
+        return apart[passages.index(other) % len(apart)].passage if apart else None
     return other.passage
 
 

@@ -19,7 +19,7 @@ _SHORTEST, _LONGEST = 50, 320  # characters of a sentence
 _SHORTEST_UNSPACED = 18
 _FEWEST_WORDS = 9
 NUMBER = re.compile(
-    r"(?<![\w.,:/'’+@#$%&*=<>\"(-])[$€£]?\d{1,3}(?:[,.\u202f ]\d{3})*(?:\.\d+|,\d+)?%?"
+    r"(?<![\w.,:/'’+@#$%&*=<>\"(-])[$€£]?(?:\d{1,3}(?:[,.\u202f ]\d{3})+|\d+)(?:\.\d+|,\d+)?%?"
     r"(?![\w'’=<>*\"@#-]|[.,:/)]\d)"
 )
 _NAME = re.compile(
@@ -50,7 +50,7 @@ def gaps(sentence: str, *, names: bool = True) -> list[Gap]:
     """What may be left out of a sentence, the best first. Nothing that stands in it twice."""
     found = [Gap(*m.span(), 0) for m in NUMBER.finditer(sentence) if _counts(sentence, m)]
     found += [Gap(*m.span(), 1) for m in _CODE.finditer(sentence)]
-    found += [Gap(*m.span(), 1) for m in _NAME.finditer(sentence)]
+    found += [Gap(*m.span(), 1) for m in _NAME.finditer(sentence) if names or m[0].istitle()]
     if names:
         found += [Gap(*m.span(), 2) for m in _SINGLE_NAME.finditer(sentence)]
     lower = sentence.lower()

@@ -21,7 +21,7 @@ from linnet.examples.subjects import in_context, quotable, without_number
 _SIGNATURE = re.compile(
     r"(?:(?:class|exception|async|abstract|final|static|classmethod|staticmethod|coroutine|"
     r"awaitable|decorator|function|method|def|const|void|int|char|double|PyObject|struct|"
-    r"Py_ssize_t|unsigned|long|size_t|FILE)\b ?\*? ?)*"
+    r"Py_ssize_t|unsigned|long|size_t|FILE) \*{0,2})*"
     r"(?P<name>@?[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*)\(.*\)(?: ?(?:->|\u2192) ?.+)?"
 )
 _ATTRIBUTE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")

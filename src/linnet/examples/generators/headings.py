@@ -18,6 +18,7 @@ _LONGEST_ANSWER = 2000  # characters of what stands under a heading that is a qu
 _LONGEST_QUOTE, _SHORTEST_QUOTE = 700, 60
 _SUMMARIZED = 600  # characters from which on a text is worth a summary
 _LEAST_SENTENCES = 4
+_SHARED = 2  # terms that the second sentence of a summary has in common with the first
 _QUESTIONS = ("?", "？")
 
 
@@ -135,8 +136,15 @@ def _summary(source: Source, section: Section, context: Context) -> Iterator[Exa
         return
     leading = {block.start for block in prose}
     fitting = [place for place in places[1:] if not _points_back(source.text[slice(*place)], words)]
+    named = {term for term in terms(lead, words.code) if len(term) > 3}
+    if "\n" in lead or not named & set(terms(" ".join(section.headings), words.code)):
+        return
+    fitting = [
+        place for place in fitting
+        if len(named & set(terms(source.text[slice(*place)], words.code))) >= _SHARED
+    ]  # fmt: skip
     fitting = [place for place in fitting if place[0] in leading] or fitting[:1]
-    if not fitting or "\n" in lead:
+    if not fitting:
         return
     best = max(fitting, key=lambda place: (_centrality(source, place, places), -place[0]))
     key = (source.id, str(places[0][0]))

@@ -22,6 +22,7 @@ _NUMBERED = re.compile(r"\s*\d{1,4}[.)]\s+")
 _PAIR = re.compile(
     r"(?P<name>[^\W\d_][\w ./()'’-]{0,40}?)\s*(?::|：|\t)\s*(?P<value>\S[^\n]{0,200})"
 )
+_VALUE = re.compile(r"^[\d.,%$€-]+$|[_(){}=<>]|\w\.\w")  # what no column is called
 _CELL = " | "
 _FEWEST, _MOST_ITEMS, _LONGEST_ITEM = 2, 15, 300
 _LONGEST_LIST = 1500
@@ -101,18 +102,20 @@ def _lead(source: Source, before: Block | None, start: int) -> tuple[int, str] |
 
 
 def _tables(source: Source, blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """Rows that stand one below the other with the same number of cells."""
+    """Rows that stand one below the other with the same number of cells. What follows on a row of
+    another number has no head of its own, and is left out."""
     table: list[Block] = []
+    headed = True
     for block in blocks:
-        row = source.text[block.start : block.end]
-        if "\n" in row:  # a whole table that is one block is left to others
+        if "\n" in source.text[block.start : block.end]:  # a whole table in one block
             continue
         apart = bool(table) and block.start - table[-1].end > 1
         if table and (apart or _width(source, table[-1]) != _width(source, block)):
-            yield table
-            table = []
+            if headed:
+                yield table
+            table, headed = [], apart
         table.append(block)
-    if table:
+    if table and headed:
         yield table
 
 
@@ -135,7 +138,7 @@ def _table(
         return
     if not all(head) or len(set(head)) < len(head) or any(len(cell) > 60 for cell in head):
         return
-    if any(cell.replace(".", "").isdigit() for cell in head):
+    if any(_VALUE.search(cell) for cell in head):
         return
     keys = Counter(row[0] for row in cells[1:])
     facts = {"title": source.title, "heading": heading}

@@ -1,10 +1,11 @@
 """Questions and instructions that a model writes about a passage.
 
-The model chooses one of the passage's sentences and writes what it answers; the sentence is the
-quote and the answer. Its answer is JSON whose quote is an enumeration of the sentences, so that it
-is verbatim whatever the model would rather write, and its question begins as questions begin.
-Sentences that lean on the one before ("It ...") are not offered, as nobody could tell what they
-are about. What a model at an address writes in another form is rejected, with its text.
+Sentences are drawn by the seed, and the model writes what each answers; the sentence is the quote
+and the answer, so both are verbatim whatever the model writes. (Left to choose its sentence, a
+model of 135 M takes the first and asks about another.) What it writes is held to a pattern: a
+question begins as questions begin. Sentences that lean on the one before ("It ...") are not drawn,
+as nobody could tell what they are about. What a model at an address writes in another form is
+rejected, with its text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from linnet.examples.generator import MALFORMED, Context, Generator, example
-from linnet.examples.texts import find_quote
 from linnet.examples.writer import Prompt
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NAME = "model"
 _SHORTEST, _LONGEST = 40, 400  # characters of a sentence to choose
 _LEAST, _MOST = 12, 200  # characters of a question, behind its first word
+_COMPARED = 3  # sentences beside its own, with which a question is compared
+_MARGIN = 0.1  # nats per token by which it must be likelier after its own
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 
 
@@ -36,11 +38,9 @@ _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 class Requests:
     """What a model is asked in one language; see ``model.toml``."""
 
-    text: str
     about: str
     question: str
     instruction: str
-    check: str
     questions: list[list[str]]
     instructions: list[list[str]]
     openings: list[str]
@@ -56,27 +56,68 @@ def requests() -> dict[str, Requests]:
     return {language: Requests(**table) for language, table in tables.items()}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A sentence about which something is to be written, and the prompt for it."""
+
+    passage: Passage
+    kind: Kind
+    quote: tuple[int, int]
+    prompt: Prompt
+
+
 def generate(source: Source, context: Context) -> Iterator[Example]:
     """A question and an instruction about each passage of a document that is drawn."""
     if context.writer is None:
         return
-    asked = list(_asked(source, context))
-    texts = context.writer.write([prompt for *_, prompt in asked])
-    for (passage, kind, sentences, _), text in zip(asked, texts, strict=True):
-        yield _read(source, passage, kind, sentences, text)
+    every = list(_asked(source, context))
+    texts = context.writer.write([asked.prompt for asked in every])
+    for asked, text in zip(every, texts, strict=True):
+        written = _object(text).get(asked.kind)
+        answer = " ".join(source.text[slice(*asked.quote)].split())
+        if isinstance(written, str) and written.strip():
+            question = " ".join(written.split())
+            yield example(source, asked.passage, asked.kind, question, answer, asked.quote)
+        else:
+            yield example(source, asked.passage, asked.kind, MALFORMED, text[:2000] or MALFORMED)
 
 
 def prepare(sources: Sequence[Source], context: Context) -> None:
     """Have the model write about several documents together: that is faster than one by one."""
     if context.writer is not None:
-        every = [prompt for source in sources for *_, prompt in _asked(source, context)]
-        context.writer.write(every)
+        context.writer.write(
+            [asked.prompt for source in sources for asked in _asked(source, context)]
+        )
 
 
-def _asked(
-    source: Source, context: Context
-) -> Iterator[tuple[Passage, Kind, dict[str, tuple[int, int]], Prompt]]:
-    """What is asked about a document: passage, kind, the sentences to choose from, prompt."""
+def misfit(made: Example, source: Source, context: Context) -> str | None:
+    """Whether what a model of this machine wrote fits another sentence better than its own.
+
+    Its likelihood after each sentence of the passage tells: a question that is as likely after
+    another one is not about what the quote says.
+    """
+    writer, spoken = context.writer, requests().get(made.language)
+    if writer is None or spoken is None or made.start is None or made.passage is None:
+        return None
+    passage = source.passage_at(made.start, made.start + 1)
+    if passage is None:
+        return None
+    others = [place for place in _sentences(source, passage, spoken) if place[0] != made.start]
+    near = sorted(others, key=lambda place: abs(place[0] - (made.start or 0)))[:_COMPARED]
+    texts = [source.text[made.start : made.end], *(source.text[slice(*place)] for place in near)]
+    prompts = [_request(text, passage, made.kind, spoken) for text in texts]
+    found = writer.likelihoods(prompts, made.question)
+    if found is None or len(found) < 2:
+        return None
+    return (
+        "it is as likely about another sentence of its passage"
+        if (found[0] - max(found[1:]) < _MARGIN)
+        else None
+    )
+
+
+def _asked(source: Source, context: Context) -> Iterator[Asked]:
+    """What is asked about a document: two sentences of each passage, where it has two."""
     spoken = requests().get(source.language)
     if spoken is None:
         return
@@ -85,19 +126,19 @@ def _asked(
         key = (NAME, source.id, str(passage.start))
         if not passage.is_prose or context.random(*key).random() >= context.model_share:
             continue
-        sentences = _sentences(source, passage, spoken)
-        if not sentences:
-            continue
-        for kind in kinds:
-            if context.config.kinds and kind not in context.config.kinds:
+        sentences = list(_sentences(source, passage, spoken))
+        context.random(*key, "order").shuffle(sentences)
+        for place, kind in enumerate(kinds):
+            if not sentences or (context.config.kinds and kind not in context.config.kinds):
                 continue
+            quote = sentences[place % len(sentences)]
             seed = context.random(*key, kind).randrange(1 << 31)
-            yield passage, kind, sentences, _prompt(passage, kind, sentences, spoken, seed)
+            text = source.text[slice(*quote)]
+            yield Asked(passage, kind, quote, _prompt(text, passage, kind, spoken, seed))
 
 
-def _sentences(source: Source, passage: Passage, spoken: Requests) -> dict[str, tuple[int, int]]:
-    """The sentences that say something on their own, with where they stand."""
-    found: dict[str, tuple[int, int]] = {}
+def _sentences(source: Source, passage: Passage, spoken: Requests) -> Iterator[tuple[int, int]]:
+    """The sentences that say something on their own."""
     for start, end in source.sentences(passage.start, passage.end):
         text = source.text[start:end]
         first = _WORD.match(text)
@@ -108,62 +149,39 @@ def _sentences(source: Source, passage: Passage, spoken: Requests) -> dict[str, 
             and text[-1] in ".!…"
             and "\n\n" not in text
         ):
-            found.setdefault(text, (start, end))
-    return found
+            yield start, end
 
 
-def _prompt(
-    passage: Passage,
-    kind: Kind,
-    sentences: dict[str, tuple[int, int]],
-    spoken: Requests,
-    seed: int,
-) -> Prompt:
+def _request(text: str, passage: Passage, kind: Kind, spoken: Requests) -> str:
     request = spoken.question if kind == "question" else spoken.instruction
-    shown = spoken.questions if kind == "question" else spoken.instructions
-    firsts = spoken.openings if kind == "question" else spoken.orders
-    mark = r"\?" if kind == "question" else r"\."
-    inner = r"[^?\n\"\\]" if kind == "question" else r"[^.!?\n\"\\]"
+    about = " › ".join(passage.headings)
+    return f"{about}\n\n{' '.join(text.split())}\n\n{request}".lstrip()
 
-    def user(text: str, about: str) -> dict[str, str]:
-        return {"role": "user", "content": f"# {about}\n{text}\n\n{request}"}
 
+def _prompt(text: str, passage: Passage, kind: Kind, spoken: Requests, seed: int) -> Prompt:
+    shown, firsts, mark, inner = (
+        (spoken.questions, spoken.openings, r"\?", r"[^?\n\"\\]")
+        if kind == "question"
+        else (spoken.instructions, spoken.orders, r"\.", r"([^.!?\n\"\\]|[.][0-9])")
+    )
+    request = spoken.question if kind == "question" else spoken.instruction
     messages = []
     for quote, written in shown:
-        answer = json.dumps({"quote": quote, kind: written}, ensure_ascii=False)
-        messages += [user(spoken.text, spoken.about), {"role": "assistant", "content": answer}]
-    messages.append(user(passage.text.strip(), " › ".join(passage.headings)))
+        asked = f"{spoken.about}\n\n{quote}\n\n{request}"
+        answer = json.dumps({kind: written}, ensure_ascii=False)
+        messages += [
+            {"role": "user", "content": asked}, {"role": "assistant", "content": answer},
+        ]  # fmt: skip
+    messages.append({"role": "user", "content": _request(text, passage, kind, spoken)})
     begin = "|".join(map(re.escape, firsts))
+    pattern = f"^({begin}) {inner}{{{_LEAST},{_MOST}}}{mark}$"
     schema = {
         "type": "object",
-        "properties": {
-            "quote": {"type": "string", "enum": list(sentences)},
-            kind: {"type": "string", "pattern": f"^({begin}) {inner}{{{_LEAST},{_MOST}}}{mark}$"},
-        },
-        "required": ["quote", kind],
+        "properties": {kind: {"type": "string", "pattern": pattern}},
+        "required": [kind],
         "additionalProperties": False,
     }
     return Prompt(messages, schema, seed)
-
-
-def _read(
-    source: Source,
-    passage: Passage,
-    kind: Kind,
-    sentences: dict[str, tuple[int, int]],
-    text: str,
-) -> Example:
-    """The example that the model's text is; of another form, one that no check lets through."""
-    found = _object(text)
-    quote, written = found.get("quote"), found.get(kind)
-    if isinstance(quote, str) and isinstance(written, str) and written.strip():
-        place = sentences.get(quote)
-        if place is None and (there := find_quote(source.text, quote, near=passage.start)):
-            place = there.start, there.end
-        if place is not None:
-            answer = " ".join(source.text[slice(*place)].split())
-            return example(source, passage, kind, " ".join(written.split()), answer, place)
-    return example(source, passage, kind, MALFORMED, text[:2000] or MALFORMED)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def _other_name(one: Example, source: Source, words: Language, context: Context)
         elif digits := _CODE_NUMBER.search(name):
             number = int(digits[0]) + context.random(one.id).randint(3, 40)
             other = f"{name[: digits.start()]}{number}"
-        elif _is_name(name, source):
+        elif not words.nouns_have_capitals and _is_name(name, source):
             other = context.choose(words.lists["surnames"], one.id)
         else:
             continue

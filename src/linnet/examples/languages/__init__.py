@@ -66,6 +66,7 @@ class Language:
     """Templates of general questions, by the name of the list whose values they take."""
     pronouns: tuple[tuple[str, str], ...] = ()
     """Forms of questions in which a pronoun may stand for the subject, and what they become."""
+    nouns_have_capitals: bool = False
     article: str = ""
     """The one that goes before a noun in the plural."""
 
@@ -116,6 +117,7 @@ def _read(code: str) -> Language:
         verbs=verbs,
         general={name: tuple(found) for name, found in values.get("general", {}).items()},
         pronouns=tuple((a, b) for a, b in values.get("pronouns", ())),
+        nouns_have_capitals=values.get("nouns_have_capitals", False),
         article=values.get("article", ""),
         vague_object=re.compile(vague) if (vague := values.get("vague_object")) else None,
         adverb=values.get("adverb", ""),

@@ -30,7 +30,7 @@ from linnet.generate.llama_cpp.cache import CachedModel, cached, write_entry
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.resources import STEP, resources_for
 from linnet.generate.llama_cpp.scoring import score_file
-from linnet.generate.llama_cpp.tokenization import CheckpointTokenizer
+from linnet.generate.tokenization import CheckpointTokenizer
 from linnet.gguf.architectures import architecture
 from linnet.gguf.vocabulary import CONTROL, NORMAL, Vocabulary
 from linnet.model import load_model

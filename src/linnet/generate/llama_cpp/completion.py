@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from linnet.generate.engine import Request
-    from linnet.generate.llama_cpp.tokenization import Decoder
     from linnet.generate.sampling import Sampling
+    from linnet.generate.tokenization import Decoder
 
 
 _RANDOM_SEED = 0xFFFFFFFF  # its number for "another one each time"

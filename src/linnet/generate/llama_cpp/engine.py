@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from linnet.errors import ModelError
 from linnet.generate.constraints.compiler import written
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from linnet.generate.constraints.compiler import Notation
     from linnet.generate.engine import Continuation, Deliver, Likelihood
     from linnet.generate.llama_cpp.resources import Resources
-    from linnet.generate.llama_cpp.tokenization import EngineTokenizer
+    from linnet.generate.tokenization import EngineTokenizer
     from linnet.generate.torch_engine import TorchEngine
-    from linnet.tokenizer import Tokenizer
 
 _NOTE_SECONDS = 600.0
 
@@ -123,41 +122,6 @@ class LlamaCppEngine(Engine):
     def advice(self) -> str | None:
         """One line on how to compute faster on this processor, where there is a way."""
         return advice(self.dispatcher.process().system_info)
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer. Raises ModelError for a GGUF file, whose own is not one."""
-        return self.tokenization.tokenizer
-
-    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
-        """The tokens of a text; with ``special`` names of special tokens stand for these."""
-        return self.tokenization.encode(text, special=special)
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones left out."""
-        return self.tokenization.decode(tokens)
-
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for; none for a special one."""
-        return self.tokenization.token_bytes(token)
-
-    def chat_prompt(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Mapping[str, Any]] = (),
-        add_generation_prompt: bool = True,
-        continue_final_message: bool = False,
-        **variables: Any,
-    ) -> tuple[int, ...]:
-        """A conversation up to the answer that is to come; see ``linnet.tokenizer.chat``."""
-        return self.tokenization.chat(
-            messages,
-            tools=tools,
-            variables=variables,
-            add_generation_prompt=add_generation_prompt and not continue_final_message,
-            continue_final_message=continue_final_message,
-        )
 
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
         """Complete one request, handing over each piece as it comes; gives what cancels it.

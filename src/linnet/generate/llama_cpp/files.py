@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from linnet.generate.llama_cpp.cache import CachedModel, cache_directory, find_entry
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.resources import resources_for
-from linnet.generate.llama_cpp.tokenization import CheckpointTokenizer, GgufTokenizer
+from linnet.generate.llama_cpp.tokenization import GgufTokenizer
+from linnet.generate.tokenization import CheckpointTokenizer
 from linnet.gguf.metadata import Metadata, read_metadata
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer

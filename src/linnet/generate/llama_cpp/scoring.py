@@ -21,7 +21,7 @@ from linnet.model.lora import activate
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from linnet.generate.llama_cpp.tokenization import EngineTokenizer
+    from linnet.generate.tokenization import EngineTokenizer
     from linnet.model import ModelConfig
 
 
