@@ -1,6 +1,7 @@
 """The encoder's part: trained on a tiny scale, read by transformers, and after the rules."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,16 @@ from test_ladders import documents
 
 from linnet import artifact
 from linnet.errors import DataError, ModelError
-from linnet.grounding import Checker, CheckerConfig, Document, check, train_checker
-from linnet.grounding.checker import LABELS
+from linnet.grounding import (
+    Checker,
+    CheckerConfig,
+    Document,
+    Missing,
+    Verdict,
+    check,
+    train_checker,
+)
+from linnet.grounding.checker import LABELS, decided
 from linnet.grounding.training import share, split_pairs
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.model.families import FAMILIES
@@ -19,7 +28,7 @@ from linnet.model.families import FAMILIES
 WORDS = sorted({word for document in documents("en") for word in
                 document.text.lower().replace(".", " .").replace(",", " ,").split()})  # fmt: skip
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "not", *WORDS]
-CONFIG = CheckerConfig(pairs=48, epochs=2, batch=16, lr=1e-3, max_tokens=64, device="cpu",
+CONFIG = CheckerConfig(pairs=48, epochs=8, batch=16, lr=3e-3, max_tokens=64, device="cpu",
                        dtype="fp32", threads=1)  # fmt: skip
 
 
@@ -50,7 +59,7 @@ def trained(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_lowers_the_loss_and_says_how_good_it_is(trained: Path) -> None:
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
-    assert losses[-1] < losses[0]
+    assert min(losses[-3:]) < losses[0] - 0.02
     stats = artifact.read(trained, kind="checker").manifest.stats
     held_out = stats["held_out"]
     assert stats["pairs"] == 48
@@ -87,11 +96,22 @@ def test_the_encoder_is_asked_what_the_rules_leave_open(trained: Path) -> None:
     assert [verdict.by_rule for verdict in by_rules] == [True, True, False]
     found = checker.check(claims, passage)
     assert found[:2] == by_rules[:2]
-    assert found[2].rule == "encoder"
     assert found[2].probability is not None
     assert found[2].score <= by_rules[2].score
-    assert (found[2].status == "supported") == (found[2].probability >= 0.5)
     assert checker.check([], passage) == []
+
+
+def test_likelihood_alone_supports_nothing_that_lacks_something_or_has_few_words_in_common() -> (
+    None
+):
+    near = Verdict("undecided", "", 0.8)
+    assert (decided(near, 0.9).status, decided(near, 0.9).rule) == ("supported", "encoder")
+    assert decided(near, 0.1).status == "unsupported"
+    for doubtful in (replace(near, score=0.1), replace(near, missing=(Missing("number", "4"),))):
+        assert decided(doubtful, 0.9).status == "undecided"
+        assert decided(doubtful, 0.9).probability == 0.9
+        assert decided(doubtful, 0.1).status == "unsupported"
+    assert near.score > decided(near, 0.9).score > decided(near, 0.1).score
 
 
 def test_other_models_are_refused(encoder: Path, tmp_path: Path) -> None:

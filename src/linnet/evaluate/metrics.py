@@ -327,6 +327,7 @@ METRICS: dict[str, Metric] = {
             for name, about in (
                 ("claims_supported", "share of claims that the passage supports"),
                 ("claims_contradicted", "share of claims that it contradicts"),
+                ("claims_undecided", "share of claims of which it cannot be told"),
                 ("numbers_made_up", "share of claims with a number or date it lacks"),
                 ("names_made_up", "share of claims with a name it lacks"),
             )

@@ -411,6 +411,8 @@ def _say_groundedness(figures: Mapping[str, Any]) -> Iterable[str]:
             f"{_percent(figures['numbers_made_up'])} of the claims have a number or date that is "
             f"not in the passage, {_percent(figures['names_made_up'])} a name."
         )
+        if (undecided := figures["claims_undecided"])["value"] > 0:
+            yield f"Of {_percent(undecided)} of the claims it could not be told; a checker decides."
 
 
 def _say_refusal(figures: Mapping[str, Any]) -> Iterable[str]:

@@ -28,6 +28,9 @@ SURROUNDINGS = 150
 """Characters of the passage before the nearest sentence, and after it, that are read."""
 
 THRESHOLD = 0.5
+LIKENESS = 0.35
+"""Score by words from which on the encoder may say that a claim is supported."""
+
 BATCH = 32
 MAX_TOKENS = 128
 DOUBT = 0.5
@@ -112,10 +115,13 @@ def decided(verdict: Verdict, probability: float) -> Verdict:
     # Likeness in words orders what is near and what is far; the encoder, what is near.
     doubt = DOUBT + (1 - DOUBT) * probability
     score = round(min(UNDECIDED, verdict.score * doubt), 4)
-    status: Status = "supported" if probability >= THRESHOLD else "unsupported"
-    return replace(
-        verdict, status=status, rule="encoder", score=score, probability=round(probability, 4)
-    )
+    likely = probability >= THRESHOLD
+    found = replace(verdict, score=score, probability=round(probability, 4))
+    # What lacks something, or has few words in common, is not supported by likelihood alone.
+    if likely and (verdict.missing or verdict.score < LIKENESS):
+        return found
+    status: Status = "supported" if likely else "unsupported"
+    return replace(found, status=status, rule="encoder")
 
 
 def _is_open(verdict: Verdict) -> bool:

@@ -44,8 +44,8 @@ class Groundedness(Task):
     name = "groundedness"
     about = "checking answers against their passages"
     metrics = (
-        "claims_supported", "answers_supported", "claims_contradicted", "numbers_made_up",
-        "names_made_up", "support", "refused", "auroc_of_support",
+        "claims_supported", "answers_supported", "claims_contradicted", "claims_undecided",
+        "numbers_made_up", "names_made_up", "support", "refused", "auroc_of_support",
     )  # fmt: skip
     needs = ("place",)
 
@@ -105,6 +105,7 @@ class Groundedness(Task):
             "claims": len(verdicts),
             "claims_supported": sum(supported),
             "answer_supported": float(all(supported)),
+            "claims_undecided": sum(verdict.status == "undecided" for verdict in verdicts),
             "claims_contradicted": sum(verdict.status == "contradicted" for verdict in verdicts),
             "numbers_made_up": _lacking(verdicts, ("number", "unit", "date")),
             "names_made_up": _lacking(verdicts, ("name",)),
