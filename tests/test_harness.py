@@ -1,6 +1,7 @@
 """Tasks of lm-evaluation-harness through Linnet's engine, beside the harness's own ``hf`` model."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from linnet.evaluate.config import TasksConfig
 from linnet.evaluate.harness import (
     HarnessConfig,
     _files_behind,
+    _like,
     evaluate_harness,
     open_harness,
     run_harness,
@@ -143,6 +145,20 @@ def test_what_a_result_depends_on_is_every_file_that_a_task_names(
     ]  # fmt: skip
 
 
+def test_the_example_of_the_documentation_runs_as_it_stands(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lm_eval")
+    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text("utf-8")
+    for name, text in re.findall(r"^`(colours\.\w+)`\n\n```\w+\n(.*?)^```$", page, re.M | re.S):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = run_harness(engine, ["colours.yaml"])
+    assert 0 <= found["results"]["colours"]["acc,none"] <= 1
+    asked = [str(each["arguments"][0][0]) for each in found["samples"]["colours"]]
+    assert asked == ["Grass is", "Blood is", "The sky is"]
+
+
 def test_a_file_of_ones_own_and_few_shot(engine: Engine, tasks: Path) -> None:
     pytest.importorskip("lm_eval")
     text = (tasks / "choice.yaml").read_text() + "\nfewshot_split: test\n"
@@ -160,8 +176,7 @@ def test_what_cannot_be_run_is_refused_by_name(engine: Engine, tasks: Path, tmp_
     pytest.importorskip("lm_eval")
     with pytest.raises(ConfigError, match="there is none"):
         open_harness([str(tmp_path / "no.yaml")])
-    with pytest.raises(ConfigError, match="did you mean rolling"):
-        open_harness(["roling"], include=tasks)
+    assert _like("roling", ["choice", "rolling"]) == "did you mean rolling?"
     with pytest.raises(ConfigError, match="expected a folder"):
         open_harness(["choice"], include=tmp_path / "no")
     beams = tasks / "beams.yml"

@@ -145,3 +145,19 @@ def test_the_command_and_what_it_refuses(tmp_path: Path) -> None:
         compare([one, other])
     with pytest.raises(ArtifactError):
         compare([one, tmp_path / "none"])
+
+
+def test_the_margin_of_a_difference_of_shares_is_in_points(tmp_path: Path) -> None:
+    """Not a share of the first difference, which is near zero where nothing was memorised."""
+    metric = "near_verbatim_difference"
+    runs = [
+        write_run(
+            tmp_path / name,
+            [{"trained": float(n % 2), "near_verbatim": float(n < some)} for n in range(60)],
+            metric, model=name,
+        )
+        for name, some in (("one", 3), ("two", 4))
+    ]  # fmt: skip
+    (found,) = compare(runs, config=CompareConfig(margin=0.05)).runs[0].tasks[0].differences
+    assert found.margin == 0.05
+    assert found.share

@@ -126,6 +126,7 @@ def difference(first: Numbers, values: Numbers) -> Numbers:
 ONE_CLASS = "all items are of one class"
 NO_NGRAM = "the texts are too short to have an n-gram of this length"
 
+NO_CANARY = "no canary is among the items"
 NO_SUCH_TEXT = {
     "training": "there is no training text to measure it on",
     "held_out": "there is no held-out text to measure it on",
@@ -387,7 +388,12 @@ METRICS: dict[str, Metric] = {
             undefined="no answer names a person where the text says who",
         ),
         Metric(
-            "canary_exposure", "bits of exposure of a planted canary", ("exposure",), mean, "lower"
+            "canary_exposure",
+            "bits of exposure of a planted canary",
+            ("exposure",),
+            mean,
+            "lower",
+            undefined=NO_CANARY,
         ),
         Metric(
             "canary_exposure_max",
@@ -395,6 +401,7 @@ METRICS: dict[str, Metric] = {
             ("exposure",),
             lambda bits: bits.max(-1),
             "lower",
+            undefined=NO_CANARY,
         ),
         Metric(
             "control_exposure",
