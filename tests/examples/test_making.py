@@ -52,8 +52,8 @@ A permit costs 120 euros a year. It is valid from the first of January.
 
 Signs of overload include a loud alarm, a red lamp and a tilted boom. Overload is caused by wet
 cargo. The crane stops on its own when the wind exceeds 72 kilometres an hour. The harbour master
-decides when work on the Wexford crane goes on. The emergency stop unit (ESU) and the boom
-angle meter (BAM) are tested every morning by the crew that starts the first shift of the day in the harbour.
+decides when work on the Wexford crane goes on. The emergency stop unit (ESU) and the boom angle
+meter (BAM) are tested every morning by the crew that starts the first shift of the day.
 
 The crew may carry the following:
 

@@ -80,7 +80,9 @@ def _list(
             yield example(source, passage, "instruction", told, answer, (start, end))
         return
     low, sentence = lead
-    if not quotable(sentence, longest=160):
+    first, second = (word.lower() for word in sentence.split()[:2])
+    backward = first in words.sets["points_back"] and second in words.sets["not_within"]
+    if backward or not quotable(sentence, longest=160):
         return
     asked = ask_about(source, passage, (low, blocks[0].start), words.leads, context)
     if asked is not None:
