@@ -310,12 +310,13 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         return Path(value)
     if kind is str and isinstance(value, Path):
         return str(value)
-    number: Any = None if isinstance(value, bool) else value
-    if kind is int and isinstance(number, Integral):
-        if abs(number) >= 1 << 63:
+    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        whole = int(value)
+        if abs(whole) >= 1 << 63:
             raise ConfigError(f"{where} must be a whole number of 64 bits. Got {show(value)}")
-        return int(number)
-    if kind is float and isinstance(number, Real):
+        return value if isinstance(value, int) else whole
+    if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        number: Any = value
         if abs(number) >= 1 << 1023 or not math.isfinite(number):
             raise ConfigError(f"{where} must be a finite number. Got {show(value)}")
         return float(number)
