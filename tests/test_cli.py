@@ -135,7 +135,12 @@ def run_main(
         (BusyError("a\nb"), 1, "error: a b\n"),
         (StoppedError("stopped and saved"), 130, "stopped and saved\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
-        (MemoryError(), 1, "error: out of memory; use fewer --workers or a smaller model\n"),
+        (MemoryError(), 1, "error: out of memory; use a smaller model, a smaller batch or "),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            1,
+            "error: out of memory; use a smaller model, a smaller batch or fewer --workers\n",
+        ),
         (
             OSError(errno.ENOSPC, "No space left on device", "x.bin"),
             1,

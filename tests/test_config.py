@@ -1,13 +1,19 @@
 """Settings: what is accepted, what is refused, and in which words."""
 
+import dataclasses
+import importlib
+import pkgutil
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import linnet
 from linnet.config import (
     dump_toml,
     from_mapping,
@@ -21,6 +27,8 @@ from linnet.config import (
 from linnet.data import DataConfig
 from linnet.errors import ConfigError
 from linnet.evaluate import EvaluateConfig
+from linnet.finetune.config import FinetuneConfig
+from linnet.generate.sampling import Sampling
 from linnet.shards import EncodeConfig
 from linnet.tokenizer import TokenizerConfig
 from linnet.train.config import TrainConfig
@@ -87,6 +95,57 @@ def test_wrong_values_are_refused_with_the_place_and_the_remedy(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("config", "values", "said"),
+    [
+        (Sampling, {"temperature": "0.5"}, "temperature must be a number. Got '0.5'"),
+        (Sampling, {"max_tokens": 1.5}, "max_tokens must be a whole number. Got 1.5"),
+        (Sampling, {"max_tokens": True}, "max_tokens must be a whole number. Got True"),
+        (Sampling, {"top_k": None}, "top_k must be a whole number. Got None"),
+        (Sampling, {"stop": "end"}, "stop must be a list, such as [\"end\"]. Got 'end'"),
+        (DataConfig, {"include": "*.md"}, 'include must be a list, such as ["*.md"]. Got'),
+        (TrainConfig, {"steps": 10**30}, "steps must be a whole number of 64 bits. Got 1000"),
+        (TrainConfig, {"steps": 9, "schedule": "cosin"}, "Got 'cosin'; did you mean 'cosine'?"),
+        (TrainConfig, {"steps": 9, "tied": "no"}, "tied must be true or false. Got 'no'"),
+        (TrainConfig, {"steps": 9, "seed": -1}, "seed must be 0 or more. Got -1"),
+        (TrainConfig, {"steps": 9, "head_width": 0}, "head_width must be at least 1. Got 0"),
+        (TrainConfig, {"steps": 9, "context": -5}, "context must be at least 1. Got -5"),
+        (TrainConfig, {"steps": 9, "matrix_lr": 1e300}, "matrix_lr must be between 0 and "),
+        (TrainConfig, {"steps": 9, "threads": 100000}, "threads must be between 0 and 4,096"),
+        (FinetuneConfig, {"method": "qlora"}, "method must be one of lora, full. Got 'qlora'"),
+        (FinetuneConfig, {"targets": "q_proj"}, "targets must be a list, such as"),
+    ],
+)
+def test_python_is_held_to_the_types_and_bounds_of_toml(
+    config: Any, values: dict[str, Any], said: str
+) -> None:
+    for make in (lambda: config(**values), lambda: from_mapping(config, values, where="x")):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            make()
+
+
+def test_all_settings_with_options_are_held_to_them() -> None:
+    for found in pkgutil.walk_packages(linnet.__path__, "linnet."):
+        if not found.name.startswith("linnet.cli.__main__"):
+            importlib.import_module(found.name)
+    free = [
+        each.__qualname__
+        for each in object.__subclasses__()
+        if dataclasses.is_dataclass(each)
+        and each.__module__.startswith("linnet.")
+        and any("bounds" in field.metadata for field in dataclasses.fields(each))
+    ]
+    assert free == []
+
+
+def test_what_python_calls_alike_is_taken() -> None:
+    made = DataConfig(include=["*.md"], max_nesting=np.int64(2), near_duplicates=1)  # type: ignore[arg-type]
+    assert made.include == ("*.md",)
+    assert type(made.max_nesting) is int
+    assert FinetuneConfig(validation=Path("rows.jsonl")).validation == "rows.jsonl"  # type: ignore[arg-type]
+    assert made == DataConfig(include=("*.md",), max_nesting=2, near_duplicates=1.0)
+
+
 def test_a_missing_required_setting_is_named() -> None:
     @dataclass(frozen=True)
     class Required:
@@ -136,7 +195,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ("text", "seconds"),
     [
         (90, 90), (0.5, 0.5), ("90s", 90), ("5m", 300), ("1h", 3600), ("1h30m", 5400), ("1.5m", 90),
-        (" 2h 3m 4s ", 7384), ("1m 35s", 95),
+        (" 2h 3m 4s ", 7384), ("1m 35s", 95), (0.00001, 0.00001),
     ],
 )  # fmt: skip
 def test_durations(text: str | float, seconds: float) -> None:
@@ -150,9 +209,11 @@ def test_a_time_without_a_unit_is_asked_about(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "0", "0s", "-5m", "5x", "1h30", "m", "1m1h", "nan", "inf", "9" * 400, "٥m"]
-)
-def test_what_is_not_a_duration(text: str) -> None:
+    "text",
+    ["", "soon", "0", "0s", "-5m", "5x", "1h30", "m", "1m1h", "nan", "inf", "9" * 400, "٥m",
+     "99999999999999h", 0, -1, 10**400, float("nan"), float("inf")],
+)  # fmt: skip
+def test_what_is_not_a_duration(text: str | float) -> None:
     with pytest.raises(ConfigError, match="a time must look like 90s, 5m or 1h30m"):
         parse_duration(text)
 

@@ -23,6 +23,7 @@ import stat
 import tomllib
 import types
 from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -107,14 +108,24 @@ class Bounds:
 
 
 class Config:
-    """Settings whose values are within the bounds of their options, however they were made."""
+    """Settings whose values have the type and are within the bounds of their options, however
+    they were made. A list given for a tuple becomes one."""
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value that is not. A subclass adds what concerns several."""
+        hints = _hints_of(type(self))  # type: ignore[arg-type]  # (of lru_cache)
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             bounds = field.metadata.get("bounds")
-            value = getattr(self, field.name)
-            if bounds is not None and not bounds.admits(value):
+            if bounds is None:
+                continue
+            given = getattr(self, field.name)
+            # (Choices that are a table to which lines can be added are checked against it later.)
+            table = field.metadata.get("table", False)
+            value = given if table else _convert(hints[field.name], given, where=field.name)
+            # A whole number stays one where a float is declared: recipes have it as it was given.
+            if value is not given and type(given) is not int:
+                object.__setattr__(self, field.name, value)  # (most are frozen)
+            if not bounds.admits(value):
                 near = difflib.get_close_matches(str(value)[:100], bounds.choices, n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else ""
                 raise ConfigError(f"{field.name} must be {bounds}. Got {show(value)}{hint}")
@@ -270,6 +281,13 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         if not isinstance(value, list | tuple):
             example = f", such as [{json.dumps(value)}]" if isinstance(value, str) else ""
             raise ConfigError(f"{where} must be a list{example}. Got {show(value)}")
+        if arguments[-1] is not Ellipsis:
+            if len(value) != len(arguments):
+                raise ConfigError(f"{where} must have {len(arguments)} entries. Got {show(value)}")
+            return tuple(
+                _convert(kind, item, where=where)
+                for kind, item in zip(arguments, value, strict=True)
+            )
         return tuple(_convert(arguments[0], item, where=where) for item in value)
     if origin is list:
         if not isinstance(value, list):
@@ -290,10 +308,18 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         return from_mapping(kind, value, where=where)
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if abs(value) >= 1 << 1023 or not math.isfinite(value):
+    if kind is str and isinstance(value, Path):
+        return str(value)
+    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        whole = int(value)
+        if abs(whole) >= 1 << 63:
+            raise ConfigError(f"{where} must be a whole number of 64 bits. Got {show(value)}")
+        return value if isinstance(value, int) else whole
+    if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        number: Any = value
+        if abs(number) >= 1 << 1023 or not math.isfinite(number):
             raise ConfigError(f"{where} must be a finite number. Got {show(value)}")
-        return float(value)
+        return float(number)
     if kind is Any or (
         isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
     ):
@@ -323,6 +349,7 @@ def _type_name(kind: Any) -> str:
 _AMOUNT = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"(?:{_AMOUNT}\s*h)?\s*(?:{_AMOUNT}\s*m)?\s*(?:{_AMOUNT}\s*s)?", re.ASCII)
 _SECONDS = re.compile(_AMOUNT, re.ASCII)
+LONGEST_TIME = 1e9  # seconds
 
 
 def parse_duration(duration: str | float) -> float:
@@ -330,8 +357,11 @@ def parse_duration(duration: str | float) -> float:
 
     A text without a unit is refused: whoever types ``--budget 5`` may mean minutes.
     """
-    text = f"{duration}s" if isinstance(duration, int | float) else duration
-    stripped = text.strip()
+    if isinstance(duration, int | float):
+        if not 0 < duration <= LONGEST_TIME:
+            raise ConfigError(_not_a_time(duration))
+        return float(duration)
+    stripped = duration.strip()
     if _SECONDS.fullmatch(stripped) and 0 < float(stripped) < math.inf:
         raise ConfigError(
             f"a time needs a unit: {stripped}s for seconds or {stripped}m for minutes? "
@@ -341,9 +371,17 @@ def parse_duration(duration: str | float) -> float:
     if found := _DURATION.fullmatch(stripped):
         units = zip(found.groups(), (3600.0, 60.0, 1.0), strict=True)
         seconds = sum(float(amount) * unit for amount, unit in units if amount)
-    if not seconds or not math.isfinite(seconds):
-        raise ConfigError(f"a time must look like 90s, 5m or 1h30m. Got {duration!r}")
+    if not 0 < seconds <= LONGEST_TIME:
+        raise ConfigError(_not_a_time(duration))
     return seconds
+
+
+def _not_a_time(value: str | float) -> str:
+    years = LONGEST_TIME // (365 * 86400)
+    return (
+        f"a time must look like 90s, 5m or 1h30m, and be at most {years:.0f} years. "
+        f"Got {show(value)}"
+    )
 
 
 def show_duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from linnet import artifact
-from linnet.config import option
+from linnet.config import Config, option
 from linnet.errors import ConfigError, ModelError, install_command
 from linnet.export.config import OWN_FORMATS, ExportConfig
 from linnet.export.gguf import export_gguf
@@ -59,7 +59,7 @@ CONVERSATION = (
 
 
 @dataclass(frozen=True)
-class CheckConfig:
+class CheckConfig(Config):
     """What to compare a model by."""
 
     prompts: tuple[str, ...] = option((), "a prompt to compare by; may be given several times")
@@ -67,6 +67,7 @@ class CheckConfig:
     quantised: str = option("q8_0", "a GGUF format to measure beside; empty for none")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens must be at least 1. Got {self.max_tokens}")
         if self.quantised and self.quantised not in OWN_FORMATS:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "fp32", "bf16", "fp16"]
+MOST_THREADS = 4096
 
 
 _KEPT = {

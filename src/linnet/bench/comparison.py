@@ -22,6 +22,7 @@ from linnet.errors import ArtifactError, ConfigError, DataError, ModelError, ins
 from linnet.generate.engines import ENGINES, Choice, note_choice
 from linnet.generate.opening import model_directory
 from linnet.progress import SILENT, Progress
+from linnet.runtime import MOST_THREADS
 
 REFERENCE = next(kind for kind in ENGINES.values() if kind.can.exact)
 FULL = (REFERENCE.name, REFERENCE.can.formats[0])
@@ -55,7 +56,7 @@ class BenchConfig(Config):
         least=0,
         below=1,
     )
-    threads: int = option(0, "CPU threads; 0: all usable cores.", least=0)
+    threads: int = option(0, "CPU threads; 0: all usable cores.", least=0, most=MOST_THREADS)
     engine: tuple[str, ...] = option(
         (),
         "Only these beside torch:f32, as torch or llama.cpp:q8_0; may be given several times. "

@@ -116,11 +116,19 @@ def main() -> None:
         if error.errno == errno.ENOSPC:
             place = f" while writing {error.filename}" if error.filename else ""
             _fail(f"the disk is full{place}; finished stages are kept: free some, then run again")
+        if error.errno == errno.EFBIG:
+            _fail("a file would be larger than the system allows (ulimit -f, or the file system)")
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except MemoryError:
-        if debug:
+    except (MemoryError, RuntimeError) as error:
+        if debug or not _is_out_of_memory(error):
             raise
-        _fail("out of memory; use fewer --workers or a smaller model")
+        _fail("out of memory; use a smaller model, a smaller batch or fewer --workers")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, for which torch has no exception of its own on the CPU."""
+    said = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(words in str(error) for words in said)
 
 
 def _fail(message: str) -> None:

@@ -20,6 +20,7 @@ from linnet.errors import ConfigError, DataError
 from linnet.generate.embedding import EmbedConfig
 from linnet.generate.engines import ENGINES, FORMATS, EngineConfig, open_encoder
 from linnet.respond.language_model import with_dtype
+from linnet.runtime import MOST_THREADS
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder, Vectors
@@ -45,7 +46,7 @@ class EmbedCommandConfig(EmbedConfig):
         "number format of the weights; q8_0 and q4_0 are llama.cpp's, int8 is torch's; auto: f32",
         choices=("auto", *FORMATS),
     )
-    threads: int = option(0, "threads to compute with; 0 chooses", least=0)
+    threads: int = option(0, "threads to compute with; 0 chooses", least=0, most=MOST_THREADS)
 
     @property
     def engine_config(self) -> EngineConfig:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from linnet.config import option, to_mapping
+from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError
 
 # How the work is done, not what comes out: outside the recipe.
@@ -21,7 +21,7 @@ _DECISIONS = (
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Config):
     """How documents are found, read, cleaned, judged and divided."""
 
     include: tuple[str, ...] = option((), "read only files that match, such as '*.pdf'")
@@ -123,6 +123,7 @@ class DataConfig:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         fractions = (self.validation_fraction, self.test_fraction)
         if min(fractions) < 0 or sum(fractions) >= 1:
             raise ConfigError(

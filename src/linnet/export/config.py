@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from linnet.config import option
+from linnet.config import Config, option
 from linnet.errors import ConfigError
 
 OwnFormat = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
@@ -18,7 +18,7 @@ K_QUANTS = ("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", 
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(Config):
     """How to write a GGUF file."""
 
     type: str = option(
@@ -29,6 +29,7 @@ class ExportConfig:
     name: str = option("", "what the model is called (default: its directory's name)")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = (*OWN_FORMATS, *K_QUANTS)
         if self.type not in known:
             raise ConfigError(f"type must be one of {', '.join(known)}. Got '{self.type}'")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from linnet.config import Config, changed, option
 from linnet.errors import ConfigError
 from linnet.finetune import row_schema
-from linnet.train.config import TrainingConfig
+from linnet.train.config import LARGEST_LR, TrainingConfig
 
 LEAST_HELD_OUT = 8  # rows
 MOST_HELD_OUT = 500  # rows of a source
@@ -57,7 +57,7 @@ class ExamplesConfig(Config):
         least=0,
         below=1,
     )
-    seed: int = option(1, "Seed of the order.")
+    seed: int = option(1, "Seed of the order.", least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,7 +163,7 @@ class MethodConfig(Config):
     epochs: float = option(
         0.0, "Times to read the examples; 0: by their number, at least three times.", least=0
     )
-    lr: float = option(0.0, "Peak learning rate; 0: by size and method.", least=0)
+    lr: float = option(0.0, "Peak learning rate; 0: by size and method.", least=0, most=LARGEST_LR)
     pull: float = option(
         0.0,
         "Full: pull of the weights towards the base model's (L2-SP, arXiv:1802.01483).",

@@ -25,7 +25,7 @@ from linnet.llama_cpp.process import LlamaCppSettings
 from linnet.model.lora_config import require_adapter_name
 from linnet.output import write_text
 from linnet.progress import SILENT, Progress
-from linnet.runtime import DeviceName, DtypeName
+from linnet.runtime import MOST_THREADS, DeviceName, DtypeName
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder
@@ -55,7 +55,9 @@ class EngineConfig(Config):
         choices=("auto", *FORMATS),
     )
     device: DeviceName = option("cpu", "where to compute; any but cpu takes engine torch")
-    threads: int = option(0, "threads to compute with; 0 chooses", least=0, group="Machine")
+    threads: int = option(
+        0, "threads to compute with; 0 chooses", least=0, most=MOST_THREADS, group="Machine"
+    )
     slots: int = option(0, "texts computed together; 0 chooses", least=0, group="Machine")
     context: int = option(
         0,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from linnet.config import option
+from linnet.config import Config, option
 from linnet.errors import ConfigError
 
 ALL_LINEAR = "all-linear"
@@ -39,7 +39,7 @@ def require_adapter_name(name: str) -> None:
 
 
 @dataclass(frozen=True)
-class LoRAConfig:
+class LoRAConfig(Config):
     """A low-rank adapter (arXiv:2106.09685): ``W x + scaling B A x``."""
 
     rank: int = option(16, "rank of an adapter: how much it can learn, and how large it is")
@@ -54,6 +54,7 @@ class LoRAConfig:
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for rank in (self.rank, *self.rank_pattern.values()):
             if rank < 1:
                 raise ConfigError(f"an adapter's rank must be at least 1. Got {rank}")
@@ -78,7 +79,7 @@ class LoRAConfig:
 
 
 @dataclass(frozen=True)
-class MergeConfig:
+class MergeConfig(Config):
     """How an adapter goes into the weights of its base."""
 
     strength: float = option(1.0, "Share of what the adapter learned: 0 is the base, 1 all of it.")
@@ -87,6 +88,7 @@ class MergeConfig:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not math.isfinite(self.strength):
             raise ConfigError(f"strength must be a finite number. Got {self.strength}")
 

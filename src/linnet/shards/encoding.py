@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet import artifact, output
-from linnet.config import option, to_mapping
+from linnet.config import Config, option, to_mapping
 from linnet.data import read_documents
 from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
@@ -41,13 +41,14 @@ _BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
-class EncodeConfig:
+class EncodeConfig(Config):
     """How to write a corpus as tokens."""
 
     shard_tokens: int = option(100_000_000, "tokens per file (a longer document has its own)")
     workers: int = option(0, "threads that encode; 0 for one per core")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.shard_tokens < 1:
             raise ConfigError(f"shard_tokens must be at least 1. Got {self.shard_tokens}")
         if self.workers < 0:

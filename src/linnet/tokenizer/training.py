@@ -27,7 +27,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from linnet import artifact
-from linnet.config import option, to_mapping
+from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer.chunking import chunks
@@ -56,7 +56,7 @@ SAMPLE_CHARACTERS = 1 << 14
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(Config):
     """How to train a tokenizer."""
 
     kind: Literal["bpe", "bytes", "chars", "unigram"] = option(
@@ -69,6 +69,7 @@ class TokenizerConfig:
     sample_bytes: int = option(64_000_000, "most text to train on, spread evenly over the corpus")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind != "bytes" and self.vocab_size < SMALLEST_VOCABULARY:
             raise ConfigError(
                 f"vocab_size must be at least {SMALLEST_VOCABULARY} ({BYTES} bytes and "

@@ -11,7 +11,7 @@ from linnet.config import Config, option, to_mapping
 from linnet.errors import ConfigError
 from linnet.model import families
 from linnet.model.config import ModelConfig
-from linnet.runtime import DeviceName, DtypeName
+from linnet.runtime import MOST_THREADS, DeviceName, DtypeName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,8 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     name: found.scratch for name, found in sorted(families.FAMILIES.items()) if found.scratch
 }
 """What a family that can be made from scratch fixes; the rest is as in ``ModelConfig``."""
+
+LARGEST_LR = 1e38  # a float32 holds it
 
 if TYPE_CHECKING:
     MadeFamily = str
@@ -84,16 +86,18 @@ class ShapeConfig(Config):
     """The model to make. Sizes left at 0 follow from the others."""
 
     family: MadeFamily = option(
-        "qwen3", "Published shape to train; bert is an encoder, which guesses masked tokens."
+        "qwen3",
+        "Published shape to train; bert is an encoder, which guesses masked tokens.",
+        more={"table": True},
     )
-    width: int = option(256, "Width of the model.")
-    depth: int = option(3, "Number of Transformer blocks.")
-    head_width: int = option(64, "Width of one attention head.", group="Model")
+    width: int = option(256, "Width of the model.", least=1)
+    depth: int = option(3, "Number of Transformer blocks.", least=1)
+    head_width: int = option(64, "Width of one attention head.", group="Model", least=1)
     kv_heads: int = option(0, "Key/value heads; 0: as many as query heads.", group="Model", least=0)
     mlp_width: int = option(
         0, "Hidden width of the MLP; 0: what the family does.", group="Model", least=0
     )
-    context: int = option(256, "Longest sequence, in tokens.")
+    context: int = option(256, "Longest sequence, in tokens.", least=1)
     tied: bool = option(
         False, "Share the embedding table with the output layer; bert does.", group="Model"
     )
@@ -149,22 +153,35 @@ class OptimizerConfig(Config):
     """Which optimizer a new model gets, and the peak learning rates of its parts."""
 
     optimizer: OptimizerName = option(
-        "muon", "For the matrices inside the blocks.", group="Optimizer"
+        "muon", "For the matrices inside the blocks.", group="Optimizer", more={"table": True}
     )
     matrix_lr: float = option(
-        0.0, "Peak learning rate of those matrices; 0: 0.03 or 0.002.", group="Optimizer", least=0
+        0.0,
+        "Peak learning rate of those matrices; 0: 0.03 or 0.002.",
+        group="Optimizer",
+        least=0,
+        most=LARGEST_LR,
     )
     embedding_lr: float = option(
         0.0,
         "Peak learning rate of the embeddings (AdamW); 0: 0.02, or 0.002 for an encoder.",
         group="Optimizer",
         least=0,
+        most=LARGEST_LR,
     )
     output_lr: float = option(
-        0.003, "Peak learning rate of an untied output layer (AdamW).", group="Optimizer", least=0
+        0.003,
+        "Peak learning rate of an untied output layer (AdamW).",
+        group="Optimizer",
+        least=0,
+        most=LARGEST_LR,
     )
     vector_lr: float = option(
-        0.02, "Peak learning rate of norms and biases (AdamW).", group="Optimizer", least=0
+        0.02,
+        "Peak learning rate of norms and biases (AdamW).",
+        group="Optimizer",
+        least=0,
+        most=LARGEST_LR,
     )
 
     def __post_init__(self) -> None:
@@ -197,8 +214,9 @@ class TrainingConfig(Config):
         "auto",
         "What is minimised; auto: the loss of the next token, or for an encoder of hidden ones.",
         group="Optimizer",
+        more={"table": True},
     )
-    seed: int = option(1, "Seed of weights, order and dropout.")
+    seed: int = option(1, "Seed of weights, order and dropout.", least=0)
     weight_decay: float = option(
         0.1,
         "Pull of the matrices towards zero; matters when text is read several times.",
@@ -261,7 +279,9 @@ class TrainingConfig(Config):
     )
     device: DeviceName = option("auto", "Where to compute.", group="Machine")
     dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
-    threads: int = option(0, "CPU threads; 0: all usable cores.", group="Machine", least=0)
+    threads: int = option(
+        0, "CPU threads; 0: all usable cores.", group="Machine", least=0, most=MOST_THREADS
+    )
     compile: Literal["auto", "yes", "no"] = option(
         "auto",
         "torch.compile: auto uses it where there is a compiler and time for it to pay.",

@@ -50,7 +50,6 @@ NEVER = 1e9  # seconds
 CPU_FLOPS = 1e11  # a cautious guess at what a laptop does, only to tell short from long
 PROBE = TrainConfig(steps=1, width=256, depth=2, context=256, batch_tokens=2048)
 PROBE_VOCABULARY = 2048
-MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def choose_machine(
             pinned = dict(read_numbers(file)["pinned"])
         dtype, threads = pinned.get("dtype", dtype), pinned.get("threads", threads)
         known: bool | None = pinned.get("compile")
-        if dtype not in get_args(DtypeName) or not 0 < int(threads or 1) <= MOST_THREADS:
+        if dtype not in get_args(DtypeName) or not 0 < int(threads or 1) <= runtime.MOST_THREADS:
             raise ValueError("it names no number format and threads")
     found = runtime.detect(device, dtype, threads)
     return Machine(found, compiled(found) if known is None else known)
