@@ -33,11 +33,7 @@ from linnet.grounding.ladders import Document, Pair, pairs
 from linnet.grounding.passage import prepared
 from linnet.grounding.rules import check
 from linnet.progress import SILENT, Progress
-<<<<<<< HEAD
-from linnet.runtime import DeviceName, DtypeName
-=======
-from linnet.runtime import MOST_THREADS, DeviceName
->>>>>>> w1
+from linnet.runtime import MOST_THREADS, DeviceName, DtypeName
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
@@ -70,12 +66,8 @@ class CheckerConfig(Config):
                              least=16)  # fmt: skip
     seed: int = option(0, "Seed of claims, order and the new layer.", least=0)
     device: DeviceName = option("auto", "Where to compute.")
-<<<<<<< HEAD
     dtype: DtypeName = option("auto", "Number format of matrix products.")
-    threads: int = option(0, "CPU threads; 0: all usable cores.", least=0)
-=======
     threads: int = option(0, "CPU threads; 0: all usable cores.", least=0, most=MOST_THREADS)
->>>>>>> w1
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out."""
