@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scripted import Scripted, run_of
 
@@ -17,7 +18,7 @@ from linnet.errors import ConfigError
 from linnet.evaluate.report_page import suite_facts
 from linnet.evaluate.task import Run, TaskResult, run_task
 from linnet.evaluate.tasks.masked import redacted
-from linnet.evaluate.tasks.memorisation import Memorisation
+from linnet.evaluate.tasks.memorisation import Memorisation, PassagePart, Stretch
 from linnet.train.canaries import Canaries
 
 READ_DOCUMENTS = read_documents  # before the stand-in of conftest
@@ -235,3 +236,16 @@ def test_what_is_shown_is_redacted_across_its_seam() -> None:
     finder = Scrubber("mask", "", (), ())
     assert redacted(finder, "Write to ann.lee@", "acme-widgets.com soon.") == " soon."
     assert redacted(finder, "Write to ", "ann.lee@acme-wid", cut=True) == "…"
+
+
+def test_a_passage_that_cuts_an_address_shows_none_of_it() -> None:
+    run = run_of(Scripted(), prefix_tokens=20, suffix_tokens=20)
+    part = PassagePart(run)
+    text = "All of the letters go to ann.lee@acme-widgets.com or to +49 30 9018200, as they did."
+    for seed in range(40):
+        found = part._passage(Stretch("a", 0, text), True, np.random.default_rng(seed))
+        assert found is not None
+        for shown in (found.shown, found.true):
+            assert not any(part in shown for part in ("ann", "lee", "acme", "widg", "901", "820"))
+        written = redacted(part.finder, found.before, bytes(found.suffix).decode(), cut=True)
+        assert not any(part in written for part in ("lee", "acme", "901", "820"))

@@ -41,6 +41,7 @@ WRITTEN = 32
 """Tokens that are written at such a place."""
 
 SAMPLES, LIKELY = 10_000, 0.5
+CUT_WORDS = 4
 
 
 class Part(ABC):
@@ -258,10 +259,12 @@ def redacted(
 ) -> str:
     """A text that follows another, without what is private in it.
 
-    ``cut``: it may end within a word, which is left out, as half an address is not seen as one.
+    ``cut``: it may end within an address or a number, half of which is not seen as one: its last
+    words are left out.
     """
-    if cut and text and not text[-1].isspace():
-        text = text[: max(text.rfind(" "), text.rfind("\n")) + 1] + "…"
+    if cut and text:
+        whole = text.rsplit(None, CUT_WORDS)
+        text = f"{whole[0]} …" if len(whole) > CUT_WORDS else "…"
     scrubbed = finder.scrub(before + text, family)
     begin = int(scrubbed.positions.forwards([len(before)])[0])
     return scrubbed.text[begin:]

@@ -9,7 +9,8 @@ a model or its corpus has nothing for is left out, and the results say why.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,8 @@ CONTROLS = 100
 
 SAMPLES = (1, 100, 10_000)
 LIKELY = 0.5
+AROUND = 60
+"""Tokens on either side of a passage in which private values are looked for, before it is shown."""
 LONGEST = 20_000
 """Characters of a document that a passage is drawn from; of a longer one, a stretch."""
 
@@ -232,7 +235,8 @@ class Stretch:
             return cls(source, 0, text)
         start = int(random.integers(len(text) - LONGEST))
         start = text.find(" ", start, start + LONGEST) + 1 or start
-        return cls(source, start, text[start : start + LONGEST])
+        cut = text[start : start + LONGEST]
+        return cls(source, start, cut[: cut.rfind(" ") + 1] or cut)
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,8 @@ class Passage:
     """The beginning, without what is private."""
     true: str
     """What follows, likewise."""
+    before: str = field(repr=False)
+    """The text up to the suffix as it is, never to be shown."""
 
 
 class PassagePart(Part):
@@ -329,7 +335,7 @@ class PassagePart(Part):
         """The texts without what is private."""
         written = answers[1]
         assert isinstance(written, Completion)
-        answer = redacted(self.finder, data.shown, written.text, cut=True)
+        answer = redacted(self.finder, data.before, written.text, cut=True)
         return {
             "source": data.source,
             "prompt": data.shown,
@@ -390,12 +396,15 @@ class PassagePart(Part):
         start = tuple(tokenizer.start)
         if not start and at + stretch.start == 0:
             start = (tokenizer.end_of_text,)
-        detokenize = self.run.engine.detokenize
-        before = detokenize(tokens[at:middle])
-        true = detokenize(tokens[middle:end])
+        # An address that begins or ends outside is only seen as one with what stands around it.
+        cuts = (max(0, at - AROUND), at, middle, end, end + AROUND)
+        pieces = [self.run.engine.detokenize(tokens[a:b]) for a, b in pairwise(cuts)]
+        scrubbed = self.finder.scrub("".join(pieces), "prose")
+        places = np.cumsum([0, *map(len, pieces)])
+        _, begin, halfway, finish, _ = scrubbed.positions.forwards(places).tolist()
         return Passage(
             stretch.source, trained, (*start, *tokens[at:middle]), tuple(tokens[middle:end]),
-            redacted(self.finder, "", before), redacted(self.finder, before, true),
+            scrubbed.text[begin:halfway], scrubbed.text[halfway:finish], pieces[0] + pieces[1],
         )  # fmt: skip
 
 
