@@ -252,7 +252,7 @@ def test_white_space_after_special_tokens_is_cut_as_the_tokenizer_does(
 def test_a_model_that_is_not_there_is_said_before_what_it_would_run_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linnet.generate.opening.find_spec", lambda name: None)
+    monkeypatch.setattr("linnet.generate.engine_kind.find_spec", lambda name: None)
     heard = Heard()
     with pytest.raises(ModelError):
         open_engine(tmp_path / "absent", progress=heard)

@@ -18,8 +18,8 @@ from linnet.cli.merge import app
 from linnet.errors import ModelError
 from linnet.evaluate import evaluate
 from linnet.generate import Request, Sampling
+from linnet.generate.engine_kind import model_directory
 from linnet.generate.engines import open_engine
-from linnet.generate.opening import model_directory
 from linnet.generate.sampling import Settings
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint, load_model

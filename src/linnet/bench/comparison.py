@@ -19,8 +19,8 @@ from linnet import artifact, hub, runtime
 from linnet.bench.worker import Measurement
 from linnet.config import Config, option
 from linnet.errors import ArtifactError, ConfigError, DataError, ModelError, install_command
+from linnet.generate.engine_kind import model_directory
 from linnet.generate.engines import ENGINES, Choice, note_choice
-from linnet.generate.opening import model_directory
 from linnet.progress import SILENT, Progress
 from linnet.runtime import MOST_THREADS
 

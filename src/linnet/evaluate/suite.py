@@ -26,8 +26,8 @@ from linnet.evaluate.held_out import text_files
 from linnet.evaluate.task import Run, Task, UnscoredError, run_task
 from linnet.evaluate.tasks import TASKS, with_needed
 from linnet.evaluate.tasks.declared import declared_task, files_of
+from linnet.generate.engine_kind import DTYPES
 from linnet.generate.engines import EngineConfig, open_engine
-from linnet.generate.opening import DTYPES
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:

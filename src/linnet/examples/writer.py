@@ -217,7 +217,7 @@ def model_input(config: ExamplesConfig) -> Artifact | str | None:
             )
         return f"{config.model}#{config.model_name}"
     from linnet import hub
-    from linnet.generate.opening import model_directory
+    from linnet.generate.engine_kind import model_directory
 
     path = Path(config.model).expanduser()
     if path.suffix == ".gguf" and path.is_file():

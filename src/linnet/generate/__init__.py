@@ -9,8 +9,8 @@ server open models by is in ``linnet.respond``, above them.
 """
 
 from linnet.generate.engine import Chunk, Completion, Engine, FinishReason, Request, Score
+from linnet.generate.engine_kind import model_directory
 from linnet.generate.engines import EngineConfig, GenerateConfig, open_engine
-from linnet.generate.opening import model_directory
 from linnet.generate.sampling import Sampling
 
 __all__ = [

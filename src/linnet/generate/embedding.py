@@ -18,7 +18,7 @@ import numpy.typing as npt
 from linnet import hub
 from linnet.config import Config, option
 from linnet.errors import ConfigError, ModelError
-from linnet.generate.opening import format_of, model_directory
+from linnet.generate.engine_kind import format_of, model_directory
 from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
 

@@ -143,7 +143,7 @@ Deliver: TypeAlias = Callable[[Chunk | LinnetError], None]
 class Engine(ABC):
     """Generates and scores texts with one model. Its methods may be called from several threads.
 
-    What an engine can do is declared by its ``EngineKind`` (``linnet.generate.opening``).
+    What an engine can do is declared by its ``EngineKind`` (``linnet.generate.engine_kind``).
     """
 
     tokenization: EngineTokenizer

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from linnet.config import Config, option, read_json
 from linnet.errors import ConfigError, MissingExtraError, ModelError, install_command
+from linnet.generate.engine_kind import Capabilities, EngineKind, Opening, model_directory
 from linnet.generate.llama_cpp.cache import cache_directory, content_hash
 from linnet.generate.llama_cpp.kind import LLAMA_CPP
-from linnet.generate.opening import Capabilities, EngineKind, Opening, model_directory
 from linnet.generate.sampling import Sampling
 from linnet.generate.torch_kind import TORCH
 from linnet.llama_cpp.process import LlamaCppSettings

@@ -38,9 +38,9 @@ from linnet.generate.engine import (
     Score,
     require_known_tokens,
 )
+from linnet.generate.engine_kind import format_of
 from linnet.generate.generation import Generation
 from linnet.generate.likelihood import buffered, score_continuations
-from linnet.generate.opening import format_of
 from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
 from linnet.generate.tokenization import CheckpointTokenizer

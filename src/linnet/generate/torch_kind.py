@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from linnet.generate.opening import DTYPES, Capabilities, EngineKind, Opening
+from linnet.generate.engine_kind import DTYPES, Capabilities, EngineKind, Opening
 
 if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder

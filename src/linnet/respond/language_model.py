@@ -14,8 +14,8 @@ from linnet.card.conversation import converses
 from linnet.config import replace
 from linnet.errors import ConfigError, ModelError
 from linnet.generate.engine import Chunk, Completion, Engine, Request, Score
+from linnet.generate.engine_kind import DTYPES, model_directory
 from linnet.generate.engines import EngineConfig, is_encoder, open_encoder, open_engine
-from linnet.generate.opening import DTYPES, model_directory
 from linnet.generate.sampling import Sampling, Settings
 from linnet.progress import SILENT, Progress
 from linnet.respond.conversation import Message, Tool, conversation

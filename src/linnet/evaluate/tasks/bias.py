@@ -27,7 +27,7 @@ from linnet.errors import DataError
 from linnet.evaluate.prompting import Dialogue, text_continuation
 from linnet.evaluate.rows import read_rows
 from linnet.evaluate.task import Answer, Example, Item, Prompt, Task, figures_of
-from linnet.evaluate.tasks.choosing import choice_scores
+from linnet.evaluate.tasks.multiple_choice import choice_scores
 from linnet.generate.engine import Likelihood
 
 TEMPLATES = "bias_templates.json"

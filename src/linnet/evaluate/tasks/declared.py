@@ -18,7 +18,7 @@ from linnet.evaluate.matching import contains, exact_match, token_f1
 from linnet.evaluate.prompting import Dialogue, is_cut, text_continuation
 from linnet.evaluate.rows import Row, chosen, columns_of, read_rows
 from linnet.evaluate.task import Answer, Example, Prompt, Run, Task
-from linnet.evaluate.tasks.choosing import choice_scores, right_choice
+from linnet.evaluate.tasks.multiple_choice import choice_scores, right_choice
 from linnet.evaluate.templates import Template
 from linnet.generate.engine import Completion, Likelihood
 

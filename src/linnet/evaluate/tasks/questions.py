@@ -21,7 +21,7 @@ from linnet.evaluate.questions import (
 )
 from linnet.evaluate.refusals import language_of
 from linnet.evaluate.task import Answer, Example, Prompt, Run, Task
-from linnet.evaluate.tasks.choosing import choice_scores
+from linnet.evaluate.tasks.multiple_choice import choice_scores
 from linnet.generate.engine import Completion, Likelihood
 from linnet.generate.sampling import Sampling
 

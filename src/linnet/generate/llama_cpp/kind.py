@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from linnet import hub
 from linnet.errors import ModelError
-from linnet.generate.opening import Capabilities, EngineKind, Opening
+from linnet.generate.engine_kind import Capabilities, EngineKind, Opening
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
