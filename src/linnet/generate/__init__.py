@@ -3,7 +3,7 @@
 In reading order: ``sampling`` (the settings), ``logits`` (from scores to a token), ``stopping``
 (stop strings), ``engine`` (the interface), ``tokenization``, ``torch_engine`` (its implementation
 on the exact weights: ``generation``, ``scheduler``, ``kv_cache``, ``torch_runner``,
-``torch_decoder``, ``constraining``), ``llama_cpp`` (the other one), ``opening`` (what an engine
+``torch_decoder``, ``constraining``), ``llama_cpp`` (the other one), ``engine_kind`` (what an engine
 declares), ``engines`` (which there are, and which is taken). What Python programs, commands and the
 server open models by is in ``linnet.respond``, above them.
 """
