@@ -15,6 +15,7 @@ from linnet.evaluate.questions import distractors, read_questions
 from linnet.evaluate.task import Run, TaskResult, run_task
 from linnet.evaluate.tasks import TASKS
 from linnet.evaluate.tasks.bias import own_pairs
+from linnet.examples.prompts import prompt_text
 from linnet.examples.record import Example, write_examples
 
 QUESTIONS = [
@@ -65,6 +66,19 @@ def test_questions_from_memory_and_from_a_passage(tmp_path: Path) -> None:
     assert first["expected"] == ["Ada", "Ada himself"]
     assert first["choices"][0] == "Ada"
     assert set(first["choices"][1:]) <= {"Bob", "Cyd", "Dan", "Eve"}
+
+
+def test_bare_questions_are_put_as_fine_tuning_puts_them(tmp_path: Path) -> None:
+    made = Example(
+        "a", "question", "Who wrote it?", "Ada", "Ada wrote it.", "book", 0, 13, "test", "rules",
+        "en", passage=(0, 13),
+    )  # fmt: skip
+    row = {"id": "a", "question": made.question, "answer": "Ada", "context": "Ada wrote it."}
+    place = written(tmp_path / "q.jsonl", [row])
+    for task, passage in (("questions", None), ("questions_open", "Ada wrote it.")):
+        engine = Scripted()
+        put(task, run_of(engine, place=(task, place), style="bare"))
+        assert prompt_text(made, passage) in engine.prompts
 
 
 def test_shots_are_solved_and_not_asked(tmp_path: Path) -> None:

@@ -44,8 +44,10 @@ class TasksConfig(EvaluateConfig):
         None, "only this many items of each task, drawn by the seed, for a quick try", least=1
     )
     shots: int = option(0, "solved examples before each question", least=0, most=64)
-    style: Literal["auto", "chat", "plain"] = option(
-        "auto", "ask as a conversation or as plain text; auto: as the model was trained"
+    style: Literal["auto", "chat", "plain", "bare"] = option(
+        "auto",
+        "ask as a conversation or as plain text (auto: as the model can), with an instruction "
+        "before the question; bare: without one, as linnet finetune puts examples",
     )
     answer_tokens: int = option(48, "length of an answer, in tokens", least=1)
     distractors: int = option(

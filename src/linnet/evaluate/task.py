@@ -169,7 +169,7 @@ class Run:
     @property
     def converses(self) -> bool:
         """Whether questions are put as a conversation."""
-        if self.config.style == "auto":
+        if self.config.style in ("auto", "bare"):
             return self.engine.tokenizer.chat_template is not None
         return self.config.style == "chat"
 

@@ -7,12 +7,15 @@ book, the passage stands before it.
 from __future__ import annotations
 
 import json
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from linnet.examples.record import Example
 
 Book: TypeAlias = Literal["closed", "open"]
 Message: TypeAlias = dict[str, str]
+
+BETWEEN = "\n\n"
+"""Between passage, question and answer, where they are plain text."""
 
 REFUSALS = {
     "en": "I don't know. The documents do not say.",
@@ -23,14 +26,20 @@ REFUSALS = {
 """What to answer to what the documents do not say, by language."""
 
 
+def question_text(
+    question: str, passage: str | None = None, schema: dict[str, Any] | None = None
+) -> str:
+    """A question with the passage before it, open book, and the schema of its answer after it."""
+    parts = [] if passage is None else [passage.strip()]
+    parts.append(question)
+    if schema is not None:
+        parts.append(json.dumps(schema, ensure_ascii=False))
+    return BETWEEN.join(parts)
+
+
 def prompt_text(example: Example, passage: str | None = None) -> str:
     """What the last turn asks. ``passage``: what stands before the question, open book."""
-    parts = [example.question]
-    if passage is not None:
-        parts.insert(0, passage.strip())
-    if example.schema is not None:
-        parts.append(json.dumps(example.schema, ensure_ascii=False))
-    return "\n\n".join(parts)
+    return question_text(example.question, passage, example.schema)
 
 
 def answer_text(example: Example) -> str:

@@ -40,7 +40,6 @@ _MOST_COUNTED = 1000  # rows that are looked at after the first that cannot be u
 _MOST_EXPANSION, _LEAST_EXPANDED = 100, 4 << 30  # of a Parquet file
 _CHUNK = 1 << 20
 _END_OF_DOCUMENT = "<|endoftext|>"
-_BETWEEN = "\n\n"  # an example's question and answer, where they are plain text
 
 # Files beside rows that hold none.
 _NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
@@ -185,7 +184,7 @@ def _example_row(file: Path, example: Example, passage: str | None) -> Row:
         f"{file}:{example.id}",
         prompts.prompt_text(example, passage),
         prompts.answer_text(example),
-        _BETWEEN,
+        prompts.BETWEEN,
         history=tuple((turn.question, turn.answer) for turn in example.turns),
     )
 

@@ -22,6 +22,7 @@ from linnet.evaluate.questions import (
 from linnet.evaluate.refusals import language_of
 from linnet.evaluate.task import Answer, Example, Prompt, Run, Task
 from linnet.evaluate.tasks.multiple_choice import choice_scores
+from linnet.examples import prompts
 from linnet.generate.engine import Completion, Likelihood
 from linnet.generate.sampling import Sampling
 
@@ -39,8 +40,11 @@ def dialogue_of(
     words = language_of(question.language)
     earlier = tuple((_question(run, question.language, asked, None), said)
                     for asked, said in question.turns)  # fmt: skip
+    asked = _question(run, question.language, question.question, passage)
+    if run.config.style == "bare":
+        return Dialogue(asked, (*shots, *earlier), chat=chat, delimiter=prompts.BETWEEN)
     return Dialogue(
-        _question(run, question.language, question.question, passage),
+        asked,
         (*shots, *earlier),
         system=system or (words.open if passage is not None else words.closed),
         chat=chat,
@@ -48,6 +52,8 @@ def dialogue_of(
 
 
 def _question(run: Run, language: str, question: str, passage: str | None) -> str:
+    if run.config.style == "bare":
+        return prompts.question_text(question, passage)
     words = language_of(language)
     before = "" if passage is None else f"{words.passage}: {passage}\n\n"
     if run.converses:
@@ -56,8 +62,8 @@ def _question(run: Run, language: str, question: str, passage: str | None) -> st
 
 
 def answer_sampling(run: Run) -> Sampling:
-    """Always the likeliest token; in plain text up to the end of the line."""
-    stop = () if run.converses else ("\n",)
+    """Always the likeliest token; in plain text up to the end of the line, unless trained so."""
+    stop = () if run.converses or run.config.style == "bare" else ("\n",)
     return Sampling(
         max_tokens=run.config.answer_tokens, temperature=0, min_p=0, stop=stop, seed=run.config.seed
     )
