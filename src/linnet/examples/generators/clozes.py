@@ -28,7 +28,15 @@ _NAME = re.compile(
 )
 _TITLE_BEFORE = re.compile(r"(?:[A-Z][\w'’-]* (?:\w{1,3} )?|[:“‘(] ?)\Z")  # part of a longer name
 _LABEL = re.compile(r"\w{1,12}[:.] ")  # "A: ..."
-_SINGLE_NAME = re.compile(r"(?<=[a-zß-ÿ] )[A-Z][a-zß-ÿ'’-]{3,}(?![\w-])")
+_SINGLE_NAME = re.compile(
+    r"(?<=[a-zß-ÿ] )[A-Z][a-zß-ÿ-]{3,}(?=[.,;)]| (?:is|was|are|and|or|in|for|to|on|at)\b)"
+)
+_POSSESSIVE = re.compile(r"['’](?:s\b|(?!\w))|s['’]")
+_RANGE_BEFORE = re.compile(
+    r"(?:\d\S*|between \S+) ?(?:to|and|or|through|bis|und|à|et|a|y|[-–—]) ?\Z"
+)
+_RANGE_AFTER = re.compile(r" ?(?:to|or|through|bis|à|a|[-–—]) ?\$?\d| and \d")
+_CREDIT = re.compile(r"(?i)\b(?:contributed|patch(?:es)? by|written by|implemented by|thanks to)\b")
 _CODE = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*(?:\(\)|(?<=[a-z0-9])_\w+)(?![\w(])")
 _TRAILING_REFERENCE = re.compile(
     r"(?i)\b(?:chapter|section|figure|table|page|version|step|kapitel|"
@@ -61,6 +69,9 @@ def gaps(sentence: str, *, names: bool = True) -> list[Gap]:
             for gap in found
             if lower.count(lower[gap.start : gap.end]) == 1
             and gap.start > 0
+            and not _POSSESSIVE.search(sentence[gap.start : gap.end + 2])
+            and not _RANGE_BEFORE.search(sentence[: gap.start])
+            and not _RANGE_AFTER.match(sentence, gap.end)
             and not (gap.rank and _TITLE_BEFORE.search(sentence[: gap.start]))
         ),
         key=lambda gap: (gap.rank, gap.start),
@@ -98,6 +109,8 @@ def _of_passage(source: Source, passage: Passage, context: Context) -> Example |
         if not (_SHORTEST if spaced else _SHORTEST_UNSPACED) <= end - start <= _LONGEST:
             continue
         if "\n" in sentence or "<" in sentence or sentence.count('"') % 2 or _LABEL.match(sentence):
+            continue
+        if _CREDIT.search(sentence):
             continue
         first = sentence.split(maxsplit=1)[0].strip(",").lower()
         depends = words is not None and _depends(sentence, first, words)

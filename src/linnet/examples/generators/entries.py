@@ -163,18 +163,17 @@ def _versions(
                 continue
             answer = found[1]
             if pattern is _CHANGED:
-                if changes[found[1]] > 1 or "\n" in text:
+                if changes[found[1]] > 1 or "\n" in text or not text.endswith("."):
                     continue
                 answer = text[found.end() :]
             question = context.choose(words.template(template), source.id, str(block.start))
             question = question.format(name=name, version=found[1])
             asked = _asked(source, passage, entry, question, context)
             near = block.end - entry.head.start < _LONGEST_QUOTE
-            if asked is not None:
+            if asked is not None and near:  # else the quote would not name what it is about
                 yield example(
-                    source, passage, "question", asked, answer,
-                    (entry.head.start if near else block.start, block.end),
-                )  # fmt: skip
+                    source, passage, "question", asked, answer, (entry.head.start, block.end)
+                )
 
 
 def _of_term(

@@ -60,6 +60,8 @@ def ask_about(
     words = source.words
     assert words is not None
     sentence = " ".join(source.text[slice(*place)].split())
+    if words.points_back(sentence):
+        return None
     for pattern in patterns:
         if pattern.sign is not None and not pattern.sign.search(sentence):
             continue
@@ -68,6 +70,8 @@ def ask_about(
             continue
         subject = subject_of(found["s"], source, passage)
         if subject is None or (pattern.plural and not looks_plural(found["s"], words)):
+            continue
+        if pattern.partial and _says_more(source, place, found, words):
             continue
         groups = _groups(found, subject, words)
         key = (source.id, str(place[0]), pattern.name)
@@ -94,6 +98,25 @@ def _fits(pattern: Pattern, found: re.Match[str], words: Language) -> bool:
         return False
     # What points to another place of the document is no answer without it.
     return not (rest and _BACK.search(rest)) and rest.count("(") == rest.count(")")
+
+
+def _says_more(
+    source: Source, place: tuple[int, int], found: re.Match[str], words: Language
+) -> bool:
+    """Whether another sentence of the document may answer the question as well: one with its
+    subject, or that begins with a pronoun, and its verb. Of what a document is about as a whole,
+    such a question is never answered by one sentence."""
+    subject = found["s"].lower()
+    if subject in source.title.lower():
+        return True
+    groups = found.groupdict()
+    verb = groups.get("base") or (words.base(groups["v"]) if groups.get("v") else "")
+    stem = verb[:-1] if verb.endswith("e") else verb
+    others = source.text[: place[0]] + "\n" + source.text[place[1] :]
+    named = re.compile(rf"(?i)\b{re.escape(subject)}\b[^.\n]*\b{re.escape(stem or 'include')}")
+    more = named.search(others) is not None
+    after = source.text[place[1] : place[1] + 12].split()
+    return more or (bool(after) and after[0].lower() in words.sets["points_back"])
 
 
 def _groups(found: re.Match[str], subject: Subject, words: Language) -> dict[str, str]:
