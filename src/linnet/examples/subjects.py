@@ -54,7 +54,7 @@ def subject_of(words: str, source: Source, passage: Passage) -> Subject | None:
         return None
     if lower[-1] in language.sets["conjunctions"] or _has_verb(lower, language):
         return None
-    tells = _tells(parts, source, language)
+    tells = words.lower() == source.title.lower() or _tells(parts, source, language)
     if not (tells or _is_of_title(lower, language)) or language.points_back(words):
         return None
     return Subject(within_sentence(words, source), tells)

@@ -17,8 +17,8 @@ from linnet.retrieval import terms
 _LONGEST_ANSWER = 2000  # characters of what stands under a heading that is a question
 _LONGEST_QUOTE, _SHORTEST_QUOTE = 700, 60
 _LONGEST_SUMMARIZED = 1200  # characters of a text whose lead sums it up
-_LEAST_SENTENCES, _MOST_SENTENCES = 3, 5
-_HELD = 0.75  # share of a text's frequent terms that its lead must have
+_LEAST_SENTENCES, _MOST_SENTENCES = 3, 4
+_HELD = 0.9  # share of a text's frequent terms that its lead must have
 _QUESTIONS = ("?", "？")
 
 

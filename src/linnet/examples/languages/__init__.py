@@ -42,6 +42,8 @@ class Pattern:
     """Whether what answers must have a digit."""
     plural: bool = False
     """Whether its subject must be in the plural, since the verb is."""
+    frequency: bool = False
+    """Whether it says how common its subject is."""
     partial: bool = False
     """Whether other sentences may say more of the same, so that none may have its subject too."""
     pairs: frozenset[str] = frozenset()
@@ -82,6 +84,9 @@ class Language:
     participle: str = ""
     """What participles end in."""
 
+    gerunds: str = ""
+    """What gerunds end in."""
+
     def base(self, verb: str) -> str:
         """The base form of a verb in the third person."""
         return self.verbs.get(verb) or (verb[:-1] if verb.endswith("s") else verb)
@@ -93,6 +98,10 @@ class Language:
     def points_back(self, text: str) -> bool:
         """Whether a text is understood only with what stands before it."""
         return self.unresolved is not None and self.unresolved.search(text) is not None
+
+    def gerund(self, text: str) -> bool:
+        """Whether its first word has the ending of a gerund."""
+        return bool(self.gerunds) and text.split(maxsplit=1)[0].endswith(self.gerunds)
 
     def verb_first(self, sentence: str) -> str | None:
         """For a sentence that begins with a verb, as those do that say what a function does:
@@ -133,6 +142,7 @@ def _read(code: str) -> Language:
         vague_object=re.compile(vague) if (vague := values.get("vague_object")) else None,
         unresolved=re.compile(back, re.IGNORECASE) if (back := values.get("unresolved")) else None,
         adverb=values.get("adverb", ""),
+        gerunds=values.get("gerunds", ""),
         participle=values.get("participle", ""),
     )
 
@@ -163,6 +173,7 @@ def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: An
         defines=values.get("defines", False),
         digits=values.get("digits", False),
         plural=values.get("plural", False),
+        frequency=values.get("frequency", False),
         partial=values.get("partial", False),
         pairs=frozenset(filter(None, values.get("pairs", "").split(", "))),
     )
