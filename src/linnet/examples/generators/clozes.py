@@ -44,6 +44,7 @@ _UNFIT = re.compile(
     r"more information|read more)\b)"
     # code, and what is not one whole sentence
     r"|\(['\"]|[a-z]\. [a-z_]|\.\d+ [A-Z]|^(?:Similar|Same|Equivalent|Like)\b"
+    r"|^[^,]{2,60}, (?:it|they|he|she)\b"  # of which nothing was said yet
 )
 _CODE = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*(?:\(\)|(?<=[a-z0-9])_\w+)(?![\w(])")
 _TRAILING_REFERENCE = re.compile(
