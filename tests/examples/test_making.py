@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 import jsonschema
 import pytest
@@ -30,6 +30,7 @@ from linnet.examples import (
 from linnet.examples.balance import Row, balanced, shares
 from linnet.examples.checks import Seen
 from linnet.examples.generation import REJECTED_FILE
+from linnet.examples.generators import entries, headings, sentences
 from linnet.examples.generators.abbreviations import long_form
 from linnet.examples.generators.clozes import gaps
 from linnet.examples.generators.entries import is_signature
@@ -384,6 +385,10 @@ def test_gaps_are_numbers_names_and_code_that_stand_once() -> None:
     assert found("See section 3 of the book, it has a good text on this.") == []
     assert found("There were 12 ships and 12 boats in the harbour then.") == []
     assert found("We call the old function read_all() in this very case.")[0] == "read_all()"
+    assert found("The case is detected by Python’s compiler in the end.") == []
+    assert found("The crane lifts loads of 10 to 40 tons from 20-30 ships.") == []
+    assert found("In order to use the Distutils, you need a script.") == []
+    assert found("The first of the items is args[0], and others follow.") == []
 
 
 @pytest.mark.parametrize(
@@ -443,3 +448,70 @@ def test_a_corpus_without_documents_is_refused(
     with pytest.raises(DataError, match="has no passage"):
         make_examples(corpus, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Myelin insulates nerve fibers and promotes the transmission of impulses.",
+        "Compares fromlines and tolines and returns a Wexford table of them.",
+        "The returned string is a copy of the Wexford permit.",
+        "The abnormal balance of molecules can raise the pH of the blood.",
+        "The Wexford crane represents the milder form of the disorder.",
+        "Wexford tolls are an equivalent feature for harbours.",
+        "Wexford tolls are also used to pay for the new lighthouse.",
+        "The cause of Wexford rust is unclear in most of the harbours.",
+        "Optional load is a weight that the Wexford crane lifts.",
+        "Lifting the Wexford load is a decision that involves the whole crew.",
+        "Tests are used to find cracks before they grow.",
+    ],
+)
+def test_what_does_not_stand_alone_is_not_asked_about(sentence: str) -> None:
+    source, context = a_source(f"# Harbour\n\nWhat came before is not told here. {sentence}\n")
+    assert [one.question for one in of_generator(sentences, source, context)] == []
+
+
+def of_generator(module: ModuleType, source: Source, context: Context) -> list[Example]:
+    return list(module.GENERATOR.generate(source, context))
+
+
+def test_a_verb_that_other_sentences_have_too_is_not_asked_about() -> None:
+    one = "The Wexford crane damages old quay walls."
+    assert of_generator(sentences, *a_source(f"# Harbour\n\n{one}\n"))
+    for more in ("It damages ropes.", "Storms and the Wexford crane damage ships."):
+        assert not of_generator(sentences, *a_source(f"# Harbour\n\n{one} {more}\n"))
+    assert not of_generator(sentences, *a_source(f"# The Wexford crane\n\n{one}\n"))
+
+
+def test_entries_quote_what_names_them_and_describe() -> None:
+    note = "New in version 3.8."
+    far = "Some more of it. " * 80
+    text = f"# harbour module\n\nharbour.near(a)\n\nLift a load.\n\n{note}\n\nharbour.far(b)\n\n"
+    text += f"Lift a load.\n\n{far}\n\n{note}\n\n"
+    text += "PyObject *PyHarbour_New(int a)\nReturn value: New reference.\n"
+    made = of_generator(entries, *a_source(text))
+    assert [one.answer for one in made].count("3.8") == 1
+    assert all("harbour." in (one.quote or "") for one in made if one.answer == "3.8")
+    assert not any("New reference" in one.answer for one in made)
+    assert not any("?," in one.question or ".," in one.question for one in made)
+
+
+def test_only_short_texts_are_summed_up_by_their_lead() -> None:
+    lead = (
+        "The Wexford crane is a crane that lifts containers from ships. "
+        "A crew of four keeps containers and ships apart. "
+    )
+    rest = "Ships with many containers wait for the crane. "
+    source, context = a_source(f"# Wexford crane\n\n{lead}{rest}\n")
+    made = [one for one in of_generator(headings, source, context) if one.kind == "summary"]
+    assert [one.answer for one in made] == [lead.strip()]
+    more = "Gulls nest on lamps, and lamps attract gulls. Lamps blind gulls. "
+    for text in (lead + rest * 3, lead + more):
+        source, context = a_source(f"# Wexford crane\n\n{text}\n")
+        assert "summary" not in {one.kind for one in of_generator(headings, source, context)}
+
+
+def test_near_misses_are_made_of_questions_only(examples: list[Example]) -> None:
+    missed = [one for one in examples if one.kind == "near_miss"]
+    assert missed
+    assert not any("____" in one.question for one in missed)

@@ -25,7 +25,7 @@ Kind = Literal[
     "follow_up",  # the last question of a conversation
     "multi_part",
     "unanswerable",  # its passage was taken out of what may be cited
-    "near_miss",  # one number, name or date of an answerable question was changed
+    "near_miss",  # a name of an answerable question was changed
     "off_topic",
 ]
 Split = Literal["train", "validation", "test"]

@@ -52,7 +52,28 @@ def subject_of(words: str, source: Source, passage: Passage) -> Subject | None:
         return None
     if not parts[-1][-1].isalnum() and parts[-1][-1] not in ")'":
         return None
-    return Subject(within_sentence(words, source), _tells(parts, source, language))
+    if lower[-1] in language.sets["conjunctions"] or _has_verb(lower, language):
+        return None
+    tells = words.lower() == source.title.lower() or _tells(parts, source, language)
+    if not (tells or _is_of_title(lower, language)) or language.points_back(words):
+        return None
+    return Subject(within_sentence(words, source), tells)
+
+
+def _has_verb(lower: list[str], language: Language) -> bool:
+    """Whether it begins with a verb ("compares lines and"), so that it is no subject."""
+    return len(lower) > 1 and language.verb_first(" ".join(lower)) is not None
+
+
+def _is_of_title(lower: list[str], language: Language) -> bool:
+    """Whether words that do not tell what they belong to may be asked about with the title named.
+    "The prognosis" may; "the string" is one that was spoken of before."""
+    of_title = language.sets["of_title"]
+    if not of_title:
+        return True
+    if lower[0] in language.sets["determiners"]:
+        return lower[0] == "the" and len(lower) < 4 and lower[-1] in of_title
+    return any(word not in language.sets["vague"] for word in lower) or lower[-1] in of_title
 
 
 def _stands_for_title(

@@ -19,6 +19,7 @@ BLANK = "____"
 _SHORTEST, _LONGEST = 50, 320  # characters of a sentence
 _SHORTEST_UNSPACED = 18
 _FEWEST_WORDS = 9
+_HEAD = 40  # characters of a sentence in which nothing may point back
 NUMBER = re.compile(
     r"(?<![\w.,:/'’+@#$%&*=<>\"(-])[$€£]?(?:\d{1,3}(?:[,.\u202f ]\d{3})+|\d+)(?:\.\d+|,\d+)?%?"
     r"(?![\w'’=<>*\"@#-]|[.,:/)]\d)"
@@ -28,7 +29,23 @@ _NAME = re.compile(
 )
 _TITLE_BEFORE = re.compile(r"(?:[A-Z][\w'’-]* (?:\w{1,3} )?|[:“‘(] ?)\Z")  # part of a longer name
 _LABEL = re.compile(r"\w{1,12}[:.] ")  # "A: ..."
-_SINGLE_NAME = re.compile(r"(?<=[a-zß-ÿ] )[A-Z][a-zß-ÿ'’-]{3,}(?![\w-])")
+_SINGLE_NAME = re.compile(
+    r"(?<=[a-zß-ÿ] )(?<!\b[Tt]he )[A-Z][a-zß-ÿ-]{3,}"
+    r"(?=[.,;)]| (?:is|was|are|and|or|in|for|to|on|at)\b)"
+)
+_POSSESSIVE = re.compile(r"['’](?:s\b|(?!\w))|s['’]")
+_RANGE_BEFORE = re.compile(
+    r"(?:\d\S*|between \S+) ?(?:to|and|or|through|bis|und|à|et|a|y|[-–—]) ?\Z"
+)
+_RANGE_AFTER = re.compile(r" ?(?:to|or|through|bis|à|a|[-–—]) ?\$?\d| and \d")
+_UNFIT = re.compile(
+    # who wrote it, and where more is to be read
+    r"(?i:\b(?:contributed|patch(?:es)? by|written by|implemented by|thank|thanks|refer to|see|"
+    r"more information|read more)\b)"
+    # code, and what is not one whole sentence
+    r"|\(['\"]|[a-z]\. [a-z_]|\.\d+ [A-Z]|^(?:Similar|Same|Equivalent|Like)\b"
+    r"|^[^,]{2,60}, (?:it|they|he|she)\b"  # of which nothing was said yet
+)
 _CODE = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*(?:\(\)|(?<=[a-z0-9])_\w+)(?![\w(])")
 _TRAILING_REFERENCE = re.compile(
     r"(?i)\b(?:chapter|section|figure|table|page|version|step|kapitel|"
@@ -61,6 +78,11 @@ def gaps(sentence: str, *, names: bool = True) -> list[Gap]:
             for gap in found
             if lower.count(lower[gap.start : gap.end]) == 1
             and gap.start > 0
+            and sentence[gap.start - 1] != "["
+            and sentence[gap.end : gap.end + 1] != "+"
+            and not _POSSESSIVE.search(sentence[gap.start : gap.end + 2])
+            and not _RANGE_BEFORE.search(sentence[: gap.start])
+            and not _RANGE_AFTER.match(sentence, gap.end)
             and not (gap.rank and _TITLE_BEFORE.search(sentence[: gap.start]))
         ),
         key=lambda gap: (gap.rank, gap.start),
@@ -85,8 +107,18 @@ def _depends(sentence: str, first: str, words: Language) -> bool:
         not sentence[0].isalpha()
         or first in words.sets["points_back"]
         or first in words.sets["connectives"]
+        or words.points_back(sentence[:_HEAD])
         or words.verb_first(sentence) is not None
         or (bool(words.participle) and first.endswith(words.participle))
+    )
+
+
+def _has_no_verb(sentence: str, words: Language) -> bool:
+    """Whether it looks like a noun and no more ("An integer of 4 bytes.")."""
+    parts = [part.strip(",.;:()").lower() for part in sentence.split()]
+    return parts[0] in words.sets["determiners"] and not any(
+        part in words.sets["not_within"] or part in words.verbs or part in words.verbs.values()
+        for part in parts
     )
 
 
@@ -98,6 +130,8 @@ def _of_passage(source: Source, passage: Passage, context: Context) -> Example |
         if not (_SHORTEST if spaced else _SHORTEST_UNSPACED) <= end - start <= _LONGEST:
             continue
         if "\n" in sentence or "<" in sentence or sentence.count('"') % 2 or _LABEL.match(sentence):
+            continue
+        if _UNFIT.search(sentence) or (words is not None and _has_no_verb(sentence, words)):
             continue
         first = sentence.split(maxsplit=1)[0].strip(",").lower()
         depends = words is not None and _depends(sentence, first, words)

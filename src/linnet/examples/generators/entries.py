@@ -26,6 +26,7 @@ _SIGNATURE = re.compile(
 )
 _ATTRIBUTE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _LABEL = re.compile(r"\w+ \w+:")  # "Return value: ..."
+_CLAUSE = re.compile(r"\w+ \w+ (?:may|must|is|are|can|cannot|should|will|has|have)\b")  # no noun
 _ADDED = re.compile(r"New in version (\d+(?:\.\d+)*(?:[a-z]\d+)?)(?=[.:,]|$)")
 _CHANGED = re.compile(r"Changed in version (\d+(?:\.\d+)*(?:[a-z]\d+)?): (?=\S)")
 _DEPRECATED = re.compile(
@@ -115,7 +116,11 @@ def _of_code(
         start, end = sentences[0]
         sentence = " ".join(source.text[start:end].split())
         fits = _SHORTEST_TEXT <= len(sentence) <= _LONGEST_TEXT and sentence.endswith(".")
-        does = None if _LABEL.match(sentence) else words.verb_first(sentence)
+        does = (
+            None
+            if _LABEL.match(sentence) or sentence.startswith("Use ")
+            else words.verb_first(sentence)
+        )
         if fits and does is not None and not words.points_away(sentence):
             template = "entry_returns" if does == "returns" else "entry_does"
             question = context.choose(words.template(template), *key).format(name=name)
@@ -130,6 +135,7 @@ def _of_code(
             fits
             and _ATTRIBUTE.fullmatch(head)
             and not words.points_away(sentence)
+            and not _CLAUSE.match(sentence)
             and sentence.split()[0].lower() in words.sets["determiners"]
         ):
             question = context.choose(words.template("entry_is"), *key).format(name=name)
@@ -163,18 +169,17 @@ def _versions(
                 continue
             answer = found[1]
             if pattern is _CHANGED:
-                if changes[found[1]] > 1 or "\n" in text:
+                if changes[found[1]] > 1 or "\n" in text or not text.endswith("."):
                     continue
                 answer = text[found.end() :]
             question = context.choose(words.template(template), source.id, str(block.start))
             question = question.format(name=name, version=found[1])
             asked = _asked(source, passage, entry, question, context)
             near = block.end - entry.head.start < _LONGEST_QUOTE
-            if asked is not None:
+            if asked is not None and near:  # else the quote would not name what it is about
                 yield example(
-                    source, passage, "question", asked, answer,
-                    (entry.head.start if near else block.start, block.end),
-                )  # fmt: skip
+                    source, passage, "question", asked, answer, (entry.head.start, block.end)
+                )
 
 
 def _of_term(

@@ -16,9 +16,9 @@ from linnet.retrieval import terms
 
 _LONGEST_ANSWER = 2000  # characters of what stands under a heading that is a question
 _LONGEST_QUOTE, _SHORTEST_QUOTE = 700, 60
-_SUMMARIZED = 600  # characters from which on a text is worth a summary
-_LEAST_SENTENCES = 4
-_SHARED = 2  # terms that the second sentence of a summary has in common with the first
+_LONGEST_SUMMARIZED = 1200  # characters of a text whose lead sums it up
+_LEAST_SENTENCES, _MOST_SENTENCES = 3, 4
+_HELD = 0.9  # share of a text's frequent terms that its lead must have
 _QUESTIONS = ("?", "？")
 
 
@@ -114,39 +114,32 @@ def _ends_well(text: str) -> bool:
 
 
 def _summary(source: Source, section: Section, context: Context) -> Iterator[Example]:
-    """The sentence that leads, and the one that has most in common with the others."""
+    """The first two sentences of a short text, where they hold most of what it speaks of."""
     words = source.words
     assert words is not None
-    prose = [block for block in section.blocks if block.kind == "paragraph"]
-    if not prose or sum(block.end - block.start for block in prose) < _SUMMARIZED:
+    start, end = section.blocks[0].start, section.blocks[-1].end
+    if end - start > _LONGEST_SUMMARIZED or not quotable(source.title):
         return
-    places = [
-        (start, end)
-        for block in prose
-        for start, end in source.sentences(block.start, block.end)
-        if 40 <= end - start <= 350 and source.text[start:end].endswith((".", "。"))
-    ]
-    if len(places) < _LEAST_SENTENCES or not quotable(source.title):
-        return
-    passage = source.passage_at(places[0][0], places[0][0] + 1)
-    lead = source.text[slice(*places[0])]
-    if passage is None or places[0][0] != prose[0].start or _points_back(lead, words):
+    if any(block.kind != "paragraph" for block in section.blocks):
         return
     if any(is_signature(source.text[block.start : block.end]) for block in section.blocks):
         return
-    leading = {block.start for block in prose}
-    fitting = [place for place in places[1:] if not _points_back(source.text[slice(*place)], words)]
+    places = [
+        place for block in section.blocks for place in source.sentences(block.start, block.end)
+    ]
+    texts = [source.text[slice(*place)] for place in places]
+    if not _LEAST_SENTENCES <= len(places) <= _MOST_SENTENCES:
+        return
+    if not all(text.endswith((".", "\u3002")) and "\n" not in text for text in texts):
+        return
+    passage, lead = source.passage_at(places[0][0], places[0][0] + 1), texts[0]
+    if passage is None or _points_back(lead, words) or words.points_back(lead):
+        return
+    if not 40 <= len(lead) <= 350 or len(texts[1]) > 350 or not _holds_most(texts, words):
+        return
     named = {term for term in terms(lead, words.code) if len(term) > 3}
-    if "\n" in lead or not named & set(terms(" ".join(section.headings), words.code)):
+    if not named & set(terms(" ".join(section.headings), words.code)):
         return
-    fitting = [
-        place for place in fitting
-        if len(named & set(terms(source.text[slice(*place)], words.code))) >= _SHARED
-    ]  # fmt: skip
-    fitting = [place for place in fitting if place[0] in leading] or fitting[:1]
-    if not fitting:
-        return
-    best = max(fitting, key=lambda place: (_centrality(source, place, places), -place[0]))
     key = (source.id, str(places[0][0]))
     heading = without_number(section.headings[-1]) if section.headings else ""
     if len(section.headings) > 1 and quotable(heading) and heading != source.title:
@@ -160,9 +153,9 @@ def _summary(source: Source, section: Section, context: Context) -> Iterator[Exa
         question = context.choose(words.template("summary_passage"), *key).format(
             title=source.title, beginning=beginning
         )
-    answer = " ".join(" ".join(source.text[slice(*place)].split()) for place in (places[0], best))
+    answer = " ".join(" ".join(source.text[slice(*place)].split()) for place in places[:2])
     yield example(
-        source, passage, "summary", question, answer, places[0], quotes=(places[0], best)
+        source, passage, "summary", question, answer, places[0], quotes=places[:2]
     )  # fmt: skip
 
 
@@ -171,14 +164,12 @@ def _points_back(sentence: str, words: Language) -> bool:
     return first in words.sets["points_back"] or first in words.sets["connectives"]
 
 
-def _centrality(source: Source, place: tuple[int, int], places: list[tuple[int, int]]) -> float:
-    """How much of the other sentences' terms it has, by the length of its own."""
-    own = set(terms(source.text[slice(*place)], source.language))
-    others = Counter(
-        term for other in places if other != place
-        for term in set(terms(source.text[slice(*other)], source.language))
-    )  # fmt: skip
-    return sum(min(others[term], 5) for term in own if len(term) > 3) / (len(own) + 8)
+def _holds_most(texts: list[str], words: Language) -> bool:
+    """Whether the first two sentences have most of the terms that more than one has."""
+    found = [{term for term in terms(text, words.code) if len(term) > 3} for text in texts]
+    times = Counter(term for one in found for term in one)
+    frequent = {term for term, count in times.items() if count > 1}
+    return len(frequent) > 1 and len(frequent & (found[0] | found[1])) >= _HELD * len(frequent)
 
 
 GENERATOR = Generator(

@@ -136,7 +136,9 @@ def _table(
     cells = [[cell.strip() for cell in source.text[b.start : b.end].split(_CELL)] for b in rows]
     head = cells[0]
     heading = without_number(section.headings[-1]) if section.headings else ""
-    if len(rows) < 3 or len(head) < 2 or not quotable(heading) or not quotable(source.title):
+    if heading == source.title or not quotable(heading) or not quotable(source.title):
+        return  # the question would name it twice
+    if len(rows) < 3 or len(head) < 2:
         return
     if not all(head) or len(set(head)) < len(head) or any(len(cell) > 60 for cell in head):
         return

@@ -39,7 +39,7 @@ def generate(source: Source, context: Context) -> Iterator[Example]:
     for found in pair.finditer(source.text):
         question = " ".join(found["q"].split())
         passage = source.passage_at(*found.span("a"))
-        if passage is None or len(found["a"]) > _LONGEST_ANSWER:
+        if passage is None or len(found["a"]) > _LONGEST_ANSWER or found["a"].endswith(":"):
             continue
         bare = {word.strip("?,.'’\"¿").lower() for word in question.split()}
         if len(question.split()) < _FEWEST_WORDS or bare & words.sets["points_back"] - _YOURS:

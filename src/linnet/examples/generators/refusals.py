@@ -1,7 +1,7 @@
 """Questions that the documents do not answer, made of accepted ones that they do.
 
 *Unanswerable*: the passage that answers is to be taken out of what may be cited; nothing else in
-the corpus may answer. *Near miss*: one number or name of the question is changed to one with which
+the corpus may answer. *Near miss*: one name of the question is changed to one with which
 nothing like it stands anywhere in the corpus.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from linnet.examples.generator import Context, Generator, identified
-from linnet.examples.generators.clozes import BLANK, NUMBER
 from linnet.examples.languages import CODES, Language
 from linnet.examples.record import Example, Kind
 from linnet.examples.source import Source
@@ -42,11 +41,9 @@ def derive(source: Source, accepted: Sequence[Example], context: Context) -> Ite
     for one in accepted:
         if made == _MOST_EACH:
             return
-        changed = None
-        if one.kind == "cloze":
-            changed = _other_number(one, context)
-        elif one.kind == "question" and one.generator in _USED:
-            changed = _other_name(one, source, words, context)
+        if one.kind != "question" or one.generator not in _USED:
+            continue
+        changed = _other_name(one, source, words, context)
         if changed is not None:
             made += 1
             yield _refused(one, "near_miss", changed, words, context)
@@ -80,36 +77,6 @@ def _only_there(one: Example, source: Source, context: Context) -> bool:
         for number in found.keys() & having:
             found[number] += weight
     return all(share < _ANSWERED * whole for share in found.values())
-
-
-def _other_number(one: Example, context: Context) -> str | None:
-    """A cloze with another number in what is not left out."""
-    sentence_at = one.question.find(":" if BLANK not in one.question.split(":")[0] else "?")
-    numbers = [
-        found for found in NUMBER.finditer(one.question)
-        if found.start() > sentence_at and found[0].strip("%$€£").isdigit()
-    ]  # fmt: skip
-    if not numbers:
-        return None
-    found = context.choose(numbers, one.id, "number")
-    digits = found[0].strip("%$€£")
-    value, random = int(digits), context.random(one.id, "other")
-    if len(digits) == 4 and digits[0] in "12":
-        other = value + random.choice((-1, 1)) * random.randint(2, 9)
-    else:
-        other = max(value + random.choice((-1, 1)) * random.randint(1, max(3, value // 3)), 2)
-    if other == value or str(other) in one.question or str(other) == one.answer:
-        other = value + 11
-    changed = (
-        one.question[: found.start()]
-        + found[0].replace(digits, str(other))
-        + (one.question[found.end() :])
-    )
-    near = {term for term in terms(changed[sentence_at:], one.language) if term.isalpha()}
-    rare = sorted(near, key=lambda term: (-context.index.idf(term), term))[:4]
-    if len(context.index.passages_with_all([*rare, str(other)])):
-        return None
-    return changed
 
 
 def _other_name(one: Example, source: Source, words: Language, context: Context) -> str | None:

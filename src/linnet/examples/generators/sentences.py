@@ -17,6 +17,7 @@ from linnet.examples.record import Example
 from linnet.examples.source import Passage, Source
 from linnet.examples.subjects import Subject, in_context, looks_plural, subject_of
 
+_FOLLOWING = 300  # characters that may say more of the same
 _LONGEST = 400  # characters of a sentence that is read
 _BACK = re.compile(r"\b(?:above|below|following|previous|preceding)\b", re.IGNORECASE)
 
@@ -60,14 +61,21 @@ def ask_about(
     words = source.words
     assert words is not None
     sentence = " ".join(source.text[slice(*place)].split())
+    following = source.text[place[1] : place[1] + _FOLLOWING]
+    if words.points_back(sentence):
+        return None
     for pattern in patterns:
         if pattern.sign is not None and not pattern.sign.search(sentence):
             continue
         found = pattern.match.fullmatch(sentence.rstrip(".! "))
-        if found is None or not _fits(pattern, found, words):
+        if found is None or not _fits(pattern, found, words, following):
             continue
         subject = subject_of(found["s"], source, passage)
         if subject is None or (pattern.plural and not looks_plural(found["s"], words)):
+            continue
+        if pattern.defines and " " in subject.text and words.gerund(subject.text):
+            continue  # "getting a pacemaker is ..."
+        if pattern.partial and _says_more(source, place, found, words):
             continue
         groups = _groups(found, subject, words)
         key = (source.id, str(place[0]), pattern.name)
@@ -83,11 +91,13 @@ def ask_about(
     return None
 
 
-def _fits(pattern: Pattern, found: re.Match[str], words: Language) -> bool:
+def _fits(pattern: Pattern, found: re.Match[str], words: Language, following: str) -> bool:
     groups = found.groupdict()
     if pattern.pairs and f"{groups['v']} {groups['p']}" not in pattern.pairs:
         return False
     rest = groups.get("o") or ""
+    if pattern.frequency and "unknown" in rest and any(map(str.isdigit, following)):
+        return False  # what is known follows
     if pattern.digits and not any(map(str.isdigit, found.group())):
         return False
     if words.vague_object is not None and words.vague_object.fullmatch(rest):
@@ -96,12 +106,32 @@ def _fits(pattern: Pattern, found: re.Match[str], words: Language) -> bool:
     return not (rest and _BACK.search(rest)) and rest.count("(") == rest.count(")")
 
 
+def _says_more(
+    source: Source, place: tuple[int, int], found: re.Match[str], words: Language
+) -> bool:
+    """Whether another sentence of the document may answer the question as well: one with its
+    subject, or that begins with a pronoun, and its verb. Of what a document is about as a whole,
+    such a question is never answered by one sentence."""
+    subject = found["s"].lower()
+    if subject in source.title.lower():
+        return True
+    groups = found.groupdict()
+    verb = groups.get("base") or (words.base(groups["v"]) if groups.get("v") else "")
+    stem = verb[:-1] if verb.endswith("e") else verb
+    others = source.text[: place[0]] + "\n" + source.text[place[1] :]
+    named = re.compile(rf"(?i)\b{re.escape(subject)}\b[^.\n]*\b{re.escape(stem or 'include')}")
+    more = named.search(others) is not None
+    after = source.text[place[1] : place[1] + 12].split()
+    return more or (bool(after) and after[0].lower() in words.sets["points_back"])
+
+
 def _groups(found: re.Match[str], subject: Subject, words: Language) -> dict[str, str]:
     groups = {name: value or "" for name, value in found.groupdict().items()}
     groups["s"] = subject.text
     first = subject.text.split()[0].lower()
     the = first in words.sets["determiners"] or not subject.decided
     groups["the_s"] = subject.text if the else f"{words.article} {subject.text}"
+    groups["are"] = "are" if looks_plural(subject.text, words) and subject.decided else "is"
     vowel = unicodedata.normalize("NFD", subject.text[:1].lower())[:1] in set("aeiouh")
     groups["que"] = "qu’" if vowel else "que "  # elision in French
     if "v" in groups:

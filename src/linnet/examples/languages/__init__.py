@@ -42,6 +42,10 @@ class Pattern:
     """Whether what answers must have a digit."""
     plural: bool = False
     """Whether its subject must be in the plural, since the verb is."""
+    frequency: bool = False
+    """Whether it says how common its subject is."""
+    partial: bool = False
+    """Whether other sentences may say more of the same, so that none may have its subject too."""
     pairs: frozenset[str] = frozenset()
     """Which of the groups ``v`` and ``p`` go together; empty: all."""
 
@@ -72,11 +76,16 @@ class Language:
 
     vague_object: re.Pattern[str] | None = None
     """What answers nothing on its own: "the procedure"."""
+    unresolved: re.Pattern[str] | None = None
+    """What points to another sentence: "this", "the returned", "also"."""
     adverb: str = ""
     """What adverbs end in."""
 
     participle: str = ""
     """What participles end in."""
+
+    gerunds: str = ""
+    """What gerunds end in."""
 
     def base(self, verb: str) -> str:
         """The base form of a verb in the third person."""
@@ -85,6 +94,14 @@ class Language:
     def points_away(self, text: str) -> bool:
         """Whether a text needs what stands elsewhere: "the following", "see below"."""
         return any(word in self.sets["points_away"] for word in _WORD.findall(text.lower()))
+
+    def points_back(self, text: str) -> bool:
+        """Whether a text is understood only with what stands before it."""
+        return self.unresolved is not None and self.unresolved.search(text) is not None
+
+    def gerund(self, text: str) -> bool:
+        """Whether its first word has the ending of a gerund."""
+        return bool(self.gerunds) and text.split(maxsplit=1)[0].endswith(self.gerunds)
 
     def verb_first(self, sentence: str) -> str | None:
         """For a sentence that begins with a verb, as those do that say what a function does:
@@ -123,7 +140,9 @@ def _read(code: str) -> Language:
         nouns_have_capitals=values.get("nouns_have_capitals", False),
         article=values.get("article", ""),
         vague_object=re.compile(vague) if (vague := values.get("vague_object")) else None,
+        unresolved=re.compile(back, re.IGNORECASE) if (back := values.get("unresolved")) else None,
         adverb=values.get("adverb", ""),
+        gerunds=values.get("gerunds", ""),
         participle=values.get("participle", ""),
     )
 
@@ -154,5 +173,7 @@ def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: An
         defines=values.get("defines", False),
         digits=values.get("digits", False),
         plural=values.get("plural", False),
+        frequency=values.get("frequency", False),
+        partial=values.get("partial", False),
         pairs=frozenset(filter(None, values.get("pairs", "").split(", "))),
     )
