@@ -8,6 +8,7 @@ import pytest
 
 from linnet.errors import DataError
 from linnet.evaluate import TasksConfig, evaluate_tasks
+from linnet.evaluate.tasks.groundedness import given_answers
 from linnet.generate.engine import Chunk, Deliver, Request, Start
 from linnet.generate.torch_engine import TorchEngine
 
@@ -84,3 +85,23 @@ def test_answers_that_people_judged_give_an_auroc(model: Path, tmp_path: Path) -
     own = [{"passage": "", "response": "It costs 35 euros."}]
     with pytest.raises(DataError, match="row 1: expected a 'passage', as text"):
         evaluated(model, write(tmp_path / "own.jsonl", own), tmp_path / "other")
+
+
+def test_given_answers_are_taken_as_their_rows_say(model: Path, tmp_path: Path) -> None:
+    """Too long for a claim, in a language of their own; and judged, in CSV."""
+    rows = [
+        {"response": "It costs 35 euros. " * 800, "passage": PASSAGE},
+        {"response": "Das weiß ich nicht.", "passage": PASSAGE, "language": "de"},
+        {"response": "It costs 35 euros.", "passage": PASSAGE},
+    ]
+    found, items = evaluated(model, write(tmp_path / "a.jsonl", rows), tmp_path)
+    assert list(found["failed"]) == ["1"]
+    assert "at most 10,000 are checked" in found["failed"]["1"]
+    assert found["figures"]["refused"]["value"] == 0.5
+    assert items["2"]["claims"] == []
+    table = tmp_path / "a.csv"
+    table.write_text("response,passage,supported\na 1,a 1,TRUE\na 2,a 1,false\na 3,a 1,\n")
+    assert [given.faithful for _, given in given_answers(table) or ()] == [True, False, None]
+    rows = [{"response": "It costs 35 euros.", "passage": ["P", ["Title", [PASSAGE]]]}]
+    with pytest.raises(DataError, match="row 1: expected a 'passage', as text or a list of texts"):
+        given_answers(write(tmp_path / "b.jsonl", rows))

@@ -12,9 +12,11 @@ from linnet import artifact
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.evaluate import TasksConfig, evaluate_tasks, read_items, read_results
 from linnet.evaluate.questions import distractors, read_questions
+from linnet.evaluate.suite import choose
 from linnet.evaluate.task import Run, TaskResult, run_task
 from linnet.evaluate.tasks import TASKS
 from linnet.evaluate.tasks.bias import own_pairs
+from linnet.examples.decisions import Decision, Decisions, decisions_file
 from linnet.examples.prompts import prompt_text
 from linnet.examples.record import Example, write_examples
 
@@ -81,6 +83,34 @@ def test_bare_questions_are_put_as_fine_tuning_puts_them(tmp_path: Path) -> None
         assert prompt_text(made, passage) in engine.prompts
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"kind": "Near_Miss"}, "row 6: kind must be one of question, .*near_miss.* 'Near_Miss'"),
+        ({"kind": "question", "answers": None}, "row 6: expected an 'answer', since its kind"),
+        ({"context": ["a", "b"]}, "row 6: expected a 'context', as text"),
+        ({"split": "test"}, "5 of 6 questions name no split, as the others do"),
+        ({"question": "\ud83d?"}, r"line 6: expected whole characters. Got \\ud83d alone"),
+    ],
+)
+def test_rows_that_would_be_lost_are_refused_by_name(
+    row: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    place = written(tmp_path / "q.jsonl", [*QUESTIONS, {**QUESTIONS[0], "id": "q5", **row}])
+    with pytest.raises(DataError, match=said):
+        put("questions", run_of(Scripted(str), place=("questions", place)))
+
+
+def test_an_empty_column_does_not_hide_the_other_of_its_meaning(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Q?", "answers": None, "answer": "Rome", "context": None, "passage": "P"},
+        {"question": "R?", "answers": ["Oslo"], "answer": None, "id": None},
+    ]
+    first, second = read_questions(written(tmp_path / "q.jsonl", rows))
+    assert (first.kind, first.answers, first.passage) == ("question", ("Rome",), "P")
+    assert (second.kind, second.answers, second.id) == ("question", ("Oslo",), "2")
+
+
 def test_shots_are_solved_and_not_asked(tmp_path: Path) -> None:
     place = written(tmp_path / "q.jsonl", QUESTIONS)
     engine = Scripted()
@@ -115,6 +145,23 @@ def test_examples_that_linnet_made_are_questions(tmp_path: Path) -> None:
     result = put("questions", run_of(engine, place=("questions", tmp_path)))
     assert [item.id for item in result.items] == ["a"]
     assert engine.prompts[0].endswith("Frage: Who?\nAntwort:")
+
+
+def test_what_people_decided_and_the_checker_belong_to_the_recipe(tmp_path: Path) -> None:
+    """A rejected example is no question any more, so the figures are made again."""
+    file = tmp_path / "examples.jsonl"
+    write_examples(file, [Example("a", "question", "Who?", "A", "A", "a.txt", 0, 1, "test")])
+    checker = written(tmp_path / "checker.jsonl", [{"a": 1}])
+    config = TasksConfig(checker=str(checker))
+    chosen = choose([f"questions={file}"])
+    before = chosen.inputs(config)
+    assert chosen.inputs(config) == before
+    Decisions(decisions_file(file)).add(Decision("a", "rejected"))
+    written(checker, [{"a": 2}])
+    after = chosen.inputs(config)
+    assert {role for role in after if after[role] != before[role]} == {
+        "decisions of questions", "checker",
+    }  # fmt: skip
 
 
 def test_wrong_choices_are_answers_to_others_and_never_right() -> None:

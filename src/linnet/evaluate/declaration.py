@@ -95,21 +95,30 @@ def read_declaration(file: Path) -> Declaration:
         if is_dataclass(kind) and isinstance(value, dict):
             for inner, setting in value.items():
                 place = f"{file}, line {lines[f'{name}.{inner}']}: {name}"
-                from_mapping(kind, {inner: setting}, where=place)  # type: ignore[arg-type]
+                _converted(kind, inner, setting, place)
             if name == "sampling":
                 for own in ("max_tokens", "stop"):
                     if own in value:
                         place = f"{file}, line {lines[f'sampling.{own}']}"
                         raise ConfigError(f"{place}: {own} is a setting of the task itself")
                 value = {"temperature": 0, "min_p": 0, **value}
-        one = from_mapping(Declaration, {name: value}, where=where)
-        converted[name] = getattr(one, name)
+        converted[name] = _converted(Declaration, name, value, where)
     found = Declaration(**converted, file=file, lines=lines)
     _check(found)
     return found
 
 
 _OWN = ("file", "lines")
+
+
+def _converted(kind: type, name: str, value: Any, where: str) -> Any:
+    """One setting of a dataclass. Raises ConfigError, which names the place in every case."""
+    try:
+        return getattr(from_mapping(kind, {name: value}, where=where), name)
+    except ConfigError as error:
+        if str(error).startswith(where):
+            raise
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _fields(cls: type) -> dict[str, Any]:

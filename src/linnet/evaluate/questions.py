@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from linnet.errors import ConfigError, DataError
 from linnet.evaluate.matching import normalise
 from linnet.evaluate.rows import Row, read_rows
-from linnet.examples.record import EXAMPLES_FILE, REFUSED, Example, read_examples
+from linnet.examples.record import EXAMPLES_FILE, REFUSED, Example, Kind, read_examples
 from linnet.examples.texts import contexts, corpus_of
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ def questions_of(run: Run, place: Path) -> list[Question]:
     if not found:
         raise DataError(f"{place}: expected questions, but there is none")
     if any(each.split is not None for each in found):
+        undivided = sum(each.split is None for each in found)
+        if undivided:
+            raise DataError(
+                f"{place}: {undivided:,} of {len(found):,} questions name no split, as the others "
+                "do; give each one, or none"
+            )
         split = run.config.split
         inside = [each for each in found if each.split == split]
         if not inside:
@@ -180,22 +186,31 @@ def _from_row(row: Row, where: str, number: int) -> Question:
     if not isinstance(question, str) or not question.strip():
         raise DataError(f"{where}: expected a 'question', as text")
     answers = tuple(_answers(row, where))
-    passage = row.get("context", row.get("passage"))
+    kind = str(row.get("kind") or ("question" if answers else "unanswerable"))
+    if kind not in get_args(Kind):
+        raise DataError(
+            f"{where}: kind must be one of {', '.join(get_args(Kind))}. Got {kind[:60]!r}"
+        )
+    if kind in ASKED and not answers:
+        raise DataError(f"{where}: expected an 'answer', since its kind is {kind}")
+    passage = row.get("context") or row.get("passage")
+    if passage is not None and not isinstance(passage, str):
+        raise DataError(f"{where}: expected a 'context', as text")
     split = row.get("split")
     return Question(
-        id=str(row.get("id", number)),
-        kind=str(row.get("kind") or ("question" if answers else "unanswerable")),
+        id=str(number if row.get("id") is None else row["id"]),
+        kind=kind,
         question=question,
         answers=answers,
-        passage=passage if isinstance(passage, str) and passage.strip() else None,
+        passage=passage if passage and passage.strip() else None,
         language=str(row.get("language") or "en"),
-        split=split if isinstance(split, str) else None,
+        split=split if isinstance(split, str) and split else None,
         source=str(row["source"]) if row.get("source") else None,
     )
 
 
 def _answers(row: Row, where: str) -> Iterator[str]:
-    given: Any = row.get("answers", row.get("answer"))
+    given: Any = row.get("answers") or row.get("answer")
     if isinstance(given, dict):
         given = given.get("text")
     for each in given if isinstance(given, list) else [given]:

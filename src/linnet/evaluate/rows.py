@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 raise DataError(f"{path}, line {number}: not valid JSON: {error}") from None
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: expected a JSON object")
+            if "\\u" in line:
+                _require_whole(row, f"{path}, line {number}")
             yield row
 
 
@@ -94,7 +97,18 @@ def _json(path: Path) -> Iterator[Row]:
         raise DataError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of JSON objects")
-    yield from rows
+    for number, row in enumerate(rows, 1):
+        _require_whole(row, f"{path}, row {number}")
+        yield row
+
+
+def _require_whole(row: Row, where: str) -> None:
+    """Refuse half of a surrogate pair, which JSON can spell but no text file can hold."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(str(error.object)[error.start])[1:-1]
+        raise DataError(f"{where}: expected whole characters. Got {half} alone") from None
 
 
 def _separated(delimiter: str) -> Any:

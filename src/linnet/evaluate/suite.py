@@ -26,6 +26,8 @@ from linnet.evaluate.held_out import text_files
 from linnet.evaluate.task import Run, Task, UnscoredError, run_task
 from linnet.evaluate.tasks import TASKS, with_needed
 from linnet.evaluate.tasks.declared import declared_task, files_of
+from linnet.examples.decisions import decisions_file
+from linnet.examples.record import examples_file, is_examples
 from linnet.generate.engine_kind import DTYPES
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.progress import SILENT, Progress
@@ -50,11 +52,17 @@ class Chosen:
     files: dict[str, list[Path]] = field(default_factory=dict)
     """Of the tasks that files declare: those they depend on."""
 
-    def inputs(self) -> dict[str, Artifact | str]:
+    def inputs(self, config: TasksConfig) -> dict[str, Artifact | str]:
         """The content of what they read, for the recipe."""
         found: dict[str, Artifact | str] = {}
         for name, place in self.places.items():
             found[f"place of {name}"] = content_of(place)
+            if is_examples(place):
+                decisions = decisions_file(examples_file(place))
+                files = [decisions] if decisions.is_file() else []
+                found[f"decisions of {name}"] = _hash_files(decisions.parent, files)
+        if config.checker:
+            found["checker"] = content_of(Path(config.checker))
         for name, files in self.files.items():
             found[f"task {name}"] = _hash_files(files[0].parent, files)
         return found
@@ -136,7 +144,7 @@ def evaluate_tasks(
 
     if out is None:
         return measured()[0]
-    inputs: dict[str, Artifact | str] = {"model": model_content(model), **chosen.inputs()}
+    inputs: dict[str, Artifact | str] = {"model": model_content(model), **chosen.inputs(config)}
     if data is not None:
         inputs["data"] = content_of(data)
     if training is not None:

@@ -68,7 +68,8 @@ def _summary(made: Artifact) -> str:
 def _stale_reason(workspace: Workspace, made: Artifact) -> str:
     """Whether a file or directory that a task reads has changed since."""
     try:
-        now = choose(_configure(workspace).tasks, workspace.path, base=workspace.path).inputs()
+        config = _configure(workspace)
+        now = choose(config.tasks, workspace.path, base=workspace.path).inputs(config)
     except LinnetError as error:
         return str(error)
     for role, content in now.items():

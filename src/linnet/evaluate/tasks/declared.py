@@ -270,7 +270,8 @@ class Rows:
 
     def name(self, number: int, row: Row) -> str:
         """What an item is known by."""
-        return str(number) if self.id is None else str(row.get(self.id, number))
+        known = None if self.id is None else row.get(self.id)
+        return str(number if known is None else known)
 
 
 def declared_task(file: Path) -> tuple[Declaration, Callable[[Run], Task]]:
@@ -313,7 +314,13 @@ def _field(
             f"{task.at(setting)} must be a column ({', '.join(columns[:20])}) or a template such "
             f"as '{{{{ {columns[0]} }}}}'. Got {value[:60]!r}"
         )
-    for template in templates:
+    for text, template in zip(texts, templates, strict=True):
+        # Letters are choices as they are, beside columns of the same names.
+        if text in columns and (setting == "target" or len(text) > 1):
+            raise ConfigError(
+                f"{task.at(setting)} is a list of templates; for the column write "
+                f"'{{{{ {text} }}}}'. Got {text[:60]!r}"
+            )
         template.check(columns)
     return Field(None, templates)
 

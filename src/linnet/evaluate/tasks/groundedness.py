@@ -36,6 +36,7 @@ class Given:
     answer: str
     faithful: bool | None
     """What people said of it."""
+    language: str = "en"
 
 
 class Groundedness(Task):
@@ -94,6 +95,10 @@ class Groundedness(Task):
         text, passage, language = self._answer(example, answers)
         if not text:
             raise DataError("the answer is empty: there is nothing to check")
+        if len(text) > LONGEST_CLAIM:
+            raise DataError(
+                f"the answer has {len(text):,} characters; at most {LONGEST_CLAIM:,} are checked"
+            )
         if is_refusal(text, language):
             return {"refused": 1.0}
         verdicts = self._verdicts(example, text, passage)
@@ -144,7 +149,7 @@ class Groundedness(Task):
     def _answer(self, example: Example, answers: Sequence[Answer]) -> tuple[str, str, str]:
         """The answer, the passage and the language of the question."""
         if isinstance(example.data, Given):
-            return example.data.answer.strip(), example.data.passage, "en"
+            return example.data.answer.strip(), example.data.passage, example.data.language
         (written,) = answers
         assert isinstance(written, Completion)
         return written.text.strip(), example.data.passage, example.data.language
@@ -153,7 +158,7 @@ class Groundedness(Task):
         """Of each claim; computed once for an item."""
         known = self._found.get(example.id)
         if known is None:
-            own = claims(text[:LONGEST_CLAIM])
+            own = claims(text)
             if self.checker is None:
                 known = [check(claim, passage) for claim in own]
             else:
@@ -185,26 +190,34 @@ def given_answers(place: Path) -> list[tuple[str, Given]] | None:
     found: list[tuple[str, Given]] = []
     for number, row in enumerate(rows, 1):
         where = f"{place}, row {number}"
-        name = str(row.get("id", number))
+        name = str(number if row.get("id") is None else row["id"])
         if "hallucinated_answer" in row:
             for side, faithful in (("right_answer", True), ("hallucinated_answer", False)):
                 found.append((f"{name} {side}", _row(row, side, where, faithful)))
         else:
             judged = row.get("supported")
+            if isinstance(judged, str):  # as CSV has it
+                judged = _SPELT.get(judged.strip().lower(), judged)
             if judged is not None and not isinstance(judged, bool):
                 raise DataError(f"{where}: supported must be true or false. Got {judged!r:.80}")
             found.append((name, _row(row, "response", where, judged)))
     return found
 
 
+_SPELT = {"true": True, "false": False, "": None}
+
+
 def _row(row: Row, side: str, where: str, faithful: bool | None) -> Given:
     answer = row.get(side)
     passage = next((row[name] for name in PASSAGES if row.get(name)), None)
     if isinstance(passage, list):
-        passage = "\n\n".join(part for part in passage if isinstance(part, str))
+        if not all(isinstance(part, str) for part in passage):
+            raise DataError(f"{where}: expected a 'passage', as text or a list of texts")
+        passage = "\n\n".join(passage)
     if not isinstance(answer, str):
         raise DataError(f"{where}: expected '{side}', as text")
     if not isinstance(passage, str) or not passage.strip():
         raise DataError(f"{where}: expected a 'passage', as text")
     question = row.get("question")
-    return Given(question if isinstance(question, str) else "", passage, answer, faithful)
+    language = str(row.get("language") or "en")
+    return Given(question if isinstance(question, str) else "", passage, answer, faithful, language)
