@@ -471,6 +471,15 @@ def test_what_does_not_stand_alone_is_not_asked_about(sentence: str) -> None:
     assert [one.question for one in of_generator(sentences, source, context)] == []
 
 
+def test_what_stands_for_the_title_may_point_back() -> None:
+    told = "This condition is inherited in an autosomal recessive pattern, which means both copies."
+    made = of_generator(sentences, *a_source(f"# Wexford syndrome\n\n{told}\n"))
+    assert "Wexford syndrome" in made[0].question
+    assert made[0].answer == told
+    for text in (f"{'Of rust is told here. ' * 12}{told}", "This condition involves old ropes."):
+        assert not of_generator(sentences, *a_source(f"# Wexford syndrome\n\n{text}\n"))
+
+
 def of_generator(module: ModuleType, source: Source, context: Context) -> list[Example]:
     return list(module.GENERATOR.generate(source, context))
 

@@ -17,6 +17,7 @@ from linnet.examples.record import Example
 from linnet.examples.source import Passage, Source
 from linnet.examples.subjects import Subject, in_context, looks_plural, subject_of
 
+_BEFORE = 200  # characters in which the title must stand for "this condition" to mean it
 _FOLLOWING = 300  # characters that may say more of the same
 _LONGEST = 400  # characters of a sentence that is read
 _BACK = re.compile(r"\b(?:above|below|following|previous|preceding)\b", re.IGNORECASE)
@@ -62,8 +63,6 @@ def ask_about(
     assert words is not None
     sentence = " ".join(source.text[slice(*place)].split())
     following = source.text[place[1] : place[1] + _FOLLOWING]
-    if words.points_back(sentence):
-        return None
     for pattern in patterns:
         if pattern.sign is not None and not pattern.sign.search(sentence):
             continue
@@ -75,6 +74,10 @@ def ask_about(
             continue
         if pattern.defines and " " in subject.text and words.gerund(subject.text):
             continue  # "getting a pacemaker is ..."
+        if words.points_back(sentence.replace(found["s"], "", 1)):
+            continue
+        if not subject.decided and (pattern.partial or not _title_before(source, place[0])):
+            continue
         if pattern.partial and _says_more(source, place, found, words):
             continue
         groups = _groups(found, subject, words)
@@ -104,6 +107,11 @@ def _fits(pattern: Pattern, found: re.Match[str], words: Language, following: st
         return False
     # What points to another place of the document is no answer without it.
     return not (rest and _BACK.search(rest)) and rest.count("(") == rest.count(")")
+
+
+def _title_before(source: Source, start: int) -> bool:
+    """Whether the title stands close before, so that "this condition" can only mean it."""
+    return source.title.lower() in source.text[max(0, start - _BEFORE) : start].lower()
 
 
 def _says_more(
