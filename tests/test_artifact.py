@@ -437,6 +437,11 @@ def test_a_full_disk_is_one_error_however_it_is_reported(error: Exception, tmp_p
         raise error
     assert artifact.read(tmp_path / "made", verify=True).manifest == before.manifest
     assert listing(tmp_path) == {"made"}
+    with (
+        pytest.raises(OutputError, match=r"made: a file of this size may not .*ulimit -f"),
+        output.full_disk_named(tmp_path / "made"),
+    ):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

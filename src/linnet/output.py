@@ -106,6 +106,11 @@ def full_disk_named(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full; what was finished is kept: "
                 "free some space and run the same command again"
             ) from error
+        if getattr(error, "errno", None) == errno.EFBIG or os.strerror(errno.EFBIG) in str(error):
+            raise OutputError(
+                f"{path}: a file of this size may not be written here; raise the limit (ulimit -f) "
+                "or choose another disk"
+            ) from error
         raise
 
 

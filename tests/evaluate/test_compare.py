@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from linnet import artifact
 from linnet.cli.compare import app
-from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.errors import ArtifactError, ConfigError, DataError, OutputError
 from linnet.evaluate.compare import CompareConfig, compare
 from linnet.evaluate.metrics import METRICS, measure
 from linnet.evaluate.suite import FORMAT, KIND, write_results
@@ -128,6 +128,20 @@ def test_what_got_worse_is_shown_and_other_items_are_left_out(tmp_path: Path) ->
     shown = (out / "comparison.html").read_text("utf-8")
     assert "&lt;a&gt; says 1" in shown
     assert "<a>" not in shown
+    with pytest.raises(OutputError, match="linnet did not write"):
+        compare(runs, tmp_path)
+
+
+@pytest.mark.parametrize("what", ["passage", "choices"])
+def test_items_put_with_something_else_are_not_compared(what: str, tmp_path: Path) -> None:
+    scores = [{"f1": 1.0}] * 3
+    other = {"item1": {what: ["another"]}}
+    runs = [
+        write_run(tmp_path / "a", scores, "f1"),
+        write_run(tmp_path / "b", scores, "f1", **other),
+    ]
+    (task,) = compare(runs).runs[0].tasks
+    assert (task.items, task.changed) == (2, 1)
 
 
 def test_the_command_and_what_it_refuses(tmp_path: Path) -> None:

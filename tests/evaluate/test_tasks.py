@@ -13,7 +13,7 @@ from linnet.errors import ConfigError, DataError, ModelError
 from linnet.evaluate import TasksConfig, evaluate_tasks, read_items, read_results
 from linnet.evaluate.questions import distractors, read_questions
 from linnet.evaluate.suite import choose
-from linnet.evaluate.task import Run, TaskResult, run_task
+from linnet.evaluate.task import Run, TaskResult, UnscoredError, run_task
 from linnet.evaluate.tasks import TASKS
 from linnet.evaluate.tasks.bias import own_pairs
 from linnet.examples.decisions import Decision, Decisions, decisions_file
@@ -99,6 +99,13 @@ def test_rows_that_would_be_lost_are_refused_by_name(
     place = written(tmp_path / "q.jsonl", [*QUESTIONS, {**QUESTIONS[0], "id": "q5", **row}])
     with pytest.raises(DataError, match=said):
         put("questions", run_of(Scripted(str), place=("questions", place)))
+
+
+def test_a_file_without_rows_is_no_result(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text(",sent_more,sent_less,stereo_antistereo,bias_type\n", encoding="utf-8")
+    with pytest.raises(UnscoredError, match=r"crows_pairs: .*pairs.csv has nothing to ask"):
+        put("crows_pairs", run_of(Scripted(str), place=("crows_pairs", file)))
 
 
 def test_an_empty_column_does_not_hide_the_other_of_its_meaning(tmp_path: Path) -> None:

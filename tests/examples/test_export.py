@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from linnet.cli.examples import app
 from linnet.data import kept_texts
-from linnet.errors import ArtifactError, DataError
+from linnet.errors import ArtifactError, ConfigError, DataError, OutputError
 from linnet.examples import Example, Quote, Turn
+from linnet.examples.decisions import decisions_file
 from linnet.examples.export import export_examples
 from linnet.examples.prompts import REFUSALS
 from linnet.examples.review import Review
@@ -181,6 +182,16 @@ def test_decisions_are_exported(place: Path, divided: list[Example], tmp_path: P
     text = (tmp_path / "squad" / "train.json").read_text("utf-8")
     assert "Mended?" in text
     assert divided[2].id not in text
+
+
+def test_nothing_that_linnet_made_is_written_over(place: Path, divided: list[Example]) -> None:
+    kept = (place / "examples.jsonl").read_bytes()
+    for out in (place / "examples.jsonl", place / "x.jsonl", decisions_file(place)):
+        with pytest.raises(OutputError, match="what Linnet made; choose another"):
+            export_examples(place, out, format="messages")
+    assert (place / "examples.jsonl").read_bytes() == kept
+    with pytest.raises(ConfigError, match="--book open is for messages and prompt-completion"):
+        export_examples(place, place.parent / "x", format="beir", book="open")
 
 
 def test_wrong_input(place: Path, divided: list[Example], trees: Path, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What the rules decide, what they leave open, and that they err on the safe side."""
 
 import random
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from linnet.cli.grounding import app
 from linnet.grounding import Passage, check, prepared
 
 ENGLISH = (
@@ -170,3 +173,18 @@ def test_long_texts_cost_no_more_than_their_length(piece: str) -> None:
     assert sum(len(sentence.tokens) for sentence in passage.sentences) <= len(passage.text)
     verdict = check(piece * 100, passage, language="en")
     assert verdict.status in ("supported", "undecided")
+
+
+def test_the_command_reads_text_as_it_is_encoded_and_needs_some(tmp_path: Path) -> None:
+    passage = tmp_path / "passage.txt"
+    for encoding in ("utf-8", "utf-16"):
+        passage.write_text("The machine costs 35 euros in every shop.", encoding=encoding)
+        found = CliRunner().invoke(
+            app, ["check", "The machine costs 35 euros in every shop.", str(passage)]
+        )
+        assert found.stdout.startswith("supported (verbatim)"), found.stdout
+    empty = CliRunner().invoke(app, ["check", " ", str(passage)])
+    assert "expected a sentence that claims something" in str(empty.exception)
+    passage.write_bytes(b"")
+    empty = CliRunner().invoke(app, ["check", "It costs 35 euros.", str(passage)])
+    assert "but it is empty" in str(empty.exception)

@@ -78,6 +78,8 @@ def check_command(
     """
     read = [_read(path) for path in passages]
     own = claims(text)
+    if not own:
+        raise DataError(f"expected a sentence that claims something. Got {text[:60]!r}")
     verdicts = [check(claim, read) for claim in own] if checker is None else (
         Checker.open(checker).check(own, read))  # fmt: skip
     for claim, verdict in zip(own, verdicts, strict=True):
@@ -99,4 +101,9 @@ def _read(path: Path) -> str:
         raise DataError(f"{path}: expected a file of text, but there is none")
     if path.stat().st_size > LARGEST_PASSAGE:
         raise DataError(f"{path} is larger than {LARGEST_PASSAGE >> 20} MB")
-    return path.read_text(encoding="utf-8", errors="replace")
+    from linnet.data.decoding import decode
+
+    text = decode(path.read_bytes())
+    if not text.strip():
+        raise DataError(f"{path}: expected a file of text, but it is empty")
+    return text

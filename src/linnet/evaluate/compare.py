@@ -108,7 +108,8 @@ class TaskComparison:
     only_first: int
     only_second: int
     changed: int
-    """Items of the same name that ask another thing or expect another answer: left out."""
+    """Items of the same name that ask another thing, show another passage or choices, or expect
+    another answer: left out."""
     worse: int
     better: int
     """Items that the second run did worse and better, by the score in ``score``."""
@@ -169,6 +170,7 @@ def compare(
     )
     if out is not None:
         directory = Path(out)
+        output.check_output_directory(directory, allowed=(RESULTS,))
         output.make_directory(directory)
         output.write_json(directory / RESULTS, found.to_json())
         template = page.environment("linnet.evaluate").get_template("comparison.html.jinja")
@@ -262,7 +264,9 @@ def _task(name: str, first: _Read, second: _Read, config: CompareConfig) -> Task
 
 
 def _asks_the_same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    return all(first.get(name) == second.get(name) for name in ("prompt", "expected"))
+    return all(
+        first.get(name) == second.get(name) for name in ("prompt", "passage", "expected", "choices")
+    )
 
 
 def _metric(name: str, result: Mapping[str, Any]) -> Metric:

@@ -95,7 +95,7 @@ def read_declaration(file: Path) -> Declaration:
         if is_dataclass(kind) and isinstance(value, dict):
             for inner, setting in value.items():
                 place = f"{file}, line {lines[f'{name}.{inner}']}: {name}"
-                _converted(kind, inner, setting, place)
+                _converted(kind, inner, setting, place)  # type: ignore[arg-type]
             if name == "sampling":
                 for own in ("max_tokens", "stop"):
                     if own in value:

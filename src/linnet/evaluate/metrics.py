@@ -324,6 +324,7 @@ METRICS: dict[str, Metric] = {
                 "higher" if name == "claims_supported" else "lower",
                 share=True,
                 undefined=NO_CLAIM,
+                trials=lambda part, claims: len(claims),  # those of one answer are not independent
             )
             for name, about in (
                 ("claims_supported", "share of claims that the passage supports"),

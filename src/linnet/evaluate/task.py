@@ -284,6 +284,8 @@ def run_task(make: Callable[[Run], Task], run: Run) -> TaskResult:
     figures, undefined = figures_of(task.metrics, scored, run.config)
     result = TaskResult(task.name, tuple(items), figures, task.facts, undefined)
     run.results[task.name] = result
+    if not items and "place" in task.needs:
+        raise UnscoredError(f"{task.name}: {task.place} has nothing to ask")
     if items and not scored:
         raise UnscoredError(f"{task.name}: no item could be scored; the first: {items[0].error}")
     if len(scored) < len(items):

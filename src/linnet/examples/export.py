@@ -21,7 +21,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from linnet import artifact
 from linnet.data import kept_texts
-from linnet.errors import ArtifactError, DataError
+from linnet.errors import ArtifactError, ConfigError, DataError, OutputError
+from linnet.examples.decisions import decisions_file
 from linnet.examples.prompts import Book, answer_text, messages, prompt_text
 from linnet.examples.record import Example, Split, examples_file, read_examples
 from linnet.examples.texts import Context, contexts, corpus_of, quotes_of
@@ -86,6 +87,9 @@ def export_examples(
     where the corpus is needed and is not there.
     """
     out = Path(out)
+    if book == "open" and format not in ("messages", "prompt-completion"):
+        raise ConfigError(f"--book open is for messages and prompt-completion. Got {format}")
+    _refuse_sources(out, examples_file(place))
     is_file = bool(out.suffix) and not out.is_dir() and format != "beir"
     chosen = split or ("train" if is_file else "all")
     found = list(read_examples(place, split=None if chosen == "all" else chosen))
@@ -110,6 +114,14 @@ def export_examples(
         reasons = ", ".join(f"{count:,}: {why}" for why, count in exported.left_out.items())
         raise DataError(f"{place}: none of its examples can be said in this format ({reasons})")
     return exported
+
+
+def _refuse_sources(out: Path, file: Path) -> None:
+    """Refuse to write over the examples, what people decided about them, or another artifact."""
+    target = out.resolve()
+    ours = {file.resolve(), decisions_file(file).resolve()}
+    if target in ours or any(map(artifact.is_artifact, target.parents)):
+        raise OutputError(f"{out} would be written over or into what Linnet made; choose another")
 
 
 def _write_rows(path: Path, rows: Iterable[tuple[str, int]], exported: Exported) -> None:
