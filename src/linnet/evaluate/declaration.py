@@ -92,7 +92,7 @@ def read_declaration(file: Path) -> Declaration:
         where = f"{file}, line {lines.get(str(name), 1)}"
         refuse_unknown([name], settings, where=where)
         kind = settings[name]
-        if is_dataclass(kind) and isinstance(value, dict):
+        if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
             for inner, setting in value.items():
                 place = f"{file}, line {lines[f'{name}.{inner}']}: {name}"
                 _converted(kind, inner, setting, place)  # type: ignore[arg-type]
