@@ -176,9 +176,9 @@ def test_steps_are_cut_by_the_budget_but_not_by_an_estimate() -> None:
     ("overrides", "said"),
     [
         ({"width": 37}, "width must be a multiple of head_width. Got 37 and 32"),
-        ({"width": 0}, "width must be a whole number above 0. Got 0"),
+        ({"width": 0}, "width must be at least 1. Got 0"),
         ({"width": "wide"}, "here: width must be a whole number. Got 'wide'"),
-        ({"depth": -1}, "depth must be a whole number above 0. Got -1"),
+        ({"depth": -1}, "depth must be at least 1. Got -1"),
         ({"widht": 64}, "here: unknown setting 'widht'; did you mean 'width'?"),
         ({"batch_tokens": 16}, "batch_tokens must be at least the context"),
     ],

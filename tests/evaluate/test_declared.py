@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from scripted import Scripted, asked_in, run_of
+from scripted_engine import Scripted, asked_in, run_of
 
 from linnet.errors import ConfigError, DataError, LinnetError, ModelError
 from linnet.evaluate.task import TaskResult, run_task

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scripted import Scripted, run_of
+from scripted_engine import Scripted, run_of
 
 from linnet import artifact
 from linnet.data import DataConfig, kept_texts, prepare, read_documents

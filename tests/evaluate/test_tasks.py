@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Scripted, asked_in, run_of
+from scripted_engine import Scripted, asked_in, run_of
 
 from linnet import artifact
 from linnet.errors import ConfigError, DataError, ModelError

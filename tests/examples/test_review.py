@@ -368,7 +368,7 @@ def test_a_mended_example_was_not_right(place: Path) -> None:
         (lambda row: {**row, "kind": "riddle"}, "line 1.*kind must be one of"),
         (lambda row: {**row, "end": row["end"] + 1}, "cannot stand from"),
         (lambda row: {**row, "start": None}, "all there, or all null"),
-        (lambda row: {**row, "passage": [1, 2, 3]}, "passage is a start and an end"),
+        (lambda row: {**row, "passage": [1, 2, 3]}, "passage must have 2 entries"),
         (lambda row: {k: v for k, v in row.items() if k != "answer"}, "'answer' is missing"),
     ],
 )

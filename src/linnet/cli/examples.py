@@ -65,7 +65,7 @@ def make(
 ) -> None:
     """Make examples out of a corpus; 'make' may be left out.
 
-    Example: linnet examples corpus --out questions
+    Example: linnet examples make corpus --out questions
     """
     config = replace(ExamplesConfig(), settings)
     made = make_examples(corpus, out, config, progress=terminal_progress())

@@ -105,11 +105,13 @@ class Served:
 class Catalog:
     """All that are served; the first is the one that a request means which names none.
 
-    A server of other endpoints may have none.
+    A server of other endpoints has :meth:`none`.
     """
 
     def __init__(self, models: Sequence[Served]) -> None:
-        """Raises ConfigError for two of one name."""
+        """Raises ConfigError for two of one name, and where there is none."""
+        if not models:
+            raise ConfigError("expected at least one model to serve. Got none")
         self.models = {model.name: model for model in models}
         if len(self.models) < len(models):
             names = [model.name for model in models]
@@ -117,6 +119,13 @@ class Catalog:
             raise ConfigError(
                 f"each model and adapter needs a name of its own. Got '{twice}' twice"
             )
+
+    @classmethod
+    def none(cls) -> Catalog:
+        """Of a server whose endpoints use no model."""
+        empty = cls.__new__(cls)
+        empty.models = {}
+        return empty
 
     @property
     def first(self) -> Served:

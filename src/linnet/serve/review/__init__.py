@@ -55,7 +55,7 @@ def open_review(review: Review, *, port: int = 0, reviewer: str = "") -> tuple[S
     """
     key = secrets.token_urlsafe(24)
     config = ServeConfig(port=port, api_key=key, max_body=LONGEST_BODY, grace=2.0)
-    server = Server(Catalog(()), config, endpoints=endpoints(review, reviewer))
+    server = Server(Catalog.none(), config, endpoints=endpoints(review, reviewer))
     return server, f"{server.url}/#{key}"
 
 
