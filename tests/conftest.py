@@ -1,9 +1,10 @@
-"""A tiny project, built once for all tests that need one."""
+"""A tiny project and a browser, made once for all tests that need one."""
 
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # The tests run in two processes (pyproject.toml), so each keeps to one thread; before torch starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 from tiny_project import SETTINGS, TinyProject, write_notes
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # The same examples in every run; `pytest -m slow` searches with fresh ones (test_properties.py).
 settings.register_profile("seeded", derandomize=True)
@@ -53,3 +56,19 @@ def fresh(built_once: TinyProject, tmp_path: Path) -> TinyProject:
     """The same documents, and nothing built yet."""
     shutil.copytree(built_once.documents, tmp_path / "docs")
     return TinyProject(tmp_path / "docs", tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A headless browser, the only one of its process; without one, tests of pages are skipped."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"there is no browser: none of {', '.join(BROWSERS)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        # CI runs as root in a container, where Chromium's own sandbox cannot be set up.
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from linnet.examples.review import Filter, Review
 from linnet.serve.review import open_review
 
 CONTRAST = Path(__file__).parents[1] / "serve" / "page" / "contrast.js"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 @dataclass
@@ -96,24 +94,10 @@ def test_what_the_page_asks(served: Open) -> None:
     assert [json.loads(line)["reviewer"] for line in lines.splitlines()] == ["Anna", "Anna"]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"there is no browser: none of {', '.join(NAMES)} is installed")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield found
-        found.close()
-
-
 @pytest.fixture
-def page(browser: Any, served: Open) -> Iterator[Any]:
+def page(chromium: Any, served: Open) -> Iterator[Any]:
     """The page; the test fails if a script of it does, or if it asks anything of others."""
-    window = browser.new_context(viewport={"width": 360, "height": 700})
+    window = chromium.new_context(viewport={"width": 360, "height": 700})
     found, errors = window.new_page(), []
     found.on("pageerror", lambda error: errors.append(str(error)))
     found.on("request", lambda request: elsewhere(request.url))

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of the chat page; without one they are skipped.
+"""Windows and servers for tests of the chat page.
 
 Whatever a test does, it fails if the page raised an error, broke its own
 security policy, or asked anything of another place than its server.
@@ -6,30 +6,12 @@ security policy, or asked anything of another place than its server.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from opened_page import Opened, new_window
 from page_server import FakeServer
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
-
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"there is no browser: none of {', '.join(NAMES)} is installed")
-    with sync_api.sync_playwright() as playwright:
-        # CI runs as root in a container, where Chromium's own sandbox cannot be set up.
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")
