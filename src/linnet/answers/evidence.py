@@ -1,0 +1,83 @@
+"""What lies between a question and its answer; the gate judges by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from linnet.answers.answer import Citation, Claim, Step
+from linnet.retrieval import Found
+
+Asks = Literal["fact", "list", "count", "summary", "comparison"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An earlier question of the conversation, and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question as it was understood."""
+
+    text: str
+    """As it was asked."""
+    alone: str
+    """As it is understood without the conversation."""
+    asks: Asks = "fact"
+    parts: tuple[str, ...] = ()
+    """The questions that it consists of; itself where it is one."""
+    document: str | None = None
+    """The document that it is about as a whole."""
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search, and what it found, the best first."""
+
+    query: str
+    found: tuple[Found, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was found for a question. ``passages``: what an answer may rest on, in the order in
+    which a writer reads them."""
+
+    question: Question
+    searches: tuple[Search, ...]
+    passages: tuple[Found, ...]
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An answer before the gate. Without text there is none: the passages do not say.
+
+    ``measures``: what its writer knows of it by name, such as ``entropy`` of the tokens; a gate
+    may use them as features.
+    """
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    written_by: Literal["passages", "model"] = "passages"
+    measures: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a gate says of a draft."""
+
+    probability: float
+    """That the draft is right."""
+    in_scope: float
+    """That the documents are about this at all."""
+    answer: bool
+    """Whether it is good enough to be shown."""
