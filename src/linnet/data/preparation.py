@@ -77,12 +77,14 @@ def prepare(
     *,
     exclude: Sequence[Path] = (),
     executor: Executor | None = None,
+    overlap: bool = True,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Make a corpus of files, folders, archives, web pages, ``hf:NAME`` and ``python:library``.
 
     ``exclude``: directories inside the sources to pass over. ``out`` itself is
-    passed over always. ``executor`` runs the work; by default processes here.
+    passed over always. ``executor`` runs the work; by default processes here. ``overlap``: have
+    the report say how much of the test text stands in training text, which reads all of both.
     Raises DataError when a source is missing or nothing in the sources can be
     read; single bad files are listed in ``report.json``.
     """
@@ -103,7 +105,7 @@ def prepare(
         output.require_space(out, int(total * _SPACE), purpose="preparing the documents")
         try:
             with _Preparation(draft, out, files, config, executor, progress) as work:
-                work.run(sources)
+                work.run(sources, overlap=overlap)
         except sqlite3.OperationalError as error:
             raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
 
@@ -156,7 +158,7 @@ class _Preparation:
             self.catalog.close()
         self.texts.close()
 
-    def run(self, sources: Sequence[str | Path]) -> None:
+    def run(self, sources: Sequence[str | Path], *, overlap: bool) -> None:
         files = self.found.scan.files
         wanted = [
             (number, file, content)
@@ -193,7 +195,7 @@ class _Preparation:
         report = build_report(
             self.catalog, self.texts, self.found.scan, tally, split_by=self.split_by
         )
-        if self.split_by == "document":
+        if overlap and self.split_by == "document":
             report["division"].update(
                 held_out_overlap(self.catalog, self.texts),
                 near_duplicates=self.config.near_duplicates,

@@ -74,14 +74,22 @@ def make_index(
     """
     out, config = Path(out), config or IndexConfig()
     corpus = prepare(
-        source, out / CORPUS, for_search(data or DataConfig()), exclude=[out], progress=progress
+        source,
+        out / CORPUS,
+        for_search(data or DataConfig()),
+        exclude=[out],
+        overlap=False,
+        progress=progress,
     )
     return index_corpus(corpus.path, out / KIND, config, progress=progress)
 
 
 def for_search(data: DataConfig) -> DataConfig:
     """The settings, but nothing is masked or dropped that somebody may look for."""
-    changes = {"privacy": "keep", "quality": ("off",), "min_characters": 1, "repeated_lines": 1.0}
+    changes = {
+        "privacy": "keep", "privacy_key": "", "quality": ("off",), "min_characters": 1,
+        "repeated_lines": 1.0, "held_out_share": 1.0, "languages": (), "evaluation_sets": (),
+    }  # fmt: skip
     return replace(data, changes)
 
 
