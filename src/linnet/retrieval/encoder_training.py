@@ -312,11 +312,7 @@ class _Taken:
 
     def takes(self, question: int, right: dict[int, set[int]]) -> bool:
         """Add a pair, unless it is one of a question or passage that the batch has."""
-        if (
-            question in self.questions
-            or self.passages & right[question]
-            or passage in self.passages
-        ):
+        if question in self.questions or self.passages & right[question]:
             return False
         self.questions.add(question)
         self.passages |= right[question]
