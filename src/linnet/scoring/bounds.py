@@ -110,8 +110,9 @@ def certify(
     answered = scores >= first
     count, wrong = int(answered.sum()), int((answered & ~right).sum())
     best = upper_bound(wrong, count, confidence)
-    threshold = first if best < 1 else None
-    return Certificate(threshold, best, confidence, count, wrong, len(scores), False)
+    return Certificate(
+        first if best < 1 else None, best, confidence, count, wrong, len(scores), False
+    )
 
 
 def sequence(
@@ -133,7 +134,7 @@ def sequence(
     order = np.sort(scores)[::-1]
     places = np.unique(np.ceil(np.linspace(0, 1, steps + 1)[1:] * len(order)).astype(int)) - 1
     levels = [float(level) for level in dict.fromkeys(order[places])]
-    best, least = 0, math.inf
+    best, least = 0, 2.0
     for number, level in enumerate(levels):
         answered = scores >= level
         count = int(answered.sum())
