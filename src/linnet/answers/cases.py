@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from linnet import artifact
 from linnet.answers.answer import Citation
@@ -61,8 +61,9 @@ class Case:
     kind: QuestionKind
     gold: tuple[tuple[Span, ...], ...] = ()
     """For each part of the question the spans of which any one answers it."""
-    answers: tuple[str, ...] = ()
-    """For each part the expected answer; none where only the place is known."""
+    answers: tuple[tuple[str, ...], ...] = ()
+    """For each part the answers of which any one is expected; none where only the place is
+    known."""
     origin: Origin = "generated"
     document: str = ""
     """What the question belongs to: questions of one document are never parted."""
@@ -144,10 +145,11 @@ def is_right(case: Case, citations: Sequence[Citation], found: Sequence[Found]) 
         ]
         if not texts:
             return False
-        answer = case.answers[number] if number < len(case.answers) else ""
-        if _is_value(answer, case.language) and not contains(
-            "\n".join(texts), [answer], case.language
-        ):
+        answers = case.answers[number] if number < len(case.answers) else ()
+        values = [answer for answer in answers if _is_value(answer, case.language)]
+        if len(values) < len(answers):
+            continue  # one of them is what the place says as a whole
+        if values and not contains("\n".join(texts), values, case.language or "en"):
             return False
     return True
 
@@ -155,10 +157,8 @@ def is_right(case: Case, citations: Sequence[Citation], found: Sequence[Found]) 
 def says_it(case: Case, citations: Sequence[Citation]) -> bool:
     """Whether what is cited has the value that was to be withheld, from another place."""
     cited = "\n".join(citation.text for citation in citations)
-    return any(
-        _is_value(answer, case.language) and contains(cited, [answer], case.language) > 0
-        for answer in case.answers
-    )
+    values = [a for part in case.answers for a in part if _is_value(a, case.language)]
+    return contains(cited, values, case.language or "en") > 0
 
 
 def _is_value(answer: str, language: str) -> bool:
@@ -171,17 +171,17 @@ def from_example(example: Example) -> Case | None:
     if kind is None:
         return None
     gold: tuple[tuple[Span, ...], ...] = ()
-    answers: tuple[str, ...] = ()
+    answers: tuple[tuple[str, ...], ...] = ()
     if kind == "answerable" and example.source is not None:
         if example.quotes:
             parts = [(quote.text, quote.start, quote.end) for quote in example.quotes]
             # Where each part has an answer of its own, they are given a line each.
             lines = example.answer.splitlines()
-            answers = tuple(lines) if len(lines) == len(parts) else ()
+            answers = tuple((line,) for line in lines) if len(lines) == len(parts) else ()
             gold = tuple((Span(example.source, start, end),) for _, start, end in parts)
         elif example.start is not None and example.end is not None:
             start, end = example.start, example.end
-            answers = (example.answer,)
+            answers = ((example.answer,),)
             if _is_value(example.answer, example.language) and example.passage is not None:
                 start, end = min(start, example.passage[0]), max(end, example.passage[1])
             gold = ((Span(example.source, start, end),),)
@@ -293,16 +293,15 @@ def _from_row(row: dict[str, Any], where: str, quotes: _Quotes) -> Case:
         raise DataError(f"{where}: expected 'gold' to be a list of places. Got {show(places)}")
     spans = tuple(_span(place, where, quotes) for place in places or ())
     given = row.get("answers", row.get("answer"))
-    answer = given[0] if isinstance(given, list) and given else given
-    if answer is not None and not isinstance(answer, str):
-        raise DataError(f"{where}: expected an 'answer', as text. Got {show(answer)}")
-    kind = row.get("kind") or ("answerable" if spans else "unanswerable")
-    kind = {"question": "answerable"}.get(kind, kind)
-    if kind not in ("answerable", "withheld", "near_miss", "off_topic", "unanswerable"):
-        raise DataError(
-            f"{where}: kind must be answerable, withheld, near_miss, off_topic or unanswerable. "
-            f"Got {show(kind)}"
-        )
+    answers = tuple(given if isinstance(given, list) else [] if given is None else [given])
+    if not all(isinstance(answer, str) and answer.strip() for answer in answers):
+        raise DataError(f"{where}: expected an 'answer', as text, or a list of 'answers'")
+    kinds: dict[str, QuestionKind] = {each: each for each in get_args(QuestionKind)}
+    kinds |= {"question": "answerable"}
+    named = row.get("kind") or ("answerable" if spans else "unanswerable")
+    kind = kinds.get(named) if isinstance(named, str) else None
+    if kind is None:
+        raise DataError(f"{where}: kind must be one of {', '.join(kinds)}. Got {show(named)}")
     if kind in ("answerable", "withheld") and not spans:
         raise DataError(f"{where}: expected a 'source' or 'gold', where the answer stands")
     number = where.rpartition(" ")[2]
@@ -311,7 +310,7 @@ def _from_row(row: dict[str, Any], where: str, quotes: _Quotes) -> Case:
         question,
         kind,
         (spans,) if spans else (),
-        (answer,) if answer else (),
+        (answers,) if answers else (),
         origin="people",
         document=str(row.get("document") or (spans[0].source if spans else f"row {number}")),
         split=row["split"] if isinstance(row.get("split"), str) else None,
