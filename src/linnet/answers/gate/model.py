@@ -12,6 +12,7 @@ less sure.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class MonotoneModel:
             or any(n not in knots for pair in pairs for n in pair)
             or len(pairs) != len(pair_weights)
             or not all(math.isfinite(w) and w >= 0 for w in every)
-            or not all(a < b for own in knots.values() for a, b in zip(own, own[1:], strict=False))
+            or not all(a < b for own in knots.values() for a, b in itertools.pairwise(own))
         ):
             raise ValueError("it holds no model of a gate")
         return cls(knots, weights, pairs, pair_weights, float(values["intercept"]))
@@ -112,9 +113,9 @@ def fit(
     )
     solved, intercept = _solve(basis, right.astype(np.float64), penalty)
     weights, place = {}, 0
-    for name, own in parts.items():
-        weights[name] = tuple(float(w) for w in solved[place : place + own.shape[1]])
-        place += own.shape[1]
+    for name, ramps in parts.items():
+        weights[name] = tuple(float(w) for w in solved[place : place + ramps.shape[1]])
+        place += ramps.shape[1]
     return MonotoneModel(knots, weights, used, tuple(float(w) for w in solved[place:]), intercept)
 
 
@@ -124,11 +125,8 @@ def _knots(column: Numbers) -> tuple[float, ...]:
     if not len(seen):
         return ()
     found = np.quantile(seen, np.linspace(0.02, 0.98, RAMPS + 1))
-    found = np.unique(
-        np.concatenate([found, [seen.min(), seen.max()]])
-        if (len(np.unique(found)) < RAMPS + 1)
-        else found
-    )
+    if len(np.unique(found)) <= RAMPS:  # many are equal
+        found = np.quantile(np.unique(seen), np.linspace(0, 1, RAMPS + 1))
     keep = [float(found[0])]
     least = 1e-6 * max(1.0, float(found[-1] - found[0]))
     for value in found[1:]:
