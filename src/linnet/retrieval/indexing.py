@@ -8,8 +8,10 @@ segments are joined (``linnet.retrieval.segments``). Each step is a transaction.
 from __future__ import annotations
 
 import fnmatch
+import glob
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from linnet import artifact, output
-from linnet.artifact import Artifact, Generation
-from linnet.config import Config, option, replace, to_mapping
+from linnet.artifact import Artifact, Draft, Generation
+from linnet.config import Config, from_mapping, option, replace, to_mapping
 from linnet.data import DataConfig, list_documents, prepare
+from linnet.data.forgetting import Forgotten
 from linnet.data.locating import CorpusTexts, Listing, StoredText
-from linnet.errors import ConfigError
+from linnet.data.preparation import made_with
+from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.retrieval.chunks import chunks, title_of
 from linnet.retrieval.index import FORMAT, KIND, STATE, State, read_state
@@ -30,7 +34,6 @@ from linnet.retrieval.segments import FOLDER, IndexedDocument, Segment, SegmentW
 
 CORPUS = "corpus"
 _SEGMENT_PASSAGES = 32_768
-_NAMED = 1000  # of what could not be read, in the statistics
 _UNREAD = "unread.jsonl"
 
 
@@ -67,21 +70,113 @@ def make_index(
     data: DataConfig | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Index documents: files, folders and whatever else ``linnet.prepare`` reads.
+    """Index documents: files, folders and whatever else ``linnet.prepare`` reads; or those of a
+    corpus or a project, unmasked and read as they were for it.
 
     Run again it does what has changed. ``data``: how they are read; what training would leave
     out is indexed too. Raises what ``linnet.prepare`` raises.
     """
     out, config = Path(out), config or IndexConfig()
-    corpus = prepare(
-        source,
-        out / CORPUS,
-        for_search(data or DataConfig()),
-        exclude=[out],
-        overlap=False,
-        progress=progress,
-    )
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    made = _corpus_in(sources, out)
+    if made is not None:
+        data, sources = made_with(made, privacy_key=data.privacy_key if data else "")
+        _carry_forgotten(made, out / CORPUS, progress)
+        if gone := [name for name in sources if _is_gone(name)]:
+            progress.warn(
+                f"{made}: the documents that it was made from are not there any more ({gone[0]}): "
+                "its own texts are indexed, in which personal data may be masked"
+            )
+            return index_corpus(_copied(made, out / CORPUS), out / KIND, config, progress=progress)
+    corpus = _prepared(sources, out, for_search(data or DataConfig()), progress)
     return index_corpus(corpus.path, out / KIND, config, progress=progress)
+
+
+def update_index(
+    out: Path | str, config: IndexConfig | None = None, *, progress: Progress = SILENT
+) -> Artifact:
+    """Bring an index up to its documents, which it knows, as they are now."""
+    out = Path(out)
+    data, sources = made_with(out / CORPUS)
+    if config is None and artifact.is_artifact(out / KIND):
+        known = artifact.read(out / KIND, kind=KIND).manifest.config
+        config = from_mapping(IndexConfig, known, where=str(out / KIND))
+    corpus = _prepared(sources, out, data, progress)
+    return index_corpus(corpus.path, out / KIND, config, progress=progress)
+
+
+def _prepared(
+    sources: Sequence[str | Path], out: Path, data: DataConfig, progress: Progress
+) -> Artifact:
+    try:
+        return prepare(
+            sources, out / CORPUS, data, exclude=[out], training=False, progress=progress
+        )
+    except DataError as error:
+        if not artifact.is_artifact(out / KIND):
+            raise
+        raise DataError(f"{error}; {out} still answers from what it had before") from None
+
+
+def _corpus_in(sources: Sequence[str | Path], out: Path) -> Path | None:
+    """The corpus that is meant, where one is named, or a project."""
+    if len(sources) != 1 or not Path(sources[0]).is_dir():
+        return None
+    place = artifact.within(sources[0], CORPUS)
+    if not artifact.is_artifact(place):
+        return None
+    kind = artifact.read(place).manifest.kind
+    if kind != CORPUS:
+        raise DataError(
+            f"{sources[0]}: expected documents, a corpus or a project. Got a directory with "
+            f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        )
+    return place
+
+
+def _is_gone(source: str) -> bool:
+    return Path(source).is_absolute() and not any(
+        Path(place).exists() for place in (source, *glob.glob(source))
+    )
+
+
+def _carry_forgotten(corpus: Path, own: Path, progress: Progress) -> None:
+    """What was forgotten in a corpus does not come back in one that is made of its documents."""
+    theirs, ours = Forgotten.beside(corpus), Forgotten.beside(own)
+    if not theirs or corpus.resolve() == own.resolve():
+        return
+    if ours and ours.salt != theirs.salt:
+        progress.warn(
+            f"{own} has a list of its own of what is forgotten: that of {corpus} is not used"
+        )
+        return
+    ours.salt = theirs.salt
+    for name in ("names", "paths", "contents", "texts", "readings"):
+        getattr(ours, name).update(getattr(theirs, name))
+    output.make_directory(ours.path.parent)
+    ours.save()
+
+
+def _copied(corpus: Path, out: Path) -> Path:
+    """A corpus in another place."""
+    made = artifact.read(corpus, kind=CORPUS)
+    if corpus.resolve() == out.resolve():
+        return out
+
+    def write(draft: Draft) -> None:
+        for name in made.manifest.files:
+            output.make_directory((draft.path / name).parent)
+            shutil.copyfile(made.path / name, draft.path / name)
+        draft.stats.update(made.stats)
+
+    volatile = tuple(name for name, entry in made.manifest.files.items() if entry.sha256 is None)
+    manifest = made.manifest
+    artifact.make(
+        out, write, kind=CORPUS, format=manifest.format, config=manifest.config,
+        inputs={role: entry.content for role, entry in manifest.inputs.items()},
+        volatile=volatile, reuse=lambda found: found.content == made.content,
+    )  # fmt: skip
+    return out
 
 
 def for_search(data: DataConfig) -> DataConfig:
