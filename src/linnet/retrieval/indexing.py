@@ -7,6 +7,7 @@ segments are joined (``linnet.retrieval.segments``). Each step is a transaction.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import hashlib
@@ -19,21 +20,24 @@ from pathlib import Path
 from typing import Any
 
 from linnet import artifact, output
-from linnet.artifact import Artifact, Draft, Generation
+from linnet.artifact import Artifact, Draft, Generation, Recipe
 from linnet.config import Config, from_mapping, option, replace, to_mapping
 from linnet.data import DataConfig, list_documents, prepare
 from linnet.data.forgetting import Forgotten
 from linnet.data.locating import CorpusTexts, Listing, StoredText
 from linnet.data.preparation import made_with
-from linnet.errors import ConfigError, DataError
+from linnet.errors import BusyError, ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.retrieval.chunks import chunks, title_of
 from linnet.retrieval.index import FORMAT, KIND, STATE, State, read_state
+from linnet.retrieval.merging import merge
 from linnet.retrieval.passages import Passage, Place
 from linnet.retrieval.segments import FOLDER, IndexedDocument, Segment, SegmentWriter, save
 
 CORPUS = "corpus"
-_SEGMENT_PASSAGES = 32_768
+SEGMENT_PASSAGES = 32_768  # of which one is full
+_MOST_SMALL = 8  # segments less than half full
+_LEAST_JOINED = 4  # segments, even where the next is far larger
 _UNREAD = "unread.jsonl"
 
 
@@ -51,6 +55,10 @@ class IndexConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.patterns
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide which passages there are."""
+        return to_mapping(self)
 
     @property
     def patterns(self) -> list[tuple[str, str]]:
@@ -80,9 +88,10 @@ def make_index(
     sources = [source] if isinstance(source, str | Path) else list(source)
     made = _corpus_in(sources, out)
     if made is not None:
-        data, sources = made_with(made, privacy_key=data.privacy_key if data else "")
+        data, known = made_with(made, privacy_key=data.privacy_key if data else "")
+        sources = list(known)
         _carry_forgotten(made, out / CORPUS, progress)
-        if gone := [name for name in sources if _is_gone(name)]:
+        if gone := [name for name in known if _is_gone(name)]:
             progress.warn(
                 f"{made}: the documents that it was made from are not there any more ({gone[0]}): "
                 "its own texts are indexed, in which personal data may be masked"
@@ -203,14 +212,83 @@ def index_corpus(
             for one in texts.listings()
         }
         digest = hashlib.sha256(json.dumps([FORMAT, *listed]).encode()).hexdigest()
-        return artifact.make_generation(
+        recipe = Recipe(KIND, FORMAT, config.recipe(), {"corpus": made, "documents": digest})
+        artifact.make_generation(
             out,
             lambda draft: _Update(draft, made, texts, listed, config, progress).run(),
-            kind=KIND,
-            format=FORMAT,
-            config=to_mapping(config),
-            inputs={"corpus": made, "documents": digest},
+            kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs,
+        )  # fmt: skip
+    tidy(Path(out), recipe, progress)
+    return artifact.read(out, kind=KIND)
+
+
+def tidy(out: Path, recipe: Recipe, progress: Progress) -> None:
+    """Write segments anew of which something is gone, so that no byte of it is left, and join
+    small ones."""
+    if not any(_to_join(_segments(artifact.read(out, kind=KIND)))):
+        return
+    with later_transaction(out, recipe) as draft:
+        assert draft.before is not None
+        segments = _segments(draft.before)
+        joined = list(_to_join(segments))
+        with progress.task("joining segments", total=len(joined)) as task:
+            for number, group in enumerate(joined):
+                place = min(segments.index(segment) for segment in group)
+                segments = [segment for segment in segments if segment not in group]
+                for segment in group:
+                    for name in segment.files:
+                        draft.remove(f"{FOLDER}/{segment.name}/{name}")
+                if any(segment.live.any() for segment in group):
+                    name = f"{draft.path.name.rpartition('-')[2]}-{number}"
+                    merge(group, draft.path / FOLDER / name)
+                    segments.insert(place, Segment.in_folder(name, draft.path / FOLDER / name))
+                task.advance()
+        state = replace(
+            read_state(draft.before), {"segments": [segment.name for segment in segments]}
         )
+        output.write_json(draft.path / STATE, to_mapping(state))
+        draft.stats.update(draft.before.stats, segments=len(segments))
+
+
+@contextlib.contextmanager
+def later_transaction(out: Path, recipe: Recipe) -> Iterator[Generation]:
+    """A transaction that adds to an index of this recipe. Raises BusyError where another process
+    has brought it up to other documents meanwhile."""
+    with artifact.update(
+        out, kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs
+    ) as draft:
+        if draft.before is None or draft.before.manifest.recipe != recipe.hash:
+            raise BusyError(f"{out}: another linnet process has changed it; run linnet index again")
+        yield draft
+
+
+def _segments(made: Artifact) -> list[Segment]:
+    return [Segment.of(made, name) for name in read_state(made).segments]
+
+
+def _to_join(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """The segments that are to be written anew, and those that are to be one."""
+    small = []
+    for segment in segments:
+        if int(segment.live.sum()) * 2 <= SEGMENT_PASSAGES:
+            small.append(segment)
+        elif segment.wasted:
+            yield [segment]
+    small.sort(key=lambda segment: int(segment.live.sum()))
+    group: list[Segment] = []
+    total = 0
+    if len(small) > _MOST_SMALL:
+        for segment in small:
+            size = int(segment.live.sum())
+            if (len(group) >= _LEAST_JOINED and size > 2 * total) or (
+                total + size > SEGMENT_PASSAGES
+            ):
+                break
+            group.append(segment)
+            total += size
+    if group:
+        yield group
+    yield from ([segment] for segment in small if segment.wasted and segment not in group)
 
 
 def _collection(listing: Listing, config: IndexConfig) -> str:
@@ -262,8 +340,7 @@ class _Update:
                 self.draft.remove(name)
             return set()
         have: set[_Key] = set()
-        for name in state.segments:
-            segment = Segment.of(before, name)
+        for segment in _segments(before):
             for number, document in enumerate(segment.documents):
                 if segment.gone[number]:
                     continue
@@ -272,7 +349,7 @@ class _Update:
                     self.titles.setdefault((document.id, document.collection), document.title)
                 else:
                     segment.gone[number] = True
-                    self.changed.add(name)
+                    self.changed.add(segment.name)
             self.segments.append(segment)
         return have
 
@@ -281,7 +358,7 @@ class _Update:
         with self.progress.task("indexing", total=len(new), unit="documents") as task:
             for key, listing in new:
                 self._add_document(writer, key, listing)
-                if len(writer) >= _SEGMENT_PASSAGES:
+                if len(writer) >= SEGMENT_PASSAGES:
                     self._write(writer)
                     writer = SegmentWriter()
                 task.advance()
