@@ -24,9 +24,7 @@ def sentences(count: int, word: str = "water") -> str:
 
 
 def test_headings_bound_chunks_and_are_what_they_stand_under() -> None:
-    text = (
-        "# Guide\n\nFirst words.\n\nMore of them.\n\n## Inner\n\nOther words.\n\n# End\n\n## Empty"
-    )
+    text = "# Guide\n\nFirst words.\n\nMore.\n\n## Inner\n\nOther words.\n\n# End\n\n## Empty"
     found = [(text[c.start : c.end], c.headings, c.kind) for c in cut(text)]
     assert found == [
         ("First words.\n\nMore.", ("Guide",), "paragraph"),
