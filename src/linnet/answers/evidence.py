@@ -18,6 +18,8 @@ class Turn:
 
     question: str
     answer: str
+    sources: tuple[str, ...] = ()
+    """The documents that it cited, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Question:
     document: str | None = None
     """The document that it is about as a whole."""
     language: str = ""
+    sides: tuple[str, ...] = ()
+    """What a comparison compares."""
+    each: tuple[Question, ...] = ()
+    """Its parts as they are understood, where there are several."""
+    subject: str = ""
+    """What it is about, in its own words."""
+    notes: tuple[str, ...] = ()
+    """What was changed or left out on the way, in words."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,20 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What an answer consists of, where that is decided while searching: every entry of a list,
+    or the sentences of a summary."""
+
+    citations: tuple[Citation, ...]
+    said: tuple[str, ...]
+    """Each as it is shown: with the names of a row's columns."""
+    total: int
+    """How many there are; not all may be cited."""
+    coverage: float = 1.0
+    """The share of the question's words that they match."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that was found for a question. ``passages``: what an answer may rest on, in the order in
     which a writer reads them."""
@@ -53,6 +77,9 @@ class Evidence:
     searches: tuple[Search, ...]
     passages: tuple[Found, ...]
     steps: tuple[Step, ...] = ()
+    chosen: Chosen | None = None
+    each: tuple[Evidence, ...] = ()
+    """That of each part of a question, where it has several."""
 
 
 @dataclass(frozen=True)
