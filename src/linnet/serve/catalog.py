@@ -19,6 +19,7 @@ from linnet.serve.settings import ServeConfig
 from linnet.version import __version__
 
 if TYPE_CHECKING:
+    from linnet.answers import Assistant
     from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
     from linnet.respond.conversation import NoConversationError
@@ -29,7 +30,8 @@ _NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
 
 @dataclass(frozen=True)
 class Served:
-    """One name: a model, a model with one of its adapters, an encoder, or any responder."""
+    """One name: a model, a model with one of its adapters, an encoder, documents, or any
+    responder."""
 
     name: str
     engine: Engine | None = None
@@ -41,11 +43,17 @@ class Served:
     answering: Responder | None = None
     """What answers conversations instead of the engine alone: a model at an address, or a responder
     around others."""
+    assistant: Assistant | None = None
+    """What answers from documents, with the index that it searches."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
     def responder(self) -> Responder | None:
         """What answers conversations; None for an encoder."""
+        if self.assistant is not None and self.answering is None:
+            from linnet.answers.responder import DocumentsResponder
+
+            return DocumentsResponder(self.assistant, name=self.name)
         if self.answering is not None or self.engine is None:
             return self.answering
         return EngineResponder(self.engine, name=self.name, adapter=self.adapter)
@@ -100,6 +108,11 @@ class Served:
             self.engine.close()
         if self.encoder is not None:
             self.encoder.close()
+        if self.assistant is not None:
+            from linnet.answers.responder import DocumentsResponder
+
+            if isinstance(self.responder, DocumentsResponder):
+                self.responder.close()
 
 
 class Catalog:

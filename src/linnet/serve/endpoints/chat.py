@@ -192,6 +192,7 @@ _CHOICE = record(
                 "refusal": nullable(TEXT),
                 "reasoning_content": TEXT,
                 "tool_calls": listed({"type": "object"}),
+                "annotations": listed({"type": "object"}),
                 "linnet": listed({"type": "object"}),
             },
             required=("role", "content", "refusal"),
