@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from linnet.answers.answer import Citation, Claim, Step
+from linnet.answers.units import Unit
 from linnet.retrieval import Found
 
 Asks = Literal["fact", "list", "count", "summary", "comparison"]
@@ -59,9 +60,7 @@ class Chosen:
     """What an answer consists of, where that is decided while searching: every entry of a list,
     or the sentences of a summary."""
 
-    citations: tuple[Citation, ...]
-    said: tuple[str, ...]
-    """Each as it is shown: with the names of a row's columns."""
+    units: tuple[Unit, ...]
     total: int
     """How many there are; not all may be cited."""
     coverage: float = 1.0

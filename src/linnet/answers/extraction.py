@@ -50,7 +50,8 @@ _YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
 _NAMES = re.compile(r"(?<![.!?] )(?<!^)\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+(?: [A-ZÀ-ÞА-ЯЁ][\w'’.-]+)*|"
                     r"\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+ [A-ZÀ-ÞА-ЯЁ][\w'’-]+")  # fmt: skip
 _POINTING = re.compile(r"(?:this|these|those|it|they|such|however|also|dies\w*|sie|er|es|ce|cette|"
-                       r"ces|il|elle|esto|est[ae]s?|это|эт[аои]\w*|он\w?)\b", re.IGNORECASE)  # fmt: skip
+                       r"ces|il|elle|esto|est[ae]s?|это|эт[аои]\w*|он\w?)\b",
+                       re.IGNORECASE)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def answers_count(question: Question, passages: Sequence[Found]) -> bool:
             return True
         words = [token for token in tokens(each.unit.text[:2000], code) if not token.mark]
         for place, token in enumerate(words):
-            after = {term for word in words[place + 1 : place + 4] for term in terms(word.text, code)}
+            after = {
+                term for word in words[place + 1 : place + 4] for term in terms(word.text, code)
+            }
             if token.value is not None and token.value.kind == "number" and noun & after:
                 return True
     return False
@@ -428,21 +431,31 @@ def _compared(evidence: Evidence) -> Draft:
 
 def _entries(question: Question, chosen: Chosen) -> Draft:
     """All entries that match, under how many they are; or the sentences of a summary."""
-    answer = _Answer(citations=list(chosen.citations))
+    answer = _Answer()
     between = "\n"
     if question.asks == "summary":
         between = " "
     else:
         language = LANGUAGES.get(question.language) or LANGUAGES["en"]
         one, many = language.entries
-        line = one if chosen.total == 1 else many.format(n=f"{chosen.total:,}")
-        answer.text = line
+        answer.citations = [unit.citation() for unit in chosen.units]
+        answer.text = one if chosen.total == 1 else many.format(n=f"{chosen.total:,}")
         # It is true by counting: they are cited, and where not all of them are, a step says so.
-        numbers = tuple(range(len(chosen.citations)))
-        answer.claims.append(Claim(line, 0, len(line), numbers, "supported", 1.0))
-    for number, (citation, said) in enumerate(zip(chosen.citations, chosen.said, strict=True)):
-        apart = number and citation.source != chosen.citations[number - 1].source
-        answer.add(said, (number,), "\n" if apart else between, said)
+        numbers = tuple(range(len(chosen.units)))
+        answer.claims.append(
+            Claim(answer.text, 0, len(answer.text), numbers, "supported", 1.0)
+        )  # fmt: skip
+    before = ""
+    for number, unit in enumerate(chosen.units):
+        if question.asks == "summary":
+            source = unit.passage.place.source
+            apart = "\n" if before and source != before else between
+            answer.add(unit.text, (answer.cite(unit.citation()),), apart)
+            before = source
+        elif unit.kind == "row":
+            answer.add(row_said(unit, question), (number,), between, _row_meant(unit))
+        else:
+            answer.add(unit.text, (number,), between)
     return answer.draft(coverage=chosen.coverage, entries=float(chosen.total))
 
 

@@ -15,14 +15,14 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Literal, TypeVar
 
-from linnet.answers.answer import Citation, Step
+from linnet.answers.answer import Step
 from linnet.answers.evidence import Chosen, Evidence, Question, Search, Turn
 from linnet.answers.extraction import answers_count, wanted
 from linnet.answers.languages import LANGUAGES
-from linnet.answers.listing import matching, said
+from linnet.answers.listing import matching
 from linnet.answers.summaries import Summaries
 from linnet.answers.understanding import names_this
-from linnet.answers.units import Unit, cited
+from linnet.answers.units import Unit
 from linnet.config import Config, option
 from linnet.errors import LinnetError
 from linnet.retrieval import Found, Passage, Searchable, terms
@@ -174,7 +174,9 @@ class Gatherer:
             for passage in islice(self.index.passages(collections=collections), _NAMED)
         }
         # Where there is one alone, it is meant; else all are.
-        return next(iter(sources)) if len(sources) == 1 and self._is_only(sources, collections) else ""
+        return (
+            next(iter(sources)) if len(sources) == 1 and self._is_only(sources, collections) else ""
+        )
 
     def _is_only(self, sources: set[str], collections: Sequence[str] | None) -> bool:
         return all(
@@ -195,8 +197,8 @@ class Gatherer:
         for found in self.index.search(name, _NAMED, collections=collections):
             for place in found.passage.places:
                 file = PurePosixPath(place.source).name
-                words = {*terms(found.passage.title, question.language),
-                         *terms(file.replace("_", " ").replace("-", " "), question.language)}  # fmt: skip
+                spoken = f"{found.passage.title} {file.replace('_', ' ').replace('-', ' ')}"
+                words = set(terms(spoken, question.language))
                 if asked <= words and (best is None or len(words) < fewest):
                     best, fewest = place.source, len(words)
         return best
@@ -275,15 +277,9 @@ class Gatherer:
         if listed is None or not listed.units or (question.asks == "count" and not listed.tabular):
             return replace(fact, question=replace(question, asks="fact"), steps=steps_done)
         shown = listed.units[: self.config.entries]
-        chosen = Chosen(
-            tuple(unit.citation() for unit in shown),
-            tuple(said(unit, question) for unit in shown),
-            len(listed.units), listed.coverage,
-        )  # fmt: skip
+        chosen = Chosen(shown, len(listed.units), listed.coverage)
         search = Search(query, tuple(found or ()))
-        return Evidence(
-            question, (*fact.searches, search), listed.passages, steps_done, chosen
-        )
+        return Evidence(question, (*fact.searches, search), listed.passages, steps_done, chosen)
 
     def _summary(
         self, question: Question, collections: Sequence[str] | None, steps: _Steps
@@ -298,12 +294,9 @@ class Gatherer:
         sentences: list[Unit] = result or []
         if not sentences:
             return self._fact(replace(question, asks="fact"), collections, steps)
-        passages = tuple(Found(passage, 1.0)
-                         for passage in dict.fromkeys(unit.passage for unit in sentences))  # fmt: skip
-        chosen = Chosen(
-            tuple(_citation(unit, source) for unit in sentences),
-            tuple(unit.text for unit in sentences), len(sentences),
-        )  # fmt: skip
+        own = dict.fromkeys(unit.passage for unit in sentences)
+        passages = tuple(Found(passage, 1.0) for passage in own)
+        chosen = Chosen(tuple(_placed(unit, source) for unit in sentences), len(sentences))
         return Evidence(
             question, (Search(question.alone, passages),), passages, tuple(steps.done), chosen
         )
@@ -328,12 +321,12 @@ class Gatherer:
             yield from sentences if source else sentences[:1]
 
 
-def _citation(unit: Unit, source: str | None) -> Citation:
-    """A sentence where it stands in this document."""
+def _placed(unit: Unit, source: str | None) -> Unit:
+    """A sentence as it stands in this document."""
     for place in unit.passage.places:
         if place.source == source:
-            return cited(replace(unit.passage, places=(place,)), unit.start, unit.end)
-    return unit.citation()
+            return replace(unit, passage=replace(unit.passage, places=(place,)))
+    return unit
 
 
 def _in_turn(lists: Sequence[Sequence[Found]]) -> tuple[Found, ...]:

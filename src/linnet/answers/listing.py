@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import TypeAlias
 
 from linnet.answers.evidence import Question
-from linnet.answers.extraction import row_said, wanted
+from linnet.answers.extraction import wanted
 from linnet.answers.languages import LANGUAGES, Language
 from linnet.answers.understanding import listed_noun
 from linnet.answers.units import Unit, units
@@ -30,8 +30,10 @@ LEAST = 0.3
 """The share of the question's words that has to match."""
 
 _RARE = 0.02  # share of a document's entries in which a noun tells no entries apart
-_NUMBER = re.compile(r"(?<![\w.,])[-+]?\d{1,3}(?:[.,' ]\d{3})*(?:[.,]\d+)?(?![\w])|"
-                     r"(?<![\w.,])\d+(?:[.,]\d+)?")
+_NUMBER = re.compile(
+    r"(?<![\w.,])[-+]?\d{1,3}(?:[.,' ]\d{3})*(?:[.,]\d+)?(?![\w])|"
+    r"(?<![\w.,])\d+(?:[.,]\d+)?"
+)
 
 Alternatives: TypeAlias = tuple[frozenset[str], ...]
 """Of each group one term has to be there."""
@@ -99,7 +101,9 @@ def matching(
         if (own := _of_document(document, known, question, language)).units
     ]  # fmt: skip
     listed = _best(matches)
-    kept = [unit for own in listed for unit in own.units if all(bound.met(unit) for bound in bounds)]
+    kept = [
+        unit for own in listed for unit in own.units if all(bound.met(unit) for bound in bounds)
+    ]
     coverage = max((own.coverage for own in listed), default=0.0) * len(known) / len(groups)
     if not kept or coverage < LEAST:
         return Listed(ignored=ignored)
@@ -109,11 +113,6 @@ def matching(
         tuple(kept), round(coverage, 4), listed[0].tabular,
         tuple(by_passage[passage] for passage in passages), ignored,
     )  # fmt: skip
-
-
-def said(unit: Unit, question: Question) -> str:
-    """An entry as it is shown."""
-    return row_said(unit, question) if unit.kind == "row" else unit.text
 
 
 def _entries(passage: Passage, code: str, rank: int) -> Iterator[Entry]:
@@ -166,9 +165,12 @@ def _of_document(
     for entries in (tabular, document.entries):
         if not entries:
             continue
-        required = [group for group in groups
-                    if not _tells_nothing(group, document, len(entries), question, language)]  # fmt: skip
-        best, matching_best = 0, []
+        required = [
+            group for group in groups
+            if not _tells_nothing(group, document, len(entries), question, language)
+        ]  # fmt: skip
+        best = 0
+        matching_best: list[Entry] = []
         for entry in entries:
             met = sum(bool(group & entry.own) or bool(group & entry.above) for group in required)
             inside = any(group & entry.own for group in required)
@@ -289,7 +291,9 @@ def _bounds(text: str, language: Language | None) -> list[Bound]:
             if not numbers:
                 continue
             before = re.findall(r"\w+", text[: match.start()].casefold())
-            column = before[-1] if before and language and before[-1] not in language.function else ""
+            column = (
+                before[-1] if before and language and before[-1] not in language.function else ""
+            )
             found.append(Bound(numbers[0], form.least, form.strict, column))
     return found
 

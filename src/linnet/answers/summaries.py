@@ -102,8 +102,8 @@ class Summaries:
         file = self._file(key)
         if file is None:
             return
-        value = {"format": FORMAT,
-                 "sentences": [[one.passage, one.unit.start, one.unit.end] for one in chosen]}  # fmt: skip
+        sentences = [[one.passage, one.unit.start, one.unit.end] for one in chosen]
+        value = {"format": FORMAT, "sentences": sentences}
         with suppress(LinnetError, OSError):  # an index that cannot be written to answers as well
             make_directory(file.parent)
             with replacing(file) as partial:
@@ -135,7 +135,9 @@ def _proposed(chunk: Sequence[Passage], first: int) -> list[_Candidate]:
     """The best sentences of a chunk."""
     language = LANGUAGES.get(chunk[0].language)
     code = chunk[0].language
-    function = {term for word in language.function for term in terms(word, code)} if language else set()
+    function = (
+        {term for word in language.function for term in terms(word, code)} if language else set()
+    )
     read = [
         (number, unit, frozenset(terms(unit.text, code)) - function)
         for number, passage in enumerate(chunk, start=first)
@@ -171,6 +173,7 @@ def _apart(found: Sequence[_Candidate], count: int) -> list[_Candidate]:
     left = list(found[: 8 * count])
     best = max((one.score for one in left), default=1.0) or 1.0
     while left and len(taken) < count:
+
         def gain(one: _Candidate) -> float:
             near = max((len(one.words & other.words) / len(one.words | other.words)
                         for other in taken), default=0.0)  # fmt: skip

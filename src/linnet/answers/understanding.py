@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from linnet.answers.evidence import Asks, Question, Turn
 from linnet.answers.languages import LANGUAGES, Expected, Language, language_of
@@ -271,7 +272,7 @@ def _complete(asked: str, before: _Before, language: Language) -> str:
         return _instead(bare, before.question, language)
     words = _words(rest)
     if words and not asks and len(words) <= _FRAGMENT and not language.every.search(rest) and (
-        elliptic or question.endswith("?") and not _has(words, language.auxiliaries)
+        elliptic or (question.endswith("?") and not _has(words, language.auxiliaries))
     ):  # fmt: skip
         return _continued(rest, before, language)
     if elliptic and asks:
@@ -355,7 +356,8 @@ def _with_subject(question: str, before: _Before, language: Language) -> str:
         earlier = [word for word in _words(question[: found.start()])
                    if word.key not in language.function]  # fmt: skip
         if not earlier and not language.impersonal.search(question):
-            return f"{question[: found.start()]}{found['verb']} {before.subject}{question[found.end() :]}"
+            verb = f"{question[: found.start()]}{found['verb']}"
+            return f"{verb} {before.subject}{question[found.end() :]}"
     words = _words(question)
     impersonal = [found.span() for found in language.impersonal.finditer(question)]
     for place, word in enumerate(words):
@@ -382,7 +384,7 @@ def _with_subject(question: str, before: _Before, language: Language) -> str:
 def _named_again(question: str, subject: str, language: Language) -> str | None:
     """With the subject for "this disease"."""
     words = _words(question)
-    for one, other in zip(words, words[1:], strict=False):
+    for one, other in pairwise(words):
         if one.key in language.demonstratives and other.key in language.classes:
             after = question[other.end :].lstrip()
             follows = _words(after[:40])[:1]
@@ -481,9 +483,9 @@ def _phrase(words: list[_Word], language: Language, verb_last: bool) -> list[_Wo
         if owned and words[place - 1].key in language.aspects:
             words = words[place + 1 :]
             break
-    while words and (words[0].key in language.aspects and not language.of
-                     or words[0].key in language.function
-                     and words[0].key not in language.pronouns - language.articles):  # fmt: skip
+    while words and ((words[0].key in language.aspects and not language.of)
+                     or (words[0].key in language.function
+                     and words[0].key not in language.pronouns - language.articles)):  # fmt: skip
         words = words[1:]
     if words and words[0].key in language.pronouns:
         return []

@@ -112,7 +112,8 @@ ENGLISH = Language(
         map(
             pattern,
             (
-                rf"\bdifferences? (?P<by>in [^?.!]{{1,60}}? )?between {A} and (?:between )?{B}{STOP}",
+                rf"\bdifferences? (?P<by>in [^?.!]{{1,60}}? )?"
+                rf"between {A} and (?:between )?{B}{STOP}",
                 rf"\bcompare {A} (?:and|with|to|against|versus|vs\.?) {B}(?: (?:by|in terms of|"
                 rf"regarding|"
                 rf"with respect to) {BY})?{STOP}",
