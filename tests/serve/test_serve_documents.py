@@ -2,7 +2,10 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -12,6 +15,7 @@ from scripted import Running
 from linnet.answers import Assistant
 from linnet.retrieval import Passage, PassagesInMemory, Place
 from linnet.serve import Catalog, ServeConfig, Served
+from linnet.serve.keys import KeyLimits, add_key, read_keys
 
 HOURS = "Opening hours\nThe library opens at nine.\nIt closes at six on Fridays.\n"
 SALARY = "The head librarian earns 5,200 euros a month.\n"
@@ -130,3 +134,74 @@ def test_json_is_as_declared(served: Served_) -> None:
     assert set(body["choices"][0]["message"]) <= {
         "role", "content", "refusal", "annotations", "linnet",
     }  # fmt: skip
+
+
+def post(running: Running, path: str, body: Any, key: str = "") -> tuple[int, Any]:
+    request = urllib.request.Request(
+        running.url + path, json.dumps(body).encode(),
+        {"content-type": "application/json", "authorization": f"Bearer {key}"},
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_search(served: Served_) -> None:
+    status, found = post(served[0], "/v1/search", {"query": "library open", "k": 1})
+    assert status == 200
+    (entry,) = found["data"]
+    assert (entry["source"], entry["start"], entry["page"], entry["title"]) == (
+        "hours.txt", 10, 2, "Hours",
+    )  # fmt: skip
+    assert entry["text"] == HOURS
+    for body, said in (({}, "query"), ({"query": "a", "k": 0}, "'k'")):
+        status, error = post(served[0], "/v1/search", body)
+        assert (status, said in error["error"]["message"]) == (400, True)
+
+
+def test_rerank_is_as_its_clients_know_it(served: Served_) -> None:
+    class ByLength:
+        def score(self, question: str, passages: Sequence[str]) -> list[float]:
+            return [len(passage) / 10 for passage in passages]
+
+    assert post(served[0], "/v1/rerank", {"query": "a", "documents": ["b"]})[0] == 400
+    asked: dict[str, Any] = {"query": "a", "documents": ["bb", {"text": "bbbb"}, "b", "bb"]}
+    catalog = Catalog([Served("order", assistant=Assistant(passages()), reranker=ByLength())])
+    running = Running(catalog, ServeConfig(port=0, log="off"))
+    try:
+        _, found = post(running, "/v1/rerank", asked)
+        assert [(r["index"], r["relevance_score"]) for r in found["results"]] == [
+            (1, 0.4), (0, 0.2), (3, 0.2), (2, 0.1),
+        ]  # fmt: skip
+        _, found = post(running, "/v1/rerank", {**asked, "top_n": 1, "return_documents": True})
+        assert found["results"] == [
+            {"index": 1, "relevance_score": 0.4, "document": {"text": "bbbb"}}
+        ]
+    finally:
+        running.stop()
+
+
+def test_a_key_sees_its_collections_alone(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    every = add_key(file, "owner")
+    guest = add_key(file, "guest", KeyLimits(collections=("open,lost",)))
+    staff = add_key(file, "staff", KeyLimits(collections=("staff",), private_data="mask"))
+    with serving_documents(keys=file) as (running, _):
+        body = {"query": "librarian earns euros"}
+        counts = {}
+        for name, key in (("owner", every), ("guest", guest), ("staff", staff)):
+            _, found = post(running, "/v1/search", body, key)
+            counts[name] = len(found["data"])
+            _, narrowed = post(running, "/v1/search", {**body, "collections": ["staff"]}, key)
+            counts[f"{name} staff"] = len(narrowed["data"])
+            chat = {"messages": asked("What does the librarian earn?")}
+            _, answer = post(running, "/v1/chat/completions", chat, key)
+            counts[f"{name} told"] = int("5,200" in json.dumps(answer))
+        assert counts == {
+            "owner": 1, "owner staff": 1, "owner told": 1,
+            "guest": 0, "guest staff": 0, "guest told": 0,
+            "staff": 1, "staff staff": 1, "staff told": 1,
+        }  # fmt: skip
+    assert read_keys(file)[1].limits.collections == ("open", "lost")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from linnet.errors import ConfigError
 from linnet.progress import SILENT, Progress
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from linnet.respond.responder import Responder
 
 _NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
+
+
+class Reranks(Protocol):
+    """Tells how well texts answer a question."""
+
+    def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+        """The probability that each of them does."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Served:
     around others."""
     assistant: Assistant | None = None
     """What answers from documents, with the index that it searches."""
+    reranker: Reranks | None = None
+    """What tells how well texts answer a question."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -73,6 +82,13 @@ class Served:
         """Changes where the same request may give another text."""
         what = f"{__version__} {self.name} {type(self.engine).__name__} {self.created}"
         return f"fp_{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+
+    @property
+    def searching(self) -> Assistant:
+        """What answers from documents. Raises ApiError where there are none."""
+        if self.assistant is None:
+            raise ApiError(400, f"The model '{self.name}' has no documents.", param="model")
+        return self.assistant
 
     @property
     def conversing(self) -> Responder:
