@@ -6,16 +6,18 @@ import functools
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from linnet import artifact
 from linnet.answers.answer import Answer, Step
 from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Turn
 from linnet.answers.extraction import extract
 from linnet.answers.gathering import GatherConfig, Gatherer
-from linnet.answers.summaries import Summaries
+from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
 from linnet.respond.context import Context
-from linnet.retrieval import Searchable
+from linnet.retrieval import Index, Searchable
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 TOO_LATE = "I don't know: searching the documents took too long."
@@ -62,6 +64,23 @@ class Assistant:
         self.index, self.gate, self.writer = index, gate, writer
         self.config = config or GatherConfig()
         self._gatherer = Gatherer(index, self.config, summaries=summaries)
+
+    @classmethod
+    def open(
+        cls, place: Path | str, *, writer: Writer | None = None, config: GatherConfig | None = None
+    ) -> Assistant:
+        """An assistant over what is in the directory of an index: the index, and its gate if there
+        is one.
+
+        Raises ArtifactError where there is no index, DamagedError where something cannot be read.
+        """
+        index = Index.open(place)
+        root = index.path if artifact.within(place, "index") == Path(place) else Path(place)
+        from linnet.answers.gate import open_gate
+
+        gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
+        summaries = Summaries(root / SUMMARIES)
+        return cls(index, gate=gate, writer=writer, config=config, summaries=summaries)
 
     def ask(
         self,

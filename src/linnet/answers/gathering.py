@@ -6,12 +6,12 @@ others found is kept.
 
 from __future__ import annotations
 
+import glob
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import PurePosixPath
 from typing import Literal, TypeVar
 
@@ -25,7 +25,7 @@ from linnet.answers.understanding import names_this
 from linnet.answers.units import Unit
 from linnet.config import Config, option
 from linnet.errors import LinnetError
-from linnet.retrieval import Found, Passage, Searchable, terms
+from linnet.retrieval import Filters, Found, Index, Passage, Searchable, terms
 
 T = TypeVar("T")
 
@@ -169,20 +169,8 @@ class Gatherer:
             found = self.index.search(turns[-1].question, 1, collections=collections)
             if found:
                 return found[0].passage.place.source
-        sources = {
-            passage.place.source
-            for passage in islice(self.index.passages(collections=collections), _NAMED)
-        }
-        # Where there is one alone, it is meant; else all are.
-        return (
-            next(iter(sources)) if len(sources) == 1 and self._is_only(sources, collections) else ""
-        )
-
-    def _is_only(self, sources: set[str], collections: Sequence[str] | None) -> bool:
-        return all(
-            passage.place.source in sources
-            for passage in self.index.passages(collections=collections)
-        )
+        sources = _sources(self.index, collections)
+        return next(iter(sources)) if len(sources) == 1 else ""
 
     def _named(
         self, name: str, question: Question, collections: Sequence[str] | None
@@ -306,7 +294,7 @@ class Gatherer:
     ) -> Iterator[Unit]:
         """Of one document its summary; of all, what the first say first of all."""
         documents: dict[str, list[Passage]] = {}
-        for passage in self.index.passages(collections=collections):
+        for passage in _passages(self.index, source, collections):
             if late():
                 return
             places = [place.source for place in passage.places]
@@ -319,6 +307,29 @@ class Gatherer:
         for passages in documents.values():
             sentences = self.summaries.of(passages, late=late)
             yield from sentences if source else sentences[:1]
+
+
+def _sources(index: Searchable, collections: Sequence[str] | None) -> set[str]:
+    """The documents; of several the first two are enough."""
+    if isinstance(index, Index):
+        return {document.source for document in index.documents()
+                if collections is None or document.collection in collections}  # fmt: skip
+    sources: set[str] = set()
+    for passage in index.passages(collections=collections):
+        sources.update(place.source for place in passage.places)
+        if len(sources) > 1:
+            break
+    return sources
+
+
+def _passages(
+    index: Searchable, source: str | None, collections: Sequence[str] | None
+) -> Iterable[Passage]:
+    """The passages of a document, or at least those."""
+    if isinstance(index, Index) and source:
+        only = Filters(sources=(glob.escape(source),))
+        return index.passages(collections=collections, filters=only)
+    return index.passages(collections=collections)
 
 
 def _placed(unit: Unit, source: str | None) -> Unit:

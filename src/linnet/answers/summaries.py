@@ -25,8 +25,8 @@ from linnet.errors import LinnetError
 from linnet.output import make_directory, replacing
 from linnet.retrieval import Passage, terms
 
-DIRECTORY = "summaries"
-"""Of an index, for what was made."""
+SUMMARIES = "summaries"
+"""Where they are kept beside an index."""
 
 FORMAT = 1
 CHUNK = 8_000
