@@ -2,7 +2,8 @@
 
 In reading order: ``terms`` and ``bm25`` (a few texts by their words), ``passages`` (what is found),
 ``chunks`` (what a document is cut into), ``segments`` (the files of an index), ``lexical`` (search
-by words), ``index`` (an index that is open) and ``indexing`` (making one).
+by words), ``encoders`` (by meaning), ``index`` (an index that is open) and ``indexing`` (making
+one).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from linnet.lazy import lazy
 from linnet.retrieval.bm25 import BM25, Hit
+from linnet.retrieval.encoders import TextEncoder, choose_encoder, passage_text
 from linnet.retrieval.passages import Found, Passage, PassagesInMemory, Place, Searchable
 from linnet.retrieval.terms import terms
 
@@ -29,7 +31,10 @@ __all__ = [
     "PassagesInMemory",
     "Place",
     "Searchable",
+    "TextEncoder",
+    "choose_encoder",
     "make_index",
+    "passage_text",
     "terms",
 ]
 
