@@ -272,9 +272,7 @@ class _Quotes:
         from linnet.data import stored_texts
 
         if self._corpus is None:
-            raise DataError(
-                f"{where}: expected 'start' and 'end', as there is no corpus to look in"
-            )
+            raise DataError(f"{where}: expected 'start' and 'end', as no corpus is named")
         if source not in self._texts:
             try:
                 stored = stored_texts(self._corpus, source)

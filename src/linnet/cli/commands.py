@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "compare": ("compare", "Compare runs of evaluate: what changed, and what got worse."),
+    "gate": ("gate", "Fit when an index answers and when it does not; show what that promises."),
     "grounding": ("grounding", "Check claims against passages; train what checks them."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model, or let it continue what you type."),
