@@ -88,7 +88,7 @@ class _Row:
 def _answer_all(assistant: Assistant, file: Path, collections: list[str] | None) -> None:
     """A line out for each line in; one that holds no question says why, and is counted."""
     bad = 0
-    for where, row in _rows(file):
+    for row in _rows(file):
         if isinstance(row, DataError):
             bad += 1
             typer.echo(_json({"id": None, "error": str(row)}))
@@ -101,7 +101,7 @@ def _answer_all(assistant: Assistant, file: Path, collections: list[str] | None)
         raise DataError(f"{file}: {bad:,} line{'s' if bad > 1 else ''} held no question; see above")
 
 
-def _rows(file: Path) -> Iterator[tuple[str, _Row | DataError]]:
+def _rows(file: Path) -> Iterator[_Row | DataError]:
     with ExitStack() as stack:
         lines: IO[bytes]
         if str(file) == "-":
@@ -120,9 +120,9 @@ def _rows(file: Path) -> Iterator[tuple[str, _Row | DataError]]:
             if len(line) > LONGEST_LINE:
                 while line and not line.endswith(b"\n"):
                     line = lines.readline(LONGEST_LINE)
-                yield where, DataError(f"{where}: expected at most {LONGEST_LINE:,} bytes")
+                yield DataError(f"{where}: expected at most {LONGEST_LINE:,} bytes")
             elif line.strip():
-                yield where, _row(line, number, where)
+                yield _row(line, number, where)
 
 
 def _row(line: bytes, number: int, where: str) -> _Row | DataError:

@@ -104,16 +104,17 @@ def _spanish(word: str) -> str:
 
 # Endings of cases, by how long a word has to be at least.
 _RUSSIAN_CASES = (
-    (7, ("иями", "оями")),
-    (6, tuple(["иям", "иях", "оях", "ями", "оям", "ами", "его", "ему", "ери", "ими", "ого", "ому", "ыми", "оев"])),
-    (5, tuple(["ая", "яя", "ях", "юю", "ах", "ею", "их", "ия", "ию", "ою", "ую", "ям", "ых", "ея", "ам", "ем", "ей", "ев", "ий", "им", "ое", "ой", "ом", "ов", "ые", "ый", "ым", "ми"])),
-    (4, tuple("ьыоаеийуюя")),
-)  # fmt: skip
+    (7, "иями оями"),
+    (6, "иям иях оях ями оям ами его ему ери ими ого ому ыми оев"),
+    (5, "ая яя ях юю ах ею их ия ию ою ую ям ых ея ам ем ей ев ий им ое ой ом ов ые ый ым ми"),
+    (4, "ь ы о а е и й у ю я"),
+)
+_RUSSIAN_ENDINGS = [(least, tuple(endings.split())) for least, endings in _RUSSIAN_CASES]
 
 
 def _russian(word: str) -> str:
     word = word.replace("ё", "е")
-    for least, endings in _RUSSIAN_CASES:
+    for least, endings in _RUSSIAN_ENDINGS:
         if len(word) >= least and word.endswith(endings):
             ending = next(ending for ending in endings if word.endswith(ending))
             word = word[: -len(ending)]
