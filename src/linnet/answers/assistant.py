@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 from linnet.answers.answer import Answer, Citation, Step
@@ -84,6 +85,7 @@ class Assistant:
             claims=() if refused else draft.claims,
             nearest=evidence.passages,
             steps=evidence.steps + draft.steps,
+            interventions=draft.interventions,
         )
 
     def understand(self, question: str, turns: Sequence[Turn] = ()) -> Question:
@@ -106,14 +108,13 @@ class Assistant:
         """What the writer says, or else the sentences that answer, cited."""
         if not evidence.passages:
             return Draft("")
-        steps: tuple[Step, ...] = ()
+        written = Draft("")
         if self.writer is not None:
             written = self.writer.draft(evidence, watch=watch, context=context)
             if written.text:
                 return written
-            steps = written.steps
         citation = _best_sentence(evidence.question.alone, evidence.passages)
-        return Draft(citation.text, (citation,), steps=steps)
+        return replace(written, text=citation.text, citations=(citation,), written_by="passages")
 
 
 def _unwatched(event: Step | Evidence | Draft) -> None:
