@@ -56,7 +56,8 @@ def list_keys(file: File = None) -> None:
             )
             if getattr(key.limits, name)
         ]
-        out.print("  ".join([key.name, key.made, *limits]), markup=False)
+        may = ["documents"] if key.limits.documents else []
+        out.print("  ".join([key.name, key.made, *limits, *may]), markup=False)
 
 
 @app.command()
