@@ -24,7 +24,7 @@ from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.keys import KeyLimits, add_key
 
 TABLE = "# Birds\n\n| name | colour |\n|---|---|\n" + "".join(
-    f"| bird {k} | grey {k} |\n" for k in range(300)
+    f"| bird {k} | grey {k} |\n" for k in range(600)
 )
 MAIL = """From: Ada <ada@example.org>
 To: Bo <bo@example.org>
