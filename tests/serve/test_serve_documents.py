@@ -1,281 +1,207 @@
-"""The documents of an assistant over HTTP: opened, listed, added, removed, judged."""
-
-from __future__ import annotations
+"""Documents behind the server: answers with citations, searches, and who may see which."""
 
 import contextlib
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
+import openai
 import pytest
-from scripted import Running, ScriptedEngine
+from scripted import Running
 
-from linnet.answers.feedback import read_feedback
-from linnet.answers.upkeep import Step, Upkeep
-from linnet.answers.workspace import Workspace
-from linnet.data import prepare, stored_texts
-from linnet.progress import Progress
+from linnet.answers import Assistant
+from linnet.retrieval import Passage, PassagesInMemory, Place
 from linnet.serve import Catalog, ServeConfig, Served
-from linnet.serve.keys import KeyLimits, add_key
+from linnet.serve.keys import KeyLimits, add_key, read_keys
 
-TABLE = "# Birds\n\n| name | colour |\n|---|---|\n" + "".join(
-    f"| bird {k} | grey {k} |\n" for k in range(600)
-)
-MAIL = """From: Ada <ada@example.org>
-To: Bo <bo@example.org>
-Subject: The heron
-Date: Mon, 1 Jan 2024 10:00:00 +0000
-Content-Type: text/plain; charset=utf-8
-
-""" + "\n\n".join(f"Line {k} says that the heron stands still for a while." for k in range(80))
+HOURS = "Opening hours\nThe library opens at nine.\nIt closes at six on Fridays.\n"
+SALARY = "The head librarian earns 5,200 euros a month.\n"
 
 
-def read_documents(workspace: Workspace, progress: Progress) -> str | None:
-    """The first step of every assistant."""
-    before = workspace.corpus.stat().st_ino if workspace.corpus.exists() else None
-    prepare(
-        workspace.sources, workspace.corpus, workspace.reading_settings(),
-        exclude=[workspace.path], progress=progress,
-    )  # fmt: skip
-    return None if workspace.corpus.stat().st_ino == before else "read"
-
-
-READING = Step("documents", "Reading the documents", read_documents, essential=True, answers=True)
-
-
-@dataclass
-class Opened:
-    """A server with the documents of one assistant."""
-
-    url: str
-    folder: Path
-    workspace: Workspace
-    upkeep: Upkeep
-    key: str | None = None
-
-    def ask(
-        self, method: str, path: str, body: Any = None, **query: Any
-    ) -> tuple[int, dict[str, Any]]:
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        url = f"{self.url}/v1/documents{path}?{urlencode(query)}"
-        request = urllib.request.Request(url, data, method=method)
-        request.add_header("Content-Type", "application/json")
-        if self.key:
-            request.add_header("Authorization", f"Bearer {self.key}")
-        try:
-            with urllib.request.urlopen(request) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)["error"]
-
-    def names(self, state: str = "searchable") -> list[str]:
-        data = self.ask("GET", "")[1]["data"]
-        return [each["name"] for each in data if each["state"] == state]
-
-    def settled(self) -> None:
-        assert self.upkeep.idle.wait(60)
+def passages() -> PassagesInMemory:
+    return PassagesInMemory(
+        [
+            Passage(HOURS, (Place("hours.txt", 10, 10 + len(HOURS), 2),), "Hours", language="en"),
+            Passage(SALARY, (Place("staff/pay.txt", 0, len(SALARY)),), collection="staff"),
+        ]
+    )
 
 
 @contextlib.contextmanager
-def opened(folder: Path, place: Path, **settings: Any) -> Iterator[Opened]:
-    workspace = Workspace.of([folder], place)
-    upkeep = Upkeep(workspace, [READING])
-    served = Served("notes", ScriptedEngine(), workspace=workspace, upkeep=upkeep)
-    plain = Served("plain", ScriptedEngine())
-    running = Running(Catalog([plain, served]), ServeConfig(port=0, log="off", **settings))
-    upkeep.start()
+def serving_documents(**settings: Any) -> Iterator[tuple[Running, openai.OpenAI]]:
+    catalog = Catalog([Served("notes", assistant=Assistant(passages()))])
+    running = Running(catalog, ServeConfig(port=0, log="off", **settings))
     try:
-        found = Opened(running.url, folder, workspace, upkeep, settings.get("api_key"))
-        found.settled()
-        yield found
+        yield running, openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
     finally:
-        upkeep.stop()
         running.stop()
 
 
 @pytest.fixture(scope="module")
-def documents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    root = tmp_path_factory.mktemp("documents")
-    folder = root / "notes"
-    folder.mkdir()
-    (folder / "birds.md").write_text(TABLE)
-    (folder / "heron.eml").write_text(MAIL)
-    (folder / "empty.txt").write_text("")
-    (folder / "wren [1].md").write_text("# Wren\n\n## Nest\n\nThe wren builds its nest of moss.\n")
-    with opened(folder, root / "assistant") as found:
+def served() -> Iterator[tuple[Running, openai.OpenAI]]:
+    with serving_documents() as found:
         yield found
 
 
-def span(documents: Opened, source: str, words: str) -> dict[str, Any]:
-    text = stored_texts(documents.workspace.corpus, source)[0].text
-    start = text.index(words)
-    return {"model": "notes", "source": source, "start": start, "end": start + len(words)}
+def asked(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
 
 
-def test_what_is_cited_opens_in_its_surroundings(documents: Opened) -> None:
-    status, cited = documents.ask(
-        "GET", "/source", **span(documents, "notes/wren [1].md", "nest of moss")
+Served_ = tuple[Running, openai.OpenAI]
+
+
+def test_an_answer_has_its_citations_as_annotations(served: Served_) -> None:
+    client = served[1]
+    whole = client.chat.completions.create(
+        model="notes", messages=asked("When does the library open?")
     )
-    assert status == 200
-    assert cited["text"] == "nest of moss"
-    assert cited["headings"] == ["Wren", "Nest"]
-    assert cited["where"] == "line 5"
-    assert [block["kind"] for block in cited["blocks"]] == ["heading", "heading", "paragraph"]
-    parts = cited["blocks"][-1]["parts"]
-    assert parts == [["The wren builds its ", False], ["nest of moss", True], [".", False]]
-    assert not cited["is_gone"]
+    message: Any = whole.choices[0].message
+    assert message.content == "The library opens at nine."
+    (note,) = message.annotations
+    assert note.type == "url_citation"
+    cited = note.url_citation
+    assert (cited.start_index, cited.end_index, cited.title) == (0, 26, "Hours")
+    start = 10 + HOURS.index("The library")
+    assert cited.url.endswith(f"?model=notes&source=hours.txt&start={start}&end={start + 26}")
+    own = {piece["type"]: piece for piece in reversed(message.linnet)}
+    assert own["citation"]["text"] == message.content
+    assert (own["passage"]["source"], own["passage"]["page"]) == ("hours.txt", 2)
+    assert own["status"]["state"] == "search"
+    assert own["outcome"]["refused"] is False
+    assert whole.choices[0].finish_reason == "stop"
 
 
-def test_a_row_has_its_header_and_a_mail_its_own(documents: Opened) -> None:
-    _, row = documents.ask("GET", "/source", **span(documents, "notes/birds.md", "grey 222"))
-    table = row["blocks"][-1]
-    assert table["has_header"]
-    assert table["gap"]
-    assert table["rows"][0]["cells"] == [[["name", False]], [["colour", False]]]
-    (cited,) = [shown for shown in table["rows"] if shown["cited"]]
-    assert cited["cells"] == [[["bird 222", False]], [["grey 222", True]]]
-    assert row["where"] == cited["where"] == "line 227"
-    assert row["before"]
-    assert row["after"]
-    assert len(table["rows"]) < 200
-    _, mail = documents.ask("GET", "/source", **span(documents, "notes/heron.eml", "Line 70"))
-    assert mail["blocks"][0]["kind"] == "message"
-    assert "Subject: The heron" in mail["blocks"][0]["parts"][0][0]
-    assert mail["blocks"][1]["gap"]
+def test_a_stream_brings_the_same(served: Served_) -> None:
+    client = served[1]
+    text, annotations, kinds = "", [], []
+    for event in client.chat.completions.create(
+        model="notes", messages=asked("When does the library open?"), stream=True
+    ):
+        delta: Any = event.choices[0].delta
+        text += delta.content or ""
+        annotations += getattr(delta, "annotations", None) or []
+        kinds += [piece["type"] for piece in getattr(delta, "linnet", None) or ()]
+    assert text == "The library opens at nine."
+    assert [note["url_citation"]["end_index"] for note in annotations] == [26]
+    assert kinds == ["status", "passage", "passage", "citation", "outcome"]
+
+
+def test_what_the_documents_do_not_say_is_refused_in_words(served: Served_) -> None:
+    client = served[1]
+    whole = client.chat.completions.create(model="notes", messages=asked("Zxqv wombat?"))
+    message: Any = whole.choices[0].message
+    assert message.refusal == message.content
+    assert message.content.startswith("I don't know")
+    assert message.linnet[-1]["refused"] is True
+    assert whole.choices[0].finish_reason == "stop"
+
+
+def test_documents_are_in_the_list_of_models(served: Served_) -> None:
+    (card,) = served[1].models.list()
+    assert card.id == "notes"
+    assert card.linnet["documents"] == 2  # type: ignore[attr-defined]
+    assert card.linnet["chat"] is True  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("query", "status", "code"),
+    ("settings", "said"),
     [
-        ({"source": "notes/other.md", "start": 0, "end": 4}, 404, "document_gone"),
-        ({"source": "notes/wren [1].md", "start": 0, "end": 10**9}, 404, "document_gone"),
-        ({"source": "wren [1].md", "start": 0, "end": 4}, 404, "document_gone"),
-        ({"source": "notes/wren [1].md", "start": "-1", "end": 4}, 400, None),
-        ({"source": "notes/wren [1].md", "start": 4}, 400, None),
-        ({"model": "plain", "source": "x", "start": 0, "end": 4}, 404, "no_documents"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+        ({"n": 2}, "'n'"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"messages": asked("a" * 20_000)}, "at most 10,000 characters"),
+        ({"messages": [{"role": "system", "content": "a"}]}, "expected a question"),
     ],
 )
-def test_what_is_not_there_is_said(
-    documents: Opened, query: dict[str, Any], status: int, code: str | None
+def test_what_answers_from_documents_cannot_have(
+    served: Served_, settings: dict[str, Any], said: str
 ) -> None:
-    answered, error = documents.ask("GET", "/source", **query)
-    assert (answered, error["code"]) == (status, code)
-    assert str(documents.folder.parent) not in error["message"]
+    with pytest.raises(openai.BadRequestError, match=said):
+        served[1].chat.completions.create(
+            **{"model": "notes", "messages": asked("When?"), **settings}
+        )
 
 
-def test_documents_are_listed_added_and_removed(documents: Opened) -> None:
-    before = documents.names()
-    assert before == ["notes/birds.md", "notes/heron.eml", "notes/wren [1].md"]
-    (unread,) = [d for d in documents.ask("GET", "")[1]["data"] if d["state"] == "unreadable"]
-    assert (unread["name"], unread["reason"]) == ("notes/empty.txt", "empty file")
-    page = documents.ask("GET", "", limit=2)[1]
-    assert page["has_more"]
-    assert len(page["data"]) == 2
-    assert documents.ask("GET", "", find="WREN")[1]["data"][0]["name"] == "notes/wren [1].md"
-
-    body = b"The owl hunts at night, without a sound.\n" * 3
-    assert documents.ask("PUT", "/files/owls/owl.txt", body) == (
-        201,
-        {"name": "added/owls/owl.txt"},
-    )
-    documents.settled()
-    assert "added/owls/owl.txt" in documents.names()
-    status, error = documents.ask("PUT", "/files/owls/owl.txt", b"Another owl altogether.")
-    assert (status, error["code"]) == (409, "name_taken")
-    assert (documents.workspace.path / "added/owls/owl.txt").read_bytes() == body
-    kept = documents.ask("PUT", "/files/owls/owl.txt", b"Another owl, grey.", taken="keep")
-    assert kept == (201, {"name": "added/owls/owl (2).txt"})
-    same = documents.ask("PUT", "/files/owls/owl.txt", body)
-    assert same == (201, {"name": "added/owls/owl.txt"})
-    documents.settled()
-    assert [n for n in documents.names() if "owl" in n] == [
-        "added/owls/owl (2).txt", "added/owls/owl.txt"
-    ]  # fmt: skip
-
-    for name in ("added/owls/owl.txt", "added/owls/owl (2).txt"):
-        answered = documents.ask("DELETE", f"/files/{quote(name)}")
-        assert answered == (200, {"name": name, "deleted_file": True})
-    answered = documents.ask("DELETE", f"/files/{quote('notes/wren [1].md')}")
-    assert answered == (200, {"name": "notes/wren [1].md", "deleted_file": False})
-    documents.settled()
-    assert documents.names() == ["notes/birds.md", "notes/heron.eml"]
-    assert documents.names("removed") == ["notes/wren [1].md"]
-    assert (documents.folder / "wren [1].md").exists()  # a file of the owner's own
-    assert documents.ask("POST", "/restore", {"name": "notes/wren [1].md"})[0] == 200
-    documents.settled()
-    assert documents.names() == before
-    assert documents.ask("DELETE", "/files/notes/none.md")[0] == 404
+def test_json_is_as_declared(served: Served_) -> None:
+    with served[1].chat.completions.with_streaming_response.create(
+        model="notes", messages=asked("When does the library open?")
+    ) as response:
+        body = json.loads(response.read())
+    assert set(body["choices"][0]["message"]) <= {
+        "role", "content", "refusal", "annotations", "linnet",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["../out.txt", "a/../../out.txt", ".hidden.txt", "con.txt", "a:b.txt", "picture.png",
-     "a\\b.txt", "x" * 201 + ".txt", "a/b/c/d/e/f/g/h/i.txt", "end.", "~$open.docx"],
-)  # fmt: skip
-def test_names_lead_nowhere_else(documents: Opened, name: str) -> None:
-    before = sorted(documents.workspace.path.parent.rglob("*"))
-    assert documents.ask("PUT", f"/files/{quote(name)}", b"Some words of text.")[0] == 400
-    assert sorted(documents.workspace.path.parent.rglob("*")) == before
-
-
-def test_what_is_too_large_is_not_kept(documents: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linnet.serve.endpoints.documents.LARGEST_FILE", 1000)
-    with contextlib.suppress(urllib.error.URLError, ConnectionError):  # it is told while it sends
-        assert documents.ask("PUT", "/files/long.txt", b"x" * 5000)[0] == 413
-    assert list((documents.workspace.path / ".uploads").iterdir()) == []
-    assert not (documents.workspace.path / "added/long.txt").exists()
-
-
-def test_feedback_is_kept_with_what_was_cited(documents: Opened) -> None:
-    cited = {"source": "notes/birds.md", "start": 3, "end": 9}
-    body = {"answer": "a1", "question": "Which?", "good": False, "citations": [cited],
-            "probability": 0.5}  # fmt: skip
-    assert documents.ask("POST", "/feedback", body)[0] == 200
-    with (documents.workspace.path / "feedback.jsonl").open("ab") as file:
-        file.write(b'{"answer": "torn')  # by a kill
-    assert documents.ask("POST", "/feedback", {**body, "good": True})[0] == 200
-    said = list(read_feedback(documents.workspace.path))
-    assert [(s.answer, s.good, s.probability) for s in said] == [
-        ("a1", False, 0.5),
-        ("a1", True, 0.5),
-    ]
-    assert said[0].citations[0].end == 9
-    assert said[0].at.startswith("20")
-    assert documents.ask("POST", "/feedback", {**body, "extra": 1})[0] == 400
-
-
-def test_only_the_owner_lists_and_changes(documents: Opened, tmp_path: Path) -> None:
-    keys = tmp_path / "keys.json"
-    owner, guest = add_key(keys, "owner", KeyLimits(documents=True)), add_key(keys, "guest")
-    served = Served("notes", ScriptedEngine(), workspace=documents.workspace,
-                    upkeep=documents.upkeep)  # fmt: skip
-    running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
-    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep, guest)
+def post(running: Running, path: str, body: Any, key: str = "") -> tuple[int, Any]:
+    request = urllib.request.Request(
+        running.url + path, json.dumps(body).encode(),
+        {"content-type": "application/json", "authorization": f"Bearer {key}"},
+    )  # fmt: skip
     try:
-        assert theirs.ask("GET", "/source", **span(documents, "notes/birds.md", "bird 7"))[0] == 200
-        assert theirs.ask("GET", "/status")[1]["can_change"] is False
-        for method, path in (("GET", ""), ("PUT", "/files/a.txt"), ("DELETE", "/files/notes/x")):
-            body = b"Some words." if method == "PUT" else None
-            assert theirs.ask(method, path, body)[1]["code"] == "not_allowed"
-        theirs.key = owner
-        assert theirs.ask("GET", "")[0] == 200
-        theirs.key = None
-        assert theirs.ask("GET", "")[0] == 401
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_search(served: Served_) -> None:
+    status, found = post(served[0], "/v1/search", {"query": "library open", "k": 1})
+    assert status == 200
+    (entry,) = found["data"]
+    assert (entry["source"], entry["start"], entry["page"], entry["title"]) == (
+        "hours.txt", 10, 2, "Hours",
+    )  # fmt: skip
+    assert entry["text"] == HOURS
+    for body, said in (({}, "query"), ({"query": "a", "k": 0}, "'k'")):
+        status, error = post(served[0], "/v1/search", body)
+        assert (status, said in error["error"]["message"]) == (400, True)
+
+
+def test_rerank_is_as_its_clients_know_it(served: Served_) -> None:
+    class ByLength:
+        def score(self, question: str, passages: Sequence[str]) -> list[float]:
+            return [len(passage) / 10 for passage in passages]
+
+    assert post(served[0], "/v1/rerank", {"query": "a", "documents": ["b"]})[0] == 400
+    asked: dict[str, Any] = {"query": "a", "documents": ["bb", {"text": "bbbb"}, "b", "bb"]}
+    catalog = Catalog([Served("order", assistant=Assistant(passages()), reranker=ByLength())])
+    running = Running(catalog, ServeConfig(port=0, log="off"))
+    try:
+        _, found = post(running, "/v1/rerank", asked)
+        assert [(r["index"], r["relevance_score"]) for r in found["results"]] == [
+            (1, 0.4), (0, 0.2), (3, 0.2), (2, 0.1),
+        ]  # fmt: skip
+        _, found = post(running, "/v1/rerank", {**asked, "top_n": 1, "return_documents": True})
+        assert found["results"] == [
+            {"index": 1, "relevance_score": 0.4, "document": {"text": "bbbb"}}
+        ]
     finally:
         running.stop()
 
 
-def test_what_is_being_made_is_told(documents: Opened) -> None:
-    status = documents.ask("GET", "/status")[1]
-    assert status["answers"]
-    assert not status["working"]
-    assert status["can_change"]
-    assert [(s["name"], s["state"]) for s in status["steps"]] in (
-        [("documents", "done")], [("documents", "unchanged")]
-    )  # fmt: skip
-    assert status["documents"]["unreadable"] == 1
+def test_a_key_sees_its_collections_alone(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    every = add_key(file, "owner")
+    guest = add_key(file, "guest", KeyLimits(collections=("open,lost",)))
+    staff = add_key(file, "staff", KeyLimits(collections=("staff",), private_data="mask"))
+    with serving_documents(keys=file) as (running, _):
+        body = {"query": "librarian earns euros"}
+        counts = {}
+        for name, key in (("owner", every), ("guest", guest), ("staff", staff)):
+            _, found = post(running, "/v1/search", body, key)
+            counts[name] = len(found["data"])
+            _, narrowed = post(running, "/v1/search", {**body, "collections": ["staff"]}, key)
+            counts[f"{name} staff"] = len(narrowed["data"])
+            chat = {"messages": asked("What does the librarian earn?")}
+            _, answer = post(running, "/v1/chat/completions", chat, key)
+            counts[f"{name} told"] = int("5,200" in json.dumps(answer))
+        assert counts == {
+            "owner": 1, "owner staff": 1, "owner told": 1,
+            "guest": 0, "guest staff": 0, "guest told": 0,
+            "staff": 1, "staff staff": 1, "staff told": 1,
+        }  # fmt: skip
+    assert read_keys(file)[1].limits.collections == ("open", "lost")

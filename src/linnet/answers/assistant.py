@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from linnet.answers.answer import Answer, Citation, Step
 from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Search, Turn
+from linnet.respond.context import Context
 from linnet.retrieval import Found, Place, Searchable, terms
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
+
+Watch: TypeAlias = Callable[[Step | Evidence | Draft], None]
+"""Is told of each step when it ends, of what was found, and of a draft whenever it has one more
+statement. What it raises ends the work."""
 
 
 class Gate(Protocol):
@@ -21,11 +26,29 @@ class Gate(Protocol):
         """What it thinks of a draft, from how it came about."""
 
 
+class Writer(Protocol):
+    """Writes an answer from what was found."""
+
+    def draft(
+        self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None
+    ) -> Draft:
+        """What it wrote; without text where nothing of it is supported. ``context``: the call that
+        it is written for, which may be cancelled."""
+
+
 class Assistant:
     """Answers questions from an index; may be asked by several threads at once."""
 
-    def __init__(self, index: Searchable, *, gate: Gate | None = None, passages: int = 5) -> None:
-        self.index, self.gate, self.passages = index, gate, passages
+    def __init__(
+        self,
+        index: Searchable,
+        *,
+        gate: Gate | None = None,
+        writer: Writer | None = None,
+        passages: int = 5,
+    ) -> None:
+        """Without ``writer``, or where nothing that it writes is supported, passages answer."""
+        self.index, self.gate, self.writer, self.passages = index, gate, writer, passages
 
     def ask(
         self,
@@ -34,11 +57,20 @@ class Assistant:
         *,
         id: str = "",
         collections: Sequence[str] | None = None,
+        watch: Watch | None = None,
+        context: Context | None = None,
     ) -> Answer:
-        """The answer, or a refusal, to the last question of a conversation."""
+        """The answer, or a refusal, to the last question of a conversation.
+
+        ``context``: the call that it belongs to, for a model that writes.
+        """
+        watch = watch or _unwatched
         understood = self.understand(question, turns)
         evidence = self.gather(understood, collections=collections)
-        draft = self.draft(evidence)
+        for step in evidence.steps:
+            watch(step)
+        watch(evidence)
+        draft = self.draft(evidence, watch=watch, context=context)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
         refused = not draft.text or (judged is not None and not judged.answer)
         return Answer(
@@ -68,12 +100,24 @@ class Assistant:
         )  # fmt: skip
         return Evidence(question, (Search(question.alone, found),), found, (step,))
 
-    def draft(self, evidence: Evidence) -> Draft:
-        """The sentences that answer, cited."""
+    def draft(
+        self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None
+    ) -> Draft:
+        """What the writer says, or else the sentences that answer, cited."""
         if not evidence.passages:
             return Draft("")
+        steps: tuple[Step, ...] = ()
+        if self.writer is not None:
+            written = self.writer.draft(evidence, watch=watch, context=context)
+            if written.text:
+                return written
+            steps = written.steps
         citation = _best_sentence(evidence.question.alone, evidence.passages)
-        return Draft(citation.text, (citation,))
+        return Draft(citation.text, (citation,), steps=steps)
+
+
+def _unwatched(event: Step | Evidence | Draft) -> None:
+    """Nobody looks on."""
 
 
 def _best_sentence(question: str, passages: Sequence[Found]) -> Citation:

@@ -7,6 +7,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("build", "Turn files and folders into a model: every stage, within a time budget."),
     "status": ("status", "Show each stage of a project: what it was made from, what is stale."),
     "data": ("data", "Prepare documents, see what became of them, encode them as tokens."),
+    "index": ("index", "Make documents searchable."),
+    "search": ("search", "Find the passages of an index that answer a query."),
     "forget": ("forget", "Remove a document from everything made from it but weights."),
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),

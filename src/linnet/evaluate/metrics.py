@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet.errors import LinnetError
-from linnet.evaluate import calibration
+from linnet.scoring import calibration
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 

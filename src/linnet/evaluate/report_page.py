@@ -330,7 +330,7 @@ def _memorised(scores: Mapping[str, float]) -> tuple[float, str] | None:
 
 
 def _figures(items: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
-    from linnet.evaluate.plots import LEAST_ITEMS, reliability_figure, risk_coverage_figure
+    from linnet.scoring.plots import LEAST_ITEMS, reliability_figure, risk_coverage_figure
 
     pairs = [
         (scores["right"], scores["confidence"])

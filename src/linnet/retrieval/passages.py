@@ -41,11 +41,15 @@ class Passage:
     language: str = ""
     """ISO 639-1; empty where it is not known."""
     collection: str = ""
+    context: str = ""
+    """What is needed to understand it and stands elsewhere: the header of its table."""
 
     @property
     def id(self) -> str:
         """Depends on what it says and what it stands under alone."""
         parts = (self.title, *self.headings, self.text, self.collection)
+        if self.context:
+            parts = (*parts, self.context)
         joined = "\0".join(parts).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(joined, digest_size=12).hexdigest()
 

@@ -25,16 +25,26 @@ _LONGEST = 64  # characters of a term: what is longer is no word
 
 def terms(text: str, language: str = "") -> list[str]:
     """The terms of a text in order. ``language`` (ISO 639-1) chooses the stemmer."""
-    stem = STEMMERS.get(language, _unchanged)
+    stem = stemmer(language)
+    return [stem(word) for word in words(text)]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in order, in lower case, not stemmed yet."""
     if text.isascii():
-        return [stem(word[:_LONGEST]) for word in _ASCII_TERM.findall(text.lower())]
+        return [word[:_LONGEST] for word in _ASCII_TERM.findall(text.lower())]
     found: list[str] = []
     for word in _TERM.findall(unicodedata.normalize("NFKC", text).lower()):
         if word[0] > "\u0dff" and _RUN.match(word):
             found += [word[at : at + 2] for at in range(max(len(word) - 1, 1))]
         else:
-            found.append(stem(word[:_LONGEST]))
+            found.append(word[:_LONGEST])
     return found
+
+
+def stemmer(language: str) -> Callable[[str], str]:
+    """What makes a term of a word; nothing is changed in a language that has no stemmer here."""
+    return STEMMERS.get(language, _unchanged)
 
 
 def _unchanged(word: str) -> str:

@@ -1,0 +1,167 @@
+"""Questions put to an assistant, with what it found and drafted as features, and what came of it.
+
+A question that the documents answer may be put a second time with what answers it withheld: the
+assistant must then find nothing, and whatever it drafts is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from linnet.answers.answer import Citation
+from linnet.answers.cases import Case, Without, is_right, says_it, spans_of
+from linnet.answers.evidence import Draft, Evidence, Question, Turn
+from linnet.answers.feedback import Feedback, verdict_on
+from linnet.answers.gate.features import observe
+from linnet.answers.gate.reference import Reference
+from linnet.progress import SILENT, Progress
+from linnet.retrieval import Searchable
+
+_LONGEST_SHOWN = 500  # characters of what was cited
+
+Part = Literal["learn", "calibrate"]
+
+
+class Drafting(Protocol):
+    """The part of an assistant that comes before the gate."""
+
+    def understand(self, question: str, turns: Sequence[Turn] = ()) -> Question:
+        """The question in the light of the conversation."""
+
+    def gather(self, question: Question) -> Evidence:
+        """What the documents have to say about it."""
+
+    def draft(self, evidence: Evidence) -> Draft:
+        """An answer, cited."""
+
+
+Over = Callable[[Searchable], Drafting]
+"""An assistant over something that is searched."""
+
+
+@dataclass
+class Trial:
+    """One question that was put to the assistant, and what came of it."""
+
+    id: str
+    kind: str
+    origin: str
+    document: str
+    question: str
+    right: bool
+    part: Part
+    features: Mapping[str, float] = field(repr=False)
+    expected: str = ""
+    cited: str = ""
+    source: str = ""
+    """The document that was cited first."""
+    probability: float = 0.0
+    in_scope: float = 0.0
+
+    @property
+    def answerable(self) -> bool:
+        """Whether the documents answer it, as far as is known."""
+        return self.kind == "answerable" or (self.kind == "rated" and self.right)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a line of the file of trials."""
+        return {**vars(self), "features": dict(self.features)}
+
+
+@dataclass
+class Asked:
+    """What came of many questions."""
+
+    trials: list[Trial] = field(default_factory=list)
+    undecided: int = 0
+    """Withheld ones whose expected value was cited from elsewhere, and rated ones that are answered
+    otherwise by now: nobody knows whether they are right."""
+
+
+def put(
+    over: Over,
+    index: Searchable,
+    cases: Iterable[tuple[Case, Part]],
+    reference: Reference,
+    *,
+    total: int | None = None,
+    progress: Progress = SILENT,
+) -> Asked:
+    """Put questions to an assistant."""
+    asked, whole = Asked(), over(index)
+    with progress.task("questions to the index", total=total, unit="questions") as task:
+        for case, part in cases:
+            own = over(Without(index, case.missing)) if case.missing else whole
+            evidence, draft = drafted(own, case.question, case.turns)
+            if case.missing and says_it(case, draft.citations):
+                asked.undecided += 1
+            else:
+                trial = Trial(
+                    case.id, case.kind, case.origin, case.document, case.question,
+                    is_right(case, draft.citations, evidence.passages), part,
+                    observe(evidence, draft, reference),
+                    expected=" | ".join(each[0] for each in case.answers if each)[:_LONGEST_SHOWN],
+                )  # fmt: skip
+                asked.trials.append(_with_citation(trial, draft.citations))
+            task.advance()
+    return asked
+
+
+def put_rated(
+    over: Over, index: Searchable, rated: Iterable[Feedback], reference: Reference
+) -> Asked:
+    """Put those questions again whose answers people rated."""
+    asked, whole = Asked(), over(index)
+    for number, given in enumerate(rated, 1):
+        evidence, draft = drafted(whole, given.question)
+        cited = [
+            span for citation in draft.citations for span in spans_of(citation, evidence.passages)
+        ]
+        right = verdict_on(given, cited)
+        if right is None:
+            asked.undecided += 1
+            continue
+        trial = Trial(
+            f"feedback-{number}", "rated", "feedback", given.question, given.question, right,
+            "calibrate", observe(evidence, draft, reference),
+        )  # fmt: skip
+        asked.trials.append(_with_citation(trial, draft.citations))
+    return asked
+
+
+def drafted(
+    assistant: Drafting, question: str, turns: Sequence[Turn] = ()
+) -> tuple[Evidence, Draft]:
+    """All that comes before the gate."""
+    evidence = assistant.gather(assistant.understand(question, turns))
+    return evidence, assistant.draft(evidence)
+
+
+def part_of(document: str, share: float, seed: int) -> Part:
+    """Which part the questions of a document are in: ``share`` of the documents is learned from."""
+    return "learn" if place_of(document, seed) < share else "calibrate"
+
+
+def place_of(text: str, seed: int) -> float:
+    """A number from 0 to 1 that depends on a text and the seed alone."""
+    digest = hashlib.blake2b(f"{seed}\0{text}".encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def with_withheld(
+    cases: Iterable[tuple[Case, Part]], share: float, seed: int
+) -> Iterator[tuple[Case, Part]]:
+    """The same, and ``share`` of the answerable ones to learn from once more, withheld."""
+    for case, part in cases:
+        yield case, part
+        if part == "learn" and case.answerable and place_of(f"{case.id} withheld", seed) < share:
+            yield case.withheld(), part
+
+
+def _with_citation(trial: Trial, citations: Sequence[Citation]) -> Trial:
+    trial.cited = "\n".join(citation.text for citation in citations)[:_LONGEST_SHOWN]
+    trial.source = citations[0].source if citations else ""
+    return trial
