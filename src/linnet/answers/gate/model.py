@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,6 @@ class MonotoneModel:
     pairs: tuple[tuple[str, str], ...] = ()
     pair_weights: tuple[float, ...] = ()
     intercept: float = 0.0
-    names: tuple[str, ...] = field(default=(), repr=False)
 
     def probabilities(self, values: Numbers, names: Sequence[str]) -> Numbers:
         """Of rows, whose columns have these names."""
