@@ -109,6 +109,12 @@ class Without:
                 return left[:k]
             wanted *= 2
 
+    def passages(self, *, collections: Sequence[str] | None = None) -> Iterator[Passage]:
+        """See :class:`linnet.retrieval.Searchable`."""
+        for passage in self.index.passages(collections=collections):
+            if not self._is_withheld(passage):
+                yield passage
+
     def _is_withheld(self, passage: Passage) -> bool:
         own = spans_of_passage(passage)
         return any(span.overlaps(place) for span in self.spans for place in own)

@@ -9,6 +9,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "Prepare documents, see what became of them, encode them as tokens."),
     "index": ("index", "Make documents searchable."),
     "search": ("search", "Find the passages of an index that answer a query."),
+    "ask": ("ask", "Answer questions from documents, with what the answers rest on."),
     "forget": ("forget", "Remove a document from everything made from it but weights."),
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
