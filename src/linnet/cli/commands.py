@@ -12,8 +12,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("search", "Find the passages of an index that answer a query."),
     "reranker": ("reranker", "Train what puts the passages of an index in order."),
     "ask": ("ask", "Answer questions from documents, with what the answers rest on."),
-    "ask": ("ask", "Answer questions from documents, with what the answers rest on."),
-    "reranker": ("reranker", "Train what puts the passages of an index in order."),
     "forget": ("forget", "Remove a document from everything made from it but weights."),
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
