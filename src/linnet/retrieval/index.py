@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from linnet.retrieval.lexical import Lexical, Scores
 from linnet.retrieval.passages import Found, Passage
 from linnet.retrieval.segments import IndexedDocument, Mask, Segment
 from linnet.retrieval.terms import words
+
+if TYPE_CHECKING:
+    from linnet.retrieval.reranker import Reranker
 
 KIND = "index"
 FORMAT = 1
@@ -146,6 +149,7 @@ class Index:
         self.path = path
         self._lock = threading.Lock()
         self._open = _open(path)
+        self._reranker: tuple[str, Reranker | None] | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Index:
@@ -188,6 +192,7 @@ class Index:
     def reload(self) -> bool:
         """Take up the current generation; gives whether there was a new one."""
         with self._lock:
+            self._reranker = None if self._reranker_changed() else self._reranker
             now = artifact.read(self.path, kind=KIND).manifest
             if now.generation == self.generation and now.content == self._open.made.content:
                 return False
@@ -203,8 +208,46 @@ class Index:
         *,
         collections: Sequence[str] | None = None,
         filters: Filters | None = None,
+        rerank: bool = True,
     ) -> list[Found]:
-        """The ``k`` best passages, the best first; of these ``collections`` alone, if given."""
+        """The ``k`` best passages, the best first; of these ``collections`` alone, if given.
+
+        ``rerank``: re-ranked at the end, where the index has a re-ranker.
+        """
+        reranker = self.reranker if rerank else None
+        if reranker is None:
+            return self._searched(query, k, collections, filters)
+        depth = reranker.depth()
+        found = self._searched(query, max(k, depth), collections, filters)
+        return reranker.rerank(query, found, depth=depth)[:k]
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """The index's own re-ranker; None where none was trained and kept. Opened when it is first
+        wanted."""
+        with self._lock:
+            if self._reranker is None:
+                from linnet.retrieval.reranker import Reranker, has_reranker
+
+                place = self.path.parent / "reranker"
+                own = Reranker.open(place) if has_reranker(place) else None
+                self._reranker = (self._reranker_content(), own)
+            return self._reranker[1]
+
+    def _reranker_content(self) -> str:
+        place = self.path.parent / "reranker"
+        return artifact.read(place).content if artifact.is_artifact(place) else ""
+
+    def _reranker_changed(self) -> bool:
+        return self._reranker is not None and self._reranker[0] != self._reranker_content()
+
+    def _searched(
+        self,
+        query: str,
+        k: int,
+        collections: Sequence[str] | None,
+        filters: Filters | None,
+    ) -> list[Found]:
         opened = self._open
         mask = opened.mask(collections, filters)
         scores = opened.lexical.scores(query)
