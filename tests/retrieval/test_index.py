@@ -52,7 +52,11 @@ def test_scores_are_those_of_the_formula(tmp_path: Path) -> None:
         fields = [
             [
                 Counter(terms(each, "en"))
-                for each in (p.title, "\n".join([*p.headings, p.context]), p.text)
+                for each in (
+                    p.title,
+                    "\n".join([*(h for h in p.headings if h != p.title), p.context]),
+                    p.text,
+                )
             ]
             for p in passages
         ]
@@ -193,6 +197,14 @@ def test_collections_can_be_said(tmp_path: Path) -> None:
     assert sources(tmp_path / "index", "wages", collections=["people"]) == []
     with pytest.raises(ConfigError, match="NAME=PATTERN"):
         IndexConfig(collections=("people",))
+
+
+def test_words_that_only_ask_do_not_count(tmp_path: Path) -> None:
+    texts = {"d/a.txt": "What is where, and who is what to whom?", "d/b.txt": "A lamp."}
+    index(texts, tmp_path / "index")
+    assert sources(tmp_path / "index", "What is a lamp?") == ["d/b.txt"]
+    assert sources(tmp_path / "index", "who is what") == ["d/a.txt"]  # where there is nothing else
+    assert sources(tmp_path / "index", '"who is what" lamp')[0] == "d/a.txt"
 
 
 def test_questions_meet_documents_of_their_language(tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ class SegmentWriter:
         known = self._terms_by_language.get(language)
         if known is None:
             known = self._terms_by_language[language] = _Terms(language, self._term_numbers)
-        above = "\n".join([*passage.headings, passage.context])
+        headings = [heading for heading in passage.headings if heading != passage.title]
+        above = "\n".join([*headings, passage.context])
         for field, found in (
             ("title", self._of_heading(passage.title, known, language)),
             ("headings", self._of_heading(above, known, language)),
