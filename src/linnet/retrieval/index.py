@@ -284,13 +284,15 @@ class Index:
         ranks = {hit.number: hit.score for hit in hits}
         top = hits[0].score if hits else 0.0
         candidates = opened.lexical.with_all(" ".join(quoted)) & mask.passages
-        first = []
-        for number in np.flatnonzero(candidates).tolist():
+        numbers, first = np.flatnonzero(candidates), []
+        for number in numbers[np.argsort(-lexical[numbers], kind="stable")].tolist():
             passage = opened.passage(number, mask)
             above = (passage.title, *passage.headings, passage.context, passage.text)
             said = " ".join(words("\n".join(above)))
             if all(f" {part} " in f" {said} " for part in quoted):
                 first.append(number)
+                if len(first) >= len(hits):
+                    break
         most = max(float(lexical[first].max(initial=0.0)), 1e-9) if first else 1.0
         ahead = [Hit(n, top + ranks.get(n, top * float(lexical[n]) / most)) for n in first]
         ahead.sort(key=lambda hit: (-hit.score, hit.number))

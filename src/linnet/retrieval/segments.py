@@ -356,7 +356,7 @@ class Segment:
             raise self._damaged(f"{path.name}: {error}") from None
         if found.dtype != kind or found.ndim != dimensions:
             raise self._damaged(f"{path.name} is no array of {np.dtype(kind)}")
-        return found
+        return found.view(np.ndarray)  # (a memmap takes longer for every slice)
 
     def _table(self, name: str) -> Any:
         import pyarrow
