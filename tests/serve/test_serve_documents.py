@@ -86,7 +86,7 @@ def test_a_stream_brings_the_same(served: Served_) -> None:
         kinds += [piece["type"] for piece in getattr(delta, "linnet", None) or ()]
     assert text == "The library opens at nine."
     assert [note["url_citation"]["end_index"] for note in annotations] == [26]
-    assert kinds == ["status", "passage", "passage", "citation", "outcome"]
+    assert kinds == ["status", "passage", "passage", "claim", "citation", "outcome"]
 
 
 def test_what_the_documents_do_not_say_is_refused_in_words(served: Served_) -> None:

@@ -109,6 +109,12 @@ class Without:
                 return left[:k]
             wanted *= 2
 
+    def passages(self, *, collections: Sequence[str] | None = None) -> Iterator[Passage]:
+        """See :class:`linnet.retrieval.Searchable`."""
+        for passage in self.index.passages(collections=collections):
+            if not self._is_withheld(passage):
+                yield passage
+
     def _is_withheld(self, passage: Passage) -> bool:
         own = spans_of_passage(passage)
         return any(span.overlaps(place) for span in self.spans for place in own)
@@ -266,9 +272,7 @@ class _Quotes:
         from linnet.data import stored_texts
 
         if self._corpus is None:
-            raise DataError(
-                f"{where}: expected 'start' and 'end', as there is no corpus to look in"
-            )
+            raise DataError(f"{where}: expected 'start' and 'end', as no corpus is named")
         if source not in self._texts:
             try:
                 stored = stored_texts(self._corpus, source)

@@ -88,28 +88,36 @@ class Searchable(Protocol):
     ) -> list[Found]:
         """The ``k`` best passages, the best first; of these ``collections`` alone, if given."""
 
+    def passages(self, *, collections: Sequence[str] | None = None) -> Iterable[Passage]:
+        """All passages, those of a document in its order."""
+
 
 class PassagesInMemory:
     """A few passages, searched lexically; nothing is written."""
 
     def __init__(self, passages: Iterable[Passage]) -> None:
-        self.passages = list(passages)
+        self._passages = list(passages)
         self._index = BM25()
-        for passage in self.passages:
-            above = "\n".join((passage.title, *passage.headings))
+        for passage in self._passages:
+            above = "\n".join((passage.title, *passage.headings, passage.context))
             self._index.add(f"{above}\n{passage.text}", passage.language)
 
     def __len__(self) -> int:
-        return len(self.passages)
+        return len(self._passages)
 
     def search(
         self, query: str, k: int = 10, *, collections: Sequence[str] | None = None
     ) -> list[Found]:
         """See :class:`Searchable`."""
-        language = self.passages[0].language if self.passages else ""
+        language = self._passages[0].language if self._passages else ""
         found = []
         for hit in self._index.search(query, len(self), language=language):
-            passage = self.passages[hit.number]
+            passage = self._passages[hit.number]
             if collections is None or passage.collection in collections:
                 found.append(Found(passage, hit.score, {"lexical": hit.score}))
         return found[:k]
+
+    def passages(self, *, collections: Sequence[str] | None = None) -> list[Passage]:
+        """See :class:`Searchable`."""
+        return [passage for passage in self._passages
+                if collections is None or passage.collection in collections]  # fmt: skip

@@ -108,7 +108,7 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
             f"expected at least {_LEAST_TO_LEARN} questions to learn from, some answered rightly "
             f"and some not. Got {len(learn)}, {count} answered rightly; make more examples"
         )
-    notes = []
+    notes: list[str] = []
     right = _fit(learn, PAIRS)
     scope = _fit_scope(learn, notes)
     own = [trial for trial in trials if is_of_promise(trial, config)]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from linnet.answers.answer import Citation
-from linnet.answers.cases import Case, Without, is_right, says_it, spans_of
+from linnet.answers.cases import Case, Span, Without, is_right, says_it, spans_of
 from linnet.answers.evidence import Draft, Evidence, Question, Turn
-from linnet.answers.feedback import Feedback, verdict_on
+from linnet.answers.feedback import Feedback
 from linnet.answers.gate.features import observe
 from linnet.answers.gate.reference import Reference
 from linnet.progress import SILENT, Progress
@@ -115,7 +115,9 @@ def put_rated(
 ) -> Asked:
     """Put those questions again whose answers people rated."""
     asked, whole = Asked(), over(index)
-    for number, given in enumerate(rated, 1):
+    # The last verdict on an answer, of each person who rated it.
+    latest = {(given.answer, given.by): given for given in rated if not given.refused}
+    for number, given in enumerate(latest.values(), 1):
         evidence, draft = drafted(whole, given.question)
         cited = [
             span for citation in draft.citations for span in spans_of(citation, evidence.passages)
@@ -130,6 +132,19 @@ def put_rated(
         )  # fmt: skip
         asked.trials.append(_with_citation(trial, draft.citations))
     return asked
+
+
+def verdict_on(given: Feedback, cited: Sequence[Span]) -> bool | None:
+    """Whether an answer that cites these is right, as far as the verdict tells; None if not.
+
+    What cites the same place as what was good is right; what cites nothing but what was bad is
+    wrong.
+    """
+    own = [Span(each.source, each.start, each.end) for each in given.citations]
+    shared = [span for span in cited if any(span.overlaps(other) for other in own)]
+    if given.good:
+        return True if shared else None
+    return False if cited and len(shared) == len(cited) else None
 
 
 def drafted(
