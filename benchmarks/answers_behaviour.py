@@ -141,7 +141,8 @@ LANGUAGES: dict[str, tuple[dict[str, str], list[tuple[str, str]], list[tuple[str
     "de": (
         {"Router Kestrel X200": "Der Kestrel X200 wurde im März 2021 eingeführt. Er kostet in "
          "Deutschland 49 Euro und in Spanien 52 Euro. Der Router wurde von Ada Lindqvist "
-         "entworfen, weil ältere Modelle zu heiß wurden. Um den Router zurückzusetzen, halten Sie den Knopf "
+         "entworfen, weil ältere Modelle zu heiß wurden. Um den Router zurückzusetzen, halten Sie "
+         "den Knopf "
          "zehn Sekunden lang gedrückt.",
          "Mietvertrag": "Der Mietvertrag endet am 30. Juni 2027. Die Miete beträgt 870 Euro im "
          "Monat. Vermieter ist Jonas Becker. Haustiere sind in der Wohnung erlaubt. Die Kaution "
@@ -168,7 +169,8 @@ LANGUAGES: dict[str, tuple[dict[str, str], list[tuple[str, str]], list[tuple[str
          "modelos anteriores se calentaban. Para reiniciar el enrutador, mantenga pulsado el "
          "botón durante diez segundos.",
          "Contrato de alquiler": "El contrato termina el 30 de junio de 2027. El alquiler es de "
-         "870 euros al mes. El propietario es Jonas Becker. Se permiten mascotas en el piso. La fianza "
+         "870 euros al mes. El propietario es Jonas Becker. Se permiten mascotas en el piso. La "
+         "fianza "
          "es de 2.610 euros.",
          "Fiesta de la cosecha": "La fiesta de la cosecha se celebra en Oberau. Se celebró por "
          "primera vez en 1952. Cada año vienen unos 4.000 visitantes. La organiza Martha Stein."},
