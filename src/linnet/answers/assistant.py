@@ -22,7 +22,7 @@ from linnet.retrieval import Index, Searchable
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 TOO_LATE = "I don't know: searching the documents took too long."
 
-LEAST_COVERAGE = 0.34
+LEAST_COVERAGE = 0.33
 """The share of a question's words that an answer has to have, or what it stands under, where no
 gate was fitted."""
 
