@@ -65,9 +65,7 @@ STEPS = (
 )
 
 
-def _made(
-    place: Path, make: Callable[[], Artifact], said: Callable[[Artifact], str]
-) -> str | None:
+def _made(place: Path, make: Callable[[], Artifact], said: Callable[[Artifact], str]) -> str | None:
     """What is said of an artifact; None where it is the one that was there."""
     before = _identity(place)
     made = make()
