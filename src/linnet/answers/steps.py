@@ -18,7 +18,7 @@ from linnet.errors import DataError
 from linnet.progress import Progress
 from linnet.retrieval.indexing import for_search, index_corpus
 
-INDEX, EXAMPLES = "index", "examples"
+INDEX, EXAMPLES, GATE = "index", "examples", "gate"
 
 
 def read_documents(work: Workspace, progress: Progress) -> str | None:
@@ -58,10 +58,24 @@ def make_questions(work: Workspace, progress: Progress) -> str | None:
         raise SkipStep(f"too little text to make questions of ({error})") from None
 
 
+def fit_the_gate(work: Workspace, progress: Progress) -> str | None:
+    """Learn from questions about the documents when what was found is no answer."""
+    from linnet.answers.gate import fit_gate
+
+    place = work.path / GATE
+    if not artifact.is_artifact(work.path / EXAMPLES):
+        raise SkipStep("there are no questions to learn from")
+    try:
+        return _made(place, lambda: fit_gate(work.path, progress=progress), lambda made: "fitted")
+    except DataError as error:
+        raise SkipStep(str(error)) from None
+
+
 STEPS = (
     Step("documents", "Reading the documents", read_documents, essential=True),
     Step("index", "Making them searchable", index_words, essential=True, answers=True),
     Step("examples", "Making questions about them", make_questions),
+    Step("gate", "Learning when not to answer", fit_the_gate),
 )
 
 

@@ -223,7 +223,7 @@ class Upkeep:
         try:
             said = step.make(self.workspace, _Reported(self, status, self._progress))
             state: StepState = "unchanged" if said is None else "done"
-            if said is not None or step.answers:
+            if step.answers or (said is not None and not step.essential):
                 self._refreshed()
         except StoppedError:
             raise

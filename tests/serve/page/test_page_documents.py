@@ -160,7 +160,7 @@ def test_thumbs_are_kept_with_what_was_cited(asked: Opened) -> None:
     said = [body for method, path, body in asked.server.documents.said if path == "/feedback"]
     assert [each["good"] for each in said] == [True, False]
     assert said[0]["question"] == "How heavy is a wren?"
-    assert said[0]["answer"] == "a1"
+    assert (said[0]["answer"], said[0]["probability"]) == ("a1", 0.93)
     assert said[0]["citations"][1] == {"source": NEST, "start": 100, "end": 117}
     page.reload()  # all of it is kept with the conversation
     page.wait_for_selector("[aria-label='Bad answer'][aria-pressed=true]")

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from linnet import output
-from linnet.answers.feedback import Cited, Feedback, add_feedback
+from linnet.answers.feedback import Feedback, Span, note_feedback
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError, refused
-from linnet.serve.schemas import ANYTHING, COUNT, FLAG, MODEL, TEXT, listed, record
+from linnet.serve.schemas import ANYTHING, COUNT, FLAG, MODEL, TEXT, listed, nullable, record
 from linnet.serve.service import answer_json
 
 if TYPE_CHECKING:
@@ -191,12 +191,13 @@ async def feedback(service: Service, call: Call) -> None:
     """POST /v1/documents/feedback: whether an answer was good."""
     body = call.body
     _, workspace = _documents(service, call, name=body.get("model"))
-    cited = tuple(Cited(each["source"], each["start"], each["end"]) for each in body["citations"])
     said = Feedback(
-        body["question"], body["answer"], "good" if body["good"] else "bad", cited,
+        body["answer"], body["question"], body["good"], bool(body.get("refused")),
+        body.get("probability"),
+        tuple(Span(each["source"], each["start"], each["end"]) for each in body["citations"]),
         by=call.account.key.name if call.account is not None else "",
     )  # fmt: skip
-    await service.in_thread(lambda: add_feedback(workspace.path, said))
+    await service.in_thread(lambda: note_feedback(workspace.path, said))
     await answer_json(call, {"noted": True})
 
 
@@ -304,6 +305,8 @@ DOCUMENTS = (
                 "answer": {"type": "string", "minLength": 1, "maxLength": 100},
                 "question": {"type": "string", "maxLength": 10_000},
                 "good": {"type": "boolean"},
+                "refused": FLAG,
+                "probability": nullable({"type": "number", "minimum": 0, "maximum": 1}),
                 "citations": {
                     "type": "array", "maxItems": 200,
                     "items": record(

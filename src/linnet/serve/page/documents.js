@@ -37,7 +37,8 @@ export function restore(model, name) {
 /** Say whether an answer was good. */
 export function judge(model, question, evidence, good) {
   const body = {
-    model, question: question.slice(0, 10_000), answer: evidence.outcome.id, good,
+    model, question: question.slice(0, 10_000), answer: evidence.outcome.id, good, refused: evidence.outcome.refused,
+    probability: evidence.outcome.probability,
     citations: evidence.citations.map(({ source, start, end }) => ({ source, start, end })),
   };
   return asked("/feedback", {}, { method: "POST", body: JSON.stringify(body) });
