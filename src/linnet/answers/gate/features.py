@@ -247,8 +247,17 @@ FEATURES: dict[str, Feature] = {
         Feature("known", "the documents use its words", _known),
         Feature("first", "what is cited was found first", _first),
         Feature("concentration", "what was found is of one document", _concentration),
+        Feature("sentence_covered", "its words are in the sentence and what it stands under",
+                _measured("coverage")),
+        Feature("sentence_score", "how well the sentence fits", _measured("score")),
+        Feature("sentence_margin", "its lead over other sentences", _measured("margin")),
         Feature("support", "what is cited supports the draft", _support),
+        Feature("stated", "how much of what was written is supported",
+                _measured("statements_supported")),
+        Feature("quoted", "quotations support what was written", _measured("quote_support")),
         Feature("certainty", "the model was sure of its words", _measured("entropy", -1)),
+        Feature("least_certainty", "even where it was least sure",
+                _measured("highest_entropy", -1)),
     )
 }  # fmt: skip
 """By name; a gate that was fitted has some of them."""

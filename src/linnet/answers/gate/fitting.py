@@ -11,7 +11,7 @@ questions they score; only the test of each sees the second half.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from linnet.answers.gate.trials import (
 )
 from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
-from linnet.retrieval import Passage, Searchable
+from linnet.retrieval import Searchable
 from linnet.scoring.bounds import Certificate, certify, sequence
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ class Fitted:
 def fit_trials(
     over: Over,
     index: Searchable,
-    passages: Iterable[Passage],
     cases: Sequence[Case],
     config: GateConfig,
     *,
@@ -82,7 +81,7 @@ def fit_trials(
 
     Raises DataError where there are too few to learn from.
     """
-    reference = measure(index, passages, seed=config.seed)
+    reference = measure(index, seed=config.seed)
     drawn = list(with_withheld(_drawn(cases, config), config.withheld, config.seed))
     asked = put(over, index, drawn, reference, total=len(drawn), progress=progress)
     rated = put_rated(over, index, feedback, reference)
@@ -91,6 +90,11 @@ def fit_trials(
         fitted.notes.append(
             f"{asked.undecided:,} withheld questions were left out: what was cited instead has the "
             "expected value, too."
+        )
+    if of_many := asked.of_many + rated.of_many:
+        fitted.notes.append(
+            f"{of_many:,} questions were left out: they were taken as asking for a list, a number "
+            "or a summary, which is drawn from many passages."
         )
     if rated.undecided:
         fitted.notes.append(
