@@ -206,8 +206,9 @@ def test_features_are_what_they_say() -> None:
     evidence = Evidence(Question(question, question, language="en"), (Search("", found),), found)
     seen = observe(evidence, draft, reference)
     assert list(seen) == list(FEATURES)
-    weights = {w: reference.weight(w) for w in ("when", "doe", "9")}
-    covered = {w: reference.weight(w) for w in ("the", "hour", "library", "open", "at", "friday")}
+    # (Words such as "when" and "the" say nothing of what it is about.)
+    weights = {w: reference.weight(w) for w in ("9",)}
+    covered = {w: reference.weight(w) for w in ("hour", "library", "open", "friday")}
     whole = sum(weights.values()) + sum(covered.values())
     assert seen["words_covered"] == pytest.approx(sum(covered.values()) / whole)
     names = {w: reference.weight(w) for w in ("hour", "9", "friday")}

@@ -52,6 +52,8 @@ PAIRS = (
 )
 """Features that tell more together than each by itself."""
 SCOPE_PAIRS = (("found_covered", "lexical_level"), ("found_covered", "dense_level"))
+LEAST = 0.5
+"""What is more likely wrong than right is not shown, whatever was promised."""
 FOLDS = 5
 _LEAST_TO_LEARN = 20
 
@@ -120,10 +122,7 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
     before = [
         trial for trial in own if trial.part == "learn" and not trial.id.endswith("-withheld")
     ]
-    thresholds = sequence(
-        _scored_apart(before, learn, config.seed), _right(before), config.rate,
-        trials=len(calibration), confidence=config.confidence,
-    )  # fmt: skip
+    thresholds = _sequence(before, learn, len(calibration), config)
     columns = columns_of(trials)
     for trial, probability, in_scope in zip(
         trials, right.probabilities(columns, list(FEATURES)),
@@ -132,6 +131,16 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
         trial.probability, trial.in_scope = float(probability), float(in_scope)
     certificate = certified(calibration, thresholds, config)
     return Fitted(Gate(reference, right, scope, certificate), trials, thresholds, notes)
+
+
+def _sequence(
+    before: Sequence[Trial], learn: Sequence[Trial], count: int, config: GateConfig
+) -> list[float]:
+    found = sequence(
+        _scored_apart(before, learn, config.seed), _right(before), config.rate,
+        trials=count, confidence=config.confidence,
+    )  # fmt: skip
+    return [max(found[0], LEAST), *(level for level in found[1:] if level > LEAST)] if found else []
 
 
 def certified(
