@@ -76,7 +76,7 @@ class Assistant:
         """
         index = Index.open(place)
         root = index.path if artifact.within(place, "index") == Path(place) else Path(place)
-        from linnet.answers.gate import open_gate
+        from linnet.answers.gate.gate import open_gate
 
         gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
         summaries = Summaries(root / SUMMARIES)
@@ -120,6 +120,7 @@ class Assistant:
             claims=() if refused else draft.claims,
             nearest=evidence.passages,
             steps=evidence.steps + draft.steps,
+            interventions=draft.interventions,
         )
 
     def understand(
@@ -166,13 +167,12 @@ class Assistant:
         """
         if not evidence.passages:
             return Draft("")
-        steps: tuple[Step, ...] = ()
+        written = Draft("")
         if self.writer is not None and evidence.chosen is None:
             written = self.writer.draft(evidence, watch=watch, context=context)
             if written.text:
                 return written
-            steps = written.steps
-        return replace(extract(evidence), steps=steps)
+        return replace(extract(evidence), steps=written.steps, interventions=written.interventions)
 
 
 def _unwatched(event: Step | Evidence | Draft) -> None:

@@ -66,7 +66,7 @@ def ask(
     if as_json:
         typer.echo(_json(answer.to_json()))
     else:
-        _show(answer)
+        show_answer(answer)
 
 
 def _json(value: dict[str, Any]) -> str:
@@ -147,7 +147,8 @@ def _row(line: bytes, number: int, where: str) -> _Row | DataError:
 # For people.
 
 
-def _show(answer: Answer) -> None:
+def show_answer(answer: Answer) -> None:
+    """Print an answer with its citations, or the nearest passages."""
     terminal.print(_marked(answer), markup=False)
     if answer.refused:
         if answer.nearest:

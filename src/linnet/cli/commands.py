@@ -7,10 +7,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("build", "Turn files and folders into a model: every stage, within a time budget."),
     "status": ("status", "Show each stage of a project: what it was made from, what is stale."),
     "data": ("data", "Prepare documents, see what became of them, encode them as tokens."),
+    "assistant": ("assistant", "Answer questions from documents, on a page of this machine."),
     "index": ("index", "Make documents searchable."),
     "search": ("search", "Find the passages of an index that answer a query."),
-    "ask": ("ask", "Answer questions from documents, with what the answers rest on."),
     "reranker": ("reranker", "Train what puts the passages of an index in order."),
+    "ask": ("ask", "Answer questions from documents, with what the answers rest on."),
     "forget": ("forget", "Remove a document from everything made from it but weights."),
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
@@ -35,5 +36,5 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
 }
 
-WRITING = {"generate", "chat", "serve", "bench"}
+WRITING = {"generate", "chat", "serve", "bench", "assistant"}
 """Commands that compute a token at a time: waking threads would cost more than they save."""

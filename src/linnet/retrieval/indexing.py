@@ -17,19 +17,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from linnet import artifact, output
-from linnet.artifact import Artifact, Draft, Generation, Recipe
+from linnet.artifact import Artifact, Draft, Generation, Inputs, Recipe
 from linnet.config import Config, from_mapping, option, replace, to_mapping
-from linnet.data import DataConfig, list_documents, prepare
+from linnet.data import DataConfig, prepare
 from linnet.data.forgetting import Forgotten
-from linnet.data.locating import CorpusTexts, Listing, StoredText
+from linnet.data.locating import CorpusTexts, Listing, StoredText, Unread
 from linnet.data.preparation import made_with
 from linnet.errors import BusyError, ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.retrieval.chunks import chunks, title_of
-from linnet.retrieval.index import FORMAT, KIND, STATE, State, read_state
+from linnet.retrieval.index import FORMAT, KIND, STATE, UNREAD, State, read_state
 from linnet.retrieval.merging import merge
 from linnet.retrieval.passages import Passage, Place
 from linnet.retrieval.segments import FOLDER, IndexedDocument, Segment, SegmentWriter, save
@@ -38,7 +38,6 @@ CORPUS = "corpus"
 SEGMENT_PASSAGES = 32_768  # of which one is full
 _MOST_SMALL = 8  # segments less than half full
 _LEAST_JOINED = 4  # segments, even where the next is far larger
-_UNREAD = "unread.jsonl"
 
 
 @dataclass(frozen=True)
@@ -205,20 +204,46 @@ def index_corpus(
     progress: Progress = SILENT,
 ) -> Artifact:
     """Bring the index at ``out`` up to what a corpus holds, dropped documents included."""
-    made, config = artifact.read(corpus, kind="corpus"), config or IndexConfig()
+    made = artifact.read(corpus, kind=CORPUS)
     with CorpusTexts(made.path) as texts:
-        listed = {
-            (one.source, one.id, one.kind, one.language, _collection(one, config)): one
-            for one in texts.listings()
-        }
-        digest = hashlib.sha256(json.dumps([FORMAT, *listed]).encode()).hexdigest()
-        recipe = Recipe(KIND, FORMAT, config.recipe(), {"corpus": made, "documents": digest})
-        artifact.make_generation(
-            out,
-            lambda draft: _Update(draft, made, texts, listed, config, progress).run(),
-            kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs,
-        )  # fmt: skip
-    tidy(Path(out), recipe, progress)
+        return index_texts(texts, out, config, inputs={"corpus": made}, progress=progress)
+
+
+class Texts(Protocol):
+    """What is indexed."""
+
+    def listings(self) -> Sequence[Listing]:
+        """The documents."""
+
+    def read(self, listing: Listing, /) -> StoredText:
+        """The text of one of them, with its structure."""
+
+    def unread(self) -> Iterable[Unread]:
+        """Files, and parts of files, of which there is no text."""
+
+
+def index_texts(
+    texts: Texts,
+    out: Path | str,
+    config: IndexConfig | None = None,
+    *,
+    inputs: Inputs,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Bring the index at ``out`` up to these texts. ``inputs``: what they come from."""
+    out, config = Path(out), config or IndexConfig()
+    listed = {
+        (one.source, one.id, one.kind, one.language, _collection(one, config)): one
+        for one in texts.listings()
+    }
+    digest = hashlib.sha256(json.dumps([FORMAT, *listed]).encode()).hexdigest()
+    recipe = Recipe(KIND, FORMAT, config.recipe(), {**inputs, "documents": digest})
+    artifact.make_generation(
+        out,
+        lambda draft: _Update(draft, texts, listed, config, progress).run(),
+        kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs,
+    )  # fmt: skip
+    tidy(out, recipe, progress)
     return artifact.read(out, kind=KIND)
 
 
@@ -308,13 +333,12 @@ class _Update:
     def __init__(
         self,
         draft: Generation,
-        corpus: Artifact,
-        texts: CorpusTexts,
+        texts: Texts,
         listed: dict[_Key, Listing],
         config: IndexConfig,
         progress: Progress,
     ) -> None:
-        self.draft, self.corpus, self.texts, self.listed = draft, corpus, texts, listed
+        self.draft, self.texts, self.listed = draft, texts, listed
         self.config, self.progress = config, progress
         self.segments: list[Segment] = []
         self.changed: set[str] = set()  # segments of which more is gone now
@@ -423,10 +447,13 @@ class _Update:
             for document, gone in zip(segment.documents, segment.gone.tolist(), strict=True)
             if not gone
         }
-        unread = list(_unread(self.corpus.path))
-        with output.create_file(self.draft.path / _UNREAD) as file:
-            for row in unread:
-                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        unread = list(self.texts.unread())
+        with output.create_file(self.draft.path / UNREAD) as file:
+            for one in unread:
+                file.write(json.dumps(to_mapping(one), ensure_ascii=False).encode() + b"\n")
+        by_reason: Counter[str] = Counter()
+        for one in unread:
+            by_reason[one.reason] += one.count
         self.draft.stats.update(
             documents=len(documents),
             passages=sum(int(segment.live.sum()) for segment in self.segments),
@@ -435,21 +462,14 @@ class _Update:
             languages=_counted(document.language for document in documents),
             kinds=_counted(document.kind for document in documents),
             collections=_counted(document.collection for document in documents),
-            unread=len(unread),
-            unread_by_reason=_counted(row["reason"] for row in unread),
+            unread=by_reason.total(),
+            unread_by_reason=dict(by_reason.most_common()),
             encoder=None,
         )
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
-
-
-def _unread(corpus: Path) -> Iterator[dict[str, Any]]:
-    """Files, and parts of files, of which there is no text."""
-    for row in list_documents(corpus, dropped=True):
-        if row.verdict == "not read" or not row.bytes:
-            yield {"source": row.name, "kind": row.kind, "reason": row.reason, "count": row.count}
 
 
 def _stem(source: str) -> str:

@@ -20,6 +20,8 @@ from linnet.version import __version__
 
 if TYPE_CHECKING:
     from linnet.answers import Assistant
+    from linnet.answers.upkeep import Upkeep
+    from linnet.answers.workspace import Workspace
     from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
     from linnet.respond.conversation import NoConversationError
@@ -50,6 +52,10 @@ class Served:
     answering: Responder | None = None
     """What answers conversations instead of the engine alone: a model at an address, or a responder
     around others."""
+    workspace: Workspace | None = None
+    """The documents that it answers from, where they are of this machine."""
+    upkeep: Upkeep | None = None
+    """What keeps these current; without it nobody can add or remove any."""
     assistant: Assistant | None = None
     """What answers from documents, with the index that it searches."""
     reranker: Reranks | None = None

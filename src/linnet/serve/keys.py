@@ -45,6 +45,7 @@ class KeyLimits(Config):
     requests_per_minute: int = option(0, "Requests a minute; 0: no limit.", least=0)
     tokens_per_minute: int = option(0, "Tokens a minute, read and written; 0: no limit.", least=0)
     concurrent: int = option(0, "Requests at a time; 0: no limit.", least=0)
+    documents: bool = option(False, "List the documents, add some and remove some.")
     collections: tuple[str, ...] = option(
         (), "Collections of documents that it sees, such as a,b; otherwise all."
     )
@@ -152,7 +153,10 @@ class KeyRing:
         """
         self._file = file
         self._refresh_seconds = refresh_seconds
-        self._given = [Key(f"given-{place}", hashed(key)) for place, key in enumerate(given)]
+        owner = KeyLimits(documents=True)
+        self._given = [
+            Key(f"given-{place}", hashed(key), limits=owner) for place, key in enumerate(given)
+        ]
         self._stamp = self._seen()
         self._looked = time.monotonic()
         self._kept = read_keys(file) if file else []

@@ -68,6 +68,8 @@ class Service:
         """Whether what runs is to end, too."""
         self.running: dict[Generation, str] = {}
         """The answers that are being written, with the names of their models."""
+        self.uploads = 0
+        """Documents that are arriving."""
         self.embedding = asyncio.Lock()
         """Held by the one that computes vectors, which uses all cores."""
         self._checking = ThreadPoolExecutor(2, "linnet-checking")

@@ -3,6 +3,7 @@
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
+from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
@@ -20,6 +21,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ONE_MODEL,
     TOKENIZE,
     DETOKENIZE,
+    *DOCUMENTS,
     METRICS,
     HEALTH,
     OPENAPI,
