@@ -21,11 +21,10 @@ from linnet import artifact, output, stages
 from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
-from linnet.data.config import key_fingerprint
 from linnet.data.files import scan
 from linnet.data.forgetting import Forgotten, Match, Remaining, find, resembling
-from linnet.data.preparation import reading_hash
-from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.data.preparation import made_with, reading_hash
+from linnet.errors import ArtifactError, DataError
 from linnet.examples.decisions import SUFFIX as DECISIONS
 from linnet.examples.decisions import keep_only
 from linnet.examples.record import is_examples, read_examples
@@ -188,18 +187,7 @@ def _recipe(place: Path, corpus: Path, privacy_key: str) -> tuple[DataConfig, li
     if (place / CONFIG_FILE).is_file():
         workspace = Project.open(place).workspace()
         return corpus_settings(workspace), list(workspace.config.sources)
-    made = artifact.read(corpus, kind="corpus").manifest.config
-    if made.get("privacy_key"):
-        if not privacy_key:
-            raise ConfigError(f"{corpus} was made with a privacy key; give it: --privacy-key")
-        if key_fingerprint(privacy_key) != made["privacy_key"]:
-            raise ConfigError(f"{corpus} was made with another privacy key than this one")
-        made = {**made, "privacy_key": privacy_key}
-    sources = read_meta(corpus / NAME).get("sources")
-    if not sources:
-        raise DataError(f"{corpus} does not say what it was made from; prepare it again")
-    meta = read_meta(corpus / NAME).get("selection", {})
-    return from_mapping(DataConfig, {**made, **meta}, where=str(corpus)), sources
+    return made_with(corpus, privacy_key=privacy_key)
 
 
 def _kept(corpus: Path) -> set[str]:

@@ -225,10 +225,11 @@ def test_features_are_what_they_say() -> None:
 def test_random_questions_of_more_words_score_higher_and_a_real_one_above_them() -> None:
     index = made_index(60)
     levels = measure(index, index.passages).levels["lexical"]
-    assert levels.means[19] > levels.means[4] > levels.means[0]
+    assert levels.lengths[0] == 1
+    assert levels.means[-1] > levels.means[4] > levels.means[0]
     question = "What is the altitude of Brinova7?"
     best = index.search(question, 1)[0].score
-    assert levels.above(best, 6) > 1
+    assert levels.above(best, 6) > 0.5
     assert levels.above(best, 1000) == levels.above(best, 24)
 
 

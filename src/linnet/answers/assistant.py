@@ -120,6 +120,7 @@ class Assistant:
             claims=() if refused else draft.claims,
             nearest=evidence.passages,
             steps=evidence.steps + draft.steps,
+            interventions=draft.interventions,
         )
 
     def understand(
@@ -166,13 +167,12 @@ class Assistant:
         """
         if not evidence.passages:
             return Draft("")
-        steps: tuple[Step, ...] = ()
+        written = Draft("")
         if self.writer is not None and evidence.chosen is None:
             written = self.writer.draft(evidence, watch=watch, context=context)
             if written.text:
                 return written
-            steps = written.steps
-        return replace(extract(evidence), steps=steps)
+        return replace(extract(evidence), steps=written.steps, interventions=written.interventions)
 
 
 def _unwatched(event: Step | Evidence | Draft) -> None:

@@ -95,6 +95,8 @@ class Draft:
     written_by: Literal["passages", "model"] = "passages"
     measures: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    interventions: tuple[str, ...] = ()
+    """What a guard changed or withheld, in words."""
 
 
 @dataclass(frozen=True)

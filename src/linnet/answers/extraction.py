@@ -363,29 +363,42 @@ def _whole(unit: Unit, kind: Expected) -> list[Unit]:
 
 
 def _write(answer: _Answer, chosen: Sequence[Unit], question: Question) -> None:
-    """Units in a row; lists, rows and code on lines of their own, and cited as one stretch."""
+    """Units in a row. A list with what leads to it is cited as one stretch, each item a claim."""
     before: Unit | None = None
+    stretches = _stretches(chosen)
     for unit in chosen:
         between = "\n"
         if before is None:
             between = "\n\n"
         elif before.kind == unit.kind == "sentence":
             between = " " if unit.passage is before.passage else "\n"
-        _say(answer, unit, question, between)
+        citation = stretches.get(unit) or unit.citation()
+        number = answer.cite(citation)
+        if unit.kind == "row":
+            answer.add(row_said(unit, question), (number,), between, _row_meant(unit))
+        elif unit.kind == "code":
+            answer.add(unit.text[:LONGEST_CODE], (number,), between)
+        else:
+            answer.add(unit.text, (number,), between)
         before = unit
 
 
-def _say(answer: _Answer, unit: Unit, question: Question, between: str) -> None:
-    if unit.kind == "row":
-        said = row_said(unit, question)
-        number = answer.cite(unit.citation())
-        answer.add(said, (number,), between, _row_meant(unit))
-        return
-    end = unit.end
-    if unit.kind == "code":
-        end = min(end, unit.start + LONGEST_CODE)
-    citation = cited(unit.passage, unit.start, end)
-    answer.add(citation.text, (answer.cite(citation),), between)
+def _stretches(chosen: Sequence[Unit]) -> dict[Unit, Citation]:
+    """The items of a list, and what leads to it or to code, with the one citation for all."""
+    found: dict[Unit, Citation] = {}
+    run: list[Unit] = []
+    for unit in (*chosen, None):
+        joined = run and unit is not None and unit.passage is run[-1].passage and (
+            run[-1].leads or run[-1].kind == unit.kind == "item"
+        )  # fmt: skip
+        if not joined:
+            if len(run) > 1:
+                whole = cited(run[0].passage, run[0].start, run[-1].end)
+                found.update(dict.fromkeys(run, whole))
+            run = []
+        if unit is not None:
+            run.append(unit)
+    return found
 
 
 def row_said(unit: Unit, question: Question) -> str:

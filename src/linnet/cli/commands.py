@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "assistant": ("assistant", "Answer questions from documents, on a page of this machine."),
     "index": ("index", "Make documents searchable."),
     "search": ("search", "Find the passages of an index that answer a query."),
+    "reranker": ("reranker", "Train what puts the passages of an index in order."),
     "ask": ("ask", "Answer questions from documents, with what the answers rest on."),
     "forget": ("forget", "Remove a document from everything made from it but weights."),
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),

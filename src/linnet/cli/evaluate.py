@@ -16,6 +16,7 @@ from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError, ModelError
 from linnet.evaluate import EvaluateConfig, TasksConfig, evaluate, evaluate_tasks
+from linnet.evaluate.answering import evaluate_answers
 from linnet.evaluate.harness import HarnessConfig, evaluate_harness
 from linnet.evaluate.metrics import METRICS
 from linnet.evaluate.tasks import TASKS
@@ -32,13 +33,16 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 @configured(TasksConfig)
 def run(
-    model: Annotated[Path, typer.Argument(help="A model directory, or a project.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="A model directory, or a project; an index with --answers."),
+    ],
     data: Annotated[
         Path | None,
         typer.Argument(
             metavar="FILE_OR_SHARDS",
             help="Held-out text: a file, a folder of .txt and .md files, or encoded shards "
-            "(those of a project, if left out).",
+            "(those of a project, if left out). With --answers: questions.",
         ),
     ] = None,
     corpus: Annotated[
@@ -46,6 +50,14 @@ def run(
         typer.Option(help="Training text for the baselines [default: the model's own corpus]."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the result in this directory.")] = None,
+    answers: Annotated[
+        bool,
+        typer.Option(
+            "--answers",
+            help="Score the answers of an index to questions: examples, or JSONL rows that say "
+            "where the answer stands.",
+        ),
+    ] = False,
     task: Annotated[
         list[str] | None,
         typer.Option(
@@ -90,7 +102,13 @@ def run(
         data = model
     if not harness and (harness_tasks is not None or download or allow_code):
         raise ConfigError("--harness-tasks, --download and --allow-code are for --harness")
-    if task or harness:
+    if answers:
+        if task or harness or corpus is not None:
+            raise ConfigError("--answers is for an index; leave out --task, --harness, --corpus")
+        if data is None:
+            raise ConfigError(f"name the questions: linnet evaluate --answers {model} FILE.jsonl")
+        found = evaluate_answers(model, data, out, config, progress=terminal_progress())
+    elif task or harness:
         if harness:
             if task:
                 raise ConfigError("--task and --harness are two runs; linnet compare takes both")
@@ -108,6 +126,7 @@ def run(
             found = evaluate_tasks(
                 model, data, task, out, config, corpus=corpus, progress=terminal_progress()
             )
+    if answers or task or harness:
         if as_json:
             typer.echo(json.dumps(found, ensure_ascii=False))
             return

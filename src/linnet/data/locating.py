@@ -13,6 +13,7 @@ from linnet.config import parse_json
 from linnet.data import catalog
 from linnet.data.blocks import Block, BlockKind, Place, Structure, derived
 from linnet.data.document import SPLITS, text_id
+from linnet.data.inspection import list_documents
 from linnet.data.kinds import Family, printable
 from linnet.data.positions import Positions
 from linnet.data.split import cut_pieces
@@ -131,11 +132,23 @@ class Listing:
     """When its file was changed last, in seconds since 1970; 0 where it is not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file, or a part of one, of which there is no text. ``count``: of parts of a file for one
+    reason; ``source`` is then the first."""
+
+    source: str
+    kind: str
+    reason: str
+    count: int = 1
+
+
 class CorpusTexts:
     """Every document that a corpus has, dropped ones too; a context manager."""
 
     def __init__(self, corpus: Path | str) -> None:
         found = artifact.read(corpus, kind="corpus")
+        self._corpus = found.path
         self._catalog = found.path / catalog.NAME
         self._texts = Texts(found.path / TEXTS)
         with self._damage_named():
@@ -163,6 +176,14 @@ class CorpusTexts:
             found = _stored(row, self._texts)
         structure = found.structure or derived(found.text, listing.family)
         return StoredText(found.source, found.id, found.text, structure)
+
+    def unread(self) -> list[Unread]:
+        """What gave no document."""
+        return [
+            Unread(row.name, row.kind, row.reason, row.count)
+            for row in list_documents(self._corpus, dropped=True)
+            if row.verdict == "not read" or not row.bytes
+        ]
 
     @contextmanager
     def _damage_named(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ or a table. It never crosses a heading, nor the border between two splits.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from bisect import bisect_right
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 _PROSE: tuple[Family, ...] = ("prose", "web", "mail")
 _SENTENCE_END = re.compile(r"[.!?](?:[\"'”’»)\]]{0,3})(?=\s|$)|[。！？]|\n\s*\n")
 _MARK = re.compile(r"\s*(?:[-*+\u2022]|\d{1,4}[.)])\s+")
+_LABEL = re.compile(r"(\w{3,20}) ?:\s+(?=[^\W\d_a-z])")
+_BRACKETS = r"(?: \([^()]{2,80}\))?"
+_IN_BRACKETS = re.compile(r" \(([^()]{2,80})\)")
+_SHORT = re.compile(r"(?<![\w/-])[A-Z](?=[\w/-]*[A-Z0-9])[A-Z0-9/-]{1,11}(?![\w/-])")
 _LOWERCASE = re.compile(r"(?<![\w.])[^\W\d_A-Z]{2,}(?!\w)")
 _CAPITAL = re.compile(r"(?<=[a-zß-ÿ,;] )[A-ZÀ-Þ][\w'’]*")
 _RARE = 0.02  # share of the documents
@@ -44,6 +49,10 @@ class Shared:
     """How many write a word in lower case."""
     blocks: Counter[int] = field(default_factory=Counter)
     """How many documents have a block, by its hash."""
+    short: dict[str, Counter[str]] = field(default_factory=dict)
+    """What stands in brackets in a title where its documents write it: "GSD", by the title."""
+    meant: dict[str, set[str]] = field(default_factory=dict)
+    """The titles that such a short form stands for."""
 
     def is_rare(self, word: str) -> bool:
         """Whether few documents have a word: then it tells what is meant."""
@@ -54,6 +63,18 @@ class Shared:
         self.documents += 1
         self.lowercase.update(source.small.keys())
         self.blocks.update({_hash(source.text[b.start : b.end]) for b in source.blocks})
+        title = source.title.lower()
+        for found in written(source.title).finditer(source.text) if title else ():
+            for bracket in _IN_BRACKETS.finditer(found[0]):
+                for short in _SHORT.findall(bracket[1]):
+                    name = f"{short}{found[0][bracket.end() :]}"
+                    self.short.setdefault(title, Counter())[name] += 1
+                    self.meant.setdefault(name, set()).add(title)
+
+    def short_of(self, title: str) -> list[str]:
+        """What the documents write for a title, and for no other."""
+        found = self.short.get(title.lower(), ())
+        return sorted(one for one in found if len(self.meant[one]) == 1)
 
 
 @dataclass(frozen=True)
@@ -167,15 +188,33 @@ class Source:
             start, end = max(block.start, passage.start), min(block.end, passage.end)
             if start < end:
                 mark = _MARK.match(self.text, start, end)
+                first = self._after_label(mark.end() if mark else start, end)
                 yield from (
                     (low, high)
-                    for low, high in self.sentences(mark.end() if mark else start, end)
+                    for low, high in self.sentences(first, end)
                     if _is_statement(self.text[low:high])
                 )
+
+    def _after_label(self, start: int, end: int) -> int:
+        """Where the sentences begin after a word that says what they are: "Summary: "."""
+        label = _LABEL.match(self.text, start, end)
+        known = self.words.sets.get("labels", ()) if self.words is not None else ()
+        return label.end() if label is not None and label[1].lower() in known else start
 
     def sentences(self, start: int, end: int) -> list[tuple[int, int]]:
         """The sentences of a stretch, as stretches without the blanks between them."""
         return list(_sentences(self.text, start, end, self.words))
+
+
+@functools.lru_cache(16)
+def written(title: str) -> re.Pattern[str]:
+    """A title as a text may write it: in any case, with brackets in it and after it."""
+    return re.compile(rf"(?i)(?<![\w-]){as_written(title)}(?![\w-]){_BRACKETS}")
+
+
+def as_written(title: str) -> str:
+    """An expression for a title with brackets between its words."""
+    return f"{_BRACKETS} ".join(map(re.escape, title.split()))
 
 
 def _hash(text: str) -> int:

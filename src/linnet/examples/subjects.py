@@ -7,18 +7,30 @@ what it belongs to ("the prognosis") is asked about with the title named.
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from linnet.examples.languages import language_of
+from linnet.examples.source import as_written
+from linnet.retrieval import terms
 
 if TYPE_CHECKING:
     from linnet.examples.generator import Context
     from linnet.examples.languages import Language
     from linnet.examples.source import Passage, Source
 
+TITLE = "\u02ee"
+"""Stands in a sentence for the title of its document, whatever words that has."""
+
 _BRACKET = re.compile(r" \([^()]*\)")
 _MOST_WORDS = 8
+_MOST_TITLE_WORDS = 12
 _LONGEST_TITLE = 80
+_LONGEST_NAME = 110
+_FEWEST_INITIALS = 3  # fewer stand for too many things
+_ROMAN = frozenset(["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"])
 _TITLE_PART = re.compile(r"\s+[\u2014\u2013-]\s+.*$")
 _NUMBERED = re.compile(r"^(?:\d+(?:\.\d+)*\.?|[A-Z]\.)\s+")
 
@@ -26,18 +38,87 @@ _NUMBERED = re.compile(r"^(?:\d+(?:\.\d+)*\.?|[A-Z]\.)\s+")
 @dataclass(frozen=True)
 class Subject:
     """``text`` as it stands within a question; ``tells``: whether it names what is meant;
-    ``decided``: whether it is the noun of the sentence itself, not the title in its place."""
+    ``decided``: whether it is the noun of the sentence itself, not the title in its place;
+    ``is_title``: whether it is what its document is about."""
 
     text: str
     tells: bool
     decided: bool = True
+    is_title: bool = False
 
 
-def subject_of(words: str, source: Source, passage: Passage) -> Subject | None:
-    """The subject of a sentence, None where it is not fit for a question."""
+@dataclass(frozen=True)
+class Titled:
+    """A sentence with the mark ``TITLE`` where it names its document's title, and the name that
+    it has for it within a sentence; empty where it names it nowhere."""
+
+    text: str
+    name: str = ""
+
+    def restored(self, text: str) -> str:
+        """A stretch of it with the name again."""
+        return text.replace(TITLE, self.name)
+
+
+def titled(sentence: str, source: Source) -> Titled:
+    """Mark the title in a sentence: as it is written, or as its initials."""
+    language, title = source.words, title_as_name(source)
+    if language is None or title is None:
+        return Titled(sentence)
+    names = _names_of(title, language.code, tuple(source.shared.short_of(title)))
+    found = names.search(sentence)
+    if found is None:
+        return Titled(sentence)
+    if found["title"] is None:
+        name = title
+    else:
+        own = _BRACKET.sub("", found[0])
+        name = own if found.start() else within_sentence(own, source)
+    return Titled(names.sub(TITLE, sentence), name)
+
+
+@functools.lru_cache(16)
+def _names_of(title: str, code: str, short: tuple[str, ...]) -> re.Pattern[str]:
+    """What names a title: itself in any case, what the documents write for short, and its initials
+    where they are enough."""
+    language = language_of(code)
+    assert language is not None
+    other = title[:-1] if title.endswith("s") else f"{title}s"
+    own = "|".join(as_written(one) for one in (title, other))
+    names = [rf"(?P<title>(?i:{own}))", *map(re.escape, short)]
+    parts = [
+        part
+        for part in re.findall(r"[^\s,()/–-]+", title)
+        if part.lower() not in language.sets["prepositions"] | language.sets["conjunctions"]
+        and part.lower() not in language.sets["determiners"]
+    ]
+    initials = "".join(part[0].upper() for part in parts)
+    if initials.isalpha() and len(initials) >= _FEWEST_INITIALS:
+        names.append(initials)
+    if initials.isalpha() and len(initials) > _FEWEST_INITIALS:  # "TAR syndrome"
+        names.append(rf"{initials[:-1]} {re.escape(parts[-1])}")
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(names)})(?![\w-])")
+
+
+def subject_of(
+    words: str, source: Source, passage: Passage, sentence: Titled | None = None
+) -> Subject | None:
+    """The subject of a sentence, None where it is not fit for a question. ``sentence``: with its
+    title marked, as ``words`` then are."""
     language = source.words
     assert language is not None
+    before = language.cases.match(words) if language.cases is not None else None
+    if before is not None:
+        of = subject_of(words[before.end() :], source, passage, sentence)
+        if of is None or not of.tells:
+            return None
+        return replace(of, text=f"{before[0][0].lower()}{before[0][1:]}{of.text}")
     words = _BRACKET.sub("", words).strip()
+    if sentence is not None:
+        article, _, bare = words.rpartition(" ")
+        if bare == TITLE and (not article or article.lower() in language.sets["determiners"]):
+            return Subject(f"{article.lower()} {sentence.name}".lstrip(), True, is_title=True)
+        words = sentence.restored(words)
     parts = words.split()
     lower = [part.lower() for part in parts]
     if not parts or len(parts) > _MOST_WORDS:
@@ -54,10 +135,20 @@ def subject_of(words: str, source: Source, passage: Passage) -> Subject | None:
         return None
     if lower[-1] in language.sets["conjunctions"] or _has_verb(lower, language):
         return None
-    tells = words.lower() == source.title.lower() or _tells(parts, source, language)
+    tells = _is_title(words, source, language) or _tells(parts, source, language)
     if not (tells or _is_of_title(lower, language)) or language.points_back(words):
         return None
     return Subject(within_sentence(words, source), tells)
+
+
+def _is_title(words: str, source: Source, language: Language) -> bool:
+    """Whether it is the title, in the singular or the plural, with or without an article."""
+    parts = words.lower().split()
+    if parts[0] in language.sets["determiners"]:
+        parts = parts[1:]
+    return bool(parts) and terms(" ".join(parts), language.code) == terms(
+        source.title, language.code
+    )
 
 
 def _has_verb(lower: list[str], language: Language) -> bool:
@@ -95,11 +186,11 @@ def title_as_name(source: Source) -> str | None:
     language = source.words
     title = _TITLE_PART.sub("", _NUMBERED.sub("", source.title))
     parts = title.split()
-    if not parts or len(parts) > _MOST_WORDS or len(title) > _LONGEST_TITLE or language is None:
+    if not parts or len(parts) > _MOST_TITLE_WORDS or len(title) > _LONGEST_NAME:
         return None
-    if any(mark in title for mark in '?!:;"“”'):
+    if language is None or any(mark in title for mark in '?!:;"“”'):
         return None
-    if any(part.lower() in language.sets["not_within"] for part in parts):
+    if any(part.lower() in language.sets["not_within"] and part not in _ROMAN for part in parts):
         return None
     return title
 
@@ -155,7 +246,8 @@ def _tells(parts: list[str], source: Source, language: Language) -> bool:
         lower = bare.lower()
         if lower in title and lower not in vague and source.shared.is_rare(lower):
             return True
-        if any(character.isdigit() or character in "_./@" for character in bare):
+        numbered = number and bare[:1].isdigit() and parts[number - 1].lower() in vague  # "type 2"
+        if not numbered and any(character.isdigit() or character in "_./@" for character in bare):
             return True
         if number and bare[:1].isupper() and not language.nouns_have_capitals:
             return True

@@ -120,13 +120,11 @@ def _is_above(heading: _Part, below: _Part) -> bool:
 
 def _belongs(text: str, group: list[_Part], part: _Part, characters: int) -> bool:
     """Whether a part makes a chunk with those before it."""
-    before, length = group[-1], part.end - group[0].start
-    if length <= characters:
+    if part.end - group[0].start <= characters:
         return True
-    if length > _WHOLE * characters:
-        return False
-    leads = before.end - before.start < characters / 2 and text[before.end - 1] in ":："
-    return leads and len(group) == 1
+    before = group[-1]
+    short = before.end - before.start < characters / 2
+    return len(group) == 1 and short and text[before.end - 1] in ":："  # it leads to this
 
 
 def _cut(text: str, group: list[_Part], characters: int) -> Iterator[Chunk]:

@@ -52,6 +52,9 @@ FEWEST = 50
 NEAR = 20
 """Of the passages that share most words with a question, so many may be its near misses."""
 
+BUNDLE = 8
+"""Pairs of one source that come together."""
+
 PairKind = Literal["question", "heading", "neighbour"]
 
 
@@ -76,7 +79,7 @@ class EncoderTrainingConfig(Config):
     pairs: int = option(6000, "Pairs to train on, questions first.", least=FEWEST)
     epochs: int = option(2, "Times that each is read.", least=1)
     batch: int = option(32, "Pairs per update; each is a negative for all others.", least=2)
-    near_misses: int = option(1, "Passages with a question's words that do not answer it, for each "
+    near_misses: int = option(0, "Passages with a question's words that do not answer it, for each "
                                  "pair.", least=0)  # fmt: skip
     lr: float = option(1e-4, "Peak learning rate.", above=0)
     max_tokens: int = option(160, "Longest text in training; the rest of a longer one is cut.",
@@ -254,8 +257,17 @@ class _Pairs:
         return self._batches
 
     def _composed(self, epoch: int) -> list[list[int]]:
-        left = list(range(len(self.pairs)))
-        random.Random(f"{self.config.seed} epoch {epoch}").shuffle(left)
+        # What is hard to tell apart is of one source, and comes into one batch.
+        drawn = random.Random(f"{self.config.seed} epoch {epoch}")
+        by_source: dict[str, list[int]] = defaultdict(list)
+        for place, pair in enumerate(self.pairs):
+            by_source[pair.source].append(place)
+        bundles = []
+        for places in by_source.values():
+            drawn.shuffle(places)
+            bundles += [places[at : at + BUNDLE] for at in range(0, len(places), BUNDLE)]
+        drawn.shuffle(bundles)
+        left = [place for bundle in bundles for place in bundle]
         batches: list[list[int]] = []
         while left:
             batch, taken, later = [], _Taken(), []

@@ -78,7 +78,8 @@ class TextEncoder:
             if self._opened is None:
                 from linnet.generate.embedding import load_encoder
 
-                self._opened = load_encoder(self.path, progress=self._progress)
+                # In bf16 where that is faster: what is found differs by less than chance.
+                self._opened = load_encoder(self.path, dtype="auto", progress=self._progress)
             return self._opened
 
     @property
@@ -105,8 +106,8 @@ class TextEncoder:
 
 
 def passage_text(passage: Passage) -> str:
-    """What an encoder reads of a passage: title and headings, then the text."""
-    above = [part for part in (passage.title, *passage.headings) if part]
+    """What an encoder reads of a passage: title, headings and context, then the text."""
+    above = [part for part in (passage.title, *passage.headings, passage.context) if part]
     return "\n".join((*dict.fromkeys(above), passage.text))
 
 

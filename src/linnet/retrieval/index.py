@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import itertools
+import re
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from linnet import artifact
 from linnet.artifact import Artifact
-from linnet.config import parse_json, read_bytes
-from linnet.errors import ArtifactError, DamagedError
-from linnet.retrieval.lexical import Lexical, best
+from linnet.config import from_mapping, parse_json, read_bytes
+from linnet.data.locating import Unread
+from linnet.errors import ArtifactError, ConfigError, DamagedError
+from linnet.retrieval.bm25 import Hit
+from linnet.retrieval.lexical import Lexical, Scores
 from linnet.retrieval.passages import Found, Passage
 from linnet.retrieval.segments import IndexedDocument, Mask, Segment
+from linnet.retrieval.terms import words
+
+if TYPE_CHECKING:
+    from linnet.retrieval.reranker import Reranker
 
 KIND = "index"
 FORMAT = 1
 STATE = "index.json"
+UNREAD = "unread.jsonl"
 _LARGEST_STATE = 1 << 24
+_MASKS = 64  # that are kept
+_EQUAL = 10  # passages more than twice what is asked for, as equal ones become one
+_QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 
 
 @dataclass(frozen=True)
@@ -65,15 +81,62 @@ class State:
 
 
 @dataclass
+class _Mask:
+    """What is searched: of all segments the passages, one after the other, and the documents."""
+
+    passages: Mask
+    documents: list[Mask]
+
+
+@dataclass
 class _Open:
-    """One generation of an index. ``masks``: by what is let through, the documents of each
-    segment."""
+    """One generation of an index. Its passages are numbered through, segment by segment."""
 
     made: Artifact
     segments: list[Segment]
     lexical: Lexical
     held: contextlib.ExitStack
-    masks: dict[Any, list[tuple[Mask, Mask]]] = field(default_factory=dict)
+    masks: dict[Any, _Mask] = field(default_factory=dict)
+
+    @cached_property
+    def firsts(self) -> list[int]:
+        """The number of each segment's first passage."""
+        return [0, *itertools.accumulate(len(segment) for segment in self.segments)][:-1]
+
+    def passage(self, number: int, mask: _Mask) -> Passage:
+        place = bisect_right(self.firsts, number) - 1
+        # (Segments without a passage have the same first number as the one after them.)
+        return self.segments[place].passage(number - self.firsts[place], mask.documents[place])
+
+    def mask(self, collections: Sequence[str] | None, filters: Filters | None) -> _Mask:
+        """What is searched."""
+        wanted = None if collections is None else frozenset(collections)
+        found = self.masks.get((wanted, filters))
+        if found is None:
+            documents = [
+                np.array(
+                    [
+                        not gone and _searched(document, wanted, filters)
+                        for document, gone in zip(segment.documents, segment.gone, strict=True)
+                    ],
+                    np.bool_,
+                )
+                for segment in self.segments
+            ]
+            parts = [s.in_documents(own) for s, own in zip(self.segments, documents, strict=True)]
+            found = _Mask(np.concatenate([np.empty(0, np.bool_), *parts]), documents)
+            if len(self.masks) >= _MASKS:
+                self.masks.clear()
+            self.masks[wanted, filters] = found
+        return found
+
+
+def _searched(
+    document: IndexedDocument, collections: frozenset[str] | None, filters: Filters | None
+) -> bool:
+    return (collections is None or document.collection in collections) and (
+        filters is None or filters.lets_through(document)
+    )
 
 
 class Index:
@@ -86,6 +149,7 @@ class Index:
         self.path = path
         self._lock = threading.Lock()
         self._open = _open(path)
+        self._reranker: tuple[str, Reranker | None] | None = None
 
     @classmethod
     def open(cls, path: Path | str) -> Index:
@@ -102,7 +166,7 @@ class Index:
         return cls(place)
 
     def close(self) -> None:
-        """Let updates remove the files of this generation."""
+        """Have no more need of the files of this generation."""
         self._open.held.close()
 
     def __enter__(self) -> Index:
@@ -128,12 +192,14 @@ class Index:
     def reload(self) -> bool:
         """Take up the current generation; gives whether there was a new one."""
         with self._lock:
+            self._reranker = None if self._reranker_changed() else self._reranker
             now = artifact.read(self.path, kind=KIND).manifest
             if now.generation == self.generation and now.content == self._open.made.content:
                 return False
             old, self._open = self._open, _open(self.path)
             old.held.close()
-            return True
+        artifact.remove_unused(self.path)
+        return True
 
     def search(
         self,
@@ -142,29 +208,87 @@ class Index:
         *,
         collections: Sequence[str] | None = None,
         filters: Filters | None = None,
+        rerank: bool = True,
     ) -> list[Found]:
-        """The ``k`` best passages, the best first; of these ``collections`` alone, if given."""
+        """The ``k`` best passages, the best first; of these ``collections`` alone, if given.
+
+        ``rerank``: re-ranked at the end, where the index has a re-ranker.
+        """
+        reranker = self.reranker if rerank else None
+        if reranker is None:
+            return self._searched(query, k, collections, filters)
+        depth = reranker.depth()
+        found = self._searched(query, max(k, depth), collections, filters)
+        return reranker.rerank(query, found, depth=depth)[:k]
+
+    @property
+    def reranker(self) -> Reranker | None:
+        """The index's own re-ranker; None where none was trained and kept. Opened when it is first
+        wanted."""
+        with self._lock:
+            if self._reranker is None:
+                from linnet.retrieval.reranker import Reranker, has_reranker
+
+                place = self.path.parent / "reranker"
+                own = Reranker.open(place) if has_reranker(place) else None
+                self._reranker = (self._reranker_content(), own)
+            return self._reranker[1]
+
+    def _reranker_content(self) -> str:
+        place = self.path.parent / "reranker"
+        return artifact.read(place).content if artifact.is_artifact(place) else ""
+
+    def _reranker_changed(self) -> bool:
+        return self._reranker is not None and self._reranker[0] != self._reranker_content()
+
+    def _searched(
+        self,
+        query: str,
+        k: int,
+        collections: Sequence[str] | None,
+        filters: Filters | None,
+    ) -> list[Found]:
         opened = self._open
-        masks = _masks(opened, collections, filters)
-        matches = best(opened.lexical.scores(query), [mask for mask, _ in masks], k)
-        return [
-            Found(
-                opened.segments[match.segment].passage(match.number, masks[match.segment][1]),
-                match.score,
-                {"lexical": match.score},
-            )
-            for match in matches
-        ]
+        mask = opened.mask(collections, filters)
+        scores = opened.lexical.scores(query)
+        ranks = self._with_quoted(opened, query, mask, scores)
+        found: dict[str, Found] = {}
+        for hit in best(np.where(mask.passages, ranks, 0), 2 * k + _EQUAL):
+            passage = opened.passage(hit.number, mask)
+            if (before := found.get(passage.text)) is not None:
+                merged = replace(before.passage, places=before.passage.places + passage.places)
+                found[passage.text] = replace(before, passage=merged)
+            elif len(found) < k:
+                found[passage.text] = Found(
+                    passage, hit.score, {"lexical": float(scores[hit.number])}
+                )
+        return list(found.values())
+
+    def _with_quoted(self, opened: _Open, query: str, mask: _Mask, scores: Scores) -> Scores:
+        """The scores, with those first in which the quoted parts of a query stand word for word."""
+        quoted = [" ".join(words(part)) for part in _QUOTED.findall(query)]
+        quoted = [part for part in quoted if part]
+        if not quoted:
+            return scores
+        candidates = opened.lexical.with_all(" ".join(quoted)) & mask.passages
+        ranks = scores.copy()
+        top = float(scores.max(initial=0.0))
+        for number in np.flatnonzero(candidates).tolist():
+            passage = opened.passage(number, mask)
+            above = (passage.title, *passage.headings, passage.context, passage.text)
+            said = " ".join(words("\n".join(above)))
+            if all(f" {part} " in f" {said} " for part in quoted):
+                ranks[number] += top
+        return ranks
 
     def passages(
         self, *, collections: Sequence[str] | None = None, filters: Filters | None = None
     ) -> Iterator[Passage]:
         """All passages, one in memory at a time."""
         opened = self._open
-        masks = _masks(opened, collections, filters)
-        for segment, (mask, documents) in zip(opened.segments, masks, strict=True):
-            for number in mask.nonzero()[0].tolist():
-                yield segment.passage(number, documents)
+        mask = opened.mask(collections, filters)
+        for number in np.flatnonzero(mask.passages).tolist():
+            yield opened.passage(number, mask)
 
     def documents(self) -> list[IndexedDocument]:
         """The documents that are indexed, by name."""
@@ -176,32 +300,24 @@ class Index:
         ]
         return sorted(set(found), key=lambda document: document.source)
 
+    def unread(self) -> list[Unread]:
+        """Files, and parts of files, that could not be read."""
+        lines = self._open.made.file(UNREAD).read_text(encoding="utf-8").splitlines()
+        return [from_mapping(Unread, parse_json(line), where=UNREAD) for line in lines]
+
     def frequency(self, word: str) -> int:
         """How many passages have a word, in the title or the headings too."""
         return self._open.lexical.frequency(word)
 
 
-def _masks(
-    opened: _Open, collections: Sequence[str] | None, filters: Filters | None
-) -> list[tuple[Mask, Mask]]:
-    """By segment: the passages and the documents that are searched."""
-    wanted = None if collections is None else frozenset(collections)
-    key = (wanted, filters)
-    found = opened.masks.get(key)
-    if found is None:
-        found = []
-        for segment in opened.segments:
-            documents = ~segment.gone
-            for number, document in enumerate(segment.documents):
-                if (wanted is not None and document.collection not in wanted) or (
-                    filters is not None and not filters.lets_through(document)
-                ):
-                    documents[number] = False
-            found.append((segment.in_documents(documents), documents))
-        if len(opened.masks) >= 64:
-            opened.masks.clear()
-        opened.masks[key] = found
-    return found
+def best(scores: Scores, k: int) -> list[Hit]:
+    """The ``k`` highest scores above 0; of equals the first comes first."""
+    least = 0.0
+    if len(scores) > k:
+        least = float(np.partition(scores, -k)[-k])
+    numbers = np.flatnonzero(scores >= least if least > 0 else scores > 0)
+    order = np.lexsort((numbers, -scores[numbers]))[:k]
+    return [Hit(int(number), float(scores[number])) for number in numbers[order]]
 
 
 def _open(path: Path) -> _Open:
@@ -218,9 +334,6 @@ def _open(path: Path) -> _Open:
 
 def read_state(made: Artifact) -> State:
     """What an index says of itself. Raises DamagedError."""
-    from linnet.config import from_mapping
-    from linnet.errors import ConfigError
-
     file = made.file(STATE)
     try:
         raw = parse_json(read_bytes(file, _LARGEST_STATE).decode())

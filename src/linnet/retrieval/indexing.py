@@ -7,31 +7,37 @@ segments are joined (``linnet.retrieval.segments``). Each step is a transaction.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import glob
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from linnet import artifact, output
-from linnet.artifact import Artifact, Generation
-from linnet.config import Config, option, replace, to_mapping
-from linnet.data import DataConfig, list_documents, prepare
-from linnet.data.locating import CorpusTexts, Listing, StoredText
-from linnet.errors import ConfigError
+from linnet.artifact import Artifact, Draft, Generation, Inputs, Recipe
+from linnet.config import Config, from_mapping, option, replace, to_mapping
+from linnet.data import DataConfig, prepare
+from linnet.data.forgetting import Forgotten
+from linnet.data.locating import CorpusTexts, Listing, StoredText, Unread
+from linnet.data.preparation import made_with
+from linnet.errors import BusyError, ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.retrieval.chunks import chunks, title_of
-from linnet.retrieval.index import FORMAT, KIND, STATE, State, read_state
+from linnet.retrieval.index import FORMAT, KIND, STATE, UNREAD, State, read_state
+from linnet.retrieval.merging import merge
 from linnet.retrieval.passages import Passage, Place
 from linnet.retrieval.segments import FOLDER, IndexedDocument, Segment, SegmentWriter, save
 
 CORPUS = "corpus"
-_SEGMENT_PASSAGES = 32_768
-_NAMED = 1000  # of what could not be read, in the statistics
-_UNREAD = "unread.jsonl"
+SEGMENT_PASSAGES = 32_768  # of which one is full
+_MOST_SMALL = 8  # segments less than half full
+_LEAST_JOINED = 4  # segments, even where the next is far larger
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,10 @@ class IndexConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.patterns
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide which passages there are."""
+        return to_mapping(self)
 
     @property
     def patterns(self) -> list[tuple[str, str]]:
@@ -67,21 +77,122 @@ def make_index(
     data: DataConfig | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Index documents: files, folders and whatever else ``linnet.prepare`` reads.
+    """Index documents: files, folders and whatever else ``linnet.prepare`` reads; or those of a
+    corpus or a project, unmasked and read as they were for it.
 
     Run again it does what has changed. ``data``: how they are read; what training would leave
     out is indexed too. Raises what ``linnet.prepare`` raises.
     """
     out, config = Path(out), config or IndexConfig()
-    corpus = prepare(
-        source, out / CORPUS, for_search(data or DataConfig()), exclude=[out], progress=progress
-    )
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    made = _corpus_in(sources, out)
+    if made is not None:
+        data, known = made_with(made, privacy_key=data.privacy_key if data else "")
+        sources = list(known)
+        _carry_forgotten(made, out / CORPUS, progress)
+        if gone := [name for name in known if _is_gone(name)]:
+            progress.warn(
+                f"{made}: the documents that it was made from are not there any more ({gone[0]}): "
+                "its own texts are indexed, in which personal data may be masked"
+            )
+            return index_corpus(_copied(made, out / CORPUS), out / KIND, config, progress=progress)
+    corpus = _prepared(sources, out, for_search(data or DataConfig()), progress)
     return index_corpus(corpus.path, out / KIND, config, progress=progress)
+
+
+def update_index(
+    out: Path | str, config: IndexConfig | None = None, *, progress: Progress = SILENT
+) -> Artifact:
+    """Bring an index up to its documents, which it knows, as they are now."""
+    out = Path(out)
+    data, sources = made_with(out / CORPUS)
+    if config is None and artifact.is_artifact(out / KIND):
+        known = artifact.read(out / KIND, kind=KIND).manifest.config
+        config = from_mapping(IndexConfig, known, where=str(out / KIND))
+    corpus = _prepared(sources, out, data, progress)
+    return index_corpus(corpus.path, out / KIND, config, progress=progress)
+
+
+def _prepared(
+    sources: Sequence[str | Path], out: Path, data: DataConfig, progress: Progress
+) -> Artifact:
+    try:
+        return prepare(
+            sources, out / CORPUS, data, exclude=[out], training=False, progress=progress
+        )
+    except DataError as error:
+        if not artifact.is_artifact(out / KIND):
+            raise
+        raise DataError(f"{error}; {out} still answers from what it had before") from None
+
+
+def _corpus_in(sources: Sequence[str | Path], out: Path) -> Path | None:
+    """The corpus that is meant, where one is named, or a project."""
+    if len(sources) != 1 or not Path(sources[0]).is_dir():
+        return None
+    place = artifact.within(sources[0], CORPUS)
+    if not artifact.is_artifact(place):
+        return None
+    kind = artifact.read(place).manifest.kind
+    if kind != CORPUS:
+        raise DataError(
+            f"{sources[0]}: expected documents, a corpus or a project. Got a directory with "
+            f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+        )
+    return place
+
+
+def _is_gone(source: str) -> bool:
+    return Path(source).is_absolute() and not any(
+        Path(place).exists() for place in (source, *glob.glob(source))
+    )
+
+
+def _carry_forgotten(corpus: Path, own: Path, progress: Progress) -> None:
+    """What was forgotten in a corpus does not come back in one that is made of its documents."""
+    theirs, ours = Forgotten.beside(corpus), Forgotten.beside(own)
+    if not theirs or corpus.resolve() == own.resolve():
+        return
+    if ours and ours.salt != theirs.salt:
+        progress.warn(
+            f"{own} has a list of its own of what is forgotten: that of {corpus} is not used"
+        )
+        return
+    ours.salt = theirs.salt
+    for name in ("names", "paths", "contents", "texts", "readings"):
+        getattr(ours, name).update(getattr(theirs, name))
+    output.make_directory(ours.path.parent)
+    ours.save()
+
+
+def _copied(corpus: Path, out: Path) -> Path:
+    """A corpus in another place."""
+    made = artifact.read(corpus, kind=CORPUS)
+    if corpus.resolve() == out.resolve():
+        return out
+
+    def write(draft: Draft) -> None:
+        for name in made.manifest.files:
+            output.make_directory((draft.path / name).parent)
+            shutil.copyfile(made.path / name, draft.path / name)
+        draft.stats.update(made.stats)
+
+    volatile = tuple(name for name, entry in made.manifest.files.items() if entry.sha256 is None)
+    manifest = made.manifest
+    artifact.make(
+        out, write, kind=CORPUS, format=manifest.format, config=manifest.config,
+        inputs={role: entry.content for role, entry in manifest.inputs.items()},
+        volatile=volatile, reuse=lambda found: found.content == made.content,
+    )  # fmt: skip
+    return out
 
 
 def for_search(data: DataConfig) -> DataConfig:
     """The settings, but nothing is masked or dropped that somebody may look for."""
-    changes = {"privacy": "keep", "quality": ("off",), "min_characters": 1, "repeated_lines": 1.0}
+    changes = {
+        "privacy": "keep", "privacy_key": "", "quality": ("off",), "min_characters": 1,
+        "repeated_lines": 1.0, "held_out_share": 1.0, "languages": (), "evaluation_sets": (),
+    }  # fmt: skip
     return replace(data, changes)
 
 
@@ -93,21 +204,116 @@ def index_corpus(
     progress: Progress = SILENT,
 ) -> Artifact:
     """Bring the index at ``out`` up to what a corpus holds, dropped documents included."""
-    made, config = artifact.read(corpus, kind="corpus"), config or IndexConfig()
+    made = artifact.read(corpus, kind=CORPUS)
     with CorpusTexts(made.path) as texts:
-        listed = {
-            (one.source, one.id, one.kind, one.language, _collection(one, config)): one
-            for one in texts.listings()
-        }
-        digest = hashlib.sha256(json.dumps([FORMAT, *listed]).encode()).hexdigest()
-        return artifact.make_generation(
-            out,
-            lambda draft: _Update(draft, made, texts, listed, config, progress).run(),
-            kind=KIND,
-            format=FORMAT,
-            config=to_mapping(config),
-            inputs={"corpus": made, "documents": digest},
+        return index_texts(texts, out, config, inputs={"corpus": made}, progress=progress)
+
+
+class Texts(Protocol):
+    """What is indexed."""
+
+    def listings(self) -> Sequence[Listing]:
+        """The documents."""
+
+    def read(self, listing: Listing, /) -> StoredText:
+        """The text of one of them, with its structure."""
+
+    def unread(self) -> Iterable[Unread]:
+        """Files, and parts of files, of which there is no text."""
+
+
+def index_texts(
+    texts: Texts,
+    out: Path | str,
+    config: IndexConfig | None = None,
+    *,
+    inputs: Inputs,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Bring the index at ``out`` up to these texts. ``inputs``: what they come from."""
+    out, config = Path(out), config or IndexConfig()
+    listed = {
+        (one.source, one.id, one.kind, one.language, _collection(one, config)): one
+        for one in texts.listings()
+    }
+    digest = hashlib.sha256(json.dumps([FORMAT, *listed]).encode()).hexdigest()
+    recipe = Recipe(KIND, FORMAT, config.recipe(), {**inputs, "documents": digest})
+    artifact.make_generation(
+        out,
+        lambda draft: _Update(draft, texts, listed, config, progress).run(),
+        kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs,
+    )  # fmt: skip
+    tidy(out, recipe, progress)
+    return artifact.read(out, kind=KIND)
+
+
+def tidy(out: Path, recipe: Recipe, progress: Progress) -> None:
+    """Write segments anew of which something is gone, so that no byte of it is left, and join
+    small ones."""
+    if not any(_to_join(_segments(artifact.read(out, kind=KIND)))):
+        return
+    with later_transaction(out, recipe) as draft:
+        assert draft.before is not None
+        segments = _segments(draft.before)
+        joined = list(_to_join(segments))
+        with progress.task("joining segments", total=len(joined)) as task:
+            for number, group in enumerate(joined):
+                place = min(segments.index(segment) for segment in group)
+                segments = [segment for segment in segments if segment not in group]
+                for segment in group:
+                    for name in segment.files:
+                        draft.remove(f"{FOLDER}/{segment.name}/{name}")
+                if any(segment.live.any() for segment in group):
+                    name = f"{draft.path.name.rpartition('-')[2]}-{number}"
+                    merge(group, draft.path / FOLDER / name)
+                    segments.insert(place, Segment.in_folder(name, draft.path / FOLDER / name))
+                task.advance()
+        state = replace(
+            read_state(draft.before), {"segments": [segment.name for segment in segments]}
         )
+        output.write_json(draft.path / STATE, to_mapping(state))
+        draft.stats.update(draft.before.stats, segments=len(segments))
+
+
+@contextlib.contextmanager
+def later_transaction(out: Path, recipe: Recipe) -> Iterator[Generation]:
+    """A transaction that adds to an index of this recipe. Raises BusyError where another process
+    has brought it up to other documents meanwhile."""
+    with artifact.update(
+        out, kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs
+    ) as draft:
+        if draft.before is None or draft.before.manifest.recipe != recipe.hash:
+            raise BusyError(f"{out}: another linnet process has changed it; run linnet index again")
+        yield draft
+
+
+def _segments(made: Artifact) -> list[Segment]:
+    return [Segment.of(made, name) for name in read_state(made).segments]
+
+
+def _to_join(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """The segments that are to be written anew, and those that are to be one."""
+    small = []
+    for segment in segments:
+        if int(segment.live.sum()) * 2 <= SEGMENT_PASSAGES:
+            small.append(segment)
+        elif segment.wasted:
+            yield [segment]
+    small.sort(key=lambda segment: int(segment.live.sum()))
+    group: list[Segment] = []
+    total = 0
+    if len(small) > _MOST_SMALL:
+        for segment in small:
+            size = int(segment.live.sum())
+            if (len(group) >= _LEAST_JOINED and size > 2 * total) or (
+                total + size > SEGMENT_PASSAGES
+            ):
+                break
+            group.append(segment)
+            total += size
+    if group:
+        yield group
+    yield from ([segment] for segment in small if segment.wasted and segment not in group)
 
 
 def _collection(listing: Listing, config: IndexConfig) -> str:
@@ -127,13 +333,12 @@ class _Update:
     def __init__(
         self,
         draft: Generation,
-        corpus: Artifact,
-        texts: CorpusTexts,
+        texts: Texts,
         listed: dict[_Key, Listing],
         config: IndexConfig,
         progress: Progress,
     ) -> None:
-        self.draft, self.corpus, self.texts, self.listed = draft, corpus, texts, listed
+        self.draft, self.texts, self.listed = draft, texts, listed
         self.config, self.progress = config, progress
         self.segments: list[Segment] = []
         self.changed: set[str] = set()  # segments of which more is gone now
@@ -159,8 +364,7 @@ class _Update:
                 self.draft.remove(name)
             return set()
         have: set[_Key] = set()
-        for name in state.segments:
-            segment = Segment.of(before, name)
+        for segment in _segments(before):
             for number, document in enumerate(segment.documents):
                 if segment.gone[number]:
                     continue
@@ -169,7 +373,7 @@ class _Update:
                     self.titles.setdefault((document.id, document.collection), document.title)
                 else:
                     segment.gone[number] = True
-                    self.changed.add(name)
+                    self.changed.add(segment.name)
             self.segments.append(segment)
         return have
 
@@ -178,7 +382,7 @@ class _Update:
         with self.progress.task("indexing", total=len(new), unit="documents") as task:
             for key, listing in new:
                 self._add_document(writer, key, listing)
-                if len(writer) >= _SEGMENT_PASSAGES:
+                if len(writer) >= SEGMENT_PASSAGES:
                     self._write(writer)
                     writer = SegmentWriter()
                 task.advance()
@@ -243,10 +447,13 @@ class _Update:
             for document, gone in zip(segment.documents, segment.gone.tolist(), strict=True)
             if not gone
         }
-        unread = list(_unread(self.corpus.path))
-        with output.create_file(self.draft.path / _UNREAD) as file:
-            for row in unread:
-                file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        unread = list(self.texts.unread())
+        with output.create_file(self.draft.path / UNREAD) as file:
+            for one in unread:
+                file.write(json.dumps(to_mapping(one), ensure_ascii=False).encode() + b"\n")
+        by_reason: Counter[str] = Counter()
+        for one in unread:
+            by_reason[one.reason] += one.count
         self.draft.stats.update(
             documents=len(documents),
             passages=sum(int(segment.live.sum()) for segment in self.segments),
@@ -255,21 +462,14 @@ class _Update:
             languages=_counted(document.language for document in documents),
             kinds=_counted(document.kind for document in documents),
             collections=_counted(document.collection for document in documents),
-            unread=len(unread),
-            unread_by_reason=_counted(row["reason"] for row in unread),
+            unread=by_reason.total(),
+            unread_by_reason=dict(by_reason.most_common()),
             encoder=None,
         )
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
-
-
-def _unread(corpus: Path) -> Iterator[dict[str, Any]]:
-    """Files, and parts of files, of which there is no text."""
-    for row in list_documents(corpus, dropped=True):
-        if row.verdict == "not read" or not row.bytes:
-            yield {"source": row.name, "kind": row.kind, "reason": row.reason, "count": row.count}
 
 
 def _stem(source: str) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +33,6 @@ class Weights:
     k1: float = 1.2
     weights: tuple[float, float, float] = (2.0, 1.5, 1.0)
     b: tuple[float, float, float] = (0.5, 0.5, 0.75)
-
-
-class Match(NamedTuple):
-    """A passage by its segment and its number there."""
-
-    segment: int
-    number: int
-    score: float
 
 
 class Lexical:
@@ -66,8 +57,8 @@ class Lexical:
             for segment in segments
         ]
 
-    def scores(self, query: str) -> list[Scores]:
-        """By segment: the score of each of its passages, 0 for one without a term of the query."""
+    def scores(self, query: str) -> Scores:
+        """The score of each passage, 0 for one without a term of the query; segment by segment."""
         found = [np.zeros(len(segment), np.float32) for segment in self.segments]
         for variants, count in Counter(self.terms(query)).items():
             lists = [self._frequencies(number, variants) for number in range(len(self.segments))]
@@ -80,13 +71,25 @@ class Lexical:
             idf = count * float(np.log1p((self.size - frequency + 0.5) / (frequency + 0.5)))
             for scores, (passages, tf) in zip(found, lists, strict=True):
                 scores[passages] += idf * tf / (self.weights.k1 + tf)
-        return found
+        return np.concatenate([np.empty(0, np.float32), *found])
 
     def terms(self, query: str) -> list[tuple[str, ...]]:
         """The words of a query, each as the terms that it may be indexed as."""
         return [
             tuple(dict.fromkeys(stem(word) for stem in self._stemmers)) for word in words(query)
         ]
+
+    def with_all(self, query: str) -> Mask:
+        """Which passages have all words of a query; segment by segment."""
+        found = []
+        for number, segment in enumerate(self.segments):
+            mask = np.ones(len(segment), np.bool_)
+            for variants in set(self.terms(query)):
+                own = np.zeros(len(segment), np.bool_)
+                own[self._frequencies(number, variants)[0]] = True
+                mask &= own
+            found.append(mask)
+        return np.concatenate([np.empty(0, np.bool_), *found])
 
     def frequency(self, word: str) -> int:
         """How many passages have a word, in the title or the headings too."""
@@ -115,18 +118,3 @@ class Lexical:
         unique, places = np.unique(passages, return_inverse=True)
         summed = np.bincount(places, np.concatenate([tf for _, tf in lists]))
         return unique, summed.astype(np.float32)
-
-
-def best(scores: Sequence[Scores], masks: Sequence[Mask], k: int) -> list[Match]:
-    """The ``k`` best passages of all segments that a mask leaves and that have a score above 0;
-    of equals the first comes first."""
-    found: list[Match] = []
-    for segment, (own, mask) in enumerate(zip(scores, masks, strict=True)):
-        own = np.where(mask, own, 0)
-        least = 0.0
-        if len(own) > k:
-            least = float(np.partition(own, -k)[-k])
-        numbers = np.flatnonzero(own >= least if least > 0 else own > 0)
-        order = np.lexsort((numbers, -own[numbers]))[:k]
-        found += [Match(segment, int(n), float(own[n])) for n in numbers[order]]
-    return sorted(found, key=lambda match: (-match.score, match.segment, match.number))[:k]

@@ -1,26 +1,30 @@
 """Re-ranking: how likely a passage answers a question, read together by a cross-encoder.
 
 The model is a sequence classification checkpoint with one score, which reads ``[CLS] question [SEP]
-title: headings: passage [SEP]``. Its sigmoid is the probability: training scales the head so, on
-questions that it was not trained on. Of a passage that is too long it reads what stands around the
-sentence that shares most with the question.
+title: headings: passage [SEP]``. Its scores become probabilities by a calibration on questions that
+it was not trained on. Of a passage that is too long it reads what stands around the sentence that
+shares most with the question.
 
 How many passages are read follows from the time that one takes here, which is measured.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from linnet import artifact
-from linnet.errors import ModelError
+from linnet.config import from_mapping, parse_json, read_bytes, to_mapping
+from linnet.errors import ConfigError, DamagedError, ModelError
 from linnet.retrieval.passages import Found, Passage, Searchable
 from linnet.retrieval.terms import terms
 
@@ -45,17 +49,56 @@ BATCH = 8
 LATE = 2.0
 """Times its budget after which what was not read yet stays unread."""
 
+Numbers = npt.NDArray[np.float64]
+
+SETTINGS = "reranker.json"
+_LARGEST_SETTINGS = 1 << 16
 _CONTEXT = 200  # characters of title and headings
 _MEASURED = 8  # pairs
 _WEIGHT = 0.2  # of a new measurement
 _SENTENCE = re.compile(r"[^.!?。！？\n]*(?:[.!?。！？]+(?=\s|$)|[.!?。！？]|\n+|$)\s*")
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """From scores to probabilities.
+
+    Of a passage alone ``sigmoid(slope * score + offset)``; with its rank in the search
+    ``sigmoid(ranked_slope * score + rank * ln(rank) + ranked_offset)``.
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+    ranked_slope: float = 1.0
+    rank: float = 0.0
+    ranked_offset: float = 0.0
+
+    def alone(self, scores: npt.ArrayLike) -> Numbers:
+        """How likely each passage answers, whatever the search thinks of it."""
+        return sigmoid(self.slope * np.asarray(scores, float) + self.offset)
+
+    def with_rank(self, scores: npt.ArrayLike) -> Numbers:
+        """How likely each of the passages answers that a search found, in its order."""
+        own = np.asarray(scores, float)
+        ranks = np.log(np.arange(1, len(own) + 1))
+        return sigmoid(self.ranked_slope * own + self.rank * ranks + self.ranked_offset)
+
+
+def sigmoid(x: Numbers) -> Numbers:
+    """From log-odds to probabilities."""
+    return 1 / (1 + np.exp(-np.clip(x, -50, 50)))  # type: ignore[no-any-return]
+
+
 class Reranker:
     """A cross-encoder; may be used by several threads at once."""
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, *, max_tokens: int = MAX_TOKENS
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        max_tokens: int = MAX_TOKENS,
+        calibration: Calibration = Calibration(),
     ) -> None:
         if model.config.head != "sequence" or len(model.config.labels) != 1:
             raise ModelError(
@@ -65,6 +108,7 @@ class Reranker:
             )
         self.model, self.tokenizer = model.eval(), tokenizer
         self.max_tokens = min(max_tokens, model.config.context)
+        self.calibration = calibration
         self._lock = Lock()
         self._pair_seconds: float | None = None
 
@@ -73,24 +117,35 @@ class Reranker:
         cls, place: Path | str, *, device: DeviceName = "cpu", dtype: DtypeName = "auto"
     ) -> Reranker:
         """The re-ranker that ``train_reranker`` wrote there, or another cross-encoder with one
-        score. Computes in bf16 where that is faster."""
+        score. Computes in bf16 where that is faster.
+
+        Raises ModelError where there is none, or where it was not kept.
+        """
         from linnet.model import load_model
         from linnet.runtime import detect, torch_dtype
         from linnet.tokenizer import load as load_tokenizer
 
         path = artifact.within(place, KIND)
+        if not has_reranker(path):
+            raise ModelError(
+                f"{place} has no re-ranker: none was trained, or the one that was did not order "
+                "passages better than the search"
+            )
+        max_tokens, calibration = read_settings(path / SETTINGS)
         runtime = detect(device, dtype)
         model = load_model(path, device=runtime.device)
         model.compute_dtype = torch_dtype(runtime.dtype)
-        max_tokens = MAX_TOKENS
-        if artifact.is_artifact(path):
-            max_tokens = int(artifact.read(path, kind=KIND).manifest.config["max_tokens"])
-        return cls(model, load_tokenizer(path), max_tokens=max_tokens)
+        return cls(model, load_tokenizer(path), max_tokens=max_tokens, calibration=calibration)
 
-    def score(
+    def score(self, question: str, passages: Sequence[Passage | str]) -> list[float]:
+        """How likely each passage answers the question, from 0 to 1."""
+        found: list[float] = self.calibration.alone(self.logits(question, passages)).tolist()
+        return found
+
+    def logits(
         self, question: str, passages: Sequence[Passage | str], *, deadline: float | None = None
     ) -> list[float]:
-        """How likely each passage answers the question, from 0 to 1.
+        """The model's score of each passage, as it is.
 
         With a ``deadline`` (of ``time.monotonic``) there may be fewer than passages: of those
         that come last none is given then.
@@ -99,18 +154,21 @@ class Reranker:
 
         from linnet.train.text_pairs import batch_of, pair_scores, scores_of
 
+        if not passages:
+            return []
         encoded = self.encode(question, passages)
-        if deadline is None:
-            return pair_scores(self.model, encoded)[:, 0].sigmoid().tolist()
-        device = str(self.model.embedding.weight.device)
         found: list[float] = []
+        if deadline is None:
+            found = pair_scores(self.model, encoded)[:, 0].tolist()
+            return found
+        device = str(self.model.embedding.weight.device)
         with torch.inference_mode():
             for start in range(0, len(encoded), BATCH):
                 began = time.monotonic()
                 if began >= deadline:
                     break
                 batch = batch_of(encoded[start : start + BATCH]).to(device)
-                found += scores_of(self.model, batch)[:, 0].sigmoid().tolist()
+                found += scores_of(self.model, batch)[:, 0].tolist()
                 self._measured((time.monotonic() - began) / len(batch.tokens))
         return found
 
@@ -144,7 +202,7 @@ class Reranker:
         self, question: str, found: Sequence[Found], *, depth: int | None = None,
         budget: float = BUDGET,
     ) -> list[Found]:  # fmt: skip
-        """The same passages, the likeliest first; ``scores["rerank"]`` is the probability.
+        """The same passages, the likeliest first; ``scores["rerank"]`` is how likely each answers.
 
         Of the first ``depth``, or of as many as ``budget`` seconds are enough for. The others
         stay behind these in their order, with a score below theirs.
@@ -152,9 +210,9 @@ class Reranker:
         began = time.monotonic()
         depth = self.depth(budget) if depth is None else depth
         head = found[:depth]
-        given = self.score(
-            question, [each.passage for each in head], deadline=began + LATE * budget
-        )
+        passages = [each.passage for each in head]
+        scores = self.logits(question, passages, deadline=began + LATE * budget)
+        given = self.calibration.with_rank(scores).tolist()
         read = [
             replace(each, score=score, scores={**each.scores, "rerank": score})
             for each, score in zip(head, given, strict=False)
@@ -253,7 +311,30 @@ def around_best(text: str, wanted: Iterable[str], characters: int, language: str
     return text[starts[first] : ends[last]]
 
 
-def log_odds(probability: float) -> float:
-    """The logit of a probability, finite."""
-    bounded = min(max(probability, 1e-6), 1 - 1e-6)
-    return math.log(bounded / (1 - bounded))
+def has_reranker(place: Path | str) -> bool:
+    """Whether there is a re-ranker: one that was trained and found worth keeping."""
+    return (artifact.within(place, KIND) / "model.safetensors").is_file()
+
+
+def write_settings(file: Path, max_tokens: int, calibration: Calibration) -> None:
+    """Note beside a model what it does not say of itself."""
+    values = {"max_tokens": max_tokens, "calibration": to_mapping(calibration)}
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_settings(file: Path) -> tuple[int, Calibration]:
+    """How much of a pair is read, and the calibration; the usual where there is no such file.
+
+    Raises DamagedError.
+    """
+    if not file.is_file():
+        return MAX_TOKENS, Calibration()
+    try:
+        values = parse_json(read_bytes(file, _LARGEST_SETTINGS).decode())
+        calibration = from_mapping(Calibration, values["calibration"], where=SETTINGS)
+        max_tokens = values["max_tokens"]
+        if type(max_tokens) is not int or max_tokens < 16:
+            raise ValueError(f"max_tokens must be a whole number from 16. Got {max_tokens!r}")
+    except (ValueError, TypeError, KeyError, ConfigError) as error:
+        raise DamagedError(f"{file} is damaged ({error}); train the re-ranker again") from None
+    return max_tokens, calibration

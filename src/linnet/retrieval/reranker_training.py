@@ -8,18 +8,19 @@ it is compared with the search alone. It is ``kept`` where it orders those bette
 The objective is the sum of two: the passage that answers before the others of its question
 (listwise softmax, as in RankNet's descendants, arXiv:2101.08751), and each passage by itself
 (binary cross-entropy), without which scores of different questions could not be compared.
-Calibration is Platt's (1999), and becomes part of the head.
+Calibration is Platt's (1999).
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,21 @@ from linnet import artifact, hub
 from linnet.config import option
 from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
-from linnet.retrieval.passages import Found, Passage, Searchable
-from linnet.retrieval.reranker import KIND, LABELS, MAX_TOKENS, Reranker
+from linnet.retrieval.measures import paired_difference, rank_of, summary
+from linnet.retrieval.passages import Found, Passage
+from linnet.retrieval.reranker import (
+    KIND,
+    LABELS,
+    MAX_TOKENS,
+    SETTINGS,
+    Calibration,
+    Reranker,
+    sigmoid,
+    write_settings,
+)
 from linnet.retrieval.terms import terms
+from linnet.runtime import detect, torch_dtype
+from linnet.scoring.calibration import ece
 from linnet.train.config import PairTrainingConfig
 
 if TYPE_CHECKING:
@@ -48,10 +61,14 @@ TESTED, VALIDATED = 0.2, 0.1
 """Shares of the questions, by group, that it is measured on, and that it is calibrated on."""
 
 MOST_TESTED, MOST_VALIDATED = 400, 200
-RESAMPLES = 2000
-BINS = 10
 SHORT = 4
 """Terms of an answer from which on a passage that has them all in a row answers, too."""
+
+VOCABULARY, WIDTH = 8192, 128
+"""Of an encoder from scratch."""
+
+RIDGE = 1e-3
+"""Of the regression, for questions of which all or none are right."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -66,6 +83,7 @@ class RerankerConfig(PairTrainingConfig):
     negatives: int = option(6, "Wrong passages that are read with the right one.", least=1)
     easy: int = option(1, "How many of these are of other questions.", least=0)
     pointwise: float = option(0.5, "Weight of each passage by itself in the objective.", least=0)
+    words: bool = option(False, "Train the table of words, too, which is most of a small encoder.")
     epochs: int = option(1, "Times that each question is read.", least=1)
     batch: int = option(8, "Questions per update.", least=1)
     lr: float = option(2e-4, "Peak learning rate.", above=0)
@@ -77,7 +95,8 @@ class RerankerConfig(PairTrainingConfig):
 
 @dataclass(frozen=True)
 class Target:
-    """A question, and where it is answered: characters ``start`` to ``end`` of a document.
+    """A question, and where it is answered: characters ``start`` to ``end`` of a document, or all
+    behind ``start``.
 
     ``answer``: the expected value or text. ``group``: what is trained on or tested on as one, by
     default the document.
@@ -85,8 +104,8 @@ class Target:
 
     question: str
     source: str
-    start: int
-    end: int
+    start: int = 0
+    end: int | None = None
     answer: str = ""
     group: str = ""
 
@@ -101,9 +120,13 @@ class Candidates:
     group: str
 
 
+Search: TypeAlias = Callable[[str, int], Sequence[Found]]
+"""Gives so many passages for a question, the best first; it must not be re-ranked."""
+
+
 def mine(
     targets: Iterable[Target],
-    index: Searchable,
+    search: Search,
     *,
     count: int = RerankerConfig.candidates,
     progress: Progress = SILENT,
@@ -123,7 +146,7 @@ def mine(
             question = own[0].question
             judged = [
                 (each, verdict)
-                for each in index.search(question, count)
+                for each in search(question, count)
                 if (verdict := _answers(each.passage, own)) is not None
             ]
             mined.append(
@@ -145,7 +168,7 @@ def _answers(passage: Passage, targets: Sequence[Target]) -> bool | None:
     for target in targets:
         for place in passage.places:
             if place.source == target.source and (
-                place.start < target.end and target.start < place.end
+                (target.end is None or place.start < target.end) and target.start < place.end
             ):
                 return True
         wanted = terms(target.answer, passage.language)
@@ -170,8 +193,9 @@ def train_reranker(
 ) -> Artifact:
     """Train a re-ranker out of the first blocks of ``encoder`` on what :func:`mine` gave.
 
-    Raises DataError where that is too little. Whether it is better than the search is
-    ``stats["kept"]``.
+    ``stats["kept"]`` of the artifact says whether it orders passages better than the search does.
+    Where it does not, the artifact has the figures and no weights, so that it is not trained again
+    for nothing. Raises DataError where there are too few questions.
     """
     from linnet.model import save_checkpoint
     from linnet.train.metrics import METRICS
@@ -188,15 +212,23 @@ def train_reranker(
 
     def write(draft: Draft) -> None:
         trained, validated, tested = divided(lists, config)
-        model = pair_model(place, labels=LABELS, seed=config.seed, depth=config.layers)
+        model = pair_model(
+            place, labels=LABELS, seed=config.seed, depth=config.layers, words=config.words
+        )
         reranker = _train(model, place, trained, validated, draft, config, progress, started)
-        calibration = calibrate(reranker, validated)
-        save_checkpoint(model, draft.path, tokenizer=place)
-        draft.stats.update(
-            trained=len(trained),
-            validated=len(validated),
-            calibration=calibration,
-            **measured(reranker, tested),
+        reranker.calibration = calibrate(reranker, validated)
+        found = measured(reranker, tested)
+        draft.stats.update(trained=len(trained), validated=len(validated), **found)
+        if found["kept"]:
+            reranker.model.compute_dtype = None
+            save_checkpoint(model, draft.path, tokenizer=place)
+            write_settings(draft.path / SETTINGS, config.max_tokens, reranker.calibration)
+            return
+        progress.warn(
+            "the re-ranker that was trained does not order passages better than the search: "
+            f"reciprocal rank {found['after']['mrr']['value']:.3f} and "
+            f"{found['before']['mrr']['value']:.3f} on {len(tested)} questions kept back. It was "
+            "not kept"
         )
 
     return artifact.make(
@@ -350,112 +382,107 @@ def _train(
         progress=progress,
         started=started,
     )
+    runtime = detect("cpu", "auto" if config.dtype == "auto" else config.dtype)
+    model.compute_dtype = torch_dtype(runtime.dtype)  # as it will be used
     return reranker
 
 
-def calibrate(reranker: Reranker, lists: Sequence[Candidates]) -> dict[str, float]:
-    """Scale the head so that its sigmoid is the share of passages that answer."""
-    import torch
-
-    logits = np.concatenate([_logits(reranker, own) for own in lists])
-    right = np.array([yes for own in lists for yes in own.right], float)
-    slope, offset = platt(logits, right)
-    output: Any = reranker.model.head.output
-    with torch.no_grad():
-        output.weight.mul_(slope)
-        if output.bias is not None:
-            output.bias.mul_(slope).add_(offset)
-    return {"slope": slope, "offset": offset, "passages": len(right)}
+def calibrate(reranker: Reranker, lists: Sequence[Candidates]) -> Calibration:
+    """What makes a score and a rank the share of passages that answer."""
+    scores = [_logits(reranker, own) for own in lists]
+    ranks = [np.log(np.arange(1, len(own) + 1)) for own in scores]
+    right = np.array([yes for own in lists for yes in own.right], np.float64)
+    alone, together = np.concatenate(scores), np.concatenate(ranks)
+    slope, offset = platt(right, alone)
+    with_rank = platt(right, alone, together)
+    if with_rank[1] > 0:  # by chance: what the search has further down is not likelier for it
+        with_rank = (slope, 0.0, offset)
+    return Calibration(slope, offset, *with_rank)
 
 
-def platt(logits: Numbers, right: Numbers) -> tuple[float, float]:
-    """Slope and offset of the likeliest ``sigmoid(slope * logit + offset)``, with the smoothed
-    labels of Platt (1999), by Newton's method."""
+def platt(right: Numbers, *features: Numbers) -> tuple[float, ...]:
+    """The likeliest weights of the features, and an offset, for a sigmoid of their sum to be the
+    chance of being right: logistic regression by Newton's method, with Platt's smoothed labels."""
     positive, total = right.sum(), len(right)
     targets = np.where(right > 0, (positive + 1) / (positive + 2), 1 / (total - positive + 2))
-    features = np.stack([logits, np.ones(total)], 1)
-    weights = np.array([1.0, 0.0])
+    columns = np.stack([*features, np.ones(total)], 1)
+    weights = np.zeros(columns.shape[1])
     for _ in range(100):
-        probabilities = _sigmoid(features @ weights)
-        gradient = features.T @ (probabilities - targets)
-        curvature = (features * (probabilities * (1 - probabilities))[:, None]).T @ features
-        step = np.linalg.solve(curvature + 1e-9 * np.eye(2), gradient)
+        probabilities = sigmoid(columns @ weights)
+        slack = (probabilities * (1 - probabilities))[:, None]
+        gradient = columns.T @ (probabilities - targets) + RIDGE * weights
+        curvature = (columns * slack).T @ columns + RIDGE * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
         weights = weights - step * min(1.0, 5 / max(float(np.abs(step).max()), 1e-12))
         if np.abs(step).max() < 1e-9:
             break
-    return max(float(weights[0]), 1e-3), float(weights[1])  # an order is never turned round
-
-
-def _sigmoid(x: Numbers) -> Numbers:
-    return 1 / (1 + np.exp(-np.clip(x, -50, 50)))  # type: ignore[no-any-return]
+    weights[0] = max(weights[0], 1e-3)  # the order of scores is never turned round
+    return tuple(weights.tolist())
 
 
 def _logits(reranker: Reranker, own: Candidates) -> Numbers:
-    from linnet.train.text_pairs import pair_scores
-
-    if not own.found:
-        return np.empty(0)
-    encoded = reranker.encode(own.question, [each.passage for each in own.found])
-    return pair_scores(reranker.model, encoded)[:, 0].double().numpy()
+    passages = [each.passage for each in own.found]
+    return np.array(reranker.logits(own.question, passages), np.float64)
 
 
 def measured(reranker: Reranker, lists: Sequence[Candidates]) -> dict[str, Any]:
-    """How questions are answered before and after re-ranking, and how well calibrated it is.
+    """How well questions find what answers them before and after re-ranking, with intervals, and
+    how well calibrated the probabilities are, both that of a passage alone and that with its rank.
 
-    A question of which nothing that answers was found counts as 0 in both. Intervals are of 95 %,
-    by bootstrap over questions; the difference's is paired.
+    A question for which the search found nothing that answers counts as not found in both.
     """
-    before = np.array([_ranked(own.right) for own in lists])
-    after, probabilities = [], []
+    before, after, alone, together = [], [], [], []
+    right: list[bool] = []
     for own in lists:
         scores = _logits(reranker, own)
-        after.append(_ranked([own.right[place] for place in np.argsort(-scores, kind="stable")]))
-        probabilities.append(_sigmoid(scores))
-    right = np.array([yes for own in lists for yes in own.right], float)
-    both = {"before": before, "after": np.array(after)}
-    figures: dict[str, Any] = {"tested": len(lists)}
-    for name, ranks in both.items():
-        figures[name] = {
-            "recall_at_1": _mean(ranks == 1),
-            "recall_at_5": _mean((ranks > 0) & (ranks <= 5)),
-            "mrr": _mean(_reciprocal(ranks)),
-        }
-    gain = _mean(_reciprocal(both["after"]) - _reciprocal(both["before"]))
+        ranked = reranker.calibration.with_rank(scores)
+        order = np.argsort(-ranked, kind="stable").tolist()
+        answering = {place for place, yes in enumerate(own.right) if yes}
+        before.append(rank_of(range(len(own.right)), answering))
+        after.append(rank_of(order, answering))
+        alone.append(reranker.calibration.alone(scores))
+        together.append(ranked)
+        right += own.right
+    ranks = {"before": np.array(before), "after": np.array(after)}
+    low, high = paired_difference(ranks["after"], ranks["before"], "mrr")
+    truth = np.array(right, np.float64)
     return {
-        **figures,
-        "mrr_gain": gain,
-        "ece": expected_calibration_error(np.concatenate(probabilities), right),
-        "kept": gain["low"] > 0,
+        **{name: summary(each) for name, each in ranks.items()},
+        "difference": {"mrr": [low, high]},
+        "ece": {
+            "alone": float(ece(truth, np.concatenate(alone))),
+            "with_rank": float(ece(truth, np.concatenate(together))),
+        },
+        "kept": bool(low > 0),
     }
 
 
-def _ranked(right: Sequence[bool]) -> int:
-    """Which comes first of those that answer, from 1; 0 for none."""
-    return next((number for number, yes in enumerate(right, 1) if yes), 0)
+def scratch_encoder(texts: Iterable[str], out: Path, config: RerankerConfig) -> None:
+    """Write a small encoder of random weights, whose vocabulary is that of the texts.
 
+    For where no encoder is at hand. What is trained of it knows little more than which words are
+    shared; whether that is any better than the search is measured as with any other.
+    """
+    import tokenizers
+    import torch
 
-def _reciprocal(ranks: npt.NDArray[np.int64]) -> Numbers:
-    return np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
+    from linnet.model import ModelConfig, Transformer, save_checkpoint
+    from linnet.model.families import FAMILIES
 
-
-def _mean(values: npt.NDArray[Any]) -> dict[str, float]:
-    """A mean with its interval."""
-    values = values.astype(float)
-    draw = np.random.default_rng(0)
-    means = [values[draw.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
-
-
-def expected_calibration_error(probabilities: Numbers, right: Numbers, bins: int = BINS) -> float:
-    """How far shares are from probabilities, over bins of equal width (Naeini et al., 2015)."""
-    places = np.minimum((probabilities * bins).astype(int), bins - 1)
-    off = 0.0
-    for place in range(bins):
-        own = places == place
-        if own.any():
-            off += own.mean() * abs(right[own].mean() - probabilities[own].mean())
-    return float(off)
+    words = tokenizers.BertWordPieceTokenizer()
+    words.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
+    vocabulary = sorted(words.get_vocab().items(), key=lambda entry: entry[1])
+    (out / "vocab.txt").write_text("".join(f"{word}\n" for word, _ in vocabulary), "utf-8")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
+    (out / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    shape = {
+        **(FAMILIES["bert"].scratch or {}), "vocab_size": len(vocabulary), "width": WIDTH,
+        "depth": config.layers, "heads": WIDTH // 32, "kv_heads": WIDTH // 32, "head_width": 32,
+        "mlp_width": 4 * WIDTH, "context": config.max_tokens, "pad_id": 0,
+    }  # fmt: skip
+    model = Transformer(ModelConfig(family="bert", **shape))
+    model.initialise(torch.Generator().manual_seed(config.seed))
+    save_checkpoint(model, out)
 
 
 def _digest(lists: Sequence[Candidates]) -> str:

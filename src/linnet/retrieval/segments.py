@@ -16,7 +16,7 @@ A segment is written once and never changed. It has
 ``lengths.npy``       by passage: the terms of title, headings and text
 ``gone.npy``          by document: whether it is not there any more (replaced when that changes)
 ``moved.npy``         by passage: whether a later segment has it now
-``vectors.npy``       by passage, where an encoder was used: zeros until it was
+``vectors-X.npy``     by passage: its vector by encoder X, zeros until it has one
 ====================  ==============================================================
 
 All are read through the memory map. A passage is live while one of its places is in a document
@@ -51,6 +51,7 @@ Ids = npt.NDArray[np.uint64]
 FIELDS = ("title", "headings", "text")
 _KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 FOLDER = "segments"
+VECTORS = "vectors-"
 _EMPTY_ARRAY = 128  # bytes of a file with an array that has nothing in it, which cannot be mapped
 _SHIFTS = (24, 16, 0)  # how the counts of the three fields share one number
 _MOST = (0x7F, 0xFF, 0xFFFF)
@@ -155,7 +156,7 @@ class SegmentWriter:
     def write(self, folder: Path) -> None:
         """Write the files."""
         output.make_directory(folder)
-        _write_documents(folder, self.documents)
+        write_documents(folder, self.documents)
         _write_passages(folder, self._passages)
         self._places.sort(key=lambda row: (row[0], row[2].source, row[2].start))
         _write_places(folder, self._places, len(self._passages))
@@ -203,6 +204,13 @@ def write_postings(folder: Path, keys: Ints, packed: Ints, passages: int, vocabu
     save(folder, "counts", counts.astype(np.uint16).reshape(-1, len(FIELDS)))
 
 
+def pack_counts(counts: npt.NDArray[np.uint16]) -> Ints:
+    """The counts of the three fields in one number each."""
+    parts = [counts[:, n].astype(np.int64) << shift for n, shift in enumerate(_SHIFTS)]
+    found: Ints = np.sum(parts, axis=0, dtype=np.int64)
+    return found
+
+
 def write_vocabulary(folder: Path, terms: Sequence[bytes]) -> None:
     """Write terms, which are in order."""
     lengths = np.fromiter(map(len, terms), np.int64, len(terms))
@@ -210,7 +218,8 @@ def write_vocabulary(folder: Path, terms: Sequence[bytes]) -> None:
     save(folder, "term_starts", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def _write_documents(folder: Path, documents: Sequence[IndexedDocument]) -> None:
+def write_documents(folder: Path, documents: Sequence[IndexedDocument]) -> None:
+    """Write the documents of a segment, in the order of their numbers."""
     import pyarrow
 
     text, number = pyarrow.string(), pyarrow.int64()
@@ -220,7 +229,7 @@ def _write_documents(folder: Path, documents: Sequence[IndexedDocument]) -> None
         name: pyarrow.array([getattr(row, name) for row in documents], kinds.get(name, text))
         for name in names
     }
-    _write_table(folder, "documents", columns)
+    write_table(folder, "documents", columns)
 
 
 def _write_passages(folder: Path, passages: Sequence[Passage]) -> None:
@@ -237,7 +246,7 @@ def _write_passages(folder: Path, passages: Sequence[Passage]) -> None:
         name: pyarrow.array([_plain(getattr(row, name)) for row in passages], kind)
         for name, kind in types.items()
     }
-    _write_table(folder, "passages", columns)
+    write_table(folder, "passages", columns)
 
 
 def _plain(value: Any) -> Any:
@@ -256,12 +265,13 @@ def _write_places(folder: Path, places: Sequence[tuple[int, int, Place]], passag
         "page": pyarrow.array([row[2].page for row in places], pyarrow.int32()),
         "where": pyarrow.array([row[2].where for row in places], pyarrow.string()),
     }
-    _write_table(folder, "places", columns)
+    write_table(folder, "places", columns)
     starts = np.searchsorted(numbers[:, 0], np.arange(passages + 1)).astype(np.int64)
     save(folder, "place_starts", starts)
 
 
-def _write_table(folder: Path, name: str, columns: dict[str, Any]) -> None:
+def write_table(folder: Path, name: str, columns: dict[str, Any]) -> None:
+    """Write a table of a segment."""
     import pyarrow
 
     table = pyarrow.table(columns)
@@ -290,12 +300,13 @@ class Segment:
         self.lengths = self._array("lengths", np.int32, 2)
         self.ids = self._array("ids", np.uint64, 1)
         self._starts = self._array("starts", np.int64, 1)
+        self.vocabulary = max(len(self._starts) - 1, 0)
         self._terms = self._array("terms", np.uint8, 1)
         self._term_starts = self._array("term_starts", np.int64, 1)
         self._place_starts = self._array("place_starts", np.int64, 1)
-        self._passages = self._table("passages")
+        self.passage_table = self._table("passages")
         self._documents = self._table("documents")
-        self._places = self._table("places")
+        self.place_table = self._table("places")
         self.size = len(self.lengths)
         self._check()
         self.gone: Mask = np.zeros(self._documents.num_rows, np.bool_)
@@ -358,9 +369,9 @@ class Segment:
 
     def _check(self) -> None:
         ends = {
-            "passages": (self._passages.num_rows, self.size),
+            "passages": (self.passage_table.num_rows, self.size),
             "ids": (len(self.ids), self.size),
-            "places": (self._place_starts[-1:].tolist(), [self._places.num_rows]),
+            "places": (self._place_starts[-1:].tolist(), [self.place_table.num_rows]),
             "place_starts": (len(self._place_starts), self.size + 1),
             "terms": (self._term_starts[-1:].tolist(), [len(self._terms)]),
             "starts": (len(self._starts), len(self._term_starts)),
@@ -388,7 +399,36 @@ class Segment:
     @cached_property
     def place_documents(self) -> npt.NDArray[np.int32]:
         """By place: the number of its document."""
-        return cast("npt.NDArray[np.int32]", self._places["document"].to_numpy())
+        return cast("npt.NDArray[np.int32]", self.place_table["document"].to_numpy())
+
+    @property
+    def place_passages(self) -> Ints:
+        """By place: the number of its passage."""
+        return np.repeat(np.arange(self.size), np.diff(self._place_starts))
+
+    @cached_property
+    def posting_terms(self) -> Ints:
+        """By posting: the number of its term."""
+        return np.repeat(np.arange(self.vocabulary), np.diff(self._starts))
+
+    @property
+    def wasted(self) -> int:
+        """How many passages and documents it has that are not there any more."""
+        return int((~self.live).sum() + self.gone.sum())
+
+    @property
+    def vector_names(self) -> list[str]:
+        """The files that it has vectors in, without their endings."""
+        return [name.removesuffix(".npy") for name in self.files if name.startswith(VECTORS)]
+
+    def vectors(self, name: str) -> npt.NDArray[np.float32] | None:
+        """By passage: its vector by one encoder, zeros where it has none yet."""
+        if f"{name}.npy" not in self.files:
+            return None
+        found = self._array(name, np.float32, 2)
+        if len(found) != self.size:
+            raise self._damaged(f"{name} does not fit the rest")
+        return found
 
     @cached_property
     def live(self) -> Mask:
@@ -410,7 +450,10 @@ class Segment:
 
     def passage(self, number: int, wanted: Mask | None = None) -> Passage:
         """A passage with its places, of these documents alone if that is said."""
-        row = {name: self._passages[name][number].as_py() for name in self._passages.column_names}
+        row = {
+            name: self.passage_table[name][number].as_py()
+            for name in self.passage_table.column_names
+        }
         places = tuple(place for _, place in self.places(number, wanted))
         return Passage(
             row["text"], places, row["title"], tuple(row["headings"]), row["kind"],
@@ -420,7 +463,7 @@ class Segment:
     def places(self, number: int, wanted: Mask | None = None) -> Iterator[tuple[int, Place]]:
         """The places of a passage that are there, each with the number of its document."""
         first, last = self._place_starts[number : number + 2].tolist()
-        rows = self._places.slice(first, last - first).to_pylist()
+        rows = self.place_table.slice(first, last - first).to_pylist()
         for row in rows:
             document = row["document"]
             if not self.gone[document] and (wanted is None or wanted[document]):
@@ -439,13 +482,14 @@ class Segment:
         wanted, low, high = term.encode(), 0, len(self._term_starts) - 1
         while low < high:
             middle = (low + high) // 2
-            if self._term(middle) < wanted:
+            if self.term(middle) < wanted:
                 low = middle + 1
             else:
                 high = middle
-        if low == len(self._term_starts) - 1 or self._term(low) != wanted:
+        if low == len(self._term_starts) - 1 or self.term(low) != wanted:
             return None
         return slice(int(self._starts[low]), int(self._starts[low + 1]))
 
-    def _term(self, number: int) -> bytes:
+    def term(self, number: int) -> bytes:
+        """A term by its number, in UTF-8."""
         return self._terms[self._term_starts[number] : self._term_starts[number + 1]].tobytes()

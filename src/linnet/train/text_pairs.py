@@ -152,9 +152,11 @@ class ShuffledBatches:
 
 
 def pair_model(
-    encoder: Path, *, labels: Sequence[str], seed: int, depth: int | None = None
+    encoder: Path, *, labels: Sequence[str], seed: int, depth: int | None = None, words: bool = True
 ) -> Transformer:
     """An encoder with a fresh head for pairs; of its blocks the first ``depth``, if given.
+
+    ``words``: whether the table of its words is trained, too, which is most of a small encoder.
 
     Without dropout, which a few readings of the pairs do not need: on a CPU it costs a quarter of
     the time. Raises ModelError for a model that sees only what came before.
@@ -176,6 +178,8 @@ def pair_model(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     replace_head(model, "sequence", labels=labels, generator=generator)
+    if not words:
+        model.embedding.weight.requires_grad_(False)
     return model
 
 
@@ -226,6 +230,7 @@ def train_on_pairs(
             progress=progress,
             started=started,
         )
+        loop.resume()
         loop.run(interrupt)
         loop.keep_best()
     model.compute_dtype = None

@@ -83,7 +83,7 @@ def fit_gate(
 
     return artifact.make(
         index / KIND, write, kind=KIND, format=FORMAT, config=to_mapping(config), inputs=inputs,
-        volatile=(PAGE, "*.svg", "*.png"),
+        volatile=(PAGE,),
     )  # fmt: skip
 
 

@@ -104,10 +104,16 @@ def _read_reference(directory: Path, values: Mapping[str, Any]) -> Reference:
     if hashes.dtype != np.uint64 or counts.dtype != np.uint32 or hashes.shape != counts.shape:
         raise ValueError(f"{TERMS_FILE} holds no terms")
     levels = {
-        str(name): Levels(tuple(map(float, own["means"])), tuple(map(float, own["spreads"])))
+        str(name): Levels(
+            tuple(map(int, own["lengths"])),
+            tuple(map(float, own["means"])),
+            tuple(map(float, own["spreads"])),
+        )
         for name, own in values["levels"].items()
     }
     for own in levels.values():
-        if not own.means or len(own.means) != len(own.spreads) or min(own.spreads) <= 0:
+        if not own.lengths or not len(own.lengths) == len(own.means) == len(own.spreads):
+            raise ValueError("it holds no levels")
+        if min(own.spreads) <= 0 or list(own.lengths) != sorted(set(own.lengths)):
             raise ValueError("it holds no levels")
     return Reference(int(values["passages"]), levels, hashes, counts)

@@ -159,7 +159,9 @@ def _solve(basis: Numbers, right: Numbers, penalty: float) -> tuple[Numbers, flo
     share = float(np.clip(right.mean(), 0.5 / (count + 1), 1 - 0.5 / (count + 1)))
     columns = np.concatenate([basis, np.ones((count, 1))], axis=1)
     decay = np.concatenate([np.full(width, penalty / count), [1e-6]])
-    curvature = 0.25 * float(np.linalg.norm(columns, 2) ** 2) / count + float(decay.max())
+    curvature = 0.25 * float(np.linalg.eigvalsh(columns.T @ columns)[-1]) / count + float(
+        decay.max()
+    )
     found = np.concatenate([np.zeros(width), [math.log(share / (1 - share))]])
     ahead, momentum = found, 1.0
     for _ in range(STEPS):

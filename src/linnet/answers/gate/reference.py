@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from linnet.retrieval import Passage, Searchable, terms
 
-LONGEST = 24
-"""Words of a random question; a longer question is compared with these."""
-QUESTIONS = 12
+LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+"""Words of random questions; those between are interpolated, longer ones are like the longest."""
+QUESTIONS = 20
 """Random ones of each length."""
 SAMPLED = 2000  # passages that words are drawn from
 _LEAST_SPREAD = 0.05  # of the mean, below which a spread is one of too few samples
@@ -34,16 +34,17 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Levels:
-    """Best scores of random questions in one way of searching: by length from 1, mean and
-    standard deviation, smoothed over neighbouring lengths."""
+    """Best scores of random questions in one way of searching: mean and standard deviation of each
+    of the ``lengths``."""
 
+    lengths: tuple[int, ...]
     means: tuple[float, ...]
     spreads: tuple[float, ...]
 
     def above(self, score: float, length: int) -> float:
         """By how many standard deviations a score is above those of its length."""
-        place = min(max(length, 1), len(self.means)) - 1
-        return (score - self.means[place]) / self.spreads[place]
+        mean = np.interp(length, self.lengths, self.means)
+        return float((score - mean) / np.interp(length, self.lengths, self.spreads))
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,11 @@ class Reference:
     def to_json(self) -> dict[str, Any]:
         """All but the arrays."""
         levels = {
-            name: {"means": list(own.means), "spreads": list(own.spreads)}
+            name: {
+                "lengths": list(own.lengths),
+                "means": list(own.means),
+                "spreads": list(own.spreads),
+            }
             for name, own in self.levels.items()
         }
         return {"passages": self.passages, "levels": levels}
@@ -107,7 +112,7 @@ def terms_of(passage: Passage) -> list[str]:
 
 def _levels(index: Searchable, texts: Sequence[str], generator: random.Random) -> dict[str, Levels]:
     found: dict[str, dict[int, list[float]]] = {}
-    for length in range(1, LONGEST + 1):
+    for length in LENGTHS:
         for _ in range(QUESTIONS):
             question = " ".join(_word(generator.choice(texts), generator) for _ in range(length))
             best: dict[str, float] = {}
@@ -125,17 +130,15 @@ def _word(text: str, generator: random.Random) -> str:
 
 
 def _smoothed(scores: Mapping[int, Sequence[float]]) -> Levels:
+    """Of the lengths that have scores, each with its neighbours."""
+    lengths = sorted(scores)
     means, spreads = [], []
-    for length in range(1, LONGEST + 1):
-        near: list[float] = []
-        reach = 1
-        while len(near) < 2 * QUESTIONS and reach <= LONGEST:
-            near = [s for n, own in scores.items() if abs(n - length) <= reach for s in own]
-            reach += 1
-        mean = float(np.mean(near))
+    for place, length in enumerate(lengths):
+        near = [s for n in lengths[max(place - 1, 0) : place + 2] for s in scores[n]]
+        mean = float(np.mean(scores[length]))
         means.append(mean)
         spreads.append(max(float(np.std(near)), _LEAST_SPREAD * abs(mean), 1e-6))
-    return Levels(tuple(means), tuple(spreads))
+    return Levels(tuple(lengths), tuple(means), tuple(spreads))
 
 
 def _hash(term: str) -> int:

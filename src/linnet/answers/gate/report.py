@@ -35,12 +35,8 @@ KINDS = {
 
 
 def write_report(directory: Path, found: Mapping[str, Any], trials: Sequence[Trial]) -> None:
-    """Write the page and its plots into a directory."""
-    from linnet.train.metrics import write_figure
-
+    """Write the page into a directory."""
     output.write_text(directory / PAGE, page_of(found, trials))
-    for name, figure in _figures(found, trials):
-        write_figure(figure, directory, name)
 
 
 def page_of(found: Mapping[str, Any], trials: Sequence[Trial]) -> str:
@@ -55,7 +51,7 @@ def page_of(found: Mapping[str, Any], trials: Sequence[Trial]) -> str:
         said=said(found),
         sets=[(ORIGINS.get(name, name), own) for name, own in found["questions"].items()],
         kinds=KINDS,
-        plots=[Markup(svg(figure)) for _, figure in _figures(found, trials)],
+        plots=[Markup(svg(figure)) for figure in _figures(found, trials)],
         worst=worst(trials),
         features=[
             (FEATURES[name].about if name in FEATURES else name, weight)
@@ -120,7 +116,7 @@ def worst(trials: Sequence[Trial]) -> list[Trial]:
     return sorted(wrong, key=lambda trial: (-trial.probability, trial.id))[:WORST]
 
 
-def _figures(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[tuple[str, Figure]]:
+def _figures(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[Figure]:
     from linnet.scoring.plots import LEAST_ITEMS, reliability_figure, risk_coverage_figure
 
     own = [
@@ -132,7 +128,4 @@ def _figures(found: Mapping[str, Any], trials: Sequence[Trial]) -> list[tuple[st
         return []
     right = np.array([trial.right for trial in own], dtype=np.float64)
     scores = np.array([trial.probability for trial in own])
-    return [
-        ("reliability", reliability_figure(right, scores)),
-        ("risk-coverage", risk_coverage_figure(right, scores)),
-    ]
+    return [reliability_figure(right, scores), risk_coverage_figure(right, scores)]

@@ -62,7 +62,7 @@ def _list(
     start, end = blocks[0].start, blocks[-1].end
     if all(map(source.is_boilerplate, blocks)):
         return
-    if not _FEWEST <= len(items) <= _MOST_ITEMS or end - start > _LONGEST_LIST:
+    if len(items) > _MOST_ITEMS or end - start > _LONGEST_LIST:
         return
     if any(len(item) > _LONGEST_ITEM or item.endswith(":") or not item for item in items):
         return
@@ -75,7 +75,13 @@ def _list(
     answer = "\n".join(line.strip() for line in source.text[start:end].splitlines() if line.strip())
     lead = _lead(source, before, start)
     if lead is None:
-        if numbered and before is None and quotable(heading) and len(section.headings) > 1:
+        if (
+            numbered
+            and len(items) >= _FEWEST
+            and before is None
+            and quotable(heading)
+            and len(section.headings) > 1
+        ):
             told = context.choose(words.template("steps"), *key).format(**facts)
             yield example(source, passage, "instruction", told, answer, (start, end))
         return
@@ -87,6 +93,8 @@ def _list(
     asked = ask_about(source, passage, (low, blocks[0].start), words.leads, context)
     if asked is not None:
         yield example(source, passage, "question", asked.question, answer, (low, end))
+    if len(items) < _FEWEST:
+        return
     within = len(section.headings) > 1 and quotable(heading) and heading != source.title
     template = context.choose(words.template("list_section" if within else "list_document"), *key)
     told = template.format(lead=sentence, **facts)
@@ -94,13 +102,14 @@ def _list(
 
 
 def _lead(source: Source, before: Block | None, start: int) -> tuple[int, str] | None:
-    """The sentence with a colon that leads to what begins at ``start``."""
+    """The sentence that leads to what begins at ``start``: with a colon, or without an end."""
     if before is None or start - before.end > 3 or before.kind != "paragraph":
         return None
     sentences = source.sentences(before.start, before.end)
     low, high = sentences[-1]
     text = " ".join(source.text[low:high].split())
-    return (low, text) if text.endswith(":") and len(text.split()) > 3 else None
+    leads = text.endswith(":") or text[-1].isalpha()
+    return (low, text) if leads and len(text.split()) > 3 else None
 
 
 def _tables(source: Source, blocks: Sequence[Block]) -> Iterator[list[Block]]:

@@ -15,11 +15,21 @@ from linnet.examples.generator import Context, Generator, example
 from linnet.examples.languages import CODES, Language, Pattern
 from linnet.examples.record import Example
 from linnet.examples.source import Passage, Source
-from linnet.examples.subjects import Subject, in_context, looks_plural, subject_of
+from linnet.examples.subjects import (
+    Subject,
+    Titled,
+    in_context,
+    looks_plural,
+    subject_of,
+    titled,
+)
 
 _BEFORE = 200  # characters in which the title must stand for "this condition" to mean it
 _FOLLOWING = 300  # characters that may say more of the same
 _LONGEST = 400  # characters of a sentence that is read
+_LABEL = 16  # characters that may stand before the first sentence: "Summary: "
+_BE = ("is", "are", "was", "were")
+_DEFINED = 5  # words with which "a disease ..." says enough
 _BACK = re.compile(r"\b(?:above|below|following|previous|preceding)\b", re.IGNORECASE)
 
 
@@ -62,25 +72,29 @@ def ask_about(
     words = source.words
     assert words is not None
     sentence = " ".join(source.text[slice(*place)].split())
+    marked = titled(sentence, source)
+    text = marked.text.rstrip(".! ")  # of what leads to a list with a colon, written or not
     following = source.text[place[1] : place[1] + _FOLLOWING]
     for pattern in patterns:
-        if pattern.sign is not None and not pattern.sign.search(sentence):
+        if pattern.sign is not None and not pattern.sign.search(text):
             continue
-        found = pattern.match.fullmatch(sentence.rstrip(".! "))
+        found = pattern.match.fullmatch(f"{text.rstrip(':')}:" if pattern.leads else text)
         if found is None or not _fits(pattern, found, words, following):
             continue
-        subject = subject_of(found["s"], source, passage)
-        if subject is None or (pattern.plural and not looks_plural(found["s"], words)):
+        subject = subject_of(found["s"], source, passage, marked)
+        if subject is None or not _suits(pattern, subject, marked.restored(found["s"]), words):
             continue
-        if pattern.defines and " " in subject.text and words.gerund(subject.text):
-            continue  # "getting a pacemaker is ..."
-        if words.points_back(sentence.replace(found["s"], "", 1)):
+        if pattern.of_title and not (subject.is_title and _comes_first(source, place[0])):
+            continue
+        named = subject.is_title or not subject.decided
+        rest = text.replace(found["s"], "", 1)
+        if not pattern.leads and words.points_back(rest, named=named):
             continue
         if not subject.decided and (pattern.partial or not _title_before(source, place[0])):
             continue
-        if pattern.partial and _says_more(source, place, found, words):
+        if pattern.partial and _says_more(source, place, found, marked, words):
             continue
-        groups = _groups(found, subject, words)
+        groups = _groups(found, subject, marked, words)
         key = (source.id, str(place[0]), pattern.name)
         question: str | None = context.choose(pattern.ask, *key).format(**groups)
         told = ""
@@ -90,8 +104,26 @@ def ask_about(
             told = context.choose(pattern.instruct, *key).format(**groups)
         if question is None:
             continue
-        return Asked(question, found[pattern.answer] if pattern.answer else sentence, told)
+        answer = marked.restored(found[pattern.answer]) if pattern.answer else sentence
+        return Asked(question, answer, told)
     return None
+
+
+def _suits(pattern: Pattern, subject: Subject, written: str, words: Language) -> bool:
+    """Whether a sentence of this form may have this subject."""
+    if pattern.plural and not looks_plural(written, words):
+        return False
+    # "getting a pacemaker is ..." defines nothing
+    return not (
+        pattern.defines and not subject.is_title and " " in subject.text
+        and words.gerund(subject.text)
+    )  # fmt: skip
+
+
+def _comes_first(source: Source, start: int) -> bool:
+    """Whether a sentence is the first of its document, below the title."""
+    first = next((block.start for block in source.blocks if block.kind != "heading"), start)
+    return start - first < _LABEL
 
 
 def _fits(pattern: Pattern, found: re.Match[str], words: Language, following: str) -> bool:
@@ -103,7 +135,8 @@ def _fits(pattern: Pattern, found: re.Match[str], words: Language, following: st
         return False  # what is known follows
     if pattern.digits and not any(map(str.isdigit, found.group())):
         return False
-    if words.vague_object is not None and words.vague_object.fullmatch(rest):
+    told = pattern.unknown or (pattern.defines and len(rest.split()) >= _DEFINED)
+    if not told and words.vague_object is not None and words.vague_object.fullmatch(rest):
         return False
     # What points to another place of the document is no answer without it.
     return not (rest and _BACK.search(rest)) and rest.count("(") == rest.count(")")
@@ -115,12 +148,12 @@ def _title_before(source: Source, start: int) -> bool:
 
 
 def _says_more(
-    source: Source, place: tuple[int, int], found: re.Match[str], words: Language
+    source: Source, place: tuple[int, int], found: re.Match[str], marked: Titled, words: Language
 ) -> bool:
     """Whether another sentence of the document may answer the question as well: one with its
     subject, or that begins with a pronoun, and its verb. Of what a document is about as a whole,
     such a question is never answered by one sentence."""
-    subject = found["s"].lower()
+    subject = marked.restored(found["s"]).lower()
     if subject in source.title.lower():
         return True
     groups = found.groupdict()
@@ -133,13 +166,20 @@ def _says_more(
     return more or (bool(after) and after[0].lower() in words.sets["points_back"])
 
 
-def _groups(found: re.Match[str], subject: Subject, words: Language) -> dict[str, str]:
-    groups = {name: value or "" for name, value in found.groupdict().items()}
+def _groups(
+    found: re.Match[str], subject: Subject, marked: Titled, words: Language
+) -> dict[str, str]:
+    groups = {name: marked.restored(value or "") for name, value in found.groupdict().items()}
     groups["s"] = subject.text
     first = subject.text.split()[0].lower()
     the = first in words.sets["determiners"] or not subject.decided
     groups["the_s"] = subject.text if the else f"{words.article} {subject.text}"
-    groups["are"] = "are" if looks_plural(subject.text, words) and subject.decided else "is"
+    be = groups.get("be", "").partition(" ")[0]
+    if be in _BE:
+        groups["are"] = be
+    else:
+        groups["are"] = "are" if looks_plural(subject.text, words) and subject.decided else "is"
+    groups["Are"] = groups["are"].capitalize()
     vowel = unicodedata.normalize("NFD", subject.text[:1].lower())[:1] in set("aeiouh")
     groups["que"] = "qu’" if vowel else "que "  # elision in French
     if "v" in groups:

@@ -4,8 +4,8 @@ All of it is data, a file for each language (``en.toml``). A *pattern* is a regu
 a whole sentence must match, with named groups, and the questions that such a sentence answers,
 which use the groups. In an expression ``{NP}`` stands for some words that may be the subject,
 ``{VERBS}`` for the verbs of the file in the third person, ``{VERB}`` for their base forms,
-``{ADV}`` for an adverb that may stand there. Which subjects are fit to be asked about is decided
-in :mod:`linnet.examples.subjects`.
+``{ADV}`` for an adverb that may stand there, ``{LEAD}`` for words that may open a sentence. Which
+subjects are fit to be asked about is decided in :mod:`linnet.examples.subjects`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ class Pattern:
     """Whether it says how common its subject is."""
     partial: bool = False
     """Whether other sentences may say more of the same, so that none may have its subject too."""
+    of_title: bool = False
+    """Whether it must be the first sentence of its document, with the title as its subject."""
+    unknown: bool = False
+    """Whether that nothing is known is an answer."""
+    leads: bool = False
+    """Whether it leads to a list, so that what it points to follows."""
     pairs: frozenset[str] = frozenset()
     """Which of the groups ``v`` and ``p`` go together; empty: all."""
 
@@ -78,6 +84,10 @@ class Language:
     """What answers nothing on its own: "the procedure"."""
     unresolved: re.Pattern[str] | None = None
     """What points to another sentence: "this", "the returned", "also"."""
+    named_again: re.Pattern[str] | None = None
+    """How a sentence may name its subject once more: "the disorder" of a disorder."""
+    cases: re.Pattern[str] | None = None
+    """What may stand before a subject: "most cases of"."""
     adverb: str = ""
     """What adverbs end in."""
 
@@ -95,8 +105,11 @@ class Language:
         """Whether a text needs what stands elsewhere: "the following", "see below"."""
         return any(word in self.sets["points_away"] for word in _WORD.findall(text.lower()))
 
-    def points_back(self, text: str) -> bool:
-        """Whether a text is understood only with what stands before it."""
+    def points_back(self, text: str, *, named: bool = False) -> bool:
+        """Whether a text is understood only with what stands before it. ``named``: whether that
+        is named already, so that words for it are understood."""
+        if named and self.named_again is not None:
+            text = self.named_again.sub("", text)
         return self.unresolved is not None and self.unresolved.search(text) is not None
 
     def gerund(self, text: str) -> bool:
@@ -131,7 +144,9 @@ def _read(code: str) -> Language:
         abbreviations=frozenset(values["abbreviations"].split()),
         templates={name: tuple(found) for name, found in values["templates"].items()},
         patterns=tuple(_pattern(one, values, verbs) for one in values.get("pattern", ())),
-        leads=tuple(_pattern(one, values, verbs) for one in values.get("lead", ())),
+        leads=tuple(
+            _pattern({**one, "leads": True}, values, verbs) for one in values.get("lead", ())
+        ),
         sets={name: frozenset(words.split()) for name, words in values["words"].items()},
         lists={name: tuple(found) for name, found in values.get("lists", {}).items()},
         verbs=verbs,
@@ -140,11 +155,17 @@ def _read(code: str) -> Language:
         nouns_have_capitals=values.get("nouns_have_capitals", False),
         article=values.get("article", ""),
         vague_object=re.compile(vague) if (vague := values.get("vague_object")) else None,
-        unresolved=re.compile(back, re.IGNORECASE) if (back := values.get("unresolved")) else None,
+        unresolved=_optional(values.get("unresolved")),
+        named_again=_optional(values.get("named_again")),
+        cases=_optional(values.get("cases")),
         adverb=values.get("adverb", ""),
         gerunds=values.get("gerunds", ""),
         participle=values.get("participle", ""),
     )
+
+
+def _optional(expression: str | None) -> re.Pattern[str] | None:
+    return re.compile(expression, re.IGNORECASE) if expression else None
 
 
 def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: Any) -> Pattern:
@@ -156,12 +177,14 @@ def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: An
     macros = (
         ("{NP}", everything["np"]),
         ("{ADV}", everything.get("adverbs", "")),
+        ("{LEAD}", everything.get("openings", "")),
         ("{VERBS}", "|".join(sorted(map(re.escape, verbs), key=len, reverse=True))),
         ("{VERB}", "|".join(sorted(map(re.escape, verbs.values()), key=len, reverse=True))),
     )
     match = values["match"]
     head, subject, rest = match.partition("(?P<s>{NP})")
     rest = rest.partition("(?P<o>")[0]
+    head = head.replace("{LEAD}", "")
     sign = None if head or not subject or not rest.strip() else re.compile(filled(rest))
     return Pattern(
         name=values["name"],
@@ -175,5 +198,8 @@ def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: An
         plural=values.get("plural", False),
         frequency=values.get("frequency", False),
         partial=values.get("partial", False),
+        of_title=values.get("of_title", False),
+        unknown=values.get("unknown", False),
+        leads=values.get("leads", False),
         pairs=frozenset(filter(None, values.get("pairs", "").split(", "))),
     )
