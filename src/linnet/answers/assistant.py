@@ -76,7 +76,7 @@ class Assistant:
         """
         index = Index.open(place)
         root = index.path if artifact.within(place, "index") == Path(place) else Path(place)
-        from linnet.answers.gate import open_gate
+        from linnet.answers.gate.gate import open_gate
 
         gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
         summaries = Summaries(root / SUMMARIES)
