@@ -6,7 +6,7 @@ PYTHON ?= python3
 BUDGET ?= 5m
 OUT ?= quickstart
 DOCS ?= python:library
-ASK ?= What does the yield expression do?
+ASK ?= What is a context manager?
 # Where PyTorch comes from: by default its CPU build where there is no NVIDIA driver
 # (scripts/torch_index.py). Another index: make quickstart TORCH_INDEX=URL; the usual one: TORCH_INDEX=
 TORCH_INDEX ?= auto

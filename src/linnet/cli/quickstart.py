@@ -15,7 +15,7 @@ from linnet.cli.terminal import out as terminal
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 PROMPTS = ("The", "A list is", "def __init__(self", "import os\n")
-QUESTIONS = ("What does the yield expression do?", "What is a context manager?")
+QUESTIONS = ("What is a context manager?", "What does the assert statement do?")
 
 
 @app.command()
