@@ -188,6 +188,20 @@ def test_only_what_is_let_through_is_searched(
     assert set(sources(tmp_path / "index", "25 leave", **how)) == names
 
 
+def test_a_mail_has_its_subject_as_title_and_the_day_it_was_sent(tmp_path: Path) -> None:
+    head = "From: Ann\nSubject: The broken pump: again\n"
+    texts = {
+        "d/a.eml": f"{head}Date: Tue, 3 Mar 2026 10:00:00 +0100\n\nSubject: no.\nIt leaks.",
+        "d/b.eml": f"{head}Date: one day\n\nIt leaks no more.",
+        "d/c.eml": "It leaks still.",
+    }
+    index(Texts(texts, modified={"d/b.eml": 5}), tmp_path / "index")
+    with Index.open(tmp_path) as opened:
+        documents = [(one.title, one.date) for one in opened.documents()]
+    again = "The broken pump: again"
+    assert documents == [(again, 1772528400), (again, 5), ("c", 0)]
+
+
 def test_collections_can_be_said(tmp_path: Path) -> None:
     config = IndexConfig(collections=("people=docs/hr/*", "people=docs/notes.txt"))
     made = index(FEW, tmp_path / "index", config)

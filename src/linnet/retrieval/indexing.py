@@ -8,6 +8,7 @@ segments are joined (``linnet.retrieval.segments``). Each step is a transaction.
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import fnmatch
 import glob
 import hashlib
@@ -37,6 +38,8 @@ from linnet.retrieval.state import FILE, State, read_state, segments_of
 
 CORPUS = "corpus"
 SEGMENT_PASSAGES = 32_768  # of which one is full
+_MAIL_HEAD = 4000  # characters in which it is looked for
+_LONGEST_SUBJECT = 200
 _MOST_SMALL = 8  # segments less than half full
 _LEAST_JOINED = 4  # segments, even where the next is far larger
 
@@ -412,13 +415,13 @@ class _Update:
         stored = self.texts.read(listing)
         blocks = list(stored.blocks())
         collection = key[-1]
-        title = self.titles.setdefault(
-            (listing.id, collection), title_of(stored, blocks) or _stem(listing.source)
-        )
+        subject, sent = mail_head(stored.text) if listing.family == "mail" else ("", 0)
+        own = subject or title_of(stored, blocks) or _stem(listing.source)
+        title = self.titles.setdefault((listing.id, collection), own)
         number = writer.add_document(
             IndexedDocument(
                 listing.source, listing.id, listing.kind, listing.language, collection, title,
-                listing.modified, len(stored.text),
+                sent or listing.modified, len(stored.text),
             )
         )  # fmt: skip
         for chunk in chunks(stored, blocks, self.config.characters):
@@ -489,6 +492,22 @@ class _Update:
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
+
+
+def mail_head(text: str) -> tuple[str, int]:
+    """The subject of a mail, and when it was sent, in seconds since 1970; empty and 0 where its
+    head does not say."""
+    lines = text[:_MAIL_HEAD].partition("\n\n")[0].splitlines()
+    fields = {
+        name.strip().lower(): value.strip()
+        for name, found, value in (line.partition(":") for line in reversed(lines))
+        if found
+    }
+    try:
+        sent = int(email.utils.parsedate_to_datetime(fields.get("date", "")).timestamp())
+    except (ValueError, TypeError, OverflowError, OSError):
+        sent = 0
+    return fields.get("subject", "")[:_LONGEST_SUBJECT], max(sent, 0)
 
 
 def _stem(source: str) -> str:
