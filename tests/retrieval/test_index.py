@@ -14,7 +14,7 @@ from made_index import Texts, index
 from linnet import artifact, output
 from linnet.data.locating import Unread
 from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError
-from linnet.retrieval import Filters, Found, Index, IndexConfig, indexing, terms
+from linnet.retrieval import Filters, Found, Index, IndexConfig, terms, updating
 from linnet.retrieval.lexical import Weights
 
 WORDS = ["moss", "fern", "stone", "river", "bridge", "lamp", "signal", "winter", "copper", "grain"]
@@ -118,8 +118,8 @@ def test_equal_texts_under_different_headings_are_found_once(tmp_path: Path) -> 
 def test_updates_end_where_a_new_index_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "SEGMENT_PASSAGES", 24)  # so that segments are joined
-    monkeypatch.setattr(indexing, "_MOST_SMALL", 3)
+    monkeypatch.setattr(updating, "SEGMENT_PASSAGES", 24)  # so that segments are joined
+    monkeypatch.setattr(updating, "_MOST_SMALL", 3)
     drawn = random.Random(5)
     shared = [f"# Shared {n}\n\n{text_of(drawn)}" for n in range(4)]
     texts = {f"d/{n}.md": text_of(drawn) for n in range(12)}
