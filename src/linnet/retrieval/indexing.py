@@ -71,7 +71,7 @@ def update_index(
         known = artifact.read(out / KIND, kind=KIND).manifest.config
         config = from_mapping(IndexConfig, known, where=str(out / KIND))
     corpus = _prepared(sources, out, data, progress)
-    return _indexed(corpus.path, out, config, progress)
+    return _indexed(corpus.path, out, config or IndexConfig(), progress)
 
 
 def _indexed(corpus: Path, out: Path, config: IndexConfig, progress: Progress) -> Artifact:
