@@ -66,7 +66,8 @@ def lists(passages: PassagesInMemory) -> list[Candidates]:
 @pytest.fixture(scope="module")
 def encoder(passages: PassagesInMemory, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("encoder")
-    scratch_encoder([*(each.text for each in passages.passages), " ".join(KINDS)] * 3, out, CONFIG)
+    texts = [*(each.text for each in passages.passages()), " ".join(KINDS)]
+    scratch_encoder(texts * 3, out, CONFIG)
     return out
 
 
