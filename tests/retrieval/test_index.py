@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_index import Texts, index
 
@@ -360,3 +361,47 @@ def test_damage_is_named_wherever_it_is(tmp_path: Path) -> None:
         file.write_bytes(whole)
     assert json.loads((tmp_path / "index/manifest.json").read_text())["generation"] == 1
     assert found(tmp_path / "index", "wages")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "what"),
+    [
+        ("postings", [99], "postings names what is not there"),
+        ("postings", [-1], "postings names what is not there"),
+        ("starts", [5, 1], "starts is not in order"),
+        ("place_starts", [-1], "place_starts is not in order"),
+        ("lengths", [[-1, 0, 0]], "a length is below 0"),
+        ("counts", None, "counts does not fit the rest"),
+    ],
+)
+def test_a_strangers_segment_names_nothing_that_is_not_there(
+    tmp_path: Path, name: str, values: list[int] | None, what: str
+) -> None:
+    index(FEW, tmp_path)
+    with updating.later_transaction(tmp_path) as draft:
+        file = draft.copy(f"segments/1-0/{name}.npy")
+        array = np.load(file)
+        if values is None:
+            array = array[:-1]
+        else:
+            array[: len(values)] = values
+        np.save(file, array)
+    with pytest.raises(DamagedError, match=what):
+        Index.open(tmp_path)
+
+
+def test_a_strangers_table_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+
+    index(FEW, tmp_path)
+    with updating.later_transaction(tmp_path) as draft:
+        file = draft.copy("segments/1-0/passages.arrow")
+        with pyarrow.memory_map(str(file)) as source:
+            table = pyarrow.ipc.open_file(source).read_all()
+        numbers = pyarrow.array(range(len(table)))
+        changed = table.set_column(table.column_names.index("context"), "context", numbers)
+        file.unlink()
+        with pyarrow.ipc.new_file(str(file), changed.schema) as writer:
+            writer.write_table(changed)
+    with pytest.raises(DamagedError, match=r"passages\.arrow has other columns"):
+        Index.open(tmp_path)

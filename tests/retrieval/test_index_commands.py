@@ -18,7 +18,7 @@ from linnet.data import prepare, stored_texts
 from linnet.data.config import DataConfig
 from linnet.errors import ArtifactError, DataError
 from linnet.retrieval import Index, make_index
-from linnet.retrieval.indexing import update_index
+from linnet.retrieval.indexing import for_search, update_index
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "documents"
 ROWS = "".join(f"plant {n},{n} cm\n" for n in range(120))
@@ -178,6 +178,11 @@ def test_only_what_changed_is_done_again_and_what_is_gone_is_not_found(
     assert Index.open(place).generation == generation
     (tmp_path / "docs" / "notes.txt").unlink()
     (tmp_path / "docs" / "garden" / "new.txt").write_text("Newts live in the pond.")
+    with Index.open(place) as reader:
+        assert not reader.is_stale
+        prepare(tmp_path / "docs", place / "corpus", for_search(DataConfig()), training=False)
+        assert reader.is_stale
+    assert "run linnet index again" in CliRunner().invoke(search_app, [str(place), "newts"]).stderr
     update_index(place)
     assert [one["source"] for one in search(place, "newts")] == ["docs/garden/new.txt"]
     assert [one["source"] for one in search(place, "boat house")] == ["docs/copy.txt"]

@@ -120,7 +120,7 @@ def test_transformers_reads_it_with_the_same_scores(trained: Path) -> None:
 
 
 def test_a_search_is_re_ranked(trained: Path, passages: PassagesInMemory) -> None:
-    index = Reranked(passages, Reranker.open(trained), depth=6)
+    index = Reranked(passages, Reranker.open(trained), depth=6, budget=60.0)  # busy machines
     assert len(index) == len(passages)
     asked = [(f"{kind} {subject}", f"{subject}-{kind}.txt") for kind in KINDS
              for subject in SUBJECTS[::6]]  # fmt: skip

@@ -179,6 +179,16 @@ class Index:
         return self._open.made.manifest.generation or 0
 
     @property
+    def is_stale(self) -> bool:
+        """Whether the corpus that it was made of holds other documents by now."""
+        made = self._open.made
+        entry = made.manifest.inputs.get("corpus")
+        if entry is None or entry.path is None:
+            return False
+        corpus = made.path / entry.path
+        return artifact.is_artifact(corpus) and artifact.read(corpus).content != entry.content
+
+    @property
     def problem(self) -> str:
         """Why only words are searched though there are vectors; empty where all is well. Known
         after the first search."""
