@@ -44,7 +44,7 @@ def ensure_reranker(
     place, config = Path(place), config or RerankerConfig()
     files = list(questions)
     if not files:
-        files = [_examples(place, progress)]
+        files = [own_examples(place, progress)]
     cases = [case for file in files for case in read_cases(file, corpus=place / CORPUS)]
     with Index.open(place) as index:
         lists = mine(
@@ -78,7 +78,9 @@ def targets_of(cases: Iterable[Case]) -> Iterator[Target]:
                     )
 
 
-def _examples(place: Path, progress: Progress) -> Path:
+def own_examples(place: Path, progress: Progress) -> Path:
+    """The questions of an index, which are made where there are none. Raises DataError where there
+    is no corpus to make them of."""
     from linnet.examples import make_examples
 
     examples = place / EXAMPLES
