@@ -133,12 +133,13 @@ def train_encoder(
         if found["kept"]:
             _save(encoder, base.path, draft.path)
             return
+        low, high = found["difference"]["ndcg@10"]
         progress.warn(
-            "the encoder that was trained does not find more than "
-            f"{'words alone' if untrained else base.name}: "
-            f"nDCG@10 {found['own']['ndcg@10']['value']:.3f} and "
-            f"{found['before']['ndcg@10']['value']:.3f} on {found['own']['questions']} questions "
-            "kept back. It was not kept"
+            "the encoder that was trained is not kept: on "
+            f"{found['own']['questions']} questions of other documents its nDCG@10 is "
+            f"{found['own']['ndcg@10']['value']:.3f}, that of "
+            f"{'words alone' if untrained else base.name} "
+            f"{found['before']['ndcg@10']['value']:.3f} (difference {low:+.3f} to {high:+.3f})"
         )
 
     from linnet.train.metrics import METRICS
@@ -214,10 +215,11 @@ def compared(
     right = [{number[passage] for passage in targets[_folded(q)]} for q in questions]
 
     def scores(encoder: Encoder) -> Vectors:
-        rows = encoder.embed(passages, normalise=True, progress=progress)
+        rows = encoder.embed(passages, normalise=True)
         asked: Vectors = encoder.embed(questions, normalise=True) @ rows.T
         return asked
 
+    progress.message("comparing what the encoder finds with what was found without it")
     by_meaning = scores(own)
     if base is None:
         by_words = _lexical_scores(questions, passages)
