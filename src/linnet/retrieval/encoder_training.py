@@ -79,15 +79,15 @@ class TrainingPair:
 class EncoderTrainingConfig(Config):
     """How an encoder is tuned."""
 
-    pairs: int = option(6000, "Pairs to train on, questions first.", least=FEWEST)
+    pairs: int = option(3000, "Pairs to train on, questions first.", least=FEWEST)
     epochs: int = option(2, "Times that each is read.", least=1)
     batch: int = option(32, "Pairs per update; each is a negative for all others.", least=2)
     near_misses: int = option(0, "Passages with a question's words that do not answer it, for each "
                                  "pair.", least=0)  # fmt: skip
     lr: float = option(1e-4, "Peak learning rate.", above=0)
-    max_tokens: int = option(160, "Longest text in training; the rest of a longer one is cut.",
+    max_tokens: int = option(128, "Longest text in training; the rest of a longer one is cut.",
                              least=16)  # fmt: skip
-    compared: int = option(3000, "Passages among which old and new encoder search.", least=FEWEST)
+    compared: int = option(1000, "Passages among which old and new encoder search.", least=FEWEST)
     seed: int = option(0, "Seed of order and near misses.", least=0)
     device: DeviceName = option("auto", "Where to compute.")
     dtype: DtypeName = option("auto", "Number format of matrix products.")
