@@ -354,7 +354,7 @@ def speed(args: argparse.Namespace) -> None:
     if chosen is None:
         raise SystemExit("an encoder is needed: --encoder")
     passages = Passages(Index.open(args.index)).rows
-    texts = [passage_text(passage) for passage in passages[:: max(1, len(passages) // 256)]]
+    texts = [passage_text(passage) for passage in passages[:: max(1, len(passages) // 128)]]
     runs: dict[str, Callable[[], Any]] = {}
     for dtype in ("fp32", "bf16"):
         model = load_encoder(chosen.path, dtype=dtype)  # type: ignore[arg-type]
