@@ -50,7 +50,7 @@ def ensure_reranker(
     place, config = Path(place), config or RerankerConfig()
     files = list(questions)
     if not files:
-        files = [_examples(place, progress)]
+        files = [own_examples(place, progress)]
     cases = [case for file in files for case in read_cases(file, corpus=place / CORPUS)]
     targets = list(targets_of(cases))
     chosen = choose_encoder(encoder, index=place, progress=progress)
@@ -106,7 +106,9 @@ def _current(
     return made if same and change <= TOLERATED else None
 
 
-def _examples(place: Path, progress: Progress) -> Path:
+def own_examples(place: Path, progress: Progress) -> Path:
+    """The questions of an index, which are made where there are none. Raises DataError where there
+    is no corpus to make them of."""
     from linnet.examples import make_examples
 
     examples = place / EXAMPLES

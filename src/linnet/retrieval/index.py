@@ -37,7 +37,7 @@ KIND = "index"
 FORMAT = 1
 UNREAD = "unread.jsonl"
 _MASKS = 64  # that are kept
-_DEPTH = 100  # passages of each way of searching that are fused
+_DEPTH = 300  # passages of each way of searching that are fused
 _EQUAL = 10  # passages more than twice what is asked for, as equal ones become one
 _QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 
