@@ -1,5 +1,6 @@
 """The re-ranker: trained on a tiny scale, read by transformers, calibrated, and bounded in time."""
 
+import json
 import random
 import time
 from dataclasses import replace
@@ -8,10 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_index import index
+from typer.testing import CliRunner
 
 from linnet import artifact
+from linnet.answers import Turn
+from linnet.answers.cases import Case, Span
+from linnet.answers.reranking import targets_of
+from linnet.cli.reranker import app
 from linnet.errors import DamagedError, DataError, ModelError
-from linnet.retrieval import Found, Passage, PassagesInMemory, Place
+from linnet.retrieval import Found, Index, Passage, PassagesInMemory, Place
 from linnet.retrieval.reranker import (
     DEPTHS,
     SETTINGS,
@@ -29,6 +36,7 @@ from linnet.retrieval.reranker_training import (
     RerankerConfig,
     Target,
     divided,
+    drawn,
     mine,
     platt,
     scratch_encoder,
@@ -38,7 +46,7 @@ from linnet.retrieval.reranker_training import (
 KINDS = {"where": "situated near", "when": "built during", "who": "owned by"}
 SUBJECTS = [f"{a}{b}" for a in ("bel", "kor", "mat", "ros", "tul", "vin", "zar", "nor")
             for b in ("da", "fin", "go", "lan", "mir", "pol", "sen", "tos")]  # fmt: skip
-CONFIG = RerankerConfig(layers=1, questions=120, candidates=6, negatives=2, easy=0, epochs=6,
+CONFIG = RerankerConfig(layers=1, most_questions=120, candidates=6, negatives=2, easy=0, epochs=9,
                         batch=8, lr=2e-3, max_tokens=32, words=True, device="cpu", dtype="fp32",
                         threads=1)  # fmt: skip
 
@@ -66,7 +74,9 @@ def lists(passages: PassagesInMemory) -> list[Candidates]:
 @pytest.fixture(scope="module")
 def encoder(passages: PassagesInMemory, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("encoder")
-    scratch_encoder([*(each.text for each in passages.passages), " ".join(KINDS)] * 3, out, CONFIG)
+    scratch_encoder(
+        [*(each.text for each in passages.passages()), " ".join(KINDS)] * 3, out, CONFIG
+    )
     return out
 
 
@@ -97,7 +107,7 @@ def test_questions_are_divided_by_group(lists: list[Candidates]) -> None:
     assert not groups[0] & groups[1]
     assert not groups[0] & groups[2]
     assert not groups[1] & groups[2]
-    assert len(parts[0]) <= CONFIG.questions
+    assert len(parts[0]) <= CONFIG.most_questions
     with pytest.raises(DataError, match="at least 40 questions about several documents"):
         divided(lists[:30], CONFIG)
 
@@ -119,19 +129,20 @@ def test_transformers_reads_it_with_the_same_scores(trained: Path) -> None:
 
 
 def test_a_search_is_re_ranked(trained: Path, passages: PassagesInMemory) -> None:
-    index = Reranked(passages, Reranker.open(trained), depth=6)
-    assert len(index) == len(passages)
+    searched = Reranked(passages, Reranker.open(trained), depth=6)
+    assert len(searched) == len(passages)
+    assert list(searched.passages()) == passages.passages()
     asked = [(f"{kind} {subject}", f"{subject}-{kind}.txt") for kind in KINDS
              for subject in SUBJECTS[::6]]  # fmt: skip
-    first = [index.search(question, 2)[0].passage.place.source for question, _ in asked]
+    first = [searched.search(question, 2)[0].passage.place.source for question, _ in asked]
     right = [source == wanted for source, (_, wanted) in zip(first, asked, strict=True)]
     assert sum(right) > 0.8 * len(right)
-    found = index.search("when rosmir", 3)
+    found = searched.search("when rosmir", 3)
     assert len(found) == 3
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
     assert found[0].scores["rerank"] == found[0].score
     assert found[0].scores["lexical"] > 0
-    assert index.search("nothing has these", 4) == []
+    assert searched.search("nothing has these", 4) == []
 
 
 def test_what_is_not_read_in_time_stays_behind_in_its_order(
@@ -264,3 +275,62 @@ def test_other_models_and_damaged_settings_are_refused(
         (tmp_path / SETTINGS).write_text(text)
         with pytest.raises(DamagedError, match="train the re-ranker again"):
             Reranker.open(tmp_path)
+
+
+def test_an_index_has_its_own(encoder: Path, tmp_path: Path) -> None:
+    texts = {f"{subject}-{kind}.txt": f"# {subject}\n\n{_passage(subject, kind).text}"
+             for subject in SUBJECTS for kind in KINDS}  # fmt: skip
+    place, questions = tmp_path / "place", tmp_path / "questions.jsonl"
+    index(texts, place / "index")
+    rows = [{"question": f"{kind} {subject}", "source": f"{subject}-{kind}.txt",
+             "document": subject} for subject in SUBJECTS for kind in KINDS]  # fmt: skip
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def train() -> artifact.Artifact:
+        settings = ["--layers", "1", "--most-questions", "120", "--candidates", "6", "--easy", "0",
+                    "--negatives", "2", "--epochs", "9", "--lr", "2e-3", "--max-tokens", "32",
+                    "--words", "--device", "cpu", "--dtype", "fp32", "--threads", "1"]  # fmt: skip
+        arguments = ["train", str(place), "--questions", str(questions), "--encoder", str(encoder)]
+        done = CliRunner().invoke(app, [*arguments, *settings])
+        assert done.exit_code == 0, done.output
+        return artifact.read(place / "reranker", kind="reranker")
+
+    with Index.open(place) as before:
+        assert before.reranker is None
+        made = train()
+        assert made.stats["kept"]
+        assert made.stats["questions"] == len(rows)
+        assert before.reranker is None
+        before.reload()
+        assert before.reranker is not None
+        right = [before.search(row["question"], 1)[0].passage.place.source == row["source"]
+                 for row in rows[::5]]  # fmt: skip
+        assert sum(right) > 0.8 * len(right)
+        found = before.search("when rosmir", 3)
+        assert all("rerank" in each.scores for each in found)
+        for plain in (before.search("when rosmir", 3, rerank=False),
+                      before.search('"rosmir was owned"', 3)):  # fmt: skip
+            assert plain
+            assert not any("rerank" in each.scores for each in plain)
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows[9:]), encoding="utf-8")
+    assert train().manifest.created == made.manifest.created
+    said = CliRunner().invoke(app, ["report", str(place)]).output
+    assert "the re-ranker is used" in said
+    assert json.loads(CliRunner().invoke(app, ["report", str(place), "--json"]).output)["kept"]
+
+
+def test_held_out_and_unanswered_questions_are_not_learned_from() -> None:
+    gold = ((Span("a.txt", 3, 9), Span("b.txt")),)
+    case = Case("1", "Which?", "answerable", gold, (("fern",),), document="a.txt", split="train")
+    others = [replace(case, split="test"), replace(case, split="validation"),
+              case.withheld(), replace(case, turns=(Turn("So?", "Yes."),))]  # fmt: skip
+    assert list(targets_of([*others, case])) == [
+        Target("Which?", "a.txt", 3, 9, "fern", "a.txt"),
+        Target("Which?", "b.txt", 0, None, "fern", "a.txt"),
+    ]
+    config = replace(CONFIG, most_questions=40)
+    many = [Target(f"Which {n // 2}?", f"{n}.txt") for n in range(400)]
+    kept = drawn(many, config)
+    assert len({each.question for each in kept}) == 57
+    assert len(kept) == 114
+    assert drawn(many[:80], config) == many[:80]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 KIND = "reranker"
 LABELS = ("answers",)
-MAX_TOKENS = 128
+MAX_TOKENS = 104
 BUDGET = 0.3
 """Seconds that re-ranking takes for one question, about."""
 
@@ -282,10 +282,16 @@ class Reranked:
         found = self.index.search(query, max(k, depth), collections=collections)
         return self.reranker.rerank(query, found, depth=depth, budget=self.budget)[:k]
 
+    def passages(self, *, collections: Sequence[str] | None = None) -> Iterable[Passage]:
+        """See :class:`Searchable`."""
+        return self.index.passages(collections=collections)
+
 
 def context(passage: Passage) -> str:
     """What a passage stands under, as it is read before its text."""
-    parts = [part for part in dict.fromkeys((passage.title, *passage.headings)) if part]
+    parts = [
+        part for part in dict.fromkeys((passage.title, *passage.headings, passage.context)) if part
+    ]
     return f"{': '.join(parts)[:_CONTEXT]}: " if parts else ""
 
 
