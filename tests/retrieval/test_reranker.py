@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -36,9 +37,9 @@ from linnet.retrieval.reranker_training import (
     RerankerConfig,
     Target,
     divided,
-    drawn,
     mine,
     platt,
+    sampled,
     scratch_encoder,
     train_reranker,
 )
@@ -80,13 +81,38 @@ def encoder(passages: PassagesInMemory, tmp_path_factory: pytest.TempPathFactory
     return out
 
 
+ROWS = [{"question": f"{kind} {subject}", "source": f"{subject}-{kind}.txt", "document": subject}
+        for subject in SUBJECTS for kind in KINDS]  # fmt: skip
+SETTINGS_TYPED = ["--layers", "1", "--most-questions", "120", "--candidates", "6", "--easy", "0",
+                  "--negatives", "2", "--epochs", "9", "--lr", "2e-3", "--max-tokens", "32",
+                  "--words", "--device", "cpu", "--dtype", "fp32", "--threads", "1"]  # fmt: skip
+
+
+def train(place: Path, encoder: Path) -> artifact.Artifact:
+    """As a user does, with the questions that lie beside the index."""
+    arguments = ["train", str(place), "--questions", str(place / "questions.jsonl"),
+                 "--encoder", str(encoder)]  # fmt: skip
+    done = CliRunner().invoke(app, [*arguments, *SETTINGS_TYPED])
+    assert done.exit_code == 0, done.output
+    return artifact.read(place / "reranker", kind="reranker")
+
+
 @pytest.fixture(scope="module")
-def trained(
-    lists: list[Candidates], encoder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    out = tmp_path_factory.mktemp("trained") / "reranker"
-    train_reranker(lists, encoder, out, CONFIG)
+def place(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the passages, with its re-ranker."""
+    out = tmp_path_factory.mktemp("place")
+    texts = {f"{subject}-{kind}.txt": f"# {subject}\n\n{_passage(subject, kind).text}"
+             for subject in SUBJECTS for kind in KINDS}  # fmt: skip
+    index(texts, out / "index")
+    rows = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (out / "questions.jsonl").write_text(rows, encoding="utf-8")
+    train(out, encoder)
     return out
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Path:
+    return place / "reranker"
 
 
 def test_it_orders_what_the_search_cannot_and_says_how_well(trained: Path) -> None:
@@ -277,46 +303,31 @@ def test_other_models_and_damaged_settings_are_refused(
             Reranker.open(tmp_path)
 
 
-def test_an_index_has_its_own(encoder: Path, tmp_path: Path) -> None:
-    texts = {f"{subject}-{kind}.txt": f"# {subject}\n\n{_passage(subject, kind).text}"
-             for subject in SUBJECTS for kind in KINDS}  # fmt: skip
-    place, questions = tmp_path / "place", tmp_path / "questions.jsonl"
-    index(texts, place / "index")
-    rows = [{"question": f"{kind} {subject}", "source": f"{subject}-{kind}.txt",
-             "document": subject} for subject in SUBJECTS for kind in KINDS]  # fmt: skip
-    questions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-    def train() -> artifact.Artifact:
-        settings = ["--layers", "1", "--most-questions", "120", "--candidates", "6", "--easy", "0",
-                    "--negatives", "2", "--epochs", "9", "--lr", "2e-3", "--max-tokens", "32",
-                    "--words", "--device", "cpu", "--dtype", "fp32", "--threads", "1"]  # fmt: skip
-        arguments = ["train", str(place), "--questions", str(questions), "--encoder", str(encoder)]
-        done = CliRunner().invoke(app, [*arguments, *settings])
-        assert done.exit_code == 0, done.output
-        return artifact.read(place / "reranker", kind="reranker")
-
-    with Index.open(place) as before:
-        assert before.reranker is None
-        made = train()
-        assert made.stats["kept"]
-        assert made.stats["questions"] == len(rows)
-        assert before.reranker is None
-        before.reload()
-        assert before.reranker is not None
-        right = [before.search(row["question"], 1)[0].passage.place.source == row["source"]
-                 for row in rows[::5]]  # fmt: skip
+def test_an_index_has_its_own(place: Path, encoder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "place"
+    shutil.copytree(place / "index", own / "index")
+    with Index.open(own) as opened:
+        assert opened.reranker is None
+        shutil.copytree(place / "reranker", own / "reranker")
+        assert opened.reranker is None
+        opened.reload()
+        assert opened.reranker is not None
+        right = [opened.search(row["question"], 1)[0].passage.place.source == row["source"]
+                 for row in ROWS[::5]]  # fmt: skip
         assert sum(right) > 0.8 * len(right)
-        found = before.search("when rosmir", 3)
-        assert all("rerank" in each.scores for each in found)
-        for plain in (before.search("when rosmir", 3, rerank=False),
-                      before.search('"rosmir was owned"', 3)):  # fmt: skip
+        assert all("rerank" in each.scores for each in opened.search("when rosmir", 3))
+        for plain in (opened.search("when rosmir", 3, rerank=False),
+                      opened.search('"rosmir was owned"', 3)):  # fmt: skip
             assert plain
             assert not any("rerank" in each.scores for each in plain)
-    questions.write_text("".join(json.dumps(row) + "\n" for row in rows[9:]), encoding="utf-8")
-    assert train().manifest.created == made.manifest.created
-    said = CliRunner().invoke(app, ["report", str(place)]).output
-    assert "the re-ranker is used" in said
-    assert json.loads(CliRunner().invoke(app, ["report", str(place), "--json"]).output)["kept"]
+    before = artifact.read(own / "reranker").manifest.created
+    rows = "".join(json.dumps(row) + "\n" for row in ROWS[9:])
+    (own / "questions.jsonl").write_text(rows, encoding="utf-8")
+    assert train(own, encoder).manifest.created == before
+    assert "the re-ranker is used" in CliRunner().invoke(app, ["report", str(own)]).output
+    said = json.loads(CliRunner().invoke(app, ["report", str(own), "--json"]).output)
+    assert said["kept"]
+    assert said["questions"] == len(ROWS)
 
 
 def test_held_out_and_unanswered_questions_are_not_learned_from() -> None:
@@ -330,7 +341,7 @@ def test_held_out_and_unanswered_questions_are_not_learned_from() -> None:
     ]
     config = replace(CONFIG, most_questions=40)
     many = [Target(f"Which {n // 2}?", f"{n}.txt") for n in range(400)]
-    kept = drawn(many, config)
+    kept = sampled(many, config)
     assert len({each.question for each in kept}) == 57
     assert len(kept) == 114
-    assert drawn(many[:80], config) == many[:80]
+    assert sampled(many[:80], config) == many[:80]

@@ -18,9 +18,9 @@ from linnet.retrieval.reranker import KIND
 from linnet.retrieval.reranker_training import (
     RerankerConfig,
     Target,
-    drawn,
     encoder_digest,
     mine,
+    sampled,
     scratch_encoder,
     train_reranker,
 )
@@ -63,7 +63,7 @@ def ensure_reranker(
         return there
     with Index.open(place) as index:
         lists = mine(
-            drawn(targets, config),
+            sampled(targets, config),
             lambda question, count: index.search(question, count, rerank=False),
             count=config.candidates,
             progress=progress,

@@ -124,7 +124,7 @@ Search: TypeAlias = Callable[[str, int], Sequence[Found]]
 """Gives so many passages for a question, the best first; it must not be re-ranked."""
 
 
-def drawn(targets: Sequence[Target], config: RerankerConfig) -> list[Target]:
+def sampled(targets: Sequence[Target], config: RerankerConfig) -> list[Target]:
     """The targets of as many questions as are used, drawn evenly: to search for more takes time."""
     questions = list(dict.fromkeys(target.question for target in targets))
     most = round(config.most_questions / (1 - TESTED - VALIDATED))
