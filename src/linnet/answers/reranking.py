@@ -57,8 +57,8 @@ def ensure_reranker(
     chosen = choose_encoder(encoder, index=place, progress=progress)
     if chosen is None:
         config = replace(config, words=True)
-    questions = len({target.question for target in targets})
-    there = _current(place / KIND, config, chosen, questions)
+    offered = len({target.question for target in targets})
+    there = _current(place / KIND, config, chosen, offered)
     if there is not None:
         return there
     with Index.open(place) as index:
@@ -70,13 +70,13 @@ def ensure_reranker(
         )
         if chosen is not None:
             return train_reranker(
-                lists, chosen.path, place / KIND, config, questions=questions, progress=progress
+                lists, chosen.path, place / KIND, config, questions=offered, progress=progress
             )
         with tempfile.TemporaryDirectory() as made:
             texts = (passage.text for passage in index.passages())
             scratch_encoder(texts, Path(made), config)
             return train_reranker(
-                lists, made, place / KIND, config, questions=questions, progress=progress
+                lists, made, place / KIND, config, questions=offered, progress=progress
             )
 
 
