@@ -240,6 +240,8 @@ def test_of_a_long_passage_it_reads_whole_sentences_around_the_best() -> None:
     assert around_best(text, {"oslo"}, len(text)) == text
     assert around_best("x" * 500, {"oslo"}, 100) == "x" * 100
     assert around_best("", {"oslo"}, 1) == ""
+    hostile = "!" * 200_000 + "x " + "? " * 100_000  # is read in one pass
+    assert len(around_best(hostile, {"oslo"}, 100)) <= 100
 
 
 def test_long_pairs_keep_the_question_and_the_best_sentence(trained: Path) -> None:
@@ -252,6 +254,11 @@ def test_long_pairs_keep_the_question_and_the_best_sentence(trained: Path) -> No
     read = backend.decode(encoded.tokens)
     assert "when zarsen" in read.split("tulgo")[0]
     assert "zarsen was built during" in read.split("tulgo")[1]
+    (encoded,) = reranker.encode("when zarsen " * 500, [long])
+    assert len(encoded.tokens) <= CONFIG.max_tokens
+    assert "zarsen was" in backend.decode(encoded.tokens).split("tulgo")[1]
+    assert len(reranker.score("", ["", "\ud800 lone", "ok"])) == 3
+    assert reranker.score("when zarsen", []) == []
 
 
 def test_platt_scaling_is_where_the_likelihood_is_highest() -> None:
