@@ -25,6 +25,7 @@ from linnet.serve.schemas import (
 
 if TYPE_CHECKING:
     from linnet.retrieval import Found
+    from linnet.serve.catalog import Reranks, Served
     from linnet.serve.service import Service
     from linnet.serve.validation import Schema
 
@@ -53,7 +54,7 @@ async def search(service: Service, call: Call) -> None:
 async def rerank(service: Service, call: Call) -> None:
     """POST /v1/rerank."""
     body, model = call.body, call.model
-    reranker = model.reranker
+    reranker = model.reranker or _of_its_index(model)
     if reranker is None:
         raise ApiError(400, f"The model '{model.name}' has no re-ranker.", param="model")
     texts = [given if isinstance(given, str) else given["text"] for given in body["documents"]]
@@ -72,6 +73,14 @@ async def rerank(service: Service, call: Call) -> None:
         ).encode()
 
     await _answer(service, call, made)
+
+
+def _of_its_index(model: Served) -> Reranks | None:
+    """The re-ranker of the documents that a model answers from."""
+    from linnet.retrieval import Index
+
+    index = None if model.assistant is None else model.assistant.index
+    return index.reranker if isinstance(index, Index) else None
 
 
 async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> None:
