@@ -29,8 +29,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u20
 _WORD = re.compile(r"[^\W_](?:[\w.'’/:+#@-]*[\w+#])?(?:\(\))?|[_][\w.]+")
 _SENTENCE = re.compile(r"[^.!?？؟。！]*(?:[.!?](?!\s|$)[^.!?？؟。！]*)*[.!?？؟。！]*")
 _ENDS = " \t?!.,;:？؟。！¿¡"
-_FRAME = re.compile(r"^\s*in [\"“„«][^\"”“»]{1,200}[\"”“»],\s+", re.IGNORECASE)
-_ABOUT = re.compile(r",?\s+according to [\"“][^\"”]{1,200}[\"”]", re.IGNORECASE)
+_FRAME = re.compile(r"^\s*in [\"“„«](?P<title>[^\"”“»]{1,200})[\"”“»],\s+", re.IGNORECASE)
+_ABOUT = re.compile(
+    r",?\s+according to [\"“](?P<title>[^\"”]{1,200})[\"”]|"
+    r"^\s*according to [\"“](?P<other>[^\"”]{1,200})[\"”],\s+",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+(?: (?:de|von|van|da|di|del|la|le|of|der) )?"
                    r"(?: ?[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+)+")  # fmt: skip
 
@@ -86,12 +90,20 @@ def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None =
     )  # fmt: skip
 
 
+def framed(question: str) -> tuple[str, str]:
+    """A question, and the title of the document that it names: "according to ...", "In ..., "."""
+    for form in (_FRAME, _ABOUT):
+        if found := form.search(question):
+            return form.sub("", question), next(filter(None, found.groups()))
+    return question, ""
+
+
 def expected(question: Question) -> Expected:
     """What kind of thing answers a question."""
     language = LANGUAGES.get(question.language)
     if language is None:
         return ""
-    text = _FRAME.sub("", question.alone)
+    text, _ = framed(question.alone)
     return next((kind for kind, form in language.expects if form.search(text)), "")
 
 

@@ -134,6 +134,13 @@ GERMAN = Language(
         ),
         ("place", pattern(r"^\W*(?:wo|woher|wohin)\b|\bwelche[rsmn]? (?:stadt|land|ort)\b")),
         (
+            "frequency",
+            pattern(
+                r"\bwie (?:häufig|selten|verbreitet)\b|\b(?:häufigkeit|prävalenz|"
+                r"inzidenz|verbreitung)\b"
+            ),
+        ),
+        (
             "amount",
             pattern(
                 r"\bwie ?(?:viele?|oft|weit|hoch|groß|häufig|teuer|schnell)\b|"
@@ -171,6 +178,10 @@ GERMAN = Language(
         ),
     ),
     cues={
+        "frequency": pattern(
+            r"\b(?:prävalenz|inzidenz|häufig|selten|betrifft (?:etwa|rund|"
+            r"schätzungsweise|\d)|kommt bei|von \d|pro \d|schätzungsweise|fälle)"
+        ),
         "reason": pattern(
             r"\b(?:weil|da|denn|wegen|aufgrund|durch|verursacht|ursache|deshalb|"
             r"daher|"
