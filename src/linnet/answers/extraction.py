@@ -263,14 +263,16 @@ def _worth(
     if language is None:
         return worth
     if kind in language.cues and language.cues[kind].search(own):
-        worth += _CUE
+        worth += 2 * _CUE if kind == "frequency" else _CUE
     if kind == "definition" and question.subject:
         worth += _DEFINES * _defines(own, question.subject, language)
         worth += 0.06 * (unit.start == 0)
         if language.cues["frequency"].search(own):
             worth -= 0.1  # "X is a rare disorder" says how common it is
     if kind in ("steps", "list") and (unit.leads or unit.numbered):
-        worth += _CUE
+        subject = terms(question.subject, question.language)
+        if any(term not in subject and _has(term, text.own) for term in asked):
+            worth += _CUE  # and it is not only about the same thing
     return worth
 
 
@@ -283,7 +285,10 @@ def _defines(sentence: str, subject: str, language: Language) -> float:
     if first and first[0].casefold() in language.articles and len(first) > 1:
         sentence = first[1]
     if sentence[: len(subject)].casefold() == subject.casefold():
-        return float(language.defines.match(sentence, len(subject)) is not None)
+        found = language.defines.match(sentence, len(subject))
+        if found is not None:
+            begins = sentence[len(subject) : found.end() + 12]
+            return 1.0 if language.cues["definition"].search(begins) else 0.3
     return 0.0
 
 

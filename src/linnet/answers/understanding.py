@@ -23,7 +23,7 @@ MOST_TURNS = 8
 
 _FRAGMENT = 6  # words of a question that goes on from the one before
 _SUBJECT = 12  # words of a subject
-_OBJECT = 3  # words after a possessive that belong to it
+_OBJECT = 4  # words after a possessive that belong to it
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _WORD = re.compile(r"[^\W_](?:[\w.'’/:+#@-]*[\w+#])?(?:\(\))?|[_][\w.]+")
@@ -60,6 +60,8 @@ class _Before:
     question: str = ""
     subject: str = ""
     answer: str = ""
+    title: str = ""
+    """Of the document that the question named."""
 
 
 def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None = None) -> Question:
@@ -75,7 +77,7 @@ def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None =
     if language is None:
         return _untold(text, asked, turns, notes)
     before = _before(turns, titles)
-    alone = _complete(asked, before, language)
+    alone = _completed_within(asked, before, language)
     parts = _parts(alone, language)
     if len(parts) > MOST_PARTS:
         notes += (f"of {len(parts)} questions the first {MOST_PARTS} are answered",)
@@ -150,11 +152,13 @@ def _before(turns: Sequence[Turn], titles: Titles | None) -> _Before:
         if language is None:
             before = _Before(asked, before.subject, turn.answer)
             continue
-        alone = _complete(asked, before, language)
+        alone = _completed_within(asked, before, language)
         last = _parts(alone, language)[-1:] or [alone]
         found = titles(last[0]) if titles is not None else ()
-        subject = _subject(last[0], language, found)
-        before = _Before(last[0], subject or before.subject, turn.answer[:LONGEST_QUESTION])
+        core, title = framed(last[0])
+        subject = _subject(core, language, found)
+        answer = turn.answer[:LONGEST_QUESTION]
+        before = _Before(core, subject or before.subject, answer, title or before.title)
     return before
 
 
@@ -269,6 +273,15 @@ def _completed(parts: list[str], language: Language, titles: Titles | None) -> l
 
 
 # What a question leaves to the conversation.
+
+
+def _completed_within(asked: str, before: _Before, language: Language) -> str:
+    """A complete question, with the document that an earlier one named."""
+    alone = _complete(asked, before, language)
+    depends = alone != _without_lead(asked, language)
+    if not before.title or not depends or framed(alone)[1]:
+        return alone
+    return f'In "{before.title}", {alone[:1].lower()}{alone[1:]}'
 
 
 def _complete(
@@ -427,20 +440,34 @@ def _meant(word: _Word, before: _Before, language: Language) -> str:
 
 
 def _owns(word: _Word, following: _Word | None, language: Language) -> bool:
-    if following is None or following.key in language.function:
+    if following is None:
         return False
-    return word.key not in language.pronouns or following.key in language.aspects or (
+    if word.key not in language.pronouns:
+        return True
+    if following.key in language.function:
+        return False
+    return following.key in language.aspects or (
         language.nouns_capitalised and following.text[0].isupper()
-    )  # fmt: skip
+    )
 
 
 def _possessive(
     question: str, words: list[_Word], place: int, subject: str, language: Language
 ) -> str:
+    """With "the most common type of X" for "its most common type"."""
     last = place + 1
-    while last + 1 < len(words) and last - place < _OBJECT and not (
-        words[last + 1].key in language.function or words[last].key in language.aspects
-    ):  # fmt: skip
+    while last + 1 < len(words) and last - place < _OBJECT:
+        own, following = words[last], words[last + 1]
+        both = last + 2 < len(words) and own.key in language.aspects and (
+            following.key in language.conjunctions and words[last + 2].key in language.aspects
+        )  # fmt: skip
+        if both:
+            last += 2
+            break
+        if own.key in language.aspects or (
+            following.key in language.function and own.key not in language.function
+        ):
+            break
         last += 1
     what = question[words[place + 1].start : words[last].end]
     said = language.possessed.format(what=what, whose=subject)
@@ -503,6 +530,8 @@ def _phrase(words: list[_Word], language: Language, verb_last: bool) -> list[_Wo
         if owned and words[place - 1].key in language.aspects:
             words = words[place + 1 :]
             break
+    if len(words) > 2 and words[0].text.islower() and words[1].key in language.articles:
+        words = words[1:]  # a verb: "se presentó el X"
     while words and ((words[0].key in language.aspects and not language.of)
                      or (words[0].key in language.function
                      and words[0].key not in language.pronouns - language.articles)):  # fmt: skip
