@@ -54,6 +54,7 @@ _ROW, _BEGINS = 0.3, 0.08
 
 _STOPS = (".", "!", ":", ";", "…", "。", "！", "：", "।", "։", "۔")
 _SHORTENED = re.compile(r"\b[A-Z][A-Z0-9-]{1,7}\b")
+_PAIRS = "; "  # between the cells of a row that is said
 _SHORT = 3  # words of what is hardly a sentence
 _YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
 _NAMES = re.compile(r"(?<![.!?] )(?<!^)\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+(?: [A-ZÀ-ÞА-ЯЁ][\w'’.-]+)*|"
@@ -342,14 +343,14 @@ class _Answer:
             self.citations.append(citation)
         return self.citations.index(citation)
 
-    def add(self, said: str, numbers: Sequence[int], between: str, passage: str = "") -> None:
-        """Add a statement; ``passage``: what it is checked against."""
+    def add(self, said: str, numbers: Sequence[int], between: str, row: str = "") -> None:
+        """Add a statement: stored text, or a part of a ``row`` in words."""
         if not said:
             return
         self.text += between if self.text else ""
         start = len(self.text)
         self.text += said
-        support, score = _checked(said, passage or said)
+        support, score = _checked(said, row)
         self.claims.append(
             Claim(said, start, len(self.text), tuple(numbers), support, score)
         )  # fmt: skip
@@ -360,12 +361,18 @@ class _Answer:
         )  # fmt: skip
 
 
-def _checked(said: str, passage: str) -> tuple[Support, float]:
-    """What the checker says; what is there letter by letter is supported, whatever its language."""
-    verdict = check(said, passage)
+def _checked(said: str, row: str) -> tuple[Support, float]:
+    """What the checker says of a statement that is stored text, or, of a ``row`` in words, a part.
+
+    What is there letter by letter is supported, whatever its language.
+    """
+    whole = row.split(_PAIRS)
+    if row and all(pair in whole for pair in said.split(_PAIRS)):
+        return "supported", 1.0
+    verdict = check(said, row or said)
     if verdict.status != "undecided":
         return verdict.status, verdict.score
-    return ("supported", 1.0) if said in passage else ("unsupported", verdict.score)
+    return ("unsupported", verdict.score) if row else ("supported", 1.0)
 
 
 def _fact(question: Question, passages: Sequence[Found]) -> Draft:
@@ -468,7 +475,7 @@ def row_said(unit: Unit, question: Question) -> str:
     columns = sum(bool(asked & set(terms(name, code))) for name, _ in pairs)
     if columns and len(named) > columns:
         pairs = named  # the column that is asked for, beside the cells that the question names
-    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+    return _PAIRS.join(f"{name}: {cell}" if name else cell for name, cell in pairs)
 
 
 def _row_meant(unit: Unit) -> str:
@@ -476,7 +483,7 @@ def _row_meant(unit: Unit) -> str:
     if len(unit.cells) != len(unit.header):
         return unit.text
     pairs = zip(unit.header, unit.cells, strict=True)
-    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+    return _PAIRS.join(f"{name}: {cell}" if name else cell for name, cell in pairs)
 
 
 def _compared(evidence: Evidence) -> Draft:

@@ -22,6 +22,7 @@ MOST_TURNS = 8
 """Earlier questions that are read."""
 
 _FRAGMENT = 6  # words of a question that goes on from the one before
+_LONGEST_COMPARISON = 500  # characters of a question that compares two things
 _SUBJECT = 12  # words of a subject
 _OBJECT = 4  # words after a possessive that belong to it
 
@@ -166,7 +167,7 @@ def _single(alone: str, language: Language) -> Question:
     """One question: its kind, and what that needs."""
     subject = _subject(alone, language)
     question = Question(alone, alone, "fact", (alone,), None, language.code, subject=subject)
-    for form in language.comparisons:
+    for form in language.comparisons if len(alone) <= _LONGEST_COMPARISON else ():
         if found := form.search(alone):
             groups = found.groupdict()
             sides = tuple(_bare(groups[side], language) for side in ("a", "b"))
@@ -179,7 +180,7 @@ def _single(alone: str, language: Language) -> Question:
     if found := language.summary.search(body):
         named = next((part for part in found.groupdict().values() if part), "")
         return replace(question, asks="summary", document=named.strip(_ENDS))
-    if language.count.search(body):
+    if language.count.search(body) and expected(question) != "frequency":
         asks = "count"
     elif language.every.search(body):
         asks = "list"
@@ -197,7 +198,8 @@ def names_this(name: str, language: str) -> bool:
 
 def _parts(text: str, language: Language) -> list[str]:
     """The questions that a text consists of."""
-    if any(form.search(text) for form in language.comparisons):
+    short = len(text) <= _LONGEST_COMPARISON
+    if short and any(form.search(text) for form in language.comparisons):
         return [text]
     found: list[str] = []
     statement = ""
