@@ -12,6 +12,7 @@ out that is not in the documents. Where nothing is left the passages answer with
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -72,21 +73,34 @@ class ModelWriter:
         *,
         name: str = "the model",
         checker: Checker | None = None,
+        identity: str = "",
         reasoning: bool = False,
         weakness: str = "",
         max_tokens: int = MAX_TOKENS,
         characters: int = CHARACTERS,
         seconds: float = SECONDS,
     ) -> None:
-        """``checker``: decides where the rules of grounding do not. ``reasoning``: has the model
-        think before it answers, apart from the answer. ``weakness``: why it must not write, by
-        its own measured score (``measure``).
+        """``checker``: decides where the rules of grounding do not. ``identity``: of the model, by
+        its content. ``reasoning``: has the model think before it answers, apart from the answer.
+        ``weakness``: why it must not write, by its own measured score.
         """
         self.responder = model.responder() if isinstance(model, LanguageModel) else model
-        self.name, self.checker, self.weakness = name, checker, weakness
+        self.name, self.identity = name, identity
+        self.checker, self.weakness = checker, weakness
         self.reasoning, self.seconds = reasoning, seconds
         self.max_tokens, self.characters = max_tokens, characters
         self._constrained = self.responder.abilities.constraints
+
+    def with_reasoning(self, reasoning: bool) -> ModelWriter:
+        """The same, that thinks before it answers, or does not; whatever its score."""
+        changed = copy.copy(self)
+        changed.reasoning, changed.weakness = reasoning, ""
+        return changed
+
+    def close(self) -> None:
+        """Free the model, where it is of this machine."""
+        if isinstance(self.responder, EngineResponder):
+            self.responder.engine.close()
 
     def draft(
         self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None

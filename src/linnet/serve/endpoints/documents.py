@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -22,6 +23,7 @@ from linnet.answers.feedback import Feedback, Span, note_feedback
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
+from linnet.retrieval import Index
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError, refused
@@ -47,9 +49,16 @@ async def source(service: Service, call: Call) -> None:
     given = call.query
     name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
 
+    seen = service.collections(call)
+    masked = service.masks_private(call)
+
     def found() -> dict[str, Any]:
+        if seen is not None and not _is_seen(served, name, seen):
+            raise DataError(f"{name} is in no collection of this key")
         cited = workspace.excerpt(name, start, end)
         answer = asdict(cited)
+        if masked:
+            answer = {**_masked(answer), "source": cited.source}
         answer["is_gone"] = workspace.file_of(name) is None
         return answer
 
@@ -233,6 +242,32 @@ def _documents(
 def _first(service: Service) -> str | None:
     """The first model with documents."""
     return next((m.name for m in service.catalog.models.values() if m.workspace is not None), None)
+
+
+def _masked(value: Any) -> Any:
+    """The same with private data in all its texts masked."""
+    from linnet.answers.guards import mask_private
+
+    if isinstance(value, str):
+        return mask_private(value).text
+    if isinstance(value, dict):
+        return {key: _masked(own) for key, own in value.items()}
+    return [_masked(own) for own in value] if isinstance(value, list | tuple) else value
+
+
+def _is_seen(served: Served, name: str, collections: Sequence[str]) -> bool:
+    """Whether a document is in one of these collections."""
+    index = served.searching.index
+    if isinstance(index, Index):
+        return any(
+            document.source == name and document.collection in collections
+            for document in index.documents()
+        )
+    return any(
+        place.source == name
+        for passage in index.passages(collections=collections)
+        for place in passage.places
+    )
 
 
 def _woken(served: Served) -> None:
