@@ -23,7 +23,7 @@ from linnet.retrieval import Index, Searchable
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 TOO_LATE = "I don't know: searching the documents took too long."
 
-LEAST_COVERAGE = 0.34
+LEAST_COVERAGE = 0.33
 """The share of a question's words that an answer has to have, or what it stands under, where no
 gate was fitted."""
 
@@ -79,7 +79,7 @@ class Assistant:
         """
         index = Index.open(place)
         root = index.path if artifact.within(place, "index") == Path(place) else Path(place)
-        from linnet.answers.gate import open_gate
+        from linnet.answers.gate.gate import open_gate
 
         gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
         summaries = Summaries(root / SUMMARIES)

@@ -18,7 +18,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -242,7 +242,7 @@ class _Pairs:
         self._epoch, self._batches = -1, [[0]]
         self.per_epoch = max(1, len(self.batches_of(0)))
 
-    def next(self, context: Context) -> Batch:
+    def next(self, context: Context | None = None) -> Batch:
         """The next batch, in one unit."""
         epoch, place = divmod(self.drawn, self.per_epoch)
         batches = self.batches_of(epoch)
@@ -270,7 +270,8 @@ class _Pairs:
         left = [place for bundle in bundles for place in bundle]
         batches: list[list[int]] = []
         while left:
-            batch, taken, later = [], _Taken(), []
+            batch: list[int] = []
+            taken, later = _Taken(), []
             for place in left:
                 if len(batch) == self.config.batch:
                     later.append(place)
@@ -310,7 +311,7 @@ class _Pairs:
         """Where it stands."""
         return {"drawn": self.drawn}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self.drawn = int(state["drawn"])
 
