@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact, output, stages
-from linnet.answers.feedback import FEEDBACK_FILE
+from linnet.answers.feedback import NAME as FEEDBACK_FILE
 from linnet.artifact import within
 from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare

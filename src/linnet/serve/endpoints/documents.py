@@ -13,13 +13,14 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from linnet import output
+from linnet.answers.excerpts import masked
 from linnet.answers.feedback import Feedback, Span, note_feedback
+from linnet.answers.guards import mask_private
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
@@ -31,6 +32,8 @@ from linnet.serve.schemas import ANYTHING, COUNT, FLAG, MODEL, TEXT, listed, nul
 from linnet.serve.service import answer_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from linnet.serve.catalog import Served
     from linnet.serve.service import Service
 
@@ -49,16 +52,15 @@ async def source(service: Service, call: Call) -> None:
     given = call.query
     name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
 
-    seen = service.collections(call)
-    masked = service.masks_private(call)
+    seen, masks = service.collections(call), service.masks_private(call)
 
     def found() -> dict[str, Any]:
-        if seen is not None and not _is_seen(served, name, seen):
-            raise DataError(f"{name} is in no collection of this key")
+        if seen is not None and not _is_within(served, name, seen):
+            raise DataError("it is in a collection of others")
         cited = workspace.excerpt(name, start, end)
+        if masks:
+            cited = masked(cited, lambda text: mask_private(text).text)
         answer = asdict(cited)
-        if masked:
-            answer = {**_masked(answer), "source": cited.source}
         answer["is_gone"] = workspace.file_of(name) is None
         return answer
 
@@ -219,7 +221,8 @@ def _documents(
     only the owner may either; None: what everybody may. Raises ApiError.
     """
     served = service.catalog.find(name or call.query.get("model") or _first(service))
-    if served.workspace is None:
+    workspace = served.workspace or _of_index(served)
+    if workspace is None:
         raise ApiError(
             404, f"The model '{served.name}' does not answer from documents of this server.",
             param="model", code="no_documents",
@@ -236,38 +239,28 @@ def _documents(
             409, "Nothing keeps these documents current: start 'linnet assistant' instead.",
             code="not_kept",
         )  # fmt: skip
-    return served, served.workspace
+    return served, workspace
+
+
+def _of_index(served: Served) -> Workspace | None:
+    """The documents of an index that ``linnet index`` made."""
+    index = served.assistant.index if served.assistant is not None else None
+    return Workspace(index.path.parent) if isinstance(index, Index) else None
+
+
+def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
+    """Whether a document is in one of these collections."""
+    index = served.assistant.index if served.assistant is not None else None
+    return isinstance(index, Index) and any(
+        document.source == source and document.collection in collections
+        for document in index.documents()
+    )
 
 
 def _first(service: Service) -> str | None:
     """The first model with documents."""
-    return next((m.name for m in service.catalog.models.values() if m.workspace is not None), None)
-
-
-def _masked(value: Any) -> Any:
-    """The same with private data in all its texts masked."""
-    from linnet.answers.guards import mask_private
-
-    if isinstance(value, str):
-        return mask_private(value).text
-    if isinstance(value, dict):
-        return {key: _masked(own) for key, own in value.items()}
-    return [_masked(own) for own in value] if isinstance(value, list | tuple) else value
-
-
-def _is_seen(served: Served, name: str, collections: Sequence[str]) -> bool:
-    """Whether a document is in one of these collections."""
-    index = served.searching.index
-    if isinstance(index, Index):
-        return any(
-            document.source == name and document.collection in collections
-            for document in index.documents()
-        )
-    return any(
-        place.source == name
-        for passage in index.passages(collections=collections)
-        for place in passage.places
-    )
+    every = service.catalog.models.values()
+    return next((m.name for m in every if m.workspace or m.assistant), None)
 
 
 def _woken(served: Served) -> None:
@@ -279,7 +272,8 @@ def _woken(served: Served) -> None:
 def _is_owner(service: Service, call: Call) -> bool:
     """Whether the documents are the caller's to list and to change."""
     if call.account is not None:
-        return call.account.key.limits.documents
+        limits = call.account.key.limits
+        return limits.documents and not limits.collections
     # A name that was allowed may be a proxy's, before which anyone may stand.
     return service.config.is_local and not service.config.allow_host
 
