@@ -104,11 +104,12 @@ def open_writer(
     place: Path | str,
     model_name: str = "",
     model_key: str = "",
+    name: str = "",
     engine: EngineConfig | None = None,
     progress: Progress = SILENT,
 ) -> ModelWriter:
     """The model that writes from the documents of an index, as :func:`open_assistant` has it."""
-    name = model_name or Path(model).stem
+    name = name or model_name or Path(model).stem
     responder: Responder
     if is_address(model):
         identity_of(model, model_name)  # which says what is missing
