@@ -1,6 +1,8 @@
 """What answers from an index on disk: opened with a model or without, measured, served, chatted."""
 
 import json
+import threading
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from linnet.cli.chat import _Documents
 from linnet.errors import DamagedError, DataError
 from linnet.generate import GenerateConfig
 from linnet.retrieval.indexing import make_index
-from linnet.serve import ServeConfig, Served
+from linnet.serve import ServeConfig, Served, Server
 from linnet.serve.catalog import open_catalog
 
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
@@ -54,6 +56,25 @@ def test_documents_are_served_by_their_directory(made: Path) -> None:
         assert served.name == "notes"
         assert served.searching.ask("When was the library founded?").answer == FOUNDED
         assert served.reranker is None
+        server = Server(catalog, ServeConfig(port=0, log="off"))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        assert server.ready.wait(20)
+        try:
+            for filters, count in (
+                ({"sources": ["history*"]}, 1), ({"sources": ["*.pdf"]}, 0), ({}, 1),
+                ({"kinds": ["text"], "languages": ["xx"]}, 0),
+            ):  # fmt: skip
+                body = {"query": "founded", "filters": filters}
+                request = urllib.request.Request(
+                    f"{server.url}/v1/search", json.dumps(body).encode(),
+                    {"content-type": "application/json"},
+                )  # fmt: skip
+                with urllib.request.urlopen(request, timeout=20) as response:
+                    assert len(json.load(response)["data"]) == count, filters
+        finally:
+            server.stop()
+            thread.join(20)
         with pytest.raises(linnet.LinnetError, match="no adapters"):
             open_catalog(str(made), ServeConfig(), adapters={"a": "b"})
     finally:
