@@ -192,6 +192,15 @@ def test_a_weak_model_is_not_asked() -> None:
     assert any(step.text.startswith("right 2 of 20") for step in answer.steps)
 
 
+def test_what_shares_hardly_a_word_is_no_answer_where_no_gate_decides() -> None:
+    quote = "Members may return books at any time."
+    answer = written(
+        lambda _: stating((quote, quote)),
+        "Which time signature, tempo, key and orchestration did Brahms choose?",
+    )
+    assert answer.refused
+
+
 def test_how_sure_the_model_was_is_measured() -> None:
     quote = "The library was founded in 1891 by Anna Weiss."
     writer = ModelWriter(Scripted(lambda _: stating((quote, quote), (quote, "again"))))
@@ -200,7 +209,7 @@ def test_how_sure_the_model_was_is_measured() -> None:
     assert draft.written_by == "model"
     assert draft.measures == {
         "statements": 2.0, "statements_shown": 1.0, "statements_supported": 0.5,
-        "quote_support": 1.0,
+        "quote_support": 1.0, "coverage": 1.0,
     }  # fmt: skip
 
 

@@ -231,6 +231,9 @@ class _Writing:
     """Quotations that are shown in the place of a statement."""
     dropped: list[str] = field(default_factory=list)
     """Why others are not shown."""
+    covered: set[str] = field(default_factory=set)
+    coverage: float = 0.0
+    """The share of the question's words that the quotations have, or what they stand under."""
     support: list[float] = field(default_factory=list)
     """Of each statement by its quotation."""
 
@@ -295,7 +298,10 @@ class _Writing:
         """Whether a quotation, or what it stands under, has a word of the question."""
         language = excerpt.found.passage.language or self.evidence.question.language
         wanted = _content(self.evidence.question.alone, language)
-        return not wanted or bool(wanted & set(terms(f"{excerpt.above}\n{quote}", language)))
+        had = wanted & set(terms(f"{excerpt.above}\n{quote}", language))
+        self.covered |= had
+        self.coverage = len(self.covered & wanted) / len(wanted) if wanted else 1.0
+        return not wanted or bool(had)
 
     def _verdict(self, statement: str, quote: str, excerpt: Excerpt) -> Verdict:
         cited = [quote, excerpt.above] if excerpt.above else [quote]
@@ -312,6 +318,7 @@ class _Writing:
             "statements": float(count),
             "statements_shown": float(len(self.claims)),
             "statements_supported": self.stated / count if count else 0.0,
+            "coverage": round(self.coverage, 4),
             "quote_support": sum(self.support) / len(self.support) if self.support else 0.0,
         }
         if self.scores:
