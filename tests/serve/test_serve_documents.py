@@ -168,7 +168,7 @@ def test_rerank_is_as_its_clients_know_it(served: Served_) -> None:
 
     assert post(served[0], "/v1/rerank", {"query": "a", "documents": ["b"]})[0] == 400
     asked: dict[str, Any] = {"query": "a", "documents": ["bb", {"text": "bbbb"}, "b", "bb"]}
-    catalog = Catalog([Served("order", assistant=Assistant(passages()), reranker=ByLength())])
+    catalog = Catalog([Served("order", assistant=Assistant(passages()), reranking=ByLength())])
     running = Running(catalog, ServeConfig(port=0, log="off"))
     try:
         _, found = post(running, "/v1/rerank", asked)
