@@ -1,5 +1,6 @@
 """A model that writes, in a script: what it says is checked, and what it obeys is not shown."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,17 @@ from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
 from linnet.errors import ModelError
 from linnet.generate.constraints.substring import Passages
-from linnet.respond import Abilities, Batches, Context, Conversation, Finish, Text
+from linnet.respond import (
+    Abilities,
+    Batches,
+    CancelledCallError,
+    Context,
+    Conversation,
+    DeadlineError,
+    Finish,
+    RemoteError,
+    Text,
+)
 from linnet.retrieval import Found, Passage, PassagesInMemory, Place
 
 HOURS = (
@@ -117,12 +128,77 @@ def test_a_model_that_says_nothing_leaves_it_to_the_passages(said: Any) -> None:
     assert not answer.refused
 
 
+def test_an_address_that_takes_no_schema_is_asked_without_one() -> None:
+    quote = "The library was founded in 1891 by Anna Weiss."
+
+    class Plain(Scripted):
+        async def respond(self, conversation: Conversation, context: Context) -> Batches:
+            if conversation.constraint is not None:
+                self.asked.append(conversation)
+                raise RemoteError("far: status 400", status=400)
+            async for batch in super().respond(conversation, context):
+                yield batch
+
+    model = Plain(lambda _: f"Sure! ```json\n{stating((quote, 'It is old.'))}\n```")
+    assistant = Assistant(index(), writer=ModelWriter(model))
+    for _ in range(2):
+        answer = assistant.ask("When was the library founded?")
+        assert (answer.answer, answer.written_by) == (quote, "model")
+    assert [asked.constraint is None for asked in model.asked] == [False, True, True]
+
+
+def test_a_model_that_takes_too_long_leaves_what_is_there() -> None:
+    quote = "The library was founded in 1891 by Anna Weiss."
+
+    class Endless(Scripted):
+        async def respond(self, conversation: Conversation, context: Context) -> Batches:
+            async for batch in super().respond(conversation, context):
+                if not isinstance(batch[0], Finish):
+                    yield batch
+            context.cancel(DeadlineError("the answer took longer than it may"))
+            await asyncio.sleep(60)
+
+    writer = ModelWriter(Endless(lambda _: stating((quote, quote))))
+    answer = Assistant(index(), writer=writer).ask("When was the library founded?")
+    assert answer.answer == quote
+    assert answer.steps[-1].outcome == "late"
+
+
+def test_a_cancelled_call_ends_the_model() -> None:
+    context = Context()
+
+    class Held(Scripted):
+        ended = False
+
+        async def respond(self, conversation: Conversation, own: Context) -> Batches:
+            try:
+                context.cancel()
+                await asyncio.sleep(60)
+                yield []
+            finally:
+                Held.ended = True
+
+    assistant = Assistant(index(), writer=ModelWriter(Held(lambda _: "")))
+    with pytest.raises(CancelledCallError):
+        assistant.ask("When was the library founded?", context=context)
+    assert Held.ended
+
+
 def test_a_weak_model_is_not_asked() -> None:
     model = Scripted(lambda _: stating())
     writer = ModelWriter(model, weakness="right 2 of 20 times, the passages 9")
     answer = Assistant(index(), writer=writer).ask("When was the library founded?")
     assert model.asked == []
     assert any(step.text.startswith("right 2 of 20") for step in answer.steps)
+
+
+def test_what_shares_hardly_a_word_is_no_answer_where_no_gate_decides() -> None:
+    quote = "Members may return books at any time."
+    answer = written(
+        lambda _: stating((quote, quote)),
+        "Which time signature, tempo, key and orchestration did Brahms choose?",
+    )
+    assert answer.refused
 
 
 def test_how_sure_the_model_was_is_measured() -> None:
@@ -133,7 +209,7 @@ def test_how_sure_the_model_was_is_measured() -> None:
     assert draft.written_by == "model"
     assert draft.measures == {
         "statements": 2.0, "statements_shown": 1.0, "statements_supported": 0.5,
-        "quote_support": 1.0,
+        "quote_support": 1.0, "coverage": 1.0,
     }  # fmt: skip
 
 

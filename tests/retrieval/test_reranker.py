@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_index import index
 from typer.testing import CliRunner
 
 from linnet import artifact
@@ -129,15 +128,15 @@ def test_a_search_is_re_ranked(trained: Path, passages: PassagesInMemory) -> Non
     assert len(index) == len(passages)
     asked = [(f"{kind} {subject}", f"{subject}-{kind}.txt") for kind in KINDS
              for subject in SUBJECTS[::6]]  # fmt: skip
-    first = [searched.search(question, 2)[0].passage.place.source for question, _ in asked]
+    first = [index.search(question, 2)[0].passage.place.source for question, _ in asked]
     right = [source == wanted for source, (_, wanted) in zip(first, asked, strict=True)]
     assert sum(right) > 0.8 * len(right)
-    found = searched.search("when rosmir", 3)
+    found = index.search("when rosmir", 3)
     assert len(found) == 3
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
     assert found[0].scores["rerank"] == found[0].score
     assert found[0].scores["lexical"] > 0
-    assert searched.search("nothing has these", 4) == []
+    assert index.search("nothing has these", 4) == []
 
 
 def test_what_is_not_read_in_time_stays_behind_in_its_order(

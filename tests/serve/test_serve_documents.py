@@ -175,7 +175,7 @@ def test_rerank_is_as_its_clients_know_it(served: Served_) -> None:
     assert post(served[0], "/v1/rerank", {"query": "a", "documents": ["b"]})[0] == 400
     asked: dict[str, Any] = {"query": "a", "documents": ["bb", {"text": "bbbb"}, "b", "bb"]}
     catalog = Catalog([
-        Served("order", assistant=Assistant(passages()), reranker=ByLength()),
+        Served("order", assistant=Assistant(passages()), reranking=ByLength()),
         Served("own", assistant=Assistant(WithItsOwn())),
     ])  # fmt: skip
     running = Running(catalog, ServeConfig(port=0, log="off"))

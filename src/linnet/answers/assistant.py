@@ -132,6 +132,7 @@ class Assistant:
             claims=() if refused else shown.claims,
             nearest=nearest,
             steps=evidence.steps + draft.steps,
+            written_by=draft.written_by,
             interventions=draft.interventions + screen.interventions,
         )
 
