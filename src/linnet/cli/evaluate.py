@@ -85,6 +85,10 @@ def run(
         bool,
         typer.Option("--allow-code", help="Run the Python that task files for --harness name."),
     ] = False,
+    writer: Annotated[
+        Path | None,
+        typer.Option("--model", help="The model that writes the answers, with --answers."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
@@ -102,12 +106,16 @@ def run(
         data = model
     if not harness and (harness_tasks is not None or download or allow_code):
         raise ConfigError("--harness-tasks, --download and --allow-code are for --harness")
+    if writer is not None and not answers:
+        raise ConfigError("--model is for --answers")
     if answers:
         if task or harness or corpus is not None:
             raise ConfigError("--answers is for an index; leave out --task, --harness, --corpus")
         if data is None:
             raise ConfigError(f"name the questions: linnet evaluate --answers {model} FILE.jsonl")
-        found = evaluate_answers(model, data, out, config, progress=terminal_progress())
+        found = evaluate_answers(
+            model, data, out, config, model=writer, progress=terminal_progress()
+        )
     elif task or harness:
         if harness:
             if task:

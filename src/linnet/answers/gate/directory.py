@@ -46,13 +46,13 @@ def fit_gate(
     *,
     people: Path | str | None = None,
     over: Over | None = None,
-    written_by: str = "",
+    written_by: Artifact | str | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Fit the gate of an index from its examples, its feedback and ``people``'s questions.
 
     ``over``: the assistant that is to be judged, over anything that is searched; the one that
-    answers with passages if left out. ``written_by`` names the model that it writes with. Gives
+    answers with passages if left out. ``written_by``: the content of the model that it writes with. Gives
     the gate that is there where nothing has changed. Raises DataError where there are too few
     questions, ConfigError where the promise is to be for people's and there are none.
     """
@@ -63,7 +63,7 @@ def fit_gate(
     if config.promise == "people" and people is None:
         raise ConfigError("promise 'people' needs questions of people: name them with --people")
     inputs = _inputs(index, people)
-    if written_by:
+    if written_by is not None:
         inputs["model"] = written_by
 
     def write(draft: Draft) -> None:
