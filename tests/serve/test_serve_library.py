@@ -15,11 +15,14 @@ from urllib.parse import quote, urlencode
 import pytest
 from scripted import Running, ScriptedEngine
 
+from linnet.answers import Assistant
 from linnet.answers.feedback import read_feedback
 from linnet.answers.upkeep import Step, Upkeep
 from linnet.answers.workspace import Workspace
 from linnet.data import prepare, stored_texts
 from linnet.progress import Progress
+from linnet.retrieval import Index
+from linnet.retrieval.indexing import IndexConfig, index_corpus
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.keys import KeyLimits, add_key
 
@@ -264,6 +267,31 @@ def test_only_the_owner_lists_and_changes(documents: Opened, tmp_path: Path) -> 
         assert theirs.ask("GET", "")[0] == 401
     finally:
         running.stop()
+
+
+def test_a_key_opens_its_own_collections_and_private_data_by_its_policy(
+    documents: Opened, tmp_path: Path
+) -> None:
+    work = documents.workspace
+    index_corpus(work.corpus, work.path / "index", IndexConfig(collections=("mail=*.eml",)))
+    keys = tmp_path / "keys.json"
+    mail = add_key(keys, "mail", KeyLimits(collections=("mail",), private_data="mask"))
+    with Index.open(work.path) as index:
+        served = Served("notes", assistant=Assistant(index))  # as 'linnet serve INDEX' has it
+        running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
+        try:
+            theirs = Opened(running.url, documents.folder, work, documents.upkeep, mail)
+            status, shown = theirs.ask(
+                "GET", "/source", **span(documents, "notes/heron.eml", "Line 7")
+            )
+            assert status == 200
+            assert "ada@example.org" not in json.dumps(shown)
+            assert "<EMAIL>" in shown["blocks"][0]["parts"][0][0]
+            assert shown["text"] == "Line 7"
+            query = span(documents, "notes/birds.md", "bird 7")
+            assert theirs.ask("GET", "/source", **query)[1]["code"] == "document_gone"
+        finally:
+            running.stop()
 
 
 def test_what_is_being_made_is_told(documents: Opened) -> None:

@@ -7,7 +7,7 @@ It is read from the stored text, so it can be shown where the file itself has ch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,6 +75,26 @@ class Excerpt:
     before: bool
     """Whether more stands before what is shown."""
     after: bool
+
+
+def masked(shown: Excerpt, mask: Callable[[str], str]) -> Excerpt:
+    """The excerpt with its texts masked: whole blocks, cells and headings, so that nothing is left
+    of a value that begins where a citation ends. Where something is, marks go."""
+
+    def parts(given: tuple[Part, ...]) -> tuple[Part, ...]:
+        whole = "".join(text for text, _ in given)
+        kept = mask(whole)
+        return given if kept == whole else ((kept, any(cited for _, cited in given)),)
+
+    blocks = tuple(
+        replace(
+            block, parts=parts(block.parts),
+            rows=tuple(replace(row, cells=tuple(map(parts, row.cells))) for row in block.rows),
+        )
+        for block in shown.blocks
+    )  # fmt: skip
+    headings = tuple(map(mask, shown.headings))
+    return replace(shown, text=mask(shown.text), headings=headings, blocks=blocks)
 
 
 def excerpt(corpus: Path | str, source: str, start: int, end: int) -> Excerpt:

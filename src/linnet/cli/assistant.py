@@ -14,15 +14,18 @@ import typer
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, err, terminal_progress
 from linnet.config import replace
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError, DataError, LinnetError, ModelError
+from linnet.hub import find, parse
+from linnet.output import human_bytes
 from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
     import socket
 
     from linnet.answers.current import CurrentAssistant
-    from linnet.answers.upkeep import StepStatus, Upkeep
+    from linnet.answers.upkeep import Step, StepStatus, Upkeep
     from linnet.answers.workspace import Workspace
+    from linnet.progress import Progress
     from linnet.serve.server import Server
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -73,16 +76,21 @@ def assistant(
     work = Workspace.of(documents or (), out)
     if not work.corpus.exists() and (gone := vanished(work)):
         raise DataError(gone)
+    config = replace(ServeConfig(), settings)
     answering = CurrentAssistant(work.path)
     said = _Said(work, answering, question)
+    steps = list(STEPS)
+    if (source := _model(model, config)) is not None:
+        ready = next(place for place, step in enumerate(STEPS) if step.answers)
+        steps.insert(ready + 1, _opening(source, config, answering))
     upkeep = Upkeep(
-        work, STEPS, refreshed=answering.renew, told=said.step, follow=watch and serve,
+        work, steps, refreshed=answering.renew, told=said.step, follow=watch and serve,
         progress=terminal_progress(),
     )  # fmt: skip
     if not serve:
         _make(upkeep, said)
         return
-    config, listener = _listening(replace(ServeConfig(), settings), "port" in _given(settings))
+    config, listener = _listening(config, settings.get("port") is not None)
     server = _server(work, answering, upkeep, config, listener)
     err.print(f"{server.url} (the documents of {work.path}); Ctrl-C stops", markup=False)
     if browser:
@@ -97,8 +105,71 @@ def assistant(
     os._exit(0)  # what still computes has nothing to finish
 
 
-def _given(settings: dict[str, Any]) -> set[str]:
-    return {name for name, value in settings.items() if value is not None}
+def _model(wanted: str, config: ServeConfig) -> str | None:
+    """The model that writes, None for none. Raises ModelError for one that is not there.
+
+    Nothing is downloaded that nobody agreed to.
+    """
+    if wanted == "none":
+        return None
+    if wanted != "auto":
+        if not Path(wanted).expanduser().exists() and parse(wanted) is None:
+            raise ModelError(f"{wanted}: expected a model's directory, a .gguf file or a hub name")
+        return wanted
+    from linnet.finetune.memory import available_memory
+    from linnet.planner.open_models import fitting_model
+    from linnet.runtime import detect, usable_cores
+
+    device = detect(config.device).device
+    found = fitting_model(available_memory(device), usable_cores(), device=device)
+    if found is None:
+        err.print("no open model fits this machine; the passages themselves answer", markup=False)
+        return None
+    if _is_here(found.name):
+        return found.name
+    offer = f"{found.name} ({found.licence}) fits this machine: {human_bytes(found.download)}"
+    if sys.stdin.isatty() and typer.confirm(f"{offer} to download. Fetch it now?", err=True):
+        return found.name
+    err.print(
+        f"{offer} to download, which nobody agreed to; the passages themselves answer. With a "
+        f"network: --model {found.name}; without one, fetch it elsewhere "
+        f"(linnet pull {found.name} --out DIR) and give --model DIR",
+        markup=False,
+    )
+    return None
+
+
+def _is_here(name: str) -> bool:
+    """Whether a model of the hub was downloaded before."""
+    try:
+        find(name, offline=True)
+    except LinnetError:
+        return False
+    return True
+
+
+def _opening(source: str, config: ServeConfig, answering: CurrentAssistant) -> Step:
+    """The step that opens the model; without it the passages themselves go on answering."""
+    from linnet.answers.upkeep import Step
+
+    def make(work: Workspace, progress: Progress) -> str | None:
+        from linnet.answers.writer import ModelWriter
+        from linnet.respond import LanguageModel, open_model
+        from linnet.serve.catalog import name_of
+
+        if answering.writer is not None:
+            return None
+        opened = open_model(source, config, progress=progress)
+        if not isinstance(opened, LanguageModel):
+            raise ModelError(f"{source}: expected a model that writes. Got an encoder")
+        responder = opened.responder()
+        if responder.refusal is not None:
+            opened.engine.close()
+            raise responder.refusal
+        answering.writer = ModelWriter(opened, name=name_of(source))
+        return f"{name_of(source)} writes"
+
+    return Step("model", "Opening the model", make)
 
 
 def _listening(config: ServeConfig, chosen: bool) -> tuple[ServeConfig, socket.socket]:

@@ -45,7 +45,9 @@ class KeyLimits(Config):
     requests_per_minute: int = option(0, "Requests a minute; 0: no limit.", least=0)
     tokens_per_minute: int = option(0, "Tokens a minute, read and written; 0: no limit.", least=0)
     concurrent: int = option(0, "Requests at a time; 0: no limit.", least=0)
-    documents: bool = option(False, "List the documents, add some and remove some.")
+    documents: bool = option(
+        False, "List the documents, add some and remove some; not with --collections."
+    )
     collections: tuple[str, ...] = option(
         (), "Collections of documents that it sees, such as a,b; otherwise all."
     )

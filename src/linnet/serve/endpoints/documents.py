@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from linnet import output
+from linnet.answers.excerpts import masked
 from linnet.answers.feedback import Feedback, Span, note_feedback
+from linnet.answers.guards import mask_private
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
+from linnet.retrieval import Index
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError, refused
@@ -29,6 +32,8 @@ from linnet.serve.schemas import ANYTHING, COUNT, FLAG, MODEL, TEXT, listed, nul
 from linnet.serve.service import answer_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from linnet.serve.catalog import Served
     from linnet.serve.service import Service
 
@@ -47,8 +52,14 @@ async def source(service: Service, call: Call) -> None:
     given = call.query
     name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
 
+    seen, masks = service.collections(call), service.masks_private(call)
+
     def found() -> dict[str, Any]:
+        if seen is not None and not _is_within(served, name, seen):
+            raise DataError("it is in a collection of others")
         cited = workspace.excerpt(name, start, end)
+        if masks:
+            cited = masked(cited, lambda text: mask_private(text).text)
         answer = asdict(cited)
         answer["is_gone"] = workspace.file_of(name) is None
         return answer
@@ -210,7 +221,8 @@ def _documents(
     only the owner may either; None: what everybody may. Raises ApiError.
     """
     served = service.catalog.find(name or call.query.get("model") or _first(service))
-    if served.workspace is None:
+    workspace = served.workspace or _of_index(served)
+    if workspace is None:
         raise ApiError(
             404, f"The model '{served.name}' does not answer from documents of this server.",
             param="model", code="no_documents",
@@ -227,12 +239,28 @@ def _documents(
             409, "Nothing keeps these documents current: start 'linnet assistant' instead.",
             code="not_kept",
         )  # fmt: skip
-    return served, served.workspace
+    return served, workspace
+
+
+def _of_index(served: Served) -> Workspace | None:
+    """The documents of an index that ``linnet index`` made."""
+    index = served.assistant.index if served.assistant is not None else None
+    return Workspace(index.path.parent) if isinstance(index, Index) else None
+
+
+def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
+    """Whether a document is in one of these collections."""
+    index = served.assistant.index if served.assistant is not None else None
+    return isinstance(index, Index) and any(
+        document.source == source and document.collection in collections
+        for document in index.documents()
+    )
 
 
 def _first(service: Service) -> str | None:
     """The first model with documents."""
-    return next((m.name for m in service.catalog.models.values() if m.workspace is not None), None)
+    every = service.catalog.models.values()
+    return next((m.name for m in every if m.workspace or m.assistant), None)
 
 
 def _woken(served: Served) -> None:
@@ -244,7 +272,8 @@ def _woken(served: Served) -> None:
 def _is_owner(service: Service, call: Call) -> bool:
     """Whether the documents are the caller's to list and to change."""
     if call.account is not None:
-        return call.account.key.limits.documents
+        limits = call.account.key.limits
+        return limits.documents and not limits.collections
     # A name that was allowed may be a proxy's, before which anyone may stand.
     return service.config.is_local and not service.config.allow_host
 

@@ -73,6 +73,8 @@ export class SourcePanel {
     byId("source-path").textContent = named(place);
     const body = byId("source-body");
     body.setAttribute("aria-busy", "true");
+    if (place.source !== this.shown) body.replaceChildren();
+    this.shown = place.source;
     this.asked?.abort();
     const asked = (this.asked = new AbortController());
     let shown;
