@@ -9,7 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from linnet.answers import Assistant
-from linnet.answers.gate import GateConfig, fit_gate, read_gate_results, read_trials
+from linnet.answers.gate import (
+    GateConfig,
+    changed_since,
+    fit_gate,
+    read_gate_results,
+    read_trials,
+)
 from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
@@ -98,6 +104,12 @@ def _show(index: Path, as_json: bool) -> None:
         told = ", ".join(f"{what} {v:.3f}" for what, v in figures.items() if v is not None)
         if told:
             terminal.print(f"{name}, told apart (AUROC): {told}", markup=False)
+    if changed := changed_since(index):
+        terminal.print(
+            f"Since it was fitted {', '.join(changed)} changed: fit it again for the promise to "
+            "hold.",
+            markup=False,
+        )
     for note in found["notes"]:
         terminal.print(note, markup=False)
     for trial in worst(list(read_trials(index)))[:_SHOWN]:
