@@ -112,10 +112,7 @@ class Assistant:
         watch(evidence)
         draft = self.draft(evidence, watch=watch, context=context)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
-        if judged is None:  # what shares hardly a word with the question answers nothing
-            refused = not draft.text or draft.measures.get("coverage", 1.0) < LEAST_COVERAGE
-        else:
-            refused = not draft.text or not judged.answer
+        refused = not is_good_enough(draft, judged)
         late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
         shown = screen.draft(draft)
         if not refused and (unsafe := self.guards.withholds(shown.text)):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet import artifact
-from linnet.answers.assistant import DO_NOT_KNOW, Assistant
+from linnet.answers.assistant import DO_NOT_KNOW, Assistant, is_good_enough
 from linnet.answers.cases import (
     Case,
     Span,
@@ -161,7 +161,9 @@ def _item(system: System, case: Case) -> Item:
     draft = assistant.draft(evidence)
     judged = assistant.gate.judge(evidence, draft) if assistant.gate is not None else None
     seconds = time.perf_counter() - began
-    refused = not draft.text or (judged is not None and not judged.answer)
+    # BM25 alone answers whatever it is asked.
+    alone = system.name == BM25_ALONE
+    refused = not draft.text if alone else not is_good_enough(draft, judged)
     scores = {
         "seconds": seconds,
         "answered": float(not refused),
