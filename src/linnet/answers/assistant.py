@@ -193,6 +193,14 @@ def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
     )  # fmt: skip
 
 
+def is_good_enough(draft: Draft, judged: Judgement | None) -> bool:
+    """Whether a draft is shown. Without a gate, what shares hardly a word with the question answers
+    nothing."""
+    if judged is not None:
+        return bool(draft.text) and judged.answer
+    return bool(draft.text) and draft.measures.get("coverage", 1.0) >= LEAST_COVERAGE
+
+
 def _screened(watch: Watch | None, screen: Screen) -> Watch:
     """Whoever looks on sees what they may see; nothing where nobody does."""
 
