@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from linnet.progress import Progress
     from linnet.serve.server import Server
 
+MODEL_STEP = "model"
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -80,11 +82,14 @@ def assistant(
     answering = CurrentAssistant(work.path)
     said = _Said(work, answering, question)
     steps = list(STEPS)
+    said.ask_after = next(step.name for step in STEPS if step.answers)
     if (source := _model(model, config)) is not None:
         ready = next(place for place, step in enumerate(STEPS) if step.answers)
         steps.insert(ready + 1, _opening(source, config, answering))
+        said.ask_after = MODEL_STEP
     upkeep = Upkeep(
-        work, steps, refreshed=answering.renew, told=said.step, follow=watch and serve,
+        work, steps, refreshed=answering.renew, told=said.step,
+        is_busy=lambda: answering.asked.now > 0, follow=watch and serve,
         progress=terminal_progress(),
     )  # fmt: skip
     if not serve:
@@ -169,7 +174,7 @@ def _opening(source: str, config: ServeConfig, answering: CurrentAssistant) -> S
         answering.writer = ModelWriter(opened, name=name_of(source))
         return f"{name_of(source)} writes"
 
-    return Step("model", "Opening the model", make)
+    return Step(MODEL_STEP, "Opening the model", make)
 
 
 def _listening(config: ServeConfig, chosen: bool) -> tuple[ServeConfig, socket.socket]:
@@ -234,7 +239,10 @@ def _make(upkeep: Upkeep, said: _Said) -> None:
 
 
 class _Said:
-    """Says what the upkeep does, and the answer to the first question."""
+    """Says what the upkeep does, and the answer to the first question: after the step that
+    ``ask_after`` names."""
+
+    ask_after = ""
 
     def __init__(self, work: Workspace, answering: CurrentAssistant, question: str | None) -> None:
         self.work = work
@@ -251,7 +259,11 @@ class _Said:
         err.print(
             f"{status.title}: {ended}{result} ({status.seconds:.1f} s)", style=style, markup=False
         )
-        if self._question is not None and self._answering.is_ready:
+        if (
+            self._question is not None
+            and status.name == self.ask_after
+            and self._answering.is_ready
+        ):
             question, self._question = self._question, None
             self._ask(question)
 
