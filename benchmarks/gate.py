@@ -137,9 +137,7 @@ def main() -> None:
         for promise in ("people", "generated"):
             config = GateConfig(promise=promise, questions=given.questions)  # type: ignore[arg-type]
             if promise == "people":
-                fitted = fit_trials(
-                    Assistant, index, index.passages(), [*people, *generated], config
-                )
+                fitted = fit_trials(Assistant, index, [*people, *generated], config)
                 trials = fitted.trials
                 apart = [t for t in trials if t.part == "calibrate" and t.origin == "people"]
                 by_id = {case.id: case for case in people}

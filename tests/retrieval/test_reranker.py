@@ -13,7 +13,7 @@ from linnet import artifact
 from linnet.errors import DamagedError, DataError, ModelError
 from linnet.retrieval import Found, Passage, PassagesInMemory, Place
 from linnet.retrieval.reranker import (
-    DEEPEST,
+    DEPTHS,
     SETTINGS,
     Calibration,
     Reranked,
@@ -160,8 +160,8 @@ def test_depth_follows_from_the_time_that_a_pair_takes(
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: next(clock))
         assert reranker.depth(0.3) == 15
-    assert reranker.depth(0.001) == 1
-    assert reranker.depth(1e6) == DEEPEST
+    assert reranker.depth(0.001) == DEPTHS[0]
+    assert reranker.depth(1e6) == DEPTHS[-1]
     reranker._measured(0.12)  # a fifth of it counts
     assert reranker.depth(0.41) == 10
 

@@ -14,6 +14,7 @@ from linnet.answers.answer import Answer, Step
 from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Turn
 from linnet.answers.extraction import extract
 from linnet.answers.gathering import GatherConfig, Gatherer
+from linnet.answers.guards import REFUSED, Guards, Screen
 from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
 from linnet.respond.context import Context
@@ -22,7 +23,7 @@ from linnet.retrieval import Index, Searchable
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 TOO_LATE = "I don't know: searching the documents took too long."
 
-LEAST_COVERAGE = 0.34
+LEAST_COVERAGE = 0.33
 """The share of a question's words that an answer has to have, or what it stands under, where no
 gate was fitted."""
 
@@ -57,11 +58,13 @@ class Assistant:
         *,
         gate: Gate | None = None,
         writer: Writer | None = None,
+        guards: Guards | None = None,
         config: GatherConfig | None = None,
         summaries: Summaries | None = None,
     ) -> None:
         """Without ``writer``, or where nothing that it writes is supported, passages answer."""
         self.index, self.gate, self.writer = index, gate, writer
+        self.guards = guards or Guards()
         self.config = config or GatherConfig()
         self._gatherer = Gatherer(index, self.config, summaries=summaries)
 
@@ -94,9 +97,14 @@ class Assistant:
     ) -> Answer:
         """The answer, or a refusal, to the last question of a conversation.
 
-        ``context``: the call that it belongs to, for a model that writes.
+        ``context``: the call that it belongs to, for a model that writes, and with what whoever
+        asks may see.
         """
-        watch = watch or _unwatched
+        id = id or secrets.token_hex(8)
+        if unsafe := self.guards.refuses(question):
+            return _refused(id, question, REFUSED, unsafe)
+        screen = Screen(masks_private=context is not None and context.masks_private)
+        watch = _screened(watch, screen)
         understood = self.understand(question, turns, collections=collections)
         evidence = self.gather(understood, collections=collections)
         for step in evidence.steps:
@@ -109,18 +117,22 @@ class Assistant:
         else:
             refused = not draft.text or not judged.answer
         late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
+        shown = screen.draft(draft)
+        if not refused and (unsafe := self.guards.withholds(shown.text)):
+            return _refused(id, question, REFUSED, unsafe)
+        nearest = screen.found(evidence.passages)
         return Answer(
-            id=id or secrets.token_hex(8),
+            id=id,
             question=question,
-            answer=(TOO_LATE if late else DO_NOT_KNOW) if refused else draft.text,
+            answer=(TOO_LATE if late else DO_NOT_KNOW) if refused else shown.text,
             refused=refused,
             probability=judged.probability if judged else None,
             in_scope=judged.in_scope if judged else None,
-            citations=() if refused else draft.citations,
-            claims=() if refused else draft.claims,
-            nearest=evidence.passages,
+            citations=() if refused else shown.citations,
+            claims=() if refused else shown.claims,
+            nearest=nearest,
             steps=evidence.steps + draft.steps,
-            interventions=draft.interventions,
+            interventions=draft.interventions + screen.interventions,
         )
 
     def understand(
@@ -175,5 +187,25 @@ class Assistant:
         return replace(extract(evidence), steps=written.steps, interventions=written.interventions)
 
 
-def _unwatched(event: Step | Evidence | Draft) -> None:
-    """Nobody looks on."""
+def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
+    """The refusal of what no document is searched for, or may not go out."""
+    step = Step("guard", unsafe, outcome="nothing")
+    return Answer(
+        id=id, question=question, answer=words, refused=True, probability=None, in_scope=None,
+        steps=(step,), interventions=(f"refused: {unsafe}",),
+    )  # fmt: skip
+
+
+def _screened(watch: Watch | None, screen: Screen) -> Watch:
+    """Whoever looks on sees what they may see; nothing where nobody does."""
+
+    def screened(event: Step | Evidence | Draft) -> None:
+        if watch is None:
+            return
+        if isinstance(event, Evidence):
+            event = screen.evidence(event)
+        elif isinstance(event, Draft):
+            event = screen.draft(event)
+        watch(event)
+
+    return screened

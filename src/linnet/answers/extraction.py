@@ -41,7 +41,10 @@ _TYPE, _CUE, _DEFINES = 0.2, 0.12, 0.35
 _ABOVE, _NEAR = 0.6, 0.3
 """What a word counts that stands in title, headings or header; in the sentence before it."""
 
-_INFLECTED = 0.8
+_INFLECTED = ((0.7, 0.8), (0.6, 0.5))
+"""What another form of a word counts, by the share of its letters that it begins with."""
+
+_SHORTEST, _ENDING = 5, 4
 _NEXT = 0.8
 """The share of the best score from which on another sentence answers as well."""
 
@@ -90,6 +93,8 @@ def answers_count(question: Question, passages: Sequence[Found]) -> bool:
             continue
         if noun & set(terms(" ".join(each.unit.header), code)):
             return True
+        if each.unit.kind not in ("sentence", "item"):
+            continue
         words = [token for token in tokens(each.unit.text[:2000], code) if not token.mark]
         for place, token in enumerate(words):
             after = {
@@ -144,15 +149,19 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     found = []
     for text in read:
         shared = covered = 0.0
+        count = 0
         for term, weight in weights.items():
             own = _has(term, text.own)
             above = _ABOVE * _has(term, text.above)
             near = _NEAR * _has(term, text.near)
             shared += weight * max(own, above, near)
-            covered += weight * max(own, _has(term, text.above))
+            there = max(own, _has(term, text.above))
+            covered += weight * there
+            count += there > 0
         prior = _PRIOR * _PRIORS[min(text.rank, len(_PRIORS) - 1)]
         score = shared / total + prior + _worth(text, question, kind, language)
-        found.append(Scored(text.unit, score, covered / total, text.rank))
+        coverage = max(covered / total, count / len(weights))
+        found.append(Scored(text.unit, score, coverage, text.rank))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
 
@@ -177,7 +186,7 @@ def _read(passages: Sequence[Found], code: str) -> Iterable[_Text]:
 
 def _having(term: str, frequency: Counter[str]) -> int:
     found = frequency[term]
-    if found or len(term) < 5:
+    if found or len(term) < _SHORTEST:
         return found
     return max((count for word, count in frequency.items() if _alike(term, word)), default=0)
 
@@ -186,18 +195,21 @@ def _has(term: str, words: frozenset[str]) -> float:
     """1 for a word, less for another form of it."""
     if term in words:
         return 1.0
-    if len(term) < 5 or not term.isalpha():
+    if len(term) < _SHORTEST or not term.isalpha():
         return 0.0
-    return _INFLECTED if any(_alike(term, word) for word in words) else 0.0
+    return max((_alike(term, word) for word in words), default=0.0)
 
 
-def _alike(one: str, other: str) -> bool:
-    """Whether two words may be forms of one."""
-    shorter, longer = sorted((len(one), len(other)))
-    return (
-        one[:4] == other[:4] and shorter >= 4 and longer - shorter <= 4
-        and one[: (keep := max(4, math.ceil(0.7 * longer)))] == other[:keep]
-    )  # fmt: skip
+def _alike(one: str, other: str) -> float:
+    """How likely two words are forms of one: by how they begin."""
+    if one[:4] != other[:4] or abs(len(one) - len(other)) > _ENDING:
+        return 0.0
+    longer = max(len(one), len(other))
+    for share, worth in _INFLECTED:
+        keep = max(4, math.ceil(share * longer))
+        if one[:keep] == other[:keep]:
+            return worth
+    return 0.0
 
 
 def _worth(

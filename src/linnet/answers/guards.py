@@ -15,36 +15,40 @@ All that is changed or withheld is named in the answer's record.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from linnet.answers.evidence import Draft, Evidence
 from linnet.answers.instructions import UNSEEN
 from linnet.data.config import DataConfig
 from linnet.data.privacy import Scrubbed, Scrubber
 from linnet.errors import ModelError
+from linnet.retrieval import Found
 
 if TYPE_CHECKING:
     from linnet.runtime import DeviceName
 
 _IMAGE = re.compile(r"!(?=\[[^\]\n]{0,200}\]\s*[(\[])")
-_ELEMENT = re.compile(r"<(?=/?[A-Za-z!?])")
-_SCHEME = re.compile(r"\b(javascript|vbscript|data):(?=\S)", re.IGNORECASE)
-_LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\n]{0,200})\]\(\s*(?P<to>[^)\s]{1,2000})[^)\n]{0,200}\)")
+_ELEMENT = re.compile(
+    r"<(?=/?(?:img|image|script|iframe|frame|link|object|embed|applet|video|audio|source|track|svg|"
+    r"style|meta|form|base|input|portal)\b)",
+    re.IGNORECASE,
+)
+_SCHEME = re.compile(r"\b(?P<name>javascript|vbscript|data):(?=\S)", re.IGNORECASE)
 
 
 def inert(text: str) -> str:
-    """A text of which a program that shows Markdown or HTML opens nothing by itself.
-
-    Images, elements and links become plain text. A text without any stays as it is.
-    """
-    text = _LINK.sub(lambda match: f"{match['text']} ({match['to']})", text)
-    text = _IMAGE.sub("", text)
-    return _SCHEME.sub(r"\1 :", _ELEMENT.sub("‹", text))
+    """A text of which a program that shows Markdown or HTML opens nothing by itself: images become
+    links, and elements that load something plain text."""
+    text = _ELEMENT.sub("‹", _IMAGE.sub("", text))
+    return _SCHEME.sub(lambda match: f"{match['name']} :", text)
 
 
 @cache
@@ -179,6 +183,77 @@ class Guards:
                 else None
             )
         return None
+
+
+class Screen:
+    """What of one answer is masked, or made inert, on its way out."""
+
+    def __init__(self, *, masks_private: bool) -> None:
+        self._masks = masks_private
+        self._counts: Counter[str] = Counter()
+        self._texts: dict[str, str] = {}
+        self._inert = False
+
+    @property
+    def interventions(self) -> tuple[str, ...]:
+        """What was masked or made inert, in words."""
+        found = []
+        if self._counts:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._counts.items()))
+            found.append(f"private data was masked: {kinds}")
+        if self._inert:
+            found.append("what opens by itself (an image, an element) was made inert")
+        return tuple(found)
+
+    def found(self, passages: Sequence[Found]) -> tuple[Found, ...]:
+        """Passages as they may be seen."""
+        return tuple(
+            dataclasses.replace(found, passage=dataclasses.replace(
+                found.passage, text=self._text(found.passage.text),
+                title=self._text(found.passage.title),
+                headings=tuple(map(self._text, found.passage.headings)),
+            ))
+            for found in passages
+        )  # fmt: skip
+
+    def evidence(self, evidence: Evidence) -> Evidence:
+        """What was found as it may be seen."""
+        return dataclasses.replace(evidence, passages=self.found(evidence.passages))
+
+    def draft(self, draft: Draft) -> Draft:
+        """An answer as it may be seen: claims are masked one by one, so that the beginning of an
+        answer does not depend on what comes later."""
+        text, done = "", 0
+        claims = []
+        for claim in draft.claims:
+            text += self._shown(draft.text[done : claim.start])
+            own = self._shown(draft.text[claim.start : claim.end])
+            claims.append(dataclasses.replace(
+                claim, text=own, start=len(text), end=len(text) + len(own)
+            ))  # fmt: skip
+            text, done = text + own, claim.end
+        text += self._shown(draft.text[done:])
+        citations = tuple(
+            dataclasses.replace(cited, text=self._text(cited.text), title=self._text(cited.title))
+            for cited in draft.citations
+        )
+        return dataclasses.replace(draft, text=text, claims=tuple(claims), citations=citations)
+
+    def _shown(self, text: str) -> str:
+        """Text of an answer, which programs show as Markdown."""
+        text = self._text(text)
+        harmless = inert(text)
+        self._inert = self._inert or harmless != text
+        return harmless
+
+    def _text(self, text: str) -> str:
+        if not self._masks:
+            return text
+        if text not in self._texts:
+            masked = mask_private(text)
+            self._texts[text] = masked.text
+            self._counts.update(masked.counts)
+        return self._texts[text]
 
 
 @cache

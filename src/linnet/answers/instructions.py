@@ -22,6 +22,7 @@ UNSEEN = re.compile(
 )
 _TAGS = re.compile("[\U000e0020-\U000e007e]{4,}")
 _SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*]){5,}\w(?!\w)")
+_DISGUISING = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 _LOOKALIKES = str.maketrans("асеорхуіјѕԁһΑΒΕΗΙΚΜΝΟΡΤΥΧο", "aceopxyijsdhabehikmnoptyxo")
 _MARKED = re.compile(r"[*_`~]+")
 
@@ -57,6 +58,9 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
         r"\b(?:new|updated|real|actual|true|revised|additional|urgent|secret|hidden|important)\W+"
         r"(?:system\W+)?(?:instructions?|prompt|directives?|task|rules?)\b\W*"
         r"(?::|for|are|is|follow|to)",
+        r"\b(?:ignore|disregard|forget|never ?mind|skip|drop)\b(?:\W+\w+){0,2}\W+(?:question|query|"
+        r"request|user|task|conversation|topic)\b",
+        r"\b(?:forget|ignore|disregard)\b.{0,12}\b(?:what|whatever|that|how)\b",
         r"\b(?:instead|rather)\b.{0,20}\b(?:follow|obey|execute|carry out|perform)\b",
         r"\b(?:follow|obey|execute|carry out)\b.{0,25}\b(?:these|this|following|below|next|my)\b"
         r".{0,15}\b(?:instructions?|commands?|orders?|steps? instead)\b",
@@ -124,6 +128,24 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
         r"sentence|token|code|following|link)|this|to every|in)\b.{0,60}(?:[\"'“:]|\b[A-Z0-9]"
         r"{2,}[-_]\w+|\beach|every (?:answer|reply|response|sentence)|\b(?:your|the|each) "
         r"(?:answer|reply|response|message|output))",
+        r"\b(?:if|when|whenever|once|as soon as|every time|each time)\b.{0,20}\b(?:users?|someone|"
+        r"somebody|anyone|anybody|people|they|customers?|summari[sz]ing|answering|quoting|citing|"
+        r"reading)\b.{0,40}\b(?:asks?|this|about)\b.{0,60}\b(?:tell|say|answer|recommend|mention|"
+        r"reply|respond|claim|write|output|include|insist)\b",
+        r"\b(?:must|should|shall) (?:say|answer|reply|respond|write|output|mention|state|repeat)\b",
+        r"\b(?:print|say|write|output|repeat|reply|answer|type)\b.{0,40}\b(?:and )?nothing else\b",
+        r"\b(?:repeat after me|simon says)\b",
+        r"\b(?:say|print|write|output|repeat|type)\b\W.{1,40}\b(?:\d+|two|three|four|five|ten|"
+        r"many|a "
+        r"hundred) times\b",
+        r"\b(?:begin|start|end|finish|open|close|prefix|precede|conclude|sign)\b.{0,12}\b(?:your|"
+        r"the|"
+        r"each|every|all|any) (?:answer|reply|response|message|output|sentence)s?\b",
+        r"\banswer to (?:every|any|all|each) (?:questions?|query|queries)\b",
+        r"\b(?:unmask|deanonymi[sz]e|de-anonymi[sz]e|unredact)\b",
+        r"\b(?:list|show|print|reveal|dump|output|quote|copy|display)\b.{0,12}\b(?:all|every|each|"
+        r"the "
+        r"other)\b.{0,20}\b(?:documents?|passages?|collections?|conversations?)\b",
         r"\b(?:refuse|decline) to (?:answer|help|respond|reply)\b",
         r"\b(?:tell|inform|convince|persuade|ask|instruct|warn|urge|direct) (?:the|your|every|all|"
         r"any) "
@@ -230,33 +252,45 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     ]
 
 
+_SPREADING = ("overrides instructions", "signs of a chat template")
+
+
 @lru_cache(maxsize=512)
 def instructions(text: str) -> tuple[Instruction, ...]:
     """The sentences of a text that speak to a model.
 
     They are read as a model would: without characters that nobody sees, without marks of emphasis,
     l e t t e r s  apart put together, and letters that look alike taken for one another. Two
-    sentences are read together as well, since an order may be divided.
+    sentences are read together as well, since an order may be divided, and the sentence behind one
+    that overrides instructions may say what is to be done instead.
     """
     own = claims(text)
     found: list[Instruction] = []
+    before: str | None = None
     for place, claim in enumerate(own):
         line = text.rfind("\n", 0, claim.start) + 1
         start = line if not text[line : claim.start].strip(" \t#>-*•") else claim.start
-        kind = _kind(text[start : claim.end])
-        end = claim.end
+        kind, end = _kind(text[start : claim.end]), claim.end
+        own_kind = kind
+        if kind is None and before in _SPREADING and "\n" not in text[found[-1].end : claim.start]:
+            kind = before
+        before = own_kind
         if kind is None and place + 1 < len(own):
             after = own[place + 1]
             if after.start - claim.end < 4 and _kind(text[after.start : after.end]) is None:
-                kind = _kind(text[start : after.end])
-                end = after.end
+                kind, end = _kind(text[start : after.end]), after.end
         if kind is not None:
             found.append(Instruction(start, end, kind))
-    covered = [(claim.start, claim.end) for claim in own]
     for unseen in _TAGS.finditer(text):  # text in characters of tags alone is no sentence
-        if not any(start <= unseen.start() < end for start, end in covered):
+        if not any(claim.start <= unseen.start() < claim.end for claim in own):
             found.append(Instruction(unseen.start(), unseen.end(), "text that nobody sees"))
     return tuple(found)
+
+
+def undisguised(text: str) -> str:
+    """A text of the same length without characters that turn others around or are text that
+    nobody sees."""
+    return _DISGUISING.sub(" ", text)
 
 
 def _kind(sentence: str) -> str | None:
@@ -266,7 +300,7 @@ def _kind(sentence: str) -> str | None:
         if _TAGS.search(sentence):
             return "text that nobody sees"
         plain = unicodedata.normalize("NFKC", UNSEEN.sub("", sentence))
-        readings += [plain, plain.translate(_LOOKALIKES)]
+        readings += [plain, plain.casefold().translate(_LOOKALIKES)]
     if _MARKED.search(sentence):
         readings.append(_MARKED.sub("", readings[-1]))
     if _SPACED.search(sentence):

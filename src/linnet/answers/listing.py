@@ -26,6 +26,9 @@ from linnet.retrieval import Found, Passage, terms
 NEAR = 0.75
 """The share of the best document's match from which on another one is listed, too."""
 
+RECORDS = 0.5
+"""The share of that match from which on rows and lines go before sentences."""
+
 LEAST = 0.3
 """The share of the question's words that has to match."""
 
@@ -201,14 +204,18 @@ def _tells_nothing(
 
 
 def _best(matches: Sequence[Listed]) -> list[Listed]:
-    """Documents that match about as well as the best; such with entries before others."""
-    if not matches:
-        return []
-    best = max(own.coverage + 0.2 * own.tabular for own in matches)
-    kept = [own for own in matches if own.coverage + 0.2 * own.tabular >= NEAR * best]
-    if any(own.tabular for own in kept):
-        kept = [own for own in kept if own.tabular]
-    return kept
+    """Documents that match about as well as the best. Rows and lines go before sentences, which
+    may say more of the question's words, but hold no entries."""
+    best = max((own.coverage for own in matches), default=0.0)
+    least = RECORDS * best
+    records = [
+        own for own in matches if own.units[0].kind in ("row", "line") and own.coverage >= least
+    ]
+    if records:
+        best = max(own.coverage for own in records)
+        return [own for own in records if own.coverage >= NEAR * best]
+    kept = [own for own in matches if own.coverage >= NEAR * best]
+    return [own for own in kept if own.tabular] or kept
 
 
 # Bounds.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from linnet.answers.instructions import instructions
+from linnet.answers.instructions import instructions, undisguised
 from linnet.generate.constraint import OF, UNITS, Constraint
 from linnet.generate.constraints.substring import LONGEST as LONGEST_QUOTED
 from linnet.grounding import claims
@@ -115,7 +115,7 @@ def _excerpts(found: Found) -> tuple[list[Excerpt], list[str]]:
     language = found.passage.language or None
     refused = instructions(text)
     own = claims(text, language=language)
-    shown_text = _SURROGATE.sub(" ", text.translate(_REPLACED))
+    shown_text = _SURROGATE.sub(" ", undisguised(text.translate(_REPLACED)))
     runs: list[list[tuple[int, int]]] = [[]]
     for claim in own:
         if any(claim.start < span.end and span.start < claim.end for span in refused):

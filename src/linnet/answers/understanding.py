@@ -249,7 +249,7 @@ def _completed(parts: list[str], language: Language, titles: Titles | None) -> l
         if bare and place + 1 < len(parts) and not found:
             part = _instead(bare, parts[place + 1], language)
         elif place:
-            part = _complete(part, before, language)
+            part = _complete(part, before, language, within=True)
         found.append(part)
         subject = _subject(part, language, titles(part) if titles is not None else ())
         before = _Before(part, subject or before.subject)
@@ -259,8 +259,11 @@ def _completed(parts: list[str], language: Language, titles: Titles | None) -> l
 # What a question leaves to the conversation.
 
 
-def _complete(asked: str, before: _Before, language: Language) -> str:
-    """A question that can be understood without the conversation."""
+def _complete(
+    asked: str, before: _Before, language: Language, *, within: bool = False
+) -> str:  # fmt: skip
+    """A question that can be understood without the one before; ``within``: which is a part of the
+    same, so that a noun with an article may be a new subject."""
     question = _without_lead(asked, language)
     if not before.question:
         return question
@@ -279,7 +282,7 @@ def _complete(asked: str, before: _Before, language: Language) -> str:
         question = rest[:1].upper() + rest[1:]
     if not before.subject:
         return question
-    return _with_subject(question, before, language)
+    return _with_subject(question, before, language, within=within)
 
 
 def _without_lead(asked: str, language: Language) -> str:
@@ -347,9 +350,11 @@ def _phrase_end(text: str, preposition: _Word, language: Language) -> int:
     return end
 
 
-def _with_subject(question: str, before: _Before, language: Language) -> str:
+def _with_subject(
+    question: str, before: _Before, language: Language, *, within: bool = False
+) -> str:  # fmt: skip
     """A question with what its pronouns stand for; or with the subject that it lacks."""
-    named = _named_again(question, before.subject, language)
+    named = _named_again(question, before.subject, language, within=within)
     if named is not None:
         return named
     if language.inverted is not None and (found := language.inverted.search(question)):
@@ -381,18 +386,21 @@ def _with_subject(question: str, before: _Before, language: Language) -> str:
     return question
 
 
-def _named_again(question: str, subject: str, language: Language) -> str | None:
-    """With the subject for "this disease"."""
+def _named_again(
+    question: str, subject: str, language: Language, *, within: bool
+) -> str | None:  # fmt: skip
+    """With the subject for "this disease", and with it behind "the disease", which may be another
+    one."""
     words = _words(question)
-    for one, other in pairwise(words):
-        if one.key in language.demonstratives and other.key in language.classes:
-            after = question[other.end :].lstrip()
-            follows = _words(after[:40])[:1]
-            if one.key in language.articles and follows and follows[0].key in language.of:
-                continue  # "the name of the city of Ulm" names it
-            if other.key in subject.casefold() and one.key in language.articles:
-                continue
+    for place, (one, other) in enumerate(pairwise(words)):
+        if one.key not in language.demonstratives or other.key not in language.classes:
+            continue
+        follows = words[place + 2].key if place + 2 < len(words) else ""
+        if one.key not in language.articles:
             return f"{question[: one.start]}{subject}{question[other.end :]}"
+        # "the city of Ulm" is named
+        if not within and follows not in language.of and other.key not in subject.casefold():
+            return f"{question[: other.end]} {subject}{question[other.end :]}"
     return None
 
 

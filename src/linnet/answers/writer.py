@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.answers.answer import Citation, Claim, Step
 from linnet.answers.evidence import Draft, Evidence
-from linnet.answers.guards import inert
 from linnet.answers.instructions import instructions
 from linnet.answers.prompting import (
     MOST_STATEMENTS,
@@ -270,7 +269,6 @@ class _Writing:
         return ", ".join(parts)
 
     def _show(self, text: str, citation: Citation, score: float) -> None:
-        text = inert(text)
         start = len(self.text) + bool(self.text)
         self.text = f"{self.text} {text}" if self.text else text
         number = len(self.citations)
@@ -369,6 +367,8 @@ def _entries(text: str, read: int) -> Iterator[tuple[dict[str, Any], int]]:
             continue
         if isinstance(value, dict) and "quote" in value:
             yield value, end
+        elif isinstance(value, dict) and isinstance(value.get("statements"), list):
+            yield from ((each, end) for each in value["statements"] if isinstance(each, dict))
         at = text.find("{", end)
 
 

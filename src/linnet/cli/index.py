@@ -68,7 +68,9 @@ def index(
         typer.echo(json.dumps(stats, ensure_ascii=False))
         return
     terminal.print(
-        f"{stats['documents']:,} documents, {stats['passages']:,} passages", markup=False
+        f"{stats['documents']:,} documents, {stats['passages']:,} passages; searched by "
+        + (f"words, and by meaning with {stats['encoder']}" if stats["encoder"] else "words"),
+        markup=False,
     )
     if stats["unread"]:
         terminal.print("could not be read:", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,10 @@ import typer
 
 from linnet.cli.options import GroupedCommand
 from linnet.cli.terminal import out as terminal
+from linnet.cli.terminal import terminal_progress
 from linnet.config import parse_json
 from linnet.errors import ConfigError, DataError
-from linnet.retrieval.index import Index
+from linnet.retrieval.index import Filters, Index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +38,21 @@ def search(
     collection: Annotated[
         list[str] | None, typer.Option(help="Search this collection alone; may be repeated.")
     ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="Documents of such a name alone: '*.pdf'.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Documents of this format alone, such as pdf.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Documents in this language alone, such as de.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Files changed on this day or later.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Files changed on this day or before.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the passages that answer a query.
@@ -44,17 +61,41 @@ def search(
     """
     if (query is None) == (queries is None):
         raise ConfigError("expected a query, or --queries FILE.jsonl")
+    filters = Filters(
+        tuple(source or ()), tuple(kind or ()), tuple(language or ()), _seconds(since),
+        _seconds(until, days=1),
+    )  # fmt: skip
     with Index.open(index) as opened:
         if query is not None:
-            found = opened.search(query, k, collections=collection)
+            found = opened.search(query, k, collections=collection, filters=filters)
+            _tell(opened.problem)
             if as_json:
                 typer.echo(json.dumps([one.to_json() for one in found], ensure_ascii=False))
             else:
                 _show(found)
             return
         for identity, question in _questions(queries):
-            passages = [one.to_json() for one in opened.search(question, k, collections=collection)]
-            typer.echo(json.dumps({"id": identity, "passages": passages}, ensure_ascii=False))
+            found = opened.search(question, k, collections=collection, filters=filters)
+            row = {"id": identity, "passages": [one.to_json() for one in found]}
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        _tell(opened.problem)
+
+
+def _tell(problem: str) -> None:
+    if problem:
+        terminal_progress().warn(problem)
+
+
+def _seconds(day: str | None, *, days: int = 0) -> int | None:
+    """The beginning of a day in UTC, or the last second before so many later. Raises ConfigError
+    for what is no day."""
+    if day is None:
+        return None
+    try:
+        begun = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise ConfigError(f"a day is YYYY-MM-DD. Got {day!r}") from None
+    return int(begun.timestamp()) + 86_400 * days - bool(days)
 
 
 def _questions(file: Path | None) -> Iterator[tuple[Any, str]]:

@@ -18,24 +18,26 @@ import numpy as np
 
 from linnet import artifact
 from linnet.artifact import Artifact
-from linnet.config import from_mapping, parse_json, read_bytes
+from linnet.config import from_mapping, parse_json
 from linnet.data.locating import Unread
-from linnet.errors import ArtifactError, ConfigError, DamagedError
+from linnet.errors import ArtifactError
 from linnet.retrieval.bm25 import Hit
+from linnet.retrieval.fusion import fuse
 from linnet.retrieval.lexical import Lexical, Scores
 from linnet.retrieval.passages import Found, Passage
 from linnet.retrieval.segments import IndexedDocument, Mask, Segment
+from linnet.retrieval.state import read_state, segments_of
 from linnet.retrieval.terms import words
 
 if TYPE_CHECKING:
+    from linnet.retrieval.dense import Dense
     from linnet.retrieval.reranker import Reranker
 
 KIND = "index"
 FORMAT = 1
-STATE = "index.json"
 UNREAD = "unread.jsonl"
-_LARGEST_STATE = 1 << 24
 _MASKS = 64  # that are kept
+_DEPTH = 100  # passages of each way of searching that are fused
 _EQUAL = 10  # passages more than twice what is asked for, as equal ones become one
 _QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 
@@ -51,7 +53,8 @@ class Filters:
     languages: tuple[str, ...] = ()
     """ISO 639-1."""
     since: int | None = None
-    """Seconds since 1970. Those whose date is not known are left out where a date is asked for."""
+    """Seconds since 1970, as with ``until``. Those whose date is not known are left out where one
+    of the two is given."""
     until: int | None = None
 
     def lets_through(self, document: IndexedDocument) -> bool:
@@ -71,15 +74,6 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"*/{pattern}")
 
 
-@dataclass(frozen=True)
-class State:
-    """What ``index.json`` holds."""
-
-    segments: list[str] = field(default_factory=list)
-    characters: int = 0
-    """Of a chunk, about."""
-
-
 @dataclass
 class _Mask:
     """What is searched: of all segments the passages, one after the other, and the documents."""
@@ -95,6 +89,7 @@ class _Open:
     made: Artifact
     segments: list[Segment]
     lexical: Lexical
+    dense: Dense | None
     held: contextlib.ExitStack
     masks: dict[Any, _Mask] = field(default_factory=dict)
 
@@ -184,6 +179,13 @@ class Index:
         return self._open.made.manifest.generation or 0
 
     @property
+    def problem(self) -> str:
+        """Why only words are searched though there are vectors; empty where all is well. Known
+        after the first search."""
+        dense = self._open.dense
+        return "" if dense is None else dense.problem
+
+    @property
     def stats(self) -> dict[str, Any]:
         """What the index holds: numbers of passages and documents, languages, collections, and
         what could not be read."""
@@ -250,36 +252,49 @@ class Index:
     ) -> list[Found]:
         opened = self._open
         mask = opened.mask(collections, filters)
-        scores = opened.lexical.scores(query)
-        ranks = self._with_quoted(opened, query, mask, scores)
+        by_way = {"lexical": np.where(mask.passages, opened.lexical.scores(query), 0)}
+        dense = opened.dense.scores(query) if opened.dense is not None and query.strip() else None
+        if dense is not None:
+            by_way["dense"] = np.where(mask.passages, dense, 0)
+        most = 2 * k + _EQUAL
+        if len(by_way) == 1:
+            hits = best(by_way["lexical"], most)
+        else:
+            depth = max(most, _DEPTH)
+            hits = fuse({way: best(own, depth) for way, own in by_way.items()}, most)
         found: dict[str, Found] = {}
-        for hit in best(np.where(mask.passages, ranks, 0), 2 * k + _EQUAL):
+        for hit in self._quoted_first(opened, query, mask, hits, by_way["lexical"]):
             passage = opened.passage(hit.number, mask)
             if (before := found.get(passage.text)) is not None:
                 merged = replace(before.passage, places=before.passage.places + passage.places)
                 found[passage.text] = replace(before, passage=merged)
             elif len(found) < k:
-                found[passage.text] = Found(
-                    passage, hit.score, {"lexical": float(scores[hit.number])}
-                )
+                scores = {way: float(own[hit.number]) for way, own in by_way.items()}
+                found[passage.text] = Found(passage, hit.score, scores)
         return list(found.values())
 
-    def _with_quoted(self, opened: _Open, query: str, mask: _Mask, scores: Scores) -> Scores:
-        """The scores, with those first in which the quoted parts of a query stand word for word."""
+    def _quoted_first(
+        self, opened: _Open, query: str, mask: _Mask, hits: list[Hit], lexical: Scores
+    ) -> list[Hit]:
+        """The hits, after those in which the quoted parts of a query stand word for word."""
         quoted = [" ".join(words(part)) for part in _QUOTED.findall(query)]
         quoted = [part for part in quoted if part]
         if not quoted:
-            return scores
+            return hits
+        ranks = {hit.number: hit.score for hit in hits}
+        top = hits[0].score if hits else 0.0
         candidates = opened.lexical.with_all(" ".join(quoted)) & mask.passages
-        ranks = scores.copy()
-        top = float(scores.max(initial=0.0))
+        first = []
         for number in np.flatnonzero(candidates).tolist():
             passage = opened.passage(number, mask)
             above = (passage.title, *passage.headings, passage.context, passage.text)
             said = " ".join(words("\n".join(above)))
             if all(f" {part} " in f" {said} " for part in quoted):
-                ranks[number] += top
-        return ranks
+                first.append(number)
+        most = max(float(lexical[first].max(initial=0.0)), 1e-9) if first else 1.0
+        ahead = [Hit(n, top + ranks.get(n, top * float(lexical[n]) / most)) for n in first]
+        ahead.sort(key=lambda hit: (-hit.score, hit.number))
+        return [*ahead[: len(hits) or 1], *(hit for hit in hits if hit.number not in set(first))]
 
     def passages(
         self, *, collections: Sequence[str] | None = None, filters: Filters | None = None
@@ -328,17 +343,10 @@ def _open(path: Path) -> _Open:
                 f"{path}: expected an index of format {FORMAT}. Got {made.manifest.format}: run "
                 "linnet index again with this version"
             )
-        segments = [Segment.of(made, name) for name in read_state(made).segments]
-        return _Open(made, segments, Lexical(segments), stack.pop_all())
+        state, segments = read_state(made), segments_of(made)
+        dense = None
+        if state.encoder is not None:
+            from linnet.retrieval.dense import Dense  # (it loads what computes vectors)
 
-
-def read_state(made: Artifact) -> State:
-    """What an index says of itself. Raises DamagedError."""
-    file = made.file(STATE)
-    try:
-        raw = parse_json(read_bytes(file, _LARGEST_STATE).decode())
-        return from_mapping(State, raw, where=STATE)
-    except (ValueError, TypeError, ConfigError, OSError) as error:
-        raise DamagedError(
-            f"{file} is damaged ({error}); delete {made.path} and run linnet index again"
-        ) from None
+            dense = Dense(segments, state.encoder, path.parent)
+        return _Open(made, segments, Lexical(segments), dense, stack.pop_all())

@@ -29,10 +29,11 @@ from linnet.data.preparation import made_with
 from linnet.errors import BusyError, ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.retrieval.chunks import chunks, title_of
-from linnet.retrieval.index import FORMAT, KIND, STATE, UNREAD, State, read_state
+from linnet.retrieval.index import FORMAT, KIND, UNREAD
 from linnet.retrieval.merging import merge
 from linnet.retrieval.passages import Passage, Place
 from linnet.retrieval.segments import FOLDER, IndexedDocument, Segment, SegmentWriter, save
+from linnet.retrieval.state import FILE, State, read_state, segments_of
 
 CORPUS = "corpus"
 SEGMENT_PASSAGES = 32_768  # of which one is full
@@ -51,13 +52,19 @@ class IndexConfig(Config):
         "that it is in, when none matches)",
     )
 
+    encoder: str = option(
+        "",
+        "what makes vectors: lexical (nothing does), own (the index's own), a directory, or a name "
+        "on the hub (by default the best at hand)",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.patterns
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide which passages there are."""
-        return to_mapping(self)
+        return {name: value for name, value in to_mapping(self).items() if name != "encoder"}
 
     @property
     def patterns(self) -> list[tuple[str, str]]:
@@ -95,9 +102,9 @@ def make_index(
                 f"{made}: the documents that it was made from are not there any more ({gone[0]}): "
                 "its own texts are indexed, in which personal data may be masked"
             )
-            return index_corpus(_copied(made, out / CORPUS), out / KIND, config, progress=progress)
+            return _indexed(_copied(made, out / CORPUS), out, config, progress)
     corpus = _prepared(sources, out, for_search(data or DataConfig()), progress)
-    return index_corpus(corpus.path, out / KIND, config, progress=progress)
+    return _indexed(corpus.path, out, config, progress)
 
 
 def update_index(
@@ -110,7 +117,15 @@ def update_index(
         known = artifact.read(out / KIND, kind=KIND).manifest.config
         config = from_mapping(IndexConfig, known, where=str(out / KIND))
     corpus = _prepared(sources, out, data, progress)
-    return index_corpus(corpus.path, out / KIND, config, progress=progress)
+    return _indexed(corpus.path, out, config, progress)
+
+
+def _indexed(corpus: Path, out: Path, config: IndexConfig, progress: Progress) -> Artifact:
+    """First by words, then by meaning."""
+    from linnet.retrieval.embedding import embed_index
+
+    index_corpus(corpus, out / KIND, config, progress=progress)
+    return embed_index(out, config.encoder or None, progress=progress)
 
 
 def _prepared(
@@ -243,18 +258,18 @@ def index_texts(
         lambda draft: _Update(draft, texts, listed, config, progress).run(),
         kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs,
     )  # fmt: skip
-    tidy(out, recipe, progress)
+    tidy(out, progress)
     return artifact.read(out, kind=KIND)
 
 
-def tidy(out: Path, recipe: Recipe, progress: Progress) -> None:
+def tidy(out: Path, progress: Progress) -> None:
     """Write segments anew of which something is gone, so that no byte of it is left, and join
     small ones."""
-    if not any(_to_join(_segments(artifact.read(out, kind=KIND)))):
+    if not any(_to_join(segments_of(artifact.read(out, kind=KIND)))):
         return
-    with later_transaction(out, recipe) as draft:
+    with later_transaction(out) as draft:
         assert draft.before is not None
-        segments = _segments(draft.before)
+        segments = segments_of(draft.before)
         joined = list(_to_join(segments))
         with progress.task("joining segments", total=len(joined)) as task:
             for number, group in enumerate(joined):
@@ -271,24 +286,21 @@ def tidy(out: Path, recipe: Recipe, progress: Progress) -> None:
         state = replace(
             read_state(draft.before), {"segments": [segment.name for segment in segments]}
         )
-        output.write_json(draft.path / STATE, to_mapping(state))
+        output.write_json(draft.path / FILE, to_mapping(state))
         draft.stats.update(draft.before.stats, segments=len(segments))
 
 
 @contextlib.contextmanager
-def later_transaction(out: Path, recipe: Recipe) -> Iterator[Generation]:
-    """A transaction that adds to an index of this recipe. Raises BusyError where another process
-    has brought it up to other documents meanwhile."""
+def later_transaction(out: Path) -> Iterator[Generation]:
+    """A transaction that adds to an index, which stays one of the same documents. Raises BusyError
+    where another process has brought it up to others meanwhile."""
+    made = artifact.read(out, kind=KIND).manifest
     with artifact.update(
-        out, kind=KIND, format=FORMAT, config=recipe.config, inputs=recipe.inputs
+        out, kind=KIND, format=FORMAT, config=made.config, inputs=made.inputs
     ) as draft:
-        if draft.before is None or draft.before.manifest.recipe != recipe.hash:
+        if draft.before is None or draft.before.manifest.recipe != made.recipe:
             raise BusyError(f"{out}: another linnet process has changed it; run linnet index again")
         yield draft
-
-
-def _segments(made: Artifact) -> list[Segment]:
-    return [Segment.of(made, name) for name in read_state(made).segments]
 
 
 def _to_join(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
@@ -342,6 +354,7 @@ class _Update:
         self.config, self.progress = config, progress
         self.segments: list[Segment] = []
         self.changed: set[str] = set()  # segments of which more is gone now
+        self.state = State()
         self.titles: dict[tuple[str, str], str] = {}  # of documents by id and collection
 
     def run(self) -> None:
@@ -349,8 +362,14 @@ class _Update:
         new = [(key, listing) for key, listing in self.listed.items() if key not in have]
         self._add(new)
         self._write_gone()
-        state = State([segment.name for segment in self.segments], self.config.characters)
-        output.write_json(self.draft.path / STATE, to_mapping(state))
+        state = replace(
+            self.state,
+            {
+                "segments": [segment.name for segment in self.segments],
+                "characters": self.config.characters,
+            },
+        )
+        output.write_json(self.draft.path / FILE, to_mapping(state))
         self._count()
 
     def _take_over(self) -> set[_Key]:
@@ -358,13 +377,13 @@ class _Update:
         before = self.draft.before
         if before is None:
             return set()
-        state = read_state(before)
+        self.state = state = read_state(before)
         if state.characters != self.config.characters:
             for name in before.names:
                 self.draft.remove(name)
             return set()
         have: set[_Key] = set()
-        for segment in _segments(before):
+        for segment in segments_of(before):
             for number, document in enumerate(segment.documents):
                 if segment.gone[number]:
                     continue
@@ -464,7 +483,7 @@ class _Update:
             collections=_counted(document.collection for document in documents),
             unread=by_reason.total(),
             unread_by_reason=dict(by_reason.most_common()),
-            encoder=None,
+            encoder=None if self.state.encoder is None else self.state.encoder.name,
         )
 
 

@@ -97,6 +97,7 @@ class PassagesInMemory:
 
     def __init__(self, passages: Iterable[Passage]) -> None:
         self._passages = list(passages)
+        self._languages = sorted({passage.language for passage in self._passages})
         self._index = BM25()
         for passage in self._passages:
             above = "\n".join((passage.title, *passage.headings, passage.context))
@@ -109,13 +110,16 @@ class PassagesInMemory:
         self, query: str, k: int = 10, *, collections: Sequence[str] | None = None
     ) -> list[Found]:
         """See :class:`Searchable`."""
-        language = self._passages[0].language if self._passages else ""
         found = []
-        for hit in self._index.search(query, len(self), language=language):
-            passage = self._passages[hit.number]
-            if collections is None or passage.collection in collections:
-                found.append(Found(passage, hit.score, {"lexical": hit.score}))
-        return found[:k]
+        for language in self._languages:
+            for hit in self._index.search(query, len(self), language=language):
+                passage = self._passages[hit.number]
+                if passage.language == language and (
+                    collections is None or passage.collection in collections
+                ):
+                    found.append((hit, Found(passage, hit.score, {"lexical": hit.score})))
+        found.sort(key=lambda each: (-each[0].score, each[0].number))
+        return [each for _, each in found[:k]]
 
     def passages(self, *, collections: Sequence[str] | None = None) -> list[Passage]:
         """See :class:`Searchable`."""

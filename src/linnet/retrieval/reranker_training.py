@@ -60,7 +60,7 @@ FEWEST = 40
 TESTED, VALIDATED = 0.2, 0.1
 """Shares of the questions, by group, that it is measured on, and that it is calibrated on."""
 
-MOST_TESTED, MOST_VALIDATED = 400, 200
+MOST_TESTED, MOST_VALIDATED = 250, 120
 SHORT = 4
 """Terms of an answer from which on a passage that has them all in a row answers, too."""
 
@@ -80,13 +80,13 @@ class RerankerConfig(PairTrainingConfig):
     layers: int = option(3, "Blocks of the encoder to take, the first ones.", least=1)
     questions: int = option(3000, "Questions to train on at most, evenly drawn.", least=FEWEST)
     candidates: int = option(20, "Passages that the search gives for each.", least=2)
-    negatives: int = option(6, "Wrong passages that are read with the right one.", least=1)
+    negatives: int = option(3, "Wrong passages that are read with the right one.", least=1)
     easy: int = option(1, "How many of these are of other questions.", least=0)
     pointwise: float = option(0.5, "Weight of each passage by itself in the objective.", least=0)
     words: bool = option(False, "Train the table of words, too, which is most of a small encoder.")
-    epochs: int = option(1, "Times that each question is read.", least=1)
+    epochs: int = option(2, "Times that each question is read.", least=1)
     batch: int = option(8, "Questions per update.", least=1)
-    lr: float = option(2e-4, "Peak learning rate.", above=0)
+    lr: float = option(3e-4, "Peak learning rate.", above=0)
     max_tokens: int = option(
         MAX_TOKENS, "Longest pair, in tokens; of a longer passage the part that fits best is read.",
         least=16,
@@ -207,7 +207,7 @@ def train_reranker(
     place = hub.find(encoder if Path(encoder).exists() else str(encoder), progress=progress).path
     inputs: dict[str, Artifact | str] = {
         "questions": _digest(lists),
-        "encoder": artifact.hash_file(place / "model.safetensors"),
+        "encoder": encoder_digest(place),
     }
 
     def write(draft: Draft) -> None:
@@ -218,7 +218,9 @@ def train_reranker(
         reranker = _train(model, place, trained, validated, draft, config, progress, started)
         reranker.calibration = calibrate(reranker, validated)
         found = measured(reranker, tested)
-        draft.stats.update(trained=len(trained), validated=len(validated), **found)
+        draft.stats.update(
+            questions=len(lists), trained=len(trained), validated=len(validated), **found
+        )
         if found["kept"]:
             reranker.model.compute_dtype = None
             save_checkpoint(model, draft.path, tokenizer=place)
@@ -241,6 +243,16 @@ def train_reranker(
         volatile=(METRICS,),
         working=STATE,
     )
+
+
+def encoder_digest(place: Path) -> str:
+    """What of an encoder decides what is trained out of it."""
+    listed = [
+        (file.name, artifact.hash_file(file))
+        for file in sorted(place.iterdir())
+        if file.suffix in (".safetensors", ".txt", ".json")
+    ]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def divided(

@@ -69,7 +69,7 @@ def fit_gate(
     def write(draft: Draft) -> None:
         with Index.open(index) as opened:
             fitted = fit_trials(
-                over or Assistant, opened, opened.passages(), _cases(index, people), config,
+                over or Assistant, opened, _cases(index, people), config,
                 feedback=list(read_feedback(index)), progress=progress,
             )  # fmt: skip
         write_gate(fitted.gate, draft.path)

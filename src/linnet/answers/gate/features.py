@@ -15,7 +15,9 @@ from functools import cached_property
 
 from linnet.answers.cases import Span, spans_of_passage
 from linnet.answers.evidence import Draft, Evidence
+from linnet.answers.extraction import wanted
 from linnet.answers.gate.reference import Reference, terms_of
+from linnet.answers.languages import LANGUAGES
 from linnet.retrieval import Found, Passage, terms
 
 NEAREST = 5
@@ -53,9 +55,14 @@ class Observed:
         return self.cited.passage.language if self.cited else self.evidence.question.language
 
     @cached_property
+    def length(self) -> int:
+        """Of the question, in terms."""
+        return len(terms(self.evidence.question.alone, self.language))
+
+    @cached_property
     def terms(self) -> list[str]:
-        """Of the question."""
-        return terms(self.evidence.question.alone, self.language)
+        """Of the question those that say what it is about."""
+        return wanted(self.evidence.question.alone, LANGUAGES.get(self.language))
 
     @cached_property
     def weights(self) -> dict[str, float]:
@@ -95,7 +102,7 @@ def _level(name: str) -> Callable[[Observed], float]:
         levels, scores = seen.reference.levels.get(name), seen.scores(name)
         if levels is None:
             return NONE
-        return levels.above(scores[0][0], len(seen.terms)) if scores else 0.0
+        return levels.above(scores[0][0], seen.length) if scores else 0.0
 
     return value
 
@@ -247,8 +254,17 @@ FEATURES: dict[str, Feature] = {
         Feature("known", "the documents use its words", _known),
         Feature("first", "what is cited was found first", _first),
         Feature("concentration", "what was found is of one document", _concentration),
+        Feature("sentence_covered", "its words are in the sentence and what it stands under",
+                _measured("coverage")),
+        Feature("sentence_score", "how well the sentence fits", _measured("score")),
+        Feature("sentence_margin", "its lead over other sentences", _measured("margin")),
         Feature("support", "what is cited supports the draft", _support),
+        Feature("stated", "how much of what was written is supported",
+                _measured("statements_supported")),
+        Feature("quoted", "quotations support what was written", _measured("quote_support")),
         Feature("certainty", "the model was sure of its words", _measured("entropy", -1)),
+        Feature("least_certainty", "even where it was least sure",
+                _measured("highest_entropy", -1)),
     )
 }  # fmt: skip
 """By name; a gate that was fitted has some of them."""

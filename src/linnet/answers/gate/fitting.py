@@ -11,7 +11,7 @@ questions they score; only the test of each sees the second half.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from linnet.answers.gate.trials import (
 )
 from linnet.errors import DataError
 from linnet.progress import SILENT, Progress
-from linnet.retrieval import Passage, Searchable
+from linnet.retrieval import Searchable
 from linnet.scoring.bounds import Certificate, certify, sequence
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ PAIRS = (
 )
 """Features that tell more together than each by itself."""
 SCOPE_PAIRS = (("found_covered", "lexical_level"), ("found_covered", "dense_level"))
+LEAST = 0.5
+"""What is more likely wrong than right is not shown, whatever was promised."""
 FOLDS = 5
 _LEAST_TO_LEARN = 20
 
@@ -71,7 +73,6 @@ class Fitted:
 def fit_trials(
     over: Over,
     index: Searchable,
-    passages: Iterable[Passage],
     cases: Sequence[Case],
     config: GateConfig,
     *,
@@ -82,7 +83,7 @@ def fit_trials(
 
     Raises DataError where there are too few to learn from.
     """
-    reference = measure(index, passages, seed=config.seed)
+    reference = measure(index, seed=config.seed)
     drawn = list(with_withheld(_drawn(cases, config), config.withheld, config.seed))
     asked = put(over, index, drawn, reference, total=len(drawn), progress=progress)
     rated = put_rated(over, index, feedback, reference)
@@ -91,6 +92,11 @@ def fit_trials(
         fitted.notes.append(
             f"{asked.undecided:,} withheld questions were left out: what was cited instead has the "
             "expected value, too."
+        )
+    if of_many := asked.of_many + rated.of_many:
+        fitted.notes.append(
+            f"{of_many:,} questions were left out: they were taken as asking for a list, a number "
+            "or a summary, which is drawn from many passages."
         )
     if rated.undecided:
         fitted.notes.append(
@@ -116,10 +122,7 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
     before = [
         trial for trial in own if trial.part == "learn" and not trial.id.endswith("-withheld")
     ]
-    thresholds = sequence(
-        _scored_apart(before, learn, config.seed), _right(before), config.rate,
-        trials=len(calibration), confidence=config.confidence,
-    )  # fmt: skip
+    thresholds = _sequence(before, learn, len(calibration), config)
     columns = columns_of(trials)
     for trial, probability, in_scope in zip(
         trials, right.probabilities(columns, list(FEATURES)),
@@ -128,6 +131,16 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
         trial.probability, trial.in_scope = float(probability), float(in_scope)
     certificate = certified(calibration, thresholds, config)
     return Fitted(Gate(reference, right, scope, certificate), trials, thresholds, notes)
+
+
+def _sequence(
+    before: Sequence[Trial], learn: Sequence[Trial], count: int, config: GateConfig
+) -> list[float]:
+    found = sequence(
+        _scored_apart(before, learn, config.seed), _right(before), config.rate,
+        trials=count, confidence=config.confidence,
+    )  # fmt: skip
+    return [max(found[0], LEAST), *(level for level in found[1:] if level > LEAST)] if found else []
 
 
 def certified(

@@ -24,8 +24,8 @@ MODEL_FILE = "gate.json"
 TERMS_FILE = "terms.npz"
 LARGEST_TERMS = 1 << 30
 
-_OF_MANY = ("list", "count", "summary")
-_IN_SCOPE = 0.5
+IN_SCOPE = 0.5
+"""From which probability on a list, a count or a summary is shown."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,16 @@ class Gate:
         features = observe(evidence, draft, self.reference)
         probability, in_scope = self.right.probability(features), self.scope.probability(features)
         threshold = self.certificate.threshold
-        if evidence.question.asks in _OF_MANY:
-            answer = in_scope >= _IN_SCOPE
+        if is_of_many(evidence):
+            answer = in_scope >= IN_SCOPE
         else:
             answer = threshold is not None and probability >= threshold
         return Judgement(probability, in_scope, bool(draft.text) and answer)
+
+
+def is_of_many(evidence: Evidence) -> bool:
+    """Whether an answer is drawn from all that matches, and not from one place."""
+    return evidence.chosen is not None or any(is_of_many(part) for part in evidence.each)
 
 
 def write_gate(gate: Gate, directory: Path) -> None:

@@ -14,7 +14,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,13 +84,13 @@ class Reference:
         return {"passages": self.passages, "levels": levels}
 
 
-def measure(index: Searchable, passages: Iterable[Passage], *, seed: int = 0) -> Reference:
-    """What is usual in an index, which has these passages."""
+def measure(index: Searchable, *, seed: int = 0) -> Reference:
+    """What is usual in an index."""
     counts: Counter[str] = Counter()
     sample: list[str] = []
     generator = random.Random(seed)
     number = 0
-    for number, passage in enumerate(passages, 1):
+    for number, passage in enumerate(index.passages(), 1):
         counts.update(set(terms_of(passage)))
         if len(sample) < SAMPLED:
             sample.append(passage.text)

@@ -16,6 +16,7 @@ from linnet.answers.cases import Case, Span, Without, is_right, says_it, spans_o
 from linnet.answers.evidence import Draft, Evidence, Question, Turn
 from linnet.answers.feedback import Feedback
 from linnet.answers.gate.features import observe
+from linnet.answers.gate.gate import is_of_many
 from linnet.answers.gate.reference import Reference
 from linnet.progress import SILENT, Progress
 from linnet.retrieval import Searchable
@@ -79,6 +80,8 @@ class Asked:
     undecided: int = 0
     """Withheld ones whose expected value was cited from elsewhere, and rated ones that are answered
     otherwise by now: nobody knows whether they are right."""
+    of_many: int = 0
+    """Those that were taken as asking for a list, a number or a summary."""
 
 
 def put(
@@ -96,7 +99,9 @@ def put(
         for case, part in cases:
             own = over(Without(index, case.missing)) if case.missing else whole
             evidence, draft = drafted(own, case.question, case.turns)
-            if case.missing and says_it(case, draft.citations):
+            if is_of_many(evidence):
+                asked.of_many += 1
+            elif case.missing and says_it(case, draft.citations):
                 asked.undecided += 1
             else:
                 trial = Trial(
@@ -119,6 +124,9 @@ def put_rated(
     latest = {(given.answer, given.by): given for given in rated if not given.refused}
     for number, given in enumerate(latest.values(), 1):
         evidence, draft = drafted(whole, given.question)
+        if is_of_many(evidence):
+            asked.of_many += 1
+            continue
         cited = [
             span for citation in draft.citations for span in spans_of(citation, evidence.passages)
         ]

@@ -26,6 +26,7 @@ _SAMPLE = 2000
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 _OTHER_CYRILLIC = re.compile(r"[іїєґўјљњћђџқғүұәһө]", re.IGNORECASE)
+_RUSSIAN = re.compile(r"[ыэъё]", re.IGNORECASE)
 _SIGNS = {"¿": "es", "¡": "es", "ß": "de"}
 _FEWEST = 0.15
 """Share of the words by which a language has to be told, of a question of several words."""
@@ -40,11 +41,16 @@ def language_of(text: str) -> Language | None:
     found = [word.casefold().replace("’", "'") for word in _WORD.findall(sample)]
     if not found:
         return None
+    asked = sample.lstrip(" \t\"'“„«(").casefold()
     if _CYRILLIC.search(sample):
-        told = any(word in RUSSIAN.telling for word in found)
+        told = any(word in RUSSIAN.telling for word in found) or _RUSSIAN.search(sample)
+        told = told or RUSSIAN.interrogative.match(asked)
         return RUSSIAN if told and not _OTHER_CYRILLIC.search(sample) else None
-    counts = {code: sum(word in language.telling for word in found)
-              for code, language in LANGUAGES.items()}  # fmt: skip
+    counts = {
+        code: sum(word in language.telling for word in found)
+        + 1.5 * (language.interrogative.match(asked) is not None)
+        for code, language in LANGUAGES.items()
+    }
     best = max(counts, key=lambda code: counts[code])
     if counts[best] < max(1, _FEWEST * len(found)):
         return None

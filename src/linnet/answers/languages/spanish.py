@@ -74,6 +74,7 @@ SPANISH = Language(
     verbless=pattern(
         r"^\W*(?:(?:desde |hasta )?cuándo|dónde|cómo|por qué|(?:de |a )?cuánt[oa]s?)"
         r"(?: se| lo| la| los| las| fue| es| está)? (?!es\b|son\b)[a-záéíóúñ]+\W*$"
+        r"|^\W*(?:quién(?:es)?|qué) (?:lo|la|los|las|le) [a-záéíóúñ]+\W*$"
     ),
     verb_last=pattern(
         r"^(?:\w+(?:ado|ada|ados|adas|ido|ida|idos|idas|ar|er|ir|able|ible|ivo|oso)|"
