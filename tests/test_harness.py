@@ -13,12 +13,13 @@ from linnet.evaluate.compare import compare
 from linnet.evaluate.config import TasksConfig
 from linnet.evaluate.harness import (
     HarnessConfig,
-    _files_behind,
-    _like,
     evaluate_harness,
+    language_model,
     open_harness,
     run_harness,
 )
+from linnet.evaluate.harness.files import files_behind
+from linnet.evaluate.harness.running import _like
 from linnet.generate.engine import Engine
 from linnet.generate.engines import EngineConfig, open_engine
 from tiny_project import TinyProject
@@ -140,7 +141,7 @@ def test_what_a_result_depends_on_is_every_file_that_a_task_names(
         f"  data_dir: {tmp_path}/more\n  data_files:\n    test: a.jsonl\n    train: b-*.jsonl\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert [path.name for path in _files_behind([task])] == [
+    assert [path.name for path in files_behind([task])] == [
         "a.jsonl", "b-1.jsonl", "b-2.jsonl", "base.yaml", "code.py", "rows.csv", "own.yaml",
     ]  # fmt: skip
 
@@ -191,7 +192,6 @@ def test_conversations_are_written_with_the_models_template(tmp_path: Path) -> N
     pytest.importorskip("lm_eval")
     from types import SimpleNamespace
 
-    from linnet.evaluate.harness import language_model
     from linnet.tokenizer.chat import ChatTemplate
 
     template = "{% for m in messages %}<{{m.role}}>{{m.content}}</{{m.role}}>{% endfor %}"

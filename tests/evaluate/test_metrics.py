@@ -71,3 +71,30 @@ def test_the_difference_of_unanimous_groups_is_not_certain() -> None:
     assert found.interval is not None
     assert found.interval.low == 0
     assert found.interval.resamples > 0
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_auroc_of_few_items_all_in_order_is_not_certain(turn: int) -> None:
+    """As resampling gives one value only; checked against the chance of such items."""
+    metric, (positives, negatives) = METRICS["auroc"], (4, 7)
+    rows = [{"answerable": 1.0, "answerability": turn * (9.0 + n)} for n in range(positives)]
+    rows += [{"answerable": 0.0, "answerability": turn * float(n)} for n in range(negatives)]
+    found = measure(metric, rows)
+    assert found.value == (turn > 0)
+    assert found.interval is not None
+    ends = sorted(abs(found.value - end) for end in (found.interval.low, found.interval.high))
+    assert ends == [0, pytest.approx(1 - 0.025 ** (1 / positives))]
+    # Scores that are in order with just this chance: all items are in no more than 2.5 % of draws.
+    truth = 1 - ends[1]
+    draw = np.random.default_rng(1)
+    shift = _shift(truth)
+    own = draw.normal(shift, 1, (20_000, positives))
+    others = draw.normal(0, 1, (20_000, negatives))
+    assert (own.min(1) > others.max(1)).mean() <= 0.025
+
+
+def _shift(auroc: float) -> float:
+    """How far two normal distributions lie apart that have this AUROC."""
+    from statistics import NormalDist
+
+    return math.sqrt(2) * NormalDist().inv_cdf(auroc)

@@ -30,7 +30,7 @@ from linnet.examples import (
 from linnet.examples.balance import Row, balanced, shares
 from linnet.examples.checks import Seen
 from linnet.examples.generation import REJECTED_FILE
-from linnet.examples.generators import entries, headings, sentences
+from linnet.examples.generators import entries, headings, lists, sentences
 from linnet.examples.generators.abbreviations import long_form
 from linnet.examples.generators.clozes import gaps
 from linnet.examples.generators.entries import is_signature
@@ -270,18 +270,19 @@ def test_what_is_rejected_stands_with_its_reason(made: Path, corpus: Path, tmp_p
     assert (made / "report.html").read_text("utf-8").count("<h3>") > 3
 
 
-def a_source(text: str = MANUAL) -> tuple[Source, Context]:
+def a_source(text: str = MANUAL, language: str = "en") -> tuple[Source, Context]:
     from linnet.data.blocks import numbered
     from linnet.data.locating import KeptText
 
     whole = numbered(text, "prose")
     kept = KeptText(
-        "a.md", "0", str(whole), whole.structure, "prose", "en", ((0, len(whole), "train"),)
-    )
+        "a.md", "0", str(whole), whole.structure, "prose", language,
+        ((0, len(whole), "train"),),
+    )  # fmt: skip
     source = read_source(kept, first=0, characters=1200, shared=Shared())
     context = Context(ExamplesConfig(), BM25())
     for passage in source.passages:
-        context.index.add(passage.text, "en")
+        context.index.add(passage.text, language)
     return source, context
 
 
@@ -478,6 +479,90 @@ def test_what_stands_for_the_title_may_point_back() -> None:
     assert made[0].answer == told
     for text in (f"{'Of rust is told here. ' * 12}{told}", "This condition involves old ropes."):
         assert not of_generator(sentences, *a_source(f"# Wexford syndrome\n\n{text}\n"))
+
+
+TOLD = {
+    ("en", "Harbour rust fever"): {
+        "Summary: The harbour rust fever (HRF) is a fever that sailors get.":
+            r"What is the harbour rust fever\?",
+        "Pain in type 2 affects 30 people a year.": r".*\"Harbour rust fever\".*",
+        "HRF is a rare condition; fewer than 30 cases have been reported.":
+            r"How (common is|many people are affected by) harbour rust fever\?",
+        "The harbour rust fever is inherited, which is enough to cause the disorder.": None,
+        "The harbour rust fever is inherited in a dominant pattern, so that one copy of the gene "
+        "causes the disorder.": r"(How is|Is) the harbour rust fever inherited\?",
+        "Most cases of harbour rust fever are caused by mutations in the HRF1 gene.":
+            r"(What causes|Which genetic changes cause) most cases of harbour rust fever\?",
+        "The prevalence of harbour rust fever is unknown.":
+            r"What is the prevalence of harbour rust fever\?",
+        "The harbour rust fever is not contagious.": r"Is the harbour rust fever contagious\?",
+        "The harbour rust fever is the most common cause of rust.": None,
+    },
+    ("de", "Hafenrostfieber"): {
+        "Das Hafenrostfieber, auch Kranfieber genannt, ist ein Fieber, das Matrosen haben.":
+            r"(Unter welchem Namen|Wie) ist das Hafenrostfieber (auch|noch) bekannt\?",
+        "Das Hafenrostfieber wird rezessiv vererbt.": r"Wie wird das Hafenrostfieber vererbt\?",
+        "Das Hafenrostfieber ist nicht ansteckend.": r"Ist das Hafenrostfieber ansteckend\?",
+        "Die meisten Fälle von Hafenrostfieber werden durch Mutationen verursacht.":
+            r"Wodurch werden die meisten Fälle von Hafenrostfieber verursacht\?",
+        "Es gibt drei Formen von Hafenrostfieber.":
+            r"Wie viele Formen von Hafenrostfieber gibt es\?",
+        "Die Hafenordnung trat am 1. Mai 1998 in Kraft.":
+            r".*Wann trat die Hafenordnung in Kraft\?.*",
+        "Das Hafenrostfieber ist ebenfalls ein Fieber der Matrosen.": None,
+    },
+    ("fr", "Fièvre de Wexford"): {
+        "La fièvre de Wexford touche environ 1 personne sur 20 000.":
+            r"Combien de personnes touche la fièvre de Wexford \?",
+        "La fièvre de Wexford se transmet sur un mode récessif.":
+            r"Comment se transmet la fièvre de Wexford \?",
+        "La fièvre de Wexford n’est pas contagieuse.":
+            r"Est-ce que la fièvre de Wexford est contagieuse \?",
+        "La cause de la fièvre de Wexford est inconnue.":
+            r"Quelle est la cause de la fièvre de Wexford \?",
+        "L’hôpital Polar de Berne compte 420 lits.":
+            r"Combien de lits compte l’hôpital Polar de Berne \?",
+        "La fièvre de Wexford est également une maladie rare.": None,
+    },
+    ("es", "Fiebre de Wexford"): {
+        "La fiebre de Wexford afecta a 1 de cada 20.000 personas.":
+            r"¿A cuántas personas afecta la fiebre de Wexford\?",
+        "La fiebre de Wexford se hereda de forma recesiva.":
+            r"¿Cómo se hereda la fiebre de Wexford\?",
+        "La fiebre de Wexford no es contagiosa.": r"¿Es contagiosa la fiebre de Wexford\?",
+        "La causa de la fiebre de Wexford es desconocida.":
+            r"¿Cuál es la causa de la fiebre de Wexford\?",
+        "Hay tres formas de la fiebre de Wexford.":
+            r"¿Cuántas formas de la fiebre de Wexford hay\?",
+        "La fiebre de Wexford es además una enfermedad rara.": None,
+    },
+}  # fmt: skip
+"""Sentences about the title of their document with the questions that they answer, if any."""
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_what_is_said_of_the_title_answers_what_people_ask(code: str) -> None:
+    (_, title), told = next(item for item in TOLD.items() if item[0][0] == code)
+    source, context = a_source(f"# {title}\n\n{' '.join(told)}\n", code)
+    made = [one for one in of_generator(sentences, source, context) if one.kind == "question"]
+    asked = {one.quote: one.question for one in made}
+    for sentence, question in told.items():
+        found = asked.get(sentence.removeprefix("Summary: "))
+        if question is None:
+            assert found is None
+        else:
+            assert found is not None, (sentence, asked)
+            assert re.fullmatch(question, found)
+
+
+def test_lists_are_asked_about_by_what_leads_to_them() -> None:
+    lead = "Symptoms of Wexford fever may include"
+    for text in (lead, f"{lead}:", f"{lead} the following:"):
+        made = of_generator(lists, *a_source(f"# Wexford fever\n\n{text}\n\n- rust\n- salt\n"))
+        assert made[0].question.lower() == "what may symptoms of wexford fever include?"
+        assert made[0].answer == "- rust\n- salt"
+    text = f"# Wexford fever\n\n{lead} rust.\n\n- rust\n- salt\n"
+    assert not of_generator(lists, *a_source(text))
 
 
 def of_generator(module: ModuleType, source: Source, context: Context) -> list[Example]:

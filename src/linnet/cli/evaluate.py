@@ -30,6 +30,41 @@ SHOWN_FAILURES = 10
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+TaskNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|NAME=PLACE|FILE.yaml",
+        help="Only this task; several times. PLACE: the file or directory of questions that it "
+        f"reads. FILE.yaml: a task of your own. There are: {', '.join(TASKS)}.",
+        show_default=False,
+    ),
+]
+Answers = Annotated[
+    bool,
+    typer.Option(
+        "--answers",
+        help="Score the answers of an index to questions: examples, or JSONL rows that say where "
+        "the answer stands.",
+    ),
+]
+HarnessNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|FILE.yaml",
+        help="A task of lm-evaluation-harness (pip install 'linnet[harness]'); several times.",
+        show_default=False,
+    ),
+]
+HeldOut = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FILE_OR_SHARDS",
+        help="Held-out text: a file, a folder of .txt and .md files, or encoded shards "
+        "(those of a project, if left out). With --answers: questions.",
+    ),
+]
+
+
 @app.command()
 @configured(TasksConfig)
 def run(
@@ -37,44 +72,15 @@ def run(
         Path,
         typer.Argument(help="A model directory, or a project; an index with --answers."),
     ],
-    data: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="FILE_OR_SHARDS",
-            help="Held-out text: a file, a folder of .txt and .md files, or encoded shards "
-            "(those of a project, if left out). With --answers: questions.",
-        ),
-    ] = None,
+    data: HeldOut = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Training text for the baselines [default: the model's own corpus]."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the result in this directory.")] = None,
-    answers: Annotated[
-        bool,
-        typer.Option(
-            "--answers",
-            help="Score the answers of an index to questions: examples, or JSONL rows that say "
-            "where the answer stands.",
-        ),
-    ] = False,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|NAME=PLACE|FILE.yaml",
-            help="Only this task; several times. PLACE: the file or directory of questions that it "
-            f"reads. FILE.yaml: a task of your own. There are: {', '.join(TASKS)}.",
-            show_default=False,
-        ),
-    ] = None,
-    harness: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|FILE.yaml",
-            help="A task of lm-evaluation-harness (pip install 'linnet[harness]'); several times.",
-            show_default=False,
-        ),
-    ] = None,
+    answers: Answers = False,
+    task: TaskNames = None,
+    harness: HarnessNames = None,
     harness_tasks: Annotated[
         Path | None, typer.Option(help="A folder of more task files for --harness.")
     ] = None,
@@ -102,38 +108,42 @@ def run(
         data = model
     if not harness and (harness_tasks is not None or download or allow_code):
         raise ConfigError("--harness-tasks, --download and --allow-code are for --harness")
+    if task and harness:
+        raise ConfigError("--task and --harness are two runs; linnet compare takes both")
+    progress = terminal_progress()
     if answers:
         if task or harness or corpus is not None:
             raise ConfigError("--answers is for an index; leave out --task, --harness, --corpus")
         if data is None:
             raise ConfigError(f"name the questions: linnet evaluate --answers {model} FILE.jsonl")
-        found = evaluate_answers(model, data, out, config, progress=terminal_progress())
-    elif task or harness:
-        if harness:
-            if task:
-                raise ConfigError("--task and --harness are two runs; linnet compare takes both")
-            found = evaluate_harness(
-                model,
-                harness,
-                out,
-                config,
-                HarnessConfig(settings.get("shots"), download, allow_code),
-                include=harness_tasks,
-                progress=terminal_progress(),
-            )
-        else:
-            assert task is not None
-            found = evaluate_tasks(
-                model, data, task, out, config, corpus=corpus, progress=terminal_progress()
-            )
-    if answers or task or harness:
+        found = evaluate_answers(model, data, out, config, progress=progress)
+    elif harness:
+        own = HarnessConfig(settings.get("shots"), download, allow_code)
+        found = evaluate_harness(
+            model, harness, out, config, own, include=harness_tasks, progress=progress
+        )
+    elif task:
+        found = evaluate_tasks(model, data, task, out, config, corpus=corpus, progress=progress)
+    else:
+        usual = _without_tasks(model, data, config, settings)
+        result = evaluate(model, usual[0], out, usual[1], corpus=corpus, progress=progress)
         if as_json:
-            typer.echo(json.dumps(found, ensure_ascii=False))
-            return
-        _show_tasks(found)
-        if out is not None:
-            terminal.print(f"report: {out / 'report.html'}", markup=False)
+            typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        else:
+            _show(result)
         return
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    _show_tasks(found)
+    if out is not None:
+        terminal.print(f"report: {out / 'report.html'}", markup=False)
+
+
+def _without_tasks(
+    model: Path, data: Path | None, config: TasksConfig, settings: dict[str, Any]
+) -> tuple[Path, EvaluateConfig]:
+    """The text to score a model on and how; raises where there is none, or what is for tasks."""
     if data is None:
         if not Path(model).exists():
             raise ModelError(f"{model}: expected a project directory, but it does not exist")
@@ -144,12 +154,7 @@ def run(
     for name in settings:
         if name not in given:
             raise ConfigError(f"--{name.replace('_', '-')} is for tasks: name one with --task")
-    usual = EvaluateConfig(**{name: getattr(config, name) for name in given})
-    result = evaluate(model, data, out, usual, corpus=corpus, progress=terminal_progress())
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
-    else:
-        _show(result)
+    return data, EvaluateConfig(**{name: getattr(config, name) for name in given})
 
 
 def _show_tasks(found: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@ resamples at once.
 
 The interval is the percentile bootstrap (Efron and Tibshirani, *An Introduction to the
 Bootstrap*, 1993, chapter 13), resampling whole items: words of one document resemble each
-other, so resampling tokens would claim too much. A share that is 0 or 1 has the exact binomial one.
+other, so resampling tokens would claim too much. A share or an AUROC that is 0 or 1 has the exact
+binomial one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Metric:
     share: bool = False
     """Whether it is a share of something, which people read as a percentage."""
     trials: Callable[..., int] | None = None
-    """From the columns: of how many items it is a share, where not of all."""
+    """From the columns: of how many independent items it is a share, where not of all."""
     compares: bool = False
     """Whether it is the ``difference`` of shares of two groups, told apart by the first column."""
     undefined: str = ""
@@ -121,6 +122,16 @@ def difference(first: Numbers, values: Numbers) -> Numbers:
     """The mean of the items that ``first`` marks, less that of the others."""
     found: Numbers = ratio(first * values, first) - ratio((1 - first) * values, 1 - first)
     return found
+
+
+def _pairs(positive: Numbers, score: Numbers) -> int:
+    """How many pairs of a positive and a negative item there are of which none shares an item.
+
+    An AUROC is the chance that such a pair is in order. Where all items are, so many independent
+    pairs are; the chance of that bounds the AUROC exactly, if widely.
+    """
+    found = int(positive.sum())
+    return min(found, len(positive) - found)
 
 
 ONE_CLASS = "all items are of one class"
@@ -261,6 +272,7 @@ METRICS: dict[str, Metric] = {
             "how often an answerable question looks more answerable than another (AUROC)",
             ("answerable", "answerability"),
             calibration.auroc,
+            trials=_pairs,
             undefined=ONE_CLASS,
         ),
         Metric(
@@ -268,6 +280,7 @@ METRICS: dict[str, Metric] = {
             "how often a right answer has more confidence than a wrong one (AUROC)",
             ("right", "confidence"),
             calibration.auroc,
+            trials=_pairs,
             undefined=ONE_CLASS,
         ),
         Metric(
@@ -363,6 +376,7 @@ METRICS: dict[str, Metric] = {
             "how often a faithful answer has a higher score than one that is not (AUROC)",
             ("faithful", "support"),
             calibration.auroc,
+            trials=_pairs,
             undefined="no answer was judged by people, or all alike",
         ),
         *(
@@ -499,6 +513,7 @@ METRICS: dict[str, Metric] = {
             ("trained", "suffix_log_likelihood"),
             calibration.auroc,
             "neither",
+            trials=_pairs,
             undefined=ONE_SIDE,
         ),
     )
@@ -540,10 +555,10 @@ def measure(
 
 def _trials(metric: Metric, columns: Sequence[Numbers]) -> int:
     """Of how many items that are either so or not the figure is the share; 0 if of none."""
-    if not metric.share:
-        return 0
     if metric.trials is not None:
         return metric.trials(*columns)
+    if not metric.share:
+        return 0
     return len(columns[0]) if len(columns) == 1 and np.isin(columns[0], (0, 1)).all() else 0
 
 

@@ -37,6 +37,7 @@ _CAPITAL = re.compile(r"(?<=[a-zß-ÿ,;] )[A-ZÀ-Þ][\w'’]*")
 _RARE = 0.02  # share of the documents
 _COMMON = 3  # documents that may have a block before it counts as boilerplate
 _LONGEST_TITLE = 120
+_DAY = 2  # digits of "1. Mai"
 _LONGEST_BLOCK = 4  # times as long as a passage should be: then it is cut at sentences
 
 
@@ -334,7 +335,11 @@ def _ends_sentence(text: str, begin: int, dot: int, end: int, words: Language | 
         return False
     if last.isdigit() and begin == dot - len(last):
         return False  # the number of an item
-    return words is None or last.lower() not in words.abbreviations
+    if words is None:
+        return True
+    if last.isdigit() and after.split(maxsplit=1)[:1] and len(last) <= _DAY:
+        return after.split(maxsplit=1)[0].strip(",.").lower() not in words.lists.get("months", ())
+    return last.lower() not in words.abbreviations
 
 
 def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

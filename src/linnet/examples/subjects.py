@@ -70,7 +70,8 @@ def titled(sentence: str, source: Source) -> Titled:
     if found is None:
         return Titled(sentence)
     if found["title"] is None:
-        name = title
+        elsewhere = re.search(rf"(?i)(?<=[^\W\d_] ){re.escape(title)}(?!\w)", source.text)
+        name = title if elsewhere is None else elsewhere[0]
     else:
         own = _BRACKET.sub("", found[0])
         name = own if found.start() else within_sentence(own, source)
@@ -121,7 +122,7 @@ def subject_of(
         words = sentence.restored(words)
     parts = words.split()
     lower = [part.lower() for part in parts]
-    if not parts or len(parts) > _MOST_WORDS:
+    if not parts or len(parts) > _MOST_WORDS or set(lower) <= language.sets["determiners"]:
         return None
     if (title := _stands_for_title(lower, source, passage, language)) is not None:
         return Subject(title, True, decided=False)
@@ -198,10 +199,13 @@ def title_as_name(source: Source) -> str | None:
 def within_sentence(words: str, source: Source) -> str:
     """Words from the head of a sentence as they are written within one: the first in lower case,
     unless it is a name. Whether it is one shows in how the documents write it elsewhere."""
+    language = source.words
+    if language is not None and words[:2].lower() in language.sets["determiners"]:
+        return words[0].lower() + words[1:]  # "L’hôpital"
     first = re.match(r"[\w'’]+", words)
     if first is None or not first[0][0].isupper() or first[0][1:] != first[0][1:].lower():
         return words
-    lower, language = first[0].lower(), source.words
+    lower = first[0].lower()
     if language is None or (len(first[0]) == 1 and lower not in language.sets["determiners"]):
         return words
     if lower not in language.sets["determiners"]:

@@ -4,23 +4,22 @@ and what of them stands in the training text, beside the same of what people wro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from linnet.evaluate.overlap import longest_overlaps
 from linnet.evaluate.repetition import distinct_shares, self_overlaps, seq_rep
-from linnet.evaluate.task import Answer, Example, Item, Prompt, Task
-from linnet.evaluate.tasks.samples import choose_prompts
-from linnet.generate.engine import Completion, Request
-from linnet.generate.sampling import Sampling
+from linnet.evaluate.task import Answer, Example, Item
+from linnet.evaluate.tasks.samples import Continuations, searched
+from linnet.generate.engine import Completion
 
 REPEATED = (1, 2, 3, 4)
 DISTINCT = (1, 2, 3)
 SHARED = 4
 
 
-class Coherence(Task):
+class Coherence(Continuations):
     """Continuations of held-out beginnings, by their tokens."""
 
     name = "coherence"
@@ -30,24 +29,11 @@ class Coherence(Task):
         "distinct_2", "distinct_3", "self_overlap_4", "ends_itself", "longest_overlap",
         "longest_real_overlap",
     )  # fmt: skip
-    needs = ("text",)
 
     def examples(self) -> Iterator[Example]:
-        """Beginnings of documents with what follows them."""
+        """As many beginnings as are asked for."""
         config = self.run.config
-        texts = [document.text for document in self.run.held_out.documents]
-        count = config.continuations if config.limit is None else config.limit
-        for number, (prompt, real) in enumerate(choose_prompts(texts, count)):
-            yield Example(str(number), (prompt, config.seed + number, real))
-
-    def prompts(self, example: Example) -> Sequence[Prompt]:
-        """The beginning, to be continued."""
-        config = self.run.config
-        prompt, seed, _ = example.data
-        sampling = Sampling(
-            max_tokens=config.sample_tokens, temperature=config.temperature, seed=seed
-        )
-        return [Request(prompt, sampling)]
+        yield from self.beginnings(config.continuations if config.limit is None else config.limit)
 
     def scores(self, example: Example, answers: Sequence[Answer]) -> Mapping[str, float]:
         """What a text says of itself."""
@@ -101,24 +87,14 @@ class Coherence(Task):
         ]
 
     def _search(self, details: list[dict[str, Any]], scores: list[dict[str, float]]) -> None:
-        limit = self.run.config.overlap_bytes
         self.facts["searched_bytes"] = 0
-        if self.run.training is None or not limit or not details:
+        if self.run.training is None or not self.run.config.overlap_bytes or not details:
             return
         texts = [detail[side] for side in ("answer", "real") for detail in details]
         about = "searching for repeated passages"
         with self.run.progress.task(about, unit="bytes") as shown:
-            found = longest_overlaps(texts, self._searched(limit, shown.advance))
+            found = longest_overlaps(texts, searched(self, shown.advance))
         for place, (detail, own) in enumerate(zip(details, scores, strict=True)):
             written, real = found[place], found[len(details) + place]
             own["overlap"], own["real_overlap"] = written.characters, real.characters
             detail["repeated"] = written.text
-
-    def _searched(self, limit: int, advance: Callable[[float], object]) -> Iterator[str]:
-        for text in self.run.training_texts():
-            size = len(text.encode())
-            if self.facts["searched_bytes"] + size > limit:
-                return
-            self.facts["searched_bytes"] += size
-            advance(size)
-            yield text

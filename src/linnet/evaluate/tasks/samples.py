@@ -33,23 +33,19 @@ class Sample:
     """The same for the continuation that the document really has."""
 
 
-class Samples(Task):
-    """Continuations of held-out beginnings.
+class Continuations(Task):
+    """What is written on from held-out beginnings.
 
     Prompts and seeds are fixed, so two models can be read side by side.
     """
 
-    name = "samples"
     needs = ("text",)
-    sampled = False
-    about = "writing samples"
 
-    def examples(self) -> Iterator[Example]:
+    def beginnings(self, count: int) -> Iterator[Example]:
         """Beginnings of documents, each with a seed and what follows it."""
-        config = self.run.config
         texts = [document.text for document in self.run.held_out.documents]
-        for number, (prompt, real) in enumerate(choose_prompts(texts, config.samples)):
-            yield Example(str(number), (prompt, config.seed + number, real))
+        for number, (prompt, real) in enumerate(choose_prompts(texts, count)):
+            yield Example(str(number), (prompt, self.run.config.seed + number, real))
 
     def prompts(self, example: Example) -> Sequence[Prompt]:
         """The beginning."""
@@ -59,6 +55,18 @@ class Samples(Task):
             max_tokens=config.sample_tokens, temperature=config.temperature, seed=seed
         )
         return [Request(prompt, sampling)]
+
+
+class Samples(Continuations):
+    """Continuations to be read."""
+
+    name = "samples"
+    sampled = False
+    about = "writing samples"
+
+    def examples(self) -> Iterator[Example]:
+        """A few beginnings."""
+        yield from self.beginnings(self.run.config.samples)
 
     def scores(self, example: Example, answers: Sequence[Answer]) -> Mapping[str, float]:
         """How much was written."""
@@ -93,7 +101,7 @@ class Overlaps(Task):
         texts = [sample.text for sample, _ in (item.detail for item in samples)]
         texts += [real for _, real in (item.detail for item in samples)]
         with self.run.progress.task(self.about, unit="bytes") as shown:
-            found = longest_overlaps(texts, self._searched(shown.advance))
+            found = longest_overlaps(texts, searched(self, shown.advance))
         for place, item in enumerate(samples):
             yield Example(item.id, (found[place], found[len(samples) + place]))
 
@@ -106,14 +114,17 @@ class Overlaps(Task):
         """Both passages."""
         return example.data
 
-    def _searched(self, advance: Callable[[float], object]) -> Iterator[str]:
-        for text in self.run.training_texts():
-            size = len(text.encode())
-            if self.facts["searched_bytes"] + size > self.run.config.overlap_bytes:
-                return
-            self.facts["searched_bytes"] += size
-            advance(size)
-            yield text
+
+def searched(task: Task, advance: Callable[[float], object]) -> Iterator[str]:
+    """The training text that is searched, as much as the settings allow; how much is noted."""
+    task.facts["searched_bytes"] = 0
+    for text in task.run.training_texts():
+        size = len(text.encode())
+        if task.facts["searched_bytes"] + size > task.run.config.overlap_bytes:
+            return
+        task.facts["searched_bytes"] += size
+        advance(size)
+        yield text
 
 
 def choose_prompts(texts: Sequence[str], count: int) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ _BEFORE = 200  # characters in which the title must stand for "this condition" t
 _FOLLOWING = 300  # characters that may say more of the same
 _LONGEST = 400  # characters of a sentence that is read
 _LABEL = 16  # characters that may stand before the first sentence: "Summary: "
-_BE = ("is", "are", "was", "were")
+_BE = ("is", "are", "was", "were", "ist", "sind", "est", "sont", "es", "son")
 _DEFINED = 5  # words with which "a disease ..." says enough
 _BACK = re.compile(r"\b(?:above|below|following|previous|preceding)\b", re.IGNORECASE)
 
@@ -73,12 +73,14 @@ def ask_about(
     assert words is not None
     sentence = " ".join(source.text[slice(*place)].split())
     marked = titled(sentence, source)
-    text = marked.text.rstrip(".! ")  # of what leads to a list with a colon, written or not
+    text = marked.text.rstrip(".! ")
     following = source.text[place[1] : place[1] + _FOLLOWING]
+    if patterns is words.leads:
+        text = f"{text.rstrip(': ')}:"
     for pattern in patterns:
         if pattern.sign is not None and not pattern.sign.search(text):
             continue
-        found = pattern.match.fullmatch(f"{text.rstrip(':')}:" if pattern.leads else text)
+        found = pattern.match.fullmatch(text)
         if found is None or not _fits(pattern, found, words, following):
             continue
         subject = subject_of(found["s"], source, passage, marked)
@@ -88,7 +90,7 @@ def ask_about(
             continue
         named = subject.is_title or not subject.decided
         rest = text.replace(found["s"], "", 1)
-        if not pattern.leads and words.points_back(rest, named=named):
+        if patterns is not words.leads and words.points_back(rest, named=named):
             continue
         if not subject.decided and (pattern.partial or not _title_before(source, place[0])):
             continue

@@ -50,8 +50,6 @@ class Pattern:
     """Whether it must be the first sentence of its document, with the title as its subject."""
     unknown: bool = False
     """Whether that nothing is known is an answer."""
-    leads: bool = False
-    """Whether it leads to a list, so that what it points to follows."""
     pairs: frozenset[str] = frozenset()
     """Which of the groups ``v`` and ``p`` go together; empty: all."""
 
@@ -65,7 +63,7 @@ class Language:
     templates: Mapping[str, tuple[str, ...]]
     patterns: tuple[Pattern, ...]
     leads: tuple[Pattern, ...]
-    """Of the words that lead to a list."""
+    """Of the words that lead to a list, so that what they point to follows."""
     sets: Mapping[str, frozenset[str]]
     """Words by what they are: ``determiners``, ``not_first``, ``not_within``, ``vague``..."""
     lists: Mapping[str, tuple[str, ...]]
@@ -144,9 +142,7 @@ def _read(code: str) -> Language:
         abbreviations=frozenset(values["abbreviations"].split()),
         templates={name: tuple(found) for name, found in values["templates"].items()},
         patterns=tuple(_pattern(one, values, verbs) for one in values.get("pattern", ())),
-        leads=tuple(
-            _pattern({**one, "leads": True}, values, verbs) for one in values.get("lead", ())
-        ),
+        leads=tuple(_pattern(one, values, verbs) for one in values.get("lead", ())),
         sets={name: frozenset(words.split()) for name, words in values["words"].items()},
         lists={name: tuple(found) for name, found in values.get("lists", {}).items()},
         verbs=verbs,
@@ -200,6 +196,5 @@ def _pattern(values: Mapping[str, Any], everything: Mapping[str, Any], verbs: An
         partial=values.get("partial", False),
         of_title=values.get("of_title", False),
         unknown=values.get("unknown", False),
-        leads=values.get("leads", False),
         pairs=frozenset(filter(None, values.get("pairs", "").split(", "))),
     )
