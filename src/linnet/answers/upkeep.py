@@ -99,18 +99,20 @@ class Upkeep:
         refreshed: Callable[[], None] = lambda: None,
         told: Callable[[StepStatus], None] = lambda step: None,
         is_busy: Callable[[], bool] = lambda: False,
+        answers: bool = False,
         follow: bool = False,
         progress: Progress = SILENT,
     ) -> None:
         """``refreshed`` is called when a step has made something that answers should use;
         ``told`` when a step begins and ends. ``is_busy``: whether somebody waits for an answer,
-        meanwhile what can wait does. ``follow``: look for changes of the sources.
+        meanwhile what can wait does. ``answers``: whether questions can be asked from the
+        beginning, from what was made before. ``follow``: look for changes of the sources.
         """
         self.workspace, self._steps = workspace, steps
         self._refreshed, self._told, self._progress = refreshed, told, progress
         self._is_busy = is_busy
         self._lock = threading.Lock()
-        self._status = Status(_fresh(steps), follows=follow)
+        self._status = Status(_fresh(steps), answers=answers, follows=follow)
         self._wanted, self._stopped = threading.Event(), threading.Event()
         self._wanted.set()
         self._thread: threading.Thread | None = None
@@ -239,8 +241,10 @@ class Upkeep:
             self._interruptions += 1
             self._wanted.set()
             return True
-        except LinnetError as error:
+        except (LinnetError, OSError) as error:
             return self._failed(str(error))
+        except Exception as error:  # what nobody foresaw must not end the thread
+            return self._failed(f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
                 self._status.working = False

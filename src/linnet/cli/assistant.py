@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linnet.artifact import is_artifact
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, err, terminal_progress
 from linnet.config import replace
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from linnet.progress import Progress
     from linnet.serve.server import Server
 
-MODEL_STEP = "model"
+MODEL_STEP, INDEX = "model", "index"
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -89,7 +90,8 @@ def assistant(
         said.ask_after = MODEL_STEP
     upkeep = Upkeep(
         work, steps, refreshed=answering.renew, told=said.step,
-        is_busy=lambda: answering.asked.now > 0, follow=watch and serve,
+        is_busy=lambda: answering.asked.now > 0, answers=_as_before(answering),
+        follow=watch and serve,
         progress=terminal_progress(),
     )  # fmt: skip
     if not serve:
@@ -175,6 +177,18 @@ def _opening(source: str, config: ServeConfig, answering: CurrentAssistant) -> S
         return f"{name_of(source)} writes"
 
     return Step(MODEL_STEP, "Opening the model", make)
+
+
+def _as_before(answering: CurrentAssistant) -> bool:
+    """Whether there is an index from before, which answers at once."""
+    if not is_artifact(answering.place / INDEX):
+        return False
+    try:
+        answering.renew()
+    except LinnetError as error:
+        err.print(f"{error}; it is made anew", style="yellow", markup=False)
+        return False
+    return True
 
 
 def _listening(config: ServeConfig, chosen: bool) -> tuple[ServeConfig, socket.socket]:
@@ -271,7 +285,11 @@ class _Said:
         from linnet.cli.ask import show_answer
         from linnet.cli.terminal import out
 
-        answer = self._answering.ask(question)
+        try:
+            answer = self._answering.ask(question)
+        except LinnetError as error:
+            err.print(f"{question} {error}", style="yellow", markup=False)
+            return
         out.print(f"\n{question}", style="bold", markup=False)
         show_answer(answer)
         seconds = time.monotonic() - self._began
