@@ -226,7 +226,7 @@ class Upkeep:
             for place, step in enumerate(self._steps):
                 error = self._step(place, step)
                 if error is not None and step.essential:
-                    return self._failed(error)
+                    return self._failed(error, is_told=True)
                 if step.answers:
                     work.end_reading(reading)
                     with self._lock:
@@ -249,10 +249,10 @@ class Upkeep:
             with self._lock:
                 self._status.working = False
 
-    def _failed(self, problem: str) -> bool:
+    def _failed(self, problem: str, *, is_told: bool = False) -> bool:
         with self._lock:
             new, self._status.problem = problem != self._status.problem, problem
-        if new:
+        if new and not is_told:
             self._progress.warn(problem)
         return False
 

@@ -186,7 +186,7 @@ def _as_before(answering: CurrentAssistant) -> bool:
     try:
         answering.renew()
     except LinnetError as error:
-        err.print(f"{error}; it is made anew", style="yellow", markup=False)
+        err.print(as_typed(str(error)), style="yellow", markup=False)
         return False
     return True
 
