@@ -205,7 +205,10 @@ def _is(found: Artifact) -> bool:
 
 def _walk(inputs: artifact.Inputs) -> Iterator[tuple[str, Artifact | str]]:
     """Everything that the inputs were made from, nearest first, each once."""
-    queue: list[tuple[str, Artifact | str]] = list(inputs.items())
+    queue: list[tuple[str, Artifact | str]] = [
+        (role, found.content if isinstance(found, artifact.InputEntry) else found)
+        for role, found in inputs.items()
+    ]
     seen: set[str] = set()
     while queue:
         role, found = queue.pop(0)
