@@ -146,7 +146,27 @@ def test_what_can_wait_gives_way_to_new_documents(
     assert made.done == ["read", "index", "learn", "read", "index", "learn", "gate"]
 
 
-def test_it_gives_way_a_few_times_only(running: Callable[..., Upkeep], made: Made) -> None:
+def test_what_can_wait_does_while_somebody_is_answered(
+    running: Callable[..., Upkeep], made: Made
+) -> None:
+    answered, asked = threading.Event(), threading.Event()
+
+    def is_busy() -> bool:
+        asked.set()
+        return not answered.is_set()
+
+    upkeep = running(is_busy=is_busy)
+    assert asked.wait(PATIENCE)
+    assert made.done == ["read", "index"]
+    answered.set()
+    assert upkeep.idle.wait(PATIENCE)
+    assert made.done == ["read", "index", "learn", "gate"]
+
+
+def test_it_gives_way_a_few_times_only(
+    running: Callable[..., Upkeep], made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SHARE", 1e12)  # once done, it is not done again here
     upkeep: Upkeep
     begun = threading.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class CurrentAssistant(Assistant):
         super().__init__(PassagesInMemory(()), writer=writer, config=config)
         self.place = Path(place)
         self.is_ready = False
+        self.asked = Counter()
 
     def renew(self) -> None:
         """Take up what is in the directory now. Raises as :meth:`Assistant.open`, and goes on with
@@ -34,7 +36,7 @@ class CurrentAssistant(Assistant):
             self.place, writer=self.writer, guards=self.guards, config=self.config
         )
         before = self.index
-        vars(self).update(vars(found))
+        vars(self).update(vars(found))  # questions under way end with what they began with
         self.is_ready = True
         if isinstance(before, Index):
             before.close()
@@ -54,6 +56,23 @@ class CurrentAssistant(Assistant):
             raise ConversationError(
                 "the documents are still being read; ask again in a moment", code=NOT_READY
             )
-        return super().ask(
-            question, turns, id=id, collections=collections, watch=watch, context=context
-        )
+        with self.asked:
+            return super().ask(
+                question, turns, id=id, collections=collections, watch=watch, context=context
+            )
+
+
+class Counter:
+    """How many are within ``with`` blocks of it, in whichever threads."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.now += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.now -= 1

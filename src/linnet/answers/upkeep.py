@@ -31,6 +31,9 @@ SHARE = 20
 better, once it was done: it waits meanwhile, however often documents change."""
 INTERRUPTIONS = 3
 """So often in a row such a step is interrupted, so that changed documents are searchable soon."""
+LONGEST_PAUSE = 120.0
+"""Seconds that what can wait does, at a time, while somebody is answered."""
+_PAUSE = 0.05
 LATEST = 30.0
 """The longest pause after something failed; the first is :data:`SOONEST`, each twice the last."""
 
@@ -95,16 +98,21 @@ class Upkeep:
         *,
         refreshed: Callable[[], None] = lambda: None,
         told: Callable[[StepStatus], None] = lambda step: None,
+        is_busy: Callable[[], bool] = lambda: False,
+        answers: bool = False,
         follow: bool = False,
         progress: Progress = SILENT,
     ) -> None:
         """``refreshed`` is called when a step has made something that answers should use;
-        ``told`` when a step begins and ends. ``follow``: look for changes of the sources.
+        ``told`` when a step begins and ends. ``is_busy``: whether somebody waits for an answer,
+        meanwhile what can wait does. ``answers``: whether questions can be asked from the
+        beginning, from what was made before. ``follow``: look for changes of the sources.
         """
         self.workspace, self._steps = workspace, steps
         self._refreshed, self._told, self._progress = refreshed, told, progress
+        self._is_busy = is_busy
         self._lock = threading.Lock()
-        self._status = Status(_fresh(steps), follows=follow)
+        self._status = Status(_fresh(steps), answers=answers, follows=follow)
         self._wanted, self._stopped = threading.Event(), threading.Event()
         self._wanted.set()
         self._thread: threading.Thread | None = None
@@ -186,6 +194,10 @@ class Upkeep:
     def check(self, step: Step) -> None:
         """Called while a step works. Raises StoppedError, and _ChangedError where it is to give way
         to documents that have changed."""
+        until = time.monotonic() + LONGEST_PAUSE
+        while not step.essential and self._is_busy() and time.monotonic() < until:
+            if self._stopped.wait(_PAUSE):
+                break
         if self._stopped.is_set():
             raise StoppedError("stopped")
         if step.essential or self._interruptions >= INTERRUPTIONS or self._thread is None:
@@ -214,7 +226,7 @@ class Upkeep:
             for place, step in enumerate(self._steps):
                 error = self._step(place, step)
                 if error is not None and step.essential:
-                    return self._failed(error)
+                    return self._failed(error, is_told=True)
                 if step.answers:
                     work.end_reading(reading)
                     with self._lock:
@@ -229,16 +241,18 @@ class Upkeep:
             self._interruptions += 1
             self._wanted.set()
             return True
-        except LinnetError as error:
+        except (LinnetError, OSError) as error:
             return self._failed(str(error))
+        except Exception as error:  # what nobody foresaw must not end the thread
+            return self._failed(f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
                 self._status.working = False
 
-    def _failed(self, problem: str) -> bool:
+    def _failed(self, problem: str, *, is_told: bool = False) -> bool:
         with self._lock:
             new, self._status.problem = problem != self._status.problem, problem
-        if new:
+        if new and not is_told:
             self._progress.warn(problem)
         return False
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linnet.artifact import is_artifact
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, err, terminal_progress
 from linnet.config import replace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from linnet.answers.workspace import Workspace
     from linnet.progress import Progress
     from linnet.serve.server import Server
+
+MODEL_STEP, INDEX = "model", "index"
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -82,12 +85,16 @@ def assistant(
     answering.guards = guards_of(config.unsafe_classifier)
     said = _Said(work, answering, question)
     steps = list(STEPS)
+    said.ask_after = next(step.name for step in STEPS if step.answers)
     if (source := _model(model, config)) is not None:
         ready = next(place for place, step in enumerate(STEPS) if step.answers)
         steps.insert(ready + 1, _opening(source, config, answering))
         steps.append(_measuring(source, answering))
+        said.ask_after = MODEL_STEP
     upkeep = Upkeep(
-        work, steps, refreshed=answering.renew, told=said.step, follow=watch and serve,
+        work, steps, refreshed=answering.renew, told=said.step,
+        is_busy=lambda: answering.asked.now > 0, answers=_as_before(answering),
+        follow=watch and serve,
         progress=terminal_progress(),
     )  # fmt: skip
     if not serve:
@@ -168,7 +175,19 @@ def _opening(source: str, config: ServeConfig, answering: CurrentAssistant) -> S
             return answering.writer.weakness
         return f"{name_of(source)} writes"
 
-    return Step("model", "Opening the model", make)
+    return Step(MODEL_STEP, "Opening the model", make)
+
+
+def _as_before(answering: CurrentAssistant) -> bool:
+    """Whether there is an index from before, which answers at once."""
+    if not is_artifact(answering.place / INDEX):
+        return False
+    try:
+        answering.renew()
+    except LinnetError as error:
+        err.print(as_typed(str(error)), style="yellow", markup=False)
+        return False
+    return True
 
 
 def _measuring(source: str, answering: CurrentAssistant) -> Step:
@@ -256,7 +275,10 @@ def _make(upkeep: Upkeep, said: _Said) -> None:
 
 
 class _Said:
-    """Says what the upkeep does, and the answer to the first question."""
+    """Says what the upkeep does, and the answer to the first question: after the step that
+    ``ask_after`` names."""
+
+    ask_after = ""
 
     def __init__(self, work: Workspace, answering: CurrentAssistant, question: str | None) -> None:
         self.work = work
@@ -273,7 +295,11 @@ class _Said:
         err.print(
             f"{status.title}: {ended}{result} ({status.seconds:.1f} s)", style=style, markup=False
         )
-        if self._question is not None and self._answering.is_ready:
+        if (
+            self._question is not None
+            and status.name == self.ask_after
+            and self._answering.is_ready
+        ):
             question, self._question = self._question, None
             self._ask(question)
 
@@ -281,7 +307,11 @@ class _Said:
         from linnet.cli.ask import show_answer
         from linnet.cli.terminal import out
 
-        answer = self._answering.ask(question)
+        try:
+            answer = self._answering.ask(question)
+        except LinnetError as error:
+            err.print(f"{question} {error}", style="yellow", markup=False)
+            return
         out.print(f"\n{question}", style="bold", markup=False)
         show_answer(answer)
         seconds = time.monotonic() - self._began

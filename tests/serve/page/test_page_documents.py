@@ -115,6 +115,16 @@ def test_numbers_in_the_answer_open_what_they_cite(asked: Opened) -> None:
     assert page.evaluate("document.activeElement.className") == "cite"
 
 
+def test_lines_that_a_page_broke_are_joined_and_no_others(asked: Opened) -> None:
+    said = "The wren sings,\nloudly and\nlong.\nname: wren\ncapital: none\nIt nests."
+    asked.server.script += [Answer((said,), before=STEPS), Answer(("a | b\nc | d",), before=STEPS)]
+    asked.say("Tell me")
+    shown = asked.page.inner_text(".plain")
+    assert shown == "The wren sings, loudly and long.\nname: wren\ncapital: none\nIt nests."
+    asked.say("And rows?")
+    assert asked.page.inner_text(".message:last-child .plain") == "a | b\nc | d"
+
+
 def test_what_cannot_be_opened_any_more_shows_what_was_cited(asked: Opened) -> None:
     page = asked.page
     asked.server.documents.sources = {}

@@ -8,6 +8,8 @@ import { MarkdownView } from "./markdown.js";
 // Characters of no meaning (Unicode's private use), which stand for marks while a text becomes nodes.
 const [OPEN, CLOSE, DOUBT] = ["\ue000", "\ue001", "\ue002"];
 const MARK = /\ue000(\d+)\ue001|\ue002/g;
+// A line of a page that was broken within a sentence; not before "name: value".
+const BROKEN_LINE = /([\p{L},])\n(?=\p{Ll})(?!\p{L}[\p{L} _]{0,30}:)/gu;
 const MOST_NEAREST = 5;
 
 export class CitedView {
@@ -37,7 +39,7 @@ export class CitedView {
     [this.shown, this.written] = [text, evidence.outcome?.writtenBy];
     // What is taken from documents is shown letter by letter; what a model wrote, as it meant it.
     const view = evidence.outcome?.writtenBy === "model" ? this.markdown.container : this.plain;
-    if (view === this.plain) this.plain.textContent = text;
+    if (view === this.plain) this.plain.textContent = text.includes(" | ") ? text : text.replace(BROKEN_LINE, "$1 ");
     else this.markdown.show(text);
     this.plain.hidden = !text;
     if (this.text.firstChild !== view) this.text.replaceChildren(view);
