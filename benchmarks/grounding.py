@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from linnet.evaluate.calibration import auroc
 from linnet.evaluate.tasks.groundedness import given_answers
 from linnet.grounding import Checker, CheckerConfig, Verdict, check, claims, train_checker
 from linnet.grounding.checker import MAX_TOKENS
 from linnet.grounding.ladders import CORRUPTED, FAITHFUL, KINDS, Ladder, ladders
 from linnet.grounding.passage import Passage
 from linnet.grounding.training import documents_of, is_kept_back, share
+from linnet.scoring.calibration import auroc
 
 
 def compared(

@@ -15,6 +15,7 @@ from linnet.errors import ConfigError, DataError
 from linnet.forget import find_documents, forget
 from linnet.progress import Progress
 from linnet.project import Project
+from linnet.retrieval import Index, make_index
 from tiny_project import TinyProject
 
 SECRET = "Zanzibar quartz xylophone umbrella"
@@ -226,6 +227,30 @@ def test_an_interrupted_one_is_finished(
     assert not holding(tiny.path, SECRET)
     with pytest.raises(DataError, match="nothing in"):
         forget(tiny.path, "letter-to-quentin.txt")
+
+
+def test_an_index_holds_nothing_of_it_any_more(tmp_path: Path) -> None:
+    documents, place = tmp_path / "docs", tmp_path / "index"
+    documents.mkdir()
+    (documents / "letter.txt").write_text(LETTER)
+    (documents / "other.txt").write_text("Wages are paid on the last day of the month.\n" * 3)
+    make_index(documents, place)
+    (place / "summaries").mkdir()
+    (place / "summaries" / "1.json").write_text(SECRET)
+    said = {"question": "What is it about?", "answer": LETTER[:100]}
+    (place / "feedback.jsonl").write_text(json.dumps(said) + '\n{"question": "Wages?"}\n')
+    with Index.open(place) as reader:
+        assert [found.passage.place.source for found in reader.search("quartz")]
+        done = forget(place, "letter.txt")
+        # Its files are there as long as somebody reads them, and that is said.
+        assert all("generation-1" in str(path) for path in done.traces)
+        assert done.traces
+        assert reader.reload()
+        assert reader.search("quartz xylophone") == []
+    assert holding(place, "quartz") == holding(place, "letter.txt") == set()
+    assert holding(place, "Wages?") == {"feedback.jsonl"}
+    make_index(documents, place)  # it does not come back
+    assert holding(place, "quartz") == set()
 
 
 def test_shards_beside_a_corpus_are_encoded_again(tiny: TinyProject, letter: Path) -> None:

@@ -10,6 +10,7 @@ it from them. The owner's own files are never touched.
 from __future__ import annotations
 
 import contextlib
+import json
 import mmap
 import shutil
 from collections import Counter
@@ -18,20 +19,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact, output, stages
+from linnet.answers.feedback import NAME as FEEDBACK_FILE
+from linnet.artifact import within
 from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
-from linnet.data.config import key_fingerprint
 from linnet.data.files import scan
 from linnet.data.forgetting import Forgotten, Match, Remaining, find, resembling
-from linnet.data.preparation import reading_hash
-from linnet.errors import ArtifactError, ConfigError, DataError
+from linnet.data.preparation import made_with, reading_hash
+from linnet.errors import ArtifactError, DataError
+from linnet.examples import ExamplesConfig, make_examples
 from linnet.examples.decisions import SUFFIX as DECISIONS
 from linnet.examples.decisions import keep_only
 from linnet.examples.record import is_examples, read_examples
 from linnet.progress import SILENT, Progress
 from linnet.project import LOCK_NAME, Project
 from linnet.report import REPORT, write_report
+from linnet.retrieval.index import KIND as INDEX
+from linnet.retrieval.indexing import IndexConfig, index_corpus
 from linnet.stages import CONFIG_FILE
 from linnet.stages.corpus import configure as corpus_settings
 
@@ -81,7 +86,7 @@ def forget(
     privacy_key: str = "",
     progress: Progress = SILENT,
 ) -> Forgetting:
-    """Forget documents in ``place``, a project or a corpus.
+    """Forget documents in ``place``, a project, a corpus or an index.
 
     ``what``: a path or the end of one, a document's id, or with ``regex`` what
     its text or name contains. ``privacy_key`` is needed for a corpus that was
@@ -101,6 +106,12 @@ def forget(
         if (place / CONFIG_FILE).is_file():
             with output.lock(place / LOCK_NAME):
                 _clean_project(place, progress)
+        elif index := _index_over(place, corpus):
+            prepare(
+                sources, corpus, config, exclude=[index.path.parent], training=False,
+                progress=progress,
+            )  # fmt: skip
+            _clean_index(index, matches, progress)
         else:
             prepare(sources, corpus, config, progress=progress)
             left = _encode_again(corpus, progress)
@@ -122,7 +133,7 @@ def forget(
 
 
 def _corpus_of(place: Path) -> Path:
-    return place / "corpus" if (place / CONFIG_FILE).is_file() else place
+    return place / "corpus" if (place / CONFIG_FILE).is_file() else within(place, "corpus")
 
 
 def _remember(
@@ -188,18 +199,7 @@ def _recipe(place: Path, corpus: Path, privacy_key: str) -> tuple[DataConfig, li
     if (place / CONFIG_FILE).is_file():
         workspace = Project.open(place).workspace()
         return corpus_settings(workspace), list(workspace.config.sources)
-    made = artifact.read(corpus, kind="corpus").manifest.config
-    if made.get("privacy_key"):
-        if not privacy_key:
-            raise ConfigError(f"{corpus} was made with a privacy key; give it: --privacy-key")
-        if key_fingerprint(privacy_key) != made["privacy_key"]:
-            raise ConfigError(f"{corpus} was made with another privacy key than this one")
-        made = {**made, "privacy_key": privacy_key}
-    sources = read_meta(corpus / NAME).get("sources")
-    if not sources:
-        raise DataError(f"{corpus} does not say what it was made from; prepare it again")
-    meta = read_meta(corpus / NAME).get("selection", {})
-    return from_mapping(DataConfig, {**made, **meta}, where=str(corpus)), sources
+    return made_with(corpus, privacy_key=privacy_key)
 
 
 def _kept(corpus: Path) -> set[str]:
@@ -219,7 +219,12 @@ def _kept(corpus: Path) -> set[str]:
 def _saw(place: Path, corpus: Path, *, trained_on: bool) -> list[Path]:
     """Tokenizers and models that were made from this corpus, or from an earlier one there."""
     content = artifact.read(corpus, kind="corpus").content
-    trained = {"adapter", *(stage.name for stage in stages.STAGES if stage.on_forget == "trained")}
+    trained = {
+        "adapter",
+        "encoder",
+        "reranker",
+        *(stage.name for stage in stages.STAGES if stage.on_forget == "trained"),
+    }
     found = []
     for made, ancestors in _beside(place, corpus):
         if made.manifest.kind not in trained:
@@ -268,6 +273,48 @@ def _encode_again(corpus: Path, progress: Progress) -> list[Path]:
     return left
 
 
+def _index_over(place: Path, corpus: Path) -> Artifact | None:
+    """The index that was made of a corpus and lies beside it."""
+    for made, ancestors in _beside(place, corpus):
+        if made.manifest.kind == INDEX and corpus.resolve() in {one.path for one in ancestors}:
+            return made
+    return None
+
+
+def _clean_index(index: Artifact, matches: list[Match], progress: Progress) -> None:
+    """Bring an index up to its corpus; make again, or remove, what else beside it may quote a
+    document that is gone. (Its segments are written anew: see ``linnet.retrieval.indexing``.)"""
+    root = index.path.parent
+    config = from_mapping(IndexConfig, index.manifest.config, where=str(index.path))
+    index_corpus(root / "corpus", index.path, config, progress=progress)
+    made = root / "examples"
+    if is_examples(made):
+        kept = from_mapping(ExamplesConfig, artifact.read(made).manifest.config, where=str(made))
+        shutil.rmtree(made)  # it was made by, and may quote, what it was
+        if not kept.model:
+            make_examples(root / "corpus", made, kept, progress=progress)
+    _drop_decisions(made.with_name(f"{made.name}{DECISIONS}"))
+    for name in ("gate", "summaries"):
+        output.remove(root / name)
+    _drop_feedback(root / FEEDBACK_FILE, matches)
+    for left in (*root.glob(".*.partial"), *root.glob(".*.superseded")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _drop_feedback(file: Path, matches: list[Match]) -> None:
+    """Take out what people said of answers that rest on a forgotten document, or quote it."""
+    if not file.is_file():
+        return
+    told = {match.name for match in matches}
+    told |= {part.decode() for match in matches for part in _passages(match.text)}
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        said = json.dumps(_entry(line), ensure_ascii=False)
+        if not any(json.dumps(one, ensure_ascii=False)[1:-1] in said for one in told):
+            kept.append(f"{line}\n")
+    output.write_text(file, "".join(kept))
+
+
 def _clean_project(place: Path, progress: Progress) -> None:
     """Make again, or remove, what may quote a document that is gone."""
     workspace = Project.open(place).workspace()
@@ -296,6 +343,8 @@ def _clean_project(place: Path, progress: Progress) -> None:
 
 def _drop_decisions(file: Path) -> None:
     """Take out what people decided about examples that are not made any more."""
+    if not file.is_file():
+        return
     made = file.with_name(file.name.removesuffix(DECISIONS))
     found = read_examples(made, decided=False) if is_examples(made) else ()
     keep_only(file, {example.id for example in found})
@@ -322,6 +371,8 @@ def _places(place: Path, corpus: Path) -> list[Path]:
     """Where traces are looked for: what Linnet wrote, fetched pages included."""
     if place != corpus:
         return [place]
+    if index := _index_over(place, corpus):
+        return [index.path.parent]
     derived = [
         made.path
         for made, ancestors in _beside(place, corpus)

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from linnet.evaluate.calibration import (
+from linnet.evaluate.metrics import METRICS, UndefinedError, measure
+from linnet.scoring.calibration import (
     LEAST_IN_BIN,
     aurc,
     auroc,
@@ -17,7 +18,6 @@ from linnet.evaluate.calibration import (
     reliability,
     risk_coverage,
 )
-from linnet.evaluate.metrics import METRICS, UndefinedError, measure
 
 
 def drawn(seed: int, count: int, values: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 
 from linnet.evaluate.answers import answer_in
-from linnet.evaluate.matching import contains, exact_match, normalise, token_f1
 from linnet.evaluate.refusals import LANGUAGES, is_refusal
 from linnet.evaluate.repetition import distinct_shares, self_overlaps, seq_rep
+from linnet.scoring.matching import contains, exact_match, normalise, token_f1
 
 
 def squad_normalise(text: str) -> str:

@@ -137,9 +137,13 @@ def test_texts_that_belong_together(family: str, pooling: str) -> None:
         cosines = torch.stack([vectors[question] @ vectors[other] for other in (1, 2, 4, 5)])
         own = vectors[question] @ vectors[answer]
         wanted.append(torch.logsumexp(5 * cosines, 0) - 5 * own)
-    loss = objective(model, batch)
-    assert loss.weight == 2
-    torch.testing.assert_close(loss.mean, torch.stack(wanted).mean(), atol=1e-5, rtol=1e-4)
+    row = torch.cat([r[:n] for r, n in zip(batch.tokens, LENGTHS, strict=True)])[None]
+    numbers = torch.repeat_interleave(torch.arange(6), LENGTHS)[None]
+    packed = Batch(row, segment_ids=numbers, groups=groups, units=1)
+    for each in (batch, packed):
+        loss = objective(model, each)
+        assert loss.weight == 2
+        torch.testing.assert_close(loss.mean, torch.stack(wanted).mean(), atol=1e-5, rtol=1e-4)
 
 
 def test_a_fresh_classifier_learns_its_labels() -> None:

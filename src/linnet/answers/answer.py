@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from linnet.config import to_mapping
 from linnet.retrieval import Found
+
+Support: TypeAlias = Literal["supported", "unsupported", "contradicted"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,14 @@ class Citation:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of an answer: characters ``start`` to ``end`` of it, the citations (by number)
-    that it rests on, and what the checker says of it."""
+    """One statement of an answer: characters ``start`` to ``end`` of it, the citations (by
+    number, from 0) that it rests on, and what the checker says of it."""
 
     text: str
     start: int
     end: int
     citations: tuple[int, ...]
-    support: Literal["supported", "unsupported", "contradicted"]
+    support: Support
     score: float
 
 

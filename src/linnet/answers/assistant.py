@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
-import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
-from linnet.answers.answer import Answer, Citation, Step
-from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Search, Turn
-from linnet.retrieval import Found, Place, Searchable, terms
+from linnet import artifact
+from linnet.answers.answer import Answer, Step
+from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Turn
+from linnet.answers.extraction import extract
+from linnet.answers.gathering import GatherConfig, Gatherer
+from linnet.answers.guards import REFUSED, Guards, Screen
+from linnet.answers.summaries import SUMMARIES, Summaries
+from linnet.answers.understanding import understand
+from linnet.respond.context import Context
+from linnet.retrieval import Index, Searchable
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
+TOO_LATE = "I don't know: searching the documents took too long."
+
+LEAST_COVERAGE = 0.33
+"""The share of a question's words that an answer has to have, or what it stands under, where no
+gate was fitted."""
+
+Watch: TypeAlias = Callable[[Step | Evidence | Draft], None]
+"""Is told of each step when it ends, of what was found, and of a draft whenever it has one more
+statement. What it raises ends the work."""
 
 
 class Gate(Protocol):
@@ -21,11 +39,51 @@ class Gate(Protocol):
         """What it thinks of a draft, from how it came about."""
 
 
+class Writer(Protocol):
+    """Writes an answer from what was found."""
+
+    def draft(
+        self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None
+    ) -> Draft:
+        """What it wrote; without text where nothing of it is supported. ``context``: the call that
+        it is written for, which may be cancelled."""
+
+
 class Assistant:
     """Answers questions from an index; may be asked by several threads at once."""
 
-    def __init__(self, index: Searchable, *, gate: Gate | None = None, passages: int = 5) -> None:
-        self.index, self.gate, self.passages = index, gate, passages
+    def __init__(
+        self,
+        index: Searchable,
+        *,
+        gate: Gate | None = None,
+        writer: Writer | None = None,
+        guards: Guards | None = None,
+        config: GatherConfig | None = None,
+        summaries: Summaries | None = None,
+    ) -> None:
+        """Without ``writer``, or where nothing that it writes is supported, passages answer."""
+        self.index, self.gate, self.writer = index, gate, writer
+        self.guards = guards or Guards()
+        self.config = config or GatherConfig()
+        self._gatherer = Gatherer(index, self.config, summaries=summaries)
+
+    @classmethod
+    def open(
+        cls, place: Path | str, *, writer: Writer | None = None, config: GatherConfig | None = None
+    ) -> Assistant:
+        """An assistant over what is in the directory of an index: the index, and its gate if there
+        is one.
+
+        Raises ArtifactError where there is no index, DamagedError where something cannot be read.
+        """
+        index = Index.open(place)
+        root = index.path if artifact.within(place, "index") == Path(place) else Path(place)
+        from linnet.answers.gate.gate import open_gate
+
+        gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
+        summaries = Summaries(root / SUMMARIES)
+        return cls(index, gate=gate, writer=writer, config=config, summaries=summaries)
 
     def ask(
         self,
@@ -34,68 +92,120 @@ class Assistant:
         *,
         id: str = "",
         collections: Sequence[str] | None = None,
+        watch: Watch | None = None,
+        context: Context | None = None,
     ) -> Answer:
-        """The answer, or a refusal, to the last question of a conversation."""
-        understood = self.understand(question, turns)
+        """The answer, or a refusal, to the last question of a conversation.
+
+        ``context``: the call that it belongs to, for a model that writes, and with what whoever
+        asks may see.
+        """
+        id = id or secrets.token_hex(8)
+        if unsafe := self.guards.refuses(question):
+            return _refused(id, question, REFUSED, unsafe)
+        screen = Screen(masks_private=context is not None and context.masks_private)
+        watch = _screened(watch, screen)
+        understood = self.understand(question, turns, collections=collections)
         evidence = self.gather(understood, collections=collections)
-        draft = self.draft(evidence)
+        for step in evidence.steps:
+            watch(step)
+        watch(evidence)
+        draft = self.draft(evidence, watch=watch, context=context)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
-        refused = not draft.text or (judged is not None and not judged.answer)
+        if judged is None:  # what shares hardly a word with the question answers nothing
+            refused = not draft.text or draft.measures.get("coverage", 1.0) < LEAST_COVERAGE
+        else:
+            refused = not draft.text or not judged.answer
+        late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
+        shown = screen.draft(draft)
+        if not refused and (unsafe := self.guards.withholds(shown.text)):
+            return _refused(id, question, REFUSED, unsafe)
+        nearest = screen.found(evidence.passages)
         return Answer(
-            id=id or secrets.token_hex(8),
+            id=id,
             question=question,
-            answer=DO_NOT_KNOW if refused else draft.text,
+            answer=(TOO_LATE if late else DO_NOT_KNOW) if refused else shown.text,
             refused=refused,
             probability=judged.probability if judged else None,
             in_scope=judged.in_scope if judged else None,
-            citations=() if refused else draft.citations,
-            claims=() if refused else draft.claims,
-            nearest=evidence.passages,
+            citations=() if refused else shown.citations,
+            claims=() if refused else shown.claims,
+            nearest=nearest,
             steps=evidence.steps + draft.steps,
+            interventions=draft.interventions + screen.interventions,
         )
 
-    def understand(self, question: str, turns: Sequence[Turn] = ()) -> Question:
+    def understand(
+        self,
+        question: str,
+        turns: Sequence[Turn] = (),
+        *,
+        collections: Sequence[str] | None = None,
+    ) -> Question:
         """The question in the light of the conversation."""
-        return Question(question, question, parts=(question,))
+        titles = functools.partial(self._titles, collections) if turns else None
+        understood = understand(question, turns, titles=titles)
+        if understood.each:
+            return replace(understood, each=tuple(
+                self._about(part, turns, collections) for part in understood.each
+            ))  # fmt: skip
+        return self._about(understood, turns, collections)
+
+    def _titles(self, collections: Sequence[str] | None, query: str) -> list[str]:
+        found = self.index.search(query, self.config.passages, collections=collections)
+        return [title for each in found for title in (each.passage.title, *each.passage.headings)]
+
+    def _about(
+        self, question: Question, turns: Sequence[Turn], collections: Sequence[str] | None
+    ) -> Question:
+        """With the document that is to be summarised; a fact is asked for where there is none."""
+        if question.asks != "summary":
+            return question
+        source = self._gatherer.document(question, turns, collections)
+        if source is None:
+            return replace(question, asks="fact", document=None)
+        return replace(question, document=source)
 
     def gather(self, question: Question, *, collections: Sequence[str] | None = None) -> Evidence:
         """What the documents have to say about it."""
-        began = time.monotonic()
-        found = tuple(self.index.search(question.alone, self.passages, collections=collections))
-        step = Step(
-            "search", f"{len(found)} passages for '{question.alone}'", time.monotonic() - began,
-            "done" if found else "nothing",
-        )  # fmt: skip
-        return Evidence(question, (Search(question.alone, found),), found, (step,))
+        return self._gatherer.gather(question, collections=collections)
 
-    def draft(self, evidence: Evidence) -> Draft:
-        """The sentences that answer, cited."""
+    def draft(
+        self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None
+    ) -> Draft:
+        """What the writer says, or else the sentences that answer, cited.
+
+        Entries of a list are not left to a writer: all of them are shown, as they are.
+        """
         if not evidence.passages:
             return Draft("")
-        citation = _best_sentence(evidence.question.alone, evidence.passages)
-        return Draft(citation.text, (citation,))
+        written = Draft("")
+        if self.writer is not None and evidence.chosen is None:
+            written = self.writer.draft(evidence, watch=watch, context=context)
+            if written.text:
+                return written
+        return replace(extract(evidence), steps=written.steps, interventions=written.interventions)
 
 
-def _best_sentence(question: str, passages: Sequence[Found]) -> Citation:
-    """Of the passages the sentence that has most of the question's terms."""
-    wanted = set(terms(question))
-    best, most = None, -1
-    for found in passages:
-        passage = found.passage
-        start = 0
-        for line in passage.text.splitlines(keepends=True):
-            shared = len(wanted & set(terms(line)))
-            text = line.strip()
-            if text and shared > most:
-                at = start + line.index(text)
-                best, most = cited(passage.place, passage.title, at, at + len(text), text), shared
-            start += len(line)
-    assert best is not None, "a passage has text"
-    return best
+def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
+    """The refusal of what no document is searched for, or may not go out."""
+    step = Step("guard", unsafe, outcome="nothing")
+    return Answer(
+        id=id, question=question, answer=words, refused=True, probability=None, in_scope=None,
+        steps=(step,), interventions=(f"refused: {unsafe}",),
+    )  # fmt: skip
 
 
-def cited(place: Place, title: str, start: int, end: int, text: str) -> Citation:
-    """Characters ``start`` to ``end`` of a passage, which is ``text``, as a citation."""
-    return Citation(
-        place.source, place.start + start, place.start + end, place.page, text, title, place.where
-    )
+def _screened(watch: Watch | None, screen: Screen) -> Watch:
+    """Whoever looks on sees what they may see; nothing where nobody does."""
+
+    def screened(event: Step | Evidence | Draft) -> None:
+        if watch is None:
+            return
+        if isinstance(event, Evidence):
+            event = screen.evidence(event)
+        elif isinstance(event, Draft):
+            event = screen.draft(event)
+        watch(event)
+
+    return screened

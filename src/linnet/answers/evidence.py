@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from linnet.answers.answer import Citation, Claim, Step
+from linnet.answers.units import Unit
 from linnet.retrieval import Found
 
 Asks = Literal["fact", "list", "count", "summary", "comparison"]
@@ -18,6 +19,8 @@ class Turn:
 
     question: str
     answer: str
+    sources: tuple[str, ...] = ()
+    """The documents that it cited, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class Question:
     document: str | None = None
     """The document that it is about as a whole."""
     language: str = ""
+    sides: tuple[str, ...] = ()
+    """What a comparison compares."""
+    each: tuple[Question, ...] = ()
+    """Its parts as they are understood, where there are several."""
+    subject: str = ""
+    """What it is about, in its own words."""
+    notes: tuple[str, ...] = ()
+    """What was changed or left out on the way, in words."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,18 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What an answer consists of, where that is decided while searching: every entry of a list,
+    or the sentences of a summary."""
+
+    units: tuple[Unit, ...]
+    total: int
+    """How many there are; not all may be cited."""
+    coverage: float = 1.0
+    """The share of the question's words that they match."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that was found for a question. ``passages``: what an answer may rest on, in the order in
     which a writer reads them."""
@@ -53,6 +76,9 @@ class Evidence:
     searches: tuple[Search, ...]
     passages: tuple[Found, ...]
     steps: tuple[Step, ...] = ()
+    chosen: Chosen | None = None
+    each: tuple[Evidence, ...] = ()
+    """That of each part of a question, where it has several."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +95,8 @@ class Draft:
     written_by: Literal["passages", "model"] = "passages"
     measures: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    interventions: tuple[str, ...] = ()
+    """What a guard changed or withheld, in words."""
 
 
 @dataclass(frozen=True)

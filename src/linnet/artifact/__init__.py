@@ -24,7 +24,13 @@ names lie in it and are regular ones, and a partial directory is taken up only i
 but files and directories.
 """
 
-from linnet.artifact.generations import Generation, make_generation, snapshot, update
+from linnet.artifact.generations import (
+    Generation,
+    make_generation,
+    remove_unused,
+    snapshot,
+    update,
+)
 from linnet.artifact.manifest import (
     MANIFEST,
     Artifact,
@@ -65,6 +71,7 @@ __all__ = [
     "partial_exists",
     "previous_version",
     "read",
+    "remove_unused",
     "snapshot",
     "update",
     "within",

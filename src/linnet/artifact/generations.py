@@ -58,7 +58,7 @@ from linnet.artifact.reading import (
     restore_interrupted_swap,
 )
 from linnet.artifact.writing import Draft, current, partial, refuse_own_input, swap
-from linnet.errors import ArtifactError, DamagedError, OutputError
+from linnet.errors import ArtifactError, BusyError, DamagedError, OutputError
 from linnet.output import (
     check_output_directory,
     full_disk_named,
@@ -205,6 +205,15 @@ def snapshot(
             if read(found.path, kind=kind).manifest.generation == number:
                 yield found
                 return
+
+
+def remove_unused(path: Path | str) -> None:
+    """Remove what a reader needed that has closed its snapshot since the last update. Does nothing
+    where another process writes; the next update does it then."""
+    path = Path(path)
+    with contextlib.suppress(BusyError, OutputError), lock(path):
+        refuse_links(path)
+        _remove_unused(path)
 
 
 def _commit(

@@ -97,8 +97,9 @@ class Artifact:
             ) from None
 
 
-Inputs: TypeAlias = Mapping[str, "Artifact | str"]
-"""Inputs by role: an artifact, or the content hash of something that is not one."""
+Inputs: TypeAlias = Mapping[str, "Artifact | str | InputEntry"]
+"""Inputs by role: an artifact, the content hash of something that is not one, or what a manifest
+said of either."""
 
 
 @dataclass(frozen=True)
@@ -269,12 +270,14 @@ def check_file(directory: Path, name: str, entry: FileEntry, kind: str, *, verif
         raise DamagedError(f"{path} is not what was written (its hash differs); {remedy}")
 
 
-def _input_entry(value: Artifact | str, path: Path) -> InputEntry:
+def _input_entry(value: Artifact | str | InputEntry, path: Path) -> InputEntry:
+    if isinstance(value, InputEntry):
+        return value
     if isinstance(value, str):
         return InputEntry(value)
     relative = os.path.relpath(value.path.resolve(), path.resolve())
     return InputEntry(value.content, Path(relative).as_posix())
 
 
-def _content_of(value: Artifact | str) -> str:
+def _content_of(value: Artifact | str | InputEntry) -> str:
     return value if isinstance(value, str) else value.content

@@ -7,6 +7,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("build", "Turn files and folders into a model: every stage, within a time budget."),
     "status": ("status", "Show each stage of a project: what it was made from, what is stale."),
     "data": ("data", "Prepare documents, see what became of them, encode them as tokens."),
+    "assistant": ("assistant", "Answer questions from documents, on a page of this machine."),
+    "index": ("index", "Make documents searchable."),
+    "search": ("search", "Find the passages of an index that answer a query."),
+    "reranker": ("reranker", "Train what puts the passages of an index in order."),
+    "ask": ("ask", "Answer questions from documents, with what the answers rest on."),
     "forget": ("forget", "Remove a document from everything made from it but weights."),
     "tokenizer": ("tokenizer", "Train a tokenizer, or look into one."),
     "plan": ("plan", "Choose a model for the data, this machine and the time allowed."),
@@ -15,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "compare": ("compare", "Compare runs of evaluate: what changed, and what got worse."),
+    "gate": ("gate", "Fit when an index answers and when it does not; show what that promises."),
     "grounding": ("grounding", "Check claims against passages; train what checks them."),
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model, or let it continue what you type."),
@@ -30,5 +36,5 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("push", "Upload a model or adapter to the Hugging Face hub, after asking."),
 }
 
-WRITING = {"generate", "chat", "serve", "bench"}
+WRITING = {"generate", "chat", "serve", "bench", "assistant"}
 """Commands that compute a token at a time: waking threads would cost more than they save."""

@@ -16,6 +16,7 @@ from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError, ModelError
 from linnet.evaluate import EvaluateConfig, TasksConfig, evaluate, evaluate_tasks
+from linnet.evaluate.answering import evaluate_answers
 from linnet.evaluate.harness import HarnessConfig, evaluate_harness
 from linnet.evaluate.metrics import METRICS
 from linnet.evaluate.tasks import TASKS
@@ -51,7 +52,7 @@ HeldOut = Annotated[
     typer.Argument(
         metavar="FILE_OR_SHARDS",
         help="Held-out text: a file, a folder of .txt and .md files, or encoded shards "
-        "(those of a project, if left out).",
+        "(those of a project, if left out). With --answers: questions.",
     ),
 ]
 
@@ -59,13 +60,23 @@ HeldOut = Annotated[
 @app.command()
 @configured(TasksConfig)
 def run(
-    model: Annotated[Path, typer.Argument(help="A model directory, or a project.")],
+    model: Annotated[
+        Path, typer.Argument(help="A model directory, or a project; an index with --answers.")
+    ],
     data: HeldOut = None,
     corpus: Annotated[
         Path | None,
         typer.Option(help="Training text for the baselines [default: the model's own corpus]."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the result in this directory.")] = None,
+    answers: Annotated[
+        bool,
+        typer.Option(
+            "--answers",
+            help="Score the answers of an index to questions: examples, or JSONL rows that say "
+            "where the answer stands.",
+        ),
+    ] = False,
     task: TaskNames = None,
     harness: HarnessNames = None,
     harness_tasks: Annotated[
@@ -98,7 +109,13 @@ def run(
     if task and harness:
         raise ConfigError("--task and --harness are two runs; linnet compare takes both")
     progress = terminal_progress()
-    if harness:
+    if answers:
+        if task or harness or corpus is not None:
+            raise ConfigError("--answers is for an index; leave out --task, --harness, --corpus")
+        if data is None:
+            raise ConfigError(f"name the questions: linnet evaluate --answers {model} FILE.jsonl")
+        found = evaluate_answers(model, data, out, config, progress=progress)
+    elif harness:
         own = HarnessConfig(settings.get("shots"), download, allow_code)
         found = evaluate_harness(
             model, harness, out, config, own, include=harness_tasks, progress=progress

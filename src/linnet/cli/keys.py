@@ -32,7 +32,7 @@ def add(
 ) -> None:
     """Make a key and show it, this once.
 
-    Example: linnet keys add laptop --requests-per-minute 60
+    Example: linnet keys add laptop --requests-per-minute 60 --collections manuals,prices
     """
     place = file or default_file()
     key = add_key(place, name, replace(KeyLimits(), settings))
@@ -56,6 +56,12 @@ def list_keys(file: File = None) -> None:
             )
             if getattr(key.limits, name)
         ]
+        if key.limits.collections:
+            limits.append(f"sees {', '.join(key.limits.collections)}")
+        if key.limits.documents:
+            limits.append("lists and changes documents")
+        if key.limits.private_data != "auto":
+            limits.append(f"private data: {key.limits.private_data}")
         out.print("  ".join([key.name, key.made, *limits]), markup=False)
 
 

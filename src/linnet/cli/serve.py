@@ -107,6 +107,10 @@ def _named(given: list[str] | None, flag: str) -> dict[str, str]:
 
 def _greet(server: Server) -> None:
     for served in server.catalog.models.values():
+        if served.assistant is not None:
+            count = len(served.assistant.index)
+            err.print(f"{served.name}: {count:,} passages of documents", markup=False)
+            continue
         what = served.engine or served.encoder
         assert what is not None
         kind = type(what).__name__ + (f" in {what.precision}" if what.precision else "")

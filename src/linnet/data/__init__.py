@@ -15,7 +15,7 @@ from linnet.data.python_library import SOURCE as PYTHON_LIBRARY
 from linnet.lazy import lazy
 
 if TYPE_CHECKING:
-    from linnet.data.inspection import Listed, explain, list_documents
+    from linnet.data.inspection import Listed, ListedFile, explain, list_documents, list_files
     from linnet.data.locating import (
         KeptText,
         Location,
@@ -35,12 +35,14 @@ __all__ = [
     "Document",
     "KeptText",
     "Listed",
+    "ListedFile",
     "Location",
     "StoredText",
     "current_inputs",
     "explain",
     "kept_texts",
     "list_documents",
+    "list_files",
     "locate",
     "prepare",
     "read_documents",
@@ -51,9 +53,11 @@ __getattr__, __dir__ = lazy(  # a worker that reads files needs none of these
     __name__,
     {
         "Listed": ("linnet.data.inspection", "Listed"),
+        "ListedFile": ("linnet.data.inspection", "ListedFile"),
         "current_inputs": ("linnet.data.survey", "current_inputs"),
         "explain": ("linnet.data.inspection", "explain"),
         "list_documents": ("linnet.data.inspection", "list_documents"),
+        "list_files": ("linnet.data.inspection", "list_files"),
         "KeptText": ("linnet.data.locating", "KeptText"),
         "Location": ("linnet.data.locating", "Location"),
         "StoredText": ("linnet.data.locating", "StoredText"),

@@ -92,6 +92,19 @@ def names_a_path(source: str) -> bool:
     return not elsewhere and (os.path.lexists(source) or not _MAGIC.search(source))
 
 
+def labels(sources: Iterable[str | Path]) -> dict[str, Path]:
+    """The files and folders among the sources, by what names of their documents begin with."""
+    given, found = _Labels(), {}
+    for source in _distinct(sources):
+        if names_a_path(source):
+            local = os.path.expanduser(source)
+            found[_label(local, given)] = Path(local)
+        elif source != python_library.SOURCE and _MAGIC.search(source) and not _is_url(source):
+            base, _ = _split_pattern(os.path.expanduser(source))
+            found[_label(base, given)] = Path(base)
+    return found
+
+
 def _distinct(sources: Iterable[str | Path]) -> Iterable[str]:
     """Each source once, whatever names it is given by."""
     seen: set[str] = set()

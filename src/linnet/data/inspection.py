@@ -125,6 +125,49 @@ _SKIPPED = "SELECT name, reason FROM skipped ORDER BY name, reason"
 
 
 @dataclass(frozen=True)
+class ListedFile:
+    """A file, and how many documents were read from it. ``reason``: why none was, or not all."""
+
+    name: str
+    kind: str
+    bytes: int
+    documents: int
+    reason: str = ""
+
+
+def list_files(
+    corpus: Path | str, *, containing: str = "", after: str = "", limit: int = -1
+) -> list[ListedFile]:
+    """The files of a corpus by name, with those that could not be read.
+
+    ``containing``: only names with this in them, in whatever case; ``after``: only those that come
+    after this name; ``limit``: so many at most. Raises DataError for a broken catalog.
+    """
+    found = artifact.read(corpus, kind="corpus").path / catalog.NAME
+    values = {"part": f"%{catalog.escaped(containing)}%", "after": after, "limit": limit}
+    try:
+        with closing(catalog.open_to_read(found)) as connection:
+            skipped = _SKIPPED_FILES if catalog.has_table(connection, "skipped") else ""
+            query = _EVERY_FILE.replace("{skipped}", skipped)
+            return [ListedFile(*row) for row in connection.execute(query, values)]
+    except sqlite3.Error as error:
+        raise DataError(f"{found} cannot be read: {error}") from None
+
+
+_EVERY_FILE = (
+    "SELECT name, kind, size, documents, reason FROM ("
+    f"SELECT name, coalesce(kind, '{_TEXT}') AS kind, size, "
+    "(SELECT count(*) FROM documents AS d WHERE d.file = f.number) AS documents, "
+    "CASE WHEN reason != '' THEN "
+    "CASE detail WHEN '' THEN reason ELSE reason || ' (' || detail || ')' END "
+    "ELSE coalesce((SELECT min(reason) FROM dropped AS p WHERE p.file = f.number), '') END "
+    "AS reason FROM files AS f{skipped}) "
+    "WHERE name > :after AND name LIKE :part ESCAPE '\\' ORDER BY name LIMIT :limit"
+)
+_SKIPPED_FILES = " UNION ALL SELECT name, '', 0, 0, reason FROM skipped"
+
+
+@dataclass(frozen=True)
 class Story:
     """One document from file to split."""
 

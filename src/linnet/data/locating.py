@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from linnet.config import parse_json
 from linnet.data import catalog
 from linnet.data.blocks import Block, BlockKind, Place, Structure, derived
 from linnet.data.document import SPLITS, text_id
+from linnet.data.inspection import list_documents
 from linnet.data.kinds import Family, printable
 from linnet.data.positions import Positions
 from linnet.data.split import cut_pieces
@@ -113,6 +114,90 @@ def kept_texts(corpus: Path | str) -> Iterator[KeptText]:
         raise DataError(f"{found.path / catalog.NAME} cannot be read: {error}") from None
     finally:
         texts.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One document of a corpus, kept or dropped, without its text. ``id`` is that of its text."""
+
+    number: int
+    source: str
+    file: str
+    """The name of the file that it is in."""
+    id: str
+    kind: str
+    family: Family
+    language: str
+    modified: int
+    """When its file was changed last, in seconds since 1970; 0 where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file, or a part of one, of which there is no text. ``count``: of parts of a file for one
+    reason; ``source`` is then the first."""
+
+    source: str
+    kind: str
+    reason: str
+    count: int = 1
+
+
+class CorpusTexts:
+    """Every document that a corpus has, dropped ones too; a context manager."""
+
+    def __init__(self, corpus: Path | str) -> None:
+        found = artifact.read(corpus, kind="corpus")
+        self._corpus = found.path
+        self._catalog = found.path / catalog.NAME
+        self._texts = Texts(found.path / TEXTS)
+        with self._damage_named():
+            self._connection = catalog.open_to_read(self._catalog)
+            self._connection.row_factory = sqlite3.Row
+            self._query = f"{_query(self._connection)}v.number = ?"
+
+    def __enter__(self) -> CorpusTexts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._texts.close()
+        self._connection.close()
+
+    def listings(self) -> list[Listing]:
+        """The documents in the order of their files."""
+        with self._damage_named():
+            rows = self._connection.execute(_LISTINGS).fetchall()
+        return [Listing(*row) for row in rows]
+
+    def read(self, listing: Listing) -> StoredText:
+        """The text of one of them, with its structure, derived where that is not known."""
+        with self._damage_named():
+            row = self._connection.execute(self._query, (listing.number,)).fetchone()
+            found = _stored(row, self._texts)
+        structure = found.structure or derived(found.text, listing.family)
+        return StoredText(found.source, found.id, found.text, structure)
+
+    def unread(self) -> list[Unread]:
+        """What gave no document."""
+        return [
+            Unread(row.name, row.kind, row.reason, row.count)
+            for row in list_documents(self._corpus, dropped=True)
+            if row.verdict == "not read" or not row.bytes
+        ]
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise DataError(f"{self._catalog} cannot be read: {error}") from None
+
+
+_LISTINGS = (
+    f"SELECT v.number, {catalog.DOCUMENT_NAME}, f.name, v.id, d.kind, d.family, d.language, "
+    "f.mtime_ns / 1000000000 FROM verdicts AS v JOIN documents AS d USING (file, ordinal) "
+    "JOIN files AS f ON f.number = v.file ORDER BY v.number"
+)
 
 
 def _splits_of_pieces(corpus: Path, connection: sqlite3.Connection) -> dict[str, str]:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet import artifact, output
 from linnet.artifact import Artifact, Draft
-from linnet.config import to_mapping
+from linnet.config import from_mapping, to_mapping
 from linnet.data import extract, quality, reading
 from linnet.data.catalog import (
     NAME,
@@ -40,7 +40,7 @@ from linnet.data.catalog import (
     open_to_read,
     read_meta,
 )
-from linnet.data.config import DataConfig
+from linnet.data.config import DataConfig, key_fingerprint
 from linnet.data.contamination import NGrams
 from linnet.data.document import SPLITS
 from linnet.data.executor import Answer, Executor, ProcessPool
@@ -52,7 +52,7 @@ from linnet.data.report_page import PAGE, write_page
 from linnet.data.storage import TEXTS, Texts
 from linnet.data.survey import CorpusInputs, nothing_readable
 from linnet.data.writing import held_out_overlap, write_splits
-from linnet.errors import DataError, OutputError
+from linnet.errors import ConfigError, DataError, OutputError
 from linnet.progress import SILENT, Progress
 from linnet.runtime import usable_cores
 
@@ -77,12 +77,15 @@ def prepare(
     *,
     exclude: Sequence[Path] = (),
     executor: Executor | None = None,
+    training: bool = True,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Make a corpus of files, folders, archives, web pages, ``hf:NAME`` and ``python:library``.
 
     ``exclude``: directories inside the sources to pass over. ``out`` itself is
-    passed over always. ``executor`` runs the work; by default processes here.
+    passed over always. ``executor`` runs the work; by default processes here. ``training``:
+    whether to look at what matters for that alone, such as how much of the test text stands in
+    training text (which reads all of both).
     Raises DataError when a source is missing or nothing in the sources can be
     read; single bad files are listed in ``report.json``.
     """
@@ -103,7 +106,7 @@ def prepare(
         output.require_space(out, int(total * _SPACE), purpose="preparing the documents")
         try:
             with _Preparation(draft, out, files, config, executor, progress) as work:
-                work.run(sources)
+                work.run(sources, training=training)
         except sqlite3.OperationalError as error:
             raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
 
@@ -119,6 +122,26 @@ def prepare(
         working=_WORKING,
         reuse=lambda made: not made.stats["unsettled"],
     )
+
+
+def made_with(corpus: Path, *, privacy_key: str = "") -> tuple[DataConfig, list[str]]:
+    """The settings and sources that a corpus was made with.
+
+    ``privacy_key`` is needed for one that was made with one. Raises ConfigError where it is
+    missing or another, DataError for a corpus that does not say what it was made from.
+    """
+    made = artifact.read(corpus, kind=KIND).manifest.config
+    if made.get("privacy_key"):
+        if not privacy_key:
+            raise ConfigError(f"{corpus} was made with a privacy key; give it: --privacy-key")
+        if key_fingerprint(privacy_key) != made["privacy_key"]:
+            raise ConfigError(f"{corpus} was made with another privacy key than this one")
+        made = {**made, "privacy_key": privacy_key}
+    meta = read_meta(corpus / NAME)
+    if not meta.get("sources"):
+        raise DataError(f"{corpus} does not say what it was made from; prepare it again")
+    chosen = meta.get("selection", {})
+    return from_mapping(DataConfig, {**made, **chosen}, where=str(corpus)), meta["sources"]
 
 
 class _Preparation:
@@ -156,7 +179,7 @@ class _Preparation:
             self.catalog.close()
         self.texts.close()
 
-    def run(self, sources: Sequence[str | Path]) -> None:
+    def run(self, sources: Sequence[str | Path], *, training: bool) -> None:
         files = self.found.scan.files
         wanted = [
             (number, file, content)
@@ -189,16 +212,17 @@ class _Preparation:
             self.config,
             split_by=self.split_by,
             progress=self.progress,
+            training=training,
         )
         report = build_report(
             self.catalog, self.texts, self.found.scan, tally, split_by=self.split_by
         )
-        if self.split_by == "document":
+        if training and self.split_by == "document":
             report["division"].update(
                 held_out_overlap(self.catalog, self.texts),
                 near_duplicates=self.config.near_duplicates,
             )
-        for warning in dominance(self.catalog):
+        for warning in dominance(self.catalog) if training else ():
             self.progress.warn(warning)
         output.write_json(self.draft.path / REPORT, report)
         write_page(self.draft.path)

@@ -34,12 +34,14 @@ def write_splits(
     *,
     split_by: str,
     progress: Progress,
+    training: bool = True,
 ) -> Tally:
     """Write every kept document, or its pieces, to ``folder``; count them."""
     tally = Tally()
     writers = {split: SplitWriter(folder, split) for split in SPLITS}
     if split_by == "piece":
-        progress.warn(PIECES_WARNING)
+        if training:
+            progress.warn(PIECES_WARNING)
         items = _pieces(catalog, texts, config)
     else:
         items = _documents(catalog, texts)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 
 from linnet.config import parse_json
-from linnet.evaluate.matching import normalise
+from linnet.scoring.matching import normalise
 
 YES_NO: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "en": (("yes", "true"), ("no", "false")),

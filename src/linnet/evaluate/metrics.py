@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet.errors import LinnetError
-from linnet.evaluate import calibration
+from linnet.scoring import calibration
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
@@ -166,6 +166,7 @@ MEMORISED = (
 COMPARED = ("extractable_10000", "near_verbatim", "edit_similarity", "private_written")
 """Of these the difference of both is a figure of its own."""
 NO_CLAIM = "no answer makes a claim"
+NO_GOLD = "no question says where its answer stands"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -377,6 +378,61 @@ METRICS: dict[str, Metric] = {
             calibration.auroc,
             trials=_pairs,
             undefined="no answer was judged by people, or all alike",
+        ),
+        *(
+            Metric(name, about, (name,), mean, share=True, undefined=NO_GOLD)
+            for name, about in (
+                ("recall_at_1", "the passage that answers is found first"),
+                ("recall_at_5", "it is among the first five"),
+                ("recall_at_10", "it is among the first ten"),
+                ("citation_precision", "citations that stand where the answer does"),
+                ("citation_recall", "places of answers that are cited"),
+            )
+        ),
+        Metric("mrr", "mean of 1 / its rank", ("mrr",), mean, undefined=NO_GOLD),
+        Metric("ndcg_at_10", "nDCG of the first ten", ("ndcg_at_10",), mean, undefined=NO_GOLD),
+        Metric(
+            "answered", "questions answered (coverage)", ("answered",), mean, "neither", share=True
+        ),
+        Metric(
+            "wrong_of_answered",
+            "of the answers, wrong (risk)",
+            ("wrong", "answered"),
+            ratio,
+            "lower",
+            share=True,
+            undefined="no question is answered",
+            trials=lambda _, answered: int(answered.sum()),
+        ),
+        Metric(
+            "drafts_right",
+            "answerable questions whose draft is right, shown or not",
+            ("draft_right",),
+            mean,
+            share=True,
+        ),
+        Metric(
+            "auroc_in_scope",
+            "how often a question that the documents answer looks more in "
+            "scope than one off the subject (AUROC)",
+            ("about", "in_scope"),
+            calibration.auroc,
+            undefined=ONE_CLASS,
+        ),
+        Metric("seconds", "seconds for an answer", ("seconds",), mean, "lower"),
+        Metric(
+            "seconds_p50",
+            "seconds for an answer, median",
+            ("seconds",),
+            lambda seconds: np.quantile(seconds, 0.5, -1),
+            "lower",
+        ),
+        Metric(
+            "seconds_p95",
+            "seconds for an answer, 95 of 100",
+            ("seconds",),
+            lambda seconds: np.quantile(seconds, 0.95, -1),
+            "lower",
         ),
         Metric(
             "stereotype_preferred",

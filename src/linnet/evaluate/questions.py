@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from linnet.errors import ConfigError, DataError
-from linnet.evaluate.matching import normalise
 from linnet.evaluate.rows import Row, read_rows
 from linnet.examples.record import EXAMPLES_FILE, REFUSED, Example, Kind, read_examples
 from linnet.examples.texts import contexts, corpus_of
+from linnet.scoring.matching import normalise
 
 if TYPE_CHECKING:
     from linnet.evaluate.task import Run

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from linnet.evaluate.matching import words_of
+from linnet.scoring.matching import words_of
 
 
 @dataclass(frozen=True)

@@ -271,6 +271,8 @@ def _verdict_of(scores: Mapping[str, float], item: Mapping[str, Any]) -> tuple[f
     """How wrong an item is beside others, as a number and in words; None if it is not wrong."""
     if "part" in item:
         return _memorised(scores)
+    if "answered" in scores:
+        return _answered(scores)
     if "answer_supported" in scores:
         wrong = [each for each in item.get("claims", ()) if each["status"] != "supported"]
         if not wrong:
@@ -310,6 +312,18 @@ def _verdict_of(scores: Mapping[str, float], item: Mapping[str, Any]) -> tuple[f
     return None
 
 
+def _answered(scores: Mapping[str, float]) -> tuple[float, str] | None:
+    """How wrong an answer from documents is, or a refusal."""
+    sure = scores.get("confidence")
+    said = "" if sure is None else f", {sure:.0%} sure"
+    if scores["wrong"]:
+        return 1 + (sure or 0), f"wrong{said}"
+    if scores.get("refused_answerable"):
+        draft = "its draft is right" if scores.get("right") else "its draft is wrong, too"
+        return 0.5 * scores.get("right", 0), f"refused{said}; {draft}"
+    return None
+
+
 def _memorised(scores: Mapping[str, float]) -> tuple[float, str] | None:
     """How much an item shows that the model has training text by heart."""
     if scores.get("training_original_written"):
@@ -330,7 +344,7 @@ def _memorised(scores: Mapping[str, float]) -> tuple[float, str] | None:
 
 
 def _figures(items: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
-    from linnet.evaluate.plots import LEAST_ITEMS, reliability_figure, risk_coverage_figure
+    from linnet.scoring.plots import LEAST_ITEMS, reliability_figure, risk_coverage_figure
 
     pairs = [
         (scores["right"], scores["confidence"])
@@ -440,6 +454,23 @@ def _say_refusal(figures: Mapping[str, Any]) -> Iterable[str]:
             + ("it can be believed." if figures["ece"]["value"] < 0.05
                else "do not take it at its word.")
         )  # fmt: skip
+
+
+def _say_answers(figures: Mapping[str, Any]) -> Iterable[str]:
+    if "recall_at_5" in figures:
+        yield (
+            f"It finds the passage that answers among the first five for "
+            f"{_percent(figures['recall_at_5'])} of the questions."
+        )
+    if "answered" in figures:
+        wrong = figures.get("wrong_of_answered")
+        risk = f"; {_percent(wrong)} of its answers are wrong" if wrong else ""
+        yield f"It answers {_percent(figures['answered'])} of all questions{risk}."
+    if "refused_unanswerable" in figures:
+        yield (
+            f"It says that it does not know for {_percent(figures['refused_unanswerable'])} of the "
+            "questions that the documents do not answer."
+        )
 
 
 def _say_coherence(figures: Mapping[str, Any]) -> Iterable[str]:
@@ -576,6 +607,21 @@ BUILT_IN: dict[str, tuple[str, str, Say | None]] = {
         "Does it keep to the passage?",
         "Each claim of its answers, checked against the passage that was before it.",
         _say_groundedness,
+    ),
+    "answers": (
+        "Answers from the documents",
+        "Questions put to the index, answered with citations or refused.",
+        _say_answers,
+    ),
+    "answers_passages": (
+        "The same without a model",
+        "The sentences of the passages that answer, or a refusal.",
+        _say_answers,
+    ),
+    "answers_bm25": (
+        "BM25 alone",
+        "The sentence that shares most words, of the passages that do; nothing is refused.",
+        _say_answers,
     ),
     "bias": (
         "Bias: sentences of our own",

@@ -8,7 +8,7 @@ given what stands around the sentence nearest to the claim.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from linnet.grounding.sentences import Claim
 if TYPE_CHECKING:
     from linnet.model import Transformer
     from linnet.runtime import DeviceName
-    from linnet.shards.batches import Batch
     from linnet.tokenizer import Tokenizer
 
 LABELS = ("unsupported", "supported")
@@ -31,18 +30,9 @@ THRESHOLD = 0.5
 LIKENESS = 0.35
 """Score by words from which on the encoder may say that a claim is supported."""
 
-BATCH = 32
 MAX_TOKENS = 128
 DOUBT = 0.5
 """The share of a score by words that is left where the encoder is sure of the opposite."""
-
-
-@dataclass(frozen=True)
-class PairEncoding:
-    """Claim and passage as tokens, and which of the two each belongs to."""
-
-    tokens: list[int]
-    types: list[int]
 
 
 class Checker:
@@ -91,23 +81,11 @@ class Checker:
 
     def probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """How likely each passage supports its claim, ``(claim, passage)``."""
-        import torch
+        from linnet.train.text_pairs import encode_pairs, pair_scores
 
         kinds = self.model.config.token_types
-        encoded = encode(self.tokenizer, pairs, max_tokens=self.max_tokens, token_types=kinds)
-        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place].tokens))
-        found = [0.0] * len(encoded)
-        device = str(self.model.embedding.weight.device)
-        with torch.inference_mode():
-            for start in range(0, len(order), BATCH):
-                places = order[start : start + BATCH]
-                batch = batch_of([encoded[place] for place in places]).to(device)
-                scores = self.model(
-                    batch.tokens, segment_ids=batch.segment_ids, token_types=batch["token_types"]
-                )
-                for place, own in zip(places, scores.softmax(-1)[:, 1].tolist(), strict=True):
-                    found[place] = own
-        return found
+        encoded = encode_pairs(self.tokenizer, pairs, max_tokens=self.max_tokens, token_types=kinds)
+        return pair_scores(self.model, encoded).softmax(-1)[:, 1].tolist()
 
 
 def decided(verdict: Verdict, probability: float) -> Verdict:
@@ -148,47 +126,3 @@ def context(passages: Sequence[Passage], place: Place | None) -> str:
     if not own:
         return passage.text[place.start : place.end]
     return passage.text[min(own[0].start, place.start) : max(own[-1].end, place.end)]
-
-
-def encode(
-    tokenizer: Tokenizer,
-    pairs: Sequence[tuple[str, str]],
-    *,
-    max_tokens: int,
-    token_types: int,
-) -> list[PairEncoding]:
-    """Pairs as transformers gives them to a BERT; of a longer passage the rest is cut.
-
-    ``token_types``: how many the model has; with one, both parts are of it.
-    """
-    second = 1 if token_types > 1 else 0
-    first, last = list(tokenizer.start), list(tokenizer.finish)
-    claims = tokenizer.encode_arrays([claim for claim, _ in pairs])
-    texts = tokenizer.encode_arrays([text for _, text in pairs])
-    free = max_tokens - len(first) - 2 * len(last)
-    encoded = []
-    for claim, text in zip(claims, texts, strict=True):
-        own = claim[: max(1, free // 2)].tolist()
-        rest = text[: max(1, free - len(own))].tolist()
-        one, other = [*first, *own, *last], [*rest, *last]
-        encoded.append(PairEncoding(one + other, [0] * len(one) + [second] * len(other)))
-    return encoded
-
-
-def batch_of(pairs: Sequence[PairEncoding], labels: Sequence[int] | None = None) -> Batch:
-    """Pairs in one batch, padded to the longest."""
-    import torch
-
-    from linnet.shards.batches import Batch
-
-    longest = max(len(pair.tokens) for pair in pairs)
-    tokens = torch.zeros(len(pairs), longest, dtype=torch.long)
-    types, padding = torch.zeros_like(tokens), torch.ones_like(tokens)
-    for row, pair in enumerate(pairs):
-        length = len(pair.tokens)
-        tokens[row, :length] = torch.tensor(pair.tokens)
-        types[row, :length] = torch.tensor(pair.types)
-        padding[row, :length] = 0
-    if labels is None:
-        return Batch(tokens, segment_ids=padding, token_types=types)
-    return Batch(tokens, segment_ids=padding, token_types=types, labels=torch.tensor(labels))

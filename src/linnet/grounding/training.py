@@ -10,36 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet import artifact, hub
-from linnet.config import Config, option, parse_json, to_mapping
-from linnet.errors import DataError, ModelError
-from linnet.grounding.checker import (
-    LABELS,
-    MAX_TOKENS,
-    Checker,
-    PairEncoding,
-    batch_of,
-    context,
-    encode,
-)
+from linnet.config import option, parse_json, to_mapping
+from linnet.errors import DataError
+from linnet.grounding.checker import LABELS, Checker, context
 from linnet.grounding.ladders import Document, Pair, pairs
 from linnet.grounding.passage import prepared
 from linnet.grounding.rules import check
 from linnet.progress import SILENT, Progress
-from linnet.runtime import MOST_THREADS, DeviceName, DtypeName
+from linnet.train.config import PairTrainingConfig
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
-    from linnet.train.loop import Loop
+    from linnet.train.text_pairs import PairEncoding
 
 KIND, FORMAT = "checker", 1
 KEPT_BACK = 5
@@ -48,32 +39,14 @@ KEPT_BACK = 5
 FEWEST = 40
 """Pairs that training needs at least."""
 
-SORTED_BATCHES = 8
-"""Batches whose pairs are sorted by length among themselves, so that little is padded."""
-
 LARGEST_FILE = 1 << 30
 
 
 @dataclass(frozen=True)
-class CheckerConfig(Config):
+class CheckerConfig(PairTrainingConfig):
     """How the encoder is trained."""
 
     pairs: int = option(3000, "Claims to train on, half of them supported.", least=FEWEST)
-    epochs: int = option(2, "Times that each is read.", least=1)
-    batch: int = option(32, "Pairs per update.", least=1)
-    lr: float = option(1e-4, "Peak learning rate.", above=0)
-    max_tokens: int = option(MAX_TOKENS, "Longest pair, in tokens; of the passage the rest is cut.",
-                             least=16)  # fmt: skip
-    seed: int = option(0, "Seed of claims, order and the new layer.", least=0)
-    device: DeviceName = option("auto", "Where to compute.")
-    dtype: DtypeName = option("auto", "Number format of matrix products.")
-    threads: int = option(0, "CPU threads; 0: all usable cores.", least=0, most=MOST_THREADS)
-
-    def recipe(self) -> dict[str, Any]:
-        """The settings that decide what comes out."""
-        return {
-            k: v for k, v in to_mapping(self).items() if k not in ("device", "dtype", "threads")
-        }
 
 
 @dataclass(frozen=True)
@@ -109,9 +82,9 @@ def train_checker(
     ``source``: a corpus, a file of text or JSONL (rows with ``text``, ``answer`` or ``passage``),
     a folder of such files, or documents. Raises DataError where they give too few claims.
     """
-    from linnet.model import load_model
     from linnet.train.metrics import METRICS
     from linnet.train.state import STATE
+    from linnet.train.text_pairs import pair_model
 
     started = time.monotonic()
     config = config or CheckerConfig()
@@ -124,13 +97,7 @@ def train_checker(
 
     def write(draft: Draft) -> None:
         trained, held_out = split_pairs(documents, config)
-        model = load_model(place)
-        if model.config.causal:
-            raise ModelError(
-                f"{encoder}: a model of type '{model.config.family}' sees only what came before; "
-                "expected an encoder, such as bert"
-            )
-        model = _without_dropout(model)
+        model = pair_model(place, labels=LABELS, seed=config.seed)
         _train(model, place, trained, held_out, draft, config, progress, started)
         _save(model, place, draft.path)
         checker = Checker.open(draft.path)
@@ -259,59 +226,6 @@ def _read(pair: Pair) -> tuple[str, str]:
     return pair.claim, context([passage], check(pair.claim, passage).evidence)
 
 
-class _Pairs:
-    """A stream of shuffled batches of pairs, each of about one length."""
-
-    def __init__(
-        self, encoded: Sequence[PairEncoding], labels: Sequence[int], config: CheckerConfig
-    ) -> None:
-        self.encoded, self.labels, self.config = encoded, labels, config
-        self.drawn = 0
-        self.per_epoch = math.ceil(len(encoded) / config.batch)
-        self.order: tuple[int, list[list[int]]] = (-1, [])
-
-    def next(self, context: object = None) -> Batch:
-        """The next batch of this epoch, or the first of another."""
-        epoch, number = divmod(self.drawn, self.per_epoch)
-        if self.order[0] != epoch:
-            self.order = (epoch, self._shuffled(epoch))
-        places = self.order[1][number]
-        self.drawn += 1
-        return batch_of([self.encoded[p] for p in places], [self.labels[p] for p in places])
-
-    def _shuffled(self, epoch: int) -> list[list[int]]:
-        draw = random.Random(self.config.seed * 1000 + epoch)
-        places = list(range(len(self.encoded)))
-        draw.shuffle(places)
-        size, batches = self.config.batch, []
-        for start in range(0, len(places), SORTED_BATCHES * size):
-            some = places[start : start + SORTED_BATCHES * size]
-            some.sort(key=lambda place: len(self.encoded[place].tokens))
-            batches += [some[at : at + size] for at in range(0, len(some), size)]
-        draw.shuffle(batches)
-        return batches
-
-    def state(self) -> dict[str, Any]:
-        """How many batches were drawn."""
-        return {"drawn": self.drawn}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on behind them."""
-        self.drawn = int(state["drawn"])
-
-
-def _without_dropout(model: Transformer) -> Transformer:
-    """The same model without dropout, which two readings of the pairs do not need.
-
-    On a CPU it costs a quarter of the time.
-    """
-    from linnet.model import Transformer
-
-    plain = Transformer(replace(model.config, dropout=0.0, head_dropout=0.0))
-    plain.load_state_dict(model.state_dict())
-    return plain
-
-
 def _train(
     model: Transformer,
     encoder: Path,
@@ -324,89 +238,48 @@ def _train(
 ) -> None:
     import torch
 
-    from linnet import runtime
-    from linnet.model.heads import replace_head
     from linnet.tokenizer import load as load_tokenizer
-    from linnet.train.distributed import interruptible
-    from linnet.train.machine import choose_machine
+    from linnet.train.supervised import label_loss
+    from linnet.train.text_pairs import ShuffledBatches, batch_of, encode_pairs, train_on_pairs
 
-    generator = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)
-    replace_head(model, "sequence", labels=LABELS, generator=generator)
     tokenizer = load_tokenizer(encoder)
     limit = min(config.max_tokens, model.config.context)
     kinds = model.config.token_types
     encoded, seen = (
-        encode(tokenizer, [_read(pair) for pair in own], max_tokens=limit, token_types=kinds)
+        encode_pairs(tokenizer, [_read(pair) for pair in own], max_tokens=limit, token_types=kinds)
         for own in (trained, held_out)
     )
-    stream = _Pairs(encoded, [int(pair.supported) for pair in trained], config)
-    machine = choose_machine(
-        draft.path,
-        device=config.device,
-        dtype=config.dtype,
-        threads=config.threads,
-        compiled=lambda _: False,
-    )
-    model.to(machine.runtime.device).train()
-    model.compute_dtype = runtime.torch_dtype(machine.runtime.dtype)
-    with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
-        watch = _held_out_loss(seen, [int(pair.supported) for pair in held_out], config)
-        loop = _loop(model, stream, watch, machine, draft.path, config, progress, started)
-        loop.run(interrupt)
-        loop.keep_best()
-    model.compute_dtype = None
-    model.to("cpu").eval()
 
+    def batch(
+        pairs: Sequence[Pair], encoded: Sequence[PairEncoding], places: Sequence[int]
+    ) -> Batch:
+        labels = torch.tensor([int(pairs[place].supported) for place in places])
+        return batch_of([encoded[place] for place in places], labels=labels)
 
-def _held_out_loss(
-    encoded: Sequence[PairEncoding], labels: Sequence[int], config: CheckerConfig
-) -> Any:
-    from linnet.train.supervised import label_loss
-
-    batches = [
-        batch_of(encoded[start : start + config.batch], labels[start : start + config.batch])
-        for start in range(0, len(encoded), config.batch)
-    ]
-
-    def loss(model: Transformer) -> dict[str, float]:
+    def held_out_loss(model: Transformer) -> dict[str, float]:
         device = str(model.embedding.weight.device)
-        found = [label_loss(model, batch.to(device)) for batch in batches]
+        starts = range(0, len(seen), config.batch)
+        found = [
+            label_loss(
+                model, batch(held_out, seen, range(len(seen))[s : s + config.batch]).to(device)
+            )
+            for s in starts
+        ]
         return {"loss": sum(each.sum.item() for each in found) / sum(e.weight for e in found)}
 
-    return loss
-
-
-def _loop(
-    model: Transformer,
-    stream: _Pairs,
-    watch: Any,
-    machine: Any,
-    directory: Path,
-    config: CheckerConfig,
-    progress: Progress,
-    started: float,
-) -> Loop:
-    from linnet.train.config import TrainingConfig
-    from linnet.train.loop import Loop
-    from linnet.train.optimizers import finetuning_optimizer
-    from linnet.train.supervised import label_loss
-
-    training = TrainingConfig(
-        steps=stream.per_epoch * config.epochs, seed=config.seed, warmup=0.1, decay=0.9
-    )
-    return Loop(
-        directory,
-        training,
-        machine=machine,
-        model=model,
-        stream=stream,
+    train_on_pairs(
+        model,
+        ShuffledBatches(
+            [len(pair.tokens) for pair in encoded],
+            lambda _, places: batch(trained, encoded, places),
+            batch=config.batch,
+            seed=config.seed,
+        ),
+        draft.path,
+        config,
         objective=label_loss,
-        optimizers=[finetuning_optimizer(model, lr=config.lr, weight_decay=0.01)],
-        micro_units=config.batch,
-        validators=[watch],
+        validator=held_out_loss,
         validations=config.epochs,
-        remedy="start again with a lower --lr",
         progress=progress,
         started=started,
     )

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from linnet.errors import LinnetError
 from linnet.respond.conversation import ConversationError
-from linnet.respond.pieces import Citation, Decision, Failure, Passage, Piece, Refusal
+from linnet.respond.pieces import Citation, Decision, Failure, Outcome, Passage, Piece, Refusal
 
 _LATE = "the answer took longer than it may"
 MOST_NOTED = 1000
@@ -79,7 +79,7 @@ class Record:
             self.unnoted += 1
 
 
-_NOTED = (Passage, Citation, Decision, Refusal, Failure)
+_NOTED = (Passage, Citation, Outcome, Decision, Refusal, Failure)
 
 
 class Budget(Protocol):
@@ -133,8 +133,12 @@ class Context:
         budget: Budget | None = None,
         record: Record | None = None,
         interval: float = 0.0,
+        collections: tuple[str, ...] | None = None,
+        masks_private: bool = False,
     ) -> None:
         """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
+        ``collections``: those of the documents that they may see; None: all. ``masks_private``:
+        whether private data of documents is masked on its way to them.
         ``interval``: seconds between two batches of pieces; infinite: pieces come once an
         answer has ended, all together.
         """
@@ -143,6 +147,8 @@ class Context:
         self.budget = budget
         self.record = record or Record()
         self.interval = interval
+        self.collections = collections
+        self.masks_private = masks_private
         self._lock = threading.Lock()
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None

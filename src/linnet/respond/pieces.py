@@ -15,6 +15,9 @@ from typing import Any, ClassVar, Literal, TypeAlias
 Place = Literal["here", "network", "elsewhere"]
 """Where something runs or was made: on this machine, in this network, anywhere else."""
 
+UNANSWERED = "unanswered"
+"""Why an answer is withheld where the documents do not seem to have it."""
+
 FinishReason = Literal["stop", "length", "tool_calls", "refusal"]
 """Why an answer ended; see ``generate.engine.FinishReason`` for the first two."""
 
@@ -127,6 +130,37 @@ class Citation(Piece):
     page: int | None = None
     answer_start: int = 0
     answer_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Piece):
+    """Characters ``answer_start`` to ``answer_end`` of the answer say one thing; ``support`` is
+    what a check of it against what it cites found, and ``citations`` are these by their places."""
+
+    kind: ClassVar[str] = "claim"
+    text: str
+    answer_start: int
+    answer_end: int
+    citations: tuple[int, ...] = ()
+    support: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Piece):
+    """How sure an answer from documents is.
+
+    ``probability``: that it is right, also where it was refused; ``in_scope``: that the documents
+    are about the question at all. None: nothing was fitted that could tell.
+    """
+
+    kind: ClassVar[str] = "outcome"
+    id: str
+    refused: bool
+    probability: float | None = None
+    in_scope: float | None = None
+    written_by: str = ""
+    """``passages``, or ``model``."""
 
 
 @dataclass(frozen=True, slots=True)

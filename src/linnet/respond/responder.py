@@ -38,9 +38,11 @@ from linnet.respond.conversation import Conversation, Message
 from linnet.respond.pieces import (
     Batch,
     Citation,
+    Claim,
     Finish,
     FinishReason,
     Origin,
+    Outcome,
     Passage,
     Piece,
     Place,
@@ -99,6 +101,9 @@ class Answer:
     tool_calls: tuple[ToolCall, ...] = ()
     passages: tuple[Passage, ...] = ()
     citations: tuple[Citation, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    outcome: Outcome | None = None
+    """How sure an answer from documents is."""
     refusal: str | None = None
     prompt_tokens: int = 0
     pieces: list[Piece] = field(default_factory=list, repr=False)
@@ -120,6 +125,10 @@ class Answer:
                 self.passages += (piece,)
             case Citation():
                 self.citations += (piece,)
+            case Claim():
+                self.claims += (piece,)
+            case Outcome():
+                self.outcome = piece
             case Refusal():
                 self.refusal = (self.refusal or "") + piece.text
             case Usage():

@@ -41,11 +41,15 @@ class Passage:
     language: str = ""
     """ISO 639-1; empty where it is not known."""
     collection: str = ""
+    context: str = ""
+    """What is needed to understand it and stands elsewhere: the header of its table."""
 
     @property
     def id(self) -> str:
         """Depends on what it says and what it stands under alone."""
         parts = (self.title, *self.headings, self.text, self.collection)
+        if self.context:
+            parts = (*parts, self.context)
         joined = "\0".join(parts).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(joined, digest_size=12).hexdigest()
 
@@ -84,28 +88,40 @@ class Searchable(Protocol):
     ) -> list[Found]:
         """The ``k`` best passages, the best first; of these ``collections`` alone, if given."""
 
+    def passages(self, *, collections: Sequence[str] | None = None) -> Iterable[Passage]:
+        """All passages, those of a document in its order."""
+
 
 class PassagesInMemory:
     """A few passages, searched lexically; nothing is written."""
 
     def __init__(self, passages: Iterable[Passage]) -> None:
-        self.passages = list(passages)
+        self._passages = list(passages)
+        self._languages = sorted({passage.language for passage in self._passages})
         self._index = BM25()
-        for passage in self.passages:
-            above = "\n".join((passage.title, *passage.headings))
+        for passage in self._passages:
+            above = "\n".join((passage.title, *passage.headings, passage.context))
             self._index.add(f"{above}\n{passage.text}", passage.language)
 
     def __len__(self) -> int:
-        return len(self.passages)
+        return len(self._passages)
 
     def search(
         self, query: str, k: int = 10, *, collections: Sequence[str] | None = None
     ) -> list[Found]:
         """See :class:`Searchable`."""
-        language = self.passages[0].language if self.passages else ""
         found = []
-        for hit in self._index.search(query, len(self), language=language):
-            passage = self.passages[hit.number]
-            if collections is None or passage.collection in collections:
-                found.append(Found(passage, hit.score, {"lexical": hit.score}))
-        return found[:k]
+        for language in self._languages:
+            for hit in self._index.search(query, len(self), language=language):
+                passage = self._passages[hit.number]
+                if passage.language == language and (
+                    collections is None or passage.collection in collections
+                ):
+                    found.append((hit, Found(passage, hit.score, {"lexical": hit.score})))
+        found.sort(key=lambda each: (-each[0].score, each[0].number))
+        return [each for _, each in found[:k]]
+
+    def passages(self, *, collections: Sequence[str] | None = None) -> list[Passage]:
+        """See :class:`Searchable`."""
+        return [passage for passage in self._passages
+                if collections is None or passage.collection in collections]  # fmt: skip

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import parse_qsl
 
 from linnet.respond.context import Record
 from linnet.respond.pieces import new_id
@@ -28,7 +29,8 @@ Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 BODY_SECONDS = 30.0
-"""A body that takes longer to arrive is not waited for."""
+"""A body that takes longer to arrive is not waited for; of a streamed one, its next piece."""
+_MOST_PARAMETERS = 20
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
@@ -57,6 +59,7 @@ class Call:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self._query: bytes = scope.get("query_string", b"")
         self._receive, self._send = receive, send
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self._headers.get(b"x-request-id", b"")
@@ -77,6 +80,44 @@ class Call:
         """A header by its name in lower case."""
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters behind the path's question mark. Raises ApiError for what is none."""
+        try:
+            pairs = parse_qsl(
+                self._query.decode("ascii"), keep_blank_values=True, errors="strict",
+                max_num_fields=_MOST_PARAMETERS,
+            )  # fmt: skip
+        except ValueError:
+            raise ApiError(400, "The address must have NAME=VALUE pairs in UTF-8.") from None
+        return dict(pairs)
+
+    async def chunks(self, limit: int) -> AsyncIterator[bytes]:
+        """The body piece by piece, so that none of it is kept here.
+
+        Raises ApiError for one of more than ``limit`` bytes, or too slow.
+        """
+        length = self.header(b"content-length") or ""
+        if length.isdecimal() and int(length) > limit:
+            raise _too_large(limit)
+        more = True
+        while more:
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    message = await self._receive()
+            except TimeoutError:
+                raise ApiError(
+                    408, f"No more of the body arrived within {BODY_SECONDS:.0f} seconds."
+                ) from None
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            piece = message.get("body", b"")
+            more = message.get("more_body", False)
+            self.size += len(piece)
+            if self.size > limit:
+                raise _too_large(limit)
+            yield piece
 
     async def read(self, limit: int, budget: ByteBudget) -> bytes:
         """The whole body, which counts against the budget until :meth:`end`.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from linnet.errors import ConfigError
 from linnet.progress import SILENT, Progress
@@ -19,6 +19,9 @@ from linnet.serve.settings import ServeConfig
 from linnet.version import __version__
 
 if TYPE_CHECKING:
+    from linnet.answers import Assistant
+    from linnet.answers.upkeep import Upkeep
+    from linnet.answers.workspace import Workspace
     from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
     from linnet.respond.conversation import NoConversationError
@@ -27,9 +30,17 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
 
 
+class Reranks(Protocol):
+    """Tells how well texts answer a question."""
+
+    def score(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+        """The probability that each of them does."""
+
+
 @dataclass(frozen=True)
 class Served:
-    """One name: a model, a model with one of its adapters, an encoder, or any responder."""
+    """One name: a model, a model with one of its adapters, an encoder, documents, or any
+    responder."""
 
     name: str
     engine: Engine | None = None
@@ -41,11 +52,23 @@ class Served:
     answering: Responder | None = None
     """What answers conversations instead of the engine alone: a model at an address, or a responder
     around others."""
+    workspace: Workspace | None = None
+    """The documents that it answers from, where they are of this machine."""
+    upkeep: Upkeep | None = None
+    """What keeps these current; without it nobody can add or remove any."""
+    assistant: Assistant | None = None
+    """What answers from documents, with the index that it searches."""
+    reranker: Reranks | None = None
+    """What tells how well texts answer a question."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
     def responder(self) -> Responder | None:
         """What answers conversations; None for an encoder."""
+        if self.assistant is not None and self.answering is None:
+            from linnet.answers.responder import DocumentsResponder
+
+            return DocumentsResponder(self.assistant, name=self.name)
         if self.answering is not None or self.engine is None:
             return self.answering
         return EngineResponder(self.engine, name=self.name, adapter=self.adapter)
@@ -65,6 +88,13 @@ class Served:
         """Changes where the same request may give another text."""
         what = f"{__version__} {self.name} {type(self.engine).__name__} {self.created}"
         return f"fp_{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+
+    @property
+    def searching(self) -> Assistant:
+        """What answers from documents. Raises ApiError where there are none."""
+        if self.assistant is None:
+            raise ApiError(400, f"The model '{self.name}' has no documents.", param="model")
+        return self.assistant
 
     @property
     def conversing(self) -> Responder:
@@ -100,6 +130,11 @@ class Served:
             self.engine.close()
         if self.encoder is not None:
             self.encoder.close()
+        if self.assistant is not None:
+            from linnet.answers.responder import DocumentsResponder
+
+            if isinstance(self.responder, DocumentsResponder):
+                self.responder.close()
 
 
 class Catalog:

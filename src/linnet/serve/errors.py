@@ -21,6 +21,11 @@ from linnet.serve.logs import LOGGER
 _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"()]+[\\/])+")
 
 
+_STATUSES = {"budget_exceeded": 429, "not_ready": 503}
+"""Of what a conversation is refused for by its code, where it is not the request's fault."""
+RETRY_SECONDS = 2.0
+
+
 class ApiError(Exception):
     """An answer that is an error.
 
@@ -86,8 +91,11 @@ def refused(error: LinnetError, *, param: str | None = None) -> ApiError:
     if isinstance(error, NoConversationError):
         return no_conversation(error)
     code = error.code if isinstance(error, ConversationError) else None
-    status = 429 if code == "budget_exceeded" else 400
-    return ApiError(status, without_paths(str(error)), param=param or error.part, code=code)
+    status = _STATUSES.get(code or "", 400)
+    return ApiError(
+        status, without_paths(str(error)), param=param or error.part, code=code,
+        retry_after=RETRY_SECONDS if status == 503 else None,
+    )  # fmt: skip
 
 
 def failed(error: LinnetError) -> ApiError:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from linnet.config import Config, from_mapping, option, read_json, to_mapping
 from linnet.errors import ConfigError
@@ -45,6 +45,26 @@ class KeyLimits(Config):
     requests_per_minute: int = option(0, "Requests a minute; 0: no limit.", least=0)
     tokens_per_minute: int = option(0, "Tokens a minute, read and written; 0: no limit.", least=0)
     concurrent: int = option(0, "Requests at a time; 0: no limit.", least=0)
+    documents: bool = option(
+        False, "List the documents, add some and remove some; not with --collections."
+    )
+    collections: tuple[str, ...] = option(
+        (), "Collections of documents that it sees, such as a,b; otherwise all."
+    )
+    private_data: Literal["auto", "mask", "keep"] = option(
+        "auto",
+        "Private data in answers from documents: auto masks it unless the server answers this "
+        "machine alone.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        named = [name.strip() for given in self.collections for name in given.split(",")]
+        if not all(named):
+            raise ConfigError(
+                f"collections must be names, such as a,b. Got {','.join(self.collections)!r}"
+            )
+        object.__setattr__(self, "collections", tuple(dict.fromkeys(named)))
 
 
 @dataclass(frozen=True)
@@ -135,7 +155,10 @@ class KeyRing:
         """
         self._file = file
         self._refresh_seconds = refresh_seconds
-        self._given = [Key(f"given-{place}", hashed(key)) for place, key in enumerate(given)]
+        owner = KeyLimits(documents=True)
+        self._given = [
+            Key(f"given-{place}", hashed(key), limits=owner) for place, key in enumerate(given)
+        ]
         self._stamp = self._seen()
         self._looked = time.monotonic()
         self._kept = read_keys(file) if file else []

@@ -3,8 +3,9 @@
 A stream has an event for every few tokens, thousands a second with a small model. So
 everything that does not change is rendered once, and an event is made by joining texts.
 
-Pieces that OpenAI's interface has no place for (passages, citations, decisions, ...) are under
-``linnet``, each as ``{"type": ..., ...}``.
+Citations are annotations (``url_citation``). Pieces that OpenAI's interface has no place for
+(passages, claims, decisions, ...) are under ``linnet``, each as ``{"type": ..., ...}``, and so are
+citations in full.
 
 Reference: https://platform.openai.com/docs/api-reference/chat/streaming
 """
@@ -16,10 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode
 
 from linnet.respond.conversation import call_json
 from linnet.respond.pieces import (
+    UNANSWERED,
     Batch,
+    Citation,
     Finish,
     Piece,
     Reasoning,
@@ -143,13 +147,20 @@ class ChatShape:
                 case Reasoning():
                     yield self._event(place, f'{{"reasoning_content":{quoted(piece.text)}}}')
                 case Refusal():
-                    yield self._event(place, f'{{"refusal":{quoted(piece.text)}}}')
+                    said = quoted(piece.text)
+                    # "I don't know" is an answer, also to clients that show the content alone.
+                    content = f'"content":{said},' if piece.reason == UNANSWERED else ""
+                    yield self._event(place, f'{{{content}"refusal":{said}}}')
                 case ToolCall():
                     entry = json.dumps({"index": self._calls[place], **call_json(piece)})
                     self._calls[place] += 1
                     yield self._event(place, f'{{"tool_calls":[{entry}]}}')
                 case Finish():
                     yield self._event(place, "{}", reason=f'"{_reason(piece.reason)}"')
+                case Citation():
+                    shown = json.dumps([annotation(piece, self._envelope.model.name)])
+                    own = json.dumps([piece.as_json()])
+                    yield self._event(place, f'{{"annotations":{shown},"linnet":{own}}}')
                 case _ if _is_own(piece):
                     yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
 
@@ -169,6 +180,11 @@ class ChatShape:
             if answer.tool_calls:
                 message["content"] = answer.text.strip() or None
                 message["tool_calls"] = [call_json(call) for call in answer.tool_calls]
+            if any(isinstance(p, Refusal) and p.reason == UNANSWERED for p in answer.pieces):
+                message["content"] = answer.refusal
+            if answer.citations:
+                model = self._envelope.model.name
+                message["annotations"] = [annotation(each, model) for each in answer.citations]
             if own := [piece.as_json() for piece in answer.pieces if _is_own(piece)]:
                 message["linnet"] = own
             logprobs = None
@@ -261,6 +277,30 @@ class CompletionShape:
             ],
             "text_offset": offsets,
         }
+
+
+def annotation(cited: Citation, model: str) -> dict[str, Any]:
+    """A citation in the one form that OpenAI's chat has for them; places count characters of the
+    answer."""
+    return {
+        "type": "url_citation",
+        "url_citation": {
+            "start_index": cited.answer_start,
+            "end_index": cited.answer_end,
+            "title": cited.title or cited.source,
+            "url": source_url(cited, model),
+        },
+    }
+
+
+def source_url(cited: Citation, model: str) -> str:
+    """Where this server shows what is cited; a page of the web is its own address."""
+    if cited.source.startswith(("http://", "https://")):
+        return cited.source
+    place = urlencode(
+        {"model": model, "source": cited.source, "start": cited.start, "end": cited.end}
+    )
+    return f"/v1/documents/source?{place}"
 
 
 def _is_own(piece: Piece) -> bool:

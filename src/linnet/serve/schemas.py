@@ -68,6 +68,10 @@ MODEL: Schema = {
     "type": ["string", "null"], "maxLength": 256,
     "description": "The model's name; without one the first that is served.",
 }  # fmt: skip
+COLLECTIONS: Schema = {
+    "type": ["array", "null"], "items": {"type": "string", "maxLength": 256}, "maxItems": 256,
+    "description": "Of documents: the collections that are searched. Not OpenAI's.",
+}  # fmt: skip
 STOP_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
 
 LARGEST_WHOLE = 2**31 - 1

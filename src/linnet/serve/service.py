@@ -68,6 +68,8 @@ class Service:
         """Whether what runs is to end, too."""
         self.running: dict[Generation, str] = {}
         """The answers that are being written, with the names of their models."""
+        self.uploads = 0
+        """Documents that are arriving."""
         self.embedding = asyncio.Lock()
         """Held by the one that computes vectors, which uses all cores."""
         self._checking = ThreadPoolExecutor(2, "linnet-checking")
@@ -124,6 +126,23 @@ class Service:
         except RecursionError:
             raise _too_deep() from None
 
+    def collections(
+        self, call: Call, wanted: Sequence[str] | None = None
+    ) -> tuple[str, ...] | None:
+        """The collections of documents that a call may see, of those that it wants; None: all."""
+        own = call.account.key.limits.collections if call.account is not None else ()
+        if not own:
+            return None if wanted is None else tuple(wanted)
+        return own if wanted is None else tuple(name for name in wanted if name in own)
+
+    def masks_private(self, call: Call) -> bool:
+        """Whether private data of documents is masked for whoever calls: by the key's policy, and
+        otherwise unless the server answers its owner's machine alone."""
+        policy = call.account.key.limits.private_data if call.account is not None else "auto"
+        if policy != "auto":
+            return policy == "mask"
+        return not self.config.is_local or bool(self.config.allow_host)  # a proxy stands before it
+
     async def generate(
         self, call: Call, write: Callable[[Context], Batches], shape: Shape, *, texts: int
     ) -> None:
@@ -131,6 +150,8 @@ class Service:
         generation = Generation(
             call, write, shape, self.model_metrics[call.model.name],
             choices=texts,
+            collections=self.collections(call, call.body.get("collections")),
+            masks_private=self.masks_private(call),
             keep_texts=self.config.log_prompts,
         )  # fmt: skip
         self.doorkeeper.enter(texts, call.account)

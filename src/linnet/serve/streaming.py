@@ -44,10 +44,12 @@ class Generation:
         metrics: ModelMetrics,
         *,
         choices: int,
+        collections: tuple[str, ...] | None = None,
+        masks_private: bool = False,
         keep_texts: bool = False,
     ) -> None:
         """``write`` gives what is to be sent, so many texts; ``keep_texts``: for a log that is to
-        have them.
+        have them. ``collections``, ``masks_private``: see :class:`Context`.
         """
         self._choices = choices
         self._call = call
@@ -57,8 +59,9 @@ class Generation:
         self._metrics = metrics
         self._texts: dict[int, list[str]] | None = {} if keep_texts else None
         self._context = Context(
-            key=call.account.key.name if call.account is not None else None, record=call.record
-        )
+            key=call.account.key.name if call.account is not None else None, record=call.record,
+            collections=collections, masks_private=masks_private,
+        )  # fmt: skip
         self._sending = asyncio.Lock()
         self._sending_since: float | None = None
         self._sent_at = time.monotonic()

@@ -358,3 +358,23 @@ class TrainConfig(TrainingConfig, OptimizerConfig, ShapeConfig):
         """The learning rate of the embeddings; at that of a causal model an encoder stays
         where it only knows how often tokens occur."""
         return self.embedding_lr or (0.02 if self.causal else 0.002)
+
+
+@dataclass(frozen=True)
+class PairTrainingConfig(Config):
+    """What training on pairs of texts has in common."""
+
+    epochs: int = option(2, "Times that each is read.", least=1)
+    batch: int = option(32, "Pairs per update.", least=1)
+    lr: float = option(1e-4, "Peak learning rate.", above=0)
+    max_tokens: int = option(128, "Longest pair, in tokens; of the passage the rest is cut.",
+                             least=16)  # fmt: skip
+    seed: int = option(0, "Seed of what is drawn, of the order and of the new layer.", least=0)
+    device: DeviceName = option("auto", "Where to compute.")
+    dtype: DtypeName = option("auto", "Number format of matrix products.")
+    threads: int = option(0, "CPU threads; 0: all usable cores.", least=0, most=MOST_THREADS)
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
+        machine = ("device", "dtype", "threads")
+        return {name: value for name, value in to_mapping(self).items() if name not in machine}

@@ -113,9 +113,11 @@ class PairLoss:
 class ContrastLoss:
     """Moves texts that belong together closer than all others in the batch (arXiv:1807.03748).
 
-    ``groups`` ``(B,)`` of the batch says which rows belong together: of each group the first is
-    the question, the second its answer, any others are near misses. Every row but the questions
+    ``groups`` ``(B,)`` of the batch says which texts belong together: of each group the first is
+    the question, the second its answer, any others are near misses. Every text but the questions
     is a candidate for each question, so a batch that is cut has fewer: one unit keeps it whole.
+    A text is a row of ``tokens``; or there is one row, in which ``segment_ids`` number the texts
+    end to end and nothing is padded.
     """
 
     pooling: str = "mean"
@@ -140,9 +142,16 @@ class ContrastLoss:
     def embed(self, model: Transformer, batch: Batch) -> Tensor:
         """The texts' vectors ``(B, D)``, of length one."""
         hidden = model.hidden(batch.tokens, segment_ids=batch.segment_ids)
-        lengths = [batch.tokens.shape[1]] * len(hidden)
-        if batch.segment_ids is not None:
-            lengths = (batch.segment_ids == 0).sum(1).tolist()
+        segments = batch.segment_ids
+        if segments is None:
+            texts = list(hidden)
+        elif len(segments) == 1 < len(batch["groups"]):
+            texts = list(
+                hidden[0].split(segments[0].unique_consecutive(return_counts=True)[1].tolist())
+            )
+        else:
+            lengths = (segments == 0).sum(1)
+            texts = [row[:n] for row, n in zip(hidden, lengths.tolist(), strict=True)]
         pool = _POOLINGS[self.pooling]
-        pooled = [pool(row[:length]) for row, length in zip(hidden, lengths, strict=True)]
+        pooled = [pool(text) for text in texts]
         return F.normalize(torch.stack(pooled).float(), dim=1)

@@ -11,11 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from linnet.serve.page import HEADERS, START, page_files
 
 CHAT_MODEL = {"id": "wren", "linnet": {"chat": True, "context": 200}}
 BASE_MODEL = {"id": "wren-base", "linnet": {"chat": False, "context": 200}}
+DOCUMENTS_MODEL = {"id": "manuals", "linnet": {"chat": True, "context": 0, "documents": 12}}
 
 
 @dataclass
@@ -33,12 +35,65 @@ class Answer:
     finish: str = "stop"
     usage: bool = True
     fault: dict[str, Any] | None = None  # an error after the pieces, within the stream
+    before: tuple[dict[str, Any], ...] = ()  # Linnet's own pieces, before the text
+    after: tuple[dict[str, Any], ...] = ()
+    refusal: str = ""
 
 
 def failing(status: int, message: str, code: str | None = None, **headers: str) -> Answer:
     error = {"message": message, "type": "x", "param": None, "code": code}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(status=status, error=error, headers=named)
+
+
+class Documents:
+    """What the server says of documents: by default two that are searchable."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, Any] = {
+            "steps": [], "working": False, "answers": True, "problem": "", "follows": False,
+            "documents": {"searchable": 2, "reading": 0, "unreadable": 0},
+            "can_list": True, "can_change": True, "largest_file": 1_000_000,
+        }  # fmt: skip
+        self.listed: list[dict[str, Any]] = [
+            document("notes/birds.md"),
+            document("added/owl.txt", is_added=True),
+        ]
+        self.sources: dict[str, dict[str, Any]] = {}
+        self.taken: set[str] = set()
+        self.said: list[tuple[str, str, Any]] = []
+        """Method, path and body of what was asked, but for the status."""
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if path == "/status":
+            return 200, self.status
+        shown = json.loads(body) if method == "POST" else body.decode() or query
+        self.said.append((method, path, shown))
+        if path == "/source":
+            found = self.sources.get(query["source"])
+            if found is None:
+                return 404, {"error": {"message": "It is gone.", "code": "document_gone"}}
+            return 200, found
+        if path == "":
+            part = query.get("find", "").lower()
+            data = [each for each in self.listed if part in each["name"].lower()]
+            return 200, {"object": "list", "data": data, "has_more": False}
+        name = unquote(path.removeprefix("/files/"))
+        if method == "PUT":
+            if name in self.taken and query["taken"] == "refuse":
+                return 409, {"error": {"message": "There is another.", "code": "name_taken"}}
+            self.listed.append(document(f"added/{name}", state="reading", is_added=True))
+            return 201, {"name": f"added/{name}"}
+        if method == "DELETE":
+            self.listed = [each for each in self.listed if each["name"] != name]
+            return 200, {"name": name, "deleted_file": True}
+        return 200, {"noted": True}
+
+
+def document(name: str, **more: Any) -> dict[str, Any]:
+    """As it is listed."""
+    usual = {"kind": "text", "bytes": 12_300, "documents": 1, "state": "searchable", "reason": ""}
+    return {"name": name, **usual, "is_added": False, **more}
 
 
 class FakeServer:
@@ -52,6 +107,7 @@ class FakeServer:
         self.paths: list[str] = []
         self.keys: list[str | None] = []
         self.left = threading.Event()  # a client has closed its connection midway
+        self.documents = Documents()
         self.start(0)
 
     def start(self, port: int) -> None:
@@ -105,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self._has_key():
                 self._json(200, {"object": "list", "data": self.fake.models})
             return
+        if self._documents():
+            return
         file = page_files().get(self.path.lstrip("/") or START)
         if file is None:
             self._json(404, {"error": {"message": "no such file"}})
@@ -116,7 +174,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(file.body)
 
+    def do_PUT(self) -> None:
+        self._documents()
+
+    def do_DELETE(self) -> None:
+        self._documents()
+
+    def _documents(self) -> bool:
+        """Answer what is asked of documents, if it is that."""
+        address = urlsplit(self.path)
+        if not address.path.startswith("/v1/documents"):
+            return False
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self._has_key():
+            path = address.path.removeprefix("/v1/documents")
+            query = dict(parse_qsl(address.query))
+            self._json(*self.fake.documents.answer(self.command, path, query, body))
+        return True
+
     def do_POST(self) -> None:
+        if self._documents():
+            return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self._has_key():
             return
@@ -138,6 +216,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, answer: Answer, *, chat: bool) -> None:
         self.wfile.write(b": keep-alive\r\n\r\n")
+        for piece in answer.before:
+            self._event([{"index": 0, "delta": {"linnet": [piece]}}])
+        if answer.refusal:
+            self._event([{"index": 0, "delta": {"refusal": answer.refusal}}])
         for k, (kind, piece) in enumerate(
             [("thought", t) for t in answer.thoughts] + [("text", p) for p in answer.pieces]
         ):
@@ -148,6 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._hold(answer.hold)
         if answer.cut:
             return
+        for piece in answer.after:
+            self._event([{"index": 0, "delta": {"linnet": [piece]}}])
         if answer.fault:
             self.wfile.write(f"data: {json.dumps({'error': answer.fault})}\n\n".encode())
             return

@@ -14,13 +14,13 @@ import numpy as np
 from linnet.errors import ConfigError, DataError, LinnetError
 from linnet.evaluate.answers import EXACT, answer_in
 from linnet.evaluate.declaration import METRICS_OF, Declaration, read_declaration
-from linnet.evaluate.matching import contains, exact_match, token_f1
 from linnet.evaluate.prompting import Dialogue, is_cut, text_continuation
 from linnet.evaluate.rows import Row, chosen, columns_of, read_rows
 from linnet.evaluate.task import Answer, Example, Prompt, Run, Task
 from linnet.evaluate.tasks.multiple_choice import choice_scores, right_choice
 from linnet.evaluate.templates import Template
 from linnet.generate.engine import Completion, Likelihood
+from linnet.scoring.matching import contains, exact_match, token_f1
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from linnet.errors import DataError
-from linnet.evaluate.matching import contains, exact_match, token_f1
 from linnet.evaluate.prompting import Dialogue, is_cut
 from linnet.evaluate.questions import (
     ASKED,
@@ -25,6 +24,7 @@ from linnet.evaluate.tasks.multiple_choice import choice_scores
 from linnet.examples import prompts
 from linnet.generate.engine import Completion, Likelihood
 from linnet.generate.sampling import Sampling
+from linnet.scoring.matching import contains, exact_match, token_f1
 
 
 def dialogue_of(

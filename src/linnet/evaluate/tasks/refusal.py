@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from linnet.errors import DataError
-from linnet.evaluate.matching import contains, token_f1
 from linnet.evaluate.prompting import is_cut
 from linnet.evaluate.questions import ASKED, Question, questions_of, with_passages
 from linnet.evaluate.refusals import is_refusal, language_of
@@ -28,6 +27,7 @@ from linnet.evaluate.task import Answer, Example, Item, Prompt, Task, figures_of
 from linnet.evaluate.tasks.questions import answer_sampling, dialogue_of
 from linnet.examples.record import REFUSED
 from linnet.generate.engine import Completion, Likelihood
+from linnet.scoring.matching import contains, token_f1
 
 RIGHT_F1 = 0.5
 

@@ -3,20 +3,25 @@
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
+from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.page import PAGE
+from linnet.serve.endpoints.search import RERANK, SEARCH
 from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
+    SEARCH,
+    RERANK,
     MODELS,
     ONE_MODEL,
     TOKENIZE,
     DETOKENIZE,
+    *DOCUMENTS,
     METRICS,
     HEALTH,
     OPENAPI,

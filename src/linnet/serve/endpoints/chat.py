@@ -14,6 +14,7 @@ from linnet.serve.errors import ApiError, refused
 from linnet.serve.responses import ChatShape
 from linnet.serve.sampling import check_streaming, constraint_of, sampling_of, wants_usage
 from linnet.serve.schemas import (
+    COLLECTIONS,
     FLAG,
     FUNCTION_NAME,
     IGNORED,
@@ -49,6 +50,8 @@ _CLIENT = Origin("user")
 async def answer(service: Service, call: Call) -> None:
     """POST /v1/chat/completions."""
     body, responder = call.body, call.model.conversing
+    if body.get("collections") is not None and call.model.assistant is None:
+        raise ApiError(400, f"'{call.model.name}' has no documents.", param="collections")
     asked = await service.prepare(
         call, lambda: chat(body, longest=service.config.max_tokens, context=call.model.context)
     )
@@ -178,6 +181,7 @@ BODY: Schema = record(
             "type": ["array", "null"], "items": {"const": "text"}, "maxItems": 8,
             "description": "Only text.",
         },
+        "collections": COLLECTIONS,
         **IGNORED,
     },
     required=("messages",),
@@ -192,6 +196,7 @@ _CHOICE = record(
                 "refusal": nullable(TEXT),
                 "reasoning_content": TEXT,
                 "tool_calls": listed({"type": "object"}),
+                "annotations": listed({"type": "object"}),
                 "linnet": listed({"type": "object"}),
             },
             required=("role", "content", "refusal"),

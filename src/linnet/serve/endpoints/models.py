@@ -35,6 +35,7 @@ def _card(model: Served) -> dict[str, Any]:
         "linnet": {
             "chat": model.is_chat,
             "embeddings": model.encoder is not None,
+            "documents": len(model.assistant.index) if model.assistant is not None else None,
             "context": model.context,
             "adapter_of": model.parent,
         },

@@ -8,7 +8,7 @@ const FEWEST = 4;
 
 export class Answering {
   /**
-   * `target`: what is written to: has `take({text, thought})`. `changed()` is called after each piece,
+   * `target`: what is written to: has `take({text, thought, refusal, own})`. `changed()` is called after each piece,
    * `save()` now and then.
    */
   constructor({ path, body, target, changed, save }) {
@@ -34,14 +34,17 @@ export class Answering {
       for await (const piece of answer(this.path, this.body, this.abort.signal)) {
         if (piece.usage) this.usage = piece.usage;
         if (piece.finish) this.finish = piece.finish;
-        if (!piece.text && !piece.thought) continue;
-        lastAt = performance.now();
-        firstAt ??= lastAt;
-        pieces++;
+        const writes = piece.text || piece.thought || piece.refusal;
+        if (!writes && !piece.own.length) continue;
+        if (writes) {
+          lastAt = performance.now();
+          firstAt ??= lastAt;
+          pieces++;
+        }
         this.target.take(piece);
         this.changed();
-        if (lastAt - savedAt > BETWEEN_SAVES) {
-          savedAt = lastAt;
+        if (performance.now() - savedAt > BETWEEN_SAVES) {
+          savedAt = performance.now();
           this.save();
         }
       }
@@ -67,7 +70,7 @@ export class Answering {
 export function told(facts, finish) {
   if (!facts) return "";
   const parts = [];
-  if (facts.written !== undefined) {
+  if (facts.written) {
     parts.push(`${facts.written.toLocaleString("en")} token${facts.written === 1 ? "" : "s"}`);
     // The first piece came with the wait; the speed is that of the others. A piece may be several tokens.
     if (facts.pieces >= FEWEST && facts.seconds >= SHORTEST) {

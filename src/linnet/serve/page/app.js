@@ -4,15 +4,18 @@ import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import * as conversations from "./conversation.js";
 import { confirmed, showShortcuts, toast } from "./dialogs.js";
+import { judge } from "./documents.js";
 import { byId, count, download } from "./dom.js";
 import { Following } from "./follow.js";
 import { Frame } from "./frame.js";
+import { Library } from "./library.js";
 import { spoken } from "./markdown.js";
 import { noticeFor } from "./notice.js";
 import { key } from "./server.js";
 import { defaults, setDefaults, showSettings } from "./settings.js";
 import { listenToKeys, touches } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
+import { SourcePanel } from "./source.js";
 import { Store } from "./store.js";
 import { Talk } from "./talk.js";
 import { TextView } from "./text.js";
@@ -29,6 +32,8 @@ class Page {
     this.frame = new Frame();
     this.following = new Following();
     this.connection = new Connection(() => this.listModels());
+    this.library = new Library(() => this.showComposer());
+    this.source = new SourcePanel();
     this.talk = new Talk(this.forTalk());
     this.composer = new Composer({ takeBack: () => this.takeBack(), tryAgain: () => this.takeBack({ andGoOn: true }) });
     this.text = new TextView(byId("text"), () => this.edited());
@@ -43,6 +48,8 @@ class Page {
       resend: (node, text) => this.begin(() => this.talk.resend(this.current, node, text)),
       choose: (node) => this.choose(node),
       sendAgain: () => this.talk.sendAgain(this.current),
+      openSource: (node, list, at, button) => this.openSource(node, list, at, button),
+      judge: (node, good) => this.judge(node, good),
     });
   }
 
@@ -59,6 +66,7 @@ class Page {
   forTalk() {
     return {
       model: () => byId("model").value,
+      answersFromDocuments: () => this.connection.model?.documents === true,
       save: (conversation) => this.save(conversation),
       update: (conversation) => (conversation === this.current ? this.show() : this.showSidebar()),
       written: (conversation) => conversation === this.current && this.showSoon(),
@@ -80,6 +88,7 @@ class Page {
     if (conversations.isEmpty(this.current) && model && !this.modeChosen) {
       this.current.mode = model.chat ? "chat" : "text";
     }
+    this.library.of(model?.documents ? model.id : null);
     this.show();
   }
 
@@ -98,6 +107,7 @@ class Page {
     const address = found ? `#${found.id}` : location.pathname + location.search;
     if (quietly) history.replaceState(null, "", address);
     else history.pushState(null, "", address);
+    this.source.close({ quietly: true });
     this.current = found ?? this.fresh();
     this.composer.text = this.drafts.get(this.current.id) ?? "";
     this.listModels();
@@ -226,8 +236,31 @@ class Page {
   announce(conversation, node) {
     if (conversation !== this.current) return;
     const { finish } = node ?? conversation;
-    const said = node ? spoken(conversations.apart(node).text) : conversation.pieces.at(-1)?.text;
+    const answer = node && (conversations.apart(node).text || node.evidence?.refusal);
+    const said = node ? spoken(answer ?? "") : conversation.pieces.at(-1)?.text;
     byId("announcer").textContent = `${finish === "stopped" ? "Stopped" : "Finished"}. ${said ?? ""}`;
+  }
+
+  openSource(node, list, at, button) {
+    const kind = list === "citations" ? "Source" : "Passage";
+    this.source.open(node.model, node.evidence[list], at, button, kind);
+  }
+
+  /** Say that an answer was good or bad; the last word counts. */
+  async judge(node, good) {
+    const { evidence } = node;
+    const question = this.current.nodes[node.parent]?.text ?? "";
+    const conversation = this.current;
+    try {
+      await judge(node.model, question, evidence, good);
+    } catch (error) {
+      toast(error.message);
+      return;
+    }
+    evidence.good = good;
+    this.save(conversation);
+    this.show();
+    byId("announcer").textContent = "Thank you: this is kept beside the documents.";
   }
 
   /** Begin a text with what was asked of a model that does not answer. */
@@ -253,7 +286,8 @@ class Page {
     byId("welcome").hidden = !isEmpty;
     byId("thread").hidden = isText || isEmpty;
     byId("text").hidden = !isText;
-    if (isEmpty) showWelcome({ mode: current.mode, lasting: this.store.lasting, choose: (mode) => this.chooseMode(mode) });
+    const documents = this.connection.model?.documents === true;
+    if (isEmpty) showWelcome({ mode: current.mode, documents, lasting: this.store.lasting, choose: (mode) => this.chooseMode(mode) });
     if (isText) this.text.show(current, writing !== null);
     else this.thread.show(current, writing);
     this.showNotice();
@@ -285,6 +319,10 @@ class Page {
 
   showComposer() {
     this.composer.show(this.current, { model: this.connection.model, running: this.talk.isRunning(this.current) });
+    const usual = this.connection.model?.documents ? "Open the sources to see what an answer rests on." : "A model can be wrong. Check what matters.";
+    const { line } = this.library;
+    byId("small").textContent = line || usual;
+    byId("small").classList.toggle("urgent", Boolean(line));
   }
 
   chooseMode(mode) {

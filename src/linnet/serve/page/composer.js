@@ -45,7 +45,8 @@ export class Composer {
     send.replaceChildren(icon("send"), ...(this.isText ? ["Continue"] : []));
     send.setAttribute("aria-label", this.isText ? "Continue the text" : "Send");
     send.title = this.isText ? "Continue the text" : "Send";
-    this.box.placeholder = model ? `Message ${model.id}` : "Message";
+    const addressed = model?.documents ? `Ask ${model.id}` : `Message ${model?.id}`;
+    this.box.placeholder = model ? addressed : "Message";
     this.enable();
     if (this.isText) this.showTools(!running && conversations.canTakeBack(conversation));
     this.showGauge(conversation);
@@ -69,7 +70,7 @@ export class Composer {
   showGauge(conversation) {
     const last = this.isText ? conversation : conversations.path(conversation).findLast((node) => node.facts);
     const facts = last?.facts;
-    const used = facts?.prompt === undefined ? null : facts.prompt + facts.written;
+    const used = !facts?.prompt ? null : facts.prompt + facts.written;
     const context = this.model?.context;
     const full = used === null ? "" : context ? `${count(used)} of ${count(context)} tokens` : `${count(used)} tokens`;
     const speed = this.isText ? told(facts, last?.finish) : "";

@@ -8,7 +8,9 @@
 //    nodes: {id: {id, parent, role, text, at, ...}}, chosen: {parent: child},
 //    pieces: [{by, text, turn}], unread: characters at the text's beginning that are not sent}
 //
-// An answer has, where known: model, thought, finish, facts {prompt, cached, written, pieces, first, seconds}.
+// An answer has, where known: evidence (evidence.js), model, thought, finish, facts {prompt, cached, written, pieces, first, seconds}.
+
+import { checkedEvidence } from "./evidence.js";
 
 export const ROOT = "root";
 
@@ -99,7 +101,7 @@ export function messagesUpTo(conversation, last) {
   if (conversation.settings.system?.trim()) messages.push({ role: "system", content: conversation.settings.system });
   for (const node of path(conversation)) {
     const before = messages.at(-1);
-    const content = apart(node).text;
+    const content = apart(node).text || (node.evidence?.refusal ?? "");
     if (!node.leftOut && before?.role === node.role) before.content += `\n\n${content}`;
     else if (!node.leftOut) messages.push({ role: node.role, content });
     if (node === last) break;
@@ -200,8 +202,20 @@ function merged(pieces) {
 /** A conversation as Markdown, for reading elsewhere. */
 export function asMarkdown(conversation) {
   if (conversation.mode === "text") return `# ${conversation.title}\n\n${written(conversation)}\n`;
-  const parts = path(conversation).map((node) => `## ${node.role === "user" ? "You" : node.model || "Model"}\n\n${apart(node).text}\n`);
+  const parts = path(conversation).map((node) => `## ${node.role === "user" ? "You" : node.model || "Model"}\n\n${asText(node)}\n`);
   return [`# ${conversation.title}\n`, ...parts].join("\n");
+}
+
+/** A message with the places that it cites, as text. */
+export function asText(node) {
+  const { evidence } = node;
+  const said = apart(node).text || (evidence?.refusal ?? "");
+  if (!evidence?.citations.length) return said;
+  const sources = evidence.citations.map(({ source, page, text }, k) => {
+    const where = page === null ? source : `${source}, page ${page}`;
+    return `[${k + 1}] ${where}: “${text.replace(/\s+/g, " ").trim()}”`;
+  });
+  return `${said}\n\n${sources.join("\n")}`;
 }
 
 /** A conversation from a file, of which nothing is believed; null where it is none. */
@@ -248,6 +262,8 @@ function checkedNode(value) {
   if (value.leftOut === true) node.leftOut = true;
   for (const name of ["model", "thought", "finish"]) if (typeof value[name] === "string") node[name] = text(value[name]);
   if (isRecord(value.facts)) node.facts = numbers(value.facts, ["prompt", "cached", "written", "pieces", "first", "seconds"]);
+  const evidence = node.role === "assistant" ? checkedEvidence(value.evidence) : null;
+  if (evidence) node.evidence = evidence;
   return node;
 }
 

@@ -4,10 +4,11 @@ import { element, iconButton } from "./dom.js";
 
 /** Show a modal dialog; when closed it leaves the page, and the browser puts the focus back where it was. */
 export function dialog(title, { name = "", content, foot = [] }) {
-  const heading = element("h2", { id: "dialog-title" }, title);
+  const id = `dialog-title-${document.querySelectorAll("dialog").length}`; // one may be over another
+  const heading = element("h2", { id }, title);
   const made = element(
     "dialog",
-    { class: `dialog ${name}`, "aria-labelledby": "dialog-title" },
+    { class: `dialog ${name}`, "aria-labelledby": id },
     element("div", { class: "dialog-head" }, heading, iconButton("close", "Close", () => made.close())),
     element("div", { class: "dialog-body" }, ...content),
     foot.length > 0 && element("div", { class: "dialog-foot" }, ...foot),
@@ -82,6 +83,7 @@ const SHORTCUTS = [
   ["Find conversations", [COMMAND, "K"]],
   ["Show or hide conversations", [COMMAND, "B"]],
   ["Rename, delete a conversation", ["F2", "Del"], "in the list"],
+  ["Previous, next source", ["Alt", "←", "→"], "in an opened document"],
   ["Settings", [COMMAND, ","]],
   ["These shortcuts", [COMMAND, "/"]],
 ];

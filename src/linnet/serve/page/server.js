@@ -11,10 +11,11 @@ const KEY = "linnet-key";
 const WAIT_FOR_LIST = 10_000; // milliseconds
 
 export class ServerError extends Error {
-  constructor(kind, message, seconds = null) {
+  constructor(kind, message, seconds = null, code = null) {
     super(message);
     this.kind = kind;
     this.seconds = seconds;
+    this.code = code;
   }
 }
 
@@ -40,7 +41,10 @@ export const key = {
   },
 };
 
-/** The models: [{id, chat: may it be talked to, context: tokens, or null where unknown}]. */
+/**
+ * The models: [{id, chat: may it be talked to, context: tokens, or null where unknown, documents: whether it
+ * answers from documents}].
+ */
 export async function models() {
   const response = await request("v1/models", { signal: AbortSignal.timeout(WAIT_FOR_LIST) });
   const { data } = await response.json().catch(() => ({}));
@@ -49,12 +53,14 @@ export async function models() {
   return writing.map(({ id, linnet }) => ({
     id: String(id),
     chat: linnet?.chat ?? true,
-    context: Number.isFinite(linnet?.context) ? linnet.context : null,
+    context: Number.isFinite(linnet?.context) && linnet.context > 0 ? linnet.context : null,
+    documents: Number.isFinite(linnet?.documents),
   }));
 }
 
 /**
- * What a model answers, piece by piece: {text, thought, finish, usage}, each where there is one.
+ * What a model answers, piece by piece: {text, thought, refusal, own, finish, usage}, each where there is one;
+ * `own`: what OpenAI's interface has no place for, such as citations.
  * `path` is chat/completions or completions. Ends early, without an error, when `signal` is aborted.
  */
 export async function* answer(path, body, signal) {
@@ -89,12 +95,15 @@ function pieceOf(data) {
   return {
     text: choice?.delta?.content ?? choice?.text ?? "",
     thought: choice?.delta?.reasoning_content ?? choice?.delta?.reasoning ?? "",
+    refusal: choice?.delta?.refusal ?? "",
+    own: Array.isArray(choice?.delta?.linnet) ? choice.delta.linnet : [],
     finish: choice?.finish_reason ?? null,
     usage: event.usage ?? null,
   };
 }
 
-async function request(path, options) {
+/** Ask the server; throws a ServerError where it refuses. */
+export async function request(path, options) {
   const headers = { "Content-Type": "application/json" };
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   let response;
@@ -119,7 +128,7 @@ function errorFrom(status, { message, code }, retryAfter) {
   if (status === 400 && (code === "no_chat_template" || /\bchat template\b/i.test(said))) {
     return new ServerError("template", said);
   }
-  return new ServerError(status >= 500 ? "failed" : "refused", said);
+  return new ServerError(status >= 500 ? "failed" : "refused", said, null, code);
 }
 
 /** The data of server-sent events (https://html.spec.whatwg.org/#server-sent-events), comments left out. */

@@ -28,6 +28,7 @@ export function listenToKeys(page) {
 function escape(page) {
   if (document.querySelector("dialog[open]")) return false;
   if (page.frame.hasDrawerOpen) page.frame.hideDrawer();
+  else if (page.source.isOpen) page.source.close();
   else if (page.talk.isRunning(page.current)) {
     page.talk.stop(page.current);
     page.focusInput();

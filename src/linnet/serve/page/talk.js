@@ -4,12 +4,14 @@
 
 import { Answering } from "./answering.js";
 import * as conversations from "./conversation.js";
+import { isBare, newEvidence, note } from "./evidence.js";
 import { sent } from "./settings.js";
 
 export class Talk {
   /**
    * `page`: what shows it: update(conversation), written(conversation, node), finished(conversation, text),
-   * failed(error), save(conversation), askForKey(), isConnected(), model(): the chosen model's name.
+   * failed(error), save(conversation), askForKey(), isConnected(), model(): the chosen model's name,
+   * answersFromDocuments(): whether it does.
    */
   constructor(page) {
     this.page = page;
@@ -66,16 +68,22 @@ export class Talk {
     if (this.isRunning(conversation)) return null;
     conversation.model = this.page.model();
     delete question.leftOut; // it is asked now, whatever was left out before
+    const fromDocuments = this.page.answersFromDocuments();
     const messages = conversations.messagesUpTo(conversation, question);
     const node = conversations.add(conversation, question.id, "assistant", "");
     node.model = conversation.model;
+    if (fromDocuments) node.evidence = newEvidence();
+    const asked = fromDocuments ? messages.filter(({ role }) => role !== "system") : messages;
     return this.run(conversation, node, {
       path: "chat/completions",
-      body: { model: conversation.model, messages, ...sent(conversation.settings) },
+      body: { model: conversation.model, messages: asked, ...sent(conversation.settings) },
       target: {
-        take: ({ text, thought }) => {
+        take: ({ text, thought, refusal, own }) => {
           node.text += text;
           if (thought) node.thought = (node.thought ?? "") + thought;
+          if (refusal || own.length) node.evidence ??= newEvidence();
+          if (refusal) node.evidence.refusal = (node.evidence.refusal ?? "") + refusal;
+          for (const piece of own) note(node.evidence, piece);
         },
       },
       again: () => this.answer(conversation, question),
@@ -141,7 +149,8 @@ export class Talk {
     target.facts = answering.facts;
     target.finish = answering.stopped ? "stopped" : answering.finish;
     // An answer of nothing is one, if the model meant it.
-    if (node && !node.text && !node.thought && (problem || answering.stopped)) conversations.drop(conversation, node);
+    if (node?.evidence && isBare(node.evidence)) delete node.evidence;
+    if (node && !node.text && !node.thought && !node.evidence?.refusal && (problem || answering.stopped)) conversations.drop(conversation, node);
     if (problem) {
       this.problems.set(conversation.id, problem);
       this.page.failed(problem.error);

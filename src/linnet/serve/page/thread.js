@@ -4,12 +4,14 @@
 // answer is finished (app.js), not of every piece.
 
 import { told, toldPrompt } from "./answering.js";
-import { apart, path, versions } from "./conversation.js";
+import { CitedView } from "./cited.js";
+import { apart, asText, path, versions } from "./conversation.js";
 import { copy, element, flash, iconButton } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
 export class Thread {
-  /** `act`: what the buttons do: again(node), resend(node, text), choose(node), sendAgain(). */
+  /** `act`: what the buttons do: again(node), resend(node, text), choose(node), sendAgain(),
+   *  openSource(node, list, at, button), judge(node, good). */
   constructor(container, act) {
     this.container = container;
     this.act = act;
@@ -75,7 +77,7 @@ class MessageView {
     this.article.classList.toggle("last", last);
     this.article.setAttribute("aria-busy", String(writing));
     if (!this.editing) this.showText(node, writing);
-    const state = JSON.stringify([writing, all.length, all.indexOf(node), node.facts, node.finish, this.editing ?? false]);
+    const state = JSON.stringify([writing, all.length, all.indexOf(node), node.facts, node.finish, this.editing ?? false, node.evidence?.good]);
     if (state === this.state) return;
     this.state = state;
     this.foot.replaceChildren(...(writing || this.editing ? [] : this.tools()));
@@ -90,6 +92,15 @@ class MessageView {
     }
     const { thought, text } = apart(node);
     this.showThought(thought, writing && !text);
+    if (node.evidence) {
+      this.cited ??= new CitedView(this.act);
+      if (this.body.lastChild !== this.cited.container) this.body.append(this.cited.container);
+      this.markdown.container.remove();
+      this.cited.show(node, text, writing);
+      this.article.classList.toggle("waiting-documents", writing && !text);
+      return;
+    }
+    this.cited?.container.remove();
     if (this.body.lastChild !== this.markdown.container) this.body.append(this.markdown.container);
     this.markdown.show(text);
     this.article.classList.toggle("waiting", writing && !text && !thought);
@@ -115,11 +126,16 @@ class MessageView {
     const tools = [];
     if (this.all.length > 1) tools.push(this.pager());
     const copyButton = iconButton("copy", "Copy", async () => {
-      if (await copy(apart(node).text)) flash(copyButton, "check", "Copied");
+      if (await copy(asText(node))) flash(copyButton, "check", "Copied");
     });
     tools.push(copyButton);
     if (node.role === "user") tools.push(iconButton("edit", "Edit and send again", () => this.edit()));
     else tools.push(iconButton("again", "Answer again", () => act.again(node)));
+    if (node.evidence?.outcome?.id) {
+      const pressed = (good) => ({ "aria-pressed": String(node.evidence.good === good) });
+      tools.push(iconButton("good", "Good answer", () => act.judge(node, true), pressed(true)));
+      tools.push(iconButton("bad", "Bad answer", () => act.judge(node, false), pressed(false)));
+    }
     const facts = told(node.facts, node.finish);
     if (facts) tools.push(element("span", { class: "facts", title: toldPrompt(node.facts) || null }, facts));
     return tools;

@@ -4,9 +4,10 @@ import { byId, element, icon } from "./dom.js";
 
 const MODES = [["chat", "Conversation"], ["text", "Continue a text"]];
 
-/** `mode`: chat or text; `lasting`: whether the browser keeps conversations; `choose(mode)`. */
-export function showWelcome({ mode, lasting, choose }) {
+/** `mode`: chat or text; `documents`: whether the model answers from documents; `lasting`: whether the browser keeps conversations; `choose(mode)`. */
+export function showWelcome({ mode, documents, lasting, choose }) {
   const lines = [
+    documents && "Answers come from the documents, with the places where they stand; or you are told that they do not say.",
     "What you write is sent to this server and nowhere else.",
     lasting
       ? "Conversations are kept in this browser."
@@ -21,8 +22,8 @@ export function showWelcome({ mode, lasting, choose }) {
       { class: "welcome-inside" },
       element("span", { class: "welcome-mark" }, icon("linnet")),
       element("h2", {}, mode === "text" ? "Begin a text, the model goes on" : "What would you like to know?"),
-      ...lines.map((line) => element("p", {}, line)),
-      element("div", { class: "modes", role: "group", "aria-label": "What to do" }, ...modes),
+      ...lines.filter(Boolean).map((line) => element("p", {}, line)),
+      !documents && element("div", { class: "modes", role: "group", "aria-label": "What to do" }, ...modes),
     ),
   );
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from linnet.evaluate.calibration import Numbers, reliability, risk_coverage
+from linnet.scoring.calibration import Numbers, reliability, risk_coverage
 from linnet.train.metrics import INK, TRAINING, VALIDATION
 
 if TYPE_CHECKING:

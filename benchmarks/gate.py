@@ -1,0 +1,185 @@
+"""How much a gate lets an index answer, what it promises, and whether the promise is kept.
+
+    python benchmarks/gate.py --medquad medquad.jsonl --off-topic alpaca_en_demo.json --work DIR
+        [--share 0.25] [--questions 2000] [--encoder NAME] [--reranker DIR]
+
+Documents are medquad's answers, each titled by its focus; equal answers, and answers to equal
+questions, are one target. Questions are people's (of medquad) and those that linnet examples makes
+of the documents. Focuses are divided: of half of them the gate learns, a quarter sets the
+threshold, and all figures are of the last quarter. Off-topic questions (Alpaca's, without the
+medical ones) and withheld targets are never learned from as such. Over 200 resplits of the stored
+scores of the last two quarters the threshold is set on 30 % of the focuses and tried on the others.
+
+``--share``: of the focuses. What is in DIR already is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from linnet.answers import Assistant
+from linnet.answers.cases import Case, Span, read_cases
+from linnet.answers.gate.config import GateConfig
+from linnet.answers.gate.features import FEATURES
+from linnet.answers.gate.fitting import Fitted, certified, columns_of, fit_trials
+from linnet.answers.gate.results import figures, resplits, separation
+from linnet.answers.gate.trials import Trial, place_of, put
+from linnet.examples import make_examples
+from linnet.retrieval.index import Index
+from linnet.retrieval.indexing import IndexConfig, make_index
+
+MEDICAL = re.compile(
+    r"health|disease|medic|cancer|doctor|patient|symptom|diet|nutri|vitamin|sleep|stress|virus"
+    r"|vaccin|covid|pandemic|drug|therap|exercise|body|blood|heart|brain|gene|cell|anxi|depress"
+    r"|weight|pain|allerg|infect|bacteri|muscle|smok|alcohol|surg|hospital|organ|immun|protein",
+    re.IGNORECASE,
+)
+RESPLIT_SHARE = 0.3
+
+
+def documents_of(rows: Sequence[dict[str, Any]], folder: Path) -> dict[str, str]:
+    """Write a document for each row; its name by the row's id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {}
+    for number, row in enumerate(rows):
+        row["id"] = str(number)
+        name = f"{number:05}.md"
+        names[row["id"]] = f"{folder.name}/{name}"
+        file = folder / name
+        if not file.exists():
+            file.write_text(f"# {row['focus']}\n\n{row['answer']}\n")
+    return names
+
+
+def people_of(rows: Sequence[dict[str, Any]], names: dict[str, str]) -> list[Case]:
+    """People's questions, each once, with all documents that answer it."""
+    by_answer, by_question = defaultdict(list), defaultdict(list)
+    for row in rows:
+        by_answer[row["answer"].strip()].append(row)
+        by_question[row["question"].strip().lower()].append(row)
+    found = []
+    for own in by_question.values():
+        row = own[0]
+        same = [other for each in own for other in by_answer[each["answer"].strip()]]
+        gold = tuple(Span(names[name]) for name in dict.fromkeys(each["id"] for each in same))
+        found.append(
+            Case(f"people-{row['id']}", row["question"], "answerable", (gold,), origin="people",
+                 document=row["focus"], language="en")
+        )  # fmt: skip
+    return found
+
+
+def off_topic_of(file: Path) -> list[Case]:
+    """Alpaca's instructions, without the medical ones."""
+    found = []
+    for number, row in enumerate(json.loads(file.read_text())):
+        text = f"{row['instruction']} {row['input']}".strip()
+        if not MEDICAL.search(text):
+            found.append(
+                Case(f"alpaca-{number}", text[:500], "off_topic", origin="alpaca",
+                     document=f"alpaca {number}", language="en")
+            )  # fmt: skip
+    return found
+
+
+def judged(fitted: Fitted, trials: list[Trial]) -> list[Trial]:
+    """The same with the gate's probabilities."""
+    columns, names = columns_of(trials), list(FEATURES)
+    both = zip(
+        trials, fitted.gate.right.probabilities(columns, names),
+        fitted.gate.scope.probabilities(columns, names), strict=True,
+    )  # fmt: skip
+    for trial, probability, in_scope in both:
+        trial.probability, trial.in_scope = float(probability), float(in_scope)
+    return trials
+
+
+def is_test(document: str) -> bool:
+    """Whether a focus that nothing was learned from is in the last quarter."""
+    return place_of(f"{document} test", 0) < 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--medquad", type=Path, required=True)
+    parser.add_argument("--off-topic", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--questions", type=int, default=2000)
+    parser.add_argument("--off-topic-questions", type=int, default=300)
+    given = parser.parse_args()
+
+    rows = [json.loads(line) for line in given.medquad.open(encoding="utf-8")]
+    rows = [row for row in rows if row["answer"] and place_of(row["focus"], 5) < given.share]
+    names = documents_of(rows, given.work / "docs")
+    focus = {names[row["id"]]: row["focus"] for row in rows}
+    out = given.work / "index"
+    made = make_index(given.work / "docs", out, IndexConfig())
+    make_examples(out / "corpus", out / "examples")
+    print(f"{len(rows):,} documents of {len(set(focus.values())):,} focuses: "
+          f"{made.stats['passages']:,} passages")  # fmt: skip
+    people = people_of(rows, names)
+    generated = [
+        replace(case, document=focus.get(case.document, case.document))
+        for case in read_cases(out / "examples")
+    ]
+    off_topic = off_topic_of(given.off_topic)[: given.off_topic_questions]
+    began = time.process_time()
+    with Index.open(out) as index:
+        for promise in ("people", "generated"):
+            config = GateConfig(promise=promise, questions=given.questions)  # type: ignore[arg-type]
+            if promise == "people":
+                fitted = fit_trials(Assistant, index, [*people, *generated], config)
+                trials = fitted.trials
+                apart = [t for t in trials if t.part == "calibrate" and t.origin == "people"]
+                by_id = {case.id: case for case in people}
+                withheld = [by_id[t.id].withheld() for t in apart if is_test(t.document)]
+                more = put(
+                    Assistant, index, [(case, "calibrate") for case in (*withheld, *off_topic)],
+                    fitted.gate.reference,
+                ).trials  # fmt: skip
+                with (given.work / "trials.jsonl").open("w") as file:
+                    for trial in (*trials, *more):
+                        file.write(json.dumps(trial.to_json()) + "\n")
+            show(promise, fitted, more, config)
+    print(f"{time.process_time() - began:.0f} s of the processor")
+
+
+def show(promise: str, fitted: Fitted, more: list[Trial], config: GateConfig) -> None:
+    """The figures for one promise."""
+    from linnet.answers.gate.fitting import fit_gate_to
+
+    fitted = fit_gate_to(fitted.trials, fitted.gate.reference, config)
+    judged(fitted, more)
+    apart = [t for t in fitted.trials if t.part == "calibrate" and t.origin == promise]
+    setting = [t for t in apart if not is_test(t.document)]
+    test = [t for t in apart if is_test(t.document)]
+    certificate = certified(setting, fitted.thresholds, config)
+    print(f"\n{promise}: {certificate}")
+    for name, value in figures(test, certificate).items():
+        print(f"  {name}: {value}")
+    answerable = [t for t in test if t.answerable]
+    withheld = [t for t in more if t.kind == "withheld"]
+    off_topic = [t for t in more if t.origin == "alpaca"]
+    print(f"  in_scope against {len(off_topic)} off-topic:",
+          separation(answerable, off_topic, "in_scope"))  # fmt: skip
+    if promise == "people":
+        print(f"  probability against {len(withheld)} withheld:",
+              separation(answerable, withheld, "probability"))  # fmt: skip
+        right = [t for t in answerable if t.right]
+        print("  of right drafts alone:", separation(right, withheld, "probability"))
+    print("  resplits:", resplits(apart, fitted.thresholds, config, share=RESPLIT_SHARE))
+    weights = {name: round(sum(w), 2) for name, w in fitted.gate.right.weights.items()}
+    print("  weights:", dict(sorted(weights.items(), key=lambda each: -each[1])))
+
+
+if __name__ == "__main__":
+    main()

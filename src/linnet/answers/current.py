@@ -1,0 +1,57 @@
+"""An assistant over an index that is still being made, or made anew while it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from linnet.answers.answer import Answer
+from linnet.answers.assistant import Assistant, Watch, Writer
+from linnet.answers.evidence import Turn
+from linnet.answers.gathering import GatherConfig
+from linnet.respond.context import Context
+from linnet.respond.conversation import ConversationError
+from linnet.retrieval import Index, PassagesInMemory
+
+NOT_READY = "not_ready"
+
+
+class CurrentAssistant(Assistant):
+    """Answers from what a directory holds now: see :meth:`renew`."""
+
+    def __init__(
+        self, place: Path | str, *, writer: Writer | None = None, config: GatherConfig | None = None
+    ) -> None:
+        """Knows nothing yet, whatever is there."""
+        super().__init__(PassagesInMemory(()), writer=writer, config=config)
+        self.place = Path(place)
+        self.is_ready = False
+
+    def renew(self) -> None:
+        """Take up what is in the directory now. Raises as :meth:`Assistant.open`, and goes on with
+        what was there then."""
+        found = Assistant.open(self.place, writer=self.writer, config=self.config)
+        before = self.index
+        vars(self).update(vars(found))
+        self.is_ready = True
+        if isinstance(before, Index):
+            before.close()
+
+    def ask(
+        self,
+        question: str,
+        turns: Sequence[Turn] = (),
+        *,
+        id: str = "",
+        collections: Sequence[str] | None = None,
+        watch: Watch | None = None,
+        context: Context | None = None,
+    ) -> Answer:
+        """See :class:`Assistant`. Raises ConversationError while there is nothing to search."""
+        if not self.is_ready:
+            raise ConversationError(
+                "the documents are still being read; ask again in a moment", code=NOT_READY
+            )
+        return super().ask(
+            question, turns, id=id, collections=collections, watch=watch, context=context
+        )

@@ -1,0 +1,506 @@
+"""The sentences that answer, without a model: chosen from what was found, and cited.
+
+Every answer consists of stored text, but for the names of a row's columns, which are put before
+its cells, and the line that says how many entries match. Sentences are scored by the question's
+words that they have, weighed by how few others have them; by what the question asks for (a date,
+a person, an amount, steps...); and by where they stand. Each is a claim, checked against its
+citation.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from linnet.answers.answer import Citation, Claim, Support
+from linnet.answers.evidence import Chosen, Draft, Evidence, Question
+from linnet.answers.languages import LANGUAGES, Expected, Language
+from linnet.answers.understanding import expected, listed_noun
+from linnet.answers.units import Unit, cited, units
+from linnet.grounding import check
+from linnet.grounding.tokens import tokens
+from linnet.grounding.values import Value
+from linnet.retrieval import Found, terms
+
+MOST_SENTENCES = 3
+LONGEST_CODE = 6_000
+
+_READ = 12  # passages
+_COUNTED = 8  # units in which a number is looked for that answers "how many"
+_SURE = 0.6  # of a question's words
+_VALUED = 24  # units whose values are read
+_PRIORS = (1.0, 0.75, 0.62, 0.54, 0.48, 0.43, 0.39, 0.36, 0.33, 0.3)
+_PRIOR = 0.4
+"""What the rank of its passage counts beside the words of a sentence."""
+
+_TYPE, _CUE, _DEFINES = 0.2, 0.12, 0.35
+_ABOVE, _NEAR = 0.6, 0.3
+"""What a word counts that stands in title, headings or header; in the sentence before it."""
+
+_INFLECTED = ((0.7, 0.8), (0.6, 0.5))
+"""What another form of a word counts, by the share of its letters that it begins with."""
+
+_SHORTEST, _ENDING = 5, 4
+_NEXT = 0.8
+"""The share of the best score from which on another sentence answers as well."""
+
+_SHORT = 3  # words of what is hardly a sentence
+_YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
+_NAMES = re.compile(r"(?<![.!?] )(?<!^)\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+(?: [A-ZÀ-ÞА-ЯЁ][\w'’.-]+)*|"
+                    r"\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+ [A-ZÀ-ÞА-ЯЁ][\w'’-]+")  # fmt: skip
+_POINTING = re.compile(r"(?:this|these|those|it|they|such|however|also|dies\w*|sie|er|es|ce|cette|"
+                       r"ces|il|elle|esto|est[ae]s?|это|эт[аои]\w*|он\w?)\b",
+                       re.IGNORECASE)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A unit, and how well it answers."""
+
+    unit: Unit
+    score: float
+    coverage: float
+    """The share of the question's words, weighed, that it has, or what it stands under."""
+    rank: int
+    """Of its passage among those found."""
+
+
+def extract(evidence: Evidence) -> Draft:
+    """The answer that the passages give in their own words."""
+    if evidence.each:
+        return _together([extract(part) for part in evidence.each])
+    if evidence.chosen is not None:
+        return _entries(evidence.question, evidence.chosen)
+    if not evidence.passages:
+        return Draft("")
+    if evidence.question.asks == "comparison" and len(evidence.searches) > 1:
+        return _compared(evidence)
+    return _fact(evidence.question, evidence.passages)
+
+
+def answers_count(question: Question, passages: Sequence[Found]) -> bool:
+    """Whether a passage says how many there are, so that nothing has to be counted."""
+    code = question.language
+    noun = set(terms(listed_noun(question), code))
+    if not noun:
+        return False
+    for each in scored(question, passages)[:_COUNTED]:
+        if each.coverage < _SURE:
+            continue
+        if noun & set(terms(" ".join(each.unit.header), code)):
+            return True
+        if each.unit.kind not in ("sentence", "item"):
+            continue
+        words = [token for token in tokens(each.unit.text[:2000], code) if not token.mark]
+        for place, token in enumerate(words):
+            after = {
+                term for word in words[place + 1 : place + 4] for term in terms(word.text, code)
+            }
+            if token.value is not None and token.value.kind == "number" and noun & after:
+                return True
+    return False
+
+
+# Choosing.
+
+
+def wanted(question: str, language: Language | None) -> list[str]:
+    """The terms of a question that say what it is about; all where none does."""
+    found = list(dict.fromkeys(terms(question, language.code if language else "")))
+    if language is not None:
+        function = _function(language.code)
+        found = [term for term in found if term not in function] or found
+    return found
+
+
+@functools.cache
+def _function(code: str) -> frozenset[str]:
+    return frozenset(term for word in LANGUAGES[code].function for term in terms(word, code))
+
+
+@dataclass
+class _Text:
+    """A unit's words, and those of what it stands under."""
+
+    unit: Unit
+    rank: int
+    own: frozenset[str]
+    above: frozenset[str]
+    near: frozenset[str]
+
+
+def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
+    """The units of the passages, the best first."""
+    language = LANGUAGES.get(question.language)
+    code = question.language or (passages[0].passage.language if passages else "")
+    asked = wanted(question.alone, language)
+    read = list(_read(passages[:_READ], code))
+    if not read or not asked:
+        return []
+    frequency = Counter(term for text in read for term in {*text.own, *text.above})
+    weights = {term: math.log1p((len(read) + 1) / (_having(term, frequency) + 0.5))
+               for term in asked}  # fmt: skip
+    total = sum(weights.values())
+    kind = expected(question)
+    found = []
+    for text in read:
+        shared = covered = 0.0
+        count = 0
+        for term, weight in weights.items():
+            own = _has(term, text.own)
+            above = _ABOVE * _has(term, text.above)
+            near = _NEAR * _has(term, text.near)
+            shared += weight * max(own, above, near)
+            there = max(own, _has(term, text.above))
+            covered += weight * there
+            count += there > 0
+        prior = _PRIOR * _PRIORS[min(text.rank, len(_PRIORS) - 1)]
+        score = shared / total + prior + _worth(text, question, kind, language)
+        coverage = max(covered / total, count / len(weights))
+        found.append(Scored(text.unit, score, coverage, text.rank))
+    found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
+    return _by_values(found, question, kind)
+
+
+def _read(passages: Sequence[Found], code: str) -> Iterable[_Text]:
+    for rank, found in enumerate(passages):
+        passage = found.passage
+        above = frozenset(
+            terms("\n".join((passage.title, *passage.headings, passage.context)), code)
+        )
+        before: frozenset[str] = frozenset()
+        group = -1
+        for unit in units(passage):
+            own = frozenset(terms(unit.text, code))
+            header = frozenset(terms(" ".join(unit.header), code)) if unit.header else above
+            if unit.kind != "row" and unit.group > group + 1:
+                before = frozenset()
+            yield _Text(unit, rank, own, above | header, before)
+            if unit.kind == "sentence":
+                before, group = own, unit.group
+
+
+def _having(term: str, frequency: Counter[str]) -> int:
+    found = frequency[term]
+    if found or len(term) < _SHORTEST:
+        return found
+    return max((count for word, count in frequency.items() if _alike(term, word)), default=0)
+
+
+def _has(term: str, words: frozenset[str]) -> float:
+    """1 for a word, less for another form of it."""
+    if term in words:
+        return 1.0
+    if len(term) < _SHORTEST or not term.isalpha():
+        return 0.0
+    return max((_alike(term, word) for word in words), default=0.0)
+
+
+def _alike(one: str, other: str) -> float:
+    """How likely two words are forms of one: by how they begin."""
+    if one[:4] != other[:4] or abs(len(one) - len(other)) > _ENDING:
+        return 0.0
+    longer = max(len(one), len(other))
+    for share, worth in _INFLECTED:
+        keep = max(4, math.ceil(share * longer))
+        if one[:keep] == other[:keep]:
+            return worth
+    return 0.0
+
+
+def _worth(
+    text: _Text, question: Question, kind: Expected, language: Language | None
+) -> float:  # fmt: skip
+    """What a unit's form says for it, or against it."""
+    unit, own = text.unit, text.unit.text
+    worth = 0.0
+    if own.rstrip("\"'”’»)] ").endswith(("?", "？", "؟")):
+        worth -= 0.5
+    if len(text.own) < _SHORT and unit.kind in ("sentence", "item"):
+        worth -= 0.25
+    if unit.kind == "sentence" and _POINTING.match(own):
+        worth -= 0.04
+    if unit.kind == "code":
+        worth += 0.05 if kind == "steps" else -0.1
+    if language is None:
+        return worth
+    if kind in language.cues and language.cues[kind].search(own):
+        worth += _CUE
+    if kind == "definition" and question.subject:
+        worth += _DEFINES * _defines(own, question.subject, language)
+        worth += 0.06 * (unit.start == 0)
+    if kind in ("steps", "list") and (unit.leads or unit.numbered):
+        worth += _CUE
+    return worth
+
+
+def _defines(sentence: str, subject: str, language: Language) -> float:
+    """Whether a sentence says what its subject is."""
+    first = sentence.split(maxsplit=1)
+    if first and first[0].casefold() in language.articles and len(first) > 1:
+        sentence = first[1]
+    head = sentence[: len(subject)]
+    if head.casefold() == subject.casefold():
+        return float(language.defines.match(sentence, len(subject)) is not None)
+    return 0.0
+
+
+def _by_values(
+    found: list[Scored], question: Question, kind: Expected
+) -> list[Scored]:  # fmt: skip
+    """Of the best those first that have what the question asks for."""
+    if kind not in ("time", "amount", "person"):
+        return found
+    asked = question.alone.casefold()
+    better = [
+        replace(each, score=each.score + _TYPE) if _answers(each.unit, kind, asked) else each
+        for each in found[:_VALUED]
+    ]
+    better.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
+    return better + found[_VALUED:]
+
+
+def _answers(unit: Unit, kind: Expected, asked: str) -> bool:
+    text = unit.text[:2000]
+    if kind == "person":
+        return any(name.casefold() not in asked for name in _NAMES.findall(text))
+    if kind == "time" and any(year not in asked for year in _YEAR.findall(text)):
+        return True
+    values = [token.value for token in tokens(text, unit.passage.language or "en")]
+    return any(_fits(value, kind, asked) for value in values if value is not None)
+
+
+def _fits(value: Value, kind: Expected, asked: str) -> bool:
+    if value.text.casefold() in asked:
+        return False
+    timed = value.unit is not None and value.unit.dimension in ("time", "months")
+    if kind == "time":
+        return value.kind in ("date", "time") or timed
+    return value.kind == "number"
+
+
+# Answers.
+
+
+@dataclass
+class _Answer:
+    """An answer as it is put together."""
+
+    text: str = ""
+    citations: list[Citation] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+
+    def cite(self, citation: Citation) -> int:
+        if citation not in self.citations:
+            self.citations.append(citation)
+        return self.citations.index(citation)
+
+    def add(self, said: str, numbers: Sequence[int], between: str, passage: str = "") -> None:
+        """Add a statement; ``passage``: what it is checked against."""
+        if not said:
+            return
+        self.text += between if self.text else ""
+        start = len(self.text)
+        self.text += said
+        support, score = _checked(said, passage or said)
+        self.claims.append(
+            Claim(said, start, len(self.text), tuple(numbers), support, score)
+        )  # fmt: skip
+
+    def draft(self, **measures: float) -> Draft:
+        return Draft(
+            self.text, tuple(self.citations), tuple(self.claims), measures=measures
+        )  # fmt: skip
+
+
+def _checked(said: str, passage: str) -> tuple[Support, float]:
+    """What the checker says; what is there letter by letter is supported, whatever its language."""
+    verdict = check(said, passage)
+    if verdict.status != "undecided":
+        return verdict.status, verdict.score
+    return ("supported", 1.0) if said in passage else ("unsupported", verdict.score)
+
+
+def _fact(question: Question, passages: Sequence[Found]) -> Draft:
+    ranked = scored(question, passages)
+    if not ranked:
+        return Draft("")
+    answer = _Answer()
+    chosen = _chosen(ranked, expected(question))
+    _write(answer, chosen, question)
+    best = ranked[0]
+    second = next((each.score for each in ranked if each.unit not in chosen), 0.0)
+    return answer.draft(
+        coverage=round(best.coverage, 4), score=round(best.score, 4),
+        margin=round(best.score - second, 4),
+    )  # fmt: skip
+
+
+def _chosen(ranked: Sequence[Scored], kind: Expected) -> list[Unit]:
+    """The unit that answers best with what belongs to it, and others that answer as well."""
+    best = ranked[0].unit
+    whole = _whole(best, kind)
+    if len(whole) > 1 or best.kind in ("row", "code", "line"):
+        return whole
+    chosen = [best]
+    for each in ranked[1:]:
+        if len(chosen) == MOST_SENTENCES or each.score < _NEXT * ranked[0].score:
+            break
+        same = each.unit.passage is best.passage and each.unit.kind == "sentence"
+        if same and not each.unit.text.endswith(("?", "？")):
+            chosen.append(each.unit)
+    chosen.sort(key=lambda unit: unit.start)
+    if chosen[-1].leads:
+        chosen += _whole(chosen[-1], kind)[1:]
+    return chosen
+
+
+def _whole(unit: Unit, kind: Expected) -> list[Unit]:
+    """A unit with the rest of its list, or the list that it leads to, or the code."""
+    own = units(unit.passage)
+    place = own.index(unit)
+    if unit.kind == "item" and (unit.numbered or kind in ("list", "steps", "reason")):
+        items = [each for each in own if each.group == unit.group]
+        first = own.index(items[0])
+        if first and own[first - 1].leads:
+            items.insert(0, own[first - 1])
+        return items
+    if unit.leads and place + 1 < len(own) and own[place + 1].kind in ("item", "code"):
+        return [unit, *(each for each in own if each.group == own[place + 1].group)]
+    return [unit]
+
+
+def _write(answer: _Answer, chosen: Sequence[Unit], question: Question) -> None:
+    """Units in a row. A list with what leads to it is cited as one stretch, each item a claim."""
+    before: Unit | None = None
+    stretches = _stretches(chosen)
+    for unit in chosen:
+        between = "\n"
+        if before is None:
+            between = "\n\n"
+        elif before.kind == unit.kind == "sentence":
+            between = " " if unit.passage is before.passage else "\n"
+        citation = stretches.get(unit) or unit.citation()
+        number = answer.cite(citation)
+        if unit.kind == "row":
+            answer.add(row_said(unit, question), (number,), between, _row_meant(unit))
+        elif unit.kind == "code":
+            answer.add(unit.text[:LONGEST_CODE], (number,), between)
+        else:
+            answer.add(unit.text, (number,), between)
+        before = unit
+
+
+def _stretches(chosen: Sequence[Unit]) -> dict[Unit, Citation]:
+    """The items of a list, and what leads to it or to code, with the one citation for all."""
+    found: dict[Unit, Citation] = {}
+    run: list[Unit] = []
+    for unit in (*chosen, None):
+        joined = run and unit is not None and unit.passage is run[-1].passage and (
+            run[-1].leads or run[-1].kind == unit.kind == "item"
+        )  # fmt: skip
+        if not joined:
+            if len(run) > 1:
+                whole = cited(run[0].passage, run[0].start, run[-1].end)
+                found.update(dict.fromkeys(run, whole))
+            run = []
+        if unit is not None:
+            run.append(unit)
+    return found
+
+
+def row_said(unit: Unit, question: Question) -> str:
+    """A row with the names of its columns: of many columns those that the question names."""
+    cells, header = unit.cells, unit.header
+    if len(cells) != len(header):
+        return unit.text
+    pairs = [(name, cell) for name, cell in zip(header, cells, strict=True) if cell]
+    code = question.language
+    asked = set(wanted(question.alone, LANGUAGES.get(code)))
+    named = [pair for pair in pairs if asked & {*terms(pair[0], code), *terms(pair[1], code)}]
+    columns = sum(bool(asked & set(terms(name, code))) for name, _ in pairs)
+    if columns and len(named) > columns:
+        pairs = named  # the column that is asked for, beside the cells that the question names
+    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+
+
+def _row_meant(unit: Unit) -> str:
+    """A row in words, for the checker: each cell with the name of its column."""
+    if len(unit.cells) != len(unit.header):
+        return unit.text
+    pairs = zip(unit.header, unit.cells, strict=True)
+    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+
+
+def _compared(evidence: Evidence) -> Draft:
+    """What answers for each side, the sides one after the other."""
+    answer, coverages = _Answer(), []
+    question = evidence.question
+    for search in evidence.searches[: len(question.sides)]:
+        if not search.found:
+            continue
+        own = replace(question, alone=search.query, subject=search.query)
+        ranked = scored(own, search.found)
+        if ranked:
+            chosen = _chosen(ranked, "definition")
+            if not {unit.citation() for unit in chosen} <= set(answer.citations):
+                _write(answer, chosen, own)
+            coverages.append(ranked[0].coverage)
+    sides = max(len(question.sides), 1)
+    return answer.draft(coverage=round(sum(coverages) / sides, 4), score=sum(coverages) / sides)
+
+
+def _entries(question: Question, chosen: Chosen) -> Draft:
+    """All entries that match, under how many they are; or the sentences of a summary."""
+    answer = _Answer()
+    between = "\n"
+    if question.asks == "summary":
+        between = " "
+    else:
+        language = LANGUAGES.get(question.language) or LANGUAGES["en"]
+        one, many = language.entries
+        answer.citations = [unit.citation() for unit in chosen.units]
+        answer.text = one if chosen.total == 1 else many.format(n=f"{chosen.total:,}")
+        # It is true by counting: they are cited, and where not all of them are, a step says so.
+        numbers = tuple(range(len(chosen.units)))
+        answer.claims.append(
+            Claim(answer.text, 0, len(answer.text), numbers, "supported", 1.0)
+        )  # fmt: skip
+    before = ""
+    for number, unit in enumerate(chosen.units):
+        if question.asks == "summary":
+            source = unit.passage.place.source
+            apart = "\n" if before and source != before else between
+            answer.add(unit.text, (answer.cite(unit.citation()),), apart)
+            before = source
+        elif unit.kind == "row":
+            answer.add(row_said(unit, question), (number,), between, _row_meant(unit))
+        else:
+            answer.add(unit.text, (number,), between)
+    return answer.draft(coverage=chosen.coverage, entries=float(chosen.total))
+
+
+def _together(drafts: Sequence[Draft]) -> Draft:
+    """The answers to the parts of a question, one after the other."""
+    answer = _Answer()
+    for draft in drafts:
+        if not draft.text:
+            continue
+        answer.text += "\n\n" if answer.text else ""
+        shift = len(answer.text)
+        answer.text += draft.text
+        numbers = [answer.cite(citation) for citation in draft.citations]
+        answer.claims += [
+            replace(claim, start=claim.start + shift, end=claim.end + shift,
+                    citations=tuple(numbers[number] for number in claim.citations))
+            for claim in draft.claims
+        ]  # fmt: skip
+    answered = [draft for draft in drafts if draft.text]
+    coverage = sum(draft.measures.get("coverage", 0.0) for draft in answered) / max(len(drafts), 1)
+    return answer.draft(
+        coverage=round(coverage, 4), parts=float(len(drafts)), answered=float(len(answered))
+    )

@@ -1,0 +1,351 @@
+"""``/v1/documents``: what a model answers from: what is cited, which documents there are, adding
+and removing them, and what people say of answers.
+
+Reading what is cited, and judging an answer, is for everyone who may ask. Which documents there
+are, and changing that, is for the owner: on this machine where no key is needed, or with a key
+that was made with ``--documents``. What arrives is written to a private place and becomes a
+document only when it is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from linnet import output
+from linnet.answers.excerpts import masked
+from linnet.answers.feedback import Feedback, Span, note_feedback
+from linnet.answers.guards import mask_private
+from linnet.answers.upkeep import status_json
+from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
+from linnet.errors import DataError, LinnetError
+from linnet.retrieval import Index
+from linnet.serve.asgi import Call
+from linnet.serve.endpoint import Endpoint
+from linnet.serve.errors import ApiError, refused
+from linnet.serve.schemas import ANYTHING, COUNT, FLAG, MODEL, TEXT, listed, nullable, record
+from linnet.serve.service import answer_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from linnet.serve.catalog import Served
+    from linnet.serve.service import Service
+
+LARGEST_FILE = 256_000_000
+"""Bytes of a document that is added."""
+MOST_UPLOADS = 4
+"""Documents that arrive at once."""
+MOST_LISTED = 200
+_WRITE_BYTES = 1 << 20
+_LARGEST_FEEDBACK = 400_000
+
+
+async def source(service: Service, call: Call) -> None:
+    """GET /v1/documents/source: a cited stretch of a document, and what stands around it."""
+    served, workspace = _documents(service, call)
+    given = call.query
+    name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
+
+    seen, masks = service.collections(call), service.masks_private(call)
+
+    def found() -> dict[str, Any]:
+        if seen is not None and not _is_within(served, name, seen):
+            raise DataError("it is in a collection of others")
+        cited = workspace.excerpt(name, start, end)
+        if masks:
+            cited = masked(cited, lambda text: mask_private(text).text)
+        answer = asdict(cited)
+        answer["is_gone"] = workspace.file_of(name) is None
+        return answer
+
+    try:
+        shown = await asyncio.get_running_loop().run_in_executor(None, found)
+    except DataError:
+        raise ApiError(
+            404, "This is not among the documents any more.", code="document_gone"
+        ) from None
+    except LinnetError as error:
+        raise refused(error) from None
+    await answer_json(call, {"model": served.name, **shown})
+
+
+async def status(service: Service, call: Call) -> None:
+    """GET /v1/documents/status: what is being made of the documents."""
+    served, workspace = _documents(service, call)
+    counts = await service.in_thread(workspace.counts)
+    now = status_json(served.upkeep.status()) if served.upkeep is not None else _SETTLED
+    may = _is_owner(service, call)
+    await answer_json(
+        call,
+        {
+            **now,
+            "documents": counts,
+            "can_list": may,
+            "can_change": may and served.upkeep is not None,
+            "largest_file": LARGEST_FILE,
+        },
+    )
+
+
+_SETTLED: dict[str, Any] = {
+    "steps": [], "working": False, "answers": True, "problem": "", "follows": False
+}  # fmt: skip
+
+
+async def every(service: Service, call: Call) -> None:
+    """GET /v1/documents: which there are, and what became of each."""
+    _, workspace = _documents(service, call, changing=False)
+    given = call.query
+    limit = min(_number(given, "limit", MOST_LISTED), MOST_LISTED)
+
+    def found() -> list[dict[str, Any]]:
+        states = workspace.documents(
+            containing=given.get("find", ""), after=given.get("after", ""), limit=limit + 1
+        )
+        return [asdict(state) for state in states]
+
+    states = await service.in_thread(found)
+    await answer_json(
+        call, {"object": "list", "data": states[:limit], "has_more": len(states) > limit}
+    )
+
+
+async def add(service: Service, call: Call) -> None:
+    """PUT /v1/documents/files/NAME: the body is the file."""
+    served, workspace = _documents(service, call, changing=True)
+    taken = call.query.get("taken", "refuse")
+    if taken not in get_args(Taken):
+        raise ApiError(400, f"'taken' must be one of {', '.join(get_args(Taken))}.", param="taken")
+    name = call.parameters["name"]
+    await service.prepare(call, lambda: check_name(name))
+    if service.uploads >= MOST_UPLOADS:
+        raise ApiError(429, "Other documents are arriving; try again.", retry_after=1)
+    service.uploads += 1
+    try:
+        place = await service.in_thread(workspace.upload_place)
+        partial = place / f"{secrets.token_hex(8)}.partial"
+        try:
+            await _receive(service, call, partial)
+            found = await asyncio.get_running_loop().run_in_executor(
+                None,
+                lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
+            )
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+    except TakenNameError as error:
+        raise ApiError(409, str(error), code="name_taken") from None
+    except LinnetError as error:
+        raise refused(error) from None
+    finally:
+        service.uploads -= 1
+    _woken(served)
+    await answer_json(call, {"name": found}, 201)
+
+
+async def _receive(service: Service, call: Call, place: Path) -> None:
+    """Write the body to a new file."""
+    length = call.header(b"content-length") or "0"
+    needed = min(int(length), LARGEST_FILE) if length.isdecimal() else 0
+    await service.in_thread(
+        lambda: output.require_space(place, needed, purpose="adding the document")
+    )
+    loop = asyncio.get_running_loop()
+    with output.create_file(place) as file:
+        waiting, size = [], 0
+        async for piece in call.chunks(LARGEST_FILE):
+            waiting.append(piece)
+            size += len(piece)
+            if size >= _WRITE_BYTES:
+                await loop.run_in_executor(None, file.write, b"".join(waiting))
+                waiting, size = [], 0
+        await loop.run_in_executor(None, _finish, file, b"".join(waiting))
+
+
+def _finish(file: Any, rest: bytes) -> None:
+    file.write(rest)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+async def remove(service: Service, call: Call) -> None:
+    """DELETE /v1/documents/files/NAME: it is not searched any more."""
+    served, workspace = _documents(service, call, changing=True)
+    name = call.parameters["name"]
+    try:
+        deleted = await asyncio.get_running_loop().run_in_executor(
+            None, lambda: workspace.remove(name)
+        )
+    except DataError as error:
+        raise ApiError(404, str(error), code="document_gone") from None
+    except LinnetError as error:
+        raise refused(error) from None
+    _woken(served)
+    await answer_json(call, {"name": name, "deleted_file": deleted})
+
+
+async def restore(service: Service, call: Call) -> None:
+    """POST /v1/documents/restore: search a document again that was taken out."""
+    served, workspace = _documents(service, call, changing=True, name=call.body.get("model"))
+    await service.in_thread(lambda: workspace.restore(call.body["name"]))
+    _woken(served)
+    await answer_json(call, {"name": call.body["name"]})
+
+
+async def feedback(service: Service, call: Call) -> None:
+    """POST /v1/documents/feedback: whether an answer was good."""
+    body = call.body
+    _, workspace = _documents(service, call, name=body.get("model"))
+    said = Feedback(
+        body["answer"], body["question"], body["good"], bool(body.get("refused")),
+        body.get("probability"),
+        tuple(Span(each["source"], each["start"], each["end"]) for each in body["citations"]),
+        by=call.account.key.name if call.account is not None else "",
+    )  # fmt: skip
+    await service.in_thread(lambda: note_feedback(workspace.path, said))
+    await answer_json(call, {"noted": True})
+
+
+def _documents(
+    service: Service, call: Call, *, changing: bool | None = None, name: str | None = None
+) -> tuple[Served, Workspace]:
+    """The model that is asked about, and its documents.
+
+    ``changing``: whether they are to be changed, which only the owner may; False: listed, which
+    only the owner may either; None: what everybody may. Raises ApiError.
+    """
+    served = service.catalog.find(name or call.query.get("model") or _first(service))
+    workspace = served.workspace or _of_index(served)
+    if workspace is None:
+        raise ApiError(
+            404, f"The model '{served.name}' does not answer from documents of this server.",
+            param="model", code="no_documents",
+        )  # fmt: skip
+    if changing is not None and not _is_owner(service, call):
+        raise ApiError(
+            403,
+            "Which documents there are is for their owner: on this machine, or with a key that was "
+            "made with --documents.",
+            code="not_allowed",
+        )
+    if changing and served.upkeep is None:
+        raise ApiError(
+            409, "Nothing keeps these documents current: start 'linnet assistant' instead.",
+            code="not_kept",
+        )  # fmt: skip
+    return served, workspace
+
+
+def _of_index(served: Served) -> Workspace | None:
+    """The documents of an index that ``linnet index`` made."""
+    index = served.assistant.index if served.assistant is not None else None
+    return Workspace(index.path.parent) if isinstance(index, Index) else None
+
+
+def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
+    """Whether a document is in one of these collections."""
+    index = served.assistant.index if served.assistant is not None else None
+    return isinstance(index, Index) and any(
+        document.source == source and document.collection in collections
+        for document in index.documents()
+    )
+
+
+def _first(service: Service) -> str | None:
+    """The first model with documents."""
+    every = service.catalog.models.values()
+    return next((m.name for m in every if m.workspace or m.assistant), None)
+
+
+def _woken(served: Served) -> None:
+    """Have the change taken in."""
+    if served.upkeep is not None:
+        served.upkeep.wake()
+
+
+def _is_owner(service: Service, call: Call) -> bool:
+    """Whether the documents are the caller's to list and to change."""
+    if call.account is not None:
+        limits = call.account.key.limits
+        return limits.documents and not limits.collections
+    # A name that was allowed may be a proxy's, before which anyone may stand.
+    return service.config.is_local and not service.config.allow_host
+
+
+def _number(given: Any, name: str, default: int | None = None) -> int:
+    text = given.get(name)
+    if text is None and default is not None:
+        return default
+    if text is None or not text.isdecimal() or not text.isascii() or len(text) > 12:
+        raise ApiError(400, f"'{name}' must be a whole number.", param=name)
+    return int(text)
+
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": 2000}
+_PLACE = {"type": "integer", "minimum": 0, "maximum": 2**40}
+_STATE = record(
+    {
+        "name": TEXT, "kind": TEXT, "bytes": COUNT, "documents": COUNT,
+        "state": {"enum": ["searchable", "reading", "unreadable", "removed"]},
+        "reason": TEXT, "is_added": FLAG,
+    }
+)  # fmt: skip
+
+DOCUMENTS = (
+    Endpoint(
+        "GET", "/v1/documents", every, "The documents that a model answers from.",
+        answer=record(
+            {"object": {"const": "list"}, "data": listed(_STATE), "has_more": FLAG},
+            required=("object", "data", "has_more"),
+        ),
+    ),
+    Endpoint(
+        "GET", "/v1/documents/status", status, "What is being made of the documents.",
+        answer=ANYTHING, is_logged=False,
+    ),
+    Endpoint(
+        "GET", "/v1/documents/source", source,
+        "What an answer cites, with the text around it.", answer=ANYTHING,
+    ),
+    Endpoint(
+        "PUT", "/v1/documents/files/{name}", add, "Add a document; the body is the file.",
+        answer=record({"name": TEXT}, required=("name",)),
+    ),
+    Endpoint(
+        "DELETE", "/v1/documents/files/{name}", remove, "Search a document no more.",
+        answer=record({"name": TEXT, "deleted_file": FLAG}, required=("name", "deleted_file")),
+    ),
+    Endpoint(
+        "POST", "/v1/documents/restore", restore, "Search a document again.",
+        body=record({"model": MODEL, "name": _NAME}, required=("name",)),
+        answer=record({"name": TEXT}, required=("name",)), largest_body=_LARGEST_FEEDBACK,
+    ),
+    Endpoint(
+        "POST", "/v1/documents/feedback", feedback, "Say whether an answer was good.",
+        body=record(
+            {
+                "model": MODEL,
+                "answer": {"type": "string", "minLength": 1, "maxLength": 100},
+                "question": {"type": "string", "maxLength": 10_000},
+                "good": {"type": "boolean"},
+                "refused": FLAG,
+                "probability": nullable({"type": "number", "minimum": 0, "maximum": 1}),
+                "citations": {
+                    "type": "array", "maxItems": 200,
+                    "items": record(
+                        {"source": _NAME, "start": _PLACE, "end": _PLACE},
+                        required=("source", "start", "end"),
+                    ),
+                },
+            },
+            required=("answer", "question", "good", "citations"),
+        ),
+        answer=record({"noted": FLAG}, required=("noted",)), largest_body=_LARGEST_FEEDBACK,
+    ),
+)  # fmt: skip

@@ -1,0 +1,161 @@
+"""``/v1/search`` and ``/v1/rerank``: passages for a question, and texts in the order of how well
+they answer one (the shape that Cohere's and Jina's clients send and read)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from linnet.serve.asgi import Call
+from linnet.serve.endpoint import Endpoint
+from linnet.serve.errors import ApiError
+from linnet.serve.schemas import (
+    COLLECTIONS,
+    COUNT,
+    FLAG,
+    MODEL,
+    MOST_TEXTS,
+    TEXT,
+    listed,
+    nullable,
+    record,
+    whole,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from linnet.retrieval import Found
+    from linnet.serve.service import Service
+    from linnet.serve.validation import Schema
+
+MOST_PASSAGES = 200
+USUAL_PASSAGES = 5
+LONGEST_QUERY = 10_000
+LONGEST_DOCUMENT = 100_000
+"""Characters."""
+
+
+async def search(service: Service, call: Call) -> None:
+    """POST /v1/search."""
+    body, model = call.body, call.model
+    index = model.searching.index
+    seen = service.collections(call, body.get("collections"))
+    masked = service.masks_private(call)
+
+    def made() -> bytes:
+        found = index.search(body["query"], body.get("k") or USUAL_PASSAGES, collections=seen)
+        data = [_passage(each, masked=masked) for each in found]
+        return json.dumps({"object": "list", "model": model.name, "data": data}).encode()
+
+    await _answer(service, call, made)
+
+
+async def rerank(service: Service, call: Call) -> None:
+    """POST /v1/rerank."""
+    body, model = call.body, call.model
+    reranker = model.reranker
+    if reranker is None:
+        raise ApiError(400, f"The model '{model.name}' has no re-ranker.", param="model")
+    texts = [given if isinstance(given, str) else given["text"] for given in body["documents"]]
+    most = body.get("top_n") or len(texts)
+
+    def made() -> bytes:
+        scores = [float(score) for score in reranker.score(body["query"], texts)]
+        order = sorted(range(len(texts)), key=lambda place: (-scores[place], place))[:most]
+        results: list[dict[str, Any]] = []
+        for place in order:
+            results.append({"index": place, "relevance_score": scores[place]})
+            if body.get("return_documents"):
+                results[-1]["document"] = {"text": texts[place]}
+        return json.dumps(
+            {"id": call.id, "model": model.name, "object": "list", "results": results}
+        ).encode()
+
+    await _answer(service, call, made)
+
+
+async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> None:
+    """Within the limits, and in a thread."""
+    service.doorkeeper.enter(1, call.account)
+    try:
+        body = await service.in_thread(made)
+    finally:
+        service.doorkeeper.leave(1, call.account, tokens=0)
+    await call.answer(200, body)
+
+
+def _passage(found: Found, *, masked: bool) -> dict[str, Any]:
+    """A passage as ``linnet search --json`` has it, with what it stands under."""
+    passage = found.passage
+    whole = {
+        **found.to_json(), "title": passage.title, "where": passage.place.where,
+        "headings": list(passage.headings), "collection": passage.collection,
+        "scores": dict(found.scores),
+    }  # fmt: skip
+    if masked:
+        from linnet.answers.guards import mask_private
+
+        for name in ("text", "title"):
+            whole[name] = mask_private(whole[name]).text
+        whole["headings"] = [mask_private(heading).text for heading in passage.headings]
+    return whole
+
+
+QUERY: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_QUERY}
+DOCUMENT: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_DOCUMENT}
+SEARCH_BODY: Schema = record(
+    {
+        "model": MODEL,
+        "query": QUERY,
+        "k": whole(1, MOST_PASSAGES, f"How many passages; otherwise {USUAL_PASSAGES}."),
+        "collections": COLLECTIONS,
+    },
+    required=("query",),
+)
+RERANK_BODY: Schema = record(
+    {
+        "model": MODEL,
+        "query": QUERY,
+        "documents": {
+            "type": "array", "minItems": 1, "maxItems": MOST_TEXTS,
+            "items": {"anyOf": [DOCUMENT, record({"text": DOCUMENT}, required=("text",),
+                                                 more=True)]},
+        },
+        "top_n": whole(1, MOST_TEXTS, "How many of the best; otherwise all."),
+        "return_documents": {**FLAG, "description": "Whether the texts come back as well."},
+    },
+    required=("query", "documents"),
+)  # fmt: skip
+_FOUND = record(
+    {
+        "source": TEXT, "start": COUNT, "end": COUNT, "page": nullable(COUNT),
+        "score": {"type": "number"}, "text": TEXT, "title": TEXT, "where": TEXT,
+        "headings": listed(TEXT), "collection": TEXT, "scores": {"type": "object"},
+    },
+    required=("source", "start", "end", "page", "score", "text"),
+)  # fmt: skip
+_RANKED = record(
+    {
+        "index": COUNT,
+        "relevance_score": {"type": "number"},
+        "document": record({"text": TEXT}, required=("text",)),
+    },
+    required=("index", "relevance_score"),
+)
+
+SEARCH = Endpoint(
+    "POST", "/v1/search", search, "Passages of documents for a question.",
+    body=SEARCH_BODY,
+    answer=record(
+        {"object": {"const": "list"}, "model": TEXT, "data": listed(_FOUND)},
+        required=("object", "model", "data"),
+    ),
+)  # fmt: skip
+RERANK = Endpoint(
+    "POST", "/v1/rerank", rerank, "Texts in the order of how well they answer a question.",
+    body=RERANK_BODY,
+    answer=record(
+        {"id": TEXT, "object": {"const": "list"}, "model": TEXT, "results": listed(_RANKED)},
+        required=("model", "results"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,336 @@
+"""Indexes: what is found, and what becomes of it when documents change."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from made_index import Texts, index
+
+from linnet import artifact, output
+from linnet.data.locating import Unread
+from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError
+from linnet.retrieval import Filters, Found, Index, IndexConfig, indexing, terms
+from linnet.retrieval.lexical import Weights
+
+WORDS = ["moss", "fern", "stone", "river", "bridge", "lamp", "signal", "winter", "copper", "grain"]
+FEW = {
+    "docs/hr/leave.md": "# Leave\n\nEverybody has 25 days of leave a year.",
+    "docs/hr/pay.md": "# Pay\n\nWages are paid on the last day of a month.",
+    "docs/it/vpn.txt": "The server is vpn.example.org; ask Anna about certificates.",
+    "docs/notes.txt": "Ferns grow beside the river. Everybody has 25 days of leave a year.",
+}
+
+
+def found(place: Path, query: str, k: int = 10, **how: object) -> list[Found]:
+    with Index.open(place) as opened:
+        return opened.search(query, k, **how)  # type: ignore[arg-type]
+
+
+def sources(place: Path, query: str, **how: object) -> list[str]:
+    return [one.passage.place.source for one in found(place, query, **how)]
+
+
+def text_of(drawn: random.Random, *, heads: bool = True) -> str:
+    parts = []
+    for _ in range(drawn.randrange(1, 4)):
+        if heads and drawn.random() < 0.6:
+            parts.append("# " + " ".join(drawn.choices(WORDS, k=drawn.randrange(1, 4))))
+        parts.append(" ".join(drawn.choices(WORDS, k=drawn.randrange(3, 30))) + ".")
+    return "\n\n".join(parts)
+
+
+def test_scores_are_those_of_the_formula(tmp_path: Path) -> None:
+    drawn = random.Random(3)
+    index({f"d/{n}.txt": f"{text_of(drawn)} only{n}" for n in range(40)}, tmp_path / "index")
+    with Index.open(tmp_path / "index") as opened:
+        passages = list(opened.passages())
+        fields = [
+            [
+                Counter(terms(each, "en"))
+                for each in (p.title, "\n".join([*p.headings, p.context]), p.text)
+            ]
+            for p in passages
+        ]
+        weights, size = Weights(), len(passages)
+        averages = [sum(f[n].total() for f in fields) / size for n in range(3)]
+        for query in ("moss", "river bridges", "copper copper winter nothing"):
+            expected = {}
+            for passage, counts in zip(passages, fields, strict=True):
+                score = 0.0
+                for term in terms(query, "en"):
+                    frequency = sum(any(own[term] for own in other) for other in fields)
+                    idf = math.log(1 + (size - frequency + 0.5) / (frequency + 0.5))
+                    tf = sum(
+                        w * own[term] / (1 - b + b * own.total() / average)
+                        for w, b, own, average in zip(
+                            weights.weights, weights.b, counts, averages, strict=True
+                        )
+                    )
+                    score += idf * tf / (weights.k1 + tf)
+                if score:
+                    expected[passage.place] = score
+            got = {one.passage.place: one.score for one in opened.search(query, 1000)}
+            assert got == pytest.approx(expected, rel=1e-5)
+            assert got
+
+
+def test_passages_are_stored_text_with_title_headings_and_place(tmp_path: Path) -> None:
+    index(FEW, tmp_path / "index")
+    (one,) = found(tmp_path / "index", "wages")
+    passage, place = one.passage, one.passage.place
+    assert FEW[place.source][place.start : place.end] == passage.text
+    assert (place.source, passage.title, passage.headings) == ("docs/hr/pay.md", "Pay", ("Pay",))
+    (one,) = found(tmp_path / "index", "certificates")
+    assert one.passage.title == "vpn"  # the name of the file, where nothing else is its title
+
+
+def test_equal_passages_are_one_with_all_their_places(tmp_path: Path) -> None:
+    twice = {**FEW, "docs/hr/copy.md": FEW["docs/hr/leave.md"]}
+    index(twice, tmp_path / "index")
+    best = found(tmp_path / "index", "days of leave")
+    assert [p.source for p in best[0].passage.places] == ["docs/hr/copy.md", "docs/hr/leave.md"]
+    index({**twice, "docs/hr/again.md": twice["docs/hr/copy.md"]}, tmp_path / "index")  # later
+    best = found(tmp_path / "index", "days of leave")
+    assert [p.source for p in best[0].passage.places] == [
+        "docs/hr/again.md", "docs/hr/copy.md", "docs/hr/leave.md",
+    ]  # fmt: skip
+    index({name: text for name, text in twice.items() if "copy" not in name}, tmp_path / "index")
+    best = found(tmp_path / "index", "days of leave")
+    assert [p.source for p in best[0].passage.places] == ["docs/hr/leave.md"]
+
+
+def test_equal_texts_under_different_headings_are_found_once(tmp_path: Path) -> None:
+    note = "Members pay no entrance fee in winter."
+    index({"d/a.md": f"# One\n\n{note}", "d/b.md": f"# Two\n\n{note}"}, tmp_path / "index")
+    (one,) = found(tmp_path / "index", "entrance fee")
+    assert {place.source for place in one.passage.places} == {"d/a.md", "d/b.md"}
+
+
+def test_updates_end_where_a_new_index_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "SEGMENT_PASSAGES", 24)  # so that segments are joined
+    monkeypatch.setattr(indexing, "_MOST_SMALL", 3)
+    drawn = random.Random(5)
+    shared = [f"# Shared {n}\n\n{text_of(drawn)}" for n in range(4)]
+    texts = {f"d/{n}.md": text_of(drawn) for n in range(12)}
+    queries = ("moss river", "bridge lamp winter", "grain")
+    for step in range(14):
+        for _ in range(drawn.randrange(1, 4)):
+            name = f"d/{drawn.randrange(20)}.md"
+            if drawn.random() < 0.4:
+                texts.pop(name, None)
+            else:
+                texts[name] = drawn.choice(shared) if drawn.random() < 0.4 else text_of(drawn)
+        made = index(texts, tmp_path / "index")
+        if step % 5 != 3:
+            continue
+        index(texts, tmp_path / f"fresh{step}")
+        for query in queries:
+            one, other = (
+                {
+                    (f.passage.id, f.passage.places): round(f.score, 4)
+                    for f in found(place, query, 1000)
+                }
+                for place in (tmp_path / "index", tmp_path / f"fresh{step}")
+            )
+            assert one == other
+        with Index.open(tmp_path / "index") as opened:
+            assert {document.source for document in opened.documents()} == texts.keys()
+            assert made.stats["passages"] == len(opened) == len(list(opened.passages()))
+        assert made.stats["documents"] == len(texts)
+    assert made.stats["segments"] < 8
+
+
+def test_no_byte_of_what_is_gone_is_left(tmp_path: Path) -> None:
+    shared = "Everything else is as it was."
+    texts = {"d/a.md": f"# Zanzibar\n\nzebras\n\n# All\n\n{shared}", "d/b.md": f"# All\n\n{shared}"}
+    index(texts, tmp_path / "index")
+    index({**texts, "d/c.md": f"# All\n\n{shared}"}, tmp_path / "index")
+    assert holds(tmp_path, b"anzibar")
+    assert holds(tmp_path, b"a.md")
+    index({"d/b.md": texts["d/b.md"]}, tmp_path / "index")
+    assert not any(holds(tmp_path, word) for word in (b"anzibar", b"zebra", b"a.md", b"c.md"))
+    assert sources(tmp_path / "index", "everything") == ["d/b.md"]
+
+
+def holds(folder: Path, word: bytes) -> bool:
+    return any(word in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    ("how", "names"),
+    [
+        ({}, {"docs/hr/leave.md", "docs/notes.txt"}),
+        ({"collections": ["hr"]}, {"docs/hr/leave.md"}),
+        ({"collections": ["docs", "it"]}, {"docs/notes.txt"}),
+        ({"collections": []}, set()),
+        ({"filters": Filters(sources=("*.txt",))}, {"docs/notes.txt"}),
+        ({"filters": Filters(kinds=("md",))}, {"docs/hr/leave.md"}),
+        ({"filters": Filters(languages=("de",))}, set()),
+        ({"filters": Filters(since=100)}, {"docs/notes.txt"}),
+        ({"filters": Filters(until=300), "collections": ["hr"]}, set()),
+    ],
+)
+def test_only_what_is_let_through_is_searched(
+    tmp_path: Path, how: dict[str, object], names: set[str]
+) -> None:
+    index(Texts(FEW, modified={"docs/notes.txt": 200}), tmp_path / "index")
+    assert set(sources(tmp_path / "index", "25 leave", **how)) == names
+
+
+def test_collections_can_be_said(tmp_path: Path) -> None:
+    config = IndexConfig(collections=("people=docs/hr/*", "people=docs/notes.txt"))
+    made = index(FEW, tmp_path / "index", config)
+    assert made.stats["collections"] == {"people": 3, "it": 1}
+    made = index(FEW, tmp_path / "index")  # other collections are another index
+    assert made.stats["collections"] == {"hr": 2, "it": 1, "docs": 1}
+    assert sources(tmp_path / "index", "wages", collections=["people"]) == []
+    with pytest.raises(ConfigError, match="NAME=PATTERN"):
+        IndexConfig(collections=("people",))
+
+
+def test_questions_meet_documents_of_their_language(tmp_path: Path) -> None:
+    texts = {
+        "d/de.txt": "Die Kündigungen der Verträge müssen schriftlich erfolgen.",
+        "d/es.txt": "Las baterías se cargan en cuatro horas.",
+        "d/ru.txt": "Договоры аренды расторгаются письменно.",
+        "d/en.txt": "Batteries are charged within four hours.",
+        "d/ja.txt": "契約は書面で解除できます。",
+    }
+    languages = {name: name[2:4] for name in texts}
+    index(Texts(texts, languages=languages), tmp_path / "index")
+    for query, name in (
+        ("Kündigung Vertrag", "de"), ("batería", "es"), ("договор аренды", "ru"),
+        ("battery charging", "en"), ("契約の解除", "ja"),
+    ):  # fmt: skip
+        assert sources(tmp_path / "index", query)[:1] == [f"d/{name}.txt"]
+
+
+def test_quoted_words_are_found_as_they_stand(tmp_path: Path) -> None:
+    texts = {
+        "d/a.txt": "The red lamp is on. A signal follows.",
+        "d/b.txt": "Red is the signal; the lamp is on, on the lamp.",
+        "d/c.txt": "Lamp. Red. Signal. The lamp is red.",
+    }
+    index(texts, tmp_path / "index")
+    assert sources(tmp_path / "index", "signal red lamp")[0] == "d/c.txt"
+    names = sources(tmp_path / "index", 'signal "red lamp"')
+    assert names[0] == "d/a.txt"
+    assert len(names) == 3  # the others come behind
+    assert sources(tmp_path / "index", '"on the lamp"')[0] == "d/b.txt"
+
+
+def test_a_reader_keeps_what_it_opened_until_it_reloads(tmp_path: Path) -> None:
+    index(FEW, tmp_path / "index")
+    with Index.open(tmp_path / "index") as opened:
+        assert not opened.reload()
+        index({"docs/new.txt": "Wages are paid weekly."}, tmp_path / "index")
+        assert len(opened) == 4
+        assert opened.search("wages")[0].passage.place.source == "docs/hr/pay.md"
+        assert opened.reload()
+        assert [one.passage.place.source for one in opened.search("wages")] == ["docs/new.txt"]
+        assert not holds(tmp_path, b"last day of a month")  # nobody needs it any more
+
+
+def test_what_could_not_be_read_is_named(tmp_path: Path) -> None:
+    unread = [Unread("d/scan.pdf", "pdf", "needs OCR"), Unread("d/a.zip/x", "", "encrypted", 3)]
+    made = index(Texts(FEW, unread=unread), tmp_path / "index")
+    assert (made.stats["unread"], made.stats["unread_by_reason"]["encrypted"]) == (4, 3)
+    with Index.open(tmp_path / "index") as opened:
+        assert opened.unread() == unread
+
+
+def test_a_kill_at_any_moment_leaves_the_index_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(FEW, tmp_path / "index")
+    changed = {**FEW, "docs/hr/pay.md": "Wages are paid weekly."}
+    create, left = output.create_file, 0
+
+    def dying(path: Path) -> object:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return create(path)
+
+    kills = 0
+    for left_at in range(100):
+        left = left_at
+        monkeypatch.setattr(output, "create_file", dying)
+        try:
+            index(changed, tmp_path / "index")
+            break
+        except KeyboardInterrupt:
+            kills += 1
+        finally:
+            monkeypatch.setattr(output, "create_file", create)
+        assert sources(tmp_path / "index", "wages") == ["docs/hr/pay.md"]
+    assert kills > 15
+    assert "weekly" in found(tmp_path / "index", "wages")[0].passage.text
+    assert not holds(tmp_path, b"last day of a month")
+
+
+def test_two_indexers_at_once(tmp_path: Path) -> None:
+    index(FEW, tmp_path / "index")
+    with output.lock(tmp_path / "index"), pytest.raises(BusyError, match="another linnet process"):
+        index({}, tmp_path / "index")
+    assert len(sources(tmp_path / "index", "leave")) == 2
+
+
+def test_an_index_without_passages_finds_nothing(tmp_path: Path) -> None:
+    made = index({}, tmp_path / "index")
+    assert (made.stats["documents"], made.stats["passages"]) == (0, 0)
+    assert found(tmp_path / "index", "leave") == []
+    index(FEW, tmp_path / "index")
+    index({"d/x.txt": "***"}, tmp_path / "index")
+    with Index.open(tmp_path / "index") as opened:
+        assert opened.search("leave") == []
+        assert len(opened.documents()) == 1
+
+
+@pytest.mark.parametrize("query", ["", "   ", "?!", '""', '"', "the " * 20_000, "\x00\ud800", "💥"])
+def test_odd_queries(tmp_path: Path, query: str) -> None:
+    index(FEW, tmp_path / "index")
+    assert isinstance(found(tmp_path / "index", query), list)
+
+
+def test_there_is_no_index(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="linnet index DOCS --out"):
+        Index.open(tmp_path / "nothing")
+    (tmp_path / "index").mkdir()
+    with pytest.raises(ArtifactError, match="linnet index DOCS --out"):
+        Index.open(tmp_path)
+
+
+def test_an_index_of_another_version(tmp_path: Path) -> None:
+    with artifact.update(tmp_path, kind="index", format=999, config={}, inputs={}) as draft:
+        output.write_json(draft.path / "index.json", {})
+    with pytest.raises(ArtifactError, match=r"format 1\. Got 999: run linnet index again"):
+        Index.open(tmp_path)
+    index(FEW, tmp_path)  # in its place
+    assert sources(tmp_path, "wages") == ["docs/hr/pay.md"]
+
+
+def test_damage_is_named_wherever_it_is(tmp_path: Path) -> None:
+    made = index(FEW, tmp_path / "index")
+    for name in made.names:
+        file = made.file(name)
+        whole = file.read_bytes()
+        for broken in {whole[: len(whole) // 2], whole + b"x", b""} - {whole}:
+            file.write_bytes(broken)
+            with pytest.raises(DamagedError, match="run"):
+                Index.open(tmp_path / "index")
+        if whole:  # of the right length, but not what it was
+            file.write_bytes(b"\x93NUMPY"[: len(whole)] + b"\xff" * (len(whole) - 6))
+            with pytest.raises(DamagedError, match="damaged"):
+                Index.open(tmp_path / "index")
+        file.write_bytes(whole)
+    assert json.loads((tmp_path / "index/manifest.json").read_text())["generation"] == 1
+    assert found(tmp_path / "index", "wages")

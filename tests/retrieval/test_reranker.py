@@ -1,0 +1,266 @@
+"""The re-ranker: trained on a tiny scale, read by transformers, calibrated, and bounded in time."""
+
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from linnet import artifact
+from linnet.errors import DamagedError, DataError, ModelError
+from linnet.retrieval import Found, Passage, PassagesInMemory, Place
+from linnet.retrieval.reranker import (
+    DEPTHS,
+    SETTINGS,
+    Calibration,
+    Reranked,
+    Reranker,
+    around_best,
+    context,
+    has_reranker,
+    sigmoid,
+)
+from linnet.retrieval.reranker_training import (
+    RIDGE,
+    Candidates,
+    RerankerConfig,
+    Target,
+    divided,
+    mine,
+    platt,
+    scratch_encoder,
+    train_reranker,
+)
+
+KINDS = {"where": "situated near", "when": "built during", "who": "owned by"}
+SUBJECTS = [f"{a}{b}" for a in ("bel", "kor", "mat", "ros", "tul", "vin", "zar", "nor")
+            for b in ("da", "fin", "go", "lan", "mir", "pol", "sen", "tos")]  # fmt: skip
+CONFIG = RerankerConfig(layers=1, questions=120, candidates=6, negatives=2, easy=0, epochs=6,
+                        batch=8, lr=2e-3, max_tokens=32, words=True, device="cpu", dtype="fp32",
+                        threads=1)  # fmt: skip
+
+
+def _passage(subject: str, kind: str) -> Passage:
+    text = f"{subject} was {KINDS[kind]} something."
+    return Passage(text, (Place(f"{subject}-{kind}.txt", 0, len(text)),), title=subject)
+
+
+@pytest.fixture(scope="module")
+def passages() -> PassagesInMemory:
+    """Of each subject three passages, which no word of a question tells apart."""
+    made = [_passage(subject, kind) for subject in SUBJECTS for kind in KINDS]
+    random.Random(0).shuffle(made)
+    return PassagesInMemory(made)
+
+
+@pytest.fixture(scope="module")
+def lists(passages: PassagesInMemory) -> list[Candidates]:
+    targets = [Target(f"{kind} {subject}", f"{subject}-{kind}.txt", group=subject)
+               for subject in SUBJECTS for kind in KINDS]  # fmt: skip
+    return mine(targets, passages.search, count=CONFIG.candidates)
+
+
+@pytest.fixture(scope="module")
+def encoder(passages: PassagesInMemory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("encoder")
+    scratch_encoder([*(each.text for each in passages.passages), " ".join(KINDS)] * 3, out, CONFIG)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(
+    lists: list[Candidates], encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "reranker"
+    train_reranker(lists, encoder, out, CONFIG)
+    return out
+
+
+def test_it_orders_what_the_search_cannot_and_says_how_well(trained: Path) -> None:
+    stats = artifact.read(trained, kind="reranker").stats
+    assert stats["kept"]
+    assert stats["before"]["recall@1"]["value"] < 0.7
+    assert stats["after"]["recall@1"]["value"] > stats["before"]["recall@1"]["high"]
+    assert stats["difference"]["mrr"][0] > 0
+    assert stats["before"]["questions"] == stats["after"]["questions"] > 10
+    assert stats["ece"]["alone"] < 0.15
+    assert stats["ece"]["with_rank"] < 0.15
+
+
+def test_questions_are_divided_by_group(lists: list[Candidates]) -> None:
+    parts = divided(lists, CONFIG)
+    groups = [{each.group for each in part} for part in parts]
+    assert all(groups)
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
+    assert len(parts[0]) <= CONFIG.questions
+    with pytest.raises(DataError, match="at least 40 questions about several documents"):
+        divided(lists[:30], CONFIG)
+
+
+@torch.inference_mode()
+def test_transformers_reads_it_with_the_same_scores(trained: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(trained).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(trained)
+    reranker = Reranker.open(trained, dtype="fp32")
+    passages = [_passage("belda", "where"), _passage("koda", "who"), _passage("zarsen", "when")]
+    found = reranker.logits("where belda", passages)
+    for passage, score in zip(passages, found, strict=True):
+        pair = tokenizer("where belda", context(passage) + passage.text, return_tensors="pt")
+        assert score == pytest.approx(float(theirs(**pair).logits[0, 0]), abs=1e-4)
+    assert reranker.score("where belda", passages) == pytest.approx(
+        sigmoid(reranker.calibration.slope * np.array(found) + reranker.calibration.offset)
+    )
+
+
+def test_a_search_is_re_ranked(trained: Path, passages: PassagesInMemory) -> None:
+    index = Reranked(passages, Reranker.open(trained), depth=6)
+    assert len(index) == len(passages)
+    asked = [(f"{kind} {subject}", f"{subject}-{kind}.txt") for kind in KINDS
+             for subject in SUBJECTS[::6]]  # fmt: skip
+    first = [index.search(question, 2)[0].passage.place.source for question, _ in asked]
+    right = [source == wanted for source, (_, wanted) in zip(first, asked, strict=True)]
+    assert sum(right) > 0.8 * len(right)
+    found = index.search("when rosmir", 3)
+    assert len(found) == 3
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    assert found[0].scores["rerank"] == found[0].score
+    assert found[0].scores["lexical"] > 0
+    assert index.search("nothing has these", 4) == []
+
+
+def test_what_is_not_read_in_time_stays_behind_in_its_order(
+    trained: Path, passages: PassagesInMemory
+) -> None:
+    reranker = Reranker.open(trained)
+    found = passages.search("when rosmir", 20)
+    late = reranker.logits("when rosmir", [each.passage for each in found], deadline=0.0)
+    assert late == []
+    none = reranker.rerank("when rosmir", found, depth=5, budget=-1e9)
+    assert [each.passage for each in none] == [each.passage for each in found]
+    some = reranker.rerank("when rosmir", found, depth=2, budget=1e9)
+    assert [each.passage for each in some[2:]] == [each.passage for each in found[2:]]
+    for each in (none, some):
+        scores = [one.score for one in each]
+        assert scores == sorted(scores, reverse=True)
+    assert "rerank" in some[1].scores
+    assert "rerank" not in some[2].scores
+
+
+def test_depth_follows_from_the_time_that_a_pair_takes(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reranker = Reranker.open(trained)
+    clock = iter([0.0, 0.16])  # eight pairs
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: next(clock))
+        assert reranker.depth(0.3) == 15
+    assert reranker.depth(0.001) == DEPTHS[0]
+    assert reranker.depth(1e6) == DEPTHS[-1]
+    reranker._measured(0.12)  # a fifth of it counts
+    assert reranker.depth(0.41) == 10
+
+
+def test_candidates_that_may_answer_are_no_negatives() -> None:
+    answer = "forty people of the old town"
+    texts = {
+        "gold": f"There were {answer}. Nothing else is known.",
+        "equal": f"Elsewhere: there were {answer}, they say.",
+        "same": "Of the old town people, forty remained.",
+        "other": "People remained in town.",
+    }
+    found = [
+        Found(Passage(text, (Place("one" if name in ("gold", "same") else name, n * 100,
+                                   n * 100 + len(text)),)), 1.0)
+        for n, (name, text) in enumerate(texts.items())
+    ]  # fmt: skip
+    targets = [Target("Who remained?", "one", 0, 40, answer), Target("Where?", "other"),
+               Target("who  Remained", "three")]  # fmt: skip
+    mined = mine(targets, lambda *_: found)
+    assert [own.question for own in mined] == ["Who remained?", "Where?"]
+    assert [each.passage.text for each in mined[0].found] == [
+        texts["gold"], texts["equal"], texts["other"],
+    ]  # fmt: skip
+    assert mined[0].right == (True, True, False)
+    assert mined[1].right == (False, False, False, True)
+
+
+def test_of_a_long_passage_it_reads_whole_sentences_around_the_best() -> None:
+    sentences = [f"Sentence number {n} says nothing much." for n in range(40)]
+    sentences[23] = "The harbour of Oslo was enlarged in 1903."
+    text = " ".join(sentences)
+    for limit in (60, 200, 500):
+        part = around_best(text, {"harbour", "oslo"}, limit)
+        assert sentences[23] in part
+        assert part in text
+        assert len(part) <= limit
+    assert len(around_best(text, {"oslo"}, 500)) > 400
+    assert around_best(text, {"oslo"}, len(text)) == text
+    assert around_best("x" * 500, {"oslo"}, 100) == "x" * 100
+    assert around_best("", {"oslo"}, 1) == ""
+
+
+def test_long_pairs_keep_the_question_and_the_best_sentence(trained: Path) -> None:
+    reranker = Reranker.open(trained)
+    filler = "belda was something near something. " * 20
+    long = Passage(f"{filler}zarsen was built during something. {filler}", (), title="tulgo")
+    (encoded,) = reranker.encode("when zarsen", [long])
+    assert len(encoded.tokens) <= CONFIG.max_tokens
+    backend = reranker.tokenizer
+    read = backend.decode(encoded.tokens)
+    assert "when zarsen" in read.split("tulgo")[0]
+    assert "zarsen was built during" in read.split("tulgo")[1]
+
+
+def test_platt_scaling_is_where_the_likelihood_is_highest() -> None:
+    draw = np.random.default_rng(1)
+    scores = draw.normal(size=3000) * 3
+    ranks = np.log(draw.integers(1, 20, 3000))
+    right = (draw.random(3000) < sigmoid(0.7 * scores - 0.9 * ranks - 0.5)).astype(float)
+    slope, rank, offset = platt(right, scores, ranks)
+    assert (slope, rank, offset) == pytest.approx((0.7, -0.9, -0.5), abs=0.2)
+    positive = right.sum()
+    wanted = np.where(right > 0, (positive + 1) / (positive + 2), 1 / (3000 - positive + 2))
+    off = sigmoid(slope * scores + rank * ranks + offset) - wanted
+    gradient = [off @ scores + RIDGE * slope, off @ ranks + RIDGE * rank, off.sum()]
+    assert np.abs(gradient).max() < 1e-2
+    assert platt(np.ones(5), np.arange(5.0))[0] > 0
+
+
+def test_one_that_is_no_better_is_not_kept(
+    lists: list[Candidates], encoder: Path, tmp_path: Path
+) -> None:
+    draw = random.Random(0)
+    senseless = [replace(own, right=tuple(draw.sample(own.right, len(own.right)))) for own in lists]
+    config = replace(CONFIG, epochs=1)
+    made = train_reranker(senseless, encoder, tmp_path / "reranker", config)
+    assert not made.stats["kept"]
+    assert not has_reranker(tmp_path)
+    with pytest.raises(ModelError, match="did not order passages better"):
+        Reranker.open(tmp_path)
+    again = train_reranker(senseless, encoder, tmp_path / "reranker", config)
+    assert again.manifest.created == made.manifest.created
+
+
+def test_other_models_and_damaged_settings_are_refused(
+    trained: Path, encoder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="one score"):
+        Reranker.open(encoder)
+    with pytest.raises(ModelError, match="has no re-ranker"):
+        Reranker.open(tmp_path)
+    for file in trained.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / SETTINGS).unlink()
+    assert Reranker.open(tmp_path).calibration == Calibration()
+    for text in ("{", '{"max_tokens": 1, "calibration": {}}', '{"max_tokens": 64}', "[]"):
+        (tmp_path / SETTINGS).write_text(text)
+        with pytest.raises(DamagedError, match="train the re-ranker again"):
+            Reranker.open(tmp_path)
