@@ -1,11 +1,11 @@
 """A chat model tuned on examples made of documents, against itself without, on people's questions.
 
-    python benchmarks/examples_finetuning.py MODEL medquad.jsonl [--documents 400] [--seconds 600]
+    python benchmarks/examples_finetuning.py MODEL medquad.jsonl [--documents 400] [--steps 60]
 
 The answers of MedQuAD are the documents, one for each focus. Examples are made of them without a
 model, and ``linnet finetune`` (LoRA) trains on those of the train split. Then people's own
-questions about held-out documents are put to the model before and after, closed book and with the
-passage before the question:
+questions about held-out documents are put to the model before and after as the examples were in
+training (``evaluate --style bare``), closed book and with the passage before the question:
 
 * nats per token of the beginning of the right answer (lower is better),
 * token F1 of the greedy answer with that beginning.
@@ -28,6 +28,7 @@ import numpy as np
 from linnet import artifact
 from linnet.data import DataConfig, kept_texts, prepare
 from linnet.examples import ExamplesConfig, make_examples
+from linnet.examples.prompts import question_text
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.finetune import finetune
 from linnet.generate.engine import Continuation, Engine, Request
@@ -36,7 +37,6 @@ from linnet.generate.sampling import Sampling
 from linnet.respond import open_model
 from linnet.scoring.matching import token_f1
 
-ANSWER_TOKENS = 64
 PASSAGE_CHARACTERS = 1200
 SAMPLES = 2000
 
@@ -72,22 +72,24 @@ def held_out(
     return left[:count]
 
 
-def measure(engine: Engine, rows: list[dict[str, str]], *, open_book: bool) -> dict[str, Any]:
-    """Nats per token and F1 of each question."""
+def measure(
+    engine: Engine, rows: list[dict[str, str]], *, open_book: bool, tokens: int, write: int
+) -> dict[str, Any]:
+    """Nats per token of each question, and F1 of the first ``write``."""
     continuations, requests, golds = [], [], []
     for row in rows:
-        text = row["question"]
+        text = row["question"].replace(" ?", "?")
         if open_book:
-            text = f"{row['answer'][:PASSAGE_CHARACTERS].strip()}\n\n{text}"
+            text = question_text(text, row["answer"][:PASSAGE_CHARACTERS])
         prompt = tuple(engine.chat_prompt([{"role": "user", "content": text}]))
-        gold = engine.tokenize(" ".join(row["answer"].split()))[:ANSWER_TOKENS]
+        gold = engine.tokenize(" ".join(row["answer"].split()))[:tokens]
         golds.append(engine.detokenize(gold))
         continuations.append(Continuation(prompt, gold))
-        sampling = Sampling(temperature=0, min_p=0, max_tokens=ANSWER_TOKENS)
+        sampling = Sampling(temperature=0, min_p=0, max_tokens=tokens)
         requests.append(Request(prompt, sampling))
     nats = [found.nats / found.tokens for found in engine.likelihoods(continuations)]
-    answers = [made.text for made in engine.generate(requests)]
-    f1 = [token_f1(answer, [gold]) for answer, gold in zip(answers, golds, strict=True)]
+    answers = [made.text for made in engine.generate(requests[:write])]
+    f1 = [token_f1(answer, [gold]) for answer, gold in zip(answers, golds, strict=False)]
     return {"nats": np.array(nats), "f1": np.array(f1), "answers": answers}
 
 
@@ -103,8 +105,12 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("medquad", type=Path)
     parser.add_argument("--documents", type=int, default=400)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--questions", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch-tokens", type=int, default=1024)
+    parser.add_argument("--questions", type=int, default=60)
+    parser.add_argument("--write", type=int, default=20, help="of these, answered at length too")
+    parser.add_argument("--tokens", type=int, default=48, help="of an answer")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--book", choices=("closed", "open"), default="closed",
                         help="how the examples are trained")  # fmt: skip
     parser.add_argument("--work", type=Path, help="keep everything here, and take it up again")
@@ -119,8 +125,9 @@ def main() -> None:
     print(f"{len(asked)} questions of people about held-out documents", flush=True)
     began = time.monotonic()
     tuning = FinetuneConfig(
-        seconds=options.seconds, book=options.book, context=768, general_tokens=0, sweep=False
-    )
+        steps=options.steps, book=options.book, context=512, batch_tokens=options.batch_tokens,
+        general_tokens=0, sweep=False, threads=options.threads,
+    )  # fmt: skip
     tuned = finetune(options.model, [work / "examples"], work / "tuned", tuning)
     stats = artifact.read(tuned.path).stats
     print(f"{stats['steps']} steps in {time.monotonic() - began:.0f} s: held-out examples "
@@ -128,9 +135,12 @@ def main() -> None:
           "byte", flush=True)  # fmt: skip
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for name, place in (("zero-shot", options.model), ("tuned", tuned.path)):
-        engine = open_model(place, EngineConfig(engine="torch")).engine
+        engine = open_model(place, EngineConfig(engine="torch", threads=options.threads)).engine
         for book in ("closed", "open"):
-            found[name, book] = measure(engine, asked, open_book=book == "open")
+            found[name, book] = measure(
+                engine, asked, open_book=book == "open", tokens=options.tokens, write=options.write
+            )
+            print(f"{name}, {book} book: {time.process_time():.0f} s of processor", flush=True)
         engine.close()
     for book in ("closed", "open"):
         for metric in ("nats", "f1"):
@@ -138,11 +148,12 @@ def main() -> None:
             low, high = interval(after - before)
             print(
                 f"{book:6} {metric:4} {before.mean():.3f} -> {after.mean():.3f}, difference "
-                f"{(after - before).mean():+.3f} ({low:+.3f} to {high:+.3f})",
+                f"{(after - before).mean():+.3f} ({low:+.3f} to {high:+.3f}), "
+                f"{len(before)} questions",
                 flush=True,
             )
     with (work / "answers.jsonl").open("w", encoding="utf-8") as file:
-        for place, row in enumerate(asked):
+        for place, row in enumerate(asked[: options.write]):
             line = {"question": row["question"], "answer": row["answer"][:300]}
             line |= {f"{name} {book}": one["answers"][place] for (name, book), one in found.items()}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -14,6 +14,7 @@ import pytest
 
 import linnet
 from linnet import artifact, output, stages
+from linnet.config import parse_duration
 from linnet.errors import (
     BudgetError,
     BusyError,
@@ -301,13 +302,14 @@ def test_settings_that_do_not_fit_the_plan(tiny: TinyProject) -> None:
     assert tiny.files() == before
 
 
-def test_a_budget_that_is_none_or_too_short(fresh: TinyProject) -> None:
+def test_a_budget_that_is_none_or_too_short_is_refused_before_anything_is_read(
+    fresh: TinyProject,
+) -> None:
     assert "a time must look like" in refused(fresh, ConfigError, budget="soon")
-    assert not fresh.path.exists()
     said = refused(fresh, BudgetError, *SETTINGS, budget="3s")
     assert "a budget of 3s leaves no time to train" in said
-    named = said.rpartition("allow at least ")[2]
-    fresh.build(budget=named)
+    assert parse_duration(said.rpartition("allow at least ")[2]) > 3
+    assert not fresh.path.exists()
 
 
 def test_sources_without_text(tmp_path: Path) -> None:

@@ -175,3 +175,17 @@ def test_the_margin_of_a_difference_of_shares_is_in_points(tmp_path: Path) -> No
     (found,) = compare(runs, config=CompareConfig(margin=0.05)).runs[0].tasks[0].differences
     assert found.margin == 0.05
     assert found.share
+
+
+def test_the_verdict_is_seen_on_a_small_screen(tmp_path: Path, chromium: Any) -> None:
+    runs = [
+        write_run(tmp_path / name, [{"exact_match": x}] * 40, "exact_match", model=name * 12)
+        for name, x in (("a", 0.0), ("b", 1.0))
+    ]
+    compare(runs, tmp_path / "out")
+    page = chromium.new_page(viewport={"width": 360, "height": 700})
+    page.goto((tmp_path / "out" / "comparison.html").as_uri())
+    place = page.get_by_role("cell", name="better", exact=True).bounding_box()
+    page.close()
+    assert place is not None
+    assert place["x"] + place["width"] <= 360

@@ -62,6 +62,9 @@ DECIDED = [
     ("fr", "Environ 98 personnes ont pris 20 mg.", "contradicted", "number"),
     ("es", "La enfermedad es contagiosa.", "contradicted", "negation"),
     ("es", "El medicamento fue aprobado el 5 de mayo de 2024.", "contradicted", "date"),
+    ("es", "Cuesta 36 euros.", "contradicted", "number"),
+    ("de", "Es kostet 1.300 Euro.", "contradicted", "number"),
+    ("en", "The drug was approved by the FDA on 7 July 2019.", "contradicted", "date"),  # a clause
     # What is in no passage.
     ("en", "It was made by Pfizer in Berlin.", "unsupported", "name"),
     ("en", "Around the world, 57,000 patients were given the drug.", "undecided", ""),

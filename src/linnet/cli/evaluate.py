@@ -69,8 +69,7 @@ HeldOut = Annotated[
 @configured(TasksConfig)
 def run(
     model: Annotated[
-        Path,
-        typer.Argument(help="A model directory, or a project; an index with --answers."),
+        Path, typer.Argument(help="A model directory, or a project; an index with --answers.")
     ],
     data: HeldOut = None,
     corpus: Annotated[

@@ -31,7 +31,9 @@ _MARK = re.compile(r"\s*(?:[-*+\u2022]|\d{1,4}[.)])\s+")
 _LABEL = re.compile(r"(\w{3,20}) ?:\s+(?=[^\W\d_a-z])")
 _BRACKETS = r"(?: \([^()]{2,80}\))?"
 _IN_BRACKETS = re.compile(r" \(([^()]{2,80})\)")
-_SHORT = re.compile(r"(?<![\w/-])[A-Z](?=[\w/-]*[A-Z0-9])[A-Z0-9/-]{1,11}(?![\w/-])")
+_SHORT = re.compile(
+    r"(?<![\w/-])[A-Z](?=[\w/-]*[A-Z0-9])[A-Z0-9/-]{1,11}(?=[,;]| or | oder | ou | o |\Z)"
+)
 _LOWERCASE = re.compile(r"(?<![\w.])[^\W\d_A-Z]{2,}(?!\w)")
 _CAPITAL = re.compile(r"(?<=[a-zß-ÿ,;] )[A-ZÀ-Þ][\w'’]*")
 _RARE = 0.02  # share of the documents

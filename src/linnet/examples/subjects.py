@@ -209,6 +209,8 @@ def within_sentence(words: str, source: Source) -> str:
     if language is None or (len(first[0]) == 1 and lower not in language.sets["determiners"]):
         return words
     if lower not in language.sets["determiners"]:
+        if re.match(r"-[A-ZÀ-Þ]", words[first.end() :]):
+            return words  # "Andersen-Tawil"
         if source.title.startswith(words) and _as_in_a_sentence(source.title):
             return words
         as_name, as_word = source.capital[first[0]], source.small[lower]
@@ -274,12 +276,12 @@ def in_context(
         title=source.title,
         heading=_NUMBERED.sub("", heading),
         Question=question,
-        question=_small(question),
+        question=in_small(question),
         bare=question.rstrip("? \u00a0\u202f"),
     )
 
 
-def _small(question: str) -> str:
+def in_small(question: str) -> str:
     """A question that goes on a sentence: in lower case, after the mark that may open it."""
     mark = "¿" if question.startswith("¿") else ""
     rest = question[len(mark) :]

@@ -4,7 +4,8 @@ A rule decides only what follows from the words alone:
 
 - *verbatim*: a sentence of a passage, or a clause of one in which nothing takes it back, says
   the claim in the same words, values in whatever notation;
-- *number*, *unit*, *date*, *negation*: a sentence says the same but for that: contradicted;
+- *number*, *unit*, *date*, *negation*: a sentence, or a clause of one, says the same but for that:
+  contradicted;
 - *number*, *unit*, *date*, *name*, *quote*: it occurs in no passage: unsupported.
 
 All else is undecided, and so is a claim in a language without rules that is not there word for
@@ -172,6 +173,8 @@ class _Check:
         return Verdict(status, rule, _score(status, match, missing), missing, evidence)
 
     _supporting: Place | None = None
+    _nearly: tuple[Missing, ...] = ()
+    """In which values a sentence, or a clause of one, differs that says the claim otherwise."""
 
     def _decided(self) -> tuple[Status, Rule, tuple[Missing, ...]]:
         if self.claim.question:
@@ -195,6 +198,8 @@ class _Check:
             missing.append(found)
             if sure and not rule:
                 rule = found.kind
+        if rule in ("number", "unit", "date") and self._nearly and self.claim.content:
+            return "contradicted", self._nearly[0].kind, self._nearly
         return ("unsupported" if rule else "undecided"), rule, tuple(missing)
 
     def _aligned(self) -> tuple[Status, Rule, tuple[Missing, ...]] | None:
@@ -213,18 +218,24 @@ class _Check:
                     different.clear()
                     break
                 different.append(found)
-        if clause := self._clause():
-            self._supporting = clause
-            return "supported", "verbatim", ()
+        for place, found in self._clauses():
+            if found == ():
+                self._supporting = place
+                return "supported", "verbatim", ()
+            if found:
+                self._nearly = self._nearly or found
+        if different:
+            self._nearly = different[0]
         if different and len(self.claim.content) >= FEWEST_WORDS:
             return "contradicted", different[0][0].kind, different[0]
         return None
 
-    def _clause(self) -> Place | None:
-        """A clause of a sentence that says the claim, where nothing in the rest takes it back."""
+    def _clauses(self) -> Iterator[tuple[Place, tuple[Missing, ...] | None]]:
+        """Clauses of sentences that say the claim, where nothing in the rest takes it back, and in
+        which values they differ."""
         rules = self.claim.language
         if rules is None or not self.alike:
-            return None
+            return
         line, length = self.claim.line, len(self.claim.counted)
         for number, passage in enumerate(self.passages):
             for sentence in passage.sentences:
@@ -243,10 +254,9 @@ class _Check:
                 if any(token.key in reverses for token in rest):
                     continue
                 values = tuple(token.value for token in own if token.value is not None)
-                if _differences(self.claim.values, values) == ():
-                    start = sentence.claim.start
-                    return Place(number, start + own[0].start, start + own[-1].end)
-        return None
+                start = sentence.claim.start
+                place = Place(number, start + own[0].start, start + own[-1].end)
+                yield place, _differences(self.claim.values, values)
 
     def _negated(self) -> tuple[Status, Rule, tuple[Missing, ...]] | None:
         """Contradicted by a sentence that says the same with one negation more or less."""

@@ -20,6 +20,7 @@ from linnet.planner.choosing import (
     check_settings,
     choose,
     choose_vocabulary,
+    refuse_hopeless,
     show_parameters,
     training_settings,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "plan",
     "plan_settings",
     "read_plan",
+    "refuse_hopeless",
     "show_parameters",
     "training_settings",
 ]

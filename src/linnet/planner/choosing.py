@@ -215,6 +215,19 @@ def check_memory(model: ModelConfig, device: str) -> None:
         )
 
 
+def refuse_hopeless(budget: float) -> None:
+    """Raise BudgetError for a budget that is too short for any documents, so that it can be said
+    before they are read."""
+    from linnet.planner.measuring import CorpusFacts
+
+    none = CorpusFacts(documents=0, train_bytes=0, ngram_bits_per_byte=None)
+    if _stage_seconds(none, budget, spent=0.0)["train"] < SHORTEST_TRAINING:
+        raise BudgetError(
+            f"a budget of {show_duration(budget)} leaves no time to train, however few documents "
+            f"there are; allow at least {show_duration(smallest_budget(none, 0.0))}"
+        )
+
+
 def smallest_budget(corpus: CorpusFacts, spent: float) -> float:
     """The least time that a plan for these documents accepts, rounded up to say it simply."""
     low, high = 0.0, 1.0

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from linnet import artifact
 from linnet.page import duration
-from linnet.planner import PLAN_FILE, plan, plan_settings, read_plan, show_parameters
+from linnet.planner import (
+    PLAN_FILE,
+    plan,
+    plan_settings,
+    read_plan,
+    refuse_hopeless,
+    show_parameters,
+)
 from linnet.stages import evaluation, model, tokenizer
 from linnet.stages.stage import Pin, Section, Stage, Workspace, number, read_object
 from linnet.train.metrics import read_curves
@@ -61,6 +69,8 @@ def _settings(workspace: Workspace) -> Mapping[str, Any]:
 
 def _check(workspace: Workspace) -> None:
     _settings(workspace)
+    if not artifact.is_artifact(workspace.directory("plan")):
+        refuse_hopeless(workspace.budget)
 
 
 def _make(workspace: Workspace) -> Artifact:

@@ -43,7 +43,7 @@ _UNFIT = re.compile(
     r"(?i:\b(?:contributed|patch(?:es)? by|written by|implemented by|thank|thanks|refer to|see|"
     r"more information|read more)\b)"
     # code, and what is not one whole sentence
-    r"|\(['\"]|[a-z]\. [a-z_]|\.\d+ [A-Z]|^(?:Similar|Same|Equivalent|Like)\b"
+    r"|\(['\"]|[a-z]\. [a-z_]|\.\d+ [A-Z]|^(?:Similar|Same|Equivalent|Like|Part of)\b"
     r"|^[^,]{2,60}, (?:it|they|he|she)\b"  # of which nothing was said yet
 )
 _CODE = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*(?:\(\)|(?<=[a-z0-9])_\w+)(?![\w(])")

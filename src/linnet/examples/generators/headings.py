@@ -11,7 +11,7 @@ from linnet.examples.generators.entries import is_signature
 from linnet.examples.languages import CODES, Language
 from linnet.examples.record import Example
 from linnet.examples.source import Section, Source
-from linnet.examples.subjects import quotable, without_number
+from linnet.examples.subjects import in_small, quotable, without_number
 from linnet.retrieval import terms
 
 _LONGEST_ANSWER = 2000  # characters of what stands under a heading that is a question
@@ -55,7 +55,10 @@ def _question(source: Source, section: Section, context: Context) -> Iterator[Ex
         if quotable(source.title) and len(section.headings) > 1:
             name = words.template("context")
             question = context.choose(name, source.id, str(start)).format(
-                title=source.title, question=heading, Question=heading, bare=heading.rstrip("? ")
+                title=source.title,
+                question=in_small(heading),
+                Question=heading,
+                bare=heading.rstrip("? "),
             )
         else:
             question = None

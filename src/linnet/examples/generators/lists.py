@@ -22,6 +22,7 @@ _NUMBERED = re.compile(r"\s*\d{1,4}[.)]\s+")
 _PAIR = re.compile(
     r"(?P<name>[^\W\d_][\w ./()'’-]{0,40}?)\s*(?::|：|\t)\s*(?P<value>\S[^\n]{0,200})"
 )
+_ENDED = re.compile(r"[.!?]\d* [^\W\d_a-z]")  # a sentence before the one that leads
 _VALUE = re.compile(r"^[\d.,%$€-]+$|[_(){}=<>]|\w\.\w")  # what no column is called
 _CELL = " | "
 _FEWEST, _MOST_ITEMS, _LONGEST_ITEM = 2, 15, 300
@@ -108,7 +109,7 @@ def _lead(source: Source, before: Block | None, start: int) -> tuple[int, str] |
     sentences = source.sentences(before.start, before.end)
     low, high = sentences[-1]
     text = " ".join(source.text[low:high].split())
-    leads = text.endswith(":") or text[-1].isalpha()
+    leads = text.endswith(":") or (text[-1].isalpha() and not _ENDED.search(text))
     return (low, text) if leads and len(text.split()) > 3 else None
 
 

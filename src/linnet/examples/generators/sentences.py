@@ -98,12 +98,12 @@ def ask_about(
             continue
         groups = _groups(found, subject, marked, words)
         key = (source.id, str(place[0]), pattern.name)
-        question: str | None = context.choose(pattern.ask, *key).format(**groups)
+        question: str | None = context.choose(_fitting(pattern.ask, subject), *key).format(**groups)
         told = ""
         if not subject.tells:
             question = in_context(question or "", source, passage, context, key)
         elif pattern.instruct:
-            told = context.choose(pattern.instruct, *key).format(**groups)
+            told = context.choose(_fitting(pattern.instruct, subject), *key).format(**groups)
         if question is None:
             continue
         answer = marked.restored(found[pattern.answer]) if pattern.answer else sentence
@@ -111,10 +111,22 @@ def ask_about(
     return None
 
 
+def _fitting(templates: tuple[str, ...], subject: Subject) -> tuple[str, ...]:
+    """Those that ask for no "the nutrients" where nothing says which."""
+    return (
+        tuple(
+            template for template in templates if " " in subject.text or "{the_s}" not in template
+        )
+        or templates
+    )
+
+
 def _suits(pattern: Pattern, subject: Subject, written: str, words: Language) -> bool:
     """Whether a sentence of this form may have this subject."""
     if pattern.plural and not looks_plural(written, words):
         return False
+    if pattern.defines and not subject.decided:
+        return False  # "this disease is ..." says more of what was defined before
     # "getting a pacemaker is ..." defines nothing
     return not (
         pattern.defines and not subject.is_title and " " in subject.text
