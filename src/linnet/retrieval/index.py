@@ -37,7 +37,7 @@ KIND = "index"
 FORMAT = 1
 UNREAD = "unread.jsonl"
 _MASKS = 64  # that are kept
-_DEPTH = 100  # passages of each way of searching that are fused
+_DEPTH = 300  # passages of each way of searching that are fused
 _EQUAL = 10  # passages more than twice what is asked for, as equal ones become one
 _QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 
@@ -224,9 +224,10 @@ class Index:
     ) -> list[Found]:
         """The ``k`` best passages, the best first; of these ``collections`` alone, if given.
 
-        ``rerank``: re-ranked at the end, where the index has a re-ranker.
+        ``rerank``: re-ranked at the end, where the index has a re-ranker, and the query quotes
+        nothing that is to be found word for word.
         """
-        reranker = self.reranker if rerank else None
+        reranker = self.reranker if rerank and not _QUOTED.search(query) else None
         if reranker is None:
             return self._searched(query, k, collections, filters)
         depth = reranker.depth()
