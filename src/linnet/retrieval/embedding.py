@@ -26,6 +26,8 @@ from linnet.retrieval.updating import later_transaction
 AT_ONCE = 4096
 """Passages between two transactions."""
 
+_SHOWN = 256  # passages between two signs of progress
+
 
 def embed_index(
     place: Path | str, encoder: str | None = None, *, progress: Progress = SILENT
@@ -50,9 +52,13 @@ def embed_index(
     with progress.task(f"embedding passages with {chosen.name}", total=total) as task:
         while _embed_some(path, chosen, task):
             pass
+    before = state.encoder
+    if not total and before is not None and before.fingerprint == chosen.fingerprint:
+        if state.asked != asked:
+            _use(path, before, asked)
+        return artifact.read(path, kind=KIND)
     now = EncoderState(chosen.name, chosen.source, chosen.fingerprint, chosen.width)
-    if (now, asked) != (state.encoder, state.asked) or total:
-        _use(path, now, asked)
+    _use(path, now, asked)
     return artifact.read(path, kind=KIND)
 
 
@@ -79,19 +85,20 @@ def _embed_some(path: Path, encoder: TextEncoder, task: Task) -> bool:
                 break
         else:
             return False
-        texts = [passage_text(segment.passage(int(number))) for number in numbers]
-        vectors = encoder.embed_passages(texts)
         before = segment.vectors(name)
         rows = np.zeros((len(segment), encoder.width), np.float32)
         if before is not None:
             rows[:] = before
-        rows[numbers] = vectors
+        for start in range(0, len(numbers), _SHOWN):
+            some = numbers[start : start + _SHOWN]
+            texts = [passage_text(segment.passage(int(number))) for number in some]
+            rows[some] = encoder.embed_passages(texts)
+            task.advance(len(some))
     with later_transaction(path) as draft:
         assert draft.before is not None
         if segment.name in read_state(draft.before).segments:  # else it was joined to another
             save(_folder(draft, segment), name, rows)
         draft.stats.update(draft.before.stats)
-    task.advance(len(numbers))
     return True
 
 
