@@ -4,16 +4,17 @@
     python benchmarks/answers.py retrieval --index INDEX --examples EXAMPLES
     python benchmarks/answers.py encoder   --index INDEX --medquad medquad.jsonl --out OWN
     python benchmarks/answers.py encoder   --index INDEX --examples EXAMPLES --out OWN
+    python benchmarks/answers.py reranker  --index INDEX --medquad medquad.jsonl --out RERANKER
     python benchmarks/answers.py documents --medquad medquad.jsonl --out DOCS
     python benchmarks/answers.py speed     --index INDEX
 
 ``documents`` writes MedQuAD as files, focus as title and answer as body, of which ``linnet index``
 makes the index. ``encoder`` tunes one: on people's questions of one half of the focuses, or on made
-examples. ``retrieval`` gives the table for questions of the other half of the focuses, or of the
-examples' held-out documents, with ``--own`` and ``--reranker`` where they are given. Of MedQuAD
-documents are ranked, each by its first passage, and equal answers or questions are one target; of
-examples the passage must be the one with the quote. bm25s is the peer, where it is installed: the
-same passages, its English stop words. Vectors are kept in ``--cache``. ``speed`` compares
+examples; ``reranker`` trains one on the same. ``retrieval`` gives the table for questions of the
+other half of the focuses, or of the examples' held-out documents, with ``--own`` and ``--reranker``
+where they are given. A document is found at the rank of its first passage among the documents
+found; equal answers or questions are one target. bm25s is the peer, where it is installed: the same
+passages, its English stop words. Vectors are kept in ``--cache``. ``speed`` compares
 sentence-transformers where it is installed, and says what a search over 100,000 vectors costs.
 Speeds are in seconds of the processor, since other programs may run.
 """
@@ -46,6 +47,13 @@ from linnet.retrieval.encoder_training import (
 from linnet.retrieval.fusion import fuse
 from linnet.retrieval.measures import MEASURES, rank_of, summary
 from linnet.retrieval.reranker import Reranker
+from linnet.retrieval.reranker_training import (
+    RerankerConfig,
+    Target,
+    mine,
+    sampled,
+    train_reranker,
+)
 from linnet.retrieval.vectors import best, similarities
 
 DEPTH = 300
@@ -259,7 +267,7 @@ def reranked(search: Search, passages: Passages, reranker: Reranker, depth: int)
     def again(question: str) -> list[Hit]:
         hits = search(question)
         found = [Found(passages.rows[hit.number], hit.score) for hit in hits]
-        ordered = reranker.rerank(question, found, depth=depth)
+        ordered = reranker.rerank(question, found, depth=depth, budget=60)  # however busy it is
         return [Hit(passages.numbers[each.passage.id], each.score) for each in ordered]
 
     return again
@@ -343,6 +351,33 @@ def encoder(args: argparse.Namespace) -> None:
     print(f"{time.process_time() - began:.0f} s of CPU")
 
 
+def train(args: argparse.Namespace) -> None:
+    """Train a re-ranker, and say how well it orders what was kept back of the same half."""
+    index = Index.open(args.index)
+    passages = Passages(index)
+    if args.medquad:
+        asked = medquad(args.medquad, trained=True)
+    else:
+        asked = from_examples(args.examples, trained=True)
+    sources = {_name(p.source): p.source for row in passages.rows for p in row.places}
+    targets = [
+        Target(each.question, sources[name], group=each.group)
+        for each in asked
+        for name in sorted(each.targets & sources.keys())
+    ]
+    base = choose_encoder(args.encoder)
+    if base is None:
+        raise SystemExit("an encoder to start from is needed: --encoder")
+    settings = RerankerConfig(most_questions=args.trained, threads=args.threads)
+    began = time.process_time()
+    lists = mine(
+        sampled(targets, settings), lambda question, k: index.search(question, k, rerank=False)
+    )
+    made = train_reranker(lists, base.path, args.out, settings)
+    print(json.dumps(made.stats, indent=1))
+    print(f"{time.process_time() - began:.0f} s of CPU")
+
+
 def speed(args: argparse.Namespace) -> None:
     """Tokens a second, and what a search costs."""
     import torch
@@ -399,7 +434,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = {
-        "retrieval": retrieval, "encoder": encoder, "speed": speed,
+        "retrieval": retrieval, "encoder": encoder, "reranker": train, "speed": speed,
         "documents": lambda args: write_documents(args.medquad, args.out),
     }  # fmt: skip
     parser.add_argument("command", choices=commands)
@@ -409,6 +444,7 @@ def main() -> None:
     parser.add_argument("--encoder", help="the encoder; by default the best at hand")
     parser.add_argument("--own", type=Path, help="a tuned encoder")
     parser.add_argument("--reranker", type=Path)
+    parser.add_argument("--trained", type=int, default=RerankerConfig.most_questions)
     parser.add_argument("--depth", type=int, default=20, help="passages that are re-ranked")
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--cache", type=Path, default=Path("vectors"))

@@ -14,7 +14,7 @@ import typer
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, err, terminal_progress
 from linnet.config import replace
-from linnet.errors import ConfigError, DataError, LinnetError, ModelError
+from linnet.errors import ArtifactError, ConfigError, DataError, LinnetError, ModelError
 from linnet.hub import find, parse
 from linnet.output import human_bytes
 from linnet.serve.settings import ServeConfig
@@ -69,6 +69,7 @@ def assistant(
     Example: linnet assistant ~/notes --out notes-assistant --watch
     """
     from linnet.answers.current import CurrentAssistant
+    from linnet.answers.guards import guards_of
     from linnet.answers.steps import STEPS
     from linnet.answers.upkeep import Upkeep, vanished
     from linnet.answers.workspace import Workspace
@@ -78,11 +79,13 @@ def assistant(
         raise DataError(gone)
     config = replace(ServeConfig(), settings)
     answering = CurrentAssistant(work.path)
+    answering.guards = guards_of(config.unsafe_classifier)
     said = _Said(work, answering, question)
     steps = list(STEPS)
     if (source := _model(model, config)) is not None:
         ready = next(place for place, step in enumerate(STEPS) if step.answers)
         steps.insert(ready + 1, _opening(source, config, answering))
+        steps.append(_measuring(source, answering))
     upkeep = Upkeep(
         work, steps, refreshed=answering.renew, told=said.step, follow=watch and serve,
         progress=terminal_progress(),
@@ -153,23 +156,42 @@ def _opening(source: str, config: ServeConfig, answering: CurrentAssistant) -> S
     from linnet.answers.upkeep import Step
 
     def make(work: Workspace, progress: Progress) -> str | None:
-        from linnet.answers.writer import ModelWriter
-        from linnet.respond import LanguageModel, open_model
+        from linnet.answers.opening import open_writer
         from linnet.serve.catalog import name_of
 
         if answering.writer is not None:
             return None
-        opened = open_model(source, config, progress=progress)
-        if not isinstance(opened, LanguageModel):
-            raise ModelError(f"{source}: expected a model that writes. Got an encoder")
-        responder = opened.responder()
-        if responder.refusal is not None:
-            opened.engine.close()
-            raise responder.refusal
-        answering.writer = ModelWriter(opened, name=name_of(source))
+        answering.writer = open_writer(
+            source, place=work.path, name=name_of(source), engine=config, progress=progress
+        )
+        if answering.writer.weakness:
+            return answering.writer.weakness
         return f"{name_of(source)} writes"
 
     return Step("model", "Opening the model", make)
+
+
+def _measuring(source: str, answering: CurrentAssistant) -> Step:
+    """The step that finds out whether the model answers better than the passages themselves."""
+    from linnet.answers.upkeep import SkipStep, Step
+
+    def make(work: Workspace, progress: Progress) -> str | None:
+        from linnet.answers.opening import measure_writer, read_strengths, writer_of
+        from linnet.answers.writer import ModelWriter
+
+        writer = answering.writer
+        if not isinstance(writer, ModelWriter):
+            raise SkipStep("the model was not opened")
+        if writer.identity in read_strengths(work.path):
+            return None
+        try:
+            strength = measure_writer(work.path, writer, progress=progress)
+        except (ArtifactError, DataError) as error:
+            raise SkipStep(str(error)) from None
+        answering.writer = writer_of(writer.responder, work.path, model=source, name=writer.name)
+        return strength.said(writer.name)
+
+    return Step("strength", "Trying the model on questions", make)
 
 
 def _listening(config: ServeConfig, chosen: bool) -> tuple[ServeConfig, socket.socket]:
