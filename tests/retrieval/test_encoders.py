@@ -12,10 +12,12 @@ import tokenizers
 import torch
 
 from linnet import artifact
+from linnet.answers.cases import Case, Span
+from linnet.answers.encoding import pairs_of
 from linnet.errors import DataError, ModelError
 from linnet.model import ModelConfig, Transformer, save_checkpoint
 from linnet.model.families import FAMILIES
-from linnet.retrieval import Passage, TextEncoder, choose_encoder, encoders, passage_text
+from linnet.retrieval import Passage, Place, TextEncoder, choose_encoder, encoders, passage_text
 from linnet.retrieval.encoder_training import (
     EncoderTrainingConfig,
     TrainingPair,
@@ -270,3 +272,31 @@ def test_training_finds_more_and_leaves_an_encoder(directory: Path, tmp_path: Pa
         assert again.content == made.content
     assert own is not None, stats
     assert artifact.read(out, kind="encoder").stats["base"] == base.name
+
+
+def test_an_indexs_questions_headings_and_neighbours_are_its_pairs() -> None:
+    long = "x" * 100
+    one, two = (
+        Passage(f"{name} {long}", (Place("a.md", start, start + 110),), "Guide", ("Guide", "Setup"))
+        for name, start in (("first", 0), ("second", 120))
+    )
+    other = Passage(f"other {long}", (Place("b.md", 0, 110),), "Notes")
+
+    def case(question: str, start: int, **more: Any) -> Case:
+        return Case(question, question, gold=((Span("a.md", start, start + 5),),),
+                    document="a.md", **{"kind": "answerable", **more})  # fmt: skip
+
+    cases = [case(f"q{number}", 125) for number in range(8)]
+    cases += [case("gap", 112), case("not there", 5, kind="withheld")]
+    found = list(pairs_of(cases, [two, other, one]))
+    by_kind = {kind: [pair for pair in found if pair.kind == kind]
+               for kind in ("question", "heading", "neighbour")}  # fmt: skip
+    assert [pair.question for pair in by_kind["question"]] == [f"q{n}" for n in range(8)]
+    assert {pair.passage for pair in by_kind["question"]} == {f"Guide\nSetup\nsecond {long}"}
+    assert len(by_kind["heading"]) == 2  # a quarter of the questions
+    assert all(pair.passage in (one.text, two.text, other.text) for pair in by_kind["heading"])
+    assert [(pair.question, pair.passage) for pair in by_kind["neighbour"]] == [
+        (one.text, passage_text(two))
+    ]
+    with pytest.raises(DataError, match="questions whose answers stand in the documents"):
+        list(pairs_of([], [one]))
