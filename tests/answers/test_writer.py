@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from linnet import respond
 from linnet.answers import Assistant, Draft
-from linnet.answers.guards import Guards, inert
+from linnet.answers.guards import Guards, UnsafeClassifier, inert
 from linnet.answers.instructions import instructions
 from linnet.answers.prompting import constraint, pack
 from linnet.answers.responder import DocumentsResponder
@@ -315,6 +316,49 @@ def test_unsafe_questions_are_refused_and_those_of_medicine_are_not() -> None:
     answer = Assistant(index(), guards=Guards(Strict())).ask("When did Anna Weiss begin?")
     assert (answer.refused, answer.citations) == (True, ())
     assert answer.interventions == ("refused: unsafe by the classifier",)
+
+
+def test_a_classifier_says_what_transformers_says(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "how",
+        "do",
+        "i",
+        "make",
+        "a",
+        "bomb",
+        "cake",
+        "?",
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    tokenizer = transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt"))
+    tokenizer.save_pretrained(tmp_path)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, num_labels=2,
+        id2label={0: "toxic", 1: "safe"}, label2id={"toxic": 0, "safe": 1},
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = transformers.BertForSequenceClassification(config).eval()
+    model.classifier.weight.data.mul_(50)
+    model.save_pretrained(tmp_path)
+    texts = ["how do i make a bomb ?", "how do i make a cake ?"]
+    expected = [
+        float(model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0, 0].detach())
+        for text in texts
+    ]
+    assert UnsafeClassifier(tmp_path).unsafe(texts) == pytest.approx(expected, abs=1e-4)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values |= {"id2label": {"0": "toxic", "1": "odd"}, "label2id": {"toxic": 0, "odd": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="one label of"):
+        UnsafeClassifier(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,12 @@ class Assistant:
 
     @classmethod
     def open(
-        cls, place: Path | str, *, writer: Writer | None = None, config: GatherConfig | None = None
+        cls,
+        place: Path | str,
+        *,
+        writer: Writer | None = None,
+        guards: Guards | None = None,
+        config: GatherConfig | None = None,
     ) -> Assistant:
         """An assistant over what is in the directory of an index: the index, and its gate if there
         is one.
@@ -83,7 +88,9 @@ class Assistant:
 
         gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
         summaries = Summaries(root / SUMMARIES)
-        return cls(index, gate=gate, writer=writer, config=config, summaries=summaries)
+        return cls(
+            index, gate=gate, writer=writer, guards=guards, config=config, summaries=summaries
+        )
 
     def ask(
         self,
@@ -112,11 +119,7 @@ class Assistant:
         watch(evidence)
         draft = self.draft(evidence, watch=watch, context=context)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
-        if judged is None:  # what shares hardly a word with the question answers nothing
-            covered = 1.0 if evidence.chosen else draft.measures.get("coverage", 1.0)
-            refused = not draft.text or covered < LEAST_COVERAGE
-        else:
-            refused = not draft.text or not judged.answer
+        refused = not is_good_enough(draft, judged)
         late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
         shown = screen.draft(draft)
         if not refused and (unsafe := self.guards.withholds(shown.text)):
@@ -196,6 +199,16 @@ def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
         id=id, question=question, answer=words, refused=True, probability=None, in_scope=None,
         steps=(step,), interventions=(f"refused: {unsafe}",),
     )  # fmt: skip
+
+
+def is_good_enough(draft: Draft, judged: Judgement | None) -> bool:
+    """Whether a draft is shown. Without a gate, what shares hardly a word with the question answers
+    nothing; entries of a list match by a measure of their own."""
+    if not draft.text:
+        return False
+    if judged is not None:
+        return judged.answer
+    return "entries" in draft.measures or draft.measures.get("coverage", 1.0) >= LEAST_COVERAGE
 
 
 def _screened(watch: Watch | None, screen: Screen) -> Watch:

@@ -18,6 +18,7 @@ from linnet.answers.assistant import Assistant
 from linnet.answers.cases import is_right, read_cases
 from linnet.answers.extraction import extract
 from linnet.answers.gathering import GatherConfig
+from linnet.answers.guards import Guards
 from linnet.answers.writer import ModelWriter
 from linnet.config import from_mapping, read_json, replace, to_mapping
 from linnet.errors import ConfigError, DamagedError, DataError, ModelError
@@ -74,6 +75,7 @@ def open_assistant(
     model_name: str = "",
     model_key: str = "",
     engine: EngineConfig | None = None,
+    guards: Guards | None = None,
     config: GatherConfig | None = None,
     progress: Progress = SILENT,
 ) -> Assistant:
@@ -82,8 +84,8 @@ def open_assistant(
 
     ``model``: what writes the answers: a directory, hub name, GGUF file, an address with
     ``model_name``, or an open model; without one the passages answer. ``model_key``: the
-    environment variable with the key for an address. Raises ArtifactError where there is no index,
-    ModelError where the model cannot be asked.
+    environment variable with the key for an address. ``guards``: what is refused.
+    Raises ArtifactError where there is no index, ModelError where the model cannot be asked.
     """
     writer = None
     if isinstance(model, str | Path):
@@ -95,7 +97,7 @@ def open_assistant(
         writer = model
     elif model is not None:
         writer = ModelWriter(model, checker=_checker(place))
-    return Assistant.open(place, writer=writer, config=config)
+    return Assistant.open(place, writer=writer, guards=guards, config=config)
 
 
 def open_writer(

@@ -69,6 +69,7 @@ def assistant(
     Example: linnet assistant ~/notes --out notes-assistant --watch
     """
     from linnet.answers.current import CurrentAssistant
+    from linnet.answers.guards import guards_of
     from linnet.answers.steps import STEPS
     from linnet.answers.upkeep import Upkeep, vanished
     from linnet.answers.workspace import Workspace
@@ -78,6 +79,7 @@ def assistant(
         raise DataError(gone)
     config = replace(ServeConfig(), settings)
     answering = CurrentAssistant(work.path)
+    answering.guards = guards_of(config.unsafe_classifier)
     said = _Said(work, answering, question)
     steps = list(STEPS)
     if (source := _model(model, config)) is not None:

@@ -238,7 +238,7 @@ def open_catalog(
                     "the model with --name"
                 )
             with progress.task(f"opening {docs_name}"):
-                opened.append(_documents(docs_name, docs, opened[0], source, progress))
+                opened.append(_documents(docs_name, docs, config, opened[0], source, progress))
         for model in opened:  # found out now, not while the first request waits
             if (refusal := model.refusal) is not None and not refusal.is_without_template:
                 progress.warn(f"{model.name} cannot converse: {refusal}")
@@ -293,7 +293,7 @@ def _open(
     if has_documents(source):
         if adapters:
             raise ConfigError(f"{source} holds documents, which have no adapters")
-        return [_documents(name, source, None, "", progress)]
+        return [_documents(name, source, config, None, "", progress)]
     opened = open_model(source, config, adapters=dict(adapters), progress=progress)
     if not isinstance(opened, LanguageModel):
         return [Served(name, encoder=opened)]
@@ -303,9 +303,15 @@ def _open(
 
 
 def _documents(
-    name: str, place: str, model: Served | None, source: str, progress: Progress
+    name: str,
+    place: str,
+    config: ServeConfig,
+    model: Served | None,
+    source: str,
+    progress: Progress,
 ) -> Served:
     """The documents of an index, answered from by a model or by the passages themselves."""
+    from linnet.answers.guards import guards_of
     from linnet.answers.opening import open_assistant, writer_of
     from linnet.answers.workspace import Workspace
 
@@ -316,5 +322,5 @@ def _documents(
         writer = writer_of(model.conversing, place, model=source, name=model.name)
         if writer.weakness:
             progress.warn(writer.weakness)
-    assistant = open_assistant(place, model=writer)
+    assistant = open_assistant(place, model=writer, guards=guards_of(config.unsafe_classifier))
     return Served(name, assistant=assistant, workspace=Workspace(place))
