@@ -117,6 +117,8 @@ def answers_count(question: Question, passages: Sequence[Found]) -> bool:
 
 def wanted(question: str, language: Language | None) -> list[str]:
     """The terms of a question that say what it is about; all where none does."""
+    if language is not None:  # "how high", "what kind of"
+        question = language.interrogative.sub(" ", question.lstrip("¿ "), count=1)
     found = list(dict.fromkeys(terms(question, language.code if language else "")))
     if language is not None:
         function = _function(language.code)
@@ -500,8 +502,8 @@ def _compared(evidence: Evidence) -> Draft:
             if not {unit.citation() for unit in chosen} <= set(answer.citations):
                 _write(answer, chosen, own)
             coverages.append(ranked[0].coverage)
-    sides = max(len(question.sides), 1)
-    return answer.draft(coverage=round(sum(coverages) / sides, 4), score=sum(coverages) / sides)
+    coverage = sum(coverages) / max(len(coverages), 1)
+    return answer.draft(coverage=round(coverage, 4), sides=float(len(coverages)))
 
 
 def _entries(question: Question, chosen: Chosen) -> Draft:
@@ -550,7 +552,8 @@ def _together(drafts: Sequence[Draft]) -> Draft:
             for claim in draft.claims
         ]  # fmt: skip
     answered = [draft for draft in drafts if draft.text]
-    coverage = sum(draft.measures.get("coverage", 0.0) for draft in answered) / max(len(drafts), 1)
+    covered = sum(draft.measures.get("coverage", 0.0) for draft in answered)
+    coverage = covered / max(len(answered), 1)
     return answer.draft(
         coverage=round(coverage, 4), parts=float(len(drafts)), answered=float(len(answered))
     )

@@ -30,7 +30,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u20
 _WORD = re.compile(r"[^\W_](?:[\w.'’/:+#@-]*[\w+#])?(?:\(\))?|[_][\w.]+")
 _SENTENCE = re.compile(r"[^.!?？؟。！]*(?:[.!?](?!\s|$)[^.!?？؟。！]*)*[.!?？؟。！]*")
 _ENDS = " \t?!.,;:？؟。！¿¡"
-_FRAME = re.compile(r"^\s*in [\"“„«](?P<title>[^\"”“»]{1,200})[\"”“»],\s+", re.IGNORECASE)
+_FRAME = re.compile(
+    r"^\s*(?:and |und |et |y |и )?in [\"“„«](?P<title>[^\"”“»]{1,200})[\"”“»],\s+", re.IGNORECASE
+)
 _ABOUT = re.compile(
     r",?\s+according to [\"“](?P<title>[^\"”]{1,200})[\"”]|"
     r"^\s*according to [\"“](?P<other>[^\"”]{1,200})[\"”],\s+",
@@ -38,6 +40,12 @@ _ABOUT = re.compile(
 )
 _NAME = re.compile(r"[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+(?: (?:de|von|van|da|di|del|la|le|of|der) )?"
                    r"(?: ?[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+)+")  # fmt: skip
+
+_TOGETHER = frozenset(
+    ("signs", "symptoms", "anzeichen", "symptome", "signes", "symptômes", "signos", "síntomas",
+     "признаки", "симптомы")
+)  # fmt: skip
+"""Aspects that are one when they are asked for together."""
 
 Titles = Callable[[str], Sequence[str]]
 """The titles and headings of the passages that a question finds."""
@@ -251,6 +259,8 @@ def _aspects(sentence: str, language: Language) -> list[str]:
         last = next((at for at in range(other + 1, min(other + 3, len(words)))
                      if words[at].key in language.of), None)  # fmt: skip
         if last is None or words[other].key not in language.aspects:
+            continue
+        if words[place].key in _TOGETHER and words[other].key in _TOGETHER:
             continue
         rest = sentence[words[last - 1].end :]
         head, tail = sentence[: words[place].end], sentence[: words[place].start]

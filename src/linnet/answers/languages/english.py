@@ -46,7 +46,8 @@ ENGLISH = Language(
     joining=pattern(r",?\s+(?:and(?: also)?|as well as|plus|but)\s+"),
     conjunctions=words("and or"),
     lead=pattern(
-        r"(?:(?:thanks|thank you|ok|okay|great|good|hi|hello|hey|well|so|right|yes|no|please|sure|"
+        r"(?:i have (?:\w+ )?questions?[\s,.:;]+|"
+        r"(?:thanks|thank you|ok|okay|great|good|hi|hello|hey|well|so|right|yes|no|please|sure|"
         r"i see)\b[\s,.!;:]*|(?:(?:can|could|would) you (?:please )?|please )?(?:tell me|explain|"
         r"say|answer both|answer)\b(?: to me)?[\s,:]+|i(?:'d| would) like to know[\s,:]+|"
         r"i want to know[\s,:]+|do you know[\s,:]+)"

@@ -41,7 +41,8 @@ FRENCH = Language(
     joining=pattern(r",?\s+(?:et(?: aussi)?|ainsi que|mais)\s+"),
     conjunctions=words("et ou"),
     lead=pattern(
-        r"(?:(?:merci|bonjour|salut|ok|d['’]accord|bien|super|donc|alors|oui|non|"
+        r"(?:j['’]ai (?:\w+ )?questions?[\s,.:;]+|"
+        r"(?:merci|bonjour|salut|ok|d['’]accord|bien|super|donc|alors|oui|non|"
         r"s['’]il (?:vous|te) "
         r"pla[iî]t)\b[\s,.!;:]*|(?:(?:pouvez|peux)[- ](?:vous|tu) )?(?:m['’]expliquer|me dire|"
         r"dis-moi|dites-moi|expliquez?(?:-moi)?)[\s,:]+|je (?:voudrais|veux) savoir[\s,:]+)"

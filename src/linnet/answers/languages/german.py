@@ -51,7 +51,8 @@ GERMAN = Language(
     joining=pattern(r",?\s+(?:und(?: auch)?|sowie|aber)\s+"),
     conjunctions=words("und oder"),
     lead=pattern(
-        r"(?:(?:danke|vielen dank|ok|okay|gut|super|hallo|also|ja|nein|bitte|aha|alles klar)\b"
+        r"(?:ich habe (?:\w+ )?fragen?[\s,.:;]+|"
+        r"(?:danke|vielen dank|ok|okay|gut|super|hallo|also|ja|nein|bitte|aha|alles klar)\b"
         r"[\s,.!;:]*|(?:(?:können|könnten) sie |kannst du )?(?:mir )?(?:bitte )?(?:sag(?:en)?|"
         r"erklär(?:e|en)?)(?: sie)?(?: mir)?(?: bitte)?[\s,:]+|ich (?:möchte|will|würde gern) "
         r"wissen[\s,:]+|weißt du[\s,:]+)"

@@ -41,7 +41,8 @@ SPANISH = Language(
     joining=pattern(r",?\s+(?:y(?: también)?|e|así como|pero)\s+"),
     conjunctions=words("y e o u"),
     lead=pattern(
-        r"(?:(?:gracias|hola|ok|vale|bien|bueno|entonces|sí|no|por favor|perfecto)\b[\s,.!;:]*|"
+        r"(?:tengo (?:\w+ )?preguntas?[\s,.:;]+|"
+        r"(?:gracias|hola|ok|vale|bien|bueno|entonces|sí|no|por favor|perfecto)\b[\s,.!;:]*|"
         r"(?:(?:puedes?|podrías?) )?(?:decirme|explicarme|dime|dígame|explícame)[\s,:]+|(?:quiero|"
         r"quisiera) saber[\s,:]+)"
     ),
