@@ -198,13 +198,21 @@ def messages(question: str, packed: Packed, *, reasoning: bool = False) -> list[
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
 
 
-def constraint(packed: Packed, *, reasoning: bool = False) -> Constraint:
-    """The form of an answer, in which every quote is a sentence of what is shown."""
-    quotes = [
-        _shortened(excerpt.text[start:end])
+def constraint(
+    packed: Packed,
+    *,
+    reasoning: bool = False,
+    concerns: Callable[[str, Excerpt], bool] | None = None,
+) -> Constraint:
+    """The form of an answer, in which every quote is a sentence of what is shown; of those that
+    have to do with the question, where any have (``concerns``)."""
+    every = [
+        (_shortened(excerpt.text[start:end]), excerpt)
         for excerpt in packed.excerpts
         for start, end in excerpt.sentences
     ]
+    near = [each for each in every if concerns is None or concerns(*each)]
+    quotes = [quote for quote, _ in near or every]
     quote = {"type": "string", OF: list(dict.fromkeys(quotes)), UNITS: "sentences"}
     statement = {"type": "string", "minLength": 1, "maxLength": LONGEST_STATEMENT}
     properties: dict[str, Any] = {}

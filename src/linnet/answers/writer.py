@@ -12,12 +12,14 @@ out that is not in the documents. Where nothing is left the passages answer with
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from linnet.answers.answer import Citation, Claim, Step
@@ -122,9 +124,13 @@ class ModelWriter:
         outcome = "done"
         failed = ""
         try:
-            for entry in self._entries(evidence, packed, writing.scores, context):
-                if writing.take(entry) and watch is not None:
-                    watch(replace(writing.draft(), interventions=guarded))
+            entries = self._entries(evidence, packed, writing.scores, context)
+            with contextlib.closing(entries):
+                for entry in entries:
+                    if writing.take(entry) and watch is not None:
+                        watch(replace(writing.draft(), interventions=guarded))
+                    if writing.repeats:
+                        break
         except DeadlineError as error:
             if context is not None and context.cancelled is not None:
                 raise
@@ -164,7 +170,7 @@ class ModelWriter:
         packed: Packed,
         scores: list[TokenScore],
         context: Context | None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any]]:
         """What the model writes, an entry whenever one is complete. ``scores``: of its tokens."""
         try:
             yield from self._written(evidence, packed, scores, context)
@@ -183,7 +189,12 @@ class ModelWriter:
         context: Context | None,
     ) -> Iterator[dict[str, Any]]:
         knows = self.responder.abilities.logprobs
-        held = constraint(packed, reasoning=self.reasoning) if self._constrained else None
+        held = None
+        if self._constrained:
+            held = constraint(
+                packed, reasoning=self.reasoning,
+                concerns=lambda quote, excerpt: _has_words(evidence, quote, excerpt) is not None,
+            )  # fmt: skip
         asked = conversation(
             messages(evidence.question.alone, packed, reasoning=self.reasoning),
             sampling=Sampling(temperature=0.0, max_tokens=min(self.max_tokens, self.context // 2)),
@@ -234,6 +245,8 @@ class _Writing:
     covered: set[str] = field(default_factory=set)
     coverage: float = 0.0
     """The share of the question's words that the quotations have, or what they stand under."""
+    repeats: bool = False
+    """Whether it says again what it said; nothing new comes after that."""
     support: list[float] = field(default_factory=list)
     """Of each statement by its quotation."""
 
@@ -253,6 +266,7 @@ class _Writing:
         citation = _citation(excerpt, start, end)
         if citation in self.citations:
             self.dropped.append("said already")
+            self.repeats = True
             return False
         if not self._concerns(citation.text, excerpt):
             self.dropped.append("its quotation has nothing to do with the question")
@@ -296,12 +310,13 @@ class _Writing:
 
     def _concerns(self, quote: str, excerpt: Excerpt) -> bool:
         """Whether a quotation, or what it stands under, has a word of the question."""
-        language = excerpt.found.passage.language or self.evidence.question.language
-        wanted = _content(self.evidence.question.alone, language)
-        had = wanted & set(terms(f"{excerpt.above}\n{quote}", language))
+        had = _has_words(self.evidence, quote, excerpt)
+        if had is None:
+            return False
         self.covered |= had
+        wanted = _wanted(self.evidence, excerpt)
         self.coverage = len(self.covered & wanted) / len(wanted) if wanted else 1.0
-        return not wanted or bool(had)
+        return True
 
     def _verdict(self, statement: str, quote: str, excerpt: Excerpt) -> Verdict:
         cited = [quote, excerpt.above] if excerpt.above else [quote]
@@ -343,6 +358,24 @@ def _entropy(score: TokenScore) -> float:
     return -sum(share * math.log(share) for share in shares if share > 0)
 
 
+def _language(evidence: Evidence, excerpt: Excerpt) -> str:
+    return excerpt.found.passage.language or evidence.question.language
+
+
+def _wanted(evidence: Evidence, excerpt: Excerpt) -> frozenset[str]:
+    """The terms of the question as the passage's language has them."""
+    return _content(evidence.question.alone, _language(evidence, excerpt))
+
+
+def _has_words(evidence: Evidence, quote: str, excerpt: Excerpt) -> frozenset[str] | None:
+    """The words of the question that a quotation has, or what it stands under; None where it has
+    nothing to do with the question."""
+    wanted = _wanted(evidence, excerpt)
+    had = wanted & set(terms(f"{excerpt.above}\n{quote}", _language(evidence, excerpt)))
+    return had if had or not wanted else None
+
+
+@lru_cache(maxsize=64)
 def _content(question: str, language: str) -> frozenset[str]:
     """The terms of a question that say what it is about."""
     rules = LANGUAGES.get(language or "en")
