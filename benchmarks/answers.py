@@ -4,18 +4,19 @@
     python benchmarks/answers.py retrieval --index INDEX --examples EXAMPLES
     python benchmarks/answers.py encoder   --index INDEX --medquad medquad.jsonl --out OWN
     python benchmarks/answers.py encoder   --index INDEX --examples EXAMPLES --out OWN
+    python benchmarks/answers.py reranker  --index INDEX --medquad medquad.jsonl --out RERANKER
     python benchmarks/answers.py documents --medquad medquad.jsonl --out DOCS
     python benchmarks/answers.py speed     --index INDEX
 
 ``documents`` writes MedQuAD as files, focus as title and answer as body, of which ``linnet index``
 makes the index. ``encoder`` tunes one: on people's questions of one half of the focuses, or on made
-examples. ``retrieval`` gives the table for questions of the other half of the focuses, or of the
-examples' held-out documents, with ``--own`` and ``--reranker`` where they are given. A document is
-found at the rank of its first passage among the documents found; equal answers or questions are
-one target. bm25s is the peer, where it is installed: the same passages, its English stop words.
-Vectors are kept in ``--cache``. ``speed`` compares sentence-transformers where it is installed, and
-says what a search over 100,000 vectors costs. Speeds are in seconds of the processor, since other
-programs may run.
+examples; ``reranker`` trains one on the same. ``retrieval`` gives the table for questions of the
+other half of the focuses, or of the examples' held-out documents, with ``--own`` and ``--reranker``
+where they are given. A document is found at the rank of its first passage among the documents
+found; equal answers or questions are one target. bm25s is the peer, where it is installed: the same
+passages, its English stop words. Vectors are kept in ``--cache``. ``speed`` compares
+sentence-transformers where it is installed, and says what a search over 100,000 vectors costs.
+Speeds are in seconds of the processor, since other programs may run.
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ from linnet.retrieval.encoder_training import (
 from linnet.retrieval.fusion import fuse
 from linnet.retrieval.measures import MEASURES, rank_of, summary
 from linnet.retrieval.reranker import Reranker
+from linnet.retrieval.reranker_training import (
+    RerankerConfig,
+    Target,
+    mine,
+    sampled,
+    train_reranker,
+)
 from linnet.retrieval.vectors import best, similarities
 
 DEPTH = 300
@@ -68,19 +76,23 @@ class Passages:
     """The passages of an index with the documents that have them."""
 
     index: Index
+    alone: bool = False
+    """Whether passages are ranked, not documents."""
     rows: list[Passage] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rows = list(self.index.passages())
         self.numbers = {passage.id: number for number, passage in enumerate(self.rows)}
-        self.documents = [
-            tuple(dict.fromkeys(_name(place.source) for place in passage.places))
+        self.names = [
+            (passage.id,)
+            if self.alone
+            else tuple(dict.fromkeys(_name(place.source) for place in passage.places))
             for passage in self.rows
         ]
 
     def ranked(self, hits: Sequence[Hit]) -> list[str]:
-        """The documents of the passages found, each once."""
-        return list(dict.fromkeys(name for hit in hits for name in self.documents[hit.number]))
+        """What was found, each once: documents, or passages by their ids."""
+        return list(dict.fromkeys(name for hit in hits for name in self.names[hit.number]))
 
 
 def _name(source: str) -> str:
@@ -131,35 +143,34 @@ def write_documents(file: Path, out: Path) -> None:
         (out / _file(row)).write_text(f"# {row['focus']}\n\n{body}\n", encoding="utf-8")
 
 
-def from_examples(place: Path, *, trained: bool) -> list[Asked]:
-    """Made questions whose documents an encoder learned from, or the others."""
-    found = [
-        Asked(row.question, frozenset([_name(row.source)]), row.source)
-        for row in read_examples(place, kinds=("question",))
-        if row.source and is_kept_back(row.source) != trained
-    ]
-    random.Random(0).shuffle(found)
-    return found
-
-
-def example_pairs(place: Path, passages: Passages) -> Iterator[TrainingPair]:
-    """Made questions with the passage that has their quote."""
+def from_examples(place: Path, passages: Passages, *, trained: bool) -> Iterator[Asked]:
+    """Made questions with the passages in which their quotes begin: of documents that an encoder
+    learns from, or of the others."""
     at = defaultdict(list)
     for passage in passages.rows:
         for spot in passage.places:
-            at[spot.source].append((spot.start, spot.end, passage))
+            at[spot.source].append((spot.start, spot.end, passage.id))
     for row in read_examples(place, kinds=("question",)):
-        for start, end, passage in at.get(row.source or "", ()):
-            if row.start is not None and start <= row.start < end:
-                yield TrainingPair(row.question, passage_text(passage), row.source or "")
-                break
+        if row.source and row.start is not None and is_kept_back(row.source) != trained:
+            found = [own for start, end, own in at[row.source] if start <= row.start < end]
+            if found:
+                yield Asked(row.question, frozenset(found), row.source)
+
+
+def example_pairs(place: Path, passages: Passages) -> Iterator[TrainingPair]:
+    """Made questions with the passages that have their quotes."""
+    by_id = {passage.id: passage for passage in passages.rows}
+    for trained in (True, False):
+        for asked in from_examples(place, passages, trained=trained):
+            passage = by_id[min(asked.targets)]
+            yield TrainingPair(asked.question, passage_text(passage), asked.group)
 
 
 def medquad_pairs(file: Path, passages: Passages) -> Iterator[TrainingPair]:
     """People's questions with the first passage of what answers them."""
     first: dict[str, Passage] = {}
     for number, passage in enumerate(passages.rows):
-        for name in passages.documents[number]:
+        for name in passages.names[number]:
             first.setdefault(name, passage)
     for asked in medquad(file, trained=True):
         for name in sorted(asked.targets):
@@ -198,14 +209,27 @@ def dense(encoder: TextEncoder, rows: np.ndarray[Any, Any]) -> Search:
 
 def lexical(passages: Passages) -> Search:
     """Search by words, as the index does it."""
+    opened = passages.index._open
+    everything = opened.mask(None, None)
+    rows = {
+        number: passages.numbers[opened.passage(number, everything).id]
+        for number in np.flatnonzero(everything.passages).tolist()
+    }
 
     def search(question: str) -> list[Hit]:
-        found = passages.index.search(question, DEPTH)
-        return [
-            Hit(passages.numbers[each.passage.id], each.scores["lexical"])
-            for each in found
-            if "lexical" in each.scores
-        ]
+        scores = np.where(everything.passages, opened.lexical.scores(question), 0)
+        found = best(np.where(scores > 0, scores, -np.inf), DEPTH)
+        return [Hit(rows[hit.number], hit.score) for hit in found]
+
+    return search
+
+
+def as_it_is(passages: Passages) -> Search:
+    """What the index itself finds: by all that it has."""
+
+    def search(question: str) -> list[Hit]:
+        found = passages.index.search(question, 100)
+        return [Hit(passages.numbers[each.passage.id], each.score) for each in found]
 
     return search
 
@@ -222,8 +246,8 @@ def peer(passages: Passages) -> Search | None:
 
     def search(question: str) -> list[Hit]:
         tokens = bm25s.tokenize(question, stopwords="en", show_progress=False)
-        numbers, scores = index.retrieve(tokens, k=DEPTH, show_progress=False)
-        return [Hit(int(n), float(s)) for n, s in zip(numbers[0], scores[0], strict=True)]
+        numbers, scores = index.retrieve(tokens, k=min(DEPTH, len(texts)), show_progress=False)
+        return [Hit(int(n), float(s)) for n, s in zip(numbers[0], scores[0], strict=True) if s > 0]
 
     return search
 
@@ -243,7 +267,7 @@ def reranked(search: Search, passages: Passages, reranker: Reranker, depth: int)
     def again(question: str) -> list[Hit]:
         hits = search(question)
         found = [Found(passages.rows[hit.number], hit.score) for hit in hits]
-        ordered = reranker.rerank(question, found, depth=depth)
+        ordered = reranker.rerank(question, found, depth=depth, budget=60)  # however busy it is
         return [Hit(passages.numbers[each.passage.id], each.score) for each in ordered]
 
     return again
@@ -254,17 +278,20 @@ def reranked(search: Search, passages: Passages, reranker: Reranker, depth: int)
 
 def retrieval(args: argparse.Namespace) -> None:
     """The table of all searches."""
-    passages = Passages(Index.open(args.index))
+    passages = Passages(Index.open(args.index), alone=args.medquad is None)
     if args.medquad:
         questions = medquad(args.medquad, trained=False)
     else:
-        questions = from_examples(args.examples, trained=False)
+        questions = list(from_examples(args.examples, passages, trained=False))
+        random.Random(0).shuffle(questions)
     questions = questions[: args.questions]
-    print(f"{len(passages.rows):,} passages, {len(questions)} questions, documents ranked\n")
+    ranked = "passages" if passages.alone else "documents"
+    print(f"{len(passages.rows):,} passages, {len(questions)} questions, {ranked} ranked\n")
     searches: dict[str, Search] = {}
     if (found := peer(passages)) is not None:
         searches["bm25s"] = found
     searches["lexical"] = lexical(passages)
+    searches["the index itself"] = as_it_is(passages)
     for name in (args.encoder, args.own):
         encoder = choose_encoder(str(name)) if name else None
         if encoder is None:
@@ -275,7 +302,11 @@ def retrieval(args: argparse.Namespace) -> None:
         searches[f"lexical + {title}, ranks"] = fused(searches["lexical"], searches[title], "ranks")
     if args.reranker:
         reranker = Reranker.open(args.reranker)
-        for title in [name for name in searches if "ranks" not in name and name != "bm25s"]:
+        for title in [
+            name
+            for name in searches
+            if "," not in name and name not in ("bm25s", "the index itself")
+        ]:
             searches[f"{title}, re-ranked"] = reranked(
                 searches[title], passages, reranker, args.depth
             )
@@ -320,6 +351,33 @@ def encoder(args: argparse.Namespace) -> None:
     print(f"{time.process_time() - began:.0f} s of CPU")
 
 
+def train(args: argparse.Namespace) -> None:
+    """Train a re-ranker, and say how well it orders what was kept back of the same half."""
+    index = Index.open(args.index)
+    passages = Passages(index)
+    if args.medquad:
+        asked = medquad(args.medquad, trained=True)
+    else:
+        asked = from_examples(args.examples, trained=True)
+    sources = {_name(p.source): p.source for row in passages.rows for p in row.places}
+    targets = [
+        Target(each.question, sources[name], group=each.group)
+        for each in asked
+        for name in sorted(each.targets & sources.keys())
+    ]
+    base = choose_encoder(args.encoder)
+    if base is None:
+        raise SystemExit("an encoder to start from is needed: --encoder")
+    settings = RerankerConfig(most_questions=args.trained, threads=args.threads)
+    began = time.process_time()
+    lists = mine(
+        sampled(targets, settings), lambda question, k: index.search(question, k, rerank=False)
+    )
+    made = train_reranker(lists, base.path, args.out, settings)
+    print(json.dumps(made.stats, indent=1))
+    print(f"{time.process_time() - began:.0f} s of CPU")
+
+
 def speed(args: argparse.Namespace) -> None:
     """Tokens a second, and what a search costs."""
     import torch
@@ -331,7 +389,7 @@ def speed(args: argparse.Namespace) -> None:
     if chosen is None:
         raise SystemExit("an encoder is needed: --encoder")
     passages = Passages(Index.open(args.index)).rows
-    texts = [passage_text(passage) for passage in passages[:: max(1, len(passages) // 256)]]
+    texts = [passage_text(passage) for passage in passages[:: max(1, len(passages) // 128)]]
     runs: dict[str, Callable[[], Any]] = {}
     for dtype in ("fp32", "bf16"):
         model = load_encoder(chosen.path, dtype=dtype)  # type: ignore[arg-type]
@@ -376,7 +434,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = {
-        "retrieval": retrieval, "encoder": encoder, "speed": speed,
+        "retrieval": retrieval, "encoder": encoder, "reranker": train, "speed": speed,
         "documents": lambda args: write_documents(args.medquad, args.out),
     }  # fmt: skip
     parser.add_argument("command", choices=commands)
@@ -386,6 +444,7 @@ def main() -> None:
     parser.add_argument("--encoder", help="the encoder; by default the best at hand")
     parser.add_argument("--own", type=Path, help="a tuned encoder")
     parser.add_argument("--reranker", type=Path)
+    parser.add_argument("--trained", type=int, default=RerankerConfig.most_questions)
     parser.add_argument("--depth", type=int, default=20, help="passages that are re-ranked")
     parser.add_argument("--questions", type=int, default=1000)
     parser.add_argument("--cache", type=Path, default=Path("vectors"))

@@ -55,6 +55,8 @@ def everything(progress: linnet.Progress) -> None:
     assert_type(opened, LanguageModel | linnet.Encoder)
     assert_type(model.generate("The", sampling=linnet.Sampling(top_k=5)), Completion)
     assert_type(model.generate("The"), Completion)
+    assistant = linnet.open_assistant("notes-index", model="merged")
+    assert_type(assistant.ask("When does the lease end?").answer, str)
     encoder = linnet.load_encoder("encoder")
     assert_type(encoder, Encoder)
     try:

@@ -15,6 +15,7 @@ from linnet.lazy import lazy
 from linnet.version import __version__
 
 if TYPE_CHECKING:
+    from linnet.answers.opening import open_assistant
     from linnet.data.config import DataConfig
     from linnet.data.inspection import explain as explain_document
     from linnet.data.preparation import prepare
@@ -74,6 +75,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "load": ("linnet.respond", "load"),
     "load_encoder": ("linnet.generate.embedding", "load_encoder"),
     "merge_adapter": ("linnet.model.merging", "merge_adapter"),
+    "open_assistant": ("linnet.answers.opening", "open_assistant"),
     "open_model": ("linnet.respond", "open_model"),
     "plan": ("linnet.planner", "plan"),
     "prepare": ("linnet.data", "prepare"),
@@ -112,6 +114,7 @@ __all__ = [
     "load",
     "load_encoder",
     "merge_adapter",
+    "open_assistant",
     "open_model",
     "plan",
     "prepare",

@@ -283,7 +283,7 @@ def _index_over(place: Path, corpus: Path) -> Artifact | None:
 
 def _clean_index(index: Artifact, matches: list[Match], progress: Progress) -> None:
     """Bring an index up to its corpus; make again, or remove, what else beside it may quote a
-    document that is gone. (Its segments are written anew: see ``linnet.retrieval.indexing``.)"""
+    document that is gone. (Its segments are written anew: see ``linnet.retrieval.updating``.)"""
     root = index.path.parent
     config = from_mapping(IndexConfig, index.manifest.config, where=str(index.path))
     index_corpus(root / "corpus", index.path, config, progress=progress)

@@ -1,21 +1,33 @@
 """A model that writes, in a script: what it says is checked, and what it obeys is not shown."""
 
+import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from linnet import respond
 from linnet.answers import Assistant, Draft
-from linnet.answers.guards import Guards, inert
+from linnet.answers.guards import Guards, UnsafeClassifier, inert
 from linnet.answers.instructions import instructions
 from linnet.answers.prompting import constraint, pack
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
 from linnet.errors import ModelError
 from linnet.generate.constraints.substring import Passages
-from linnet.respond import Abilities, Batches, Context, Conversation, Finish, Text
+from linnet.respond import (
+    Abilities,
+    Batches,
+    CancelledCallError,
+    Context,
+    Conversation,
+    DeadlineError,
+    Finish,
+    RemoteError,
+    Text,
+)
 from linnet.retrieval import Found, Passage, PassagesInMemory, Place
 
 HOURS = (
@@ -117,12 +129,77 @@ def test_a_model_that_says_nothing_leaves_it_to_the_passages(said: Any) -> None:
     assert not answer.refused
 
 
+def test_an_address_that_takes_no_schema_is_asked_without_one() -> None:
+    quote = "The library was founded in 1891 by Anna Weiss."
+
+    class Plain(Scripted):
+        async def respond(self, conversation: Conversation, context: Context) -> Batches:
+            if conversation.constraint is not None:
+                self.asked.append(conversation)
+                raise RemoteError("far: status 400", status=400)
+            async for batch in super().respond(conversation, context):
+                yield batch
+
+    model = Plain(lambda _: f"Sure! ```json\n{stating((quote, 'It is old.'))}\n```")
+    assistant = Assistant(index(), writer=ModelWriter(model))
+    for _ in range(2):
+        answer = assistant.ask("When was the library founded?")
+        assert (answer.answer, answer.written_by) == (quote, "model")
+    assert [asked.constraint is None for asked in model.asked] == [False, True, True]
+
+
+def test_a_model_that_takes_too_long_leaves_what_is_there() -> None:
+    quote = "The library was founded in 1891 by Anna Weiss."
+
+    class Endless(Scripted):
+        async def respond(self, conversation: Conversation, context: Context) -> Batches:
+            async for batch in super().respond(conversation, context):
+                if not isinstance(batch[0], Finish):
+                    yield batch
+            context.cancel(DeadlineError("the answer took longer than it may"))
+            await asyncio.sleep(60)
+
+    writer = ModelWriter(Endless(lambda _: stating((quote, quote))))
+    answer = Assistant(index(), writer=writer).ask("When was the library founded?")
+    assert answer.answer == quote
+    assert answer.steps[-1].outcome == "late"
+
+
+def test_a_cancelled_call_ends_the_model() -> None:
+    context = Context()
+
+    class Held(Scripted):
+        ended = False
+
+        async def respond(self, conversation: Conversation, own: Context) -> Batches:
+            try:
+                context.cancel()
+                await asyncio.sleep(60)
+                yield []
+            finally:
+                Held.ended = True
+
+    assistant = Assistant(index(), writer=ModelWriter(Held(lambda _: "")))
+    with pytest.raises(CancelledCallError):
+        assistant.ask("When was the library founded?", context=context)
+    assert Held.ended
+
+
 def test_a_weak_model_is_not_asked() -> None:
     model = Scripted(lambda _: stating())
     writer = ModelWriter(model, weakness="right 2 of 20 times, the passages 9")
     answer = Assistant(index(), writer=writer).ask("When was the library founded?")
     assert model.asked == []
     assert any(step.text.startswith("right 2 of 20") for step in answer.steps)
+
+
+def test_what_shares_hardly_a_word_is_no_answer_where_no_gate_decides() -> None:
+    quote = "Members may return books at any time."
+    answer = written(
+        lambda _: stating((quote, quote)),
+        "Which time signature, tempo, key and orchestration did Brahms choose?",
+    )
+    assert answer.refused
 
 
 def test_how_sure_the_model_was_is_measured() -> None:
@@ -133,7 +210,7 @@ def test_how_sure_the_model_was_is_measured() -> None:
     assert draft.written_by == "model"
     assert draft.measures == {
         "statements": 2.0, "statements_shown": 1.0, "statements_supported": 0.5,
-        "quote_support": 1.0,
+        "quote_support": 1.0, "coverage": 1.0,
     }  # fmt: skip
 
 
@@ -239,6 +316,49 @@ def test_unsafe_questions_are_refused_and_those_of_medicine_are_not() -> None:
     answer = Assistant(index(), guards=Guards(Strict())).ask("When did Anna Weiss begin?")
     assert (answer.refused, answer.citations) == (True, ())
     assert answer.interventions == ("refused: unsafe by the classifier",)
+
+
+def test_a_classifier_says_what_transformers_says(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "how",
+        "do",
+        "i",
+        "make",
+        "a",
+        "bomb",
+        "cake",
+        "?",
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    tokenizer = transformers.BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt"))
+    tokenizer.save_pretrained(tmp_path)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, num_labels=2,
+        id2label={0: "toxic", 1: "safe"}, label2id={"toxic": 0, "safe": 1},
+    )  # fmt: skip
+    torch.manual_seed(1)
+    model = transformers.BertForSequenceClassification(config).eval()
+    model.classifier.weight.data.mul_(50)
+    model.save_pretrained(tmp_path)
+    texts = ["how do i make a bomb ?", "how do i make a cake ?"]
+    expected = [
+        float(model(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0, 0].detach())
+        for text in texts
+    ]
+    assert UnsafeClassifier(tmp_path).unsafe(texts) == pytest.approx(expected, abs=1e-4)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values |= {"id2label": {"0": "toxic", "1": "odd"}, "label2id": {"toxic": 0, "odd": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(ModelError, match="one label of"):
+        UnsafeClassifier(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from linnet.data.blocks import derived
 from linnet.data.document import text_id
 from linnet.data.kinds import Family
 from linnet.data.locating import Listing, StoredText, Unread
-from linnet.retrieval.indexing import IndexConfig, index_texts
+from linnet.retrieval import IndexConfig
+from linnet.retrieval.updating import index_texts
 
 FAMILIES: dict[str, Family] = {"py": "code", "csv": "table", "eml": "mail"}
 

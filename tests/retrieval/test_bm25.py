@@ -83,6 +83,11 @@ def test_what_is_added_after_a_search_is_found() -> None:
         ("de", "Häuser Freundinnen Kindes", "haus freundin kind"),
         ("fr", "chevaux chanteuses rapides", "cheval chanteus rapid"),
         ("es", "luces casas intereses", "luz casa interes"),
+        (
+            "ru",
+            "договоры договоров договора новая новые книгу аренды",
+            "договор договор договор нов нов книг аренд",
+        ),
         ("", "ﬁne ＡＢＣ", "fine abc"),
     ],
 )

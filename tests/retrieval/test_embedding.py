@@ -12,7 +12,7 @@ from made_index import index
 
 from linnet import artifact
 from linnet.errors import DamagedError, ModelError
-from linnet.retrieval import Index, dense, embedding, indexing
+from linnet.retrieval import Index, dense, embedding, updating
 from linnet.retrieval.terms import terms
 
 SAME = {"feline": "cat", "automobile": "car", "physician": "doctor"}
@@ -105,8 +105,8 @@ def test_what_means_the_same_is_found_once_there_are_vectors(
 def test_only_what_is_new_is_embedded_and_joining_keeps_vectors(
     tmp_path: Path, choose: Chosen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "_MOST_SMALL", 2)
-    monkeypatch.setattr(indexing, "_LEAST_JOINED", 9)
+    monkeypatch.setattr(updating, "_MOST_SMALL", 2)
+    monkeypatch.setattr(updating, "_LEAST_JOINED", 9)
     encoder = Scripted()
     choose(encoder)
     place, texts = tmp_path / "index", dict(TEXTS)

@@ -244,6 +244,15 @@ def test_an_encoder_is_kept_where_it_finds_more(before: float, own: float, kept:
     assert found["own"]["questions"] == len({pair.question for pair in held_out})
 
 
+def test_an_encoder_from_scratch_must_help_the_lexical_search() -> None:
+    trained, held_out = split_pairs(pairs(), CONFIG)
+    blind: Any = _Fixed(50.0)
+    found = compared(None, blind, held_out, trained, CONFIG)
+    # By words alone every question finds its passage; noise cannot add anything to that.
+    assert found["before"]["recall@5"]["value"] == 1
+    assert not found["kept"]
+
+
 def test_training_finds_more_and_leaves_an_encoder(directory: Path, tmp_path: Path) -> None:
     base = choose_encoder(str(directory))
     assert base is not None

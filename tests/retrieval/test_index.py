@@ -8,13 +8,14 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_index import Texts, index
 
 from linnet import artifact, output
 from linnet.data.locating import Unread
 from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError
-from linnet.retrieval import Filters, Found, Index, IndexConfig, indexing, terms
+from linnet.retrieval import Filters, Found, Index, IndexConfig, terms, updating
 from linnet.retrieval.lexical import Weights
 
 WORDS = ["moss", "fern", "stone", "river", "bridge", "lamp", "signal", "winter", "copper", "grain"]
@@ -52,7 +53,11 @@ def test_scores_are_those_of_the_formula(tmp_path: Path) -> None:
         fields = [
             [
                 Counter(terms(each, "en"))
-                for each in (p.title, "\n".join([*p.headings, p.context]), p.text)
+                for each in (
+                    p.title,
+                    "\n".join([*(h for h in p.headings if h != p.title), p.context]),
+                    p.text,
+                )
             ]
             for p in passages
         ]
@@ -114,8 +119,8 @@ def test_equal_texts_under_different_headings_are_found_once(tmp_path: Path) -> 
 def test_updates_end_where_a_new_index_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "SEGMENT_PASSAGES", 24)  # so that segments are joined
-    monkeypatch.setattr(indexing, "_MOST_SMALL", 3)
+    monkeypatch.setattr(updating, "SEGMENT_PASSAGES", 24)  # so that segments are joined
+    monkeypatch.setattr(updating, "_MOST_SMALL", 3)
     drawn = random.Random(5)
     shared = [f"# Shared {n}\n\n{text_of(drawn)}" for n in range(4)]
     texts = {f"d/{n}.md": text_of(drawn) for n in range(12)}
@@ -184,6 +189,20 @@ def test_only_what_is_let_through_is_searched(
     assert set(sources(tmp_path / "index", "25 leave", **how)) == names
 
 
+def test_a_mail_has_its_subject_as_title_and_the_day_it_was_sent(tmp_path: Path) -> None:
+    head = "From: Ann\nSubject: The broken pump: again\n"
+    texts = {
+        "d/a.eml": f"{head}Date: Tue, 3 Mar 2026 10:00:00 +0100\n\nSubject: no.\nIt leaks.",
+        "d/b.eml": f"{head}Date: one day\n\nIt leaks no more.",
+        "d/c.eml": "It leaks still.",
+    }
+    index(Texts(texts, modified={"d/b.eml": 5}), tmp_path / "index")
+    with Index.open(tmp_path) as opened:
+        documents = [(one.title, one.date) for one in opened.documents()]
+    again = "The broken pump: again"
+    assert documents == [(again, 1772528400), (again, 5), ("c", 0)]
+
+
 def test_collections_can_be_said(tmp_path: Path) -> None:
     config = IndexConfig(collections=("people=docs/hr/*", "people=docs/notes.txt"))
     made = index(FEW, tmp_path / "index", config)
@@ -193,6 +212,14 @@ def test_collections_can_be_said(tmp_path: Path) -> None:
     assert sources(tmp_path / "index", "wages", collections=["people"]) == []
     with pytest.raises(ConfigError, match="NAME=PATTERN"):
         IndexConfig(collections=("people",))
+
+
+def test_words_that_only_ask_do_not_count(tmp_path: Path) -> None:
+    texts = {"d/a.txt": "What is where, and who is what to whom?", "d/b.txt": "A lamp."}
+    index(texts, tmp_path / "index")
+    assert sources(tmp_path / "index", "What is a lamp?") == ["d/b.txt"]
+    assert sources(tmp_path / "index", "who is what") == ["d/a.txt"]  # where there is nothing else
+    assert sources(tmp_path / "index", '"who is what" lamp')[0] == "d/a.txt"
 
 
 def test_questions_meet_documents_of_their_language(tmp_path: Path) -> None:
@@ -334,3 +361,47 @@ def test_damage_is_named_wherever_it_is(tmp_path: Path) -> None:
         file.write_bytes(whole)
     assert json.loads((tmp_path / "index/manifest.json").read_text())["generation"] == 1
     assert found(tmp_path / "index", "wages")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "what"),
+    [
+        ("postings", [99], "postings names what is not there"),
+        ("postings", [-1], "postings names what is not there"),
+        ("starts", [5, 1], "starts is not in order"),
+        ("place_starts", [-1], "place_starts is not in order"),
+        ("lengths", [[-1, 0, 0]], "a length is below 0"),
+        ("counts", None, "counts does not fit the rest"),
+    ],
+)
+def test_a_strangers_segment_names_nothing_that_is_not_there(
+    tmp_path: Path, name: str, values: list[int] | None, what: str
+) -> None:
+    index(FEW, tmp_path)
+    with updating.later_transaction(tmp_path) as draft:
+        file = draft.copy(f"segments/1-0/{name}.npy")
+        array = np.load(file)
+        if values is None:
+            array = array[:-1]
+        else:
+            array[: len(values)] = values
+        np.save(file, array)
+    with pytest.raises(DamagedError, match=what):
+        Index.open(tmp_path)
+
+
+def test_a_strangers_table_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+
+    index(FEW, tmp_path)
+    with updating.later_transaction(tmp_path) as draft:
+        file = draft.copy("segments/1-0/passages.arrow")
+        with pyarrow.memory_map(str(file)) as source:
+            table = pyarrow.ipc.open_file(source).read_all()
+        numbers = pyarrow.array(range(len(table)))
+        changed = table.set_column(table.column_names.index("context"), "context", numbers)
+        file.unlink()
+        with pyarrow.ipc.new_file(str(file), changed.schema) as writer:
+            writer.write_table(changed)
+    with pytest.raises(DamagedError, match=r"passages\.arrow has other columns"):
+        Index.open(tmp_path)

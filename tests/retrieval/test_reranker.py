@@ -1,6 +1,8 @@
 """The re-ranker: trained on a tiny scale, read by transformers, calibrated, and bounded in time."""
 
+import json
 import random
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from linnet import artifact
+from linnet.answers import Turn
+from linnet.answers.cases import Case, Span
+from linnet.answers.reranking import targets_of
+from linnet.cli.reranker import app
 from linnet.errors import DamagedError, DataError, ModelError
-from linnet.retrieval import Found, Passage, PassagesInMemory, Place
+from linnet.retrieval import Found, Index, Passage, PassagesInMemory, Place
 from linnet.retrieval.reranker import (
     DEPTHS,
     SETTINGS,
@@ -31,6 +38,7 @@ from linnet.retrieval.reranker_training import (
     divided,
     mine,
     platt,
+    sampled,
     scratch_encoder,
     train_reranker,
 )
@@ -38,7 +46,7 @@ from linnet.retrieval.reranker_training import (
 KINDS = {"where": "situated near", "when": "built during", "who": "owned by"}
 SUBJECTS = [f"{a}{b}" for a in ("bel", "kor", "mat", "ros", "tul", "vin", "zar", "nor")
             for b in ("da", "fin", "go", "lan", "mir", "pol", "sen", "tos")]  # fmt: skip
-CONFIG = RerankerConfig(layers=1, questions=120, candidates=6, negatives=2, easy=0, epochs=6,
+CONFIG = RerankerConfig(layers=1, most_questions=120, candidates=6, negatives=2, easy=0, epochs=9,
                         batch=8, lr=2e-3, max_tokens=32, words=True, device="cpu", dtype="fp32",
                         threads=1)  # fmt: skip
 
@@ -66,17 +74,14 @@ def lists(passages: PassagesInMemory) -> list[Candidates]:
 @pytest.fixture(scope="module")
 def encoder(passages: PassagesInMemory, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("encoder")
-    scratch_encoder([*(each.text for each in passages.passages), " ".join(KINDS)] * 3, out, CONFIG)
+    texts = [*(each.text for each in passages.passages()), " ".join(KINDS)]
+    scratch_encoder(texts * 3, out, CONFIG)
     return out
 
 
 @pytest.fixture(scope="module")
-def trained(
-    lists: list[Candidates], encoder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    out = tmp_path_factory.mktemp("trained") / "reranker"
-    train_reranker(lists, encoder, out, CONFIG)
-    return out
+def trained(place: Path) -> Path:
+    return place / "reranker"
 
 
 def test_it_orders_what_the_search_cannot_and_says_how_well(trained: Path) -> None:
@@ -97,7 +102,7 @@ def test_questions_are_divided_by_group(lists: list[Candidates]) -> None:
     assert not groups[0] & groups[1]
     assert not groups[0] & groups[2]
     assert not groups[1] & groups[2]
-    assert len(parts[0]) <= CONFIG.questions
+    assert len(parts[0]) <= CONFIG.most_questions
     with pytest.raises(DataError, match="at least 40 questions about several documents"):
         divided(lists[:30], CONFIG)
 
@@ -119,7 +124,7 @@ def test_transformers_reads_it_with_the_same_scores(trained: Path) -> None:
 
 
 def test_a_search_is_re_ranked(trained: Path, passages: PassagesInMemory) -> None:
-    index = Reranked(passages, Reranker.open(trained), depth=6)
+    index = Reranked(passages, Reranker.open(trained), depth=6, budget=60.0)  # busy machines
     assert len(index) == len(passages)
     asked = [(f"{kind} {subject}", f"{subject}-{kind}.txt") for kind in KINDS
              for subject in SUBJECTS[::6]]  # fmt: skip
@@ -203,6 +208,8 @@ def test_of_a_long_passage_it_reads_whole_sentences_around_the_best() -> None:
     assert around_best(text, {"oslo"}, len(text)) == text
     assert around_best("x" * 500, {"oslo"}, 100) == "x" * 100
     assert around_best("", {"oslo"}, 1) == ""
+    hostile = "!" * 200_000 + "x " + "? " * 100_000  # is read in one pass
+    assert len(around_best(hostile, {"oslo"}, 100)) <= 100
 
 
 def test_long_pairs_keep_the_question_and_the_best_sentence(trained: Path) -> None:
@@ -215,6 +222,11 @@ def test_long_pairs_keep_the_question_and_the_best_sentence(trained: Path) -> No
     read = backend.decode(encoded.tokens)
     assert "when zarsen" in read.split("tulgo")[0]
     assert "zarsen was built during" in read.split("tulgo")[1]
+    (encoded,) = reranker.encode("when zarsen " * 500, [long])
+    assert len(encoded.tokens) <= CONFIG.max_tokens
+    assert "zarsen was" in backend.decode(encoded.tokens).split("tulgo")[1]
+    assert len(reranker.score("", ["", "\ud800 lone", "ok"])) == 3
+    assert reranker.score("when zarsen", []) == []
 
 
 def test_platt_scaling_is_where_the_likelihood_is_highest() -> None:
@@ -264,3 +276,47 @@ def test_other_models_and_damaged_settings_are_refused(
         (tmp_path / SETTINGS).write_text(text)
         with pytest.raises(DamagedError, match="train the re-ranker again"):
             Reranker.open(tmp_path)
+
+
+def test_an_index_has_its_own(place: Path, encoder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "place"
+    shutil.copytree(place / "index", own / "index")
+    with Index.open(own) as opened:
+        assert opened.reranker is None
+        shutil.copytree(place / "reranker", own / "reranker")
+        assert opened.reranker is None
+        opened.reload()
+        assert opened.reranker is not None
+        right = [opened.search(row["question"], 1)[0].passage.place.source == row["source"]
+                 for row in ROWS[::5]]  # fmt: skip
+        assert sum(right) > 0.8 * len(right)
+        assert all("rerank" in each.scores for each in opened.search("when rosmir", 3))
+        for plain in (opened.search("when rosmir", 3, rerank=False),
+                      opened.search('"rosmir was owned"', 3)):  # fmt: skip
+            assert plain
+            assert not any("rerank" in each.scores for each in plain)
+    before = artifact.read(own / "reranker").manifest.created
+    rows = "".join(json.dumps(row) + "\n" for row in ROWS[9:])
+    (own / "questions.jsonl").write_text(rows, encoding="utf-8")
+    assert train(own, encoder).manifest.created == before
+    assert "the re-ranker is used" in CliRunner().invoke(app, ["report", str(own)]).output
+    said = json.loads(CliRunner().invoke(app, ["report", str(own), "--json"]).output)
+    assert said["kept"]
+    assert said["questions"] == len(ROWS)
+
+
+def test_held_out_and_unanswered_questions_are_not_learned_from() -> None:
+    gold = ((Span("a.txt", 3, 9), Span("b.txt")),)
+    case = Case("1", "Which?", "answerable", gold, (("fern",),), document="a.txt", split="train")
+    others = [replace(case, split="test"), replace(case, split="validation"),
+              case.withheld(), replace(case, turns=(Turn("So?", "Yes."),))]  # fmt: skip
+    assert list(targets_of([*others, case])) == [
+        Target("Which?", "a.txt", 3, 9, "fern", "a.txt"),
+        Target("Which?", "b.txt", 0, None, "fern", "a.txt"),
+    ]
+    config = replace(CONFIG, most_questions=40)
+    many = [Target(f"Which {n // 2}?", f"{n}.txt") for n in range(400)]
+    kept = sampled(many, config)
+    assert len({each.question for each in kept}) == 57
+    assert len(kept) == 114
+    assert sampled(many[:80], config) == many[:80]

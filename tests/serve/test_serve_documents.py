@@ -13,7 +13,7 @@ import pytest
 from scripted import Running
 
 from linnet.answers import Assistant
-from linnet.retrieval import Passage, PassagesInMemory, Place
+from linnet.retrieval import Index, Passage, PassagesInMemory, Place
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.keys import KeyLimits, add_key, read_keys
 
@@ -166,15 +166,25 @@ def test_rerank_is_as_its_clients_know_it(served: Served_) -> None:
         def score(self, question: str, passages: Sequence[str]) -> list[float]:
             return [len(passage) / 10 for passage in passages]
 
+    class WithItsOwn(Index):
+        reranker = ByLength()  # type: ignore[assignment]
+
+        def __init__(self) -> None:
+            """Nothing on a disk."""
+
     assert post(served[0], "/v1/rerank", {"query": "a", "documents": ["b"]})[0] == 400
     asked: dict[str, Any] = {"query": "a", "documents": ["bb", {"text": "bbbb"}, "b", "bb"]}
-    catalog = Catalog([Served("order", assistant=Assistant(passages()), reranker=ByLength())])
+    catalog = Catalog([
+        Served("order", assistant=Assistant(passages()), reranking=ByLength()),
+        Served("own", assistant=Assistant(WithItsOwn())),
+    ])  # fmt: skip
     running = Running(catalog, ServeConfig(port=0, log="off"))
     try:
-        _, found = post(running, "/v1/rerank", asked)
-        assert [(r["index"], r["relevance_score"]) for r in found["results"]] == [
-            (1, 0.4), (0, 0.2), (3, 0.2), (2, 0.1),
-        ]  # fmt: skip
+        for model in ("order", "own"):
+            _, found = post(running, "/v1/rerank", {**asked, "model": model})
+            assert [(r["index"], r["relevance_score"]) for r in found["results"]] == [
+                (1, 0.4), (0, 0.2), (3, 0.2), (2, 0.1),
+            ]  # fmt: skip
         _, found = post(running, "/v1/rerank", {**asked, "top_n": 1, "return_documents": True})
         assert found["results"] == [
             {"index": 1, "relevance_score": 0.4, "document": {"text": "bbbb"}}

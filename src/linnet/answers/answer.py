@@ -67,6 +67,7 @@ class Answer:
     nearest: tuple[Found, ...] = ()
     """What was found for it, the best first."""
     steps: tuple[Step, ...] = ()
+    written_by: Literal["passages", "model"] = "passages"
     interventions: tuple[str, ...] = ()
     """What a guard changed or withheld, in words."""
 
@@ -79,5 +80,5 @@ class Answer:
             "claims": [to_mapping(claim) for claim in self.claims],
             "passages": [found.to_json() for found in self.nearest],
             "steps": [to_mapping(step) for step in self.steps],
-            "interventions": list(self.interventions),
+            "written_by": self.written_by, "interventions": list(self.interventions),
         }  # fmt: skip

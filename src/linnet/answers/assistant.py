@@ -70,7 +70,12 @@ class Assistant:
 
     @classmethod
     def open(
-        cls, place: Path | str, *, writer: Writer | None = None, config: GatherConfig | None = None
+        cls,
+        place: Path | str,
+        *,
+        writer: Writer | None = None,
+        guards: Guards | None = None,
+        config: GatherConfig | None = None,
     ) -> Assistant:
         """An assistant over what is in the directory of an index: the index, and its gate if there
         is one.
@@ -83,7 +88,9 @@ class Assistant:
 
         gate = open_gate(root) if artifact.is_artifact(artifact.within(root, "gate")) else None
         summaries = Summaries(root / SUMMARIES)
-        return cls(index, gate=gate, writer=writer, config=config, summaries=summaries)
+        return cls(
+            index, gate=gate, writer=writer, guards=guards, config=config, summaries=summaries
+        )
 
     def ask(
         self,
@@ -132,6 +139,7 @@ class Assistant:
             claims=() if refused else shown.claims,
             nearest=nearest,
             steps=evidence.steps + draft.steps,
+            written_by=draft.written_by,
             interventions=draft.interventions + screen.interventions,
         )
 

@@ -32,7 +32,9 @@ class CurrentAssistant(Assistant):
     def renew(self) -> None:
         """Take up what is in the directory now. Raises as :meth:`Assistant.open`, and goes on with
         what was there then."""
-        found = Assistant.open(self.place, writer=self.writer, config=self.config)
+        found = Assistant.open(
+            self.place, writer=self.writer, guards=self.guards, config=self.config
+        )
         before = self.index
         vars(self).update(vars(found))  # questions under way end with what they began with
         self.is_ready = True

@@ -15,11 +15,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from linnet.answers.answer import Citation, Claim, Support
 from linnet.answers.evidence import Chosen, Draft, Evidence, Question
 from linnet.answers.languages import LANGUAGES, Expected, Language
-from linnet.answers.understanding import expected, listed_noun
+from linnet.answers.understanding import expected, framed, listed_noun
 from linnet.answers.units import Unit, cited, units
 from linnet.grounding import check
 from linnet.grounding.tokens import tokens
@@ -48,6 +49,12 @@ _SHORTEST, _ENDING = 5, 4
 _NEXT = 0.8
 """The share of the best score from which on another sentence answers as well."""
 
+_ROW, _BEGINS = 0.3, 0.08
+"""What it counts that the question's words stand side by side; that one of them stands first."""
+
+_STOPS = (".", "!", ":", ";", "…", "。", "！", "：", "।", "։", "۔")
+_SHORTENED = re.compile(r"\b[A-Z][A-Z0-9-]{1,7}\b")
+_PAIRS = "; "  # between the cells of a row that is said
 _SHORT = 3  # words of what is hardly a sentence
 _YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
 _NAMES = re.compile(r"(?<![.!?] )(?<!^)\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+(?: [A-ZÀ-ÞА-ЯЁ][\w'’.-]+)*|"
@@ -128,6 +135,8 @@ class _Text:
 
     unit: Unit
     rank: int
+    order: tuple[str, ...]
+    """Its words that say something, in order."""
     own: frozenset[str]
     above: frozenset[str]
     near: frozenset[str]
@@ -137,8 +146,10 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     """The units of the passages, the best first."""
     language = LANGUAGES.get(question.language)
     code = question.language or (passages[0].passage.language if passages else "")
-    asked = wanted(question.alone, language)
-    read = list(_read(passages[:_READ], code))
+    core, title = framed(question.alone)
+    asked = wanted(core, language)
+    function = _function(language.code) if language is not None else frozenset()
+    read = list(_read(passages[:_READ], code, function))
     if not read or not asked:
         return []
     frequency = Counter(term for text in read for term in {*text.own, *text.above})
@@ -152,21 +163,35 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
         count = 0
         for term, weight in weights.items():
             own = _has(term, text.own)
-            above = _ABOVE * _has(term, text.above)
-            near = _NEAR * _has(term, text.near)
-            shared += weight * max(own, above, near)
             there = max(own, _has(term, text.above))
+            near = max(own, _ABOVE * there, _NEAR * _has(term, text.near))
+            shared += weight * near
             covered += weight * there
             count += there > 0
         prior = _PRIOR * _PRIORS[min(text.rank, len(_PRIORS) - 1)]
-        score = shared / total + prior + _worth(text, question, kind, language)
+        if title and text.unit.passage.title.casefold() == title.casefold():
+            prior += _PRIOR
+        score = shared / total + prior + _ROW * _in_row(asked, text.order)
+        score += _worth(text, asked, question, kind, language)
         coverage = max(covered / total, count / len(weights))
         found.append(Scored(text.unit, score, coverage, text.rank))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
 
 
-def _read(passages: Sequence[Found], code: str) -> Iterable[_Text]:
+def _in_row(asked: Sequence[str], order: Sequence[str]) -> float:
+    """The share of the question's neighbouring words that are neighbours in a unit, too."""
+    if len(asked) < 2:
+        return 0.0
+    pairs = set(pairwise(order))
+    apart = set(zip(order, order[2:], strict=False))
+    met = sum(1.0 if pair in pairs else 0.5 * (pair in apart) for pair in pairwise(asked))
+    return met / (len(asked) - 1)
+
+
+def _read(
+    passages: Sequence[Found], code: str, function: frozenset[str]
+) -> Iterable[_Text]:  # fmt: skip
     for rank, found in enumerate(passages):
         passage = found.passage
         above = frozenset(
@@ -175,11 +200,13 @@ def _read(passages: Sequence[Found], code: str) -> Iterable[_Text]:
         before: frozenset[str] = frozenset()
         group = -1
         for unit in units(passage):
-            own = frozenset(terms(unit.text, code))
+            order = terms(unit.text, code)
+            own = frozenset(order)
             header = frozenset(terms(" ".join(unit.header), code)) if unit.header else above
             if unit.kind != "row" and unit.group > group + 1:
                 before = frozenset()
-            yield _Text(unit, rank, own, above | header, before)
+            said = tuple(term for term in order if term not in function)
+            yield _Text(unit, rank, said, own, above | header, before)
             if unit.kind == "sentence":
                 before, group = own, unit.group
 
@@ -213,39 +240,56 @@ def _alike(one: str, other: str) -> float:
 
 
 def _worth(
-    text: _Text, question: Question, kind: Expected, language: Language | None
+    text: _Text, asked: Sequence[str], question: Question, kind: Expected,
+    language: Language | None,
 ) -> float:  # fmt: skip
     """What a unit's form says for it, or against it."""
     unit, own = text.unit, text.unit.text
+    ends = own.rstrip("\"'”’»)] ")
     worth = 0.0
-    if own.rstrip("\"'”’»)] ").endswith(("?", "？", "؟")):
+    if ends.endswith(("?", "？", "؟")):
         worth -= 0.5
+    elif unit.kind == "sentence" and not ends.endswith(_STOPS):
+        worth -= 0.15  # a heading, or the name of something
     if len(text.own) < _SHORT and unit.kind in ("sentence", "item"):
         worth -= 0.25
+    elif unit.kind == "item" and len(text.own) < 8 and kind not in ("list", "steps", "reason"):
+        worth -= 0.15
     if unit.kind == "sentence" and _POINTING.match(own):
         worth -= 0.04
     if unit.kind == "code":
         worth += 0.05 if kind == "steps" else -0.1
+    if text.order[:1] and text.order[0] in asked:
+        worth += _BEGINS
     if language is None:
         return worth
     if kind in language.cues and language.cues[kind].search(own):
-        worth += _CUE
+        worth += 2 * _CUE if kind == "frequency" else _CUE
     if kind == "definition" and question.subject:
         worth += _DEFINES * _defines(own, question.subject, language)
         worth += 0.06 * (unit.start == 0)
+        if language.cues["frequency"].search(own):
+            worth -= 0.1  # "X is a rare disorder" says how common it is
     if kind in ("steps", "list") and (unit.leads or unit.numbered):
-        worth += _CUE
+        subject = terms(question.subject, question.language)
+        if any(term not in subject and _has(term, text.own) for term in asked):
+            worth += _CUE  # and it is not only about the same thing
     return worth
 
 
 def _defines(sentence: str, subject: str, language: Language) -> float:
-    """Whether a sentence says what its subject is."""
+    """Whether a sentence says what its subject is, or what it is short for."""
+    for short in _SHORTENED.findall(subject):
+        if f"({short})" in sentence or f"({short}s)" in sentence or f"{short} (" in sentence:
+            return 1.5
     first = sentence.split(maxsplit=1)
     if first and first[0].casefold() in language.articles and len(first) > 1:
         sentence = first[1]
-    head = sentence[: len(subject)]
-    if head.casefold() == subject.casefold():
-        return float(language.defines.match(sentence, len(subject)) is not None)
+    if sentence[: len(subject)].casefold() == subject.casefold():
+        found = language.defines.match(sentence, len(subject))
+        if found is not None:
+            begins = sentence[len(subject) : found.end() + 12]
+            return 1.0 if language.cues["definition"].search(begins) else 0.3
     return 0.0
 
 
@@ -299,14 +343,14 @@ class _Answer:
             self.citations.append(citation)
         return self.citations.index(citation)
 
-    def add(self, said: str, numbers: Sequence[int], between: str, passage: str = "") -> None:
-        """Add a statement; ``passage``: what it is checked against."""
+    def add(self, said: str, numbers: Sequence[int], between: str, row: str = "") -> None:
+        """Add a statement: stored text, or a part of a ``row`` in words."""
         if not said:
             return
         self.text += between if self.text else ""
         start = len(self.text)
         self.text += said
-        support, score = _checked(said, passage or said)
+        support, score = _checked(said, row)
         self.claims.append(
             Claim(said, start, len(self.text), tuple(numbers), support, score)
         )  # fmt: skip
@@ -317,12 +361,18 @@ class _Answer:
         )  # fmt: skip
 
 
-def _checked(said: str, passage: str) -> tuple[Support, float]:
-    """What the checker says; what is there letter by letter is supported, whatever its language."""
-    verdict = check(said, passage)
+def _checked(said: str, row: str) -> tuple[Support, float]:
+    """What the checker says of a statement that is stored text, or, of a ``row`` in words, a part.
+
+    What is there letter by letter is supported, whatever its language.
+    """
+    whole = row.split(_PAIRS)
+    if row and all(pair in whole for pair in said.split(_PAIRS)):
+        return "supported", 1.0
+    verdict = check(said, row or said)
     if verdict.status != "undecided":
         return verdict.status, verdict.score
-    return ("supported", 1.0) if said in passage else ("unsupported", verdict.score)
+    return ("unsupported", verdict.score) if row else ("supported", 1.0)
 
 
 def _fact(question: Question, passages: Sequence[Found]) -> Draft:
@@ -351,7 +401,7 @@ def _chosen(ranked: Sequence[Scored], kind: Expected) -> list[Unit]:
         if len(chosen) == MOST_SENTENCES or each.score < _NEXT * ranked[0].score:
             break
         same = each.unit.passage is best.passage and each.unit.kind == "sentence"
-        if same and not each.unit.text.endswith(("?", "？")):
+        if same and not each.unit.leads and not each.unit.text.endswith(("?", "？")):
             chosen.append(each.unit)
     chosen.sort(key=lambda unit: unit.start)
     if chosen[-1].leads:
@@ -425,7 +475,7 @@ def row_said(unit: Unit, question: Question) -> str:
     columns = sum(bool(asked & set(terms(name, code))) for name, _ in pairs)
     if columns and len(named) > columns:
         pairs = named  # the column that is asked for, beside the cells that the question names
-    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+    return _PAIRS.join(f"{name}: {cell}" if name else cell for name, cell in pairs)
 
 
 def _row_meant(unit: Unit) -> str:
@@ -433,7 +483,7 @@ def _row_meant(unit: Unit) -> str:
     if len(unit.cells) != len(unit.header):
         return unit.text
     pairs = zip(unit.header, unit.cells, strict=True)
-    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+    return _PAIRS.join(f"{name}: {cell}" if name else cell for name, cell in pairs)
 
 
 def _compared(evidence: Evidence) -> Draft:

@@ -22,7 +22,7 @@ from linnet.answers.languages import LANGUAGES
 from linnet.answers.listing import matching
 from linnet.answers.summaries import Summaries
 from linnet.answers.understanding import names_this
-from linnet.answers.units import Unit
+from linnet.answers.units import Unit, has_records
 from linnet.config import Config, option
 from linnet.errors import LinnetError
 from linnet.retrieval import Filters, Found, Index, Passage, Searchable, terms
@@ -50,6 +50,7 @@ MOST_LATE = 16
 """Steps that may still run after their time; from then on no other is begun."""
 
 _NAMED = 20  # passages among which a document is looked for by its name
+_BEST = 200  # passages among which entries are looked for first
 _OVERVIEW = 10  # documents of an overview
 
 
@@ -251,9 +252,7 @@ class Gatherer:
             return fact
         found = steps.run(
             "search", "all passages that share a word with it", self.config.list_seconds,
-            lambda _: tuple(
-                self.index.search(query, self.config.candidates, collections=collections)
-            ),
+            lambda _: self._candidates(query, collections),
             found=lambda found: f"{len(found):,} passages" if found else NOTHING,
         )  # fmt: skip
         listed = steps.run(
@@ -268,6 +267,15 @@ class Gatherer:
         chosen = Chosen(shown, len(listed.units), listed.coverage)
         search = Search(query, tuple(found or ()))
         return Evidence(question, (*fact.searches, search), listed.passages, steps_done, chosen)
+
+    def _candidates(self, query: str, collections: Sequence[str] | None) -> tuple[Found, ...]:
+        """The passages that may have entries: the best ones, and where there are rows or lines
+        among them, all others with such."""
+        best = self.index.search(query, _BEST, collections=collections)
+        if len(best) < _BEST or not any(has_records(found.passage) for found in best):
+            return tuple(best)
+        more = self.index.search(query, self.config.candidates, collections=collections)
+        return (*best, *(found for found in more[_BEST:] if has_records(found.passage)))
 
     def _summary(
         self, question: Question, collections: Sequence[str] | None, steps: _Steps

@@ -185,6 +185,11 @@ class Guards:
         return None
 
 
+def guards_of(classifier: Path | str | None) -> Guards:
+    """The guards with the classifier in a directory, where one is named."""
+    return Guards(UnsafeClassifier(classifier) if classifier is not None else None)
+
+
 class Screen:
     """What of one answer is masked, or made inert, on its way out."""
 

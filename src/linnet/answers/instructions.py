@@ -135,6 +135,26 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
         r"\b(?:must|should|shall) (?:say|answer|reply|respond|write|output|mention|state|repeat)\b",
         r"\b(?:print|say|write|output|repeat|reply|answer|type)\b.{0,40}\b(?:and )?nothing else\b",
         r"\b(?:repeat after me|simon says)\b",
+        r"\byour (?:next |own |new |only |final )?(?:reply|answer|response|output|instructions?|"
+        r"persona|"
+        r"prompt|task|guidelines|programming|training)\b",
+        rf"\b{_MACHINE},? (?:reading this|processing this|your|please|kindly)\b",
+        r"\b(?:asks?|wants?|requires?|requests?|expects?|instructs?|commands?|mandatory|"
+        r"order)\b.{0,20}"
+        r"\b(?:the |an? |any |all |every )?(?:ais?|llms?|chat ?bots?|language models?|you|"
+        r"assistants?|"
+        r"models?|summari[sz]ers?)\b.{0,8}\bto (?:write|say|answer|reply|respond|state|output|"
+        r"give)\b",
+        r"\b(?:the|an?|any|every|all) (?:ais?|llms?|chat ?bots?|language models?|assistants?|"
+        r"summari[sz]ers?)\b.{0,6}\b(?:writes?|says?|answers?|repl(?:y|ies)|responds?|outputs?|"
+        r"gives?)\b",
+        r"\b(?:chat ?bots?|llms?|language models?|summari[sz]ers?)\b\s*[:,]",
+        r"\byou (?:must|will|shall|have to|are to) (?:now |always |only |therefore )?(?:comply|"
+        r"obey|say|"
+        r"answer|reply|respond|write|output|pretend)\b",
+        r"\b(?:admin\w*|system|security|developer|root|safety) (?:override|bypass|mode|notice|"
+        r"alert)\b",
+        r"\bwhat(?:ever|soever) the (?:question|query|request)\b",
         r"\b(?:say|print|write|output|repeat|type)\b\W.{1,40}\b(?:\d+|two|three|four|five|ten|"
         r"many|a "
         r"hundred) times\b",
@@ -252,6 +272,7 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     ]
 
 
+_DIVIDED = 160  # characters of two sentences that are read as one
 _SPREADING = ("overrides instructions", "signs of a chat template")
 
 
@@ -277,7 +298,8 @@ def instructions(text: str) -> tuple[Instruction, ...]:
         before = own_kind
         if kind is None and place + 1 < len(own):
             after = own[place + 1]
-            if after.start - claim.end < 4 and _kind(text[after.start : after.end]) is None:
+            short = after.end - start <= _DIVIDED and after.start - claim.end < 4
+            if short and _kind(text[after.start : after.end]) is None:
                 kind, end = _kind(text[start : after.end]), after.end
         if kind is not None:
             found.append(Instruction(start, end, kind))

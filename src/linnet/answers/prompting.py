@@ -22,7 +22,7 @@ from linnet.retrieval import Found, terms
 
 MOST_STATEMENTS = 3
 LONGEST_QUOTE = 400
-LONGEST_STATEMENT = 300
+LONGEST_STATEMENT = 200
 """Characters."""
 _LONGEST_ABOVE = 200  # characters of title and headings
 _FEWEST = 40  # characters that an excerpt is worth

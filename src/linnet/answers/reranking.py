@@ -20,6 +20,7 @@ from linnet.retrieval.reranker_training import (
     Target,
     encoder_digest,
     mine,
+    sampled,
     scratch_encoder,
     train_reranker,
 )
@@ -40,7 +41,7 @@ def ensure_reranker(
     """Train the re-ranker of an index, or give the one that is there where little has changed.
 
     A document more or less makes no other re-ranker: one is trained again when the settings, the
-    encoder, or more than a quarter of the number of questions have changed.
+    encoder, or the number of questions by more than a quarter have changed.
 
     ``questions``: made examples or people's questions (:func:`linnet.answers.cases.read_cases`);
     by default those in the index, which are made where there are none. ``encoder``: as
@@ -50,28 +51,33 @@ def ensure_reranker(
     place, config = Path(place), config or RerankerConfig()
     files = list(questions)
     if not files:
-        files = [_examples(place, progress)]
+        files = [own_examples(place, progress)]
     cases = [case for file in files for case in read_cases(file, corpus=place / CORPUS)]
     targets = list(targets_of(cases))
     chosen = choose_encoder(encoder, index=place, progress=progress)
     if chosen is None:
         config = replace(config, words=True)
-    there = _current(place / KIND, config, chosen, len({target.question for target in targets}))
+    offered = len({target.question for target in targets})
+    there = _current(place / KIND, config, chosen, offered)
     if there is not None:
         return there
     with Index.open(place) as index:
         lists = mine(
-            targets,
+            sampled(targets, config),
             lambda question, count: index.search(question, count, rerank=False),
             count=config.candidates,
             progress=progress,
         )
         if chosen is not None:
-            return train_reranker(lists, chosen.path, place / KIND, config, progress=progress)
+            return train_reranker(
+                lists, chosen.path, place / KIND, config, questions=offered, progress=progress
+            )
         with tempfile.TemporaryDirectory() as made:
             texts = (passage.text for passage in index.passages())
             scratch_encoder(texts, Path(made), config)
-            return train_reranker(lists, made, place / KIND, config, progress=progress)
+            return train_reranker(
+                lists, made, place / KIND, config, questions=offered, progress=progress
+            )
 
 
 def targets_of(cases: Iterable[Case]) -> Iterator[Target]:
@@ -106,7 +112,9 @@ def _current(
     return made if same and change <= TOLERATED else None
 
 
-def _examples(place: Path, progress: Progress) -> Path:
+def own_examples(place: Path, progress: Progress) -> Path:
+    """The questions of an index, which are made where there are none. Raises DataError where there
+    is no corpus to make them of."""
     from linnet.examples import make_examples
 
     examples = place / EXAMPLES

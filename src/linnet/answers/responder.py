@@ -11,6 +11,7 @@ where a gate decides whether the answer is good enough, all of them come when it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,15 +22,18 @@ from linnet.answers.answer import Answer, Citation, Claim, Step
 from linnet.answers.assistant import Assistant
 from linnet.answers.evidence import Draft, Evidence, Turn
 from linnet.answers.guards import REFUSED
+from linnet.errors import LinnetError
 from linnet.respond import pieces
 from linnet.respond.context import CancelledCallError, Context
 from linnet.respond.conversation import Conversation, ConversationError, Message
 from linnet.respond.pieces import Origin, Piece
 from linnet.respond.responder import Abilities, Batches
-from linnet.retrieval import Found
+from linnet.retrieval import Found, Index
 
 LONGEST_QUESTION = 10_000
 """Characters."""
+_REFRESH_SECONDS = 1.0
+"""How often it is looked whether the index has changed, where it is asked."""
 _THREADS = 8
 """Questions that are answered at once; the others wait."""
 
@@ -43,6 +47,7 @@ class DocumentsResponder:
         """``executor``: threads to search and write in; otherwise its own."""
         self.assistant, self.name = assistant, name
         self._given = executor
+        self._freshness = _Freshness(assistant)
 
     @property
     def abilities(self) -> Abilities:
@@ -57,7 +62,7 @@ class DocumentsResponder:
         """See :class:`Responder`."""
         question, turns = question_of(conversation)
         loop = asyncio.get_running_loop()
-        call = _Call(self.assistant, loop, context)
+        call = _Call(self.assistant, self._freshness, loop, context)
         undo = context.on_cancel(call.end)
         ended = loop.run_in_executor(self._executor, call.run, question, turns)
         ended.add_done_callback(_looked_at)
@@ -80,12 +85,37 @@ class DocumentsResponder:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+class _Freshness:
+    """Has an index taken up what changed on disk, now and then."""
+
+    def __init__(self, assistant: Assistant) -> None:
+        self._assistant = assistant
+        self._lock = threading.Lock()
+        self._looked = time.monotonic()
+
+    def look(self) -> None:
+        """Take up a new generation of the index, unless that was looked for just now."""
+        index = self._assistant.index
+        with self._lock:
+            now = time.monotonic()
+            if not isinstance(index, Index) or now - self._looked < _REFRESH_SECONDS:
+                return
+            self._looked = now
+        with contextlib.suppress(LinnetError):  # the one that is open still answers
+            index.reload()
+
+
 class _Call:
     """One question on its way through the assistant, in a thread."""
 
     def __init__(
-        self, assistant: Assistant, loop: asyncio.AbstractEventLoop, context: Context
+        self,
+        assistant: Assistant,
+        freshness: _Freshness,
+        loop: asyncio.AbstractEventLoop,
+        context: Context,
     ) -> None:
+        self._refresh = freshness.look
         self.events: asyncio.Queue[Step | Evidence | Draft | None] = asyncio.Queue()
         self._assistant, self._loop, self._context = assistant, loop, context
         self._ended = threading.Event()
@@ -95,6 +125,7 @@ class _Call:
         context = self._context
         try:
             self._watch(None)
+            self._refresh()
             return self._assistant.ask(
                 question, turns, id=context.record.id, collections=context.collections,
                 watch=self._watch, context=context,
@@ -160,7 +191,9 @@ class _Written:
                 )
         for intervention in answer.interventions:
             yield pieces.Decision("guard", intervention)
-        yield pieces.Outcome(answer.id, answer.refused, answer.probability, answer.in_scope)
+        yield pieces.Outcome(
+            answer.id, answer.refused, answer.probability, answer.in_scope, answer.written_by
+        )
         tokens = self._context.record.tokens
         prompt, written = self._before
         yield pieces.Usage(

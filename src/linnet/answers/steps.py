@@ -27,7 +27,7 @@ def read_documents(work: Workspace, progress: Progress) -> str | None:
     def make() -> Artifact:
         return prepare(
             work.sources, work.corpus, for_search(work.reading_settings()), exclude=[work.path],
-            progress=progress,
+            training=False, progress=progress,
         )  # fmt: skip
 
     return _made(work.corpus, make, lambda made: _amount(work.counts()["searchable"], "document"))
@@ -40,6 +40,17 @@ def index_words(work: Workspace, progress: Progress) -> str | None:
         place,
         lambda: index_corpus(work.corpus, place, progress=progress),
         lambda made: _amount(made.stats["passages"], "passage"),
+    )
+
+
+def index_meaning(work: Workspace, progress: Progress) -> str | None:
+    """Make vectors of their passages, with the encoder at hand if there is one."""
+    from linnet.retrieval.embedding import embed_index
+
+    return _made(
+        work.path / INDEX,
+        lambda: embed_index(work.path, progress=progress),
+        lambda made: f"with {made.stats['encoder']}" if made.stats["encoder"] else "words alone",
     )
 
 
@@ -94,6 +105,7 @@ def fit_the_gate(work: Workspace, progress: Progress) -> str | None:
 STEPS = (
     Step("documents", "Reading the documents", read_documents, essential=True),
     Step("index", "Making them searchable", index_words, essential=True, answers=True),
+    Step("vectors", "Making them found by meaning", index_meaning),
     Step("examples", "Making questions about them", make_questions),
     Step("reranker", "Learning which passages answer", train_the_reranker),
     Step("gate", "Learning when not to answer", fit_the_gate),

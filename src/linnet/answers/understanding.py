@@ -22,15 +22,20 @@ MOST_TURNS = 8
 """Earlier questions that are read."""
 
 _FRAGMENT = 6  # words of a question that goes on from the one before
+_LONGEST_COMPARISON = 500  # characters of a question that compares two things
 _SUBJECT = 12  # words of a subject
-_OBJECT = 3  # words after a possessive that belong to it
+_OBJECT = 4  # words after a possessive that belong to it
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _WORD = re.compile(r"[^\W_](?:[\w.'’/:+#@-]*[\w+#])?(?:\(\))?|[_][\w.]+")
 _SENTENCE = re.compile(r"[^.!?？؟。！]*(?:[.!?](?!\s|$)[^.!?？؟。！]*)*[.!?？؟。！]*")
 _ENDS = " \t?!.,;:？؟。！¿¡"
-_FRAME = re.compile(r"^\s*in [\"“„«][^\"”“»]{1,200}[\"”“»],\s+", re.IGNORECASE)
-_ABOUT = re.compile(r",?\s+according to [\"“][^\"”]{1,200}[\"”]", re.IGNORECASE)
+_FRAME = re.compile(r"^\s*in [\"“„«](?P<title>[^\"”“»]{1,200})[\"”“»],\s+", re.IGNORECASE)
+_ABOUT = re.compile(
+    r",?\s+according to [\"“](?P<title>[^\"”]{1,200})[\"”]|"
+    r"^\s*according to [\"“](?P<other>[^\"”]{1,200})[\"”],\s+",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+(?: (?:de|von|van|da|di|del|la|le|of|der) )?"
                    r"(?: ?[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+)+")  # fmt: skip
 
@@ -56,6 +61,8 @@ class _Before:
     question: str = ""
     subject: str = ""
     answer: str = ""
+    title: str = ""
+    """Of the document that the question named."""
 
 
 def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None = None) -> Question:
@@ -71,7 +78,7 @@ def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None =
     if language is None:
         return _untold(text, asked, turns, notes)
     before = _before(turns, titles)
-    alone = _complete(asked, before, language)
+    alone = _completed_within(asked, before, language)
     parts = _parts(alone, language)
     if len(parts) > MOST_PARTS:
         notes += (f"of {len(parts)} questions the first {MOST_PARTS} are answered",)
@@ -86,12 +93,20 @@ def understand(text: str, turns: Sequence[Turn] = (), *, titles: Titles | None =
     )  # fmt: skip
 
 
+def framed(question: str) -> tuple[str, str]:
+    """A question, and the title of the document that it names: "according to ...", "In ..., "."""
+    for form in (_FRAME, _ABOUT):
+        if found := form.search(question):
+            return form.sub("", question), next(filter(None, found.groups()))
+    return question, ""
+
+
 def expected(question: Question) -> Expected:
     """What kind of thing answers a question."""
     language = LANGUAGES.get(question.language)
     if language is None:
         return ""
-    text = _FRAME.sub("", question.alone)
+    text, _ = framed(question.alone)
     return next((kind for kind, form in language.expects if form.search(text)), "")
 
 
@@ -138,11 +153,13 @@ def _before(turns: Sequence[Turn], titles: Titles | None) -> _Before:
         if language is None:
             before = _Before(asked, before.subject, turn.answer)
             continue
-        alone = _complete(asked, before, language)
+        alone = _completed_within(asked, before, language)
         last = _parts(alone, language)[-1:] or [alone]
         found = titles(last[0]) if titles is not None else ()
-        subject = _subject(last[0], language, found)
-        before = _Before(last[0], subject or before.subject, turn.answer[:LONGEST_QUESTION])
+        core, title = framed(last[0])
+        subject = _subject(core, language, found)
+        answer = turn.answer[:LONGEST_QUESTION]
+        before = _Before(core, subject or before.subject, answer, title or before.title)
     return before
 
 
@@ -150,7 +167,7 @@ def _single(alone: str, language: Language) -> Question:
     """One question: its kind, and what that needs."""
     subject = _subject(alone, language)
     question = Question(alone, alone, "fact", (alone,), None, language.code, subject=subject)
-    for form in language.comparisons:
+    for form in language.comparisons if len(alone) <= _LONGEST_COMPARISON else ():
         if found := form.search(alone):
             groups = found.groupdict()
             sides = tuple(_bare(groups[side], language) for side in ("a", "b"))
@@ -163,7 +180,7 @@ def _single(alone: str, language: Language) -> Question:
     if found := language.summary.search(body):
         named = next((part for part in found.groupdict().values() if part), "")
         return replace(question, asks="summary", document=named.strip(_ENDS))
-    if language.count.search(body):
+    if language.count.search(body) and expected(question) != "frequency":
         asks = "count"
     elif language.every.search(body):
         asks = "list"
@@ -181,7 +198,8 @@ def names_this(name: str, language: str) -> bool:
 
 def _parts(text: str, language: Language) -> list[str]:
     """The questions that a text consists of."""
-    if any(form.search(text) for form in language.comparisons):
+    short = len(text) <= _LONGEST_COMPARISON
+    if short and any(form.search(text) for form in language.comparisons):
         return [text]
     found: list[str] = []
     statement = ""
@@ -257,6 +275,15 @@ def _completed(parts: list[str], language: Language, titles: Titles | None) -> l
 
 
 # What a question leaves to the conversation.
+
+
+def _completed_within(asked: str, before: _Before, language: Language) -> str:
+    """A complete question, with the document that an earlier one named."""
+    alone = _complete(asked, before, language)
+    depends = alone != _without_lead(asked, language)
+    if not before.title or not depends or framed(alone)[1]:
+        return alone
+    return f'In "{before.title}", {alone[:1].lower()}{alone[1:]}'
 
 
 def _complete(
@@ -415,20 +442,34 @@ def _meant(word: _Word, before: _Before, language: Language) -> str:
 
 
 def _owns(word: _Word, following: _Word | None, language: Language) -> bool:
-    if following is None or following.key in language.function:
+    if following is None:
         return False
-    return word.key not in language.pronouns or following.key in language.aspects or (
+    if word.key not in language.pronouns:
+        return True
+    if following.key in language.function:
+        return False
+    return following.key in language.aspects or (
         language.nouns_capitalised and following.text[0].isupper()
-    )  # fmt: skip
+    )
 
 
 def _possessive(
     question: str, words: list[_Word], place: int, subject: str, language: Language
 ) -> str:
+    """With "the most common type of X" for "its most common type"."""
     last = place + 1
-    while last + 1 < len(words) and last - place < _OBJECT and not (
-        words[last + 1].key in language.function or words[last].key in language.aspects
-    ):  # fmt: skip
+    while last + 1 < len(words) and last - place < _OBJECT:
+        own, following = words[last], words[last + 1]
+        both = last + 2 < len(words) and own.key in language.aspects and (
+            following.key in language.conjunctions and words[last + 2].key in language.aspects
+        )  # fmt: skip
+        if both:
+            last += 2
+            break
+        if own.key in language.aspects or (
+            following.key in language.function and own.key not in language.function
+        ):
+            break
         last += 1
     what = question[words[place + 1].start : words[last].end]
     said = language.possessed.format(what=what, whose=subject)
@@ -491,6 +532,8 @@ def _phrase(words: list[_Word], language: Language, verb_last: bool) -> list[_Wo
         if owned and words[place - 1].key in language.aspects:
             words = words[place + 1 :]
             break
+    if len(words) > 2 and words[0].text.islower() and words[1].key in language.articles:
+        words = words[1:]  # a verb: "se presentó el X"
     while words and ((words[0].key in language.aspects and not language.of)
                      or (words[0].key in language.function
                      and words[0].key not in language.pronouns - language.articles)):  # fmt: skip

@@ -77,6 +77,13 @@ def cited(passage: Passage, start: int, end: int) -> Citation:
     )  # fmt: skip
 
 
+def has_records(passage: Passage) -> bool:
+    """Whether there are rows of a table in it, or lines of a log."""
+    return COLUMNS in passage.text or any(
+        _RECORD.match(line[0]) for line in _LINE.finditer(passage.text)
+    )  # fmt: skip
+
+
 @lru_cache(maxsize=2048)
 def units(passage: Passage) -> tuple[Unit, ...]:
     """The units of a passage, in order."""

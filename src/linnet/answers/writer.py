@@ -12,6 +12,7 @@ out that is not in the documents. Where nothing is left the passages answer with
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -72,21 +73,34 @@ class ModelWriter:
         *,
         name: str = "the model",
         checker: Checker | None = None,
+        identity: str = "",
         reasoning: bool = False,
         weakness: str = "",
         max_tokens: int = MAX_TOKENS,
         characters: int = CHARACTERS,
         seconds: float = SECONDS,
     ) -> None:
-        """``checker``: decides where the rules of grounding do not. ``reasoning``: has the model
-        think before it answers, apart from the answer. ``weakness``: why it must not write, by
-        its own measured score (``measure``).
+        """``checker``: decides where the rules of grounding do not. ``identity``: of the model, by
+        its content. ``reasoning``: has the model think before it answers, apart from the answer.
+        ``weakness``: why it must not write, by its own measured score.
         """
         self.responder = model.responder() if isinstance(model, LanguageModel) else model
-        self.name, self.checker, self.weakness = name, checker, weakness
+        self.name, self.identity = name, identity
+        self.checker, self.weakness = checker, weakness
         self.reasoning, self.seconds = reasoning, seconds
         self.max_tokens, self.characters = max_tokens, characters
         self._constrained = self.responder.abilities.constraints
+
+    def with_reasoning(self, reasoning: bool) -> ModelWriter:
+        """The same, that thinks before it answers, or does not; whatever its score."""
+        changed = copy.copy(self)
+        changed.reasoning, changed.weakness = reasoning, ""
+        return changed
+
+    def close(self) -> None:
+        """Free the model, where it is of this machine."""
+        if isinstance(self.responder, EngineResponder):
+            self.responder.engine.close()
 
     def draft(
         self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None
@@ -217,6 +231,9 @@ class _Writing:
     """Quotations that are shown in the place of a statement."""
     dropped: list[str] = field(default_factory=list)
     """Why others are not shown."""
+    covered: set[str] = field(default_factory=set)
+    coverage: float = 0.0
+    """The share of the question's words that the quotations have, or what they stand under."""
     support: list[float] = field(default_factory=list)
     """Of each statement by its quotation."""
 
@@ -281,7 +298,10 @@ class _Writing:
         """Whether a quotation, or what it stands under, has a word of the question."""
         language = excerpt.found.passage.language or self.evidence.question.language
         wanted = _content(self.evidence.question.alone, language)
-        return not wanted or bool(wanted & set(terms(f"{excerpt.above}\n{quote}", language)))
+        had = wanted & set(terms(f"{excerpt.above}\n{quote}", language))
+        self.covered |= had
+        self.coverage = len(self.covered & wanted) / len(wanted) if wanted else 1.0
+        return not wanted or bool(had)
 
     def _verdict(self, statement: str, quote: str, excerpt: Excerpt) -> Verdict:
         cited = [quote, excerpt.above] if excerpt.above else [quote]
@@ -298,6 +318,7 @@ class _Writing:
             "statements": float(count),
             "statements_shown": float(len(self.claims)),
             "statements_supported": self.stated / count if count else 0.0,
+            "coverage": round(self.coverage, 4),
             "quote_support": sum(self.support) / len(self.support) if self.support else 0.0,
         }
         if self.scores:

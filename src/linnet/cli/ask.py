@@ -13,8 +13,15 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from linnet.answers import Assistant, GatherConfig, Turn
-from linnet.cli.options import GroupedCommand, configured
-from linnet.cli.terminal import err
+from linnet.answers.opening import open_assistant
+from linnet.cli.options import (
+    GroupedCommand,
+    ModelKeyOption,
+    ModelNameOption,
+    ModelOption,
+    configured,
+)
+from linnet.cli.terminal import err, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import from_mapping, parse_json, replace, show
 from linnet.errors import ConfigError, DataError
@@ -47,6 +54,9 @@ def ask(
     collection: Annotated[
         list[str] | None, typer.Option(help="Search this collection alone; may be repeated.")
     ] = None,
+    model: ModelOption = "",
+    model_name: ModelNameOption = "",
+    model_key: ModelKeyOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
     *,
     settings: dict[str, Any],
@@ -57,7 +67,10 @@ def ask(
     """
     if (question is None) == (questions is None):
         raise ConfigError("expected a question, or --questions FILE.jsonl")
-    assistant = Assistant.open(index, config=replace(GatherConfig(), settings))
+    assistant = open_assistant(
+        index, model=model or None, model_name=model_name, model_key=model_key,
+        config=replace(GatherConfig(), settings), progress=terminal_progress(),
+    )  # fmt: skip
     if questions is not None:
         _answer_all(assistant, questions, collection)
         return

@@ -15,7 +15,7 @@ from linnet.artifact import is_artifact
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, err, terminal_progress
 from linnet.config import replace
-from linnet.errors import ConfigError, DataError, LinnetError, ModelError
+from linnet.errors import ArtifactError, ConfigError, DataError, LinnetError, ModelError
 from linnet.hub import find, parse
 from linnet.output import human_bytes
 from linnet.serve.settings import ServeConfig
@@ -72,6 +72,7 @@ def assistant(
     Example: linnet assistant ~/notes --out notes-assistant --watch
     """
     from linnet.answers.current import CurrentAssistant
+    from linnet.answers.guards import guards_of
     from linnet.answers.steps import STEPS
     from linnet.answers.upkeep import Upkeep, vanished
     from linnet.answers.workspace import Workspace
@@ -81,6 +82,7 @@ def assistant(
         raise DataError(gone)
     config = replace(ServeConfig(), settings)
     answering = CurrentAssistant(work.path)
+    answering.guards = guards_of(config.unsafe_classifier)
     said = _Said(work, answering, question)
     steps = list(STEPS)
     said.ask_after = next(step.name for step in STEPS if step.answers)
@@ -88,6 +90,7 @@ def assistant(
         ready = next(place for place, step in enumerate(STEPS) if step.answers)
         steps.insert(ready + 1, _opening(source, config, answering))
         said.ask_after = MODEL_STEP
+        steps.append(_measuring(source, answering))
     upkeep = Upkeep(
         work, steps, refreshed=answering.renew, told=said.step,
         is_busy=lambda: answering.asked.now > 0, answers=_as_before(answering),
@@ -160,20 +163,16 @@ def _opening(source: str, config: ServeConfig, answering: CurrentAssistant) -> S
     from linnet.answers.upkeep import Step
 
     def make(work: Workspace, progress: Progress) -> str | None:
-        from linnet.answers.writer import ModelWriter
-        from linnet.respond import LanguageModel, open_model
+        from linnet.answers.opening import open_writer
         from linnet.serve.catalog import name_of
 
         if answering.writer is not None:
             return None
-        opened = open_model(source, config, progress=progress)
-        if not isinstance(opened, LanguageModel):
-            raise ModelError(f"{source}: expected a model that writes. Got an encoder")
-        responder = opened.responder()
-        if responder.refusal is not None:
-            opened.engine.close()
-            raise responder.refusal
-        answering.writer = ModelWriter(opened, name=name_of(source))
+        answering.writer = open_writer(
+            source, place=work.path, name=name_of(source), engine=config, progress=progress
+        )
+        if answering.writer.weakness:
+            return answering.writer.weakness
         return f"{name_of(source)} writes"
 
     return Step(MODEL_STEP, "Opening the model", make)
@@ -189,6 +188,29 @@ def _as_before(answering: CurrentAssistant) -> bool:
         err.print(as_typed(str(error)), style="yellow", markup=False)
         return False
     return True
+
+
+def _measuring(source: str, answering: CurrentAssistant) -> Step:
+    """The step that finds out whether the model answers better than the passages themselves."""
+    from linnet.answers.upkeep import SkipStep, Step
+
+    def make(work: Workspace, progress: Progress) -> str | None:
+        from linnet.answers.opening import measure_writer, read_strengths, writer_of
+        from linnet.answers.writer import ModelWriter
+
+        writer = answering.writer
+        if not isinstance(writer, ModelWriter):
+            raise SkipStep("the model was not opened")
+        if writer.identity in read_strengths(work.path):
+            return None
+        try:
+            strength = measure_writer(work.path, writer, progress=progress)
+        except (ArtifactError, DataError) as error:
+            raise SkipStep(str(error)) from None
+        answering.writer = writer_of(writer.responder, work.path, model=source, name=writer.name)
+        return strength.said(writer.name)
+
+    return Step("strength", "Trying the model on questions", make)
 
 
 def _listening(config: ServeConfig, chosen: bool) -> tuple[ServeConfig, socket.socket]:

@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ from linnet.cli.terminal import TextWriter, err
 from linnet.config import parse_json, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate import GenerateConfig, Request, Sampling
-from linnet.respond.pieces import Piece, Refusal, Text, ToolCall
+from linnet.respond.pieces import Decision, Piece, Refusal, Text, ToolCall
 
 if TYPE_CHECKING:
     from linnet.generate import Engine
@@ -37,6 +38,13 @@ TEXT_GREETING = "Type the beginning of a text. /help lists the commands, Ctrl-D 
 TEXT_HELP = f"""\
 Each line is continued on its own; an empty line goes on with the last text.
 {SHARED_HELP}"""
+DOCUMENTS_GREETING = "Ask the documents. /help lists the commands, Ctrl-D leaves."
+DOCUMENTS_HELP = """\
+Each line is a question, understood in the light of those before it.
+Ctrl-C stops an answer, Ctrl-D or /exit leaves.
+
+/new                 begin another conversation
+"""
 TURN_GREETING = "Ask something. /help lists the commands, Ctrl-D leaves."
 TURN_HELP = f"""\
 Each line is a message; the model sees the conversation so far. Where it calls a tool, the next
@@ -52,25 +60,44 @@ line is what the tool answers.
 @configured(GenerateConfig)
 def run(
     model: Annotated[
-        str, typer.Argument(help="A model, project or adapter directory, a hub name, a GGUF file.")
-    ],
+        str | None,
+        typer.Argument(help="A model, project or adapter directory, a hub name, a GGUF file."),
+    ] = None,
     mode: ModeOption = "auto",
     system: Annotated[str, typer.Option(help="What the model is told first.")] = "",
     tools: ToolsOption = None,
+    docs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="INDEX", help="Answer from these documents ('linnet index'), citing them."
+        ),
+    ] = None,
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Talk to a model; one that only continues text continues what you type.
+    """Talk to a model; one that only continues text continues what you type. With --docs
+    documents answer, by the model where one is named.
 
     Ctrl-C stops a text, Ctrl-D leaves, /help lists the commands. Where lines come from a file
     or another program and one could not be answered, the exit status is 1.
 
     Example: linnet chat notes-model --temperature 0.5
+    Example: linnet chat --docs notes-index
     """
     config = replace(GenerateConfig(), settings)
     offered = tools_in(tools)
-    loaded = open_model(model, config)
     session: _Session
+    if docs is not None:
+        if system or tools:
+            raise ConfigError("--docs answers from documents, without --system and --tools")
+        session = _Documents(docs, model, config)
+        session.run()
+        if session.failed and not session.interactive:
+            raise typer.Exit(1)
+        return
+    if model is None:
+        raise ConfigError("expected a model, or documents: linnet chat --docs INDEX")
+    loaded = open_model(model, config)
     if in_turns(mode, loaded):
         session = _Turns(loaded.engine, config, system, offered)
         session.responder.require_conversation()
@@ -98,8 +125,7 @@ class _Session(ABC):
     greeting: str
     help: str
 
-    def __init__(self, engine: Engine, sampling: Sampling) -> None:
-        self.engine = engine
+    def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
         self.interactive = sys.stdin.isatty() and sys.stdout.isatty()
         self.failed = False
@@ -191,7 +217,8 @@ class _Texts(_Session):
     greeting, help = TEXT_GREETING, TEXT_HELP
 
     def __init__(self, engine: Engine, sampling: Sampling) -> None:
-        super().__init__(engine, sampling)
+        super().__init__(sampling)
+        self.engine = engine
         self.last = ""
         """The last text, prompt included."""
 
@@ -216,7 +243,7 @@ class _Turns(_Session):
     ) -> None:
         from linnet.respond import EngineResponder
 
-        super().__init__(engine, sampling)
+        super().__init__(sampling)
         self.responder = EngineResponder(engine)
         self.tools = tuple(tools)
         self.begin(system)
@@ -281,6 +308,58 @@ class _Turns(_Session):
             for piece in pieces:
                 answer.add(piece)
                 yield from shown(piece)
+
+
+class _Documents(_Session):
+    """Each line is a question to documents; what the answer cites is listed below it."""
+
+    greeting, help = DOCUMENTS_GREETING, DOCUMENTS_HELP
+
+    def __init__(self, docs: Path, model: str | None, config: GenerateConfig) -> None:
+        from linnet.answers.opening import open_assistant
+        from linnet.answers.responder import DocumentsResponder
+        from linnet.cli.terminal import terminal_progress
+
+        super().__init__(config)
+        assistant = open_assistant(docs, model=model, engine=config, progress=terminal_progress())
+        self.responder = DocumentsResponder(assistant, name=docs.name)
+        self.messages: list[Message] = []
+
+    def answer(self, line: str) -> None:
+        from linnet.respond import Answer, Message
+
+        if not line.strip():
+            return
+        answer = Answer()
+        messages = [*self.messages, Message.of("user", line)]
+        self.write(self._answer(messages, answer))
+        self.messages = [*messages, answer.message()]
+
+    def command(self, name: str, value: str) -> bool:
+        if name != "new":
+            return False
+        self.messages = []
+        return True
+
+    def _answer(self, messages: list[Message], answer: Answer) -> Generator[str]:
+        """The texts to show, and the citations behind them."""
+        from linnet.respond import Conversation, stream
+
+        with contextlib.closing(stream(self.responder, Conversation(tuple(messages)))) as pieces:
+            for piece in pieces:
+                answer.add(piece)
+                yield from shown(piece)
+        for number, cited in enumerate(dict.fromkeys(answer.citations), 1):
+            page = f", page {cited.page}" if cited.page is not None else ""
+            line = " ".join(cited.text.split())
+            line = line if len(line) <= _SNIPPET else f"{line[:_SNIPPET]} ..."
+            yield f"\n[{number}] {cited.source}{page}: {line}"
+        for piece in answer.pieces:
+            if isinstance(piece, Decision):
+                yield f"\n({piece.outcome})"
+
+
+_SNIPPET = 200  # characters of a citation
 
 
 def shown(piece: Piece) -> Iterator[str]:

@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from linnet import artifact
+from linnet.answers.encoding import ensure_encoder
 from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import as_typed, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import changed, replace
 from linnet.data import DataConfig
+from linnet.retrieval.embedding import embed_index
+from linnet.retrieval.encoders import OWN, WEIGHTS
 from linnet.retrieval.indexing import IndexConfig, make_index
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -59,10 +63,16 @@ def index(
     Example: linnet index ~/notes --out notes-index
     """
     own = {name: settings.pop(name) for name in _OF_INDEX & settings.keys()}
+    progress = terminal_progress()
+    tuned = own.get("encoder") == OWN
+    if tuned and not (artifact.within(out, "encoder") / WEIGHTS).is_file():
+        own["encoder"] = ""  # it is searched by the best at hand until there is one
     made = make_index(
         documents, out, replace(IndexConfig(), own), data=replace(DataConfig(), settings),
-        progress=terminal_progress(),
+        progress=progress,
     )  # fmt: skip
+    if tuned and ensure_encoder(out, progress=progress).stats["kept"]:
+        made = embed_index(out, OWN, progress=progress)
     stats = made.stats
     if as_json:
         typer.echo(json.dumps(stats, ensure_ascii=False))

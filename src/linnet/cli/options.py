@@ -58,6 +58,27 @@ ModeOption = Annotated[
 ]
 
 
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="What writes the answers: a model, project or adapter directory, a hub name, a GGUF "
+        "file, or an address such as http://127.0.0.1:8080/v1; otherwise the passages answer.",
+        show_default=False,
+    ),
+]
+ModelNameOption = Annotated[
+    str, typer.Option("--model-name", help="At an address: which model.", show_default=False)
+]
+ModelKeyOption = Annotated[
+    str,
+    typer.Option(
+        "--model-key", metavar="VARIABLE", help="At an address: the variable with the key.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
+
 ToolsOption = Annotated[
     Path | None,
     typer.Option(

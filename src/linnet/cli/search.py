@@ -66,6 +66,8 @@ def search(
         _seconds(until, days=1),
     )  # fmt: skip
     with Index.open(index) as opened:
+        if opened.is_stale:
+            _tell(f"{index}: documents were read since; run linnet index again to search them")
         if query is not None:
             found = opened.search(query, k, collections=collection, filters=filters)
             _tell(opened.problem)

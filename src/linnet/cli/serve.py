@@ -30,7 +30,9 @@ def serve(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL", help="A model, project or adapter directory, a .gguf file, a hub name."
+            metavar="MODEL",
+            help="A model, project or adapter directory, a .gguf file, a hub name; or the "
+            "documents of 'linnet index'.",
         ),
     ],
     name: Annotated[
@@ -45,6 +47,10 @@ def serve(
             help="NAME=DIRECTORY: an adapter of the first model; MODEL+NAME=DIRECTORY: of another; "
             "several times."
         ),
+    ] = None,
+    docs: Annotated[
+        str | None,
+        typer.Option(metavar="INDEX", help="Documents that the model answers from, by their name."),
     ] = None,
     *,
     settings: dict[str, Any],
@@ -66,7 +72,7 @@ def serve(
     listener = bind(config)
     try:
         catalog = open_catalog(
-            source, config, name=name, models=models, adapters=adapters,
+            source, config, name=name, models=models, adapters=adapters, docs=docs,
             progress=terminal_progress(),
         )  # fmt: skip
         server = Server(catalog, config, listener=listener)
@@ -109,7 +115,10 @@ def _greet(server: Server) -> None:
     for served in server.catalog.models.values():
         if served.assistant is not None:
             count = len(served.assistant.index)
-            err.print(f"{served.name}: {count:,} passages of documents", markup=False)
+            by = getattr(served.assistant.writer, "name", "the passages themselves")
+            err.print(
+                f"{served.name}: {count:,} passages of documents, answered by {by}", markup=False
+            )
             continue
         what = served.engine or served.encoder
         assert what is not None

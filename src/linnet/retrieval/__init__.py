@@ -2,8 +2,8 @@
 
 In reading order: ``terms`` and ``bm25`` (a few texts by their words), ``passages`` (what is found),
 ``chunks`` (what a document is cut into), ``segments`` (the files of an index), ``lexical`` (search
-by words), ``encoders`` (by meaning), ``index`` (an index that is open) and ``indexing`` (making
-one).
+by words), ``encoders`` and ``dense`` (by meaning), ``fusion`` (both), ``index`` (an index that is
+open), ``updating`` and ``embedding`` (what changes one), ``indexing`` (making one of documents).
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from linnet.retrieval.passages import Found, Passage, PassagesInMemory, Place, S
 from linnet.retrieval.terms import terms
 
 if TYPE_CHECKING:
+    from linnet.retrieval.config import IndexConfig
     from linnet.retrieval.index import Filters, Index
-    from linnet.retrieval.indexing import IndexConfig, make_index
+    from linnet.retrieval.indexing import make_index
 
 __all__ = [
     "BM25",
@@ -43,7 +44,7 @@ __getattr__, __dir__ = lazy(
     {
         "Filters": ("linnet.retrieval.index", "Filters"),
         "Index": ("linnet.retrieval.index", "Index"),
-        "IndexConfig": ("linnet.retrieval.indexing", "IndexConfig"),
+        "IndexConfig": ("linnet.retrieval.config", "IndexConfig"),
         "make_index": ("linnet.retrieval.indexing", "make_index"),
     },
 )

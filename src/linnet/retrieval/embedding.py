@@ -19,9 +19,9 @@ from linnet.progress import SILENT, Progress, Task
 from linnet.retrieval.dense import vectors_name
 from linnet.retrieval.encoders import TextEncoder, choose_encoder, passage_text
 from linnet.retrieval.index import KIND
-from linnet.retrieval.indexing import later_transaction
 from linnet.retrieval.segments import FOLDER, Mask, Segment, save
 from linnet.retrieval.state import FILE, EncoderState, State, read_state, segments_of
+from linnet.retrieval.updating import later_transaction
 
 AT_ONCE = 4096
 """Passages between two transactions."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder
     from linnet.retrieval.passages import Passage
 
+WEIGHTS = "model.safetensors"
 LEXICAL, OWN, MINILM = "lexical", "own", "minilm"
 """Names that are no directory and no model on the hub."""
 
@@ -189,7 +190,7 @@ def _packaged_weights() -> Path | None:
     except importlib.metadata.PackageNotFoundError:
         return None
     for file in package.files or ():
-        if file.name == "model.safetensors":
+        if file.name == WEIGHTS:
             place = Path(str(package.locate_file(file)))
             return place if place.is_file() else None
     return None
@@ -197,7 +198,7 @@ def _packaged_weights() -> Path | None:
 
 def _own(index: Path | str | None, progress: Progress) -> TextEncoder:
     place = None if index is None else artifact.within(index, "encoder")
-    if place is None or not (place / "model.safetensors").is_file():
+    if place is None or not (place / WEIGHTS).is_file():
         raise ModelError(
             f"{index or 'this index'} has no encoder of its own: none was trained for it yet, "
             "or the one that was did not find more than the one it came from"

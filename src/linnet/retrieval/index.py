@@ -37,7 +37,7 @@ KIND = "index"
 FORMAT = 1
 UNREAD = "unread.jsonl"
 _MASKS = 64  # that are kept
-_DEPTH = 100  # passages of each way of searching that are fused
+_DEPTH = 300  # passages of each way of searching that are fused
 _EQUAL = 10  # passages more than twice what is asked for, as equal ones become one
 _QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 
@@ -179,6 +179,16 @@ class Index:
         return self._open.made.manifest.generation or 0
 
     @property
+    def is_stale(self) -> bool:
+        """Whether the corpus that it was made of holds other documents by now."""
+        made = self._open.made
+        entry = made.manifest.inputs.get("corpus")
+        if entry is None or entry.path is None:
+            return False
+        corpus = made.path / entry.path
+        return artifact.is_artifact(corpus) and artifact.read(corpus).content != entry.content
+
+    @property
     def problem(self) -> str:
         """Why only words are searched though there are vectors; empty where all is well. Known
         after the first search."""
@@ -214,9 +224,10 @@ class Index:
     ) -> list[Found]:
         """The ``k`` best passages, the best first; of these ``collections`` alone, if given.
 
-        ``rerank``: re-ranked at the end, where the index has a re-ranker.
+        ``rerank``: re-ranked at the end, where the index has a re-ranker, and the query quotes
+        nothing that is to be found word for word.
         """
-        reranker = self.reranker if rerank else None
+        reranker = self.reranker if rerank and not _QUOTED.search(query) else None
         if reranker is None:
             return self._searched(query, k, collections, filters)
         depth = reranker.depth()
@@ -284,13 +295,15 @@ class Index:
         ranks = {hit.number: hit.score for hit in hits}
         top = hits[0].score if hits else 0.0
         candidates = opened.lexical.with_all(" ".join(quoted)) & mask.passages
-        first = []
-        for number in np.flatnonzero(candidates).tolist():
+        numbers, first = np.flatnonzero(candidates), []
+        for number in numbers[np.argsort(-lexical[numbers], kind="stable")].tolist():
             passage = opened.passage(number, mask)
             above = (passage.title, *passage.headings, passage.context, passage.text)
             said = " ".join(words("\n".join(above)))
             if all(f" {part} " in f" {said} " for part in quoted):
                 first.append(number)
+                if len(first) >= len(hits):
+                    break
         most = max(float(lexical[first].max(initial=0.0)), 1e-9) if first else 1.0
         ahead = [Hit(n, top + ranks.get(n, top * float(lexical[n]) / most)) for n in first]
         ahead.sort(key=lambda hit: (-hit.score, hit.number))

@@ -7,7 +7,7 @@ The form of Robertson, Zaragoza and Taylor ("Simple BM25 Extension to Multiple W
     tf = sum over fields f of  weight_f count_f(t, d) / (1 - b_f + b_f |d_f| / avg_f)
 
 A word of a question is looked up as each stemmer of the indexed languages makes a term of it; what
-it becomes counts as one term.
+it becomes counts as one term. Words that only make a question of it are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet.retrieval.segments import FIELDS, Mask, Segment
-from linnet.retrieval.terms import STEMMERS, stemmer, words
+from linnet.retrieval.terms import FUNCTION_WORDS, STEMMERS, asked_in, stemmer, words
 
 Scores = npt.NDArray[np.float32]
 
@@ -30,9 +30,9 @@ class Weights:
     """What the fields count, in the order of ``FIELDS``; chosen by measurement
     (``docs/answers.md``)."""
 
-    k1: float = 1.2
-    weights: tuple[float, float, float] = (2.0, 1.5, 1.0)
-    b: tuple[float, float, float] = (0.5, 0.5, 0.75)
+    k1: float = 1.5
+    weights: tuple[float, float, float] = (8.0, 2.0, 1.0)
+    b: tuple[float, float, float] = (0.75, 0.5, 0.6)
 
 
 class Lexical:
@@ -42,10 +42,11 @@ class Lexical:
         self.segments = list(segments)
         self.weights = weights or Weights()
         self.size = sum(int(segment.live.sum()) for segment in segments)
-        spoken = {document.language for s in segments for document in s.documents}
-        known = sorted(spoken & STEMMERS.keys())
+        spoken = Counter(document.language for s in segments for document in s.documents)
+        self._languages = [language for language, _ in spoken.most_common()]
+        known = sorted(spoken.keys() & STEMMERS.keys())
         self._stemmers = [stemmer(language) for language in known]
-        if spoken - STEMMERS.keys() or not known:
+        if spoken.keys() - STEMMERS.keys() or not known:
             self._stemmers.append(stemmer(""))
         totals = np.zeros(len(FIELDS), np.float64)
         for segment in segments:
@@ -60,7 +61,7 @@ class Lexical:
     def scores(self, query: str) -> Scores:
         """The score of each passage, 0 for one without a term of the query; segment by segment."""
         found = [np.zeros(len(segment), np.float32) for segment in self.segments]
-        for variants, count in Counter(self.terms(query)).items():
+        for variants, count in self._counted(query).items():
             lists = [self._frequencies(number, variants) for number in range(len(self.segments))]
             frequency = sum(
                 int(segment.live[passages].sum())
@@ -73,11 +74,20 @@ class Lexical:
                 scores[passages] += idf * tf / (self.weights.k1 + tf)
         return np.concatenate([np.empty(0, np.float32), *found])
 
+    def _counted(self, query: str) -> Counter[tuple[str, ...]]:
+        """The terms that count, with how often. What only makes a question of it is left out, where
+        there is more."""
+        found = words(query)
+        function = FUNCTION_WORDS.get(asked_in(found, self._languages), frozenset())
+        told = [word for word in found if word not in function] or found
+        return Counter(map(self._variants, told))
+
     def terms(self, query: str) -> list[tuple[str, ...]]:
         """The words of a query, each as the terms that it may be indexed as."""
-        return [
-            tuple(dict.fromkeys(stem(word) for stem in self._stemmers)) for word in words(query)
-        ]
+        return [self._variants(word) for word in words(query)]
+
+    def _variants(self, word: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(stem(word) for stem in self._stemmers))
 
     def with_all(self, query: str) -> Mask:
         """Which passages have all words of a query; segment by segment."""

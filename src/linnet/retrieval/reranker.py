@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 KIND = "reranker"
 LABELS = ("answers",)
-MAX_TOKENS = 128
+MAX_TOKENS = 104
 BUDGET = 0.3
 """Seconds that re-ranking takes for one question, about."""
 
@@ -57,7 +57,7 @@ _LARGEST_SETTINGS = 1 << 16
 _CONTEXT = 200  # characters of title and headings
 _MEASURED = 8  # pairs
 _WEIGHT = 0.2  # of a new measurement
-_SENTENCE = re.compile(r"[^.!?。！？\n]*(?:[.!?。！？]+(?=\s|$)|[.!?。！？]|\n+|$)\s*")
+_SENTENCE_END = re.compile(r"[.!?]\s+|[。！？]\s*|\n\s*")
 
 
 @dataclass(frozen=True)
@@ -180,15 +180,15 @@ class Reranker:
         tokenizer = self.tokenizer
         ready = [Passage(each, ()) if isinstance(each, str) else each for each in passages]
         above = [context(passage) for passage in ready]
-        special = len(tokenizer.start) + 2 * len(tokenizer.finish)
-        left = self.max_tokens - special - len(tokenizer.encode(question))
+        free = self.max_tokens - len(tokenizer.start) - 2 * len(tokenizer.finish)
+        left = free - min(len(tokenizer.encode(question)), free // 2)
         whole = [before + passage.text for before, passage in zip(above, ready, strict=True)]
         lengths = [len(ids) for ids in tokenizer.encode_arrays(whole)]
         texts = []
         for before, passage, length in zip(above, ready, lengths, strict=True):
             text = passage.text
             if length > left:
-                characters = (len(before) + len(text)) * max(left, 1) // length - len(before)
+                characters = (len(before) + len(text)) * left // length - len(before)
                 wanted = set(terms(question, passage.language))
                 text = around_best(text, wanted, max(characters, 1), passage.language)
             texts.append(before + text)
@@ -282,10 +282,16 @@ class Reranked:
         found = self.index.search(query, max(k, depth), collections=collections)
         return self.reranker.rerank(query, found, depth=depth, budget=self.budget)[:k]
 
+    def passages(self, *, collections: Sequence[str] | None = None) -> Iterable[Passage]:
+        """See :class:`Searchable`."""
+        return self.index.passages(collections=collections)
+
 
 def context(passage: Passage) -> str:
     """What a passage stands under, as it is read before its text."""
-    parts = [part for part in dict.fromkeys((passage.title, *passage.headings)) if part]
+    parts = [
+        part for part in dict.fromkeys((passage.title, *passage.headings, passage.context)) if part
+    ]
     return f"{': '.join(parts)[:_CONTEXT]}: " if parts else ""
 
 
@@ -295,7 +301,9 @@ def around_best(text: str, wanted: Iterable[str], characters: int, language: str
     if len(text) <= characters:
         return text
     wanted = set(wanted)
-    ends = [match.end() for match in _SENTENCE.finditer(text) if match.end() > match.start()]
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
     starts = [0, *ends[:-1]]
     shared = [
         len(wanted.intersection(terms(text[start:end], language)))

@@ -78,13 +78,13 @@ class RerankerConfig(PairTrainingConfig):
     """How a re-ranker is trained. Those of a batch are questions with their passages."""
 
     layers: int = option(3, "Blocks of the encoder to take, the first ones.", least=1)
-    questions: int = option(3000, "Questions to train on at most, evenly drawn.", least=FEWEST)
+    most_questions: int = option(3000, "Questions to train on at most, evenly drawn.", least=FEWEST)
     candidates: int = option(20, "Passages that the search gives for each.", least=2)
     negatives: int = option(3, "Wrong passages that are read with the right one.", least=1)
     easy: int = option(1, "How many of these are of other questions.", least=0)
     pointwise: float = option(0.5, "Weight of each passage by itself in the objective.", least=0)
     words: bool = option(False, "Train the table of words, too, which is most of a small encoder.")
-    epochs: int = option(2, "Times that each question is read.", least=1)
+    epochs: int = option(1, "Times that each question is read.", least=1)
     batch: int = option(8, "Questions per update.", least=1)
     lr: float = option(3e-4, "Peak learning rate.", above=0)
     max_tokens: int = option(
@@ -122,6 +122,16 @@ class Candidates:
 
 Search: TypeAlias = Callable[[str, int], Sequence[Found]]
 """Gives so many passages for a question, the best first; it must not be re-ranked."""
+
+
+def sampled(targets: Sequence[Target], config: RerankerConfig) -> list[Target]:
+    """The targets of as many questions as are used, drawn evenly: to search for more takes time."""
+    questions = list(dict.fromkeys(target.question for target in targets))
+    most = round(config.most_questions / (1 - TESTED - VALIDATED))
+    if len(questions) <= most:
+        return list(targets)
+    kept = set(random.Random(config.seed).sample(questions, most))
+    return [target for target in targets if target.question in kept]
 
 
 def mine(
@@ -189,13 +199,15 @@ def train_reranker(
     out: Path | str,
     config: RerankerConfig | None = None,
     *,
+    questions: int | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Train a re-ranker out of the first blocks of ``encoder`` on what :func:`mine` gave.
 
     ``stats["kept"]`` of the artifact says whether it orders passages better than the search does.
     Where it does not, the artifact has the figures and no weights, so that it is not trained again
-    for nothing. Raises DataError where there are too few questions.
+    for nothing; ``questions``: how many there were to draw from. Raises DataError where there are
+    too few.
     """
     from linnet.model import save_checkpoint
     from linnet.train.metrics import METRICS
@@ -219,7 +231,10 @@ def train_reranker(
         reranker.calibration = calibrate(reranker, validated)
         found = measured(reranker, tested)
         draft.stats.update(
-            questions=len(lists), trained=len(trained), validated=len(validated), **found
+            questions=questions or len(lists),
+            trained=len(trained),
+            validated=len(validated),
+            **found,
         )
         if found["kept"]:
             reranker.model.compute_dtype = None
@@ -272,7 +287,9 @@ def divided(
     draw = random.Random(config.seed)
     trained, validated, tested = (
         part if len(part) <= most else draw.sample(part, most)
-        for part, most in zip(parts, (config.questions, MOST_VALIDATED, MOST_TESTED), strict=True)
+        for part, most in zip(
+            parts, (config.most_questions, MOST_VALIDATED, MOST_TESTED), strict=True
+        )
     )
     if len(trained) < FEWEST or not validated or not tested:
         raise DataError(
@@ -483,8 +500,10 @@ def scratch_encoder(texts: Iterable[str], out: Path, config: RerankerConfig) -> 
 
     words = tokenizers.BertWordPieceTokenizer()
     words.train_from_iterator(texts, vocab_size=VOCABULARY, show_progress=False)
-    vocabulary = sorted(words.get_vocab().items(), key=lambda entry: entry[1])
-    (out / "vocab.txt").write_text("".join(f"{word}\n" for word, _ in vocabulary), "utf-8")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    # Sorted, since the order in which they are found is another each time.
+    vocabulary = special + sorted(words.get_vocab().keys() - set(special))
+    (out / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary), "utf-8")
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True}
     (out / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     shape = {

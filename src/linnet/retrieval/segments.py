@@ -25,6 +25,7 @@ that is not gone; each live passage is in one segment only, with all its places.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -135,7 +136,8 @@ class SegmentWriter:
         known = self._terms_by_language.get(language)
         if known is None:
             known = self._terms_by_language[language] = _Terms(language, self._term_numbers)
-        above = "\n".join([*passage.headings, passage.context])
+        headings = [heading for heading in passage.headings if heading != passage.title]
+        above = "\n".join([*headings, passage.context])
         for field, found in (
             ("title", self._of_heading(passage.title, known, language)),
             ("headings", self._of_heading(above, known, language)),
@@ -289,6 +291,27 @@ def save(folder: Path, name: str, values: npt.NDArray[Any]) -> None:
         np.save(file, values, allow_pickle=False)
 
 
+def _kind(column: Any) -> str:
+    """A column's type, large or encoded as a dictionary or not."""
+    return re.sub(r"large_|dictionary<values=|, indices=.*|item: |element: ", "", str(column))
+
+
+_TEXT, _NUMBER = "string", "int64"
+_SCHEMAS = {
+    "documents": {
+        "source": _TEXT, "id": _TEXT, "kind": _TEXT, "language": _TEXT, "collection": _TEXT,
+        "title": _TEXT, "date": _NUMBER, "characters": _NUMBER,
+    },
+    "passages": {
+        "text": _TEXT, "title": _TEXT, "headings": f"list<{_TEXT}>", "context": _TEXT,
+        "kind": _TEXT, "language": _TEXT, "collection": _TEXT,
+    },
+    "places": {
+        "document": "int32", "start": _NUMBER, "end": _NUMBER, "page": "int32", "where": _TEXT,
+    },
+}  # fmt: skip
+
+
 class Segment:
     """A segment that is open to be read."""
 
@@ -355,7 +378,7 @@ class Segment:
             raise self._damaged(f"{path.name}: {error}") from None
         if found.dtype != kind or found.ndim != dimensions:
             raise self._damaged(f"{path.name} is no array of {np.dtype(kind)}")
-        return found
+        return found.view(np.ndarray)  # (a memmap takes longer for every slice)
 
     def _table(self, name: str) -> Any:
         import pyarrow
@@ -363,12 +386,19 @@ class Segment:
         path = self._file(f"{name}.arrow")
         try:
             with pyarrow.memory_map(str(path)) as source:
-                return pyarrow.ipc.open_file(source).read_all()
+                table = pyarrow.ipc.open_file(source).read_all()
+            table.validate(full=True)  # a stranger's might point elsewhere
         except (pyarrow.ArrowException, OSError) as error:
             raise self._damaged(f"{path.name}: {str(error).splitlines()[0]}") from None
+        if {field.name: _kind(field.type) for field in table.schema} != _SCHEMAS[name]:
+            raise self._damaged(f"{path.name} has other columns")
+        if any(table[column].null_count for column in table.column_names if column != "page"):
+            raise self._damaged(f"{path.name} has empty places")
+        return table
 
     def _check(self) -> None:
-        ends = {
+        """Whether all fits together, so that nothing that is read names what is not there."""
+        ends: dict[str, tuple[Any, Any]] = {
             "passages": (self.passage_table.num_rows, self.size),
             "ids": (len(self.ids), self.size),
             "places": (self._place_starts[-1:].tolist(), [self.place_table.num_rows]),
@@ -381,6 +411,20 @@ class Segment:
         for name, (found, expected) in ends.items():
             if found != expected:
                 raise self._damaged(f"{name} does not fit the rest")
+        for name, starts in (
+            ("place_starts", self._place_starts), ("term_starts", self._term_starts),
+            ("starts", self._starts),
+        ):  # fmt: skip
+            if starts[0] != 0 or (starts[1:] < starts[:-1]).any():
+                raise self._damaged(f"{name} is not in order")
+        for name, numbers, end in (
+            ("postings", self.postings, self.size),
+            ("places", self.place_documents, self._documents.num_rows),
+        ):
+            if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < end:
+                raise self._damaged(f"{name} names what is not there")
+        if (self.lengths < 0).any():
+            raise self._damaged("a length is below 0")
 
     def _damaged(self, what: str) -> DamagedError:
         return DamagedError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # Radicals to Han, Thai and Lao, Burmese, Khmer: as in linnet.data.shingles.
 _UNSPACED = (
@@ -128,3 +128,49 @@ STEMMERS: dict[str, Callable[[str], str]] = {
     "de": _german, "en": _english, "es": _spanish, "fr": _french,
     "ru": _russian,
 }  # fmt: skip
+
+
+def asked_in(query: Iterable[str], languages: Iterable[str]) -> str:
+    """Which of these languages the words of a query are in, as far as its function words tell;
+    empty where none of them is a function word of one."""
+    found = list(query)
+    counts = {
+        language: sum(word in FUNCTION_WORDS[language] for word in found)
+        for language in languages
+        if language in FUNCTION_WORDS
+    }
+    best = max(counts, key=lambda language: counts[language], default="")
+    return best if best and counts[best] else ""
+
+
+# Words that make a question or a sentence, whatever it is about.
+FUNCTION_WORDS: dict[str, frozenset[str]] = {
+    language: frozenset(listed.split())
+    for language, listed in {
+        "en": "a about an and are as at be been being but by can could did do does for from had "
+        "has have how i if in into is it its me my of on or our should so that the their them "
+        "there these they this those to was we were what when where which who whom whose why "
+        "will with would you your s t m re ve ll d",
+        "de": "aber als am an auf aus bei bin bis da dann das dass dem den der des die dies diese "
+        "diesem diesen dieser dieses doch du durch ein eine einem einen einer eines er es für "
+        "hat habe haben hatte ich ihr ihre im in ist ja kann können man mein mit muss nach noch "
+        "nur ob oder sich sie sind so über um und uns unser von vor wann war warum was welche "
+        "welchem welchen welcher welches wem wen wenn wer werden wie wieso wird wir wo woher "
+        "wohin wurde zu zum zur",
+        "es": "a al algo ante aquel como cómo con cual cuál cuales cuáles cuando cuándo cuanto "
+        "cuánto cuanta cuánta cuantos cuántos cuantas cuántas de del desde donde dónde e el él "
+        "ella ellos en entre era es esa ese eso esta está están este esto fue ha han hay la las le "
+        "les lo los me mi más o para pero por porque puede que qué quien quién quienes se ser si "
+        "sí sin sobre son su sus también te tiene tienen tu un una uno unos y ya yo",
+        "fr": "à a ai au aux avec c ce ces cet cette comment d dans de des du elle en est et "
+        "était être il ils j je l la le les leur leurs lui m ma mais me mes mon n ne nous on "
+        "ont ou où par pas peut pour pourquoi qu quand que quel quelle quelles quels qui quoi s sa "
+        "se ses si son sont sur t ta te tes toi ton tu un une vos votre vous y",
+        "ru": "а без бы был была были было быть в вам вас ваш вы где да для до его ее её если "
+        "есть еще ещё же за зачем и из или им их к как какая какие каким каких какого какой какому "
+        "какую кем когда кого кому которая которые который которых кто куда ли мне можно мой мы "
+        "на над не него неё нет ни но о об однако он она они оно от откуда по под почему при с "
+        "сколько со так там то только ты у уже чего чей чем что чтобы эта эти это этого этой этом "
+        "этот я",
+    }.items()
+}

@@ -58,8 +58,8 @@ class Served:
     """What keeps these current; without it nobody can add or remove any."""
     assistant: Assistant | None = None
     """What answers from documents, with the index that it searches."""
-    reranker: Reranks | None = None
-    """What tells how well texts answer a question."""
+    reranking: Reranks | None = None
+    """What tells how well texts answer a question; otherwise the index's own re-ranker."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -88,6 +88,14 @@ class Served:
         """Changes where the same request may give another text."""
         what = f"{__version__} {self.name} {type(self.engine).__name__} {self.created}"
         return f"fp_{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+
+    @property
+    def reranker(self) -> Reranks | None:
+        """What tells how well texts answer a question, if anything here does."""
+        from linnet.retrieval import Index
+
+        index = self.assistant.index if self.assistant is not None else None
+        return self.reranking or (index.reranker if isinstance(index, Index) else None)
 
     @property
     def searching(self) -> Assistant:
@@ -193,17 +201,24 @@ def open_catalog(
     name: str | None = None,
     models: Mapping[str, str] | None = None,
     adapters: Mapping[str, str] | None = None,
+    docs: str | None = None,
     progress: Progress = SILENT,
 ) -> Catalog:
-    """Open the model at ``source`` and others.
+    """Open the model at ``source``, or the documents there, and others.
 
     ``name``: what the first is called; otherwise as its directory. ``models``: more, by name.
-    ``adapters``: of the first, by name, or of another as ``MODEL+NAME``. Raises LinnetError
-    where one cannot be opened.
+    ``adapters``: of the first, by name, or of another as ``MODEL+NAME``. ``docs``: an index that
+    the first model answers from, under the index's name. Raises LinnetError where one cannot be
+    opened.
     """
     every = {name or name_of(source): source, **(models or {})}
     own = _by_model(adapters or {}, every)
-    for known in (*every, *(each for found in own.values() for each in found)):
+    docs_name = name_of(docs) if docs is not None else ""
+    for known in (
+        *every,
+        *([docs_name] if docs_name else ()),
+        *(each for found in own.values() for each in found),
+    ):
         if not _NAME.fullmatch(known):
             raise ConfigError(
                 f"a model's name must begin with a letter or digit and consist of these and "
@@ -216,6 +231,14 @@ def open_catalog(
         for called, place in every.items():
             with progress.task(f"opening {called}"):
                 opened += _open(called, place, config, own[called], progress)
+        if docs is not None:
+            if docs_name in every:
+                raise ConfigError(
+                    f"the documents and a model are both named '{docs_name}'; choose another for "
+                    "the model with --name"
+                )
+            with progress.task(f"opening {docs_name}"):
+                opened.append(_documents(docs_name, docs, config, opened[0], source, progress))
         for model in opened:  # found out now, not while the first request waits
             if (refusal := model.refusal) is not None and not refusal.is_without_template:
                 progress.warn(f"{model.name} cannot converse: {refusal}")
@@ -264,11 +287,40 @@ def _open(
     adapters: Mapping[str, str],
     progress: Progress,
 ) -> list[Served]:
+    from linnet.answers.opening import has_documents
     from linnet.respond import LanguageModel, open_model
 
+    if has_documents(source):
+        if adapters:
+            raise ConfigError(f"{source} holds documents, which have no adapters")
+        return [_documents(name, source, config, None, "", progress)]
     opened = open_model(source, config, adapters=dict(adapters), progress=progress)
     if not isinstance(opened, LanguageModel):
         return [Served(name, encoder=opened)]
     engine = opened.engine
     more = [Served(each, engine, adapter=each, parent=name) for each in adapters]
     return [Served(name, engine), *more]
+
+
+def _documents(
+    name: str,
+    place: str,
+    config: ServeConfig,
+    model: Served | None,
+    source: str,
+    progress: Progress,
+) -> Served:
+    """The documents of an index, answered from by a model or by the passages themselves."""
+    from linnet.answers.guards import guards_of
+    from linnet.answers.opening import open_assistant, writer_of
+    from linnet.answers.workspace import Workspace
+
+    if model is not None and model.responder is None:
+        raise ConfigError(f"--docs needs a model that writes. Got an encoder, '{model.name}'")
+    writer = None
+    if model is not None:
+        writer = writer_of(model.conversing, place, model=source, name=model.name)
+        if writer.weakness:
+            progress.warn(writer.weakness)
+    assistant = open_assistant(place, model=writer, guards=guards_of(config.unsafe_classifier))
+    return Served(name, assistant=assistant, workspace=Workspace(place))

@@ -52,6 +52,12 @@ class ServeConfig(EngineConfig):
         least=0,
     )
     max_body: int = option(8_000_000, "The largest request in bytes.", group="Limits", least=1024)
+    unsafe_classifier: Path | None = option(
+        None,
+        "A sequence classification with a label such as safe, for questions to documents and the "
+        "answers.",
+        group="Access",
+    )
     grace: float = option(
         30.0,
         "Seconds that running requests have to finish when stopped.",

@@ -49,6 +49,7 @@ def language_of(text: str) -> Language | None:
     counts = {
         code: sum(word in language.telling for word in found)
         + 1.5 * (language.interrogative.match(asked) is not None)
+        + any(form.search(asked) for form in (language.every, language.count, language.summary))
         for code, language in LANGUAGES.items()
     }
     best = max(counts, key=lambda code: counts[code])

@@ -147,9 +147,16 @@ ENGLISH = Language(
         ),
         ("place", pattern(r"^\W*where\b|\b(?:what|which) (?:city|country|place|town|address)\b")),
         (
+            "frequency",
+            pattern(
+                r"\bhow (?:common|rare|frequent|widespread|many people (?:have|"
+                r"are affected))\b|\b(?:prevalence|incidence|frequency)\b"
+            ),
+        ),
+        (
             "amount",
             pattern(
-                r"\bhow (?:many|much|often|far|high|big|large|tall|common|rare|fast)\b|"
+                r"\bhow (?:many|much|often|far|high|big|large|tall|fast)\b|"
                 r"\b(?:price|cost|costs|number|population|size|amount|percentage|"
                 r"prevalence|incidence|frequency|rate)\b"
             ),
@@ -157,7 +164,8 @@ ENGLISH = Language(
         (
             "reason",
             pattern(
-                r"^\W*why\b|\bwhat (?:causes?|are the causes?|is the cause|leads? to|"
+                r"^\W*why\b|\b(?:what|which [\w ]{1,40}) (?:causes?|are the causes?|"
+                r"is the cause|leads? to|"
                 r"is the reason)\b|\breasons? (?:for|why)\b|\bcaused by\b"
             ),
         ),
@@ -173,7 +181,7 @@ ENGLISH = Language(
             pattern(
                 r"\b(?:what|which) are (?:the|some|possible|common)\b|\b(?:symptoms|signs|"
                 r"types|kinds|causes|examples|parts|options|arguments|parameters)\b"
-                r"|^\W*(?:which|name)\b"
+                r"|\bincludes?\b"
             ),
         ),
         (
@@ -187,6 +195,13 @@ ENGLISH = Language(
         ),
     ),
     cues={
+        "frequency": pattern(
+            r"\b(?:prevalence|incidence|affects? (?:about|an estimated|"
+            r"approximately|fewer|more|at least|up to|\d)|occurs? in|rare|"
+            r"(?:more|most|less|very) common|common in|1 in \d|estimated|"
+            r"cases? (?:have|has) been|per \d|been (?:reported|identified|"
+            r"described))"
+        ),
         "reason": pattern(
             r"\b(?:because|due to|caused? by|causes?|results? (?:from|in)|leads? to|"
             r"since|therefore|reason|mutations? in|so that|arises? from)\b"

@@ -131,6 +131,13 @@ FRENCH = Language(
         ),
         ("place", pattern(r"^\W*(?:d['’])?où\b|\bquel(?:le)? (?:ville|pays|lieu)\b")),
         (
+            "frequency",
+            pattern(
+                r"\b(?:quelle est la fréquence|prévalence|incidence|"
+                r"est-ce fréquent|à quel point est)\b"
+            ),
+        ),
+        (
             "amount",
             pattern(
                 r"\bcombien\b|\b(?:prix|coût|coûte|nombre|population|taille|fréquence|"
@@ -155,6 +162,10 @@ FRENCH = Language(
         ),
     ),
     cues={
+        "frequency": pattern(
+            r"\b(?:prévalence|incidence|rare|fréquent|touche (?:environ|près|"
+            r"\d)|1 sur \d|pour \d|estimé|cas ont)"
+        ),
         "reason": pattern(
             r"\b(?:parce qu|car|à cause|en raison|dû|due|causé|provoqué|grâce à|"
             r"puisque|"

@@ -5,7 +5,8 @@ from linnet.answers.languages.language import STOP, A, B, Language, pattern, wor
 GERMAN = Language(
     code="de",
     telling=words(
-        "der die das den dem des ein eine und ist sind war wie was wer wem wen wann wo warum "
+        "in diesem diese dieses dieser geht worum wovon der die das den dem des ein eine und "
+        "ist sind war wie was wer wem wen wann wo warum "
         "wieso welche welcher welches welchen viele viel von für mit im zum zur nicht hat haben "
         "kann gibt über bei alle nenne zwischen ich man wird werden sich"
     ),
@@ -23,7 +24,8 @@ GERMAN = Language(
     interrogative=pattern(
         r"(?:(?:seit|bis|von|mit|für|an|auf|in|aus|zu|durch|bei|unter) )?(?:wie (?:viele?|lange?|"
         r"oft|weit|alt|groß|hoch|häufig|teuer)|wer|wen|wem|wessen|was|wann|wo|woher|wohin|wozu|"
-        r"womit|wodurch|worin|worauf|woran|warum|wieso|weshalb|welche[rsnm]?|wie)\b"
+        r"womit|wofür|wovon|wodurch|wor(?:in|auf|an|um|aus|über)|warum|wieso|weshalb|"
+        r"welche[rsnm]?|wie)\b"
     ),
     auxiliaries=words(
         "ist sind war waren wird werden wurde wurden hat haben hatte kann können "
@@ -134,6 +136,13 @@ GERMAN = Language(
         ),
         ("place", pattern(r"^\W*(?:wo|woher|wohin)\b|\bwelche[rsmn]? (?:stadt|land|ort)\b")),
         (
+            "frequency",
+            pattern(
+                r"\bwie (?:häufig|selten|verbreitet)\b|\b(?:häufigkeit|prävalenz|"
+                r"inzidenz|verbreitung)\b"
+            ),
+        ),
+        (
             "amount",
             pattern(
                 r"\bwie ?(?:viele?|oft|weit|hoch|groß|häufig|teuer|schnell)\b|"
@@ -171,6 +180,10 @@ GERMAN = Language(
         ),
     ),
     cues={
+        "frequency": pattern(
+            r"\b(?:prävalenz|inzidenz|häufig|selten|betrifft (?:etwa|rund|"
+            r"schätzungsweise|\d)|kommt bei|von \d|pro \d|schätzungsweise|fälle)"
+        ),
         "reason": pattern(
             r"\b(?:weil|da|denn|wegen|aufgrund|durch|verursacht|ursache|deshalb|"
             r"daher|"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Expected: TypeAlias = Literal[
-    "person", "time", "place", "amount", "reason", "steps", "definition", "list", ""
+    "person", "time", "place", "frequency", "amount", "reason", "steps", "definition", "list", ""
 ]
 """What kind of thing answers; empty where the question does not tell."""
 

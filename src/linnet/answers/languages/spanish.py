@@ -127,6 +127,13 @@ SPANISH = Language(
         ),
         ("place", pattern(r"^\W*(?:de |a)?dónde\b|\bqué (?:ciudad|país|lugar)\b")),
         (
+            "frequency",
+            pattern(
+                r"\b(?:qué tan (?:común|frecuente)|frecuencia|prevalencia|"
+                r"incidencia|es (?:común|frecuente|rar[oa]))\b"
+            ),
+        ),
+        (
             "amount",
             pattern(
                 r"\bcuánt[oa]s?\b|\b(?:precio|coste|costo|número|población|tamaño|"
@@ -157,6 +164,10 @@ SPANISH = Language(
         ),
     ),
     cues={
+        "frequency": pattern(
+            r"\b(?:prevalencia|incidencia|rar[oa]|frecuente|común|"
+            r"afecta a (?:unos|cerca|\d)|1 de cada|por cada \d|estima|casos)"
+        ),
         "reason": pattern(
             r"\b(?:porque|debido a|a causa|ya que|puesto que|causad[oa]|provocad[oa]|"
             r"por eso|causa)\b"

@@ -4,9 +4,12 @@ they answer one (the shape that Cohere's and Jina's clients send and read)."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from linnet.respond.conversation import ConversationError
+from linnet.retrieval import Index
+from linnet.retrieval.index import Filters
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError
@@ -41,9 +44,16 @@ async def search(service: Service, call: Call) -> None:
     index = model.searching.index
     seen = service.collections(call, body.get("collections"))
     masked = service.masks_private(call)
+    filters = _filters(body.get("filters"))
+    most = body.get("k") or USUAL_PASSAGES
 
     def made() -> bytes:
-        found = index.search(body["query"], body.get("k") or USUAL_PASSAGES, collections=seen)
+        if filters is None:
+            found = index.search(body["query"], most, collections=seen)
+        elif isinstance(index, Index):
+            found = index.search(body["query"], most, collections=seen, filters=filters)
+        else:
+            raise ConversationError("these documents have no filters", part="filters")
         data = [_passage(each, masked=masked) for each in found]
         return json.dumps({"object": "list", "model": model.name, "data": data}).encode()
 
@@ -101,6 +111,27 @@ def _passage(found: Found, *, masked: bool) -> dict[str, Any]:
     return whole
 
 
+def _filters(given: Mapping[str, Any] | None) -> Filters | None:
+    """Which documents are searched."""
+    if not given:
+        return None
+    lists = {name: tuple(given.get(name) or ()) for name in ("sources", "kinds", "languages")}
+    return Filters(**lists, since=given.get("since"), until=given.get("until"))
+
+
+_PATTERNS: Schema = {
+    "type": ["array", "null"], "items": {"type": "string", "maxLength": 1000}, "maxItems": 100,
+}  # fmt: skip
+_SECONDS = whole(-(2**40), 2**40, "Seconds since 1970.")
+FILTERS: Schema = nullable(record(
+    {
+        "sources": {**_PATTERNS, "description": "Patterns of names: */contracts/*, *.pdf."},
+        "kinds": {**_PATTERNS, "description": "Formats, such as pdf."},
+        "languages": {**_PATTERNS, "description": "ISO 639-1."},
+        "since": _SECONDS,
+        "until": _SECONDS,
+    }
+))  # fmt: skip
 QUERY: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_QUERY}
 DOCUMENT: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_DOCUMENT}
 SEARCH_BODY: Schema = record(
@@ -109,6 +140,7 @@ SEARCH_BODY: Schema = record(
         "query": QUERY,
         "k": whole(1, MOST_PASSAGES, f"How many passages; otherwise {USUAL_PASSAGES}."),
         "collections": COLLECTIONS,
+        "filters": FILTERS,
     },
     required=("query",),
 )

@@ -1,0 +1,233 @@
+"""Answers without a model: searched for, extracted, listed and summarised, over made passages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from linnet.answers import Answer, Assistant, GatherConfig, Turn
+from linnet.answers.summaries import Summaries
+from linnet.answers.units import units
+from linnet.errors import DamagedError
+from linnet.retrieval import Found, Passage, PassagesInMemory, Place
+
+STAFF = "Name | City | Salary\nAnna | Berlin | 5100\nBob | Munich | 4000\nCarla | Berlin | 3900"
+LOG = "\n".join(
+    [
+        "2024-03-05 10:00:01 ERROR auth: login failed for user 17",
+        "2024-03-05 10:00:02 INFO billing: invoice 991 sent",
+        "2024-03-05 10:00:03 ERROR billing: card declined",
+        "2024-03-05 10:00:04 ERROR auth: token expired",
+    ]
+)
+GUIDE = (
+    "The Kestrel router was introduced in March 2021. It costs 49 euros. It was designed by Ada "
+    "Lindqvist because older models overheated.\n\nTo reset the router:\n\n1. Unplug it.\n"
+    "2. Hold the button for ten seconds.\n3. Plug it in again."
+)
+LEASE = "The lease ends on 30 June 2027. The landlord is Jonas Becker. Pets are allowed."
+
+
+def passage(
+    text: str, source: str, title: str = "", *, start: int = 100, **rest: object
+) -> Passage:
+    headings = (title,) if title else ()
+    return Passage(
+        text, (Place(source, start, start + len(text)),), title, headings,
+        language="en", **rest,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+PASSAGES = [
+    passage(GUIDE, "guide.md", "Router guide"),
+    passage("router.reset(hard=True)", "guide.md", "Router guide", kind="code"),
+    passage(LEASE, "lease.pdf", "Lease of the flat"),
+    passage(STAFF, "staff.csv", kind="table"),
+    # A part of a longer table, whose header stands before the first part.
+    passage(
+        "Dora | Berlin | 6200", "staff.csv", start=500, kind="table", context="Name | City | Salary"
+    ),
+    passage(LOG, "app.log"),
+]
+
+
+@pytest.fixture(scope="module")
+def assistant() -> Assistant:
+    return Assistant(PassagesInMemory(PASSAGES))
+
+
+def check_citations(answer: Answer) -> None:
+    """Every citation is stored text; every claim is a stretch of the answer, and rests on some."""
+    stored = [(own.place.source, own.place.start, own.text) for own in PASSAGES]
+    for citation in answer.citations:
+        assert any(
+            source == citation.source and citation.start >= start
+            and text[citation.start - start : citation.end - start] == citation.text
+            for source, start, text in stored
+        )  # fmt: skip
+    for claim in answer.claims:
+        assert answer.answer[claim.start : claim.end] == claim.text
+        assert claim.support == "supported"
+        assert claim.citations
+        assert max(claim.citations) < len(answer.citations)
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("When was the Kestrel router introduced?",
+         "The Kestrel router was introduced in March 2021."),
+        ("How much does the router cost?", "It costs 49 euros."),
+        ("When does the lease end?", "The lease ends on 30 June 2027."),
+        ("Who is the landlord?", "The landlord is Jonas Becker."),
+        ("How do I reset the router?", "To reset the router:\n1. Unplug it.\n"
+         "2. Hold the button for ten seconds.\n3. Plug it in again."),
+        ("What is the salary of Bob?", "Name: Bob; Salary: 4000"),
+        ("When does the lease end and who is the landlord?",
+         "The lease ends on 30 June 2027.\n\nThe landlord is Jonas Becker."),
+        ("List all employees in Berlin",
+         "3 entries match:\nName: Anna; City: Berlin; Salary: 5100\n"
+         "Name: Carla; City: Berlin; Salary: 3900\nName: Dora; City: Berlin; Salary: 6200"),
+        ("List all employees with a salary over 5000",
+         "2 entries match:\nName: Anna; City: Berlin; Salary: 5100\n"
+         "Name: Dora; City: Berlin; Salary: 6200"),
+        ("How many errors are there in the auth module?",
+         "2 entries match:\n2024-03-05 10:00:01 ERROR auth: login failed for user 17\n"
+         "2024-03-05 10:00:04 ERROR auth: token expired"),
+        ("List all errors of billing and auth", "3 entries match:\n" + "\n".join(
+            line for line in LOG.split("\n") if "ERROR" in line)),
+        ("Compare Anna and Bob", "Name: Anna; City: Berlin; Salary: 5100\n\n"
+         "Name: Bob; City: Munich; Salary: 4000"),
+    ],
+)  # fmt: skip
+def test_what_answers_is_said_and_cited(assistant: Assistant, question: str, said: str) -> None:
+    answer = assistant.ask(question)
+    assert (answer.answer, answer.refused) == (said, False)
+    check_citations(answer)
+
+
+def test_a_list_with_what_leads_to_it_is_one_citation(assistant: Assistant) -> None:
+    (citation,) = assistant.ask("How do I reset the router?").citations
+    assert citation.text == GUIDE[GUIDE.index("To reset") :]
+
+
+def test_a_follow_up_is_answered(assistant: Assistant) -> None:
+    turns = [Turn("When was the Kestrel router introduced?", "In March 2021.")]
+    answer = assistant.ask("Who designed it?", turns)
+    assert "Ada Lindqvist" in answer.answer
+    assert any("'Who designed Kestrel router?'" in step.text for step in answer.steps)
+
+
+@pytest.mark.parametrize("question", ["What is the capital of Peru?", "", "?", "Zxqv wombat?"])
+def test_what_is_not_there_is_refused(assistant: Assistant, question: str) -> None:
+    answer = assistant.ask(question)
+    assert (answer.refused, answer.citations) == (True, ())
+    assert answer.answer.startswith("I don't know")
+
+
+def test_an_entry_that_is_not_shown_is_counted() -> None:
+    config = GatherConfig(entries=2)
+    answer = Assistant(PassagesInMemory(PASSAGES), config=config).ask(
+        "List all employees in Berlin"
+    )
+    assert answer.answer.startswith("3 entries match:")
+    assert len(answer.citations) == 2
+    assert any("of which 2 are shown" in step.text for step in answer.steps)
+
+
+class Searched:
+    """Passages that a search for some words never finds, or fails for."""
+
+    def __init__(self, *, never: str = "", fails: str = "") -> None:
+        self.held = PassagesInMemory(PASSAGES)
+        self.never, self.fails, self.released = never, fails, threading.Event()
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def search(
+        self, query: str, k: int = 10, *, collections: Sequence[str] | None = None
+    ) -> list[Found]:
+        if self.never and self.never in query:
+            self.released.wait(60)
+        if self.fails and self.fails in query:
+            raise DamagedError("the index is damaged")
+        return self.held.search(query, k, collections=collections)
+
+    def passages(self, *, collections: Sequence[str] | None = None) -> Iterable[Passage]:
+        return self.held.passages(collections=collections)
+
+
+def test_a_late_search_loses_only_itself() -> None:
+    index = Searched(never="landlord")
+    assistant = Assistant(index, config=GatherConfig(search_seconds=2))
+    answer = assistant.ask("When does the lease end? Who is the landlord?")
+    index.released.set()
+    assert answer.answer == "The lease ends on 30 June 2027."
+    assert [step.outcome for step in answer.steps] == ["done", "late"]
+    assert "not done within 2 s" in answer.steps[1].text
+
+
+def test_a_failed_search_loses_only_itself_but_all_of_them_raise() -> None:
+    assistant = Assistant(Searched(fails="landlord"))
+    answer = assistant.ask("Compare Anna and the landlord")
+    assert "Anna" in answer.answer
+    assert [step.outcome for step in answer.steps] == ["done", "failed", "failed"]
+    with pytest.raises(DamagedError, match="the index is damaged"):
+        assistant.ask("Who is the landlord?")
+
+
+def long_document() -> list[Passage]:
+    texts = [
+        f"Chapter {number} deals with bridges over rivers. Bridges in region {number} carry trains "
+        f"and cars over rivers. In {1900 + number} a storm came. The mayor had soup."
+        for number in range(40)
+    ]
+    return [
+        Passage(text, (Place("bridges.pdf", 500 * at, 500 * at + len(text)),), "Bridges",
+                language="en")
+        for at, text in enumerate(texts)
+    ]  # fmt: skip
+
+
+def test_a_document_is_summarised_in_its_own_sentences(tmp_path: Path) -> None:
+    made = Summaries(tmp_path / "summaries")
+    assistant = Assistant(PassagesInMemory([*long_document(), *PASSAGES]), summaries=made)
+    answer = assistant.ask("What is the bridges document about?")
+    assert {citation.source for citation in answer.citations} == {"bridges.pdf"}
+    assert 3 <= len(answer.citations) <= 8
+    assert all("ridges" in citation.text for citation in answer.citations)
+    assert [c.start for c in answer.citations] == sorted(c.start for c in answer.citations)
+    (kept,) = (tmp_path / "summaries").iterdir()
+    assert "Bridges" not in kept.read_text()
+    again = assistant.ask("Summarise the bridges document")
+    assert again.citations == answer.citations
+    kept.write_text('{"format": 1, "sentences": [[0, 3, 9]]}')  # no sentence stands there
+    assert assistant.ask("Summarise bridges.pdf").citations == answer.citations
+
+
+def test_the_document_of_the_conversation_is_meant_by_this_document() -> None:
+    assistant = Assistant(PassagesInMemory([*long_document(), *PASSAGES]))
+    turns = [Turn("When does the lease end?", "The lease ends on 30 June 2027.")]
+    answer = assistant.ask("What is this document about?", turns)
+    assert {citation.source for citation in answer.citations} == {"lease.pdf"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        (GUIDE, ["sentence"] * 4 + ["item"] * 3),
+        (STAFF, ["row"] * 4),
+        (LOG, ["line"] * 4),
+        ("- one\n  goes on\n- two", ["item", "item"]),
+        ("A sentence that is broken at its end for\nits length. Another one.", ["sentence"] * 2),
+        ("", []), ("| | |", []), ("...", []),
+    ],
+)  # fmt: skip
+def test_units_are_stretches_of_the_text(text: str, kinds: list[str]) -> None:
+    found = units(passage(text, "x"))
+    assert [unit.kind for unit in found] == kinds
+    assert all(text[unit.start : unit.end] == unit.text == unit.text.strip() for unit in found)
