@@ -1,16 +1,19 @@
 """How much a gate lets an index answer, what it promises, and whether the promise is kept.
 
     python benchmarks/gate.py --medquad medquad.jsonl --off-topic alpaca_en_demo.json --work DIR
-        [--share 0.25] [--questions 2000] [--encoder NAME] [--reranker DIR]
+        [--share 0.25] [--questions 2000] [--reranker]
+    python benchmarks/gate.py --trials DIR/trials.jsonl
 
 Documents are medquad's answers, each titled by its focus; equal answers, and answers to equal
 questions, are one target. Questions are people's (of medquad) and those that linnet examples makes
 of the documents. Focuses are divided: of half of them the gate learns, a quarter sets the
 threshold, and all figures are of the last quarter. Off-topic questions (Alpaca's, without the
 medical ones) and withheld targets are never learned from as such. Over 200 resplits of the stored
-scores of the last two quarters the threshold is set on 30 % of the focuses and tried on the others.
+scores of the last two quarters the threshold is set on half of the focuses and tried on the others.
 
-``--share``: of the focuses. What is in DIR already is used again.
+``--share``: of the focuses. ``--reranker``: one is trained on people's questions of half of them,
+with which the gate has nothing to do then. What is in DIR already is used again; ``--trials`` fits
+and scores once more what was stored.
 """
 
 from __future__ import annotations
@@ -25,13 +28,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linnet.answers import Assistant
 from linnet.answers.cases import Case, Span, read_cases
 from linnet.answers.gate.config import GateConfig
 from linnet.answers.gate.features import FEATURES
-from linnet.answers.gate.fitting import Fitted, certified, columns_of, fit_trials
+from linnet.answers.gate.fitting import Fitted, certified, columns_of, fit_gate_to, fit_trials
+from linnet.answers.gate.reference import Reference
 from linnet.answers.gate.results import figures, resplits, separation
 from linnet.answers.gate.trials import Trial, place_of, put
+from linnet.answers.reranking import ensure_reranker
 from linnet.examples import make_examples
 from linnet.retrieval.index import Index
 from linnet.retrieval.indexing import IndexConfig, make_index
@@ -42,7 +49,7 @@ MEDICAL = re.compile(
     r"|weight|pain|allerg|infect|bacteri|muscle|smok|alcohol|surg|hospital|organ|immun|protein",
     re.IGNORECASE,
 )
-RESPLIT_SHARE = 0.3
+RESPLIT_SHARE = 0.5
 
 
 def documents_of(rows: Sequence[dict[str, Any]], folder: Path) -> dict[str, str]:
@@ -109,14 +116,22 @@ def is_test(document: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--medquad", type=Path, required=True)
-    parser.add_argument("--off-topic", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--medquad", type=Path)
+    parser.add_argument("--off-topic", type=Path)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--reranker", action="store_true")
+    parser.add_argument("--trials", type=Path)
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--off-topic-questions", type=int, default=300)
     given = parser.parse_args()
 
+    if given.trials is not None:
+        for promise in ("people", "generated"):
+            show(promise, stored_trials(given.trials))
+        return
+    if None in (given.medquad, given.off_topic, given.work):
+        parser.error("--medquad, --off-topic and --work are needed")
     rows = [json.loads(line) for line in given.medquad.open(encoding="utf-8")]
     rows = [row for row in rows if row["answer"] and place_of(row["focus"], 5) < given.share]
     names = documents_of(rows, given.work / "docs")
@@ -132,43 +147,75 @@ def main() -> None:
         for case in read_cases(out / "examples")
     ]
     off_topic = off_topic_of(given.off_topic)[: given.off_topic_questions]
+    if given.reranker:
+        trained = [case for case in people if is_of_reranker(case.document)]
+        file = given.work / "people.jsonl"
+        file.write_text("".join(json.dumps(row_of(case)) + "\n" for case in trained))
+        ensure_reranker(out, questions=[file])
+        people = [case for case in people if not is_of_reranker(case.document)]
+        generated = [case for case in generated if not is_of_reranker(case.document)]
     began = time.process_time()
+    config = GateConfig(questions=given.questions)
     with Index.open(out) as index:
-        for promise in ("people", "generated"):
-            config = GateConfig(promise=promise, questions=given.questions)  # type: ignore[arg-type]
-            if promise == "people":
-                fitted = fit_trials(Assistant, index, [*people, *generated], config)
-                trials = fitted.trials
-                apart = [t for t in trials if t.part == "calibrate" and t.origin == "people"]
-                by_id = {case.id: case for case in people}
-                withheld = [by_id[t.id].withheld() for t in apart if is_test(t.document)]
-                more = put(
-                    Assistant, index, [(case, "calibrate") for case in (*withheld, *off_topic)],
-                    fitted.gate.reference,
-                ).trials  # fmt: skip
-                with (given.work / "trials.jsonl").open("w") as file:
-                    for trial in (*trials, *more):
-                        file.write(json.dumps(trial.to_json()) + "\n")
-            show(promise, fitted, more, config)
-    print(f"{time.process_time() - began:.0f} s of the processor")
+        fitted = fit_trials(Assistant, index, [*people, *generated], config)
+        by_id = {case.id: case for case in people}
+        apart = [t for t in fitted.trials if t.part == "calibrate" and t.origin == "people"]
+        withheld = [by_id[t.id].withheld() for t in apart if is_test(t.document)]
+        more = put(
+            Assistant, index, [(case, "calibrate") for case in (*withheld, *off_topic)],
+            fitted.gate.reference,
+        ).trials  # fmt: skip
+    with (given.work / "trials.jsonl").open("w") as stored:
+        for trial in (*fitted.trials, *more):
+            stored.write(json.dumps(trial.to_json()) + "\n")
+    print(f"{time.process_time() - began:.0f} s of the processor for the questions")
+    for promise in ("people", "generated"):
+        show(promise, stored_trials(given.work / "trials.jsonl"))
 
 
-def show(promise: str, fitted: Fitted, more: list[Trial], config: GateConfig) -> None:
-    """The figures for one promise."""
-    from linnet.answers.gate.fitting import fit_gate_to
+def stored_trials(file: Path) -> list[Trial]:
+    """What was stored of each question."""
+    return [Trial(**json.loads(line)) for line in file.open(encoding="utf-8")]
 
-    fitted = fit_gate_to(fitted.trials, fitted.gate.reference, config)
-    judged(fitted, more)
-    apart = [t for t in fitted.trials if t.part == "calibrate" and t.origin == promise]
-    setting = [t for t in apart if not is_test(t.document)]
-    test = [t for t in apart if is_test(t.document)]
+
+def is_of_reranker(focus: str) -> bool:
+    """Whether the re-ranker learns from the questions of a focus."""
+    return place_of(f"{focus} reranker", 0) < 0.5
+
+
+def row_of(case: Case) -> dict[str, Any]:
+    """A case as a row of people's questions."""
+    gold = [{"source": span.source} for part in case.gold for span in part]
+    return {"id": case.id, "question": case.question, "gold": gold, "document": case.document}
+
+
+def show(promise: str, stored: Sequence[Trial]) -> None:
+    """The figures for one promise, of trials that were stored."""
+    config = GateConfig(promise=promise)  # type: ignore[arg-type]
+    # What was withheld or off the subject apart from learning is in no promise.
+    apart_only = [
+        t for t in stored
+        if t.origin == "alpaca" or (t.part == "calibrate" and t.id.endswith("-withheld"))
+    ]  # fmt: skip
+    used = {id(trial) for trial in apart_only}
+    trials = [trial for trial in stored if id(trial) not in used]
+    if not any(trial.origin == promise for trial in trials):
+        return
+    for trial in trials:
+        if trial.part == "calibrate" and is_test(trial.document):
+            trial.part = "test"  # type: ignore[assignment]
+    nothing = Reference(0, {}, np.empty(0, np.uint64), np.empty(0, np.uint32))
+    fitted = fit_gate_to(trials, nothing, config)
+    judged(fitted, apart_only)
+    setting = [t for t in trials if t.part == "calibrate" and t.origin == promise]
+    test = [t for t in trials if t.part == "test" and t.origin == promise]  # type: ignore[comparison-overlap]
     certificate = certified(setting, fitted.thresholds, config)
     print(f"\n{promise}: {certificate}")
     for name, value in figures(test, certificate).items():
         print(f"  {name}: {value}")
     answerable = [t for t in test if t.answerable]
-    withheld = [t for t in more if t.kind == "withheld"]
-    off_topic = [t for t in more if t.origin == "alpaca"]
+    withheld = [t for t in apart_only if t.kind == "withheld" and is_test(t.document)]
+    off_topic = [t for t in apart_only if t.origin == "alpaca"]
     print(f"  in_scope against {len(off_topic)} off-topic:",
           separation(answerable, off_topic, "in_scope"))  # fmt: skip
     if promise == "people":
@@ -176,7 +223,9 @@ def show(promise: str, fitted: Fitted, more: list[Trial], config: GateConfig) ->
               separation(answerable, withheld, "probability"))  # fmt: skip
         right = [t for t in answerable if t.right]
         print("  of right drafts alone:", separation(right, withheld, "probability"))
-    print("  resplits:", resplits(apart, fitted.thresholds, config, share=RESPLIT_SHARE))
+    print(
+        "  resplits:", resplits([*setting, *test], fitted.thresholds, config, share=RESPLIT_SHARE)
+    )
     weights = {name: round(sum(w), 2) for name, w in fitted.gate.right.weights.items()}
     print("  weights:", dict(sorted(weights.items(), key=lambda each: -each[1])))
 

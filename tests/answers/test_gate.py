@@ -18,7 +18,7 @@ from linnet.answers.gate import GateConfig, open_gate
 from linnet.answers.gate.features import FEATURES, observe
 from linnet.answers.gate.fitting import Fitted, fit_trials
 from linnet.answers.gate.gate import FORMAT, KIND, write_gate
-from linnet.answers.gate.model import MonotoneModel, fit
+from linnet.answers.gate.model import MonotoneModel, fit, recalibration, rescaled
 from linnet.answers.gate.reference import measure
 from linnet.answers.gate.results import resplits, results
 from linnet.answers.gate.trials import Trial, put_rated, verdict_on
@@ -174,6 +174,23 @@ def test_the_model_is_the_best_there_is() -> None:
                     assert loss({**model.weights, name: other}, model.intercept) >= least - 1e-6
     assert loss(dict(model.weights), model.intercept + step) >= least - 1e-6
     assert loss(dict(model.weights), model.intercept - step) >= least - 1e-6
+
+
+def test_probabilities_become_those_of_the_questions_that_are_asked() -> None:
+    """Learned where half is wrong that is not asked, they would be too low."""
+    generator = np.random.default_rng(2)
+    logit = generator.normal(0, 2, 4000)
+    right = generator.random(4000) < 1 / (1 + np.exp(-(1.5 * logit + 0.7)))
+    before = 1 / (1 + np.exp(-logit))
+    slope, shift = recalibration(before, right)
+    assert (slope, shift) == (pytest.approx(1.5, abs=0.15), pytest.approx(0.7, abs=0.15))
+    after = rescaled(before, slope, shift)
+    assert after.mean() == pytest.approx(right.mean(), abs=0.005)
+    values, right = made_rows(400)
+    model = fit(values, right, ["a", "b", "c"], pairs=[("a", "b")])
+    own = model.probabilities(values, ["a", "b", "c"])
+    other = model.rescaled(slope, shift).probabilities(values, ["a", "b", "c"])
+    assert other == pytest.approx(rescaled(own, slope, shift))
 
 
 def test_a_feature_that_does_not_vary_is_left_out() -> None:

@@ -10,7 +10,15 @@ from typer.testing import CliRunner
 
 from linnet import artifact
 from linnet.answers.cases import Span
-from linnet.answers.gate import GateConfig, fit_gate, open_gate, read_gate_results, read_trials
+from linnet.answers.feedback import Feedback, note_feedback
+from linnet.answers.gate import (
+    GateConfig,
+    changed_since,
+    fit_gate,
+    open_gate,
+    read_gate_results,
+    read_trials,
+)
 from linnet.cli import app
 from linnet.data import kept_texts
 from linnet.errors import ArtifactError, ConfigError
@@ -139,6 +147,11 @@ def test_a_gate_is_fitted_reported_and_kept_while_nothing_changes(index: Path) -
     before = (index / "gate" / "manifest.json").read_bytes()
     run("gate", "fit", index, "--rate", "0.2")
     assert (index / "gate" / "manifest.json").read_bytes() == before
+    assert changed_since(index) == []
+    note_feedback(index, Feedback("a", "What is the founder of Brinova3?", True))
+    assert changed_since(index) == ["feedback"]
+    assert "Since it was fitted feedback changed" in run("gate", "report", index)
+    (index / "feedback.jsonl").unlink()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_index import index
 from typer.testing import CliRunner
 
 from linnet import artifact
@@ -74,8 +75,38 @@ def lists(passages: PassagesInMemory) -> list[Candidates]:
 @pytest.fixture(scope="module")
 def encoder(passages: PassagesInMemory, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("encoder")
-    texts = [*(each.text for each in passages.passages()), " ".join(KINDS)]
-    scratch_encoder(texts * 3, out, CONFIG)
+    scratch_encoder(
+        [*(each.text for each in passages.passages()), " ".join(KINDS)] * 3, out, CONFIG
+    )
+    return out
+
+
+ROWS = [{"question": f"{kind} {subject}", "source": f"{subject}-{kind}.txt", "document": subject}
+        for subject in SUBJECTS for kind in KINDS]  # fmt: skip
+SETTINGS_TYPED = ["--layers", "1", "--most-questions", "120", "--candidates", "6", "--easy", "0",
+                  "--negatives", "2", "--epochs", "9", "--lr", "2e-3", "--max-tokens", "32",
+                  "--words", "--device", "cpu", "--dtype", "fp32", "--threads", "1"]  # fmt: skip
+
+
+def train(place: Path, encoder: Path) -> artifact.Artifact:
+    """As a user does, with the questions that lie beside the index."""
+    arguments = ["train", str(place), "--questions", str(place / "questions.jsonl"),
+                 "--encoder", str(encoder)]  # fmt: skip
+    done = CliRunner().invoke(app, [*arguments, *SETTINGS_TYPED])
+    assert done.exit_code == 0, done.output
+    return artifact.read(place / "reranker", kind="reranker")
+
+
+@pytest.fixture(scope="module")
+def place(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the passages, with its re-ranker."""
+    out = tmp_path_factory.mktemp("place")
+    texts = {f"{subject}-{kind}.txt": f"# {subject}\n\n{_passage(subject, kind).text}"
+             for subject in SUBJECTS for kind in KINDS}  # fmt: skip
+    index(texts, out / "index")
+    rows = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (out / "questions.jsonl").write_text(rows, encoding="utf-8")
+    train(out, encoder)
     return out
 
 
@@ -124,19 +155,20 @@ def test_transformers_reads_it_with_the_same_scores(trained: Path) -> None:
 
 
 def test_a_search_is_re_ranked(trained: Path, passages: PassagesInMemory) -> None:
-    index = Reranked(passages, Reranker.open(trained), depth=6, budget=60.0)  # busy machines
-    assert len(index) == len(passages)
+    searched = Reranked(passages, Reranker.open(trained), depth=6, budget=60.0)  # busy machines
+    assert len(searched) == len(passages)
+    assert list(searched.passages()) == passages.passages()
     asked = [(f"{kind} {subject}", f"{subject}-{kind}.txt") for kind in KINDS
              for subject in SUBJECTS[::6]]  # fmt: skip
-    first = [index.search(question, 2)[0].passage.place.source for question, _ in asked]
+    first = [searched.search(question, 2)[0].passage.place.source for question, _ in asked]
     right = [source == wanted for source, (_, wanted) in zip(first, asked, strict=True)]
     assert sum(right) > 0.8 * len(right)
-    found = index.search("when rosmir", 3)
+    found = searched.search("when rosmir", 3)
     assert len(found) == 3
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
     assert found[0].scores["rerank"] == found[0].score
     assert found[0].scores["lexical"] > 0
-    assert index.search("nothing has these", 4) == []
+    assert searched.search("nothing has these", 4) == []
 
 
 def test_what_is_not_read_in_time_stays_behind_in_its_order(

@@ -119,10 +119,7 @@ class Assistant:
         watch(evidence)
         draft = self.draft(evidence, watch=watch, context=context)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
-        if judged is None:  # what shares hardly a word with the question answers nothing
-            refused = not draft.text or draft.measures.get("coverage", 1.0) < LEAST_COVERAGE
-        else:
-            refused = not draft.text or not judged.answer
+        refused = not is_good_enough(draft, judged)
         late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
         shown = screen.draft(draft)
         if not refused and (unsafe := self.guards.withholds(shown.text)):
@@ -202,6 +199,14 @@ def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
         id=id, question=question, answer=words, refused=True, probability=None, in_scope=None,
         steps=(step,), interventions=(f"refused: {unsafe}",),
     )  # fmt: skip
+
+
+def is_good_enough(draft: Draft, judged: Judgement | None) -> bool:
+    """Whether a draft is shown. Without a gate, what shares hardly a word with the question answers
+    nothing."""
+    if judged is not None:
+        return bool(draft.text) and judged.answer
+    return bool(draft.text) and draft.measures.get("coverage", 1.0) >= LEAST_COVERAGE
 
 
 def _screened(watch: Watch | None, screen: Screen) -> Watch:

@@ -91,6 +91,10 @@ def run(
         bool,
         typer.Option("--allow-code", help="Run the Python that task files for --harness name."),
     ] = False,
+    writer: Annotated[
+        Path | None,
+        typer.Option("--model", help="The model that writes the answers, with --answers."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
@@ -110,13 +114,15 @@ def run(
         raise ConfigError("--harness-tasks, --download and --allow-code are for --harness")
     if task and harness:
         raise ConfigError("--task and --harness are two runs; linnet compare takes both")
+    if writer is not None and not answers:
+        raise ConfigError("--model is for --answers")
     progress = terminal_progress()
     if answers:
         if task or harness or corpus is not None:
             raise ConfigError("--answers is for an index; leave out --task, --harness, --corpus")
         if data is None:
             raise ConfigError(f"name the questions: linnet evaluate --answers {model} FILE.jsonl")
-        found = evaluate_answers(model, data, out, config, progress=progress)
+        found = evaluate_answers(model, data, out, config, model=writer, progress=progress)
     elif harness:
         own = HarnessConfig(settings.get("shots"), download, allow_code)
         found = evaluate_harness(

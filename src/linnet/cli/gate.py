@@ -8,11 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from linnet.answers.gate import GateConfig, fit_gate, read_gate_results, read_trials
+from linnet.answers import Assistant
+from linnet.answers.gate import (
+    GateConfig,
+    changed_since,
+    fit_gate,
+    read_gate_results,
+    read_trials,
+)
 from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
+from linnet.evaluate.answering import opened_writer
+from linnet.evaluate.suite import content_of
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -31,6 +40,10 @@ def fit(
             help="Questions that people asked, with 'source' and 'start' and 'end', or 'quote'.",
         ),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model that writes the answers; passages answer if left out."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the figures as one JSON object.")
     ] = False,
@@ -42,7 +55,19 @@ def fit(
     Example: linnet gate fit notes-index
     """
     config = replace(GateConfig(), settings)
-    fit_gate(index, config, people=people, progress=terminal_progress())
+    progress = terminal_progress()
+    if model is None:
+        fit_gate(index, config, people=people, progress=progress)
+    else:
+        with opened_writer(model, progress=progress) as writer:
+            fit_gate(
+                index,
+                config,
+                people=people,
+                over=lambda searched: Assistant(searched, writer=writer),
+                written_by=content_of(model),
+                progress=progress,
+            )
     _show(index, as_json)
 
 
@@ -79,6 +104,12 @@ def _show(index: Path, as_json: bool) -> None:
         told = ", ".join(f"{what} {v:.3f}" for what, v in figures.items() if v is not None)
         if told:
             terminal.print(f"{name}, told apart (AUROC): {told}", markup=False)
+    if changed := changed_since(index):
+        terminal.print(
+            f"Since it was fitted {', '.join(changed)} changed: fit it again for the promise to "
+            "hold.",
+            markup=False,
+        )
     for note in found["notes"]:
         terminal.print(note, markup=False)
     for trial in worst(list(read_trials(index)))[:_SHOWN]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linnet import artifact
-from linnet.answers.assistant import DO_NOT_KNOW, Assistant
+from linnet.answers.assistant import DO_NOT_KNOW, Assistant, is_good_enough
 from linnet.answers.cases import (
     Case,
     Span,
@@ -37,8 +37,9 @@ from linnet.answers.cases import (
 from linnet.answers.evidence import Draft, Evidence, Judgement
 from linnet.answers.gate.gate import KIND as GATE
 from linnet.answers.gate.gate import open_gate
+from linnet.answers.writer import ModelWriter
 from linnet.config import to_mapping
-from linnet.errors import DataError, LinnetError
+from linnet.errors import DataError, LinnetError, ModelError
 from linnet.evaluate.config import EvaluateConfig, TasksConfig
 from linnet.evaluate.suite import (
     FORMAT,
@@ -51,6 +52,7 @@ from linnet.evaluate.suite import (
 from linnet.evaluate.task import Item, TaskResult, figures_of
 from linnet.grounding import check
 from linnet.progress import SILENT, Progress
+from linnet.respond.language_model import LanguageModel, open_model
 from linnet.retrieval import Found, PassagesInMemory, Searchable
 from linnet.retrieval.index import Index
 from linnet.scoring.matching import exact_match, token_f1
@@ -159,7 +161,9 @@ def _item(system: System, case: Case) -> Item:
     draft = assistant.draft(evidence)
     judged = assistant.gate.judge(evidence, draft) if assistant.gate is not None else None
     seconds = time.perf_counter() - began
-    refused = not draft.text or (judged is not None and not judged.answer)
+    # BM25 alone answers whatever it is asked.
+    alone = system.name == BM25_ALONE
+    refused = not draft.text if alone else not is_good_enough(draft, judged)
     scores = {
         "seconds": seconds,
         "answered": float(not refused),
@@ -265,6 +269,18 @@ def _judged(
 
 
 @contextmanager
+def opened_writer(model: Path | str, *, progress: Progress = SILENT) -> Iterator[ModelWriter]:
+    """A model that writes answers. Raises ModelError for one that only makes vectors."""
+    found = open_model(model, progress=progress)
+    if not isinstance(found, LanguageModel):
+        raise ModelError(f"{model}: expected a model that writes; this one makes vectors")
+    try:
+        yield ModelWriter(found, name=Path(model).name)
+    finally:
+        found.engine.close()
+
+
+@contextmanager
 def opened(
     index: Path, model: Path | str | None, progress: Progress = SILENT
 ) -> Iterator[list[System]]:
@@ -273,6 +289,12 @@ def opened(
     with ExitStack() as held:
         searched = held.enter_context(Index.open(index))
         systems = []
+        if model is not None:
+            writer = held.enter_context(opened_writer(model, progress=progress))
+            systems.append(
+                System(NAME, f"{Path(model).name} writes", searched,
+                       lambda own: Assistant(own, gate=gate, writer=writer))
+            )  # fmt: skip
         systems.append(
             System(NAME if model is None else PASSAGES, "passages answer", searched,
                    lambda own: Assistant(own, gate=gate))

@@ -126,25 +126,33 @@ def sequence(
 ) -> list[float]:
     """Thresholds to test one after the other, chosen on questions apart from the trials.
 
-    The first is the one most likely to pass with so many ``trials``; those after it answer more
-    and more.
+    The first is the one most likely to pass with so many ``trials``, or the one nearest to that
+    where none can; those after it answer more and more.
     """
     if not len(scores) or not trials:
         return []
     order = np.sort(scores)[::-1]
     places = np.unique(np.ceil(np.linspace(0, 1, steps + 1)[1:] * len(order)).astype(int)) - 1
     levels = [float(level) for level in dict.fromkeys(order[places])]
-    best, least = 0, 2.0
-    for number, level in enumerate(levels):
+    hopes = []
+    for level in levels:
         answered = scores >= level
         count = int(answered.sum())
         # As many more mistakes as chance may bring: a few questions without one prove little.
         share = (int((answered & ~right).sum()) + 0.5) / (count + 1)
-        expected = trials * count / len(scores)
-        chance = binomial_tail(math.ceil(share * expected), math.floor(expected), rate)
-        if chance < least:
-            best, least = number, chance
+        expected = math.floor(trials * count / len(scores))
+        tail = binomial_tail(math.ceil(share * expected), expected, rate)
+        hopes.append((_power(share, expected, rate, confidence), -tail))
+    best = hopes.index(max(hopes))
     return levels[best:]
+
+
+def _power(share: float, trials: int, rate: float, confidence: float) -> float:
+    """The chance that a threshold passes if this share of its answers is wrong."""
+    allowed = -1
+    while allowed < trials and binomial_tail(allowed + 1, trials, rate) <= 1 - confidence:
+        allowed += 1
+    return binomial_tail(allowed, trials, share)
 
 
 def _root(value: Callable[[float], float]) -> float:

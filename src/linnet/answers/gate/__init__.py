@@ -7,7 +7,15 @@ it lies).
 """
 
 from linnet.answers.gate.config import GateConfig
-from linnet.answers.gate.directory import fit_gate, read_gate_results, read_trials
+from linnet.answers.gate.directory import changed_since, fit_gate, read_gate_results, read_trials
 from linnet.answers.gate.gate import Gate, open_gate
 
-__all__ = ["Gate", "GateConfig", "fit_gate", "open_gate", "read_gate_results", "read_trials"]
+__all__ = [
+    "Gate",
+    "GateConfig",
+    "changed_since",
+    "fit_gate",
+    "open_gate",
+    "read_gate_results",
+    "read_trials",
+]

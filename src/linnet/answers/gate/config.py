@@ -29,6 +29,6 @@ class GateConfig(Config):
         least=0, most=1,
     )  # fmt: skip
     questions: int = option(
-        2000, "most questions of each origin, drawn by the seed", least=20, most=1_000_000
+        1000, "most questions of each origin, drawn by the seed", least=20, most=1_000_000
     )
     seed: int = option(0, "seed of the drawing and of random questions", least=0)

@@ -25,7 +25,7 @@ from linnet.answers.gate.report import PAGE, write_report
 from linnet.answers.gate.results import results
 from linnet.answers.gate.trials import Over, Trial
 from linnet.config import parse_json, read_json, to_mapping
-from linnet.errors import ConfigError, DamagedError, DataError
+from linnet.errors import ArtifactError, ConfigError, DamagedError, DataError
 from linnet.examples.decisions import decisions_file
 from linnet.examples.record import examples_file
 from linnet.progress import SILENT, Progress
@@ -46,15 +46,15 @@ def fit_gate(
     *,
     people: Path | str | None = None,
     over: Over | None = None,
-    written_by: str = "",
+    written_by: Artifact | str | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Fit the gate of an index from its examples, its feedback and ``people``'s questions.
 
     ``over``: the assistant that is to be judged, over anything that is searched; the one that
-    answers with passages if left out. ``written_by`` names the model that it writes with. Gives
-    the gate that is there where nothing has changed. Raises DataError where there are too few
-    questions, ConfigError where the promise is to be for people's and there are none.
+    answers with passages if left out. ``written_by``: the content of the model that it writes
+    with. Gives the gate that is there where nothing has changed. Raises DataError where there are
+    too few questions, ConfigError where the promise is to be for people's and there are none.
     """
     from linnet.answers.assistant import Assistant
     from linnet.retrieval.index import Index
@@ -63,7 +63,7 @@ def fit_gate(
     if config.promise == "people" and people is None:
         raise ConfigError("promise 'people' needs questions of people: name them with --people")
     inputs = _inputs(index, people)
-    if written_by:
+    if written_by is not None:
         inputs["model"] = written_by
 
     def write(draft: Draft) -> None:
@@ -97,6 +97,29 @@ def read_gate_results(index: Path | str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DamagedError(f"{found.path / RESULTS_FILE} cannot be read ({error})") from None
     return values
+
+
+def changed_since(index: Path | str) -> list[str]:
+    """What a gate was fitted with that is not as it was: ``index``, ``reranker``, ``feedback``...
+
+    The promise was for what it was fitted with.
+    """
+    index = Path(index)
+    made = artifact.read(index, kind=KIND)
+    before = {name: entry.content for name, entry in made.manifest.inputs.items()}
+    try:
+        inputs = _inputs(made.path.parent, None)
+    except (ArtifactError, DataError):  # something is gone
+        return ["the index or its examples"]
+    now = {
+        name: value if isinstance(value, str) else value.content for name, value in inputs.items()
+    }
+    elsewhere = ("people", "model")  # nobody knows where these are
+    return [
+        name
+        for name in dict.fromkeys((*before, *now))
+        if name not in elsewhere and before.get(name) != now.get(name)
+    ]
 
 
 def read_trials(index: Path | str) -> Iterator[Trial]:

@@ -23,7 +23,7 @@ from linnet.answers.feedback import Feedback
 from linnet.answers.gate.config import GateConfig
 from linnet.answers.gate.features import FEATURES
 from linnet.answers.gate.gate import Gate
-from linnet.answers.gate.model import MonotoneModel, fit
+from linnet.answers.gate.model import MonotoneModel, fit, recalibration, rescaled
 from linnet.answers.gate.reference import Reference, measure
 from linnet.answers.gate.trials import (
     Over,
@@ -122,7 +122,12 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
     before = [
         trial for trial in own if trial.part == "learn" and not trial.id.endswith("-withheld")
     ]
-    thresholds = _sequence(before, learn, len(calibration), config)
+    apart = _scored_apart(before, learn, config.seed)
+    if len(before) >= _LEAST_TO_LEARN:
+        # What was withheld for learning is not among the questions that are asked.
+        slope, shift = recalibration(apart, _right(before))
+        right, apart = right.rescaled(slope, shift), rescaled(apart, slope, shift)
+    thresholds = _sequence(apart, _right(before), len(calibration), config)
     columns = columns_of(trials)
     for trial, probability, in_scope in zip(
         trials, right.probabilities(columns, list(FEATURES)),
@@ -134,12 +139,9 @@ def fit_gate_to(trials: list[Trial], reference: Reference, config: GateConfig) -
 
 
 def _sequence(
-    before: Sequence[Trial], learn: Sequence[Trial], count: int, config: GateConfig
+    scores: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], count: int, config: GateConfig
 ) -> list[float]:
-    found = sequence(
-        _scored_apart(before, learn, config.seed), _right(before), config.rate,
-        trials=count, confidence=config.confidence,
-    )  # fmt: skip
+    found = sequence(scores, right, config.rate, trials=count, confidence=config.confidence)
     return [max(found[0], LEAST), *(level for level in found[1:] if level > LEAST)] if found else []
 
 

@@ -29,6 +29,7 @@ PENALTY = 3.0
 """On the squared weights, in examples."""
 STEPS = 3000
 _CONVERGED = 1e-9
+_LEAST_SLOPE = 0.1  # a probability never becomes the lower, the more speaks for it
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ class MonotoneModel:
         names = list(self.knots)
         row = np.array([[features.get(name, math.nan) for name in names]])
         return float(self.probabilities(row, names)[0])
+
+    def rescaled(self, slope: float, shift: float) -> MonotoneModel:
+        """The same with another logit: ``slope`` times its own, and ``shift``."""
+        return MonotoneModel(
+            self.knots,
+            {name: tuple(slope * w for w in own) for name, own in self.weights.items()},
+            self.pairs,
+            tuple(slope * w for w in self.pair_weights),
+            slope * self.intercept + shift,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -116,6 +127,31 @@ def fit(
         weights[name] = tuple(float(w) for w in solved[place : place + ramps.shape[1]])
         place += ramps.shape[1]
     return MonotoneModel(knots, weights, used, tuple(float(w) for w in solved[place:]), intercept)
+
+
+def recalibration(probabilities: Numbers, right: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and shift of the logit with which probabilities are those of these questions.
+
+    Platt's scaling ("Probabilistic Outputs for Support Vector Machines", 1999), drawn a little
+    toward no change at all.
+    """
+    logit = np.log(probabilities) - np.log1p(-probabilities)
+    columns = np.stack([logit, np.ones(len(logit))], axis=1)
+    found = np.array([1.0, 0.0])
+    for _ in range(50):
+        p = _sigmoid(columns @ found)
+        slope = columns.T @ (p - right) + found - [1.0, 0.0]
+        curvature = columns.T @ (columns * (p * (1 - p))[:, None]) + np.eye(2)
+        step = np.linalg.solve(curvature, slope)
+        found = found - np.clip(step, -1, 1)
+        if float(np.abs(step).max()) < _CONVERGED:
+            break
+    return max(float(found[0]), _LEAST_SLOPE), float(found[1])
+
+
+def rescaled(probabilities: Numbers, slope: float, shift: float) -> Numbers:
+    """Probabilities with another logit."""
+    return _sigmoid(slope * (np.log(probabilities) - np.log1p(-probabilities)) + shift)
 
 
 def _knots(column: Numbers) -> tuple[float, ...]:
