@@ -89,8 +89,8 @@ def assistant(
     if (source := _model(model, config)) is not None:
         ready = next(place for place, step in enumerate(STEPS) if step.answers)
         steps.insert(ready + 1, _opening(source, config, answering))
-        steps.append(_measuring(source, answering))
         said.ask_after = MODEL_STEP
+        steps.append(_measuring(source, answering))
     upkeep = Upkeep(
         work, steps, refreshed=answering.renew, told=said.step,
         is_busy=lambda: answering.asked.now > 0, answers=_as_before(answering),
