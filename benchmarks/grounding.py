@@ -25,8 +25,9 @@ import numpy as np
 from linnet.evaluate.tasks.groundedness import given_answers
 from linnet.grounding import Checker, CheckerConfig, Verdict, check, claims, train_checker
 from linnet.grounding.checker import MAX_TOKENS
-from linnet.grounding.ladders import CORRUPTED, FAITHFUL, KINDS, Ladder, ladders
+from linnet.grounding.ladders import Ladder, ladders
 from linnet.grounding.passage import Passage
+from linnet.grounding.rungs import CORRUPTED, FAITHFUL, KINDS
 from linnet.grounding.training import documents_of, is_kept_back, share
 from linnet.scoring.calibration import auroc
 

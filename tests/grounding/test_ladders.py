@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 
 from linnet.grounding import check
-from linnet.grounding.ladders import CORRUPTED, FAITHFUL, KINDS, Document, Ladder, ladders, pairs
+from linnet.grounding.ladders import Document, Ladder, ladders, pairs
+from linnet.grounding.rungs import CORRUPTED, FAITHFUL, KINDS
 
 SENTENCES = {
     "en": [
