@@ -70,6 +70,14 @@ def test_an_answer_of_many_words_is_right_where_it_stands() -> None:
     assert is_right(both, [citation(0, 26), citation(30, 40)], [])
 
 
+def test_the_expected_sentence_is_right_wherever_it_stands() -> None:
+    gold = ((Span("copy.txt", 500, 555),),)
+    case = Case("q", "?", "answerable", gold, (("It closes at six on Fridays.",),))
+    assert is_right(case, [citation(27, 55)], [])
+    assert not is_right(case, [citation(0, 26)], [])
+    assert not is_right(case.withheld(), [citation(27, 55)], [])
+
+
 def test_what_is_cited_counts_wherever_its_passage_stands() -> None:
     twice = Passage(TEXT, (Place("copy.txt", 100, 155), Place("hours.txt", 0, 55)), language="en")
     cited = Citation("copy.txt", 100, 126, None, TEXT[:26])

@@ -2,7 +2,8 @@
 
 An answer is right if a cited span overlaps a gold span and the expected value stands in what is
 cited there: of a question in parts, for each of them. A value is an answer of a few words; a longer
-one is itself the gold span. A question that the documents do not answer has no right answer.
+one is itself the gold span. A sentence that is the expected answer word for word is right wherever
+it stands. A question that the documents do not answer has no right answer.
 
 *Withheld* means that the gold spans are taken out of what is searched (:class:`Without`): whoever
 answers then cannot be right.
@@ -27,6 +28,8 @@ from linnet.scoring.matching import contains, words_of
 
 MOST_WORDS = 12
 """A longer answer is no value that a sentence could contain."""
+LEAST_WORDS = 6
+"""An answer of so many words says the same wherever it stands word for word."""
 LONGEST_ROW = 1 << 20
 MOST_ROWS = 1_000_000
 _MORE = 10  # passages that are searched beyond those wanted, in case some are withheld
@@ -144,6 +147,8 @@ def is_right(case: Case, citations: Sequence[Citation], found: Sequence[Found]) 
         return False
     cited = [(spans_of(citation, found), citation.text) for citation in citations]
     for number, gold in enumerate(case.gold):
+        if _is_repeated(case, number, citations):
+            continue
         texts = [
             text
             for spans, text in cited
@@ -160,11 +165,20 @@ def is_right(case: Case, citations: Sequence[Citation], found: Sequence[Found]) 
     return True
 
 
+def _is_repeated(case: Case, part: int, citations: Sequence[Citation]) -> bool:
+    """Whether an expected answer of a sentence's length is cited word for word from elsewhere."""
+    language = case.language or "en"
+    answers = case.answers[part] if part < len(case.answers) else ()
+    said = [each for each in answers if len(words_of(each, language)) >= LEAST_WORDS]
+    return any(contains(citation.text, said, language) > 0 for citation in citations)
+
+
 def says_it(case: Case, citations: Sequence[Citation]) -> bool:
     """Whether what is cited has the value that was to be withheld, from another place."""
     cited = "\n".join(citation.text for citation in citations)
     values = [a for part in case.answers for a in part if _is_value(a, case.language)]
-    return contains(cited, values, case.language or "en") > 0
+    repeated = any(_is_repeated(case, part, citations) for part in range(len(case.answers)))
+    return repeated or contains(cited, values, case.language or "en") > 0
 
 
 def _is_value(answer: str, language: str) -> bool:
