@@ -44,8 +44,8 @@ def test_times_in_either_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     (tmp_path / "a.txt").write_text("some text", encoding="utf-8")
     asked = []
     monkeypatch.setattr(linnet.pipeline._Builder, "run", lambda self: asked.append(self.project))
-    linnet.build(tmp_path / "a.txt", tmp_path / "m", budget=5)
+    linnet.build(tmp_path / "a.txt", tmp_path / "m", budget=50)
     linnet.build(str(tmp_path / "a.txt"), tmp_path / "n", budget="5m")
-    assert [project.workspace().budget for project in asked] == [5, 300]
+    assert [project.workspace().budget for project in asked] == [50, 300]
     with pytest.raises(ConfigError, match="5s for seconds or 5m for minutes"):
         linnet.build(tmp_path / "a.txt", tmp_path / "o", budget="5")
