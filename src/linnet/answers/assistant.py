@@ -25,7 +25,8 @@ TOO_LATE = "I don't know: searching the documents took too long."
 
 LEAST_COVERAGE = 0.51
 """The share of a question's words that an answer has to have, or what it stands under, where no
-gate was fitted: a tenth of questions about anything else reach it, and nearly all others."""
+gate was fitted. Nearly all questions about the documents reach it, and up to a quarter of
+others."""
 
 Watch: TypeAlias = Callable[[Step | Evidence | Draft], None]
 """Is told of each step when it ends, of what was found, and of a draft whenever it has one more

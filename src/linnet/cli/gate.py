@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +17,11 @@ from linnet.answers.gate import (
     read_gate_results,
     read_trials,
 )
+from linnet.answers.opening import open_writer
 from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
-from linnet.evaluate.answering import opened_writer
 from linnet.evaluate.suite import content_of
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
@@ -59,7 +60,7 @@ def fit(
     if model is None:
         fit_gate(index, config, people=people, progress=progress)
     else:
-        with opened_writer(model, progress=progress) as writer:
+        with closing(open_writer(str(model), place=index, progress=progress)) as writer:
             fit_gate(
                 index,
                 config,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +37,9 @@ from linnet.answers.cases import (
 from linnet.answers.evidence import Draft, Evidence, Judgement
 from linnet.answers.gate.gate import KIND as GATE
 from linnet.answers.gate.gate import open_gate
-from linnet.answers.writer import ModelWriter
+from linnet.answers.opening import open_writer
 from linnet.config import to_mapping
-from linnet.errors import DataError, LinnetError, ModelError
+from linnet.errors import DataError, LinnetError
 from linnet.evaluate.config import EvaluateConfig, TasksConfig
 from linnet.evaluate.suite import (
     FORMAT,
@@ -52,7 +52,6 @@ from linnet.evaluate.suite import (
 from linnet.evaluate.task import Item, TaskResult, figures_of
 from linnet.grounding import check
 from linnet.progress import SILENT, Progress
-from linnet.respond.language_model import LanguageModel, open_model
 from linnet.retrieval import Found, PassagesInMemory, Searchable
 from linnet.retrieval.index import Index
 from linnet.scoring.matching import exact_match, token_f1
@@ -269,18 +268,6 @@ def _judged(
 
 
 @contextmanager
-def opened_writer(model: Path | str, *, progress: Progress = SILENT) -> Iterator[ModelWriter]:
-    """A model that writes answers. Raises ModelError for one that only makes vectors."""
-    found = open_model(model, progress=progress)
-    if not isinstance(found, LanguageModel):
-        raise ModelError(f"{model}: expected a model that writes; this one makes vectors")
-    try:
-        yield ModelWriter(found, name=Path(model).name)
-    finally:
-        found.engine.close()
-
-
-@contextmanager
 def opened(
     index: Path, model: Path | str | None, progress: Progress = SILENT
 ) -> Iterator[list[System]]:
@@ -290,7 +277,9 @@ def opened(
         searched = held.enter_context(Index.open(index))
         systems = []
         if model is not None:
-            writer = held.enter_context(opened_writer(model, progress=progress))
+            writer = held.enter_context(
+                closing(open_writer(str(model), place=index, progress=progress))
+            )
             systems.append(
                 System(NAME, f"{Path(model).name} writes", searched,
                        lambda own: Assistant(own, gate=gate, writer=writer))
