@@ -56,13 +56,14 @@ def test_answers_of_the_model_are_checked_claim_by_claim(
     figures = {name: figure["value"] for name, figure in found["figures"].items()}
     assert figures["claims_supported"] == pytest.approx(2 / 4)
     assert figures["answers_supported"] == pytest.approx(1 / 2)
+    assert figures["claims_contradicted"] == pytest.approx(1 / 4)
     assert figures["numbers_made_up"] == figures["names_made_up"] == pytest.approx(1 / 4)
     assert figures["refused"] == pytest.approx(1 / 3)
-    none = found["figures"]["claims_contradicted"]  # of 4 claims in 2 answers: no certainty
-    assert (none["value"], none["high"]) == (0, pytest.approx(1 - 0.025**0.5))
     assert found["failed"] == {"four": "the answer is empty: there is nothing to check"}
     assert "auroc_of_support" in found["undefined"]
-    assert [claim["status"] for claim in items["two"]["claims"]] == ["unsupported"] * 2
+    assert [claim["status"] for claim in items["two"]["claims"]] == [
+        "contradicted", "unsupported",
+    ]  # fmt: skip
     assert items["two"]["claims"][0]["missing"] == ["number: 36 euros"]
     assert items["three"]["claims"] == []
 

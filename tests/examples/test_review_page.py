@@ -108,6 +108,7 @@ def page(chromium: Any, served: Open) -> Iterator[Any]:
 
     found.goto(served.address)
     found.wait_for_selector(".question")
+    found.locator(".question").click()  # a browser drops keys until it has painted the page
     yield found
     window.close()
     assert errors == []

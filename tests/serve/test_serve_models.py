@@ -118,7 +118,7 @@ def test_the_page_is_served_under_a_strict_policy(tiny_server: Running) -> None:
 def test_what_is_said_of_models(tiny_server: Running) -> None:
     told = json.loads(get(tiny_server, "/v1/models").read())["data"]
     assert told[0]["linnet"] == {
-        "chat": True, "embeddings": False, "context": 4000, "adapter_of": None,
+        "chat": True, "embeddings": False, "context": 4000, "adapter_of": None, "documents": None,
     }  # fmt: skip
     assert told[1]["linnet"]["adapter_of"] == "tiny"
 
