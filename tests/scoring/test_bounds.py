@@ -90,7 +90,7 @@ def test_the_promise_is_broken_no_more_often_than_it_says() -> None:
     """The true rate is known here; a sequence that is chosen apart keeps the promise."""
     generator = np.random.default_rng(7)
     broken = kept = 0
-    runs, rate = 400, 0.1
+    runs, rate = 150, 0.1
     for _ in range(runs):
         thresholds = sequence(*draw(generator, 300), rate, trials=600)
         found = certify(*draw(generator, 600), thresholds, rate)
