@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -226,6 +227,23 @@ def test_names_lead_nowhere_else(documents: Opened, name: str) -> None:
     assert sorted(documents.workspace.path.parent.rglob("*")) == before
 
 
+def test_nothing_is_removed_but_what_was_added(documents: Opened, tmp_path: Path) -> None:
+    (tmp_path / "own.md").write_text("# Mine\n")
+    added = documents.workspace.path / "added"
+    added.mkdir(exist_ok=True)
+    for name, target in (("link", tmp_path), ("file.md", tmp_path / "own.md")):
+        (added / name).symlink_to(target)
+    try:
+        assert documents.ask("DELETE", "/files/added/link/own.md")[0] == 400
+        assert documents.ask("DELETE", "/files/added/none.md")[0] == 404
+        assert documents.ask("DELETE", "/files/added/file.md")[0] == 200  # the link itself
+        assert (tmp_path / "own.md").exists()
+        assert not (added / "file.md").is_symlink()
+    finally:
+        (added / "link").unlink()
+    documents.settled()
+
+
 def test_what_is_too_large_is_not_kept(documents: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("linnet.serve.endpoints.documents.LARGEST_FILE", 1000)
     with contextlib.suppress(urllib.error.URLError, ConnectionError):  # it is told while it sends
@@ -290,6 +308,19 @@ def test_a_key_opens_its_own_collections_and_private_data_by_its_policy(
             assert shown["text"] == "Line 7"
             query = span(documents, "notes/birds.md", "bird 7")
             assert theirs.ask("GET", "/source", **query)[1]["code"] == "document_gone"
+            for part in ("ada@ex", "da@example.o", "example.org>\nTo: Bo <bo"):  # half a value
+                _, shown = theirs.ask("GET", "/source", **span(documents, "notes/heron.eml", part))
+                told = re.sub("<EMAIL>", "", json.dumps(shown))
+                assert not re.search("ada@|da@|@ex|example|bo@|<bo", told), told
+                assert "<EMAIL>" in shown["text"]
+            told = theirs.ask("GET", "/status")[1]
+            assert told["documents"] == {"searchable": 1, "reading": 0, "unreadable": 0}
+            request = urllib.request.Request(
+                f"{running.url}/v1/models", headers={"Authorization": f"Bearer {mail}"}
+            )
+            with urllib.request.urlopen(request) as answer:
+                (card,) = json.load(answer)["data"]
+            assert 0 < card["linnet"]["documents"] == index.count(["mail"]) < len(index)
         finally:
             running.stop()
 

@@ -61,6 +61,11 @@ def mask_private(text: str) -> Scrubbed:
     return _scrubber().scrub(text, "prose")
 
 
+def private_spans(text: str) -> list[tuple[int, int, str]]:
+    """Where personal data and secrets begin and end in a text, and of which kind each is."""
+    return [(span.start, span.end, span.kind) for span in _scrubber().find(text, "prose")]
+
+
 UNSAFE: dict[str, tuple[str, ...]] = {
     "weapons": (
         r"\bhow (?:can|do|could|would|to|might)\b.{0,20}\b(?:make|build|construct|assemble|produce|"
