@@ -218,8 +218,9 @@ def test_documents_are_listed_added_and_removed(documents: Opened) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../out.txt", "a/../../out.txt", ".hidden.txt", "con.txt", "a:b.txt", "picture.png",
-     "a\\b.txt", "x" * 201 + ".txt", "a/b/c/d/e/f/g/h/i.txt", "end.", "~$open.docx"],
+    ["../out.txt", "a/../../out.txt", ".hidden.txt", "con.txt", "con .txt", "COM¹.txt",
+     "a:b.txt", "picture.png", "a\\b.txt", "x" * 201 + ".txt", "a/b/c/d/e/f/g/h/i.txt",
+     "end.", "~$open.docx"],
 )  # fmt: skip
 def test_names_lead_nowhere_else(documents: Opened, name: str) -> None:
     before = sorted(documents.workspace.path.parent.rglob("*"))
@@ -323,6 +324,23 @@ def test_a_key_opens_its_own_collections_and_private_data_by_its_policy(
             assert 0 < card["linnet"]["documents"] == index.count(["mail"]) < len(index)
         finally:
             running.stop()
+
+
+def test_sources_and_feedback_count_as_requests(documents: Opened, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    few = add_key(keys, "few", KeyLimits(requests_per_minute=2))
+    served = Served("notes", ScriptedEngine(), workspace=documents.workspace)
+    running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
+    try:
+        theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep, few)
+        query = span(documents, "notes/birds.md", "bird 7")
+        body = {"answer": "few", "question": "Which?", "good": True, "citations": []}
+        assert theirs.ask("GET", "/source", **query)[0] == 200
+        assert theirs.ask("POST", "/feedback", body)[0] == 200
+        assert theirs.ask("GET", "/source", **query)[0] == 429
+        assert theirs.ask("POST", "/feedback", body)[0] == 429
+    finally:
+        running.stop()
 
 
 def test_what_is_being_made_is_told(documents: Opened) -> None:

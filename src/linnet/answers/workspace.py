@@ -37,7 +37,10 @@ SETTINGS = "assistant.json"
 CORPUS, ADDED = "corpus", "added"
 _UPLOADS = ".uploads"
 _DEEPEST, _LONGEST_NAME, _LONGEST_PATH = 8, 200, 1_000
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{k}" for n in ("com", "lpt") for k in range(1, 10))}
+_RESERVED = {
+    "con", "prn", "aux", "nul", "conin$", "conout$",
+    *(f"{n}{k}" for n in ("com", "lpt") for k in range(1, 10)),
+}  # fmt: skip
 _FORBIDDEN = frozenset('<>:"|?*\\')
 
 Taken = Literal["refuse", "replace", "keep"]
@@ -346,7 +349,7 @@ def check_name(name: str) -> tuple[str, ...]:
             or not part.isprintable()
             or _FORBIDDEN & set(part)
             or len(part.encode("utf-8", "replace")) > _LONGEST_NAME
-            or part.partition(".")[0].lower() in _RESERVED
+            or unicodedata.normalize("NFKC", part.partition(".")[0]).strip().lower() in _RESERVED
         ):
             raise ConfigError(
                 f"a document cannot be named {part[:60]!r}; rename it, and add it again"

@@ -67,7 +67,8 @@ async def source(service: Service, call: Call) -> None:
         return answer
 
     try:
-        shown = await asyncio.get_running_loop().run_in_executor(None, found)
+        with service.within_limits(call):
+            shown = await asyncio.get_running_loop().run_in_executor(None, found)
     except DataError:
         raise ApiError(
             404, "This is not among the documents any more.", code="document_gone"
@@ -230,7 +231,8 @@ async def feedback(service: Service, call: Call) -> None:
         tuple(Span(each["source"], each["start"], each["end"]) for each in body["citations"]),
         by=call.account.key.name if call.account is not None else "",
     )  # fmt: skip
-    await service.in_thread(lambda: note_feedback(workspace.path, said))
+    with service.within_limits(call):
+        await service.in_thread(lambda: note_feedback(workspace.path, said))
     await answer_json(call, {"noted": True})
 
 

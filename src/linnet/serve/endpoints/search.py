@@ -86,11 +86,8 @@ async def rerank(service: Service, call: Call) -> None:
 
 async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> None:
     """Within the limits, and in a thread."""
-    service.doorkeeper.enter(1, call.account)
-    try:
+    with service.within_limits(call):
         body = await service.in_thread(made)
-    finally:
-        service.doorkeeper.leave(1, call.account, tokens=0)
     await call.answer(200, body)
 
 
