@@ -28,8 +28,8 @@ _READ_AROUND = 20_000
 one which begins or ends outside of what is shown is found whole."""
 _SIGNS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 """Characters that no text has, one for each kind of private value."""
-_BETWEEN_CELLS = re.compile(r"[ \t]*(?<!\\)\|[ \t]*")
-_RULE = re.compile(r"[|:+\- \t]*-[|:+\- \t]*")
+_BETWEEN_CELLS = re.compile(r"(?:(?<![ \t])[ \t]++)?(?<!\\)\|[ \t]*")
+_RULE = re.compile(r"(?=[|:+ \t]*-)[|:+\- \t]+")
 """Below a table's header in Markdown."""
 
 PrivateSpans = Callable[[str], Iterable[tuple[int, int, str]]]
@@ -123,7 +123,7 @@ def excerpt(
         raise DataError(f"no document '{source}' in this corpus")
     kinds: dict[str, str] = {}
     if private is not None:
-        stored = replace(stored, text=_hidden(stored.text, start, end, private, kinds))
+        stored = replace(stored, text=_hidden(stored, start, end, private, kinds))
     found = stored.locate(start, end)
     blocks = _whole(stored)
     first, last = _window(stored, blocks, start, end)
@@ -135,17 +135,28 @@ def excerpt(
     return _named(cited, kinds) if kinds else cited
 
 
-def _hidden(text: str, start: int, end: int, private: PrivateSpans, kinds: dict[str, str]) -> str:
+def _hidden(
+    stored: StoredText, start: int, end: int, private: PrivateSpans, kinds: dict[str, str]
+) -> str:
     """The text with a sign in the place of each character of a private value, so that places stay
     as they are; the sign of each kind is noted in ``kinds``."""
+    text = stored.text
     first, last = max(0, start - _READ_AROUND), min(len(text), end + _READ_AROUND)
-    for low, high in ((0, min(first, _READ_AROUND)), (first, last)):  # a mail's headers are above
-        pieces, at = [], low
-        for begin, finish, kind in private(text[low:high]):
+    columns = ""
+    for block in _whole(stored):
+        if block.kind == "table" and block.start < first < block.end:  # its header is far above
+            columns = text[block.start : block.end].partition("\n")[0] + "\n"
+            first = max(block.start, text.rfind("\n", block.start, first) + 1)
+    for low, high, header in ((0, min(first, _READ_AROUND), ""), (first, last, columns)):
+        pieces, at = [], low  # (the headers of a mail are above)
+        for begin, finish, kind in private(header + text[low:high]):
+            begin, finish = begin + low - len(header), finish + low - len(header)
+            if begin < low:
+                continue
             sign = kinds.setdefault(kind, _SIGNS[min(len(kinds), len(_SIGNS) - 1)])
-            value = re.sub(r"[^\n|]", sign, text[low + begin : low + finish])  # rows stay rows
-            pieces += [text[at : low + begin], value]
-            at = low + finish
+            value = re.sub(r"[^\n|]", sign, text[begin:finish])  # rows stay rows
+            pieces += [text[at:begin], value]
+            at = finish
         text = text[:low] + "".join(pieces) + text[at:]
     return text
 
@@ -170,13 +181,17 @@ def _each_text(
     """The excerpt with all of its texts changed."""
     blocks = tuple(
         replace(
-            block, parts=parts(block.parts),
-            rows=tuple(replace(row, cells=tuple(map(parts, row.cells))) for row in block.rows),
+            block, parts=parts(block.parts), where=one(block.where),
+            rows=tuple(
+                replace(row, cells=tuple(map(parts, row.cells)), where=one(row.where))
+                for row in block.rows
+            ),
         )
         for block in shown.blocks
     )  # fmt: skip
     headings = tuple(map(one, shown.headings))
-    return replace(shown, text=one(shown.text), headings=headings, blocks=blocks)
+    where = one(shown.where)
+    return replace(shown, text=one(shown.text), headings=headings, where=where, blocks=blocks)
 
 
 def _page(place: Place) -> int | None:

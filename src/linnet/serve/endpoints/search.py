@@ -102,7 +102,7 @@ def _passage(found: Found, *, masked: bool) -> dict[str, Any]:
     if masked:
         from linnet.answers.guards import mask_private
 
-        for name in ("text", "title"):
+        for name in ("text", "title", "where"):
             whole[name] = mask_private(whole[name]).text
         whole["headings"] = [mask_private(heading).text for heading in passage.headings]
     return whole
