@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from linnet import respond
-from linnet.answers import Assistant, Draft
+from linnet.answers import Assistant, Citation, Claim, Draft, Evidence
 from linnet.answers.guards import Guards, UnsafeClassifier, inert, mask_private, private_spans
 from linnet.answers.instructions import instructions
 from linnet.answers.prompting import constraint, pack
@@ -319,6 +319,24 @@ def test_what_a_column_says_is_private_is_masked_in_every_field() -> None:
         shown = json.dumps([piece.as_json() for piece in answer.pieces])
         assert answer.citations
         assert not re.search("5551234|5559876|hunter2|Zk8", shown), shown
+
+
+def test_half_a_private_value_is_masked_too() -> None:
+    text = "The account of the library is DE89 3704 0044 0532 0130 00 at the town bank.\n"
+
+    class Halves:
+        def draft(self, evidence: Evidence, **_: Any) -> Draft:
+            said = "The account of the library is DE89 3704 0044"
+            cited = Citation("a.txt", 0, len(said), None, said)
+            return Draft(said, (cited,), (Claim(said, 0, len(said), (0,), "supported", 1.0),))
+
+    own = Assistant(index(passage(text, "a.txt")), writer=Halves())
+    question = [{"role": "user", "content": "What is the account of the library?"}]
+    asked = respond.conversation(question)
+    (answer,) = respond.run(DocumentsResponder(own), asked, Context(masks_private=True))
+    shown = json.dumps([piece.as_json() for piece in answer.pieces])
+    assert answer.text == "The account of the library is <IBAN>"
+    assert "3704" not in shown
 
 
 def test_unsafe_questions_are_refused_and_those_of_medicine_are_not() -> None:

@@ -274,6 +274,8 @@ def guards_of(classifier: Path | str | None) -> Guards:
 
 _SHORTEST_VALUE = 6
 """Characters of a private value that is also masked where it stands by itself."""
+_SHORTEST_PART = 3
+"""And of what a quotation leaves of one."""
 
 
 class Screen:
@@ -286,6 +288,8 @@ class Screen:
         self._values: dict[str, str] = {}
         """Private values of the passages with their kinds: a row or a sentence of its own may not
         have what tells that they are."""
+        self._private: dict[str, list[tuple[int, int, str]]] = {}
+        """Where they are in each passage."""
         self._inert = False
 
     @property
@@ -303,7 +307,8 @@ class Screen:
         """Passages as they may be seen."""
         if self._masks:
             for text in [each.passage.text for each in passages]:
-                for start, end, kind in private_spans(text):
+                self._private[text] = private_spans(text)
+                for start, end, kind in self._private[text]:
                     if end - start >= _SHORTEST_VALUE:
                         self._values[text[start:end]] = kind
         return tuple(
@@ -322,6 +327,11 @@ class Screen:
     def draft(self, draft: Draft) -> Draft:
         """An answer as it may be seen: claims are masked one by one, so that the beginning of an
         answer does not depend on what comes later."""
+        if self._masks:
+            for cited in draft.citations:
+                self._learn_parts(cited.text)
+            for claim in draft.claims:
+                self._learn_parts(claim.text)
         text, done = "", 0
         claims = []
         for claim in draft.claims:
@@ -337,6 +347,16 @@ class Screen:
             for cited in draft.citations
         )
         return dataclasses.replace(draft, text=text, claims=tuple(claims), citations=citations)
+
+    def _learn_parts(self, quoted: str) -> None:
+        """Of a value that a quotation of a passage cuts, what is left is private too."""
+        for text, spans in self._private.items():
+            begin = text.find(quoted)
+            end = begin + len(quoted)
+            for low, high, kind in spans if begin >= 0 else ():
+                part = text[max(low, begin) : min(high, end)].strip()
+                if (low < begin or high > end) and len(part) >= _SHORTEST_PART:
+                    self._values[part] = kind
 
     def _shown(self, text: str) -> str:
         """Text of an answer, which programs show as Markdown."""
