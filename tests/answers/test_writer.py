@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,8 @@ from typing import Any
 import pytest
 
 from linnet import respond
-from linnet.answers import Assistant, Draft
-from linnet.answers.guards import Guards, UnsafeClassifier, inert
+from linnet.answers import Assistant, Citation, Claim, Draft, Evidence
+from linnet.answers.guards import Guards, UnsafeClassifier, inert, mask_private, private_spans
 from linnet.answers.instructions import instructions
 from linnet.answers.prompting import constraint, pack
 from linnet.answers.responder import DocumentsResponder
@@ -292,6 +294,49 @@ def test_private_data_is_masked_for_whoever_may_not_see_it() -> None:
     assert "anna.weiss@books.org" not in shown[True]
     assert "<EMAIL>" in shown[True]
     assert '"subject": "guard", "outcome": "private data was masked' in shown[True]
+
+
+def test_what_a_column_says_is_private_is_masked_in_every_field() -> None:
+    text = (
+        "name | phone | note | password\nAda Lovelace | 5551234 | early | hunter2Xy9\n"
+        "Bo Derek | 5559876 |  | Zk8!pQ2wLm\n"
+    )
+    assert mask_private(text).text == (
+        "name | phone | note | password\nAda Lovelace | <PHONE> | early | <SECRET>\n"
+        "Bo Derek | <PHONE> |  | <SECRET>\n"
+    )
+    marked = "| | phone |\n|---|---|\n| Ada | 5551234 |\n| | 5559876 |\n\na | b\n"
+    assert mask_private(marked).text == re.sub(r"\d{7}", "<PHONE>", marked)
+    assert [marked[start:end] for start, end, _ in private_spans(marked)] == ["5551234", "5559876"]
+    began = time.monotonic()
+    for line in ("-" * 40_000 + "|x", "-|" + " " * 40_000 + "x"):  # no time that grows squared
+        mask_private(f"x|y\n{line}\n")
+    assert time.monotonic() - began < 5
+    own = Assistant(index(passage(text, "staff.csv")))
+    for question in ("What is the phone of Ada Lovelace?", "What is the password of Bo Derek?"):
+        asked = respond.conversation([{"role": "user", "content": question}])
+        (answer,) = respond.run(DocumentsResponder(own), asked, Context(masks_private=True))
+        shown = json.dumps([piece.as_json() for piece in answer.pieces])
+        assert answer.citations
+        assert not re.search("5551234|5559876|hunter2|Zk8", shown), shown
+
+
+def test_half_a_private_value_is_masked_too() -> None:
+    text = "The account of the library is DE89 3704 0044 0532 0130 00 at the town bank.\n"
+
+    class Halves:
+        def draft(self, evidence: Evidence, **_: Any) -> Draft:
+            said = "The account of the library is DE89 3704 0044"
+            cited = Citation("a.txt", 0, len(said), None, said)
+            return Draft(said, (cited,), (Claim(said, 0, len(said), (0,), "supported", 1.0),))
+
+    own = Assistant(index(passage(text, "a.txt")), writer=Halves())
+    question = [{"role": "user", "content": "What is the account of the library?"}]
+    asked = respond.conversation(question)
+    (answer,) = respond.run(DocumentsResponder(own), asked, Context(masks_private=True))
+    shown = json.dumps([piece.as_json() for piece in answer.pieces])
+    assert answer.text == "The account of the library is <IBAN>"
+    assert "3704" not in shown
 
 
 def test_unsafe_questions_are_refused_and_those_of_medicine_are_not() -> None:

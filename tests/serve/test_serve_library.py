@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -217,13 +218,31 @@ def test_documents_are_listed_added_and_removed(documents: Opened) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../out.txt", "a/../../out.txt", ".hidden.txt", "con.txt", "a:b.txt", "picture.png",
-     "a\\b.txt", "x" * 201 + ".txt", "a/b/c/d/e/f/g/h/i.txt", "end.", "~$open.docx"],
+    ["../out.txt", "a/../../out.txt", ".hidden.txt", "con.txt", "con .txt", "COM¹.txt",
+     "a:b.txt", "picture.png", "a\\b.txt", "x" * 201 + ".txt", "a/b/c/d/e/f/g/h/i.txt",
+     "end.", "~$open.docx"],
 )  # fmt: skip
 def test_names_lead_nowhere_else(documents: Opened, name: str) -> None:
     before = sorted(documents.workspace.path.parent.rglob("*"))
     assert documents.ask("PUT", f"/files/{quote(name)}", b"Some words of text.")[0] == 400
     assert sorted(documents.workspace.path.parent.rglob("*")) == before
+
+
+def test_nothing_is_removed_but_what_was_added(documents: Opened, tmp_path: Path) -> None:
+    (tmp_path / "own.md").write_text("# Mine\n")
+    added = documents.workspace.path / "added"
+    added.mkdir(exist_ok=True)
+    for name, target in (("link", tmp_path), ("file.md", tmp_path / "own.md")):
+        (added / name).symlink_to(target)
+    try:
+        assert documents.ask("DELETE", "/files/added/link/own.md")[0] == 400
+        assert documents.ask("DELETE", "/files/added/none.md")[0] == 404
+        assert documents.ask("DELETE", "/files/added/file.md")[0] == 200  # the link itself
+        assert (tmp_path / "own.md").exists()
+        assert not (added / "file.md").is_symlink()
+    finally:
+        (added / "link").unlink()
+    documents.settled()
 
 
 def test_what_is_too_large_is_not_kept(documents: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,8 +309,38 @@ def test_a_key_opens_its_own_collections_and_private_data_by_its_policy(
             assert shown["text"] == "Line 7"
             query = span(documents, "notes/birds.md", "bird 7")
             assert theirs.ask("GET", "/source", **query)[1]["code"] == "document_gone"
+            for part in ("ada@ex", "da@example.o", "example.org>\nTo: Bo <bo"):  # half a value
+                _, shown = theirs.ask("GET", "/source", **span(documents, "notes/heron.eml", part))
+                told = re.sub("<EMAIL>", "", json.dumps(shown))
+                assert not re.search("ada@|da@|@ex|example|bo@|<bo", told), told
+                assert "<EMAIL>" in shown["text"]
+            told = theirs.ask("GET", "/status")[1]
+            assert told["documents"] == {"searchable": 1, "reading": 0, "unreadable": 0}
+            request = urllib.request.Request(
+                f"{running.url}/v1/models", headers={"Authorization": f"Bearer {mail}"}
+            )
+            with urllib.request.urlopen(request) as answer:
+                (card,) = json.load(answer)["data"]
+            assert 0 < card["linnet"]["documents"] == index.count(["mail"]) < len(index)
         finally:
             running.stop()
+
+
+def test_sources_and_feedback_count_as_requests(documents: Opened, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    few = add_key(keys, "few", KeyLimits(requests_per_minute=2))
+    served = Served("notes", ScriptedEngine(), workspace=documents.workspace)
+    running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
+    try:
+        theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep, few)
+        query = span(documents, "notes/birds.md", "bird 7")
+        body = {"answer": "few", "question": "Which?", "good": True, "citations": []}
+        assert theirs.ask("GET", "/source", **query)[0] == 200
+        assert theirs.ask("POST", "/feedback", body)[0] == 200
+        assert theirs.ask("GET", "/source", **query)[0] == 429
+        assert theirs.ask("POST", "/feedback", body)[0] == 429
+    finally:
+        running.stop()
 
 
 def test_what_is_being_made_is_told(documents: Opened) -> None:

@@ -122,10 +122,10 @@ class Assistant:
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
         refused = not is_good_enough(draft, judged)
         late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
+        nearest = screen.found(evidence.passages)
         shown = screen.draft(draft)
         if not refused and (unsafe := self.guards.withholds(shown.text)):
             return _refused(id, question, REFUSED, unsafe)
-        nearest = screen.found(evidence.passages)
         return Answer(
             id=id,
             question=question,

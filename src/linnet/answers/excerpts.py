@@ -7,7 +7,7 @@ It is read from the stored text, so it can be shown where the file itself has ch
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +23,17 @@ LONGEST_PAGE = 12_000
 LONGEST_CITED = 100_000
 _LONGEST_BLOCK = 4_000
 """A longer block is shown from line to line around what is cited."""
-_BETWEEN_CELLS = re.compile(r"[ \t]*(?<!\\)\|[ \t]*")
-_RULE = re.compile(r"[|:+\- \t]*-[|:+\- \t]*")
+_READ_AROUND = 20_000
+"""Characters before and after what is cited in which private values are looked for: so many that
+one which begins or ends outside of what is shown is found whole."""
+_SIGNS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+"""Characters that no text has, one for each kind of private value."""
+_BETWEEN_CELLS = re.compile(r"(?:(?<![ \t])[ \t]++)?(?<!\\)\|[ \t]*")
+_RULE = re.compile(r"(?=[|:+ \t]*-)[|:+\- \t]+")
 """Below a table's header in Markdown."""
 
+PrivateSpans = Callable[[str], Iterable[tuple[int, int, str]]]
+"""Where private values begin and end in a text, and their kinds."""
 Part = tuple[str, bool]
 """Text, and whether it is cited."""
 
@@ -86,19 +93,23 @@ def masked(shown: Excerpt, mask: Callable[[str], str]) -> Excerpt:
         kept = mask(whole)
         return given if kept == whole else ((kept, any(cited for _, cited in given)),)
 
-    blocks = tuple(
-        replace(
-            block, parts=parts(block.parts),
-            rows=tuple(replace(row, cells=tuple(map(parts, row.cells))) for row in block.rows),
-        )
-        for block in shown.blocks
-    )  # fmt: skip
-    headings = tuple(map(mask, shown.headings))
-    return replace(shown, text=mask(shown.text), headings=headings, blocks=blocks)
+    return _each_text(shown, mask, parts)
 
 
-def excerpt(corpus: Path | str, source: str, start: int, end: int) -> Excerpt:
-    """What is cited, and the text around it. Raises DataError where there is no such stretch."""
+def excerpt(
+    corpus: Path | str,
+    source: str,
+    start: int,
+    end: int,
+    *,
+    private: PrivateSpans | None = None,
+) -> Excerpt:
+    """What is cited, and the text around it. Raises DataError where there is no such stretch.
+
+    ``private`` finds what is not to be shown. Nothing is shown of such a value, wherever what is
+    cited, or what stands around it, begins and ends: not even the half that no longer looks like
+    one.
+    """
     if not 0 <= start < end:
         raise DataError(
             f"a stretch of {source} is START:END with an end after it. Got {start}:{end}"
@@ -110,14 +121,77 @@ def excerpt(corpus: Path | str, source: str, start: int, end: int) -> Excerpt:
     )  # fmt: skip
     if stored is None:
         raise DataError(f"no document '{source}' in this corpus")
+    kinds: dict[str, str] = {}
+    if private is not None:
+        stored = replace(stored, text=_hidden(stored, start, end, private, kinds))
     found = stored.locate(start, end)
     blocks = _whole(stored)
     first, last = _window(stored, blocks, start, end)
     shown = tuple(_shown(stored, blocks, first, last, start, end))
-    return Excerpt(
+    cited = Excerpt(
         source, start, end, found.headings, str(found.place), _page(found.place), found.text,
         shown, before=bool(stored.text[:first].strip()), after=bool(stored.text[last:].strip()),
     )  # fmt: skip
+    return _named(cited, kinds) if kinds else cited
+
+
+def _hidden(
+    stored: StoredText, start: int, end: int, private: PrivateSpans, kinds: dict[str, str]
+) -> str:
+    """The text with a sign in the place of each character of a private value, so that places stay
+    as they are; the sign of each kind is noted in ``kinds``."""
+    text = stored.text
+    first, last = max(0, start - _READ_AROUND), min(len(text), end + _READ_AROUND)
+    columns = ""
+    for block in _whole(stored):
+        if block.kind == "table" and block.start < first < block.end:  # its header is far above
+            columns = text[block.start : block.end].partition("\n")[0] + "\n"
+            first = max(block.start, text.rfind("\n", block.start, first) + 1)
+    for low, high, header in ((0, min(first, _READ_AROUND), ""), (first, last, columns)):
+        pieces, at = [], low  # (the headers of a mail are above)
+        for begin, finish, kind in private(header + text[low:high]):
+            begin, finish = begin + low - len(header), finish + low - len(header)
+            if begin < low:
+                continue
+            sign = kinds.setdefault(kind, _SIGNS[min(len(kinds), len(_SIGNS) - 1)])
+            value = re.sub(r"[^\n|]", sign, text[begin:finish])  # rows stay rows
+            pieces += [text[at:begin], value]
+            at = finish
+        text = text[:low] + "".join(pieces) + text[at:]
+    return text
+
+
+def _named(shown: Excerpt, kinds: dict[str, str]) -> Excerpt:
+    """The excerpt with the names of kinds where their signs are."""
+    names = {sign: f"<{kind}>" for kind, sign in kinds.items()}
+    signs = re.compile("|".join(f"{sign}+" for sign in names))
+
+    def named(text: str) -> str:
+        return signs.sub(lambda match: names[match[0][0]], text)
+
+    def parts(given: tuple[Part, ...]) -> tuple[Part, ...]:
+        return tuple((named(text), cited) for text, cited in given)
+
+    return _each_text(shown, named, parts)
+
+
+def _each_text(
+    shown: Excerpt, one: Callable[[str], str], parts: Callable[[tuple[Part, ...]], tuple[Part, ...]]
+) -> Excerpt:
+    """The excerpt with all of its texts changed."""
+    blocks = tuple(
+        replace(
+            block, parts=parts(block.parts), where=one(block.where),
+            rows=tuple(
+                replace(row, cells=tuple(map(parts, row.cells)), where=one(row.where))
+                for row in block.rows
+            ),
+        )
+        for block in shown.blocks
+    )  # fmt: skip
+    headings = tuple(map(one, shown.headings))
+    where = one(shown.where)
+    return replace(shown, text=one(shown.text), headings=headings, where=where, blocks=blocks)
 
 
 def _page(place: Place) -> int | None:

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from linnet import artifact
-from linnet.answers.excerpts import Excerpt, excerpt
+from linnet.answers.excerpts import Excerpt, PrivateSpans, excerpt
 from linnet.config import Config, from_mapping, option, read_json, to_mapping
 from linnet.data import DataConfig, kinds, list_files
 from linnet.data.files import absolute, is_junk, labels
@@ -37,7 +37,10 @@ SETTINGS = "assistant.json"
 CORPUS, ADDED = "corpus", "added"
 _UPLOADS = ".uploads"
 _DEEPEST, _LONGEST_NAME, _LONGEST_PATH = 8, 200, 1_000
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{k}" for n in ("com", "lpt") for k in range(1, 10))}
+_RESERVED = {
+    "con", "prn", "aux", "nul", "conin$", "conout$",
+    *(f"{n}{k}" for n in ("com", "lpt") for k in range(1, 10)),
+}  # fmt: skip
 _FORBIDDEN = frozenset('<>:"|?*\\')
 
 Taken = Literal["refuse", "replace", "keep"]
@@ -185,9 +188,14 @@ class Workspace:
         searchable = sum([each.documents > 0 for each in found])
         return {"searchable": searchable, "reading": reading, "unreadable": len(found) - searchable}
 
-    def excerpt(self, source: str, start: int, end: int) -> Excerpt:
-        """What is cited, with the text around it. Raises DataError where it is not there."""
-        return excerpt(self.corpus, source, start, end)
+    def excerpt(
+        self, source: str, start: int, end: int, *, private: PrivateSpans | None = None
+    ) -> Excerpt:
+        """What is cited, with the text around it; ``private`` finds what is not shown of it.
+
+        Raises DataError where it is not there.
+        """
+        return excerpt(self.corpus, source, start, end, private=private)
 
     def file_of(self, source: str) -> Path | None:
         """The file that a document was read from; None where it is gone or not on this machine."""
@@ -241,11 +249,16 @@ class Workspace:
         """
         with self._lock:
             if (place := self._added(name)) is not None:
-                with contextlib.suppress(FileNotFoundError):
+                folders = [each for each in place.parents if each.is_relative_to(self.path / ADDED)]
+                if any(folder.is_symlink() for folder in folders):
+                    raise ConfigError(f"'{name}' lies behind a link, and is not removed")
+                if place.is_file() or place.is_symlink():
                     place.unlink()
+                elif name not in self._reading and not self._is_listed(name):
+                    raise DataError(f"there is no document '{name}'")
                 self._reading.pop(name, None)
                 return True
-            if not any(each.name == name for each in self._listed(name, "", -1)):
+            if not self._is_listed(name):
                 raise DataError(f"there is no document '{name}'")
             root = labels(self._sources.sources).get(name.partition("/")[0])
             if root is None or not root.is_dir():
@@ -286,6 +299,9 @@ class Workspace:
         if not artifact.is_artifact(self.corpus):
             return []
         return list_files(self.corpus, containing=containing, after=after, limit=limit)
+
+    def _is_listed(self, name: str) -> bool:
+        return any(each.name == name for each in self._listed(name, "", -1))
 
     def _added(self, name: str) -> Path | None:
         """The file of an added document, of whichever name; None for all others."""
@@ -333,7 +349,7 @@ def check_name(name: str) -> tuple[str, ...]:
             or not part.isprintable()
             or _FORBIDDEN & set(part)
             or len(part.encode("utf-8", "replace")) > _LONGEST_NAME
-            or part.partition(".")[0].lower() in _RESERVED
+            or unicodedata.normalize("NFKC", part.partition(".")[0]).strip().lower() in _RESERVED
         ):
             raise ConfigError(
                 f"a document cannot be named {part[:60]!r}; rename it, and add it again"

@@ -318,6 +318,10 @@ class Index:
         for number in np.flatnonzero(mask.passages).tolist():
             yield opened.passage(number, mask)
 
+    def count(self, collections: Sequence[str]) -> int:
+        """How many passages these collections have."""
+        return int(np.count_nonzero(self._open.mask(collections, None).passages))
+
     def documents(self) -> list[IndexedDocument]:
         """The documents that are indexed, by name."""
         found = [

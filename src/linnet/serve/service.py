@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -134,6 +135,15 @@ class Service:
         if not own:
             return None if wanted is None else tuple(wanted)
         return own if wanted is None else tuple(name for name in wanted if name in own)
+
+    @contextlib.contextmanager
+    def within_limits(self, call: Call) -> Iterator[None]:
+        """Count what a call does as one request. Raises ApiError (429) where a limit is reached."""
+        self.doorkeeper.enter(1, call.account)
+        try:
+            yield
+        finally:
+            self.doorkeeper.leave(1, call.account, tokens=0)
 
     def masks_private(self, call: Call) -> bool:
         """Whether private data of documents is masked for whoever calls: by the key's policy, and

@@ -20,20 +20,21 @@ from typing import TYPE_CHECKING, Any, get_args
 from linnet import output
 from linnet.answers.excerpts import masked
 from linnet.answers.feedback import Feedback, Span, note_feedback
-from linnet.answers.guards import mask_private
+from linnet.answers.guards import mask_private, private_spans
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
 from linnet.retrieval import Index
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
-from linnet.serve.errors import ApiError, refused
+from linnet.serve.errors import ApiError, refused, without_paths
 from linnet.serve.schemas import ANYTHING, COUNT, FLAG, MODEL, TEXT, listed, nullable, record
 from linnet.serve.service import answer_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from linnet.retrieval.segments import IndexedDocument
     from linnet.serve.catalog import Served
     from linnet.serve.service import Service
 
@@ -57,7 +58,8 @@ async def source(service: Service, call: Call) -> None:
     def found() -> dict[str, Any]:
         if seen is not None and not _is_within(served, name, seen):
             raise DataError("it is in a collection of others")
-        cited = workspace.excerpt(name, start, end)
+        private = private_spans if masks else None
+        cited = workspace.excerpt(name, start, end, private=private)
         if masks:
             cited = masked(cited, lambda text: mask_private(text).text)
         answer = asdict(cited)
@@ -65,7 +67,8 @@ async def source(service: Service, call: Call) -> None:
         return answer
 
     try:
-        shown = await asyncio.get_running_loop().run_in_executor(None, found)
+        with service.within_limits(call):
+            shown = await asyncio.get_running_loop().run_in_executor(None, found)
     except DataError:
         raise ApiError(
             404, "This is not among the documents any more.", code="document_gone"
@@ -78,9 +81,15 @@ async def source(service: Service, call: Call) -> None:
 async def status(service: Service, call: Call) -> None:
     """GET /v1/documents/status: what is being made of the documents."""
     served, workspace = _documents(service, call)
-    counts = await service.in_thread(workspace.counts)
     now = status_json(served.upkeep.status()) if served.upkeep is not None else _SETTLED
-    may = _is_owner(service, call)
+    may, seen = _is_owner(service, call), service.collections(call)
+    if seen is None:
+        counts = await service.in_thread(workspace.counts)
+    else:
+        counts = await service.in_thread(lambda: _counts_within(served, seen))
+        now = _without_figures(now)
+    if not may:
+        now = {**now, "problem": without_paths(now["problem"])}
     await answer_json(
         call,
         {
@@ -96,6 +105,20 @@ async def status(service: Service, call: Call) -> None:
 _SETTLED: dict[str, Any] = {
     "steps": [], "working": False, "answers": True, "problem": "", "follows": False
 }  # fmt: skip
+
+
+def _counts_within(served: Served, collections: Sequence[str]) -> dict[str, int]:
+    """The numbers of documents for whoever sees these collections alone."""
+    documents = _documents_of(served)
+    searchable = sum(document.collection in collections for document in documents)
+    return {"searchable": searchable, "reading": 0, "unreadable": 0}
+
+
+def _without_figures(status: dict[str, Any]) -> dict[str, Any]:
+    """A status that tells nothing of the documents that are worked on."""
+    problem = "The documents cannot be kept current now." if status["problem"] else ""
+    untold = {"text": "", "done": 0.0, "total": None, "unit": ""}
+    return {**status, "problem": problem, "steps": [{**s, **untold} for s in status["steps"]]}
 
 
 async def every(service: Service, call: Call) -> None:
@@ -208,7 +231,8 @@ async def feedback(service: Service, call: Call) -> None:
         tuple(Span(each["source"], each["start"], each["end"]) for each in body["citations"]),
         by=call.account.key.name if call.account is not None else "",
     )  # fmt: skip
-    await service.in_thread(lambda: note_feedback(workspace.path, said))
+    with service.within_limits(call):
+        await service.in_thread(lambda: note_feedback(workspace.path, said))
     await answer_json(call, {"noted": True})
 
 
@@ -250,11 +274,15 @@ def _of_index(served: Served) -> Workspace | None:
 
 def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
     """Whether a document is in one of these collections."""
-    index = served.assistant.index if served.assistant is not None else None
-    return isinstance(index, Index) and any(
+    return any(
         document.source == source and document.collection in collections
-        for document in index.documents()
+        for document in _documents_of(served)
     )
+
+
+def _documents_of(served: Served) -> list[IndexedDocument]:
+    index = served.assistant.index if served.assistant is not None else None
+    return index.documents() if isinstance(index, Index) else []
 
 
 def _first(service: Service) -> str | None:

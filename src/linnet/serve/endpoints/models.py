@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from linnet.retrieval import Index
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.schemas import COUNT, TEXT, listed, record
 from linnet.serve.service import answer_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from linnet.retrieval import Searchable
     from linnet.serve.catalog import Served
     from linnet.serve.service import Service
 
 
 async def every(service: Service, call: Call) -> None:
     """GET /v1/models."""
-    data = [_card(model) for model in service.catalog.models.values()]
+    seen = service.collections(call)
+    data = [_card(model, seen) for model in service.catalog.models.values()]
     await answer_json(call, {"object": "list", "data": data})
 
 
 async def one(service: Service, call: Call) -> None:
     """GET /v1/models/NAME."""
-    await answer_json(call, _card(service.catalog.find(call.parameters["model"])))
+    model = service.catalog.find(call.parameters["model"])
+    await answer_json(call, _card(model, service.collections(call)))
 
 
-def _card(model: Served) -> dict[str, Any]:
-    """What is said of a model."""
+def _card(model: Served, seen: Sequence[str] | None) -> dict[str, Any]:
+    """What is said of a model to whoever sees these collections, or all."""
     return {
         "id": model.name,
         "object": "model",
@@ -35,11 +41,19 @@ def _card(model: Served) -> dict[str, Any]:
         "linnet": {
             "chat": model.is_chat,
             "embeddings": model.encoder is not None,
-            "documents": len(model.assistant.index) if model.assistant is not None else None,
+            "documents": _passages(model.assistant.index, seen) if model.assistant else None,
             "context": model.context,
             "adapter_of": model.parent,
         },
     }
+
+
+def _passages(index: Searchable, seen: Sequence[str] | None) -> int:
+    if seen is None:
+        return len(index)
+    if isinstance(index, Index):
+        return index.count(seen)
+    return sum(1 for _ in index.passages(collections=seen))
 
 
 _MODEL = record(

@@ -86,11 +86,8 @@ async def rerank(service: Service, call: Call) -> None:
 
 async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> None:
     """Within the limits, and in a thread."""
-    service.doorkeeper.enter(1, call.account)
-    try:
+    with service.within_limits(call):
         body = await service.in_thread(made)
-    finally:
-        service.doorkeeper.leave(1, call.account, tokens=0)
     await call.answer(200, body)
 
 
@@ -105,7 +102,7 @@ def _passage(found: Found, *, masked: bool) -> dict[str, Any]:
     if masked:
         from linnet.answers.guards import mask_private
 
-        for name in ("text", "title"):
+        for name in ("text", "title", "where"):
             whole[name] = mask_private(whole[name]).text
         whole["headings"] = [mask_private(heading).text for heading in passage.headings]
     return whole
