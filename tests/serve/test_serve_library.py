@@ -61,6 +61,7 @@ class Opened:
     workspace: Workspace
     upkeep: Upkeep
     key: str | None = None
+    origin: str | None = None
 
     def ask(
         self, method: str, path: str, body: Any = None, **query: Any
@@ -71,6 +72,8 @@ class Opened:
         request.add_header("Content-Type", "application/json")
         if self.key:
             request.add_header("Authorization", f"Bearer {self.key}")
+        if self.origin:
+            request.add_header("Origin", self.origin)
         try:
             with urllib.request.urlopen(request) as answer:
                 return answer.status, json.load(answer)
@@ -284,6 +287,22 @@ def test_only_the_owner_lists_and_changes(documents: Opened, tmp_path: Path) -> 
         assert theirs.ask("GET", "")[0] == 200
         theirs.key = None
         assert theirs.ask("GET", "")[0] == 401
+    finally:
+        running.stop()
+
+
+def test_a_page_of_another_site_that_may_read_is_not_the_owner(documents: Opened) -> None:
+    site = "https://wiki.example"
+    served = Served("notes", ScriptedEngine(), workspace=documents.workspace,
+                    upkeep=documents.upkeep)  # fmt: skip
+    running = Running(Catalog([served]), ServeConfig(port=0, log="off", cors=(site,)))
+    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep)
+    try:
+        assert theirs.ask("GET", "")[0] == 200
+        theirs.origin = site
+        assert theirs.ask("GET", "/status")[1]["can_change"] is False
+        assert theirs.ask("GET", "")[1]["code"] == "not_allowed"
+        assert theirs.ask("PUT", "/files/a.txt", b"Some words.")[1]["code"] == "not_allowed"
     finally:
         running.stop()
 

@@ -149,9 +149,13 @@ class Service:
         """Whether private data of documents is masked for whoever calls: by the key's policy, and
         otherwise unless the server answers its owner's machine alone."""
         policy = call.account.key.limits.private_data if call.account is not None else "auto"
-        if policy != "auto":
-            return policy == "mask"
-        return not self.config.is_local or bool(self.config.allow_host)  # a proxy stands before it
+        return policy == "mask" if policy != "auto" else not self.is_on_this_machine(call)
+
+    def is_on_this_machine(self, call: Call) -> bool:
+        """Whether a call can only come from whoever sits here: not through a name that was allowed,
+        which may be a proxy's, nor from a page of another site, though that may be allowed too."""
+        here = self.config.is_local and not self.config.allow_host
+        return here and call.header(b"origin") not in self.config.cors
 
     async def generate(
         self, call: Call, write: Callable[[Context], Batches], shape: Shape, *, texts: int

@@ -302,8 +302,7 @@ def _is_owner(service: Service, call: Call) -> bool:
     if call.account is not None:
         limits = call.account.key.limits
         return limits.documents and not limits.collections
-    # A name that was allowed may be a proxy's, before which anyone may stand.
-    return service.config.is_local and not service.config.allow_host
+    return service.is_on_this_machine(call)
 
 
 def _number(given: Any, name: str, default: int | None = None) -> int:
