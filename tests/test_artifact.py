@@ -417,6 +417,8 @@ def test_too_little_room_is_said_beforehand(
     output.require_space(tmp_path / "not" / "yet", 10_000_000, purpose="the corpus")
     with pytest.raises(OutputError, match=r"the corpus needs 20\.0 MB, but only 30\.0 MB are free"):
         output.require_space(tmp_path / "not" / "yet", 20_000_000, purpose="the corpus")
+    with pytest.raises(OutputError, match=r"and 16\.8 MB have to stay free"):
+        output.require_space(tmp_path / "not" / "yet", 20_000_000, purpose="the corpus")
 
 
 @pytest.mark.parametrize(

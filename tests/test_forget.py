@@ -304,7 +304,9 @@ def test_another_key_is_refused(tmp_path: Path) -> None:
 
 def test_where_nothing_would_be_left_it_says_what_to_do(tmp_path: Path) -> None:
     corpus = data.prepare([_folder(tmp_path)], tmp_path / "corpus").path
-    with pytest.raises(DataError, match=r"still stands in .* delete that directory"):
+    with pytest.raises(
+        DataError, match=r"no file is left .* still stands in .* delete that directory"
+    ):
         forget(corpus, "docs")
 
 

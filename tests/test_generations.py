@@ -89,7 +89,7 @@ def test_it_is_an_artifact_as_any(tmp_path: Path) -> None:
     found = artifact.lineage(tmp_path / "answers")
     assert [one.manifest.kind for one in found] == ["answers", "index"]
     assert found[0].manifest.inputs["index"].content == made.content
-    with pytest.raises(ArtifactError, match="expected a corpus directory, but it is a index"):
+    with pytest.raises(ArtifactError, match="expected a corpus directory, but it is an index"):
         artifact.read(made.path, kind="corpus")
 
 

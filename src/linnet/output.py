@@ -33,6 +33,7 @@ MODE_VARIABLE = "LINNET_DIRECTORY_MODE"
 PRIVATE = 0o700
 _NOT_FOLLOWED = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
+_SPARE = 16 << 20  # bytes of a disk that are left to others
 
 
 @contextlib.contextmanager
@@ -135,10 +136,11 @@ def require_space(path: Path, needed: int, *, purpose: str) -> None:
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free
-    if free < needed + (16 << 20):
+    if free < needed + _SPARE:
         raise OutputError(
             f"{path}: {purpose} needs {human_bytes(needed)}, but only {human_bytes(free)} "
-            "are free on that disk; free some, or choose another --out"
+            f"are free on that disk, and {human_bytes(_SPARE)} have to stay free; free some, or "
+            "choose another --out"
         )
 
 

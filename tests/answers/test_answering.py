@@ -109,6 +109,36 @@ def test_what_answers_is_said_and_cited(assistant: Assistant, question: str, sai
     check_citations(answer)
 
 
+OFFICES = (
+    "City | Office manager | Rent per month\nLisbon | Ana Ferro | 4,200 EUR\n"
+    "Graz | Peter Holub | 2,950 EUR\nOslo | Liv Berg | 6,100 EUR"
+)
+
+
+@pytest.mark.parametrize(
+    "question", ["Who is the office manager in Paris?", "Who is the office manager?"]
+)
+def test_neither_names_of_columns_nor_any_row_answer(question: str) -> None:
+    answer = Assistant(PassagesInMemory([passage(OFFICES, "offices.md")])).ask(question)
+    assert answer.refused
+    assert answer.nearest
+
+
+def test_a_row_goes_before_the_names_of_its_columns() -> None:
+    offices = Assistant(PassagesInMemory([passage(OFFICES, "offices.md")]))
+    answer = offices.ask("What is the rent per month of the lease in Graz?")
+    assert answer.answer == "City: Graz; Rent per month: 2,950 EUR"
+
+
+def test_rows_are_counted_by_the_name_of_their_column() -> None:
+    """That a column is called as they are does not say how many there are."""
+    offices = Assistant(PassagesInMemory([passage(OFFICES, "offices.md")]))
+    assert offices.ask("How many cities are there?").answer.startswith("3 entries match:")
+    many = offices.ask("How many offices have a rent over 4000?").answer
+    assert many.startswith("2 entries match:")
+    assert "Graz" not in many
+
+
 def test_a_list_with_what_leads_to_it_is_one_citation(assistant: Assistant) -> None:
     (citation,) = assistant.ask("How do I reset the router?").citations
     assert citation.text == GUIDE[GUIDE.index("To reset") :]

@@ -58,6 +58,7 @@ def test_what_is_not_there_is_said_before_anything_is_made(tmp_path: Path) -> No
     missing = run(str(tmp_path / "none"), "--out", str(tmp_path / "made"), "--no-serve")
     assert isinstance(missing.exception, DataError)
     assert "is not there" in str(missing.exception)
+    assert not (tmp_path / "made").exists()
 
 
 def test_questions_before_the_documents_are_read_are_told_to_wait(tmp_path: Path) -> None:

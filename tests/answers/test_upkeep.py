@@ -258,6 +258,8 @@ def test_a_directory_of_others_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_sources_are_remembered(tmp_path: Path, work: Workspace) -> None:
+    with pytest.raises(DataError, match="mistyped is not there"):
+        Workspace.of([tmp_path / "mistyped"], work.path)
     again = Workspace.of([], work.path)
     assert again.owner_sources == (str(tmp_path / "notes"),)
 

@@ -160,9 +160,11 @@ def test_a_gate_is_fitted_reported_and_kept_while_nothing_changes(index: Path) -
         (["evaluate", "--answers", "{index}"], "name the questions"),
         (["evaluate", "--answers", "{index}", "none.jsonl"], "expected a file of questions"),
         (["evaluate", "--answers", "{index}", "{people}", "--task", "bias"], "leave out --task"),
-        (["evaluate", "--answers", "{people}", "{people}"], "expected a index directory"),
+        (["evaluate", "--answers", "{people}", "{people}"], "expected an index directory"),
         (["gate", "fit", "{people}"], "expected a"),
+        (["gate", "fit", "{index}", "--rate", "0.2", "--people", "none.jsonl"], "none.jsonl"),
         (["gate", "report", "{docs}"], "expected a gate directory"),
+        (["reranker", "report", "{index}"], "run linnet reranker train"),
     ],
 )
 def test_wrong_input_is_named(index: Path, arguments: list[str], wrong: str) -> None:

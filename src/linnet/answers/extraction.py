@@ -56,6 +56,7 @@ _STOPS = (".", "!", ":", ";", "…", "。", "！", "：", "।", "։", "۔")
 _SHORTENED = re.compile(r"\b[A-Z][A-Z0-9-]{1,7}\b")
 _PAIRS = "; "  # between the cells of a row that is said
 _SHORT = 3  # words of what is hardly a sentence
+_COLUMNS = 3  # of two the first row may be a name and its value, as all others
 _YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
 _NAMES = re.compile(r"(?<![.!?] )(?<!^)\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+(?: [A-ZÀ-ÞА-ЯЁ][\w'’.-]+)*|"
                     r"\b[A-ZÀ-ÞА-ЯЁ][\w'’-]+ [A-ZÀ-ÞА-ЯЁ][\w'’-]+")  # fmt: skip
@@ -98,7 +99,7 @@ def answers_count(question: Question, passages: Sequence[Found]) -> bool:
     for each in scored(question, passages)[:_COUNTED]:
         if each.coverage < _SURE:
             continue
-        if noun & set(terms(" ".join(each.unit.header), code)):
+        if _counted_in(each.unit, noun, code):
             return True
         if each.unit.kind not in ("sentence", "item"):
             continue
@@ -110,6 +111,14 @@ def answers_count(question: Question, passages: Sequence[Found]) -> bool:
             if token.value is not None and token.value.kind == "number" and noun & after:
                 return True
     return False
+
+
+def _counted_in(unit: Unit, noun: set[str], code: str) -> bool:
+    """Whether a row has a number in a column that the noun names: employees, in "Employees"."""
+    return len(unit.cells) == len(unit.header) and any(
+        noun & set(terms(name, code)) and any(letter.isdigit() for letter in cell)
+        for name, cell in zip(unit.header, unit.cells, strict=True)
+    )
 
 
 # Choosing.
@@ -151,7 +160,9 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     core, title = framed(question.alone)
     asked = wanted(core, language)
     function = _function(language.code) if language is not None else frozenset()
-    read = list(_read(passages[:_READ], code, function))
+    read = [
+        text for text in _read(passages[:_READ], code, function) if not _names_columns(text.unit)
+    ]
     if not read or not asked:
         return []
     frequency = Counter(term for text in read for term in {*text.own, *text.above})
@@ -176,9 +187,18 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
         score = shared / total + prior + _ROW * _in_row(asked, text.order)
         score += _worth(text, asked, question, kind, language)
         coverage = max(covered / total, count / len(weights))
+        if len(text.unit.header) >= _COLUMNS and not any(_has(term, text.own) for term in asked):
+            coverage = 0.0  # one row as well as another
         found.append(Scored(text.unit, score, coverage, text.rank))
     found.sort(key=lambda each: (-each.score, each.rank, each.unit.start))
     return _by_values(found, question, kind)
+
+
+def _names_columns(unit: Unit) -> bool:
+    """Whether a row only says what the columns are called."""
+    return unit.heads and len(unit.cells) >= _COLUMNS and not any(
+        letter.isdigit() for letter in unit.text
+    )  # fmt: skip
 
 
 def _in_row(asked: Sequence[str], order: Sequence[str]) -> float:

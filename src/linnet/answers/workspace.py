@@ -102,7 +102,10 @@ class Workspace:
 
     @classmethod
     def of(cls, sources: Sequence[str | Path], path: Path | str) -> Workspace:
-        """The workspace in ``path``, with these sources from now on; made where there is none."""
+        """The workspace in ``path``, with these sources from now on; made where there is none.
+
+        Raises DataError for a new source that is not there.
+        """
         path = Path(path)
         known = path / SETTINGS
         is_new = not path.exists() or (path.is_dir() and not any(path.iterdir()))
@@ -110,12 +113,16 @@ class Workspace:
             raise OutputError(
                 f"{path} holds something that linnet did not write; choose another --out"
             )
+        wanted = tuple(dict.fromkeys(absolute(str(source)) for source in sources))
+        before = cls(path)._sources.sources if known.exists() else ()
+        for root in labels([source for source in wanted if source not in before]).values():
+            if not root.exists():  # what was named before may be on a drive that is not connected
+                raise DataError(f"{root} is not there; name a file or folder that is")
         make_directory(path)
         make_inner_directory(path / ADDED)
         if not known.exists():
             write_json(known, to_mapping(Sources()))
         found = cls(path)
-        wanted = tuple(dict.fromkeys(absolute(str(source)) for source in sources))
         if wanted and wanted != found._sources.sources:
             found._write(Sources(wanted, found._sources.removed))
         if not found._sources.sources:

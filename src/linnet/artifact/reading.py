@@ -40,16 +40,21 @@ def read(path: Path | str, *, kind: str | None = None, verify: bool = False) -> 
                 raise
 
 
+def _a(kind: str) -> str:
+    """The name of a kind with its article."""
+    return f"an {kind}" if kind[:1] in tuple("aeiou") else f"a {kind}"
+
+
 def read_once(path: Path, kind: str | None, *, verify: bool) -> Artifact:
     """As :func:`read`, of what nobody replaces meanwhile."""
-    wanted = f"{kind} directory" if kind else "directory made by Linnet"
+    wanted = f"{_a(kind)} directory" if kind else "a directory made by Linnet"
     if not path.exists():
-        raise ArtifactError(f"{path}: expected a {wanted}, but it does not exist")
+        raise ArtifactError(f"{path}: expected {wanted}, but it does not exist")
     if not (path / MANIFEST).is_file():
-        raise ArtifactError(f"{path}: expected a {wanted}, but it has no {MANIFEST}")
+        raise ArtifactError(f"{path}: expected {wanted}, but it has no {MANIFEST}")
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
-        raise ArtifactError(f"{path}: expected a {kind} directory, but it is a {manifest.kind}")
+        raise ArtifactError(f"{path}: expected {wanted}, but it is {_a(manifest.kind)}")
     for name, entry in manifest.files.items():
         check_file(path, name, entry, manifest.kind, verify=verify)
     return Artifact(path, manifest)

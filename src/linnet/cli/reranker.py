@@ -14,6 +14,7 @@ from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
+from linnet.errors import ArtifactError
 from linnet.retrieval.reranker import KIND
 from linnet.retrieval.reranker_training import RerankerConfig
 
@@ -66,7 +67,13 @@ def report_command(
 
     Example: linnet reranker report notes-index
     """
-    _show(artifact.read(artifact.within(index, KIND), kind=KIND).stats, as_json)
+    place = artifact.within(index, KIND)
+    if index.is_dir() and not artifact.is_artifact(place):
+        raise ArtifactError(
+            f"{index}: expected a {KIND} directory, but none was trained there; "
+            f"run linnet {KIND} train {index}"
+        )
+    _show(artifact.read(place, kind=KIND).stats, as_json)
 
 
 def _show(stats: dict[str, Any], as_json: bool) -> None:

@@ -201,6 +201,8 @@ def nothing_readable(sources: Sequence[str | Path], found: Scan, reasons: Counte
         what = f"only hidden files and the like ({hidden})" if hidden else "it is empty"
         return f"{named}: no documents found, {what}; name a folder with text files in it"
     listed = "; ".join(f"{number} x {reason}" for reason, number in reasons.most_common(3))
+    if not listed:
+        return f"{named}: no file is left that was not forgotten or left out"
     return (
         f"{named}: none of {count} files can be used ({listed}); linnet data kinds lists what can"
     )

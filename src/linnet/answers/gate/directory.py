@@ -62,6 +62,8 @@ def fit_gate(
     index, config = Path(index), config or GateConfig()
     if config.promise == "people" and people is None:
         raise ConfigError("promise 'people' needs questions of people: name them with --people")
+    if people is not None and not Path(people).is_file():
+        raise DataError(f"{people}: expected a file of questions, but there is none")
     inputs = _inputs(index, people)
     if written_by is not None:
         inputs["model"] = written_by
@@ -89,6 +91,11 @@ def fit_gate(
 
 def read_gate_results(index: Path | str) -> dict[str, Any]:
     """The figures of a gate. Raises ArtifactError and DamagedError."""
+    if Path(index).is_dir() and not artifact.is_artifact(artifact.within(index, KIND)):
+        raise ArtifactError(
+            f"{index}: expected a gate directory, but no gate was fitted there; "
+            f"run linnet gate fit {index}"
+        )
     found = artifact.read(index, kind=KIND)
     try:
         values = read_json(found.path / RESULTS_FILE)
