@@ -102,11 +102,12 @@ def forget(
     saw = _saw(place, corpus, trained_on=trained_on)
     _remember(corpus, matches, _paths(sources, corpus, place, config))
     left: list[Path] = []
+    index = None if (place / CONFIG_FILE).is_file() else _index_over(place, corpus)
     try:
         if (place / CONFIG_FILE).is_file():
             with output.lock(place / LOCK_NAME):
                 _clean_project(place, progress)
-        elif index := _index_over(place, corpus):
+        elif index is not None:
             prepare(
                 sources, corpus, config, exclude=[index.path.parent], training=False,
                 progress=progress,
@@ -117,8 +118,9 @@ def forget(
             left = _encode_again(corpus, progress)
     except DataError as error:
         raise DataError(
-            f"{error}; what is to be forgotten still stands in {corpus}: put this right and run "
-            "the same command again, or delete that directory and what was made from it"
+            f"{error}; what is to be forgotten still stands in "
+            f"{corpus if index is None else index.path.parent}: put this right and run the same "
+            "command again, or delete that directory and what was made from it"
         ) from None
     for name in ("partial", "superseded"):
         shutil.rmtree(corpus.parent / f".{corpus.name}.{name}", ignore_errors=True)
