@@ -22,6 +22,13 @@ settings.register_profile("fresh", derandomize=False, max_examples=1000, deadlin
 settings.load_profile("seeded")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole projects first: their files take longest, and at the end one worker would be left with
+    the last of them."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != here)  # stable
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is made once and kept is kept for the tests alone, not among the user's own."""
