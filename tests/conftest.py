@@ -24,9 +24,11 @@ settings.load_profile("seeded")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole projects first: their files take longest, and at the end one worker would be left with
-    the last of them."""
+    the last of them. Pages last: after playwright has begun, its event loop runs in the thread of
+    the tests, where ``asyncio.run`` then fails."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.parent != here)  # stable
+    pages = {item.path for item in items if "chromium" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path in pages, item.path.parent != here))  # stable
 
 
 @pytest.fixture(scope="session", autouse=True)
