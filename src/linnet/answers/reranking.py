@@ -18,7 +18,6 @@ from linnet.retrieval.reranker import KIND
 from linnet.retrieval.reranker_training import (
     RerankerConfig,
     Target,
-    encoder_digest,
     mine,
     sampled,
     scratch_encoder,
@@ -102,6 +101,8 @@ def _current(
     place: Path, config: RerankerConfig, encoder: TextEncoder | None, questions: int
 ) -> Artifact | None:
     """The re-ranker that is there, if it is of these settings and of about as many questions."""
+    from linnet.train.text_pairs import encoder_digest
+
     if not artifact.is_artifact(place):
         return None
     made = artifact.read(place, kind=KIND)

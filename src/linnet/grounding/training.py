@@ -84,7 +84,7 @@ def train_checker(
     """
     from linnet.train.metrics import METRICS
     from linnet.train.state import STATE
-    from linnet.train.text_pairs import pair_model
+    from linnet.train.text_pairs import encoder_digest, pair_model
 
     started = time.monotonic()
     config = config or CheckerConfig()
@@ -92,7 +92,7 @@ def train_checker(
     documents = list(documents_of(source))
     inputs: dict[str, Artifact | str] = {
         "documents": _digest(documents),
-        "encoder": _digest_files(place),
+        "encoder": encoder_digest(place),
     }
 
     def write(draft: Draft) -> None:
@@ -207,12 +207,6 @@ def _digest(documents: Sequence[Document]) -> str:
     for document in documents:
         digest.update(json.dumps([document.source, document.text]).encode())
     return digest.hexdigest()
-
-
-def _digest_files(path: Path) -> str:
-    files = sorted(p for p in path.glob("*") if p.suffix in (".json", ".safetensors", ".txt"))
-    listed = [(file.name, artifact.hash_file(file)) for file in files]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def is_kept_back(document: Document) -> bool:

@@ -212,7 +212,7 @@ def train_reranker(
     from linnet.model import save_checkpoint
     from linnet.train.metrics import METRICS
     from linnet.train.state import STATE
-    from linnet.train.text_pairs import pair_model
+    from linnet.train.text_pairs import encoder_digest, pair_model
 
     started = time.monotonic()
     config = config or RerankerConfig()
@@ -258,16 +258,6 @@ def train_reranker(
         volatile=(METRICS,),
         working=STATE,
     )
-
-
-def encoder_digest(place: Path) -> str:
-    """What of an encoder decides what is trained out of it."""
-    listed = [
-        (file.name, artifact.hash_file(file))
-        for file in sorted(place.iterdir())
-        if file.suffix in (".safetensors", ".txt", ".json")
-    ]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def divided(

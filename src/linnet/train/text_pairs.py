@@ -6,6 +6,8 @@ claim against a passage and what ranks passages for a question are both such mod
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from linnet import artifact
 from linnet.errors import ModelError
 from linnet.progress import SILENT, Progress
 from linnet.shards.batches import Batch
@@ -149,6 +152,16 @@ class ShuffledBatches:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on behind them."""
         self.drawn = int(state["drawn"])
+
+
+def encoder_digest(place: Path) -> str:
+    """What of an encoder decides what is trained out of it."""
+    listed = [
+        (file.name, artifact.hash_file(file))
+        for file in sorted(place.iterdir())
+        if file.suffix in (".safetensors", ".txt", ".json")
+    ]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def pair_model(
