@@ -57,7 +57,7 @@ class App:
             else:
                 await self._answer(call, endpoint)
         except ApiError as error:
-            await self._refuse(call, error)
+            await self._refuse(call, error, endpoint)
         except ClientLeftError:
             call.status = CLIENT_LEFT
         except asyncio.CancelledError:
@@ -65,17 +65,17 @@ class App:
         except Exception:
             facts = {"id": call.id, "path": call.path}
             LOGGER.error("a request failed", exc_info=True, extra={"facts": facts})
-            await self._refuse(call, failure())
+            await self._refuse(call, failure(), endpoint)
         finally:
             call.end()
             self._note(call, endpoint)
 
-    async def _refuse(self, call: Call, error: ApiError) -> None:
+    async def _refuse(self, call: Call, error: ApiError, endpoint: Endpoint | None) -> None:
         """Answer with an error, unless an answer has begun."""
         if not call.status:
             for name, fact in error_facts(error, self._names).items():
                 call.facts.setdefault(name, fact)
-            await call.refuse(error)
+            await call.refuse(error, endpoint.errors(error) if endpoint is not None else None)
 
     def _find(self, call: Call) -> Endpoint | None:
         """The endpoint that is asked; None for a preflight. Raises ApiError where there is none."""
@@ -94,7 +94,7 @@ class App:
     async def _answer(self, call: Call, endpoint: Endpoint) -> None:
         service = self._service
         if not endpoint.is_open:
-            call.account = service.doorkeeper.account(call.header(b"authorization"))
+            call.account = service.doorkeeper.account(call.credentials)
             if call.account is not None:
                 call.facts["key"] = call.account.key.name
             if service.draining:
@@ -111,7 +111,7 @@ class App:
     async def _body(self, call: Call, endpoint: Endpoint) -> Mapping[str, Any]:
         """The body, checked."""
         kind = (call.header(b"content-type") or "application/json").partition(";")[0].strip()
-        if kind.lower() != "application/json":
+        if kind.lower() != "application/json" and not endpoint.any_content_type:
             raise ApiError(415, "Send JSON, and the header 'Content-Type: application/json'.")
         service = self._service
         limit = min(service.config.max_body, endpoint.largest_body or service.config.max_body)

@@ -82,6 +82,14 @@ class Call:
         return None if value is None else value.decode("latin-1")
 
     @property
+    def credentials(self) -> str | None:
+        """The key that is presented, as OpenAI's, Anthropic's or Azure's clients send theirs."""
+        scheme, _, presented = (self.header(b"authorization") or "").partition(" ")
+        if scheme.lower() == "bearer" and presented.strip():
+            return presented.strip()
+        return self.header(b"x-api-key") or self.header(b"api-key")
+
+    @property
     def query(self) -> Mapping[str, str]:
         """The parameters behind the path's question mark. Raises ApiError for what is none."""
         try:
@@ -178,9 +186,10 @@ class Call:
         await self.begin(status, content_type, (length, *headers))
         await self.send(body, more=False)
 
-    async def refuse(self, error: ApiError) -> None:
-        """Answer with an error."""
-        await self.answer(error.status, error.body(), headers=error.headers())
+    async def refuse(self, error: ApiError, body: bytes | None = None) -> None:
+        """Answer with an error; ``body``: in another form than OpenAI's."""
+        body = error.body() if body is None else body
+        await self.answer(error.status, body, headers=error.headers())
 
 
 def _too_large(limit: int) -> ApiError:

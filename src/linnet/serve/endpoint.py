@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from linnet.serve.asgi import Call
+from linnet.serve.errors import ErrorFormat, openai_error
 from linnet.serve.validation import Schema
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Endpoint:
     """Whether it may answer with server-sent events."""
     is_open: bool = False
     """Whether it answers without a key, and while the server stops."""
+    errors: ErrorFormat = openai_error
+    """How its clients read what is wrong."""
+    any_content_type: bool = False
+    """Whether a body need not be called JSON; browsers' pages are told by their origin anyway."""
     largest_body: int | None = None
     """Bytes that a body may have, where that is less than any may."""
     is_described: bool = True

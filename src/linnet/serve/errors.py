@@ -1,6 +1,8 @@
-"""What is wrong with a request, in the shape that OpenAI's clients read.
+"""What is wrong with a request; by default in the shape that OpenAI's clients read.
 
     {"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
+
+Other interfaces have a format of their own (``Endpoint.errors``).
 
 Reference: https://platform.openai.com/docs/guides/error-codes
 """
@@ -10,7 +12,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from linnet.errors import ConfigError, DataError, EngineError, LinnetError
 from linnet.respond.context import CancelledCallError
@@ -80,6 +83,15 @@ class ApiError(Exception):
         if self.status in (408, 413) or self.code == "busy":  # the rest of the body is not read
             found.append((b"connection", b"close"))
         return found
+
+
+ErrorFormat: TypeAlias = Callable[[ApiError], bytes]
+"""The body of an answer that is an error."""
+
+
+def openai_error(error: ApiError) -> bytes:
+    """As OpenAI's clients read it."""
+    return error.body()
 
 
 def refused(error: LinnetError, *, param: str | None = None) -> ApiError:

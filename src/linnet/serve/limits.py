@@ -123,13 +123,9 @@ class Doorkeeper:
         self.inside = 0
         self._accounts: dict[str, Account] = {}
 
-    def account(self, authorization: str | None) -> Account | None:
-        """Whose request it is; None where no key is needed. Raises ApiError (401)."""
-        scheme, _, presented = (authorization or "").partition(" ")
-        presented = presented.strip()
-        key = None
-        if scheme.lower() == "bearer" and presented:
-            key = self.ring.find(presented)
+    def account(self, presented: str | None) -> Account | None:
+        """Whose key was presented; None where none is needed. Raises ApiError (401)."""
+        key = self.ring.find(presented) if presented else None
         if key is None:
             if not self.ring.required:
                 return None

@@ -20,7 +20,7 @@ from linnet.serve.errors import ApiError
 if TYPE_CHECKING:
     from linnet.serve.settings import ServeConfig
 
-_USUAL_HEADERS = "authorization, content-type, x-request-id"
+_USUAL_HEADERS = "authorization, x-api-key, content-type, x-request-id"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
 _MOST_HEADERS = 2000
 """Characters of the list of headers that a preflight may ask for."""

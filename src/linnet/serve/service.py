@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from linnet.respond.responder import Batches
     from linnet.serve.catalog import Catalog
     from linnet.serve.endpoint import Endpoint
-    from linnet.serve.responses import Shape
     from linnet.serve.settings import ServeConfig
+    from linnet.serve.shapes import Shape
 
 T = TypeVar("T")
 
@@ -158,9 +158,19 @@ class Service:
         return here and call.header(b"origin") not in self.config.cors
 
     async def generate(
-        self, call: Call, write: Callable[[Context], Batches], shape: Shape, *, texts: int
+        self,
+        call: Call,
+        write: Callable[[Context], Batches],
+        shape: Shape,
+        *,
+        texts: int,
+        stream: bool | None = None,
     ) -> None:
-        """Answer with what ``write`` gives, so many texts of it."""
+        """Answer with what ``write`` gives, so many texts of it.
+
+        ``stream``: whether as it comes; None: as the body's ``stream`` says, and otherwise whole.
+        """
+        stream = bool(call.body.get("stream")) if stream is None else stream
         generation = Generation(
             call, write, shape, self.model_metrics[call.model.name],
             choices=texts,
@@ -173,7 +183,7 @@ class Service:
         others = len(self.running) - 1
         interval = min(EVENT_SECONDS + others * EVENT_SECONDS_EACH, LONGEST_EVENT_SECONDS)
         try:
-            await generation.run(stream=bool(call.body.get("stream")), interval=interval)
+            await generation.run(stream=stream, interval=interval)
         finally:
             del self.running[generation]
             generation.note()

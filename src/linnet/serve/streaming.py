@@ -17,13 +17,12 @@ from linnet.respond.responder import Answer
 from linnet.serve.asgi import Call, ClientLeftError
 from linnet.serve.errors import ApiError, failed, failure, refused
 from linnet.serve.logs import LOGGER
-from linnet.serve.responses import DONE, KEEP_ALIVE, Shape, error_event
+from linnet.serve.shapes import Shape
 
 if TYPE_CHECKING:
     from linnet.respond.responder import Batches
     from linnet.serve.metrics import ModelMetrics
 
-EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _STREAM_HEADERS = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
 SILENCE_SECONDS = 1.0
@@ -164,7 +163,7 @@ class Generation:
     async def _end(self, events: str) -> None:
         """Send the last events."""
         self._complete = True
-        await self._send(events + self._shape.usage(self._record.tokens) + DONE, more=False)
+        await self._send(events + self._shape.end(self._record.tokens), more=False)
 
     async def _whole(self) -> None:
         answers: dict[int, Answer] = {}
@@ -194,7 +193,7 @@ class Generation:
         async with self._sending:  # events are sent from here and, while nothing comes, beside it
             self._sending_since = time.monotonic()
             if not self._call.status:
-                await self._call.begin(200, EVENT_STREAM, _STREAM_HEADERS)
+                await self._call.begin(200, self._shape.content_type, _STREAM_HEADERS)
             await self._call.send(events.encode(), more=more)
             self._sending_since = None
             self._sent_at = time.monotonic()
@@ -206,7 +205,7 @@ class Generation:
             return
         if not self._call.status:
             raise error
-        await self._send(error_event(error) + DONE, more=False)
+        await self._send(self._shape.error(error), more=False)
 
     def _refused(self, error: LinnetError) -> ApiError:
         """What went wrong; before anything is written it may be the request's fault."""
@@ -231,7 +230,7 @@ class Generation:
                     continue
                 patience = KEEP_ALIVE_SECONDS
                 async with asyncio.timeout(STALL_SECONDS):
-                    await self._send(KEEP_ALIVE)
+                    await self._send(self._shape.keep_alive)
         except TimeoutError:
             pass  # it reads nothing
         finally:

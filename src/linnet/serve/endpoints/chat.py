@@ -11,7 +11,6 @@ from linnet.respond.pieces import Origin
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError, refused
-from linnet.serve.responses import ChatShape
 from linnet.serve.sampling import check_streaming, constraint_of, sampling_of, wants_usage
 from linnet.serve.schemas import (
     COLLECTIONS,
@@ -32,6 +31,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
+from linnet.serve.shapes import ChatShape
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context

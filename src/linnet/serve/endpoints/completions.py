@@ -10,7 +10,6 @@ from linnet.respond.engine import EngineResponder, Requests, repeated, require_f
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError
-from linnet.serve.responses import CompletionShape
 from linnet.serve.sampling import check_streaming, constraint_of, sampling_of, wants_usage
 from linnet.serve.schemas import (
     FLAG,
@@ -26,6 +25,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
+from linnet.serve.shapes import CompletionShape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from linnet.respond.responder import Answer
     from linnet.serve.catalog import Served
 
-DONE = "data: [DONE]\n\n"
-KEEP_ALIVE = ": waiting\n\n"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
 UNLIKELY = -9999.0
 """What stands for a probability of nothing, as JSON has no infinity; OpenAI's number."""
 _REASONS = {"refusal": "stop"}
@@ -51,13 +50,21 @@ _REASONS = {"refusal": "stop"}
 
 
 class Shape(Protocol):
-    """How an endpoint answers."""
+    """How an endpoint answers: what a stream consists of, and what a whole answer is."""
+
+    content_type: bytes
+    """Of a stream."""
+    keep_alive: str
+    """What is sent while there is nothing to say."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
 
-    def usage(self, tokens: Tokens) -> str:
-        """The event with the counts, or nothing where it was not asked for."""
+    def end(self, tokens: Tokens) -> str:
+        """What a stream ends with, once all is there."""
+
+    def error(self, error: ApiError) -> str:
+        """What ends a stream that goes wrong after it began."""
 
     def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
         """The answer in one."""
@@ -71,6 +78,22 @@ def usage_json(tokens: Tokens) -> dict[str, Any]:
         "total_tokens": tokens.prompt + tokens.written,
         "prompt_tokens_details": {"cached_tokens": tokens.cached},
     }
+
+
+class OpenAIStream:
+    """What the streams of OpenAI's older interfaces share."""
+
+    content_type = EVENT_STREAM
+    keep_alive = ": waiting\n\n"
+    _envelope: Envelope
+
+    def end(self, tokens: Tokens) -> str:
+        """The counts, where they were asked for, and what says that this was all."""
+        return f"{self._envelope.usage(tokens)}data: [DONE]\n\n"
+
+    def error(self, error: ApiError) -> str:
+        """What ends a stream that goes wrong after it began."""
+        return f"data: {error.body().decode()}\n\ndata: [DONE]\n\n"
 
 
 class Envelope:
@@ -112,12 +135,7 @@ class Envelope:
         }
 
 
-def error_event(error: ApiError) -> str:
-    """What ends a stream that goes wrong after it began."""
-    return f"data: {error.body().decode()}\n\n"
-
-
-class ChatShape:
+class ChatShape(OpenAIStream):
     """Chat completions."""
 
     def __init__(self, model: Served, *, usage: bool, logprobs: bool) -> None:
@@ -164,10 +182,6 @@ class ChatShape:
                 case _ if _is_own(piece):
                     yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
 
-    def usage(self, tokens: Tokens) -> str:
-        """The event with the counts."""
-        return self._envelope.usage(tokens)
-
     def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
         """The answer in one."""
         choices = []
@@ -208,7 +222,7 @@ class ChatShape:
         )
 
 
-class CompletionShape:
+class CompletionShape(OpenAIStream):
     """Completions of plain text."""
 
     def __init__(self, model: Served, *, usage: bool, logprobs: bool, choices: int) -> None:
@@ -240,10 +254,6 @@ class CompletionShape:
                 yield self._envelope.event(
                     place, f'"text":{quoted(text)},"logprobs":{logprobs},"finish_reason":{reason}'
                 )
-
-    def usage(self, tokens: Tokens) -> str:
-        """The event with the counts."""
-        return self._envelope.usage(tokens)
 
     def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
         """The answer in one."""
