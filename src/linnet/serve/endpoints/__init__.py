@@ -3,6 +3,7 @@
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
+from linnet.serve.endpoints.conversations import CONVERSATIONS
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
@@ -21,6 +22,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ONE_MODEL,
     TOKENIZE,
     DETOKENIZE,
+    *CONVERSATIONS,
     *DOCUMENTS,
     METRICS,
     HEALTH,
