@@ -6,22 +6,13 @@ before its time; where the disk or the file is full, keeping fails and is told, 
 given all the same. Both forget what was not used for ``keep_days``.
 
 Everything belongs to an owner, the name of a key, and is found for that one alone. Items have the
-form that OpenAI's interface gives them; a response and a conversation may share them. What is
-deleted is overwritten (``secure_delete``), in the index of words too, and the write-ahead log is
-emptied.
-
-Reference: https://www.sqlite.org/wal.html, https://www.sqlite.org/fts5.html
+form that OpenAI's interface gives them; a response and a conversation may share them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
-import sqlite3
-import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from linnet.errors import ConfigError, LinnetError
+from linnet.errors import LinnetError
+from linnet.serve.database import Database, Run, StoreError, bytes_used, containing
 
 Item: TypeAlias = Mapping[str, Any]
 Order: TypeAlias = Literal["asc", "desc"]
@@ -46,13 +38,8 @@ PREVIEW = 160
 SEARCH_SECONDS = 5.0
 PURGE_SECONDS = 600.0
 _DAY = 86_400.0
-_BUSY_SECONDS = 5.0
-_APPLICATION = 0x4C6E7443  # "LntC"
-_VERSION = 1
 _EXPORTED = 20
 """Conversations that are read at once."""
-_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-"""Scripts that put no spaces between words, which an index of words knows nothing of."""
 
 _TABLES = """
 CREATE TABLE conversations (
@@ -77,7 +64,6 @@ CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
     DELETE FROM texts WHERE rowid = old.number;
 END;
 """
-_TOKENIZE = "tokenize = 'unicode61 remove_diacritics 2'"
 _CHAIN = """
 WITH RECURSIVE chain (id, previous, conversation, depth) AS (
     SELECT id, previous, conversation, 0 FROM responses WHERE id = :id AND owner = :owner
@@ -86,10 +72,6 @@ WITH RECURSIVE chain (id, previous, conversation, depth) AS (
     ON r.id = chain.previous AND r.owner = :owner WHERE depth < :most
 )
 """
-
-
-class StoreError(LinnetError):
-    """Nothing could be kept or read: the disk is full, or the file is damaged or busy."""
 
 
 class MissingError(LinnetError):
@@ -136,31 +118,18 @@ class ConversationStore:
         self._most_bytes = most_bytes or (MEMORY_BYTES if file is None else FILE_BYTES)
         self._most_entries = most_entries
         self._clock = clock
-        self._lock = threading.RLock()
         self._purged = 0.0
         self._closed = threading.Event()
-        self._connection = _connect(file)
-        try:
-            self.has_words = _prepare(self._connection, file)
-            self._merges_words = (
-                self.has_words and file is not None and not _overwrites_words(self._connection)
-            )
+        self._database = Database(file, _TABLES, most_bytes=self._most_bytes)
+        with contextlib.suppress(StoreError):  # busy or full: the next time
             self.purge()
-        except (sqlite3.Error, LinnetError) as error:
-            self._connection.close()
-            raise ConfigError(
-                f"{file}: expected conversations of 'linnet serve' ({error})"
-            ) from None
         if file is not None:
-            size = self._figure("PRAGMA page_size")
-            self._figure(f"PRAGMA max_page_count = {self._most_bytes // size}")
             threading.Thread(target=self._purging, name="linnet-purging", daemon=True).start()
 
     def close(self) -> None:
         """Nothing is kept or read any more."""
         self._closed.set()
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     # Responses
 
@@ -203,7 +172,7 @@ class ConversationStore:
 
     def response(self, owner: str, name: str) -> dict[str, Any]:
         """A response as it was given. Raises MissingError."""
-        with self._reading() as run:
+        with self._database.reading() as run:
             found = run(
                 "SELECT body FROM responses WHERE id = ? AND owner = ?", (name, owner)
             ).fetchone()
@@ -218,7 +187,7 @@ class ConversationStore:
         self, owner: str, name: str, *, limit: int, after: str | None = None, order: Order = "desc"
     ) -> Page:
         """What a response was given. Raises MissingError."""
-        with self._reading() as run:
+        with self._database.reading() as run:
             if not run(
                 "SELECT 1 FROM responses WHERE id = ? AND owner = ?", (name, owner)
             ).fetchone():
@@ -242,7 +211,7 @@ class ConversationStore:
 
         Raises MissingError and LongHistoryError.
         """
-        with self._reading() as run:
+        with self._database.reading() as run:
             if conversation is not None:
                 self._require_conversation(run, owner, conversation)
                 return _history(run, [("conversation = ?", (conversation,))])
@@ -272,7 +241,7 @@ class ConversationStore:
 
     def item(self, owner: str, name: str) -> dict[str, Any]:
         """An item of any response or conversation. Raises MissingError."""
-        with self._reading() as run:
+        with self._database.reading() as run:
             found = run(
                 "SELECT body FROM items WHERE id = ? AND owner = ? ORDER BY number DESC LIMIT 1",
                 (name, owner),
@@ -300,7 +269,7 @@ class ConversationStore:
 
     def conversation(self, owner: str, name: str) -> dict[str, Any]:
         """One conversation, without its items. Raises MissingError."""
-        with self._reading() as run:
+        with self._database.reading() as run:
             created, metadata = self._require_conversation(run, owner, name)
         return _conversation(name, created, json.loads(metadata))
 
@@ -336,13 +305,13 @@ class ConversationStore:
         self, owner: str, name: str, *, limit: int, after: str | None = None, order: Order = "desc"
     ) -> Page:
         """Items of a conversation. Raises MissingError."""
-        with self._reading() as run:
+        with self._database.reading() as run:
             self._require_conversation(run, owner, name)
             return _page(run, "conversation = ?", name, limit=limit, after=after, order=order)
 
     def item_of(self, owner: str, name: str, item: str) -> dict[str, Any]:
         """One item of a conversation. Raises MissingError."""
-        with self._reading() as run:
+        with self._database.reading() as run:
             self._require_conversation(run, owner, name)
             found = run(
                 "SELECT body FROM items WHERE conversation = ? AND id = ?", (name, item)
@@ -374,7 +343,7 @@ class ConversationStore:
             condition, found = self._condition(word)
             where.append(condition)
             values += found
-        with self._reading(seconds=SEARCH_SECONDS) as run:
+        with self._database.reading(seconds=SEARCH_SECONDS) as run:
             bounds: list[Any] = []
             if after is not None:
                 self._require_conversation(run, owner, after)
@@ -386,14 +355,14 @@ class ConversationStore:
                 f"WHERE {' AND '.join(where)} ORDER BY used DESC, id DESC LIMIT ?",
                 (*values, *bounds, limit + 1),
             ).fetchall()
-            found = [
+            entries = [
                 {
                     **_conversation(name, created, json.loads(metadata)),
                     "linnet": {"updated_at": int(used), **_preview(run, name, words)},
                 }
                 for name, created, used, metadata in rows[:limit]
             ]
-        return Page(found, len(rows) > limit)
+        return Page(entries, len(rows) > limit)
 
     def export(self, owner: str) -> Iterator[dict[str, Any]]:
         """All that an owner has: conversations with their items, then the other responses with
@@ -425,36 +394,32 @@ class ConversationStore:
         if not self.keep_days:
             return
         before = self._clock() - self.keep_days * _DAY
-        with self._changing(is_deleting=True, is_purging=True) as run:
+        with self._database.changing(is_deleting=True) as run:
             old = run("SELECT id FROM conversations WHERE used < ?", (before,)).fetchall()
             _forget_conversations(run, [name for (name,) in old])
             _forget_responses(run, "used < ?", before)
 
     def _names(self, statement: str, owner: str, last: str) -> list[tuple[Any, ...]]:
-        with self._reading() as run:
+        with self._database.reading() as run:
             return run(statement, (owner, last, _EXPORTED)).fetchall()
 
     def _bodies(self, where: str, name: str) -> list[Any]:
-        with self._reading() as run:
+        with self._database.reading() as run:
             rows = run(f"SELECT body FROM items WHERE {where} ORDER BY number", (name,))
             return [json.loads(body) for (body,) in rows]
 
     def _condition(self, word: str) -> tuple[str, list[str]]:
         """What a conversation must fulfil to have a word, in an item or its metadata."""
-        like = "%" + re.sub(r"([%_\\])", r"\\\1", word) + "%"
-        if self.has_words and not _WITHOUT_SPACES.search(word) and re.search(r"\w", word):
-            matching, value = "texts MATCH ?", '"' + word.replace('"', '""') + '" *'
-        else:
-            matching, value = "texts.text LIKE ? ESCAPE '\\'", like
+        matching, value = self._database.matching(word)
         return (
             "(id IN (SELECT conversation FROM texts JOIN items ON items.number = texts.rowid "
             f"WHERE {matching}) OR metadata LIKE ? ESCAPE '\\')",
-            [value, like],
+            [value, containing(word)],
         )
 
     def _insert(
         self,
-        run: _Run,
+        run: Run,
         owner: str,
         items: Iterable[Item],
         *,
@@ -479,7 +444,7 @@ class ConversationStore:
             if conversation is not None and (text := text_of(item)):
                 run("INSERT INTO texts (rowid, text) VALUES (?, ?)", (number, _clean(text)))
 
-    def _require_conversation(self, run: _Run, owner: str, name: str) -> tuple[int, str]:
+    def _require_conversation(self, run: Run, owner: str, name: str) -> tuple[int, str]:
         found: tuple[int, str] | None = run(
             "SELECT created, metadata FROM conversations WHERE id = ? AND owner = ?", (name, owner)
         ).fetchone()
@@ -489,12 +454,12 @@ class ConversationStore:
             )
         return found
 
-    def _touch_conversation(self, run: _Run, owner: str, name: str) -> tuple[int, str]:
+    def _touch_conversation(self, run: Run, owner: str, name: str) -> tuple[int, str]:
         found = self._require_conversation(run, owner, name)
         run("UPDATE conversations SET used = ? WHERE id = ?", (self._clock(), name))
         return found
 
-    def _make_space(self, run: _Run) -> None:
+    def _make_space(self, run: Run) -> None:
         """In memory: forget what was used longest ago until there is space."""
         if self.file is not None:
             return
@@ -502,15 +467,15 @@ class ConversationStore:
             over = run(f"SELECT COUNT(*) FROM {table}").fetchone()[0] - self._most_entries
             if over > 0:
                 self._forget_oldest(run, table, over + self._most_entries // 20)
-        while self._bytes(run) > self._most_bytes:
-            before = self._bytes(run)
+        while bytes_used(run) > self._most_bytes:
+            before = bytes_used(run)
             for table in ("responses", "conversations"):
                 count = run(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
                 self._forget_oldest(run, table, max(1, count // 10) if count else 0)
-            if self._bytes(run) >= before:
+            if bytes_used(run) >= before:
                 break  # a single entry may be larger than all there is; it goes with the next one
 
-    def _forget_oldest(self, run: _Run, table: str, count: int) -> None:
+    def _forget_oldest(self, run: Run, table: str, count: int) -> None:
         """The oldest entries of whoever has the most of them."""
         if count <= 0:
             return
@@ -527,61 +492,19 @@ class ConversationStore:
             for name in names:
                 _forget_responses(run, "id = ?", name)
 
-    @staticmethod
-    def _bytes(run: _Run) -> int:
-        pages, free, size = (
-            run(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
-
-    def _figure(self, pragma: str) -> int:
-        with self._lock:
-            return int(self._connection.execute(pragma).fetchone()[0])
-
     @contextlib.contextmanager
-    def _reading(self, *, seconds: float | None = None) -> Iterator[_Run]:
-        """One consistent view. Raises StoreError for what fails, or takes longer than that."""
-        with self._lock, _told("read"):
-            if seconds is not None:
-                until = time.monotonic() + seconds
-                self._connection.set_progress_handler(lambda: int(time.monotonic() > until), 10_000)
-            self._connection.execute("BEGIN")
-            try:
-                yield self._connection.execute
-            finally:
-                self._connection.set_progress_handler(None, 0)
-                self._connection.rollback()
-
-    @contextlib.contextmanager
-    def _changing(self, *, is_deleting: bool = False, is_purging: bool = False) -> Iterator[_Run]:
-        """All of it or nothing. Raises StoreError for what fails."""
-        if not is_purging and self._clock() - self._purged > PURGE_SECONDS:
+    def _changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
+        """A change, before which what is too old is forgotten now and then."""
+        if self._clock() - self._purged > PURGE_SECONDS:
             self.purge()
-        with self._lock, _told("kept"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                before = self._connection.total_changes
-                yield self._connection.execute
-                is_deleting = is_deleting and self._connection.total_changes > before
-                if is_deleting and self._merges_words:
-                    self._connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
-                self._connection.commit()
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.rollback()
-            if is_deleting and self.file is not None:
-                # Pages of before the deletion stand in the log until it is emptied.
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with self._database.changing(is_deleting=is_deleting) as run:
+            yield run
 
     def _purging(self) -> None:
         """In a thread of its own, as a server without requests forgets as well."""
         while not self._closed.wait(PURGE_SECONDS):
             with contextlib.suppress(LinnetError):  # busy or full: the next time
                 self.purge()
-
-
-_Run: TypeAlias = Callable[..., sqlite3.Cursor]
 
 
 def text_of(item: Item) -> str:
@@ -596,87 +519,7 @@ def text_of(item: Item) -> str:
     return ""
 
 
-def _connect(file: Path | None) -> sqlite3.Connection:
-    if file is None:
-        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    try:
-        _create_private(file)
-        return sqlite3.connect(
-            file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-    except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{file}: conversations cannot be kept here ({reason})") from None
-
-
-def _create_private(file: Path) -> None:
-    """Make the file, or make it its owner's alone. SQLite gives its others the same mode."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o600)
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise ConfigError(f"{file}: expected a file to keep conversations in")
-        if sys.platform != "win32" and stat.S_IMODE(mode) != 0o600:
-            os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
-
-
-def _prepare(connection: sqlite3.Connection, file: Path | None) -> bool:
-    """Set the database up; whether it has an index of words."""
-    run = connection.execute
-    application, version = (
-        run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    is_new = not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    if not is_new and (application, version) != (_APPLICATION, _VERSION):
-        raise ConfigError("it is another kind of database")
-    run("PRAGMA secure_delete = ON")
-    run("PRAGMA temp_store = MEMORY")
-    if file is not None:
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = NORMAL")
-    run("BEGIN IMMEDIATE")
-    try:
-        if not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            _create_tables(run)
-        connection.commit()
-    finally:
-        if connection.in_transaction:
-            connection.rollback()
-    made = run("SELECT sql FROM sqlite_master WHERE name = 'texts'").fetchone()[0]
-    return "fts5" in made
-
-
-def _overwrites_words(connection: sqlite3.Connection) -> bool:
-    """Whether deleting a text takes its words out of the index at once (SQLite 3.42)."""
-    try:
-        connection.execute("INSERT INTO texts (texts, rank) VALUES ('secure-delete', 1)")
-    except sqlite3.Error:
-        return False
-    return True
-
-
-def _create_tables(run: _Run) -> None:
-    try:
-        run(f"CREATE VIRTUAL TABLE texts USING fts5(text, {_TOKENIZE})")
-    except sqlite3.OperationalError:  # SQLite was built without it: texts are looked through
-        run("CREATE TABLE texts (text TEXT NOT NULL)")
-    for statement in re.split(r";\n(?=CREATE|\Z)", _TABLES.strip() + "\n"):
-        run(statement)
-    run(f"PRAGMA application_id = {_APPLICATION}")
-    run(f"PRAGMA user_version = {_VERSION}")
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(f"the conversations could not be {what} ({error})") from None
-
-
-def _history(run: _Run, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[dict[str, Any]]:
+def _history(run: Run, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[dict[str, Any]]:
     """The items of these parts together, unless they are too many."""
     found: list[dict[str, Any]] = []
     size = 0
@@ -692,7 +535,7 @@ def _history(run: _Run, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[dict
     return found
 
 
-def _page(run: _Run, where: str, name: str, *, limit: int, after: str | None, order: Order) -> Page:
+def _page(run: Run, where: str, name: str, *, limit: int, after: str | None, order: Order) -> Page:
     values: list[Any] = [name]
     if after is not None:
         found = run(f"SELECT number FROM items WHERE {where} AND id = ?", (name, after)).fetchone()
@@ -707,7 +550,7 @@ def _page(run: _Run, where: str, name: str, *, limit: int, after: str | None, or
     return Page([json.loads(body) for (body,) in rows[:limit]], len(rows) > limit)
 
 
-def _preview(run: _Run, name: str, words: Sequence[str]) -> dict[str, Any]:
+def _preview(run: Run, name: str, words: Sequence[str]) -> dict[str, Any]:
     """How many items a conversation has, its first words, and some around the word looked for."""
     count = run("SELECT COUNT(*) FROM items WHERE conversation = ?", (name,)).fetchone()[0]
     found: dict[str, Any] = {"items": count, "preview": ""}
@@ -727,14 +570,14 @@ def _preview(run: _Run, name: str, words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _forget_conversations(run: _Run, names: Iterable[str]) -> None:
+def _forget_conversations(run: Run, names: Iterable[str]) -> None:
     for name in names:
         run("DELETE FROM conversations WHERE id = ?", (name,))
         run("DELETE FROM items WHERE conversation = ?", (name,))
         _forget_responses(run, "conversation = ?", name)
 
 
-def _forget_responses(run: _Run, where: str, value: Any) -> None:
+def _forget_responses(run: Run, where: str, value: Any) -> None:
     chosen = f"(SELECT id FROM responses WHERE {where})"
     run(f"DELETE FROM items WHERE conversation IS NULL AND response IN {chosen}", (value,))
     run(f"UPDATE items SET response = NULL WHERE response IN {chosen}", (value,))

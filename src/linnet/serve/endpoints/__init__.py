@@ -9,6 +9,7 @@ from linnet.serve.endpoints.embeddings import EMBEDDINGS
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.page import PAGE
+from linnet.serve.endpoints.responses import RESPONSES
 from linnet.serve.endpoints.search import RERANK, SEARCH
 from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 
@@ -22,6 +23,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ONE_MODEL,
     TOKENIZE,
     DETOKENIZE,
+    *RESPONSES,
     *CONVERSATIONS,
     *DOCUMENTS,
     METRICS,

@@ -21,8 +21,8 @@ from linnet.serve.conversations import (
     MissingError,
     Order,
     Page,
-    StoreError,
 )
+from linnet.serve.database import StoreError
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError
 from linnet.serve.logs import LOGGER
