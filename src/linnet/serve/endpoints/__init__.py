@@ -1,6 +1,7 @@
 """All endpoints. A new one is a file here, and a line in the table."""
 
 from linnet.serve.endpoint import Endpoint
+from linnet.serve.endpoints.attachments import ATTACHMENTS
 from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.documents import DOCUMENTS
@@ -22,6 +23,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     TOKENIZE,
     DETOKENIZE,
     *DOCUMENTS,
+    ATTACHMENTS,
     METRICS,
     HEALTH,
     OPENAPI,
