@@ -42,6 +42,8 @@ _NAMES = {
 
 def renamed(error: ApiError) -> ApiError:
     """The same error, by the names that this interface has."""
+    if error.code == "unknown_parameter":  # it is the client's name
+        return error
     for name, own in _NAMES.items():
         error.message = error.message.replace(f"'{name}'", f"'{own}'")
         if name == "messages":

@@ -65,6 +65,8 @@ class ResponseShape:
         """The item that is being written; the last of the output."""
         self._part: dict[str, Any] | None = None
         """The part of it that is."""
+        self._whole_call = False
+        """Whether it is a call that is all there."""
         self._pieces: list[str] = []
         """What that part, or the call, consists of so far."""
 
@@ -126,7 +128,7 @@ class ResponseShape:
         code = "rate_limit_exceeded" if error.status == 429 else "invalid_prompt"
         code = "server_error" if error.status >= 500 else code
         self._body["error"] = {"code": code, "message": error.message}
-        events, number = self._events, self._number
+        events, number = list(self._events), self._number
         self._close("incomplete")
         self._events, self._number = events, number  # of what was cut nothing more is told
         return self._with_output()
@@ -167,14 +169,14 @@ class ResponseShape:
                 self._call_delta(piece.arguments[len("".join(self._pieces)) :])
                 assert self._item is not None
                 self._item[_CALLS[piece.custom][1]] = piece.arguments
-                self._close("completed")
+                self._whole_call = piece.custom or _is_json(piece.arguments)
             case Citation():
                 self._cite(piece)
             case Finish():
                 if not self.output:
                     self._write("output_text", "")
                 status = _STATUSES.get(piece.reason, "completed")
-                self._close(status)
+                self._close("completed" if self._whole_call else status)
                 self._body["status"] = status
                 if status == "completed":
                     self._body["completed_at"] = int(time.time())
@@ -201,7 +203,7 @@ class ResponseShape:
             self._event(f"{_DELTAS[name]}.done", **self._where, **{name: item[name]})
         item["status"] = status
         self._event("response.output_item.done", output_index=self._place, item=item)
-        self._item, self._pieces = None, []
+        self._item, self._pieces, self._whole_call = None, [], False
 
     def _write(self, kind: str, text: str, scores: Sequence[Any] = ()) -> None:
         """More text of a message, or of a refusal."""
@@ -219,7 +221,7 @@ class ResponseShape:
             return
         self._part["logprobs"] += scores
         if self._streams:
-            shown = json.dumps(scores) if scores else "[]"
+            shown = json.dumps(_without_bytes(scores)) if scores else "[]"
             rest = f'"logprobs":{shown},"sequence_number":{self._number}}}'
             self._number += 1
             self._events.append(f"{self._delta_head}{quoted(text)},{rest}\n\n")
@@ -280,7 +282,9 @@ class ResponseShape:
         text, self._pieces = "".join(self._pieces), []
         field = "refusal" if part["type"] == "refusal" else "text"
         part[field] = text
-        more = {"logprobs": part["logprobs"]} if part["type"] == "output_text" else {}
+        more = (
+            {"logprobs": _without_bytes(part["logprobs"])} if part["type"] == "output_text" else {}
+        )
         name = {
             "output_text": "output_text", "refusal": "refusal", "reasoning_text": "reasoning_text",
             "summary_text": "reasoning_summary_text",
@@ -315,3 +319,26 @@ class ResponseShape:
         if self._streams:
             data = json.dumps({"type": kind, **fields, "sequence_number": number})
             self._events.append(f"event: {kind}\ndata: {data}\n\n")
+
+
+def _without_bytes(scores: Sequence[Any]) -> list[dict[str, Any]]:
+    """Probabilities as events have them; in items they are whole."""
+    return [
+        {
+            "token": score["token"],
+            "logprob": score["logprob"],
+            "top_logprobs": [
+                {"token": likely["token"], "logprob": likely["logprob"]}
+                for likely in score["top_logprobs"]
+            ],
+        }
+        for score in scores
+    ]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
