@@ -168,7 +168,10 @@ class ConversationStore:
                 )
             self._insert(run, owner, given, conversation=conversation, response=name)
             self._insert(run, owner, written, conversation=conversation, response=name, output=True)
-            self._make_space(run)
+            if name is not None:
+                self._make_space(run, "responses", name)
+            else:
+                self._make_space(run, "conversations", conversation)
 
     def response(self, owner: str, name: str) -> dict[str, Any]:
         """A response as it was given. Raises MissingError."""
@@ -264,7 +267,7 @@ class ConversationStore:
                 (name, owner, int(now), now, _text(metadata)),
             )
             self._insert(run, owner, items, conversation=name)
-            self._make_space(run)
+            self._make_space(run, "conversations", name)
         return _conversation(name, int(now), metadata)
 
     def conversation(self, owner: str, name: str) -> dict[str, Any]:
@@ -299,7 +302,7 @@ class ConversationStore:
         with self._changing() as run:
             self._touch_conversation(run, owner, name)
             self._insert(run, owner, items, conversation=name)
-            self._make_space(run)
+            self._make_space(run, "conversations", name)
 
     def items(
         self, owner: str, name: str, *, limit: int, after: str | None = None, order: Order = "desc"
@@ -459,21 +462,24 @@ class ConversationStore:
         run("UPDATE conversations SET used = ? WHERE id = ?", (self._clock(), name))
         return found
 
-    def _make_space(self, run: Run) -> None:
-        """In memory: forget what was used longest ago until there is space."""
+    def _make_space(self, run: Run, table: str, name: str) -> None:
+        """In memory: forget what was used longest ago until there is space for what is new.
+
+        Raises StoreError where it is too large for that.
+        """
         if self.file is not None:
             return
-        for table in ("responses", "conversations"):
-            over = run(f"SELECT COUNT(*) FROM {table}").fetchone()[0] - self._most_entries
+        for each in ("responses", "conversations"):
+            over = run(f"SELECT COUNT(*) FROM {each}").fetchone()[0] - self._most_entries
             if over > 0:
-                self._forget_oldest(run, table, over + self._most_entries // 20)
+                self._forget_oldest(run, each, over + self._most_entries // 20)
         while bytes_used(run) > self._most_bytes:
-            before = bytes_used(run)
-            for table in ("responses", "conversations"):
-                count = run(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
-                self._forget_oldest(run, table, max(1, count // 10) if count else 0)
-            if bytes_used(run) >= before:
-                break  # a single entry may be larger than all there is; it goes with the next one
+            for each in ("responses", "conversations"):
+                count = run(f"SELECT COUNT(*) FROM {each}").fetchone()[0]
+                self._forget_oldest(run, each, -(-count // 10))
+            self._database.merge_words(run)
+            if not run(f"SELECT 1 FROM {table} WHERE id = ?", (name,)).fetchone():
+                raise StoreError(f"in memory at most {self._most_bytes:,} bytes are kept")
 
     def _forget_oldest(self, run: Run, table: str, count: int) -> None:
         """The oldest entries of whoever has the most of them."""

@@ -55,7 +55,8 @@ class Database:
             _prepare(self._connection, file, tables)
             made = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'texts'")
             self._has_words = "fts5" in made.fetchone()[0]
-            self._merges_words = self._has_words and not _overwrites_words(self._connection)
+            self._keeps_words = self._has_words and not _overwrites_words(self._connection)
+            """Whether words of deleted texts stay in the index until it is merged."""
             if file is not None:
                 (size,) = self._connection.execute("PRAGMA page_size").fetchone()
                 self._connection.execute(f"PRAGMA max_page_count = {most_bytes // size}").fetchone()
@@ -95,8 +96,8 @@ class Database:
                 yield connection.execute
                 if is_deleting and connection.total_changes > before:
                     self._log_is_full = self.file is not None
-                    if self._merges_words and self.file is not None:
-                        connection.execute("INSERT INTO texts (texts) VALUES ('optimize')")
+                    if self.file is not None:
+                        self.merge_words(connection.execute)
                 connection.commit()
             finally:
                 if connection.in_transaction:
@@ -104,6 +105,11 @@ class Database:
             if self._log_is_full:
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 self._log_is_full = bool(busy)  # another process reads: with the next change
+
+    def merge_words(self, run: Run) -> None:
+        """Take what was deleted out of the index of words, where that does not happen anyway."""
+        if self._keeps_words:
+            run("INSERT INTO texts (texts) VALUES ('optimize')")
 
     def matching(self, word: str) -> tuple[str, str]:
         """A condition on ``texts``, with its parameter: that a word, or one that begins with it,
