@@ -1,4 +1,4 @@
-"""``linnet generate`` and ``linnet chat``, run as programs; in this process where that is enough."""
+"""``linnet generate`` and ``linnet chat``, as programs; in this process where that is enough."""
 
 import io
 import json
