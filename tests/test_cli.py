@@ -47,7 +47,7 @@ NAMES = [" ".join(path) for path in ALL]
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "COLUMNS": "80"},
     )  # fmt: skip
 
