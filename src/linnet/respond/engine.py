@@ -37,12 +37,14 @@ from linnet.respond.pieces import (
     Text,
     TokenScore,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from linnet.respond.responder import Abilities, Batches
 from linnet.respond.tools import (
     ToolFormat,
     ToolReader,
+    as_functions,
     call_schema,
     find_format,
     template_messages,
@@ -130,7 +132,8 @@ class EngineResponder:
 
     def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`."""
-        return self.write(lambda: self.requests(conversation), context)
+        streams = context.interval != math.inf
+        return self.write(lambda: self.requests(conversation, streams=streams), context)
 
     async def write(self, prepare: Callable[[], Requests], context: Context) -> Batches:
         """Have the engine write what ``prepare`` gives; that is called where prompts are read.
@@ -167,9 +170,10 @@ class EngineResponder:
             undo()
             work.end(complete=complete)
 
-    def requests(self, conversation: Conversation) -> Requests:
-        """What a conversation asks of the engine."""
-        tools = [tool.as_json() for tool in conversation.offered]
+    def requests(self, conversation: Conversation, *, streams: bool = False) -> Requests:
+        """What a conversation asks of the engine; ``streams``: arguments are told as they come."""
+        callable_ = conversation.callable
+        tools = [tool.as_function() for tool in callable_]
         constraint = conversation.constraint
         if tools and constraint is not None:
             raise ConversationError(
@@ -202,12 +206,16 @@ class EngineResponder:
             constraint=constraint,
         )
         requests = repeated([request], conversation.choices)
-        names = [tool["function"]["name"] for tool in tools]
+        names = [tool.name for tool in callable_]
+        custom = [tool.name for tool in callable_ if tool.custom]
         readers = [
-            ToolReader(self.tools, names, demanded=conversation.demanded, several=several)
+            ToolReader(
+                self.tools, names, demanded=conversation.demanded, several=several, custom=custom,
+                streams=streams,
+            )
             for _ in requests
             if names
-        ]
+        ]  # fmt: skip
         return Requests(requests, conversation.choices, readers)
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
@@ -224,8 +232,8 @@ class EngineResponder:
         elif not conversation.add_generation_prompt:
             variables["add_generation_prompt"] = False
         messages: Sequence[Mapping[str, Any]]
-        messages = [message.as_json() for message in conversation.messages]
-        tools: Sequence[Mapping[str, Any]] = [tool.as_json() for tool in conversation.offered]
+        messages = [as_functions(message.as_json()) for message in conversation.messages]
+        tools: Sequence[Mapping[str, Any]] = [tool.as_function() for tool in conversation.offered]
         called = tools or any(m.get("tool_calls") or m["role"] == "tool" for m in messages)
         if called and not self.tools.native:
             messages = [{**m, "content": joined_text(m["content"])} for m in messages]
@@ -267,7 +275,7 @@ class EngineResponder:
         words = "".join([chunk.text for chunk in chunks])
         finish: Any = chunks[-1].finish_reason
         reader = wanted.readers[place] if wanted.readers else None
-        calls: list[ToolCall] = []
+        calls: list[ToolCall | ToolCallDelta] = []
         if reader is not None:
             words, calls = reader.push(words)
             if finish is not None:

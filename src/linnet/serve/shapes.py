@@ -161,7 +161,7 @@ class ChatShape(OpenAIStream):
                 case Text():
                     scores = self._logprobs and piece.scores
                     if scores:
-                        shown = json.dumps({"content": _scores_json(piece.scores), "refusal": None})
+                        shown = json.dumps({"content": scores_json(piece.scores), "refusal": None})
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}', shown)
                     elif piece.text:
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}')
@@ -181,7 +181,7 @@ class ChatShape(OpenAIStream):
                     shown = json.dumps([annotation(piece, self._envelope.model.name)])
                     own = json.dumps([piece.as_json()])
                     yield self._event(place, f'{{"annotations":{shown},"linnet":{own}}}')
-                case _ if _is_own(piece):
+                case _ if is_own(piece):
                     yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
 
     def _call_delta(self, piece: ToolCall | ToolCallDelta) -> str:
@@ -218,11 +218,11 @@ class ChatShape(OpenAIStream):
             if answer.citations:
                 model = self._envelope.model.name
                 message["annotations"] = [annotation(each, model) for each in answer.citations]
-            if own := [piece.as_json() for piece in answer.pieces if _is_own(piece)]:
+            if own := [piece.as_json() for piece in answer.pieces if is_own(piece)]:
                 message["linnet"] = own
             logprobs = None
             if self._logprobs:
-                logprobs = {"content": _scores_json(answer.scores), "refusal": None}
+                logprobs = {"content": scores_json(answer.scores), "refusal": None}
             choices.append(
                 {
                     "index": place,
@@ -292,7 +292,7 @@ class CompletionShape(OpenAIStream):
 
     def _logprobs_json(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
         """Probabilities in the form that completions have."""
-        shown = _scores_json(scores)
+        shown = scores_json(scores)
         offsets = []
         for entry in shown:
             offsets.append(self._offsets.get(place, 0))
@@ -332,7 +332,7 @@ def source_url(cited: Citation, model: str) -> str:
     return f"/v1/documents/source?{place}"
 
 
-def _is_own(piece: Piece) -> bool:
+def is_own(piece: Piece) -> bool:
     """Whether OpenAI's interface has no place for it."""
     known = Text | Reasoning | Refusal | ToolCall | ToolCallDelta | Finish | Usage
     return not isinstance(piece, known) and not (
@@ -344,7 +344,7 @@ def _reason(reason: str) -> str:
     return _REASONS.get(reason, reason)
 
 
-def _scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
+def scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
     """Each token with its probability and the likeliest beside it."""
     return [
         {
