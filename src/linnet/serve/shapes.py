@@ -54,8 +54,10 @@ class Shape(Protocol):
 
     content_type: bytes
     """Of a stream."""
-    keep_alive: str
-    """What is sent while there is nothing to say."""
+
+    @property
+    def keep_alive(self) -> str:
+        """What is sent while there is nothing to say."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
@@ -158,7 +160,7 @@ class ChatShape(OpenAIStream):
                 case Text():
                     scores = self._logprobs and piece.scores
                     if scores:
-                        shown = json.dumps({"content": _scores_json(piece.scores), "refusal": None})
+                        shown = json.dumps({"content": scores_json(piece.scores), "refusal": None})
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}', shown)
                     elif piece.text:
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}')
@@ -203,7 +205,7 @@ class ChatShape(OpenAIStream):
                 message["linnet"] = own
             logprobs = None
             if self._logprobs:
-                logprobs = {"content": _scores_json(answer.scores), "refusal": None}
+                logprobs = {"content": scores_json(answer.scores), "refusal": None}
             choices.append(
                 {
                     "index": place,
@@ -273,7 +275,7 @@ class CompletionShape(OpenAIStream):
 
     def _logprobs_json(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
         """Probabilities in the form that completions have."""
-        shown = _scores_json(scores)
+        shown = scores_json(scores)
         offsets = []
         for entry in shown:
             offsets.append(self._offsets.get(place, 0))
@@ -325,7 +327,7 @@ def _reason(reason: str) -> str:
     return _REASONS.get(reason, reason)
 
 
-def _scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
+def scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
     """Each token with its probability and the likeliest beside it."""
     return [
         {

@@ -5,9 +5,11 @@ from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
+from linnet.serve.endpoints.infill import INFILL
 from linnet.serve.endpoints.messages import COUNT_TOKENS, MESSAGES
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
+from linnet.serve.endpoints.ollama import OLLAMA
 from linnet.serve.endpoints.page import PAGE
 from linnet.serve.endpoints.search import RERANK, SEARCH
 from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
@@ -15,6 +17,7 @@ from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT,
     COMPLETIONS,
+    INFILL,
     MESSAGES,
     COUNT_TOKENS,
     EMBEDDINGS,
@@ -24,6 +27,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ONE_MODEL,
     TOKENIZE,
     DETOKENIZE,
+    *OLLAMA,
     *DOCUMENTS,
     METRICS,
     HEALTH,
