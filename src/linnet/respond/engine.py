@@ -28,6 +28,7 @@ from linnet.respond.conversation import (
     NoConversationError,
 )
 from linnet.respond.inbox import Cancel, Inbox, Item
+from linnet.respond.infill import Infill, find_infill
 from linnet.respond.pieces import (
     Batch,
     Finish,
@@ -124,6 +125,22 @@ class EngineResponder:
         """Raise NoConversationError where no conversation can be had."""
         if self.refusal is not None:
             raise NoConversationError(str(self.refusal), model=self.name)
+
+    @cached_property
+    def infill(self) -> Infill | None:
+        """How the model fills in the middle of a text, if it can."""
+        return find_infill(self.engine)
+
+    def require_infill(self, part: str) -> Infill:
+        """The same; raises ConversationError where it cannot, naming what asks for it."""
+        if self.infill is None:
+            raise ConversationError(
+                f"'{part}' needs a model that fills in the middle, and the vocabulary of "
+                f"'{self.name}' has no tokens for that; leave it out",
+                part=part,
+                code="no_infill",
+            )
+        return self.infill
 
     @cached_property
     def tools(self) -> ToolFormat:

@@ -192,6 +192,7 @@ class Catalog:
         """The model of this name. Raises ApiError (404)."""
         if name is None:
             return self.first
+        name = name if name in self.models else name.removesuffix(":latest")
         if name not in self.models:
             raise ApiError(
                 404,

@@ -55,8 +55,10 @@ class Shape(Protocol):
 
     content_type: bytes
     """Of a stream."""
-    keep_alive: str
-    """What is sent while there is nothing to say."""
+
+    @property
+    def keep_alive(self) -> str:
+        """What is sent while there is nothing to say."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
