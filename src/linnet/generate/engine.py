@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.generate.sampling import Sampling
@@ -49,6 +49,20 @@ class Request:
     """With ``logprobs``: how many of the likeliest tokens at each place to give as well."""
     constraint: Constraint | None = None
     """What the text must be: a JSON document, a match of an expression, ..."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end this text beside those that end every one."""
+    skip_special_tokens: bool = True
+    """Whether special tokens have no text; otherwise their names."""
+    include_stop: bool = False
+    """Whether what ended the text, a stop string or a token's text, is part of it."""
+
+    def __post_init__(self) -> None:
+        free = self.sampling.ignore_eos or self.sampling.min_tokens
+        if free and self.constraint is not None:
+            raise ConfigError(
+                "ignore_eos and min_tokens cannot be had with a constraint, which says itself "
+                "where a text may end"
+            )
 
 
 def require_known_tokens(request: Request, prompt: Sequence[int], vocab_size: int) -> None:
@@ -76,13 +90,21 @@ class Start:
     """Time it waited before it was computed."""
 
 
+class ChosenToken(NamedTuple):
+    """A token that was chosen, with what is told of it."""
+
+    token: int
+    logprob: float | None = None
+    top: TopLogprobs | None = None
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A piece of a continuation as it comes; all texts joined are the completion's.
 
-    A chunk may have no text: its token may end within a character, or within
-    what may become a stop string. It may have several tokens. The first one has
-    a ``start``, the last one a ``finish_reason``.
+    A chunk may have no text: its token may end within a character. It may have several tokens, or
+    none, where they may become a stop string. The first one has a ``start``, the last one a
+    ``finish_reason``.
     """
 
     text: str
@@ -91,6 +113,12 @@ class Chunk:
     logprobs: tuple[float, ...] | None = None
     top_logprobs: tuple[TopLogprobs, ...] | None = None
     start: Start | None = None
+    stop: str | None = None
+    """The stop string that ended it, where one did."""
+    ending: ChosenToken | None = None
+    """The token that ended it, where one did; it is not among ``tokens``."""
+    dropped: int = 0
+    """Tokens of the stop string, which are not among ``tokens`` either."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +128,8 @@ class Completion:
     text: str
     """Without the stop string that ended it."""
     tokens: tuple[int, ...]
-    """All that were chosen (those of the stop string too), less the final end-of-text token."""
+    """Those of the text: without a final end-of-text token, and without those that lie within the
+    stop string that ended it."""
     finish_reason: FinishReason
     prompt_tokens: int
     logprobs: tuple[float, ...] | None = None

@@ -284,7 +284,7 @@ class EngineResponder:
         if finish is not None:
             text.finish = finish
             yield Usage(text.prompt, text.cached, text.written, choice=place)
-            yield Finish(finish, choice=place)
+            yield Finish(finish, chunks[-1].stop, choice=place)
 
     def _scores(self, chunks: Iterable[Chunk]) -> tuple[TokenScore, ...]:
         """Each token of the chunks with its probability and the likeliest beside it."""
@@ -322,8 +322,8 @@ class _Written:
         """Take note of what came; ``shared``: its prompt was counted with another text."""
         record = context.record
         for chunk in chunks:
-            self.written += len(chunk.tokens)
-            record.tokens.written += len(chunk.tokens)
+            self.written += len(chunk.tokens) + chunk.dropped
+            record.tokens.written += len(chunk.tokens) + chunk.dropped
             if chunk.start is not None:
                 record.queue_seconds = max(record.queue_seconds, chunk.start.queue_seconds)
                 if not shared:

@@ -219,6 +219,8 @@ class Finish(Piece):
 
     kind: ClassVar[str] = "finish"
     reason: FinishReason
+    stop: str | None = None
+    """The stop string that ended it, where one did and that is known."""
 
 
 Batch: TypeAlias = Sequence[Piece]

@@ -173,6 +173,7 @@ class LlamaCppEngine(Engine):
         if request.constraint is not None:
             notation: Notation = "gbnf_in_bytes" if self.served.spells_bytes else "gbnf"
             grammar = written(request.constraint, notation)
+        never = self._stop_ids.difference(request.stop_ids) if request.sampling.ignore_eos else ()
         body = request_body(
             request,
             prompt,
@@ -181,6 +182,7 @@ class LlamaCppEngine(Engine):
             adapters=len(self._places),
             adapter=adapter,
             grammar=grammar,
+            never=sorted(never),
         )
 
         def make_answer() -> Answer:
@@ -190,6 +192,7 @@ class LlamaCppEngine(Engine):
                 limit=limit,
                 stop_ids=self._stop_ids,
                 decoder=self.tokenization.decoder(prompt),
+                spell=self.tokenization.special_name,
             )
 
         return Job(
