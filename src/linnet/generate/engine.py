@@ -65,18 +65,26 @@ class Request:
             )
 
 
-def require_known_tokens(request: Request, prompt: Sequence[int], vocab_size: int) -> None:
+def require_known_tokens(
+    prompt: Sequence[int], vocab_size: int, request: Request | None = None
+) -> None:
     """Raise ModelError or ConfigError for a token that the vocabulary does not have."""
     unknown = [token for token in prompt if not 0 <= token < vocab_size]
     if unknown:
         raise ModelError(
             f"prompt tokens must be below {vocab_size}, the vocabulary. Got {unknown[0]}"
         )
-    for token, _ in request.sampling.logit_bias:
-        if not 0 <= token < vocab_size:
-            raise ConfigError(
-                f"logit_bias must name tokens below {vocab_size}, the vocabulary. Got {token}"
-            )
+    if request is None:
+        return
+    for name, tokens in (
+        ("logit_bias", [token for token, _ in request.sampling.logit_bias]),
+        ("stop_token_ids", request.stop_ids),
+    ):
+        for token in tokens:
+            if not 0 <= token < vocab_size:
+                raise ConfigError(
+                    f"{name} must name tokens below {vocab_size}, the vocabulary. Got {token}"
+                )
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class ChosenToken(NamedTuple):
     token: int
     logprob: float | None = None
     top: TopLogprobs | None = None
+    rank: int | None = None
+    """1 for the likeliest; only told of a prompt's tokens."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +228,19 @@ class Engine(ABC):
         """The bytes that a token stands for; none for a special one."""
         return self.tokenization.token_bytes(token)
 
+    def spelling(self, token: int) -> bytes:
+        """As :meth:`token_bytes`; of a special one its name."""
+        return self.token_bytes(token) or self.tokenization.special_name(token).encode()
+
+    def prompt_tokens(self, text: str, *, special: bool = False, start: bool = True) -> list[int]:
+        """The tokens of a prompt that is text; see :meth:`tokenize`.
+
+        ``start``: whether what begins every text stands before them.
+        """
+        return [
+            *(self.tokenization.start if start else ()), *self.tokenize(text, special=special)
+        ]  # fmt: skip
+
     def chat_prompt(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -305,6 +328,19 @@ class Engine(ABC):
         Of any length; see ``linnet.generate.likelihood``. Reads ahead by a bounded number of
         tokens.
         """
+
+    def score_prompt(
+        self, prompt: Sequence[int], *, top: int = 0, adapter: str | None = None
+    ) -> list[ChosenToken]:
+        """The tokens of a prompt, each with what is told of it after those before it: of the first
+        nothing is. ``top``: so many of the likeliest at each place; ``adapter``: see
+        :class:`Request`.
+
+        Raises ModelError for a prompt longer than the context, and for one of other tokens.
+        """
+        raise ConfigError(
+            "this engine tells no log-probabilities of a prompt; open the model with --engine torch"
+        )
 
     @abstractmethod
     def close(self) -> None:
