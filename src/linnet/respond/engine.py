@@ -309,7 +309,16 @@ class EngineResponder:
         if finish is not None:
             text.finish = finish
             yield Usage(text.prompt, text.cached, text.written, choice=place)
-            yield Finish(finish, chunks[-1].stop, choice=place)
+            yield self._finish(finish, chunks[-1], choice=place)
+
+    def _finish(self, reason: Any, last: Chunk, *, choice: int) -> Finish:
+        """The end, with what ended it."""
+        ending, score = last.ending, None
+        if ending is not None and ending.logprob is not None:
+            tops = tuple((self.engine.spelling(other), value) for other, value in ending.top or ())
+            score = TokenScore(self.engine.spelling(ending.token), ending.logprob, tops)
+        token = None if ending is None else ending.token
+        return Finish(reason, last.stop, token, score, choice=choice)
 
     def _scores(self, chunks: Iterable[Chunk]) -> tuple[TokenScore, ...]:
         """Each token of the chunks with its probability and the likeliest beside it."""
@@ -347,8 +356,8 @@ class _Written:
         """Take note of what came; ``shared``: its prompt was counted with another text."""
         record = context.record
         for chunk in chunks:
-            self.written += len(chunk.tokens)
-            record.tokens.written += len(chunk.tokens)
+            self.written += len(chunk.tokens) + chunk.dropped
+            record.tokens.written += len(chunk.tokens) + chunk.dropped
             if chunk.start is not None:
                 record.queue_seconds = max(record.queue_seconds, chunk.start.queue_seconds)
                 if not shared:
