@@ -18,7 +18,7 @@ from linnet.errors import DamagedError, DataError
 from linnet.generate import GenerateConfig
 from linnet.retrieval.indexing import make_index
 from linnet.serve import ServeConfig, Served, Server
-from linnet.serve.catalog import open_catalog
+from linnet.serve.sources import open_catalog
 
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
 

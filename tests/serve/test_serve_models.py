@@ -25,8 +25,8 @@ from linnet.generate.embedding import load_encoder
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.pooling import EmbeddingRecipe
 from linnet.serve import Catalog, ServeConfig, Served
-from linnet.serve.catalog import name_of, open_catalog
 from linnet.serve.page import page_files
+from linnet.serve.sources import name_of, open_catalog
 
 
 class Words:

@@ -25,7 +25,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
-from linnet.serve.shapes import CompletionShape
+from linnet.serve.shapes import OPENAI_FRAMING, CompletionShape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,4 +150,5 @@ _CHOICE = record(
 COMPLETIONS = Endpoint(
     "POST", "/v1/completions", answer, "Continue a text.",
     body=BODY, answer=answer_schema("text_completion", _CHOICE), streams=True,
+    framing=OPENAI_FRAMING,
 )  # fmt: skip
