@@ -86,7 +86,7 @@ def test_a_model_answers_from_documents_beside_it(
 ) -> None:
     model: Any = Scripted(lambda _: stating((FOUNDED, "It is old.")))
     monkeypatch.setattr(
-        "linnet.serve.catalog._open",
+        "linnet.serve.sources._open",
         lambda name, *_: [Served(name, answering=model)],
     )
     monkeypatch.setattr(opening, "identity_of", lambda *_: "scripted")

@@ -211,22 +211,7 @@ class _Place:
 
     def open(self, progress: Progress) -> list[Served]:
         """Open all of it. Raises LinnetError."""
-        from linnet.answers.opening import has_documents
-        from linnet.respond import LanguageModel, open_model
-
-        if has_documents(self.source):
-            if self.adapters:
-                raise ConfigError(f"{self.source} holds documents, which have no adapters")
-            return [_documents(self.name, self.source, self.config, None, "", progress)]
-        opened = open_model(
-            self.source, self.config, adapters=dict(self.adapters), progress=progress
-        )
-        if not isinstance(opened, LanguageModel):
-            found = [Served(self.name, encoder=opened)]
-        else:
-            engine = opened.engine
-            more = [Served(each, engine, adapter=each, parent=self.name) for each in self.adapters]
-            found = [Served(self.name, engine), *more]
+        found = _open(self.name, self.source, self.config, self.adapters, progress)
         try:
             if self.docs is not None:
                 name, place = self.docs
@@ -394,6 +379,29 @@ class _Logged(Progress):
         """See :class:`Progress`."""
         facts = {"model": self._name, "warning": without_paths(text)}
         LOGGER.warning("opening a model", extra={"facts": facts})
+
+
+def _open(
+    name: str,
+    source: str,
+    config: ServeConfig,
+    adapters: Mapping[str, str],
+    progress: Progress,
+) -> list[Served]:
+    """A model and its adapters, or documents that the passages themselves answer from."""
+    from linnet.answers.opening import has_documents
+    from linnet.respond import LanguageModel, open_model
+
+    if has_documents(source):
+        if adapters:
+            raise ConfigError(f"{source} holds documents, which have no adapters")
+        return [_documents(name, source, config, None, "", progress)]
+    opened = open_model(source, config, adapters=dict(adapters), progress=progress)
+    if not isinstance(opened, LanguageModel):
+        return [Served(name, encoder=opened)]
+    engine = opened.engine
+    more = [Served(each, engine, adapter=each, parent=name) for each in adapters]
+    return [Served(name, engine), *more]
 
 
 def _documents(
