@@ -189,6 +189,11 @@ class Engine(ABC):
     """What turns text into tokens and back."""
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory that it takes now; 0 where that is not known."""
+        return 0
+
+    @property
     @abstractmethod
     def context(self) -> int:
         """The most tokens that prompt and continuation may have together."""

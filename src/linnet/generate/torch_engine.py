@@ -39,7 +39,7 @@ from linnet.generate.engine import (
     Score,
     require_known_tokens,
 )
-from linnet.generate.engine_kind import format_of
+from linnet.generate.engine_kind import format_of, weight_bytes
 from linnet.generate.generation import Generation
 from linnet.generate.likelihood import LOGITS_PER_BATCH, buffered, score_continuations
 from linnet.generate.prefix_tree import score_tree, shares_prefixes
@@ -117,6 +117,11 @@ class TorchEngine(Engine):
     def precision(self) -> str:
         """The number format that it computes in."""
         return "int8" if self._int8 else format_of(self.model)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the weights, of the copy that writing makes of them, and of keys and values."""
+        return weight_bytes(self.model) + self._runner.memory_bytes
 
     @property
     def adapters(self) -> Sequence[str]:

@@ -80,6 +80,21 @@ class Requests:
     """What the prompt is called in messages to people."""
 
 
+def refusal_of(
+    chat_prompt: Callable[[Sequence[Mapping[str, Any]]], object], name: str
+) -> NoConversationError | None:
+    """Why no conversation can be had with a model of which this makes prompts; None: it can."""
+    try:
+        chat_prompt([{"role": "user", "content": "a"}])
+    except DataError:
+        return None
+    except EngineError:
+        raise  # that is no property of the model
+    except LinnetError as error:
+        return NoConversationError(str(error), model=name)
+    return None
+
+
 class EngineResponder:
     """Answers with one engine, and one of its adapters where one is named."""
 
@@ -111,15 +126,7 @@ class EngineResponder:
 
         A template that takes other conversations than the shortest is one that works.
         """
-        try:
-            self.engine.chat_prompt([{"role": "user", "content": "a"}])
-        except DataError:
-            return None
-        except EngineError:
-            raise  # that is no property of the model
-        except LinnetError as error:
-            return NoConversationError(str(error), model=self.name)
-        return None
+        return refusal_of(self.engine.chat_prompt, self.name)
 
     def require_conversation(self) -> None:
         """Raise NoConversationError where no conversation can be had."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -50,6 +51,17 @@ _REASONS = {"refusal": "stop"}
 """What other interfaces call the end of an answer; the same for all others."""
 
 
+@dataclass(frozen=True)
+class Framing:
+    """How a stream is kept open before there is anything to say, and ended by an error."""
+
+    content_type: bytes
+    keep_alive: str
+    error: Callable[[ApiError], str]
+    by_default: bool = False
+    """Whether an answer is streamed where the body does not say."""
+
+
 class Shape(Protocol):
     """How an endpoint answers: what a stream consists of, and what a whole answer is."""
 
@@ -83,11 +95,19 @@ def usage_json(tokens: Tokens) -> dict[str, Any]:
     }
 
 
+def openai_stream_error(error: ApiError) -> str:
+    """What ends a stream of OpenAI's older interfaces that goes wrong."""
+    return f"data: {error.body().decode()}\n\ndata: [DONE]\n\n"
+
+
+OPENAI_FRAMING = Framing(EVENT_STREAM, ": waiting\n\n", openai_stream_error)
+
+
 class OpenAIStream:
     """What the streams of OpenAI's older interfaces share."""
 
-    content_type = EVENT_STREAM
-    keep_alive = ": waiting\n\n"
+    content_type = OPENAI_FRAMING.content_type
+    keep_alive = OPENAI_FRAMING.keep_alive
     _envelope: Envelope
 
     def end(self, tokens: Tokens) -> str:
@@ -96,7 +116,7 @@ class OpenAIStream:
 
     def error(self, error: ApiError) -> str:
         """What ends a stream that goes wrong after it began."""
-        return f"data: {error.body().decode()}\n\ndata: [DONE]\n\n"
+        return openai_stream_error(error)
 
 
 class Envelope:

@@ -119,6 +119,11 @@ class LlamaCppEngine(Engine):
         return self.served.precision
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory of the process that computes, what it reads of its file included."""
+        return self.dispatcher.memory_bytes
+
+    @property
     def advice(self) -> str | None:
         """One line on how to compute faster on this processor, where there is a way."""
         return advice(self.dispatcher.process().system_info)

@@ -37,7 +37,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
-from linnet.serve.shapes import ChatShape
+from linnet.serve.shapes import OPENAI_FRAMING, ChatShape
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
@@ -216,4 +216,5 @@ _CHOICE = record(
 CHAT = Endpoint(
     "POST", "/v1/chat/completions", answer, "Answer a conversation.",
     body=BODY, answer=answer_schema("chat.completion", _CHOICE), streams=True,
+    framing=OPENAI_FRAMING,
 )  # fmt: skip

@@ -29,6 +29,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
+from linnet.serve.shapes import OPENAI_FRAMING
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
@@ -179,4 +180,5 @@ _CHOICE = record(
 COMPLETIONS = Endpoint(
     "POST", "/v1/completions", answer, "Continue a text.",
     body=BODY, answer=answer_schema("text_completion", _CHOICE), streams=True,
+    framing=OPENAI_FRAMING,
 )  # fmt: skip
