@@ -7,7 +7,7 @@ import { element } from "./dom.js";
 
 const LONGEST = 4000; // characters
 const MOST_KEPT = 400; // formulas, so that a block which grows does not set them anew with each token
-const OPTIONS = { throwOnError: true, trust: false, strict: "ignore", maxSize: 20, maxExpand: 500, output: "htmlAndMathml" };
+const OPTIONS = { throwOnError: true, trust: false, strict: "ignore", maxSize: 20, maxExpand: 500, output: "htmlAndMathml", errorColor: "currentColor" };
 
 const made = new Map(); // by display and TeX
 const waiting = new Set(); // nodes that are shown as source until KaTeX is there
