@@ -6,6 +6,7 @@ from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
+from linnet.serve.endpoints.messages import COUNT_TOKENS, MESSAGES
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.page import PAGE
@@ -15,6 +16,8 @@ from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT,
     COMPLETIONS,
+    MESSAGES,
+    COUNT_TOKENS,
     EMBEDDINGS,
     SEARCH,
     RERANK,
