@@ -9,11 +9,12 @@ import { judge } from "./documents.js";
 import { byId, count, download } from "./dom.js";
 import { Following } from "./follow.js";
 import { Frame } from "./frame.js";
+import { letInstall } from "./install.js";
 import { Library } from "./library.js";
 import { spoken } from "./markdown.js";
 import { noticeFor } from "./notice.js";
 import { key } from "./server.js";
-import { defaults, setDefaults, showSettings } from "./settings.js";
+import { defaults, problemOf, setDefaults, showSettings } from "./settings.js";
 import { listenToKeys, touches } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
 import { SourcePanel } from "./source.js";
@@ -71,6 +72,7 @@ class Page {
     this.open(location.hash.slice(1) || null, { quietly: true });
     await this.connection.look();
     document.documentElement.dataset.ready = "yes";
+    letInstall();
   }
 
   /** What the conversations' logic sees of this page. */
@@ -239,8 +241,13 @@ class Page {
 
   // Writing
 
-  /** Do something that lets the model write. */
+  /** Do something that lets the model write, unless what it would be sent is wrong. */
   begin(work) {
+    if (problemOf(this.current.settings)) {
+      this.settings({ focus: "schema" });
+      toast("The JSON schema is not right yet.");
+      return null;
+    }
     this.rememberChoice();
     byId("announcer").textContent = ""; // the same answer twice is said twice
     const running = work();
@@ -263,6 +270,7 @@ class Page {
       return;
     }
     if (byId("send").disabled) return;
+    if (problemOf(this.current.settings)) return void this.begin(() => {}); // before the box is emptied
     const text = this.composer.text.trim();
     const attachments = this.attachments.take();
     this.composer.text = "";
@@ -420,7 +428,18 @@ class Page {
     return Boolean(last);
   }
 
-  settings() {
+  applyPreset({ name, settings, prompt }) {
+    const { current } = this;
+    current.settings = structuredClone(settings);
+    this.rememberChoice();
+    this.saveIfKept();
+    if (prompt && !this.composer.text && current.mode === "chat") this.composer.text = prompt;
+    toast(`The preset “${name}” is used.`);
+    if (!touches()) this.focusInput();
+  }
+
+  /** `focus`: the setting to be seen to. */
+  settings({ focus = null } = {}) {
     if (document.querySelector("dialog[open]")) return;
     const conversation = this.current;
     const name = `linnet-conversations-${new Date().toISOString().slice(0, 10)}.json`;
@@ -431,12 +450,15 @@ class Page {
         if (this.store.get(conversation.id)) this.save(conversation);
       },
       act: {
+        applyPreset: (preset) => this.applyPreset(preset),
         exportAll: () => download(name, "application/json", this.store.exported()),
         importFile: (file) => this.import(file),
         removeAll: () => this.removeAll(),
         forgetKey: () => (key.set(""), this.connection.look()),
       },
       about: {
+        focus,
+        prompt: () => this.composer.text,
         hasKey: key.get() !== "",
         kept: this.store.lasting
           ? `${count(this.store.all().length)} kept in this browser, and nowhere else.`
@@ -473,4 +495,4 @@ class Page {
   }
 }
 
-globalThis.linnetPage = new Page(); linnetPage.start();
+new Page().start();

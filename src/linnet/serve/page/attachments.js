@@ -11,7 +11,8 @@ import { countTokens, readFile } from "./server.js";
 const MOST_FILES = 20; // of a message
 const WAIT_TO_COUNT = 400; // milliseconds after the last change
 const LEAST_ANSWER = 512; // tokens that shortening leaves for the answer, or a quarter of the context
-const TRIES = 6;
+const TRIES = 8;
+const NEARLY = 0.9; // of what fits: nearer need not be
 const NEVER_FITS = 12; // characters a token; texts have fewer
 
 export class Attachments {
@@ -171,13 +172,15 @@ export class Attachments {
     const whole = this.ready.map(({ text }) => text);
     const bare = await this.tokensOf([]);
     if (bare === null || bare.tokens >= most) return toast("The conversation fills the context without the files: begin a new one.");
-    let share = 1;
+    const all = whole.reduce((sum, text) => sum + text.length, 0);
     let counted = this.forecast;
-    for (let k = 0; k < TRIES && counted.tokens > most; k++) {
-      const fitting = (most - bare.tokens) / (counted.tokens - bare.tokens);
-      share *= Math.min(0.97, 0.98 * fitting * (counted.isLeast ? 0.5 : 1));
-      this.ready.forEach((each, n) => (each.text = beginning(whole[n], share)));
-      counted = (await this.tokensOf(this.ready)) ?? { tokens: 0, isLeast: false };
+    let characters = all;
+    for (let k = 0; k < TRIES && (counted.tokens > most || (k > 0 && characters < all && counted.tokens < NEARLY * most)); k++) {
+      const fitting = (most - bare.tokens) / Math.max(1, counted.tokens - bare.tokens);
+      characters = Math.min(all, Math.floor(characters * 0.98 * fitting * (counted.isLeast ? 0.5 : 1)));
+      const longest = level(whole.map(({ length }) => length), characters);
+      this.ready.forEach((each, n) => (each.text = beginning(whole[n], longest)));
+      counted = (await this.tokensOf(this.ready)) ?? { tokens: most, isLeast: false };
     }
     this.forecast = { ...counted, context };
     this.show();
@@ -185,11 +188,20 @@ export class Attachments {
   }
 }
 
-/** So much of a text's beginning, up to the end of a word. */
-function beginning(text, share) {
-  if (share >= 1) return text;
-  const cut = text.slice(0, Math.floor(share * text.length));
-  return cut.replace(/\s\S{0,40}$/, "");
+/** How long each of several texts may be, for them to have so many characters together: short ones stay whole. */
+function level(lengths, characters) {
+  let left = characters;
+  for (const [k, length] of lengths.toSorted((a, b) => a - b).entries()) {
+    const each = left / (lengths.length - k);
+    if (length > each) return Math.floor(each);
+    left -= length;
+  }
+  return Infinity;
+}
+
+/** A text's beginning of at most so many characters, up to the end of a word. */
+function beginning(text, most) {
+  return text.length <= most ? text : text.slice(0, most).replace(/\s\S{0,40}$/, "");
 }
 
 function told({ text, characters }, leftOut = []) {
