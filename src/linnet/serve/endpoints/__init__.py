@@ -7,9 +7,11 @@ from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.conversations import CONVERSATIONS
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
+from linnet.serve.endpoints.infill import INFILL
 from linnet.serve.endpoints.messages import COUNT_TOKENS, MESSAGES
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
+from linnet.serve.endpoints.ollama import OLLAMA
 from linnet.serve.endpoints.page import PAGE
 from linnet.serve.endpoints.responses import RESPONSES
 from linnet.serve.endpoints.search import RERANK, SEARCH
@@ -18,6 +20,7 @@ from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT,
     COMPLETIONS,
+    INFILL,
     MESSAGES,
     COUNT_TOKENS,
     EMBEDDINGS,
@@ -29,6 +32,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     DETOKENIZE,
     *RESPONSES,
     *CONVERSATIONS,
+    *OLLAMA,
     *DOCUMENTS,
     ATTACHMENTS,
     METRICS,
