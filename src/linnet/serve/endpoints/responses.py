@@ -25,7 +25,7 @@ from linnet.serve.endpoints.conversations import (
 )
 from linnet.serve.endpoints.files import documents_of
 from linnet.serve.errors import ApiError, failed
-from linnet.serve.responses_api.items import Item, read_items
+from linnet.serve.responses_api.items import Item, kind_of, read_items
 from linnet.serve.responses_api.reading import (
     BODY,
     FILE_SEARCH,
@@ -99,11 +99,7 @@ async def _asked(service: Service, call: Call) -> Asked:
             service,
             lambda store: store.history(owner, previous=previous, conversation=conversation),
         )
-    names = {
-        str(item["id"])[:128] for item in given
-        if item.get("id") and item.get("type", "item_reference") == "item_reference"
-        and "role" not in item
-    }  # fmt: skip
+    names = {str(item.get("id"))[:128] for item in given if kind_of(item) == "item_reference"}
     stored: Mapping[str, Item] = {}
     if names:
         stored = await with_store(

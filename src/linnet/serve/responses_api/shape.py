@@ -279,7 +279,7 @@ class ResponseShape:
         if self._most is None or len(results) < self._most:
             results.append(
                 {
-                    "file_id": piece.source, "filename": piece.title or piece.source,
+                    "file_id": piece.source, "filename": piece.source,
                     "score": piece.score, "text": piece.text, "attributes": {},
                 }
             )  # fmt: skip
