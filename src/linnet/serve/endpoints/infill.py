@@ -180,7 +180,9 @@ BODY: Schema = record(
         "input_suffix": nullable(TEXT),
         "input_extra": {
             "type": ["array", "null"], "maxItems": MOST_FILES,
-            "items": record({"filename": nullable(TEXT), "text": TEXT}, required=("text",)),
+            "items": record(
+                {"filename": nullable(TEXT), "text": TEXT}, required=("text",), more=True
+            ),
             "description": "Other files, shown before the text.",
         },
         "prompt": {**nullable(TEXT), "description": "More of the prefix."},

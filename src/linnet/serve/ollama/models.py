@@ -83,6 +83,7 @@ def capabilities(model: Served) -> list[str]:
         found += ["tools"] if responder.abilities.tools else []
     if isinstance(responder, EngineResponder):
         found += ["thinking"] if _thinks(responder) else []
+        found += ["insert"] if responder.infill is not None else []
     return found
 
 
@@ -104,8 +105,18 @@ def _thinks(responder: EngineResponder) -> bool:
 
 
 def _template(model: Served) -> str:
-    """How prompts are written, as far as it can be said in Ollama's own notation."""
-    return "{{ .Prompt }}" if model.engine is not None else ""
+    """How prompts are written, as far as it can be said in Ollama's own notation: some clients look
+    for ``.Suffix`` in it.
+    """
+    responder = model.responder
+    if not isinstance(responder, EngineResponder):
+        return ""
+    if responder.infill is None:
+        return "{{ .Prompt }}"
+    marks = responder.infill.format
+    before, after = f"{marks.prefix}{{{{ .Prompt }}}}", f"{marks.suffix}{{{{ .Suffix }}}}"
+    filled = f"{before}{after}{marks.middle}" if marks.middle else after + before
+    return f"{{{{ if .Suffix }}}}{filled}{{{{ else }}}}{{{{ .Prompt }}}}{{{{ end }}}}"
 
 
 def _time(seconds: float) -> str:
