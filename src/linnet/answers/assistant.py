@@ -21,6 +21,7 @@ from linnet.respond.context import Context
 from linnet.retrieval import Index, Searchable
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
+NO_DOCUMENTS = "I don't know: there are no documents to answer from."
 TOO_LATE = "I don't know: searching the documents took too long."
 
 LEAST_COVERAGE = 0.51
@@ -121,7 +122,6 @@ class Assistant:
         draft = self.draft(evidence, watch=watch, context=context)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
         refused = not is_good_enough(draft, judged)
-        late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
         nearest = screen.found(evidence.passages)
         shown = screen.draft(draft)
         if not refused and (unsafe := self.guards.withholds(shown.text)):
@@ -129,7 +129,7 @@ class Assistant:
         return Answer(
             id=id,
             question=question,
-            answer=(TOO_LATE if late else DO_NOT_KNOW) if refused else shown.text,
+            answer=self._refusal(evidence) if refused else shown.text,
             refused=refused,
             probability=judged.probability if judged else None,
             in_scope=judged.in_scope if judged else None,
@@ -140,6 +140,13 @@ class Assistant:
             written_by=draft.written_by,
             interventions=draft.interventions + screen.interventions,
         )
+
+    def _refusal(self, evidence: Evidence) -> str:
+        """Why nothing is answered, in words."""
+        if not evidence.passages and not len(self.index):
+            return NO_DOCUMENTS
+        late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
+        return TOO_LATE if late else DO_NOT_KNOW
 
     def understand(
         self,

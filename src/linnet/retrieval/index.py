@@ -8,7 +8,7 @@ import itertools
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from linnet import artifact
 from linnet.artifact import Artifact
 from linnet.config import from_mapping, parse_json
 from linnet.data.locating import Unread
-from linnet.errors import ArtifactError
+from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.retrieval.bm25 import Hit
 from linnet.retrieval.fusion import fuse
 from linnet.retrieval.lexical import Lexical, Scores
@@ -39,6 +39,7 @@ UNREAD = "unread.jsonl"
 _MASKS = 64  # that are kept
 _DEPTH = 300  # passages of each way of searching that are fused
 _EQUAL = 10  # passages more than twice what is asked for, as equal ones become one
+_LISTED = 20  # names in an error
 _QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 
 
@@ -322,6 +323,25 @@ class Index:
         """How many passages these collections have."""
         return int(np.count_nonzero(self._open.mask(collections, None).passages))
 
+    def require(
+        self, collections: Sequence[str] | None = None, filters: Filters | None = None
+    ) -> None:
+        """Raises ConfigError where no document has what a search is narrowed to, naming that and
+        what there is: a misspelt name would else find nothing in silence. Raises DataError where
+        there is no document at all."""
+        documents, wanted = self.documents(), filters or Filters()
+        if not documents:
+            raise DataError(f"{self.path}: there is no document in it to search any more")
+        for option, given, there in (
+            ("collection", collections or (), {each.collection for each in documents}),
+            ("kind", wanted.kinds, {each.kind for each in documents}),
+            ("language", wanted.languages, {each.language for each in documents}),
+        ):
+            if unknown := [name for name in given if name not in there]:
+                raise ConfigError(
+                    f"no document is of {option} {_listed(unknown)}; there is {_listed(there)}"
+                )
+
     def documents(self) -> list[IndexedDocument]:
         """The documents that are indexed, by name."""
         found = [
@@ -340,6 +360,12 @@ class Index:
     def frequency(self, word: str) -> int:
         """How many passages have a word, in the title or the headings too."""
         return self._open.lexical.frequency(word)
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = sorted({f"'{name}'" for name in names})
+    more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
+    return ", ".join(found[:_LISTED]) + more
 
 
 def best(scores: Scores, k: int) -> list[Hit]:

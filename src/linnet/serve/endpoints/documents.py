@@ -49,7 +49,7 @@ _LARGEST_FEEDBACK = 400_000
 
 async def source(service: Service, call: Call) -> None:
     """GET /v1/documents/source: a cited stretch of a document, and what stands around it."""
-    served, workspace = _documents(service, call)
+    served, workspace = await _documents(service, call)
     given = call.query
     name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
 
@@ -80,7 +80,7 @@ async def source(service: Service, call: Call) -> None:
 
 async def status(service: Service, call: Call) -> None:
     """GET /v1/documents/status: what is being made of the documents."""
-    served, workspace = _documents(service, call)
+    served, workspace = await _documents(service, call)
     now = status_json(served.upkeep.status()) if served.upkeep is not None else _SETTLED
     may, seen = _is_owner(service, call), service.collections(call)
     if seen is None:
@@ -123,7 +123,7 @@ def _without_figures(status: dict[str, Any]) -> dict[str, Any]:
 
 async def every(service: Service, call: Call) -> None:
     """GET /v1/documents: which there are, and what became of each."""
-    _, workspace = _documents(service, call, changing=False)
+    _, workspace = await _documents(service, call, changing=False)
     given = call.query
     limit = min(_number(given, "limit", MOST_LISTED), MOST_LISTED)
 
@@ -141,7 +141,7 @@ async def every(service: Service, call: Call) -> None:
 
 async def add(service: Service, call: Call) -> None:
     """PUT /v1/documents/files/NAME: the body is the file."""
-    served, workspace = _documents(service, call, changing=True)
+    served, workspace = await _documents(service, call, changing=True)
     taken = call.query.get("taken", "refuse")
     if taken not in get_args(Taken):
         raise ApiError(400, f"'taken' must be one of {', '.join(get_args(Taken))}.", param="taken")
@@ -154,7 +154,7 @@ async def add(service: Service, call: Call) -> None:
         place = await service.in_thread(workspace.upload_place)
         partial = place / f"{secrets.token_hex(8)}.partial"
         try:
-            await _receive(service, call, partial)
+            await receive(service, call, partial, LARGEST_FILE, purpose="adding the document")
             found = await asyncio.get_running_loop().run_in_executor(
                 None,
                 lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
@@ -172,17 +172,15 @@ async def add(service: Service, call: Call) -> None:
     await answer_json(call, {"name": found}, 201)
 
 
-async def _receive(service: Service, call: Call, place: Path) -> None:
-    """Write the body to a new file."""
+async def receive(service: Service, call: Call, place: Path, limit: int, *, purpose: str) -> None:
+    """Write the body, of at most so many bytes, to a new file. Raises ApiError."""
     length = call.header(b"content-length") or "0"
-    needed = min(int(length), LARGEST_FILE) if length.isdecimal() else 0
-    await service.in_thread(
-        lambda: output.require_space(place, needed, purpose="adding the document")
-    )
+    needed = min(int(length), limit) if length.isdecimal() else 0
+    await service.in_thread(lambda: output.require_space(place, needed, purpose=purpose))
     loop = asyncio.get_running_loop()
     with output.create_file(place) as file:
         waiting, size = [], 0
-        async for piece in call.chunks(LARGEST_FILE):
+        async for piece in call.chunks(limit):
             waiting.append(piece)
             size += len(piece)
             if size >= _WRITE_BYTES:
@@ -199,7 +197,7 @@ def _finish(file: Any, rest: bytes) -> None:
 
 async def remove(service: Service, call: Call) -> None:
     """DELETE /v1/documents/files/NAME: it is not searched any more."""
-    served, workspace = _documents(service, call, changing=True)
+    served, workspace = await _documents(service, call, changing=True)
     name = call.parameters["name"]
     try:
         deleted = await asyncio.get_running_loop().run_in_executor(
@@ -215,7 +213,7 @@ async def remove(service: Service, call: Call) -> None:
 
 async def restore(service: Service, call: Call) -> None:
     """POST /v1/documents/restore: search a document again that was taken out."""
-    served, workspace = _documents(service, call, changing=True, name=call.body.get("model"))
+    served, workspace = await _documents(service, call, changing=True, name=call.body.get("model"))
     await service.in_thread(lambda: workspace.restore(call.body["name"]))
     _woken(served)
     await answer_json(call, {"name": call.body["name"]})
@@ -224,7 +222,7 @@ async def restore(service: Service, call: Call) -> None:
 async def feedback(service: Service, call: Call) -> None:
     """POST /v1/documents/feedback: whether an answer was good."""
     body = call.body
-    _, workspace = _documents(service, call, name=body.get("model"))
+    _, workspace = await _documents(service, call, name=body.get("model"))
     said = Feedback(
         body["answer"], body["question"], body["good"], bool(body.get("refused")),
         body.get("probability"),
@@ -236,15 +234,17 @@ async def feedback(service: Service, call: Call) -> None:
     await answer_json(call, {"noted": True})
 
 
-def _documents(
+async def _documents(
     service: Service, call: Call, *, changing: bool | None = None, name: str | None = None
 ) -> tuple[Served, Workspace]:
-    """The model that is asked about, and its documents.
+    """The model that is asked about, open until the call ends, and its documents.
 
     ``changing``: whether they are to be changed, which only the owner may; False: listed, which
     only the owner may either; None: what everybody may. Raises ApiError.
     """
-    served = service.catalog.find(name or call.query.get("model") or _first(service))
+    name = service.catalog.resolve(name or call.query.get("model") or _first(service))
+    await service.use_model(call, name, watch=call.method != "PUT")
+    served = call.model
     workspace = served.workspace or _of_index(served)
     if workspace is None:
         raise ApiError(
@@ -288,7 +288,7 @@ def _documents_of(served: Served) -> list[IndexedDocument]:
 def _first(service: Service) -> str | None:
     """The first model with documents."""
     every = service.catalog.models.values()
-    return next((m.name for m in every if m.workspace or m.assistant), None)
+    return next((m.name for m in every if m.has_documents), None)
 
 
 def _woken(served: Served) -> None:

@@ -11,7 +11,8 @@ from linnet.errors import LinnetError
 from linnet.respond.engine import EngineResponder
 
 if TYPE_CHECKING:
-    from linnet.serve.catalog import LoadedModel, Served
+    from linnet.serve.catalog import Served
+    from linnet.serve.pool import LoadedModel
 
 LATEST = ":latest"
 _FAMILY = "linnet"

@@ -1,5 +1,6 @@
 // The page: what is open and what is shown. Everything else has its own file.
 
+import { Attachments, messagesWith } from "./attachments.js";
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import * as conversations from "./conversation.js";
@@ -8,11 +9,12 @@ import { judge } from "./documents.js";
 import { byId, count, download } from "./dom.js";
 import { Following } from "./follow.js";
 import { Frame } from "./frame.js";
+import { letInstall } from "./install.js";
 import { Library } from "./library.js";
 import { spoken } from "./markdown.js";
 import { noticeFor } from "./notice.js";
 import { key } from "./server.js";
-import { defaults, setDefaults, showSettings } from "./settings.js";
+import { defaults, problemOf, setDefaults, showSettings } from "./settings.js";
 import { listenToKeys, touches } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
 import { SourcePanel } from "./source.js";
@@ -26,16 +28,21 @@ const BETWEEN_SAVES = 500; // milliseconds, while a text is typed
 
 class Page {
   constructor() {
-    this.drafts = new Map();
+    this.drafts = new Map(); // per conversation's id {text, files}
     this.removed = new Set(); // ids, of which nothing is to be kept any more
     this.store = new Store();
     this.frame = new Frame();
     this.following = new Following();
     this.connection = new Connection(() => this.listModels());
-    this.library = new Library(() => this.showComposer());
+    this.attachments = new Attachments({
+      model: () => this.connection.model,
+      messages: (text, attachments) => messagesWith(this.current, text, attachments),
+      changed: () => this.showComposer(),
+    });
+    this.library = new Library(() => this.showComposer(), this.attachments);
     this.source = new SourcePanel();
     this.talk = new Talk(this.forTalk());
-    this.composer = new Composer({ takeBack: () => this.takeBack(), tryAgain: () => this.takeBack({ andGoOn: true }) });
+    this.composer = new Composer({ takeBack: () => this.takeBack(), tryAgain: () => this.takeBack({ andGoOn: true }) }, this.attachments);
     this.text = new TextView(byId("text"), () => this.edited());
     this.sidebar = new Sidebar(byId("conversations"), byId("find"), {
       open: (id) => this.open(id),
@@ -46,7 +53,12 @@ class Page {
     this.thread = new Thread(byId("thread"), {
       again: (node) => this.begin(() => this.talk.again(this.current, node)),
       resend: (node, text) => this.begin(() => this.talk.resend(this.current, node, text)),
-      choose: (node) => this.choose(node),
+      goOn: (node) => this.begin(() => this.talk.goOnWith(this.current, node)),
+      choose: (node) => this.change(() => conversations.choose(this.current, node)),
+      decide: (node) => this.decide(node),
+      remove: (node) => this.removeMessage(node),
+      save: (node, text) => this.change(() => conversations.edit(this.current, node, text)),
+      saveAsNew: (node, text) => this.change(() => conversations.addVersion(this.current, node, text)),
       sendAgain: () => this.talk.sendAgain(this.current),
       openSource: (node, list, at, button) => this.openSource(node, list, at, button),
       judge: (node, good) => this.judge(node, good),
@@ -60,13 +72,15 @@ class Page {
     this.open(location.hash.slice(1) || null, { quietly: true });
     await this.connection.look();
     document.documentElement.dataset.ready = "yes";
+    letInstall();
   }
 
   /** What the conversations' logic sees of this page. */
   forTalk() {
     return {
       model: () => byId("model").value,
-      answersFromDocuments: () => this.connection.model?.documents === true,
+      rival: (conversation) => this.rivalOf(conversation),
+      answersFromDocuments: (model) => this.connection.models.find(({ id }) => id === model)?.documents === true,
       save: (conversation) => this.save(conversation),
       update: (conversation) => (conversation === this.current ? this.show() : this.showSidebar()),
       written: (conversation) => conversation === this.current && this.showSoon(),
@@ -78,8 +92,21 @@ class Page {
   }
 
   listModels() {
-    this.connection.list(this.current.model || defaults().model);
+    this.connection.list(this.current.model || defaults().model, this.current.rival);
     this.fitMode();
+  }
+
+  /** The model that answers beside the chosen one in a conversation, or null. */
+  rivalOf({ mode, rival }) {
+    return mode === "chat" && this.connection.rivals.some(({ id }) => id === rival) ? rival : null;
+  }
+
+  /** Ask a second model, too, or no more. */
+  compare() {
+    this.current.rival = this.current.rival ? "" : byId("rival").value;
+    this.saveIfKept();
+    this.show();
+    byId(this.current.rival ? "rival" : "compare").focus();
   }
 
   /** A conversation that has not begun is of the kind that its model is made for. */
@@ -102,15 +129,17 @@ class Page {
 
   /** Show a conversation; a new one for null. `quietly`: the address is there already. */
   open(id, { quietly = false } = {}) {
-    this.drafts.set(this.current.id, this.composer.text);
+    this.drafts.set(this.current.id, { text: this.composer.text, files: this.attachments.files });
     const found = id ? this.store.get(id) : null;
     const address = found ? `#${found.id}` : location.pathname + location.search;
     if (quietly) history.replaceState(null, "", address);
     else history.pushState(null, "", address);
     this.source.close({ quietly: true });
     this.current = found ?? this.fresh();
-    this.composer.text = this.drafts.get(this.current.id) ?? "";
+    const draft = this.drafts.get(this.current.id);
+    this.composer.text = draft?.text ?? "";
     this.listModels();
+    this.attachments.set(draft?.files ?? []);
     this.following.toEnd();
     if (!quietly) this.frame.hideDrawer();
     if (!touches()) this.focusInput();
@@ -158,10 +187,31 @@ class Page {
     this.open(null);
   }
 
-  choose(node) {
-    conversations.choose(this.current, node);
+  /** Do something to the conversation that is open. */
+  change(work) {
+    const result = work();
     this.save(this.current);
     this.show();
+    return result;
+  }
+
+  decide(node) {
+    this.change(() => conversations.decide(this.current, node));
+    byId("announcer").textContent = `The conversation goes on with the answer of ${node.model}.`;
+    if (!touches()) this.focusInput();
+  }
+
+  /** Delete a message, with a way back. */
+  async removeMessage(node) {
+    const conversation = this.current;
+    await this.talk.end(conversation);
+    if (!conversation.nodes[node.id]) return; // it was being written, and nothing had come
+    const { count: number, undo } = conversations.remove(conversation, node);
+    const kept = () => (conversation === this.current ? this.change(() => {}) : this.save(conversation));
+    kept();
+    const line = number === 1 ? "Deleted the message." : `Deleted this version and the ${count(number - 1)} after it.`;
+    toast(line, { label: "Undo", act: () => (undo(), kept()) }, 8);
+    if (!touches()) this.focusInput();
   }
 
   changedElsewhere(id) {
@@ -191,13 +241,22 @@ class Page {
 
   // Writing
 
-  /** Do something that lets the model write. */
+  /** Do something that lets the model write, unless what it would be sent is wrong. */
   begin(work) {
+    if (problemOf(this.current.settings)) {
+      this.settings({ focus: "schema" });
+      toast("The JSON schema is not right yet.");
+      return null;
+    }
     this.rememberChoice();
     byId("announcer").textContent = ""; // the same answer twice is said twice
     const running = work();
     this.following.toEnd();
     return running;
+  }
+
+  saveIfKept() {
+    if (this.store.get(this.current.id)) this.save(this.current);
   }
 
   rememberChoice() {
@@ -210,10 +269,12 @@ class Page {
       this.begin(() => this.talk.goOn(this.current));
       return;
     }
+    if (byId("send").disabled) return;
+    if (problemOf(this.current.settings)) return void this.begin(() => {}); // before the box is emptied
     const text = this.composer.text.trim();
-    if (!text) return;
+    const attachments = this.attachments.take();
     this.composer.text = "";
-    this.begin(() => this.talk.ask(this.current, text));
+    this.begin(() => this.talk.ask(this.current, text, attachments));
   }
 
   takeBack({ andGoOn = false } = {}) {
@@ -292,6 +353,7 @@ class Page {
     else this.thread.show(current, writing);
     this.showNotice();
     this.showComposer();
+    this.showCompare();
     this.showSidebar();
     this.following.update();
   }
@@ -305,11 +367,19 @@ class Page {
       const begun = performance.now();
       const writing = this.talk.writing(this.current);
       if (writing === true) this.text.update();
-      else if (writing) this.thread.update(writing);
+      else for (const node of writing ?? []) this.thread.update(node);
       this.following.update();
       this.cost = performance.now() - begun;
     };
     setTimeout(() => requestAnimationFrame(show), Math.min(500, 3 * (this.cost ?? 0)));
+  }
+
+  showCompare() {
+    const { rivals } = this.connection;
+    const rival = this.rivalOf(this.current);
+    byId("compare").hidden = this.current.mode !== "chat" || !rivals.length;
+    byId("compare").setAttribute("aria-pressed", String(rival !== null));
+    byId("rival-label").hidden = rival === null;
   }
 
   showSidebar() {
@@ -358,7 +428,18 @@ class Page {
     return Boolean(last);
   }
 
-  settings() {
+  applyPreset({ name, settings, prompt }) {
+    const { current } = this;
+    current.settings = structuredClone(settings);
+    this.rememberChoice();
+    this.saveIfKept();
+    if (prompt && !this.composer.text && current.mode === "chat") this.composer.text = prompt;
+    toast(`The preset “${name}” is used.`);
+    if (!touches()) this.focusInput();
+  }
+
+  /** `focus`: the setting to be seen to. */
+  settings({ focus = null } = {}) {
     if (document.querySelector("dialog[open]")) return;
     const conversation = this.current;
     const name = `linnet-conversations-${new Date().toISOString().slice(0, 10)}.json`;
@@ -369,12 +450,15 @@ class Page {
         if (this.store.get(conversation.id)) this.save(conversation);
       },
       act: {
+        applyPreset: (preset) => this.applyPreset(preset),
         exportAll: () => download(name, "application/json", this.store.exported()),
         importFile: (file) => this.import(file),
         removeAll: () => this.removeAll(),
         forgetKey: () => (key.set(""), this.connection.look()),
       },
       about: {
+        focus,
+        prompt: () => this.composer.text,
         hasKey: key.get() !== "",
         kept: this.store.lasting
           ? `${count(this.store.all().length)} kept in this browser, and nowhere else.`
@@ -392,8 +476,15 @@ class Page {
     for (const id of ["show-settings", "settings-top"]) onClick(id, () => (this.frame.hideDrawer(), this.settings()));
     onClick("show-shortcuts", () => (this.frame.hideDrawer(), showShortcuts()));
     byId("composer").addEventListener("submit", (event) => (event.preventDefault(), this.send()));
+    onClick("compare", () => this.compare());
+    byId("rival").addEventListener("change", () => {
+      this.current.rival = byId("rival").value;
+      this.saveIfKept();
+    });
     byId("model").addEventListener("change", () => {
       this.current.model = byId("model").value;
+      this.connection.list(this.current.model, this.current.rival);
+      if (this.attachments.files.length) this.attachments.countSoon();
       this.current.unread = 0; // this one may read more
       this.rememberChoice();
       this.fitMode();
