@@ -40,7 +40,7 @@ Body = Mapping[str, Any]
 Block = Mapping[str, Any]
 
 _CLIENT = Origin("user")
-_SAMPLED = tuple(name for name in SAMPLING if name not in ("max_tokens", "stop", "n"))
+_SAMPLED = tuple(name for name in SAMPLING if name not in ("max_tokens", "n_predict", "stop", "n"))
 _OTHERS = {
     "image": "images are not read here: a model of text cannot",
     "redacted_thinking": "thoughts that only another service can read are of no use here",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError
 from linnet.respond.engine import EngineResponder
+from linnet.serve.catalog import LATEST
 
 if TYPE_CHECKING:
     from linnet.serve.catalog import Served
     from linnet.serve.pool import LoadedModel
 
-LATEST = ":latest"
 _FAMILY = "linnet"
 """What stands for an architecture: it only names the fields under it."""
 _YEAR_NEVER = "2318-01-01T00:00:00Z"
@@ -29,7 +29,7 @@ def tag(model: Served, *, size: int = 0) -> dict[str, Any]:
         "model": name,
         "modified_at": _time(model.created),
         "size": size,
-        "digest": hashlib.sha256(model.fingerprint.encode()).hexdigest(),
+        "digest": hashlib.sha256(f"{model.name} {model.created}".encode()).hexdigest(),
         "details": details(model),
     }
 
@@ -76,7 +76,7 @@ def details(model: Served) -> dict[str, Any]:
 
 def capabilities(model: Served) -> list[str]:
     """What it can do, by Ollama's names."""
-    if model.encoder is not None:
+    if model.makes_embeddings:
         return ["embedding"]
     found = ["completion"]
     responder = model.responder
