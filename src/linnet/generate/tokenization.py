@@ -53,6 +53,9 @@ class EngineTokenizer(Protocol):
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; ``special``: names of special tokens in it stand for these."""
 
+    def continuation(self, text: str) -> list[int]:
+        """The tokens of a text that goes on after another: no space is put before it."""
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
 
@@ -118,6 +121,11 @@ class CheckpointTokenizer:
         # A batch, as only that lets other threads run meanwhile.
         (encoded,) = self._naming.encode_batch_fast([text], add_special_tokens=False)
         found: list[int] = encoded.ids
+        return found
+
+    def continuation(self, text: str) -> list[int]:
+        """The tokens of a text that goes on after another: no space is put before it."""
+        found: list[int] = self.tokenizer.encode_continuation(text).tolist()
         return found
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -145,10 +146,22 @@ class Served:
                 self.responder.close()
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is open now."""
+
+    name: str
+    bytes: int
+    """Of memory; 0 where that is not known."""
+    expires_at: float | None
+    """When it is unloaded unless it is used before, in seconds since 1970; None: it stays."""
+
+
 class Catalog:
     """All that are served; the first is the one that a request means which names none.
 
-    A server of other endpoints has :meth:`none`.
+    A server of other endpoints has :meth:`none`. It belongs to one event loop: models are found,
+    leased and kept from there.
     """
 
     def __init__(self, models: Sequence[Served]) -> None:
@@ -179,6 +192,7 @@ class Catalog:
         """The model of this name. Raises ApiError (404)."""
         if name is None:
             return self.first
+        name = name if name in self.models else name.removesuffix(":latest")
         if name not in self.models:
             raise ApiError(
                 404,
@@ -187,6 +201,26 @@ class Catalog:
                 code="model_not_found",
             )
         return self.models[name]
+
+    @contextlib.asynccontextmanager
+    async def lease(self, name: str | None) -> AsyncIterator[Served]:
+        """The model of this name, open for as long as the lease lasts.
+
+        One that is not open is opened first. A call holds one lease at a time: what several models
+        do together is one model. Raises ApiError: 404; 503 where it cannot be opened now.
+        """
+        yield self.find(name)
+
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are open, adapters and documents of one beside it."""
+        return [LoadedModel(name, 0, None) for name in self.models]
+
+    def keep(self, name: str | None, seconds: float | None) -> None:
+        """How long a model stays open from its last use on: 0 unloads it as soon as nobody uses it,
+        a negative number keeps it until memory is needed; None: as the server has it. Raises
+        ApiError (404).
+        """
+        self.find(name)
 
     def close(self) -> None:
         """Free what the models hold."""

@@ -40,7 +40,9 @@ class Endpoint:
     other_answers: Mapping[str, tuple[str, Schema]] = field(default_factory=dict)
     """Answers with other statuses that are no errors of OpenAI's kind, by status."""
     streams: bool = False
-    """Whether it may answer with server-sent events."""
+    """Whether it may answer with a stream."""
+    stream_type: str = "text/event-stream"
+    """What that consists of: usually server-sent events."""
     is_open: bool = False
     """Whether it answers without a key, and while the server stops."""
     errors: ErrorFormat = openai_error

@@ -72,7 +72,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     else:
         success = _json("As asked.", endpoint.answer)
     if endpoint.streams:
-        success["content"]["text/event-stream"] = {"schema": ANYTHING}
+        success["content"][endpoint.stream_type] = {"schema": ANYTHING}
     errors = {
         **(_BODY_ERRORS if endpoint.body is not None else {}),
         **(_PARAMETER_ERRORS if "{" in endpoint.path else {}),

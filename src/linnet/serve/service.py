@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from linnet.errors import LinnetError
 from linnet.respond.engine import EngineResponder
 from linnet.serve.asgi import Call
+from linnet.serve.conversations import ConversationStore
 from linnet.serve.errors import ApiError, refused, stopping
 from linnet.serve.keys import key_ring
 from linnet.serve.limits import Doorkeeper
@@ -52,7 +53,8 @@ class Service:
     def __init__(
         self, catalog: Catalog, config: ServeConfig, endpoints: Sequence[Endpoint]
     ) -> None:
-        """Raises ConfigError where no key guards an open address."""
+        """Raises ConfigError where no key guards an open address, and where conversations cannot
+        be kept."""
         self.catalog = catalog
         self.config = config
         self.endpoints = endpoints
@@ -71,10 +73,14 @@ class Service:
         """The answers that are being written, with the names of their models."""
         self.uploads = 0
         """Documents that are arriving."""
+        self.attachments = 0
+        """Files of messages that are being read."""
         self.embedding = asyncio.Lock()
         """Held by the one that computes vectors, which uses all cores."""
         self._checking = ThreadPoolExecutor(2, "linnet-checking")
         self.tokenizing = ThreadPoolExecutor(2, "linnet-tokenizing")
+        self.storing = ThreadPoolExecutor(1, "linnet-storing")
+        self.conversations = ConversationStore(config.conversations, keep_days=config.keep_days)
         self._prompts = ThreadPoolExecutor(_PROMPT_THREADS, "linnet-prompts")
         for served in catalog.models.values():
             if isinstance(served.responder, EngineResponder):
@@ -98,8 +104,9 @@ class Service:
 
     def close(self) -> None:
         """Wait for no thread any more."""
-        for pool in (self._prompts, self._checking, self.tokenizing):
+        for pool in (self._prompts, self._checking, self.tokenizing, self.storing):
             pool.shutdown(wait=False, cancel_futures=True)
+        self.conversations.close()
 
     async def prepare(self, call: Call, work: Callable[[], T]) -> T:
         """What the work makes of the call's body: here, or in a thread where the body is large.

@@ -32,6 +32,7 @@ from linnet.respond.pieces import (
     Text,
     TokenScore,
     ToolCall,
+    ToolCallDelta,
     Usage,
     new_id,
 )
@@ -54,8 +55,10 @@ class Shape(Protocol):
 
     content_type: bytes
     """Of a stream."""
-    keep_alive: str
-    """What is sent while there is nothing to say."""
+
+    @property
+    def keep_alive(self) -> str:
+        """What is sent while there is nothing to say."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
@@ -146,6 +149,8 @@ class ChatShape(OpenAIStream):
         self._logprobs = logprobs
         self._calls: dict[int, int] = {}
         """How many calls each choice has; it has begun where it is known here."""
+        self._streamed: dict[int, str] = {}
+        """The id of the last call of each choice."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
@@ -158,7 +163,7 @@ class ChatShape(OpenAIStream):
                 case Text():
                     scores = self._logprobs and piece.scores
                     if scores:
-                        shown = json.dumps({"content": _scores_json(piece.scores), "refusal": None})
+                        shown = json.dumps({"content": scores_json(piece.scores), "refusal": None})
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}', shown)
                     elif piece.text:
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}')
@@ -169,18 +174,34 @@ class ChatShape(OpenAIStream):
                     # "I don't know" is an answer, also to clients that show the content alone.
                     content = f'"content":{said},' if piece.reason == UNANSWERED else ""
                     yield self._event(place, f'{{{content}"refusal":{said}}}')
-                case ToolCall():
-                    entry = json.dumps({"index": self._calls[place], **call_json(piece)})
-                    self._calls[place] += 1
-                    yield self._event(place, f'{{"tool_calls":[{entry}]}}')
+                case ToolCall() | ToolCallDelta():
+                    if delta := self._call_delta(piece):
+                        yield self._event(place, delta)
                 case Finish():
                     yield self._event(place, "{}", reason=f'"{_reason(piece.reason)}"')
                 case Citation():
                     shown = json.dumps([annotation(piece, self._envelope.model.name)])
                     own = json.dumps([piece.as_json()])
                     yield self._event(place, f'{{"annotations":{shown},"linnet":{own}}}')
-                case _ if _is_own(piece):
+                case _ if is_own(piece):
                     yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
+
+    def _call_delta(self, piece: ToolCall | ToolCallDelta) -> str:
+        """A call, or the next characters of its arguments; nothing where it was streamed."""
+        began = self._streamed.get(piece.choice) == piece.id
+        if isinstance(piece, ToolCall) and began:
+            return ""
+        if began:
+            index = self._calls[piece.choice] - 1
+            name = "input" if piece.custom else "arguments"
+            inner = f'{{"{name}":{quoted(piece.arguments)}}}'
+            kind = "custom" if piece.custom else "function"
+            return f'{{"tool_calls":[{{"index":{index},"{kind}":{inner}}}]}}'
+        whole = ToolCall(piece.id, piece.name, piece.arguments, custom=piece.custom)
+        entry = json.dumps({"index": self._calls[piece.choice], **call_json(whole)})
+        self._calls[piece.choice] += 1
+        self._streamed[piece.choice] = piece.id
+        return f'{{"tool_calls":[{entry}]}}'
 
     def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
         """The answer in one."""
@@ -199,11 +220,11 @@ class ChatShape(OpenAIStream):
             if answer.citations:
                 model = self._envelope.model.name
                 message["annotations"] = [annotation(each, model) for each in answer.citations]
-            if own := [piece.as_json() for piece in answer.pieces if _is_own(piece)]:
+            if own := [piece.as_json() for piece in answer.pieces if is_own(piece)]:
                 message["linnet"] = own
             logprobs = None
             if self._logprobs:
-                logprobs = {"content": _scores_json(answer.scores), "refusal": None}
+                logprobs = {"content": scores_json(answer.scores), "refusal": None}
             choices.append(
                 {
                     "index": place,
@@ -273,7 +294,7 @@ class CompletionShape(OpenAIStream):
 
     def _logprobs_json(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
         """Probabilities in the form that completions have."""
-        shown = _scores_json(scores)
+        shown = scores_json(scores)
         offsets = []
         for entry in shown:
             offsets.append(self._offsets.get(place, 0))
@@ -313,9 +334,9 @@ def source_url(cited: Citation, model: str) -> str:
     return f"/v1/documents/source?{place}"
 
 
-def _is_own(piece: Piece) -> bool:
+def is_own(piece: Piece) -> bool:
     """Whether OpenAI's interface has no place for it."""
-    known = Text | Reasoning | Refusal | ToolCall | Finish | Usage
+    known = Text | Reasoning | Refusal | ToolCall | ToolCallDelta | Finish | Usage
     return not isinstance(piece, known) and not (
         isinstance(piece, Status) and piece.state == "writing"
     )
@@ -325,7 +346,7 @@ def _reason(reason: str) -> str:
     return _REASONS.get(reason, reason)
 
 
-def _scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
+def scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
     """Each token with its probability and the likeliest beside it."""
     return [
         {

@@ -50,6 +50,12 @@ class GgufTokenizer:
         """The tokens of a text; ``special``: names of special tokens in it stand for these."""
         return self._cut(text, special=special)
 
+    def continuation(self, text: str) -> list[int]:
+        """The tokens of a text that goes on after another: no space is put before it."""
+        if not self.metadata.puts_space_first:
+            return self.encode(text)
+        return self.encode(f"\n{text}")[len(self.encode("\n")) :]
+
     @property
     def tokenizer(self) -> Tokenizer:
         """There is none of Linnet's."""

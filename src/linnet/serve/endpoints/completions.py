@@ -84,6 +84,9 @@ def _requests(
     most = int(body.get("max_tokens") or USUAL_TOKENS)
     sampling = sampling_of(body, most=most, longest=longest, context=engine.context)
     constraint = constraint_of(body)
+    ends: tuple[int, ...] = ()
+    if body.get("suffix"):
+        prompts, ends = _around(prompts, body["suffix"], responder)
     for prompt in prompts:
         if isinstance(prompt, str):
             require_fitting(
@@ -99,9 +102,25 @@ def _requests(
             adapter=responder.adapter,
             top_logprobs=int(logprobs or 0),
             constraint=constraint,
+            stop_ids=ends,
         )
         for prompt in prompts
     ]
+
+
+def _around(
+    prompts: list[str | tuple[int, ...]], suffix: str, responder: EngineResponder
+) -> tuple[list[str | tuple[int, ...]], tuple[int, ...]]:
+    """The prompts with what follows, and the tokens that end what comes between."""
+    infill, engine = responder.require_infill("suffix"), responder.engine
+    if not all(isinstance(prompt, str) for prompt in prompts):
+        raise ApiError(400, "'suffix' needs a 'prompt' of text.", param="suffix")
+    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+    for text in texts:
+        require_fitting(
+            [text, suffix], engine.context, lambda part: len(engine.tokenize(part)), part="prompt"
+        )
+    return [infill.prompt(text, suffix) for text in texts], infill.ends
 
 
 def _prompts(given: Any) -> list[str | tuple[int, ...]]:
@@ -130,7 +149,8 @@ BODY: Schema = record(
         "echo": {**FLAG, "description": "Put the prompt before the answer. Not with logprobs."},
         "best_of": whole(1, MOST_CHOICES, "Must be n, where it is given."),
         "suffix": {
-            "type": ["string", "null"], "maxLength": 0, "description": "Not supported.",
+            "type": ["string", "null"],
+            "description": "What follows the text to be written, where the model can fill in.",
         },
         "response_format": RESPONSE_FORMAT,
         "user": IGNORED["user"],
