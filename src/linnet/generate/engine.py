@@ -49,6 +49,8 @@ class Request:
     """With ``logprobs``: how many of the likeliest tokens at each place to give as well."""
     constraint: Constraint | None = None
     """What the text must be: a JSON document, a match of an expression, ..."""
+    stop_ids: tuple[int, ...] = ()
+    """Tokens that end this text beside those that end every one."""
 
 
 def require_known_tokens(request: Request, prompt: Sequence[int], vocab_size: int) -> None:
@@ -91,6 +93,8 @@ class Chunk:
     logprobs: tuple[float, ...] | None = None
     top_logprobs: tuple[TopLogprobs, ...] | None = None
     start: Start | None = None
+    stop: str | None = None
+    """The stop string that ended it, where one did."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Generation:
         self.prompt = prompt
         self.adapter = adapter
         self.limit = limit
-        self.stop_ids = stop_ids
+        self.stop_ids = stop_ids.union(request.stop_ids)
         self.tokens: list[int] = []
         self.finish_reason: FinishReason | None = None
         self.constraint = constraint
@@ -102,7 +102,7 @@ class Generation:
         self.tokens.append(token)
         self.sampler.accept(token)
         text = self._stops.push(self._decoder.push(token))
-        if self._stops.found:
+        if self._stops.found is not None:
             self.finish_reason = "stop"
         elif self.constraint is not None and self.constraint.complete:
             self.finish_reason = "stop"
@@ -115,7 +115,7 @@ class Generation:
     def _remainder(self) -> str:
         """What the decoder and the stop strings have held back."""
         text = self._stops.push(self._decoder.finish())
-        if self._stops.found:
+        if self._stops.found is not None:
             self.finish_reason = "stop"
         return text + self._stops.finish()
 
@@ -128,7 +128,7 @@ class Generation:
         start: Start | None,
     ) -> Chunk:
         if not self.request.logprobs:
-            return Chunk(text, tokens, self.finish_reason, start=start)
+            return Chunk(text, tokens, self.finish_reason, start=start, stop=self._stops.found)
         return Chunk(
             text,
             tokens,
@@ -136,4 +136,5 @@ class Generation:
             () if logprob is None else (logprob,),
             None if not self.request.top_logprobs else () if top is None else (top,),
             start,
+            self._stops.found,
         )

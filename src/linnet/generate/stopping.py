@@ -17,7 +17,8 @@ class StopStrings:
         self.strings = tuple(strings)
         self.longest = max(map(len, self.strings), default=0)
         self.held = ""
-        self.found = False
+        self.found: str | None = None
+        """The one that is there."""
 
     def push(self, text: str) -> str:
         """Take more text; give what is certainly no part of a stop string."""
@@ -25,13 +26,12 @@ class StopStrings:
             return text
         self.held += text
         matches = [
-            (start + len(string), start)
+            (start + len(string), start, string)
             for string in self.strings
             if (start := self.held.find(string)) >= 0
         ]
         if matches:
-            _, start = min(matches)
-            self.found = True
+            _, start, self.found = min(matches)
             return self._release(start, keep=False)
         return self._release(len(self.held) - self._possible_beginning())
 

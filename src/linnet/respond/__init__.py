@@ -47,6 +47,7 @@ from linnet.respond.pieces import (
     Status,
     Text,
     ToolCall,
+    ToolCallDelta,
     ToolResult,
     Usage,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "Tokens",
     "Tool",
     "ToolCall",
+    "ToolCallDelta",
     "ToolResult",
     "Usage",
     "conversation",

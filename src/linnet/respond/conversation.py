@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Part: TypeAlias = Text | Reasoning | ToolCall | ToolResult | Passage | Citation | Refusal
 Json: TypeAlias = Mapping[str, Any]
 
+INPUT = "input"
+"""The argument of a custom tool, where it is shown as a function."""
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _KEYS = frozenset(("role", "content", "name", "tool_calls", "tool_call_id", *_REASONING))
 
@@ -151,39 +153,98 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may ask to have called."""
+    """A function that the model may ask to have called; or, with ``custom``, something that takes
+    a text."""
 
     name: str
     description: str | None = None
     parameters: Json | None = None
     """A JSON Schema of its arguments."""
     strict: bool | None = None
+    custom: bool = False
+    """Whether it takes a text instead of arguments; templates are shown a function of one."""
+    regex: str | None = None
+    """What the text of a custom tool must match, whole; None: it is free."""
 
     @classmethod
     def from_json(cls, given: Any) -> Tool:
-        """A tool as OpenAI's clients send it. Raises DataError for one that is none."""
-        function = given.get("function") if isinstance(given, Mapping) else None
-        name = function.get("name") if isinstance(function, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(name, str) or not name:
+        """A tool as OpenAI's clients send it in chat. Raises DataError for one that is none."""
+        kind = given.get("type", "function") if isinstance(given, Mapping) else None
+        inner = given.get(kind) if kind in ("function", "custom") else None
+        name = inner.get("name") if isinstance(inner, Mapping) else None
+        if not isinstance(inner, Mapping) or not isinstance(name, str) or not name:
             raise DataError(
                 'expected a tool as {"type": "function", "function": {"name": ..., '
                 f'"description": ..., "parameters": ...}}}}. Got {str(given)[:60]!r}'
             )
-        unknown = set(function) - {"name", "description", "parameters", "strict"}
-        if unknown:
-            raise DataError(f"tool '{name}': unknown key '{min(unknown)}'")
-        parameters = function.get("parameters")
+        if kind == "custom":
+            form = inner.get("format") or {}
+            grammar = form.get("grammar") if isinstance(form, Mapping) else None
+            flat = {**form, **grammar} if isinstance(grammar, Mapping) else form
+            _refuse_unknown(name, inner, "name", "description", "format")
+            return cls.taking_text(name, inner.get("description"), flat)
+        _refuse_unknown(name, inner, "name", "description", "parameters", "strict")
+        parameters = inner.get("parameters")
         if not (parameters is None or isinstance(parameters, Mapping)):
             raise DataError(f"tool '{name}': parameters must be a JSON Schema, an object")
-        return cls(name, function.get("description"), parameters, function.get("strict"))
+        return cls(name, inner.get("description"), parameters, inner.get("strict"))
+
+    @classmethod
+    def taking_text(
+        cls, name: str, description: str | None = None, form: Json | None = None
+    ) -> Tool:
+        """A custom tool; ``form`` as OpenAI's Responses have it: ``{"type": "text"}`` or
+        ``{"type": "grammar", "syntax": "regex", "definition": ...}``.
+
+        Raises DataError for another form; Lark is not read here.
+        """
+        form = form or {"type": "text"}
+        kind = form.get("type") if isinstance(form, Mapping) else None
+        if kind == "text":
+            return cls(name, description, custom=True)
+        syntax, definition = form.get("syntax"), form.get("definition")
+        if kind == "grammar" and syntax == "lark":
+            raise DataError(
+                f"tool '{name}': a grammar in Lark is not read here; write it as a regex"
+            )
+        if kind != "grammar" or syntax != "regex" or not isinstance(definition, str):
+            raise DataError(
+                f"tool '{name}': expected a format of text, or a grammar with the syntax 'regex' "
+                f"and its definition. Got {str(form)[:60]!r}"
+            )
+        return cls(name, description, custom=True, regex=definition)
 
     def as_json(self) -> dict[str, Any]:
-        """As templates and OpenAI's interface expect it."""
+        """As OpenAI's interface for chat has it."""
+        if self.custom:
+            custom: dict[str, Any] = {"name": self.name}
+            if self.description is not None:
+                custom["description"] = self.description
+            if self.regex is not None:
+                grammar = {"syntax": "regex", "definition": self.regex}
+                custom["format"] = {"type": "grammar", "grammar": grammar}
+            return {"type": "custom", "custom": custom}
         every = {
             "name": self.name, "description": self.description, "parameters": self.parameters,
             "strict": self.strict,
         }  # fmt: skip
         function = {key: value for key, value in every.items() if value is not None}
+        return {"type": "function", "function": function}
+
+    def as_function(self) -> dict[str, Any]:
+        """As chat templates expect it: one that takes text is a function of one argument."""
+        if not self.custom:
+            return self.as_json()
+        text: dict[str, Any] = {"type": "string"}
+        if self.regex is not None:
+            text["pattern"] = f"^(?:{self.regex})$"
+        function: dict[str, Any] = {"name": self.name}
+        if self.description is not None:
+            function["description"] = self.description
+        function["parameters"] = {
+            "type": "object", "properties": {INPUT: text}, "required": [INPUT],
+            "additionalProperties": False,
+        }  # fmt: skip
         return {"type": "function", "function": function}
 
 
@@ -195,6 +256,8 @@ class Conversation:
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "auto"
     """``auto``, ``none``, ``required``; or ``tool:NAME`` for a call of that one."""
+    allowed: tuple[str, ...] | None = None
+    """The tools that may be called now, by name; the model is shown the others, too. None: all."""
     parallel_tool_calls: bool = True
     """Whether an answer may have several calls."""
     sampling: Sampling = Sampling()
@@ -217,13 +280,25 @@ class Conversation:
 
     @property
     def offered(self) -> tuple[Tool, ...]:
-        """The tools that may be called now."""
+        """The tools that the model is shown."""
         return () if self.tool_choice == "none" else self.tools
+
+    @property
+    def callable(self) -> tuple[Tool, ...]:
+        """The tools that may be called now. Raises ConversationError for names of others."""
+        if self.allowed is None:
+            return self.offered
+        if missing := set(self.allowed) - {tool.name for tool in self.tools}:
+            raise ConversationError(
+                f"tool_choice allows '{min(missing)}', which is none of the tools.",
+                part="tool_choice",
+            )
+        return tuple(tool for tool in self.offered if tool.name in self.allowed)
 
     @property
     def demanded(self) -> bool:
         """Whether the answer must be a call."""
-        return bool(self.offered) and self.tool_choice != "auto"
+        return bool(self.callable) and self.tool_choice != "auto"
 
     @property
     def demanded_name(self) -> str | None:
@@ -263,8 +338,20 @@ def tools_of(found: Any, where: str) -> tuple[Tool, ...]:
 
 def call_json(call: ToolCall) -> dict[str, Any]:
     """A call as it stands in a message."""
+    if call.custom:
+        custom = {"name": call.name, "input": call.arguments}
+        return {"id": call.id, "type": "custom", "custom": custom}
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any]:
+    """The arguments of a call as an object, which they are unless a model wrote something else."""
+    try:
+        found = json.loads(call.arguments)
+    except ValueError:
+        found = call.arguments
+    return found if isinstance(found, dict) else {"arguments": found}
 
 
 def _texts(content: Any) -> Iterable[Text]:
@@ -282,6 +369,15 @@ def _texts(content: Any) -> Iterable[Text]:
 
 
 def _call(given: Any) -> ToolCall:
+    if isinstance(given, Mapping) and given.get("type") == "custom":
+        custom = given.get("custom")
+        name = custom.get("name") if isinstance(custom, Mapping) else None
+        text = custom.get("input") if isinstance(custom, Mapping) else None
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise DataError(
+                f"expected a custom call with its name and input. Got {str(given)[:60]!r}"
+            )
+        return ToolCall(str(given.get("id") or ""), name, text, custom=True)
     function = given.get("function") if isinstance(given, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(name, str):
@@ -290,3 +386,8 @@ def _call(given: Any) -> ToolCall:
     if not isinstance(arguments, str):
         arguments = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
     return ToolCall(str(given.get("id") or ""), name, arguments)
+
+
+def _refuse_unknown(name: str, given: Json, *known: str) -> None:
+    if unknown := set(given) - set(known):
+        raise DataError(f"tool '{name}': unknown key '{min(unknown)}'")

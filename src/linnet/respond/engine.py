@@ -291,7 +291,7 @@ class EngineResponder:
         if finish is not None:
             text.finish = finish
             yield Usage(text.prompt, text.cached, text.written, choice=place)
-            yield Finish(finish, choice=place)
+            yield Finish(finish, chunks[-1].stop, choice=place)
 
     def _scores(self, chunks: Iterable[Chunk]) -> tuple[TokenScore, ...]:
         """Each token of the chunks with its probability and the likeliest beside it."""

@@ -81,13 +81,34 @@ class Reasoning(Piece):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta(Piece):
+    """The next characters of a call's arguments, where they are streamed.
+
+    All of a call follow each other, the first with few or none; ``arguments`` joined are those of
+    the :class:`ToolCall` of the same ``id``, which always comes behind the last one and before the
+    next call. A call may also come without any, and what does not stream can pass over them.
+    """
+
+    kind: ClassVar[str] = "tool_call_delta"
+    id: str
+    name: str
+    arguments: str
+    custom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall(Piece):
-    """The model asks for a tool; ``arguments`` is JSON."""
+    """The model asks for a tool.
+
+    ``arguments`` is JSON, unless a model wrote something else while it was streamed or was cut
+    (``length``); with ``custom``, of a tool that takes text, it is that text.
+    """
 
     kind: ClassVar[str] = "tool_call"
     id: str
     name: str
     arguments: str
+    custom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +240,8 @@ class Finish(Piece):
 
     kind: ClassVar[str] = "finish"
     reason: FinishReason
+    stop: str | None = None
+    """The stop string that ended it, where one did and that is known."""
 
 
 Batch: TypeAlias = Sequence[Piece]

@@ -51,6 +51,7 @@ from linnet.respond.pieces import (
     Text,
     TokenScore,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 
@@ -107,10 +108,12 @@ class Answer:
     refusal: str | None = None
     prompt_tokens: int = 0
     pieces: list[Piece] = field(default_factory=list, repr=False)
-    """All of them, in order."""
+    """All of them in order, calls only whole."""
 
     def add(self, piece: Piece) -> None:
         """One more piece."""
+        if isinstance(piece, ToolCallDelta):  # the whole call follows
+            return
         self.pieces.append(piece)
         match piece:
             case Text():

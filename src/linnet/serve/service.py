@@ -71,6 +71,8 @@ class Service:
         """The answers that are being written, with the names of their models."""
         self.uploads = 0
         """Documents that are arriving."""
+        self.attachments = 0
+        """Files of messages that are being read."""
         self.embedding = asyncio.Lock()
         """Held by the one that computes vectors, which uses all cores."""
         self._checking = ThreadPoolExecutor(2, "linnet-checking")

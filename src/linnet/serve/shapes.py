@@ -33,6 +33,7 @@ from linnet.respond.pieces import (
     Text,
     TokenScore,
     ToolCall,
+    ToolCallDelta,
     Usage,
     new_id,
 )
@@ -166,6 +167,8 @@ class ChatShape(OpenAIStream):
         self._logprobs = logprobs
         self._calls: dict[int, int] = {}
         """How many calls each choice has; it has begun where it is known here."""
+        self._streamed: dict[int, str] = {}
+        """The id of the last call of each choice."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
@@ -189,10 +192,9 @@ class ChatShape(OpenAIStream):
                     # "I don't know" is an answer, also to clients that show the content alone.
                     content = f'"content":{said},' if piece.reason == UNANSWERED else ""
                     yield self._event(place, f'{{{content}"refusal":{said}}}')
-                case ToolCall():
-                    entry = json.dumps({"index": self._calls[place], **call_json(piece)})
-                    self._calls[place] += 1
-                    yield self._event(place, f'{{"tool_calls":[{entry}]}}')
+                case ToolCall() | ToolCallDelta():
+                    if delta := self._call_delta(piece):
+                        yield self._event(place, delta)
                 case Finish():
                     yield self._event(place, "{}", reason=f'"{_reason(piece.reason)}"')
                 case Citation():
@@ -201,6 +203,23 @@ class ChatShape(OpenAIStream):
                     yield self._event(place, f'{{"annotations":{shown},"linnet":{own}}}')
                 case _ if _is_own(piece):
                     yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
+
+    def _call_delta(self, piece: ToolCall | ToolCallDelta) -> str:
+        """A call, or the next characters of its arguments; nothing where it was streamed."""
+        began = self._streamed.get(piece.choice) == piece.id
+        if isinstance(piece, ToolCall) and began:
+            return ""
+        if began:
+            index = self._calls[piece.choice] - 1
+            name = "input" if piece.custom else "arguments"
+            inner = f'{{"{name}":{quoted(piece.arguments)}}}'
+            kind = "custom" if piece.custom else "function"
+            return f'{{"tool_calls":[{{"index":{index},"{kind}":{inner}}}]}}'
+        whole = ToolCall(piece.id, piece.name, piece.arguments, custom=piece.custom)
+        entry = json.dumps({"index": self._calls[piece.choice], **call_json(whole)})
+        self._calls[piece.choice] += 1
+        self._streamed[piece.choice] = piece.id
+        return f'{{"tool_calls":[{entry}]}}'
 
     def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
         """The answer in one."""
@@ -335,7 +354,7 @@ def source_url(cited: Citation, model: str) -> str:
 
 def _is_own(piece: Piece) -> bool:
     """Whether OpenAI's interface has no place for it."""
-    known = Text | Reasoning | Refusal | ToolCall | Finish | Usage
+    known = Text | Reasoning | Refusal | ToolCall | ToolCallDelta | Finish | Usage
     return not isinstance(piece, known) and not (
         isinstance(piece, Status) and piece.state == "writing"
     )

@@ -138,7 +138,7 @@ class Answer:
         """``limit``: how many tokens it may have; ``decoder``: of tokens that follow the prompt."""
         self.prompt_tokens = len(prompt)
         self.limit = limit
-        self.stop_ids = stop_ids
+        self.stop_ids = stop_ids.union(request.stop_ids)
         self.count = 0
         self.finish_reason: FinishReason | None = None
         self.queue_seconds = 0.0
@@ -238,7 +238,7 @@ class Answer:
             gathered.top.append(tuple((int(e["id"]), float(e["logprob"])) for e in alternatives))
         text = self._stops.push(self._decoder.push(token))
         gathered.text += text
-        if self._stops.found:
+        if self._stops.found is not None:
             self.finish_reason = "stop"
         elif self.count == self.limit:
             self._finish("length", gathered)
@@ -247,7 +247,7 @@ class Answer:
         """The end, with what the decoder and the stop strings have held back."""
         self.finish_reason = reason
         text = self._stops.push(self._decoder.finish())
-        if self._stops.found:
+        if self._stops.found is not None:
             self.finish_reason = "stop"
         gathered.text += text + self._stops.finish()
 
@@ -264,6 +264,7 @@ class Answer:
             tuple(gathered.logprobs) if told else None,
             tuple(gathered.top) if self._top else None,
             start,
+            self._stops.found,
         )
 
 

@@ -1,10 +1,12 @@
 """All endpoints. A new one is a file here, and a line in the table."""
 
 from linnet.serve.endpoint import Endpoint
+from linnet.serve.endpoints.attachments import ATTACHMENTS
 from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
+from linnet.serve.endpoints.messages import COUNT_TOKENS, MESSAGES
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
 from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.page import PAGE
@@ -14,6 +16,8 @@ from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 ENDPOINTS: tuple[Endpoint, ...] = (
     CHAT,
     COMPLETIONS,
+    MESSAGES,
+    COUNT_TOKENS,
     EMBEDDINGS,
     SEARCH,
     RERANK,
@@ -22,6 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     TOKENIZE,
     DETOKENIZE,
     *DOCUMENTS,
+    ATTACHMENTS,
     METRICS,
     HEALTH,
     OPENAPI,

@@ -154,7 +154,7 @@ async def add(service: Service, call: Call) -> None:
         place = await service.in_thread(workspace.upload_place)
         partial = place / f"{secrets.token_hex(8)}.partial"
         try:
-            await _receive(service, call, partial)
+            await receive(service, call, partial, LARGEST_FILE, purpose="adding the document")
             found = await asyncio.get_running_loop().run_in_executor(
                 None,
                 lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
@@ -172,17 +172,15 @@ async def add(service: Service, call: Call) -> None:
     await answer_json(call, {"name": found}, 201)
 
 
-async def _receive(service: Service, call: Call, place: Path) -> None:
-    """Write the body to a new file."""
+async def receive(service: Service, call: Call, place: Path, limit: int, *, purpose: str) -> None:
+    """Write the body, of at most so many bytes, to a new file. Raises ApiError."""
     length = call.header(b"content-length") or "0"
-    needed = min(int(length), LARGEST_FILE) if length.isdecimal() else 0
-    await service.in_thread(
-        lambda: output.require_space(place, needed, purpose="adding the document")
-    )
+    needed = min(int(length), limit) if length.isdecimal() else 0
+    await service.in_thread(lambda: output.require_space(place, needed, purpose=purpose))
     loop = asyncio.get_running_loop()
     with output.create_file(place) as file:
         waiting, size = [], 0
-        async for piece in call.chunks(LARGEST_FILE):
+        async for piece in call.chunks(limit):
             waiting.append(piece)
             size += len(piece)
             if size >= _WRITE_BYTES:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from linnet.retrieval import Index
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
+from linnet.serve.endpoints.messages import is_anthropic, model_info, page_of_models
 from linnet.serve.schemas import COUNT, TEXT, listed, record
 from linnet.serve.service import answer_json
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 async def every(service: Service, call: Call) -> None:
     """GET /v1/models."""
+    if is_anthropic(call):
+        await answer_json(call, page_of_models(service.catalog.models, call.query))
+        return
     seen = service.collections(call)
     data = [_card(service, model, seen) for model in service.catalog.models.values()]
     await answer_json(call, {"object": "list", "data": data})
@@ -28,6 +32,9 @@ async def every(service: Service, call: Call) -> None:
 async def one(service: Service, call: Call) -> None:
     """GET /v1/models/NAME."""
     model = service.catalog.find(call.parameters["model"])
+    if is_anthropic(call):
+        await answer_json(call, model_info(model))
+        return
     await answer_json(call, _card(service, model, service.collections(call)))
 
 
