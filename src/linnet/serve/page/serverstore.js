@@ -88,7 +88,7 @@ class ServerStore {
     if (before?.id === id && (before.updated === updated || this.waiting.has(own))) return own;
     const stub = create({ mode: metadata?.mode === "text" ? "text" : "chat", model: "", settings: {} });
     const title = metadata?.title || linnet?.preview || "";
-    Object.assign(stub, { id: own, title, created: 1000 * created_at, changed: 1000 * updated, isStub: true });
+    Object.assign(stub, { id: own, title, created: 1000 * created_at, changed: 1000 * updated, named: metadata?.named === "yes", isStub: true });
     const running = this.conversations.get(own);
     if (!running || !this.page.isRunning(running)) this.conversations.set(own, stub);
     this.kept.set(own, { id, updated, metadata: metadata ?? {}, items: new Map(), surplus: [] });
@@ -142,7 +142,7 @@ class ServerStore {
     const ordered = [...nodes.values()].sort((a, b) => (a.at ?? 0) - (b.at ?? 0));
     const conversation = checked({ mode: stub.mode, ...state, title: stub.title, nodes: Object.fromEntries(ordered.map((each) => [each.id, each])) });
     const made = conversation ?? create({ mode: stub.mode, model: "", settings: {} });
-    Object.assign(made, { id: stub.id, title: stub.title, created: stub.created, changed: stub.changed });
+    Object.assign(made, { id: stub.id, title: stub.title, named: stub.named, created: stub.created, changed: stub.changed });
     for (const [key, item] of itemsOf(made)) {
       const own = kept.items.get(key);
       if (own && !foreign.has(key)) own.json = JSON.stringify(item);
@@ -200,7 +200,7 @@ class ServerStore {
   }
 
   async send(conversation) {
-    const metadata = { page_id: conversation.id, title: (conversation.title || "Untitled").slice(0, LONGEST_TITLE), mode: conversation.mode };
+    const metadata = { page_id: conversation.id, title: (conversation.title || "Untitled").slice(0, LONGEST_TITLE), mode: conversation.mode, ...(conversation.named ? { named: "yes" } : {}) };
     let kept = this.kept.get(conversation.id);
     if (!kept) {
       const made = await asked("", { metadata });
