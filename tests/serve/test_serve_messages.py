@@ -1,20 +1,12 @@
 """Anthropic's official client, unmodified, with every answer validated strictly."""
 
-import json
-import re
 from typing import Any
 
 import anthropic
 import pytest
-from anthropic.types import Message, MessageTokensCount
+from anthropic.types import Message
 from pydantic import TypeAdapter
-from scripted import Running, ScriptedEngine, serving
-
-from linnet.generate.engine import Request
-from linnet.serve import Catalog, ServeConfig, Served
-from linnet.serve.errors import ApiError
-from linnet.serve.messages.reading import conversation
-from linnet.serve.messages.shape import error_json
+from scripted import Running
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 BACKWARDS = "olleh >resu<"

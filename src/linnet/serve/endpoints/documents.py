@@ -13,14 +13,14 @@ import asyncio
 import contextlib
 import os
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from linnet import output
 from linnet.answers.excerpts import masked
 from linnet.answers.feedback import Feedback, Span, note_feedback
-from linnet.answers.guards import mask_private, private_spans
+from linnet.answers.privacy import mask_private, private_spans, unmasked_name
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
@@ -56,14 +56,15 @@ async def source(service: Service, call: Call) -> None:
     seen, masks = service.collections(call), service.masks_private(call)
 
     def found() -> dict[str, Any]:
-        if seen is not None and not _is_within(served, name, seen):
+        real = _real_name(served, name) if masks else name
+        if seen is not None and not _is_within(served, real, seen):
             raise DataError("it is in a collection of others")
         private = private_spans if masks else None
-        cited = workspace.excerpt(name, start, end, private=private)
+        cited = workspace.excerpt(real, start, end, private=private)
         if masks:
-            cited = masked(cited, lambda text: mask_private(text).text)
+            cited = replace(masked(cited, lambda text: mask_private(text).text), source=name)
         answer = asdict(cited)
-        answer["is_gone"] = workspace.file_of(name) is None
+        answer["is_gone"] = workspace.file_of(real) is None
         return answer
 
     try:
@@ -276,6 +277,11 @@ def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
         document.source == source and document.collection in collections
         for document in _documents_of(served)
     )
+
+
+def _real_name(served: Served, shown: str) -> str:
+    """The document that an answer named so; names of files are masked, too."""
+    return unmasked_name(shown, (document.source for document in _documents_of(served)))
 
 
 def _documents_of(served: Served) -> list[IndexedDocument]:
