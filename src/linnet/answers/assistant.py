@@ -13,6 +13,7 @@ from linnet import artifact
 from linnet.answers.answer import Answer, Step
 from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Turn
 from linnet.answers.extraction import extract
+from linnet.answers.feedback import Feedback, GivenAnswers, Span
 from linnet.answers.gathering import GatherConfig, Gatherer
 from linnet.answers.guards import REFUSED, Guards
 from linnet.answers.privacy import Screen, surroundings
@@ -66,10 +67,16 @@ class Assistant:
         summaries: Summaries | None = None,
     ) -> None:
         """Without ``writer``, or where nothing that it writes is supported, passages answer."""
-        self.index, self.gate, self.writer = index, gate, writer
+        self.writer = writer
         self.guards = guards or Guards()
         self.config = config or GatherConfig()
-        self._gatherer = Gatherer(index, self.config, summaries=summaries)
+        self.given = GivenAnswers()
+        """What was answered to the calls of a server."""
+        self._search_in(index, gate, Gatherer(index, self.config, summaries=summaries))
+
+    def _search_in(self, index: Searchable, gate: Gate | None, gatherer: Gatherer) -> None:
+        """Answer from these from now on."""
+        self.index, self.gate, self._gatherer = index, gate, gatherer
 
     @classmethod
     def open(
@@ -130,6 +137,12 @@ class Assistant:
         shown = screen.draft(draft)
         if not refused and (unsafe := self.guards.withholds(shown.text)):
             return _refused(id, question, REFUSED, unsafe)
+        if context is not None:
+            cited = tuple(Span(each.source, each.start, each.end) for each in draft.citations)
+            self.given.add(Feedback(
+                id, question, False, refused, judged.probability if judged else None,
+                () if refused else cited, context.key or "",
+            ))  # fmt: skip
         return Answer(
             id=id,
             question=question,
