@@ -171,7 +171,7 @@ class ConversationStore:
             self._insert(run, owner, written, conversation=conversation, response=name, output=True)
             if name is not None:
                 self._make_space(run, "responses", name)
-            else:
+            elif conversation is not None:
                 self._make_space(run, "conversations", conversation)
 
     def response(self, owner: str, name: str) -> dict[str, Any]:

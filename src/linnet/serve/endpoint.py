@@ -42,8 +42,6 @@ class Endpoint:
     """Answers with other statuses that are no errors of OpenAI's kind, by status."""
     streams: bool = False
     """Whether it may answer with a stream."""
-    stream_type: str = "text/event-stream"
-    """What that consists of: usually server-sent events."""
     framing: Framing | None = None
     """How its stream shows that it lives while a model is opened; None: it waits in silence."""
     is_open: bool = False
