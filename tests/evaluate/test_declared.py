@@ -226,6 +226,7 @@ def test_a_mistake_is_named_with_its_line_before_anything_runs(
         ("a.jsonl", '{"a": 1}\n{"a": ', r"a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", "[1]", r"line 1: expected a JSON object"),
         ("a.json", '{"a": 1}', r"expected a list of JSON objects"),
+        ("a.json", '{"a": 1}\n{"a": ', r"a.json, line 2: not valid JSON"),
         ("a.csv", "a,b\n1,2,3", r"a.csv, line 2: expected 2 cells, as in line 1. Got 3"),
         ("a.csv", "a,a\n1,2", r"line 1: expected names that differ"),
         ("a.parquet", "no", r"not valid Parquet"),

@@ -76,7 +76,8 @@ def test_answers_that_people_judged_give_an_auroc(model: Path, tmp_path: Path) -
         {"knowledge": PASSAGE, "question": "When?", "right_answer": "It costs 35 euros.",
          "hallucinated_answer": "It was approved in Berlin in 1999."},
     ]  # fmt: skip
-    found, items = evaluated(model, write(tmp_path / "qa.jsonl", halueval), tmp_path)
+    lines = write(tmp_path / "qa.json", halueval)  # by its name one value, as HaluEval has it
+    found, items = evaluated(model, lines, tmp_path)
     assert found["figures"]["auroc_of_support"]["value"] == 1.0
     assert found["answers"] == "of the file"
     assert set(items) == {

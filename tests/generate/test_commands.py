@@ -1,5 +1,6 @@
-"""``linnet generate`` and ``linnet chat``, run as programs."""
+"""``linnet generate`` and ``linnet chat``, as programs; in this process where that is enough."""
 
+import io
 import json
 import os
 import pty
@@ -9,13 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tiny_models import MakeModel
 
 import linnet
+from linnet.cli import main
 from linnet.cli.chat import converse
 from linnet.generate import Chunk, Request
 
@@ -31,6 +34,33 @@ def run(*arguments: str, input: bytes = b"", **environment: str) -> subprocess.C
         check=False,
         timeout=120,
     )
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+Here = Callable[..., Done]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Here:
+    """The same as ``run`` without a process of its own, which takes seconds to start."""
+
+    def run_here(*arguments: str, input: bytes = b"") -> Done:
+        monkeypatch.setattr("sys.argv", ["linnet", *arguments])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(input), "utf-8"))
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Done(code, *capfdbinary.readouterr())
+
+    return run_here
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +90,10 @@ def test_generate_prints_the_new_text_and_nothing_else(model: Path) -> None:
     assert read.stdout == done.stdout
 
 
-def test_generate_as_json(model: Path) -> None:
-    done = run("generate", str(model), "The", "--json", "--seed", "4", "--stop", "e", "--stop", "a")
+def test_generate_as_json(model: Path, here: Here) -> None:
+    done = here(
+        "generate", str(model), "The", "--json", "--seed", "4", "--stop", "e", "--stop", "a"
+    )
     found = json.loads(done.stdout)
     whole = linnet.load(model).generate("The", seed=4, stop=("e", "a"))
     assert found == {
@@ -82,31 +114,21 @@ def test_generate_as_json(model: Path) -> None:
         (("{model}", "-"), b"must be UTF-8 text"),
     ],
 )
-def test_generate_fails_in_one_line(arguments: tuple[str, ...], said: bytes, model: Path) -> None:
+def test_generate_fails_in_one_line(
+    arguments: tuple[str, ...], said: bytes, model: Path, here: Here
+) -> None:
     filled = [argument.format(model=model) for argument in arguments]
-    done = run("generate", *filled, input=b"\xff\xfe\xff")
+    done = here("generate", *filled, input=b"\xff\xfe\xff")
     assert done.returncode == 1
     assert done.stdout == b""
     assert said in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 
-def test_help_loads_no_torch() -> None:
-    for command in ("generate", "chat"):
-        code = (
-            f"import sys; sys.argv = ['linnet', '{command}', '--help']\n"
-            "from linnet.cli import main\n"
-            "try: main()\n"
-            "finally: assert 'torch' not in sys.modules\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        assert b"--temperature" in done.stdout
-
-
-def test_chat_without_a_terminal_writes_only_texts(model: Path) -> None:
+def test_chat_without_a_terminal_writes_only_texts(model: Path, here: Here) -> None:
     lines = "The naïve fox\n/max_tokens 5\nA hen\n\n/nonsense\n/top-p 7\n/settings\n/exit\nunread\n"
     exact = ("--engine", "torch", "--temperature", "0", "--max-tokens", "20")
-    done = run("chat", str(model), *exact, input=lines.encode())
+    done = here("chat", str(model), *exact, input=lines.encode())
     assert done.returncode == 0
     fox, hen = expected(model, "The naïve fox"), expected(model, "A hen", 5)
     on = expected(model, "A hen" + hen.decode(), 5)

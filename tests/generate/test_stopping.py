@@ -9,13 +9,14 @@ letters = st.text("ab", max_size=12)
 stops = st.lists(st.text("ab", min_size=1, max_size=4), max_size=3)
 
 
-def brute_force(text: str, strings: list[str]) -> tuple[str, bool]:
+def brute_force(text: str, strings: list[str]) -> tuple[str, str | None]:
     """Read on until the text ends with a stop string; the longest of those counts."""
     for end in range(len(text) + 1):
         ending = [s for s in strings if text[:end].endswith(s)]
         if ending:
-            return text[: end - max(map(len, ending))], True
-    return text, False
+            longest = max(ending, key=len)
+            return text[: end - len(longest)], longest
+    return text, None
 
 
 @given(st.lists(letters, max_size=6), stops)
@@ -38,5 +39,5 @@ def test_holds_back_no_more_than_it_must() -> None:
     assert stopping.push("two") == "\ntwo"
     assert stopping.push("\n\nEN") == ""
     assert stopping.push("D and more") == ""
-    assert stopping.found
+    assert stopping.found == "\n\nEND"
     assert stopping.finish() == ""

@@ -91,6 +91,10 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 
 def _json(path: Path) -> Iterator[Row]:
+    """A list of objects; or lines of them, as many published sets have it (HaluEval)."""
+    if _has_lines(path):
+        yield from _jsonl(path)
+        return
     try:
         rows = read_json(path, limit=LARGEST_JSON)
     except ValueError as error:
@@ -100,6 +104,16 @@ def _json(path: Path) -> Iterator[Row]:
     for number, row in enumerate(rows, 1):
         _require_whole(row, f"{path}, row {number}")
         yield row
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether the first line is an object of its own, and more follows."""
+    with path.open(encoding="utf-8-sig") as file:
+        line = file.readline(LONGEST_LINE)
+        try:
+            return isinstance(parse_json(line), dict) and bool(file.readline(LONGEST_LINE).strip())
+        except ValueError:
+            return False
 
 
 def _require_whole(row: Row, where: str) -> None:

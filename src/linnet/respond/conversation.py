@@ -345,6 +345,15 @@ def call_json(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
+def arguments_of(call: ToolCall) -> dict[str, Any]:
+    """The arguments of a call as an object, which they are unless a model wrote something else."""
+    try:
+        found = json.loads(call.arguments)
+    except ValueError:
+        found = call.arguments
+    return found if isinstance(found, dict) else {"arguments": found}
+
+
 def _texts(content: Any) -> Iterable[Text]:
     if content is None or content == "":
         return

@@ -27,6 +27,7 @@ from linnet.respond.conversation import (
     NoConversationError,
 )
 from linnet.respond.inbox import Cancel, Inbox, Item
+from linnet.respond.infill import Infill, find_infill
 from linnet.respond.pieces import (
     Batch,
     Finish,
@@ -78,6 +79,21 @@ class Requests:
     """What the prompt is called in messages to people."""
 
 
+def refusal_of(
+    chat_prompt: Callable[[Sequence[Mapping[str, Any]]], object], name: str
+) -> NoConversationError | None:
+    """Why no conversation can be had with a model of which this makes prompts; None: it can."""
+    try:
+        chat_prompt([{"role": "user", "content": "a"}])
+    except DataError:
+        return None
+    except EngineError:
+        raise  # that is no property of the model
+    except LinnetError as error:
+        return NoConversationError(str(error), model=name)
+    return None
+
+
 class EngineResponder:
     """Answers with one engine, and one of its adapters where one is named."""
 
@@ -109,20 +125,28 @@ class EngineResponder:
 
         A template that takes other conversations than the shortest is one that works.
         """
-        try:
-            self.engine.chat_prompt([{"role": "user", "content": "a"}])
-        except DataError:
-            return None
-        except EngineError:
-            raise  # that is no property of the model
-        except LinnetError as error:
-            return NoConversationError(str(error), model=self.name)
-        return None
+        return refusal_of(self.engine.chat_prompt, self.name)
 
     def require_conversation(self) -> None:
         """Raise NoConversationError where no conversation can be had."""
         if self.refusal is not None:
             raise NoConversationError(str(self.refusal), model=self.name)
+
+    @cached_property
+    def infill(self) -> Infill | None:
+        """How the model fills in the middle of a text, if it can."""
+        return find_infill(self.engine)
+
+    def require_infill(self, part: str) -> Infill:
+        """The same; raises ConversationError where it cannot, naming what asks for it."""
+        if self.infill is None:
+            raise ConversationError(
+                f"'{part}' needs a model that fills in the middle, and the vocabulary of "
+                f"'{self.name}' has no tokens for that; leave it out",
+                part=part,
+                code="no_infill",
+            )
+        return self.infill
 
     @cached_property
     def tools(self) -> ToolFormat:
@@ -282,7 +306,16 @@ class EngineResponder:
         if finish is not None:
             text.finish = finish
             yield Usage(text.prompt, text.cached, text.written, choice=place)
-            yield Finish(finish, choice=place)
+            yield self._finish(finish, chunks[-1], choice=place)
+
+    def _finish(self, reason: Any, last: Chunk, *, choice: int) -> Finish:
+        """The end, with what ended it."""
+        ending, score = last.ending, None
+        if ending is not None and ending.logprob is not None:
+            tops = tuple((self.engine.spelling(other), value) for other, value in ending.top or ())
+            score = TokenScore(self.engine.spelling(ending.token), ending.logprob, tops)
+        token = None if ending is None else ending.token
+        return Finish(reason, last.stop, token, score, choice=choice)
 
     def _scores(self, chunks: Iterable[Chunk]) -> tuple[TokenScore, ...]:
         """Each token of the chunks with its probability and the likeliest beside it."""
@@ -320,8 +353,8 @@ class _Written:
         """Take note of what came; ``shared``: its prompt was counted with another text."""
         record = context.record
         for chunk in chunks:
-            self.written += len(chunk.tokens)
-            record.tokens.written += len(chunk.tokens)
+            self.written += len(chunk.tokens) + chunk.dropped
+            record.tokens.written += len(chunk.tokens) + chunk.dropped
             if chunk.start is not None:
                 record.queue_seconds = max(record.queue_seconds, chunk.start.queue_seconds)
                 if not shared:

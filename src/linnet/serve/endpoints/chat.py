@@ -11,7 +11,13 @@ from linnet.respond.pieces import Origin
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError, refused
-from linnet.serve.sampling import check_streaming, constraint_of, sampling_of, wants_usage
+from linnet.serve.sampling import (
+    check_streaming,
+    constraint_of,
+    most_tokens,
+    sampling_of,
+    wants_usage,
+)
 from linnet.serve.schemas import (
     COLLECTIONS,
     FLAG,
@@ -31,7 +37,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
-from linnet.serve.shapes import ChatShape
+from linnet.serve.shapes import OPENAI_FRAMING, ChatShape
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
@@ -73,7 +79,7 @@ def chat(body: Mapping[str, Any], *, longest: int, context: int) -> Conversation
     if body.get("top_logprobs") and not body.get("logprobs"):
         raise ApiError(400, "'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
     tools, choice, allowed = _tools(body)
-    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    most = most_tokens(body)
     return conversation(body).replace(
         tools=tools,
         tool_choice=choice,
@@ -219,7 +225,7 @@ BODY: Schema = record(
         "model": MODEL,
         "messages": MESSAGES,
         **SAMPLING,
-        "max_completion_tokens": whole(1, 2**31 - 1, "As max_tokens, and before it."),
+        "max_completion_tokens": whole(-1, 2**31 - 1, "As max_tokens, and before it."),
         **STREAMING,
         "logprobs": FLAG,
         "top_logprobs": whole(0, 20, "How many of the likeliest tokens to tell. With logprobs."),
@@ -278,4 +284,5 @@ _CHOICE = record(
 CHAT = Endpoint(
     "POST", "/v1/chat/completions", answer, "Answer a conversation.",
     body=BODY, answer=answer_schema("chat.completion", _CHOICE), streams=True,
+    framing=OPENAI_FRAMING,
 )  # fmt: skip
