@@ -101,14 +101,16 @@ def is_legacy(body: Mapping[str, Any]) -> bool:
 
 def _tools(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], str, tuple[str, ...] | None]:
     """The tools of a body, which one is to be called, and the names of those that may be."""
-    given, choice, name = body.get("tools") or (), body.get("tool_choice") or "auto", "tool_choice"
+    given, choice = body.get("tools") or (), body.get("tool_choice") or "auto"
+    kind, name = "tools", "tool_choice"
     if is_legacy(body):
         if given:
             raise ApiError(400, "'functions' and 'tools' exclude each other.", param="functions")
         given = [
             {"type": "function", "function": function} for function in body.get("functions") or ()
         ]
-        choice, name = body.get("function_call") or "auto", "function_call"
+        choice = body.get("function_call") or "auto"
+        kind, name = "functions", "function_call"
         if isinstance(choice, dict):
             choice = {"type": "function", "function": choice}
     try:
@@ -116,10 +118,10 @@ def _tools(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], str, tuple[str, .
     except LinnetError as error:
         raise refused(error, param="tools") from None
     if not tools and choice not in ("auto", "none"):
-        raise ApiError(400, f"'{name}' is only allowed with tools.", param=name)
+        raise ApiError(400, f"'{name}' is only allowed with '{kind}'.", param=name)
     if isinstance(choice, str):
         return tools, choice, None
-    kind = choice["type"]
+    kind = str(choice["type"])
     if kind == "allowed_tools":
         allowed = choice["allowed_tools"]
         names = tuple(tool[tool["type"]]["name"] for tool in allowed["tools"])
