@@ -208,15 +208,25 @@ PARTS: Schema = {
 }  # fmt: skip
 CONTENT: Schema = {"anyOf": [TEXT, PARTS]}
 FUNCTION_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
-CALL: Schema = record(
-    {
-        "id": TEXT,
-        "type": {"const": "function"},
-        "function": record({"name": TEXT, "arguments": TEXT}, required=("name", "arguments")),
-    },
-    required=("id", "type", "function"),
-    more=True,
-)
+_CALLED = record({"name": TEXT, "arguments": TEXT}, required=("name", "arguments"))
+CALL: Schema = {
+    "anyOf": [
+        record(
+            {"id": TEXT, "type": {"const": "function"}, "function": _CALLED},
+            required=("id", "type", "function"),
+            more=True,
+        ),
+        record(
+            {
+                "id": TEXT,
+                "type": {"const": "custom"},
+                "custom": record({"name": TEXT, "input": TEXT}, required=("name", "input")),
+            },
+            required=("id", "type", "custom"),
+            more=True,
+        ),
+    ]
+}
 
 
 def _message(roles: list[str], properties: Mapping[str, Schema], *required: str) -> dict[str, Any]:
@@ -240,11 +250,13 @@ MESSAGES: Schema = {
                     "content": nullable(CONTENT),
                     "reasoning_content": nullable(TEXT),
                     "tool_calls": nullable({"type": "array", "items": CALL, "maxItems": 128}),
+                    "function_call": nullable(_CALLED),
                 },
             ),
             _message(
                 ["tool"], {"content": CONTENT, "tool_call_id": TEXT}, "content", "tool_call_id"
             ),
+            _message(["function"], {"content": nullable(CONTENT), "name": TEXT}, "content", "name"),
         ]
     },
 }
