@@ -15,6 +15,7 @@ from scripted import Running
 
 from linnet.data.attachments import read_attachment
 from linnet.errors import DataError
+from linnet.serve.uploads import Uploads
 
 
 def packed() -> bytes:
@@ -91,6 +92,6 @@ def test_a_file_that_is_too_large_is_not_waited_for(tiny_server: Running) -> Non
 
 def test_only_so_many_are_read_at_once(tiny_server: Running) -> None:
     service = tiny_server.server.service
-    service.attachments = 2
+    before, service.attachments = service.attachments, Uploads(most=0)
     assert send(tiny_server, b"x", name="x.txt")[0] == 429
-    service.attachments = 0
+    service.attachments = before

@@ -83,8 +83,8 @@ class Uploads:
             )
         if len(self._now) < self._most:
             return
-        slowest = min(self._now, key=lambda upload: upload.moved)
-        if slowest.timer.when() is None or now - slowest.moved < STALLED_SECONDS:
+        slowest = min(self._now, key=lambda upload: upload.moved, default=None)
+        if slowest is None or slowest.timer.when() is None or now - slowest.moved < STALLED_SECONDS:
             raise ApiError(429, "Other files are arriving; try again.", code="busy", retry_after=1)
         self._now.remove(slowest)
         slowest.displaced = True
