@@ -44,6 +44,7 @@ from linnet.generate.generation import Generation
 from linnet.generate.likelihood import LOGITS_PER_BATCH, buffered, score_continuations
 from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
+from linnet.generate.speculation import Speculation
 from linnet.generate.tokenization import CheckpointTokenizer
 from linnet.generate.torch_decoder import Decoder
 from linnet.generate.torch_runner import Runner
@@ -77,10 +78,12 @@ class TorchEngine(Engine):
         rows: int = ROWS,
         prefix_bytes: int | None = None,
         int8: bool = False,
+        lookup: bool = True,
     ) -> None:
         """``rows``: requests computed together at most. ``prefix_bytes``: memory for the
         beginnings of texts, 0 for none. ``int8``: write (but do not score) with weights
-        and inputs rounded to 8 bits, on CPUs: faster, and no longer exact.
+        and inputs rounded to 8 bits, on CPUs: faster, and no longer exact. ``lookup``: draft what
+        followed the same tokens before; see ``linnet.generate.speculation``.
 
         Raises ModelError for an encoder, which knows no next token.
         """
@@ -105,6 +108,7 @@ class TorchEngine(Engine):
             make_decoder,
             Scheduler(rows=rows, memory_bytes=memory),
             prefix_bytes=min(PREFIX_BYTES, memory // 4) if prefix_bytes is None else prefix_bytes,
+            speculation=Speculation(lookup=lookup),
         )
         weakref.finalize(self, self._runner.close)
 

@@ -20,6 +20,7 @@ from linnet.serve.limits import Doorkeeper
 from linnet.serve.metrics import Metrics, ModelMetrics
 from linnet.serve.openapi import describe
 from linnet.serve.streaming import Generation, wait_for_model
+from linnet.serve.uploads import Uploads
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
@@ -71,9 +72,9 @@ class Service:
         """Whether what runs is to end, too."""
         self.running: dict[Generation, str] = {}
         """The answers that are being written, with the names of their models."""
-        self.uploads = 0
+        self.uploads = Uploads()
         """Documents that are arriving."""
-        self.attachments = 0
+        self.attachments = Uploads(most=2)
         """Files of messages that are being read."""
         self.embedding = asyncio.Lock()
         """Held by the one that computes vectors, which uses all cores."""

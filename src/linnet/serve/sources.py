@@ -86,19 +86,23 @@ def open_catalog(
         )
         for called, place in every.items()
     ]
+    described: dict[str, list[Served]] = {}
+    for place in places:  # what is wrong with one is said before others are opened
+        if place.name != first and place.name not in config.pin:
+            with progress.task(f"looking at {place.name}"):
+                described[place.name] = place.summarize(progress)
+    _require_space([_source(p, described[p.name]) for p in places if p.name in described], settings)
     opened: list[Served] = []
-    sources: list[ModelSource] = []
     try:
         for place in places:
-            stays = place.name in config.pin
-            if place.name == first or stays:
+            if place.name not in described:
                 with progress.task(f"opening {place.name}"):
-                    found = place.open(progress)
-                opened += found
-            else:
-                with progress.task(f"looking at {place.name}"):
-                    found = place.summarize(progress)
-            sources.append(_source(place, found, pinned=stays))
+                    described[place.name] = place.open(progress)
+                opened += described[place.name]
+        sources = [
+            _source(place, described[place.name], pinned=place.name in config.pin)
+            for place in places
+        ]
         _require_space(sources, settings)
         return Catalog(opened, sources=sources, settings=settings)
     except BaseException:
@@ -155,7 +159,7 @@ def models_in(directory: str, progress: Progress = SILENT) -> dict[str, str]:
             found[name] = str(each)
     if left_out:
         some = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
-        progress.warn(f"{directory}: {len(left_out)} are no models and are left out: {some}")
+        progress.warn(f"{directory}: left out, as they are no models: {some}")
     return found
 
 
@@ -251,7 +255,7 @@ class _Place:
         ]
 
 
-def _source(place: _Place, models: Sequence[Served], *, pinned: bool) -> ModelSource:
+def _source(place: _Place, models: Sequence[Served], *, pinned: bool = False) -> ModelSource:
     """``models``: as they are open, or described."""
     described = [
         Served(m.name, parent=m.parent, summary=m.summary or summary_of(m), created=m.created)

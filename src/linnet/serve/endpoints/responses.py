@@ -23,15 +23,18 @@ from linnet.serve.endpoints.conversations import (
     page_of,
     with_store,
 )
+from linnet.serve.endpoints.files import documents_of
 from linnet.serve.errors import ApiError, failed
 from linnet.serve.responses_api.items import Item, read_items
 from linnet.serve.responses_api.reading import (
     BODY,
+    FILE_SEARCH,
     INPUT,
     Asked,
     conversation_of,
     read,
     responses_error,
+    stores_of,
     truncated,
 )
 from linnet.serve.responses_api.shape import ResponseShape
@@ -50,9 +53,14 @@ async def create(service: Service, call: Call) -> None:
     """POST /v1/responses."""
     if call.body.get("collections") is not None and call.model.assistant is None:
         raise ApiError(400, f"'{call.model.name}' has no documents.", param="collections")
-    responder = call.model.conversing
+    stores, answering = stores_of(call.body), call.model
+    if stores is not None:  # whoever has the documents answers from them
+        answering = documents_of(service, call, stores)
+    responder = answering.conversing
     asked = await _asked(service, call)
-    shape = ResponseShape(asked, streams=bool(call.body.get("stream")))
+    shape = ResponseShape(asked, streams=bool(call.body.get("stream")), documents=answering.name)
+    if stores is not None:
+        shape.search(asked.question, most=_most_results(call.body))
 
     async def write(context: Context) -> Batches:
         conversation = await _fitting(service, asked, shape, responder)
@@ -71,6 +79,11 @@ async def create(service: Service, call: Call) -> None:
             raise
 
     await service.generate(call, write, shape, texts=1)
+
+
+def _most_results(body: Mapping[str, Any]) -> int | None:
+    found = [tool.get("max_num_results") for tool in body["tools"] if tool["type"] == FILE_SEARCH]
+    return int(found[0]) if found[0] else None
 
 
 async def _asked(service: Service, call: Call) -> Asked:

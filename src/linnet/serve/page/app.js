@@ -16,6 +16,7 @@ import { noticeFor } from "./notice.js";
 import { key } from "./server.js";
 import { defaults, problemOf, setDefaults, showSettings } from "./settings.js";
 import { listenToKeys, touches } from "./shortcuts.js";
+import { serverStore } from "./serverstore.js";
 import { Sidebar } from "./sidebar.js";
 import { SourcePanel } from "./source.js";
 import { Store } from "./store.js";
@@ -30,7 +31,8 @@ class Page {
   constructor() {
     this.drafts = new Map(); // per conversation's id {text, files}
     this.removed = new Set(); // ids, of which nothing is to be kept any more
-    this.store = new Store();
+    this.browser = new Store();
+    this.store = this.browser; // or the server's, where it keeps conversations
     this.frame = new Frame();
     this.following = new Following();
     this.connection = new Connection(() => this.listModels());
@@ -49,6 +51,7 @@ class Page {
       rename: (id, title) => this.rename(id, title),
       remove: (id) => this.remove(id),
       exportOne: (id) => this.exportOne(id),
+      search: (text) => this.store.search?.(text) ?? null,
     });
     this.thread = new Thread(byId("thread"), {
       again: (node) => this.begin(() => this.talk.again(this.current, node)),
@@ -68,11 +71,27 @@ class Page {
   async start() {
     this.wire();
     this.current = this.fresh();
-    await this.store.open((id) => this.changedElsewhere(id));
-    this.open(location.hash.slice(1) || null, { quietly: true });
-    await this.connection.look();
+    const wanted = location.hash.slice(1) || null;
+    await this.browser.open((id) => this.store === this.browser && this.changedElsewhere(id));
+    this.open(wanted, { quietly: true });
+    if (await this.connection.look()) await this.findStore();
+    if (wanted && this.store !== this.browser) await this.open(wanted, { quietly: true });
     document.documentElement.dataset.ready = "yes";
     letInstall();
+  }
+
+  /** Keep conversations on the server, if it does that, and otherwise here. */
+  async findStore() {
+    const isOpen = (id) => this.store.get(id) !== null;
+    const wasKept = isOpen(this.current.id);
+    this.store = (await serverStore({
+      isRunning: (conversation) => this.talk.isRunning(conversation),
+      isWriting: (node) => [...this.talk.running.values()].flat().some((run) => run.node === node),
+      changed: (id) => this.changedElsewhere(id),
+      failed: (text) => text !== this.said && toast((this.said = text)), // not every few seconds
+    })) ?? this.browser;
+    if (wasKept && !isOpen(this.current.id)) this.open(null, { quietly: true });
+    else this.show();
   }
 
   /** What the conversations' logic sees of this page. */
@@ -87,7 +106,11 @@ class Page {
       finished: (conversation, node) => this.announce(conversation, node),
       failed: (error) => this.connection.failed(error),
       askForKey: () => this.connection.ask(),
-      isConnected: () => this.connection.look(),
+      isConnected: async () => {
+        const found = await this.connection.look();
+        if (found && this.store === this.browser) await this.findStore();
+        return found;
+      },
     };
   }
 
@@ -129,6 +152,20 @@ class Page {
 
   /** Show a conversation; a new one for null. `quietly`: the address is there already. */
   open(id, { quietly = false } = {}) {
+    this.opening = id;
+    return id && this.store.get(id)?.isStub ? this.fetchAndOpen(id, { quietly }) : this.openNow(id, { quietly });
+  }
+
+  async fetchAndOpen(id, options) {
+    try {
+      await this.store.load(id);
+    } catch (error) {
+      return toast(error.message);
+    }
+    if (this.opening === id) this.openNow(id, options); // and no other one since
+  }
+
+  openNow(id, { quietly }) {
     this.drafts.set(this.current.id, { text: this.composer.text, files: this.attachments.files });
     const found = id ? this.store.get(id) : null;
     const address = found ? `#${found.id}` : location.pathname + location.search;
@@ -161,10 +198,16 @@ class Page {
   }
 
   async remove(id) {
-    const conversation = this.store.get(id);
-    this.removed.add(id);
-    this.talk.stop(conversation);
-    await this.store.remove(id).catch((error) => toast(error.message));
+    let conversation;
+    try {
+      conversation = await this.store.load(id); // with its messages, so that it can be brought back
+      this.removed.add(id);
+      this.talk.stop(conversation);
+      await this.store.remove(id);
+    } catch (error) {
+      toast(error.message);
+      return;
+    }
     if (conversation === this.current) this.open(null);
     this.showSidebar();
     const act = () => {
@@ -176,15 +219,29 @@ class Page {
   }
 
   async removeAll() {
-    const number = this.store.all().length;
-    const explanation = `${count(number)} kept in this browser. They cannot be brought back.`;
-    if (!number || !(await confirmed("Delete all conversations?", explanation, "Delete all"))) return;
-    for (const conversation of this.store.all()) {
+    const all = this.store.all();
+    const others = this.store === this.browser ? "" : " What other programs keep there for your key goes as well.";
+    const explanation = `${count(all.length)} kept ${this.store.place || "while this page is open"}. They cannot be brought back.${others}`;
+    if (!all.length || !(await confirmed("Delete all conversations?", explanation, "Delete all"))) return;
+    for (const conversation of all) {
       this.removed.add(conversation.id);
       this.talk.stop(conversation);
-      await this.store.remove(conversation.id);
+    }
+    try {
+      await this.store.removeAll();
+    } catch (error) {
+      toast(error.message);
     }
     this.open(null);
+  }
+
+  /** Put the conversations of this browser on the server, too. */
+  async copyToServer() {
+    const all = this.browser.all();
+    for (const conversation of all) await this.store.copy(conversation);
+    await this.store.flush();
+    toast(`${count(all.length)} conversation${all.length === 1 ? "" : "s"} of this browser copied to the server.`);
+    this.showSidebar();
   }
 
   /** Do something to the conversation that is open. */
@@ -217,13 +274,19 @@ class Page {
   changedElsewhere(id) {
     const found = this.store.get(id);
     if (found && id === this.current.id && !this.talk.isRunning(found)) {
+      if (found.isStub) return void this.fetchAndOpen(id, { quietly: true });
       this.current = found;
       this.show();
     } else this.showSidebar();
   }
 
-  exportOne(id) {
-    const conversation = this.store.get(id);
+  async exportOne(id) {
+    let conversation;
+    try {
+      conversation = await this.store.load(id);
+    } catch (error) {
+      return toast(error.message);
+    }
     const name = conversation.title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, 60);
     download(`${name || "conversation"}.md`, "text/markdown", conversations.asMarkdown(conversation));
   }
@@ -348,7 +411,7 @@ class Page {
     byId("thread").hidden = isText || isEmpty;
     byId("text").hidden = !isText;
     const documents = this.connection.model?.documents === true;
-    if (isEmpty) showWelcome({ mode: current.mode, documents, lasting: this.store.lasting, choose: (mode) => this.chooseMode(mode) });
+    if (isEmpty) showWelcome({ mode: current.mode, documents, place: this.store.place, choose: (mode) => this.chooseMode(mode) });
     if (isText) this.text.show(current, writing !== null);
     else this.thread.show(current, writing);
     this.showNotice();
@@ -428,6 +491,29 @@ class Page {
     return Boolean(last);
   }
 
+  aboutKeeping() {
+    const { place } = this.store;
+    if (!place) return "This browser keeps nothing: they are gone when the page is closed.";
+    const number = count(this.store.all().length);
+    if (this.store === this.browser) return `${number} kept ${place}, and nowhere else.`;
+    return `${number} kept ${place}. ${key.get() ? "Your key finds them, and no other one." : "Everyone who can open this page finds them."}`;
+  }
+
+  async exportAll(name) {
+    try {
+      download(name, "application/json", await this.store.exported());
+    } catch (error) {
+      toast(error.message);
+    }
+  }
+
+  async forgetKey() {
+    key.set("");
+    this.store = this.browser; // what the key kept is not to be seen any more
+    this.open(null);
+    if (await this.connection.look()) await this.findStore();
+  }
+
   applyPreset({ name, settings, prompt }) {
     const { current } = this;
     current.settings = structuredClone(settings);
@@ -451,18 +537,18 @@ class Page {
       },
       act: {
         applyPreset: (preset) => this.applyPreset(preset),
-        exportAll: () => download(name, "application/json", this.store.exported()),
+        exportAll: () => this.exportAll(name),
+        copyToServer: () => this.copyToServer(),
         importFile: (file) => this.import(file),
         removeAll: () => this.removeAll(),
-        forgetKey: () => (key.set(""), this.connection.look()),
+        forgetKey: () => this.forgetKey(),
       },
       about: {
         focus,
         prompt: () => this.composer.text,
         hasKey: key.get() !== "",
-        kept: this.store.lasting
-          ? `${count(this.store.all().length)} kept in this browser, and nowhere else.`
-          : "This browser keeps nothing: they are gone when the page is closed.",
+        kept: this.aboutKeeping(),
+        inBrowser: this.store === this.browser ? 0 : this.browser.all().length,
       },
     });
   }
@@ -490,7 +576,7 @@ class Page {
       this.fitMode();
     });
     window.addEventListener("popstate", () => this.open(location.hash.slice(1) || null, { quietly: true }));
-    window.addEventListener("pagehide", () => this.save(this.current));
+    window.addEventListener("pagehide", () => (this.save(this.current), this.store.flush?.()));
     listenToKeys(this);
   }
 }

@@ -94,6 +94,9 @@ export function showSettings(settings, { mode, changed, act, about }) {
     element("h3", {}, "Your conversations"),
     element("p", { class: "help" }, about.kept),
     keptButtons(act, () => made.close()),
+    about.inBrowser > 0 &&
+      element("div", { class: "buttons copied" },
+        element("button", { type: "button", class: "button", click: () => (made.close(), act.copyToServer()) }, `Copy the ${about.inBrowser} of this browser to the server`)),
     about.hasKey && element("h3", {}, "Key"),
     about.hasKey &&
       element("div", { class: "buttons" },
