@@ -1,15 +1,10 @@
 """Ollama's official client, unmodified, and what other clients of its interface send."""
 
-import http.client
-import json
-import math
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import ollama
 import pytest
-from scripted import Running, ScriptedEngine, serving
+from scripted import Running
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 BACKWARDS = "olleh >resu<"
@@ -35,4 +30,3 @@ def test_a_chat(client: ollama.Client) -> None:
             print(getattr(client, name)("none"))
         except ollama.ResponseError as e:
             print(e.status_code, e.error)
-

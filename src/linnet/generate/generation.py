@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from linnet.errors import ModelError
+from linnet.generate.beam_search import BeamSearch
 from linnet.generate.engine import Chunk, Deliver, FinishReason, Request, Start, TopLogprobs
 from linnet.generate.logits import Sampler
 from linnet.generate.stopping import StopStrings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from linnet.errors import LinnetError
     from linnet.generate.constraining import Follower
     from linnet.generate.kv_cache import PromptCache
@@ -47,6 +52,17 @@ class Generation:
         self.finish_reason: FinishReason | None = None
         self.constraint = constraint
         self.sampler = Sampler(request.sampling, own, limit=limit, constraint=constraint)
+        self.beams: BeamSearch | None = None
+        if request.sampling.beams > 1:
+            self.beams = BeamSearch(
+                request.sampling,
+                prompt,
+                own,
+                limit=limit,
+                tokenizer=tokenizer,
+                stop_ids=stop_ids,
+                constraint=constraint,
+            )
         self.cancelled = False
         self.cache: PromptCache | None = None
         """While it is read."""
@@ -68,8 +84,8 @@ class Generation:
 
     @property
     def reserved(self) -> int:
-        """Tokens that it may come to have."""
-        return len(self.prompt) + self.limit
+        """Tokens that it may come to have, of all its beams."""
+        return self.request.sampling.beams * (len(self.prompt) + self.limit)
 
     @property
     def is_read(self) -> bool:
@@ -111,6 +127,24 @@ class Generation:
             self.finish_reason = "length"
             text += self._remainder()
         return self._chunk(text, (token,), logprob, top, first)
+
+    def search(self, logits: Tensor) -> tuple[list[int], Chunk | None]:
+        """Take its beams further by their logits ``(n, V)``: whom each new one continues, and in
+        the end what was found.
+        """
+        assert self.beams is not None
+        parents = self.beams.advance(logits)
+        if not self.beams.ended:
+            return parents, None
+        found = self.beams.found
+        if not found:
+            raise ModelError("beam search found no text that ends; use more beams, or more tokens")
+        best = found[0]
+        self.tokens, self.finish_reason = [*best.tokens], best.finish_reason
+        chunk = Chunk(best.text, best.tokens, best.finish_reason, start=self.start, beams=found)
+        if self.request.logprobs:
+            chunk = replace(chunk, logprobs=best.logprobs)
+        return parents, chunk
 
     def _remainder(self) -> str:
         """What the decoder and the stop strings have held back."""

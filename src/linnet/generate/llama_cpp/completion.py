@@ -78,6 +78,10 @@ def _sampling(sampling: Sampling, penalised: Sequence[int], limit: int) -> dict[
         sampling.frequency_penalty != 0,
         sampling.presence_penalty != 0,
     )
+    if sampling.beams > 1:
+        raise ConfigError(
+            "engine llama.cpp has no beam search; use engine torch, or leave beams out"
+        )
     bias = _bias(sampling, penalised)
     asked: dict[str, Any] = {
         "seed": _RANDOM_SEED if sampling.seed is None else sampling.seed % _SEEDS,
