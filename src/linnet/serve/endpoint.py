@@ -41,7 +41,7 @@ class Endpoint:
     other_answers: Mapping[str, tuple[str, Schema]] = field(default_factory=dict)
     """Answers with other statuses that are no errors of OpenAI's kind, by status."""
     streams: bool = False
-    """Whether it may answer with server-sent events."""
+    """Whether it may answer with a stream."""
     framing: Framing | None = None
     """How its stream shows that it lives while a model is opened; None: it waits in silence."""
     is_open: bool = False

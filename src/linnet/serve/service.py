@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from linnet.errors import LinnetError
 from linnet.respond.engine import EngineResponder
 from linnet.serve.asgi import Call
+from linnet.serve.conversations import ConversationStore
 from linnet.serve.errors import ApiError, refused, stopping
 from linnet.serve.keys import key_ring
 from linnet.serve.limits import Doorkeeper
 from linnet.serve.metrics import Metrics, ModelMetrics
 from linnet.serve.openapi import describe
 from linnet.serve.streaming import Generation, wait_for_model
+from linnet.serve.uploads import Uploads
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
@@ -52,7 +54,8 @@ class Service:
     def __init__(
         self, catalog: Catalog, config: ServeConfig, endpoints: Sequence[Endpoint]
     ) -> None:
-        """Raises ConfigError where no key guards an open address."""
+        """Raises ConfigError where no key guards an open address, and where conversations cannot
+        be kept."""
         self.catalog = catalog
         self.config = config
         self.endpoints = endpoints
@@ -69,14 +72,16 @@ class Service:
         """Whether what runs is to end, too."""
         self.running: dict[Generation, str] = {}
         """The answers that are being written, with the names of their models."""
-        self.uploads = 0
+        self.uploads = Uploads()
         """Documents that are arriving."""
-        self.attachments = 0
+        self.attachments = Uploads(most=2)
         """Files of messages that are being read."""
         self.embedding = asyncio.Lock()
         """Held by the one that computes vectors, which uses all cores."""
         self._checking = ThreadPoolExecutor(2, "linnet-checking")
         self.tokenizing = ThreadPoolExecutor(2, "linnet-tokenizing")
+        self.storing = ThreadPoolExecutor(1, "linnet-storing")
+        self.conversations = ConversationStore(config.conversations, keep_days=config.keep_days)
         self._prompts = ThreadPoolExecutor(_PROMPT_THREADS, "linnet-prompts")
         self._aborted = asyncio.Event()
         catalog.pool.on_open = self._opened
@@ -102,8 +107,9 @@ class Service:
 
     def close(self) -> None:
         """Wait for no thread any more."""
-        for pool in (self._prompts, self._checking, self.tokenizing):
+        for pool in (self._prompts, self._checking, self.tokenizing, self.storing):
             pool.shutdown(wait=False, cancel_futures=True)
+        self.conversations.close()
 
     async def prepare(self, call: Call, work: Callable[[], T]) -> T:
         """What the work makes of the call's body: here, or in a thread where the body is large.

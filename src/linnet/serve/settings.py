@@ -54,6 +54,18 @@ class ServeConfig(EngineConfig):
         least=0,
     )
     max_body: int = option(8_000_000, "The largest request in bytes.", group="Limits", least=1024)
+    conversations: Path | None = option(
+        None,
+        "SQLite file to keep responses and conversations in; otherwise they are in memory.",
+        group="Conversations",
+    )
+    keep_days: float = option(
+        30.0,
+        "Days after their last use at which kept responses and conversations are deleted; 0: none.",
+        group="Conversations",
+        least=0,
+        most=36_500,
+    )
     unsafe_classifier: Path | None = option(
         None,
         "A sequence classification with a label such as safe, for questions to documents and the "

@@ -13,14 +13,14 @@ import asyncio
 import contextlib
 import os
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from linnet import output
 from linnet.answers.excerpts import masked
-from linnet.answers.feedback import Feedback, Span, note_feedback
-from linnet.answers.guards import mask_private, private_spans
+from linnet.answers.feedback import note_feedback
+from linnet.answers.privacy import mask_private, private_spans, unmasked_name
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from linnet.retrieval.segments import IndexedDocument
     from linnet.serve.catalog import Served
     from linnet.serve.service import Service
+    from linnet.serve.uploads import Upload
 
 LARGEST_FILE = 256_000_000
 """Bytes of a document that is added."""
-MOST_UPLOADS = 4
-"""Documents that arrive at once."""
 MOST_LISTED = 200
 _WRITE_BYTES = 1 << 20
 _LARGEST_FEEDBACK = 400_000
@@ -56,14 +55,15 @@ async def source(service: Service, call: Call) -> None:
     seen, masks = service.collections(call), service.masks_private(call)
 
     def found() -> dict[str, Any]:
-        if seen is not None and not _is_within(served, name, seen):
+        real = _real_name(served, name) if masks else name
+        if seen is not None and not _is_within(served, real, seen):
             raise DataError("it is in a collection of others")
         private = private_spans if masks else None
-        cited = workspace.excerpt(name, start, end, private=private)
+        cited = workspace.excerpt(real, start, end, private=private)
         if masks:
-            cited = masked(cited, lambda text: mask_private(text).text)
+            cited = replace(masked(cited, lambda text: mask_private(text).text), source=name)
         answer = asdict(cited)
-        answer["is_gone"] = workspace.file_of(name) is None
+        answer["is_gone"] = workspace.file_of(real) is None
         return answer
 
     try:
@@ -147,32 +147,32 @@ async def add(service: Service, call: Call) -> None:
         raise ApiError(400, f"'taken' must be one of {', '.join(get_args(Taken))}.", param="taken")
     name = call.parameters["name"]
     await service.prepare(call, lambda: check_name(name))
-    if service.uploads >= MOST_UPLOADS:
-        raise ApiError(429, "Other documents are arriving; try again.", retry_after=1)
-    service.uploads += 1
     try:
-        place = await service.in_thread(workspace.upload_place)
-        partial = place / f"{secrets.token_hex(8)}.partial"
-        try:
-            await receive(service, call, partial, LARGEST_FILE, purpose="adding the document")
-            found = await asyncio.get_running_loop().run_in_executor(
-                None,
-                lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
-            )
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        async with service.uploads.place(call) as upload:
+            place = await service.in_thread(workspace.upload_place)
+            partial = place / f"{secrets.token_hex(8)}.partial"
+            try:
+                await receive(service, call, partial, upload, LARGEST_FILE,
+                              purpose="adding the document")  # fmt: skip
+                upload.complete()
+                found = await asyncio.get_running_loop().run_in_executor(
+                    None,
+                    lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
+                )
+            finally:
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
     except TakenNameError as error:
         raise ApiError(409, str(error), code="name_taken") from None
     except LinnetError as error:
         raise refused(error) from None
-    finally:
-        service.uploads -= 1
     _woken(served)
     await answer_json(call, {"name": found}, 201)
 
 
-async def receive(service: Service, call: Call, place: Path, limit: int, *, purpose: str) -> None:
+async def receive(
+    service: Service, call: Call, place: Path, upload: Upload, limit: int, *, purpose: str
+) -> None:
     """Write the body, of at most so many bytes, to a new file. Raises ApiError."""
     length = call.header(b"content-length") or "0"
     needed = min(int(length), limit) if length.isdecimal() else 0
@@ -181,6 +181,7 @@ async def receive(service: Service, call: Call, place: Path, limit: int, *, purp
     with output.create_file(place) as file:
         waiting, size = [], 0
         async for piece in call.chunks(limit):
+            upload.arrived(len(piece))
             waiting.append(piece)
             size += len(piece)
             if size >= _WRITE_BYTES:
@@ -220,17 +221,24 @@ async def restore(service: Service, call: Call) -> None:
 
 
 async def feedback(service: Service, call: Call) -> None:
-    """POST /v1/documents/feedback: whether an answer was good."""
+    """POST /v1/documents/feedback: whether an answer was good.
+
+    What the answer was is known here; what else the body says of it is not needed.
+    """
     body = call.body
-    _, workspace = await _documents(service, call, name=body.get("model"))
-    said = Feedback(
-        body["answer"], body["question"], body["good"], bool(body.get("refused")),
-        body.get("probability"),
-        tuple(Span(each["source"], each["start"], each["end"]) for each in body["citations"]),
-        by=call.account.key.name if call.account is not None else "",
-    )  # fmt: skip
+    served, workspace = await _documents(service, call, name=body.get("model"))
+    by = call.account.key.name if call.account is not None else ""
+
+    def note() -> None:
+        try:
+            said = served.searching.given.judged(body["answer"], by, good=body["good"])
+        except DataError as error:
+            raise ApiError(409, f"{str(error).capitalize()}.", code="not_judged") from None
+        if said is not None:
+            note_feedback(workspace.path, said)
+
     with service.within_limits(call):
-        await service.in_thread(lambda: note_feedback(workspace.path, said))
+        await service.in_thread(note)
     await answer_json(call, {"noted": True})
 
 
@@ -278,6 +286,11 @@ def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
         document.source == source and document.collection in collections
         for document in _documents_of(served)
     )
+
+
+def _real_name(served: Served, shown: str) -> str:
+    """The document that an answer named so; names of files are masked, too."""
+    return unmasked_name(shown, (document.source for document in _documents_of(served)))
 
 
 def _documents_of(served: Served) -> list[IndexedDocument]:

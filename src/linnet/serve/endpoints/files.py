@@ -34,7 +34,7 @@ def documents_of(service: Service, call: Call, vector_store_ids: Sequence[str]) 
         raise no_documents()
     own = getattr(call, "model", None)
     if not vector_store_ids:
-        return own if own is not None and own in stores.values() else next(iter(stores.values()))
+        return next((m for m in stores.values() if m is own), next(iter(stores.values())))
     found = []
     for wanted in vector_store_ids:
         store = stores.get(wanted) or names.get(wanted)
