@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from linnet.answers.privacy import Screen, surroundings
 from linnet.respond.conversation import ConversationError
 from linnet.retrieval import Index
 from linnet.retrieval.index import Filters
@@ -54,7 +55,8 @@ async def search(service: Service, call: Call) -> None:
             found = index.search(body["query"], most, collections=seen, filters=filters)
         else:
             raise ConversationError("these documents have no filters", part="filters")
-        data = [_passage(each, masked=masked) for each in found]
+        screen = Screen(masks_private=masked, around=surroundings(index))
+        data = [_passage(each) for each in screen.found(found)]
         return json.dumps({"object": "list", "model": model.name, "data": data}).encode()
 
     await _answer(service, call, made)
@@ -91,21 +93,14 @@ async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> No
     await call.answer(200, body)
 
 
-def _passage(found: Found, *, masked: bool) -> dict[str, Any]:
+def _passage(found: Found) -> dict[str, Any]:
     """A passage as ``linnet search --json`` has it, with what it stands under."""
     passage = found.passage
-    whole = {
+    return {
         **found.to_json(), "title": passage.title, "where": passage.place.where,
         "headings": list(passage.headings), "collection": passage.collection,
         "scores": dict(found.scores),
     }  # fmt: skip
-    if masked:
-        from linnet.answers.guards import mask_private
-
-        for name in ("text", "title", "where"):
-            whole[name] = mask_private(whole[name]).text
-        whole["headings"] = [mask_private(heading).text for heading in passage.headings]
-    return whole
 
 
 def _filters(given: Mapping[str, Any] | None) -> Filters | None:
