@@ -32,6 +32,15 @@ def echo(prompt: str, request: Request) -> str:
     return prompt.rstrip().splitlines()[-1][::-1] if prompt.strip() else "nothing"
 
 
+class Characters:
+    """Of its texts: tokens are characters, and those beyond Unicode are special."""
+
+    start = (0x110000,)
+
+    def continuation(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+
 class ScriptedEngine(Engine):
     """Tokens are characters, and each request has a thread of its own.
 
@@ -39,6 +48,8 @@ class ScriptedEngine(Engine):
     and ``held`` after it until ``gate`` is set, ``broken`` fails in the middle, ``unfit`` is
     refused once it is begun, ``bug`` fails in a way that no engine should.
     """
+
+    tokenization: Any = Characters()
 
     def __init__(self, answer: Answer = echo, *, context: int = 4000, chat: bool = True) -> None:
         self.answer = answer

@@ -25,8 +25,8 @@ from linnet.generate.embedding import load_encoder
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.pooling import EmbeddingRecipe
 from linnet.serve import Catalog, ServeConfig, Served
-from linnet.serve.catalog import name_of, open_catalog
 from linnet.serve.page import page_files
+from linnet.serve.sources import name_of, open_catalog
 
 
 class Words:
@@ -102,7 +102,7 @@ def get(running: Running, path: str, **headers: str) -> http.client.HTTPResponse
 
 
 def test_the_page_is_served_under_a_strict_policy(tiny_server: Running) -> None:
-    page = get(tiny_server, "/")
+    page = get(tiny_server, "/", Accept="text/html")
     assert page.status == 200
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -111,7 +111,7 @@ def test_the_page_is_served_under_a_strict_policy(tiny_server: Running) -> None:
     for name, file in page_files().items():
         answer = get(tiny_server, f"/{name}")
         assert (answer.status, answer.read()) == (200, file.body)
-    again = get(tiny_server, "/", If_None_Match=page.headers["etag"])
+    again = get(tiny_server, "/", Accept="text/html", If_None_Match=page.headers["etag"])
     assert (again.status, again.read()) == (304, b"")
 
 
@@ -119,6 +119,7 @@ def test_what_is_said_of_models(tiny_server: Running) -> None:
     told = json.loads(get(tiny_server, "/v1/models").read())["data"]
     assert told[0]["linnet"] == {
         "chat": True, "embeddings": False, "context": 4000, "adapter_of": None, "documents": None,
+        "loaded": True,
     }  # fmt: skip
     assert told[1]["linnet"]["adapter_of"] == "tiny"
 
@@ -224,7 +225,7 @@ def test_adapters_of_several_models(little: Path, tmp_path: Path, kind: Any) -> 
         save_adapter(model, name, tmp_path / name, base=little)
     catalog = open_catalog(
         str(little),
-        ServeConfig(engine=kind, precision="f32", threads=1),
+        ServeConfig(engine=kind, precision="f32", threads=1, pin=("second",)),
         name="first",
         models={"second": str(little)},
         adapters={"one": str(tmp_path / "one"), "second+two": str(tmp_path / "two")},

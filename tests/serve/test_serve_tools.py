@@ -9,7 +9,7 @@ import pytest
 from scripted import ScriptedEngine, serving
 
 from linnet.generate.engine import Request
-from linnet.respond import ConversationError, ToolCall
+from linnet.respond import ConversationError, ToolCall, ToolCallDelta
 from linnet.respond.tools import ToolFormat, ToolReader, call_schema, find_format, tools_in_messages
 from linnet.tokenizer import ChatTemplate
 
@@ -96,6 +96,85 @@ def test_how_a_model_writes_calls_is_seen_from_its_template(
     template: str, kind: Any, native: bool
 ) -> None:
     assert find_format(Templated(template)) == ToolFormat(kind, native)
+
+
+def streamed(
+    text: str, kind: Any, size: int, *, demanded: bool = False, several: bool = True
+) -> tuple[str, list[ToolCall | ToolCallDelta]]:
+    """What a reader tells of a text that comes in pieces of so many characters."""
+    reader = ToolReader(
+        ToolFormat(kind, native=True), ["weather", "python"], custom=["python"],
+        demanded=demanded, several=several, streams=True,
+    )  # fmt: skip
+    words, found = "", []
+    for start in range(0, len(text), size):
+        more, pieces = reader.push(text[start : start + size])
+        words, found = words + more, found + pieces
+    more, pieces = reader.finish()
+    return words + more, found + pieces
+
+
+TEXT_CALL = '{"name": "python", "arguments": {"input": %s}}'
+STREAMED = [
+    ("tags", f"See:<tool_call>{CALL}</tool_call> <tool_call>\n{CALL}</tool_call>",
+     "See:", ['{"city": "Ulm"}'] * 2),
+    ("tags", f"<tool_call>{CALL}", "", ['{"city": "Ulm"}']),
+    ("tags", '<tool_call>{"name":"weather","arguments":{"a":{"b":["}]\\"",{}]},"c":"</tool"}}'
+     "</tool_call>", "", ['{"a":{"b":["}]\\"",{}]},"c":"</tool"}']),
+    ("object", CALL.replace("arguments", "parameters"), "", ['{"city": "Ulm"}']),
+    ("list", f"[{CALL}, {CALL}]", "", ['{"city": "Ulm"}'] * 2),
+    ("tags", f"<tool_call>{TEXT_CALL % json.dumps('print(1)')}</tool_call>", "", ["print(1)"]),
+    ("tags", "<tool_call>" + TEXT_CALL % json.dumps('a\n😀\\"é'), "", ['a\n😀\\"é']),
+    # Begun, and then no JSON or cut: a call with just what the model wrote.
+    ("tags", '<tool_call>{"name": "weather", "arguments": {"a": NaN}}</tool_call>', "",
+     ['{"a": NaN}']),
+    ("object", '{"name": "weather", "parameters": {"a": "b', "", ['{"a": "b']),
+    ("tags", '<tool_call>{"name": "python", "arguments": {"input": "a\\u00', "", ["a"]),
+    ("tags", '<tool_call>{"name": "python", "arguments": {"input": "a\\q"}}</tool_call>', "",
+     ["a\\q"]),
+    ("tags", '<tool_call>{"name": "python", "arguments": {"input": "a\\u00zz"}}</tool_call>', "",
+     ['a\\u00zz"}']),
+    ("list", f"[{CALL}, nonsense]", "nonsense]", ['{"city": "Ulm"}']),
+    # Nothing is told of what is no call, or tells its arguments before its name.
+    ("tags", "<tool_call>nonsense</tool_call>", "<tool_call>nonsense</tool_call>", []),
+    ("tags", '<tool_call>{"name": "unknown", "arguments": {"a": 1}}</tool_call>',
+     '<tool_call>{"name": "unknown", "arguments": {"a": 1}}</tool_call>', []),
+    ("tags", '<tool_call>{"arguments": {"city": "Ulm"}, "name": "weather"}</tool_call>', "",
+     ['{"city": "Ulm"}']),
+    ("tags", '<tool_call>{"name": "weather", "arguments": "{}"}</tool_call>', "", ["{}"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text", "words", "arguments"), STREAMED)
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_arguments_are_streamed_however_they_are_cut(
+    kind: Any, text: str, words: str, arguments: list[str], size: int
+) -> None:
+    told, found = streamed(text, kind, size)
+    calls = [piece for piece in found if isinstance(piece, ToolCall)]
+    assert [call.arguments for call in calls] == arguments
+    assert told.strip(" ,") == words
+    joined: dict[str, str] = {}
+    for piece in found:  # the pieces of a call, then all of it, then the next one
+        if isinstance(piece, ToolCallDelta):
+            joined[piece.id] = joined.get(piece.id, "") + piece.arguments
+            assert piece.id not in [call.id for call in found[: found.index(piece)]
+                                    if isinstance(call, ToolCall)]  # fmt: skip
+    assert all(joined.get(call.id, call.arguments) == call.arguments for call in calls)
+    assert len({call.id for call in calls}) == len(calls)
+    if size == 1 and '"name": "weather", "arguments": {"c' in text:
+        assert len([piece for piece in found if isinstance(piece, ToolCallDelta)]) > len(calls) * 5
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_streamed_calls_that_are_demanded_or_one_at_most(size: int) -> None:
+    text = f"{CALL}\n</tool_call>\n<tool_call>\n{CALL}\n</tool_call>"
+    for several, count in ((True, 2), (False, 1)):
+        told, found = streamed(text, "tags", size, demanded=True, several=several)
+        assert told == ""
+        assert sum(isinstance(piece, ToolCall) for piece in found) == count
+    told, found = streamed(f"[{CALL}, {CALL}]", "list", size, several=False)
+    assert (told, sum(isinstance(piece, ToolCall) for piece in found)) == ("", 1)
 
 
 UNKNOWN = '<tool_call>{"name": "unknown"}</tool_call>'
@@ -252,7 +331,7 @@ def test_tools_through_the_server() -> None:
         )
         prompt = engine.detokenize(engine.requests[-1].prompt)  # type: ignore[arg-type]
         assert f"<tool_call>\n{CALL}\n</tool_call>" in prompt
-        names, arguments, content, ends = [], "", "", []
+        names, pieces, arguments, content, ends = [], [], "", "", []
         for chunk in client.chat.completions.create(
             model="tiny", messages=ASKED, tools=tools, stream=True
         ):
@@ -260,10 +339,12 @@ def test_tools_through_the_server() -> None:
             content += choice.delta.content or ""
             ends.append(choice.finish_reason)
             for piece in choice.delta.tool_calls or ():
-                assert (piece.index, piece.type) == (0, "function")
-                assert piece.id
+                first = not names  # later ones have the characters alone
+                assert (piece.index, piece.type) == (0, "function" if first else None)
+                assert bool(piece.id) == first
                 assert piece.function is not None
-                names.append(piece.function.name)
+                pieces.append(piece.function.arguments)
+                names += [piece.function.name] * (piece.function.name is not None)
                 arguments += piece.function.arguments or ""
         assert (names, json.loads(arguments), content) == (
             ["weather"],
@@ -271,6 +352,8 @@ def test_tools_through_the_server() -> None:
             "I look.\n",
         )
         assert ends[-1] == "tool_calls"
+        assert len(pieces) > 1  # the name, and then arguments
+        assert arguments == call.function.arguments
         none = client.chat.completions.create(
             model="tiny", messages=ASKED, tools=tools, tool_choice="none"
         )

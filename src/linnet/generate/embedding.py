@@ -18,7 +18,7 @@ import numpy.typing as npt
 from linnet import hub
 from linnet.config import Config, option
 from linnet.errors import ConfigError, ModelError
-from linnet.generate.engine_kind import format_of, model_directory
+from linnet.generate.engine_kind import format_of, model_directory, weight_bytes
 from linnet.progress import SILENT, Progress
 from linnet.runtime import DeviceName, DtypeName, detect, torch_dtype
 
@@ -77,6 +77,11 @@ class Encoder:
     def precision(self) -> str:
         """The number format that it computes in."""
         return format_of(self.model)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that its weights take."""
+        return weight_bytes(self.model)
 
     @property
     def advice(self) -> str | None:

@@ -156,6 +156,34 @@ class Bucket:
         self.flat = memory.flatten(3).flatten(1, 2).unbind(0)
 
 
+class SlotCache:
+    """A drafted text's tokens behind the last of its own, in the rest of its slot.
+
+    They are computed there beside the text's own next token; those that are accepted stay.
+    """
+
+    def __init__(self, bucket: Bucket, place: int, tokens: Sequence[int]) -> None:
+        assert bucket.memory is not None
+        self.slot = bucket.slots[place]
+        self.tokens = tokens
+        self.length = self.slot.length + 1
+        self.accepted = 0
+        memory = bucket.memory[:, place]  # (L, S, 2, G, K)
+        self.layers = memory.unbind(0)
+        self.flat = memory.flatten(2).unbind(0)
+
+    def accept(self, token: int, place: int) -> bool:
+        """Whether this token, which was chosen, is the one drafted for this place; it stays then.
+
+        Another one ends the draft.
+        """
+        if place >= len(self.tokens) or self.tokens[place] != token:
+            return False
+        self.accepted += 1
+        self.slot.length += 1
+        return True
+
+
 class Buckets:
     """All texts that are being written, by their lengths."""
 
@@ -301,6 +329,14 @@ class KVMemory:
     def is_long(self, length: int) -> bool:
         """Whether LongRoPE turns a text of this length as a long one."""
         return self.layout.turning_point is not None and length > self.layout.turning_point
+
+    def vacant(self, bucket: Bucket, place: int) -> int:
+        """How many more tokens a text can have where it is."""
+        slot = bucket.slots[place]
+        end = bucket.capacity
+        if self.layout.turning_point is not None and not slot.long:
+            end = min(end, self.layout.turning_point)
+        return end - slot.length
 
     def allocate(self, tokens: Sequence[int], adapter: str | None) -> PromptCache:
         """Memory to read a text into, beginning with what is at hand of it."""

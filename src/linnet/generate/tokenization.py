@@ -53,11 +53,17 @@ class EngineTokenizer(Protocol):
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """The tokens of a text; ``special``: names of special tokens in it stand for these."""
 
+    def continuation(self, text: str) -> list[int]:
+        """The tokens of a text that goes on after another: no space is put before it."""
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
+
+    def special_name(self, token: int) -> str:
+        """The name of a special token; empty for others."""
 
     def chat(
         self,
@@ -120,6 +126,11 @@ class CheckpointTokenizer:
         found: list[int] = encoded.ids
         return found
 
+    def continuation(self, text: str) -> list[int]:
+        """The tokens of a text that goes on after another: no space is put before it."""
+        found: list[int] = self.tokenizer.encode_continuation(text).tolist()
+        return found
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
         return self.tokenizer.decode(tokens)
@@ -127,6 +138,10 @@ class CheckpointTokenizer:
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
         return self.tokenizer.token_bytes(token)
+
+    def special_name(self, token: int) -> str:
+        """The name of a special token; empty for others."""
+        return self.tokenizer.special_name(token)
 
     def chat(
         self,

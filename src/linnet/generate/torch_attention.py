@@ -17,16 +17,16 @@ from torch import Tensor
 from linnet.model.layers import attend, visible
 
 if TYPE_CHECKING:
-    from linnet.generate.kv_cache import Bucket, PromptCache
+    from linnet.generate.kv_cache import Bucket, PromptCache, SlotCache
     from linnet.generate.torch_decoder import Buffers
     from linnet.model.config import ModelConfig
 
 
 @dataclass
 class PrefillChunk:
-    """The next tokens of a prompt, to be read into its cache."""
+    """Tokens to be read into a cache: the next of a prompt, or a draft."""
 
-    cache: PromptCache
+    cache: PromptCache | SlotCache
     tokens: Sequence[int]
     adapter: str | None
     long: bool = False

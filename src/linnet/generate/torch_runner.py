@@ -8,22 +8,38 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from time import perf_counter, thread_time
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from linnet.errors import LinnetError, ModelError
-from linnet.generate.engine import TopLogprobs
+from linnet.generate.engine import Chunk, TopLogprobs
 from linnet.generate.generation import Generation
-from linnet.generate.kv_cache import CacheLayout, KVMemory
+from linnet.generate.kv_cache import CacheLayout, KVMemory, SlotCache
 from linnet.generate.logits import choose
 from linnet.generate.scheduler import Batch, Scheduler, as_linnet_error
+from linnet.generate.speculation import Speculation
 from linnet.generate.torch_attention import PrefillChunk
 from linnet.generate.torch_decoder import Decoder
 
 _CLOSE_SECONDS = 10.0
 """How long the end of the step that runs is waited for."""
+
+
+class Place(NamedTuple):
+    """Where a text's logits stand in those of a step."""
+
+    text: Generation
+    row: int
+    draft: SlotCache | None
+
+    @property
+    def rows(self) -> int:
+        """How many there are: one behind its last token, and behind each of its draft."""
+        return 1 if self.draft is None else 1 + len(self.draft.tokens)
+
 
 CLOSED = "the model was closed before this text was finished"
 
@@ -31,14 +47,20 @@ CLOSED = "the model was closed before this text was finished"
 class Runner:
     """Writes texts in a thread of its own, which starts with the first one.
 
-    Each step is ``Scheduler.schedule``, ``_run``, ``_postprocess``.
+    Each step is ``Scheduler.schedule``, ``_draft``, ``_run``, ``_postprocess``.
     """
 
     def __init__(
-        self, make_decoder: Callable[[], Decoder], scheduler: Scheduler, *, prefix_bytes: int
+        self,
+        make_decoder: Callable[[], Decoder],
+        scheduler: Scheduler,
+        *,
+        prefix_bytes: int,
+        speculation: Speculation | None = None,
     ) -> None:
-        """``prefix_bytes``: memory for the beginnings of texts."""
+        """``prefix_bytes``: memory for the beginnings of texts; ``speculation``: what drafts."""
         self.scheduler = scheduler
+        self.speculation = speculation or Speculation(lookup=False)
         self.memory: KVMemory | None = None
         self._prefix_bytes = prefix_bytes
         self._make_decoder = make_decoder
@@ -77,6 +99,13 @@ class Runner:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(_CLOSE_SECONDS)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the decoder's own weights, and of keys and values that are kept."""
+        decoder, memory = self._decoder, self.memory
+        weights = decoder.copied_bytes if decoder is not None else 0
+        return weights + (memory.prefixes.bytes if memory is not None else 0)
 
     @property
     def running(self) -> int:
@@ -118,40 +147,113 @@ class Runner:
             layout = CacheLayout.of(decoder.config, dtype=decoder.dtype, device=decoder.device)
             self.memory = KVMemory(layout, prefix_bytes=self._prefix_bytes)
         batch = self.scheduler.schedule(self.memory)
-        texts, logits = self._run(self._decoder, self.memory, batch)
-        if logits is not None:
-            self._postprocess(self.memory, texts, logits)
+        drafts = self._draft(self.memory, batch)
+        computed = self._run(self._decoder, self.memory, batch, drafts)
+        if computed is not None:
+            self._postprocess(self.memory, *computed)
         # After the first token was handed over, which it would delay.
         self.scheduler.postprocess(self.memory)
 
+    def _draft(self, memory: KVMemory, batch: Batch) -> dict[Generation, SlotCache]:
+        """What is drafted for texts that are being written, where it is to be verified."""
+        if not self.speculation.is_on or not batch.decoded:
+            return {}
+        slots = [(bucket, place) for bucket in batch.buckets for place in range(len(bucket.slots))]
+        most = [
+            min(memory.vacant(bucket, place), text.limit - len(text.tokens)) - 1
+            for (bucket, place), text in zip(slots, batch.decoded, strict=True)
+        ]
+        beside = sum(len(tokens) for _, tokens in batch.chunks)
+        drafts = self.speculation.draft(batch.decoded, most, beside=beside)
+        return {
+            text: SlotCache(bucket, place, drafted)
+            for text, (bucket, place), drafted in zip(batch.decoded, slots, drafts, strict=True)
+            if drafted
+        }
+
     def _run(
-        self, decoder: Decoder, memory: KVMemory, batch: Batch
-    ) -> tuple[list[Generation], Tensor | None]:
-        """The texts that have a next token now, and the logits ``(n, V)`` of it."""
-        texts = [*batch.decoded]
-        if not texts and not batch.chunks:
-            return [], None
-        chunks = [
+        self, decoder: Decoder, memory: KVMemory, batch: Batch, drafts: dict[Generation, SlotCache]
+    ) -> tuple[list[Place], Tensor] | None:
+        """The texts that have a next token now, and the logits ``(n, V)``: of it, and behind each
+        token of their drafts.
+        """
+        decoded = batch.decoded
+        if not decoded and not batch.chunks:
+            return None
+        read = [
             PrefillChunk(text.cache, tokens, text.adapter, memory.is_long(len(text.reading)))
             for text, tokens in batch.chunks
             if text.cache is not None
         ]
-        states = decoder.step(batch.buckets, [text.tokens[-1] for text in texts], chunks)
-        wanted, place = list(range(len(texts))), len(texts)
+        drafted = [
+            PrefillChunk(draft, draft.tokens, text.adapter, draft.slot.long)
+            for text, draft in drafts.items()
+        ]
+        begun = self._clock(decoder)
+        states = decoder.step(batch.buckets, [text.tokens[-1] for text in decoded], read + drafted)
+        behind = len(decoded) + sum(len(piece.tokens) for piece in read)
+        places: list[Place] = []
+        wanted: list[int] = []
+        for place, text in enumerate(decoded):
+            draft = drafts.get(text)
+            places.append(Place(text, len(wanted), draft))
+            wanted.append(place)
+            if draft is not None:
+                wanted += range(behind, behind + len(draft.tokens))
+                behind += len(draft.tokens)
+        place = len(decoded)
         for text, tokens in batch.chunks:
             place += len(tokens)
             if text.is_read:
+                places.append(Place(text, len(wanted), None))
                 wanted.append(place - 1)
-                texts.append(text)
-        if not texts:
-            return [], None
-        if len(wanted) < len(states):
+        if not places:
+            return None
+        if wanted != list(range(len(states))):
             states = states[torch.tensor(wanted, device=states.device)]
-        return texts, decoder.logits(states, [text.adapter for text in texts])
+        adapters = [each.text.adapter for each in places for _ in range(each.rows)]
+        logits = decoder.logits(states, adapters)
+        if self.speculation.is_on and not batch.chunks:
+            self.speculation.costs.record(len(wanted), self._clock(decoder) - begun)
+        return places, logits
 
-    def _postprocess(self, memory: KVMemory, texts: list[Generation], logits: Tensor) -> None:
-        """Choose the next token of each text, given its logits ``(n, V)``, and deliver it."""
-        failed = _not_finite(texts, logits)
+    def _clock(self, decoder: Decoder) -> float:
+        """Seconds: of the processor, which other programs disturb less, where it computes."""
+        return thread_time() if decoder.device.type == "cpu" else perf_counter()
+
+    def _postprocess(self, memory: KVMemory, places: list[Place], logits: Tensor) -> None:
+        """Choose the next token of each text, then of those whose drafts have it the one after."""
+        judged = [(each.text, each.draft) for each in places if each.draft is not None]
+        ended: list[tuple[Generation, Chunk | LinnetError]] = []
+        depth = 0
+        while places:
+            rows = [each.row + depth for each in places]
+            own = logits if len(rows) == len(logits) else logits[rows]
+            places = self._choose(places, own, depth, ended)
+            depth += 1
+        for text, last in ended:  # only now, as it moves what others have in their slots
+            if isinstance(last, LinnetError):
+                self.scheduler.finish(text, memory, last)
+            else:
+                self.scheduler.finish(text, memory)
+                text.give(last)
+        for text, draft in judged:
+            self.speculation.judge(text, len(draft.tokens), draft.accepted)
+
+    def _choose(
+        self,
+        places: list[Place],
+        logits: Tensor,
+        depth: int,
+        ended: list[tuple[Generation, Chunk | LinnetError]],
+    ) -> list[Place]:
+        """Choose a token of each text, given its logits ``(n, V)``, and deliver it.
+
+        Gives those whose drafts have the same token in this place; ``ended`` gets those that are
+        over, and what is to be delivered last.
+        """
+        texts = [each.text for each in places]
+        failed = {} if depth else _not_finite(texts, logits)
         told = log_probabilities(texts, logits)
         for place, text in enumerate(texts):
             if not text.sampler.is_plain:
@@ -160,19 +262,25 @@ class Runner:
                 except LinnetError as error:
                     failed[text] = error
         tokens = choose(logits, [text.sampler for text in texts])
-        for place, (text, token) in enumerate(zip(texts, tokens, strict=True)):
+        going_on: list[Place] = []
+        for place, (each, token) in enumerate(zip(places, tokens, strict=True)):
+            text = each.text
             if text in failed:
-                self.scheduler.finish(text, memory, failed[text])
+                ended.append((text, failed[text]))
                 continue
             logprob, top = told[place](token) if place in told else (None, None)
             try:
                 chunk = text.advance(token, logprob, top)
             except LinnetError as error:
-                self.scheduler.finish(text, memory, error)
+                ended.append((text, error))
                 continue
             if chunk.finish_reason is not None:
-                self.scheduler.finish(text, memory)
+                ended.append((text, chunk))
+                continue
+            if each.draft is not None and each.draft.accept(token, depth):
+                going_on.append(each)
             text.give(chunk)
+        return going_on
 
     def _fail_all(self, error: LinnetError) -> None:
         """Nothing of what is being computed can go on.

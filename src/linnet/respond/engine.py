@@ -28,6 +28,7 @@ from linnet.respond.conversation import (
     NoConversationError,
 )
 from linnet.respond.inbox import Cancel, Inbox, Item
+from linnet.respond.infill import Infill, find_infill
 from linnet.respond.pieces import (
     Batch,
     Finish,
@@ -37,12 +38,14 @@ from linnet.respond.pieces import (
     Text,
     TokenScore,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
 from linnet.respond.responder import Abilities, Batches
 from linnet.respond.tools import (
     ToolFormat,
     ToolReader,
+    as_functions,
     call_schema,
     find_format,
     template_messages,
@@ -77,6 +80,21 @@ class Requests:
     """What the prompt is called in messages to people."""
 
 
+def refusal_of(
+    chat_prompt: Callable[[Sequence[Mapping[str, Any]]], object], name: str
+) -> NoConversationError | None:
+    """Why no conversation can be had with a model of which this makes prompts; None: it can."""
+    try:
+        chat_prompt([{"role": "user", "content": "a"}])
+    except DataError:
+        return None
+    except EngineError:
+        raise  # that is no property of the model
+    except LinnetError as error:
+        return NoConversationError(str(error), model=name)
+    return None
+
+
 class EngineResponder:
     """Answers with one engine, and one of its adapters where one is named."""
 
@@ -108,20 +126,28 @@ class EngineResponder:
 
         A template that takes other conversations than the shortest is one that works.
         """
-        try:
-            self.engine.chat_prompt([{"role": "user", "content": "a"}])
-        except DataError:
-            return None
-        except EngineError:
-            raise  # that is no property of the model
-        except LinnetError as error:
-            return NoConversationError(str(error), model=self.name)
-        return None
+        return refusal_of(self.engine.chat_prompt, self.name)
 
     def require_conversation(self) -> None:
         """Raise NoConversationError where no conversation can be had."""
         if self.refusal is not None:
             raise NoConversationError(str(self.refusal), model=self.name)
+
+    @cached_property
+    def infill(self) -> Infill | None:
+        """How the model fills in the middle of a text, if it can."""
+        return find_infill(self.engine)
+
+    def require_infill(self, part: str) -> Infill:
+        """The same; raises ConversationError where it cannot, naming what asks for it."""
+        if self.infill is None:
+            raise ConversationError(
+                f"'{part}' needs a model that fills in the middle, and the vocabulary of "
+                f"'{self.name}' has no tokens for that; leave it out",
+                part=part,
+                code="no_infill",
+            )
+        return self.infill
 
     @cached_property
     def tools(self) -> ToolFormat:
@@ -130,7 +156,8 @@ class EngineResponder:
 
     def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`."""
-        return self.write(lambda: self.requests(conversation), context)
+        streams = context.interval != math.inf
+        return self.write(lambda: self.requests(conversation, streams=streams), context)
 
     async def write(self, prepare: Callable[[], Requests], context: Context) -> Batches:
         """Have the engine write what ``prepare`` gives; that is called where prompts are read.
@@ -167,9 +194,10 @@ class EngineResponder:
             undo()
             work.end(complete=complete)
 
-    def requests(self, conversation: Conversation) -> Requests:
-        """What a conversation asks of the engine."""
-        tools = [tool.as_json() for tool in conversation.offered]
+    def requests(self, conversation: Conversation, *, streams: bool = False) -> Requests:
+        """What a conversation asks of the engine; ``streams``: arguments are told as they come."""
+        callable_ = conversation.callable
+        tools = [tool.as_function() for tool in callable_]
         constraint = conversation.constraint
         if tools and constraint is not None:
             raise ConversationError(
@@ -202,12 +230,16 @@ class EngineResponder:
             constraint=constraint,
         )
         requests = repeated([request], conversation.choices)
-        names = [tool["function"]["name"] for tool in tools]
+        names = [tool.name for tool in callable_]
+        custom = [tool.name for tool in callable_ if tool.custom]
         readers = [
-            ToolReader(self.tools, names, demanded=conversation.demanded, several=several)
+            ToolReader(
+                self.tools, names, demanded=conversation.demanded, several=several, custom=custom,
+                streams=streams,
+            )
             for _ in requests
             if names
-        ]
+        ]  # fmt: skip
         return Requests(requests, conversation.choices, readers)
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
@@ -224,8 +256,8 @@ class EngineResponder:
         elif not conversation.add_generation_prompt:
             variables["add_generation_prompt"] = False
         messages: Sequence[Mapping[str, Any]]
-        messages = [message.as_json() for message in conversation.messages]
-        tools: Sequence[Mapping[str, Any]] = [tool.as_json() for tool in conversation.offered]
+        messages = [as_functions(message.as_json()) for message in conversation.messages]
+        tools: Sequence[Mapping[str, Any]] = [tool.as_function() for tool in conversation.offered]
         called = tools or any(m.get("tool_calls") or m["role"] == "tool" for m in messages)
         if called and not self.tools.native:
             messages = [{**m, "content": joined_text(m["content"])} for m in messages]
@@ -267,7 +299,7 @@ class EngineResponder:
         words = "".join([chunk.text for chunk in chunks])
         finish: Any = chunks[-1].finish_reason
         reader = wanted.readers[place] if wanted.readers else None
-        calls: list[ToolCall] = []
+        calls: list[ToolCall | ToolCallDelta] = []
         if reader is not None:
             words, calls = reader.push(words)
             if finish is not None:
@@ -284,7 +316,16 @@ class EngineResponder:
         if finish is not None:
             text.finish = finish
             yield Usage(text.prompt, text.cached, text.written, choice=place)
-            yield Finish(finish, chunks[-1].stop, choice=place)
+            yield self._finish(finish, chunks[-1], choice=place)
+
+    def _finish(self, reason: Any, last: Chunk, *, choice: int) -> Finish:
+        """The end, with what ended it."""
+        ending, score = last.ending, None
+        if ending is not None and ending.logprob is not None:
+            tops = tuple((self.engine.spelling(other), value) for other, value in ending.top or ())
+            score = TokenScore(self.engine.spelling(ending.token), ending.logprob, tops)
+        token = None if ending is None else ending.token
+        return Finish(reason, last.stop, token, score, choice=choice)
 
     def _scores(self, chunks: Iterable[Chunk]) -> tuple[TokenScore, ...]:
         """Each token of the chunks with its probability and the likeliest beside it."""
@@ -322,8 +363,8 @@ class _Written:
         """Take note of what came; ``shared``: its prompt was counted with another text."""
         record = context.record
         for chunk in chunks:
-            self.written += len(chunk.tokens)
-            record.tokens.written += len(chunk.tokens)
+            self.written += len(chunk.tokens) + chunk.dropped
+            record.tokens.written += len(chunk.tokens) + chunk.dropped
             if chunk.start is not None:
                 record.queue_seconds = max(record.queue_seconds, chunk.start.queue_seconds)
                 if not shared:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from linnet.respond.pieces import (
     Text,
     TokenScore,
     ToolCall,
+    ToolCallDelta,
     Usage,
     new_id,
 )
@@ -58,7 +60,7 @@ MOST_TOKENS = 1_000_000_000
 MOST_CALLS = 128
 _LONGEST_PAUSE = 0.05  # what the other side sends is taken from the network at least so often
 _OPENAIS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_OWN = ("top_k", "min_p", "typical_p", "repetition_penalty")
+_OWN = ("top_k", "min_p", "typical_p", "repetition_penalty", "ignore_eos", "min_tokens")
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
     "content_filter": "refusal",
@@ -106,7 +108,10 @@ class RemoteResponder:
         record = context.record
         record.model = self.model
         record.choices += conversation.choices
-        reading = _Reading(conversation.choices, self._origin, self.address.name)
+        reading = _Reading(
+            conversation.choices, self._origin, self.address.name,
+            streams=context.interval != math.inf,
+        )  # fmt: skip
         try:
             if left_out:
                 yield [Decision("sampling", f"left out {', '.join(left_out)}",
@@ -161,13 +166,8 @@ class RemoteResponder:
         if conversation.logprobs:
             body |= {"logprobs": True, "top_logprobs": conversation.top_logprobs}
         if conversation.tools:
-            name = conversation.demanded_name
             body["tools"] = [tool.as_json() for tool in conversation.tools]
-            body["tool_choice"] = (
-                {"type": "function", "function": {"name": name}}
-                if name is not None
-                else conversation.tool_choice
-            )
+            body["tool_choice"] = _tool_choice(conversation)
             if not conversation.parallel_tool_calls:
                 body["parallel_tool_calls"] = False
         if conversation.constraint is not None:
@@ -232,7 +232,8 @@ class RemoteResponder:
 class _Reading:
     """Deltas of an answer as pieces."""
 
-    def __init__(self, choices: int, origin: Origin, name: str) -> None:
+    def __init__(self, choices: int, origin: Origin, name: str, *, streams: bool) -> None:
+        self._streams = streams
         self.prompt = self.cached = self.written = 0
         self.models: set[str] = set()
         self._origin, self._name = origin, name
@@ -269,12 +270,7 @@ class _Reading:
         self.written = max(self.written, self._events)  # an event with text is at least a token
         pieces: list[Piece] = []
         for place, choice in enumerate(self._choices):
-            for call in choice.calls.values():
-                arguments = call.arguments if _is_json(call.arguments) else "{}"
-                pieces.append(
-                    ToolCall(call.id or new_id("call_"), call.name, arguments,
-                             choice=place, origin=self._origin)
-                )  # fmt: skip
+            pieces += choice.finish_calls(choice=place, origin=self._origin)
             first = place == 0
             pieces.append(
                 Usage(first * self.prompt, first * self.cached, first * self.written, choice=place)
@@ -302,7 +298,7 @@ class _Reading:
             self._events += 1
             pieces.append(Text(text, (), scores, **known))
         for call in _list(delta.get("tool_calls")):
-            choice.add(call, self._name)
+            pieces += choice.add(call, self._name, streams=self._streams, **known)
         reason = given.get("finish_reason")
         if isinstance(reason, str):
             choice.finish = _FINISH.get(reason, "stop")
@@ -322,6 +318,17 @@ class _Call:
     id: str = ""
     name: str = ""
     arguments: str = ""
+    custom: bool = False
+    told: int | None = None
+    """How many characters of the arguments were told; None: nothing of it was."""
+
+    def whole(self, **known: Any) -> ToolCall:
+        """All of it; arguments that are no JSON are none, unless they were told already."""
+        right = self.custom or self.told or _is_json(self.arguments)
+        arguments = self.arguments if right else "{}"
+        return ToolCall(
+            self.id or new_id("call_"), self.name, arguments, custom=self.custom, **known
+        )
 
 
 @dataclass
@@ -329,20 +336,60 @@ class _Choice:
     began: bool = False
     finish: FinishReason | None = None
     calls: dict[int, _Call] = field(default_factory=dict)
+    ended: int = 0
+    """So many of the calls are complete, and were told."""
 
-    def add(self, given: Any, name: str) -> None:
-        """A piece of a call."""
+    def add(
+        self, given: Any, name: str, *, streams: bool, **known: Any
+    ) -> list[ToolCall | ToolCallDelta]:
+        """A piece of a call, and what it says; ``streams``: at once, if in pieces."""
         if not isinstance(given, Mapping):
-            return
+            return []
         place = given.get("index", len(self.calls))
         if not isinstance(place, int) or not 0 <= place < MOST_CALLS:
             raise RemoteError(f"{name}: an answer has at most {MOST_CALLS} calls. Got more")
+        found: list[ToolCall | ToolCallDelta] = []
+        if streams and place not in self.calls:
+            found += self.finish_calls(**known)
         call = self.calls.setdefault(place, _Call())
+        if list(self.calls).index(place) < self.ended:
+            raise RemoteError(f"{name}: a call went on after the next one had begun")
         function = given.get("function")
         function = function if isinstance(function, Mapping) else {}
+        custom = given.get("custom")
+        if isinstance(custom, Mapping):
+            call.custom, function = True, {**custom, "arguments": custom.get("input")}
         call.id = call.id or _text(given.get("id"))[:256]
         call.name = call.name or _text(function.get("name"))[:256]
         call.arguments += _text(function.get("arguments"))
+        if streams and call.name and (call.told is None or len(call.arguments) > call.told):
+            call.id = call.id or new_id("call_")
+            more, call.told = call.arguments[call.told or 0 :], len(call.arguments)
+            found.append(ToolCallDelta(call.id, call.name, more, custom=call.custom, **known))
+        return found
+
+    def finish_calls(self, **known: Any) -> list[ToolCall | ToolCallDelta]:
+        """The calls that were not told whole."""
+        calls = list(self.calls.values())[self.ended :]
+        self.ended = len(self.calls)
+        return [call.whole(**known) for call in calls]
+
+
+def _tool_choice(conversation: Conversation) -> Any:
+    """Which tools may or must be called, as OpenAI's interface has it."""
+    custom = {tool.name for tool in conversation.tools if tool.custom}
+
+    def named(name: str) -> dict[str, Any]:
+        kind = "custom" if name in custom else "function"
+        return {"type": kind, kind: {"name": name}}
+
+    name, choice = conversation.demanded_name, conversation.tool_choice
+    if name is not None:
+        return named(name)
+    if conversation.allowed is None or choice == "none":
+        return choice
+    tools = [named(tool.name) for tool in conversation.callable]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": choice, "tools": tools}}
 
 
 def _longest(conversation: Conversation) -> int:

@@ -100,13 +100,23 @@ def setting(field: dataclasses.Field[Any], **changed: Any) -> dict[str, Any]:
 NUMBERS = {
     field.name: field
     for field in dataclasses.fields(Sampling)
-    if isinstance(field.default, int | float)
+    if isinstance(field.default, int | float) and "bounds" in field.metadata
 }
 """The settings that a request has by the same names."""
 
 SAMPLING: dict[str, Schema] = {
     **{name: setting(field) for name, field in NUMBERS.items()},
+    "max_tokens": whole(-1, LARGEST_WHOLE, "The most tokens; -1: as many as the context holds."),
+    "n_predict": whole(-1, LARGEST_WHOLE, "As max_tokens, which goes before it; llama.cpp's."),
     "temperature": setting(NUMBERS["temperature"], maximum=2),
+    "top_k": whole(-1, LARGEST_WHOLE, "Choose among this many likeliest tokens; 0 or -1: all."),
+    "repeat_penalty": setting(
+        NUMBERS["repetition_penalty"], description="As repetition_penalty; llama.cpp's."
+    ),
+    "min_tokens": whole(
+        0, LARGEST_WHOLE, "So many tokens come before the text may end, or stop strings count."
+    ),
+    "ignore_eos": {**FLAG, "description": "Whether the model never ends the text itself."},
     "top_p": number(0, 1, "Choose among the tokens that make up this probability."),
     "logit_bias": {
         "type": ["object", "null"], "maxProperties": 1024,
@@ -139,7 +149,10 @@ RESPONSE_FORMAT: Schema = {
     "anyOf": [
         {"type": "null"},
         record({"type": {"const": "text"}}, required=("type",)),
-        record({"type": {"const": "json_object"}}, required=("type",)),
+        record(
+            {"type": {"const": "json_object"}, "schema": nullable({"type": "object"})},
+            required=("type",),
+        ),
         record(
             {
                 "type": {"const": "json_schema"},
@@ -152,8 +165,9 @@ RESPONSE_FORMAT: Schema = {
                     },
                     required=("name",),
                 ),
+                "schema": nullable({"type": "object"}),
             },
-            required=("type", "json_schema"),
+            required=("type",),
         ),
         record(
             {"type": {"const": "regex"}, "regex": {"type": "string", "minLength": 1}},
@@ -174,7 +188,8 @@ RESPONSE_FORMAT: Schema = {
             required=("type", "choice"),
         ),
     ],
-    "description": "What the answer must be; regex, grammar (GBNF) and choice are not OpenAI's.",
+    "description": "What the answer must be; regex, grammar (GBNF) and choice are not OpenAI's, "
+    "and neither is a schema right beside the type, which is llama.cpp's.",
 }  # fmt: skip
 
 PARTS: Schema = {

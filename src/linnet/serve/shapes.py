@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -50,13 +51,26 @@ _REASONS = {"refusal": "stop"}
 """What other interfaces call the end of an answer; the same for all others."""
 
 
+@dataclass(frozen=True)
+class Framing:
+    """How a stream is kept open before there is anything to say, and ended by an error."""
+
+    content_type: bytes
+    keep_alive: str
+    error: Callable[[ApiError], str]
+    by_default: bool = False
+    """Whether an answer is streamed where the body does not say."""
+
+
 class Shape(Protocol):
     """How an endpoint answers: what a stream consists of, and what a whole answer is."""
 
     content_type: bytes
     """Of a stream."""
-    keep_alive: str
-    """What is sent while there is nothing to say."""
+
+    @property
+    def keep_alive(self) -> str:
+        """What is sent while there is nothing to say."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
@@ -81,11 +95,19 @@ def usage_json(tokens: Tokens) -> dict[str, Any]:
     }
 
 
+def openai_stream_error(error: ApiError) -> str:
+    """What ends a stream of OpenAI's older interfaces that goes wrong."""
+    return f"data: {error.body().decode()}\n\ndata: [DONE]\n\n"
+
+
+OPENAI_FRAMING = Framing(EVENT_STREAM, ": waiting\n\n", openai_stream_error)
+
+
 class OpenAIStream:
     """What the streams of OpenAI's older interfaces share."""
 
-    content_type = EVENT_STREAM
-    keep_alive = ": waiting\n\n"
+    content_type = OPENAI_FRAMING.content_type
+    keep_alive = OPENAI_FRAMING.keep_alive
     _envelope: Envelope
 
     def end(self, tokens: Tokens) -> str:
@@ -94,7 +116,7 @@ class OpenAIStream:
 
     def error(self, error: ApiError) -> str:
         """What ends a stream that goes wrong after it began."""
-        return f"data: {error.body().decode()}\n\ndata: [DONE]\n\n"
+        return openai_stream_error(error)
 
 
 class Envelope:
@@ -161,7 +183,7 @@ class ChatShape(OpenAIStream):
                 case Text():
                     scores = self._logprobs and piece.scores
                     if scores:
-                        shown = json.dumps({"content": _scores_json(piece.scores), "refusal": None})
+                        shown = json.dumps({"content": scores_json(piece.scores), "refusal": None})
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}', shown)
                     elif piece.text:
                         yield self._event(place, f'{{"content":{quoted(piece.text)}}}')
@@ -181,7 +203,7 @@ class ChatShape(OpenAIStream):
                     shown = json.dumps([annotation(piece, self._envelope.model.name)])
                     own = json.dumps([piece.as_json()])
                     yield self._event(place, f'{{"annotations":{shown},"linnet":{own}}}')
-                case _ if _is_own(piece):
+                case _ if is_own(piece):
                     yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
 
     def _call_delta(self, piece: ToolCall | ToolCallDelta) -> str:
@@ -218,11 +240,11 @@ class ChatShape(OpenAIStream):
             if answer.citations:
                 model = self._envelope.model.name
                 message["annotations"] = [annotation(each, model) for each in answer.citations]
-            if own := [piece.as_json() for piece in answer.pieces if _is_own(piece)]:
+            if own := [piece.as_json() for piece in answer.pieces if is_own(piece)]:
                 message["linnet"] = own
             logprobs = None
             if self._logprobs:
-                logprobs = {"content": _scores_json(answer.scores), "refusal": None}
+                logprobs = {"content": scores_json(answer.scores), "refusal": None}
             choices.append(
                 {
                     "index": place,
@@ -239,73 +261,6 @@ class ChatShape(OpenAIStream):
         return self._envelope.event(
             place, f'"delta":{delta},"logprobs":{logprobs},"finish_reason":{reason}'
         )
-
-
-class CompletionShape(OpenAIStream):
-    """Completions of plain text."""
-
-    def __init__(self, model: Served, *, usage: bool, logprobs: bool, choices: int) -> None:
-        """``choices``: how many texts follow each prompt."""
-        self.echoes: Sequence[str] = ()
-        """For each prompt, what to put before its texts; known once the prompts were read."""
-        self._envelope = Envelope("text_completion", "cmpl-", model, usage=usage)
-        self._choices = choices
-        self._began: set[int] = set()
-        self._logprobs = logprobs
-        self._offsets: dict[int, int] = {}
-
-    def events(self, batch: Batch) -> Iterator[str]:
-        """The events for these pieces: one for each text, with all that is new of it."""
-        places = dict.fromkeys(piece.choice for piece in batch)
-        for place in places:
-            own = [piece for piece in batch if piece.choice == place]
-            text = "".join([piece.text for piece in own if isinstance(piece, Text)])
-            finish = next((piece.reason for piece in own if isinstance(piece, Finish)), None)
-            if place not in self._began:
-                self._began.add(place)
-                text = self._echo(place) + text
-            logprobs = "null"
-            if self._logprobs:
-                scores = [s for piece in own if isinstance(piece, Text) for s in piece.scores]
-                logprobs = json.dumps(self._logprobs_json(place, scores))
-            if text or finish is not None or logprobs != "null":
-                reason = "null" if finish is None else f'"{finish}"'
-                yield self._envelope.event(
-                    place, f'"text":{quoted(text)},"logprobs":{logprobs},"finish_reason":{reason}'
-                )
-
-    def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
-        """The answer in one."""
-        choices = [
-            {
-                "index": place,
-                "text": self._echo(place) + answer.text,
-                "logprobs": self._logprobs_json(place, answer.scores) if self._logprobs else None,
-                "finish_reason": answer.finish_reason,
-            }
-            for place, answer in enumerate(answers)
-        ]
-        return self._envelope.whole("text_completion", choices, tokens)
-
-    def _echo(self, place: int) -> str:
-        return self.echoes[place // self._choices] if self.echoes else ""
-
-    def _logprobs_json(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
-        """Probabilities in the form that completions have."""
-        shown = _scores_json(scores)
-        offsets = []
-        for entry in shown:
-            offsets.append(self._offsets.get(place, 0))
-            self._offsets[place] = offsets[-1] + len(entry["token"])
-        return {
-            "tokens": [entry["token"] for entry in shown],
-            "token_logprobs": [entry["logprob"] for entry in shown],
-            "top_logprobs": [
-                {other["token"]: other["logprob"] for other in entry["top_logprobs"]}
-                for entry in shown
-            ],
-            "text_offset": offsets,
-        }
 
 
 def annotation(cited: Citation, model: str) -> dict[str, Any]:
@@ -332,7 +287,7 @@ def source_url(cited: Citation, model: str) -> str:
     return f"/v1/documents/source?{place}"
 
 
-def _is_own(piece: Piece) -> bool:
+def is_own(piece: Piece) -> bool:
     """Whether OpenAI's interface has no place for it."""
     known = Text | Reasoning | Refusal | ToolCall | ToolCallDelta | Finish | Usage
     return not isinstance(piece, known) and not (
@@ -344,7 +299,7 @@ def _reason(reason: str) -> str:
     return _REASONS.get(reason, reason)
 
 
-def _scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
+def scores_json(scores: Sequence[TokenScore]) -> list[dict[str, Any]]:
     """Each token with its probability and the likeliest beside it."""
     return [
         {

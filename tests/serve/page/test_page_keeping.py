@@ -96,7 +96,7 @@ def test_files_of_conversations(opened: Opened, tmp_path: Path) -> None:
 
 def give(opened: Opened, file: Path) -> None:
     opened.page.click("#show-settings")
-    opened.page.set_input_files("dialog input[type=file]", file)
+    opened.page.set_input_files("#kept-file", file)
 
 
 def file_of(*conversations: object) -> str:

@@ -78,6 +78,11 @@ class LlamaCppEncoder(Encoder):
         scaled: Vectors = vectors / np.maximum(lengths, 1e-12)
         return scaled
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the process that computes."""
+        return self.process.memory_bytes
+
     def close(self) -> None:
         """End llama.cpp."""
         self.process.close()

@@ -50,6 +50,12 @@ class GgufTokenizer:
         """The tokens of a text; ``special``: names of special tokens in it stand for these."""
         return self._cut(text, special=special)
 
+    def continuation(self, text: str) -> list[int]:
+        """The tokens of a text that goes on after another: no space is put before it."""
+        if not self.metadata.puts_space_first:
+            return self.encode(text)
+        return self.encode(f"\n{text}")[len(self.encode("\n")) :]
+
     @property
     def tokenizer(self) -> Tokenizer:
         """There is none of Linnet's."""
@@ -61,6 +67,10 @@ class GgufTokenizer:
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
         return self.metadata.token_bytes_of(token)
+
+    def special_name(self, token: int) -> str:
+        """The name of a special token; empty for others."""
+        return self.metadata.tokens[token] if token in self.special_ids else ""
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""

@@ -11,7 +11,13 @@ from linnet.respond.pieces import Origin
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError, refused
-from linnet.serve.sampling import check_streaming, constraint_of, sampling_of, wants_usage
+from linnet.serve.sampling import (
+    check_streaming,
+    constraint_of,
+    most_tokens,
+    sampling_of,
+    wants_usage,
+)
 from linnet.serve.schemas import (
     COLLECTIONS,
     FLAG,
@@ -31,7 +37,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
-from linnet.serve.shapes import ChatShape
+from linnet.serve.shapes import OPENAI_FRAMING, ChatShape
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
@@ -76,7 +82,7 @@ def chat(body: Mapping[str, Any], *, longest: int, context: int) -> Conversation
         raise ApiError(400, "'tool_choice' is only allowed with 'tools'.", param="tool_choice")
     if isinstance(choice, dict):
         choice = f"tool:{choice['function']['name']}"
-    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    most = most_tokens(body)
     return conversation(body).replace(
         tools=tools,
         tool_choice=choice,
@@ -162,7 +168,7 @@ BODY: Schema = record(
         "model": MODEL,
         "messages": MESSAGES,
         **SAMPLING,
-        "max_completion_tokens": whole(1, 2**31 - 1, "As max_tokens, and before it."),
+        "max_completion_tokens": whole(-1, 2**31 - 1, "As max_tokens, and before it."),
         **STREAMING,
         "logprobs": FLAG,
         "top_logprobs": whole(0, 20, "How many of the likeliest tokens to tell. With logprobs."),
@@ -210,4 +216,5 @@ _CHOICE = record(
 CHAT = Endpoint(
     "POST", "/v1/chat/completions", answer, "Answer a conversation.",
     body=BODY, answer=answer_schema("chat.completion", _CHOICE), streams=True,
+    framing=OPENAI_FRAMING,
 )  # fmt: skip

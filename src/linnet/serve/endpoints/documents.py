@@ -48,7 +48,7 @@ _LARGEST_FEEDBACK = 400_000
 
 async def source(service: Service, call: Call) -> None:
     """GET /v1/documents/source: a cited stretch of a document, and what stands around it."""
-    served, workspace = _documents(service, call)
+    served, workspace = await _documents(service, call)
     given = call.query
     name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
 
@@ -80,7 +80,7 @@ async def source(service: Service, call: Call) -> None:
 
 async def status(service: Service, call: Call) -> None:
     """GET /v1/documents/status: what is being made of the documents."""
-    served, workspace = _documents(service, call)
+    served, workspace = await _documents(service, call)
     now = status_json(served.upkeep.status()) if served.upkeep is not None else _SETTLED
     may, seen = _is_owner(service, call), service.collections(call)
     if seen is None:
@@ -123,7 +123,7 @@ def _without_figures(status: dict[str, Any]) -> dict[str, Any]:
 
 async def every(service: Service, call: Call) -> None:
     """GET /v1/documents: which there are, and what became of each."""
-    _, workspace = _documents(service, call, changing=False)
+    _, workspace = await _documents(service, call, changing=False)
     given = call.query
     limit = min(_number(given, "limit", MOST_LISTED), MOST_LISTED)
 
@@ -141,7 +141,7 @@ async def every(service: Service, call: Call) -> None:
 
 async def add(service: Service, call: Call) -> None:
     """PUT /v1/documents/files/NAME: the body is the file."""
-    served, workspace = _documents(service, call, changing=True)
+    served, workspace = await _documents(service, call, changing=True)
     taken = call.query.get("taken", "refuse")
     if taken not in get_args(Taken):
         raise ApiError(400, f"'taken' must be one of {', '.join(get_args(Taken))}.", param="taken")
@@ -198,7 +198,7 @@ def _finish(file: Any, rest: bytes) -> None:
 
 async def remove(service: Service, call: Call) -> None:
     """DELETE /v1/documents/files/NAME: it is not searched any more."""
-    served, workspace = _documents(service, call, changing=True)
+    served, workspace = await _documents(service, call, changing=True)
     name = call.parameters["name"]
     try:
         deleted = await asyncio.get_running_loop().run_in_executor(
@@ -214,7 +214,7 @@ async def remove(service: Service, call: Call) -> None:
 
 async def restore(service: Service, call: Call) -> None:
     """POST /v1/documents/restore: search a document again that was taken out."""
-    served, workspace = _documents(service, call, changing=True, name=call.body.get("model"))
+    served, workspace = await _documents(service, call, changing=True, name=call.body.get("model"))
     await service.in_thread(lambda: workspace.restore(call.body["name"]))
     _woken(served)
     await answer_json(call, {"name": call.body["name"]})
@@ -226,7 +226,7 @@ async def feedback(service: Service, call: Call) -> None:
     What the answer was is known here; what else the body says of it is not needed.
     """
     body = call.body
-    served, workspace = _documents(service, call, name=body.get("model"))
+    served, workspace = await _documents(service, call, name=body.get("model"))
     by = call.account.key.name if call.account is not None else ""
 
     def note() -> None:
@@ -242,15 +242,17 @@ async def feedback(service: Service, call: Call) -> None:
     await answer_json(call, {"noted": True})
 
 
-def _documents(
+async def _documents(
     service: Service, call: Call, *, changing: bool | None = None, name: str | None = None
 ) -> tuple[Served, Workspace]:
-    """The model that is asked about, and its documents.
+    """The model that is asked about, open until the call ends, and its documents.
 
     ``changing``: whether they are to be changed, which only the owner may; False: listed, which
     only the owner may either; None: what everybody may. Raises ApiError.
     """
-    served = service.catalog.find(name or call.query.get("model") or _first(service))
+    name = service.catalog.resolve(name or call.query.get("model") or _first(service))
+    await service.use_model(call, name, watch=call.method != "PUT")
+    served = call.model
     workspace = served.workspace or _of_index(served)
     if workspace is None:
         raise ApiError(
@@ -299,7 +301,7 @@ def _documents_of(served: Served) -> list[IndexedDocument]:
 def _first(service: Service) -> str | None:
     """The first model with documents."""
     every = service.catalog.models.values()
-    return next((m.name for m in every if m.workspace or m.assistant), None)
+    return next((m.name for m in every if m.has_documents), None)
 
 
 def _woken(served: Served) -> None:

@@ -43,23 +43,45 @@ BATCH_TOKENS = 2048
 
 async def answer(service: Service, call: Call) -> None:
     """POST /v1/embeddings."""
-    body, model = call.body, call.model
-    encoder = model.encoder
+    body = call.body
+    given = body["input"]
+    texts = [given] if isinstance(given, str) else list(given)
+    vectors, tokens = await embedded(
+        service, call, texts, prompt=body.get("prompt"), dimensions=body.get("dimensions")
+    )
+    wide = body.get("encoding_format") != "base64"
+    made = partial(answered, vectors, model=call.model.name, tokens=tokens, wide=wide)
+    await call.answer(200, await service.in_thread(made))
+
+
+async def embedded(
+    service: Service,
+    call: Call,
+    texts: list[str],
+    *,
+    prompt: str | None = None,
+    dimensions: int | None = None,
+    cut: bool = False,
+) -> tuple[Vectors, int]:
+    """The vectors of texts by the call's model, and the tokens that these have.
+
+    ``prompt``: the name of one of the model's; ``cut``: whether a text that is too long counts as
+    far as the model reads, instead of being refused. Raises ApiError and ClientLeftError.
+    """
+    model, encoder = call.model, call.model.encoder
     if encoder is None:
         raise ApiError(
             400, f"The model '{model.name}' writes text and makes no embeddings.",
             param="model",
         )  # fmt: skip
-    check_dimensions(body.get("dimensions"), encoder)
-    given = body["input"]
-    texts = [given] if isinstance(given, str) else list(given)
+    check_dimensions(dimensions, encoder)
     service.doorkeeper.enter(1, call.account)
     facts = call.facts
     facts.update(prompt_tokens=0, texts=len(texts))
     metrics = service.model_metrics[model.name]
     try:
         async with service.embedding:  # one after another: each uses all cores
-            vectors = await _vectors(service, call, encoder, texts)
+            vectors = await _vectors(service, call, encoder, texts, prompt, cut=cut)
     except ClientLeftError:
         metrics.cancelled.inc()
         raise
@@ -67,19 +89,24 @@ async def answer(service: Service, call: Call) -> None:
         tokens = facts["prompt_tokens"]
         service.doorkeeper.leave(1, call.account, tokens=tokens)
         metrics.prompt_tokens.inc(tokens)
-    wide = body.get("encoding_format") != "base64"
-    made = partial(answered, vectors, model=model.name, tokens=tokens, wide=wide)
-    await call.answer(200, await service.in_thread(made))
+    return vectors, tokens
 
 
-async def _vectors(service: Service, call: Call, encoder: Encoder, texts: list[str]) -> Vectors:
+async def _vectors(
+    service: Service,
+    call: Call,
+    encoder: Encoder,
+    texts: list[str],
+    prompt: str | None,
+    *,
+    cut: bool,
+) -> Vectors:
     """The vectors; tokens are counted in the call's facts as they are computed.
 
     Raises ClientLeftError and ApiError as soon as nobody is to have the rest.
     """
     import numpy as np
 
-    prompt = call.body.get("prompt")
     vectors = np.empty((len(texts), encoder.width), dtype=np.float32)
     gone = asyncio.ensure_future(call.gone())
 
@@ -92,7 +119,7 @@ async def _vectors(service: Service, call: Call, encoder: Encoder, texts: list[s
 
     try:
         await require_reader()
-        counts = await service.in_thread(lambda: count_tokens(encoder, texts, prompt))
+        counts = await service.in_thread(lambda: count_tokens(encoder, texts, prompt, cut=cut))
         for batch in batches(counts):
             await require_reader()
             own = [texts[place] for place in batch]
@@ -105,8 +132,10 @@ async def _vectors(service: Service, call: Call, encoder: Encoder, texts: list[s
     return vectors
 
 
-def count_tokens(encoder: Encoder, texts: Sequence[str], prompt: str | None) -> list[int]:
-    """How many tokens each text has. Raises ApiError for one that is too long."""
+def count_tokens(
+    encoder: Encoder, texts: Sequence[str], prompt: str | None, *, cut: bool = False
+) -> list[int]:
+    """How many tokens each text has. Raises ApiError for one that is too long, unless it is cut."""
     around = len(encoder.tokenizer.start) + len(encoder.tokenizer.finish)
     before = encoder.recipe.prompt(prompt)
     whole = [before + text for text in texts]
@@ -114,7 +143,7 @@ def count_tokens(encoder: Encoder, texts: Sequence[str], prompt: str | None) -> 
         whole = [text.lower() for text in whole]
     tokenizer, most = encoder.tokenizer, encoder.max_tokens
     try:
-        for text in whole:
+        for text in () if cut else whole:
             require_fitting([text], most, lambda piece: len(tokenizer.encode(piece)), part="input")
     except ContextFullError as error:
         raise context_full(error) from None
@@ -122,6 +151,8 @@ def count_tokens(encoder: Encoder, texts: Sequence[str], prompt: str | None) -> 
     for start in range(0, len(whole), BATCH_TEXTS):
         group = tokenizer.encode_arrays(whole[start : start + BATCH_TEXTS])
         counts += [len(ids) + around for ids in group]
+    if cut:
+        return [min(count, most) for count in counts]
     if max(counts) > most:
         raise context_full(ContextFullError(max(counts), most, part="input"))
     return counts

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from linnet.serve.asgi import Call
-from linnet.serve.endpoint import Endpoint
+from linnet.serve.endpoint import Endpoint, Handler
 from linnet.serve.page import HEADERS, START, PageFile, page_files
 
 if TYPE_CHECKING:
@@ -29,17 +29,33 @@ async def answer(service: Service, call: Call, *, file: PageFile) -> None:
         await call.answer(200, file.body, content_type=kind, headers=headers)
 
 
-def page_endpoints(pages: Mapping[str, PageFile]) -> tuple[Endpoint, ...]:
-    """The files of a page, and the one that stands for their folder."""
-    found = [_endpoint(f"/{name}", file) for name, file in pages.items()]
-    return (*found, *(_endpoint("/", file) for name, file in pages.items() if name == START))
+async def answer_start(
+    service: Service, call: Call, *, file: PageFile, otherwise: bytes | None
+) -> None:
+    """GET / for browsers; ``otherwise``: what others get, as programs look there who answers."""
+    if otherwise is None:
+        await answer(service, call, file=file)
+        return
+    call.always.append((b"vary", b"accept"))
+    if "text/html" in (call.header(b"accept") or ""):
+        await answer(service, call, file=file)
+    else:
+        await call.answer(200, otherwise, content_type=b"text/plain; charset=utf-8")
 
 
-def _endpoint(path: str, file: PageFile) -> Endpoint:
-    return Endpoint(
-        "GET", path, partial(answer, file=file), "A file of the page.", is_open=True,
-        is_described=False,
-    )  # fmt: skip
+def page_endpoints(
+    pages: Mapping[str, PageFile], *, otherwise: bytes | None = None
+) -> tuple[Endpoint, ...]:
+    """The files of a page, and the one that stands for their folder. ``otherwise``: what is there
+    for who asks for no page.
+    """
+    found = [_endpoint(f"/{name}", partial(answer, file=file)) for name, file in pages.items()]
+    start = partial(answer_start, file=pages[START], otherwise=otherwise)
+    return (*found, _endpoint("/", start))
 
 
-PAGE = page_endpoints(page_files())
+def _endpoint(path: str, handler: Handler) -> Endpoint:
+    return Endpoint("GET", path, handler, "A file of the page.", is_open=True, is_described=False)
+
+
+PAGE = page_endpoints(page_files(), otherwise=b"Ollama is running")

@@ -1,0 +1,623 @@
+"""Responses and conversations that a server keeps: in memory, or in a file where its owner says so.
+
+One SQLite database either way. In memory it is bounded in bytes and number, and what was used
+longest ago goes first, of whoever keeps the most. In a file (``--conversations``) nothing goes
+before its time; where the disk or the file is full, keeping fails and is told, and the answer is
+given all the same. Both forget what was not used for ``keep_days``.
+
+Everything belongs to an owner, the name of a key, and is found for that one alone. Items have the
+form that OpenAI's interface gives them; a response and a conversation may share them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from linnet.errors import LinnetError
+from linnet.serve.database import Database, Run, StoreError, bytes_used, containing
+
+Item: TypeAlias = Mapping[str, Any]
+Order: TypeAlias = Literal["asc", "desc"]
+
+MEMORY_BYTES = 64_000_000
+MEMORY_ENTRIES = 10_000
+"""Responses, and conversations, that are kept in memory."""
+FILE_BYTES = 16 << 30
+MOST_HISTORY = 4096
+"""Items that an answer may follow."""
+HISTORY_BYTES = 16_000_000
+PREVIEW = 160
+"""Characters of a conversation's first words, and of where it was found."""
+SEARCH_SECONDS = 5.0
+PURGE_SECONDS = 600.0
+_DAY = 86_400.0
+_EXPORTED = 20
+"""Conversations that are read at once."""
+
+_TABLES = """
+CREATE TABLE conversations (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, created INTEGER NOT NULL, used REAL NOT NULL,
+    metadata TEXT NOT NULL
+);
+CREATE INDEX conversations_owner ON conversations (owner, used);
+CREATE TABLE responses (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, created INTEGER NOT NULL, used REAL NOT NULL,
+    previous TEXT, conversation TEXT, body TEXT NOT NULL
+);
+CREATE INDEX responses_owner ON responses (owner, used);
+CREATE INDEX responses_conversation ON responses (conversation);
+CREATE TABLE items (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, owner TEXT NOT NULL,
+    conversation TEXT, response TEXT, is_output INTEGER NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX items_id ON items (id);
+CREATE INDEX items_conversation ON items (conversation, number);
+CREATE INDEX items_response ON items (response, number);
+CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
+    DELETE FROM texts WHERE rowid = old.number;
+END;
+"""
+_CHAIN = """
+WITH RECURSIVE chain (id, previous, conversation, depth) AS (
+    SELECT id, previous, conversation, 0 FROM responses WHERE id = :id AND owner = :owner
+    UNION ALL
+    SELECT r.id, r.previous, r.conversation, depth + 1 FROM chain JOIN responses r
+    ON r.id = chain.previous AND r.owner = :owner WHERE depth < :most
+)
+"""
+
+
+class MissingError(LinnetError):
+    """What is named is not kept here, or is somebody else's. ``kind``: what it would be."""
+
+    def __init__(self, kind: str, name: str, message: str) -> None:
+        super().__init__(message)
+        self.kind, self.name = kind, name
+
+
+class LongHistoryError(LinnetError):
+    """There is more before an answer than is read for one."""
+
+
+class DuplicateItemError(LinnetError):
+    """A conversation has an item of this name already."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some entries of a list, in order; ``more``: whether others follow."""
+
+    entries: Sequence[Item]
+    more: bool
+
+
+class ConversationStore:
+    """What is kept; may be used from any thread, and a file from several processes."""
+
+    def __init__(
+        self,
+        file: Path | None = None,
+        *,
+        keep_days: float = 30,
+        most_bytes: int | None = None,
+        most_entries: int = MEMORY_ENTRIES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``file``: where; None: in memory. ``keep_days``: 0 for ever. Raises ConfigError for a
+        file that is something else, or cannot be written.
+        """
+        self.file = file
+        self.keep_days = keep_days
+        self._most_bytes = most_bytes or (MEMORY_BYTES if file is None else FILE_BYTES)
+        self._most_entries = most_entries
+        self._clock = clock
+        self._purged = 0.0
+        self._closed = threading.Event()
+        self._database = Database(file, _TABLES, most_bytes=self._most_bytes)
+        with contextlib.suppress(StoreError):  # busy or full: the next time
+            self.purge()
+        if file is not None:
+            threading.Thread(target=self._purging, name="linnet-purging", daemon=True).start()
+
+    def close(self) -> None:
+        """Nothing is kept or read any more."""
+        self._closed.set()
+        self._database.close()
+
+    # Responses
+
+    def add_response(
+        self,
+        owner: str,
+        body: Item,
+        given: Sequence[Item],
+        written: Sequence[Item],
+        *,
+        is_kept: bool = True,
+    ) -> None:
+        """Keep a response with the items that it was given and has written, and append these to
+        its conversation where it has one. ``is_kept``: whether it is found by its name afterwards.
+
+        Raises StoreError; MissingError where its conversation is gone.
+        """
+        conversation = (body.get("conversation") or {}).get("id")
+        previous, now = body.get("previous_response_id"), self._clock()
+        with self._changing() as run:
+            if conversation is not None:
+                self._touch_conversation(run, owner, conversation)
+            if not (is_kept or conversation):
+                return
+            if previous is not None:
+                run(
+                    f"{_CHAIN} UPDATE responses SET used = :now WHERE id IN (SELECT id FROM chain)",
+                    {"id": previous, "owner": owner, "most": MOST_HISTORY, "now": now},
+                )
+            name = body["id"] if is_kept else None
+            if is_kept:
+                own = {key: value for key, value in body.items() if key != "output"}
+                run(
+                    "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (name, owner, int(body["created_at"]), now, previous, conversation, _text(own)),
+                )
+            self._insert(run, owner, given, conversation=conversation, response=name)
+            self._insert(run, owner, written, conversation=conversation, response=name, output=True)
+            if name is not None:
+                self._make_space(run, "responses", name)
+            elif conversation is not None:
+                self._make_space(run, "conversations", conversation)
+
+    def response(self, owner: str, name: str) -> dict[str, Any]:
+        """A response as it was given. Raises MissingError."""
+        with self._database.reading() as run:
+            found = run(
+                "SELECT body FROM responses WHERE id = ? AND owner = ?", (name, owner)
+            ).fetchone()
+            if found is None:
+                raise _no_response(name)
+            output = run(
+                "SELECT body FROM items WHERE response = ? AND is_output ORDER BY number", (name,)
+            )
+            return {**json.loads(found[0]), "output": [json.loads(row[0]) for row in output]}
+
+    def input_items(
+        self, owner: str, name: str, *, limit: int, after: str | None = None, order: Order = "desc"
+    ) -> Page:
+        """What a response was given. Raises MissingError."""
+        with self._database.reading() as run:
+            if not run(
+                "SELECT 1 FROM responses WHERE id = ? AND owner = ?", (name, owner)
+            ).fetchone():
+                raise _no_response(name)
+            where = "response = ? AND NOT is_output"
+            return _page(run, where, name, limit=limit, after=after, order=order)
+
+    def delete_response(self, owner: str, name: str) -> None:
+        """Forget a response; what belongs to a conversation, too, stays there. Raises
+        MissingError."""
+        with self._changing(is_deleting=True) as run:
+            if not run("DELETE FROM responses WHERE id = ? AND owner = ?", (name, owner)).rowcount:
+                raise _no_response(name)
+            run("DELETE FROM items WHERE response = ? AND conversation IS NULL", (name,))
+            run("UPDATE items SET response = NULL WHERE response = ?", (name,))
+
+    def history(
+        self, owner: str, *, previous: str | None = None, conversation: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The items before an answer, which follows a response or stands in a conversation.
+
+        Raises MissingError and LongHistoryError.
+        """
+        with self._database.reading() as run:
+            if conversation is not None:
+                self._require_conversation(run, owner, conversation)
+                return _history(run, [("conversation = ?", (conversation,))])
+            if previous is None:
+                return []
+            chain = run(
+                f"{_CHAIN} SELECT id, previous, conversation FROM chain ORDER BY depth DESC",
+                {"id": previous, "owner": owner, "most": MOST_HISTORY},
+            ).fetchall()
+            if not chain:
+                raise _no_previous(previous)
+            first, before, around = chain[0]
+            if before is not None:
+                if len(chain) > MOST_HISTORY:
+                    raise _too_long()
+                raise _no_previous(before, within=previous)
+            parts: list[tuple[str, Sequence[Any]]] = [
+                ("response = ?", (name,)) for name, _, _ in chain
+            ]
+            if around is not None:
+                earlier = (
+                    "conversation = ? AND number < "
+                    "(SELECT MIN(number) FROM items WHERE response = ?)"
+                )
+                parts.insert(0, (earlier, (around, first)))
+            return _history(run, parts)
+
+    def item(self, owner: str, name: str) -> dict[str, Any]:
+        """An item of any response or conversation. Raises MissingError."""
+        with self._database.reading() as run:
+            found = run(
+                "SELECT body FROM items WHERE id = ? AND owner = ? ORDER BY number DESC LIMIT 1",
+                (name, owner),
+            ).fetchone()
+        if found is None:
+            raise MissingError("item", name, f"Item with id '{name[:100]}' not found.")
+        value: dict[str, Any] = json.loads(found[0])
+        return value
+
+    # Conversations
+
+    def create(
+        self, owner: str, name: str, metadata: Mapping[str, str], items: Sequence[Item]
+    ) -> dict[str, Any]:
+        """Begin a conversation. Raises StoreError."""
+        now = self._clock()
+        with self._changing() as run:
+            run(
+                "INSERT INTO conversations VALUES (?, ?, ?, ?, ?)",
+                (name, owner, int(now), now, _text(metadata)),
+            )
+            self._insert(run, owner, items, conversation=name)
+            self._make_space(run, "conversations", name)
+        return _conversation(name, int(now), metadata)
+
+    def conversation(self, owner: str, name: str) -> dict[str, Any]:
+        """One conversation, without its items. Raises MissingError."""
+        with self._database.reading() as run:
+            created, metadata = self._require_conversation(run, owner, name)
+        return _conversation(name, created, json.loads(metadata))
+
+    def update(self, owner: str, name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Give a conversation other metadata. Raises MissingError and StoreError."""
+        with self._changing() as run:
+            created, _ = self._require_conversation(run, owner, name)
+            run("UPDATE conversations SET metadata = ? WHERE id = ?", (_text(metadata), name))
+        return _conversation(name, created, metadata)
+
+    def delete(self, owner: str, name: str) -> None:
+        """Forget a conversation, with its items and responses. Raises MissingError."""
+        with self._changing(is_deleting=True) as run:
+            self._require_conversation(run, owner, name)
+            _forget_conversations(run, (name,))
+
+    def delete_all(self, owner: str) -> tuple[int, int]:
+        """Forget all that an owner has: how many conversations and responses it was."""
+        with self._changing(is_deleting=True) as run:
+            conversations = run("DELETE FROM conversations WHERE owner = ?", (owner,)).rowcount
+            responses = run("DELETE FROM responses WHERE owner = ?", (owner,)).rowcount
+            run("DELETE FROM items WHERE owner = ?", (owner,))
+        return conversations, responses
+
+    def add_items(self, owner: str, name: str, items: Sequence[Item]) -> None:
+        """Append items. Raises MissingError, DuplicateItemError and StoreError."""
+        with self._changing() as run:
+            self._touch_conversation(run, owner, name)
+            self._insert(run, owner, items, conversation=name)
+            self._make_space(run, "conversations", name)
+
+    def items(
+        self, owner: str, name: str, *, limit: int, after: str | None = None, order: Order = "desc"
+    ) -> Page:
+        """Items of a conversation. Raises MissingError."""
+        with self._database.reading() as run:
+            self._require_conversation(run, owner, name)
+            return _page(run, "conversation = ?", name, limit=limit, after=after, order=order)
+
+    def item_of(self, owner: str, name: str, item: str) -> dict[str, Any]:
+        """One item of a conversation. Raises MissingError."""
+        with self._database.reading() as run:
+            self._require_conversation(run, owner, name)
+            found = run(
+                "SELECT body FROM items WHERE conversation = ? AND id = ?", (name, item)
+            ).fetchone()
+        if found is None:
+            raise MissingError("item", item, f"Item with id '{item[:100]}' not found.")
+        value: dict[str, Any] = json.loads(found[0])
+        return value
+
+    def delete_item(self, owner: str, name: str, item: str) -> dict[str, Any]:
+        """Take an item out of a conversation, and out of the response that gave it; gives the
+        conversation. Raises MissingError."""
+        with self._changing(is_deleting=True) as run:
+            created, metadata = self._touch_conversation(run, owner, name)
+            if not run(
+                "DELETE FROM items WHERE conversation = ? AND id = ?", (name, item)
+            ).rowcount:
+                raise MissingError("item", item, f"Item with id '{item[:100]}' not found.")
+        return _conversation(name, created, json.loads(metadata))
+
+    def conversations(
+        self, owner: str, *, query: str = "", limit: int, after: str | None = None
+    ) -> Page:
+        """An owner's conversations, those used last first; with ``query`` those in which all of
+        its words stand. Raises MissingError for an ``after`` that is gone."""
+        where, values = ["owner = ?"], [owner]
+        words = query.split()
+        for word in words:
+            condition, found = self._condition(word)
+            where.append(condition)
+            values += found
+        with self._database.reading(seconds=SEARCH_SECONDS) as run:
+            bounds: list[Any] = []
+            if after is not None:
+                self._require_conversation(run, owner, after)
+                used = run("SELECT used FROM conversations WHERE id = ?", (after,)).fetchone()[0]
+                where.append("(used, id) < (?, ?)")
+                bounds = [used, after]
+            rows = run(
+                "SELECT id, created, used, metadata FROM conversations "
+                f"WHERE {' AND '.join(where)} ORDER BY used DESC, id DESC LIMIT ?",
+                (*values, *bounds, limit + 1),
+            ).fetchall()
+            entries = [
+                {
+                    **_conversation(name, created, json.loads(metadata)),
+                    "linnet": {"updated_at": int(used), **_preview(run, name, words)},
+                }
+                for name, created, used, metadata in rows[:limit]
+            ]
+        return Page(entries, len(rows) > limit)
+
+    def export(self, owner: str) -> Iterator[dict[str, Any]]:
+        """All that an owner has: conversations with their items, then the other responses with
+        theirs. What changes meanwhile may be in it or not."""
+        last = ""
+        while rows := self._names(
+            "SELECT id, created, used, metadata FROM conversations WHERE owner = ? AND id > ? "
+            "ORDER BY id LIMIT ?", owner, last,
+        ):  # fmt: skip
+            for name, created, used, metadata in rows:
+                last = name
+                found = _conversation(name, created, json.loads(metadata))
+                items = self._bodies("conversation = ?", name)
+                yield {**found, "updated_at": int(used), "items": items}
+        last = ""
+        while rows := self._names(
+            "SELECT id, body FROM responses WHERE owner = ? AND id > ? AND conversation IS NULL "
+            "ORDER BY id LIMIT ?", owner, last,
+        ):  # fmt: skip
+            for name, body in rows:
+                last = name
+                given = self._bodies("response = ? AND NOT is_output", name)
+                output = self._bodies("response = ? AND is_output", name)
+                yield {**json.loads(body), "input": given, "output": output}
+
+    def purge(self) -> None:
+        """Forget what was not used for so long as things are kept."""
+        self._purged = self._clock()
+        if not self.keep_days:
+            return
+        before = self._clock() - self.keep_days * _DAY
+        with self._database.changing(is_deleting=True) as run:
+            old = run("SELECT id FROM conversations WHERE used < ?", (before,)).fetchall()
+            _forget_conversations(run, [name for (name,) in old])
+            _forget_responses(run, "used < ?", before)
+
+    def _names(self, statement: str, owner: str, last: str) -> list[tuple[Any, ...]]:
+        with self._database.reading() as run:
+            return run(statement, (owner, last, _EXPORTED)).fetchall()
+
+    def _bodies(self, where: str, name: str) -> list[Any]:
+        with self._database.reading() as run:
+            rows = run(f"SELECT body FROM items WHERE {where} ORDER BY number", (name,))
+            return [json.loads(body) for (body,) in rows]
+
+    def _condition(self, word: str) -> tuple[str, list[str]]:
+        """What a conversation must fulfil to have a word, in an item or its metadata."""
+        matching, value = self._database.matching(word)
+        return (
+            "(id IN (SELECT conversation FROM texts JOIN items ON items.number = texts.rowid "
+            f"WHERE {matching}) OR metadata LIKE ? ESCAPE '\\')",
+            [value, containing(word)],
+        )
+
+    def _insert(
+        self,
+        run: Run,
+        owner: str,
+        items: Iterable[Item],
+        *,
+        conversation: str | None = None,
+        response: str | None = None,
+        output: bool = False,
+    ) -> None:
+        for item in items:
+            if (
+                conversation is not None
+                and run(
+                    "SELECT 1 FROM items WHERE conversation = ? AND id = ?",
+                    (conversation, item["id"]),
+                ).fetchone()
+            ):
+                raise DuplicateItemError(f"Duplicate item found with id {item['id'][:100]}.")
+            number = run(
+                "INSERT INTO items (id, owner, conversation, response, is_output, body) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (item["id"], owner, conversation, response, output, _text(item)),
+            ).lastrowid
+            if conversation is not None and (text := text_of(item)):
+                run("INSERT INTO texts (rowid, text) VALUES (?, ?)", (number, _clean(text)))
+
+    def _require_conversation(self, run: Run, owner: str, name: str) -> tuple[int, str]:
+        found: tuple[int, str] | None = run(
+            "SELECT created, metadata FROM conversations WHERE id = ? AND owner = ?", (name, owner)
+        ).fetchone()
+        if found is None:
+            raise MissingError(
+                "conversation", name, f"Conversation with id '{name[:100]}' not found."
+            )
+        return found
+
+    def _touch_conversation(self, run: Run, owner: str, name: str) -> tuple[int, str]:
+        found = self._require_conversation(run, owner, name)
+        run("UPDATE conversations SET used = ? WHERE id = ?", (self._clock(), name))
+        return found
+
+    def _make_space(self, run: Run, table: str, name: str) -> None:
+        """In memory: forget what was used longest ago until there is space for what is new.
+
+        Raises StoreError where it is too large for that.
+        """
+        if self.file is not None:
+            return
+        for each in ("responses", "conversations"):
+            over = run(f"SELECT COUNT(*) FROM {each}").fetchone()[0] - self._most_entries
+            if over > 0:
+                self._forget_oldest(run, each, over + self._most_entries // 20)
+        while bytes_used(run) > self._most_bytes:
+            for each in ("responses", "conversations"):
+                count = run(f"SELECT COUNT(*) FROM {each}").fetchone()[0]
+                self._forget_oldest(run, each, -(-count // 10))
+            self._database.merge_words(run)
+            if not run(f"SELECT 1 FROM {table} WHERE id = ?", (name,)).fetchone():
+                raise StoreError(f"in memory at most {self._most_bytes:,} bytes are kept")
+
+    def _forget_oldest(self, run: Run, table: str, count: int) -> None:
+        """The oldest entries of whoever has the most of them."""
+        if count <= 0:
+            return
+        owner = run(
+            f"SELECT owner FROM {table} GROUP BY owner ORDER BY COUNT(*) DESC LIMIT 1"
+        ).fetchone()[0]
+        rows = run(
+            f"SELECT id FROM {table} WHERE owner = ? ORDER BY used LIMIT ?", (owner, count)
+        ).fetchall()
+        names = [name for (name,) in rows]
+        if table == "conversations":
+            _forget_conversations(run, names)
+        else:
+            for name in names:
+                _forget_responses(run, "id = ?", name)
+
+    @contextlib.contextmanager
+    def _changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
+        """A change, before which what is too old is forgotten now and then."""
+        if self._clock() - self._purged > PURGE_SECONDS:
+            self.purge()
+        with self._database.changing(is_deleting=is_deleting) as run:
+            yield run
+
+    def _purging(self) -> None:
+        """In a thread of its own, as a server without requests forgets as well."""
+        while not self._closed.wait(PURGE_SECONDS):
+            with contextlib.suppress(LinnetError):  # busy or full: the next time
+                self.purge()
+
+
+def text_of(item: Item) -> str:
+    """The words of an item, as they are searched."""
+    for name in ("output", "content", "arguments", "input"):
+        found = item.get(name)
+        if isinstance(found, str):
+            return found
+        if isinstance(found, Sequence):
+            parts = [part.get("text") or part.get("refusal") or "" for part in found]
+            return "\n".join(part for part in parts if part)
+    return ""
+
+
+def _history(run: Run, parts: Sequence[tuple[str, Sequence[Any]]]) -> list[dict[str, Any]]:
+    """The items of these parts together, unless they are too many."""
+    found: list[dict[str, Any]] = []
+    size = 0
+    for where, values in parts:
+        count, length = run(
+            f"SELECT COUNT(*), COALESCE(SUM(LENGTH(body)), 0) FROM items WHERE {where}", values
+        ).fetchone()
+        size += length
+        if len(found) + count > MOST_HISTORY or size > HISTORY_BYTES:
+            raise _too_long()
+        rows = run(f"SELECT body FROM items WHERE {where} ORDER BY number", values)
+        found += [json.loads(body) for (body,) in rows]
+    return found
+
+
+def _page(run: Run, where: str, name: str, *, limit: int, after: str | None, order: Order) -> Page:
+    values: list[Any] = [name]
+    if after is not None:
+        found = run(f"SELECT number FROM items WHERE {where} AND id = ?", (name, after)).fetchone()
+        if found is None:
+            raise MissingError("item", after, f"Item with id '{after[:100]}' not found.")
+        where += f" AND number {'>' if order == 'asc' else '<'} ?"
+        values.append(found[0])
+    rows = run(
+        f"SELECT body FROM items WHERE {where} ORDER BY number {order} LIMIT ?",
+        (*values, limit + 1),
+    ).fetchall()
+    return Page([json.loads(body) for (body,) in rows[:limit]], len(rows) > limit)
+
+
+def _preview(run: Run, name: str, words: Sequence[str]) -> dict[str, Any]:
+    """How many items a conversation has, its first words, and some around the word looked for."""
+    count = run("SELECT COUNT(*) FROM items WHERE conversation = ?", (name,)).fetchone()[0]
+    found: dict[str, Any] = {"items": count, "preview": ""}
+    rows = run(
+        "SELECT text FROM items JOIN texts ON texts.rowid = items.number "
+        "WHERE conversation = ? ORDER BY number", (name,),
+    )  # fmt: skip
+    for (text,) in rows:
+        found["preview"] = found["preview"] or " ".join(text[: 4 * PREVIEW].split())[:PREVIEW]
+        if not words:
+            break
+        place = text.lower().find(words[0].lower())
+        if place >= 0:
+            around = text[max(0, place - PREVIEW // 2) : place + PREVIEW // 2]
+            found["match"] = " ".join(around.split())
+            break
+    return found
+
+
+def _forget_conversations(run: Run, names: Iterable[str]) -> None:
+    for name in names:
+        run("DELETE FROM conversations WHERE id = ?", (name,))
+        run("DELETE FROM items WHERE conversation = ?", (name,))
+        _forget_responses(run, "conversation = ?", name)
+
+
+def _forget_responses(run: Run, where: str, value: Any) -> None:
+    chosen = f"(SELECT id FROM responses WHERE {where})"
+    run(f"DELETE FROM items WHERE conversation IS NULL AND response IN {chosen}", (value,))
+    run(f"UPDATE items SET response = NULL WHERE response IN {chosen}", (value,))
+    run(f"DELETE FROM responses WHERE {where}", (value,))
+
+
+def _conversation(name: str, created: int, metadata: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": name, "object": "conversation", "created_at": created, "metadata": dict(metadata),
+    }  # fmt: skip
+
+
+def _no_response(name: str) -> MissingError:
+    return MissingError("response", name, f"Response with id '{name[:100]}' not found.")
+
+
+def _no_previous(name: str, *, within: str | None = None) -> MissingError:
+    message = f"Previous response with id '{name[:100]}' not found."
+    if within is not None:
+        message += f" '{within[:100]}' follows it, but it was deleted or has expired."
+    return MissingError("previous", name, message)
+
+
+def _too_long() -> LongHistoryError:
+    return LongHistoryError(
+        f"an answer follows at most {MOST_HISTORY:,} items, of {HISTORY_BYTES:,} characters "
+        "together; begin a new conversation, or give the input whole"
+    )
+
+
+def _text(value: Any) -> str:
+    return _clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _clean(text: str) -> str:
+    """Without halves of characters, which no file takes."""
+    return text.encode("utf-8", "replace").decode()

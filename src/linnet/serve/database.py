@@ -1,0 +1,205 @@
+"""An SQLite database for what is private: in memory, or in a file that is its owner's alone.
+
+Changes are whole or not made, by several threads and processes at once (a write-ahead log, so that
+a killed process loses nothing that was kept). What is deleted is overwritten (``secure_delete``),
+in the index of words too, and the log is emptied, as pages of before stand in it.
+
+Reference: https://www.sqlite.org/wal.html, https://www.sqlite.org/fts5.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from linnet.errors import ConfigError, LinnetError
+
+Run: TypeAlias = Callable[..., sqlite3.Cursor]
+"""Runs a statement within a transaction."""
+
+_BUSY_SECONDS = 5.0
+_APPLICATION = 0x4C6E7443  # "LntC"
+_VERSION = 1
+_TOKENIZE = "tokenize = 'unicode61 remove_diacritics 2'"
+_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+"""Scripts that put no spaces between words, which an index of words knows nothing of."""
+
+
+class StoreError(LinnetError):
+    """Nothing could be kept or read: the disk is full, or the file is damaged or busy."""
+
+
+class Database:
+    """The database; the table ``texts`` in it, of one column ``text``, is for searching."""
+
+    def __init__(self, file: Path | None, tables: str, *, most_bytes: int) -> None:
+        """``tables``: statements that make a new one. ``most_bytes``: beyond these a file is full.
+
+        Raises ConfigError for a file that is something else, or cannot be written.
+        """
+        self.file = file
+        self._lock = threading.RLock()
+        self._connection = _connect(file)
+        self._log_is_full = False
+        """Whether the log still has what was deleted."""
+        try:
+            _prepare(self._connection, file, tables)
+            made = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'texts'")
+            self._has_words = "fts5" in made.fetchone()[0]
+            self._keeps_words = self._has_words and not _overwrites_words(self._connection)
+            """Whether words of deleted texts stay in the index until it is merged."""
+            if file is not None:
+                (size,) = self._connection.execute("PRAGMA page_size").fetchone()
+                self._connection.execute(f"PRAGMA max_page_count = {most_bytes // size}").fetchone()
+        except (sqlite3.Error, ConfigError) as error:
+            self._connection.close()
+            raise ConfigError(
+                f"{file}: expected conversations of 'linnet serve' ({error})"
+            ) from None
+
+    def close(self) -> None:
+        """Nothing is kept or read any more."""
+        with self._lock:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def reading(self, *, seconds: float | None = None) -> Iterator[Run]:
+        """One consistent view. Raises StoreError for what fails, or takes longer than that."""
+        with self._lock, _failing_as("read"):
+            if seconds is not None:
+                until = time.monotonic() + seconds
+                self._connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection.execute
+            finally:
+                self._connection.set_progress_handler(None, 0)
+                self._connection.rollback()
+
+    @contextlib.contextmanager
+    def changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
+        """All of it or nothing. Raises StoreError for what fails."""
+        with self._lock, _failing_as("kept"):
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                before = connection.total_changes
+                yield connection.execute
+                if is_deleting and connection.total_changes > before:
+                    self._log_is_full = self.file is not None
+                    if self.file is not None:
+                        self.merge_words(connection.execute)
+                connection.commit()
+            finally:
+                if connection.in_transaction:
+                    connection.rollback()
+            if self._log_is_full:
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                self._log_is_full = bool(busy)  # another process reads: with the next change
+
+    def merge_words(self, run: Run) -> None:
+        """Take what was deleted out of the index of words, where that does not happen anyway."""
+        if self._keeps_words:
+            run("INSERT INTO texts (texts) VALUES ('optimize')")
+
+    def matching(self, word: str) -> tuple[str, str]:
+        """A condition on ``texts``, with its parameter: that a word, or one that begins with it,
+        stands in the text."""
+        if self._has_words and re.search(r"\w", word) and not _WITHOUT_SPACES.search(word):
+            return "texts MATCH ?", '"' + word.replace('"', '""') + '" *'
+        return "texts.text LIKE ? ESCAPE '\\'", containing(word)
+
+
+def containing(word: str) -> str:
+    """The pattern of LIKE for texts that have this in them."""
+    return "%" + re.sub(r"([%_\\])", r"\\\1", word) + "%"
+
+
+def bytes_used(run: Run) -> int:
+    """What a database takes, without its free pages."""
+    pages, free, size = (
+        run(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def _connect(file: Path | None) -> sqlite3.Connection:
+    if file is None:
+        return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        _create_private(file)
+        return sqlite3.connect(
+            file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{file}: conversations cannot be kept here ({reason})") from None
+
+
+def _create_private(file: Path) -> None:
+    """Make the file, or make it its owner's alone. SQLite gives its others the same mode."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o600)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigError(f"{file}: expected a file to keep conversations in")
+        if sys.platform != "win32" and stat.S_IMODE(mode) != 0o600:
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(connection: sqlite3.Connection, file: Path | None, tables: str) -> None:
+    """Set the database up, and make its tables where it is new."""
+    run = connection.execute
+    found = [run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    is_new = not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    if not is_new and found != [_APPLICATION, _VERSION]:
+        raise ConfigError("it is another database, or of another version")
+    run("PRAGMA secure_delete = ON")
+    run("PRAGMA temp_store = MEMORY")
+    if file is not None:
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+    run("BEGIN IMMEDIATE")
+    try:
+        if not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            try:
+                run(f"CREATE VIRTUAL TABLE texts USING fts5(text, {_TOKENIZE})")
+            except sqlite3.OperationalError:  # SQLite was built without: texts are looked through
+                run("CREATE TABLE texts (text TEXT NOT NULL)")
+            for statement in re.split(r";\n(?=CREATE|\Z)", tables.strip() + "\n"):
+                run(statement)
+            run(f"PRAGMA application_id = {_APPLICATION}")
+            run(f"PRAGMA user_version = {_VERSION}")
+        connection.commit()
+    finally:
+        if connection.in_transaction:
+            connection.rollback()
+
+
+def _overwrites_words(connection: sqlite3.Connection) -> bool:
+    """Whether deleting a text takes its words out of the index at once (SQLite 3.42)."""
+    try:
+        connection.execute("INSERT INTO texts (texts, rank) VALUES ('secure-delete', 1)")
+    except sqlite3.Error:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _failing_as(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(f"the conversations could not be {what} ({error})") from None
