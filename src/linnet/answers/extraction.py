@@ -400,12 +400,10 @@ def _checked(said: str, row: str) -> tuple[Support, float]:
     What is there letter by letter is supported, whatever its language.
     """
     whole = row.split(_PAIRS)
-    if row and all(pair in whole for pair in said.split(_PAIRS)):
+    if not row or all(pair in whole for pair in said.split(_PAIRS)):
         return "supported", 1.0
-    verdict = check(said, row or said)
-    if verdict.status != "undecided":
-        return verdict.status, verdict.score
-    return ("unsupported", verdict.score) if row else ("supported", 1.0)
+    verdict = check(said, row)
+    return ("unsupported" if verdict.status == "undecided" else verdict.status), verdict.score
 
 
 def is_enough(draft: Draft) -> bool:
