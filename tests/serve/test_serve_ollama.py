@@ -127,6 +127,17 @@ def test_tools(shown: Any) -> None:
     assert "<tool_response>\n3\n</tool_response>" in told
 
 
+def test_a_thought() -> None:
+    engine = ScriptedEngine(lambda prompt, request: "<think>\nI say\n</think>\n\nYes.")
+    with serving(engine) as running:
+        client = ollama.Client(running.url)
+        message = client.chat("tiny", HELLO, think="low").message
+        assert (message.thinking, message.content) == ("I say", "Yes.")
+        parts = list(client.generate("tiny", "hello", stream=True))
+        assert "".join(part.thinking or "" for part in parts) == "I say"
+        assert "".join(part.response or "" for part in parts) == "Yes."
+
+
 def test_options_arrive(shown: Any) -> None:
     client, engine = shown
     client.chat(

@@ -143,6 +143,7 @@ def _conversation(
     think = body.get("think")
     return Conversation(
         messages,
+        separate_reasoning=True,
         continue_final_message=messages[-1].role == "assistant",
         template_variables={} if think is None else {"enable_thinking": bool(think)},
         **settings(body, longest=longest, context=context),
