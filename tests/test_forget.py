@@ -11,6 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from linnet import artifact, data
+from linnet.answers.assistant import NO_DOCUMENTS
+from linnet.answers.opening import open_assistant
 from linnet.errors import ConfigError, DataError
 from linnet.forget import find_documents, forget
 from linnet.progress import Progress
@@ -251,6 +253,20 @@ def test_an_index_holds_nothing_of_it_any_more(tmp_path: Path) -> None:
     assert holding(place, "Wages?") == {"feedback.jsonl"}
     make_index(documents, place)  # it does not come back
     assert holding(place, "quartz") == set()
+    forget(place, "other.txt")  # the last one: the index is empty then
+    assert holding(place, "Wages are paid") == set()
+    for _ in range(2):
+        with Index.open(place) as emptied:
+            assert len(emptied) == 0
+            with pytest.raises(DataError, match="there is no document in it"):
+                emptied.require()
+        answer = open_assistant(place).ask("When are wages paid?")
+        assert (answer.refused, answer.answer) == (True, NO_DOCUMENTS)
+        make_index(documents, place)
+    (documents / "new.txt").write_text("The pond has carps.\n")
+    make_index(documents, place)
+    with Index.open(place) as reader:
+        assert len(reader.search("carps")) == 1
 
 
 def test_shards_beside_a_corpus_are_encoded_again(tiny: TinyProject, letter: Path) -> None:

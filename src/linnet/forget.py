@@ -110,7 +110,7 @@ def forget(
         elif index is not None:
             prepare(
                 sources, corpus, config, exclude=[index.path.parent], training=False,
-                progress=progress,
+                may_be_empty=_is_all_forgotten(corpus), progress=progress,
             )  # fmt: skip
             _clean_index(index, matches, progress)
         else:
@@ -214,6 +214,17 @@ def _kept(corpus: Path) -> set[str]:
             "JOIN files AS f ON f.number = v.file WHERE v.kept"
         )
         return {name for (name,) in rows}
+    finally:
+        connection.close()
+
+
+def _is_all_forgotten(corpus: Path) -> bool:
+    """Whether every document of a corpus is among those that must not come back."""
+    noted = Forgotten.beside(corpus)
+    connection = open_to_read(corpus / NAME)
+    try:
+        rows = connection.execute("SELECT DISTINCT id FROM documents WHERE id != ''")
+        return all(noted.has_text(id) for (id,) in rows)
     finally:
         connection.close()
 

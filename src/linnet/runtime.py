@@ -5,12 +5,12 @@ Nothing is guessed from a model name: bf16 is used where it was measured to be f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "fp32", "bf16", "fp16"]
 MOST_THREADS = 4096
+_UNLIMITED = 1 << 60  # what control groups write for no limit is above this
 
 
 _KEPT = {
@@ -83,6 +84,79 @@ def memory_bytes() -> int | None:
         return None
 
 
+def available_memory(device: str = "cpu", *, root: Path = Path("/")) -> int | None:
+    """Bytes that this process may still take; None where the system does not say.
+
+    On CPU the least of what the machine has free, of what its control groups allow
+    (version 1 and 2) and of its own limit on addresses. ``root``: where ``/proc`` and
+    ``/sys`` lie.
+    """
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    found = [*_free_memory(root), *_group_memory(root), *_address_space(root)]
+    return min(found) if found else None
+
+
+def _free_memory(root: Path) -> Iterator[int]:
+    """What the machine has free, caches that it would give up included."""
+    try:
+        for line in (root / "proc/meminfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                yield int(line.split()[1]) * 1024
+                return
+    except (OSError, ValueError, IndexError):
+        pass
+    whole = memory_bytes()
+    if whole is not None:  # macOS: half of it is usually free
+        yield whole // 2
+
+
+def _group_memory(root: Path) -> Iterator[int]:
+    """What the control groups of this process leave, the innermost and all around it."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, place = [*line.split(":", 2), "", ""][:3]
+        if controllers == "":
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        group = Path(place.lstrip("/"))
+        for part in (group, *group.parents):
+            limit, used = (_number(top / part / name) for name in names)
+            if limit is not None and limit < _UNLIMITED:
+                yield max(0, limit - (used or 0))
+
+
+def _address_space(root: Path) -> Iterator[int]:
+    """What ``ulimit -v`` leaves."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or limit >= _UNLIMITED:
+        return
+    pages = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int((root / "proc/self/statm").read_text(encoding="utf-8").split()[0])
+    yield max(0, limit - pages * resource.getpagesize())
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # "max" is no number
+        return None
+
+
 def worker_environment(*more_starts: str) -> dict[str, str]:
     """The environment for a process that reads strangers' files: no proxies, keys or tokens.
 
@@ -107,7 +181,7 @@ def share_cores() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
-@contextmanager
+@contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with ``count`` CPU threads inside the block."""
     import torch

@@ -18,7 +18,7 @@ from linnet.errors import DamagedError, DataError
 from linnet.generate import GenerateConfig
 from linnet.retrieval.indexing import make_index
 from linnet.serve import ServeConfig, Served, Server
-from linnet.serve.catalog import open_catalog
+from linnet.serve.sources import open_catalog
 
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
 
@@ -86,7 +86,7 @@ def test_a_model_answers_from_documents_beside_it(
 ) -> None:
     model: Any = Scripted(lambda _: stating((FOUNDED, "It is old.")))
     monkeypatch.setattr(
-        "linnet.serve.catalog._open",
+        "linnet.serve.sources._open",
         lambda name, *_: [Served(name, answering=model)],
     )
     monkeypatch.setattr(opening, "identity_of", lambda *_: "scripted")

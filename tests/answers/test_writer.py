@@ -12,8 +12,9 @@ import pytest
 
 from linnet import respond
 from linnet.answers import Assistant, Citation, Claim, Draft, Evidence
-from linnet.answers.guards import Guards, UnsafeClassifier, inert, mask_private, private_spans
+from linnet.answers.guards import Guards, UnsafeClassifier, inert
 from linnet.answers.instructions import instructions
+from linnet.answers.privacy import mask_private, private_spans
 from linnet.answers.prompting import constraint, pack
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter

@@ -129,6 +129,21 @@ def test_answers_are_scored_beside_bm25_and_runs_compare(index: Path, tmp_path: 
     assert "answers" in json.dumps(said)
 
 
+def test_one_split_is_asked_and_the_others_are_named(index: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in people(index).read_text().splitlines()[:6]]
+    for row, split in zip(rows, ("test", "test", "train", "train", "train", "validation"),
+                          strict=True):  # fmt: skip
+        row["split"] = split
+    file = tmp_path / "divided.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    scored = ("evaluate", "--answers", index, file, "--resamples", 10)
+    said = " ".join(run(*scored).split())
+    assert "leaves out 3 questions of the train split: --split train asks these" in said
+    assert "1 questions of the validation split" in said
+    found = json.loads(run(*scored, "--split", "train", "--json"))
+    assert found["tasks"]["answers"]["items"] == 3
+
+
 def test_a_gate_is_fitted_reported_and_kept_while_nothing_changes(index: Path) -> None:
     found = read_gate_results(index)
     assert found["promise"]["kept"]

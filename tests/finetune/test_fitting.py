@@ -17,7 +17,6 @@ from linnet.finetune.memory import (
     Demand,
     Fit,
     Memory,
-    available_memory,
     estimate,
     fit,
 )
@@ -25,6 +24,7 @@ from linnet.model import ModelConfig, Transformer
 from linnet.model.lora import add_adapter
 from linnet.model.lora_config import LoRAConfig
 from linnet.progress import Progress
+from linnet.runtime import available_memory
 
 SHAPE = ModelConfig(
     family="llama", vocab_size=8000, context=1024, width=192, depth=4, heads=6, kv_heads=3,

@@ -38,8 +38,8 @@ def tokenizer_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_model(tokenizer_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
     """Saves a random model of a family; the same arguments give the same weights."""
 
-    def make(family: str, *, context: int = 64) -> Path:
-        tokenizer = load(tokenizer_directory)
+    def make(family: str, *, context: int = 64, directory: Path = tokenizer_directory) -> Path:
+        tokenizer = load(directory)
         values: dict[str, Any] = {
             "family": family, "vocab_size": tokenizer.vocab_size, "context": context, "width": 32,
             "depth": 2, "heads": 4, "kv_heads": 4, "head_width": 8, "mlp_width": 48,
@@ -56,7 +56,7 @@ def make_model(tokenizer_directory: Path, tmp_path_factory: pytest.TempPathFacto
             for end in {tokenizer.end_of_text, tokenizer.end_of_turn} - {None}:
                 table.weight[end] *= 0.2
         out = tmp_path_factory.mktemp(family)
-        save_checkpoint(model, out, tokenizer=tokenizer_directory)
+        save_checkpoint(model, out, tokenizer=directory)
         return out
 
     return make

@@ -280,4 +280,4 @@ def test_evaluation_sees_the_adapter(home: Path, tmp_path: Path) -> None:
 def test_the_settings_by_name_are_those_of_sampling() -> None:
     assert set(Settings.__annotations__) == {
         field.name for field in dataclasses.fields(Sampling)
-    } - {"logit_bias"}
+    } - {"logit_bias", "ignore_eos", "min_tokens"}

@@ -45,7 +45,7 @@ def theirs(path: Path, prompt: tuple[int, ...], way: Way) -> list[tuple[list[int
     return list(zip(tokens, found.sequences_scores.tolist(), strict=True))
 
 
-def ours(engine: TorchEngine, prompt: object, way: Way) -> Completion:
+def ours(engine: TorchEngine, prompt: object, way: dict[str, object]) -> Completion:
     (found,) = engine.generate([Request(prompt, Sampling(max_tokens=20, **way), logprobs=True)])  # type: ignore[arg-type]
     return found
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from linnet.data.blocks import derived
+from linnet.data.blocks import Builder, derived
 from linnet.data.kinds import Family
 from linnet.data.locating import StoredText
 from linnet.retrieval.chunks import Chunk, chunks, title_of
@@ -53,6 +53,22 @@ def test_a_table_that_is_cut_keeps_its_header_beside_every_part() -> None:
         assert chunk.context == "plant | height"
         piece = text[chunk.start : chunk.end]
         assert all(re.fullmatch(r"plant \d+ \| \d+ cm", line) for line in piece.splitlines())
+
+
+def test_rows_that_are_blocks_of_their_own_are_a_table_with_a_header() -> None:
+    built = Builder()
+    built.add("Prices", "heading", level=1)
+    built.add("plant | price", "table")
+    for n in range(100):
+        built.add(f"plant {n} | {n} EUR", "table", before="\n")
+    built.add("animal | price", "table")
+    built.add("cat | 3 EUR", "table", before="\n")
+    text = built.text()
+    stored = StoredText("x", "", text, text.structure)
+    found = list(chunks(stored, list(stored.blocks()), 900))
+    assert len(found) > 2
+    assert [chunk.context for chunk in found] == ["", *["plant | price"] * (len(found) - 2), ""]
+    assert text[found[-1].start :] == "animal | price\ncat | 3 EUR"
 
 
 def test_code_and_lists_stay_whole_where_they_fit() -> None:

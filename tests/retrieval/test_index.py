@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from made_index import Texts, index
 
 from linnet import artifact, output
+from linnet.answers.privacy import Screen, masked_name, surroundings, unmasked_name
 from linnet.data.locating import Unread
 from linnet.errors import ArtifactError, BusyError, ConfigError, DamagedError
 from linnet.retrieval import Filters, Found, Index, IndexConfig, terms, updating
@@ -405,3 +408,33 @@ def test_a_strangers_table_is_refused(tmp_path: Path) -> None:
             writer.write_table(changed)
     with pytest.raises(DamagedError, match=r"passages\.arrow has other columns"):
         Index.open(tmp_path)
+
+
+def test_what_the_end_of_a_passage_cuts_is_masked_and_so_are_names(tmp_path: Path) -> None:
+    iban = "DE89 3704 0044 0532 0130 00"
+    words = " ".join(f"word{n}" for n in range(60))
+    rows = "\n".join(f"| Pilot{n} | 555{n:04} |" for n in range(80))
+    texts = {
+        "docs/invoice_ada.love@books.org.md": f"Account of the library {iban} {words} "
+        f"and of the harbour {iban} {words}",
+        "docs/tel 030 901820.md": f"# Pilots\n\n| name | phone |\n|---|---|\n{rows}",
+    }
+    for cut in range(2, 12):  # wherever the passages are cut
+        text = texts["docs/invoice_ada.love@books.org.md"].replace(words, words[: -7 * cut])
+        made = index(
+            Texts({**texts, "docs/invoice_ada.love@books.org.md": text}), tmp_path / "index",
+            IndexConfig(characters=100),
+        )  # fmt: skip
+        with Index.open(made.path) as opened:
+            screen = Screen(masks_private=True, around=surroundings(opened))
+            ours = opened.search("account library harbour pilot66 phone", 50)
+            shown = json.dumps([
+                [each.to_json(), each.passage.title, *map(asdict, each.passage.places)]
+                for each in screen.found(ours)
+            ])  # fmt: skip
+            assert not re.search(r"DE89|3704|0044|0532|0130|555\d|ada\.love|901820", shown), shown
+            assert "Pilot66" in shown
+    for name in texts:
+        assert unmasked_name(masked_name(name), ["docs/x.md", *texts]) == name
+        assert masked_name(name).endswith(".md")
+    assert masked_name("docs/report_2023-05-01.pdf") == "docs/report_2023-05-01.pdf"

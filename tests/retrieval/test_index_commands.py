@@ -16,7 +16,7 @@ from linnet.cli.index import app as index_app
 from linnet.cli.search import app as search_app
 from linnet.data import prepare, stored_texts
 from linnet.data.config import DataConfig
-from linnet.errors import ArtifactError, DataError
+from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.retrieval import Index, make_index
 from linnet.retrieval.indexing import for_search, update_index
 
@@ -138,11 +138,16 @@ def test_many_queries_are_a_line_each(made: Path, tmp_path: Path) -> None:
     assert (first["id"], second["id"]) == (7, "x")
     assert first["passages"][0]["source"] == "docs/copy.txt"
     assert len(second["passages"]) == 2
-    asked.write_text('{"id": 1, "question": "boat"}\n{"id": 2}\n')
-    with pytest.raises(DataError, match="line 2: expected"):
-        CliRunner().invoke(
-            search_app, [str(made / "index"), "--queries", str(asked)], catch_exceptions=False
-        )
+    asked.write_bytes(b'{"id": 1, "question": "boat"}\n{"id": 2}\n{\n\xff\n{"question": "Ulm"}\n')
+    result = CliRunner().invoke(search_app, [str(made / "index"), "--queries", str(asked)])
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["id"] for row in found] == [1, None, None, None, "5"]
+    assert found[0]["passages"]
+    assert found[4]["passages"]
+    for number, row in enumerate(found[1:4], 2):
+        assert f"line {number}: expected" in row["error"]
+    assert isinstance(result.exception, DataError)
+    assert "3 lines held no question" in str(result.exception)
 
 
 def test_people_read_where_it_stands(made: Path) -> None:
@@ -163,7 +168,13 @@ def test_what_is_searched_can_be_narrowed(made: Path) -> None:
     ]
     assert search(place, "boat", "--source", "*.md") == []
     assert search(place, "boat", "--until", "1999-12-31") == []
-    assert search(place, "boat", "--language", "ru") == []
+    for option, there in (
+        ("--language", "'en'"),
+        ("--kind", "'html'"),
+        ("--collection", "'staff'"),
+    ):
+        with pytest.raises(ConfigError, match=f"'ru'; there is .*{there}"):
+            search(place, "boat", option, "ru")
 
 
 def test_only_what_changed_is_done_again_and_what_is_gone_is_not_found(

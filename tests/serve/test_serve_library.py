@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,14 +19,17 @@ import pytest
 from scripted import Running, ScriptedEngine
 
 from linnet.answers import Assistant
-from linnet.answers.feedback import read_feedback
+from linnet.answers.feedback import MOST_VERDICTS, Feedback, GivenAnswers, read_feedback
+from linnet.answers.feedback import Span as FeedbackSpan
 from linnet.answers.upkeep import Step, Upkeep
 from linnet.answers.workspace import Workspace
 from linnet.data import prepare, stored_texts
+from linnet.errors import DataError
 from linnet.progress import Progress
-from linnet.retrieval import Index
+from linnet.retrieval import Index, PassagesInMemory
 from linnet.retrieval.indexing import IndexConfig, index_corpus
-from linnet.serve import Catalog, ServeConfig, Served
+from linnet.serve import Catalog, ServeConfig, Served, uploads
+from linnet.serve.errors import ApiError
 from linnet.serve.keys import KeyLimits, add_key
 
 TABLE = "# Birds\n\n| name | colour |\n|---|---|\n" + "".join(
@@ -60,6 +65,7 @@ class Opened:
     folder: Path
     workspace: Workspace
     upkeep: Upkeep
+    given: GivenAnswers
     key: str | None = None
     origin: str | None = None
 
@@ -92,12 +98,15 @@ class Opened:
 def opened(folder: Path, place: Path, **settings: Any) -> Iterator[Opened]:
     workspace = Workspace.of([folder], place)
     upkeep = Upkeep(workspace, [READING])
-    served = Served("notes", ScriptedEngine(), workspace=workspace, upkeep=upkeep)
+    assistant = Assistant(PassagesInMemory(()))
+    served = Served("notes", ScriptedEngine(), workspace=workspace, upkeep=upkeep,
+                    assistant=assistant)  # fmt: skip
     plain = Served("plain", ScriptedEngine())
     running = Running(Catalog([plain, served]), ServeConfig(port=0, log="off", **settings))
     upkeep.start()
     try:
-        found = Opened(running.url, folder, workspace, upkeep, settings.get("api_key"))
+        key, given = settings.get("api_key"), assistant.given
+        found = Opened(running.url, folder, workspace, upkeep, given, key)
         found.settled()
         yield found
     finally:
@@ -257,17 +266,95 @@ def test_what_is_too_large_is_not_kept(documents: Opened, monkeypatch: pytest.Mo
 
 
 def test_feedback_is_kept_with_what_was_cited(documents: Opened) -> None:
-    cited = {"source": "notes/birds.md", "start": 3, "end": 9}
-    body = {"answer": "a1", "question": "Which?", "good": False, "citations": [cited]}
+    documents.given.add(
+        Feedback("a1", "Which?", False, citations=(FeedbackSpan("notes/birds.md", 3, 9),))
+    )
+    body = {"answer": "a1", "question": "Another?", "good": False, "citations": []}
     assert documents.ask("POST", "/feedback", body)[0] == 200
     with (documents.workspace.path / "feedback.jsonl").open("ab") as file:
         file.write(b'{"answer": "torn')  # by a kill
-    assert documents.ask("POST", "/feedback", {**body, "good": True})[0] == 200
+    for _ in range(2):  # saying the same again is saying it once
+        assert documents.ask("POST", "/feedback", {**body, "good": True})[0] == 200
     said = list(read_feedback(documents.workspace.path))
     assert [(each.answer, each.good) for each in said] == [("a1", False), ("a1", True)]
-    assert said[0].citations[0].end == 9
+    assert (said[0].question, said[0].citations[0].end) == ("Which?", 9)  # as it was given
     assert said[0].at.startswith("20")
     assert documents.ask("POST", "/feedback", {**body, "extra": 1})[0] == 400
+    assert documents.ask("POST", "/feedback", {**body, "answer": "a2"})[1]["code"] == "not_judged"
+    for good in (False, True, False):
+        status = documents.ask("POST", "/feedback", {**body, "good": good})[0]
+    assert status == 409
+    assert len(list(read_feedback(documents.workspace.path))) == MOST_VERDICTS
+
+
+def test_an_answer_is_judged_by_the_key_that_it_was_given_to() -> None:
+    given = GivenAnswers(most=2)
+    spans = tuple(FeedbackSpan("a", n, n + 1) for n in range(1000))
+    given.add(Feedback("1", "What?", False, citations=spans, by="ada"))
+    said = given.judged("1", "ada", good=True)
+    assert said is not None
+    assert said.good
+    assert len(said.citations) < 100
+    for answer, by in (("1", "bo"), ("1", ""), ("2", "ada")):
+        with pytest.raises(DataError, match="was not given here"):
+            given.judged(answer, by, good=True)
+    for number in (2, 3):
+        given.add(Feedback(str(number), "What?", False, by="ada"))
+    with pytest.raises(DataError, match="too long ago"):
+        given.judged("1", "ada", good=True)
+
+
+def test_a_slow_upload_ends_and_a_stalled_one_gives_up_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def call(key: str | None) -> Any:
+        return SimpleNamespace(account=key and SimpleNamespace(key=SimpleNamespace(name=key)))
+
+    async def hold(places: uploads.Uploads, key: str | None, there: asyncio.Event) -> None:
+        async with places.place(call(key)) as upload:
+            upload.arrived(10)
+            there.set()
+            await asyncio.Event().wait()
+
+    async def held(places: uploads.Uploads, key: str | None = None) -> asyncio.Task[None]:
+        there = asyncio.Event()
+        task = asyncio.create_task(hold(places, key, there))
+        waiting = asyncio.create_task(there.wait())
+        await asyncio.wait([task, waiting], return_when="FIRST_COMPLETED")
+        waiting.cancel()
+        return task
+
+    async def status(task: asyncio.Task[None]) -> int:
+        with pytest.raises(ApiError) as refused:
+            await task
+        return refused.value.status
+
+    async def ended(*tasks: asyncio.Task[None]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def run() -> None:
+        places = uploads.Uploads(2)
+        first, second = await held(places), await held(places)
+        monkeypatch.setattr(uploads, "STALLED_SECONDS", 1e9)
+        assert await status(await held(places)) == 429
+        monkeypatch.setattr(uploads, "STALLED_SECONDS", 0.0)
+        third = await held(places)
+        assert await status(first) == 408
+        assert not second.done()
+        await ended(second, third)
+        own = await held(places, "ada")
+        assert await status(await held(places, "ada")) == 429  # of two places one is for others
+        other = await held(places, "bo")
+        await ended(own, other)
+        monkeypatch.setattr(uploads, "GRACE_SECONDS", 0.0)
+        assert await status(await held(places)) == 408
+        async with places.place(call(None)) as upload:
+            upload.complete()
+            await asyncio.sleep(0.01)
+
+    asyncio.run(run())
 
 
 def test_only_the_owner_lists_and_changes(documents: Opened, tmp_path: Path) -> None:
@@ -276,7 +363,8 @@ def test_only_the_owner_lists_and_changes(documents: Opened, tmp_path: Path) -> 
     served = Served("notes", ScriptedEngine(), workspace=documents.workspace,
                     upkeep=documents.upkeep)  # fmt: skip
     running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
-    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep, guest)
+    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep,
+                    documents.given, guest)  # fmt: skip
     try:
         assert theirs.ask("GET", "/source", **span(documents, "notes/birds.md", "bird 7"))[0] == 200
         assert theirs.ask("GET", "/status")[1]["can_change"] is False
@@ -296,7 +384,8 @@ def test_a_page_of_another_site_that_may_read_is_not_the_owner(documents: Opened
     served = Served("notes", ScriptedEngine(), workspace=documents.workspace,
                     upkeep=documents.upkeep)  # fmt: skip
     running = Running(Catalog([served]), ServeConfig(port=0, log="off", cors=(site,)))
-    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep)
+    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep,
+                    documents.given)  # fmt: skip
     try:
         assert theirs.ask("GET", "")[0] == 200
         theirs.origin = site
@@ -318,7 +407,8 @@ def test_a_key_opens_its_own_collections_and_private_data_by_its_policy(
         served = Served("notes", assistant=Assistant(index))  # as 'linnet serve INDEX' has it
         running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
         try:
-            theirs = Opened(running.url, documents.folder, work, documents.upkeep, mail)
+            theirs = Opened(running.url, documents.folder, work, documents.upkeep,
+                            documents.given, mail)  # fmt: skip
             status, shown = theirs.ask(
                 "GET", "/source", **span(documents, "notes/heron.eml", "Line 7")
             )
@@ -348,10 +438,13 @@ def test_a_key_opens_its_own_collections_and_private_data_by_its_policy(
 def test_sources_and_feedback_count_as_requests(documents: Opened, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     few = add_key(keys, "few", KeyLimits(requests_per_minute=2))
-    served = Served("notes", ScriptedEngine(), workspace=documents.workspace)
+    assistant = Assistant(PassagesInMemory(()))
+    assistant.given.add(Feedback("few", "Which?", False, by="few"))
+    served = Served("notes", ScriptedEngine(), workspace=documents.workspace, assistant=assistant)
     running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
     try:
-        theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep, few)
+        theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep,
+                        documents.given, few)  # fmt: skip
         query = span(documents, "notes/birds.md", "bird 7")
         body = {"answer": "few", "question": "Which?", "good": True, "citations": []}
         assert theirs.ask("GET", "/source", **query)[0] == 200

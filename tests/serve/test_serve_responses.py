@@ -164,18 +164,24 @@ def _item(item: dict[str, Any], place: int, coming: Iterator[dict[str, Any]]) ->
         "custom_tool_call": "custom_tool_call_input",
     }
     text = ""
+    states: list[str] = []
     parts: list[Any] = []
     for event in coming:
         kind = event["type"].removeprefix("response.")
         if kind == "output_item.done":
             assert event["output_index"] == place
             done = event["item"]
-            if item["type"] in names:
+            if item["type"] == "file_search_call":
+                assert states == ["in_progress", "searching", "completed"]
+            elif item["type"] in names:
                 assert done.get("arguments", done.get("input")) == text
             else:
                 assert parts == [*done.get("summary", []), *done["content"]]
             return done
         assert {name: event[name] for name in where} == where
+        if item["type"] == "file_search_call":
+            states.append(kind.removeprefix("file_search_call."))
+            continue
         if item["type"] in names:
             assert kind.startswith(names[item["type"]])
             text += event.get("delta", "")
@@ -294,6 +300,35 @@ def test_what_answers_consist_of(scripted: Any) -> None:
     ]  # fmt: skip
 
 
+def test_a_search_is_answered_from_the_documents(scripted: Any) -> None:
+    asked = {"input": "cited", "tools": [{"type": "file_search", "vector_store_ids": ["docs"]}]}
+    models = [
+        Served("other", answering=Scripted()),
+        Served("docs", answering=Scripted(), assistant=object()),  # type: ignore[arg-type]
+    ]
+    with served(*models) as (running, _):
+        told = followed(events_of(running.url, {**asked, "include": ["file_search_call.results"]}))
+        search, message = told["output"]
+        assert search["queries"] == ["cited"]
+        assert [found["text"] for found in search["results"]] == ["hello"]
+        assert "model=docs&source=a.txt" in message["content"][0]["annotations"][0]["url"]
+        untold = json.loads(post(f"{running.url}/v1/responses", asked))
+        Response.model_validate_json(json.dumps(untold), strict=True)
+        assert untold["output"][0]["results"] is None
+        client = client_of(running)
+        for body, words in (
+            ({"tools": [{"type": "file_search", "vector_store_ids": ["birds"]}]}, "birds"),
+            ({"tools": [*asked["tools"], {"type": "function", "name": "f"}]}, "together"),
+        ):
+            with pytest.raises(openai.APIStatusError, match=words):
+                client.post("/responses", body={**asked, **body}, cast_to=object)
+        none = client.post("/responses", body={**asked, "tool_choice": "none"}, cast_to=Response)
+        assert [item.type for item in none.output] == ["message"]
+    _, client = scripted
+    with pytest.raises(openai.NotFoundError, match="No documents"):
+        client.post("/responses", body=asked, cast_to=object)
+
+
 def test_an_answer_that_breaks_off(scripted: Any) -> None:
     running, client = scripted
     events = events_of(running.url, {"input": "broken"})
@@ -374,6 +409,10 @@ def test_items_of_every_kind_become_messages() -> None:
             client.responses.create(
                 model="tiny", input=[{"type": "item_reference", "id": "msg_gone"}]
             )
+        again: Any = [{"type": None, "id": kept.output[0].id}, {"role": "user", "content": "b"}]
+        assert client.responses.create(model="tiny", input=again).output_text == (
+            f"<assistant> {kept.output_text}\n<user> b"
+        )
 
 
 def test_a_conversation_grows_by_its_responses() -> None:
@@ -421,6 +460,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"tool_choice": "required"}, "with 'tools'", "tool_choice"),
     ({"prompt": {"id": "p"}}, "null", "prompt"),
     ({"input": [{"type": "computer_call"}]}, "computer_call", "input[0].type"),
+    ({"input": [{"type": ["a"]}]}, "item_reference", "input[0].type"),
     (
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
         "input_image", "input[0].content[0].type",

@@ -12,21 +12,19 @@ from typing import Protocol, TypeAlias
 from linnet import artifact
 from linnet.answers.answer import Answer, Step
 from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Turn
-from linnet.answers.extraction import extract
+from linnet.answers.extraction import extract, is_enough, with_missing
+from linnet.answers.feedback import Feedback, GivenAnswers, Span
 from linnet.answers.gathering import GatherConfig, Gatherer
-from linnet.answers.guards import REFUSED, Guards, Screen
+from linnet.answers.guards import REFUSED, Guards
+from linnet.answers.privacy import Screen, surroundings
 from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
 from linnet.respond.context import Context
 from linnet.retrieval import Index, Searchable
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
+NO_DOCUMENTS = "I don't know: there are no documents to answer from."
 TOO_LATE = "I don't know: searching the documents took too long."
-
-LEAST_COVERAGE = 0.51
-"""The share of a question's words that an answer has to have, or what it stands under, where no
-gate was fitted. Nearly all questions about the documents reach it, and up to a quarter of
-others."""
 
 Watch: TypeAlias = Callable[[Step | Evidence | Draft], None]
 """Is told of each step when it ends, of what was found, and of a draft whenever it has one more
@@ -64,10 +62,16 @@ class Assistant:
         summaries: Summaries | None = None,
     ) -> None:
         """Without ``writer``, or where nothing that it writes is supported, passages answer."""
-        self.index, self.gate, self.writer = index, gate, writer
+        self.writer = writer
         self.guards = guards or Guards()
         self.config = config or GatherConfig()
-        self._gatherer = Gatherer(index, self.config, summaries=summaries)
+        self.given = GivenAnswers()
+        """What was answered to the calls of a server."""
+        self._search_in(index, gate, Gatherer(index, self.config, summaries=summaries))
+
+    def _search_in(self, index: Searchable, gate: Gate | None, gatherer: Gatherer) -> None:
+        """Answer from these from now on."""
+        self.index, self.gate, self._gatherer = index, gate, gatherer
 
     @classmethod
     def open(
@@ -111,35 +115,50 @@ class Assistant:
         id = id or secrets.token_hex(8)
         if unsafe := self.guards.refuses(question):
             return _refused(id, question, REFUSED, unsafe)
-        screen = Screen(masks_private=context is not None and context.masks_private)
+        screen = Screen(
+            masks_private=context is not None and context.masks_private,
+            around=surroundings(self.index),
+        )
         watch = _screened(watch, screen)
         understood = self.understand(question, turns, collections=collections)
         evidence = self.gather(understood, collections=collections)
+        nearest = screen.found(evidence.passages)
         for step in evidence.steps:
             watch(step)
         watch(evidence)
         draft = self.draft(evidence, watch=watch, context=context)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
         refused = not is_good_enough(draft, judged)
-        late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
-        nearest = screen.found(evidence.passages)
         shown = screen.draft(draft)
         if not refused and (unsafe := self.guards.withholds(shown.text)):
             return _refused(id, question, REFUSED, unsafe)
+        if context is not None:
+            cited = tuple(Span(each.source, each.start, each.end) for each in draft.citations)
+            self.given.add(Feedback(
+                id, question, False, refused, judged.probability if judged else None,
+                () if refused else cited, context.key or "",
+            ))  # fmt: skip
         return Answer(
             id=id,
             question=question,
-            answer=(TOO_LATE if late else DO_NOT_KNOW) if refused else shown.text,
+            answer=self._refusal(evidence) if refused else shown.text,
             refused=refused,
             probability=judged.probability if judged else None,
             in_scope=judged.in_scope if judged else None,
             citations=() if refused else shown.citations,
             claims=() if refused else shown.claims,
             nearest=nearest,
-            steps=evidence.steps + draft.steps,
+            steps=(*map(screen.step, evidence.steps), *shown.steps),
             written_by=draft.written_by,
-            interventions=draft.interventions + screen.interventions,
+            interventions=shown.interventions + screen.interventions,
         )
+
+    def _refusal(self, evidence: Evidence) -> str:
+        """Why nothing is answered, in words."""
+        if not evidence.passages and not len(self.index):
+            return NO_DOCUMENTS
+        late = not evidence.passages and any(step.outcome == "late" for step in evidence.steps)
+        return TOO_LATE if late else DO_NOT_KNOW
 
     def understand(
         self,
@@ -189,8 +208,11 @@ class Assistant:
         if self.writer is not None and evidence.chosen is None:
             written = self.writer.draft(evidence, watch=watch, context=context)
             if written.text:
-                return written
-        return replace(extract(evidence), steps=written.steps, interventions=written.interventions)
+                return with_missing(written, evidence)
+        found = extract(evidence)
+        return replace(
+            found, steps=(*written.steps, *found.steps), interventions=written.interventions
+        )
 
 
 def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
@@ -203,13 +225,11 @@ def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
 
 
 def is_good_enough(draft: Draft, judged: Judgement | None) -> bool:
-    """Whether a draft is shown. Without a gate, what shares hardly a word with the question answers
-    nothing; entries of a list match by a measure of their own."""
-    if not draft.text:
-        return False
-    if judged is not None:
+    """Whether a draft is shown: by the gate, or where there is none by what it has of the
+    question."""
+    if draft.text and judged is not None:
         return judged.answer
-    return "entries" in draft.measures or draft.measures.get("coverage", 1.0) >= LEAST_COVERAGE
+    return is_enough(draft)
 
 
 def _screened(watch: Watch | None, screen: Screen) -> Watch:
@@ -222,6 +242,8 @@ def _screened(watch: Watch | None, screen: Screen) -> Watch:
             event = screen.evidence(event)
         elif isinstance(event, Draft):
             event = screen.draft(event)
+        else:
+            event = screen.step(event)
         watch(event)
 
     return screened

@@ -36,7 +36,7 @@ class CurrentAssistant(Assistant):
             self.place, writer=self.writer, guards=self.guards, config=self.config
         )
         before = self.index
-        vars(self).update(vars(found))  # questions under way end with what they began with
+        self._search_in(found.index, found.gate, found._gatherer)
         self.is_ready = True
         if isinstance(before, Index):
             before.close()

@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from linnet.config import from_mapping, parse_json
-from linnet.errors import LinnetError, OutputError
+from linnet.errors import DataError, LinnetError, OutputError
 from linnet.output import lock, open_to_append
 
 NAME = "feedback.jsonl"
@@ -44,6 +46,58 @@ class Feedback:
     citations: tuple[Span, ...] = ()
     by: str = ""
     at: str = ""
+
+
+MOST_GIVEN = 10_000
+"""Answers that are remembered, so that they may be judged."""
+MOST_VERDICTS = 4
+"""Verdicts on one answer that are kept, of which the last counts."""
+_MOST_SPANS = 20  # of an answer that are remembered
+
+
+@dataclass
+class _Given:
+    """An answer that may be judged, as it was given."""
+
+    said: Feedback
+    verdicts: list[bool] = field(default_factory=list)
+
+
+class GivenAnswers:
+    """The last answers that were given, each with the key that asked; for several threads.
+
+    A verdict counts where the answer was given, to whoever judges it, and what it is about is taken
+    from here: whoever may ask cannot put questions, citations or answers of their own among those
+    that a gate is set by.
+    """
+
+    def __init__(self, most: int = MOST_GIVEN) -> None:
+        self._most = most
+        self._answers: OrderedDict[tuple[str, str], _Given] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, said: Feedback) -> None:
+        """Remember an answer; the oldest makes place for it."""
+        kept = replace(said, citations=said.citations[:_MOST_SPANS])
+        with self._lock:
+            self._answers[said.answer, said.by] = _Given(kept)
+            while len(self._answers) > self._most:
+                self._answers.popitem(last=False)
+
+    def judged(self, answer: str, by: str, *, good: bool) -> Feedback | None:
+        """The verdict of a key on an answer that it was given, to be noted; None where it said so
+        already. Raises DataError where it was given no such answer, or changes its mind too
+        often."""
+        with self._lock:
+            given = self._answers.get((answer, by))
+            if given is None:
+                raise DataError("this answer was not given here, or too long ago")
+            if given.verdicts[-1:] == [good]:
+                return None
+            if len(given.verdicts) >= MOST_VERDICTS:
+                raise DataError("this answer was judged too often")
+            given.verdicts.append(good)
+        return replace(given.said, good=good)
 
 
 def note_feedback(index: Path, said: Feedback) -> None:

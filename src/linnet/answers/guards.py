@@ -7,7 +7,7 @@ What no pattern finds still reaches nothing: a model that writes from passages h
 index and no say in policy; what it states must be in a quotation of what it was shown (``writer``),
 and addresses that a reader's program would open by itself are made inert (:func:`inert`).
 
-**Private data** is masked for whoever may not see it, by the detectors of the data stage.
+**Private data** is masked for whoever may not see it (``privacy``).
 **Unsafe** requests are refused by patterns, and by a classifier where the owner names one.
 
 All that is changed or withheld is named in the answer's record.
@@ -15,25 +15,16 @@ All that is changed or withheld is named in the answer's record.
 
 from __future__ import annotations
 
-import bisect
-import dataclasses
-import itertools
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from linnet.answers.evidence import Draft, Evidence
 from linnet.answers.instructions import UNSEEN
-from linnet.data.config import DataConfig
-from linnet.data.privacy import Scrubbed, Scrubber
-from linnet.data.privacy.span import Span
 from linnet.errors import ModelError
-from linnet.retrieval import Found
 
 if TYPE_CHECKING:
     from linnet.runtime import DeviceName
@@ -44,10 +35,6 @@ _ELEMENT = re.compile(
     r"style|meta|form|base|input|portal)\b)",
     re.IGNORECASE,
 )
-_LONGEST_NAME = 100  # of a column, in characters
-_BAR = re.compile(r"(?<!\\)\|")
-_RULE = re.compile(r"(?=[|:+ \t]*-)[|:+\- \t]++\s*")
-"""Below a table's header in Markdown."""
 _SCHEME = re.compile(r"\b(?P<name>javascript|vbscript|data):(?=\S)", re.IGNORECASE)
 
 
@@ -56,91 +43,6 @@ def inert(text: str) -> str:
     links, and elements that load something plain text."""
     text = _ELEMENT.sub("‹", _IMAGE.sub("", text))
     return _SCHEME.sub(lambda match: f"{match['name']} :", text)
-
-
-@cache
-def _scrubber() -> Scrubber:
-    return Scrubber.of(DataConfig(privacy="mask"))
-
-
-def mask_private(text: str) -> Scrubbed:
-    """A text with personal data and secrets in it masked."""
-    found = _in_tables(text)
-    scrubbed = _scrubber().scrub(_replaced(text, found), "prose")
-    counts = Counter(scrubbed.counts) + Counter(span.kind for span in found)
-    return dataclasses.replace(scrubbed, counts=dict(sorted(counts.items())))
-
-
-def private_spans(text: str) -> list[tuple[int, int, str]]:
-    """Where personal data and secrets begin and end in a text, and of which kind each is."""
-    spans = [*_in_tables(text), *_scrubber().find(text, "prose")]
-    found: list[tuple[int, int, str]] = []
-    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        if found and span.start < found[-1][1]:
-            start, end, kind = found[-1]
-            found[-1] = (start, max(end, span.end), kind)
-        else:
-            found.append((span.start, span.end, span.kind))
-    return found
-
-
-def _in_tables(text: str) -> list[Span]:
-    """The private values in the cells of a text's tables. What a cell holds may be private only by
-    what its column is called, so each is read behind that: "phone: 5551234"."""
-    read: list[str] = []
-    places: list[tuple[int, int, int]] = []  # of a cell: begin and end as read, begin in the text
-    size = at = 0
-    columns: list[str] | None = None
-    for line in text.splitlines(keepends=True):
-        cells = _cells(line)
-        if len(cells) < 2 and not (cells and columns and len(columns) == 1):
-            columns = None
-        elif columns is None:
-            columns = [cell[:_LONGEST_NAME] for _, cell in cells]
-        elif not _RULE.fullmatch(line):
-            for column, (begin, cell) in zip(columns, cells, strict=False):
-                name, rest = f"{column}: ", f"{cell}; "
-                places.append((size + len(name), size + len(name) + len(cell), at + begin))
-                read += [name, rest]
-                size += len(name) + len(rest)
-            read.append("\n")
-            size += 1
-        at += len(line)
-    found: list[Span] = []
-    ends = [end for _, end, _ in places]
-    for span in _scrubber().find("".join(read), "prose") if read else ():
-        for begin, end, here in places[bisect.bisect_right(ends, span.start) :]:
-            low, high = max(begin, span.start), min(end, span.end)
-            if begin >= span.end:
-                break
-            if low < high:
-                found.append(Span(here + low - begin, here + high - begin, span.kind))
-    return found
-
-
-def _cells(line: str) -> list[tuple[int, str]]:
-    """The cells of a table's line, each with its place; none where it has no bars."""
-    begin, end = len(line) - len(line.lstrip()), len(line.rstrip())
-    borders = [match.start() for match in _BAR.finditer(line, begin, end)]
-    if not borders:
-        return []
-    if borders[0] == begin:
-        begin = borders.pop(0) + 1
-    if borders and borders[-1] == end - 1:
-        end = borders.pop()
-    found = []
-    for low, high in itertools.pairwise((begin - 1, *borders, end)):
-        cell = line[low + 1 : high]
-        found.append((low + 1 + len(cell) - len(cell.lstrip()), cell.strip()))
-    return found
-
-
-def _replaced(text: str, spans: Sequence[Span]) -> str:
-    pieces, at = [], 0
-    for span in spans:
-        pieces += [text[at : span.start], f"<{span.kind}>"]
-        at = span.end
-    return "".join((*pieces, text[at:]))
 
 
 UNSAFE: dict[str, tuple[str, ...]] = {
@@ -270,119 +172,6 @@ class Guards:
 def guards_of(classifier: Path | str | None) -> Guards:
     """The guards with the classifier in a directory, where one is named."""
     return Guards(UnsafeClassifier(classifier) if classifier is not None else None)
-
-
-_SHORTEST_VALUE = 6
-"""Characters of a private value that is also masked where it stands by itself."""
-_SHORTEST_PART = 3
-"""And of what a quotation leaves of one."""
-
-
-class Screen:
-    """What of one answer is masked, or made inert, on its way out."""
-
-    def __init__(self, *, masks_private: bool) -> None:
-        self._masks = masks_private
-        self._counts: Counter[str] = Counter()
-        self._texts: dict[str, str] = {}
-        self._values: dict[str, str] = {}
-        """Private values of the passages with their kinds: a row or a sentence of its own may not
-        have what tells that they are."""
-        self._private: dict[str, list[tuple[int, int, str]]] = {}
-        """Where they are in each passage."""
-        self._inert = False
-
-    @property
-    def interventions(self) -> tuple[str, ...]:
-        """What was masked or made inert, in words."""
-        found = []
-        if self._counts:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self._counts.items()))
-            found.append(f"private data was masked: {kinds}")
-        if self._inert:
-            found.append("what opens by itself (an image, an element) was made inert")
-        return tuple(found)
-
-    def found(self, passages: Sequence[Found]) -> tuple[Found, ...]:
-        """Passages as they may be seen."""
-        if self._masks:
-            for text in [each.passage.text for each in passages]:
-                self._private[text] = private_spans(text)
-                for start, end, kind in self._private[text]:
-                    if end - start >= _SHORTEST_VALUE:
-                        self._values[text[start:end]] = kind
-        return tuple(
-            dataclasses.replace(found, passage=dataclasses.replace(
-                found.passage, text=self._text(found.passage.text),
-                title=self._text(found.passage.title),
-                headings=tuple(map(self._text, found.passage.headings)),
-            ))
-            for found in passages
-        )  # fmt: skip
-
-    def evidence(self, evidence: Evidence) -> Evidence:
-        """What was found as it may be seen."""
-        return dataclasses.replace(evidence, passages=self.found(evidence.passages))
-
-    def draft(self, draft: Draft) -> Draft:
-        """An answer as it may be seen: claims are masked one by one, so that the beginning of an
-        answer does not depend on what comes later."""
-        if self._masks:
-            for cited in draft.citations:
-                self._learn_parts(cited.text)
-            for claim in draft.claims:
-                self._learn_parts(claim.text)
-        text, done = "", 0
-        claims = []
-        for claim in draft.claims:
-            text += self._shown(draft.text[done : claim.start])
-            own = self._shown(draft.text[claim.start : claim.end])
-            claims.append(dataclasses.replace(
-                claim, text=own, start=len(text), end=len(text) + len(own)
-            ))  # fmt: skip
-            text, done = text + own, claim.end
-        text += self._shown(draft.text[done:])
-        citations = tuple(
-            dataclasses.replace(cited, text=self._text(cited.text), title=self._text(cited.title))
-            for cited in draft.citations
-        )
-        return dataclasses.replace(draft, text=text, claims=tuple(claims), citations=citations)
-
-    def _learn_parts(self, quoted: str) -> None:
-        """Of a value that a quotation of a passage cuts, what is left is private too."""
-        for text, spans in self._private.items():
-            begin = text.find(quoted)
-            end = begin + len(quoted)
-            for low, high, kind in spans if begin >= 0 else ():
-                part = text[max(low, begin) : min(high, end)].strip()
-                if (low < begin or high > end) and len(part) >= _SHORTEST_PART:
-                    self._values[part] = kind
-
-    def _shown(self, text: str) -> str:
-        """Text of an answer, which programs show as Markdown."""
-        text = self._text(text)
-        harmless = inert(text)
-        self._inert = self._inert or harmless != text
-        return harmless
-
-    @property
-    def _known(self) -> re.Pattern[str]:
-        values = sorted(self._values, key=len, reverse=True)
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, values))})(?!\w)")
-
-    def _text(self, text: str) -> str:
-        if not self._masks:
-            return text
-        if text not in self._texts:
-            known = [
-                Span(match.start(), match.end(), self._values[match[0]])
-                for match in (self._known.finditer(text) if self._values else ())
-            ]
-            masked = mask_private(_replaced(text, known))
-            self._texts[text] = masked.text
-            self._counts.update(masked.counts)
-            self._counts.update(span.kind for span in known)
-        return self._texts[text]
 
 
 @cache

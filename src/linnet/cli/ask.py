@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,16 +16,15 @@ from linnet.cli.options import (
     ModelOption,
     configured,
 )
+from linnet.cli.questions import Row, answer_each, as_line
 from linnet.cli.terminal import err, terminal_progress
 from linnet.cli.terminal import out as terminal
-from linnet.config import from_mapping, parse_json, replace, show
-from linnet.errors import ConfigError, DataError
+from linnet.config import from_mapping, replace, show
+from linnet.errors import ConfigError
+from linnet.retrieval import Index
 
 if TYPE_CHECKING:
     from linnet.answers import Answer
-
-LONGEST_LINE = 4 << 20
-"""Bytes of a line of questions."""
 
 _SNIPPET = 300  # characters of a citation or passage
 _NEAREST = 3
@@ -71,90 +65,36 @@ def ask(
         index, model=model or None, model_name=model_name, model_key=model_key,
         config=replace(GatherConfig(), settings), progress=terminal_progress(),
     )  # fmt: skip
+    if collection and isinstance(assistant.index, Index):
+        assistant.index.require(collection)
     if questions is not None:
         _answer_all(assistant, questions, collection)
         return
     assert question is not None
     answer = assistant.ask(question, collections=collection)
     if as_json:
-        typer.echo(_json(answer.to_json()))
+        typer.echo(as_line(answer.to_json()))
     else:
         show_answer(answer)
-
-
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 # Many questions.
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A line of a file of questions."""
-
-    id: str
-    question: str
-    turns: tuple[Turn, ...] = ()
-
-
 def _answer_all(assistant: Assistant, file: Path, collections: list[str] | None) -> None:
-    """A line out for each line in; one that holds no question says why, and is counted."""
-    bad = 0
-    for row in _rows(file):
-        if isinstance(row, DataError):
-            bad += 1
-            typer.echo(_json({"id": None, "error": str(row)}))
-            err.print(str(row), markup=False)
-            continue
-        answer = assistant.ask(row.question, row.turns, id=row.id, collections=collections)
-        typer.echo(_json(answer.to_json()))
-        sys.stdout.flush()
-    if bad:
-        raise DataError(f"{file}: {bad:,} line{'s' if bad > 1 else ''} held no question; see above")
+    def answer(row: Row) -> Row:
+        found = assistant.ask(row["question"], row["turns"], id=row["id"], collections=collections)
+        return found.to_json()
+
+    answer_each(file, answer, read=_with_turns)
 
 
-def _rows(file: Path) -> Iterator[_Row | DataError]:
-    with ExitStack() as stack:
-        lines: IO[bytes]
-        if str(file) == "-":
-            lines = sys.stdin.buffer
-        else:
-            try:
-                lines = stack.enter_context(file.open("rb"))
-            except OSError as error:
-                raise DataError(
-                    f"{file}: expected JSON Lines of questions, but {error.strerror}"
-                ) from None
-        number = 0
-        while line := lines.readline(LONGEST_LINE + 1):
-            number += 1
-            where = f"{file}, line {number}"
-            if len(line) > LONGEST_LINE:
-                while line and not line.endswith(b"\n"):
-                    line = lines.readline(LONGEST_LINE)
-                yield DataError(f"{where}: expected at most {LONGEST_LINE:,} bytes")
-            elif line.strip():
-                yield _row(line, number, where)
-
-
-def _row(line: bytes, number: int, where: str) -> _Row | DataError:
-    try:
-        values = parse_json(line.decode("utf-8-sig"))
-        if not isinstance(values, dict):
-            raise ValueError(f"Got {show(values)}")
-        given = values.get("id", number)
-        if isinstance(given, bool) or not isinstance(given, str | int):
-            raise ValueError(f"id is a string or a number. Got {show(given)}")
-        if not isinstance(values.get("question"), str):
-            raise ValueError(f"question is a string. Got {show(values.get('question'))}")
-        turns = values.get("turns") or []
-        if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-            raise ValueError(f"turns are rows of question and answer. Got {show(turns)}")
-        read = tuple(from_mapping(Turn, turn, where="turns") for turn in turns)
-        return _Row(str(given), values["question"], read)
-    except (ValueError, ConfigError) as error:
-        return DataError(f'{where}: expected {{"id": ..., "question": "..."}}. {error}')
+def _with_turns(row: Row) -> Row:
+    turns = row.get("turns") or []
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise ValueError(f"turns are rows of question and answer. Got {show(turns)}")
+    read = tuple(from_mapping(Turn, turn, where="turns") for turn in turns)
+    return {**row, "id": str(row["id"]), "turns": read}
 
 
 # For people.
@@ -176,7 +116,7 @@ def show_answer(answer: Answer) -> None:
     if answer.probability is not None:
         terminal.print(f"\nprobability that this is right: {answer.probability:.0%}", markup=False)
     for step in answer.steps:
-        if step.outcome in ("late", "failed") or step.name in ("understand", "list"):
+        if step.outcome in ("late", "failed") or step.name in ("understand", "list", "check"):
             err.print(f"{step.name}: {step.text}", style="dim", markup=False)
     for text in answer.interventions:
         err.print(text, style="dim", markup=False)

@@ -126,9 +126,8 @@ def _model(wanted: str, config: ServeConfig) -> str | None:
         if not Path(wanted).expanduser().exists() and parse(wanted) is None:
             raise ModelError(f"{wanted}: expected a model's directory, a .gguf file or a hub name")
         return wanted
-    from linnet.finetune.memory import available_memory
     from linnet.planner.open_models import fitting_model
-    from linnet.runtime import detect, usable_cores
+    from linnet.runtime import available_memory, detect, usable_cores
 
     device = detect(config.device).device
     found = fitting_model(available_memory(device), usable_cores(), device=device)
@@ -164,7 +163,7 @@ def _opening(source: str, config: ServeConfig, answering: CurrentAssistant) -> S
 
     def make(work: Workspace, progress: Progress) -> str | None:
         from linnet.answers.opening import open_writer
-        from linnet.serve.catalog import name_of
+        from linnet.serve.sources import name_of
 
         if answering.writer is not None:
             return None
@@ -236,9 +235,10 @@ def _server(
     config: ServeConfig,
     listener: socket.socket,
 ) -> Server:
-    from linnet.serve.catalog import Catalog, Served, name_of
+    from linnet.serve.catalog import Catalog, Served
     from linnet.serve.logs import log_to_stderr
     from linnet.serve.server import Server
+    from linnet.serve.sources import name_of
 
     try:
         served = Served(name_of(str(work.path)), assistant=answering, workspace=work, upkeep=upkeep)

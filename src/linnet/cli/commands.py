@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chat": ("chat", "Talk to a model, or let it continue what you type."),
     "serve": ("serve", "Answer over HTTP: OpenAI's interface, and a page to chat."),
     "keys": ("keys", "Make, list and revoke the API keys of a server."),
+    "health": ("health", "Ask a server whether it works, as a container's health check does."),
     "bench": ("bench", "Measure speed, memory and quality on every engine and number format."),
     "cache": ("cache", "Show or remove the files that are kept to start models faster."),
     "embed": ("embed", "Turn texts into vectors with an encoder."),

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from linnet.cli.options import GroupedCommand
+from linnet.cli.questions import Row, answer_each, as_line
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
-from linnet.config import parse_json
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError
 from linnet.retrieval.index import Filters, Index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from linnet.retrieval import Found
 
 _SHOWN = 700  # characters of a passage
@@ -32,7 +29,10 @@ def search(
     query: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     queries: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.jsonl", help='Rows of {"id", "question"} instead of a query.'),
+        typer.Option(
+            metavar="FILE.jsonl",
+            help='Rows of {"id", "question"} instead of a query, - for standard input.',
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many passages.", min=1, max=1000)] = 5,
     collection: Annotated[
@@ -66,21 +66,27 @@ def search(
         _seconds(until, days=1),
     )  # fmt: skip
     with Index.open(index) as opened:
+        opened.require(collection, filters)
         if opened.is_stale:
             _tell(f"{index}: documents were read since; run linnet index again to search them")
         if query is not None:
             found = opened.search(query, k, collections=collection, filters=filters)
             _tell(opened.problem)
             if as_json:
-                typer.echo(json.dumps([one.to_json() for one in found], ensure_ascii=False))
+                typer.echo(as_line([one.to_json() for one in found]))
             else:
                 _show(found)
             return
-        for identity, question in _questions(queries):
-            found = opened.search(question, k, collections=collection, filters=filters)
-            row = {"id": identity, "passages": [one.to_json() for one in found]}
-            typer.echo(json.dumps(row, ensure_ascii=False))
-        _tell(opened.problem)
+
+        def answer(row: Row) -> Row:
+            found = opened.search(row["question"], k, collections=collection, filters=filters)
+            return {"id": row["id"], "passages": [one.to_json() for one in found]}
+
+        assert queries is not None
+        try:
+            answer_each(queries, answer)
+        finally:
+            _tell(opened.problem)
 
 
 def _tell(problem: str) -> None:
@@ -98,32 +104,6 @@ def _seconds(day: str | None, *, days: int = 0) -> int | None:
     except ValueError:
         raise ConfigError(f"a day is YYYY-MM-DD. Got {day!r}") from None
     return int(begun.timestamp()) + 86_400 * days - bool(days)
-
-
-def _questions(file: Path | None) -> Iterator[tuple[Any, str]]:
-    """The ids and questions of a JSON Lines file. Raises DataError for a row without them."""
-    assert file is not None
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = parse_json(line)
-                    yield row.get("id", str(number)), _text(row["question"])
-                except (ValueError, TypeError, KeyError, AttributeError):
-                    raise DataError(
-                        f'{file}, line {number}: expected {{"id": ..., "question": "..."}}. '
-                        f"Got {line.strip()[:80]!r}"
-                    ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: expected JSON Lines of questions, but {error}") from None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
 
 
 def _show(found: list[Found]) -> None:

@@ -14,6 +14,7 @@ from linnet.cli.options import GroupedCommand, configured
 from linnet.cli.terminal import err, terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError
+from linnet.output import human_bytes
 from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def serve(
             "several times."
         ),
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="More models: each directory and .gguf file in this one, by name."
+        ),
+    ] = None,
     docs: Annotated[
         str | None,
         typer.Option(metavar="INDEX", help="Documents that the model answers from, by their name."),
@@ -60,20 +67,23 @@ def serve(
     Example: linnet serve notes-model --port 8080
     """
     config = replace(ServeConfig(), settings)
-    models, adapters = _named(model, "--model"), _named(adapter, "--adapter")
+    more, adapters = _named(model, "--model"), _named(adapter, "--adapter")
     from linnet.serve.server import Server, bind, require_server
 
     require_server()
-    from linnet.serve.catalog import open_catalog
+    from linnet.serve.conversations import ConversationStore
     from linnet.serve.keys import key_ring
     from linnet.serve.logs import log_to_stderr
+    from linnet.serve.sources import open_catalog
 
-    key_ring(config)  # what is wrong with keys and port is said before models are opened
+    key_ring(config)  # what is wrong with keys, file and port is said before models are opened
+    if config.conversations is not None:
+        ConversationStore(config.conversations, keep_days=config.keep_days).close()
     listener = bind(config)
     try:
         catalog = open_catalog(
-            source, config, name=name, models=models, adapters=adapters, docs=docs,
-            progress=terminal_progress(),
+            source, config, name=name, models=more, adapters=adapters, docs=docs,
+            directory=models, progress=terminal_progress(),
         )  # fmt: skip
         server = Server(catalog, config, listener=listener)
     except BaseException:
@@ -113,6 +123,11 @@ def _named(given: list[str] | None, flag: str) -> dict[str, str]:
 
 def _greet(server: Server) -> None:
     for served in server.catalog.models.values():
+        if served.summary is not None:
+            size = human_bytes(served.summary.bytes) if served.parent is None else ""
+            about = f" (about {size} of memory)" if size else ""
+            err.print(f"{served.name}: opened when it is used{about}", markup=False)
+            continue
         if served.assistant is not None:
             count = len(served.assistant.index)
             by = getattr(served.assistant.writer, "name", "the passages themselves")
@@ -126,6 +141,8 @@ def _greet(server: Server) -> None:
         err.print(f"{served.name}: {kind}, {served.context:,} tokens of context", markup=False)
         if what.advice:
             err.print(what.advice, markup=False)
+    if server.config.conversations is not None:
+        err.print(f"conversations are kept in {server.config.conversations}", markup=False)
     keys = len(server.service.doorkeeper.ring)
     guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

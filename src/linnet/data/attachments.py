@@ -131,7 +131,8 @@ def _with_text(part: dict[str, Any], spools: Path) -> str:
     spool, offset, size = part["place"]
     with (spools / spool).open("rb") as file:
         file.seek(offset)
-        return file.read(size).decode("utf-8")
+        text: bytes = file.read(size)
+        return text.decode("utf-8")
 
 
 def _reason(answer: Answer) -> str:

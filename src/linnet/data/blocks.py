@@ -32,6 +32,8 @@ NOWHERE = -1  # the number of what has no place, such as a text box of a sheet
 _PARAGRAPH_BORDER = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _MARKED = re.compile(r"[ \t]*(?:[-*+\u2022] |\d{1,4}[.)] )\S")
 _HEADING = re.compile(r"(#{1,6}) +\S")
+_TABLE_RULE = re.compile(r"(?=[|:+ \t]*-)[|:+\- \t]++")
+"""Below a table's header in Markdown."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _LONGEST_HEADING = 300  # characters of a heading in the path of what is under it
 _DEEPEST = 9
@@ -368,6 +370,7 @@ def _shown(block: str, family: Family) -> tuple[BlockKind, int]:
         return "heading", len(heading[1])
     if block.startswith("```"):
         return "code", 0
-    if len(lines) > 1 and all(" | " in line for line in lines if line.strip()):
+    rows = [line for line in lines if line.strip() and not _TABLE_RULE.fullmatch(line)]
+    if len(lines) > 1 and rows and all(" | " in line for line in rows):
         return "table", 0
     return ("list" if _MARKED.match(block) else "paragraph"), 0

@@ -78,6 +78,7 @@ def prepare(
     exclude: Sequence[Path] = (),
     executor: Executor | None = None,
     training: bool = True,
+    may_be_empty: bool = False,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Make a corpus of files, folders, archives, web pages, ``hf:NAME`` and ``python:library``.
@@ -85,7 +86,8 @@ def prepare(
     ``exclude``: directories inside the sources to pass over. ``out`` itself is
     passed over always. ``executor`` runs the work; by default processes here. ``training``:
     whether to look at what matters for that alone, such as how much of the test text stands in
-    training text (which reads all of both).
+    training text (which reads all of both). ``may_be_empty``: whether a corpus without a document
+    is made where none is left, since all were forgotten.
     Raises DataError when a source is missing or nothing in the sources can be
     read; single bad files are listed in ``report.json``.
     """
@@ -95,7 +97,7 @@ def prepare(
     _ = quality.rules(config.quality), Scrubber.of(config)
     files = CorpusInputs.survey(sources, out, config, exclude=exclude, progress=progress)
     found, inputs = files.found, files.hashes()
-    if not found.scan.files:
+    if not found.scan.files and not may_be_empty:
         raise DataError(nothing_readable(sources, found.scan, Counter()))
     executor = executor or ProcessPool(
         config.workers or usable_cores(), timeout=config.file_timeout, memory_mb=config.file_memory
@@ -106,7 +108,7 @@ def prepare(
         output.require_space(out, int(total * _SPACE), purpose="preparing the documents")
         try:
             with _Preparation(draft, out, files, config, executor, progress) as work:
-                work.run(sources, training=training)
+                work.run(sources, training=training, may_be_empty=may_be_empty)
         except sqlite3.OperationalError as error:
             raise OutputError(f"{draft.path}: the catalog cannot be written ({error})") from None
 
@@ -179,7 +181,9 @@ class _Preparation:
             self.catalog.close()
         self.texts.close()
 
-    def run(self, sources: Sequence[str | Path], *, training: bool) -> None:
+    def run(
+        self, sources: Sequence[str | Path], *, training: bool, may_be_empty: bool = False
+    ) -> None:
         files = self.found.scan.files
         wanted = [
             (number, file, content)
@@ -200,7 +204,8 @@ class _Preparation:
         self._take_over()
         self._read_files()
         self._judge(evaluation)
-        if not self.catalog.count("SELECT count(*) FROM verdicts WHERE kept"):
+        kept = self.catalog.count("SELECT count(*) FROM verdicts WHERE kept")
+        if not kept and not may_be_empty:
             message = nothing_readable(sources, self.found.scan, self._reasons())
             self.__exit__()
             shutil.rmtree(self.draft.path)

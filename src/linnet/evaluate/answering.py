@@ -15,6 +15,7 @@ its draft is judged all the same where probabilities are.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -103,11 +104,15 @@ def evaluate_answers(
     """
     index, questions, config = Path(index), Path(questions), tasks_config(config)
     indexed = artifact.read(index, kind="index")
-    cases = _limited(_cases(index, questions, config), config)
+    found = _cases(index, questions, config)
+    left_out = _of_other_splits(found, config)
+    cases = _limited([case for case in found if _is_of_split(case, config)], config)
 
     def measured() -> tuple[dict[str, Any], list[TaskResult]]:
         with opened(index, model, progress) as systems:
             results = [run_system(own, cases, config, progress=progress) for own in systems]
+        if left_out:
+            results[0].facts["left_out"] = left_out
         named = model if model is not None else index
         return {
             "model": Path(named).resolve().name, "data": questions.name,
@@ -294,17 +299,28 @@ def opened(
 
 
 def _cases(index: Path, questions: Path, config: TasksConfig) -> list[Case]:
-    """The questions; those of the split of the settings, where they are divided."""
+    """The questions. Raises DataError where none is of the split of the settings."""
     found = read_cases(questions, corpus=index / "corpus")
     if not found:
         raise DataError(f"{questions}: expected questions, but there is none")
-    if any(case.split is not None for case in found):
-        found = [case for case in found if case.split == config.split]
-        if not found:
-            raise DataError(
-                f"{questions}: no question is of the {config.split} split; choose another --split"
-            )
+    if not any(_is_of_split(case, config) for case in found):
+        raise DataError(
+            f"{questions}: no question is of the {config.split} split; choose another --split"
+        )
     return found
+
+
+def _is_of_split(case: Case, config: TasksConfig) -> bool:
+    return case.split in (None, config.split)
+
+
+def _of_other_splits(cases: Sequence[Case], config: TasksConfig) -> dict[str, str]:
+    """How many questions are of other splits, and how they are asked."""
+    counts = Counter(str(case.split) for case in cases if not _is_of_split(case, config))
+    return {
+        f"{count:,} questions of the {split} split": f"--split {split} asks these"
+        for split, count in sorted(counts.items())
+    }
 
 
 def _limited(cases: list[Case], config: TasksConfig) -> list[Case]:

@@ -26,7 +26,6 @@ from linnet.finetune.memory import (
     Demand,
     Fit,
     Memory,
-    available_memory,
     estimate,
     fit,
     fits,
@@ -38,7 +37,7 @@ from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
 from linnet.output import human_bytes
 from linnet.page import duration
 from linnet.progress import SILENT, Progress
-from linnet.runtime import torch_dtype
+from linnet.runtime import available_memory, torch_dtype
 from linnet.shards.batches import Batch
 from linnet.train.execution import trial_step
 from linnet.train.machine import Machine, choose_machine, compiling_pays

@@ -10,7 +10,6 @@ What there is: of the machine, of the control groups of the process, within its 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from linnet import runtime
 from linnet.config import from_mapping, read_json
 from linnet.errors import BudgetError
 from linnet.model import Transformer
@@ -27,8 +25,6 @@ from linnet.output import human_bytes, make_directory, write_json
 from linnet.train.objectives import CHUNK_LOGITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from linnet.model import ModelConfig
     from linnet.model.lora_config import LoRAConfig
 
@@ -38,7 +34,6 @@ PROBE_VOCABULARY = 16
 # Measured (tests/finetune/test_fitting.py): glibc keeps what the two threads of a step free.
 WORKING_BLOCKS = 1.0
 KEPT_BY_ALLOCATOR = 0.1  # of the activations
-UNLIMITED = 1 << 60  # what control groups write for no limit is above this
 ADAPTED = 2.0  # times as much with an adapter, where every product is made twice
 
 
@@ -278,76 +273,3 @@ def _refusal(least: Demand, available: int, recompute: str) -> str:
         f"{what} of {size} parameters needs about {human_bytes(needed.total)}, but of "
         f"{human_bytes(available)} free memory {USED_SHARE:.0%} may be used; {advice}"
     )
-
-
-def available_memory(device: str = "cpu", *, root: Path = Path("/")) -> int | None:
-    """Bytes that this process may still take; None where the system does not say.
-
-    On CPU the least of what the machine has free, of what its control groups allow
-    (version 1 and 2) and of its own limit on addresses. ``root``: where ``/proc`` and
-    ``/sys`` lie.
-    """
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.mem_get_info()[0])
-    found = [*_free_memory(root), *_group_memory(root), *_address_space(root)]
-    return min(found) if found else None
-
-
-def _free_memory(root: Path) -> Iterator[int]:
-    """What the machine has free, caches that it would give up included."""
-    try:
-        for line in (root / "proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                yield int(line.split()[1]) * 1024
-                return
-    except (OSError, ValueError, IndexError):
-        pass
-    whole = runtime.memory_bytes()
-    if whole is not None:  # macOS: half of it is usually free
-        yield whole // 2
-
-
-def _group_memory(root: Path) -> Iterator[int]:
-    """What the control groups of this process leave, the innermost and all around it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, place = [*line.split(":", 2), "", ""][:3]
-        if controllers == "":
-            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            top = root / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
-            continue
-        group = Path(place.lstrip("/"))
-        for part in (group, *group.parents):
-            limit, used = (_number(top / part / name) for name in names)
-            if limit is not None and limit < UNLIMITED:
-                yield max(0, limit - (used or 0))
-
-
-def _address_space(root: Path) -> Iterator[int]:
-    """What ``ulimit -v`` leaves."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit == resource.RLIM_INFINITY or limit >= UNLIMITED:
-        return
-    pages = 0
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = int((root / "proc/self/statm").read_text(encoding="utf-8").split()[0])
-    yield max(0, limit - pages * resource.getpagesize())
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # "max" is no number
-        return None

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.generate.sampling import Sampling
@@ -51,20 +51,40 @@ class Request:
     """What the text must be: a JSON document, a match of an expression, ..."""
     stop_ids: tuple[int, ...] = ()
     """Tokens that end this text beside those that end every one."""
+    skip_special_tokens: bool = True
+    """Whether special tokens have no text; otherwise their names."""
+    include_stop: bool = False
+    """Whether what ended the text, a stop string or a token's text, is part of it."""
+
+    def __post_init__(self) -> None:
+        free = self.sampling.ignore_eos or self.sampling.min_tokens
+        if free and self.constraint is not None:
+            raise ConfigError(
+                "ignore_eos and min_tokens cannot be had with a constraint, which says itself "
+                "where a text may end"
+            )
 
 
-def require_known_tokens(request: Request, prompt: Sequence[int], vocab_size: int) -> None:
+def require_known_tokens(
+    prompt: Sequence[int], vocab_size: int, request: Request | None = None
+) -> None:
     """Raise ModelError or ConfigError for a token that the vocabulary does not have."""
     unknown = [token for token in prompt if not 0 <= token < vocab_size]
     if unknown:
         raise ModelError(
             f"prompt tokens must be below {vocab_size}, the vocabulary. Got {unknown[0]}"
         )
-    for token, _ in request.sampling.logit_bias:
-        if not 0 <= token < vocab_size:
-            raise ConfigError(
-                f"logit_bias must name tokens below {vocab_size}, the vocabulary. Got {token}"
-            )
+    if request is None:
+        return
+    for name, tokens in (
+        ("logit_bias", [token for token, _ in request.sampling.logit_bias]),
+        ("stop_token_ids", request.stop_ids),
+    ):
+        for token in tokens:
+            if not 0 <= token < vocab_size:
+                raise ConfigError(
+                    f"{name} must name tokens below {vocab_size}, the vocabulary. Got {token}"
+                )
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,16 @@ class Start:
     """Those of the prompt whose keys and values were at hand already."""
     queue_seconds: float
     """Time it waited before it was computed."""
+
+
+class ChosenToken(NamedTuple):
+    """A token that was chosen, with what is told of it."""
+
+    token: int
+    logprob: float | None = None
+    top: TopLogprobs | None = None
+    rank: int | None = None
+    """1 for the likeliest; only told of a prompt's tokens."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +125,9 @@ class Beam:
 class Chunk:
     """A piece of a continuation as it comes; all texts joined are the completion's.
 
-    A chunk may have no text: its token may end within a character, or within
-    what may become a stop string. It may have several tokens. The first one has
-    a ``start``, the last one a ``finish_reason``.
+    A chunk may have no text: its token may end within a character. It may have several tokens, or
+    none, where they may become a stop string. The first one has a ``start``, the last one a
+    ``finish_reason``.
     """
 
     text: str
@@ -110,6 +140,10 @@ class Chunk:
     """With ``Sampling.beams``, of which this is the only chunk: all texts found, best first."""
     stop: str | None = None
     """The stop string that ended it, where one did."""
+    ending: ChosenToken | None = None
+    """The token that ended it, where one did; it is not among ``tokens``."""
+    dropped: int = 0
+    """Tokens of the stop string, which are not among ``tokens`` either."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +153,8 @@ class Completion:
     text: str
     """Without the stop string that ended it."""
     tokens: tuple[int, ...]
-    """All that were chosen (those of the stop string too), less the final end-of-text token."""
+    """Those of the text: without a final end-of-text token, and without those that lie within the
+    stop string that ended it."""
     finish_reason: FinishReason
     prompt_tokens: int
     logprobs: tuple[float, ...] | None = None
@@ -171,6 +206,11 @@ class Engine(ABC):
     """What turns text into tokens and back."""
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory that it takes now; 0 where that is not known."""
+        return 0
+
+    @property
     @abstractmethod
     def context(self) -> int:
         """The most tokens that prompt and continuation may have together."""
@@ -209,6 +249,19 @@ class Engine(ABC):
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
         return self.tokenization.token_bytes(token)
+
+    def spelling(self, token: int) -> bytes:
+        """As :meth:`token_bytes`; of a special one its name."""
+        return self.token_bytes(token) or self.tokenization.special_name(token).encode()
+
+    def prompt_tokens(self, text: str, *, special: bool = False, start: bool = True) -> list[int]:
+        """The tokens of a prompt that is text; see :meth:`tokenize`.
+
+        ``start``: whether what begins every text stands before them.
+        """
+        return [
+            *(self.tokenization.start if start else ()), *self.tokenize(text, special=special)
+        ]  # fmt: skip
 
     def chat_prompt(
         self,
@@ -297,6 +350,19 @@ class Engine(ABC):
         Of any length; see ``linnet.generate.likelihood``. Reads ahead by a bounded number of
         tokens.
         """
+
+    def score_prompt(
+        self, prompt: Sequence[int], *, top: int = 0, adapter: str | None = None
+    ) -> list[ChosenToken]:
+        """The tokens of a prompt, each with what is told of it after those before it: of the first
+        nothing is. ``top``: so many of the likeliest at each place; ``adapter``: see
+        :class:`Request`.
+
+        Raises ModelError for a prompt longer than the context, and for one of other tokens.
+        """
+        raise ConfigError(
+            "this engine tells no log-probabilities of a prompt; open the model with --engine torch"
+        )
 
     @abstractmethod
     def close(self) -> None:

@@ -34,6 +34,11 @@ def format_of(model: Transformer) -> str:
     return {"torch.float32": "f32", "torch.float16": "f16", "torch.bfloat16": "bf16"}[str(dtype)]
 
 
+def weight_bytes(model: Transformer) -> int:
+    """Memory that a model's weights take; those that are mapped from a file count as well."""
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an engine can do; ``auto`` takes none that cannot do what is asked of it."""

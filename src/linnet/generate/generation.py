@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ModelError
 from linnet.generate.beam_search import BeamSearch
-from linnet.generate.engine import Chunk, Deliver, FinishReason, Request, Start, TopLogprobs
+from linnet.generate.engine import (
+    ChosenToken,
+    Chunk,
+    Deliver,
+    FinishReason,
+    Request,
+    Start,
+    TopLogprobs,
+)
 from linnet.generate.logits import Sampler
-from linnet.generate.stopping import StopStrings
+from linnet.generate.stopping import Output
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,10 +56,14 @@ class Generation:
         self.adapter = adapter
         self.limit = limit
         self.stop_ids = stop_ids.union(request.stop_ids)
+        never = self.stop_ids.difference(request.stop_ids) if request.sampling.ignore_eos else ()
         self.tokens: list[int] = []
         self.finish_reason: FinishReason | None = None
         self.constraint = constraint
-        self.sampler = Sampler(request.sampling, own, limit=limit, constraint=constraint)
+        self.sampler = Sampler(
+            request.sampling, own, limit=limit, constraint=constraint,
+            never=tuple(never), ends=tuple(self.stop_ids),
+        )  # fmt: skip
         self.beams: BeamSearch | None = None
         if request.sampling.beams > 1:
             self.beams = BeamSearch(
@@ -60,7 +72,7 @@ class Generation:
                 own,
                 limit=limit,
                 tokenizer=tokenizer,
-                stop_ids=stop_ids,
+                stop_ids=self.stop_ids,
                 constraint=constraint,
             )
         self.cancelled = False
@@ -74,8 +86,8 @@ class Generation:
         self.start: Start | None = None
         self._deliver = deliver
         self._waited = 0.0
-        self._decoder = tokenizer.stream(after=prompt)
-        self._stops = StopStrings(request.sampling.stop)
+        decoder: Any = tokenizer.stream(after=prompt)
+        self._output = Output(request, decoder, tokenizer.special_name)
 
     @property
     def context(self) -> list[int]:
@@ -112,21 +124,25 @@ class Generation:
     def advance(self, token: int, logprob: float | None, top: TopLogprobs | None) -> Chunk:
         """Take the next token, with what is told of it."""
         first = self.start if not self.tokens else None
+        chosen, output = ChosenToken(token, logprob, top), self._output
         if token in self.stop_ids:
-            self.finish_reason = "stop"
-            return self._chunk(self._remainder(), (), None, None, first)
+            self._end("stop", token)
+            return output.chunk(self.finish_reason, first, ending=chosen)
         self.tokens.append(token)
         self.sampler.accept(token)
-        text = self._stops.push(self._decoder.push(token))
-        if self._stops.found is not None:
+        output.push(chosen)
+        if output.found is not None:
             self.finish_reason = "stop"
         elif self.constraint is not None and self.constraint.complete:
-            self.finish_reason = "stop"
-            text += self._remainder()
+            self._end("stop")
         elif len(self.tokens) == self.limit:
-            self.finish_reason = "length"
-            text += self._remainder()
-        return self._chunk(text, (token,), logprob, top, first)
+            self._end("length")
+        return output.chunk(self.finish_reason, first)
+
+    def _end(self, reason: FinishReason, token: int | None = None) -> None:
+        """Nothing more comes; ``token``: which ended it."""
+        self._output.end(token)
+        self.finish_reason = reason if self._output.found is None else "stop"
 
     def search(self, logits: Tensor) -> tuple[list[int], Chunk | None]:
         """Take its beams further by their logits ``(n, V)``: whom each new one continues, and in
@@ -145,30 +161,3 @@ class Generation:
         if self.request.logprobs:
             chunk = replace(chunk, logprobs=best.logprobs)
         return parents, chunk
-
-    def _remainder(self) -> str:
-        """What the decoder and the stop strings have held back."""
-        text = self._stops.push(self._decoder.finish())
-        if self._stops.found is not None:
-            self.finish_reason = "stop"
-        return text + self._stops.finish()
-
-    def _chunk(
-        self,
-        text: str,
-        tokens: tuple[int, ...],
-        logprob: float | None,
-        top: TopLogprobs | None,
-        start: Start | None,
-    ) -> Chunk:
-        if not self.request.logprobs:
-            return Chunk(text, tokens, self.finish_reason, start=start, stop=self._stops.found)
-        return Chunk(
-            text,
-            tokens,
-            self.finish_reason,
-            () if logprob is None else (logprob,),
-            None if not self.request.top_logprobs else () if top is None else (top,),
-            start,
-            self._stops.found,
-        )

@@ -60,6 +60,18 @@ class Bias:
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """Leaves out tokens until so many were written; None: always."""
+
+    tokens: tuple[int, ...]
+    until: int | None = None
+
+    def __call__(self, logits: Tensor, history: Tensor, written: Tensor) -> None:
+        if self.until is None or len(written) < self.until:
+            logits[list(self.tokens)] = -torch.inf
+
+
+@dataclass(frozen=True)
 class RepetitionPenalty:
     """Make tokens that occurred before less likely (CTRL, arXiv:1909.05858, section 4.1).
 
@@ -113,12 +125,20 @@ class Sampler:
         *,
         limit: int,
         constraint: Constraining | None = None,
+        never: tuple[int, ...] = (),
+        ends: tuple[int, ...] = (),
     ) -> None:
-        """``limit``: how many tokens will be chosen at most."""
+        """``limit``: how many tokens will be chosen at most; ``never``: those that are not;
+        ``ends``: those that end the text.
+        """
         self.sampling = sampling
         self.greedy = sampling.temperature == 0
         self.constraint = constraint
         self.edits = edits_for(sampling)
+        if never:
+            self.edits.append(Withheld(never))
+        if sampling.min_tokens and ends:
+            self.edits.append(Withheld(ends, sampling.min_tokens))
         self.random = np.random.default_rng(sampling.seed)
         self._prompt = len(prompt)
         self._length = len(prompt)

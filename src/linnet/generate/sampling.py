@@ -131,6 +131,11 @@ class Sampling(Config):
     )
     logit_bias: tuple[tuple[int, float], ...] = ()
     """Added to the scores of tokens, before everything else; not an option of commands."""
+    ignore_eos: bool = False
+    """Whether tokens that end every text are never chosen; not an option of commands."""
+    min_tokens: int = 0
+    """So many tokens come before one that ends the text, and before stop strings count; not an
+    option of commands."""
     stop: tuple[str, ...] = option((), "stop before this text; may be given several times")
     seed: int | None = option(
         None,
@@ -144,6 +149,7 @@ class Sampling(Config):
         for name, works, expected in (
             ("logit_bias", all(abs(b) <= LARGEST_BIAS for _, b in self.logit_bias), "-100 to 100"),
             ("stop", all(self.stop), "texts of at least one character"),
+            ("min_tokens", 0 <= self.min_tokens <= self.max_tokens, "0 to max_tokens"),
         ):
             if not works:
                 raise ConfigError(f"{name} must be {expected}. Got {getattr(self, name)!r}")

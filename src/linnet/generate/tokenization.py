@@ -62,6 +62,9 @@ class EngineTokenizer(Protocol):
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
 
+    def special_name(self, token: int) -> str:
+        """The name of a special token; empty for others."""
+
     def chat(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -135,6 +138,10 @@ class CheckpointTokenizer:
     def token_bytes(self, token: int) -> bytes:
         """The bytes that a token stands for; none for a special one."""
         return self.tokenizer.token_bytes(token)
+
+    def special_name(self, token: int) -> str:
+        """The name of a special token; empty for others."""
+        return self.tokenizer.special_name(token)
 
     def chat(
         self,

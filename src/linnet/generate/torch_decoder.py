@@ -66,6 +66,10 @@ class Decoder:
         self.version = version_of(model)
         fits = bytes_of(model, self.dtype) <= memory
         form: Form = "int8" if int8 else "copied" if fits else "shared"
+        self.copied_bytes = (
+            0 if form == "shared" else bytes_of(model, self.dtype) // (4 if int8 else 1)
+        )
+        """Memory of weights of its own, beside the model's."""
         self.layers = layers_of(model, self.dtype, form)
         self.norm = Norm(model.norm, self.dtype)
         self.table = table_of(model, self.dtype, form)

@@ -31,6 +31,7 @@ import torch
 from linnet.errors import ConfigError, ModelError
 from linnet.generate.constraining import Constrainer
 from linnet.generate.engine import (
+    ChosenToken,
     Continuation,
     Deliver,
     Engine,
@@ -39,9 +40,9 @@ from linnet.generate.engine import (
     Score,
     require_known_tokens,
 )
-from linnet.generate.engine_kind import format_of
+from linnet.generate.engine_kind import format_of, weight_bytes
 from linnet.generate.generation import Generation
-from linnet.generate.likelihood import buffered, score_continuations
+from linnet.generate.likelihood import LOGITS_PER_BATCH, buffered, score_continuations
 from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
 from linnet.generate.speculation import Speculation, require_same_vocabulary
@@ -133,6 +134,11 @@ class TorchEngine(Engine):
         return "int8" if self._int8 else format_of(self.model)
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory of the weights, of the copy that writing makes of them, and of keys and values."""
+        return weight_bytes(self.model) + self._runner.memory_bytes
+
+    @property
     def adapters(self) -> Sequence[str]:
         """The names that a request may choose its adapter by."""
         return tuple(self._adapters.configs) if self._adapters else ()
@@ -155,6 +161,26 @@ class TorchEngine(Engine):
             if self._adapters is not None:
                 self._adapters.active = self.usual_adapter
             return [self._score(self.tokenizer.encode(text)) for text in texts]
+
+    @torch.inference_mode()
+    def score_prompt(
+        self, prompt: Sequence[int], *, top: int = 0, adapter: str | None = None
+    ) -> list[ChosenToken]:
+        """The tokens of a prompt, each with what is told of it: see :class:`Engine`."""
+        require_known_tokens(prompt, self.config.vocab_size)
+        if len(prompt) > self.context:
+            raise ModelError(
+                f"the prompt has {len(prompt)} tokens, but the context holds {self.context}; "
+                "shorten it"
+            )
+        with self._model_lock:
+            if self._adapters is not None:
+                self._adapters.active = (
+                    self.usual_adapter
+                    if adapter is None
+                    else resolve_adapter(self._adapters, adapter)
+                )
+            return [ChosenToken(prompt[0]), *self._scored(prompt, top)]
 
     def likelihoods(self, continuations: Iterable[Continuation]) -> Iterator[Likelihood]:
         """How likely each is, in their order; many of similar length are computed together."""
@@ -199,7 +225,7 @@ class TorchEngine(Engine):
         else:
             start, own = (), request.prompt
         prompt = [*start, *own] or [self.tokenizer.beginning]
-        require_known_tokens(request, prompt, self.config.vocab_size)
+        require_known_tokens(prompt, self.config.vocab_size, request)
         room = self.context - len(prompt)
         if room < 1:
             raise ModelError(
@@ -245,6 +271,15 @@ class TorchEngine(Engine):
                 f"the text has {len(tokens)} tokens, but the context holds {self.context}; "
                 "shorten it, or measure long texts with 'linnet evaluate'"
             )
+        if not own:
+            return Score((), ())
+        found = [each.logprob or 0.0 for each in self._scored(tokens, None)]
+        return Score(tuple(own), tuple(found[len(start) - 1 :]))
+
+    def _scored(self, tokens: Sequence[int], top: int | None) -> Iterator[ChosenToken]:
+        """All tokens but the first. ``top``: None for no ranks either."""
+        if len(tokens) < 2:
+            return
         cache = KVCache(
             self.config,
             capacity=len(tokens),
@@ -252,13 +287,24 @@ class TorchEngine(Engine):
             dtype=self.model.compute_dtype or self.model.embedding.weight.dtype,
         )
         cache.reach = len(tokens) - 1
-        if not own:
-            return Score((), ())
-        found: list[float] = []
         inputs, targets = torch.tensor([tokens[:-1], tokens[1:]], device=self.device)
+        at_once = max(1, LOGITS_PER_BATCH // self.config.vocab_size)
         for piece, wanted in zip(
             inputs.split(PREFILL_TOKENS), targets.split(PREFILL_TOKENS), strict=True
         ):
-            logprobs = self.model(piece[None], cache)[0].log_softmax(-1)  # (T, V)
-            found += logprobs.gather(1, wanted[:, None])[:, 0].tolist()
-        return Score(tuple(own), tuple(found[len(start) - 1 :]))
+            states = self.model.hidden(piece[None], cache)[0]  # (T, D)
+            for part, own in zip(states.split(at_once), wanted.split(at_once), strict=True):
+                logprobs = self.model.logits(part).log_softmax(-1)  # (n, V)
+                values = logprobs.gather(1, own[:, None])  # (n, 1)
+                told = zip(own.tolist(), values[:, 0].tolist(), strict=True)
+                if top is None:
+                    yield from (ChosenToken(token, value) for token, value in told)
+                    continue
+                best = logprobs.topk(min(top, logprobs.shape[1]))
+                likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                ranks = ((logprobs > values).sum(-1) + 1).tolist()
+                for (token, value), (others, likely), rank in zip(
+                    told, likeliest, ranks, strict=True
+                ):
+                    pairs = tuple(zip(others, likely, strict=True))
+                    yield ChosenToken(token, value, pairs, rank)

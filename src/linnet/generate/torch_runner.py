@@ -105,6 +105,13 @@ class Runner:
             thread.join(_CLOSE_SECONDS)
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory of the decoder's own weights, and of keys and values that are kept."""
+        decoder, memory = self._decoder, self.memory
+        weights = decoder.copied_bytes if decoder is not None else 0
+        return weights + (memory.prefixes.bytes if memory is not None else 0)
+
+    @property
     def running(self) -> int:
         """Texts that are being read or written."""
         return len(self.scheduler.running)

@@ -133,6 +133,18 @@ class LlamaCppProcess:
         except (OSError, ValueError, IndexError, AttributeError):
             return None
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that it has in use, what it reads of its file included; where the system does not
+        tell, the size of the file."""
+        try:
+            pages = int(Path(f"/proc/{self.id}/statm").read_text("ascii").split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError, AttributeError):
+            with contextlib.suppress(OSError):
+                return os.stat(self.settings.model).st_size
+        return 0
+
     def stop(self) -> None:
         """End native code at once, whatever it is doing; from any thread."""
         if hasattr(os, "fork"):

@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import DataError, EngineError, LinnetError
-from linnet.generate.constraint import Constraint
 from linnet.generate.engine import Chunk, Request
 from linnet.respond.context import Context
 from linnet.respond.conversation import (
@@ -46,7 +45,7 @@ from linnet.respond.tools import (
     ToolFormat,
     ToolReader,
     as_functions,
-    call_schema,
+    call_constraint,
     find_format,
     template_messages,
     tools_in_messages,
@@ -80,6 +79,21 @@ class Requests:
     """What the prompt is called in messages to people."""
 
 
+def refusal_of(
+    chat_prompt: Callable[[Sequence[Mapping[str, Any]]], object], name: str
+) -> NoConversationError | None:
+    """Why no conversation can be had with a model of which this makes prompts; None: it can."""
+    try:
+        chat_prompt([{"role": "user", "content": "a"}])
+    except DataError:
+        return None
+    except EngineError:
+        raise  # that is no property of the model
+    except LinnetError as error:
+        return NoConversationError(str(error), model=name)
+    return None
+
+
 class EngineResponder:
     """Answers with one engine, and one of its adapters where one is named."""
 
@@ -111,15 +125,7 @@ class EngineResponder:
 
         A template that takes other conversations than the shortest is one that works.
         """
-        try:
-            self.engine.chat_prompt([{"role": "user", "content": "a"}])
-        except DataError:
-            return None
-        except EngineError:
-            raise  # that is no property of the model
-        except LinnetError as error:
-            return NoConversationError(str(error), model=self.name)
-        return None
+        return refusal_of(self.engine.chat_prompt, self.name)
 
     def require_conversation(self) -> None:
         """Raise NoConversationError where no conversation can be had."""
@@ -192,20 +198,11 @@ class EngineResponder:
         callable_ = conversation.callable
         tools = [tool.as_function() for tool in callable_]
         constraint = conversation.constraint
-        if tools and constraint is not None:
-            raise ConversationError(
-                "'response_format' and 'tools' cannot be had together here; "
-                "set 'tool_choice' to 'none' for an answer of that form.",
-                part="response_format",
-            )
         prompt = self.prompt(conversation)
         several = conversation.parallel_tool_calls
-        if conversation.demanded:
-            schema = call_schema(
-                self.tools, tools, name=conversation.demanded_name, several=several
-            )
-            constraint = _constraint("tools", schema)
-            if self.tools.prefix:
+        if tools:
+            constraint = call_constraint(self.tools, conversation, tools)
+            if conversation.demanded and self.tools.prefix:
                 prompt += tuple(self.engine.tokenize(self.tools.prefix, special=True))
         size = self.engine.context
         if len(prompt) >= size:
@@ -309,7 +306,16 @@ class EngineResponder:
         if finish is not None:
             text.finish = finish
             yield Usage(text.prompt, text.cached, text.written, choice=place)
-            yield Finish(finish, chunks[-1].stop, choice=place)
+            yield self._finish(finish, chunks[-1], choice=place)
+
+    def _finish(self, reason: Any, last: Chunk, *, choice: int) -> Finish:
+        """The end, with what ended it."""
+        ending, score = last.ending, None
+        if ending is not None and ending.logprob is not None:
+            tops = tuple((self.engine.spelling(other), value) for other, value in ending.top or ())
+            score = TokenScore(self.engine.spelling(ending.token), ending.logprob, tops)
+        token = None if ending is None else ending.token
+        return Finish(reason, last.stop, token, score, choice=choice)
 
     def _scores(self, chunks: Iterable[Chunk]) -> tuple[TokenScore, ...]:
         """Each token of the chunks with its probability and the likeliest beside it."""
@@ -347,8 +353,8 @@ class _Written:
         """Take note of what came; ``shared``: its prompt was counted with another text."""
         record = context.record
         for chunk in chunks:
-            self.written += len(chunk.tokens)
-            record.tokens.written += len(chunk.tokens)
+            self.written += len(chunk.tokens) + chunk.dropped
+            record.tokens.written += len(chunk.tokens) + chunk.dropped
             if chunk.start is not None:
                 record.queue_seconds = max(record.queue_seconds, chunk.start.queue_seconds)
                 if not shared:
@@ -495,11 +501,3 @@ def _usual_answer(prompt: int, context: int) -> int:
     """
     left = context - prompt
     return left if context > SMALL_CONTEXT else max(1, left // 2)
-
-
-def _constraint(part: str, schema: str) -> Constraint:
-    try:
-        return Constraint("json_schema", schema)
-    except LinnetError as error:
-        error.part = part
-        raise

@@ -73,6 +73,7 @@ class Infill:
     """Makes the prompts of one engine."""
 
     def __init__(self, engine: Engine, format_: InfillFormat) -> None:
+        self.format = format_
         self._engine = engine
         self._tokenization = engine.tokenization
         self._prefix, self._suffix = (

@@ -242,6 +242,10 @@ class Finish(Piece):
     reason: FinishReason
     stop: str | None = None
     """The stop string that ended it, where one did and that is known."""
+    token: int | None = None
+    """The token that ended it, where one did."""
+    score: TokenScore | None = None
+    """Of that token, where scores were asked for."""
 
 
 Batch: TypeAlias = Sequence[Piece]

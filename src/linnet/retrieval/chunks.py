@@ -10,8 +10,8 @@ Every letter of a document is in a chunk, or in a heading of one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def chunks(stored: StoredText, blocks: Sequence[Block], characters: int) -> Iter
     text = stored.text
     group: list[_Part] = []
     heading: _Part | None = None  # one under which nothing stood yet
-    for part in _parts(text, blocks):
+    for part in _whole_tables(text, _parts(text, blocks)):
         if part.kind == "heading":
             yield from _cut(text, group, characters)
             group = []
@@ -101,6 +101,26 @@ def _parts(text: str, blocks: Sequence[Block]) -> Iterator[_Part]:
         if block.kind == "heading" and (own := _heading(text, block)):
             path = (*headings, own)
     yield from _trimmed(text, "paragraph", done, len(text), 0, path)
+
+
+def _whole_tables(text: str, parts: Iterable[_Part]) -> Iterator[_Part]:
+    """The parts, rows that follow one another as one table: some readers give each row as a
+    block, and only the first of them says what the columns are called."""
+    before: _Part | None = None
+    for part in parts:
+        if (
+            before is not None
+            and before.kind == part.kind == "table"
+            and before.headings == part.headings
+            and text[before.end : part.start].strip(" \t\r") == "\n"
+        ):
+            before = replace(before, end=part.end)
+            continue
+        if before is not None:
+            yield before
+        before = part
+    if before is not None:
+        yield before
 
 
 def _trimmed(

@@ -8,7 +8,7 @@ import itertools
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,12 @@ from linnet import artifact
 from linnet.artifact import Artifact
 from linnet.config import from_mapping, parse_json
 from linnet.data.locating import Unread
-from linnet.errors import ArtifactError
+from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.retrieval.bm25 import Hit
 from linnet.retrieval.fusion import fuse
 from linnet.retrieval.lexical import Lexical, Scores
-from linnet.retrieval.passages import Found, Passage
-from linnet.retrieval.segments import IndexedDocument, Mask, Segment
+from linnet.retrieval.passages import Found, Passage, Place
+from linnet.retrieval.segments import IndexedDocument, Mask, Segment, numbers
 from linnet.retrieval.state import read_state, segments_of
 from linnet.retrieval.terms import words
 
@@ -39,6 +39,7 @@ UNREAD = "unread.jsonl"
 _MASKS = 64  # that are kept
 _DEPTH = 300  # passages of each way of searching that are fused
 _EQUAL = 10  # passages more than twice what is asked for, as equal ones become one
+_LISTED = 20  # names in an error
 _QUOTED = re.compile(r"[\"“„]([^\"“”„]+)[\"”“]")
 
 
@@ -318,9 +319,48 @@ class Index:
         for number in np.flatnonzero(mask.passages).tolist():
             yield opened.passage(number, mask)
 
+    def around(self, place: Place, characters: int) -> tuple[str, str]:
+        """About so many characters of the document before and after one of its passages, as far as
+        passages have them."""
+        found: list[tuple[int, int, Passage]] = []
+        low, high = place.start - characters, place.end + characters
+        for segment in self._open.segments:
+            own = [n for n, each in enumerate(segment.documents)
+                   if each.source == place.source and not segment.gone[n]]  # fmt: skip
+            if not own:
+                continue
+            starts, ends = (numbers(segment.place_table[name]) for name in ("start", "end"))
+            near = np.isin(segment.place_documents, own) & (ends > low) & (starts < high)
+            for row in np.flatnonzero(near).tolist():
+                passage = segment.passage(int(segment.place_passages[row]))
+                found.append((int(starts[row]), int(ends[row]), passage))
+        found.sort(key=lambda each: each[:2])
+        before = _joined([each for each in found if each[1] <= place.start], end=place.start)
+        after = _joined([each for each in found if each[0] >= place.end], start=place.end)
+        return before[-characters:], after[:characters]
+
     def count(self, collections: Sequence[str]) -> int:
         """How many passages these collections have."""
         return int(np.count_nonzero(self._open.mask(collections, None).passages))
+
+    def require(
+        self, collections: Sequence[str] | None = None, filters: Filters | None = None
+    ) -> None:
+        """Raises ConfigError where no document has what a search is narrowed to, naming that and
+        what there is: a misspelt name would else find nothing in silence. Raises DataError where
+        there is no document at all."""
+        documents, wanted = self.documents(), filters or Filters()
+        if not documents:
+            raise DataError(f"{self.path}: there is no document in it to search any more")
+        for option, given, there in (
+            ("collection", collections or (), {each.collection for each in documents}),
+            ("kind", wanted.kinds, {each.kind for each in documents}),
+            ("language", wanted.languages, {each.language for each in documents}),
+        ):
+            if unknown := [name for name in given if name not in there]:
+                raise ConfigError(
+                    f"no document is of {option} {_listed(unknown)}; there is {_listed(there)}"
+                )
 
     def documents(self) -> list[IndexedDocument]:
         """The documents that are indexed, by name."""
@@ -340,6 +380,33 @@ class Index:
     def frequency(self, word: str) -> int:
         """How many passages have a word, in the title or the headings too."""
         return self._open.lexical.frequency(word)
+
+
+def _joined(
+    found: Sequence[tuple[int, int, Passage]], *, start: int | None = None, end: int | None = None
+) -> str:
+    """Passages in a row, with as many blanks between them as there are characters."""
+    text, at = "", start
+    for first, last, passage in found:
+        if at is not None and first >= at:
+            text += _blank(passage, first - at)
+        text += passage.text
+        at = last
+    if end is not None and at is not None:
+        text += _blank(found[-1][2], end - at)
+    return text
+
+
+def _blank(passage: Passage, characters: int) -> str:
+    """One character between pieces of a stretch may be any blank; more part paragraphs."""
+    one = " " if passage.kind in ("paragraph", "message") else "\n"
+    return one if characters == 1 else "\n" * characters
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = sorted({f"'{name}'" for name in names})
+    more = f" and {len(found) - _LISTED:,} more" if len(found) > _LISTED else ""
+    return ", ".join(found[:_LISTED]) + more
 
 
 def best(scores: Scores, k: int) -> list[Hit]:

@@ -3,7 +3,9 @@
 In reading order: ``settings``, ``server`` (listening and stopping), ``app`` (what every request
 goes through: ``origin``, ``keys``, ``limits``, ``validation``), ``endpoint`` and ``endpoints`` (one
 declaration each, of which ``openapi`` is made), ``service`` (what they share), ``streaming`` and
-``responses`` (from a responder's pieces to the client), ``catalog``, ``metrics``, ``logs``.
+``shapes`` (from a responder's pieces to the client), ``catalog``, ``pool`` and ``sources`` (models
+by name, in memory, from files), ``conversations`` and ``database`` (what is kept), ``metrics``,
+``logs``.
 
     from linnet.serve import ServeConfig, Server, open_catalog
     Server(open_catalog("notes-model", ServeConfig()), ServeConfig()).run()
@@ -15,8 +17,9 @@ from linnet.lazy import lazy
 from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
-    from linnet.serve.catalog import Catalog, Served, open_catalog
+    from linnet.serve.catalog import Catalog, Served
     from linnet.serve.server import Server
+    from linnet.serve.sources import open_catalog
 
 __all__ = ["Catalog", "ServeConfig", "Served", "Server", "open_catalog"]
 
@@ -26,6 +29,6 @@ __getattr__, __dir__ = lazy(
         "Catalog": ("linnet.serve.catalog", "Catalog"),
         "Served": ("linnet.serve.catalog", "Served"),
         "Server": ("linnet.serve.server", "Server"),
-        "open_catalog": ("linnet.serve.catalog", "open_catalog"),
+        "open_catalog": ("linnet.serve.sources", "open_catalog"),
     },
 )

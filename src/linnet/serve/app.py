@@ -72,7 +72,9 @@ class App:
 
     async def _refuse(self, call: Call, error: ApiError, endpoint: Endpoint | None) -> None:
         """Answer with an error, unless an answer has begun."""
-        if not call.status:
+        if call.framing is not None and call.status and not call.ended:
+            await call.send(call.framing.error(error).encode(), more=False)
+        elif not call.status:
             for name, fact in error_facts(error, self._names).items():
                 call.facts.setdefault(name, fact)
             await call.refuse(error, endpoint.errors(error) if endpoint is not None else None)
@@ -101,11 +103,11 @@ class App:
                 raise ApiError(503, "The server is being stopped.", code="stopping", retry_after=10)
         if endpoint.body is not None:
             call.body = await self._body(call, endpoint)
-            if endpoint.asks_model:
-                call.model = service.catalog.find(call.body.get("model"))
-                call.facts["model"] = call.model.name
             if service.config.log_prompts:
                 call.facts["body"] = call.body
+        if endpoint.asks_model:
+            name = service.catalog.resolve(call.body.get("model"))
+            await service.use_model(call, name, endpoint.framing)
         await endpoint.handler(service, call)
 
     async def _body(self, call: Call, endpoint: Endpoint) -> Mapping[str, Any]:

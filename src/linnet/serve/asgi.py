@@ -20,6 +20,8 @@ from linnet.serve.errors import ApiError
 if TYPE_CHECKING:
     from linnet.serve.catalog import Served
     from linnet.serve.limits import Account, ByteBudget
+    from linnet.serve.pool import Lease
+    from linnet.serve.shapes import Framing
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -70,8 +72,13 @@ class Call:
         self.arrived = time.monotonic()
         self.status = 0
         """Of the answer, once it has begun."""
+        self.framing: Framing | None = None
+        """Of a stream that was begun before its answer."""
+        self.ended = False
+        """Whether all of the answer was sent."""
         self._budget: ByteBudget | None = None
         self._held = 0
+        self._lease: Lease | None = None
         self.record = Record(self.id)
         self.facts = self.record.facts
         """What is to be logged of it."""
@@ -157,8 +164,18 @@ class Call:
         self.size = size
         return b"".join(pieces)
 
+    def use(self, lease: Lease | None) -> None:
+        """Have the model of a lease; an earlier one is released."""
+        if self._lease is not None:
+            self._lease.release()
+        self._lease = lease
+        if lease is not None:
+            self.model = lease.model
+            self.facts["model"] = lease.model.name
+
     def end(self) -> None:
-        """The request is over, and its body not needed any more."""
+        """The request is over, and its body and model not needed any more."""
+        self.use(None)
         if self._budget is not None:
             self._budget.give_back(self._held)
         self._held = 0
@@ -176,6 +193,7 @@ class Call:
 
     async def send(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of the answer; it waits while the other side reads too slowly."""
+        self.ended = not more
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def answer(

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from linnet.errors import ConfigError
-from linnet.progress import SILENT, Progress
 from linnet.respond.engine import EngineResponder
 from linnet.serve.errors import ApiError
-from linnet.serve.settings import ServeConfig
+from linnet.serve.pool import LoadedModel, ModelSource, Pool, PoolSettings, released
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -28,7 +25,8 @@ if TYPE_CHECKING:
     from linnet.respond.conversation import NoConversationError
     from linnet.respond.responder import Responder
 
-_NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
+LATEST = ":latest"
+"""What Ollama's clients add to a name that has no version."""
 
 
 class Reranks(Protocol):
@@ -61,6 +59,8 @@ class Served:
     """What answers from documents, with the index that it searches."""
     reranking: Reranks | None = None
     """What tells how well texts answer a question; otherwise the index's own re-ranker."""
+    summary: Summary | None = None
+    """What its files say of it, while it is not open."""
     created: int = field(default_factory=lambda: int(time.time()))
 
     @cached_property
@@ -82,7 +82,23 @@ class Served:
     @property
     def is_chat(self) -> bool:
         """Whether it answers conversations."""
+        if self.summary is not None:
+            return self.summary.is_chat
         return self.responder is not None and self.refusal is None
+
+    @property
+    def makes_embeddings(self) -> bool:
+        """Whether it is an encoder."""
+        if self.summary is not None:
+            return self.summary.makes_embeddings
+        return self.encoder is not None
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether it answers from documents."""
+        if self.summary is not None:
+            return self.summary.documents is not None
+        return self.workspace is not None or self.assistant is not None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -122,6 +138,8 @@ class Served:
     @property
     def context(self) -> int:
         """The most tokens that it takes; 0 where that is not known."""
+        if self.summary is not None:
+            return self.summary.context
         if self.encoder is not None:
             return self.encoder.max_tokens
         return self.engine.context if self.engine else self.conversing.abilities.context
@@ -147,14 +165,16 @@ class Served:
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model that is open now."""
+class Summary:
+    """What the files of a model say of it, which is known while it is not open."""
 
-    name: str
-    bytes: int
-    """Of memory; 0 where that is not known."""
-    expires_at: float | None
-    """When it is unloaded unless it is used before, in seconds since 1970; None: it stays."""
+    is_chat: bool = False
+    makes_embeddings: bool = False
+    documents: int | None = None
+    """Passages, where it answers from documents."""
+    context: int = 0
+    bytes: int = 0
+    """Of memory, estimated."""
 
 
 class Catalog:
@@ -164,24 +184,55 @@ class Catalog:
     leased and kept from there.
     """
 
-    def __init__(self, models: Sequence[Served]) -> None:
-        """Raises ConfigError for two of one name, and where there is none."""
-        if not models:
+    def __init__(
+        self,
+        models: Sequence[Served] = (),
+        *,
+        sources: Sequence[ModelSource] = (),
+        settings: PoolSettings | None = None,
+        measure: Callable[[Sequence[Served]], int] | None = None,
+    ) -> None:
+        """``models``: open ones, by the sources that they were opened from; those of no source stay
+        open. ``sources``: what is opened when it is used.
+
+        Raises ConfigError for two of one name, and where there is none.
+        """
+        from linnet.serve.memory import memory_of
+
+        by_source = {
+            source.name: [m for m in models if m.name in {d.name for d in source.described}]
+            for source in sources
+        }
+        of_sources = {id(model) for found in by_source.values() for model in found}
+        residents = [model for model in models if id(model) not in of_sources]
+        names = [each.name for each in residents]
+        names += [each.name for source in sources for each in source.described]
+        if not names:
             raise ConfigError("expected at least one model to serve. Got none")
-        self.models = {model.name: model for model in models}
-        if len(self.models) < len(models):
-            names = [model.name for model in models]
+        if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ConfigError(
                 f"each model and adapter needs a name of its own. Got '{twice}' twice"
             )
+        resident = [ModelSource(m.name, [m], lambda: (), pinned=True) for m in residents]
+        self.pool = Pool(
+            [*resident, *sources],
+            settings,
+            opened={m.name: [m] for m in residents} | {k: v for k, v in by_source.items() if v},
+            measure=measure or memory_of,
+        )
 
     @classmethod
     def none(cls) -> Catalog:
         """Of a server whose endpoints use no model."""
         empty = cls.__new__(cls)
-        empty.models = {}
+        empty.pool = Pool()
         return empty
+
+    @property
+    def models(self) -> dict[str, Served]:
+        """All by name: open, or as their files describe them (``Served.summary``)."""
+        return self.pool.models
 
     @property
     def first(self) -> Served:
@@ -189,18 +240,24 @@ class Catalog:
         return next(iter(self.models.values()))
 
     def find(self, name: str | None) -> Served:
-        """The model of this name. Raises ApiError (404)."""
+        """The model of this name, which need not be open. Raises ApiError (404)."""
+        return self.models[self.resolve(name)]
+
+    def resolve(self, name: str | None) -> str:
+        """The name of the model that a request means. Raises ApiError (404)."""
         if name is None:
-            return self.first
-        name = name if name in self.models else name.removesuffix(":latest")
-        if name not in self.models:
+            return self.first.name
+        if name in self.pool:
+            return name
+        plain = name.removesuffix(LATEST)
+        if plain not in self.pool:
             raise ApiError(
                 404,
                 f"The model '{name[:128]}' does not exist; there are: {', '.join(self.models)}.",
                 param="model",
                 code="model_not_found",
             )
-        return self.models[name]
+        return plain
 
     @contextlib.asynccontextmanager
     async def lease(self, name: str | None) -> AsyncIterator[Served]:
@@ -209,152 +266,24 @@ class Catalog:
         One that is not open is opened first. A call holds one lease at a time: what several models
         do together is one model. Raises ApiError: 404; 503 where it cannot be opened now.
         """
-        yield self.find(name)
+        with released(await self.pool.wait(self.resolve(name))) as model:
+            yield model
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a model can answer at once."""
+        return self.pool.is_loaded(name)
 
     def loaded(self) -> list[LoadedModel]:
         """The models that are open, adapters and documents of one beside it."""
-        return [LoadedModel(name, 0, None) for name in self.models]
+        return self.pool.loaded()
 
     def keep(self, name: str | None, seconds: float | None) -> None:
         """How long a model stays open from its last use on: 0 unloads it as soon as nobody uses it,
         a negative number keeps it until memory is needed; None: as the server has it. Raises
         ApiError (404).
         """
-        self.find(name)
+        self.pool.keep(self.resolve(name), seconds)
 
     def close(self) -> None:
         """Free what the models hold."""
-        for model in self.models.values():
-            model.close()
-
-
-def open_catalog(
-    source: str,
-    config: ServeConfig,
-    *,
-    name: str | None = None,
-    models: Mapping[str, str] | None = None,
-    adapters: Mapping[str, str] | None = None,
-    docs: str | None = None,
-    progress: Progress = SILENT,
-) -> Catalog:
-    """Open the model at ``source``, or the documents there, and others.
-
-    ``name``: what the first is called; otherwise as its directory. ``models``: more, by name.
-    ``adapters``: of the first, by name, or of another as ``MODEL+NAME``. ``docs``: an index that
-    the first model answers from, under the index's name. Raises LinnetError where one cannot be
-    opened.
-    """
-    every = {name or name_of(source): source, **(models or {})}
-    own = _by_model(adapters or {}, every)
-    docs_name = name_of(docs) if docs is not None else ""
-    for known in (
-        *every,
-        *([docs_name] if docs_name else ()),
-        *(each for found in own.values() for each in found),
-    ):
-        if not _NAME.fullmatch(known):
-            raise ConfigError(
-                f"a model's name must begin with a letter or digit and consist of these and "
-                f"./:@_-. Got '{known}': choose one with --name or NAME=DIRECTORY"
-            )
-    if name_of(source) in (models or {}) and name is None:
-        raise ConfigError(f"two models are named '{name_of(source)}'; choose another name for one")
-    opened: list[Served] = []
-    try:
-        for called, place in every.items():
-            with progress.task(f"opening {called}"):
-                opened += _open(called, place, config, own[called], progress)
-        if docs is not None:
-            if docs_name in every:
-                raise ConfigError(
-                    f"the documents and a model are both named '{docs_name}'; choose another for "
-                    "the model with --name"
-                )
-            with progress.task(f"opening {docs_name}"):
-                opened.append(_documents(docs_name, docs, config, opened[0], source, progress))
-        for model in opened:  # found out now, not while the first request waits
-            if (refusal := model.refusal) is not None and not refusal.is_without_template:
-                progress.warn(f"{model.name} cannot converse: {refusal}")
-        return Catalog(opened)
-    except BaseException:
-        for model in opened:
-            model.close()
-        raise
-
-
-def _by_model(adapters: Mapping[str, str], models: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The adapters of each model, by name."""
-    found: dict[str, dict[str, str]] = {model: {} for model in models}
-    first = next(iter(models))
-    for given, place in adapters.items():
-        model, named, name = given.rpartition("+")
-        model = model if named else first
-        if model not in found:
-            raise ConfigError(
-                f"--adapter {given}: there is no model '{model}' to adapt; there are: "
-                f"{', '.join(models)}"
-            )
-        if name in found[model]:
-            raise ConfigError(f"--adapter: two of '{model}' are named '{name}'")
-        found[model][name] = place
-    return found
-
-
-def name_of(source: str) -> str:
-    """What a model is called that nobody named: its directory, or the project around it."""
-    from linnet.hub.source import parse
-
-    path = Path(source).expanduser().resolve()
-    if path.suffix == ".gguf":
-        return path.stem
-    on_hub = parse(source)
-    if on_hub is not None:
-        return on_hub.name
-    return path.parent.name if path.name == "model" and path.parent.name else path.name
-
-
-def _open(
-    name: str,
-    source: str,
-    config: ServeConfig,
-    adapters: Mapping[str, str],
-    progress: Progress,
-) -> list[Served]:
-    from linnet.answers.opening import has_documents
-    from linnet.respond import LanguageModel, open_model
-
-    if has_documents(source):
-        if adapters:
-            raise ConfigError(f"{source} holds documents, which have no adapters")
-        return [_documents(name, source, config, None, "", progress)]
-    opened = open_model(source, config, adapters=dict(adapters), progress=progress)
-    if not isinstance(opened, LanguageModel):
-        return [Served(name, encoder=opened)]
-    engine = opened.engine
-    more = [Served(each, engine, adapter=each, parent=name) for each in adapters]
-    return [Served(name, engine), *more]
-
-
-def _documents(
-    name: str,
-    place: str,
-    config: ServeConfig,
-    model: Served | None,
-    source: str,
-    progress: Progress,
-) -> Served:
-    """The documents of an index, answered from by a model or by the passages themselves."""
-    from linnet.answers.guards import guards_of
-    from linnet.answers.opening import open_assistant, writer_of
-    from linnet.answers.workspace import Workspace
-
-    if model is not None and model.responder is None:
-        raise ConfigError(f"--docs needs a model that writes. Got an encoder, '{model.name}'")
-    writer = None
-    if model is not None:
-        writer = writer_of(model.conversing, place, model=source, name=model.name)
-        if writer.weakness:
-            progress.warn(writer.weakness)
-    assistant = open_assistant(place, model=writer, guards=guards_of(config.unsafe_classifier))
-    return Served(name, assistant=assistant, workspace=Workspace(place))
+        self.pool.close()

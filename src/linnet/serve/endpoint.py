@@ -19,6 +19,7 @@ from linnet.serve.validation import Schema
 
 if TYPE_CHECKING:
     from linnet.serve.service import Service
+    from linnet.serve.shapes import Framing
 
 Handler: TypeAlias = Callable[["Service", Call], Awaitable[None]]
 
@@ -41,8 +42,8 @@ class Endpoint:
     """Answers with other statuses that are no errors of OpenAI's kind, by status."""
     streams: bool = False
     """Whether it may answer with a stream."""
-    stream_type: str = "text/event-stream"
-    """What that consists of: usually server-sent events."""
+    framing: Framing | None = None
+    """How its stream shows that it lives while a model is opened; None: it waits in silence."""
     is_open: bool = False
     """Whether it answers without a key, and while the server stops."""
     errors: ErrorFormat = openai_error

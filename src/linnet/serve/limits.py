@@ -7,8 +7,9 @@ time has filled it.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from linnet.serve.errors import ApiError
 from linnet.serve.keys import Key, KeyRing
@@ -45,6 +46,8 @@ class Account:
         limits = key.limits
         self.key = key
         self.running = 0
+        self.waiting = 0
+        """Requests for models that are being opened; they are not running yet."""
         self._clock = clock
         self._requests = Bucket(limits.requests_per_minute, clock)
         self._tokens = Bucket(limits.tokens_per_minute, clock)
@@ -121,6 +124,7 @@ class Doorkeeper:
         self.ring = ring
         self.most = most
         self.inside = 0
+        self.waiting = 0
         self._accounts: dict[str, Account] = {}
 
     def account(self, presented: str | None) -> Account | None:
@@ -158,6 +162,31 @@ class Doorkeeper:
         if account is not None:
             account.enter()
         self.inside += texts
+
+    @contextlib.contextmanager
+    def waiting_for_model(self, account: Account | None) -> Iterator[None]:
+        """Count a request that waits until its model is open, and is not inside before. Raises
+        ApiError (429) where too many wait, over all keys or of one.
+        """
+        if self.waiting + self.inside >= self.most:
+            raise _too_many(
+                f"The server is busy: {self.waiting} requests wait for models. Please try again "
+                "later.",
+                QUEUE_RETRY_SECONDS,
+                code="queue_full",
+            )
+        most = account.key.limits.concurrent if account is not None else 0
+        if account is not None and most and account.running + account.waiting >= most:
+            raise _too_many(f"Rate limit reached: this key may have {most} requests at a time.", 1)
+        self.waiting += 1
+        if account is not None:
+            account.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+            if account is not None:
+                account.waiting -= 1
 
     def leave(self, texts: int, account: Account | None, *, tokens: int) -> None:
         """End them."""

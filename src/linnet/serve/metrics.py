@@ -16,7 +16,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        model = ("model",)
         self.requests = Counter(
             "linnet_requests", "Requests answered.", ("path", "status"), registry=self.registry
         )
@@ -35,16 +34,31 @@ class Metrics:
         )
         self.queued = self._histogram("queue", "Time before a request was computed.", _FIRST)
         self.whole = self._histogram("request", "From a request's arrival to its end.", _WHOLE)
-        self.running = Gauge(
-            "linnet_running", "Texts of which a token is there.", model, registry=self.registry
-        )
-        self.waiting = Gauge(
-            "linnet_waiting", "Texts without a token yet.", model, registry=self.registry
-        )
+        self.running = self._gauge("running", "Texts of which a token is there.")
+        self.waiting = self._gauge("waiting", "Texts without a token yet.")
+
+        self.loaded = self._gauge("model_loaded", "Whether a model is in memory.")
+        self.memory = self._gauge("model_memory_bytes", "Memory that a model takes.")
+        self.load = self._histogram("model_load", "Opening a model.", _WHOLE)
+        self.closings = Counter(
+            "linnet_model_closings", "Models that were closed, by the reason.",
+            ("model", "reason"), registry=self.registry,
+        )  # fmt: skip
+        self.opening = Gauge(
+            "linnet_waiting_for_models", "Requests whose model is being opened.",
+            registry=self.registry,
+        )  # fmt: skip
+
+    def closed(self, model: str, reason: str) -> None:
+        """Count a model that was closed."""
+        self.closings.labels(model, reason).inc()
 
     def render(self) -> bytes:
         """All of them as text."""
         return generate_latest(self.registry)
+
+    def _gauge(self, name: str, help: str) -> Gauge:
+        return Gauge(f"linnet_{name}", help, ("model",), registry=self.registry)
 
     def _counter(self, name: str, help: str) -> Counter:
         return Counter(f"linnet_{name}", help, ("model",), registry=self.registry)

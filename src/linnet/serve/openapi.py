@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from linnet.serve.errors import openai_error
 from linnet.serve.schemas import ANYTHING, TEXT, nullable, record
+from linnet.serve.shapes import EVENT_STREAM
 from linnet.version import __version__
 
 if TYPE_CHECKING:
@@ -72,7 +74,9 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     else:
         success = _json("As asked.", endpoint.answer)
     if endpoint.streams:
-        success["content"][endpoint.stream_type] = {"schema": ANYTHING}
+        framing = endpoint.framing
+        kind = EVENT_STREAM if framing is None else framing.content_type
+        success["content"][kind.partition(b";")[0].decode()] = {"schema": ANYTHING}
     errors = {
         **(_BODY_ERRORS if endpoint.body is not None else {}),
         **(_PARAMETER_ERRORS if "{" in endpoint.path else {}),
@@ -82,7 +86,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     others = {status: _json(*about) for status, about in endpoint.other_answers.items()}
     operation: dict[str, Any] = {
         "summary": endpoint.summary,
-        "responses": {"200": success, **_errors(errors), **others},
+        "responses": {"200": success, **_errors(errors, endpoint), **others},
     }
     if endpoint.body is not None:
         content = {"application/json": {"schema": endpoint.body}}
@@ -101,6 +105,7 @@ def _json(about: str, schema: Schema) -> dict[str, Any]:
     return {"description": about, "content": {"application/json": {"schema": schema}}}
 
 
-def _errors(known: Mapping[str, str]) -> dict[str, Any]:
-    reference = {"$ref": "#/components/schemas/Error"}
-    return {status: _json(about, reference) for status, about in known.items()}
+def _errors(known: Mapping[str, str], endpoint: Endpoint) -> dict[str, Any]:
+    usual = endpoint.errors is openai_error
+    schema = {"$ref": "#/components/schemas/Error"} if usual else {"type": "object"}
+    return {status: _json(about, schema) for status, about in known.items()}

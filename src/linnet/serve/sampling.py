@@ -16,7 +16,10 @@ from linnet.serve.schemas import NAMES, NUMBERS
 Body = Mapping[str, Any]
 T = TypeVar("T")
 
-_SAME_NAME = tuple(name for name in NUMBERS if name not in ("max_tokens", "top_p"))
+_SAME_NAME = (
+    *(name for name in NUMBERS if name not in ("max_tokens", "top_p", "top_k")), "min_tokens"
+)  # fmt: skip
+_LENGTHS = ("max_completion_tokens", "max_tokens", "n_predict")
 _LONGEST = 1 << 20
 """Tokens of an answer where neither model nor client nor server says how many."""
 
@@ -37,25 +40,45 @@ def wants_usage(body: Body) -> bool:
     )
 
 
+def most_tokens(body: Body) -> int | None:
+    """How many tokens a body allows: -1 for as many as the context holds; None: it does not say."""
+    return next((int(body[name]) for name in _LENGTHS if body.get(name) is not None), None)
+
+
 def sampling_of(body: Body, *, most: int | None, longest: int, context: int) -> Sampling:
-    """The settings of a body, in at most so many tokens as it asks for (``most``), the server
-    allows (``longest``, 0 for any) and the model has (``context``, 0 where it is not known).
+    """The settings of a body, in at most so many tokens as it asks for (``most``; -1 or None: any
+    number), the server allows (``longest``, 0 for any) and the model has (``context``, 0 where it
+    is not known).
     """
+    if most == 0:
+        raise ApiError(
+            400, "'max_tokens' must be at least 1, or -1 for as many as the context holds. Got 0",
+            param="max_tokens",
+        )  # fmt: skip
     values = {name: body[name] for name in _SAME_NAME if body.get(name) is not None}
     if body.get("top_p") is not None:
         values["top_p"] = max(float(body["top_p"]), 1e-9)  # 0: the likeliest alone
+    if body.get("top_k") is not None:
+        values["top_k"] = max(int(body["top_k"]), 0)  # -1 is llama.cpp's and vLLM's word for all
+    penalty = body.get("repeat_penalty")
+    if penalty is not None and values.setdefault("repetition_penalty", penalty) != penalty:
+        raise ApiError(
+            400, "'repeat_penalty' and 'repetition_penalty' are one setting: give one of them.",
+            param="repeat_penalty",
+        )  # fmt: skip
     for name, value in values.items():
-        values[name] = int(value) if isinstance(NUMBERS[name].default, int) else float(value)
+        values[name] = int(value) if isinstance(getattr(Sampling, name), int) else float(value)
     values |= {name: body[name] for name in NAMES if body.get(name) is not None}
     stop = body.get("stop") or ()
     seed = body.get("seed")
-    limits = [limit for limit in (most and int(most), longest, context) if limit]
+    limits = [limit for limit in (most and int(most), longest, context) if limit and limit > 0]
     return _made(
         Sampling,
         None,
         max_tokens=min(limits, default=_LONGEST),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         seed=None if seed is None else int(seed) % LARGEST_SEED,
+        ignore_eos=bool(body.get("ignore_eos")),
         logit_bias=_biases(body.get("logit_bias") or {}),
         **values,
     )
@@ -65,16 +88,30 @@ def constraint_of(body: Body) -> Constraint | None:
     """What ``response_format`` asks of the text."""
     wanted = body.get("response_format") or {"type": "text"}
     match wanted["type"]:
-        case "json_object":
-            return Constraint("json_schema", '{"type": "object"}')
-        case "json_schema":
-            schema = wanted["json_schema"].get("schema") or {"type": "object"}
+        case "json_object" | "json_schema" as kind:
+            schema = _schema(wanted, kind) or {"type": "object"}
             return _made(Constraint, "response_format", "json_schema", json.dumps(schema))
         case "choice":
             return _made(Constraint, "response_format", "choice", json.dumps(wanted["choice"]))
         case "regex" | "grammar" as kind:
             return _made(Constraint, "response_format", kind, wanted[kind])
     return None
+
+
+def _schema(wanted: Body, kind: str) -> Any:
+    """The JSON Schema of a format; llama.cpp's clients put it right beside the type."""
+    inner, beside = wanted.get("json_schema"), wanted.get("schema")
+    if kind == "json_schema" and inner is None and beside is None:
+        raise ApiError(
+            400, "Missing required parameter: 'response_format.json_schema'.",
+            param="response_format.json_schema",
+        )  # fmt: skip
+    if inner is not None and beside is not None:
+        raise ApiError(
+            400, "'response_format' must have one schema. Got 'json_schema' and 'schema'",
+            param="response_format.schema",
+        )  # fmt: skip
+    return inner.get("schema") if inner is not None else beside
 
 
 def _biases(given: Mapping[str, float]) -> tuple[tuple[int, float], ...]:

@@ -106,7 +106,7 @@ def chosen(field: dataclasses.Field[Any]) -> Schema:
 NUMBERS = {
     field.name: field
     for field in dataclasses.fields(Sampling)
-    if isinstance(field.default, int | float)
+    if isinstance(field.default, int | float) and "bounds" in field.metadata
 }
 """The settings that a request has by the same names."""
 
@@ -117,8 +117,18 @@ NAMES = {
 
 SAMPLING: dict[str, Schema] = {
     **{name: setting(field) for name, field in NUMBERS.items()},
+    "max_tokens": whole(-1, LARGEST_WHOLE, "The most tokens; -1: as many as the context holds."),
+    "n_predict": whole(-1, LARGEST_WHOLE, "As max_tokens, which goes before it; llama.cpp's."),
     **{name: chosen(field) for name, field in NAMES.items()},
     "temperature": setting(NUMBERS["temperature"], maximum=2),
+    "top_k": whole(-1, LARGEST_WHOLE, "Choose among this many likeliest tokens; 0 or -1: all."),
+    "repeat_penalty": setting(
+        NUMBERS["repetition_penalty"], description="As repetition_penalty; llama.cpp's."
+    ),
+    "min_tokens": whole(
+        0, LARGEST_WHOLE, "So many tokens come before the text may end, or stop strings count."
+    ),
+    "ignore_eos": {**FLAG, "description": "Whether the model never ends the text itself."},
     "top_p": number(0, 1, "Choose among the tokens that make up this probability."),
     "logit_bias": {
         "type": ["object", "null"], "maxProperties": 1024,
@@ -151,7 +161,10 @@ RESPONSE_FORMAT: Schema = {
     "anyOf": [
         {"type": "null"},
         record({"type": {"const": "text"}}, required=("type",)),
-        record({"type": {"const": "json_object"}}, required=("type",)),
+        record(
+            {"type": {"const": "json_object"}, "schema": nullable({"type": "object"})},
+            required=("type",),
+        ),
         record(
             {
                 "type": {"const": "json_schema"},
@@ -164,8 +177,9 @@ RESPONSE_FORMAT: Schema = {
                     },
                     required=("name",),
                 ),
+                "schema": nullable({"type": "object"}),
             },
-            required=("type", "json_schema"),
+            required=("type",),
         ),
         record(
             {"type": {"const": "regex"}, "regex": {"type": "string", "minLength": 1}},
@@ -186,7 +200,8 @@ RESPONSE_FORMAT: Schema = {
             required=("type", "choice"),
         ),
     ],
-    "description": "What the answer must be; regex, grammar (GBNF) and choice are not OpenAI's.",
+    "description": "What the answer must be; regex, grammar (GBNF) and choice are not OpenAI's, "
+    "and neither is a schema right beside the type, which is llama.cpp's.",
 }  # fmt: skip
 
 PARTS: Schema = {
@@ -205,15 +220,25 @@ PARTS: Schema = {
 }  # fmt: skip
 CONTENT: Schema = {"anyOf": [TEXT, PARTS]}
 FUNCTION_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
-CALL: Schema = record(
-    {
-        "id": TEXT,
-        "type": {"const": "function"},
-        "function": record({"name": TEXT, "arguments": TEXT}, required=("name", "arguments")),
-    },
-    required=("id", "type", "function"),
-    more=True,
-)
+_CALLED = record({"name": TEXT, "arguments": TEXT}, required=("name", "arguments"))
+CALL: Schema = {
+    "anyOf": [
+        record(
+            {"id": TEXT, "type": {"const": "function"}, "function": _CALLED},
+            required=("id", "type", "function"),
+            more=True,
+        ),
+        record(
+            {
+                "id": TEXT,
+                "type": {"const": "custom"},
+                "custom": record({"name": TEXT, "input": TEXT}, required=("name", "input")),
+            },
+            required=("id", "type", "custom"),
+            more=True,
+        ),
+    ]
+}
 
 
 def _message(roles: list[str], properties: Mapping[str, Schema], *required: str) -> dict[str, Any]:
@@ -237,11 +262,13 @@ MESSAGES: Schema = {
                     "content": nullable(CONTENT),
                     "reasoning_content": nullable(TEXT),
                     "tool_calls": nullable({"type": "array", "items": CALL, "maxItems": 128}),
+                    "function_call": nullable(_CALLED),
                 },
             ),
             _message(
                 ["tool"], {"content": CONTENT, "tool_call_id": TEXT}, "content", "tool_call_id"
             ),
+            _message(["function"], {"content": nullable(CONTENT), "name": TEXT}, "content", "name"),
         ]
     },
 }

@@ -19,15 +19,16 @@ from linnet.serve.keys import key_ring
 from linnet.serve.limits import Doorkeeper
 from linnet.serve.metrics import Metrics, ModelMetrics
 from linnet.serve.openapi import describe
-from linnet.serve.streaming import Generation
+from linnet.serve.streaming import Generation, wait_for_model
+from linnet.serve.uploads import Uploads
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context
     from linnet.respond.responder import Batches
-    from linnet.serve.catalog import Catalog
+    from linnet.serve.catalog import Catalog, Served
     from linnet.serve.endpoint import Endpoint
     from linnet.serve.settings import ServeConfig
-    from linnet.serve.shapes import Shape
+    from linnet.serve.shapes import Framing, Shape
 
 T = TypeVar("T")
 
@@ -71,9 +72,9 @@ class Service:
         """Whether what runs is to end, too."""
         self.running: dict[Generation, str] = {}
         """The answers that are being written, with the names of their models."""
-        self.uploads = 0
+        self.uploads = Uploads()
         """Documents that are arriving."""
-        self.attachments = 0
+        self.attachments = Uploads(most=2)
         """Files of messages that are being read."""
         self.embedding = asyncio.Lock()
         """Held by the one that computes vectors, which uses all cores."""
@@ -82,9 +83,10 @@ class Service:
         self.storing = ThreadPoolExecutor(1, "linnet-storing")
         self.conversations = ConversationStore(config.conversations, keep_days=config.keep_days)
         self._prompts = ThreadPoolExecutor(_PROMPT_THREADS, "linnet-prompts")
-        for served in catalog.models.values():
-            if isinstance(served.responder, EngineResponder):
-                served.responder.executor = self._prompts
+        self._aborted = asyncio.Event()
+        catalog.pool.on_open = self._opened
+        catalog.pool.on_close = self.metrics.closed
+        self._opened([model for model in catalog.models.values() if model.summary is None], None)
 
     @cached_property
     def description(self) -> bytes:
@@ -94,11 +96,12 @@ class Service:
     @property
     def busy(self) -> bool:
         """Whether there is work that has not ended."""
-        return self.doorkeeper.inside > 0
+        return self.doorkeeper.inside > 0 or self.doorkeeper.waiting > 0
 
     def abort(self) -> None:
         """End all that runs, each with an error."""
         self.aborted = True
+        self._aborted.set()
         for generation in list(self.running):
             generation.stop(stopping())
 
@@ -142,6 +145,35 @@ class Service:
         if not own:
             return None if wanted is None else tuple(wanted)
         return own if wanted is None else tuple(name for name in wanted if name in own)
+
+    async def use_model(
+        self, call: Call, name: str, framing: Framing | None = None, *, watch: bool = True
+    ) -> None:
+        """Give a call the model of this name, open until the call ends, instead of any that it has;
+        one that is not open is opened first.
+
+        ``framing``: how a stream that waits for it shows that it lives. ``watch``: whether to
+        notice meanwhile that the client leaves, which needs a body that was read. Raises ApiError,
+        and ClientLeftError when nobody waits any more.
+        """
+        pool = self.catalog.pool
+        lease = pool.lease(name)
+        if lease is None:
+            call.use(None)  # none is held while another is waited for
+            call.facts["model"] = name
+            if framing is not None and not call.body.get("stream", framing.by_default):
+                framing = None
+            with self.doorkeeper.waiting_for_model(call.account):
+                lease = await wait_for_model(pool, call, name, framing, self._aborted, watch=watch)
+        call.use(lease)
+
+    def _opened(self, models: Sequence[Served], seconds: float | None) -> None:
+        """Have models that were opened use this server's threads."""
+        for served in models:
+            if isinstance(served.responder, EngineResponder):
+                served.responder.executor = self._prompts
+        if models and seconds is not None:
+            self.metrics.load.labels(models[0].name).observe(seconds)
 
     @contextlib.contextmanager
     def within_limits(self, call: Call) -> Iterator[None]:

@@ -11,6 +11,8 @@ from linnet.config import option
 from linnet.errors import ConfigError
 from linnet.generate.engines import EngineConfig
 
+FOREVER = "forever"
+
 
 @dataclass(frozen=True)
 class ServeConfig(EngineConfig):
@@ -59,7 +61,7 @@ class ServeConfig(EngineConfig):
     )
     keep_days: float = option(
         30.0,
-        "Days after their last use at which kept responses and conversations are deleted; 0: none.",
+        "Days after its last use that a response or conversation is deleted; 0: never.",
         group="Conversations",
         least=0,
         most=36_500,
@@ -69,6 +71,21 @@ class ServeConfig(EngineConfig):
         "A sequence classification with a label such as safe, for questions to documents and the "
         "answers.",
         group="Access",
+    )
+    keep_alive: str = option(
+        FOREVER,
+        "How long a model stays open after it was last used, such as 5m; forever: until another "
+        "needs its memory.",
+        group="Models",
+    )
+    model_memory: str = option(
+        "",
+        "Memory that models may take together, such as 8GB; otherwise four fifths of what is free "
+        "at the start. Those that were not used for longest are closed first.",
+        group="Models",
+    )
+    pin: tuple[str, ...] = option(
+        (), "Name of a model to open at the start and to keep open; several times.", group="Models"
     )
     grace: float = option(
         30.0,

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
@@ -50,6 +51,17 @@ _REASONS = {"refusal": "stop"}
 """What other interfaces call the end of an answer; the same for all others."""
 
 
+@dataclass(frozen=True)
+class Framing:
+    """How a stream is kept open before there is anything to say, and ended by an error."""
+
+    content_type: bytes
+    keep_alive: str
+    error: Callable[[ApiError], str]
+    by_default: bool = False
+    """Whether an answer is streamed where the body does not say."""
+
+
 class Shape(Protocol):
     """How an endpoint answers: what a stream consists of, and what a whole answer is."""
 
@@ -83,11 +95,19 @@ def usage_json(tokens: Tokens) -> dict[str, Any]:
     }
 
 
+def openai_stream_error(error: ApiError) -> str:
+    """What ends a stream of OpenAI's older interfaces that goes wrong."""
+    return f"data: {error.body().decode()}\n\ndata: [DONE]\n\n"
+
+
+OPENAI_FRAMING = Framing(EVENT_STREAM, ": waiting\n\n", openai_stream_error)
+
+
 class OpenAIStream:
     """What the streams of OpenAI's older interfaces share."""
 
-    content_type = EVENT_STREAM
-    keep_alive = ": waiting\n\n"
+    content_type = OPENAI_FRAMING.content_type
+    keep_alive = OPENAI_FRAMING.keep_alive
     _envelope: Envelope
 
     def end(self, tokens: Tokens) -> str:
@@ -96,7 +116,7 @@ class OpenAIStream:
 
     def error(self, error: ApiError) -> str:
         """What ends a stream that goes wrong after it began."""
-        return f"data: {error.body().decode()}\n\ndata: [DONE]\n\n"
+        return openai_stream_error(error)
 
 
 class Envelope:
@@ -141,10 +161,11 @@ class Envelope:
 class ChatShape(OpenAIStream):
     """Chat completions."""
 
-    def __init__(self, model: Served, *, usage: bool, logprobs: bool) -> None:
+    def __init__(self, model: Served, *, usage: bool, logprobs: bool, legacy: bool = False) -> None:
         """``usage``: whether a stream ends with the counts; ``logprobs``: whether tokens have
-        their probabilities.
+        their probabilities; ``legacy``: whether a call is a ``function_call``.
         """
+        self._legacy = legacy
         self._envelope = Envelope("chat.completion.chunk", "chatcmpl-", model, usage=usage)
         self._logprobs = logprobs
         self._calls: dict[int, int] = {}
@@ -178,7 +199,7 @@ class ChatShape(OpenAIStream):
                     if delta := self._call_delta(piece):
                         yield self._event(place, delta)
                 case Finish():
-                    yield self._event(place, "{}", reason=f'"{_reason(piece.reason)}"')
+                    yield self._event(place, "{}", reason=f'"{self._reason(piece.reason)}"')
                 case Citation():
                     shown = json.dumps([annotation(piece, self._envelope.model.name)])
                     own = json.dumps([piece.as_json()])
@@ -191,6 +212,11 @@ class ChatShape(OpenAIStream):
         began = self._streamed.get(piece.choice) == piece.id
         if isinstance(piece, ToolCall) and began:
             return ""
+        if self._legacy:
+            named = "" if began else f'"name":{quoted(piece.name)},'
+            self._calls[piece.choice] = 1
+            self._streamed[piece.choice] = piece.id
+            return f'{{"function_call":{{{named}"arguments":{quoted(piece.arguments)}}}}}'
         if began:
             index = self._calls[piece.choice] - 1
             name = "input" if piece.custom else "arguments"
@@ -214,7 +240,11 @@ class ChatShape(OpenAIStream):
                 message["reasoning_content"] = answer.reasoning
             if answer.tool_calls:
                 message["content"] = answer.text.strip() or None
-                message["tool_calls"] = [call_json(call) for call in answer.tool_calls]
+                calls = [call_json(call) for call in answer.tool_calls]
+                message |= (
+                    {"function_call": calls[0]["function"]} if self._legacy
+                    else {"tool_calls": calls}
+                )  # fmt: skip
             if any(isinstance(p, Refusal) and p.reason == UNANSWERED for p in answer.pieces):
                 message["content"] = answer.refusal
             if answer.citations:
@@ -230,10 +260,15 @@ class ChatShape(OpenAIStream):
                     "index": place,
                     "message": message,
                     "logprobs": logprobs,
-                    "finish_reason": _reason(answer.finish_reason),
+                    "finish_reason": self._reason(answer.finish_reason),
                 }
             )
         return self._envelope.whole("chat.completion", choices, tokens)
+
+    def _reason(self, reason: str) -> str:
+        if self._legacy and reason == "tool_calls":
+            return "function_call"
+        return _reason(reason)
 
     def _event(
         self, place: int, delta: str, logprobs: str = "null", *, reason: str = "null"
@@ -241,73 +276,6 @@ class ChatShape(OpenAIStream):
         return self._envelope.event(
             place, f'"delta":{delta},"logprobs":{logprobs},"finish_reason":{reason}'
         )
-
-
-class CompletionShape(OpenAIStream):
-    """Completions of plain text."""
-
-    def __init__(self, model: Served, *, usage: bool, logprobs: bool, choices: int) -> None:
-        """``choices``: how many texts follow each prompt."""
-        self.echoes: Sequence[str] = ()
-        """For each prompt, what to put before its texts; known once the prompts were read."""
-        self._envelope = Envelope("text_completion", "cmpl-", model, usage=usage)
-        self._choices = choices
-        self._began: set[int] = set()
-        self._logprobs = logprobs
-        self._offsets: dict[int, int] = {}
-
-    def events(self, batch: Batch) -> Iterator[str]:
-        """The events for these pieces: one for each text, with all that is new of it."""
-        places = dict.fromkeys(piece.choice for piece in batch)
-        for place in places:
-            own = [piece for piece in batch if piece.choice == place]
-            text = "".join([piece.text for piece in own if isinstance(piece, Text)])
-            finish = next((piece.reason for piece in own if isinstance(piece, Finish)), None)
-            if place not in self._began:
-                self._began.add(place)
-                text = self._echo(place) + text
-            logprobs = "null"
-            if self._logprobs:
-                scores = [s for piece in own if isinstance(piece, Text) for s in piece.scores]
-                logprobs = json.dumps(self._logprobs_json(place, scores))
-            if text or finish is not None or logprobs != "null":
-                reason = "null" if finish is None else f'"{finish}"'
-                yield self._envelope.event(
-                    place, f'"text":{quoted(text)},"logprobs":{logprobs},"finish_reason":{reason}'
-                )
-
-    def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
-        """The answer in one."""
-        choices = [
-            {
-                "index": place,
-                "text": self._echo(place) + answer.text,
-                "logprobs": self._logprobs_json(place, answer.scores) if self._logprobs else None,
-                "finish_reason": answer.finish_reason,
-            }
-            for place, answer in enumerate(answers)
-        ]
-        return self._envelope.whole("text_completion", choices, tokens)
-
-    def _echo(self, place: int) -> str:
-        return self.echoes[place // self._choices] if self.echoes else ""
-
-    def _logprobs_json(self, place: int, scores: Sequence[TokenScore]) -> dict[str, Any]:
-        """Probabilities in the form that completions have."""
-        shown = scores_json(scores)
-        offsets = []
-        for entry in shown:
-            offsets.append(self._offsets.get(place, 0))
-            self._offsets[place] = offsets[-1] + len(entry["token"])
-        return {
-            "tokens": [entry["token"] for entry in shown],
-            "token_logprobs": [entry["logprob"] for entry in shown],
-            "top_logprobs": [
-                {other["token"]: other["logprob"] for other in entry["top_logprobs"]}
-                for entry in shown
-            ],
-            "text_offset": offsets,
-        }
 
 
 def annotation(cited: Citation, model: str) -> dict[str, Any]:

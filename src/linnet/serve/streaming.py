@@ -8,20 +8,22 @@ import json
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError
 from linnet.respond.context import CancelledCallError, Context
 from linnet.respond.pieces import Batch, Finish, Text
 from linnet.respond.responder import Answer
 from linnet.serve.asgi import Call, ClientLeftError
-from linnet.serve.errors import ApiError, failed, failure, refused
+from linnet.serve.errors import ApiError, failed, failure, refused, stopping
 from linnet.serve.logs import LOGGER
 from linnet.serve.shapes import Shape
 
 if TYPE_CHECKING:
     from linnet.respond.responder import Batches
     from linnet.serve.metrics import ModelMetrics
+    from linnet.serve.pool import Lease, Pool
+    from linnet.serve.shapes import Framing
 
 _STREAM_HEADERS = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 
@@ -30,6 +32,54 @@ SILENCE_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 10.0
 STALL_SECONDS = 60.0
 """A client that takes in nothing for so long is given up."""
+
+
+async def wait_for_model(
+    pool: Pool,
+    call: Call,
+    name: str,
+    framing: Framing | None,
+    aborted: asyncio.Event,
+    *,
+    watch: bool,
+) -> Lease:
+    """A lease of a model that has to be opened first, or the end of a call that waits for it.
+
+    ``framing``: how a stream shows meanwhile that it lives; it may have begun then. ``watch``:
+    whether to notice that the client leaves. Raises ApiError, and ClientLeftError when nobody waits
+    any more.
+    """
+    opened = asyncio.ensure_future(pool.wait(name))
+    gone: asyncio.Future[None] = asyncio.ensure_future(call.gone()) if watch else asyncio.Future()
+    stopped: asyncio.Future[bool] = asyncio.ensure_future(aborted.wait())
+    waited: tuple[asyncio.Future[Any], ...] = (opened, gone, stopped)
+    patience = SILENCE_SECONDS if framing is not None else None
+    try:
+        while True:
+            await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise ClientLeftError
+            if stopped.done():
+                raise stopping()
+            if opened.done():
+                return opened.result()
+            assert framing is not None
+            if not call.status:
+                call.framing = framing
+                await call.begin(200, framing.content_type, _STREAM_HEADERS)
+            try:
+                async with asyncio.timeout(STALL_SECONDS):
+                    await call.send(framing.keep_alive.encode())
+            except TimeoutError:  # it reads nothing
+                raise ClientLeftError from None
+            patience = KEEP_ALIVE_SECONDS
+    except BaseException:
+        if not opened.cancel() and not opened.cancelled() and opened.exception() is None:
+            opened.result().release()
+        raise
+    finally:
+        gone.cancel()
+        stopped.cancel()
 
 
 class Generation:

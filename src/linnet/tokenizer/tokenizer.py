@@ -250,6 +250,10 @@ class Tokenizer:
             known = self._known_bytes[token] = self._token_bytes(token)
         return known
 
+    def special_name(self, token: int) -> str:
+        """The name of a special token; empty for others."""
+        return self.added[token] if token in self.special_ids else ""
+
     def token_name(self, token: int) -> str:
         """The token as the vocabulary spells it, such as ``Ġthe`` or ``<|endoftext|>``."""
         name = self._backend.id_to_token(token)

@@ -13,7 +13,11 @@ PATIENCE = 15_000  # milliseconds; a busy machine is slow
 
 def new_window(chromium: Any, **options: Any) -> Any:
     """A page in a browser's window of its own, which knows nothing of others."""
-    usual = {"viewport": {"width": 1200, "height": 800}, "locale": "en-GB"}
+    usual: dict[str, Any] = {
+        "viewport": {"width": 1200, "height": 800},
+        "locale": "en-GB",
+        "service_workers": "block",
+    }
     context = chromium.new_context(**usual | options)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()

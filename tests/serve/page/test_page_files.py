@@ -1,11 +1,18 @@
 """The page's files as they are: complete, small, and leading nowhere else."""
 
+import json
 import re
 from html.parser import HTMLParser
 
 from linnet.serve.page import HEADERS, START, page_files
 
-TEXTS = {name: file.body.decode() for name, file in page_files().items()}
+FILES = page_files()
+TEXTS = {
+    name: file.body.decode()
+    for name, file in FILES.items()
+    if not name.startswith("katex/") and not name.endswith(".png")
+}
+KATEX = {name for name in FILES if name.startswith("katex/")}
 
 
 class Attributes(HTMLParser):
@@ -26,7 +33,24 @@ def elements() -> list[tuple[str, dict[str, str | None]]]:
 def test_every_file_that_is_named_is_there_and_every_one_there_is_named() -> None:
     linked = {a.get("src") or a.get("href") for tag, a in elements() if tag in ("script", "link")}
     imported = {name for text in TEXTS.values() for name in re.findall(r'from "\./([\w.]+)"', text)}
-    assert linked | imported | {START} == set(TEXTS)
+    loaded = {"service-worker.js"}
+    icons = {icon["src"] for icon in json.loads(TEXTS["manifest.webmanifest"])["icons"]}
+    assert linked | imported | loaded | icons | {START} == set(FILES) - KATEX
+    assert 'const WORKER = "service-worker.js"' in TEXTS["install.js"]
+
+
+def test_katex_is_whole_and_loaded_by_nothing_but_a_formula() -> None:
+    style = FILES["katex/katex.min.css"].body.decode()
+    fonts = {f"katex/{name}" for name in re.findall(r"url\(([^)]*)\)", style)}
+    own = {"katex/katex.min.css", "katex/katex.min.js", "katex/LICENSE.txt"}
+    assert fonts | own == KATEX
+    assert {name for name, text in TEXTS.items() if "katex/" in text} == {"math.js"}
+    code = FILES["katex/katex.min.js"].body.decode()
+    assert not re.search(r"innerHTML|\beval\(|new Function|document\.write", code)
+    assert set(re.findall(r"https?://[^\"']*", style + code)) == {
+        "http://www.w3.org/1998/Math/MathML", "http://www.w3.org/2000/svg",
+    }  # fmt: skip
+    assert sum(len(FILES[name].body) for name in KATEX) < 600_000
 
 
 def test_nothing_leads_to_another_place() -> None:
@@ -89,8 +113,8 @@ def test_both_dark_palettes_are_the_same() -> None:
 
 
 def test_files_are_sent_with_a_policy_and_a_tag_of_their_content() -> None:
-    assert page_files()[START].media_type == "text/html; charset=utf-8"
-    assert len({file.tag for file in page_files().values()}) == len(TEXTS)
+    assert FILES[START].media_type == "text/html; charset=utf-8"
+    assert len({file.tag for file in FILES.values()}) == len(FILES)
     policy = HEADERS["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy

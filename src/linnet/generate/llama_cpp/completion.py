@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import ConfigError, LinnetError, ModelError
-from linnet.generate.engine import Chunk, FinishReason, Start, TopLogprobs
+from linnet.generate.engine import ChosenToken, Chunk, FinishReason, Start
 from linnet.generate.sampling import FILTER_OPTIONS
-from linnet.generate.stopping import StopStrings
+from linnet.generate.stopping import Output
 from linnet.llama_cpp.process import refusal
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def request_body(
     adapters: int,
     adapter: int | None,
     grammar: str | None,
+    never: Sequence[int] = (),
 ) -> bytes:
     """The JSON of a request.
 
     ``penalised``: the prompt's own tokens; ``limit``: how many may be written; ``adapters``:
-    how many there are, and which of them is used, if any.
+    how many there are, and which of them is used, if any; ``never``: tokens that are not chosen.
     """
     asked: dict[str, Any] = {
         "prompt": list(prompt),
@@ -60,6 +61,8 @@ def request_body(
         "response_fields": _FINAL_FIELDS,
         **_sampling(request.sampling, penalised, limit),
     }
+    if never:
+        asked["logit_bias"] = [*asked.get("logit_bias", ()), *([token, False] for token in never)]
     if request.logprobs:
         asked["n_probs"] = max(1, request.top_logprobs)
     if grammar is not None:
@@ -78,6 +81,8 @@ def _sampling(sampling: Sampling, penalised: Sequence[int], limit: int) -> dict[
         sampling.frequency_penalty != 0,
         sampling.presence_penalty != 0,
     )
+    if sampling.min_tokens:
+        raise ConfigError("engine llama.cpp has no min_tokens; use engine torch, or leave it out")
     if sampling.beams > 1:
         raise ConfigError(
             "engine llama.cpp has no beam search; use engine torch, or leave beams out"
@@ -138,8 +143,11 @@ class Answer:
         limit: int,
         stop_ids: frozenset[int],
         decoder: Decoder,
+        spell: Callable[[int], str],
     ) -> None:
-        """``limit``: how many tokens it may have; ``decoder``: of tokens that follow the prompt."""
+        """``limit``: how many tokens it may have; ``decoder``: of tokens that follow the prompt;
+        ``spell``: the names of special ones.
+        """
         self.prompt_tokens = len(prompt)
         self.limit = limit
         self.stop_ids = stop_ids.union(request.stop_ids)
@@ -151,7 +159,8 @@ class Answer:
         self._started = False
         self._decoder = decoder
         self._only_tokens = decoder.by_tokens and self._top is None
-        self._stops = StopStrings(request.sampling.stop)
+        self._output = Output(request, decoder, spell)
+        self._ending: ChosenToken | None = None
         self._constrained = request.constraint is not None
         self._rest = b""
         self._head: bytes | None = b""
@@ -171,7 +180,6 @@ class Answer:
             return None
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
-        gathered = _Gathered()
         for line in lines:
             if self.finish_reason is not None:
                 break
@@ -181,12 +189,13 @@ class Answer:
             if self.count == 0 and _PROGRESS in line:
                 plain = None  # it has a token that means nothing
             if plain is not None:
-                self._take(int(plain[1]), gathered)
+                self._take(int(plain[1]))
             else:
-                self._read(json.loads(line[len(_EVENT) :]), gathered)
-        if not gathered.tokens and not gathered.text and self.finish_reason is None:
+                self._read(json.loads(line[len(_EVENT) :]))
+        output = self._output
+        if not output.tokens and not output.text and self.finish_reason is None:
             return None
-        return self._chunk(gathered)
+        return self._chunk()
 
     def end(self, explanation: str) -> LinnetError:
         """The error of an answer that ended before it was complete."""
@@ -209,7 +218,7 @@ class Answer:
         self.refused = head.split(b" ", 2)[1:2] != [b"200"]
         return rest
 
-    def _read(self, event: dict[str, Any], gathered: _Gathered) -> None:
+    def _read(self, event: dict[str, Any]) -> None:
         """An event that is not just a token."""
         if "error" in event:
             raise _error(event, self)
@@ -218,7 +227,7 @@ class Answer:
             self._cached = int(progress.get("cache", 0))
             return
         if event.get("stop"):
-            self._finish("length" if event.get("stop_type") == "limit" else "stop", gathered)
+            self._finish("length" if event.get("stop_type") == "limit" else "stop")
             return
         told = event.get("completion_probabilities") or []
         tokens = event.get("tokens") or []
@@ -226,60 +235,38 @@ class Answer:
             self._decoder.hear(str(event.get("content", "")))
             tokens = self._decoder.complete(tokens, int(event.get("tokens_predicted", 0)))
         for token in tokens:
-            self._take(int(token), gathered, told[0] if told else None)
+            self._take(int(token), told[0] if told else None)
             if self.finish_reason is not None:
                 return
 
-    def _take(self, token: int, gathered: _Gathered, told: dict[str, Any] | None = None) -> None:
+    def _take(self, token: int, told: dict[str, Any] | None = None) -> None:
+        chosen = ChosenToken(token)
+        if self._top is not None and told:
+            alternatives = told["top_logprobs"][: self._top]
+            top = tuple((int(e["id"]), float(e["logprob"])) for e in alternatives)
+            chosen = ChosenToken(token, float(told["logprob"]), top)
         if token in self.stop_ids:
-            self._finish("stop", gathered)
+            self._ending = chosen
+            self._finish("stop")
             return
         self.count += 1
-        gathered.tokens.append(token)
-        if self._top is not None:
-            gathered.logprobs.append(float(told["logprob"]) if told else 0.0)
-            alternatives = told["top_logprobs"][: self._top] if told else []
-            gathered.top.append(tuple((int(e["id"]), float(e["logprob"])) for e in alternatives))
-        text = self._stops.push(self._decoder.push(token))
-        gathered.text += text
-        if self._stops.found is not None:
+        self._output.push(chosen)
+        if self._output.found is not None:
             self.finish_reason = "stop"
         elif self.count == self.limit:
-            self._finish("length", gathered)
+            self._finish("length")
 
-    def _finish(self, reason: FinishReason, gathered: _Gathered) -> None:
+    def _finish(self, reason: FinishReason) -> None:
         """The end, with what the decoder and the stop strings have held back."""
-        self.finish_reason = reason
-        text = self._stops.push(self._decoder.finish())
-        if self._stops.found is not None:
-            self.finish_reason = "stop"
-        gathered.text += text + self._stops.finish()
+        self._output.end(self._ending.token if self._ending is not None else None)
+        self.finish_reason = reason if self._output.found is None else "stop"
 
-    def _chunk(self, gathered: _Gathered) -> Chunk:
+    def _chunk(self) -> Chunk:
         start = None
         if not self._started:
             self._started = True
             start = Start(self.prompt_tokens, self._cached, self.queue_seconds)
-        told = self._top is not None
-        return Chunk(
-            gathered.text,
-            tuple(gathered.tokens),
-            self.finish_reason,
-            tuple(gathered.logprobs) if told else None,
-            tuple(gathered.top) if self._top else None,
-            start,
-            self._stops.found,
-        )
-
-
-class _Gathered:
-    """What came together."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.tokens: list[int] = []
-        self.logprobs: list[float] = []
-        self.top: list[TopLogprobs] = []
+        return self._output.chunk(self.finish_reason, start, ending=self._ending)
 
 
 def _error(answer: dict[str, Any], asked: Answer) -> LinnetError:

@@ -132,6 +132,12 @@ class Dispatcher:
                 self._process = started
             return self._process
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the process, 0 while there is none."""
+        process = self._process
+        return process.memory_bytes if process is not None else 0
+
     def close(self) -> None:
         """End llama.cpp; what is being written ends with an error."""
         with self._lock:

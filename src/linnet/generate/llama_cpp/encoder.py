@@ -48,7 +48,7 @@ class LlamaCppEncoder(Encoder):
 
     def embed(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[Sequence[int]],
         *,
         batch: int = EmbedConfig.batch,
         prompt: str | None = EmbedConfig.prompt,
@@ -77,6 +77,11 @@ class LlamaCppEncoder(Encoder):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         scaled: Vectors = vectors / np.maximum(lengths, 1e-12)
         return scaled
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the process that computes."""
+        return self.process.memory_bytes
 
     def close(self) -> None:
         """End llama.cpp."""

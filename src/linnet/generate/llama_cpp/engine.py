@@ -44,7 +44,7 @@ from linnet.model.lora_config import BASE
 
 if TYPE_CHECKING:
     from linnet.generate.constraints.compiler import Notation
-    from linnet.generate.engine import Continuation, Deliver, Likelihood
+    from linnet.generate.engine import ChosenToken, Continuation, Deliver, Likelihood
     from linnet.generate.llama_cpp.resources import Resources
     from linnet.generate.tokenization import EngineTokenizer
     from linnet.generate.torch_engine import TorchEngine
@@ -131,6 +131,11 @@ class LlamaCppEngine(Engine):
         return self.served.precision
 
     @property
+    def memory_bytes(self) -> int:
+        """Memory of the process that computes, what it reads of its file included."""
+        return self.dispatcher.memory_bytes
+
+    @property
     def advice(self) -> str | None:
         """One line on how to compute faster on this processor, where there is a way."""
         return advice(self.dispatcher.process().system_info)
@@ -153,6 +158,13 @@ class LlamaCppEngine(Engine):
     def likelihoods(self, continuations: Iterable[Continuation]) -> Iterator[Likelihood]:
         """How likely each is, in their order; computed as by :meth:`score`."""
         return self._scorer.likelihoods(continuations)
+
+    def score_prompt(
+        self, prompt: Sequence[int], *, top: int = 0, adapter: str | None = None
+    ) -> list[ChosenToken]:
+        """The tokens of a prompt, each with what is told of it; computed as by :meth:`score`."""
+        self._adapter(adapter)
+        return self._scorer.score_prompt(prompt, top=top, adapter=adapter)
 
     def close(self) -> None:
         """End llama.cpp; what is being written ends with an error."""
@@ -192,13 +204,14 @@ class LlamaCppEngine(Engine):
             own = request.prompt
             prompt = [*own]
         prompt = prompt or [self.tokenization.beginning]
-        require_known_tokens(request, prompt, self.served.vocab_size)
+        require_known_tokens(prompt, self.served.vocab_size, request)
         self._require_context(prompt)
         limit = min(request.sampling.max_tokens, self.context - len(prompt))
         grammar = None
         if request.constraint is not None:
             notation: Notation = "gbnf_in_bytes" if self.served.spells_bytes else "gbnf"
             grammar = written(request.constraint, notation)
+        never = self._stop_ids.difference(request.stop_ids) if request.sampling.ignore_eos else ()
         body = request_body(
             request,
             prompt,
@@ -207,6 +220,7 @@ class LlamaCppEngine(Engine):
             adapters=len(self._places),
             adapter=adapter,
             grammar=grammar,
+            never=sorted(never),
         )
 
         def make_answer() -> Answer:
@@ -216,6 +230,7 @@ class LlamaCppEngine(Engine):
                 limit=limit,
                 stop_ids=self._stop_ids,
                 decoder=self.tokenization.decoder(prompt),
+                spell=self.tokenization.special_name,
             )
 
         return Job(

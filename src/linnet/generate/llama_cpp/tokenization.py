@@ -68,6 +68,10 @@ class GgufTokenizer:
         """The bytes that a token stands for; none for a special one."""
         return self.metadata.token_bytes_of(token)
 
+    def special_name(self, token: int) -> str:
+        """The name of a special token; empty for others."""
+        return self.metadata.tokens[token] if token in self.special_ids else ""
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens, special ones left out."""
         found = b"".join(map(self.metadata.token_bytes_of, tokens))

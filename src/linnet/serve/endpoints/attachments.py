@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 32_000_000
 """Bytes of a file that is attached."""
-MOST_AT_ONCE = 2
 _LONGEST_NAME = 255
 
 
@@ -42,18 +41,14 @@ async def attach(service: Service, call: Call) -> None:
         check_attachment(name)
     except LinnetError as error:
         raise refused(error, param="name") from None
-    if service.attachments >= MOST_AT_ONCE:
-        raise ApiError(429, "Other files are being read; try again.", code="busy", retry_after=2)
-    service.attachments += 1
-    try:
-        with service.within_limits(call), tempfile.TemporaryDirectory() as place:
-            # A name of our own with the suffix, by which some programs go.
-            suffix = re.sub(r"[^\w.]", "", "".join(PurePath(name).suffixes[-2:])[-12:])
-            path = Path(place) / f"attachment{suffix}"
-            await receive(service, call, path, LARGEST_FILE, purpose="reading the file")
+    with service.within_limits(call), tempfile.TemporaryDirectory() as place:
+        # A name of our own with the suffix, by which some programs go.
+        suffix = re.sub(r"[^\w.]", "", "".join(PurePath(name).suffixes[-2:])[-12:])
+        path = Path(place) / f"attachment{suffix}"
+        async with service.attachments.place(call) as upload:
+            await receive(service, call, path, upload, LARGEST_FILE, purpose="reading the file")
+            upload.complete()
             read = await service.in_thread(lambda: read_attachment(path, name))
-    finally:
-        service.attachments -= 1
     await answer_json(call, asdict(read))
 
 

@@ -1,16 +1,18 @@
-"""``/v1/completions``: texts continued by the engine as they are."""
+"""``/v1/completions``: texts continued by the engine as they are, and scored."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
 
-from linnet.generate.engine import Request
-from linnet.respond.conversation import ContextFullError
-from linnet.respond.engine import EngineResponder, Requests, repeated, require_fitting
+from linnet.respond.engine import Requests, repeated
+from linnet.respond.pieces import Finish
 from linnet.serve.asgi import Call
+from linnet.serve.completions.reading import Asked, read
+from linnet.serve.completions.shape import CompletionShape, Prompt, prompt_logprobs, scores_of
 from linnet.serve.endpoint import Endpoint
-from linnet.serve.errors import ApiError
-from linnet.serve.sampling import check_streaming, constraint_of, sampling_of, wants_usage
+from linnet.serve.sampling import wants_usage
 from linnet.serve.schemas import (
     FLAG,
     IGNORED,
@@ -20,116 +22,98 @@ from linnet.serve.schemas import (
     SAMPLING,
     STREAMING,
     TEXT,
+    TOKEN,
     TOKENS,
     answer_schema,
+    listed,
     record,
     whole,
 )  # fmt: skip
-from linnet.serve.shapes import CompletionShape
+from linnet.serve.shapes import OPENAI_FRAMING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from linnet.respond.context import Context
     from linnet.respond.responder import Batches
     from linnet.serve.service import Service
     from linnet.serve.validation import Schema
 
-USUAL_TOKENS = 16
-"""Of a completion that asks for no number of them, as OpenAI has it."""
+MOST_STOP_TOKENS = 64
 
 
 async def answer(service: Service, call: Call) -> None:
     """POST /v1/completions."""
-    body, responder = call.body, call.model.continuing
-    prompts = _prompts(body["prompt"])
-    choices = int(body.get("n") or 1)
+    body = call.body
+    asked = read(body, call.model.continuing, longest=service.config.max_tokens)
     shape = CompletionShape(
-        call.model, usage=wants_usage(body), logprobs=body.get("logprobs") is not None,
-        choices=choices,
+        call.model, usage=wants_usage(body), logprobs=asked.logprobs is not None,
+        choices=asked.choices, token_ids=asked.token_ids,
     )  # fmt: skip
 
-    def prepare() -> Requests:
-        requests = _requests(body, prompts, responder, longest=service.config.max_tokens)
-        if body.get("echo"):
-            shape.echoes = [
-                prompt if isinstance(prompt, str) else responder.engine.detokenize(prompt)
-                for prompt in prompts
-            ]
-        return Requests(repeated(requests, choices), choices, part="prompt")
-
     def write(context: Context) -> Batches:
-        return responder.write(prepare, context)
+        return _write(service, asked, shape, context)
 
-    await service.generate(call, write, shape, texts=choices * len(prompts))
+    await service.generate(call, write, shape, texts=asked.choices * len(asked.prompts))
 
 
-def _requests(
-    body: Mapping[str, Any],
-    prompts: list[str | tuple[int, ...]],
-    responder: EngineResponder,
-    *,
-    longest: int,
-) -> list[Request]:
-    """What a body asks of the engine, for each prompt."""
-    check_streaming(body)
-    if body.get("best_of") not in (None, int(body.get("n") or 1)):
-        raise ApiError(400, "'best_of' must be 'n': every text is given.", param="best_of")
-    logprobs = body.get("logprobs")
-    if body.get("echo") and logprobs is not None:
-        raise ApiError(
-            400, "'echo' gives no probabilities of the prompt; leave out 'logprobs'.", param="echo"
-        )
-    engine = responder.engine
-    most = int(body.get("max_tokens") or USUAL_TOKENS)
-    sampling = sampling_of(body, most=most, longest=longest, context=engine.context)
-    constraint = constraint_of(body)
-    ends: tuple[int, ...] = ()
-    if body.get("suffix"):
-        prompts, ends = _around(prompts, body["suffix"], responder)
-    for prompt in prompts:
-        if isinstance(prompt, str):
-            require_fitting(
-                [prompt], engine.context, lambda text: len(engine.tokenize(text)), part="prompt"
+async def _write(
+    service: Service, asked: Asked, shape: CompletionShape, context: Context
+) -> Batches:
+    """What is told of the prompts, then the texts."""
+    if asked.needs_tokens:
+        shape.prompts = await _told(service, asked, context)
+    if asked.most == 0:
+        yield _nothing_written(asked, context)
+        return
+
+    def prepare() -> Requests:
+        requests = asked.requests()
+        if asked.echo and not shape.prompts:
+            shape.prompts = [Prompt(asked.text(prompt)) for prompt in asked.prompts]
+        return Requests(repeated(requests, asked.choices), asked.choices, part="prompt")
+
+    async with contextlib.aclosing(asked.responder.write(prepare, context)) as batches:
+        async for batch in batches:
+            yield batch
+
+
+async def _told(service: Service, asked: Asked, context: Context) -> list[Prompt]:
+    """Tokens of the prompts, and their log-probabilities where these are asked for."""
+    engine, adapter = asked.responder.engine, asked.responder.adapter
+    top = max(asked.logprobs or 0, asked.prompt_logprobs or 0)
+
+    def tokenized() -> list[tuple[int, ...]]:
+        return [asked.tokens(prompt) for prompt in asked.prompts]
+
+    every = await service.in_thread(tokenized, service.tokenizing)
+    found = []
+    for prompt, tokens in zip(asked.prompts, every, strict=True):
+        echo = asked.text(prompt) if asked.echo else ""
+        ids = tokens if asked.token_ids else None
+        if not asked.scores_prompts:
+            found.append(Prompt(echo, tokens=ids))
+            continue
+        async with service.embedding:  # one after another: each uses all cores
+            chosen = await asyncio.to_thread(engine.score_prompt, tokens, top=top, adapter=adapter)
+        count = asked.prompt_logprobs
+        found.append(
+            Prompt(
+                echo,
+                scores_of(engine, chosen) if asked.echo and asked.logprobs is not None else None,
+                ids,
+                None if count is None else prompt_logprobs(engine, chosen, count),
             )
-        elif len(prompt) >= engine.context:
-            raise ContextFullError(len(prompt), engine.context, part="prompt")
-    return [
-        Request(
-            prompt,
-            sampling,
-            logprobs=logprobs is not None,
-            adapter=responder.adapter,
-            top_logprobs=int(logprobs or 0),
-            constraint=constraint,
-            stop_ids=ends,
         )
-        for prompt in prompts
-    ]
+    if asked.most == 0:
+        context.record.tokens.prompt += sum(map(len, every))
+    return found
 
 
-def _around(
-    prompts: list[str | tuple[int, ...]], suffix: str, responder: EngineResponder
-) -> tuple[list[str | tuple[int, ...]], tuple[int, ...]]:
-    """The prompts with what follows, and the tokens that end what comes between."""
-    infill, engine = responder.require_infill("suffix"), responder.engine
-    if not all(isinstance(prompt, str) for prompt in prompts):
-        raise ApiError(400, "'suffix' needs a 'prompt' of text.", param="suffix")
-    texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-    for text in texts:
-        require_fitting(
-            [text, suffix], engine.context, lambda part: len(engine.tokenize(part)), part="prompt"
-        )
-    return [infill.prompt(text, suffix) for text in texts], infill.ends
-
-
-def _prompts(given: Any) -> list[str | tuple[int, ...]]:
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given[0], str):
-        return list(given)
-    rows = given if isinstance(given[0], list) else [given]
-    return [tuple(int(token) for token in row) for row in rows]
+def _nothing_written(asked: Asked, context: Context) -> list[Finish]:
+    """The ends of texts of no tokens."""
+    count = asked.choices * len(asked.prompts)
+    context.record.model = asked.responder.name
+    context.record.choices += count
+    return [Finish("length", choice=place) for place in range(count)]
 
 
 BODY: Schema = record(
@@ -146,7 +130,30 @@ BODY: Schema = record(
         **SAMPLING,
         **STREAMING,
         "logprobs": whole(0, 20, "Tell each token's probability, and of so many likeliest."),
-        "echo": {**FLAG, "description": "Put the prompt before the answer. Not with logprobs."},
+        "echo": {
+            **FLAG, "description": "Put the prompt before the answer, with logprobs its own too.",
+        },
+        "prompt_logprobs": whole(0, 20, "Tell of the prompt's tokens, in vLLM's form."),
+        "return_token_ids": {**FLAG, "description": "Tell the tokens by their ids."},
+        "add_special_tokens": {
+            **FLAG, "description": "Whether what begins every text stands before it (usual).",
+        },
+        "parse_special": {
+            **FLAG, "description": "Whether names of special tokens in the prompt are these.",
+        },
+        "skip_special_tokens": {
+            **FLAG, "description": "Whether special tokens have no text (usual), or their names.",
+        },
+        "stop_token_ids": {
+            "type": ["array", "null"], "items": TOKEN, "maxItems": MOST_STOP_TOKENS,
+            "description": "Tokens that end the text.",
+        },
+        "include_stop_str_in_output": {
+            **FLAG, "description": "Whether what ended the text is part of it.",
+        },
+        "truncate_prompt_tokens": whole(
+            -1, 2**31 - 1, "Read so many of the prompt's last tokens; -1: as many as fit."
+        ),
         "best_of": whole(1, MOST_CHOICES, "Must be n, where it is given."),
         "suffix": {
             "type": ["string", "null"],
@@ -163,6 +170,9 @@ _CHOICE = record(
         "text": TEXT,
         "logprobs": {"type": ["object", "null"]},
         "finish_reason": {"enum": ["stop", "length"]},
+        "token_ids": listed(TOKEN),
+        "prompt_token_ids": listed(TOKEN),
+        "prompt_logprobs": listed({"type": ["object", "null"]}),
     },
     required=("index", "text", "logprobs", "finish_reason"),
 )
@@ -170,4 +180,5 @@ _CHOICE = record(
 COMPLETIONS = Endpoint(
     "POST", "/v1/completions", answer, "Continue a text.",
     body=BODY, answer=answer_schema("text_completion", _CHOICE), streams=True,
+    framing=OPENAI_FRAMING,
 )  # fmt: skip

@@ -13,14 +13,14 @@ import asyncio
 import contextlib
 import os
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from linnet import output
 from linnet.answers.excerpts import masked
-from linnet.answers.feedback import Feedback, Span, note_feedback
-from linnet.answers.guards import mask_private, private_spans
+from linnet.answers.feedback import note_feedback
+from linnet.answers.privacy import mask_private, private_spans, unmasked_name
 from linnet.answers.upkeep import status_json
 from linnet.answers.workspace import Taken, TakenNameError, Workspace, check_name
 from linnet.errors import DataError, LinnetError
@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from linnet.retrieval.segments import IndexedDocument
     from linnet.serve.catalog import Served
     from linnet.serve.service import Service
+    from linnet.serve.uploads import Upload
 
 LARGEST_FILE = 256_000_000
 """Bytes of a document that is added."""
-MOST_UPLOADS = 4
-"""Documents that arrive at once."""
 MOST_LISTED = 200
 _WRITE_BYTES = 1 << 20
 _LARGEST_FEEDBACK = 400_000
@@ -49,21 +48,22 @@ _LARGEST_FEEDBACK = 400_000
 
 async def source(service: Service, call: Call) -> None:
     """GET /v1/documents/source: a cited stretch of a document, and what stands around it."""
-    served, workspace = _documents(service, call)
+    served, workspace = await _documents(service, call)
     given = call.query
     name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
 
     seen, masks = service.collections(call), service.masks_private(call)
 
     def found() -> dict[str, Any]:
-        if seen is not None and not _is_within(served, name, seen):
+        real = _real_name(served, name) if masks else name
+        if seen is not None and not _is_within(served, real, seen):
             raise DataError("it is in a collection of others")
         private = private_spans if masks else None
-        cited = workspace.excerpt(name, start, end, private=private)
+        cited = workspace.excerpt(real, start, end, private=private)
         if masks:
-            cited = masked(cited, lambda text: mask_private(text).text)
+            cited = replace(masked(cited, lambda text: mask_private(text).text), source=name)
         answer = asdict(cited)
-        answer["is_gone"] = workspace.file_of(name) is None
+        answer["is_gone"] = workspace.file_of(real) is None
         return answer
 
     try:
@@ -80,7 +80,7 @@ async def source(service: Service, call: Call) -> None:
 
 async def status(service: Service, call: Call) -> None:
     """GET /v1/documents/status: what is being made of the documents."""
-    served, workspace = _documents(service, call)
+    served, workspace = await _documents(service, call)
     now = status_json(served.upkeep.status()) if served.upkeep is not None else _SETTLED
     may, seen = _is_owner(service, call), service.collections(call)
     if seen is None:
@@ -123,7 +123,7 @@ def _without_figures(status: dict[str, Any]) -> dict[str, Any]:
 
 async def every(service: Service, call: Call) -> None:
     """GET /v1/documents: which there are, and what became of each."""
-    _, workspace = _documents(service, call, changing=False)
+    _, workspace = await _documents(service, call, changing=False)
     given = call.query
     limit = min(_number(given, "limit", MOST_LISTED), MOST_LISTED)
 
@@ -141,38 +141,38 @@ async def every(service: Service, call: Call) -> None:
 
 async def add(service: Service, call: Call) -> None:
     """PUT /v1/documents/files/NAME: the body is the file."""
-    served, workspace = _documents(service, call, changing=True)
+    served, workspace = await _documents(service, call, changing=True)
     taken = call.query.get("taken", "refuse")
     if taken not in get_args(Taken):
         raise ApiError(400, f"'taken' must be one of {', '.join(get_args(Taken))}.", param="taken")
     name = call.parameters["name"]
     await service.prepare(call, lambda: check_name(name))
-    if service.uploads >= MOST_UPLOADS:
-        raise ApiError(429, "Other documents are arriving; try again.", retry_after=1)
-    service.uploads += 1
     try:
-        place = await service.in_thread(workspace.upload_place)
-        partial = place / f"{secrets.token_hex(8)}.partial"
-        try:
-            await receive(service, call, partial, LARGEST_FILE, purpose="adding the document")
-            found = await asyncio.get_running_loop().run_in_executor(
-                None,
-                lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
-            )
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        async with service.uploads.place(call) as upload:
+            place = await service.in_thread(workspace.upload_place)
+            partial = place / f"{secrets.token_hex(8)}.partial"
+            try:
+                await receive(service, call, partial, upload, LARGEST_FILE,
+                              purpose="adding the document")  # fmt: skip
+                upload.complete()
+                found = await asyncio.get_running_loop().run_in_executor(
+                    None,
+                    lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
+                )
+            finally:
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
     except TakenNameError as error:
         raise ApiError(409, str(error), code="name_taken") from None
     except LinnetError as error:
         raise refused(error) from None
-    finally:
-        service.uploads -= 1
     _woken(served)
     await answer_json(call, {"name": found}, 201)
 
 
-async def receive(service: Service, call: Call, place: Path, limit: int, *, purpose: str) -> None:
+async def receive(
+    service: Service, call: Call, place: Path, upload: Upload, limit: int, *, purpose: str
+) -> None:
     """Write the body, of at most so many bytes, to a new file. Raises ApiError."""
     length = call.header(b"content-length") or "0"
     needed = min(int(length), limit) if length.isdecimal() else 0
@@ -181,6 +181,7 @@ async def receive(service: Service, call: Call, place: Path, limit: int, *, purp
     with output.create_file(place) as file:
         waiting, size = [], 0
         async for piece in call.chunks(limit):
+            upload.arrived(len(piece))
             waiting.append(piece)
             size += len(piece)
             if size >= _WRITE_BYTES:
@@ -197,7 +198,7 @@ def _finish(file: Any, rest: bytes) -> None:
 
 async def remove(service: Service, call: Call) -> None:
     """DELETE /v1/documents/files/NAME: it is not searched any more."""
-    served, workspace = _documents(service, call, changing=True)
+    served, workspace = await _documents(service, call, changing=True)
     name = call.parameters["name"]
     try:
         deleted = await asyncio.get_running_loop().run_in_executor(
@@ -213,36 +214,45 @@ async def remove(service: Service, call: Call) -> None:
 
 async def restore(service: Service, call: Call) -> None:
     """POST /v1/documents/restore: search a document again that was taken out."""
-    served, workspace = _documents(service, call, changing=True, name=call.body.get("model"))
+    served, workspace = await _documents(service, call, changing=True, name=call.body.get("model"))
     await service.in_thread(lambda: workspace.restore(call.body["name"]))
     _woken(served)
     await answer_json(call, {"name": call.body["name"]})
 
 
 async def feedback(service: Service, call: Call) -> None:
-    """POST /v1/documents/feedback: whether an answer was good."""
+    """POST /v1/documents/feedback: whether an answer was good.
+
+    What the answer was is known here; what else the body says of it is not needed.
+    """
     body = call.body
-    _, workspace = _documents(service, call, name=body.get("model"))
-    said = Feedback(
-        body["answer"], body["question"], body["good"], bool(body.get("refused")),
-        body.get("probability"),
-        tuple(Span(each["source"], each["start"], each["end"]) for each in body["citations"]),
-        by=call.account.key.name if call.account is not None else "",
-    )  # fmt: skip
+    served, workspace = await _documents(service, call, name=body.get("model"))
+    by = call.account.key.name if call.account is not None else ""
+
+    def note() -> None:
+        try:
+            said = served.searching.given.judged(body["answer"], by, good=body["good"])
+        except DataError as error:
+            raise ApiError(409, f"{str(error).capitalize()}.", code="not_judged") from None
+        if said is not None:
+            note_feedback(workspace.path, said)
+
     with service.within_limits(call):
-        await service.in_thread(lambda: note_feedback(workspace.path, said))
+        await service.in_thread(note)
     await answer_json(call, {"noted": True})
 
 
-def _documents(
+async def _documents(
     service: Service, call: Call, *, changing: bool | None = None, name: str | None = None
 ) -> tuple[Served, Workspace]:
-    """The model that is asked about, and its documents.
+    """The model that is asked about, open until the call ends, and its documents.
 
     ``changing``: whether they are to be changed, which only the owner may; False: listed, which
     only the owner may either; None: what everybody may. Raises ApiError.
     """
-    served = service.catalog.find(name or call.query.get("model") or _first(service))
+    name = service.catalog.resolve(name or call.query.get("model") or _first(service))
+    await service.use_model(call, name, watch=call.method != "PUT")
+    served = call.model
     workspace = served.workspace or _of_index(served)
     if workspace is None:
         raise ApiError(
@@ -278,6 +288,11 @@ def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
     )
 
 
+def _real_name(served: Served, shown: str) -> str:
+    """The document that an answer named so; names of files are masked, too."""
+    return unmasked_name(shown, (document.source for document in _documents_of(served)))
+
+
 def _documents_of(served: Served) -> list[IndexedDocument]:
     index = served.assistant.index if served.assistant is not None else None
     return index.documents() if isinstance(index, Index) else []
@@ -286,7 +301,7 @@ def _documents_of(served: Served) -> list[IndexedDocument]:
 def _first(service: Service) -> str | None:
     """The first model with documents."""
     every = service.catalog.models.values()
-    return next((m.name for m in every if m.workspace or m.assistant), None)
+    return next((m.name for m in every if m.has_documents), None)
 
 
 def _woken(served: Served) -> None:

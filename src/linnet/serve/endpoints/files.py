@@ -24,16 +24,17 @@ def store_id(served: Served) -> str:
 def documents_of(service: Service, call: Call, vector_store_ids: Sequence[str]) -> Served:
     """The model whose documents are searched: an id is a store's, or the name of its model.
 
-    Without ids: the call's own model where it has documents, otherwise the first that has.
+    It need not be open (``Service.use_model``). Without ids: the call's own model where it has
+    documents, otherwise the first that has.
     Raises ApiError where there is none, and for several.
     """
-    stores = {store_id(m): m for m in service.catalog.models.values() if m.assistant is not None}
+    stores = {store_id(m): m for m in service.catalog.models.values() if m.has_documents}
     names = {store.name: store for store in stores.values()}
     if not stores:
         raise no_documents()
     own = getattr(call, "model", None)
     if not vector_store_ids:
-        return own if own in stores.values() else next(iter(stores.values()))
+        return next((m for m in stores.values() if m is own), next(iter(stores.values())))
     found = []
     for wanted in vector_store_ids:
         store = stores.get(wanted) or names.get(wanted)

@@ -28,7 +28,7 @@ from linnet.serve.schemas import (
     record,
     whole,
 )  # fmt: skip
-from linnet.serve.shapes import EVENT_STREAM
+from linnet.serve.shapes import OPENAI_FRAMING
 
 if TYPE_CHECKING:
     from linnet.respond.context import Context, Tokens
@@ -68,9 +68,8 @@ def requests(body: Mapping[str, Any], model: EngineResponder, *, longest: int) -
     if len(tokens) >= engine.context:
         raise ContextFullError(len(tokens), engine.context, part="input_prefix")
     most = body.get("n_predict")
-    asked = {**body, "repetition_penalty": body.get("repeat_penalty")}
     sampling = sampling_of(
-        {name: asked.get(name) for name in _SAMPLED},
+        {name: body.get(name) for name in _SAMPLED},
         most=most if most is not None and most > 0 else None,
         longest=longest, context=engine.context,
     )  # fmt: skip
@@ -81,8 +80,8 @@ def requests(body: Mapping[str, Any], model: EngineResponder, *, longest: int) -
 class InfillShape:
     """The middle, as llama.cpp's clients read it."""
 
-    content_type = EVENT_STREAM
-    keep_alive = ": waiting\n\n"
+    content_type = OPENAI_FRAMING.content_type
+    keep_alive = OPENAI_FRAMING.keep_alive
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -180,12 +179,13 @@ BODY: Schema = record(
         "input_suffix": nullable(TEXT),
         "input_extra": {
             "type": ["array", "null"], "maxItems": MOST_FILES,
-            "items": record({"filename": nullable(TEXT), "text": TEXT}, required=("text",)),
+            "items": record(
+                {"filename": nullable(TEXT), "text": TEXT}, required=("text",), more=True
+            ),
             "description": "Other files, shown before the text.",
         },
         "prompt": {**nullable(TEXT), "description": "More of the prefix."},
         **{name: SAMPLING[name] for name in _SAMPLED},
-        "repeat_penalty": SAMPLING["repetition_penalty"],
         "n_predict": whole(-1, 2**31 - 1, "The most tokens; below 1: as the context allows."),
         "stream": FLAG,
         "return_tokens": FLAG,
@@ -212,5 +212,5 @@ _ANSWER = record(
 
 INFILL = Endpoint(
     "POST", "/infill", answer, "The middle between two texts, where the model can write it.",
-    body=BODY, answer=_ANSWER, streams=True,
+    body=BODY, answer=_ANSWER, streams=True, framing=OPENAI_FRAMING,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError
 from linnet.serve.messages.reading import BODY, COUNT_BODY, conversation
-from linnet.serve.messages.shape import MessagesShape, error_body
+from linnet.serve.messages.shape import FRAMING, MessagesShape, error_body
 from linnet.serve.schemas import COUNT, TEXT, listed, nullable, record
 from linnet.serve.service import answer_json
 
@@ -123,7 +123,7 @@ _ANSWER = record(
 
 MESSAGES = Endpoint(
     "POST", "/v1/messages", answer, "Answer a conversation, as Anthropic's clients ask for it.",
-    body=BODY, answer=_ANSWER, streams=True, errors=error_body,
+    body=BODY, answer=_ANSWER, streams=True, framing=FRAMING, errors=error_body,
 )  # fmt: skip
 COUNT_TOKENS = Endpoint(
     "POST", "/v1/messages/count_tokens", count, "The tokens of a conversation.",

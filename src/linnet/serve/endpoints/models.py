@@ -25,7 +25,7 @@ async def every(service: Service, call: Call) -> None:
         await answer_json(call, page_of_models(service.catalog.models, call.query))
         return
     seen = service.collections(call)
-    data = [_card(model, seen) for model in service.catalog.models.values()]
+    data = [_card(service, model, seen) for model in service.catalog.models.values()]
     await answer_json(call, {"object": "list", "data": data})
 
 
@@ -35,11 +35,16 @@ async def one(service: Service, call: Call) -> None:
     if is_anthropic(call):
         await answer_json(call, model_info(model))
         return
-    await answer_json(call, _card(model, service.collections(call)))
+    await answer_json(call, _card(service, model, service.collections(call)))
 
 
-def _card(model: Served, seen: Sequence[str] | None) -> dict[str, Any]:
+def _card(service: Service, model: Served, seen: Sequence[str] | None) -> dict[str, Any]:
     """What is said of a model to whoever sees these collections, or all."""
+    documents: int | None
+    if model.assistant is not None:
+        documents = _passages(model.assistant.index, seen)
+    else:  # of an index that is not open only the whole is known, which is for who sees all
+        documents = model.summary.documents if model.summary and seen is None else None
     return {
         "id": model.name,
         "object": "model",
@@ -47,10 +52,11 @@ def _card(model: Served, seen: Sequence[str] | None) -> dict[str, Any]:
         "owned_by": "linnet",
         "linnet": {
             "chat": model.is_chat,
-            "embeddings": model.encoder is not None,
-            "documents": _passages(model.assistant.index, seen) if model.assistant else None,
+            "embeddings": model.makes_embeddings,
+            "documents": documents,
             "context": model.context,
             "adapter_of": model.parent,
+            "loaded": service.catalog.is_loaded(model.name),
         },
     }
 

@@ -29,6 +29,11 @@ async def metrics(service: Service, call: Call) -> None:
         waiting = sum(each.texts for each in running if each.waiting)
         own.waiting.set(waiting)
         own.running.set(sum(each.texts for each in running) - waiting)
+    loaded = {model.name: model for model in service.catalog.loaded()}
+    for name in service.model_metrics:
+        service.metrics.loaded.labels(name).set(name in loaded)
+        service.metrics.memory.labels(name).set(loaded[name].bytes if name in loaded else 0)
+    service.metrics.opening.set(service.doorkeeper.waiting)
     await call.answer(200, service.metrics.render(), content_type=CONTENT_TYPE)
 
 

@@ -32,7 +32,14 @@ from linnet.serve.ollama.reading import (
     keep_seconds,
     settings,
 )
-from linnet.serve.ollama.shape import NDJSON, OllamaShape, error_body, now
+from linnet.serve.ollama.shape import (
+    CHAT_FRAMING,
+    GENERATE_FRAMING,
+    NDJSON,
+    OllamaShape,
+    error_body,
+    now,
+)
 from linnet.serve.schemas import (
     ANYTHING,
     COUNT,
@@ -341,12 +348,12 @@ _get = partial(Endpoint, "GET", errors=error_body)
 OLLAMA: tuple[Endpoint, ...] = (
     _post(
         "/api/chat", answer_chat, "Answer a conversation, as Ollama's clients ask for it.",
-        body=CHAT_BODY, stream_type=NDJSON.decode(), streams=True,
+        body=CHAT_BODY, streams=True, framing=CHAT_FRAMING,
         answer=record({**_LINE, "message": {"type": "object"}}, required=(*_ENDED, "message")),
     ),
     _post(
         "/api/generate", answer_generate, "Answer a prompt, or continue it.",
-        body=GENERATE_BODY, stream_type=NDJSON.decode(), streams=True,
+        body=GENERATE_BODY, streams=True, framing=GENERATE_FRAMING,
         answer=record(
             {**_LINE, "response": TEXT, "thinking": TEXT, "context": listed(COUNT)},
             required=(*_ENDED, "response"),

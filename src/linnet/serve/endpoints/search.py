@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from linnet.answers.privacy import Screen, surroundings
 from linnet.respond.conversation import ConversationError
 from linnet.retrieval import Index
 from linnet.retrieval.index import Filters
@@ -54,14 +55,15 @@ async def search(service: Service, call: Call) -> None:
             found = index.search(body["query"], most, collections=seen, filters=filters)
         else:
             raise ConversationError("these documents have no filters", part="filters")
-        data = [_passage(each, masked=masked) for each in found]
+        screen = Screen(masks_private=masked, around=surroundings(index))
+        data = [_passage(each) for each in screen.found(found)]
         return json.dumps({"object": "list", "model": model.name, "data": data}).encode()
 
     await _answer(service, call, made)
 
 
 async def rerank(service: Service, call: Call) -> None:
-    """POST /v1/rerank."""
+    """POST /v1/rerank, and /v2/rerank as Cohere's newer clients have it."""
     body, model = call.body, call.model
     reranker = model.reranker
     if reranker is None:
@@ -91,21 +93,14 @@ async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> No
     await call.answer(200, body)
 
 
-def _passage(found: Found, *, masked: bool) -> dict[str, Any]:
+def _passage(found: Found) -> dict[str, Any]:
     """A passage as ``linnet search --json`` has it, with what it stands under."""
     passage = found.passage
-    whole = {
+    return {
         **found.to_json(), "title": passage.title, "where": passage.place.where,
         "headings": list(passage.headings), "collection": passage.collection,
         "scores": dict(found.scores),
     }  # fmt: skip
-    if masked:
-        from linnet.answers.guards import mask_private
-
-        for name in ("text", "title", "where"):
-            whole[name] = mask_private(whole[name]).text
-        whole["headings"] = [mask_private(heading).text for heading in passage.headings]
-    return whole
 
 
 def _filters(given: Mapping[str, Any] | None) -> Filters | None:
@@ -152,6 +147,10 @@ RERANK_BODY: Schema = record(
         },
         "top_n": whole(1, MOST_TEXTS, "How many of the best; otherwise all."),
         "return_documents": {**FLAG, "description": "Whether the texts come back as well."},
+        **{
+            name: {"description": "Accepted, and without effect here."}
+            for name in ("max_tokens_per_doc", "max_chunks_per_doc", "priority")
+        },
     },
     required=("query", "documents"),
 )  # fmt: skip
@@ -180,11 +179,15 @@ SEARCH = Endpoint(
         required=("object", "model", "data"),
     ),
 )  # fmt: skip
-RERANK = Endpoint(
-    "POST", "/v1/rerank", rerank, "Texts in the order of how well they answer a question.",
-    body=RERANK_BODY,
-    answer=record(
-        {"id": TEXT, "object": {"const": "list"}, "model": TEXT, "results": listed(_RANKED)},
-        required=("model", "results"),
-    ),
+_RERANKED = record(
+    {"id": TEXT, "object": {"const": "list"}, "model": TEXT, "results": listed(_RANKED)},
+    required=("model", "results"),
+)
+
+RERANK, RERANK_2 = (
+    Endpoint(
+        "POST", path, rerank, "Texts in the order of how well they answer a question.",
+        body=RERANK_BODY, answer=_RERANKED,
+    )
+    for path in ("/v1/rerank", "/v2/rerank")
 )  # fmt: skip

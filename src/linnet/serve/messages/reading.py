@@ -40,7 +40,7 @@ Body = Mapping[str, Any]
 Block = Mapping[str, Any]
 
 _CLIENT = Origin("user")
-_SAMPLED = tuple(name for name in SAMPLING if name not in ("max_tokens", "stop", "n"))
+_SAMPLED = tuple(name for name in SAMPLING if name not in ("max_tokens", "n_predict", "stop", "n"))
 _OTHERS = {
     "image": "images are not read here: a model of text cannot",
     "redacted_thinking": "thoughts that only another service can read are of no use here",
@@ -74,6 +74,8 @@ def conversation(
 
 
 def _tool(given: Mapping[str, Any]) -> Tool:
+    if "input_schema" not in given:
+        raise ApiError(400, f"The tool '{given['name']}' needs an 'input_schema'.", param="tools")
     return Tool(given["name"], given.get("description"), given["input_schema"], given.get("strict"))
 
 
@@ -271,7 +273,7 @@ _TOOL = record(
         **_unused("cache_control", "eager_input_streaming", "defer_loading", "allowed_callers",
                   "input_examples"),
     },
-    required=("name", "input_schema"),
+    required=("name",),
 )  # fmt: skip
 _TOOL_CHOICE = {
     "anyOf": [

@@ -24,11 +24,12 @@ from linnet.respond.pieces import (
     Status,
     Text,
     ToolCall,
+    ToolCallDelta,
     Usage,
     new_id,
 )
 from linnet.serve.errors import ApiError
-from linnet.serve.shapes import EVENT_STREAM
+from linnet.serve.shapes import EVENT_STREAM, Framing
 
 if TYPE_CHECKING:
     from linnet.respond.context import Tokens
@@ -66,11 +67,19 @@ def usage_json(tokens: Tokens) -> dict[str, int]:
     }
 
 
+def stream_error(error: ApiError) -> str:
+    """What ends a stream that goes wrong after it began."""
+    return _event(error_json(error))
+
+
+FRAMING = Framing(EVENT_STREAM, 'event: ping\ndata: {"type": "ping"}\n\n', stream_error)
+
+
 class MessagesShape:
     """One message."""
 
-    content_type = EVENT_STREAM
-    keep_alive = 'event: ping\ndata: {"type": "ping"}\n\n'
+    content_type = FRAMING.content_type
+    keep_alive = FRAMING.keep_alive
 
     def __init__(self, call: Call, *, limit: int) -> None:
         """``limit``: the most tokens that were asked for."""
@@ -82,6 +91,8 @@ class MessagesShape:
         """Of the block that was begun last."""
         self._open: str | None = None
         """Its type, until it is closed."""
+        self._call: str | None = None
+        """The id of the call that is open."""
         self._ending = _Ending()
 
     def events(self, batch: Batch) -> Iterator[str]:
@@ -104,11 +115,13 @@ class MessagesShape:
                     yield self._within("text")
                     cited = json.dumps(self._ending.location(piece))
                     yield self._delta(f'"type":"citations_delta","citation":{cited}')
+                case ToolCallDelta():
+                    yield self._within_call(piece)
+                    yield self._arguments(piece.arguments)
                 case ToolCall():
-                    yield self._close()
-                    yield self._begin("tool_use", _tool_use(piece, {}))
-                    written = quoted(json.dumps(arguments_of(piece), ensure_ascii=False))
-                    yield self._delta(f'"type":"input_json_delta","partial_json":{written}')
+                    if self._call != piece.id:
+                        yield self._within_call(piece)
+                        yield self._arguments(json.dumps(arguments_of(piece), ensure_ascii=False))
                     yield self._close()
                 case Finish():
                     yield self._close()
@@ -127,7 +140,7 @@ class MessagesShape:
 
     def error(self, error: ApiError) -> str:
         """What ends a stream that goes wrong after it began."""
-        return _event(error_json(error))
+        return stream_error(error)
 
     def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
         """The answer in one."""
@@ -155,7 +168,7 @@ class MessagesShape:
                 last("thinking")["thinking"] += piece.text
             case Citation():
                 block = last("text")
-                block["citations"] = [*(block["citations"] or ()), self._ending.location(piece)]
+                block.setdefault("citations", []).append(self._ending.location(piece))
             case ToolCall():
                 content.append(_tool_use(piece, arguments_of(piece)))
 
@@ -181,6 +194,19 @@ class MessagesShape:
         """What is to be sent before a piece of a block of this type."""
         return "" if self._open == kind else self._close() + self._begin(kind, _empty(kind))
 
+    def _within_call(self, call: ToolCall | ToolCallDelta) -> str:
+        """The same of a call."""
+        if self._call == call.id:
+            return ""
+        begun = self._close() + self._begin("tool_use", _tool_use(call, {}))
+        self._call = call.id
+        return begun
+
+    def _arguments(self, written: str) -> str:
+        if not written:
+            return ""
+        return self._delta(f'"type":"input_json_delta","partial_json":{quoted(written)}')
+
     def _begin(self, kind: str, block: Mapping[str, Any]) -> str:
         self._open = kind
         self._place += 1
@@ -195,7 +221,7 @@ class MessagesShape:
     def _close(self) -> str:
         if self._open is None:
             return ""
-        self._open = None
+        self._open = self._call = None
         return _event({"type": "content_block_stop", "index": self._place})
 
 
@@ -216,7 +242,9 @@ class _Ending:
                 self._finish = piece
             case Refusal():
                 self._refusal = (self._refusal or "") + piece.text
-            case Text() | Reasoning() | ToolCall() | Usage() | Status(state="writing"):
+            case Text() | Reasoning() | ToolCall() | ToolCallDelta() | Usage():
+                pass
+            case Status(state="writing"):
                 pass
             case _:
                 self.own.append(piece.as_json())
@@ -253,17 +281,17 @@ class _Ending:
 def _is_before(piece: Piece) -> bool:
     """Whether it comes while the prompt's tokens are not yet counted."""
     return not isinstance(
-        piece, Text | Refusal | Reasoning | Citation | ToolCall | Finish | Usage
+        piece, Text | Refusal | Reasoning | Citation | ToolCall | ToolCallDelta | Finish | Usage
     ) and not (isinstance(piece, Status) and piece.state == "writing")
 
 
 def _empty(kind: str) -> dict[str, Any]:
     if kind == "text":
-        return {"type": "text", "text": "", "citations": None}
+        return {"type": "text", "text": ""}
     return {"type": "thinking", "thinking": "", "signature": ""}
 
 
-def _tool_use(call: ToolCall, arguments: Any) -> dict[str, Any]:
+def _tool_use(call: ToolCall | ToolCallDelta, arguments: Any) -> dict[str, Any]:
     return {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError
 from linnet.respond.engine import EngineResponder
+from linnet.serve.catalog import LATEST
 
 if TYPE_CHECKING:
-    from linnet.serve.catalog import LoadedModel, Served
+    from linnet.serve.catalog import Served
+    from linnet.serve.pool import LoadedModel
 
-LATEST = ":latest"
 _FAMILY = "linnet"
 """What stands for an architecture: it only names the fields under it."""
 _YEAR_NEVER = "2318-01-01T00:00:00Z"
@@ -28,7 +29,7 @@ def tag(model: Served, *, size: int = 0) -> dict[str, Any]:
         "model": name,
         "modified_at": _time(model.created),
         "size": size,
-        "digest": hashlib.sha256(model.fingerprint.encode()).hexdigest(),
+        "digest": hashlib.sha256(f"{model.name} {model.created}".encode()).hexdigest(),
         "details": details(model),
     }
 
@@ -75,7 +76,7 @@ def details(model: Served) -> dict[str, Any]:
 
 def capabilities(model: Served) -> list[str]:
     """What it can do, by Ollama's names."""
-    if model.encoder is not None:
+    if model.makes_embeddings:
         return ["embedding"]
     found = ["completion"]
     responder = model.responder
@@ -83,6 +84,7 @@ def capabilities(model: Served) -> list[str]:
         found += ["tools"] if responder.abilities.tools else []
     if isinstance(responder, EngineResponder):
         found += ["thinking"] if _thinks(responder) else []
+        found += ["insert"] if responder.infill is not None else []
     return found
 
 
@@ -104,8 +106,18 @@ def _thinks(responder: EngineResponder) -> bool:
 
 
 def _template(model: Served) -> str:
-    """How prompts are written, as far as it can be said in Ollama's own notation."""
-    return "{{ .Prompt }}" if model.engine is not None else ""
+    """How prompts are written, as far as it can be said in Ollama's own notation: some clients look
+    for ``.Suffix`` in it.
+    """
+    responder = model.responder
+    if not isinstance(responder, EngineResponder):
+        return ""
+    if responder.infill is None:
+        return "{{ .Prompt }}"
+    marks = responder.infill.format
+    before, after = f"{marks.prefix}{{{{ .Prompt }}}}", f"{marks.suffix}{{{{ .Suffix }}}}"
+    filled = f"{before}{after}{marks.middle}" if marks.middle else after + before
+    return f"{{{{ if .Suffix }}}}{filled}{{{{ else }}}}{{{{ .Prompt }}}}{{{{ end }}}}"
 
 
 def _time(seconds: float) -> str:

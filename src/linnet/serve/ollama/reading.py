@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 Body = Mapping[str, Any]
 
 _CLIENT = Origin("user")
-_SAME_NAME = tuple(name for name in SAMPLING if name not in ("max_tokens", "n", "stop"))
+_SAME_NAME = tuple(
+    name for name in SAMPLING if name not in ("max_tokens", "n_predict", "n", "stop")
+)
 LOADING = (
     "num_batch", "num_gpu", "num_keep", "num_thread", "main_gpu", "numa", "low_vram", "f16_kv",
     "logits_all", "vocab_only", "use_mmap", "use_mlock", "embedding_only", "penalize_newline",
@@ -54,9 +56,14 @@ def chat(body: Body, *, longest: int, context: int) -> Conversation:
     ``context``: the model's, 0 where it is not known. Raises ApiError.
     """
     tools = tuple(Tool.from_json(_function(tool)) for tool in body.get("tools") or ())
+    choice = body.get("tool_choice") or "auto"
+    if not tools and choice not in ("auto", "none"):
+        raise ApiError(400, "'tool_choice' is only allowed with 'tools'.", param="tool_choice")
+    if not isinstance(choice, str):
+        choice = f"tool:{choice['function']['name']}"
     return _conversation(
         body, tuple(_messages(body["messages"])), longest=longest, context=context
-    ).replace(tools=tools)
+    ).replace(tools=tools, tool_choice=choice)
 
 
 def generate(body: Body, *, longest: int, context: int) -> Conversation:
@@ -81,9 +88,9 @@ def settings(body: Body, *, longest: int, context: int) -> dict[str, Any]:
     most = most if most is not None and most > 0 else None
     if options.get("seed") == -1:  # another one each time
         options["seed"] = None
+    if options.get("repeat_last_n") == 0:  # the penalty sees nothing
+        options["repeat_penalty"] = None
     sampled = {name: options.get(name) for name in (*_SAME_NAME, "stop")}
-    if options.get("repeat_penalty") is not None and options.get("repeat_last_n") != 0:
-        sampled["repetition_penalty"] = options["repeat_penalty"]
     limits = [limit for limit in (context, options.get("num_ctx") or 0) if limit]
     return {
         "sampling": sampling_of(
@@ -241,11 +248,18 @@ _TOOL = record(
     },
     required=("function",), more=True,
 )  # fmt: skip
+_TOOL_CHOICE: Schema = {
+    "anyOf": [
+        {"type": ["string", "null"], "enum": ["auto", "none", "required", None]},
+        record({"function": record({"name": FUNCTION_NAME}, required=("name",), more=True)},
+               required=("function",), more=True),
+    ],
+    "description": "As OpenAI has it: some clients send it, though Ollama does not know it.",
+}  # fmt: skip
 OPTIONS: Schema = nullable(record(
     {
         **{name: SAMPLING[name] for name in _SAME_NAME},
         "stop": SAMPLING["stop"],
-        "repeat_penalty": SAMPLING["repetition_penalty"],
         "num_predict": whole(-2, 2**31 - 1, "The most tokens; below 1: as the context allows."),
         "num_ctx": whole(0, 2**31 - 1, "No more than the model's own context is used."),
         "repeat_last_n": whole(-1, 2**31 - 1, "-1, or 0 for no repeat_penalty."),
@@ -283,6 +297,7 @@ CHAT_BODY: Schema = record(
         **_WRITING,
         "messages": {"type": ["array", "null"], "maxItems": MOST_MESSAGES, "items": _MESSAGE},
         "tools": {"type": ["array", "null"], "maxItems": MOST_TOOLS, "items": _TOOL},
+        "tool_choice": _TOOL_CHOICE,
     },
     required=("model",),
 )

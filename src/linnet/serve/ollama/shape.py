@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from linnet.respond.pieces import (
     Status,
     Text,
     ToolCall,
+    ToolCallDelta,
     Usage,
 )
-from linnet.serve.shapes import scores_json
+from linnet.serve.shapes import Framing, scores_json
 
 if TYPE_CHECKING:
     from linnet.respond.context import Tokens
@@ -39,6 +40,21 @@ def error_body(error: ApiError) -> bytes:
 def now() -> str:
     """The time as Go writes it."""
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def stream_error(error: ApiError) -> str:
+    """What ends a stream that goes wrong after it began."""
+    return error_body(error).decode() + "\n"
+
+
+def _framing(content: Mapping[str, Any]) -> Framing:
+    """Of streams whose pieces have such content: every line must be one."""
+    line = json.dumps({"model": "", **content, "done": False}) + "\n"
+    return Framing(NDJSON, line, stream_error, by_default=True)
+
+
+CHAT_FRAMING = _framing({"message": {"role": "assistant", "content": ""}})
+GENERATE_FRAMING = _framing({"response": ""})
 
 
 class OllamaShape:
@@ -89,7 +105,7 @@ class OllamaShape:
 
     def error(self, error: ApiError) -> str:
         """What ends a stream that goes wrong after it began."""
-        return error_body(error).decode() + "\n"
+        return stream_error(error)
 
     def whole(self, answers: Sequence[Answer], tokens: Tokens) -> Any:
         """The answer in one."""
@@ -154,7 +170,7 @@ def _reason(finish: Finish) -> str:
 
 def _is_own(piece: Piece) -> bool:
     """Whether the interface has no place for it."""
-    known = Text | Reasoning | ToolCall | Finish | Usage
+    known = Text | Reasoning | ToolCall | ToolCallDelta | Finish | Usage
     return not isinstance(piece, known) and not (
         isinstance(piece, Status) and piece.state == "writing"
     )

@@ -2,11 +2,12 @@
 // GitHub's tables and task lists, less raw HTML, which stays text, and definitions of links.
 //
 // A block is {type, ...}: heading {level, text}, paragraph {text}, code {text, language, open}, rule,
-// quote {blocks}, list {ordered, start, loose, items: [{blocks, done}]}, table {align, head, rows}.
+// math {text, source}, quote {blocks}, list {ordered, start, loose, items: [{blocks, done}]}, table {align, head, rows}.
 // It depends on its own lines only, so that while a text grows only its last block changes.
 
 const DEEPEST = 12; // of quotes and lists in each other; deeper ones are paragraphs
 const MOST_COLUMNS = 64;
+const MOST_MATH_LINES = 100;
 const MOST_ADDED = 5000; // cells that a table's rows lack: a few signs must not become a huge table
 
 const FENCE = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$/;
@@ -15,6 +16,7 @@ const RULE = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
 const QUOTE = /^ {0,3}>/;
 const ITEM = /^( {0,3})(?:([-+*])|(\d{1,9})([.)]))(?=[ \t]|$)/;
 const UNDERLINE = /^ {0,3}(=+|-+)[ \t]*$/;
+const MATH = /^ {0,3}(\$\$|\\\[)/;
 const ALIGNMENT = /^(:?)-+(:?)$/;
 const TASK = /^\[([ xX])\][ \t]/;
 
@@ -48,6 +50,7 @@ function first(lines, at, depth) {
     rule(lines, at) ??
     (depth < DEEPEST ? (quote(lines, at, depth) ?? list(lines, at, depth)) : null) ??
     table(lines, at) ??
+    math(lines, at) ??
     paragraph(lines, at)
   );
 }
@@ -258,6 +261,24 @@ function table(lines, at) {
   return [{ type: "table", align, head: cells(lines[at]), rows }, to];
 }
 
+/** A formula on lines of its own, once it is closed. */
+function math(lines, at) {
+  const opening = MATH.exec(lines[at]);
+  if (!opening) return null;
+  const close = opening[1] === "$$" ? "$$" : "\\]";
+  const inside = [];
+  for (let to = at; to < Math.min(lines.length, at + MOST_MATH_LINES); to++) {
+    const line = to === at ? lines[to].slice(opening[0].length) : lines[to];
+    const end = line.indexOf(close);
+    inside.push(end < 0 ? line : line.slice(0, end));
+    if (end < 0) continue;
+    const text = inside.join("\n").trim();
+    if (!text || line.slice(end + close.length).trim()) return null; // part of a sentence
+    return [{ type: "math", text, source: lines.slice(at, to + 1).join("\n").trim() }, to + 1];
+  }
+  return null;
+}
+
 function paragraph(lines, at) {
   const text = [lines[at].trimStart()];
   let to = at + 1;
@@ -267,7 +288,7 @@ function paragraph(lines, at) {
     if (underline) {
       return [{ type: "heading", level: underline[1][0] === "=" ? 1 : 2, text: text.join("\n") }, to + 1];
     }
-    if (interrupts(lines[to]) || alignment(lines, to)) break;
+    if (interrupts(lines[to]) || alignment(lines, to) || math(lines, to)) break;
     text.push(lines[to].trimStart());
   }
   return [{ type: "paragraph", text: text.join("\n").trimEnd() }, to];

@@ -7,9 +7,10 @@ import { byId, count, element, icon } from "./dom.js";
 const NEARLY_FULL = 0.85;
 
 export class Composer {
-  /** `act`: takeBack(), tryAgain(). */
-  constructor(act) {
+  /** `act`: takeBack(), tryAgain(); `attachments`: the files that go with the message. */
+  constructor(act, attachments) {
     this.act = act;
+    this.attachments = attachments;
     this.box = byId("message");
     this.box.addEventListener("input", () => this.grow());
   }
@@ -29,7 +30,9 @@ export class Composer {
   }
 
   enable() {
-    byId("send").disabled = !this.model || (!this.isText && !this.box.value.trim());
+    const { ready, isReading, isTooLong } = this.attachments;
+    const isEmpty = !this.isText && !this.box.value.trim() && !ready.length;
+    byId("send").disabled = !this.model || isEmpty || (!this.isText && (isReading || isTooLong));
   }
 
   /** `model`: the one that is chosen, or null; `running`: whether it is writing in this conversation. */
@@ -37,7 +40,8 @@ export class Composer {
     this.model = model;
     this.isText = conversation.mode === "text";
     const send = byId("send");
-    byId("grown").hidden = this.isText;
+    for (const id of ["grown", "attached"]) byId(id).hidden = this.isText;
+    byId("attach").hidden = !this.attachments.isPossible;
     byId("text-tools").hidden = !this.isText;
     send.hidden = running;
     byId("stop").hidden = !running;
@@ -72,6 +76,14 @@ export class Composer {
     const facts = last?.facts;
     const used = !facts?.prompt ? null : facts.prompt + facts.written;
     const context = this.model?.context;
+    const { forecast } = this.attachments;
+    if (!this.isText && forecast) {
+      const tokens = `${forecast.isLeast ? "over " : ""}${count(forecast.tokens)}`;
+      byId("gauge").textContent = forecast.context ? `${tokens} of ${count(forecast.context)} tokens with this` : `${tokens} tokens with this`;
+      byId("gauge").title = "What the model would read, and what it can read at once.";
+      byId("gauge").classList.toggle("full", this.attachments.isTooLong);
+      return;
+    }
     const full = used === null ? "" : context ? `${count(used)} of ${count(context)} tokens` : `${count(used)} tokens`;
     const speed = this.isText ? told(facts, last?.finish) : "";
     const gauge = byId("gauge");

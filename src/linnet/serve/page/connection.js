@@ -72,12 +72,20 @@ export class Connection {
     return this.models.find(({ id }) => id === this.select.value) ?? null;
   }
 
-  /** List the models, with one of them chosen if it is there. */
-  list(wanted) {
+  /** List the models, with one of them chosen if it is there, and the second one beside it, if that can be. */
+  list(wanted, rival) {
     const options = this.models.map(({ id, chat }) => element("option", { value: id }, chat ? id : `${id} · continues texts`));
     if (!options.length) options.push(element("option", { value: "" }, "No model"));
     this.select.replaceChildren(...options);
     this.select.disabled = this.models.length === 0;
     if (this.models.some(({ id }) => id === wanted)) this.select.value = wanted;
+    const rivals = this.rivals;
+    byId("rival").replaceChildren(...rivals.map(({ id }) => element("option", { value: id }, id)));
+    if (rivals.some(({ id }) => id === rival)) byId("rival").value = rival;
+  }
+
+  /** The models that can be asked beside the chosen one. */
+  get rivals() {
+    return this.model?.chat ? this.models.filter(({ id, chat }) => chat && id !== this.model.id) : [];
   }
 }

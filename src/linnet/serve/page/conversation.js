@@ -6,9 +6,12 @@
 //
 //   {id, mode: "chat" | "text", title, named, created, changed, model, settings,
 //    nodes: {id: {id, parent, role, text, at, ...}}, chosen: {parent: child},
-//    pieces: [{by, text, turn}], unread: characters at the text's beginning that are not sent}
+//    pieces: [{by, text, turn}], unread: characters at the text's beginning that are not sent,
+//    rival: a second model that is asked beside, or ""}
 //
 // An answer has, where known: evidence (evidence.js), model, thought, finish, facts {prompt, cached, written, pieces, first, seconds}.
+// A question has, where there are some: attachments [{name, kind, text, characters}]; and beside: the two answers between which
+// nobody has chosen yet. `edited`: whether the person changed a message after it was sent or written.
 
 import { checkedEvidence } from "./evidence.js";
 
@@ -19,6 +22,10 @@ const LONGEST_TITLE = 60;
 const LEAST_PROMPT = 40; // characters
 const LONGEST_TEXT = 4_000_000;
 const MOST_NODES = 20_000;
+const NUMBERS = [
+  "temperature", "top_p", "min_p", "top_k", "repetition_penalty", "frequency_penalty", "presence_penalty", "max_tokens", "seed",
+];
+const MOST_ATTACHMENTS = 50;
 
 /** A name that nothing else has. (crypto.randomUUID is offered over https only.) */
 export function newId() {
@@ -30,7 +37,7 @@ export function create({ mode, model, settings }) {
   const now = Date.now();
   return {
     id: newId(), mode, title: "", named: false, created: now, changed: now, model,
-    settings: { ...settings }, nodes: {}, chosen: {}, pieces: [], unread: 0,
+    settings: { ...settings }, nodes: {}, chosen: {}, pieces: [], unread: 0, rival: "",
   };
 }
 
@@ -43,12 +50,25 @@ export function path(conversation) {
 
 /** All versions of a message, oldest first. */
 export function versions(conversation, node) {
-  return Object.values(conversation.nodes).filter((other) => other.parent === node.parent);
+  return Object.values(conversation.nodes).filter((other) => other.parent === node.parent && other.role === node.role);
 }
 
-/** Add a message after another one (or ROOT) and show it. */
-export function add(conversation, parent, role, text) {
-  const node = { id: newId(), parent, role, text, at: Date.now() };
+/** The two answers at the end between which nobody has chosen yet, or null. */
+export function undecided(conversation) {
+  const [question, answer] = path(conversation).slice(-2);
+  const found = answer?.role === "assistant" ? question.beside?.map((id) => conversation.nodes[id]) : null;
+  return found?.length === 2 && found.every((node) => node?.parent === question.id) ? found : null;
+}
+
+/** Go on with one of two answers. */
+export function decide(conversation, node) {
+  delete conversation.nodes[node.parent].beside;
+  choose(conversation, node);
+}
+
+/** Add a message after another one (or ROOT) and show it. `more`: what else it has, such as attachments. */
+export function add(conversation, parent, role, text, more = {}) {
+  const node = { id: newId(), parent, role, text, at: Date.now(), ...more };
   conversation.nodes[node.id] = node;
   conversation.chosen[parent] = node.id;
   touch(conversation);
@@ -68,13 +88,59 @@ export function drop(conversation, node) {
   else delete conversation.chosen[node.parent];
 }
 
+/**
+ * Delete a message. What follows moves up, unless there is another version of it: then that is shown, and
+ * what followed this one goes, too. Gives how many are gone, and `undo()`.
+ */
+export function remove(conversation, node) {
+  const { nodes, chosen } = conversation;
+  const before = { nodes: { ...nodes }, chosen: { ...chosen } };
+  const others = versions(conversation, node).filter((other) => other !== node);
+  const children = Object.values(nodes).filter((other) => other.parent === node.id);
+  const gone = [node];
+  if (others.length) for (const each of gone) gone.push(...Object.values(nodes).filter((other) => other.parent === each.id));
+  else for (const child of children) child.parent = node.parent;
+  const next = others.length ? others.at(-1).id : chosen[node.id];
+  for (const { id } of gone) {
+    delete nodes[id];
+    delete chosen[id];
+  }
+  if (next) chosen[node.parent] = next;
+  else delete chosen[node.parent];
+  touch(conversation);
+  const undo = () => {
+    for (const child of children) child.parent = node.id;
+    conversation.nodes = { ...before.nodes, ...conversation.nodes }; // with what came meanwhile
+    conversation.chosen = { ...conversation.chosen, ...before.chosen };
+    touch(conversation);
+  };
+  return { count: gone.length, undo };
+}
+
+/** Another version of an answer, as the person would have it. */
+export function addVersion(conversation, node, text) {
+  const made = add(conversation, node.parent, node.role, "", { model: node.model, edited: true, finish: "stop" });
+  if (node.thought) made.thought = node.thought;
+  made.text = (THINKING.exec(node.text)?.[0] ?? "") + text;
+  return made;
+}
+
+/** Change what a message says; of an answer's thoughts nothing. */
+export function edit(conversation, node, text) {
+  const thinking = node.role === "assistant" ? (THINKING.exec(node.text)?.[0] ?? "") : "";
+  node.text = thinking + text;
+  node.edited = true;
+  touch(conversation);
+}
+
 export function touch(conversation) {
   conversation.changed = Date.now();
   if (!conversation.named) conversation.title = titleOf(conversation);
 }
 
 function titleOf(conversation) {
-  const said = conversation.mode === "chat" ? path(conversation)[0]?.text : written(conversation);
+  const first = path(conversation)[0];
+  const said = conversation.mode === "chat" ? first?.text || first?.attachments?.[0].name : written(conversation);
   const line = (said ?? "").trim().split("\n", 1)[0].replace(/\s+/g, " ");
   if (line.length <= LONGEST_TITLE) return line;
   return `${line.slice(0, LONGEST_TITLE).replace(/\s+\S*$/, "")}…`;
@@ -92,6 +158,17 @@ export function apart(node) {
   return { thought: (node.thought ?? "") + found[1], text: node.text.slice(found[0].length).trimStart() };
 }
 
+/** Whether an answer was cut where it can be gone on with. */
+export function canGoOn(node) {
+  return ["length", "stopped"].includes(node.finish) && node.role === "assistant" && !node.evidence && apart(node).text.trim() !== "";
+}
+
+/** What a message says to the model: the files that belong to it, then its text. */
+export function contentOf(node) {
+  const files = (node.attachments ?? []).map(({ name, text }) => `--- ${name} ---\n${text}\n--- end of ${name} ---\n\n`);
+  return files.join("") + (apart(node).text || (node.evidence?.refusal ?? ""));
+}
+
 /**
  * What the server is sent, up to and with a message: the system prompt first, and neither what was left out nor thoughts.
  * Questions that were not answered are put together: many chat templates insist on turns.
@@ -101,7 +178,7 @@ export function messagesUpTo(conversation, last) {
   if (conversation.settings.system?.trim()) messages.push({ role: "system", content: conversation.settings.system });
   for (const node of path(conversation)) {
     const before = messages.at(-1);
-    const content = apart(node).text || (node.evidence?.refusal ?? "");
+    const content = contentOf(node);
     if (!node.leftOut && before?.role === node.role) before.content += `\n\n${content}`;
     else if (!node.leftOut) messages.push({ role: node.role, content });
     if (node === last) break;
@@ -209,7 +286,8 @@ export function asMarkdown(conversation) {
 /** A message with the places that it cites, as text. */
 export function asText(node) {
   const { evidence } = node;
-  const said = apart(node).text || (evidence?.refusal ?? "");
+  const files = (node.attachments ?? []).map(({ name }) => `[${name}]`).join(" ");
+  const said = [files, apart(node).text || (evidence?.refusal ?? "")].filter(Boolean).join("\n\n");
   if (!evidence?.citations.length) return said;
   const sources = evidence.citations.map(({ source, page, text }, k) => {
     const where = page === null ? source : `${source}, page ${page}`;
@@ -224,6 +302,7 @@ export function checked(value) {
   const conversation = create({ mode: value.mode, model: text(value.model, 500), settings: checkedSettings(value.settings) });
   if (/^[\da-f]{24}$/.test(value.id)) conversation.id = value.id;
   conversation.title = text(value.title, 500);
+  conversation.rival = text(value.rival, 500);
   conversation.named = value.named === true;
   for (const name of ["created", "changed"]) conversation[name] = number(value[name]) ?? conversation[name];
   const nodes = Object.values(value.nodes).slice(0, MOST_NODES).map(checkedNode);
@@ -243,14 +322,17 @@ export function checked(value) {
 
 /** Keep the messages that hang together from the root on: no cycle, no loose ends. */
 function keepTree(conversation, chosen) {
-  const known = new Set([ROOT]);
+  const children = new Map();
+  for (const node of Object.values(conversation.nodes)) children.set(node.parent, [...(children.get(node.parent) ?? []), node]);
   const kept = {};
-  // A parent stands before its children, as they were made.
-  for (const node of Object.values(conversation.nodes)) {
-    if (!known.has(node.parent)) continue;
-    known.add(node.id);
-    kept[node.id] = node;
-    if (chosen[node.parent] === node.id || !(node.parent in conversation.chosen)) conversation.chosen[node.parent] = node.id;
+  const parents = [ROOT];
+  for (const parent of parents) {
+    for (const node of children.get(parent) ?? []) {
+      if (node.id in kept) continue;
+      kept[node.id] = node;
+      parents.push(node.id);
+      if (chosen[parent] === node.id || !(parent in conversation.chosen)) conversation.chosen[parent] = node.id;
+    }
   }
   conversation.nodes = kept;
 }
@@ -259,7 +341,10 @@ function checkedNode(value) {
   if (!isRecord(value) || !/^[\da-f]{24}$/.test(value.id) || !["user", "assistant"].includes(value.role)) return null;
   const node = { id: value.id, parent: text(value.parent, 24), role: value.role, text: text(value.text) };
   node.at = number(value.at) ?? Date.now();
-  if (value.leftOut === true) node.leftOut = true;
+  for (const name of ["leftOut", "edited"]) if (value[name] === true) node[name] = true;
+  const attachments = checkedAttachments(value.attachments);
+  if (node.role === "user" && attachments.length) node.attachments = attachments;
+  if (node.role === "user" && Array.isArray(value.beside)) node.beside = value.beside.slice(0, 2).map((id) => text(id, 24));
   for (const name of ["model", "thought", "finish"]) if (typeof value[name] === "string") node[name] = text(value[name]);
   if (isRecord(value.facts)) node.facts = numbers(value.facts, ["prompt", "cached", "written", "pieces", "first", "seconds"]);
   const evidence = node.role === "assistant" ? checkedEvidence(value.evidence) : null;
@@ -267,11 +352,19 @@ function checkedNode(value) {
   return node;
 }
 
+function checkedAttachments(value) {
+  const found = (Array.isArray(value) ? value.slice(0, MOST_ATTACHMENTS) : []).filter(isRecord);
+  return found.map((each) => {
+    const said = text(each.text);
+    return { name: text(each.name, 300), kind: text(each.kind, 40), text: said, characters: number(each.characters) ?? said.length };
+  });
+}
+
 /** Settings of which only what is known and well-formed is kept. */
 export function checkedSettings(value) {
   if (!isRecord(value)) return {};
-  const settings = numbers(value, ["temperature", "top_p", "min_p", "top_k", "max_tokens", "repetition_penalty", "seed"]);
-  if (typeof value.system === "string") settings.system = text(value.system);
+  const settings = numbers(value, NUMBERS);
+  for (const name of ["system", "schema"]) if (typeof value[name] === "string") settings[name] = text(value[name]);
   if (Array.isArray(value.stop)) settings.stop = value.stop.filter((stop) => typeof stop === "string" && stop).slice(0, 4);
   return settings;
 }

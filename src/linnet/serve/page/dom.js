@@ -88,3 +88,12 @@ export function download(name, type, text) {
 export function count(number) {
   return number.toLocaleString("en");
 }
+
+/** 12345 bytes as 12 KB. */
+export function size(bytes) {
+  if (!bytes) return "";
+  const units = ["B", "KB", "MB", "GB"];
+  let k = 0;
+  for (; bytes >= 1000 && k < units.length - 1; k++) bytes /= 1000;
+  return `${k && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[k]}`;
+}

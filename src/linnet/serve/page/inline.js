@@ -5,11 +5,11 @@
 // backticks), the nesting bounded.
 //
 // A node is {type, ...}: text {text}, code {text}, break, emphasis, strong, strike {children},
-// link {href, children}, image {href, alt}. An address here is not yet a safe one: see links.js.
+// math {text, display, source}, link {href, children}, image {href, alt}. An address here is not yet a safe one: see links.js.
 
 const DEEPEST = 16;
 
-const PLAIN = /[^\\`*_~[\]!<&\n]+/y;
+const PLAIN = /[^\\`*_~[\]!<&$\n]+/y;
 const TICKS = /`+/y;
 const RUN = /\*+|_+|~+/y;
 const BREAK = /\n[ \t]*/y;
@@ -28,6 +28,11 @@ const TARGET = new RegExp(
     String.raw`[ \t\n]{0,20}\)`,
   "y",
 );
+// TeX between dollars, none of which stands in it; or between \( and \), \[ and \].
+const DISPLAYED = /\$\$((?:[^$\\]|\\[^]){1,4000})\$\$/y;
+const FORMULA = /\$((?:[^$\\\n]|\\[^\n]){1,1000})\$/y;
+const BRACKETED = { "(": "\\)", "[": "\\]" };
+const LONGEST_FORMULA = 4000;
 const PUNCTUATION = /[\p{P}\p{S}]/u;
 const ESCAPED = /\\([!-/:-@[-`{-~])/g;
 const ADDRESS = /(?<![\p{L}\p{N}_])https?:\/\/[^\s<>"`]{1,2000}/giu;
@@ -50,6 +55,7 @@ class Inline {
     this.at = 0;
     this.made = [];
     this.brackets = []; // of links that may be closed: {place in made, image, active}
+    this.ends = {}; // where the next formula ends, by what ends it
   }
 
   nodes() {
@@ -92,6 +98,8 @@ class Inline {
         return this.autolink();
       case "&":
         return this.entity();
+      case "$":
+        return this.dollars();
       case "\n":
         return this.line();
       default:
@@ -106,9 +114,38 @@ class Inline {
       this.take(BREAK);
       return this.made.push({ type: "break" });
     }
+    if (BRACKETED[next] && this.bracketed(next)) return true;
     if (!/[!-/:-@[-`{-~]/.test(next)) return false;
     this.at += 2;
     return this.add(next);
+  }
+
+  /** \(...\) and \[...\], as models write formulas. */
+  bracketed(opening) {
+    const closing = BRACKETED[opening];
+    const from = this.at + 2;
+    let end = this.ends[closing] ?? 0;
+    if (end < from) end = this.ends[closing] = (this.text.indexOf(closing, from) + 1 || Infinity) - 1;
+    if (end - from > LONGEST_FORMULA) return false;
+    const text = this.text.slice(from, end).trim();
+    if (!text) return false;
+    if (opening === "[" && !/[\\^_={}]/.test(text)) return false; // brackets that are escaped
+    const source = this.text.slice(this.at, end + 2);
+    this.at = end + 2;
+    return this.made.push({ type: "math", text, display: opening === "[", source });
+  }
+
+  /** $...$ and $$...$$, where they are not amounts of money. */
+  dollars() {
+    const from = this.at;
+    const before = characterBefore(this.text, from);
+    const found = this.take(DISPLAYED) ?? this.take(FORMULA);
+    if (found && isFormula(found[0], found[1], before, characterAt(this.text, this.at))) {
+      const display = found[0].startsWith("$$");
+      return this.made.push({ type: "math", text: found[1].trim(), display, source: found[0] });
+    }
+    this.at = from;
+    return false;
   }
 
   code() {
@@ -194,6 +231,13 @@ class Inline {
     // A single line break is shown as one: chat models and people mean it so.
     return this.made.push({ type: "break" });
   }
+}
+
+/** Pandoc's rules (no space within the dollars, no digit behind them), and no prose behind an amount. */
+function isFormula(source, text, before, after) {
+  if (source.startsWith("$$")) return text.trim() !== "";
+  if (/[\p{L}\p{N}$\\]/u.test(before) || /[\p{L}\p{N}$]/u.test(after) || text !== text.trim()) return false;
+  return !/^[\d.,]/.test(text) || /[\\^_={}]/.test(text) || !/\p{L}{2}/u.test(text);
 }
 
 function decoded([whole, decimal, hexadecimal, name]) {

@@ -3,7 +3,7 @@
 
 import { confirmed, dialog, toast } from "./dialogs.js";
 import { listOf, remove, restore, statusOf, upload } from "./documents.js";
-import { byId, count, element, icon, iconButton } from "./dom.js";
+import { byId, count, element, icon, iconButton, size } from "./dom.js";
 
 const LOOK_WORKING = 1000; // milliseconds
 const LOOK_IDLE = 10_000;
@@ -15,9 +15,10 @@ const RUNNING = { waiting: "○", running: "…", done: "✓", unchanged: "✓",
 const SAID = { waiting: "waits", running: "is being done", done: "done", unchanged: "done", skipped: "left out", failed: "failed" };
 
 export class Library {
-  /** `changed()`: called when the status has been looked up. */
-  constructor(changed) {
+  /** `changed()`: called when the status has been looked up; `attachments`: what takes dropped files where no documents do. */
+  constructor(changed, attachments) {
     this.changed = changed;
+    this.attachments = attachments;
     this.model = null;
     this.status = null;
     this.uploads = []; // {name, share, error, abort, file}
@@ -293,9 +294,14 @@ export class Library {
   /** Files may be dropped anywhere. */
   listenToDrops() {
     const veil = byId("drop");
-    const takes = (event) => this.status?.can_change && [...(event.dataTransfer?.types ?? [])].includes("Files");
+    const line = veil.querySelector("p");
+    const possible = () => this.status?.can_change || this.attachments.isPossible;
+    const takes = (event) => possible() && [...(event.dataTransfer?.types ?? [])].includes("Files");
     let depth = 0;
-    const over = (shown) => (veil.hidden = !shown);
+    const over = (shown) => {
+      veil.hidden = !shown;
+      line.textContent = this.status?.can_change ? "Drop the files here to add them to the documents" : "Drop the files here to attach them to your message";
+    };
     addEventListener("dragenter", (event) => takes(event) && (event.preventDefault(), depth++, over(true)));
     addEventListener("dragleave", (event) => takes(event) && --depth <= 0 && ((depth = 0), over(false)));
     addEventListener("dragover", (event) => takes(event) && event.preventDefault());
@@ -304,7 +310,10 @@ export class Library {
       depth = 0;
       if (!takes(event)) return;
       event.preventDefault();
-      this.add(await filesOf(event.dataTransfer));
+      const isForDocuments = this.status?.can_change;
+      const files = await filesOf(event.dataTransfer);
+      if (isForDocuments) this.add(files);
+      else this.attachments.add(files.map(({ file }) => file));
     });
   }
 }
@@ -363,12 +372,4 @@ function amountOf({ done, total, unit }) {
 
 function meter({ done, total, title }) {
   return element("progress", { max: String(total), value: String(Math.min(done, total)), "aria-label": title });
-}
-
-function size(bytes) {
-  if (!bytes) return "";
-  const units = ["B", "KB", "MB", "GB"];
-  let k = 0;
-  for (; bytes >= 1000 && k < units.length - 1; k++) bytes /= 1000;
-  return `${k && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[k]}`;
 }

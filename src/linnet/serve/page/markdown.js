@@ -10,6 +10,7 @@ import { copy, element, flash, icon } from "./dom.js";
 import { highlighted } from "./highlight.js";
 import { parseInline, plain } from "./inline.js";
 import { safeAddress } from "./links.js";
+import { mathNode } from "./math.js";
 
 /** A container that shows a Markdown text. */
 export class MarkdownView {
@@ -49,7 +50,7 @@ export function spoken(text) {
 }
 
 function spokenBlock(block) {
-  if (block.type === "code") return block.text;
+  if (block.type === "code" || block.type === "math") return block.text;
   if (block.type === "rule") return "";
   if (block.type === "quote") return block.blocks.map(spokenBlock).join("\n");
   if (block.type === "list") return block.items.map((item) => item.blocks.map(spokenBlock).join("\n")).join("\n");
@@ -64,6 +65,8 @@ function blockNode(block) {
       return element(`h${Math.min(6, block.level + 2)}`, { class: `h${block.level}` }, ...inline(block.text));
     case "code":
       return codeNode(block);
+    case "math":
+      return element("div", { class: "formula" }, mathNode(block.text, true, block.source));
     case "rule":
       return element("hr");
     case "quote":
@@ -132,6 +135,8 @@ function inlineNode(node) {
       return document.createTextNode(node.text);
     case "code":
       return element("code", {}, node.text);
+    case "math":
+      return mathNode(node.text, node.display, node.source);
     case "break":
       return element("br");
     case "link":

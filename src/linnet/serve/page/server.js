@@ -9,6 +9,7 @@
 
 const KEY = "linnet-key";
 const WAIT_FOR_LIST = 10_000; // milliseconds
+const LONGEST_WAIT = 10; // seconds, until a file is sent again
 
 export class ServerError extends Error {
   constructor(kind, message, seconds = null, code = null) {
@@ -102,20 +103,53 @@ function pieceOf(data) {
   };
 }
 
+/** The text of a file: {name, kind, text, characters, left_out, more_left_out}; waits while the server reads others. */
+export async function readFile(file, name, signal) {
+  for (;;) {
+    try {
+      const path = `v1/linnet/attachments?${new URLSearchParams({ name })}`;
+      const headers = { "Content-Type": "application/octet-stream" };
+      return await (await request(path, { method: "POST", body: file, headers, signal })).json();
+    } catch (error) {
+      if (error.kind !== "busy" || error.seconds === null || error.seconds > LONGEST_WAIT) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * error.seconds));
+    }
+  }
+}
+
+/** How many tokens a model reads of messages: {tokens, isLeast: whether there are more}. */
+export async function countTokens(model, messages) {
+  try {
+    const response = await request("tokenize", { method: "POST", body: JSON.stringify({ model, messages }), signal: AbortSignal.timeout(WAIT_FOR_LIST) });
+    return { tokens: (await response.json()).count, isLeast: false };
+  } catch (error) {
+    // What is too long is refused with its count, or with how far it was counted.
+    const found = error.kind === "context" && /resulted in (at least )?(\d+) tokens/.exec(error.message);
+    if (!found) throw error;
+    return { tokens: Number(found[2]), isLeast: Boolean(found[1]) };
+  }
+}
+
 /** Ask the server; throws a ServerError where it refuses. */
 export async function request(path, options) {
-  const headers = { "Content-Type": "application/json" };
+  const headers = { "Content-Type": "application/json", ...options.headers };
   if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
   let response;
   try {
     response = await fetch(new URL(path, document.baseURI), { ...options, headers, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    // A file that was changed or deleted since it was chosen cannot be sent, though the server is there.
+    if (options.body instanceof Blob && (await isGone(options.body))) throw new ServerError("refused", "The file cannot be read any more.");
     throw new ServerError("gone", "The server does not answer.");
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => ({}));
   throw errorFrom(response.status, body.error ?? {}, response.headers.get("Retry-After"));
+}
+
+function isGone(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => false, () => true);
 }
 
 function errorFrom(status, { message, code }, retryAfter) {

@@ -3,20 +3,41 @@
 import { written } from "./conversation.js";
 import { element, icon, iconButton } from "./dom.js";
 
+const WAIT_TO_SEARCH = 250; // milliseconds
 const DAY = 24 * 60 * 60 * 1000;
 
 export class Sidebar {
-  /** `act`: open(id), rename(id, title), remove(id), exportOne(id). */
+  /** `act`: open(id), rename(id, title), remove(id), exportOne(id), search(text): ids that the server finds, or null. */
   constructor(container, search, act) {
     this.container = container;
     this.search = search;
     this.act = act;
     this.renaming = null;
-    search.addEventListener("input", () => this.show(this.conversations, this.state));
+    search.addEventListener("input", () => {
+      this.foundThere = null;
+      this.show(this.conversations, this.state);
+      clearTimeout(this.searching);
+      if (search.value.trim()) this.searching = setTimeout(() => this.searchThere(), WAIT_TO_SEARCH);
+    });
     search.addEventListener("keydown", (event) => {
       if (event.key === "ArrowDown") this.container.querySelector("a")?.focus();
     });
     container.addEventListener("keydown", (event) => this.step(event));
+  }
+
+  /** Have the server look into what has not been fetched. */
+  async searchThere() {
+    const text = this.search.value.trim();
+    let found = null;
+    try {
+      found = await this.act.search(text);
+    } catch (error) {
+      if (!error.kind) throw error; // the server is gone: what is here is searched
+    }
+    if (!found || text !== this.search.value.trim()) return;
+    this.foundThere = found;
+    this.shown = null;
+    this.show(this.conversations, this.state);
   }
 
   /** `state`: {current: id or null, running: set of ids that are being answered}. */
@@ -24,7 +45,7 @@ export class Sidebar {
     Object.assign(this, { conversations, state });
     if (this.renaming || this.container.querySelector(".menu")) return; // shown when that is done
     const wanted = this.search.value.trim().toLowerCase();
-    const found = conversations.filter((conversation) => matches(conversation, wanted));
+    const found = conversations.filter((conversation) => matches(conversation, wanted) || this.foundThere?.has(conversation.id));
     const listed = found.map(({ id, title }) => [id, title, id === state.current, state.running.has(id)]);
     const shown = JSON.stringify([wanted, new Date().toDateString(), listed]);
     if (shown === this.shown) return;

@@ -54,6 +54,15 @@ export class Store {
     await this.write(id, (table) => table.delete(id));
   }
 
+  async removeAll() {
+    for (const id of [...this.conversations.keys()]) await this.remove(id);
+  }
+
+  /** A conversation with its messages; all that is here has them. */
+  async load(id) {
+    return this.get(id);
+  }
+
   async write(id, work) {
     if (!this.lasting) return;
     try {
@@ -73,29 +82,42 @@ export class Store {
     });
   }
 
+  get place() {
+    return this.lasting ? "in this browser" : "";
+  }
+
   /** All conversations as the text of a file. */
   exported() {
-    return JSON.stringify({ format: FORMAT, version: 1, conversations: this.all() }, null, 1);
+    return fileOf(this.all());
   }
 
   /** Take over the conversations of a file; how many there were. One that is here already stays if it is newer. */
   async take(file) {
-    if (file.size > LARGEST_FILE) throw new Error(`${file.name} is larger than ${LARGEST_FILE >> 20} MB.`);
-    let content;
-    try {
-      content = JSON.parse(await file.text());
-    } catch {
-      throw new Error(`${file.name} is no JSON.`);
-    }
-    if (content?.format !== FORMAT || !Array.isArray(content.conversations)) {
-      throw new Error(`${file.name} has no conversations that this page exported.`);
-    }
-    const found = content.conversations.map(checked).filter((conversation) => conversation !== null);
+    const found = await conversationsIn(file);
     for (const conversation of found) {
       if ((this.get(conversation.id)?.changed ?? -1) < conversation.changed) await this.save(conversation);
     }
     return found.length;
   }
+}
+
+export function fileOf(conversations) {
+  return JSON.stringify({ format: FORMAT, version: 1, conversations }, null, 1);
+}
+
+/** The conversations of a file. Throws an Error that says what is wrong with it. */
+export async function conversationsIn(file) {
+  if (file.size > LARGEST_FILE) throw new Error(`${file.name} is larger than ${LARGEST_FILE >> 20} MB.`);
+  let content;
+  try {
+    content = JSON.parse(await file.text());
+  } catch {
+    throw new Error(`${file.name} is no JSON.`);
+  }
+  if (content?.format !== FORMAT || !Array.isArray(content.conversations)) {
+    throw new Error(`${file.name} has no conversations that this page exported.`);
+  }
+  return content.conversations.map(checked).filter((conversation) => conversation !== null);
 }
 
 function opened() {

@@ -11,18 +11,18 @@ export class Talk {
   /**
    * `page`: what shows it: update(conversation), written(conversation, node), finished(conversation, text),
    * failed(error), save(conversation), askForKey(), isConnected(), model(): the chosen model's name,
-   * answersFromDocuments(): whether it does.
+   * rival(conversation): that of the one that is asked beside it, or null, answersFromDocuments(model): whether it does.
    */
   constructor(page) {
     this.page = page;
-    this.running = new Map(); // per conversation's id {answering, node, ended}
+    this.running = new Map(); // per conversation's id: what is being written, [{answering, node, ended}]
     this.problems = new Map(); // per conversation's id {error, again, question}
   }
 
-  /** The message that is being written in a conversation, null if there is none; true for a text. */
+  /** The messages that are being written in a conversation, null if there are none; true for a text. */
   writing(conversation) {
     const found = this.running.get(conversation.id);
-    return found ? (found.node ?? true) : null;
+    return found ? (found[0].node === null || new Set(found.map(({ node }) => node))) : null;
   }
 
   isRunning(conversation) {
@@ -30,63 +30,97 @@ export class Talk {
   }
 
   stop(conversation) {
-    this.running.get(conversation.id)?.answering.stop();
+    for (const { answering } of this.running.get(conversation.id) ?? []) answering.stop();
   }
 
   /** A new question at the end. */
-  ask(conversation, text) {
-    const parent = conversations.path(conversation).at(-1)?.id ?? conversations.ROOT;
-    return this.answer(conversation, conversations.add(conversation, parent, "user", text));
+  ask(conversation, text, attachments = []) {
+    const last = conversations.path(conversation).at(-1);
+    const undecided = conversations.undecided(conversation);
+    if (undecided) conversations.decide(conversation, last); // going on with an answer is choosing it
+    const more = attachments.length ? { attachments } : {};
+    return this.answer(conversation, conversations.add(conversation, last?.id ?? conversations.ROOT, "user", text, more));
   }
 
   /** Another version of a question. What is being written ends where it is. */
   async resend(conversation, node, text) {
     await this.end(conversation);
-    return this.answer(conversation, conversations.add(conversation, node.parent, "user", text));
+    const more = node.attachments ? { attachments: node.attachments } : {};
+    return this.answer(conversation, conversations.add(conversation, node.parent, "user", text, more));
   }
 
   /** Another version of an answer. */
   async again(conversation, node) {
     await this.end(conversation);
-    return this.answer(conversation, conversation.nodes[node.parent]);
+    delete conversation.nodes[node.parent].beside;
+    return this.answer(conversation, conversation.nodes[node.parent], { rival: null });
+  }
+
+  /** Let the model go on with an answer that was cut. */
+  async goOnWith(conversation, node) {
+    if (this.isRunning(conversation)) return;
+    const messages = conversations.messagesUpTo(conversation, node);
+    const last = messages.at(-1);
+    last.content = node.text; // with what was thought within it
+    if (node.thought) last.reasoning_content = node.thought;
+    const before = node.facts;
+    await this.run(conversation, node, {
+      path: "chat/completions",
+      body: { model: node.model || this.page.model(), messages, continue_final_message: true, ...sent(conversation.settings) },
+      target: takes(node),
+      again: () => this.goOnWith(conversation, node),
+      question: conversation.nodes[node.parent] ?? null,
+    });
+    node.facts = together(before, node.facts);
+    this.page.save(conversation);
+    this.page.update(conversation);
   }
 
   async end(conversation) {
-    const running = this.running.get(conversation.id);
-    running?.answering.stop();
-    await running?.ended;
+    this.stop(conversation);
+    await Promise.all((this.running.get(conversation.id) ?? []).map(({ ended }) => ended));
   }
 
-  async answer(conversation, question) {
-    await this.answerOnce(conversation, question);
+  /** Answer a question; `rival`: a second model that does the same, beside the first. */
+  async answer(conversation, question, { rival = this.page.rival(conversation) } = {}) {
+    await Promise.all(this.answersOnce(conversation, question, rival));
     // Who has let the oldest be left out once is not asked each time.
     const agreed = conversations.path(conversation).some((node) => node.leftOut);
     if (agreed && this.isTooLong(conversation)) await this.leaveOutAndAsk(conversation, question);
   }
 
-  answerOnce(conversation, question) {
-    if (this.isRunning(conversation)) return null;
-    conversation.model = this.page.model();
+  answersOnce(conversation, question, rival) {
+    if (this.isRunning(conversation)) return [];
     delete question.leftOut; // it is asked now, whatever was left out before
-    const fromDocuments = this.page.answersFromDocuments();
+    conversation.model = this.page.model();
+    if (!rival) return [this.answerOnce(conversation, question, conversation.model)];
     const messages = conversations.messagesUpTo(conversation, question);
+    const [first, second] = [conversation.model, rival].map((model) => this.begun(conversation, question, model));
+    question.beside = [first.id, second.id];
+    conversations.choose(conversation, first);
+    return [first, second].map((node) => this.write(conversation, question, node, messages));
+  }
+
+  answerOnce(conversation, question, model) {
+    const messages = conversations.messagesUpTo(conversation, question);
+    return this.write(conversation, question, this.begun(conversation, question, model), messages);
+  }
+
+  /** An answer of which nothing is written yet. */
+  begun(conversation, question, model) {
     const node = conversations.add(conversation, question.id, "assistant", "");
-    node.model = conversation.model;
-    if (fromDocuments) node.evidence = newEvidence();
-    const asked = fromDocuments ? messages.filter(({ role }) => role !== "system") : messages;
+    node.model = model;
+    if (this.page.answersFromDocuments(model)) node.evidence = newEvidence();
+    return node;
+  }
+
+  write(conversation, question, node, messages) {
+    const asked = node.evidence ? messages.filter(({ role }) => role !== "system") : messages;
     return this.run(conversation, node, {
       path: "chat/completions",
-      body: { model: conversation.model, messages: asked, ...sent(conversation.settings) },
-      target: {
-        take: ({ text, thought, refusal, own }) => {
-          node.text += text;
-          if (thought) node.thought = (node.thought ?? "") + thought;
-          if (refusal || own.length) node.evidence ??= newEvidence();
-          if (refusal) node.evidence.refusal = (node.evidence.refusal ?? "") + refusal;
-          for (const piece of own) note(node.evidence, piece);
-        },
-      },
-      again: () => this.answer(conversation, question),
+      body: { model: node.model, messages: asked, ...sent(conversation.settings) },
+      target: takes(node),
+      again: () => this.answer(conversation, question, { rival: null }),
       question,
     });
   }
@@ -125,8 +159,8 @@ export class Talk {
     });
     this.problems.delete(conversation.id);
     let end;
-    const ended = new Promise((resolve) => (end = resolve));
-    this.running.set(conversation.id, { answering, node, ended });
+    const own = { answering, node, ended: new Promise((resolve) => (end = resolve)) };
+    this.running.set(conversation.id, [...(this.running.get(conversation.id) ?? []), own]);
     this.page.save(conversation);
     this.page.update(conversation);
     let problem = null;
@@ -136,7 +170,9 @@ export class Talk {
       if (!error.kind) throw error;
       problem = { error, again, question };
     } finally {
-      this.running.delete(conversation.id);
+      const rest = this.running.get(conversation.id).filter((each) => each !== own);
+      if (rest.length) this.running.set(conversation.id, rest);
+      else this.running.delete(conversation.id);
       end();
       this.close(conversation, node, answering, problem);
     }
@@ -150,7 +186,10 @@ export class Talk {
     target.finish = answering.stopped ? "stopped" : answering.finish;
     // An answer of nothing is one, if the model meant it.
     if (node?.evidence && isBare(node.evidence)) delete node.evidence;
-    if (node && !node.text && !node.thought && !node.evidence?.refusal && (problem || answering.stopped)) conversations.drop(conversation, node);
+    if (node && !node.text && !node.thought && !node.evidence?.refusal && (problem || answering.stopped)) {
+      delete conversation.nodes[node.parent]?.beside;
+      conversations.drop(conversation, node);
+    }
     if (problem) {
       this.problems.set(conversation.id, problem);
       this.page.failed(problem.error);
@@ -184,7 +223,7 @@ export class Talk {
       let left = false;
       for (let k = 0; k < turns; k++) left = conversations.leaveOutOldest(conversation, question) || left;
       if (!left) return;
-      await this.answerOnce(conversation, question);
+      await Promise.all(this.answersOnce(conversation, question, null));
       if (!this.isTooLong(conversation)) return;
     }
   }
@@ -194,4 +233,26 @@ export class Talk {
     this.page.save(conversation);
     this.page.update(conversation);
   }
+}
+
+/** What writes an answer's pieces to it. */
+function takes(node) {
+  return {
+    take: ({ text, thought, refusal, own }) => {
+      node.text += text;
+      if (thought) node.thought = (node.thought ?? "") + thought;
+      if (refusal || own.length) node.evidence ??= newEvidence();
+      if (refusal) node.evidence.refusal = (node.evidence.refusal ?? "") + refusal;
+      for (const piece of own) note(node.evidence, piece);
+    },
+  };
+}
+
+/** The facts of an answer that was written in two goes. */
+function together(before, after) {
+  if (!before || !after) return after ?? before;
+  const sum = (name) => (before[name] === undefined || after[name] === undefined ? {} : { [name]: before[name] + after[name] });
+  // What was written before is in the prompt now, so that both together are still what the context holds.
+  const prompt = before.written === undefined || after.prompt === undefined ? {} : { prompt: after.prompt - before.written };
+  return { ...after, first: before.first, ...sum("written"), ...sum("seconds"), ...sum("pieces"), ...prompt };
 }

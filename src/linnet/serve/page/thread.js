@@ -4,38 +4,45 @@
 // answer is finished (app.js), not of every piece.
 
 import { told, toldPrompt } from "./answering.js";
+import { attachedList } from "./attachments.js";
 import { CitedView } from "./cited.js";
-import { apart, asText, path, versions } from "./conversation.js";
-import { copy, element, flash, iconButton } from "./dom.js";
+import { apart, asText, canGoOn, path, undecided, versions } from "./conversation.js";
+import { copy, element, flash, icon, iconButton } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 
 export class Thread {
-  /** `act`: what the buttons do: again(node), resend(node, text), choose(node), sendAgain(),
-   *  openSource(node, list, at, button), judge(node, good). */
+  /** `act`: what the buttons do: again(node), goOn(node), resend(node, text), choose(node), decide(node), remove(node),
+   *  save(node, text), saveAsNew(node, text), sendAgain(), openSource(node, list, at, button), judge(node, good). */
   constructor(container, act) {
     this.container = container;
     this.act = act;
     this.views = new Map(); // of the messages shown, by id
+    this.pair = element("div", { class: "beside", role: "group", "aria-label": "Two answers, of which one can be gone on with" });
   }
 
-  /** Show a conversation; `writing`: the message that is being written, or null. */
+  /** Show a conversation; `writing`: the messages that are being written, or null. */
   show(conversation, writing) {
     this.conversation = conversation;
     const nodes = path(conversation);
+    const pair = undecided(conversation);
     const views = new Map();
     const children = [];
-    nodes.forEach((node, k) => {
+    const shown = (node, last) => {
       const view = this.views.get(node.id) ?? new MessageView(node, this.act);
-      view.show(node, { writing: node === writing, all: versions(conversation, node), last: k === nodes.length - 1 });
+      view.show(node, { writing: writing?.has(node) ?? false, all: versions(conversation, node), last, isPaired: pair?.includes(node) ?? false });
       views.set(node.id, view);
-      children.push(view.article);
+      return view.article;
+    };
+    nodes.forEach((node, k) => {
+      const last = k === nodes.length - 1;
+      if (last && pair) {
+        place(this.pair, pair.map((each) => shown(each, true)));
+        children.push(this.pair);
+      } else children.push(shown(node, last));
       if (node.leftOut && !nodes[k + 1]?.leftOut) children.push(this.leftOutLine());
     });
-    // What stands in its place is not moved: that would lose the focus.
-    children.forEach((child, k) => {
-      if (this.container.children[k] !== child) this.container.insertBefore(child, this.container.children[k] ?? null);
-    });
-    while (this.container.children.length > children.length) this.container.lastElementChild.remove();
+    place(this.container, children);
+    this.container.classList.toggle("comparing", pair !== null);
     this.views = views;
   }
 
@@ -58,6 +65,14 @@ export class Thread {
   }
 }
 
+/** Let these be the children. What stands in its place is not moved: that would lose the focus. */
+function place(container, children) {
+  children.forEach((child, k) => {
+    if (container.children[k] !== child) container.insertBefore(child, container.children[k] ?? null);
+  });
+  while (container.children.length > children.length) container.lastElementChild.remove();
+}
+
 class MessageView {
   constructor(node, act) {
     this.node = node;
@@ -69,15 +84,15 @@ class MessageView {
     this.markdown = node.role === "assistant" ? new MarkdownView() : null;
   }
 
-  show(node, { writing, all, last }) {
-    this.node = node;
-    this.all = all;
+  show(node, { writing, all, last, isPaired = false }) {
+    Object.assign(this, { node, all, last, isPaired });
     this.name.textContent = node.role === "user" ? "You" : node.model || "Model";
     this.article.classList.toggle("left-out", node.leftOut === true);
     this.article.classList.toggle("last", last);
     this.article.setAttribute("aria-busy", String(writing));
     if (!this.editing) this.showText(node, writing);
-    const state = JSON.stringify([writing, all.length, all.indexOf(node), node.facts, node.finish, this.editing ?? false, node.evidence?.good]);
+    const about = [node.facts, node.finish, node.edited, node.evidence?.good, canGoOn(node)];
+    const state = JSON.stringify([writing, all.length, all.indexOf(node), last, isPaired, this.editing ?? false, about]);
     if (state === this.state) return;
     this.state = state;
     this.foot.replaceChildren(...(writing || this.editing ? [] : this.tools()));
@@ -86,7 +101,10 @@ class MessageView {
   showText(node, writing) {
     this.article.classList.toggle("writing", writing);
     if (!this.markdown) {
-      if (this.shownText !== node.text) this.body.replaceChildren(element("p", { class: "said" }, node.text));
+      if (this.shownText !== node.text) {
+        const said = node.text && element("p", { class: "said" }, node.text);
+        this.body.replaceChildren(...[node.attachments && attachedList(node.attachments), said].filter(Boolean));
+      }
       this.shownText = node.text;
       return;
     }
@@ -122,22 +140,38 @@ class MessageView {
   }
 
   tools() {
-    const { node, act } = this;
+    const { node, act, isPaired } = this;
     const tools = [];
-    if (this.all.length > 1) tools.push(this.pager());
+    if (isPaired) {
+      const label = `Go on with this: ${node.model}`;
+      tools.push(element("button", { type: "button", class: "button", "aria-label": label, click: () => act.decide(node) }, icon("check"), "Go on with this"));
+    } else if (this.all.length > 1) tools.push(this.pager());
+    if (this.last && !isPaired && canGoOn(node)) {
+      tools.push(element("button", { type: "button", class: "button", click: () => act.goOn(node) }, icon("right"), "Continue"));
+    }
     const copyButton = iconButton("copy", "Copy", async () => {
       if (await copy(asText(node))) flash(copyButton, "check", "Copied");
     });
     tools.push(copyButton);
     if (node.role === "user") tools.push(iconButton("edit", "Edit and send again", () => this.edit()));
-    else tools.push(iconButton("again", "Answer again", () => act.again(node)));
+    else if (!isPaired) tools.push(...this.answerTools());
     if (node.evidence?.outcome?.id) {
       const pressed = (good) => ({ "aria-pressed": String(node.evidence.good === good) });
       tools.push(iconButton("good", "Good answer", () => act.judge(node, true), pressed(true)));
       tools.push(iconButton("bad", "Bad answer", () => act.judge(node, false), pressed(false)));
     }
-    const facts = told(node.facts, node.finish);
-    if (facts) tools.push(element("span", { class: "facts", title: toldPrompt(node.facts) || null }, facts));
+    if (!isPaired) tools.push(iconButton("delete", "Delete this message", () => act.remove(node)));
+    const facts = [told(node.facts, node.finish), node.edited && "edited"].filter(Boolean).join(" · ");
+    const meaning = [toldPrompt(node.facts), isPaired && "Both were written at once, so each was slower than alone."];
+    if (facts) tools.push(element("span", { class: "facts", title: meaning.filter(Boolean).join(" ") || null }, facts));
+    return tools;
+  }
+
+  answerTools() {
+    const { node, act } = this;
+    const tools = [iconButton("again", "Answer again", () => act.again(node))];
+    // What a citation supports is known by its place in the answer as it was.
+    if (!node.evidence) tools.push(iconButton("edit", "Edit this answer", () => this.edit()));
     return tools;
   }
 
@@ -156,50 +190,52 @@ class MessageView {
 
   edit() {
     if (this.editing) return;
-    const area = element("textarea", { "aria-label": "Your message", rows: "1" });
-    area.value = this.node.text;
+    const { node, act } = this;
+    const isQuestion = node.role === "user";
+    const area = element("textarea", { "aria-label": isQuestion ? "Your message" : "The answer", rows: "1" });
+    area.value = apart(node).text;
     const grown = element("div", { class: "grown" }, area);
     const grow = () => (grown.dataset.text = area.value);
     grow();
     const leave = () => {
       this.editing = false;
       this.shownText = this.state = null;
-      this.show(this.node, { writing: false, all: this.all, last: this.article.classList.contains("last") });
+    };
+    const cancel = () => {
+      leave();
+      this.body.replaceChildren();
+      this.thought = null;
+      this.show(node, { writing: false, all: this.all, last: this.last });
       this.foot.querySelector("[aria-label^='Edit']")?.focus();
     };
-    const send = () => {
+    const done = (work) => () => {
       const text = area.value.trim();
-      if (!text) return;
-      this.editing = false;
-      this.shownText = this.state = null;
-      this.act.resend(this.node, text);
+      if (!text && !node.attachments) return;
+      leave();
+      this.body.replaceChildren();
+      this.thought = null;
+      work(node, text);
     };
+    const main = done(isQuestion ? act.resend : act.save);
     area.addEventListener("input", grow);
     area.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
         event.stopPropagation();
-        leave();
+        cancel();
       } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
-        send();
+        main();
       }
     });
     this.editing = true;
     this.foot.replaceChildren();
-    this.body.replaceChildren(
-      element(
-        "div",
-        { class: "editor" },
-        grown,
-        element(
-          "div",
-          { class: "editor-foot" },
-          element("button", { type: "button", class: "button", click: leave }, "Cancel"),
-          element("button", { type: "button", class: "button main-button", click: send }, "Send"),
-        ),
-      ),
-    );
+    const button = (label, click, style = "") => element("button", { type: "button", class: `button ${style}`, click }, label);
+    const buttons = isQuestion
+      ? [button("Save", done(act.save)), button("Send", main, "main-button")]
+      : [button("Save as a new version", done(act.saveAsNew)), button("Save", main, "main-button")];
+    this.body.replaceChildren(element("div", { class: "editor" }, grown, element("div", { class: "editor-foot" }, button("Cancel", cancel), ...buttons)));
     area.focus();
     area.setSelectionRange(area.value.length, area.value.length);
+    this.article.scrollIntoView({ block: "nearest" }); // with the buttons below it
   }
 }

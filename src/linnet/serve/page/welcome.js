@@ -4,13 +4,13 @@ import { byId, element, icon } from "./dom.js";
 
 const MODES = [["chat", "Conversation"], ["text", "Continue a text"]];
 
-/** `mode`: chat or text; `documents`: whether the model answers from documents; `lasting`: whether the browser keeps conversations; `choose(mode)`. */
-export function showWelcome({ mode, documents, lasting, choose }) {
+/** `mode`: chat or text; `documents`: whether the model answers from documents; `place`: where conversations are kept, "" for nowhere; `choose(mode)`. */
+export function showWelcome({ mode, documents, place, choose }) {
   const lines = [
     documents && "Answers come from the documents, with the places where they stand; or you are told that they do not say.",
     "What you write is sent to this server and nowhere else.",
-    lasting
-      ? "Conversations are kept in this browser."
+    place
+      ? `Conversations are kept ${place}.`
       : "This browser keeps nothing: conversations are gone when the page is closed.",
   ];
   const modes = MODES.map(([name, label]) =>

@@ -32,6 +32,8 @@ from linnet.serve.schemas import (
 )  # fmt: skip
 from linnet.serve.validation import Schema
 
+FILE_SEARCH = "file_search"
+_RESULTS = "file_search_call.results"
 _LOGPROBS = "message.output_text.logprobs"
 _NAMES = {
     "messages": "input", "response_format": "text.format", "max_tokens": "max_output_tokens",
@@ -74,11 +76,14 @@ class Asked:
     truncates: bool
     summarizes: bool
     """Whether reasoning is wanted as a summary."""
+    shows_results: bool = False
+    """Whether the passages that a search found are wanted."""
 
     @property
-    def tools(self) -> Mapping[str, Tool]:
-        """The tools by name."""
-        return {tool.name: tool for tool in self.conversation.tools}
+    def question(self) -> str:
+        """What the user said last."""
+        said = [m.text for m in self.conversation.messages if m.role == "user"]
+        return said[-1] if said else ""
 
 
 def read(
@@ -95,8 +100,14 @@ def read(
     """
     check_streaming(body)
     _refuse_repeated(given, history)
-    tools = tuple(map(_tool, body.get("tools") or ()))
+    tools = tuple(_tool(each) for each in body.get("tools") or () if each["type"] != FILE_SEARCH)
     choice, allowed = _choice(body.get("tool_choice") or "auto")
+    if stores_of(body) is not None:
+        if tools:
+            raise ApiError(
+                400, "file_search cannot be had together with other tools here.", param="tools"
+            )
+        choice = "auto"
     if not tools and choice not in ("auto", "none"):
         raise ApiError(400, "'tool_choice' is only allowed with 'tools'.", param="tool_choice")
     most, included = body.get("max_output_tokens"), body.get("include") or ()
@@ -122,6 +133,7 @@ def read(
         is_kept=body.get("store") is not False,
         truncates=body.get("truncation") == "auto",
         summarizes=bool(thinking.get("summary") or thinking.get("generate_summary")),
+        shows_results=_RESULTS in included,
     )
 
 
@@ -135,6 +147,17 @@ def conversation_of(body: Mapping[str, Any]) -> str | None:
             param="conversation", code="mutually_exclusive_parameters",
         )  # fmt: skip
     return name
+
+
+def stores_of(body: Mapping[str, Any]) -> Sequence[str] | None:
+    """The vector stores that an answer is to be searched in; None: it is not."""
+    if body.get("tool_choice") == "none":
+        return None
+    for tool in body.get("tools") or ():
+        if tool["type"] == FILE_SEARCH:
+            stores: Sequence[str] = tool["vector_store_ids"]
+            return stores
+    return None
 
 
 def _refuse_repeated(given: Sequence[Item], history: Sequence[Item]) -> None:
@@ -165,6 +188,8 @@ def _choice(given: Any) -> tuple[str, tuple[str, ...] | None]:
         return given, None
     if given["type"] == "allowed_tools":
         return given["mode"], tuple(tool["name"] for tool in given["tools"])
+    if given["type"] == FILE_SEARCH:
+        return "required", None
     return f"tool:{given['name']}", None
 
 
@@ -305,14 +330,28 @@ TOOLS: Schema = {
                 },
                 required=("type", "name"),
             ),
+            record(
+                {
+                    "type": {"const": FILE_SEARCH},
+                    "vector_store_ids": {
+                        "type": "array", "items": TEXT, "minItems": 1, "maxItems": 16,
+                        "description": "Ids of stores, or names of models with documents.",
+                    },
+                    "max_num_results": whole(1, 50, "How many passages are told of."),
+                    "filters": _NULL,
+                    "ranking_options": _NULL,
+                },
+                required=("type", "vector_store_ids"),
+            ),
         ]
     },
-}
+}  # fmt: skip
 _NAMED = record({"type": {"enum": ["function", "custom"]}, **_NAME}, required=("type", "name"))
 TOOL_CHOICE: Schema = {
     "anyOf": [
         {"type": ["string", "null"], "enum": ["none", "auto", "required", None]},
         _NAMED,
+        record({"type": {"const": FILE_SEARCH}}, required=("type",)),
         record(
             {
                 "type": {"const": "allowed_tools"},
@@ -350,7 +389,7 @@ FORMAT: Schema = {
     "description": "What the text must be; regex and grammar (GBNF) are not OpenAI's.",
 }
 _INCLUDED = [
-    _LOGPROBS, "reasoning.encrypted_content", "file_search_call.results",
+    _LOGPROBS, _RESULTS, "reasoning.encrypted_content",
     "message.input_image.image_url", "computer_call_output.output.image_url",
     "code_interpreter_call.outputs", "web_search_call.results", "web_search_call.action.sources",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from linnet.respond.pieces import (
     Batch,
     Citation,
     Finish,
+    Passage,
     Piece,
     Reasoning,
     Refusal,
@@ -30,7 +31,7 @@ from linnet.respond.pieces import (
 from linnet.serve.errors import ApiError
 from linnet.serve.responses_api.items import item_id, output_text
 from linnet.serve.responses_api.reading import Asked, renamed
-from linnet.serve.shapes import EVENT_STREAM, annotation, is_own, scores_json
+from linnet.serve.shapes import EVENT_STREAM, Framing, annotation, is_own, scores_json
 
 if TYPE_CHECKING:
     from linnet.respond.context import Tokens
@@ -44,19 +45,33 @@ _DELTAS = {
 }
 
 
+def _first_error(error: ApiError) -> str:
+    """What ends a stream that goes wrong before there is a response."""
+    fields = {"code": error.code, "message": error.message, "param": renamed(error).param}
+    data = json.dumps({"type": "error", **fields, "sequence_number": 0})
+    return f"event: error\ndata: {data}\n\n"
+
+
+FRAMING = Framing(EVENT_STREAM, ": waiting\n\n", _first_error)
+
+
 class ResponseShape:
     """One response; given its pieces by :meth:`take`, before they are sent."""
 
-    content_type = EVENT_STREAM
-    keep_alive = ": waiting\n\n"
+    content_type = FRAMING.content_type
+    keep_alive = FRAMING.keep_alive
 
-    def __init__(self, asked: Asked, *, streams: bool) -> None:
-        """``streams``: whether events are wanted."""
+    def __init__(self, asked: Asked, *, streams: bool, documents: str) -> None:
+        """``streams``: whether events are wanted. ``documents``: the name under which this server
+        shows what is cited."""
         self.output: list[dict[str, Any]] = []
         """The items so far."""
         self._asked = asked
         self._body = dict(asked.body)
-        self._model: str = self._body["model"]
+        self._documents = documents
+        self._query: str | None = None
+        """What is to be searched."""
+        self._most: int | None = None
         self._streams = streams
         self._events: list[str] = []
         self._number = 0
@@ -107,6 +122,14 @@ class ResponseShape:
         if not self._number:
             self._event("response.created", response=self._body)
             self._event("response.in_progress", response=self._body)
+            if self._query is not None:
+                self._open("file_search_call", {"queries": [self._query], "results": None})
+                for state in ("in_progress", "searching"):
+                    self._event(f"response.file_search_call.{state}", **self._where)
+
+    def search(self, query: str, *, most: int | None) -> None:
+        """Tell of a search as the first item; ``most``: so many of its passages."""
+        self._query, self._most = query, most
 
     def take(self, batch: Batch) -> None:
         """Put the next pieces into items."""
@@ -170,6 +193,8 @@ class ResponseShape:
                 assert self._item is not None
                 self._item[_CALLS[piece.custom][1]] = piece.arguments
                 self._whole_call = piece.custom or _is_json(piece.arguments)
+            case Passage() if self._is_searching and self._asked.shows_results:
+                self._found(piece)
             case Citation():
                 self._cite(piece)
             case Finish():
@@ -201,6 +226,8 @@ class ResponseShape:
             name = "arguments" if item["type"] == "function_call" else "input"
             item[name] = item[name] or "".join(self._pieces)
             self._event(f"{_DELTAS[name]}.done", **self._where, **{name: item[name]})
+        if self._is_searching:
+            self._event("response.file_search_call.completed", **self._where)
         item["status"] = status
         self._event("response.output_item.done", output_index=self._place, item=item)
         self._item, self._pieces, self._whole_call = None, [], False
@@ -251,11 +278,27 @@ class ResponseShape:
             name = "arguments" if self._item["type"] == "function_call" else "input"
             self._event(f"{_DELTAS[name]}.delta", **self._where, delta=text)
 
+    @property
+    def _is_searching(self) -> bool:
+        return self._item is not None and self._item["type"] == "file_search_call"
+
+    def _found(self, piece: Passage) -> None:
+        """A passage that the search found."""
+        assert self._item is not None
+        results = self._item["results"] = self._item["results"] or []
+        if self._most is None or len(results) < self._most:
+            results.append(
+                {
+                    "file_id": piece.source, "filename": piece.source,
+                    "score": piece.score, "text": piece.text, "attributes": {},
+                }
+            )  # fmt: skip
+
     def _cite(self, piece: Citation) -> None:
         part = self._part
         if part is None or part["type"] != "output_text":
             return  # it is under linnet, as all are
-        cited = annotation(piece, self._model)
+        cited = annotation(piece, self._documents)
         part["annotations"].append({"type": "url_citation", **cited["url_citation"]})
         self._event(
             "response.output_text.annotation.added", **self._within,

@@ -1,0 +1,1 @@
+"""Completions of plain text: ``reading`` (from a body to requests) and ``shape`` (the answer)."""
