@@ -37,7 +37,7 @@ from linnet.serve.responses_api.reading import (
     stores_of,
     truncated,
 )
-from linnet.serve.responses_api.shape import ResponseShape
+from linnet.serve.responses_api.shape import FRAMING, ResponseShape
 from linnet.serve.schemas import COUNT, TEXT, listed, nullable, record
 from linnet.serve.service import answer_json
 
@@ -53,11 +53,11 @@ async def create(service: Service, call: Call) -> None:
     """POST /v1/responses."""
     if call.body.get("collections") is not None and call.model.assistant is None:
         raise ApiError(400, f"'{call.model.name}' has no documents.", param="collections")
-    stores, answering = stores_of(call.body), call.model
+    stores, asked = stores_of(call.body), await _asked(service, call)
     if stores is not None:  # whoever has the documents answers from them
-        answering = documents_of(service, call, stores)
+        await service.use_model(call, documents_of(service, call, stores).name)
+    answering = call.model
     responder = answering.conversing
-    asked = await _asked(service, call)
     shape = ResponseShape(asked, streams=bool(call.body.get("stream")), documents=answering.name)
     if stores is not None:
         shape.search(asked.question, most=_most_results(call.body))
@@ -228,6 +228,7 @@ RESPONSES: tuple[Endpoint, ...] = (
     Endpoint(
         "POST", "/v1/responses", create, "Answer an input, and keep the response.",
         body=BODY, answer=_RESPONSE, streams=True, errors=responses_error,
+        framing=FRAMING,
     ),
     Endpoint("GET", _ONE, retrieve, "A kept response.", answer=_RESPONSE),
     Endpoint("DELETE", _ONE, delete, "Delete a response.", answer=_DELETED),

@@ -31,7 +31,7 @@ from linnet.respond.pieces import (
 from linnet.serve.errors import ApiError
 from linnet.serve.responses_api.items import item_id, output_text
 from linnet.serve.responses_api.reading import Asked, renamed
-from linnet.serve.shapes import EVENT_STREAM, annotation, is_own, scores_json
+from linnet.serve.shapes import EVENT_STREAM, Framing, annotation, is_own, scores_json
 
 if TYPE_CHECKING:
     from linnet.respond.context import Tokens
@@ -352,6 +352,16 @@ class ResponseShape:
         if self._streams:
             data = json.dumps({"type": kind, **fields, "sequence_number": number})
             self._events.append(f"event: {kind}\ndata: {data}\n\n")
+
+
+def _error_event(error: ApiError) -> str:
+    """What ends a stream of which nothing was there yet."""
+    error = renamed(error)
+    told = {"code": error.code, "message": error.message, "param": error.param}
+    return f"event: error\ndata: {json.dumps({'type': 'error', **told, 'sequence_number': 0})}\n\n"
+
+
+FRAMING = Framing(ResponseShape.content_type, ResponseShape.keep_alive, _error_event)
 
 
 def _without_bytes(scores: Sequence[Any]) -> list[dict[str, Any]]:
