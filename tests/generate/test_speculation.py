@@ -16,6 +16,8 @@ from linnet.generate.engine import Chunk
 from linnet.generate.speculation import MATCH, PromptLookup, Speculation, StepCosts
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import Checkpoint, load_checkpoint
+from linnet.model.lora import adapter_parameters, add_adapter
+from linnet.model.lora_config import LoRAConfig
 from linnet.tokenizer import TokenizerConfig
 from linnet.tokenizer import train as train_tokenizer
 
@@ -68,7 +70,7 @@ def require_same(found: list[Completion], expected: list[Completion]) -> None:
         ]
 
 
-@pytest.mark.parametrize("family", ["qwen3", "phi3", "mistral", "gemma2", "gpt2"])
+@pytest.mark.parametrize("family", ["qwen3", "phi3", "gemma2"])
 def test_no_text_changes(family: str, make_model: MakeModel) -> None:
     path = make_model(family, context=128)
     checkpoint = load_checkpoint(path)
@@ -84,20 +86,18 @@ def test_no_text_changes(family: str, make_model: MakeModel) -> None:
         assert speculation.accepted > 20
         # One alone, and what is kept of a text with drafts serves the next one.
         require_same(engine.generate(REQUESTS[:1]), expected[:1])
-        longer = dataclasses.replace(REQUESTS[0], prompt=PROMPT + expected[0].text)
+        whole = tuple(engine.tokenizer.encode(str(REQUESTS[0].prompt))) + expected[0].tokens
+        longer = dataclasses.replace(REQUESTS[0], prompt=whole[:90])
         require_same(engine.generate([longer]), plain.generate([longer]))
 
 
 def test_drafts_with_adapters_and_streams(make_model: MakeModel) -> None:
-    from linnet.model.lora import LoRAConfig, add_lora
-
     checkpoint = load_checkpoint(make_model("qwen3", context=128))
-    add_lora(checkpoint.model, LoRAConfig(rank=2), name="tuned")
+    add_adapter(checkpoint.model, "tuned", LoRAConfig(rank=2))
     numbers = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for name, parameter in checkpoint.model.named_parameters():
-            if "lora" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=numbers) * 0.3)
+        for parameter in adapter_parameters(checkpoint.model, "tuned").values():
+            parameter.copy_(torch.randn(parameter.shape, generator=numbers) * 0.3)
     requests = [
         dataclasses.replace(REQUESTS[0], adapter=adapter, prompt=PROMPT[:30])
         for adapter in ("base", "tuned", "base")
@@ -141,7 +141,7 @@ def test_drawn_tokens_have_the_distribution_of_the_model(make_model: MakeModel) 
 
     speculation.draft = draft  # type: ignore[method-assign, assignment]
     sampling = dataclasses.replace(sampling, max_tokens=3)
-    draws = 3000
+    draws = 1200
     requests = [Request(prompt, dataclasses.replace(sampling, seed=n)) for n in range(draws)]
     found = Counter(one.tokens[:2] for one in engine.generate(requests))
     assert 0 < speculation.accepted < speculation.drafted
@@ -165,14 +165,14 @@ def test_what_stood_before_is_found() -> None:
     assert PromptLookup([]).draft(3) == []
 
 
-def rate_of_plain(text: list[int], cost: Callable[[int], float]) -> float:
-    """How many times as fast a text is written with drafts, passes costing what is said."""
+def speed(text: list[int], at: int, cost: Callable[[int], float]) -> float:
+    """How many times as fast with drafts a text is written on from a place, by costs of passes."""
 
     class Text:
         stop_ids: frozenset[int] = frozenset()
         context: list[int]
 
-    one, at = Text(), 40
+    one = Text()
     one.context = text[:at]
     speculation = Speculation()
     speculation.costs.record(1, cost(1))
@@ -198,9 +198,9 @@ def test_drafts_are_made_where_they_pay() -> None:
     quoting = passage + torch.randint(0, 5000, (30,), generator=numbers).tolist() + passage[50:250]
     cheap, dear = (lambda n: 1 + 0.03 * n), (lambda n: float(n))
     for cost in (cheap, lambda n: 1 + 0.3 * n, dear):
-        assert rate_of_plain(chatter, cost) > 0.95
-    assert rate_of_plain(quoting[260:], cheap) > 2
-    assert rate_of_plain(quoting[260:], dear) > 0.95
+        assert speed(chatter, 40, cost) > 0.95
+    assert speed(quoting, 320, cheap) > 2
+    assert speed(quoting, 320, dear) > 0.95
 
 
 def test_costs_are_those_measured() -> None:

@@ -56,6 +56,7 @@ class PromptLookup:
         self._tokens: list[int] = []
         self._after: dict[tuple[int, ...], int] = {}  # where the latest such tokens end
         self._source: int | None = None  # where the next token is expected to stand
+        self._before_last: int | None = None  # where the last tokens stood before, and ended
         self._streak = False  # whether the last one stood there, too
         for token in tokens:
             self._add(token)
