@@ -114,11 +114,14 @@ def test_tools(shown: Any) -> None:
     assert len(streamed) == 1
     body = {
         "model": "tiny", "messages": messages, "stream": False, "tool_choice": "required",
+        "max_output_tokens": 77, "temperature": 0.25,
         "tools": [{"type": "function", "function": {"name": "add"}}],
     }  # fmt: skip
     url = str(client._client.base_url)
     assert ask(url, "POST", "/api/chat", body)[0] == 200  # as Ollama's provider for the AI SDK
-    assert engine.requests[-1].constraint is not None
+    asked = engine.requests[-1]
+    assert asked.constraint is not None
+    assert (asked.sampling.max_tokens, asked.sampling.temperature) == (77, 0.25)
     # The answer of the tool finds its call by its name.
     messages += [whole.message, {"role": "tool", "tool_name": "add", "content": "3"}]
     client.chat("tiny", messages, tools=[add])

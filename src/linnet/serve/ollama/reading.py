@@ -48,6 +48,8 @@ LOADING = (
     "mirostat_tau", "mirostat_eta",
 )  # fmt: skip
 """Options that change no text here, or none without others that are refused."""
+_BESIDE = {"temperature": "temperature", "top_p": "top_p", "num_predict": "max_output_tokens"}
+"""Options that some clients send beside the others (the AI SDK's provider)."""
 _DURATION = re.compile(r"(-?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)")
 _ALWAYS = 10 * 365 * 86_400.0
 """So many seconds are as good as for ever."""
@@ -80,6 +82,9 @@ def generate(body: Body, *, longest: int, context: int) -> Conversation:
 def settings(body: Body, *, longest: int, context: int) -> dict[str, Any]:
     """What both say of how the answer is written, by the names of a conversation."""
     options = dict(body.get("options") or {})
+    for name, beside in _BESIDE.items():
+        if options.get(name) is None:
+            options[name] = body.get(beside)
     if options.get("mirostat"):
         raise ApiError(
             400, "'mirostat' is not here; leave it out, or at 0.", param="options.mirostat"
@@ -288,6 +293,10 @@ _WRITING: dict[str, Schema] = {
         "description": "json, or a JSON Schema of the answer.",
     },
     "stream": {**FLAG, "description": "Whether as it is written, a line of JSON each; usual."},
+    **{
+        beside: {**OPTIONS["properties"][name], "description": f"As options.{name}."}
+        for name, beside in _BESIDE.items()
+    },
     "think": {
         "anyOf": [FLAG, {"type": "string", "enum": ["low", "medium", "high"]}],
         "description": "Whether the model thinks before it answers.",
