@@ -113,7 +113,19 @@ def test_beams_beside_other_texts_with_stops_and_constraints(make_model: MakeMod
 def test_auto_takes_the_engine_that_has_beams(make_model: MakeModel) -> None:
     path = make_model("llama")
     done = CliRunner().invoke(
-        app, ["generate", str(path), "The fox", "--beams", "3", "--max-tokens", "5", "--json"]
+        app,
+        [
+            "generate",
+            str(path),
+            "The fox",
+            "--beams",
+            "3",
+            "--max-tokens",
+            "5",
+            "--json",
+            "--mode",
+            "text",
+        ],
     )
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
