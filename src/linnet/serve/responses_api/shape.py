@@ -72,7 +72,7 @@ class ResponseShape:
         self._query: str | None = None
         """What is to be searched."""
         self._most: int | None = None
-        self._streams = streams
+        self.streams = streams
         self._events: list[str] = []
         self._number = 0
         self._own: list[dict[str, Any]] = []
@@ -247,7 +247,7 @@ class ResponseShape:
             self._event("response.refusal.delta", **self._within, delta=text)
             return
         self._part["logprobs"] += scores
-        if self._streams:
+        if self.streams:
             shown = json.dumps(_without_bytes(scores)) if scores else "[]"
             rest = f'"logprobs":{shown},"sequence_number":{self._number}}}'
             self._number += 1
@@ -359,9 +359,19 @@ class ResponseShape:
 
     def _event(self, kind: str, **fields: Any) -> None:
         number, self._number = self._number, self._number + 1
-        if self._streams:
+        if self.streams:
             data = json.dumps({"type": kind, **fields, "sequence_number": number})
             self._events.append(f"event: {kind}\ndata: {data}\n\n")
+
+
+def _error_event(error: ApiError) -> str:
+    """What ends a stream of which nothing was there yet."""
+    error = renamed(error)
+    told = {"code": error.code, "message": error.message, "param": error.param}
+    return f"event: error\ndata: {json.dumps({'type': 'error', **told, 'sequence_number': 0})}\n\n"
+
+
+FRAMING = Framing(ResponseShape.content_type, ResponseShape.keep_alive, _error_event)
 
 
 def _without_bytes(scores: Sequence[Any]) -> list[dict[str, Any]]:
