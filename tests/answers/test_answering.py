@@ -158,6 +158,53 @@ def test_what_is_not_there_is_refused(assistant: Assistant, question: str) -> No
     assert answer.answer.startswith("I don't know")
 
 
+HARBOUR = [
+    Passage("The manager in Lisbon is Anna Lopes. The lease ends on 30 June 2027.",
+            (Place("staff.md", 0, 70),), "Handbook", language="en"),
+    Passage("The rent of the office is 1,200 euros a month.", (Place("rent.md", 0, 46),),
+            "Rent", language="en"),
+    Passage("办公室的租金是每月一千二百欧元。", (Place("zh.md", 0, 16),), language="zh"),
+    Passage("Der Leiter in Wien heißt Otto Kern.", (Place("de.md", 0, 35),), language="de"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "lacks"),
+    [
+        ("Who is the manager in Lisbon?", "The manager in Lisbon is Anna Lopes.", ""),
+        ("Who is the manager in Porto?", "", "'Porto'"),
+        ("When does the lease of 2031 end?", "", "'2031'"),
+        ("When does the lease end on 3 June 2027?", "", "'3 June 2027'"),
+        ("Does the lease end in 2027?", "The lease ends on 30 June 2027.", ""),
+        ("Does the lease end in June 2027?", "The lease ends on 30 June 2027.", ""),
+        ("Is the rent of the office 1200 euros?", "The rent of the office is 1,200 euros", ""),
+        ("Is the rent of the office 1,300 euros?", "", "'1,300"),
+        ('What is the rent of the "Harbour House" office?', "", "'Harbour House'"),
+        ("What Is The Rent Of The Office?", "The rent of the office is", ""),
+        ("办公室的租金是多少？", "办公室的租金是每月一千二百欧元。", ""),
+        ("经理的工资是多少？", "", ""),
+        ("Wie heißt der Leiter in Wien?", "Der Leiter in Wien heißt Otto Kern.", ""),
+        ("Who is the manager in Lisbon and in Oslo?", "The manager in Lisbon is Anna Lopes.\n\n"
+         "Nothing was found about: Who is the manager in Oslo?", "'Oslo'"),
+        ("What is the rent of the office and what is the colour of the roof?",
+         "The rent of the office is 1,200 euros a month.\n\nNothing was found about: ", ""),
+        ("Compare the rent with the Falcon", "The rent of the office is 1,200 euros a month.\n\n"
+         "Nothing was found about: Falcon", ""),
+        ("List all managers of Oslo", "", "'Oslo'"),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_that_stand_nowhere_are_not_answered(
+    question: str, said: str, lacks: str
+) -> None:
+    answer = Assistant(PassagesInMemory(HARBOUR)).ask(question)
+    assert answer.refused == (not said), answer.answer
+    assert answer.answer.startswith(said or "I don't know")
+    checks = " ".join(step.text for step in answer.steps if step.name == "check")
+    assert lacks in checks if lacks else not checks
+    for claim in answer.claims:
+        assert answer.answer[claim.start : claim.end] == claim.text
+
+
 def test_an_entry_that_is_not_shown_is_counted() -> None:
     config = GatherConfig(entries=2)
     answer = Assistant(PassagesInMemory(PASSAGES), config=config).ask(

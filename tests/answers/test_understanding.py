@@ -49,6 +49,27 @@ def test_follow_ups(before: str, asked: str, alone: str) -> None:
     assert understand(asked, [Turn(before, "")]).alone == alone
 
 
+@pytest.mark.parametrize(
+    ("asked", "each"),
+    [
+        ("Who leads in Lisbon and in Oslo?", ["Who leads in Lisbon?", "Who leads in Oslo?"]),
+        ("What is the rent in Rome, Oslo and New York this year?",
+         ["What is the rent in Rome this year?", "What is the rent in Oslo this year?",
+          "What is the rent in New York this year?"]),
+        ("Wer ist der Chef in Wien und in Oslo?",
+         ["Wer ist der Chef in Wien?", "Wer ist der Chef in Oslo?"]),
+        ("Wer isst mit Messer und Gabel?", []),
+        ("What is the border between Spain and France?", []),
+        ("What are the symptoms of Crohn's Disease and Colitis?", []),
+        ("Quel est le prix en Espagne et en France ?",
+         ["Quel est le prix en Espagne ?", "Quel est le prix en France ?"]),
+        ("Кто директор в Москве и в Осло?", ["Кто директор в Москве?", "Кто директор в Осло?"]),
+    ],
+)  # fmt: skip
+def test_each_of_several_names_is_asked_about(asked: str, each: list[str]) -> None:
+    assert [part.alone for part in understand(asked).each] == each
+
+
 def test_a_person_may_be_named_in_the_answer_alone() -> None:
     turn = Turn("Who founded the Red Cross?", "Henri Dunant founded it in 1863.")
     assert understand("When was he born?", [turn]).alone == "When was Henri Dunant born?"

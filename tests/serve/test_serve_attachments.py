@@ -15,6 +15,7 @@ from scripted import Running
 
 from linnet.data.attachments import read_attachment
 from linnet.errors import DataError
+from linnet.serve.uploads import Uploads
 
 
 def packed() -> bytes:
@@ -89,8 +90,9 @@ def test_a_file_that_is_too_large_is_not_waited_for(tiny_server: Running) -> Non
     assert (answer.status, b"at most 32,000,000 bytes" in answer.read()) == (413, True)
 
 
-def test_only_so_many_are_read_at_once(tiny_server: Running) -> None:
+def test_only_so_many_are_read_at_once(
+    tiny_server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = tiny_server.server.service
-    service.attachments = 2
+    monkeypatch.setattr(service, "attachments", Uploads(most=0))
     assert send(tiny_server, b"x", name="x.txt")[0] == 429
-    service.attachments = 0

@@ -112,6 +112,13 @@ def test_tools(shown: Any) -> None:
         assert (call.function.name, call.function.arguments) == ("add", {"a": 1, "b": 2})
         assert not answer.message.content
     assert len(streamed) == 1
+    body = {
+        "model": "tiny", "messages": messages, "stream": False, "tool_choice": "required",
+        "tools": [{"type": "function", "function": {"name": "add"}}],
+    }  # fmt: skip
+    url = str(client._client.base_url)
+    assert ask(url, "POST", "/api/chat", body)[0] == 200  # as Ollama's provider for the AI SDK
+    assert engine.requests[-1].constraint is not None
     # The answer of the tool finds its call by its name.
     messages += [whole.message, {"role": "tool", "tool_name": "add", "content": "3"}]
     client.chat("tiny", messages, tools=[add])

@@ -409,6 +409,10 @@ def test_items_of_every_kind_become_messages() -> None:
             client.responses.create(
                 model="tiny", input=[{"type": "item_reference", "id": "msg_gone"}]
             )
+        again: Any = [{"type": None, "id": kept.output[0].id}, {"role": "user", "content": "b"}]
+        assert client.responses.create(model="tiny", input=again).output_text == (
+            f"<assistant> {kept.output_text}\n<user> b"
+        )
 
 
 def test_a_conversation_grows_by_its_responses() -> None:
@@ -456,6 +460,7 @@ REFUSED: list[tuple[dict[str, Any], str, str | None]] = [
     ({"tool_choice": "required"}, "with 'tools'", "tool_choice"),
     ({"prompt": {"id": "p"}}, "null", "prompt"),
     ({"input": [{"type": "computer_call"}]}, "computer_call", "input[0].type"),
+    ({"input": [{"type": ["a"]}]}, "item_reference", "input[0].type"),
     (
         {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]},
         "input_image", "input[0].content[0].type",

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 from linnet import artifact
 from linnet.answers.answer import Answer, Step
 from linnet.answers.evidence import Draft, Evidence, Judgement, Question, Turn
-from linnet.answers.extraction import extract
+from linnet.answers.extraction import extract, is_enough, with_missing
 from linnet.answers.feedback import Feedback, GivenAnswers, Span
 from linnet.answers.gathering import GatherConfig, Gatherer
 from linnet.answers.guards import REFUSED, Guards
@@ -25,11 +25,6 @@ from linnet.retrieval import Index, Searchable
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 NO_DOCUMENTS = "I don't know: there are no documents to answer from."
 TOO_LATE = "I don't know: searching the documents took too long."
-
-LEAST_COVERAGE = 0.51
-"""The share of a question's words that an answer has to have, or what it stands under, where no
-gate was fitted. Nearly all questions about the documents reach it, and up to a quarter of
-others."""
 
 Watch: TypeAlias = Callable[[Step | Evidence | Draft], None]
 """Is told of each step when it ends, of what was found, and of a draft whenever it has one more
@@ -213,8 +208,11 @@ class Assistant:
         if self.writer is not None and evidence.chosen is None:
             written = self.writer.draft(evidence, watch=watch, context=context)
             if written.text:
-                return written
-        return replace(extract(evidence), steps=written.steps, interventions=written.interventions)
+                return with_missing(written, evidence)
+        found = extract(evidence)
+        return replace(
+            found, steps=(*written.steps, *found.steps), interventions=written.interventions
+        )
 
 
 def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
@@ -227,13 +225,11 @@ def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:
 
 
 def is_good_enough(draft: Draft, judged: Judgement | None) -> bool:
-    """Whether a draft is shown. Without a gate, what shares hardly a word with the question answers
-    nothing; entries of a list match by a measure of their own."""
-    if not draft.text:
-        return False
-    if judged is not None:
+    """Whether a draft is shown: by the gate, or where there is none by what it has of the
+    question."""
+    if draft.text and judged is not None:
         return judged.answer
-    return "entries" in draft.measures or draft.measures.get("coverage", 1.0) >= LEAST_COVERAGE
+    return is_enough(draft)
 
 
 def _screened(watch: Watch | None, screen: Screen) -> Watch:

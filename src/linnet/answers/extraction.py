@@ -20,6 +20,7 @@ from itertools import pairwise
 from linnet.answers.answer import Citation, Claim, Support
 from linnet.answers.evidence import Chosen, Draft, Evidence, Question
 from linnet.answers.languages import LANGUAGES, Expected, Language
+from linnet.answers.specifics import missing, not_found
 from linnet.answers.understanding import expected, framed, listed_noun
 from linnet.answers.units import Unit, cited, units
 from linnet.grounding import check
@@ -27,6 +28,10 @@ from linnet.grounding.tokens import tokens
 from linnet.grounding.values import Value
 from linnet.retrieval import Found, terms
 
+LEAST_COVERAGE = 0.51
+"""The share of a question's words that an answer has to have, or what it stands under, where no
+gate was fitted. Nearly all questions about the documents reach it, and up to a quarter of
+others."""
 MOST_SENTENCES = 3
 LONGEST_CODE = 6_000
 
@@ -52,8 +57,14 @@ _NEXT = 0.8
 _ROW, _BEGINS = 0.3, 0.08
 """What it counts that the question's words stand side by side; that one of them stands first."""
 
+_FUNCTION_SIGNS = frozenset(
+    "的了吗呢么什是多少几谁哪怎样如何为有在和与及请问个这那吧啊也都就还很麼嗎誰幾為請問這個"
+    "はのをがにでともかすまよりらなへやねだしたるいつどこれそあ何誰"
+)
+"""Signs of Chinese and Japanese that only make a question or a sentence: terms are pairs there."""
 _STOPS = (".", "!", ":", ";", "…", "。", "！", "：", "।", "։", "۔")
 _SHORTENED = re.compile(r"\b[A-Z][A-Z0-9-]{1,7}\b")
+_APART = "\n\n"  # between the answers to parts of a question
 _PAIRS = "; "  # between the cells of a row that is said
 _SHORT = 3  # words of what is hardly a sentence
 _COLUMNS = 3  # of two the first row may be a name and its value, as all others
@@ -80,14 +91,14 @@ class Scored:
 def extract(evidence: Evidence) -> Draft:
     """The answer that the passages give in their own words."""
     if evidence.each:
-        return _together([extract(part) for part in evidence.each])
+        return _together(evidence)
     if evidence.chosen is not None:
-        return _entries(evidence.question, evidence.chosen)
+        return with_missing(_entries(evidence.question, evidence.chosen), evidence)
     if not evidence.passages:
         return Draft("")
     if evidence.question.asks == "comparison" and len(evidence.searches) > 1:
         return _compared(evidence)
-    return _fact(evidence.question, evidence.passages)
+    return with_missing(_fact(evidence.question, evidence.passages), evidence)
 
 
 def answers_count(question: Question, passages: Sequence[Found]) -> bool:
@@ -132,7 +143,7 @@ def wanted(question: str, language: Language | None) -> list[str]:
     if language is not None:
         function = _function(language.code)
         found = [term for term in found if term not in function] or found
-    return found
+    return [term for term in found if not _FUNCTION_SIGNS & set(term)] or found
 
 
 @functools.cache
@@ -389,12 +400,30 @@ def _checked(said: str, row: str) -> tuple[Support, float]:
     What is there letter by letter is supported, whatever its language.
     """
     whole = row.split(_PAIRS)
-    if row and all(pair in whole for pair in said.split(_PAIRS)):
+    if not row or all(pair in whole for pair in said.split(_PAIRS)):
         return "supported", 1.0
-    verdict = check(said, row or said)
-    if verdict.status != "undecided":
-        return verdict.status, verdict.score
-    return ("unsupported", verdict.score) if row else ("supported", 1.0)
+    verdict = check(said, row)
+    return ("unsupported" if verdict.status == "undecided" else verdict.status), verdict.score
+
+
+def is_enough(draft: Draft) -> bool:
+    """Whether an answer has enough of the question's words, where no gate decides: what shares
+    hardly one answers nothing, nor does what lacks a name or number of it. Entries of a list match
+    by a measure of their own."""
+    if not draft.text or draft.measures.get("missing", 0.0):
+        return False
+    return "entries" in draft.measures or draft.measures.get("coverage", 1.0) >= LEAST_COVERAGE
+
+
+def with_missing(draft: Draft, evidence: Evidence) -> Draft:
+    """The draft with what of the question stands nowhere in what was found."""
+    absent = missing(evidence.question, evidence.passages)
+    if not absent or not draft.text:
+        return draft
+    return replace(
+        draft, measures={**draft.measures, "missing": float(len(absent))},
+        steps=(*draft.steps, not_found(absent)),
+    )  # fmt: skip
 
 
 def _fact(question: Question, passages: Sequence[Found]) -> Draft:
@@ -512,16 +541,19 @@ def _compared(evidence: Evidence) -> Draft:
     """What answers for each side, the sides one after the other."""
     answer, coverages = _Answer(), []
     question = evidence.question
-    for search in evidence.searches[: len(question.sides)]:
-        if not search.found:
-            continue
+    left = []
+    for side, search in zip(question.sides, evidence.searches, strict=False):
         own = replace(question, alone=search.query, subject=search.query)
         ranked = scored(own, search.found)
+        if not ranked or ranked[0].coverage < LEAST_COVERAGE or missing(own, search.found):
+            left.append(side)
         if ranked:
             chosen = _chosen(ranked, "definition")
             if not {unit.citation() for unit in chosen} <= set(answer.citations):
                 _write(answer, chosen, own)
             coverages.append(ranked[0].coverage)
+    if answer.text and left and len(left) < len(question.sides):
+        answer.text += f"{_APART}{_nothing_about(left, question)}"
     coverage = sum(coverages) / max(len(coverages), 1)
     return answer.draft(coverage=round(coverage, 4), sides=float(len(coverages)))
 
@@ -556,24 +588,48 @@ def _entries(question: Question, chosen: Chosen) -> Draft:
     return answer.draft(coverage=chosen.coverage, entries=float(chosen.total))
 
 
-def _together(drafts: Sequence[Draft]) -> Draft:
-    """The answers to the parts of a question, one after the other."""
-    answer = _Answer()
-    for draft in drafts:
-        if not draft.text:
-            continue
-        answer.text += "\n\n" if answer.text else ""
-        shift = len(answer.text)
-        answer.text += draft.text
-        numbers = [answer.cite(citation) for citation in draft.citations]
-        answer.claims += [
-            replace(claim, start=claim.start + shift, end=claim.end + shift,
-                    citations=tuple(numbers[number] for number in claim.citations))
-            for claim in draft.claims
-        ]  # fmt: skip
-    answered = [draft for draft in drafts if draft.text]
-    covered = sum(draft.measures.get("coverage", 0.0) for draft in answered)
-    coverage = covered / max(len(answered), 1)
-    return answer.draft(
-        coverage=round(coverage, 4), parts=float(len(drafts)), answered=float(len(answered))
-    )
+def _together(evidence: Evidence) -> Draft:
+    """The answers to the parts of a question, one after the other, and which have none. Where no
+    part has one that is good enough, all of them, such as they are."""
+    drafts = [(part, extract(part)) for part in evidence.each]
+    enough = [draft for _, draft in drafts if is_enough(draft)]
+    answer, steps = _Answer(), [step for _, draft in drafts for step in draft.steps]
+    answered = enough or [draft for _, draft in drafts if draft.text]
+    for draft in answered:
+        if draft.text not in answer.text.split(_APART):  # one sentence may answer both
+            _append(answer, draft)
+    left = [part.question.alone for part, draft in drafts
+            if not is_enough(draft) and not _was_not_searched(part)]  # fmt: skip
+    if enough and left:
+        answer.text += f"{_APART}{_nothing_about(left, evidence.question)}"
+    coverage = sum(each.measures.get("coverage", 0.0) for each in answered) / max(len(answered), 1)
+    absent = 0.0 if enough else sum(each.measures.get("missing", 0.0) for each in answered)
+    found = answer.draft(
+        coverage=round(coverage, 4), parts=float(len(drafts)), answered=float(len(answered)),
+        **({"missing": absent} if absent else {}),
+    )  # fmt: skip
+    return replace(found, steps=tuple(steps))
+
+
+def _was_not_searched(evidence: Evidence) -> bool:
+    """Whether nothing is known of a part, since its search was late or failed: a step says so."""
+    return not evidence.passages and any(s.outcome in ("late", "failed") for s in evidence.steps)
+
+
+def _append(answer: _Answer, draft: Draft) -> None:
+    """Add a whole answer after what is there."""
+    answer.text += _APART if answer.text else ""
+    shift = len(answer.text)
+    answer.text += draft.text
+    numbers = [answer.cite(citation) for citation in draft.citations]
+    answer.claims += [
+        replace(claim, start=claim.start + shift, end=claim.end + shift,
+                citations=tuple(numbers[number] for number in claim.citations))
+        for claim in draft.claims
+    ]  # fmt: skip
+
+
+def _nothing_about(what: Sequence[str], question: Question) -> str:
+    """Says in the question's language what has no answer."""
+    language = LANGUAGES.get(question.language) or LANGUAGES["en"]
+    return language.not_found.format(what=" / ".join(what))

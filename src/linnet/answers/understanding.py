@@ -41,6 +41,15 @@ _ABOUT = re.compile(
 _NAME = re.compile(r"[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+(?: (?:de|von|van|da|di|del|la|le|of|der) )?"
                    r"(?: ?[^\W\d_a-zß-öø-ÿа-яё][\w'’-]+)+")  # fmt: skip
 
+_CAPITAL = r"[^\W\d_a-zß-öø-ÿа-яё][\w’'-]*"
+_NAMED = re.compile(rf"{_CAPITAL}(?: {_CAPITAL})*")
+_EACH_NAMED = re.compile(
+    rf"\b(?P<before>\w+) (?P<names>{_NAMED.pattern}(?:, {_NAMED.pattern})*,? "
+    rf"(?:and|or|und|oder|et|ou|y|e|o|u|и|или) (?P<again>(?P=before) )?{_NAMED.pattern})"
+)
+_BOTH = frozenset(("between", "zwischen", "entre", "между"))
+"""Prepositions that are about two things at once."""
+
 _TOGETHER = frozenset(
     ("signs", "symptoms", "anzeichen", "symptome", "signes", "symptômes", "signos", "síntomas",
      "признаки", "симптомы")
@@ -222,7 +231,10 @@ def _parts(text: str, language: Language) -> list[str]:
         found += _coordinated(own, language)
     if statement:
         found.append(statement)
-    return [part for own in found for part in _aspects(own, language)]
+    return [
+        part for own in found for named in _places(own, language)
+        for part in _aspects(named, language)
+    ]  # fmt: skip
 
 
 def _asks(sentence: str, language: Language) -> bool:
@@ -245,6 +257,21 @@ def _coordinated(sentence: str, language: Language) -> list[str]:
             begin = found.end()
     cuts.append(sentence[begin:])
     return [cut.strip() for cut in cuts if cut.strip(_ENDS)]
+
+
+def _places(sentence: str, language: Language) -> list[str]:
+    """Of several names behind a preposition each is asked about: "in Lisbon and in Oslo". Where
+    nouns have a capital only what repeats the preposition is taken for names."""
+    for found in _EACH_NAMED.finditer(sentence):
+        if found["before"].casefold() not in language.prepositions:
+            continue
+        repeated = found["again"] is not None
+        if found["before"].casefold() in _BOTH or (language.nouns_capitalised and not repeated):
+            continue
+        head = sentence[: found.end("before") + 1]
+        names = [name.strip() for name in _NAMED.findall(found["names"])]
+        return [f"{head}{name}{sentence[found.end() :]}" for name in names][:MOST_PARTS]
+    return [sentence]
 
 
 def _aspects(sentence: str, language: Language) -> list[str]:

@@ -116,7 +116,7 @@ def show_answer(answer: Answer) -> None:
     if answer.probability is not None:
         terminal.print(f"\nprobability that this is right: {answer.probability:.0%}", markup=False)
     for step in answer.steps:
-        if step.outcome in ("late", "failed") or step.name in ("understand", "list"):
+        if step.outcome in ("late", "failed") or step.name in ("understand", "list", "check"):
             err.print(f"{step.name}: {step.text}", style="dim", markup=False)
     for text in answer.interventions:
         err.print(text, style="dim", markup=False)

@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import DataError, EngineError, LinnetError
-from linnet.generate.constraint import Constraint
 from linnet.generate.engine import Chunk, Request
 from linnet.respond.context import Context
 from linnet.respond.conversation import (
@@ -46,7 +45,7 @@ from linnet.respond.tools import (
     ToolFormat,
     ToolReader,
     as_functions,
-    call_schema,
+    call_constraint,
     find_format,
     template_messages,
     tools_in_messages,
@@ -199,20 +198,11 @@ class EngineResponder:
         callable_ = conversation.callable
         tools = [tool.as_function() for tool in callable_]
         constraint = conversation.constraint
-        if tools and constraint is not None:
-            raise ConversationError(
-                "'response_format' and 'tools' cannot be had together here; "
-                "set 'tool_choice' to 'none' for an answer of that form.",
-                part="response_format",
-            )
         prompt = self.prompt(conversation)
         several = conversation.parallel_tool_calls
-        if conversation.demanded:
-            schema = call_schema(
-                self.tools, tools, name=conversation.demanded_name, several=several
-            )
-            constraint = _constraint("tools", schema)
-            if self.tools.prefix:
+        if tools:
+            constraint = call_constraint(self.tools, conversation, tools)
+            if conversation.demanded and self.tools.prefix:
                 prompt += tuple(self.engine.tokenize(self.tools.prefix, special=True))
         size = self.engine.context
         if len(prompt) >= size:
@@ -511,11 +501,3 @@ def _usual_answer(prompt: int, context: int) -> int:
     """
     left = context - prompt
     return left if context > SMALL_CONTEXT else max(1, left // 2)
-
-
-def _constraint(part: str, schema: str) -> Constraint:
-    try:
-        return Constraint("json_schema", schema)
-    except LinnetError as error:
-        error.part = part
-        raise

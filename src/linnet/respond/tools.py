@@ -14,6 +14,7 @@ Where a call is demanded (``tool_choice``), the answer is constrained to be one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from linnet.errors import LinnetError
-from linnet.respond.conversation import INPUT, ConversationError
+from linnet.generate.constraint import SPACES, WHITESPACE, Constraint
+from linnet.respond.conversation import INPUT, Conversation, ConversationError
 from linnet.respond.pieces import ToolCall, ToolCallDelta, new_id
 
 if TYPE_CHECKING:
@@ -223,11 +225,44 @@ def call_schema(
         )
     schema: dict[str, Any] = choices[0] if len(choices) == 1 else {"anyOf": choices}
     if format_.kind == "list":
-        most = MOST_CALLS if several else 1
+        most = MOST_CALLS if several and name is None else 1
         schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
     if definitions:
         schema = {**schema, "$defs": definitions}
+    schema = {**schema, WHITESPACE: SPACES}  # as templates write calls
     return json.dumps(schema)
+
+
+def call_constraint(
+    format_: ToolFormat, conversation: Conversation, tools: Sequence[Tool]
+) -> Constraint | None:
+    """What an answer must be where these tools may be called; None: anything.
+
+    Calls are demanded, or one form is for what is no call, or not all tools that the model is
+    shown may be called, or the text of one has to match; otherwise a model is left alone.
+    """
+    demanded, form = conversation.demanded, conversation.constraint
+    partly = len(tools) < len(conversation.offered)
+    if not (demanded or form is not None or partly or any(tool.regex for tool in
+            conversation.callable)):  # fmt: skip
+        return None
+    name = conversation.demanded_name
+    several = conversation.parallel_tool_calls and name is None
+    asked: dict[str, Any] = {
+        "calls": json.loads(call_schema(format_, tools, name=name, several=several)),
+        "most": MOST_CALLS if several else 1,
+        "entered": demanded,
+        "otherwise": None,
+    }
+    if format_.kind == "tags":
+        asked |= {"opening": OPENING, "closing": CLOSING}
+    if not demanded:
+        asked["otherwise"] = "text" if form is None else dataclasses.asdict(form)
+    try:
+        return Constraint("tools", json.dumps(asked))
+    except LinnetError as error:
+        error.part = "tools"
+        raise
 
 
 def _hoisted(schema: Any, prefix: str, definitions: dict[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from linnet.retrieval.bm25 import Hit
 from linnet.retrieval.fusion import fuse
 from linnet.retrieval.lexical import Lexical, Scores
 from linnet.retrieval.passages import Found, Passage, Place
-from linnet.retrieval.segments import IndexedDocument, Mask, Segment
+from linnet.retrieval.segments import IndexedDocument, Mask, Segment, numbers
 from linnet.retrieval.state import read_state, segments_of
 from linnet.retrieval.terms import words
 
@@ -329,7 +329,7 @@ class Index:
                    if each.source == place.source and not segment.gone[n]]  # fmt: skip
             if not own:
                 continue
-            starts, ends = (segment.place_table[name].to_numpy() for name in ("start", "end"))
+            starts, ends = (numbers(segment.place_table[name]) for name in ("start", "end"))
             near = np.isin(segment.place_documents, own) & (ends > low) & (starts < high)
             for row in np.flatnonzero(near).tolist():
                 passage = segment.passage(int(segment.place_passages[row]))

@@ -291,6 +291,22 @@ def save(folder: Path, name: str, values: npt.NDArray[Any]) -> None:
         np.save(file, values, allow_pickle=False)
 
 
+def numbers(column: Any) -> npt.NDArray[Any]:
+    """A column of whole numbers, of which none is missing. (``to_numpy`` would import pandas, which
+    takes longer than opening an index.)"""
+    kinds = {"int32": np.int32, "int64": np.int64}
+    parts = [
+        np.frombuffer(chunk.buffers()[1], kinds[str(column.type)])[
+            chunk.offset : chunk.offset + len(chunk)
+        ]
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([np.empty(0, kinds[str(column.type)]), *parts])
+
+
 def _kind(column: Any) -> str:
     """A column's type, large or encoded as a dictionary or not."""
     return re.sub(r"large_|dictionary<values=|, indices=.*|item: |element: ", "", str(column))
@@ -443,7 +459,7 @@ class Segment:
     @cached_property
     def place_documents(self) -> npt.NDArray[np.int32]:
         """By place: the number of its document."""
-        return cast("npt.NDArray[np.int32]", self.place_table["document"].to_numpy())
+        return cast("npt.NDArray[np.int32]", numbers(self.place_table["document"]))
 
     @property
     def place_passages(self) -> Ints:

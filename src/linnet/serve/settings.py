@@ -61,7 +61,7 @@ class ServeConfig(EngineConfig):
     )
     keep_days: float = option(
         30.0,
-        "Days after their last use at which kept responses and conversations are deleted; 0: none.",
+        "Days after its last use that a response or conversation is deleted; 0: never.",
         group="Conversations",
         least=0,
         most=36_500,

@@ -78,14 +78,16 @@ class Uploads:
     def _make_place(self, key: str | None, now: float) -> None:
         own = sum(upload.key == key for upload in self._now)
         if key is not None and own >= max(self._most - 1, 1):
-            raise ApiError(
-                429, "Other files of yours are arriving; try again.", code="busy", retry_after=1
-            )
+            raise _busy("Other files of yours")
         if len(self._now) < self._most:
             return
-        slowest = min(self._now, key=lambda upload: upload.moved)
-        if slowest.timer.when() is None or now - slowest.moved < STALLED_SECONDS:
-            raise ApiError(429, "Other files are arriving; try again.", code="busy", retry_after=1)
+        slowest = min(self._now, key=lambda upload: upload.moved, default=None)
+        if slowest is None or slowest.timer.when() is None or now - slowest.moved < STALLED_SECONDS:
+            raise _busy("Other files")
         self._now.remove(slowest)
         slowest.displaced = True
         slowest.timer.reschedule(now)
+
+
+def _busy(what: str) -> ApiError:
+    return ApiError(429, f"{what} are arriving; try again.", code="busy", retry_after=1)

@@ -225,6 +225,7 @@ ENGLISH = Language(
     },
     verb_after=words("do does did can could should will would must may might"),
     entries=("1 entry matches:", "{n} entries match:"),
+    not_found="Nothing was found about: {what}",
     defines=pattern(
         r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:is|are|was|were|means|refers? to|"
         r"stands? "

@@ -190,5 +190,6 @@ FRENCH = Language(
     },
     inverted=pattern(r"\b(?P<verb>[a-zà-ÿ]+?)(?:-t)?-(?:il|elle|ils|elles)\b"),
     entries=("1 entrée correspond :", "{n} entrées correspondent :"),
+    not_found="Rien n'a été trouvé à ce sujet : {what}",
     defines=pattern(r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:est|sont|était|signifie|désigne)\b"),
 )

@@ -208,6 +208,7 @@ GERMAN = Language(
     verb_after=words("kann können muss müssen soll sollen darf wird werden"),
     nouns_capitalised=True,
     entries=("1 Eintrag passt:", "{n} Einträge passen:"),
+    not_found="Dazu wurde nichts gefunden: {what}",
     defines=pattern(
         r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:ist|sind|war|waren|bedeutet|bezeichnet|"
         r"heißt|steht für)\b"

@@ -76,6 +76,8 @@ class Language:
     """Words of a sentence that answers such a question."""
     entries: tuple[str, str]
     """"1 entry", "{n} entries"."""
+    not_found: str
+    """Says that there is nothing about ``{what}``."""
     nouns_capitalised: bool = False
     inverted: re.Pattern[str] | None = None
     """A ``verb`` with its pronoun behind it: "coûte-t-il"."""

@@ -186,5 +186,6 @@ SPANISH = Language(
         ),
     },
     entries=("1 entrada coincide:", "{n} entradas coinciden:"),
+    not_found="No se encontró nada sobre esto: {what}",
     defines=pattern(r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:es|son|era|fue|significa|se define)\b"),
 )

@@ -56,9 +56,14 @@ def chat(body: Body, *, longest: int, context: int) -> Conversation:
     ``context``: the model's, 0 where it is not known. Raises ApiError.
     """
     tools = tuple(Tool.from_json(_function(tool)) for tool in body.get("tools") or ())
+    choice = body.get("tool_choice") or "auto"
+    if not tools and choice not in ("auto", "none"):
+        raise ApiError(400, "'tool_choice' is only allowed with 'tools'.", param="tool_choice")
+    if not isinstance(choice, str):
+        choice = f"tool:{choice['function']['name']}"
     return _conversation(
         body, tuple(_messages(body["messages"])), longest=longest, context=context
-    ).replace(tools=tools)
+    ).replace(tools=tools, tool_choice=choice)
 
 
 def generate(body: Body, *, longest: int, context: int) -> Conversation:
@@ -243,6 +248,14 @@ _TOOL = record(
     },
     required=("function",), more=True,
 )  # fmt: skip
+_TOOL_CHOICE: Schema = {
+    "anyOf": [
+        {"type": ["string", "null"], "enum": ["auto", "none", "required", None]},
+        record({"function": record({"name": FUNCTION_NAME}, required=("name",), more=True)},
+               required=("function",), more=True),
+    ],
+    "description": "As OpenAI has it: some clients send it, though Ollama does not know it.",
+}  # fmt: skip
 OPTIONS: Schema = nullable(record(
     {
         **{name: SAMPLING[name] for name in _SAME_NAME},
@@ -284,6 +297,7 @@ CHAT_BODY: Schema = record(
         **_WRITING,
         "messages": {"type": ["array", "null"], "maxItems": MOST_MESSAGES, "items": _MESSAGE},
         "tools": {"type": ["array", "null"], "maxItems": MOST_TOOLS, "items": _TOOL},
+        "tool_choice": _TOOL_CHOICE,
     },
     required=("model",),
 )

@@ -45,11 +45,21 @@ _DELTAS = {
 }
 
 
+def _first_error(error: ApiError) -> str:
+    """What ends a stream that goes wrong before there is a response."""
+    fields = {"code": error.code, "message": error.message, "param": renamed(error).param}
+    data = json.dumps({"type": "error", **fields, "sequence_number": 0})
+    return f"event: error\ndata: {data}\n\n"
+
+
+FRAMING = Framing(EVENT_STREAM, ": waiting\n\n", _first_error)
+
+
 class ResponseShape:
     """One response; given its pieces by :meth:`take`, before they are sent."""
 
-    content_type = EVENT_STREAM
-    keep_alive = ": waiting\n\n"
+    content_type = FRAMING.content_type
+    keep_alive = FRAMING.keep_alive
 
     def __init__(self, asked: Asked, *, streams: bool, documents: str) -> None:
         """``streams``: whether events are wanted. ``documents``: the name under which this server
@@ -279,7 +289,7 @@ class ResponseShape:
         if self._most is None or len(results) < self._most:
             results.append(
                 {
-                    "file_id": piece.source, "filename": piece.title or piece.source,
+                    "file_id": piece.source, "filename": piece.source,
                     "score": piece.score, "text": piece.text, "attributes": {},
                 }
             )  # fmt: skip
@@ -352,16 +362,6 @@ class ResponseShape:
         if self._streams:
             data = json.dumps({"type": kind, **fields, "sequence_number": number})
             self._events.append(f"event: {kind}\ndata: {data}\n\n")
-
-
-def _error_event(error: ApiError) -> str:
-    """What ends a stream of which nothing was there yet."""
-    error = renamed(error)
-    told = {"code": error.code, "message": error.message, "param": error.param}
-    return f"event: error\ndata: {json.dumps({'type': 'error', **told, 'sequence_number': 0})}\n\n"
-
-
-FRAMING = Framing(ResponseShape.content_type, ResponseShape.keep_alive, _error_event)
 
 
 def _without_bytes(scores: Sequence[Any]) -> list[dict[str, Any]]:
