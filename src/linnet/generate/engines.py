@@ -201,6 +201,9 @@ def _inability(kind: EngineKind, config: EngineConfig, *, context: bool = True) 
             f"device and dtype are for engine {others}; {kind.name} computes on the CPU, in the "
             "format that precision names"
         )
+    if isinstance(config, Sampling) and config.beams > 1 and not can.beams:
+        others = _names(lambda each: each.beams)
+        return f"beams are for engine {others}; {kind.name} has no beam search"
     if context and config.context and not can.bounds_context:
         others = _names(lambda each: each.bounds_context)
         return f"context is for engine {others}; on {kind.name} it is as the model allows"

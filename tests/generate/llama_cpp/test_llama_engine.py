@@ -522,7 +522,7 @@ def test_torch_is_exact_unless_asked(model: Path, monkeypatch: pytest.MonkeyPatc
         opened.close()
 
 
-def test_drafts_change_no_text(model: Path, engine: LlamaCppEngine, make_model: MakeModel) -> None:
+def test_drafts_change_no_text(model: Path, engine: LlamaCppEngine) -> None:
     text = "the fox met the hen; the fox met the hen; the fox"
     requests = [
         Request(text, Sampling(temperature=0, max_tokens=40)),
@@ -539,7 +539,7 @@ def test_drafts_change_no_text(model: Path, engine: LlamaCppEngine, make_model: 
     for ours, theirs in zip(found, plain, strict=True):
         assert (ours.tokens, ours.text) == (theirs.tokens, theirs.text)
         assert ours.logprobs == (theirs.logprobs and pytest.approx(theirs.logprobs, abs=1e-3))
-    with pytest.raises(ConfigError, match="no beams; use engine torch"):
+    with pytest.raises(ConfigError, match="no beam search; use engine torch"):
         engine.generate([Request(text, Sampling(beams=2))])
     with pytest.raises(ModelError, match="expected"):
         open_checkpoint(model, dataclasses.replace(F32, draft="nowhere"))
