@@ -1,14 +1,18 @@
 """Beam search against transformers' own, token by token, with scores."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import MakeModel
+from typer.testing import CliRunner
 
+from linnet.cli import app
 from linnet.errors import ConfigError
-from linnet.generate import Completion, Request, Sampling
+from linnet.generate import Completion, GenerateConfig, Request, Sampling
 from linnet.generate.constraint import Constraint
+from linnet.generate.engines import open_engine
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
 
@@ -101,3 +105,34 @@ def test_beams_beside_other_texts_with_stops_and_constraints(make_model: MakeMod
     assert sum(beam.finish_reason == "stop" for beam in together[3].beams) > 0
     with pytest.raises(ConfigError, match="no top_logprobs"):
         engine.generate([Request("The", wide, logprobs=True, top_logprobs=2)])
+    engine._memory = 10_000
+    with pytest.raises(ConfigError, match="take fewer beams"):
+        engine.generate([Request("The", wide)])
+
+
+def test_auto_takes_the_engine_that_has_beams(make_model: MakeModel) -> None:
+    path = make_model("llama")
+    done = CliRunner().invoke(
+        app,
+        [
+            "generate",
+            str(path),
+            "The fox",
+            "--beams",
+            "3",
+            "--max-tokens",
+            "5",
+            "--json",
+            "--mode",
+            "text",
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    engine = TorchEngine(load_checkpoint(path))
+    (expected,) = engine.generate([Request("The fox", Sampling(max_tokens=5, beams=3))])
+    assert [beam["text"] for beam in found["beams"]] == [beam.text for beam in expected.beams]
+    assert found["text"] == expected.text
+    config = GenerateConfig(engine="llama.cpp", beams=2)
+    with pytest.raises(ConfigError, match="beams are for engine torch"):
+        open_engine(path, config)

@@ -108,27 +108,30 @@ class StepCosts:
 
     def __init__(self) -> None:
         self._seen: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=7))
+        self._usual: dict[int, float] = {}  # medians of what was seen, by size
 
     def record(self, tokens: int, seconds: float) -> None:
         """A pass of ``tokens`` took so long."""
-        self._seen[self._size(tokens)].append(seconds)
+        size = self._size(tokens)
+        self._seen[size].append(seconds)
+        self._usual[size] = statistics.median_low(self._seen[size])
 
     @property
     def is_known(self) -> bool:
         """Whether any was measured."""
-        return bool(self._seen)
+        return bool(self._usual)
 
     def of(self, tokens: int, *, doubted: bool = False) -> float:
         """Seconds that one takes; an optimistic guess where none that large was seen.
 
         ``doubted``: guess from the smallest that was seen.
         """
-        size = self._size(tokens)
-        known = [each for each in self._seen if each <= size]
-        if not known:
-            return _GROWTH**size
-        nearest = min(known) if doubted else max(known)
-        return statistics.median_low(self._seen[nearest]) * float(_GROWTH ** (size - nearest))
+        size = nearest = self._size(tokens)
+        if doubted:
+            nearest = min(size, min(self._usual, default=0))
+        while nearest and nearest not in self._usual:
+            nearest -= 1
+        return self._usual.get(nearest, 1.0) * float(_GROWTH ** (size - nearest))
 
     def _size(self, tokens: int) -> int:
         return (tokens - 1).bit_length()
@@ -238,6 +241,9 @@ class Speculation:
         self._steps += 1
         doubted = self._steps % _TRIED_AGAIN == 0
         best, found = _MARGIN * len(prospects) / self.costs.of(least, doubted=doubted), none
+        all_right = len(prospects) + sum(sum(each.chances) for each in prospects)
+        if all_right / self.costs.of(least + 1, doubted=doubted) <= best:
+            return none
         for threshold in _THRESHOLDS:
             counts = [each.above(threshold) for each in prospects]
             drafted = sum(counts)

@@ -68,6 +68,7 @@ TORCH = EngineKind(
         measured=("f32", "bf16", "int8"),  # processors compute f16 very slowly
         any_device=True,
         any_adapter=True,
+        beams=True,
         exact=True,
     ),
     open=_open,
