@@ -225,6 +225,10 @@ def test_schemas_that_cannot_be_kept(wrong: object, told: str) -> None:
         json_schema.rules_of(wrong)
 
 
+def compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def accepts(given: Rules, text: str) -> bool:
     """Whether these rules allow a text, by trying all that they can."""
     rules = written_out(given)
@@ -262,7 +266,7 @@ def written(rules: Rules) -> str:
 
 
 def allows(wanted: object, value: object) -> bool:
-    return accepts(json_schema.rules_of(wanted), json.dumps(value, ensure_ascii=False))
+    return accepts(json_schema.rules_of(wanted), compact(value))
 
 
 @pytest.mark.parametrize("bound", [2**53 - 1, 2**63 - 1, 2**64 - 1, 10**25])
@@ -373,12 +377,12 @@ def test_other_keys_repeat_none_that_a_schema_names() -> None:
     }
     rules = json_schema.rules_of(wanted)
     for name in named:
-        assert accepts(rules, json.dumps({name: None}, ensure_ascii=False))
+        assert accepts(rules, compact({name: None}))
         for spelt in (json.dumps(name), json.dumps(name, ensure_ascii=False)):
             assert not accepts(rules, f"{{{spelt}:1}}")
     assert not accepts(rules, '{"\\u0061":1}')
     for key in ("abc", "b", "b'c", "c", "ét", "étés", 'c"\n', "Ab"):
-        assert accepts(rules, json.dumps({"a": None, key: 1}, ensure_ascii=False)), key
+        assert accepts(rules, compact({"a": None, key: 1})), key
     long = {"properties": {f"{n}-{'x' * 500}": {} for n in range(99)}, "additionalProperties": True}
     assert len(written(json_schema.rules_of(long))) < 200_000
     assert not allows(long, {f"7-{'x' * 500}": 1, f"8-{'x' * 500}": 1, f"7-{'x' * 500} ": 1})
@@ -656,12 +660,52 @@ def test_passages_that_nothing_is_quoted_from(passages: Any, units: Any, told: s
         compiled(Constraint.substring(*passages, units=units))
 
 
+_FORM = {"kind": "json_schema", "value": '{"properties": {"n": {"type": "integer"}}}'}
+_ONE = '{"name":"f","arguments":{"a":1}}'
+_TAGGED = f"<tool_call>\n{_ONE}\n</tool_call>"
+ANSWERS: list[tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]] = [
+    ({"entered": True}, (f"{_ONE}\n</tool_call>", f"{_ONE}</tool_call>\n{_TAGGED}"),
+     (_ONE, _TAGGED, f"{_ONE}\n</tool_call>{_TAGGED}{_TAGGED}{_TAGGED}", "x", "")),
+    ({"entered": True, "most": 1}, (_ONE,), (f"{_ONE}\n</tool_call>", "")),
+    ({}, (_TAGGED, _TAGGED + _TAGGED), ("x", "", _ONE, f"x{_TAGGED}")),
+    ({"otherwise": "text"}, ("", "I <look> {for} <tool", _TAGGED, f"I look: {_TAGGED}\n{_TAGGED}"),
+     ("<tool_call>x</tool_call>", f"{_TAGGED}x", "a<tool_call>", f"a<tool_call>{_TAGGED}")),
+    ({"otherwise": _FORM}, ('{"n":1}', _TAGGED, "{}"), ("x", f'{{"n":1}}{_TAGGED}', "")),
+    ({"otherwise": {"kind": "regex", "value": "[a-z]+"}}, ("yes", _TAGGED), ("", "1")),
+    ({"opening": "", "otherwise": _FORM}, ('{"n":1}', _ONE), (_TAGGED, "x", f"{_ONE}{_ONE}")),
+    ({"opening": "", "otherwise": "text"}, (_ONE, "", "It is {so}", "\n a"),
+     ('{"n":1}', " {", "[")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "allowed", "others"), ANSWERS)
+def test_an_answer_is_calls_or_what_else_it_may_be(
+    asked: dict[str, Any], allowed: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    call = {
+        "type": "object", "required": ["name", "arguments"], "additionalProperties": False,
+        "properties": {"name": {"const": "f"}, "arguments": {
+            "type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}},
+    }  # fmt: skip
+    usual = {"calls": call, "opening": "<tool_call>", "closing": "</tool_call>", "most": 3,
+             "entered": False, "otherwise": None}  # fmt: skip
+    grammar = compiled(Constraint("tools", json.dumps(usual | asked)))
+    for text in (*allowed, *others):
+        assert accepts(grammar.rules, text) == (text in allowed), text
+        assert followed(grammar, text) == (text in allowed), text
+    assert "\nroot ::=" in "\n" + grammar.write("gbnf_in_bytes")
+
+
 def test_json_is_written_compactly() -> None:
     wanted = {"type": "object", "properties": {"a": {"type": "array"}}, "required": ["a"]}
-    grammar = compiled(Constraint("json_schema", json.dumps(wanted)))
-    for text, meant in (('{"a":[1,2]}', True), ('{"a": [1, 2]}', True), ('{ "a":[]}', False),
-                        ('{"a":  []}', False), ('{"a":[]\n}', False)):  # fmt: skip
-        assert accepts(grammar.rules, text) == followed(grammar, text) == meant
+    for more, spaces in (({}, False), ({"x-whitespace": "compact"}, False),
+                         ({"x-whitespace": "spaces"}, True)):  # fmt: skip
+        grammar = compiled(Constraint("json_schema", json.dumps(wanted | more)))
+        for text, meant in (('{"a":[1,2]}', True), ('{"a": [1, 2]}', spaces), ('{ "a":[]}', False),
+                            ('{"a":  []}', False), ('{"a":[]\n}', False)):  # fmt: skip
+            assert accepts(grammar.rules, text) == followed(grammar, text) == meant
+    with pytest.raises(ConfigError, match="x-whitespace must be"):
+        compiled(Constraint("json_schema", '{"x-whitespace": "\\n"}'))
 
 
 @pytest.mark.parametrize(

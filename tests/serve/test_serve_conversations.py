@@ -204,6 +204,12 @@ def test_a_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         store.add_response("", answered(f"r{number}", previous=before), [said(f"n{number}")], [])
     with pytest.raises(LongHistoryError):
         store.history("", previous="r7")
+    monkeypatch.setattr(conversations, "HISTORY_BYTES", 1000)
+    store.create("", "small", {}, [said("a" * 600, "1")])
+    with pytest.raises(LongHistoryError, match="1,000"):
+        store.add_items("", "small", [said("a" * 600, "2")])
+    store.delete_item("", "small", "1")
+    store.add_items("", "small", [said("a" * 600, "2")])
     monkeypatch.setattr(conversations, "HISTORY_BYTES", 100)
     with pytest.raises(LongHistoryError):
         store.history("", previous="r3")

@@ -185,6 +185,9 @@ def test_rerank_is_as_its_clients_know_it(served: Served_) -> None:
             assert [(r["index"], r["relevance_score"]) for r in found["results"]] == [
                 (1, 0.4), (0, 0.2), (3, 0.2), (2, 0.1),
             ]  # fmt: skip
+        by_cohere = {"query": "a", "documents": ["bb", "b"], "max_tokens_per_doc": 4096}
+        _, found = post(running, "/v2/rerank", {**by_cohere, "model": "order"})
+        assert [result["index"] for result in found["results"]] == [0, 1]
         _, found = post(running, "/v1/rerank", {**asked, "top_n": 1, "return_documents": True})
         assert found["results"] == [
             {"index": 1, "relevance_score": 0.4, "document": {"text": "bbbb"}}

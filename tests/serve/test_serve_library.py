@@ -32,6 +32,8 @@ from linnet.serve import Catalog, ServeConfig, Served, uploads
 from linnet.serve.errors import ApiError
 from linnet.serve.keys import KeyLimits, add_key
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 TABLE = "# Birds\n\n| name | colour |\n|---|---|\n" + "".join(
     f"| bird {k} | grey {k} |\n" for k in range(600)
 )
@@ -384,7 +386,8 @@ def test_a_page_of_another_site_that_may_read_is_not_the_owner(documents: Opened
     served = Served("notes", ScriptedEngine(), workspace=documents.workspace,
                     upkeep=documents.upkeep)  # fmt: skip
     running = Running(Catalog([served]), ServeConfig(port=0, log="off", cors=(site,)))
-    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep)
+    theirs = Opened(running.url, documents.folder, documents.workspace, documents.upkeep,
+                    documents.given)  # fmt: skip
     try:
         assert theirs.ask("GET", "")[0] == 200
         theirs.origin = site
@@ -406,7 +409,8 @@ def test_a_key_opens_its_own_collections_and_private_data_by_its_policy(
         served = Served("notes", assistant=Assistant(index))  # as 'linnet serve INDEX' has it
         running = Running(Catalog([served]), ServeConfig(port=0, log="off", keys=keys))
         try:
-            theirs = Opened(running.url, documents.folder, work, documents.upkeep, mail)
+            theirs = Opened(running.url, documents.folder, work, documents.upkeep,
+                            documents.given, mail)  # fmt: skip
             status, shown = theirs.ask(
                 "GET", "/source", **span(documents, "notes/heron.eml", "Line 7")
             )

@@ -1,11 +1,15 @@
 """Real models behind the server, embeddings, the page, and the commands."""
 
+import dataclasses
 import http.client
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from linnet.generate import Request, Sampling
 from linnet.generate.embedding import load_encoder
 from linnet.generate.engines import EngineConfig, open_engine
 from linnet.generate.pooling import EmbeddingRecipe
+from linnet.progress import Progress
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.page import page_files
 from linnet.serve.sources import name_of, open_catalog
@@ -248,6 +253,117 @@ def test_adapters_of_several_models(little: Path, tmp_path: Path, kind: Any) -> 
             assert written[name] != written["first"]
     finally:
         catalog.close()
+
+
+def test_what_is_wrong_with_a_model_is_found_at_the_start(little: Path, tmp_path: Path) -> None:
+    """By settings and headers: its weights are not read, nor is the first model opened before."""
+    for name in ("cut", "absent", "mute"):
+        shutil.copytree(little, tmp_path / name)
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (tmp_path / "absent" / "model.safetensors").unlink()
+    (tmp_path / "mute" / "chat_template.jinja").write_text("{{ messages | nothing }}")
+    (tmp_path / "odd.gguf").write_bytes(b"GGUF" + b"\0" * 100)
+    (tmp_path / "empty").mkdir()
+    config = ServeConfig(engine="torch", threads=1)
+    opening = {
+        "cut": "model.safetensors is damaged", "absent": "does not exist", "odd.gguf": "odd.gguf",
+        "empty": "config.json",
+    }  # fmt: skip
+    for name, words in opening.items():
+        with pytest.raises(ModelError, match=re.escape(words)):
+            open_catalog("no model", config, name="first", models={"a": str(tmp_path / name)})
+    with pytest.raises(ModelError, match="expected an adapter's directory"):
+        open_catalog(
+            "no model", config, name="first", models={"a": str(little)},
+            adapters={"a+b": str(tmp_path / "empty")},
+        )  # fmt: skip
+    small = ServeConfig(engine="torch", model_memory="10KB", keep_alive="5m")
+    with pytest.raises(ConfigError, match=r"a needs about .* but models may take 10.0 KB"):
+        open_catalog("no model", small, name="first", models={"a": str(little)})
+    with pytest.raises(ConfigError, match="there is no model of this name"):
+        open_catalog("no model", ServeConfig(pin=("b",)), name="a")
+    for settings, words in (
+        ({"keep_alive": "5"}, "needs a unit"), ({"model_memory": "much"}, "a size must look like"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=words):
+            open_catalog("no model", ServeConfig(**settings), name="a")  # type: ignore[arg-type]
+    said = Warnings()
+    (tmp_path / "models").mkdir()
+    for name in ("mute", "empty"):
+        (tmp_path / name).rename(tmp_path / "models" / name)
+    catalog = open_catalog(
+        str(little), config, name="first", directory=str(tmp_path / "models"), progress=said
+    )
+    try:
+        mute = catalog.models["mute"]
+        assert list(catalog.models) == ["first", "mute"]
+        assert mute.summary is not None
+        assert (mute.is_chat, mute.context) == (False, 4096)
+        measured = catalog.models["first"].engine.memory_bytes  # type: ignore[union-attr]
+        assert measured <= mute.summary.bytes <= 3 * measured
+        left_out, cannot = said.lines
+        assert "left out, as they are no models: empty" in left_out
+        assert cannot.startswith("mute cannot converse: ")
+    finally:
+        catalog.close()
+
+
+class Warnings(Progress):
+    """Keeps what is warned of."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_model_that_is_replaced_while_it_is_served(little: Path, tmp_path: Path) -> None:
+    """Each answer is wholly one version's, and the new one comes without a pause."""
+    import torch
+
+    from linnet.model import load_model, save_checkpoint
+
+    place, new = tmp_path / "served", tmp_path / "new"
+    shutil.copytree(little, place)
+    shutil.copytree(little, new)
+    model = load_model(little)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(-1.0)
+    save_checkpoint(model, new, tokenizer=little)
+    texts = [
+        load(each, engine="torch").generate("the fox", temperature=0, max_tokens=8).text
+        for each in (place, new)
+    ]
+    assert texts[0] != texts[1]
+    catalog = open_catalog(str(place), ServeConfig(engine="torch", threads=1), name="m")
+    catalog.pool.settings = dataclasses.replace(catalog.pool.settings, look=0.0)
+    running = Running(catalog, ServeConfig(port=0, log="off"))
+    try:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+
+        def ask() -> tuple[str, str | None]:
+            answer = client.completions.create(
+                model="m", prompt="the fox", temperature=0, max_tokens=8
+            )
+            return answer.choices[0].text, answer.system_fingerprint
+
+        old = ask()
+        assert old == ask()
+        place.rename(tmp_path / "old")
+        assert ask() == old  # there is nothing at its place now
+        new.rename(place)
+        until = time.monotonic() + 60
+        found = [ask()]
+        while found[-1][0] != texts[1]:
+            assert found[-1] == old
+            assert time.monotonic() < until
+            found.append(ask())
+        assert found[-1][1] != old[1]
+    finally:
+        running.stop()
 
 
 def test_native_code_that_crashes_takes_one_answer_with_it(little: Path) -> None:

@@ -446,6 +446,33 @@ def test_a_stream_lives_while_its_model_is_opened(monkeypatch: pytest.MonkeyPatc
         running.stop()
 
 
+def test_what_is_said_of_models_that_are_not_open() -> None:
+    a, b = Model("a"), Model("b")
+    running = server(a, b)
+    try:
+        assert ask(running, "a", "x", stream=False).read()
+        place = urlsplit(running.url)
+
+        def got(path: str, **headers: str) -> Any:
+            connection = http.client.HTTPConnection(
+                place.hostname or "", place.port, timeout=PATIENCE
+            )
+            connection.request("GET", path, headers=headers)
+            return json.loads(connection.getresponse().read())
+
+        cards = {card["id"]: card["linnet"] for card in got("/v1/models")["data"]}
+        assert {name: card["loaded"] for name, card in cards.items()} == {"a": True, "b": False}
+        assert cards["b"] == {**cards["a"], "loaded": False}
+        assert got("/v1/models/b")["linnet"] == cards["b"]
+        theirs = got("/v1/models", **{"anthropic-version": "2023-06-01"})
+        assert [card["max_input_tokens"] for card in theirs["data"]] == [4000, 4000]
+        assert [card["name"] for card in got("/api/tags")["models"]] == ["a:latest", "b:latest"]
+        assert [card["name"] for card in got("/api/ps")["models"]] == ["a:latest"]
+        assert not b.engines
+    finally:
+        running.stop()
+
+
 def test_one_key_does_not_take_all_the_places_to_wait(tmp_path: Any) -> None:
     a = Model("a")
     a.gate.clear()

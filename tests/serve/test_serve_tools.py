@@ -1,7 +1,9 @@
 """Calls of tools: written as templates expect, read as models write them."""
 
 import json
+import urllib.request
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -9,8 +11,10 @@ import pytest
 from scripted import ScriptedEngine, serving
 
 from linnet.generate.engine import Request
-from linnet.respond import ConversationError, ToolCall, ToolCallDelta
+from linnet.respond import ConversationError, Tool, ToolCall, ToolCallDelta, tool_servers
+from linnet.respond.tool_servers import ServerTool
 from linnet.respond.tools import ToolFormat, ToolReader, call_schema, find_format, tools_in_messages
+from linnet.serve.keys import KeyLimits, add_key
 from linnet.tokenizer import ChatTemplate
 
 # What published templates do with tools: how they list them, and how they write calls.
@@ -375,7 +379,10 @@ def test_a_call_can_be_demanded() -> None:
             request: Request = engine.requests[-1]
             assert engine.detokenize(request.prompt).endswith("<tool_call>\n")  # type: ignore[arg-type]
             assert request.constraint is not None
-            schema = json.loads(request.constraint.value)
+            asked = json.loads(request.constraint.value)
+            assert (asked["entered"], asked["otherwise"]) == (True, None)
+            assert (asked["most"] > 1) == (choice == "required")
+            schema = asked["calls"]
             first = schema["anyOf"][0] if choice == "required" else schema
             assert first["properties"]["name"] == {"const": "weather"}
             city = first["properties"]["arguments"]["properties"]["city"]
@@ -385,11 +392,189 @@ def test_a_call_can_be_demanded() -> None:
             client.chat.completions.create(
                 model="tiny", messages=ASKED, tools=[TIME], tool_choice=named  # type: ignore[list-item]
             )  # fmt: skip
-        with pytest.raises(openai.BadRequestError, match="cannot be had together"):
-            client.chat.completions.create(
-                model="tiny", messages=ASKED, tools=[TIME],  # type: ignore[list-item]
-                response_format={"type": "json_object"},
+
+
+PYTHON = {"type": "custom", "custom": {"name": "python", "description": "Runs"}}
+FORM: Any = {
+    "type": "json_schema", "json_schema": {"name": "dry", "schema": {"type": "boolean"}}
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("template", [HERMES, LLAMA, MISTRAL])
+def test_tools_and_a_form_are_had_together(template: str) -> None:
+    """Calls, or text of the form; with 'required' only those, with 'none' only this."""
+    engine = Templated(template, "true")
+    with serving(engine) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+
+        def ask(text: str, **more: Any) -> tuple[Any, Any]:
+            engine.answer = lambda prompt, request: text
+            answer = client.chat.completions.create(
+                model="tiny", messages=ASKED, tools=[WEATHER], response_format=FORM, **more
+            )
+            constraint = engine.requests[-1].constraint
+            assert constraint is not None
+            return answer.choices[0], (constraint.kind, json.loads(constraint.value))
+
+        choice, (kind, asked) = ask("true")
+        assert (choice.message.content, choice.message.tool_calls, kind) == ("true", None, "tools")
+        assert json.loads(asked["otherwise"]["value"]) == {"type": "boolean"}
+        assert (asked["entered"], "opening" in asked) == (False, template == HERMES)
+        called = {HERMES: f"<tool_call>{CALL}</tool_call>", MISTRAL: f"[{CALL}]"}.get(
+            template, CALL
+        )
+        choice, _ = ask(called)
+        assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+        _, (kind, asked) = ask("true", tool_choice="required")
+        assert (kind, asked["otherwise"]) == ("tools", None)
+        _, (kind, _) = ask("true", tool_choice="none")
+        assert kind == "json_schema"
+
+
+def test_some_tools_are_allowed_and_some_take_text() -> None:
+    engine = Templated(HERMES, f"<tool_call>{CALL}</tool_call>")
+    with serving(engine) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+        tools: list[Any] = [WEATHER, TIME, PYTHON]
+        named: Any = [{"type": "function", "function": {"name": "weather"}},
+                      {"type": "custom", "custom": {"name": "python"}}]  # fmt: skip
+
+        def ask(**more: Any) -> Any:
+            return client.chat.completions.create(
+                model="tiny", messages=ASKED, **{"tools": tools, **more}
+            )
+
+        for mode in ("auto", "required"):
+            allowed = {"mode": mode, "tools": named}
+            ask(tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+            request = engine.requests[-1]
+            shown = engine.detokenize(request.prompt)  # type: ignore[arg-type]
+            assert all(f'"name": "{name}"' in shown for name in ("weather", "time", "python"))
+            asked = json.loads(request.constraint.value)  # type: ignore[union-attr]
+            names = [one["properties"]["name"]["const"] for one in asked["calls"]["anyOf"]]
+            assert (names, asked["otherwise"]) == (
+                ["weather", "python"], "text" if mode == "auto" else None,
             )  # fmt: skip
+        other = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "x"}}]}
+        with pytest.raises(openai.BadRequestError, match="none of the tools"):
+            ask(tool_choice={"type": "allowed_tools", "allowed_tools": other})
+        ask()
+        assert engine.requests[-1].constraint is None
+        # A custom tool: shown as a function of one text, its call is that text.
+        engine.answer = lambda *_: "<tool_call>" + TEXT_CALL % '"a\\nb"' + "</tool_call>"
+        (call,) = ask().choices[0].message.tool_calls
+        assert (call.type, call.custom.name, call.custom.input) == ("custom", "python", "a\nb")
+        pieces = [
+            piece
+            for chunk in ask(stream=True)
+            for piece in chunk.choices[0].delta.model_dump()["tool_calls"] or ()
+        ]
+        assert "".join(piece["custom"]["input"] for piece in pieces) == "a\nb"
+        assert [bool(piece.get("id")) for piece in pieces] == [True] + [False] * (len(pieces) - 1)
+        told = {"role": "assistant", "content": None, "tool_calls": [call.model_dump()]}
+        back = {"role": "tool", "tool_call_id": call.id, "content": "done"}
+        client.chat.completions.create(
+            model="tiny",
+            tools=tools,
+            messages=[*ASKED, told, back],  # type: ignore[list-item]
+        )
+        prompt = engine.detokenize(engine.requests[-1].prompt)  # type: ignore[arg-type]
+        assert TEXT_CALL % '"a\\nb"' in prompt
+        grammar = {"syntax": "regex", "definition": "[a-z]+"}
+        one = {"name": "sed", "format": {"type": "grammar", "grammar": grammar}}
+        ask(tools=[{"type": "custom", "custom": one}])
+        asked = json.loads(engine.requests[-1].constraint.value)  # type: ignore[union-attr]
+        text = asked["calls"]["properties"]["arguments"]["properties"]["input"]
+        assert (text["pattern"], asked["otherwise"]) == ("^(?:[a-z]+)$", "text")
+        grammar["syntax"] = "lark"
+        with pytest.raises(openai.BadRequestError, match="Lark is not read here"):
+            ask(tools=[{"type": "custom", "custom": one}])
+
+
+class Clock:
+    """Stands for the servers of a file: one tool, which tells the time."""
+
+    def __init__(self, servers: Any) -> None:
+        self.closed = False
+
+    async def tools(self) -> Any:
+        return [ServerTool(Tool("clock"), "made", "clock")], []
+
+    async def call(self, tool: ServerTool, arguments: str) -> str:
+        return "noon"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_tools_of_the_owner_are_for_keys_that_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool_servers, "ToolServers", Clock)
+    mcp = tmp_path / "mcp.json"
+    mcp.write_text('{"mcpServers": {"made": {"command": "x"}}}')
+    keys = tmp_path / "keys.json"
+    made = {
+        name: add_key(keys, name, KeyLimits(tools=name == "may")) for name in ("may", "may not")
+    }
+    call = '<tool_call>{"name": "clock", "arguments": {}}</tool_call>'
+    engine = Templated(HERMES)
+    engine.answer = lambda prompt, request: "It is noon." if "noon" in prompt else call
+    for settings, key, allowed in (
+        ({"keys": keys}, made["may"], True), ({"keys": keys}, made["may not"], False),
+        ({"without_keys": True}, "x", True),
+        ({"without_keys": True, "allow_host": ("a.example",)}, "x", False),
+    ):  # fmt: skip
+        with serving(engine, mcp=mcp, **settings) as running:
+            client = openai.OpenAI(base_url=f"{running.url}/v1", api_key=key, max_retries=0)
+            answer = client.chat.completions.create(model="tiny", messages=ASKED)
+            assert answer.choices[0].message.content == ("It is noon." if allowed else call)
+            assert answer.choices[0].finish_reason == "stop"
+            chunks = client.chat.completions.create(model="tiny", messages=ASKED, stream=True)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            assert text == ("It is noon." if allowed else call)
+            posted = urllib.request.Request(
+                f"{running.url}/v1/chat/completions",
+                json.dumps({"messages": ASKED}).encode(),
+                {"X-Api-Key": key, "Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(posted) as found:
+                (choice,) = json.load(found)["choices"]
+            assert choice["message"]["content"] == ("It is noon." if allowed else call)
+            servers: Any = running.server.service.tool_servers
+        assert servers.closed
+
+
+def test_functions_as_they_were_before_tools() -> None:
+    engine = Templated(HERMES, f"<tool_call>{CALL}</tool_call>" * 2)
+    with serving(engine) as running:
+        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0)
+
+        def ask(**more: Any) -> Any:
+            return client.chat.completions.create(
+                model="tiny",
+                **{"functions": [WEATHER["function"]], "messages": ASKED, **more},
+            )  # fmt: skip
+
+        choice = ask().choices[0]
+        called = choice.message.function_call
+        assert (called.name, called.arguments) == ("weather", '{"city": "Ulm"}')
+        assert (choice.finish_reason, choice.message.tool_calls) == ("function_call", None)
+        streamed = [chunk.choices[0] for chunk in ask(stream=True)]
+        deltas = [c.delta.function_call for c in streamed if c.delta.function_call]
+        assert [delta.name for delta in deltas if delta.name] == ["weather"]
+        assert "".join(delta.arguments for delta in deltas) == '{"city": "Ulm"}'
+        assert streamed[-1].finish_reason == "function_call"
+        ask(function_call={"name": "weather"})
+        assert json.loads(engine.requests[-1].constraint.value)["most"] == 1  # type: ignore[union-attr]
+        result = {"role": "function", "name": "weather", "content": "dry"}
+        ask(messages=[*ASKED, choice.message.model_dump(exclude_none=True), result])
+        prompt = engine.detokenize(engine.requests[-1].prompt)  # type: ignore[arg-type]
+        assert f"<tool_call>\n{CALL}\n</tool_call>" in prompt
+        assert "dry" in prompt
+        for wrong in ({"tools": [WEATHER]}, {"functions": [], "function_call": {"name": "a"}}):
+            with pytest.raises(openai.BadRequestError):
+                ask(**wrong)
 
 
 def test_a_model_without_tools_is_tools_in_messages() -> None:

@@ -71,11 +71,14 @@ def serve(
     from linnet.serve.server import Server, bind, require_server
 
     require_server()
+    from linnet.serve.conversations import ConversationStore
     from linnet.serve.keys import key_ring
     from linnet.serve.logs import log_to_stderr
     from linnet.serve.sources import open_catalog
 
-    key_ring(config)  # what is wrong with keys and port is said before models are opened
+    key_ring(config)  # what is wrong with keys, file and port is said before models are opened
+    if config.conversations is not None:
+        ConversationStore(config.conversations, keep_days=config.keep_days).close()
     listener = bind(config)
     try:
         catalog = open_catalog(
@@ -138,6 +141,8 @@ def _greet(server: Server) -> None:
         err.print(f"{served.name}: {kind}, {served.context:,} tokens of context", markup=False)
         if what.advice:
             err.print(what.advice, markup=False)
+    if server.config.conversations is not None:
+        err.print(f"conversations are kept in {server.config.conversations}", markup=False)
     keys = len(server.service.doorkeeper.ring)
     guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

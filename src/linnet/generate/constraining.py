@@ -7,6 +7,7 @@ may come from strangers: what one may cost is limited, when it is read and at ev
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from time import thread_time
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,12 @@ class Follower:
             trial = matcher.deep_copy()
             if not trial.consume_token(int(single[0])):
                 raise _refused(kind, trial.get_error())
+
+    def copy(self) -> Follower:
+        """Another text that has come as far."""
+        other = copy.copy(self)
+        other._matcher = self._matcher.deep_copy()
+        return other
 
     @property
     def complete(self) -> bool:

@@ -93,7 +93,7 @@ class Encoder:
 
     def embed(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[Sequence[int]],
         *,
         batch: int = EmbedConfig.batch,
         prompt: str | None = EmbedConfig.prompt,
@@ -106,8 +106,9 @@ class Encoder:
         ``prompt``: the name of a prompt in the model's files (the default one where there
         is such); ``prefix``: words of your own instead. ``normalise``: scale to length
         one, by default as the model's files say. Texts longer than ``max_tokens`` are
-        cut there, which ``progress`` is warned of. Raises ConfigError for a prompt
-        that the model does not have.
+        cut there, which ``progress`` is warned of. A text may be its tokens, with or without the
+        special ones around. Raises ConfigError for a prompt that the model does not have, and for
+        tokens that it does not have.
         """
         import torch
 
@@ -130,7 +131,28 @@ class Encoder:
                 task.advance(len(places))
         return vectors
 
-    def _ids(self, texts: Sequence[str], before: str, progress: Progress) -> list[Tensor]:
+    def own_tokens(self, tokens: Sequence[int]) -> Sequence[int]:
+        """A text's own tokens, without the special ones that may stand around them.
+
+        Raises ConfigError for those that the model does not have.
+        """
+        size = min(self.tokenizer.vocab_size, self.model.config.vocab_size)
+        for token in tokens:
+            if not 0 <= token < size:
+                raise ConfigError(
+                    f"tokens must be below {size}, the encoder's vocabulary. Got {token}"
+                )
+        first, last = list(self.tokenizer.start), list(self.tokenizer.finish)
+        own = list(tokens)
+        if first and own[: len(first)] == first:
+            own = own[len(first) :]
+        if last and own[-len(last) :] == last:
+            own = own[: -len(last)]
+        return own
+
+    def _ids(
+        self, texts: Sequence[str] | Sequence[Sequence[int]], before: str, progress: Progress
+    ) -> list[Tensor]:
         """The tokens of each text between the special ones, as the model was trained on them."""
         import torch
 
@@ -138,10 +160,15 @@ class Encoder:
         room = self.max_tokens - len(first) - len(last)
         if room < 1:
             raise ModelError(f"a text must have room for a token. Got {self.max_tokens} in all")
-        whole = [before + text for text in texts]
-        if self.recipe.lowercase:
-            whole = [text.lower() for text in whole]
-        found = self.tokenizer.encode_arrays(whole)
+        prompt = self._encoded([before])[0].tolist() if before else []
+        whole = [before + text for text in texts if isinstance(text, str)]
+        encoded = iter(self._encoded(whole))
+        found = [
+            next(encoded)
+            if isinstance(text, str)
+            else np.array([*prompt, *self.own_tokens(text)], dtype=np.uint32)
+            for text in texts
+        ]
         cut = sum(len(text) > room for text in found)
         if cut:
             progress.warn(
@@ -150,6 +177,11 @@ class Encoder:
             )
         rows = [[*first, *text[:room].tolist(), *last] for text in found]
         return [torch.tensor(row or [self.tokenizer.end_of_text]) for row in rows]
+
+    def _encoded(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
+        if self.recipe.lowercase:
+            texts = [text.lower() for text in texts]
+        return self.tokenizer.encode_arrays(texts)
 
     def _skipped(self, before: str) -> int:
         """How many states at a text's beginning say nothing of it."""

@@ -109,6 +109,19 @@ class ChosenToken(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Beam:
+    """A text that beam search found."""
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+    """Its log-probability in nats over its length to the power of ``length_penalty``."""
+    finish_reason: FinishReason
+    logprobs: tuple[float, ...]
+    """Of each of its tokens, as the model gave them."""
+
+
+@dataclass(frozen=True)
 class Chunk:
     """A piece of a continuation as it comes; all texts joined are the completion's.
 
@@ -123,6 +136,8 @@ class Chunk:
     logprobs: tuple[float, ...] | None = None
     top_logprobs: tuple[TopLogprobs, ...] | None = None
     start: Start | None = None
+    beams: tuple[Beam, ...] = ()
+    """With ``Sampling.beams``, of which this is the only chunk: all texts found, best first."""
     stop: str | None = None
     """The stop string that ended it, where one did."""
     ending: ChosenToken | None = None
@@ -146,6 +161,8 @@ class Completion:
     """Of each of the tokens, in nats, as the model gave them: before temperature and filters."""
     top_logprobs: tuple[TopLogprobs, ...] | None = None
     """At each of the tokens."""
+    beams: tuple[Beam, ...] = ()
+    """With ``Sampling.beams``: all texts that were found, best first; the first is this one."""
 
 
 @dataclass(frozen=True)
@@ -369,6 +386,7 @@ def completion(request: Request, chunks: Sequence[Chunk]) -> Completion:
         prompt_tokens=start.prompt_tokens,
         logprobs=logprobs,
         top_logprobs=tops,
+        beams=chunks[-1].beams,
     )
 
 

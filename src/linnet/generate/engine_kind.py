@@ -55,6 +55,8 @@ class Capabilities:
     """Whether it can be given less context than the model has."""
     any_adapter: bool = False
     """Whether adapters that requests choose from may do more than add low-rank products."""
+    beams: bool = False
+    """Whether it searches with beams."""
     exact: bool = False
     """Whether it computes with the weights as they are, unless told otherwise."""
 

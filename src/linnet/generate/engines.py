@@ -64,6 +64,18 @@ class EngineConfig(Config):
         "the most tokens that a prompt and its answer may have; 0: as many as the model",
         least=0,
     )
+    lookup: str = option(
+        "auto",
+        "draft what followed the same words before, in prompt and answer, and verify it in one "
+        "pass, which makes answers that quote faster and changes none; auto: as linnet bench "
+        "found best, or else on with torch only",
+        choices=("auto", "on", "off"),
+    )
+    draft: str = option(
+        "",
+        "a smaller model with the same vocabulary, which drafts what the model verifies in one "
+        "pass: a directory or hub name; for a GGUF file another one",
+    )
     stall_seconds: float = option(
         LlamaCppSettings.stall_seconds,
         "seconds of computing without any progress after which llama.cpp counts as hung, and is "
@@ -110,7 +122,20 @@ def open_engine(
     else:
         kind, precision = ENGINES[config.engine], config.precision
         _require_able(kind, config)
-    return kind.open(_settled(opening, kind, precision))
+    return kind.open(_with_drafts(_settled(opening, kind, precision)))
+
+
+def _with_drafts(opening: Opening) -> Opening:
+    """With what was measured where nothing is asked for."""
+    config = opening.config
+    if config.lookup != "auto":
+        return opening
+    noted = noted_choice(opening.path)
+    if noted is None or noted.lookup is None or noted.engine != config.engine:
+        return opening  # as the engine has it
+    draft = config.draft or (noted.draft if Path(noted.draft).exists() else "")
+    lookup = "on" if noted.lookup else "off"
+    return replace(opening, config=replace(config, lookup=lookup, draft=draft))
 
 
 def open_encoder(
@@ -176,6 +201,9 @@ def _inability(kind: EngineKind, config: EngineConfig, *, context: bool = True) 
             f"device and dtype are for engine {others}; {kind.name} computes on the CPU, in the "
             "format that precision names"
         )
+    if isinstance(config, Sampling) and config.beams > 1 and not can.beams:
+        others = _names(lambda each: each.beams)
+        return f"beams are for engine {others}; {kind.name} has no beam search"
     if context and config.context and not can.bounds_context:
         others = _names(lambda each: each.bounds_context)
         return f"context is for engine {others}; on {kind.name} it is as the model allows"
@@ -278,6 +306,10 @@ class Choice:
 
     engine: str
     precision: str
+    lookup: bool | None = None
+    """Whether drafts by look-up make it faster; None where that was not measured."""
+    draft: str = ""
+    """The model whose drafts make it faster, if one was measured that does."""
 
 
 def note_choice(model: Path, choice: Choice) -> None:
@@ -294,7 +326,10 @@ def noted_choice(model: Path) -> Choice | None:
         values = read_json(_note_of(model))
         engine, precision = str(values["engine"]), str(values["precision"])
         known = engine in ENGINES and precision in ENGINES[engine].can.formats
-        return Choice(engine, precision) if known else None
+        lookup = values.get("lookup")
+        return (
+            Choice(engine, precision, None if lookup is None else bool(lookup)) if known else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from linnet.errors import ModelError
+from linnet.generate.beam_search import BeamSearch
 from linnet.generate.engine import (
     ChosenToken,
     Chunk,
@@ -19,6 +22,8 @@ from linnet.generate.logits import Sampler
 from linnet.generate.stopping import Output
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from linnet.errors import LinnetError
     from linnet.generate.constraining import Follower
     from linnet.generate.kv_cache import PromptCache
@@ -59,6 +64,17 @@ class Generation:
             request.sampling, own, limit=limit, constraint=constraint,
             never=tuple(never), ends=tuple(self.stop_ids),
         )  # fmt: skip
+        self.beams: BeamSearch | None = None
+        if request.sampling.beams > 1:
+            self.beams = BeamSearch(
+                request.sampling,
+                prompt,
+                own,
+                limit=limit,
+                tokenizer=tokenizer,
+                stop_ids=self.stop_ids,
+                constraint=constraint,
+            )
         self.cancelled = False
         self.cache: PromptCache | None = None
         """While it is read."""
@@ -80,8 +96,8 @@ class Generation:
 
     @property
     def reserved(self) -> int:
-        """Tokens that it may come to have."""
-        return len(self.prompt) + self.limit
+        """Tokens that it may come to have, of all its beams."""
+        return self.request.sampling.beams * (len(self.prompt) + self.limit)
 
     @property
     def is_read(self) -> bool:
@@ -127,3 +143,21 @@ class Generation:
         """Nothing more comes; ``token``: which ended it."""
         self._output.end(token)
         self.finish_reason = reason if self._output.found is None else "stop"
+
+    def search(self, logits: Tensor) -> tuple[list[int], Chunk | None]:
+        """Take its beams further by their logits ``(n, V)``: whom each new one continues, and in
+        the end what was found.
+        """
+        assert self.beams is not None
+        parents = self.beams.advance(logits)
+        if not self.beams.ended:
+            return parents, None
+        found = self.beams.found
+        if not found:
+            raise ModelError("beam search found no text that ends; use more beams, or more tokens")
+        best = found[0]
+        self.tokens, self.finish_reason = [*best.tokens], best.finish_reason
+        chunk = Chunk(best.text, best.tokens, best.finish_reason, start=self.start, beams=found)
+        if self.request.logprobs:
+            chunk = replace(chunk, logprobs=best.logprobs)
+        return parents, chunk

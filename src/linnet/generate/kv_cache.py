@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class PromptCache:
     """One text's keys and values while it is read."""
 
     def __init__(self, layout: CacheLayout, capacity: int) -> None:
+        self.layout = layout
         self.memory = layout.empty(capacity)  # (L, S, 2, G, K)
         self.layers = self.memory.unbind(0)
         self.flat = self.memory.flatten(2).unbind(0)  # (S, 2 G K) for each layer
@@ -148,8 +149,8 @@ class Bucket:
         keys, values = kept.unbind(0)
         return keys.unbind(0), values.unbind(0)
 
-    def _grow(self, rows: int) -> None:
-        memory = self.layout.empty(max(1, 2 * rows), self.capacity)
+    def _grow(self, rows: int, *, exactly: bool = False) -> None:
+        memory = self.layout.empty(rows if exactly else max(1, 2 * rows), self.capacity)
         if self.memory is not None:
             memory[:, :rows] = self.memory
         self.memory = memory
@@ -182,6 +183,33 @@ class SlotCache:
         self.accepted += 1
         self.slot.length += 1
         return True
+
+
+class BeamBucket(Bucket):
+    """The beams of one text."""
+
+    @classmethod
+    def of(cls, slot: Slot, cache: PromptCache, *, beams: int, capacity: int) -> BeamBucket:
+        """With the prompt in each."""
+        bucket = cls(cache.layout, capacity)
+        bucket._grow(beams, exactly=True)
+        for _ in range(beams):
+            bucket.place(replace(slot), cache.read)
+        bucket.prompt = slot.length
+        return bucket
+
+    prompt: int = 0
+    """Tokens that all have in common."""
+
+    def reorder(self, parents: Sequence[int]) -> None:
+        """Let each beam go on from another one."""
+        if [*parents] == [*range(len(self.slots))]:
+            return
+        assert self.memory is not None
+        end = self.slots[0].length
+        chosen = torch.tensor(parents, device=self.memory.device)
+        written = self.memory[:, :, self.prompt : end]
+        written.copy_(written.index_select(1, chosen))
 
 
 class Buckets:
@@ -315,6 +343,8 @@ class KVMemory:
         self.layout = layout
         self.prefixes = PrefixCache(prefix_bytes)
         self._buckets = Buckets(layout)
+        self.beams: dict[Any, BeamBucket] = {}
+        """Of texts that are searched for, by their owners."""
 
     @property
     def filled(self) -> list[Bucket]:
@@ -361,8 +391,16 @@ class KVMemory:
         kind = self._kind(adapter, cache.length)
         self._buckets.place(Slot(owner, *kind, cache.length), cache.read)
 
+    def place_beams(
+        self, owner: Any, adapter: str | None, cache: PromptCache, *, beams: int, limit: int
+    ) -> None:
+        """Give a text that was read a slot for each of its beams, of up to ``limit`` tokens."""
+        slot = Slot(owner, *self._kind(adapter, cache.length), cache.length)
+        self.beams[owner] = BeamBucket.of(slot, cache, beams=beams, capacity=cache.length + limit)
+
     def free(self, owner: Any, *, keep: Sequence[int] | None) -> None:
         """Take a text's slot away; ``keep``: its tokens, where they may serve others."""
+        self.beams.pop(owner, None)
         found = self._buckets.find(owner)
         if found is None:
             return

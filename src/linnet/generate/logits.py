@@ -19,9 +19,10 @@ own logits, settings and random numbers, not on the rows beside it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,9 @@ class OccurrencePenalty:
 class Constraining(Protocol):
     """What says which tokens may come next."""
 
+    def copy(self) -> Self:
+        """Another one that has come as far."""
+
     def mask(self, logits: Tensor) -> None:
         """Set the logits ``(V,)`` of all others to minus infinity."""
 
@@ -163,6 +167,13 @@ class Sampler:
             self._length += 1
         if self.constraint is not None:
             self.constraint.advance(token)
+
+    def copy(self) -> Sampler:
+        """Another one for a text that goes on otherwise; without random numbers of its own."""
+        other = copy.copy(self)
+        other._history = self._history.clone()
+        other.constraint = None if self.constraint is None else self.constraint.copy()
+        return other
 
     def choose(self, logits: Tensor) -> int:
         """The next token of this text alone, given its logits ``(V,)``; it is accepted."""

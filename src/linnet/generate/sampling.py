@@ -109,6 +109,26 @@ class Sampling(Config):
     presence_penalty: float = option(
         0.0, "lowers the score of every token that was written once", least=-2, most=2
     )
+    beams: int = option(
+        1,
+        "above 1 searches for the likeliest text with this many beams (engine torch); temperature "
+        "and filters have no part in it then",
+        least=1,
+        most=64,
+    )
+    length_penalty: float = option(
+        1.0,
+        "beams: a text's log-probability is divided by its length to this power; above 0 favours "
+        "longer texts",
+        least=-10,
+        most=10,
+    )
+    early_stopping: str = option(
+        "false",
+        "beams: true ends when as many texts as beams have ended, false when none is likely to "
+        "become better, never when none can",
+        choices=("false", "true", "never"),
+    )
     logit_bias: tuple[tuple[int, float], ...] = ()
     """Added to the scores of tokens, before everything else; not an option of commands."""
     ignore_eos: bool = False
@@ -154,6 +174,9 @@ class Settings(TypedDict, total=False):
     repetition_penalty: float | None
     frequency_penalty: float | None
     presence_penalty: float | None
+    beams: int | None
+    length_penalty: float | None
+    early_stopping: str | None
     stop: tuple[str, ...] | None
     seed: int | None
 

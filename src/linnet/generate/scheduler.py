@@ -33,6 +33,8 @@ class Batch(NamedTuple):
     decoded: list[Generation]
     """Whose texts are in the buckets, in order."""
     chunks: list[tuple[Generation, list[int]]]
+    searched: list[Generation]
+    """Whose beams go on, each in a bucket of its own."""
 
 
 class Scheduler:
@@ -71,6 +73,7 @@ class Scheduler:
             filled,
             [slot.owner for bucket in filled for slot in bucket.slots],
             self._schedule_prefill(memory),
+            [one for one in self.decoding if one.beams is not None],
         )
 
     def postprocess(self, memory: KVMemory) -> None:
@@ -80,7 +83,11 @@ class Scheduler:
                 continue
             memory.keep_prefix(one.reading, one.adapter, one.cache)
             if one.is_read:
-                memory.place(one, one.adapter, one.cache)
+                if one.beams is None:
+                    memory.place(one, one.adapter, one.cache)
+                else:
+                    width, limit = one.beams.width, one.limit
+                    memory.place_beams(one, one.adapter, one.cache, beams=width, limit=limit)
                 self.prefilling.remove(one)
                 self.decoding.append(one)
                 one.cache, one.reading = None, []

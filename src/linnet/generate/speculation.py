@@ -22,8 +22,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
+from linnet.errors import ModelError
+
 if TYPE_CHECKING:
     from linnet.generate.generation import Generation
+    from linnet.tokenizer import Tokenizer
 
 MOST_DRAFTED = 24
 """Tokens of one text drafted at once, at most."""
@@ -53,6 +56,7 @@ class PromptLookup:
         self._tokens: list[int] = []
         self._after: dict[tuple[int, ...], int] = {}  # where the latest such tokens end
         self._source: int | None = None  # where the next token is expected to stand
+        self._before_last: int | None = None  # where the last tokens stood before, and ended
         self._streak = False  # whether the last one stood there, too
         for token in tokens:
             self._add(token)
@@ -104,22 +108,30 @@ class StepCosts:
 
     def __init__(self) -> None:
         self._seen: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=7))
+        self._usual: dict[int, float] = {}  # medians of what was seen, by size
 
     def record(self, tokens: int, seconds: float) -> None:
         """A pass of ``tokens`` took so long."""
-        self._seen[self._size(tokens)].append(seconds)
+        size = self._size(tokens)
+        self._seen[size].append(seconds)
+        self._usual[size] = statistics.median_low(self._seen[size])
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any was measured."""
+        return bool(self._usual)
 
     def of(self, tokens: int, *, doubted: bool = False) -> float:
         """Seconds that one takes; an optimistic guess where none that large was seen.
 
         ``doubted``: guess from the smallest that was seen.
         """
-        size = self._size(tokens)
-        known = [each for each in self._seen if each <= size]
-        if not known:
-            return _GROWTH**size
-        nearest = min(known) if doubted else max(known)
-        return statistics.median_low(self._seen[nearest]) * float(_GROWTH ** (size - nearest))
+        size = nearest = self._size(tokens)
+        if doubted:
+            nearest = min(size, min(self._usual, default=0))
+        while nearest and nearest not in self._usual:
+            nearest -= 1
+        return self._usual.get(nearest, 1.0) * float(_GROWTH ** (size - nearest))
 
     def _size(self, tokens: int) -> int:
         return (tokens - 1).bit_length()
@@ -229,6 +241,9 @@ class Speculation:
         self._steps += 1
         doubted = self._steps % _TRIED_AGAIN == 0
         best, found = _MARGIN * len(prospects) / self.costs.of(least, doubted=doubted), none
+        all_right = len(prospects) + sum(sum(each.chances) for each in prospects)
+        if all_right / self.costs.of(least + 1, doubted=doubted) <= best:
+            return none
         for threshold in _THRESHOLDS:
             counts = [each.above(threshold) for each in prospects]
             drafted = sum(counts)
@@ -257,3 +272,21 @@ def _chances(first: float, further: float, count: int) -> list[float]:
         found.append(chance)
         chance *= min(further, _BEST_RATE)
     return found
+
+
+def require_same_vocabulary(ours: Tokenizer, theirs: Tokenizer) -> None:
+    """Raise ModelError where a draft model's tokens are not those of the model."""
+    reason = None
+    if ours.vocab_size != theirs.vocab_size:
+        reason = f"it has {theirs.vocab_size:,} tokens, the model {ours.vocab_size:,}"
+    else:
+        for token in range(ours.vocab_size):
+            own, other = ours.token_bytes(token), theirs.token_bytes(token)
+            if own != other:
+                reason = f"token {token} is {other!r}, the model's {own!r}"
+                break
+    if reason is not None:
+        raise ModelError(
+            f"a draft model must have the vocabulary of the model that it drafts for: {reason}; "
+            "use one that was trained with the same tokenizer"
+        )

@@ -12,6 +12,7 @@ What it promises:
 * each request is computed with the adapter it asks for;
 * requests of many threads are computed together; one that is cancelled leaves at the next step;
 * what a text shares with the beginning of one before it is not computed again;
+* a draft of the next tokens makes it faster and changes no text (but for rounding);
 * text comes in whole characters; a stop string is never shown, not even in part;
 * prompt and continuation together never exceed the context. A continuation
   stops there with ``length``; a prompt that leaves no room is an error.
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from linnet.errors import ModelError
+from linnet.errors import ConfigError, ModelError
 from linnet.generate.constraining import Constrainer
 from linnet.generate.engine import (
     ChosenToken,
@@ -41,15 +42,18 @@ from linnet.generate.engine import (
 )
 from linnet.generate.engine_kind import format_of, weight_bytes
 from linnet.generate.generation import Generation
+from linnet.generate.kv_cache import CacheLayout
 from linnet.generate.likelihood import LOGITS_PER_BATCH, buffered, score_continuations
 from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
-from linnet.generate.speculation import Speculation
+from linnet.generate.speculation import Speculation, require_same_vocabulary
 from linnet.generate.tokenization import CheckpointTokenizer
 from linnet.generate.torch_decoder import Decoder
+from linnet.generate.torch_draft import ModelDrafter
 from linnet.generate.torch_runner import Runner
 from linnet.model import KVCache
 from linnet.model.lora import adapters_of, resolve_adapter
+from linnet.output import human_bytes
 from linnet.runtime import memory_bytes
 
 if TYPE_CHECKING:
@@ -79,13 +83,16 @@ class TorchEngine(Engine):
         prefix_bytes: int | None = None,
         int8: bool = False,
         lookup: bool = True,
+        draft: Checkpoint | None = None,
     ) -> None:
         """``rows``: requests computed together at most. ``prefix_bytes``: memory for the
         beginnings of texts, 0 for none. ``int8``: write (but do not score) with weights
         and inputs rounded to 8 bits, on CPUs: faster, and no longer exact. ``lookup``: draft what
-        followed the same tokens before; see ``linnet.generate.speculation``.
+        followed the same tokens before; ``draft``: a smaller model that drafts; see
+        ``linnet.generate.speculation``.
 
-        Raises ModelError for an encoder, which knows no next token.
+        Raises ModelError for an encoder, which knows no next token, or for a draft of
+        another vocabulary.
         """
         checkpoint.config.require_writes()
         self.model = checkpoint.model.eval()
@@ -96,7 +103,7 @@ class TorchEngine(Engine):
         self._int8 = int8
         self._adapters = adapters_of(self.model)
         self.usual_adapter = self._adapters.active if self._adapters else None
-        memory = (memory_bytes() or 8 << 30) // 4
+        self._memory = memory = (memory_bytes() or 8 << 30) // 4
         lock = self._model_lock = threading.Lock()
         model = self.model
 
@@ -104,11 +111,17 @@ class TorchEngine(Engine):
             with lock:
                 return Decoder(model, memory=memory // 2, int8=int8)
 
+        drafter = None
+        if draft is not None:
+            draft.config.require_writes()
+            require_same_vocabulary(checkpoint.tokenizer, draft.tokenizer)
+            drafting = draft.model.eval()
+            drafter = ModelDrafter(lambda: Decoder(drafting, memory=memory // 4))
         self._runner = Runner(
             make_decoder,
             Scheduler(rows=rows, memory_bytes=memory),
             prefix_bytes=min(PREFIX_BYTES, memory // 4) if prefix_bytes is None else prefix_bytes,
-            speculation=Speculation(lookup=lookup),
+            speculation=Speculation(lookup=lookup, drafter=drafter),
         )
         weakref.finalize(self, self._runner.close)
 
@@ -221,17 +234,40 @@ class TorchEngine(Engine):
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "
                 "which at least one must be left to write in; shorten the prompt"
             )
+        limit = min(request.sampling.max_tokens, room)
+        if request.sampling.beams > 1:
+            self._require_searchable(request, len(prompt), limit)
         return Generation(
             request,
             prompt,
             deliver,
             adapter=adapter,
             own=own,
-            limit=min(request.sampling.max_tokens, room),
+            limit=limit,
             tokenizer=self.tokenizer,
             stop_ids=self.stop_ids,
             constraint=self._constrainer.follow(request.constraint) if request.constraint else None,
         )
+
+    def _require_searchable(self, request: Request, prompt: int, limit: int) -> None:
+        config, dtype = self.config, self.model.compute_dtype or self.model.embedding.weight.dtype
+        layout = CacheLayout.of(config, dtype=dtype, device=self.device)
+        needed = request.sampling.beams * (prompt + limit) * layout.bytes_per_token
+        if needed > self._memory:
+            raise ConfigError(
+                f"beams of {prompt + limit:,} tokens each need {human_bytes(needed)}, and there "
+                f"are {human_bytes(self._memory)} for texts; take fewer beams, or fewer tokens"
+            )
+        if request.top_logprobs:
+            raise ConfigError("beams have no top_logprobs; leave them out, or take one beam")
+        scaling = self.config.rope_scaling
+        if scaling is not None and scaling.kind == "longrope":
+            longest = scaling.original_context
+            if prompt <= longest < prompt + limit:
+                raise ConfigError(
+                    f"beams cannot grow over the {longest:,} tokens after which this model turns "
+                    f"all positions otherwise; ask for at most {longest - prompt} tokens"
+                )
 
     @cached_property
     def _constrainer(self) -> Constrainer:

@@ -31,7 +31,21 @@ def _open(opening: Opening) -> Engine:
     )
     for name, directory in opening.adapters.items():
         load_adapter(checkpoint.model, directory, name)
-    return TorchEngine(checkpoint, rows=config.slots or ROWS, int8=config.precision == "int8")
+    draft = None
+    if config.draft:
+        draft = open_checkpoint(
+            config.draft,
+            device=runtime.device,
+            dtype=torch_dtype(runtime.dtype),
+            progress=opening.progress,
+        )
+    return TorchEngine(
+        checkpoint,
+        rows=config.slots or ROWS,
+        int8=config.precision == "int8",
+        lookup=config.lookup != "off",
+        draft=draft,
+    )
 
 
 def _open_encoder(opening: Opening) -> Encoder:
@@ -54,6 +68,7 @@ TORCH = EngineKind(
         measured=("f32", "bf16", "int8"),  # processors compute f16 very slowly
         any_device=True,
         any_adapter=True,
+        beams=True,
         exact=True,
     ),
     open=_open,

@@ -37,7 +37,11 @@ class Place(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many there are: one behind its last token, and behind each of its draft."""
+        """How many there are: one behind its last token, and behind each of its draft; or one for
+        each of its beams.
+        """
+        if self.text.beams is not None:
+            return self.text.beams.running_rows
         return 1 if self.draft is None else 1 + len(self.draft.tokens)
 
 
@@ -177,8 +181,8 @@ class Runner:
         """The texts that have a next token now, and the logits ``(n, V)``: of it, and behind each
         token of their drafts.
         """
-        decoded = batch.decoded
-        if not decoded and not batch.chunks:
+        decoded, searched = batch.decoded, batch.searched
+        if not decoded and not searched and not batch.chunks:
             return None
         read = [
             PrefillChunk(text.cache, tokens, text.adapter, memory.is_long(len(text.reading)))
@@ -190,8 +194,11 @@ class Runner:
             for text, draft in drafts.items()
         ]
         begun = self._clock(decoder)
-        states = decoder.step(batch.buckets, [text.tokens[-1] for text in decoded], read + drafted)
-        behind = len(decoded) + sum(len(piece.tokens) for piece in read)
+        buckets = [*batch.buckets, *(memory.beams[text] for text in searched)]
+        beams = [token for text in searched if text.beams for token in text.beams.last_tokens]
+        tokens = [*(text.tokens[-1] for text in decoded), *beams]
+        states = decoder.step(buckets, tokens, read + drafted)
+        behind = len(tokens) + sum(len(piece.tokens) for piece in read)
         places: list[Place] = []
         wanted: list[int] = []
         for place, text in enumerate(decoded):
@@ -202,8 +209,12 @@ class Runner:
                 wanted += range(behind, behind + len(draft.tokens))
                 behind += len(draft.tokens)
         place = len(decoded)
-        for text, tokens in batch.chunks:
-            place += len(tokens)
+        for text in searched:
+            places.append(Place(text, len(wanted), None))
+            wanted += range(place, place + places[-1].rows)
+            place += places[-1].rows
+        for text, chunk in batch.chunks:
+            place += len(chunk)
             if text.is_read:
                 places.append(Place(text, len(wanted), None))
                 wanted.append(place - 1)
@@ -225,6 +236,10 @@ class Runner:
         """Choose the next token of each text, then of those whose drafts have it the one after."""
         judged = [(each.text, each.draft) for each in places if each.draft is not None]
         ended: list[tuple[Generation, Chunk | LinnetError]] = []
+        self._search(
+            [each for each in places if each.text.beams is not None], memory, logits, ended
+        )
+        places = [each for each in places if each.text.beams is None]
         depth = 0
         while places:
             rows = [each.row + depth for each in places]
@@ -239,6 +254,29 @@ class Runner:
                 text.give(last)
         for text, draft in judged:
             self.speculation.judge(text, len(draft.tokens), draft.accepted)
+
+    def _search(
+        self,
+        places: list[Place],
+        memory: KVMemory,
+        logits: Tensor,
+        ended: list[tuple[Generation, Chunk | LinnetError]],
+    ) -> None:
+        """Take texts with beams further; ``ended`` gets those that are over."""
+        for each in places:
+            text, own = each.text, logits[each.row : each.row + each.rows]
+            failed = _not_finite([text], own)
+            try:
+                if failed:
+                    raise failed[text]
+                parents, found = text.search(own)
+            except LinnetError as error:
+                ended.append((text, error))
+                continue
+            if found is not None:
+                ended.append((text, found))
+            elif text in memory.beams:
+                memory.beams[text].reorder(parents)
 
     def _choose(
         self,

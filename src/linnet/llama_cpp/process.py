@@ -63,6 +63,10 @@ class LlamaCppSettings:
     """For encoders, which write nothing."""
     own_template: bool = False
     """Whether it reads the file's chat template, which it then runs once, without limits."""
+    lookup: bool = False
+    """Whether what followed the same tokens before is drafted."""
+    draft: str = ""
+    """The file of a smaller model that drafts."""
     stall_seconds: float = 30.0
     """Computing without any progress for longer counts as hung; more is allowed for large files."""
 

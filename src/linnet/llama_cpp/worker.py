@@ -22,6 +22,8 @@ import threading
 from typing import Any
 
 _GROWTH = 2 << 30  # bytes of memory that requests may take beyond what loading took
+_MATCH = 4  # tokens that must have stood before, for what followed them to be a draft
+_MOST_DRAFTED = 16
 _PLAIN_TEMPLATE = "{{ messages[0].content }}"
 _PR_SET_PDEATHSIG = 1
 
@@ -147,6 +149,7 @@ def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
         parameters.lora_adapters = [
             xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in settings["adapters"]
         ]
+    _speculate(xllamacpp, parameters.speculative, settings)
     if settings["exact"]:
         parameters.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_F32
         parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
@@ -156,6 +159,24 @@ def _parameters(xllamacpp: Any, settings: dict[str, Any]) -> Any:
         parameters.embd_normalize = -1
         parameters.n_ubatch = parameters.n_batch = max(settings["batch"], settings["context"])
     return parameters
+
+
+def _speculate(xllamacpp: Any, parameters: Any, settings: dict[str, Any]) -> None:
+    """What drafts tokens, which the model then verifies in one pass."""
+    kinds = xllamacpp.common_speculative_type
+    types = []
+    if settings["lookup"]:
+        types.append(kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE)
+        parameters.ngram_simple.size_n = _MATCH
+        parameters.ngram_simple.size_m = _MOST_DRAFTED
+    if settings["draft"]:
+        types.append(kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE)
+        parameters.draft.mparams.path = settings["draft"]
+        parameters.draft.n_gpu_layers = 0
+        parameters.draft.cpuparams.n_threads = settings["threads"]
+        parameters.draft.cpuparams_batch.n_threads = settings["threads"]
+    if types:
+        parameters.types = types
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import DataError, EngineError, LinnetError
-from linnet.generate.constraint import Constraint
 from linnet.generate.engine import Chunk, Request
 from linnet.respond.context import Context
 from linnet.respond.conversation import (
@@ -34,6 +33,7 @@ from linnet.respond.pieces import (
     Finish,
     Origin,
     Piece,
+    Reasoning,
     Status,
     Text,
     TokenScore,
@@ -41,12 +41,14 @@ from linnet.respond.pieces import (
     ToolCallDelta,
     Usage,
 )
+from linnet.respond.reasoning import OPENING as THOUGHT
+from linnet.respond.reasoning import ReasoningReader
 from linnet.respond.responder import Abilities, Batches
 from linnet.respond.tools import (
     ToolFormat,
     ToolReader,
     as_functions,
-    call_schema,
+    call_constraint,
     find_format,
     template_messages,
     tools_in_messages,
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
 LARGEST_SEED = 1 << 63
 SMALL_CONTEXT = 2048
 """In up to so many tokens, an answer of no stated length leaves space for the next message."""
+_OPENING_TOKENS = 16
+"""The end of a prompt in which it can be seen that it begins a thought."""
 PIECE = 16_384
 """Characters that are tokenized at once, to see whether a prompt can fit."""
 _SURELY_FITS = 2
@@ -78,6 +82,8 @@ class Requests:
     """For each text what tells calls from words, where there may be calls."""
     part: str = "messages"
     """What the prompt is called in messages to people."""
+    thoughts: list[ReasoningReader] = field(default_factory=list)
+    """For each text what tells a thought from the answer, where that is wanted."""
 
 
 def refusal_of(
@@ -199,20 +205,11 @@ class EngineResponder:
         callable_ = conversation.callable
         tools = [tool.as_function() for tool in callable_]
         constraint = conversation.constraint
-        if tools and constraint is not None:
-            raise ConversationError(
-                "'response_format' and 'tools' cannot be had together here; "
-                "set 'tool_choice' to 'none' for an answer of that form.",
-                part="response_format",
-            )
         prompt = self.prompt(conversation)
         several = conversation.parallel_tool_calls
-        if conversation.demanded:
-            schema = call_schema(
-                self.tools, tools, name=conversation.demanded_name, several=several
-            )
-            constraint = _constraint("tools", schema)
-            if self.tools.prefix:
+        if tools:
+            constraint = call_constraint(self.tools, conversation, tools)
+            if conversation.demanded and self.tools.prefix:
                 prompt += tuple(self.engine.tokenize(self.tools.prefix, special=True))
         size = self.engine.context
         if len(prompt) >= size:
@@ -240,7 +237,12 @@ class EngineResponder:
             for _ in requests
             if names
         ]  # fmt: skip
-        return Requests(requests, conversation.choices, readers)
+        thoughts = []
+        if conversation.separate_reasoning:
+            before = self.engine.detokenize(prompt[-_OPENING_TOKENS:])
+            within = before.rstrip().endswith(THOUGHT)
+            thoughts = [ReasoningReader(within=within) for _ in requests]
+        return Requests(requests, conversation.choices, readers, thoughts=thoughts)
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """A conversation as tokens, up to the answer.
@@ -298,6 +300,12 @@ class EngineResponder:
         text.count(chunks, context, shared=place % wanted.choices != 0)
         words = "".join([chunk.text for chunk in chunks])
         finish: Any = chunks[-1].finish_reason
+        thought = ""
+        if wanted.thoughts:
+            thought, words = wanted.thoughts[place].push(words)
+            if finish is not None:
+                last = wanted.thoughts[place].finish()
+                thought, words = thought + last[0], words + last[1]
         reader = wanted.readers[place] if wanted.readers else None
         calls: list[ToolCall | ToolCallDelta] = []
         if reader is not None:
@@ -309,6 +317,8 @@ class EngineResponder:
                     finish = "tool_calls"
         scores = self._scores(chunks) if wanted.texts[place].logprobs else ()
         tokens = tuple([token for chunk in chunks for token in chunk.tokens])
+        if thought:
+            yield Reasoning(thought, choice=place, origin=self._origin)
         if words or tokens:
             yield Text(words, tokens, scores, choice=place, origin=self._origin)
         for call in calls:
@@ -478,6 +488,10 @@ def repeated(requests: Iterable[Request], count: int) -> tuple[Request, ...]:
     """Each request ``count`` times, with seeds of their own."""
     found = []
     for request in requests:
+        if count > 1 and request.sampling.beams > 1:
+            raise ConversationError(
+                f"beams find one best text; ask for one answer (n). Got {count}", part="n"
+            )
         seed = request.sampling.seed
         for place in range(count):
             own = None if seed is None else (seed + place) % LARGEST_SEED
@@ -511,11 +525,3 @@ def _usual_answer(prompt: int, context: int) -> int:
     """
     left = context - prompt
     return left if context > SMALL_CONTEXT else max(1, left // 2)
-
-
-def _constraint(part: str, schema: str) -> Constraint:
-    try:
-        return Constraint("json_schema", schema)
-    except LinnetError as error:
-        error.part = part
-        raise

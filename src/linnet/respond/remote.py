@@ -60,7 +60,9 @@ MOST_TOKENS = 1_000_000_000
 MOST_CALLS = 128
 _LONGEST_PAUSE = 0.05  # what the other side sends is taken from the network at least so often
 _OPENAIS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_OWN = ("top_k", "min_p", "typical_p", "repetition_penalty", "ignore_eos", "min_tokens")
+_OWN = (
+    "top_k", "min_p", "typical_p", "repetition_penalty", "ignore_eos", "min_tokens", "beams",
+)  # fmt: skip
 _FINISH: Mapping[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls",
     "content_filter": "refusal",

@@ -14,6 +14,7 @@ Where a call is demanded (``tool_choice``), the answer is constrained to be one.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from linnet.errors import LinnetError
-from linnet.respond.conversation import INPUT, ConversationError
+from linnet.generate.constraint import SPACES, WHITESPACE, Constraint
+from linnet.respond.conversation import INPUT, Conversation, ConversationError
 from linnet.respond.pieces import ToolCall, ToolCallDelta, new_id
 
 if TYPE_CHECKING:
@@ -223,11 +225,44 @@ def call_schema(
         )
     schema: dict[str, Any] = choices[0] if len(choices) == 1 else {"anyOf": choices}
     if format_.kind == "list":
-        most = MOST_CALLS if several else 1
+        most = MOST_CALLS if several and name is None else 1
         schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
     if definitions:
         schema = {**schema, "$defs": definitions}
+    schema = {**schema, WHITESPACE: SPACES}  # as templates write calls
     return json.dumps(schema)
+
+
+def call_constraint(
+    format_: ToolFormat, conversation: Conversation, tools: Sequence[Tool]
+) -> Constraint | None:
+    """What an answer must be where these tools may be called; None: anything.
+
+    Calls are demanded, or one form is for what is no call, or not all tools that the model is
+    shown may be called, or the text of one has to match; otherwise a model is left alone.
+    """
+    demanded, form = conversation.demanded, conversation.constraint
+    partly = len(tools) < len(conversation.offered)
+    if not (demanded or form is not None or partly or any(tool.regex for tool in
+            conversation.callable)):  # fmt: skip
+        return None
+    name = conversation.demanded_name
+    several = conversation.parallel_tool_calls and name is None
+    asked: dict[str, Any] = {
+        "calls": json.loads(call_schema(format_, tools, name=name, several=several)),
+        "most": MOST_CALLS if several else 1,
+        "entered": demanded,
+        "otherwise": None,
+    }
+    if format_.kind == "tags":
+        asked |= {"opening": OPENING, "closing": CLOSING}
+    if not demanded:
+        asked["otherwise"] = "text" if form is None else dataclasses.asdict(form)
+    try:
+        return Constraint("tools", json.dumps(asked))
+    except LinnetError as error:
+        error.part = "tools"
+        raise
 
 
 def _hoisted(schema: Any, prefix: str, definitions: dict[str, Any]) -> Any:
@@ -365,7 +400,7 @@ class ToolReader:
             if not self._inside:
                 before, opening, after = self._held.partition(OPENING)
                 if not opening:
-                    end = len(before) - _beginning(before, OPENING)
+                    end = len(before) - overlap(before, OPENING)
                     words += self._prose(before[:end])
                     self._held = before[end:]
                     return words, found
@@ -374,7 +409,7 @@ class ToolReader:
                 self._arguments = self._watched()
             inside, closing, after = self._held.partition(CLOSING)
             if not closing:
-                end = len(inside) - _beginning(inside, CLOSING)
+                end = len(inside) - overlap(inside, CLOSING)
                 return words, [*found, *self._told(inside[:end])]
             more, calls = self._ended(inside, self._opening, CLOSING)
             words += more
@@ -613,7 +648,7 @@ def _text_of(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else compact(arguments)
 
 
-def _beginning(text: str, marker: str) -> int:
+def overlap(text: str, marker: str) -> int:
     """How many of the last characters could begin the marker."""
     for size in range(min(len(marker) - 1, len(text)), 0, -1):
         if marker.startswith(text[-size:]):

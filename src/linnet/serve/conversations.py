@@ -33,6 +33,7 @@ FILE_BYTES = 16 << 30
 MOST_HISTORY = 4096
 """Items that an answer may follow."""
 HISTORY_BYTES = 16_000_000
+"""Characters of these items together, and of a conversation's, as JSON."""
 PREVIEW = 160
 """Characters of a conversation's first words, and of where it was found."""
 SEARCH_SECONDS = 5.0
@@ -44,7 +45,7 @@ _EXPORTED = 20
 _TABLES = """
 CREATE TABLE conversations (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, created INTEGER NOT NULL, used REAL NOT NULL,
-    metadata TEXT NOT NULL
+    metadata TEXT NOT NULL, size INTEGER NOT NULL
 );
 CREATE INDEX conversations_owner ON conversations (owner, used);
 CREATE TABLE responses (
@@ -263,7 +264,7 @@ class ConversationStore:
         now = self._clock()
         with self._changing() as run:
             run(
-                "INSERT INTO conversations VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO conversations VALUES (?, ?, ?, ?, ?, 0)",
                 (name, owner, int(now), now, _text(metadata)),
             )
             self._insert(run, owner, items, conversation=name)
@@ -329,10 +330,12 @@ class ConversationStore:
         conversation. Raises MissingError."""
         with self._changing(is_deleting=True) as run:
             created, metadata = self._touch_conversation(run, owner, name)
-            if not run(
-                "DELETE FROM items WHERE conversation = ? AND id = ?", (name, item)
-            ).rowcount:
+            where = "WHERE conversation = ? AND id = ?"
+            found = run(f"SELECT LENGTH(body) FROM items {where}", (name, item)).fetchone()
+            if found is None:
                 raise MissingError("item", item, f"Item with id '{item[:100]}' not found.")
+            run(f"DELETE FROM items {where}", (name, item))
+            run("UPDATE conversations SET size = size - ? WHERE id = ?", (found[0], name))
         return _conversation(name, created, json.loads(metadata))
 
     def conversations(
@@ -430,6 +433,8 @@ class ConversationStore:
         response: str | None = None,
         output: bool = False,
     ) -> None:
+        """Raises DuplicateItemError and LongHistoryError."""
+        size = 0
         for item in items:
             if (
                 conversation is not None
@@ -439,13 +444,22 @@ class ConversationStore:
                 ).fetchone()
             ):
                 raise DuplicateItemError(f"Duplicate item found with id {item['id'][:100]}.")
+            body = _text(item)
+            size += len(body)
             number = run(
                 "INSERT INTO items (id, owner, conversation, response, is_output, body) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                (item["id"], owner, conversation, response, output, _text(item)),
+                (item["id"], owner, conversation, response, output, body),
             ).lastrowid
             if conversation is not None and (text := text_of(item)):
                 run("INSERT INTO texts (rowid, text) VALUES (?, ?)", (number, _clean(text)))
+        if conversation is not None:
+            run("UPDATE conversations SET size = size + ? WHERE id = ?", (size, conversation))
+            found = run("SELECT size FROM conversations WHERE id = ?", (conversation,)).fetchone()
+            if found[0] > HISTORY_BYTES:
+                raise LongHistoryError(
+                    f"a conversation has at most {HISTORY_BYTES:,} characters; begin a new one"
+                )
 
     def _require_conversation(self, run: Run, owner: str, name: str) -> tuple[int, str]:
         found: tuple[int, str] | None = run(
@@ -502,7 +516,8 @@ class ConversationStore:
     def _changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
         """A change, before which what is too old is forgotten now and then."""
         if self._clock() - self._purged > PURGE_SECONDS:
-            self.purge()
+            with contextlib.suppress(StoreError):  # then the change says why, or works
+                self.purge()
         with self._database.changing(is_deleting=is_deleting) as run:
             yield run
 

@@ -11,7 +11,7 @@ from linnet.generate.constraint import Constraint
 from linnet.generate.sampling import Sampling
 from linnet.respond.engine import LARGEST_SEED
 from linnet.serve.errors import ApiError, refused
-from linnet.serve.schemas import NUMBERS
+from linnet.serve.schemas import NAMES, NUMBERS
 
 Body = Mapping[str, Any]
 T = TypeVar("T")
@@ -68,6 +68,7 @@ def sampling_of(body: Body, *, most: int | None, longest: int, context: int) -> 
         )  # fmt: skip
     for name, value in values.items():
         values[name] = int(value) if isinstance(getattr(Sampling, name), int) else float(value)
+    values |= {name: body[name] for name in NAMES if body.get(name) is not None}
     stop = body.get("stop") or ()
     seed = body.get("seed")
     limits = [limit for limit in (most and int(most), longest, context) if limit and limit > 0]

@@ -97,6 +97,12 @@ def setting(field: dataclasses.Field[Any], **changed: Any) -> dict[str, Any]:
     }
 
 
+def chosen(field: dataclasses.Field[Any]) -> Schema:
+    """One of a few values, as declared."""
+    described = field.metadata["help"][:1].upper() + field.metadata["help"][1:] + "."
+    return {"enum": [*field.metadata["bounds"].choices, None], "description": described}
+
+
 NUMBERS = {
     field.name: field
     for field in dataclasses.fields(Sampling)
@@ -104,10 +110,16 @@ NUMBERS = {
 }
 """The settings that a request has by the same names."""
 
+NAMES = {
+    field.name: field for field in dataclasses.fields(Sampling) if isinstance(field.default, str)
+}
+"""Likewise those of which there are a few."""
+
 SAMPLING: dict[str, Schema] = {
     **{name: setting(field) for name, field in NUMBERS.items()},
     "max_tokens": whole(-1, LARGEST_WHOLE, "The most tokens; -1: as many as the context holds."),
     "n_predict": whole(-1, LARGEST_WHOLE, "As max_tokens, which goes before it; llama.cpp's."),
+    **{name: chosen(field) for name, field in NAMES.items()},
     "temperature": setting(NUMBERS["temperature"], maximum=2),
     "top_k": whole(-1, LARGEST_WHOLE, "Choose among this many likeliest tokens; 0 or -1: all."),
     "repeat_penalty": setting(
@@ -208,15 +220,25 @@ PARTS: Schema = {
 }  # fmt: skip
 CONTENT: Schema = {"anyOf": [TEXT, PARTS]}
 FUNCTION_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
-CALL: Schema = record(
-    {
-        "id": TEXT,
-        "type": {"const": "function"},
-        "function": record({"name": TEXT, "arguments": TEXT}, required=("name", "arguments")),
-    },
-    required=("id", "type", "function"),
-    more=True,
-)
+_CALLED = record({"name": TEXT, "arguments": TEXT}, required=("name", "arguments"))
+CALL: Schema = {
+    "anyOf": [
+        record(
+            {"id": TEXT, "type": {"const": "function"}, "function": _CALLED},
+            required=("id", "type", "function"),
+            more=True,
+        ),
+        record(
+            {
+                "id": TEXT,
+                "type": {"const": "custom"},
+                "custom": record({"name": TEXT, "input": TEXT}, required=("name", "input")),
+            },
+            required=("id", "type", "custom"),
+            more=True,
+        ),
+    ]
+}
 
 
 def _message(roles: list[str], properties: Mapping[str, Schema], *required: str) -> dict[str, Any]:
@@ -240,11 +262,13 @@ MESSAGES: Schema = {
                     "content": nullable(CONTENT),
                     "reasoning_content": nullable(TEXT),
                     "tool_calls": nullable({"type": "array", "items": CALL, "maxItems": 128}),
+                    "function_call": nullable(_CALLED),
                 },
             ),
             _message(
                 ["tool"], {"content": CONTENT, "tool_call_id": TEXT}, "content", "tool_call_id"
             ),
+            _message(["function"], {"content": nullable(CONTENT), "name": TEXT}, "content", "name"),
         ]
     },
 }

@@ -61,10 +61,16 @@ class ServeConfig(EngineConfig):
     )
     keep_days: float = option(
         30.0,
-        "Days after their last use at which kept responses and conversations are deleted; 0: none.",
+        "Days after its last use that a response or conversation is deleted; 0: never.",
         group="Conversations",
         least=0,
         most=36_500,
+    )
+    mcp: Path | None = option(
+        None,
+        "JSON file of MCP servers (mcpServers) whose tools the models may call, for keys with "
+        "--tools and, without keys, for this machine.",
+        group="Access",
     )
     unsafe_classifier: Path | None = option(
         None,

@@ -161,10 +161,11 @@ class Envelope:
 class ChatShape(OpenAIStream):
     """Chat completions."""
 
-    def __init__(self, model: Served, *, usage: bool, logprobs: bool) -> None:
+    def __init__(self, model: Served, *, usage: bool, logprobs: bool, legacy: bool = False) -> None:
         """``usage``: whether a stream ends with the counts; ``logprobs``: whether tokens have
-        their probabilities.
+        their probabilities; ``legacy``: whether a call is a ``function_call``.
         """
+        self._legacy = legacy
         self._envelope = Envelope("chat.completion.chunk", "chatcmpl-", model, usage=usage)
         self._logprobs = logprobs
         self._calls: dict[int, int] = {}
@@ -198,7 +199,7 @@ class ChatShape(OpenAIStream):
                     if delta := self._call_delta(piece):
                         yield self._event(place, delta)
                 case Finish():
-                    yield self._event(place, "{}", reason=f'"{_reason(piece.reason)}"')
+                    yield self._event(place, "{}", reason=f'"{self._reason(piece.reason)}"')
                 case Citation():
                     shown = json.dumps([annotation(piece, self._envelope.model.name)])
                     own = json.dumps([piece.as_json()])
@@ -211,6 +212,11 @@ class ChatShape(OpenAIStream):
         began = self._streamed.get(piece.choice) == piece.id
         if isinstance(piece, ToolCall) and began:
             return ""
+        if self._legacy:
+            named = "" if began else f'"name":{quoted(piece.name)},'
+            self._calls[piece.choice] = 1
+            self._streamed[piece.choice] = piece.id
+            return f'{{"function_call":{{{named}"arguments":{quoted(piece.arguments)}}}}}'
         if began:
             index = self._calls[piece.choice] - 1
             name = "input" if piece.custom else "arguments"
@@ -234,7 +240,11 @@ class ChatShape(OpenAIStream):
                 message["reasoning_content"] = answer.reasoning
             if answer.tool_calls:
                 message["content"] = answer.text.strip() or None
-                message["tool_calls"] = [call_json(call) for call in answer.tool_calls]
+                calls = [call_json(call) for call in answer.tool_calls]
+                message |= (
+                    {"function_call": calls[0]["function"]} if self._legacy
+                    else {"tool_calls": calls}
+                )  # fmt: skip
             if any(isinstance(p, Refusal) and p.reason == UNANSWERED for p in answer.pieces):
                 message["content"] = answer.refusal
             if answer.citations:
@@ -250,10 +260,15 @@ class ChatShape(OpenAIStream):
                     "index": place,
                     "message": message,
                     "logprobs": logprobs,
-                    "finish_reason": _reason(answer.finish_reason),
+                    "finish_reason": self._reason(answer.finish_reason),
                 }
             )
         return self._envelope.whole("chat.completion", choices, tokens)
+
+    def _reason(self, reason: str) -> str:
+        if self._legacy and reason == "tool_calls":
+            return "function_call"
+        return _reason(reason)
 
     def _event(
         self, place: int, delta: str, logprobs: str = "null", *, reason: str = "null"

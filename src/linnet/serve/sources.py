@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from linnet.config import parse_duration
@@ -212,10 +213,16 @@ class _Place:
     adapters: Mapping[str, str]
     docs: tuple[str, str] | None
     """Name and directory of documents."""
+    seen: dict[Hashable, int] = field(default_factory=dict)
+    """When each version was opened first, which is when it counts as created."""
 
     def open(self, progress: Progress) -> list[Served]:
         """Open all of it. Raises LinnetError."""
-        found = _open(self.name, self.source, self.config, self.adapters, progress)
+        created = self.seen.setdefault(self.version(), int(time.time()))
+        found = [
+            dataclasses.replace(model, created=created)
+            for model in _open(self.name, self.source, self.config, self.adapters, progress)
+        ]
         try:
             if self.docs is not None:
                 name, place = self.docs

@@ -96,6 +96,69 @@ def document(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, **usual, "is_added": False, **more}
 
 
+class Conversations:
+    """Conversations as the server keeps them where it was told to (``/v1/conversations``)."""
+
+    def __init__(self) -> None:
+        self.stored = "memory"
+        self.kept: dict[str, dict[str, Any]] = {}
+        self.items: dict[str, list[dict[str, Any]]] = {}
+        self.count = 0
+
+    def name(self, kind: str) -> str:
+        self.count += 1
+        return f"{kind}_{self.count}"
+
+    def add(self, name: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = []
+        for item in items:
+            kind = "output_text" if item["role"] == "assistant" else "input_text"
+            content = [{"type": kind, "text": item["content"]}]
+            made.append({**item, "type": "message", "id": self.name("msg"), "content": content})
+        self.items[name] += made
+        return made
+
+    def texts(self, name: str) -> list[str]:
+        return [item["content"][0]["text"] for item in self.items[name]]
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
+        name, _, rest = path.strip("/").partition("/")
+        if name and name not in self.kept:
+            return 404, {"error": {"message": "gone", "code": "conversation_not_found"}}
+        if method == "DELETE" and rest:
+            item = rest.removeprefix("items/")
+            self.items[name] = [each for each in self.items[name] if each["id"] != item]
+        elif method == "DELETE":
+            for each in [name] if name else list(self.kept):
+                del self.kept[each], self.items[each]
+        elif method == "POST" and rest:
+            return 200, self.page(self.add(name, body["items"]))
+        elif method == "POST":
+            name = name or self.name("conv")
+            self.items.setdefault(name, [])
+            self.kept[name] = {"id": name, "created_at": 1000, "metadata": body["metadata"]}
+            return 200, self.kept[name]
+        elif rest:
+            return 200, self.page(self.items[name])
+        else:
+            words = query.get("query", "").lower()
+            data = [
+                {**each, "linnet": self.about(key)}
+                for key, each in self.kept.items()
+                if words in json.dumps([each, self.items[key]]).lower()
+            ]
+            return 200, {**self.page(data), "linnet": {"stored": self.stored, "keep_days": 30}}
+        return 200, {"deleted": True}
+
+    def about(self, name: str) -> dict[str, Any]:
+        number = len(self.items[name])
+        return {"updated_at": 1000 + number, "items": number, "preview": "?"}
+
+    @staticmethod
+    def page(data: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"data": data, "has_more": False, "last_id": ""}
+
+
 class FakeServer:
     """Answers with what is in ``script``, in order, then with plain answers."""
 
@@ -108,6 +171,10 @@ class FakeServer:
         self.keys: list[str | None] = []
         self.left = threading.Event()  # a client has closed its connection midway
         self.documents = Documents()
+        self.conversations = Conversations()
+        self.attached: dict[str, bytes] = {}
+        self.updated: dict[str, bytes] = {}
+        """Files of the page that have other content by now."""
         self.start(0)
 
     def start(self, port: int) -> None:
@@ -161,24 +228,56 @@ class _Handler(BaseHTTPRequestHandler):
             if self._has_key():
                 self._json(200, {"object": "list", "data": self.fake.models})
             return
-        if self._documents():
+        if self._documents() or self._conversations():
             return
-        file = page_files().get(self.path.lstrip("/") or START)
+        name = self.path.lstrip("/") or START
+        file = page_files().get(name)
+        body = self.fake.updated.get(name, file.body if file is not None else b"")
         if file is None:
             self._json(404, {"error": {"message": "no such file"}})
             return
         self.send_response(200)
         for name, value in {**HEADERS, "Content-Type": file.media_type, "ETag": file.tag}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(file.body)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(file.body)
+        self.wfile.write(body)
 
     def do_PUT(self) -> None:
         self._documents()
 
     def do_DELETE(self) -> None:
-        self._documents()
+        if not self._documents():
+            self._conversations()
+
+    def _conversations(self) -> bool:
+        """Answer what is asked of conversations, if it is that."""
+        address = urlsplit(self.path)
+        if not address.path.startswith("/v1/conversations"):
+            return False
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "{}")
+        if self._has_key():
+            path = address.path.removeprefix("/v1/conversations")
+            query = dict(parse_qsl(address.query))
+            self._json(*self.fake.conversations.answer(self.command, path, query, body))
+        return True
+
+    def _attachment(self) -> None:
+        """What was sent, read as text; a file of which the name says so is refused."""
+        name = dict(parse_qsl(urlsplit(self.path).query))["name"]
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        self.fake.attached[name] = raw
+        text = raw.decode("utf-8", "replace")
+        if name.endswith(".png"):
+            self._json(400, {"error": {"message": f"{name} cannot be read: no text"}})
+            return
+        left = [{"part": "page 3", "reason": "a picture"}] if name.endswith(".pdf") else []
+        read = {"name": name, "kind": "text", "text": text, "characters": len(text)}
+        self._json(200, {**read, "left_out": left, "more_left_out": 0})
+
+    def _tokens(self, messages: list[dict[str, Any]]) -> None:
+        """As many as there are characters."""
+        self._json(200, {"count": sum(len(message["content"]) for message in messages)})
 
     def _documents(self) -> bool:
         """Answer what is asked of documents, if it is that."""
@@ -193,10 +292,16 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def do_POST(self) -> None:
-        if self._documents():
+        if self._documents() or self._conversations():
+            return
+        if self.path.startswith("/v1/linnet/attachments"):
+            self._attachment()
             return
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self._has_key():
+            return
+        if self.path == "/tokenize":
+            self._tokens(body["messages"])
             return
         self.fake.asked.append(body)
         self.fake.paths.append(self.path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from opened_page import Opened, downloaded
+from opened_page import PATIENCE, Opened, downloaded
 from page_server import Answer
 
 TITLES = "all => all.map(entry => entry.innerText)"
@@ -159,6 +161,140 @@ def test_settings_are_sent_when_set_and_only_then(opened: Opened) -> None:
     page.click(".entry >> nth=1")  # the first one has kept its own
     opened.say("Again")
     assert opened.server.asked[-1]["temperature"] == 0.3
+
+
+def test_what_a_setting_cannot_be_is_said_and_not_sent(opened: Opened) -> None:
+    page = opened.page
+    page.keyboard.press("Control+,")
+    for name, wrong, said in (
+        ("top_k", "1.5", "It must be a whole number from 0: not taken over."),
+        ("repetition_penalty", "0", "It must be a number from 0.01 to 100: not taken over."),
+        ("frequency_penalty", "3", "It must be a number from -2 to 2: not taken over."),
+        ("temperature", "5", "It must be from 0 to 2: not taken over."),
+    ):
+        page.fill(f"#set-{name}", wrong)
+        assert page.inner_text(f"#set-{name}-help") == said
+        assert page.get_attribute(f"#set-{name}", "aria-invalid") == "true"
+        page.fill(f"#set-{name}", "")
+    page.fill("#set-top_k", "40")
+    page.fill("#set-presence_penalty", "0.5")
+    page.fill("#set-schema", "[1]")
+    assert page.inner_text("#set-schema-help").startswith("It must be an object")
+    page.keyboard.press("Escape")
+    opened.ask("Hello")
+    page.wait_for_selector("text=The JSON schema is not right yet.")
+    assert page.evaluate("document.activeElement.id") == "set-schema"
+    assert opened.server.asked == []
+    page.fill("#set-schema", '{"type": "object"}')
+    page.keyboard.press("Escape")
+    assert page.input_value("#message") == "Hello"
+    page.press("#message", "Enter")
+    opened.finished()
+    asked = opened.server.asked[-1]
+    assert (asked["top_k"], asked["presence_penalty"]) == (40, 0.5)
+    schema = {"name": "answer", "schema": {"type": "object"}}
+    assert asked["response_format"] == {"type": "json_schema", "json_schema": schema}
+
+
+def test_presets_are_kept_used_and_taken_elsewhere(opened: Opened, tmp_path: Path) -> None:
+    page = opened.page
+    page.keyboard.press("Control+,")
+    page.fill("#set-system", "Be brief.")
+    page.fill("#set-top_k", "5")
+    page.click("text=Save these")
+    page.fill("#preset-name", "Short")
+    page.fill("#preset-prompt", "Explain: ")
+    page.keyboard.press("Tab")
+    page.click("dialog.narrow button:text-is('Save')")
+    exported = downloaded(opened, lambda: page.click(".presets >> text=Export"))
+    page.click(".presets >> text=Delete")
+    assert page.is_disabled("#preset")
+    page.fill("#set-system", "")
+    page.fill("#set-top_k", "")
+    (tmp_path / "presets.json").write_text(exported, "utf-8")
+    page.set_input_files("#preset-file", tmp_path / "presets.json")
+    page.wait_for_selector("text=1 preset imported.")
+    page.click(".presets >> text=Use")
+    page.wait_for_selector("text=The preset “Short” is used.")
+    assert page.input_value("#message") == "Explain: "
+    opened.say("Explain: birds")
+    assert opened.server.messages()[0] == ("system", "Be brief.")
+    assert opened.server.asked[-1]["top_k"] == 5
+    page.keyboard.press("Control+,")
+    (tmp_path / "other.json").write_text('{"format": "linnet-presets", "presets": 1}', "utf-8")
+    page.set_input_files("#preset-file", tmp_path / "other.json")
+    page.wait_for_selector("text=other.json has no presets that this page exported.")
+
+
+def test_the_server_keeps_conversations_where_it_does(opened: Opened) -> None:
+    page, kept = opened.page, opened.server.conversations
+    opened.say("In the browser")
+    kept.stored = "file"
+    opened.open()
+    assert "kept on this server, until 30 days after" in page.inner_text("#welcome")
+    assert titles(opened) == []
+    page.click("#show-settings")
+    page.click("text=Copy the 1 of this browser to the server")
+    page.wait_for_selector("text=1 conversation of this browser copied to the server.")
+    assert titles(opened) == ["In the browser"]
+    assert kept.texts("conv_1") == ["In the browser", "Yes."]
+    opened.server.script += [Answer(("First",)), Answer(("Second",))]
+    opened.say("On the server")
+    page.click("[aria-label='Answer again']")
+    opened.finished()
+    opened.until("document.querySelector('.page')?.innerText === '2 / 2'")
+    wait_for(lambda: len(kept.kept) == 2)
+    name = list(kept.kept)[1]
+    wait_for(lambda: kept.texts(name) == ["On the server", "First", "Second"])
+    page.reload()
+    page.wait_for_selector("[data-ready]")
+    page.wait_for_selector(".assistant >> text=Second")
+    assert opened.texts() == ["On the server", "Second"]
+    page.click("[aria-label='Previous version']")
+    assert opened.texts() == ["On the server", "First"]
+    kept.kept["other"] = {"id": "other", "created_at": 2000, "metadata": {"title": "A program's"}}
+    kept.items["other"] = []
+    kept.add(
+        "other", [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hullo"}]
+    )
+    opened.open()
+    page.fill("#find", "hullo")
+    opened.until("document.querySelectorAll('.entry-title').length === 1")
+    page.click(".entry")
+    page.wait_for_selector("#thread >> text=Hullo")
+    opened.say("On")
+    assert opened.server.messages() == [("user", "Hi"), ("assistant", "Hullo"), ("user", "On")]
+    wait_for(lambda: kept.texts("other") == ["Hi", "Hullo", "On", "Yes."])
+    away = {"id": "e" * 24, "parent": "root", "role": "user", "at": 1}
+    kept.add("other", [{"role": "user", "content": "Elsewhere", "linnet": {"node": away}}])
+    page.fill("#find", "elsewhere")  # it is seen to have changed, though not what
+    opened.until("document.querySelectorAll('.entry-title').length === 1")
+    opened.say("Last")
+    wait_for(lambda: kept.texts("other")[-2:] == ["Last", "Yes."])
+    wait_for(lambda: len(kept.texts("other")) == len(set(map(str, kept.items["other"]))) == 7)
+    assert "Elsewhere" in kept.texts("other")
+    page.fill("#find", "")
+    page.focus(".entry.current a")
+    page.keyboard.press("Delete")
+    wait_for(lambda: "other" not in kept.kept)
+    page.click(".toast >> text=Undo")
+    wait_for(lambda: any(kept.texts(each)[:3] == ["Hi", "Hullo", "On"] for each in kept.kept))
+    page.click("#show-settings")
+    exported = json.loads(downloaded(opened, lambda: page.click("text=Export all")))
+    assert len(exported["conversations"]) == 3
+    page.click("text=Delete all")
+    page.click("dialog .danger >> text=Delete all")
+    wait_for(lambda: kept.kept == {})
+    kept.stored = "memory"
+    opened.open()
+    assert titles(opened) == ["In the browser"]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_the_model_is_chosen_by_name_and_remembered(opened: Opened) -> None:

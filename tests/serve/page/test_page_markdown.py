@@ -152,6 +152,11 @@ HOSTILE = {
     "angles": "<a:" * 30_000 + "<!--" * 10_000,
     "tildes": "~~a" * 30_000,
     "setext": "a\n" * 30_000 + "===",
+    "dollars": "$a " * 30_000,
+    "double dollars": "$$a\n" * 20_000 + "$",
+    "formulas that stay open": "\\(a \\[b\n" * 20_000,
+    "formulas that end late": "\\(a " * 20_000 + "\\)",
+    "blocks of formulas": "\\[\n" * 20_000,
 }
 
 
@@ -268,3 +273,57 @@ def test_tasks_bare_addresses_and_code(opened: Opened) -> None:
     opened.page.wait_for_selector(".copy-code[aria-label=Copied]")
     copied = opened.page.evaluate("navigator.clipboard.readText()")
     assert copied == "def f(x):\n    return 'a' + 1  # why"
+
+
+FORMULAS = {
+    # Pandoc's manual: "the opening $ must have a non-space character immediately to its right,
+    # while the closing $ must have a non-space character immediately to its left, and must not be
+    # followed immediately by a digit. Thus, $20,000 and $30,000 won't parse as math."
+    "$20,000 and $30,000": [],
+    "$5 and $10, or US$5 to US$6": [],
+    "between $5 and 6$ more": [],
+    "$ a$ and $a $ and a$b$c": [],
+    r"\$x\$ and `$x$` and [x\]": [],
+    "$x$ costs $5, $y_1$ costs $6": ["x", "y_1"],
+    "$3$ and $2 + 2 = 4$": ["3", "2 + 2 = 4"],
+    r"\(a*b*c\) *and* $a*b*c$": ["a*b*c", "a*b*c"],
+    r"so $$x^2$$, and \[ y = 1 \] too": ["x^2", "y = 1"],
+    "text\n$$\na\n\nb\n$$\ntext": ["a\n\nb"],
+    "$$\nnot closed": [],
+    r"\[" + "\nx\n" + r"\]": ["x"],
+    "- $x$\n- $$y$$": ["x", "y"],
+    "|a|\n|-|\n|$x$|": ["x"],
+}
+ONE = """async ([text]) => {
+  const { MarkdownView } = await import(location.origin + "/markdown.js");
+  const view = new MarkdownView();
+  view.show(text);
+  document.querySelector("#thread").replaceChildren(view.container);
+  document.querySelector("#thread").hidden = false;
+  return [...view.container.querySelectorAll(".math")].map((node) => node.linnetMath.tex);
+}"""
+
+
+def test_formulas_are_told_from_amounts_of_money(opened: Opened) -> None:
+    for text, formulas in FORMULAS.items():
+        assert opened.page.evaluate(ONE, [text]) == formulas, text
+
+
+def test_formulas_are_set_and_what_cannot_be_stays(opened: Opened) -> None:
+    page = opened.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(ONE, ["none"])
+    assert not any("katex" in url for url in asked)
+    hostile = r"$\href{javascript:alert(1)}{\includegraphics{https://x.example/}}$"
+    page.evaluate(ONE, [r"$\vec{AB} = \sqrt{2}$ and $\wrong$ and " + hostile])
+    page.wait_for_selector(".math .katex")
+    opened.until("document.querySelectorAll('.math .katex').length === 2")
+    assert page.inner_text(".unset-math") == r"$\wrong$"
+    assert page.locator(".math a, .math img").count() == 0
+    # What is read out, and the styles that a policy would forbid as attributes.
+    assert page.locator(".math math mover").count() == 1
+    assert page.eval_on_selector_all(
+        ".math svg", "all => all.every(svg => svg.closest('.katex').getBoundingClientRect().width)"
+    )
+    assert sum("katex.min.js" in url for url in asked) == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from opened_page import Opened, new_window
+from page_server import FakeServer
 from scripted import ScriptedEngine, serving
 
 KEY = "a-key-for-the-tests"
@@ -51,6 +52,50 @@ def test_it_talks_to_the_server_that_sends_it(served: Opened) -> None:
     assert asked.adapter == "loud"
     assert (asked.sampling.temperature, asked.sampling.min_p) == (0.5, 0.1)
     assert (asked.sampling.seed, asked.sampling.stop) == (7, ("py",))
+
+
+def test_it_reads_files_and_counts_what_they_are(served: Opened) -> None:
+    page = served.page
+    html = b"<h1>Birds</h1><p>The linnet is a finch.</p>" + b"<p>It sings.</p>" * 20
+    files: list[Any] = [{"name": "birds.html", "mimeType": "text/html", "buffer": html}]
+    page.set_input_files("#attach-input", files)
+    page.wait_for_selector("#fit:not([hidden])", timeout=60_000)
+    assert "tiny reads 150 at once" in page.inner_text("#fit")
+    page.click("text=Shorten to fit")
+    page.wait_for_selector("#fit", state="hidden")
+    served.say("What?")
+    prompt = served.server.engine.requests[-1].prompt  # type: ignore[attr-defined]
+    asked = "".join(map(chr, prompt))
+    assert "--- birds.html ---\nBirds\n\nThe linnet is a finch." in asked
+    assert 75 < len(asked) < 150
+
+
+def test_it_opens_without_its_server_and_is_never_a_stale_one(
+    chromium: Any, fake: FakeServer
+) -> None:
+    opened = Opened(new_window(chromium, service_workers="allow"), fake)
+    page = opened.page
+    opened.say("Hello")
+    opened.until("navigator.serviceWorker.controller !== null")
+    page.reload()  # now through the worker
+    page.wait_for_selector("[data-ready]")
+    kept = page.evaluate(
+        """async () => (await (await caches.open("linnet-page")).keys())
+          .map(({ url }) => new URL(url).pathname)"""
+    )
+    assert {"/", "/app.js", "/base.css"} <= set(kept)
+    assert not [path for path in kept if path.startswith(("/v1", "/health"))]
+    fake.stop()
+    page.reload()
+    page.wait_for_selector("[data-ready]")
+    assert page.inner_text("#connection") == "Not connected"
+    assert opened.texts() == ["Hello", "Yes."]
+    fake.updated["index.html"] = b"<!doctype html><title>Updated</title>"
+    fake.start(fake.port)
+    page.reload()
+    assert page.title() == "Updated"
+    opened.leave()
+    page.context.close()
 
 
 def test_what_the_server_refuses_is_understood(served: Opened) -> None:

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 from linnet.errors import ConfigError
 from linnet.generate.constraint import Constraint
-from linnet.generate.constraints import gbnf, json_schema, lark, regex, substring
+from linnet.generate.constraints import gbnf, json_schema, lark, regex, substring, tool_calls
 from linnet.generate.constraints.automata import forget, written_out
 from linnet.generate.constraints.cost import require_bounded, require_short
 from linnet.generate.constraints.patterns import (
@@ -151,20 +151,27 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 def compiled(constraint: Constraint) -> Grammar:
     """The grammar of a constraint, here. Raises ConfigError for what cannot be followed."""
+    rules = _rules_of(constraint)
+    kind = "set of tools" if constraint.kind == "tools" else constraint.kind
+    if ROOT not in complete(rules):
+        raise ConfigError(f"a {kind} must allow a text that ends")
+    return Grammar.of(rules, kind)
+
+
+def _rules_of(constraint: Constraint) -> Rules:
     match constraint.kind:
         case "json_schema":
-            rules = json_schema.rules_of(read_schema(constraint.value))
+            return json_schema.rules_of(read_schema(constraint.value))
         case "regex":
-            rules = {ROOT: Lexeme(regex.read(constraint.value))}
+            return {ROOT: Lexeme(regex.read(constraint.value))}
         case "choice":
-            rules = {ROOT: Lexeme(one_of(read_choices(constraint.value)))}
+            return {ROOT: Lexeme(one_of(read_choices(constraint.value)))}
         case "substring":
-            rules = {ROOT: Lexeme(substring.read(constraint.value).pattern)}
+            return {ROOT: Lexeme(substring.read(constraint.value).pattern)}
         case "grammar":
-            rules = _as_one(gbnf.read(constraint.value))
-    if ROOT not in complete(rules):
-        raise ConfigError(f"a {constraint.kind} must allow a text that ends")
-    return Grammar.of(rules, constraint.kind)
+            return _as_one(gbnf.read(constraint.value))
+    asked = _json(constraint.value, "a set of tools")
+    return tool_calls.rules_of(asked, lambda form: _rules_of(Constraint(**form)))
 
 
 def _as_one(rules: Rules) -> Rules:

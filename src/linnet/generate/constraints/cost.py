@@ -58,7 +58,7 @@ def require_bounded(rules: Mapping[str, Pattern], *, root: str, kind: str) -> No
     """Raise ConfigError for rules that would make too much work. ``kind``: what they were."""
     require_small(rules, kind=kind)
     reader = _Reader(rules, kind)
-    share = _SHARE_OF_SCHEMA if kind == "json_schema" else 1
+    share = _SHARE_OF_SCHEMA if kind in ("json_schema", "set of tools") else 1
     reader.follow(rules[root], allowed=_WORK // share)
     for name, pattern in rules.items():
         if name != root and reader.work < _WORK_ON_RULES // share:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from linnet.errors import ConfigError
-from linnet.generate.constraint import OF
+from linnet.generate.constraint import COMPACT, OF, SPACES, WHITESPACE
 from linnet.generate.constraints.json_values import (
     ANY,
     COLON,
@@ -76,12 +76,22 @@ def rules_of(schema: Any) -> Rules:
         raise ConfigError("a JSON Schema must be nested less deep") from None
 
 
+def _has_spaces(schema: Any) -> bool:
+    """Whether a document may have white space: as a schema says at its root."""
+    wanted = schema.get(WHITESPACE, COMPACT) if isinstance(schema, dict) else COMPACT
+    if wanted not in (COMPACT, SPACES):
+        raise ConfigError(
+            f"{WHITESPACE} must be '{COMPACT}' or '{SPACES}'. Got {str(wanted)[:40]!r}"
+        )
+    return bool(wanted == SPACES)
+
+
 class _Compiler:
     """Makes a rule for each conjunction of schemas."""
 
     def __init__(self, schema: Any) -> None:
         self.schema = schema
-        self.rules: Rules = {ROOT: Text(""), **common_rules()}
+        self.rules: Rules = {ROOT: Text(""), **common_rules(spaces=_has_spaces(schema))}
         self.reader = SchemaReader(schema)
         self.validator = Validator(self.reader)
         self.separation = Separation(self.reader, self.validator, self._has_other_keys)

@@ -1,6 +1,6 @@
 """Strings and numbers of JSON documents as patterns.
 
-JSON is written compactly: one space at most, behind a colon or a comma.
+JSON is written without white space, unless a schema asks for some.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ from linnet.generate.constraints.substring import Passages
 NOTHING = Either(())
 """No text at all."""
 
-_BLANK = Repeated(Text(" "), 0, 1)
-COLON, COMMA = Sequenced((Text(":"), _BLANK)), Sequenced((Text(","), _BLANK))
+COLON, COMMA = Rule("colon"), Rule("comma")
 ANY = Rule("any")
 
 _YEAR = r"(\d{3}[1-9]|\d\d[1-9]0|\d[1-9]00|[1-9]000)"  # there is no year 0000
@@ -125,13 +124,16 @@ def quoted(content: Pattern) -> Pattern:
     return Lexeme(Sequenced((Text('"'), content, Text('"'))))
 
 
-def common_rules() -> Rules:
-    """Rules that every grammar has."""
+def common_rules(*, spaces: bool = False) -> Rules:
+    """Rules that every grammar has; ``spaces``: one is allowed behind a colon and a comma."""
+    space = Repeated(Text(" "), 0, 1)
     numeral = numbers(None, None, open_below=False, open_above=False)
     assert numeral is not None
     exponent = Sequenced((_of("eE"), Repeated(_of("+-"), 0, 1), Repeated(_of("0123456789"), 1, 2)))
     pair = Sequenced((Rule("string"), COLON, ANY))
     return {
+        "colon": Sequenced((Text(":"), space)) if spaces else Text(":"),
+        "comma": Sequenced((Text(","), space)) if spaces else Text(","),
         "string": quoted(Repeated(CHARACTER, 0, None)),
         "number": Lexeme(Sequenced((numeral, Repeated(exponent, 0, 1)))),
         "object": Sequenced((Text("{"), separated(pair, 0, None), Text("}"))),

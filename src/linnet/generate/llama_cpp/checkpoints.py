@@ -30,6 +30,7 @@ from linnet.generate.llama_cpp.cache import CachedModel, cached, write_entry
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.resources import STEP, resources_for
 from linnet.generate.llama_cpp.scoring import score_file
+from linnet.generate.speculation import require_same_vocabulary
 from linnet.generate.tokenization import CheckpointTokenizer
 from linnet.gguf.architectures import architecture
 from linnet.gguf.vocabulary import CONTROL, NORMAL, Vocabulary
@@ -85,7 +86,13 @@ def make_engine(
     )
     tokenizer = CheckpointTokenizer(checkpoint.tokenizer)
     engine = LlamaCppEngine(
-        served, tokenizer, resources, exact=exact, stall_seconds=config.stall_seconds
+        served,
+        tokenizer,
+        resources,
+        exact=exact,
+        stall_seconds=config.stall_seconds,
+        lookup=config.lookup == "on",
+        draft=draft_file(config, checkpoint.tokenizer, progress=progress),
     )
     if not is_adapter(path) and not adapters and longest == shape.context:
         entry = CachedModel(
@@ -93,6 +100,23 @@ def make_engine(
         )
         write_entry(path, config.precision, entry)
     return engine
+
+
+def draft_file(
+    config: EngineConfig, tokenizer: Tokenizer, *, progress: Progress = SILENT
+) -> Path | None:
+    """The file of the model that drafts, made now or before; None without one.
+
+    ``tokenizer``: of the model that it drafts for. Raises ModelError for another vocabulary.
+    """
+    if not config.draft:
+        return None
+    path = hub.find(config.draft, progress=progress).path
+    draft = open_weights(path, dtype=_mapped_format(path, progress))
+    draft.config.require_writes()
+    architecture(draft.config)
+    require_same_vocabulary(tokenizer, draft.tokenizer)
+    return _served(path, draft, config, {}, progress).file
 
 
 def _served(

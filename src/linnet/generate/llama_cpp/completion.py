@@ -83,6 +83,10 @@ def _sampling(sampling: Sampling, penalised: Sequence[int], limit: int) -> dict[
     )
     if sampling.min_tokens:
         raise ConfigError("engine llama.cpp has no min_tokens; use engine torch, or leave it out")
+    if sampling.beams > 1:
+        raise ConfigError(
+            "engine llama.cpp has no beam search; use engine torch, or leave beams out"
+        )
     bias = _bias(sampling, penalised)
     asked: dict[str, Any] = {
         "seed": _RANDOM_SEED if sampling.seed is None else sampling.seed % _SEEDS,

@@ -48,7 +48,7 @@ class LlamaCppEncoder(Encoder):
 
     def embed(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | Sequence[Sequence[int]],
         *,
         batch: int = EmbedConfig.batch,
         prompt: str | None = EmbedConfig.prompt,

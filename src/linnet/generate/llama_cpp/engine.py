@@ -6,6 +6,10 @@ What it promises, and what is different:
   weights in fewer bits its texts are those of the rounded weights;
 * greedy text may depend on what is computed beside it, as sums are rounded in another
   order for another number of texts;
+* what drafts (``lookup``, ``draft``) is llama.cpp's own, and verified by it: texts are those of
+  the model, but a batch of several tokens rounds otherwise than one, so that with rounded
+  weights greedy text may differ from that without drafts. Requests with log-probabilities are
+  computed by a second process without them;
 * a seed gives the same text again on this engine, another text than on torch;
 * llama.cpp's penalties for what occurred before see the whole prompt. Frequency is put
   right for that; presence as well, but a token of the prompt then has none when it is
@@ -19,10 +23,11 @@ What it promises, and what is different:
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,8 +83,11 @@ class LlamaCppEngine(Engine):
         *,
         exact: bool,
         stall_seconds: float = LlamaCppSettings.stall_seconds,
+        lookup: bool = False,
+        draft: Path | None = None,
     ) -> None:
-        """Starts llama.cpp. ``exact``: nothing is rounded to fewer bits than float32.
+        """Starts llama.cpp. ``exact``: nothing is rounded to fewer bits than float32. ``lookup``,
+        ``draft``: what drafts, the latter a file.
 
         Raises ModelError when it does not accept the file, MissingExtraError without
         ``xllamacpp``.
@@ -99,9 +107,13 @@ class LlamaCppEngine(Engine):
             prompt_cache=0 if served.adapters else resources.prompt_cache,
             adapters=tuple(str(file) for file in served.adapters.values()),
             stall_seconds=stall_seconds,
+            lookup=lookup,
+            draft="" if draft is None else str(draft),
         )
         self.dispatcher = Dispatcher(settings)
-        self._finalizer = weakref.finalize(self, self.dispatcher.close)
+        self._undrafted: list[Dispatcher] = []
+        self._starting = threading.Lock()
+        self._finalizer = weakref.finalize(self, _close, self.dispatcher, self._undrafted)
 
     @property
     def context(self) -> int:
@@ -133,7 +145,8 @@ class LlamaCppEngine(Engine):
 
         Raises ModelError and ConfigError for what is wrong with the request.
         """
-        return self.dispatcher.submit(self._job(request, deliver))
+        job = self._job(request, deliver)
+        return self._dispatcher_for(request).submit(job)
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """The log-probability of every token of each text, by the weights that are served.
@@ -160,6 +173,19 @@ class LlamaCppEngine(Engine):
     @cached_property
     def _scorer(self) -> TorchEngine:
         return self.served.scorer()
+
+    def _dispatcher_for(self, request: Request) -> Dispatcher:
+        """A second llama.cpp, without drafts, where log-probabilities are asked for.
+
+        Of drafted tokens it gives none. The weights of both are the same memory.
+        """
+        settings = self.dispatcher.settings
+        if not request.logprobs or not (settings.lookup or settings.draft):
+            return self.dispatcher
+        with self._starting:
+            if not self._undrafted:
+                self._undrafted.append(Dispatcher(replace(settings, lookup=False, draft="")))
+            return self._undrafted[0]
 
     def _note_use(self) -> None:
         """Have the files stay in their cache while texts are written with them."""
@@ -238,3 +264,8 @@ class LlamaCppEngine(Engine):
                 f"the prompt has {len(prompt)} tokens, but the context holds {self.context}, of "
                 "which at least one must be left to write in; shorten the prompt"
             )
+
+
+def _close(dispatcher: Dispatcher, others: Sequence[Dispatcher]) -> None:
+    for each in (dispatcher, *others):
+        each.close()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnet.errors import ModelError
 from linnet.generate.llama_cpp.cache import CachedModel, cache_directory, find_entry
 from linnet.generate.llama_cpp.engine import LlamaCppEngine, Served
 from linnet.generate.llama_cpp.resources import resources_for
@@ -26,18 +27,26 @@ if TYPE_CHECKING:
 
 
 def open_cached(
-    path: Path, config: EngineConfig, scorer: Callable[[Path], TorchEngine]
+    path: Path,
+    config: EngineConfig,
+    scorer: Callable[[Path], TorchEngine],
+    *,
+    draft: Path | None = None,
 ) -> LlamaCppEngine | None:
     """The engine for the model in this directory, if its file is there.
 
     ``scorer``: makes what scores texts by the weights in that file.
     """
     known = find_entry(path, config.precision)
-    return None if known is None else _open_cached(path, config, known, scorer)
+    return None if known is None else _open_cached(path, config, known, scorer, draft)
 
 
 def _open_cached(
-    path: Path, config: EngineConfig, known: CachedModel, scorer: Callable[[Path], TorchEngine]
+    path: Path,
+    config: EngineConfig,
+    known: CachedModel,
+    scorer: Callable[[Path], TorchEngine],
+    draft: Path | None,
 ) -> LlamaCppEngine:
     file = cache_directory() / known.file
     served = Served(
@@ -63,6 +72,8 @@ def _open_cached(
         resources,
         exact=config.precision == "f32",
         stall_seconds=config.stall_seconds,
+        lookup=config.lookup == "on",
+        draft=draft,
     )
 
 
@@ -87,10 +98,33 @@ def open_gguf(file: Path, config: EngineConfig, *, progress: Progress = SILENT) 
         weight_bytes=file.stat().st_size,
     )
     engine = LlamaCppEngine(
-        served, tokenizer, resources, exact=False, stall_seconds=config.stall_seconds
+        served,
+        tokenizer,
+        resources,
+        exact=False,
+        stall_seconds=config.stall_seconds,
+        lookup=config.lookup == "on",
+        draft=_draft_file(metadata, config),
     )
     tokenizer.process = engine.dispatcher.process
     return engine
+
+
+def _draft_file(metadata: Metadata, config: EngineConfig) -> Path | None:
+    """The GGUF file that drafts. Raises ModelError for one of another vocabulary."""
+    if not config.draft:
+        return None
+    file = Path(config.draft)
+    if not file.is_file():
+        raise ModelError(f"{file}: expected a GGUF file, as a draft for one, but it is none")
+    theirs = read_metadata(file)
+    if (theirs.tokens, theirs.types) != (metadata.tokens, metadata.types):
+        raise ModelError(
+            f"{file}: a draft model must have the vocabulary of the model that it drafts for: it "
+            f"has {len(theirs.tokens):,} tokens, the model {len(metadata.tokens):,}, and they are "
+            "not the same; use one with the same tokenizer"
+        )
+    return file.resolve()
 
 
 def _file_scorer(file: Path, metadata: Metadata, tokenizer: GgufTokenizer) -> TorchEngine:

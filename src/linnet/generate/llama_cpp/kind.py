@@ -50,12 +50,22 @@ def open_checkpoint(
 
     path = hub.find(source, progress=progress).path
     if not adapters:
-        known = open_cached(path, config, lambda file: _scorer(path, file))
+        draft = _draft(path, config, progress)
+        known = open_cached(path, config, lambda file: _scorer(path, file), draft=draft)
         if known is not None:
             return known
     from linnet.generate.llama_cpp.checkpoints import make_engine
 
     return make_engine(path, config, adapters=adapters or {}, progress=progress)
+
+
+def _draft(path: Path, config: EngineConfig, progress: Progress) -> Path | None:
+    if not config.draft:
+        return None
+    from linnet.generate.llama_cpp.checkpoints import draft_file
+    from linnet.tokenizer import load
+
+    return draft_file(config, load(path), progress=progress)
 
 
 def _scorer(path: Path, file: Path) -> TorchEngine:

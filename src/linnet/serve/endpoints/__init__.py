@@ -14,7 +14,7 @@ from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.ollama import OLLAMA
 from linnet.serve.endpoints.page import PAGE
 from linnet.serve.endpoints.responses import RESPONSES
-from linnet.serve.endpoints.search import RERANK, SEARCH
+from linnet.serve.endpoints.search import RERANK, RERANK_2, SEARCH
 from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -26,6 +26,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     EMBEDDINGS,
     SEARCH,
     RERANK,
+    RERANK_2,
     MODELS,
     ONE_MODEL,
     TOKENIZE,

@@ -65,7 +65,9 @@ async def answer(service: Service, call: Call) -> None:
     def write(context: Context) -> Batches:
         return responder.respond(asked, context)
 
-    shape = ChatShape(call.model, usage=wants_usage(body), logprobs=asked.logprobs)
+    shape = ChatShape(
+        call.model, usage=wants_usage(body), logprobs=asked.logprobs, legacy=is_legacy(body)
+    )
     await service.generate(call, write, shape, texts=asked.choices)
 
 
@@ -76,17 +78,13 @@ def chat(body: Mapping[str, Any], *, longest: int, context: int) -> Conversation
     check_streaming(body)
     if body.get("top_logprobs") and not body.get("logprobs"):
         raise ApiError(400, "'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs")
-    choice = body.get("tool_choice") or "auto"
-    tools = tuple(Tool.from_json(tool) for tool in body.get("tools") or ())
-    if not tools and choice not in ("auto", "none"):
-        raise ApiError(400, "'tool_choice' is only allowed with 'tools'.", param="tool_choice")
-    if isinstance(choice, dict):
-        choice = f"tool:{choice['function']['name']}"
+    tools, choice, allowed = _tools(body)
     most = most_tokens(body)
     return conversation(body).replace(
         tools=tools,
         tool_choice=choice,
-        parallel_tool_calls=body.get("parallel_tool_calls") is not False,
+        allowed=allowed,
+        parallel_tool_calls=not is_legacy(body) and body.get("parallel_tool_calls") is not False,
         sampling=sampling_of(body, most=most, longest=longest, context=context),
         fill_context=most is None,
         constraint=constraint_of(body),
@@ -94,6 +92,41 @@ def chat(body: Mapping[str, Any], *, longest: int, context: int) -> Conversation
         logprobs=bool(body.get("logprobs")),
         top_logprobs=int(body.get("top_logprobs") or 0),
     )
+
+
+def is_legacy(body: Mapping[str, Any]) -> bool:
+    """Whether a body has ``functions``, as before there were tools: an answer is one call."""
+    return body.get("functions") is not None or body.get("function_call") is not None
+
+
+def _tools(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], str, tuple[str, ...] | None]:
+    """The tools of a body, which one is to be called, and the names of those that may be."""
+    given, choice = body.get("tools") or (), body.get("tool_choice") or "auto"
+    kind, name = "tools", "tool_choice"
+    if is_legacy(body):
+        if given:
+            raise ApiError(400, "'functions' and 'tools' exclude each other.", param="functions")
+        given = [
+            {"type": "function", "function": function} for function in body.get("functions") or ()
+        ]
+        choice = body.get("function_call") or "auto"
+        kind, name = "functions", "function_call"
+        if isinstance(choice, dict):
+            choice = {"type": "function", "function": choice}
+    try:
+        tools = tuple(map(Tool.from_json, given))
+    except LinnetError as error:
+        raise refused(error, param="tools") from None
+    if not tools and choice not in ("auto", "none"):
+        raise ApiError(400, f"'{name}' is only allowed with '{kind}'.", param=name)
+    if isinstance(choice, str):
+        return tools, choice, None
+    kind = str(choice["type"])
+    if kind == "allowed_tools":
+        allowed = choice["allowed_tools"]
+        names = tuple(tool[tool["type"]]["name"] for tool in allowed["tools"])
+        return tools, allowed["mode"], names
+    return tools, f"tool:{choice[kind]['name']}", None
 
 
 def conversation(body: Mapping[str, Any]) -> Conversation:
@@ -126,43 +159,69 @@ def conversation(body: Mapping[str, Any]) -> Conversation:
 def _message(given: Mapping[str, Any]) -> Message:
     """A message with what templates know of it; clients send more, which they ignore."""
     known = ("role", "content", "name", "reasoning_content", "tool_calls", "tool_call_id")
+    if given["role"] == "function":  # the answer to a function_call
+        given = {**given, "role": "tool"}
+    elif given.get("function_call") and not given.get("tool_calls"):
+        call = {"id": "", "type": "function", "function": given["function_call"]}
+        given = {**given, "tool_calls": [call]}
     return Message.from_json(
         {name: given[name] for name in known if given.get(name)},
         origin=_CLIENT if given["role"] == "user" else None,
     )
 
 
+_FUNCTION: Schema = record(
+    {
+        "name": FUNCTION_NAME,
+        "description": nullable(TEXT),
+        "parameters": nullable({"type": "object"}),
+        "strict": FLAG,
+    },
+    required=("name",),
+)
+_CUSTOM: Schema = record(
+    {
+        "name": FUNCTION_NAME,
+        "description": nullable(TEXT),
+        "format": {
+            "type": ["object", "null"],
+            "description": "Text, or a grammar with the syntax regex. Lark is not read here.",
+        },
+    },
+    required=("name",),
+)
+
+
+def _of_kind(kind: str, inner: Schema) -> Schema:
+    return record({"type": {"const": kind}, kind: inner}, required=("type", kind))
+
+
+_NAMED = record({"name": FUNCTION_NAME}, required=("name",))
+_NAMED_TOOLS = [_of_kind("function", _NAMED), _of_kind("custom", _NAMED)]
 TOOLS: Schema = {
     "type": ["array", "null"],
     "maxItems": MOST_TOOLS,
-    "items": record(
-        {
-            "type": {"const": "function"},
-            "function": record(
-                {
-                    "name": FUNCTION_NAME,
-                    "description": nullable(TEXT),
-                    "parameters": nullable({"type": "object"}),
-                    "strict": FLAG,
-                },
-                required=("name",),
-            ),
-        },
-        required=("type", "function"),
-    ),
+    "items": {"anyOf": [_of_kind("function", _FUNCTION), _of_kind("custom", _CUSTOM)]},
 }
 TOOL_CHOICE: Schema = {
     "anyOf": [
         {"type": ["string", "null"], "enum": ["none", "auto", "required", None]},
-        record(
-            {
-                "type": {"const": "function"},
-                "function": record({"name": FUNCTION_NAME}, required=("name",)),
-            },
-            required=("type", "function"),
+        *_NAMED_TOOLS,
+        _of_kind(
+            "allowed_tools",
+            record(
+                {
+                    "mode": {"enum": ["auto", "required"]},
+                    "tools": {
+                        "type": "array", "items": {"anyOf": _NAMED_TOOLS}, "minItems": 1,
+                        "maxItems": MOST_TOOLS,
+                    },
+                },
+                required=("mode", "tools"),
+            ),
         ),
     ]
-}
+}  # fmt: skip
 BODY: Schema = record(
     {
         "model": MODEL,
@@ -175,6 +234,16 @@ BODY: Schema = record(
         "response_format": RESPONSE_FORMAT,
         "tools": TOOLS,
         "tool_choice": TOOL_CHOICE,
+        "functions": {
+            "type": ["array", "null"], "maxItems": MOST_TOOLS, "items": _FUNCTION,
+            "description": "As tools, in the form before them; the answer has a function_call.",
+        },
+        "function_call": {
+            "anyOf": [
+                {"type": ["string", "null"], "enum": ["none", "auto", None]}, _NAMED,
+            ],
+            "description": "As tool_choice. With functions.",
+        },
         "parallel_tool_calls": {
             **FLAG, "description": "When false, an answer has one call at most.",
         },
@@ -202,13 +271,14 @@ _CHOICE = record(
                 "refusal": nullable(TEXT),
                 "reasoning_content": TEXT,
                 "tool_calls": listed({"type": "object"}),
+                "function_call": {"type": "object"},
                 "annotations": listed({"type": "object"}),
                 "linnet": listed({"type": "object"}),
             },
             required=("role", "content", "refusal"),
         ),
         "logprobs": {"type": ["object", "null"]},
-        "finish_reason": {"enum": ["stop", "length", "tool_calls"]},
+        "finish_reason": {"enum": ["stop", "length", "tool_calls", "function_call"]},
     },
     required=("index", "message", "logprobs", "finish_reason"),
 )

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from linnet.errors import LinnetError
+from linnet.errors import ConfigError, LinnetError
 from linnet.respond.conversation import ContextFullError
 from linnet.respond.engine import require_fitting
 from linnet.serve.asgi import Call, ClientLeftError
@@ -25,6 +26,7 @@ from linnet.serve.schemas import (
     MODEL,
     MOST_TEXTS,
     TEXT,
+    TOKENS,
     USAGE,
     listed,
     record,
@@ -36,6 +38,11 @@ if TYPE_CHECKING:
     from linnet.serve.service import Service
     from linnet.serve.validation import Schema
 
+Text: TypeAlias = str | tuple[int, ...]
+"""A text, or its tokens."""
+
+_ODD_SHARE = 0.1
+"""Of a model's own tokens, those that tokenizing what they spell may not give back."""
 BATCH_TEXTS = 32
 BATCH_TOKENS = 2048
 """A batch ends at so many texts or tokens, whichever comes first: some seconds at most."""
@@ -44,20 +51,31 @@ BATCH_TOKENS = 2048
 async def answer(service: Service, call: Call) -> None:
     """POST /v1/embeddings."""
     body = call.body
-    given = body["input"]
-    texts = [given] if isinstance(given, str) else list(given)
     vectors, tokens = await embedded(
-        service, call, texts, prompt=body.get("prompt"), dimensions=body.get("dimensions")
+        service,
+        call,
+        _texts(body["input"]),
+        prompt=body.get("prompt"),
+        dimensions=body.get("dimensions"),
     )
     wide = body.get("encoding_format") != "base64"
     made = partial(answered, vectors, model=call.model.name, tokens=tokens, wide=wide)
     await call.answer(200, await service.in_thread(made))
 
 
+def _texts(given: Any) -> list[Text]:
+    """The texts of a body, some of them as their tokens."""
+    if isinstance(given, str) or not isinstance(given[0], str | list):
+        given = [given]
+    return [
+        text if isinstance(text, str) else tuple(int(token) for token in text) for text in given
+    ]
+
+
 async def embedded(
     service: Service,
     call: Call,
-    texts: list[str],
+    texts: Sequence[Text],
     *,
     prompt: str | None = None,
     dimensions: int | None = None,
@@ -96,7 +114,7 @@ async def _vectors(
     service: Service,
     call: Call,
     encoder: Encoder,
-    texts: list[str],
+    texts: Sequence[Text],
     prompt: str | None,
     *,
     cut: bool,
@@ -122,7 +140,7 @@ async def _vectors(
         counts = await service.in_thread(lambda: count_tokens(encoder, texts, prompt, cut=cut))
         for batch in batches(counts):
             await require_reader()
-            own = [texts[place] for place in batch]
+            own: Any = [texts[place] for place in batch]
             vectors[batch] = await asyncio.to_thread(encoder.embed, own, prompt=prompt)
             call.facts["prompt_tokens"] += sum(counts[place] for place in batch)
     except LinnetError as error:
@@ -133,12 +151,19 @@ async def _vectors(
 
 
 def count_tokens(
-    encoder: Encoder, texts: Sequence[str], prompt: str | None, *, cut: bool = False
+    encoder: Encoder, texts: Sequence[Text], prompt: str | None, *, cut: bool = False
 ) -> list[int]:
-    """How many tokens each text has. Raises ApiError for one that is too long, unless it is cut."""
+    """How many tokens each text has. Raises ApiError for one that is too long, unless it is cut,
+    and for tokens of another model."""
     around = len(encoder.tokenizer.start) + len(encoder.tokenizer.finish)
     before = encoder.recipe.prompt(prompt)
-    whole = [before + text for text in texts]
+    if rows := [text for text in texts if not isinstance(text, str)]:
+        around += len(encoder.tokenizer.encode(before)) if before else 0
+        counts = [len(row) + around for row in require_own_tokens(encoder, rows)]
+        if max(counts) > encoder.max_tokens:
+            raise context_full(ContextFullError(max(counts), encoder.max_tokens, part="input"))
+        return counts
+    whole = [before + text for text in texts if isinstance(text, str)]
     if encoder.recipe.lowercase:
         whole = [text.lower() for text in whole]
     tokenizer, most = encoder.tokenizer, encoder.max_tokens
@@ -147,7 +172,7 @@ def count_tokens(
             require_fitting([text], most, lambda piece: len(tokenizer.encode(piece)), part="input")
     except ContextFullError as error:
         raise context_full(error) from None
-    counts: list[int] = []
+    counts = []
     for start in range(0, len(whole), BATCH_TEXTS):
         group = tokenizer.encode_arrays(whole[start : start + BATCH_TEXTS])
         counts += [len(ids) + around for ids in group]
@@ -156,6 +181,40 @@ def count_tokens(
     if max(counts) > most:
         raise context_full(ContextFullError(max(counts), most, part="input"))
     return counts
+
+
+def require_own_tokens(encoder: Encoder, rows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
+    """The rows' own tokens. Raises ApiError where they are those of another model's vocabulary.
+
+    LangChain's OpenAIEmbeddings sends tokens of OpenAI's models by default, whatever the address.
+    Those beyond the vocabulary are seen at once. The others would become the vectors of texts that
+    nobody sent: so what they spell is tokenized again, which gives back a model's own tokens, but
+    for the words that a row begins and ends within.
+    """
+    try:
+        own = [encoder.own_tokens(row) for row in rows]
+    except ConfigError as error:
+        raise _not_own(str(error)) from None
+    tokenizer = encoder.tokenizer
+    plain = [[token for token in row if token not in tokenizer.special_ids] for row in own]
+    again = tokenizer.encode_batch([tokenizer.decode(row) for row in plain])
+    total = sum(map(len, plain))
+    same = sum(
+        (Counter(row) & Counter(found)).total() for row, found in zip(plain, again, strict=True)
+    )
+    if total - same > len(rows) + _ODD_SHARE * total:
+        raise _not_own(
+            f"only {same} of {total} tokens come back when what they spell is tokenized again"
+        )
+    return own
+
+
+def _not_own(reason: str) -> ApiError:
+    return ApiError(
+        400, f"'input' must be texts, or tokens of this model: {reason}. Send texts; LangChain's "
+        "OpenAIEmbeddings does with check_embedding_ctx_length=False",
+        param="input", code="unknown_tokens",
+    )  # fmt: skip
 
 
 def batches(counts: Sequence[int]) -> list[list[int]]:
@@ -208,7 +267,10 @@ BODY: Schema = record(
                     "type": "array", "items": {"type": "string", "minLength": 1},
                     "minItems": 1, "maxItems": MOST_TEXTS,
                 },
-            ]
+                TOKENS,
+                {"type": "array", "items": TOKENS, "minItems": 1, "maxItems": MOST_TEXTS},
+            ],
+            "description": "Texts, or their tokens by the model's own tokenizer (/tokenize).",
         },
         "encoding_format": {"type": ["string", "null"], "enum": ["float", "base64", None]},
         "dimensions": whole(1, 2**16, "Must be the model's own, where it is given."),

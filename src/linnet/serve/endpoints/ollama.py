@@ -190,10 +190,11 @@ def _told(
 async def tags(service: Service, call: Call) -> None:
     """GET /api/tags."""
     sizes = {state.name: state.bytes for state in service.catalog.loaded()}
-    models = service.catalog.models.values()
-    await answer_json(
-        call, {"models": [tag(model, size=sizes.get(model.name, 0)) for model in models]}
-    )
+    found = []
+    for model in service.catalog.models.values():
+        size = model.summary.bytes if model.summary is not None else sizes.get(model.name, 0)
+        found.append(tag(model, size=size))
+    await answer_json(call, {"models": found})
 
 
 async def running(service: Service, call: Call) -> None:
@@ -205,8 +206,8 @@ async def running(service: Service, call: Call) -> None:
 
 async def show(service: Service, call: Call) -> None:
     """POST /api/show."""
-    async with service.catalog.lease(_named(call)) as model:
-        about = await service.in_thread(lambda: shown(model), service.tokenizing)
+    await service.use_model(call, service.catalog.resolve(_named(call)))
+    about = await service.in_thread(lambda: shown(call.model), service.tokenizing)
     await answer_json(call, about)
 
 

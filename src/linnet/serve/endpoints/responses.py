@@ -25,7 +25,7 @@ from linnet.serve.endpoints.conversations import (
 )
 from linnet.serve.endpoints.files import documents_of
 from linnet.serve.errors import ApiError, failed
-from linnet.serve.responses_api.items import Item, read_items
+from linnet.serve.responses_api.items import Item, kind_of, read_items
 from linnet.serve.responses_api.reading import (
     BODY,
     FILE_SEARCH,
@@ -37,7 +37,7 @@ from linnet.serve.responses_api.reading import (
     stores_of,
     truncated,
 )
-from linnet.serve.responses_api.shape import ResponseShape
+from linnet.serve.responses_api.shape import FRAMING, ResponseShape
 from linnet.serve.schemas import COUNT, TEXT, listed, nullable, record
 from linnet.serve.service import answer_json
 
@@ -51,30 +51,36 @@ if TYPE_CHECKING:
 
 async def create(service: Service, call: Call) -> None:
     """POST /v1/responses."""
+    model, stores = call.model.name, stores_of(call.body)
+    if stores is not None:  # whoever has the documents answers from them
+        named = documents_of(service, call, stores).name
+        if named != model:
+            await service.use_model(call, named, FRAMING)
     if call.body.get("collections") is not None and call.model.assistant is None:
         raise ApiError(400, f"'{call.model.name}' has no documents.", param="collections")
-    stores, answering = stores_of(call.body), call.model
-    if stores is not None:  # whoever has the documents answers from them
-        answering = documents_of(service, call, stores)
-    responder = answering.conversing
-    asked = await _asked(service, call)
-    shape = ResponseShape(asked, streams=bool(call.body.get("stream")), documents=answering.name)
+    responder = call.model.conversing
+    asked = await _asked(service, call, model)
+    shape = ResponseShape(asked, streams=bool(call.body.get("stream")), documents=call.model.name)
     if stores is not None:
         shape.search(asked.question, most=_most_results(call.body))
 
     async def write(context: Context) -> Batches:
         conversation = await _fitting(service, asked, shape, responder)
+        has_ended = False
         try:
             async with contextlib.aclosing(responder.respond(conversation, context)) as batches:
                 async for batch in batches:
                     shape.take(batch)
                     if any(isinstance(piece, Finish) for piece in batch):
+                        has_ended = True
                         await _keep(service, call, asked, shape, shape.body(context.record.tokens))
                     yield batch
         except CancelledCallError:
             raise
         except LinnetError as error:
-            if shape.has_begun:
+            # A client that has read its id may look for it; its conversation goes on without it.
+            is_known = shape.streams and shape.has_begun and asked.body["conversation"] is None
+            if is_known and not has_ended:
                 await _keep(service, call, asked, shape, shape.fail(failed(error)))
             raise
 
@@ -86,8 +92,8 @@ def _most_results(body: Mapping[str, Any]) -> int | None:
     return int(found[0]) if found[0] else None
 
 
-async def _asked(service: Service, call: Call) -> Asked:
-    """What the body asks for, with what is kept that it names."""
+async def _asked(service: Service, call: Call, model: str) -> Asked:
+    """What the body asks of a model, with what is kept that it names."""
     body, owner = call.body, owner_of(call)
     given = body["input"]
     if isinstance(given, str):
@@ -99,11 +105,7 @@ async def _asked(service: Service, call: Call) -> Asked:
             service,
             lambda store: store.history(owner, previous=previous, conversation=conversation),
         )
-    names = {
-        str(item["id"])[:128] for item in given
-        if item.get("id") and item.get("type", "item_reference") == "item_reference"
-        and "role" not in item
-    }  # fmt: skip
+    names = {str(item.get("id"))[:128] for item in given if kind_of(item) == "item_reference"}
     stored: Mapping[str, Item] = {}
     if names:
         stored = await with_store(
@@ -113,7 +115,7 @@ async def _asked(service: Service, call: Call) -> Asked:
 
     def made() -> Asked:
         items = read_items(given, "input", stored.__getitem__)
-        return read(body, items, history, model=call.model.name, longest=longest, context=context)
+        return read(body, items, history, model=model, longest=longest, context=context)
 
     return await service.prepare(call, made)
 
@@ -198,7 +200,7 @@ async def input_items(service: Service, call: Call) -> None:
 async def count_tokens(service: Service, call: Call) -> None:
     """POST /v1/responses/input_tokens."""
     responder = call.model.continuing
-    asked = await _asked(service, call)
+    asked = await _asked(service, call, call.model.name)
     with service.within_limits(call):
         tokens = await service.in_thread(
             lambda: len(responder.prompt(asked.conversation)), service.tokenizing
@@ -227,7 +229,7 @@ _ONE = "/v1/responses/{response_id}"
 RESPONSES: tuple[Endpoint, ...] = (
     Endpoint(
         "POST", "/v1/responses", create, "Answer an input, and keep the response.",
-        body=BODY, answer=_RESPONSE, streams=True, errors=responses_error,
+        body=BODY, answer=_RESPONSE, streams=True, errors=responses_error, framing=FRAMING,
     ),
     Endpoint("GET", _ONE, retrieve, "A kept response.", answer=_RESPONSE),
     Endpoint("DELETE", _ONE, delete, "Delete a response.", answer=_DELETED),

@@ -63,7 +63,7 @@ async def search(service: Service, call: Call) -> None:
 
 
 async def rerank(service: Service, call: Call) -> None:
-    """POST /v1/rerank."""
+    """POST /v1/rerank, and /v2/rerank as Cohere's newer clients have it."""
     body, model = call.body, call.model
     reranker = model.reranker
     if reranker is None:
@@ -147,6 +147,10 @@ RERANK_BODY: Schema = record(
         },
         "top_n": whole(1, MOST_TEXTS, "How many of the best; otherwise all."),
         "return_documents": {**FLAG, "description": "Whether the texts come back as well."},
+        **{
+            name: {"description": "Accepted, and without effect here."}
+            for name in ("max_tokens_per_doc", "max_chunks_per_doc", "priority")
+        },
     },
     required=("query", "documents"),
 )  # fmt: skip
@@ -175,11 +179,15 @@ SEARCH = Endpoint(
         required=("object", "model", "data"),
     ),
 )  # fmt: skip
-RERANK = Endpoint(
-    "POST", "/v1/rerank", rerank, "Texts in the order of how well they answer a question.",
-    body=RERANK_BODY,
-    answer=record(
-        {"id": TEXT, "object": {"const": "list"}, "model": TEXT, "results": listed(_RANKED)},
-        required=("model", "results"),
-    ),
+_RERANKED = record(
+    {"id": TEXT, "object": {"const": "list"}, "model": TEXT, "results": listed(_RANKED)},
+    required=("model", "results"),
+)
+
+RERANK, RERANK_2 = (
+    Endpoint(
+        "POST", path, rerank, "Texts in the order of how well they answer a question.",
+        body=RERANK_BODY, answer=_RERANKED,
+    )
+    for path in ("/v1/rerank", "/v2/rerank")
 )  # fmt: skip

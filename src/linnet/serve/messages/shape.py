@@ -168,7 +168,7 @@ class MessagesShape:
                 last("thinking")["thinking"] += piece.text
             case Citation():
                 block = last("text")
-                block["citations"] = [*(block["citations"] or ()), self._ending.location(piece)]
+                block.setdefault("citations", []).append(self._ending.location(piece))
             case ToolCall():
                 content.append(_tool_use(piece, arguments_of(piece)))
 
@@ -287,7 +287,7 @@ def _is_before(piece: Piece) -> bool:
 
 def _empty(kind: str) -> dict[str, Any]:
     if kind == "text":
-        return {"type": "text", "text": "", "citations": None}
+        return {"type": "text", "text": ""}
     return {"type": "thinking", "thinking": "", "signature": ""}
 
 

@@ -6,6 +6,7 @@ so is ``num_ctx`` beyond the model's own context: a prompt that does not fit is 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ LOADING = (
 )  # fmt: skip
 """Options that change no text here, or none without others that are refused."""
 _DURATION = re.compile(r"(-?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)")
+_ALWAYS = 10 * 365 * 86_400.0
+"""So many seconds are as good as for ever."""
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -56,9 +59,14 @@ def chat(body: Body, *, longest: int, context: int) -> Conversation:
     ``context``: the model's, 0 where it is not known. Raises ApiError.
     """
     tools = tuple(Tool.from_json(_function(tool)) for tool in body.get("tools") or ())
+    choice = body.get("tool_choice") or "auto"
+    if not tools and choice not in ("auto", "none"):
+        raise ApiError(400, "'tool_choice' is only allowed with 'tools'.", param="tool_choice")
+    if not isinstance(choice, str):
+        choice = f"tool:{choice['function']['name']}"
     return _conversation(
         body, tuple(_messages(body["messages"])), longest=longest, context=context
-    ).replace(tools=tools)
+    ).replace(tools=tools, tool_choice=choice)
 
 
 def generate(body: Body, *, longest: int, context: int) -> Conversation:
@@ -105,22 +113,25 @@ def keep_seconds(given: float | str | None) -> float | None:
     """
     if given is None or given == "":
         return None
-    if isinstance(given, int | float):
-        return float(given)
     try:
-        return float(given)
-    except ValueError:
-        pass
-    found = _DURATION.fullmatch(given)
-    if found is None:
+        seconds = float(given)
+    except (ValueError, OverflowError):
+        seconds = _seconds(given)
+    if not math.isfinite(seconds):
         raise ApiError(
-            400, f"'keep_alive' must be seconds, or such as 5m. Got '{given[:40]}'",
+            400, f"'keep_alive' must be seconds, or such as 5m. Got '{str(given)[:40]}'",
             param="keep_alive",
         )  # fmt: skip
-    seconds = sum(
-        float(count) * _UNITS[unit]
-        for count, unit in re.findall(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)", found[2])
-    )
+    return seconds if seconds < _ALWAYS else -1.0
+
+
+def _seconds(duration: Any) -> float:
+    """What Go's notation of a duration says; not a number where it is none."""
+    found = _DURATION.fullmatch(str(duration))
+    if found is None:
+        return math.nan
+    parts = re.findall(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)", found[2])
+    seconds = sum(float(count) * _UNITS[unit] for count, unit in parts)
     return -seconds if found[1] else seconds
 
 
@@ -138,6 +149,7 @@ def _conversation(
     think = body.get("think")
     return Conversation(
         messages,
+        separate_reasoning=True,
         continue_final_message=messages[-1].role == "assistant",
         template_variables={} if think is None else {"enable_thinking": bool(think)},
         **settings(body, longest=longest, context=context),
@@ -243,6 +255,14 @@ _TOOL = record(
     },
     required=("function",), more=True,
 )  # fmt: skip
+_TOOL_CHOICE: Schema = {
+    "anyOf": [
+        {"type": ["string", "null"], "enum": ["auto", "none", "required", None]},
+        record({"function": record({"name": FUNCTION_NAME}, required=("name",), more=True)},
+               required=("function",), more=True),
+    ],
+    "description": "As OpenAI has it: some clients send it, though Ollama does not know it.",
+}  # fmt: skip
 OPTIONS: Schema = nullable(record(
     {
         **{name: SAMPLING[name] for name in _SAME_NAME},
@@ -284,6 +304,7 @@ CHAT_BODY: Schema = record(
         **_WRITING,
         "messages": {"type": ["array", "null"], "maxItems": MOST_MESSAGES, "items": _MESSAGE},
         "tools": {"type": ["array", "null"], "maxItems": MOST_TOOLS, "items": _TOOL},
+        "tool_choice": _TOOL_CHOICE,
     },
     required=("model",),
 )

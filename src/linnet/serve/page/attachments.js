@@ -108,7 +108,7 @@ export class Attachments {
       const name = element("span", { class: "attached-name", dir: "auto" }, each.name);
       const label = element("span", { class: "attached-label" }, name, element("span", { class: "help", role: error ? "alert" : null }, about));
       const body = attachment
-        ? element("button", { type: "button", class: "attached-open", "aria-label": `${each.name}, ${about}: show its text`, click: () => showText(attachment, each.leftOut) }, icon("document"), label)
+        ? element("button", { type: "button", class: "attached-open", title: "Show its text", click: () => showText(attachment, each.leftOut) }, icon("document"), label)
         : element("span", { class: "attached-open" }, error ? icon("warning") : element("span", { class: "spinner", "aria-hidden": "true" }), label);
       return element("li", { class: error ? "attached failed" : "attached" }, body, iconButton("close", `Remove ${each.name}`, () => this.remove(each)));
     });
@@ -160,7 +160,7 @@ export class Attachments {
     const { tokens, isLeast, context } = this.forecast;
     const amount = `${isLeast ? "more than " : ""}${count(tokens)} tokens`;
     note.replaceChildren(
-      element("span", {}, `With the file${this.files.length > 1 ? "s" : ""} this is ${amount}; ${this.page.model().id} reads ${count(context)} at once, its answer included.`),
+      element("span", {}, `With the file${this.files.length > 1 ? "s" : ""} this is ${amount}; ${this.page.model()?.id ?? "the model"} reads ${count(context)} at once, its answer included.`),
       element("button", { type: "button", class: "link-button", click: () => this.shorten() }, "Shorten to fit"),
     );
   }
@@ -219,7 +219,7 @@ function showText(attachment, leftOut = []) {
 /** The files of a message that was sent. */
 export function attachedList(attachments) {
   const entries = attachments.map((each) => {
-    const open = element("button", { type: "button", class: "attached-open", "aria-label": `${each.name}, ${told(each)}: show its text`, click: () => showText(each) });
+    const open = element("button", { type: "button", class: "attached-open", title: "Show its text", click: () => showText(each) });
     open.append(icon("document"), element("span", { class: "attached-label" }, element("span", { class: "attached-name", dir: "auto" }, each.name), element("span", { class: "help" }, told(each))));
     return element("li", { class: "attached" }, open);
   });

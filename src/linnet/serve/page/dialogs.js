@@ -78,6 +78,8 @@ const SHORTCUTS = [
   ["New line", ["Shift", "Enter"]],
   ["Stop the answer", ["Esc"]],
   ["Edit your last message", ["↑"], "in an empty message box"],
+  ["Send or save a message you edit", [COMMAND, "Enter"]],
+  ["Attach files", [COMMAND, "V"], "of copied files, or drop them on the page"],
   ["Continue the text", [COMMAND, "Enter"], "with a model that continues texts"],
   ["New conversation", [COMMAND, "Shift", "O"]],
   ["Find conversations", [COMMAND, "K"]],

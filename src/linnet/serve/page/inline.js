@@ -55,7 +55,7 @@ class Inline {
     this.at = 0;
     this.made = [];
     this.brackets = []; // of links that may be closed: {place in made, image, active}
-    this.unclosed = new Set(); // ends of formulas that do not come any more
+    this.ends = {}; // where the next formula ends, by what ends it
   }
 
   nodes() {
@@ -123,11 +123,12 @@ class Inline {
   /** \(...\) and \[...\], as models write formulas. */
   bracketed(opening) {
     const closing = BRACKETED[opening];
-    if (this.unclosed.has(closing)) return false;
-    const [from, end] = [this.at + 2, this.text.indexOf(closing, this.at + 2)];
-    if (end < 0) this.unclosed.add(closing);
-    const text = this.text.slice(from, Math.max(from, end)).trim();
-    if (!text || end - from > LONGEST_FORMULA) return false;
+    const from = this.at + 2;
+    let end = this.ends[closing] ?? 0;
+    if (end < from) end = this.ends[closing] = (this.text.indexOf(closing, from) + 1 || Infinity) - 1;
+    if (end - from > LONGEST_FORMULA) return false;
+    const text = this.text.slice(from, end).trim();
+    if (!text) return false;
     if (opening === "[" && !/[\\^_={}]/.test(text)) return false; // brackets that are escaped
     const source = this.text.slice(this.at, end + 2);
     this.at = end + 2;

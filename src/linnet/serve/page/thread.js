@@ -12,7 +12,7 @@ import { MarkdownView } from "./markdown.js";
 
 export class Thread {
   /** `act`: what the buttons do: again(node), goOn(node), resend(node, text), choose(node), decide(node), remove(node),
-   *  save(node, text), saveAsNew(node, text), sendAgain(), openSource(node, list, at, button), judge(node, good). */
+   *  isReady(): whether something can be sent, save(node, text), saveAsNew(node, text), sendAgain(), openSource(node, list, at, button), judge(node, good). */
   constructor(container, act) {
     this.container = container;
     this.act = act;
@@ -143,9 +143,12 @@ class MessageView {
     const { node, act, isPaired } = this;
     const tools = [];
     if (isPaired) {
-      const label = `Go on with the answer of ${node.model}`;
+      const label = `Go on with this: ${node.model}`;
       tools.push(element("button", { type: "button", class: "button", "aria-label": label, click: () => act.decide(node) }, icon("check"), "Go on with this"));
     } else if (this.all.length > 1) tools.push(this.pager());
+    if (this.last && !isPaired && canGoOn(node)) {
+      tools.push(element("button", { type: "button", class: "button", click: () => act.goOn(node) }, icon("right"), "Continue"));
+    }
     const copyButton = iconButton("copy", "Copy", async () => {
       if (await copy(asText(node))) flash(copyButton, "check", "Copied");
     });
@@ -169,9 +172,6 @@ class MessageView {
     const tools = [iconButton("again", "Answer again", () => act.again(node))];
     // What a citation supports is known by its place in the answer as it was.
     if (!node.evidence) tools.push(iconButton("edit", "Edit this answer", () => this.edit()));
-    if (this.last && canGoOn(node)) {
-      tools.unshift(element("button", { type: "button", class: "button", click: () => act.goOn(node) }, icon("right"), "Continue"));
-    }
     return tools;
   }
 
@@ -210,7 +210,7 @@ class MessageView {
     };
     const done = (work) => () => {
       const text = area.value.trim();
-      if (!text && !node.attachments) return;
+      if ((!text && !node.attachments) || (work === act.resend && !act.isReady())) return;
       leave();
       this.body.replaceChildren();
       this.thought = null;
@@ -236,5 +236,6 @@ class MessageView {
     this.body.replaceChildren(element("div", { class: "editor" }, grown, element("div", { class: "editor-foot" }, button("Cancel", cancel), ...buttons)));
     area.focus();
     area.setSelectionRange(area.value.length, area.value.length);
+    this.article.scrollIntoView({ block: "nearest" }); // with the buttons below it
   }
 }

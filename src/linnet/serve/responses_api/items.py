@@ -111,6 +111,11 @@ def item_id(kind: str) -> str:
     return new_id(_PREFIXES[kind])
 
 
+def kind_of(item: Item) -> str:
+    """The type of an item; where it names none, it is a message or a reference."""
+    return str(item.get("type") or ("message" if "role" in item else "item_reference"))
+
+
 def read_items(
     given: Sequence[Any], path: str, stored: Callable[[str], Item] | None = None
 ) -> list[dict[str, Any]]:
@@ -123,13 +128,14 @@ def read_items(
     found = []
     for place, item in enumerate(given):
         where = f"{path}[{place}]"
-        kind = item.get("type") or ("message" if "role" in item else "item_reference")
+        kind = kind_of(item)
         if kind not in ITEMS or (kind == "item_reference" and stored is None):
             there = ", ".join(each for each in ITEMS if stored or each != "item_reference")
             raise ApiError(
-                400, f"'{where}.type' must be one of {there}. Got {str(kind)[:60]!r}",
+                400, f"'{where}.type' must be one of {there}. Got {kind[:60]!r}",
                 param=f"{where}.type",
             )  # fmt: skip
+        item = {**item, "type": kind}
         check(ITEMS[kind], item, where)
         if kind == "item_reference":
             assert stored is not None

@@ -31,7 +31,7 @@ from linnet.respond.pieces import (
 from linnet.serve.errors import ApiError
 from linnet.serve.responses_api.items import item_id, output_text
 from linnet.serve.responses_api.reading import Asked, renamed
-from linnet.serve.shapes import EVENT_STREAM, annotation, is_own, scores_json
+from linnet.serve.shapes import EVENT_STREAM, Framing, annotation, is_own, scores_json
 
 if TYPE_CHECKING:
     from linnet.respond.context import Tokens
@@ -45,11 +45,21 @@ _DELTAS = {
 }
 
 
+def _first_error(error: ApiError) -> str:
+    """What ends a stream that goes wrong before there is a response."""
+    fields = {"code": error.code, "message": error.message, "param": renamed(error).param}
+    data = json.dumps({"type": "error", **fields, "sequence_number": 0})
+    return f"event: error\ndata: {data}\n\n"
+
+
+FRAMING = Framing(EVENT_STREAM, ": waiting\n\n", _first_error)
+
+
 class ResponseShape:
     """One response; given its pieces by :meth:`take`, before they are sent."""
 
-    content_type = EVENT_STREAM
-    keep_alive = ": waiting\n\n"
+    content_type = FRAMING.content_type
+    keep_alive = FRAMING.keep_alive
 
     def __init__(self, asked: Asked, *, streams: bool, documents: str) -> None:
         """``streams``: whether events are wanted. ``documents``: the name under which this server
@@ -62,7 +72,7 @@ class ResponseShape:
         self._query: str | None = None
         """What is to be searched."""
         self._most: int | None = None
-        self._streams = streams
+        self.streams = streams
         self._events: list[str] = []
         self._number = 0
         self._own: list[dict[str, Any]] = []
@@ -237,7 +247,7 @@ class ResponseShape:
             self._event("response.refusal.delta", **self._within, delta=text)
             return
         self._part["logprobs"] += scores
-        if self._streams:
+        if self.streams:
             shown = json.dumps(_without_bytes(scores)) if scores else "[]"
             rest = f'"logprobs":{shown},"sequence_number":{self._number}}}'
             self._number += 1
@@ -279,7 +289,7 @@ class ResponseShape:
         if self._most is None or len(results) < self._most:
             results.append(
                 {
-                    "file_id": piece.source, "filename": piece.title or piece.source,
+                    "file_id": piece.source, "filename": piece.source,
                     "score": piece.score, "text": piece.text, "attributes": {},
                 }
             )  # fmt: skip
@@ -349,7 +359,7 @@ class ResponseShape:
 
     def _event(self, kind: str, **fields: Any) -> None:
         number, self._number = self._number, self._number + 1
-        if self._streams:
+        if self.streams:
             data = json.dumps({"type": kind, **fields, "sequence_number": number})
             self._events.append(f"event: {kind}\ndata: {data}\n\n")
 
