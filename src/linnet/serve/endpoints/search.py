@@ -54,7 +54,7 @@ async def search(service: Service, call: Call) -> None:
             found = index.search(body["query"], most, collections=seen, filters=filters)
         else:
             raise ConversationError("these documents have no filters", part="filters")
-        data = [_passage(each, masked=masked) for each in found]
+        data = [passage_json(each, masked=masked) for each in found]
         return json.dumps({"object": "list", "model": model.name, "data": data}).encode()
 
     await _answer(service, call, made)
@@ -91,7 +91,7 @@ async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> No
     await call.answer(200, body)
 
 
-def _passage(found: Found, *, masked: bool) -> dict[str, Any]:
+def passage_json(found: Found, *, masked: bool) -> dict[str, Any]:
     """A passage as ``linnet search --json`` has it, with what it stands under."""
     passage = found.passage
     whole = {
