@@ -13,7 +13,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from linnet.answers.workspace import check_name
@@ -361,31 +360,33 @@ def _result(passage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _filters(given: Mapping[str, Any] | None) -> tuple[Filters, list[str] | None]:
     """Which documents are searched, and which collections; what a filter cannot say is refused."""
-    filters, collections = Filters(), None
+    found: dict[str, Any] = {}
+    collections: list[str] | None = None
     every = [] if not given else given["filters"] if given["type"] == "and" else [given]
-    for given in every:
-        each = given if isinstance(given, dict) else {}
-        kind, key, value = each.get("type"), each.get("key"), each.get("value")
+    fields = {"filename": "sources", "kind": "kinds", "language": "languages"}
+    bounds = {"gte": "since", "lte": "until"}
+    for entry in every:
+        each = entry if isinstance(entry, dict) else {}
+        kind, key, value = str(each.get("type")), str(each.get("key")), each.get("value")
         values = tuple(value) if isinstance(value, list) else (value,)
-        fields = {"filename": "sources", "kind": "kinds", "language": "languages"}
-        bounds = {("date", "gte"): "since", ("date", "lte"): "until"}
-        if kind in ("eq", "in") and all(isinstance(one, str) for one in values):
-            if key == "collection":
-                collections = [str(one) for one in values]
-                continue
-            if key in fields:
-                filters = replace(filters, **{fields[key]: values})
-                continue
-        if (key, kind) in bounds and isinstance(value, int | float):
-            filters = replace(filters, **{bounds[key, kind]: int(value)})
+        is_named = kind in ("eq", "in") and all(isinstance(one, str) for one in values)
+        if is_named and key == "collection" and collections is None:
+            collections = [str(one) for one in values]
+            continue
+        if is_named and fields.get(key, "collection") not in ("collection", *found):
+            found[fields[key]] = values
+            continue
+        number = isinstance(value, int | float)
+        if number and key == "date" and bounds.get(kind, "date") not in ("date", *found):
+            found[bounds[kind]] = int(value)
             continue
         raise ApiError(
             400, "'filters' are 'eq' or 'in' of filename, kind, language and collection, 'gte' or "
             "'lte' of date, or several of these under 'and', each once. "
-            f"Got {str(kind)[:20]!r} of {str(key)[:40]!r}",
+            f"Got {kind[:20]!r} of {key[:40]!r}",
             param="filters",
         )  # fmt: skip
-    return filters, collections
+    return Filters(**found), collections
 
 
 _VALUE: Schema = {
