@@ -376,8 +376,8 @@ def _filters(given: Mapping[str, Any] | None) -> tuple[Filters, list[str] | None
         if is_named and fields.get(key, "collection") not in ("collection", *found):
             found[fields[key]] = values
             continue
-        number = isinstance(value, int | float)
-        if number and key == "date" and bounds.get(kind, "date") not in ("date", *found):
+        is_new_bound = key == "date" and bounds.get(kind, "date") not in ("date", *found)
+        if is_new_bound and isinstance(value, int | float):
             found[bounds[kind]] = int(value)
             continue
         raise ApiError(
