@@ -17,6 +17,8 @@ from linnet.errors import ConfigError, ModelError
 from linnet.generate.embedding import load_encoder, packed_states, padded_states
 from linnet.model import save_checkpoint
 from linnet.progress import Progress
+from linnet.serve.endpoints.embeddings import count_tokens, require_own_tokens
+from linnet.serve.errors import ApiError
 
 transformers = pytest.importorskip("transformers")
 
@@ -349,3 +351,25 @@ def test_similar_texts_lie_close(minilm: Path) -> None:
     texts = ["a dog barks at night", "in the dark a hound is heard", "interest rates were raised"]
     one, like, other = load_encoder(minilm).embed(texts)
     assert one @ like > one @ other + 0.3
+
+
+CL100K = {  # by tiktoken 0.14's cl100k_base, as LangChain's OpenAIEmbeddings sends them
+    "The cat sat on the mat.": (791, 8415, 7731, 389, 279, 5634, 13),
+    "I love you": (40, 3021, 499),
+    "The quick brown fox jumps": (791, 4062, 14198, 39935, 35308),
+}
+
+
+def test_tokens_are_as_good_as_texts_if_they_are_the_model_s_own(minilm: Path) -> None:
+    encoder = load_encoder(minilm)
+    own = [encoder.tokenizer.encode(text) for text in REAL[:4]]
+    whole = [encoder.tokenizer.encode_whole(text).ids for text in REAL[:4]]
+    for rows in (own, whole):
+        close(encoder.embed(rows), encoder.embed(REAL[:4]))
+        require_own_tokens(encoder, [tuple(row) for row in rows])
+    cut = [tuple(row[1:-1]) for row in own]
+    assert [list(row) for row in require_own_tokens(encoder, cut)] == [list(row) for row in cut]
+    assert count_tokens(encoder, [tuple(own[0])], None) == count_tokens(encoder, REAL[:1], None)
+    for tokens in CL100K.values():
+        with pytest.raises(ApiError, match="check_embedding_ctx_length=False"):
+            require_own_tokens(encoder, [tokens])

@@ -4,15 +4,17 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_models import SHAPES, MakeModel
 
-from linnet.errors import ModelError
+from linnet.errors import ConfigError, ModelError
 from linnet.generate import Completion, Request, Sampling
 from linnet.generate import scheduler as scheduling
 from linnet.generate import torch_engine as engine_module
+from linnet.generate.constraint import Constraint
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
 
@@ -298,3 +300,73 @@ def test_a_chat_prompt_is_that_of_transformers(make_model: MakeModel) -> None:
     forged = [{"role": "user", "content": f"Who?{end}"}]
     ends = engine.chat_prompt(forged).count(engine.tokenizer.end_of_turn or 0)
     assert ends == engine.chat_prompt(messages).count(engine.tokenizer.end_of_turn or 0)
+
+
+@torch.inference_mode()
+def test_scores_of_a_prompt_are_those_of_transformers(make_model: MakeModel) -> None:
+    path = make_model("qwen3", context=128)
+    engine, theirs = engine_of(path), transformers.AutoModelForCausalLM.from_pretrained(path)
+    prompt = tuple(engine.tokenizer.encode("Once upon a time the naïve hen"))
+    first, *found = engine.score_prompt(prompt, top=3)
+    assert first == (prompt[0], None, None, None)
+    logprobs = theirs(torch.tensor([prompt])).logits[0, :-1].log_softmax(-1)
+    for each, token, row in zip(found, prompt[1:], logprobs, strict=True):
+        assert each.token == token
+        assert each.logprob == pytest.approx(float(row[token]), abs=1e-4)
+        assert each.rank == int((row > row[token]).sum()) + 1
+        best = row.topk(3)
+        assert [value for _, value in each.top or ()] == pytest.approx(
+            best.values.tolist(), abs=1e-4
+        )
+        assert [other for other, _ in each.top or ()] == best.indices.tolist()
+    with pytest.raises(ModelError, match="the context holds 128"):
+        engine.score_prompt((1,) * 129)
+    assert engine.score_prompt(prompt[:1]) == [(prompt[0], None, None, None)]
+
+
+def test_where_a_text_may_end(engine: TorchEngine) -> None:
+    free = Sampling(temperature=0, max_tokens=24)
+    plain = engine.generate([Request("The hen", free)])[0]
+    end = plain.tokens[5]
+    assert end not in plain.tokens[:5]
+
+    def written(sampling: Sampling = free, **more: Any) -> list[Any]:
+        return list(engine.stream(Request("The hen", sampling, logprobs=True, **more)))
+
+    last = written(stop_ids=(end,))[-1]
+    assert (last.finish_reason, last.ending.token, last.tokens) == ("stop", end, ())
+    assert last.ending.logprob is not None
+    later = written(dataclasses.replace(free, min_tokens=9), stop_ids=(end,))
+    tokens = [token for chunk in later for token in chunk.tokens]
+    assert len(tokens) >= 9
+    assert end not in tokens[:9]
+    shown = "".join(chunk.text for chunk in written(stop_ids=(end,), include_stop=True))
+    assert shown == engine.detokenize(plain.tokens[:6])
+    stop_ids, engine.stop_ids = engine.stop_ids, engine.stop_ids | {end}
+    try:
+        endless = written(dataclasses.replace(free, ignore_eos=True))
+    finally:
+        engine.stop_ids = stop_ids
+    tokens = [token for chunk in endless for token in chunk.tokens]
+    assert len(tokens) == 24
+    assert end not in tokens
+    with pytest.raises(ConfigError, match="cannot be had with a constraint"):
+        Request("a", Sampling(ignore_eos=True), constraint=Constraint("regex", "a"))
+    with pytest.raises(ConfigError, match="stop_token_ids must name tokens below"):
+        written(stop_ids=(10**6,))
+
+
+def test_special_tokens_have_names_where_they_are_wanted(engine: TorchEngine) -> None:
+    (special, *_) = engine.tokenizer.special_ids
+    sampling = Sampling(
+        temperature=0, max_tokens=2, logit_bias=((special, 100.0),), ignore_eos=True
+    )
+    stop_ids, engine.stop_ids = engine.stop_ids, frozenset()
+    try:
+        texts = [
+            engine.generate([Request("The", sampling, skip_special_tokens=skip)])[0].text
+            for skip in (True, False)
+        ]
+    finally:
+        engine.stop_ids = stop_ids
+    assert texts == ["", engine.tokenizer.special_name(special) * 2]

@@ -218,3 +218,34 @@ def test_a_key_sees_its_collections_alone(tmp_path: Path) -> None:
             "staff": 1, "staff staff": 1, "staff told": 1,
         }  # fmt: skip
     assert read_keys(file)[1].limits.collections == ("open", "lost")
+
+
+def test_documents_as_a_vector_store(served: Served_) -> None:
+    client = served[1]
+    (store,) = client.vector_stores.list()
+    assert (store.name, store.object) == ("notes", "vector_store")
+    for name in (store.id, "notes"):
+        (found, *_) = client.vector_stores.search(name, query="When does the library open?")
+        assert found.filename == "hours.txt"
+        assert found.content[0].text == HOURS
+        assert found.attributes is not None
+        assert (found.attributes["page"], found.attributes["title"]) == (2, "Hours")
+    own = {"type": "eq", "key": "collection", "value": "staff"}
+    found_in = client.vector_stores.search(store.id, query="librarian", filters=own)  # type: ignore[arg-type]
+    assert {each.filename for each in found_in} == {"staff/pay.txt"}
+    for wrong, message in (
+        ({**own, "type": "ne"}, "Got 'ne' of 'collection'"),
+        ({"type": "or", "filters": [own]}, "several of these under 'and'"),
+        ({"type": "and", "filters": ["x"]}, "Got 'None'"),
+        ({**own, "key": "kind"}, "have no filters"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=message):
+            client.vector_stores.search(store.id, query="a", filters=wrong)  # type: ignore[arg-type]
+
+
+def test_without_documents_vector_stores_say_what_serves_some(tiny_server: Running) -> None:
+    client = openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="x", max_retries=0)
+    assert list(client.vector_stores.list()) == []
+    for ask in (lambda: client.files.list(), lambda: client.vector_stores.retrieve("vs_a")):
+        with pytest.raises(openai.NotFoundError, match="start 'linnet serve INDEX'"):
+            ask()

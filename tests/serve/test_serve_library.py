@@ -15,7 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted import Running, ScriptedEngine
 
 from linnet.answers import Assistant
@@ -31,6 +34,7 @@ from linnet.retrieval.indexing import IndexConfig, index_corpus
 from linnet.serve import Catalog, ServeConfig, Served, uploads
 from linnet.serve.errors import ApiError
 from linnet.serve.keys import KeyLimits, add_key
+from linnet.serve.multipart import Form
 
 pytestmark = pytest.mark.usefixtures("reading_here")
 
@@ -466,3 +470,88 @@ def test_what_is_being_made_is_told(documents: Opened) -> None:
         [("documents", "done")], [("documents", "unchanged")]
     )  # fmt: skip
     assert status["documents"]["unreadable"] == 1
+
+
+def test_documents_as_openai_s_files(documents: Opened) -> None:
+    client = openai.OpenAI(base_url=f"{documents.url}/v1", api_key="x", max_retries=0)
+    content = b"# Kite\n\r\nThe kite hovers.\r\n--\r\n"
+    added = client.files.create(file=("k\u00efte.md", content), purpose="assistants")
+    assert (added.filename, added.bytes) == ("added/k\u00efte.md", len(content))
+    place = documents.workspace.file_of(added.filename)
+    assert place is not None
+    assert place.read_bytes() == content
+    documents.settled()
+    assert client.files.retrieve(added.id).status == "processed"
+    names = {each.filename: each for each in client.files.list(limit=2)}  # page by page
+    assert {"notes/birds.md", "notes/empty.txt", added.filename} <= set(names)
+    assert names["notes/empty.txt"].status == "error"
+    (store,) = client.vector_stores.list()
+    assert client.vector_stores.retrieve(store.id).file_counts.failed == 1
+    assert added.id in [each.id for each in client.vector_stores.files.list(store.id)]
+    with pytest.raises(openai.ConflictError, match="another document"):
+        client.files.create(file=("k\u00efte.md", b"other"), purpose="assistants")
+    for file, purpose, message in (
+        (("a.md", b"a"), "fine-tune", "'purpose' must be one of"),
+        (("../a.md", b"a"), "assistants", "cannot be named"),
+        (("a.exe", b"a"), "assistants", "is not read"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=message):
+            client.files.create(file=file, purpose=purpose)  # type: ignore[arg-type]
+    assert client.files.delete(added.id).deleted
+    documents.settled()
+    for missing in (added.id, "file-x", "file-////"):
+        with pytest.raises(openai.NotFoundError, match="There is no file"):
+            client.files.retrieve(missing)
+    with pytest.raises(openai.BadRequestError, match="not given out"):
+        client.files.content(names["notes/birds.md"].id)
+    with pytest.raises(openai.NotFoundError, match="There is no vector store 'vs_x'"):
+        client.vector_stores.retrieve("vs_x")
+    assert not list((documents.workspace.path / ".uploads").iterdir())
+
+
+HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.md"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "message"),
+    [
+        ("application/json", b"{}", "Send the file as multipart/form-data"),
+        ("multipart/form-data", HEAD, "Send the file as multipart/form-data"),
+        ("multipart/form-data; boundary=" + "b" * 300, HEAD, "Send the file as"),
+        ("multipart/form-data; boundary=b", HEAD + b"text", "ends before it is complete"),
+        ("multipart/form-data; boundary=b", b"--c\r\n", "cannot be read"),
+        ("multipart/form-data; boundary=b", b"--b\r\nX: " + b"y" * 9000, "cannot be read"),
+        ("multipart/form-data; boundary=b", HEAD + b"x\r\n" + HEAD + b"y\r\n--b--", "one file"),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n' + b"x" * 5000,
+            "at most 4096 bytes",
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n' * 17,
+            "at most 16 parts",
+        ),
+    ],
+)
+def test_forms_of_strangers(documents: Opened, kind: str, body: bytes, message: str) -> None:
+    request = urllib.request.Request(f"{documents.url}/v1/files", body, method="POST")
+    request.add_header("Content-Type", kind)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert message in json.load(caught.value)["error"]["message"]
+    assert caught.value.code in (400, 415)
+    assert not any((documents.workspace.path / ".uploads").glob("*.partial"))
+
+
+@given(st.lists(st.integers(1, 200), max_size=40), st.binary(max_size=200))
+def test_a_form_is_read_alike_however_it_is_cut(sizes: list[int], content: bytes) -> None:
+    form = Form("multipart/form-data; boundary=bound")
+    body = HEAD.replace(b"--b", b"--bound") + content + b"\r\n--bound--\r\n"
+    if b"\r\n--bound" in content:
+        return
+    found = b""
+    for size in [*sizes, len(body)]:
+        found += form.feed(body[:size])
+        body = body[size:]
+    assert (found, form.filename, form.complete) == (content, "a.md", True)

@@ -217,6 +217,34 @@ def test_stop_strings_that_span_tokens(engine: LlamaCppEngine, exact: TorchEngin
     found = engine.generate([Request("Once upon a", sampling)])[0]
     assert found == wanted
     assert found.text == plain.text[: plain.text.index(stop)]
+    assert len(found.tokens) < len(plain.tokens)
+    chunks = list(engine.stream(Request("Once upon a", sampling, logprobs=True)))
+    assert sum((chunk.tokens for chunk in chunks), ()) == found.tokens
+    assert sum(len(chunk.logprobs or ()) for chunk in chunks) == len(found.tokens)
+    assert chunks[-1].stop == stop
+
+
+def test_where_a_text_may_end(engine: LlamaCppEngine, exact: TorchEngine) -> None:
+    end = exact.generate([Request("Once upon a", GREEDY)])[0].tokens[4]
+    for sampling, stop_ids in (
+        (GREEDY, (end,)),
+        (linnet.config.replace(GREEDY, {"ignore_eos": True}), ()),
+    ):
+        request = Request("Once upon a", sampling, logprobs=True, stop_ids=stop_ids)
+        found, wanted = (list(each.stream(request)) for each in (engine, exact))
+        assert [t for c in found for t in c.tokens] == [t for c in wanted for t in c.tokens]
+        mine, theirs = found[-1].ending, wanted[-1].ending
+        assert (mine and mine.token) == (theirs and theirs.token)
+        if mine is not None and theirs is not None:
+            assert mine.logprob == pytest.approx(theirs.logprob, abs=1e-3)
+    with pytest.raises(ConfigError, match="has no min_tokens; use engine torch"):
+        engine.generate([Request("a", Sampling(min_tokens=2))])
+    prompt = tuple(exact.tokenizer.encode("Once upon a time"))
+    scores = [each.score_prompt(prompt, top=2) for each in (engine, exact)]
+    assert [s.token for s in scores[0]] == [s.token for s in scores[1]]
+    assert [s.logprob for s in scores[0][1:]] == pytest.approx(
+        [s.logprob for s in scores[1][1:]], abs=1e-4
+    )
 
 
 def test_seeds_and_every_setting(engine: LlamaCppEngine) -> None:

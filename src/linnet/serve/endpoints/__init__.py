@@ -7,6 +7,7 @@ from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.conversations import CONVERSATIONS
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
+from linnet.serve.endpoints.files import FILES
 from linnet.serve.endpoints.infill import INFILL
 from linnet.serve.endpoints.messages import COUNT_TOKENS, MESSAGES
 from linnet.serve.endpoints.models import MODELS, ONE_MODEL
@@ -35,6 +36,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *CONVERSATIONS,
     *OLLAMA,
     *DOCUMENTS,
+    *FILES,
     ATTACHMENTS,
     METRICS,
     HEALTH,

@@ -32,7 +32,7 @@ from linnet.serve.schemas import ANYTHING, COUNT, FLAG, MODEL, TEXT, listed, nul
 from linnet.serve.service import answer_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from linnet.retrieval.segments import IndexedDocument
     from linnet.serve.catalog import Served
@@ -48,9 +48,9 @@ _LARGEST_FEEDBACK = 400_000
 
 async def source(service: Service, call: Call) -> None:
     """GET /v1/documents/source: a cited stretch of a document, and what stands around it."""
-    served, workspace = await _documents(service, call)
+    served, workspace = await documents_at(service, call)
     given = call.query
-    name, start, end = given.get("source", ""), _number(given, "start"), _number(given, "end")
+    name, start, end = given.get("source", ""), number_of(given, "start"), number_of(given, "end")
 
     seen, masks = service.collections(call), service.masks_private(call)
 
@@ -80,13 +80,13 @@ async def source(service: Service, call: Call) -> None:
 
 async def status(service: Service, call: Call) -> None:
     """GET /v1/documents/status: what is being made of the documents."""
-    served, workspace = await _documents(service, call)
+    served, workspace = await documents_at(service, call)
     now = status_json(served.upkeep.status()) if served.upkeep is not None else _SETTLED
-    may, seen = _is_owner(service, call), service.collections(call)
+    may, seen = is_owner(service, call), service.collections(call)
     if seen is None:
         counts = await service.in_thread(workspace.counts)
     else:
-        counts = await service.in_thread(lambda: _counts_within(served, seen))
+        counts = await service.in_thread(lambda: counts_within(served, seen))
         now = _without_figures(now)
     if not may:
         now = {**now, "problem": without_paths(now["problem"])}
@@ -107,10 +107,10 @@ _SETTLED: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _counts_within(served: Served, collections: Sequence[str]) -> dict[str, int]:
-    """The numbers of documents for whoever sees these collections alone."""
-    documents = _documents_of(served)
-    searchable = sum(document.collection in collections for document in documents)
+def counts_within(served: Served, collections: Sequence[str] | None) -> dict[str, int]:
+    """The numbers of documents for whoever sees these collections alone; None: all."""
+    documents = indexed_documents(served)
+    searchable = sum(collections is None or d.collection in collections for d in documents)
     return {"searchable": searchable, "reading": 0, "unreadable": 0}
 
 
@@ -123,9 +123,9 @@ def _without_figures(status: dict[str, Any]) -> dict[str, Any]:
 
 async def every(service: Service, call: Call) -> None:
     """GET /v1/documents: which there are, and what became of each."""
-    _, workspace = await _documents(service, call, changing=False)
+    _, workspace = await documents_at(service, call, changing=False)
     given = call.query
-    limit = min(_number(given, "limit", MOST_LISTED), MOST_LISTED)
+    limit = min(number_of(given, "limit", MOST_LISTED), MOST_LISTED)
 
     def found() -> list[dict[str, Any]]:
         states = workspace.documents(
@@ -141,23 +141,42 @@ async def every(service: Service, call: Call) -> None:
 
 async def add(service: Service, call: Call) -> None:
     """PUT /v1/documents/files/NAME: the body is the file."""
-    served, workspace = await _documents(service, call, changing=True)
+    served, workspace = await documents_at(service, call, changing=True)
     taken = call.query.get("taken", "refuse")
     if taken not in get_args(Taken):
         raise ApiError(400, f"'taken' must be one of {', '.join(get_args(Taken))}.", param="taken")
     name = call.parameters["name"]
     await service.prepare(call, lambda: check_name(name))
+
+    async def arrive(place: Path, upload: Upload) -> str:
+        await receive(service, call, place, upload, LARGEST_FILE, purpose="adding the document")
+        return name
+
+    found = await take_in(service, call, served, workspace, arrive, taken=taken)  # type: ignore[arg-type]
+    await answer_json(call, {"name": found}, 201)
+
+
+async def take_in(
+    service: Service,
+    call: Call,
+    served: Served,
+    workspace: Workspace,
+    arrive: Callable[[Path, Upload], Awaitable[str]],
+    *,
+    taken: Taken,
+) -> str:
+    """Make a document of what ``arrive`` writes to a private place; it gives the name that it is to
+    have. Gives the one that it has then. Raises ApiError.
+    """
     try:
         async with service.uploads.place(call) as upload:
             place = await service.in_thread(workspace.upload_place)
             partial = place / f"{secrets.token_hex(8)}.partial"
             try:
-                await receive(service, call, partial, upload, LARGEST_FILE,
-                              purpose="adding the document")  # fmt: skip
+                name = await arrive(partial, upload)
                 upload.complete()
                 found = await asyncio.get_running_loop().run_in_executor(
-                    None,
-                    lambda: workspace.add(name, partial, taken=taken),  # type: ignore[arg-type]
+                    None, lambda: workspace.add(name, partial, taken=taken)
                 )
             finally:
                 with contextlib.suppress(OSError):
@@ -167,20 +186,28 @@ async def add(service: Service, call: Call) -> None:
     except LinnetError as error:
         raise refused(error) from None
     _woken(served)
-    await answer_json(call, {"name": found}, 201)
+    return found
 
 
 async def receive(
-    service: Service, call: Call, place: Path, upload: Upload, limit: int, *, purpose: str
+    service: Service,
+    call: Call,
+    place: Path,
+    upload: Upload,
+    limit: int,
+    *,
+    purpose: str,
+    pieces: AsyncIterator[bytes] | None = None,
 ) -> None:
-    """Write the body, of at most so many bytes, to a new file. Raises ApiError."""
+    """Write the body, of at most so many bytes, to a new file, or ``pieces`` of it. Raises
+    ApiError."""
     length = call.header(b"content-length") or "0"
     needed = min(int(length), limit) if length.isdecimal() else 0
     await service.in_thread(lambda: output.require_space(place, needed, purpose=purpose))
     loop = asyncio.get_running_loop()
     with output.create_file(place) as file:
         waiting, size = [], 0
-        async for piece in call.chunks(limit):
+        async for piece in pieces or call.chunks(limit):
             upload.arrived(len(piece))
             waiting.append(piece)
             size += len(piece)
@@ -198,7 +225,7 @@ def _finish(file: Any, rest: bytes) -> None:
 
 async def remove(service: Service, call: Call) -> None:
     """DELETE /v1/documents/files/NAME: it is not searched any more."""
-    served, workspace = await _documents(service, call, changing=True)
+    served, workspace = await documents_at(service, call, changing=True)
     name = call.parameters["name"]
     try:
         deleted = await asyncio.get_running_loop().run_in_executor(
@@ -214,7 +241,8 @@ async def remove(service: Service, call: Call) -> None:
 
 async def restore(service: Service, call: Call) -> None:
     """POST /v1/documents/restore: search a document again that was taken out."""
-    served, workspace = await _documents(service, call, changing=True, name=call.body.get("model"))
+    name = call.body.get("model")
+    served, workspace = await documents_at(service, call, changing=True, name=name)
     await service.in_thread(lambda: workspace.restore(call.body["name"]))
     _woken(served)
     await answer_json(call, {"name": call.body["name"]})
@@ -226,7 +254,7 @@ async def feedback(service: Service, call: Call) -> None:
     What the answer was is known here; what else the body says of it is not needed.
     """
     body = call.body
-    served, workspace = await _documents(service, call, name=body.get("model"))
+    served, workspace = await documents_at(service, call, name=body.get("model"))
     by = call.account.key.name if call.account is not None else ""
 
     def note() -> None:
@@ -242,7 +270,7 @@ async def feedback(service: Service, call: Call) -> None:
     await answer_json(call, {"noted": True})
 
 
-async def _documents(
+async def documents_at(
     service: Service, call: Call, *, changing: bool | None = None, name: str | None = None
 ) -> tuple[Served, Workspace]:
     """The model that is asked about, open until the call ends, and its documents.
@@ -250,7 +278,7 @@ async def _documents(
     ``changing``: whether they are to be changed, which only the owner may; False: listed, which
     only the owner may either; None: what everybody may. Raises ApiError.
     """
-    name = service.catalog.resolve(name or call.query.get("model") or _first(service))
+    name = service.catalog.resolve(name or call.query.get("model") or first_with_documents(service))
     await service.use_model(call, name, watch=call.method != "PUT")
     served = call.model
     workspace = served.workspace or _of_index(served)
@@ -259,7 +287,7 @@ async def _documents(
             404, f"The model '{served.name}' does not answer from documents of this server.",
             param="model", code="no_documents",
         )  # fmt: skip
-    if changing is not None and not _is_owner(service, call):
+    if changing is not None and not is_owner(service, call):
         raise ApiError(
             403,
             "Which documents there are is for their owner: on this machine, or with a key that was "
@@ -284,21 +312,21 @@ def _is_within(served: Served, source: str, collections: Sequence[str]) -> bool:
     """Whether a document is in one of these collections."""
     return any(
         document.source == source and document.collection in collections
-        for document in _documents_of(served)
+        for document in indexed_documents(served)
     )
 
 
 def _real_name(served: Served, shown: str) -> str:
     """The document that an answer named so; names of files are masked, too."""
-    return unmasked_name(shown, (document.source for document in _documents_of(served)))
+    return unmasked_name(shown, (document.source for document in indexed_documents(served)))
 
 
-def _documents_of(served: Served) -> list[IndexedDocument]:
+def indexed_documents(served: Served) -> list[IndexedDocument]:
     index = served.assistant.index if served.assistant is not None else None
     return index.documents() if isinstance(index, Index) else []
 
 
-def _first(service: Service) -> str | None:
+def first_with_documents(service: Service) -> str | None:
     """The first model with documents."""
     every = service.catalog.models.values()
     return next((m.name for m in every if m.has_documents), None)
@@ -310,7 +338,7 @@ def _woken(served: Served) -> None:
         served.upkeep.wake()
 
 
-def _is_owner(service: Service, call: Call) -> bool:
+def is_owner(service: Service, call: Call) -> bool:
     """Whether the documents are the caller's to list and to change."""
     if call.account is not None:
         limits = call.account.key.limits
@@ -318,7 +346,7 @@ def _is_owner(service: Service, call: Call) -> bool:
     return service.is_on_this_machine(call)
 
 
-def _number(given: Any, name: str, default: int | None = None) -> int:
+def number_of(given: Any, name: str, default: int | None = None) -> int:
     text = given.get(name)
     if text is None and default is not None:
         return default

@@ -53,9 +53,7 @@ async def create(service: Service, call: Call) -> None:
     """POST /v1/responses."""
     model, stores = call.model.name, stores_of(call.body)
     if stores is not None:  # whoever has the documents answers from them
-        named = documents_of(service, call, stores).name
-        if named != model:
-            await service.use_model(call, named, FRAMING)
+        await documents_of(service, call, stores, FRAMING)
     if call.body.get("collections") is not None and call.model.assistant is None:
         raise ApiError(400, f"'{call.model.name}' has no documents.", param="collections")
     responder = call.model.conversing

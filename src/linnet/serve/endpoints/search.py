@@ -56,7 +56,7 @@ async def search(service: Service, call: Call) -> None:
         else:
             raise ConversationError("these documents have no filters", part="filters")
         screen = Screen(masks_private=masked, around=surroundings(index))
-        data = [_passage(each) for each in screen.found(found)]
+        data = [passage_json(each) for each in screen.found(found)]
         return json.dumps({"object": "list", "model": model.name, "data": data}).encode()
 
     await _answer(service, call, made)
@@ -93,7 +93,7 @@ async def _answer(service: Service, call: Call, made: Callable[[], bytes]) -> No
     await call.answer(200, body)
 
 
-def _passage(found: Found) -> dict[str, Any]:
+def passage_json(found: Found) -> dict[str, Any]:
     """A passage as ``linnet search --json`` has it, with what it stands under."""
     passage = found.passage
     return {
