@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from reading_here import ReadingHere
 from tiny_project import SETTINGS, TinyProject, write_notes
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -36,6 +37,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is made once and kept is kept for the tests alone, not among the user's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def reading_here() -> Iterator[None]:
+    """Documents are read in this process; for modules that are about what comes after."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("linnet.data.preparation.ProcessPool", ReadingHere)
         yield
 
 

@@ -12,8 +12,15 @@ import transformers
 from typer.testing import CliRunner
 
 import linnet
-from linnet.bench.comparison import BenchConfig, Comparison, Row, compare, held_out_texts
-from linnet.bench.worker import Measurement, bits_per_byte
+from linnet.bench.comparison import (
+    BenchConfig,
+    Comparison,
+    Drafting,
+    Row,
+    compare,
+    held_out_texts,
+)
+from linnet.bench.worker import DraftingRates, Measurement, bits_per_byte, measure_drafting
 from linnet.cli import app
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.generate.engines import Choice, EngineConfig, note_choice, noted_choice, open_engine
@@ -112,6 +119,38 @@ def test_what_was_measured_serves_from_then_on(
     assert noted_choice(model) is None
 
 
+def test_drafts_are_chosen_where_they_pay() -> None:
+    def way(lookup: bool, draft: str, quoting: float, other: float) -> Drafting:
+        return Drafting(lookup, draft, DraftingRates(quoting, other))
+
+    plain, lookup = way(False, "", 100, 100), way(True, "", 180, 99)
+    rows = (row("torch", "f32", 100, 1.0),)
+
+    def chosen(*ways: Drafting) -> Drafting | None:
+        return Comparison(rows, "", 8, 0.01, ways).drafting_choice
+
+    assert chosen(plain, lookup) is lookup
+    assert chosen(plain, way(True, "", 180, 90)) is plain  # others pay for it
+    assert chosen(plain, way(True, "", 103, 101)) is plain
+    both = way(True, "small", 190, 140)
+    assert chosen(plain, lookup, way(False, "small", 140, 140), both) is both
+    assert chosen(plain, Drafting(True, "", None, "cannot")) is plain
+    assert chosen() is None
+
+
+def test_drafting_is_measured(built_once: TinyProject) -> None:
+    asked = {
+        "model": str(built_once.path / "model"), "engine": "torch", "precision": "f32",
+        "threads": 1, "slots": 1, "lookup": "on", "draft": "", "repeats": 1, "new_tokens": 8,
+        "prompt_tokens": 12, "texts": ["The notes of the first day say a little of everything."],
+    }  # fmt: skip
+    found = measure_drafting(asked)
+    assert found.quoting > 0
+    assert found.other > 0
+    with pytest.raises(ModelError):
+        measure_drafting({**asked, "draft": "nowhere"})
+
+
 def test_wrong_input() -> None:
     for settings, said in (
         ({"bound": 1.5}, "bound must be at least 0 and below 1"),
@@ -132,11 +171,16 @@ def test_a_look_at_one_engine_is_no_choice_and_nothing_is_no_measurement(
         return row(engine, precision, 100, 1.0)
 
     model = tiny.path / "model"
+
+    def ask(engine: str, precision: str, asked: dict[str, object]) -> dict[str, object]:
+        return {"quoting": 200 if asked["lookup"] == "on" else 100, "other": 100}
+
     monkeypatch.setattr("linnet.bench.comparison._measured", measured)
+    monkeypatch.setattr("linnet.bench.comparison._ask", ask)
     compare(model, BenchConfig(engine=("torch",)))
     assert noted_choice(model) is None
     compare(model, BenchConfig())
-    assert noted_choice(model) is not None
+    assert noted_choice(model) == Choice("torch", "f32", lookup=True)
     monkeypatch.setattr(
         "linnet.bench.comparison._measured", lambda e, p, asked: Row(e, p, None, "too large")
     )

@@ -20,6 +20,8 @@ from linnet.project import Project
 from linnet.retrieval import Index, make_index
 from tiny_project import TinyProject
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 SECRET = "Zanzibar quartz xylophone umbrella"
 LETTER = "\n".join(
     f"Page {n} of a letter about the {SECRET} that nobody else should read, and {n * n} words more."

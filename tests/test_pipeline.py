@@ -29,6 +29,8 @@ from linnet.pipeline import build
 from linnet.project import Project
 from tiny_project import SETTINGS, TinyProject, note
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 STAGES = tuple(stage.name for stage in stages.STAGES if stage.when is None)
 ALL = set(STAGES)
 AFTER_CORPUS = {"shards", "model", "evaluation"}

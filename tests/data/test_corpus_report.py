@@ -13,6 +13,8 @@ from linnet.data.report import grouped
 from linnet.data.report_page import facts_of, overlap_verdict
 from linnet.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 
 class Heard(Progress):
     def __init__(self) -> None:

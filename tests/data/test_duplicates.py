@@ -17,6 +17,8 @@ from linnet.data.duplicates import Clusters, Pair, choose, find_pairs
 from linnet.data.shingles import BANDS, Hashes, bands, jaccard, shingles
 from linnet.progress import SILENT
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 
 class _Texts:
     """Documents, and how often the shingles of each were asked for."""

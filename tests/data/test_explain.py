@@ -12,6 +12,8 @@ from linnet.cli.data import app
 from linnet.data import DataConfig
 from linnet.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 
 def _long(subject: str) -> str:
     return " ".join(

@@ -14,6 +14,8 @@ from linnet.data import DataConfig, reading
 from linnet.data.executor import ProcessPool
 from linnet.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 WORDS = [
     "the",
     "old",

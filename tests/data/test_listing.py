@@ -14,6 +14,8 @@ from linnet import data
 from linnet.data import DataConfig
 from linnet.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 
 @pytest.fixture
 def corpus(folder: Path, tmp_path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Answers from an index, scored: by hand, and through the command line beside BM25 alone."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,13 +20,17 @@ from linnet.answers.gate import (
     read_gate_results,
     read_trials,
 )
+from linnet.answers.writer import ModelWriter
 from linnet.cli import app
 from linnet.data import kept_texts
 from linnet.errors import ArtifactError, ConfigError
 from linnet.evaluate.answering import ndcg, rank_of
 from linnet.examples import Example, write_examples
+from linnet.respond import Abilities, Batches, Context, Conversation, Finish, Text
 from linnet.retrieval import Found, Passage, Place
 from linnet.retrieval.indexing import make_index
+
+pytestmark = pytest.mark.usefixtures("reading_here")
 
 TOWNS = 40
 
@@ -187,6 +192,52 @@ def test_wrong_input_is_named(index: Path, arguments: list[str], wrong: str) -> 
     result = CliRunner().invoke(app, [each.format(**places) for each in arguments])
     assert result.exit_code != 0
     assert wrong in f"{result.output}{result.exception}"
+
+
+class Quoting:
+    """States what it was shown about the town that is asked about, of altitudes alone."""
+
+    abilities = Abilities("quoting", 4096)
+
+    async def respond(self, conversation: Conversation, context: Context) -> Batches:
+        shown = conversation.messages[-1].text
+        town = re.findall(r"altitude of (Brinova\d+)\?", shown)[-1:]
+        said = [sentence for name in town for sentence in re.findall(
+            rf"The altitude of {name} is \d+ metres above the sea\.", shown)]  # fmt: skip
+        statements = [{"quote": each, "statement": each} for each in said[:1]]
+        yield [Text(json.dumps({"statements": statements})), Finish("stop")]
+
+
+def test_a_model_that_writes_is_measured_and_gets_a_gate_of_its_own(
+    index: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "index"
+    shutil.copytree(index, place)
+    before = read_gate_results(place)
+    opened: list[str] = []
+
+    def open_writer(source: str, **_: object) -> ModelWriter:
+        opened.append(source)
+        return ModelWriter(Quoting(), name="quoting")
+
+    monkeypatch.setattr("linnet.cli.gate.open_writer", open_writer)
+    monkeypatch.setattr("linnet.evaluate.answering.open_writer", open_writer)
+    run("gate", "fit", place, "--rate", "0.2", "--model", model)
+    written = read_gate_results(place)
+    assert written != before
+    stated = {trial.features["stated"] for trial in read_trials(place)}
+    assert 1.0 in stated  # of what the model wrote; not known of what passages answered
+    scored = ("evaluate", "--answers", place, people(index), "--model", model, "--resamples", 20)
+    found = json.loads(run(*scored, "--out", tmp_path / "scored", "--json"))
+    assert set(found["tasks"]) == {"answers", "answers_passages", "answers_bm25"}
+    assert found["model"] == model.name
+    assert found["tasks"]["answers"]["about"] == f"{model.name} writes"
+    # It never states who founded a town, and then the passages answer.
+    own, passages = (found["tasks"][name]["figures"] for name in ("answers", "answers_passages"))
+    assert own["drafts_right"] == passages["drafts_right"]
+    assert opened == [str(model)] * 2
+    json.loads(run(*scored, "--out", tmp_path / "scored", "--json"))  # as it was made before
+    assert len(opened) == 2
 
 
 def test_without_an_index_there_is_no_gate(tmp_path: Path) -> None:

@@ -101,3 +101,6 @@ def test_beams_beside_other_texts_with_stops_and_constraints(make_model: MakeMod
     assert sum(beam.finish_reason == "stop" for beam in together[3].beams) > 0
     with pytest.raises(ConfigError, match="no top_logprobs"):
         engine.generate([Request("The", wide, logprobs=True, top_logprobs=2)])
+    engine._memory = 10_000
+    with pytest.raises(ConfigError, match="take fewer beams"):
+        engine.generate([Request("The", wide)])

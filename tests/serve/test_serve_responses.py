@@ -2,6 +2,7 @@
 models, and the order of events by a state machine."""
 
 import contextlib
+import functools
 import itertools
 import json
 from collections.abc import Iterator
@@ -32,7 +33,13 @@ from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.conversations import ConversationStore
 from linnet.serve.keys import KeyLimits, add_key
 
-EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+@functools.cache
+def any_event() -> TypeAdapter[Any]:
+    """What reads an event of any kind; it takes a second to make."""
+    return TypeAdapter(ResponseStreamEvent)
+
+
 UNKNOWN = {("Response", "store"), ("Response", "linnet"), ("ResponseCustomToolCall", "status")}
 """What the client's models have no field for: OpenAI's own answers have the first and the last."""
 CITED = Citation("a.txt", 0, 5, "hello", title="A", answer_start=0, answer_end=2)
@@ -125,7 +132,7 @@ def events_of(url: str, body: Any) -> list[dict[str, Any]]:
     for event in post(f"{url}/v1/responses", {**body, "stream": True}).split("\n\n")[:-1]:
         name, data = event.split("\n")
         value = json.loads(data.removeprefix("data: "))
-        parsed = EVENTS.validate_json(data.removeprefix("data: "), strict=True)
+        parsed = any_event().validate_json(data.removeprefix("data: "), strict=True)
         assert name == f"event: {value['type']}" == f"event: {parsed.type}"
         assert unknown_in(parsed) <= UNKNOWN
         found.append(value)
@@ -339,8 +346,12 @@ def test_an_answer_that_breaks_off(scripted: Any) -> None:
     kept = client.responses.retrieve(response["id"])
     assert kept.status == "failed"
     assert kept.output_text == "one two"
+    talk = client.conversations.create()
     with pytest.raises(openai.InternalServerError):
-        client.responses.create(model="scripted", input="broken")
+        client.responses.create(model="scripted", input="broken", conversation=talk.id)
+    asked = {"input": "broken", "conversation": talk.id}
+    assert followed(events_of(running.url, asked))["status"] == "failed"
+    assert client.conversations.items.list(talk.id).data == []  # so that it can be asked again
 
 
 def test_what_an_answer_follows() -> None:

@@ -1,7 +1,9 @@
 """Calls of tools: written as templates expect, read as models write them."""
 
 import json
+import urllib.request
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -9,8 +11,10 @@ import pytest
 from scripted import ScriptedEngine, serving
 
 from linnet.generate.engine import Request
-from linnet.respond import ConversationError, ToolCall, ToolCallDelta
+from linnet.respond import ConversationError, Tool, ToolCall, ToolCallDelta, tool_servers
+from linnet.respond.tool_servers import ServerTool
 from linnet.respond.tools import ToolFormat, ToolReader, call_schema, find_format, tools_in_messages
+from linnet.serve.keys import KeyLimits, add_key
 from linnet.tokenizer import ChatTemplate
 
 # What published templates do with tools: how they list them, and how they write calls.
@@ -485,6 +489,60 @@ def test_some_tools_are_allowed_and_some_take_text() -> None:
         grammar["syntax"] = "lark"
         with pytest.raises(openai.BadRequestError, match="Lark is not read here"):
             ask(tools=[{"type": "custom", "custom": one}])
+
+
+class Clock:
+    """Stands for the servers of a file: one tool, which tells the time."""
+
+    def __init__(self, servers: Any) -> None:
+        self.closed = False
+
+    async def tools(self) -> Any:
+        return [ServerTool(Tool("clock"), "made", "clock")], []
+
+    async def call(self, tool: ServerTool, arguments: str) -> str:
+        return "noon"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_tools_of_the_owner_are_for_keys_that_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool_servers, "ToolServers", Clock)
+    mcp = tmp_path / "mcp.json"
+    mcp.write_text('{"mcpServers": {"made": {"command": "x"}}}')
+    keys = tmp_path / "keys.json"
+    made = {
+        name: add_key(keys, name, KeyLimits(tools=name == "may")) for name in ("may", "may not")
+    }
+    call = '<tool_call>{"name": "clock", "arguments": {}}</tool_call>'
+    engine = Templated(HERMES)
+    engine.answer = lambda prompt, request: "It is noon." if "noon" in prompt else call
+    for settings, key, allowed in (
+        ({"keys": keys}, made["may"], True), ({"keys": keys}, made["may not"], False),
+        ({"without_keys": True}, "x", True),
+        ({"without_keys": True, "allow_host": ("a.example",)}, "x", False),
+    ):  # fmt: skip
+        with serving(engine, mcp=mcp, **settings) as running:
+            client = openai.OpenAI(base_url=f"{running.url}/v1", api_key=key, max_retries=0)
+            answer = client.chat.completions.create(model="tiny", messages=ASKED)
+            assert answer.choices[0].message.content == ("It is noon." if allowed else call)
+            assert answer.choices[0].finish_reason == "stop"
+            chunks = client.chat.completions.create(model="tiny", messages=ASKED, stream=True)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+            assert text == ("It is noon." if allowed else call)
+            posted = urllib.request.Request(
+                f"{running.url}/v1/chat/completions",
+                json.dumps({"messages": ASKED}).encode(),
+                {"X-Api-Key": key, "Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(posted) as found:
+                (choice,) = json.load(found)["choices"]
+            assert choice["message"]["content"] == ("It is noon." if allowed else call)
+            servers: Any = running.server.service.tool_servers
+        assert servers.closed
 
 
 def test_functions_as_they_were_before_tools() -> None:

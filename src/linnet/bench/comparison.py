@@ -11,12 +11,12 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from linnet import artifact, hub, runtime
-from linnet.bench.worker import Measurement
+from linnet.bench.worker import DraftingRates, Measurement
 from linnet.config import Config, option
 from linnet.errors import ArtifactError, ConfigError, DataError, ModelError, install_command
 from linnet.generate.engine_kind import model_directory
@@ -57,6 +57,11 @@ class BenchConfig(Config):
         below=1,
     )
     threads: int = option(0, "CPU threads; 0: all usable cores.", least=0, most=MOST_THREADS)
+    draft: str = option(
+        "",
+        "A smaller model with the same vocabulary, to measure whether its drafts make the model "
+        "faster.",
+    )
     engine: tuple[str, ...] = option(
         (),
         "Only these beside torch:f32, as torch or llama.cpp:q8_0; may be given several times. "
@@ -81,6 +86,27 @@ class Row:
         return math.sqrt(self.found.one * self.found.many) if self.found else 0.0
 
 
+LEAST_GAIN, MOST_LOSS = 1.1, 0.95
+"""How many times as fast drafts must make a text that quotes, and how slow any other."""
+
+
+@dataclass(frozen=True)
+class Drafting:
+    """One way of drafting, on the engine and format of the choice."""
+
+    lookup: bool
+    draft: str
+    """The model that drafts; empty: none."""
+    found: DraftingRates | None
+    remark: str = ""
+    """Why it cannot be measured."""
+
+    @property
+    def speed(self) -> float:
+        """Texts that quote and others, alike: the geometric mean of both rates."""
+        return math.sqrt(self.found.quoting * self.found.other) if self.found else 0.0
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All that was measured, in order."""
@@ -90,6 +116,23 @@ class Comparison:
     """Where the held-out text is from."""
     streams: int
     bound: float
+    drafting: tuple[Drafting, ...] = ()
+    """Ways of drafting on the choice, first without."""
+
+    @property
+    def drafting_choice(self) -> Drafting | None:
+        """The fastest way that pays on texts that quote, and hardly costs on others."""
+        plain = self.drafting[0] if self.drafting else None
+        if plain is None or plain.found is None:
+            return None
+        good = [
+            each
+            for each in self.drafting
+            if each.found is not None
+            and each.found.other >= MOST_LOSS * plain.found.other
+            and each.speed >= math.sqrt(LEAST_GAIN) * plain.speed
+        ]
+        return max(good, key=lambda each: each.speed, default=plain)
 
     @property
     def full_bits(self) -> float | None:
@@ -114,14 +157,17 @@ class Comparison:
 
     def to_mapping(self) -> dict[str, Any]:
         """As plain values."""
-        chosen = self.choice
+        chosen, drafting = self.choice, self.drafting_choice
         return {
             "text": self.text,
             "streams": self.streams,
             "bound": self.bound,
             "auto": None if chosen is None else {
                 "engine": chosen.engine, "precision": chosen.precision,
+                "lookup": None if drafting is None else drafting.lookup,
+                "draft": "" if drafting is None else drafting.draft,
             },
+            "drafting": [asdict(each) for each in self.drafting],
             "rows": [{**asdict(row), "rise": self.rise(row)} for row in self.rows],
         }  # fmt: skip
 
@@ -156,6 +202,8 @@ def compare(
         "new_tokens": config.new_tokens,
         "slots": config.streams,
         "repeats": config.repeats,
+        "lookup": "off",
+        "draft": "",
         "threads": config.threads or runtime.usable_cores(),
     }
     rows = []
@@ -167,10 +215,36 @@ def compare(
     result = Comparison(tuple(rows), origin, config.streams, config.bound)
     if all(row.found is None for row in rows):
         raise ModelError(f"{model}: nothing could be measured; {rows[0].remark}")
+    if (result.choice is not None or len(rows) == 1) and (config.draft or not config.engine):
+        row = result.choice or rows[0]
+        with progress.task("measuring drafts"):
+            found = tuple(_drafting(row, config, asked))
+        result = replace(result, drafting=found)
     # Only where all were compared: a look at one engine is no choice.
     if result.choice is not None and place.is_dir() and not config.engine:
-        note_choice(place, Choice(result.choice.engine, result.choice.precision))
+        best, drafting = result.choice, result.drafting_choice
+        choice = Choice(best.engine, best.precision)
+        if drafting is not None:
+            choice = replace(choice, lookup=drafting.lookup, draft=_absolute(drafting.draft))
+        note_choice(place, choice)
     return result
+
+
+def _drafting(row: Row, config: BenchConfig, asked: dict[str, Any]) -> Iterator[Drafting]:
+    """The ways of drafting that there are, measured on one engine and format."""
+    ways = [(False, ""), (True, "")]
+    ways += [(False, config.draft), (True, config.draft)] if config.draft else []
+    for lookup, draft in ways:
+        wanted = {"drafting": True, "lookup": "on" if lookup else "off", "draft": draft}
+        told = _ask(row.engine, row.precision, {**asked, **wanted})
+        if isinstance(told, str):
+            yield Drafting(lookup, draft, None, told)
+        else:
+            yield Drafting(lookup, draft, DraftingRates(**told))
+
+
+def _absolute(draft: str) -> str:
+    return str(Path(draft).resolve()) if draft and Path(draft).exists() else draft
 
 
 def held_out_texts(place: Path, config: BenchConfig) -> tuple[list[str], str]:
@@ -241,6 +315,14 @@ def _measured(engine: str, precision: str, asked: dict[str, Any]) -> Row:
     if missing:
         remark = f"{missing[0]} is not installed: {install_command(missing[0])}"
         return Row(engine, precision, None, remark)
+    told = _ask(engine, precision, asked)
+    if isinstance(told, str):
+        return Row(engine, precision, None, told)
+    return Row(engine, precision, Measurement(**told))
+
+
+def _ask(engine: str, precision: str, asked: dict[str, Any]) -> dict[str, Any] | str:
+    """What a process of its own found, or why it found nothing."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "linnet.bench.worker"],
         input=json.dumps({**asked, "engine": engine, "precision": precision}),
@@ -251,8 +333,6 @@ def _measured(engine: str, precision: str, asked: dict[str, Any]) -> Row:
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return Row(engine, precision, None, f"it ended with {done.returncode}: {last}")
-    found = json.loads(lines[-1])
-    if "error" in found:
-        return Row(engine, precision, None, found["error"])
-    return Row(engine, precision, Measurement(**found))
+        return f"it ended with {done.returncode}: {last}"
+    found: dict[str, Any] = json.loads(lines[-1])
+    return str(found["error"]) if "error" in found else found

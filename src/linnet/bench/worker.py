@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from linnet.generate import Engine
 
 
+SETTINGS = ("engine", "precision", "threads", "slots", "lookup", "draft")
+"""What is asked of the engine."""
+
+
+@dataclass(frozen=True)
+class DraftingRates:
+    """Tokens per second of one text, with one way of drafting. Medians over the repeats."""
+
+    quoting: float
+    """Of a text that quotes its prompt."""
+    other: float
+    """Of one that does not."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What one engine and format took. Rates are medians over the repeats."""
@@ -41,8 +55,7 @@ def measure(asked: dict[str, Any]) -> Measurement:
     from linnet.generate.engines import EngineConfig, open_engine
 
     begun = time.monotonic()
-    names = ("engine", "precision", "threads", "slots")
-    engine = open_engine(asked["model"], EngineConfig(**{name: asked[name] for name in names}))
+    engine = open_engine(asked["model"], EngineConfig(**{name: asked[name] for name in SETTINGS}))
     try:
         loaded = time.monotonic() - begun
         prompts = _prompts(engine, asked["texts"], asked["prompt_tokens"], asked["new_tokens"])
@@ -55,6 +68,49 @@ def measure(asked: dict[str, Any]) -> Measurement:
     below = _peak("RUSAGE_CHILDREN")  # known once the engine's process has ended
     peak = None if own is None or below is None else own + below
     return Measurement(loaded, first, one, many, peak, bits)
+
+
+def measure_drafting(asked: dict[str, Any]) -> DraftingRates:
+    """Time one way of drafting. Raises LinnetError where the engine has none such."""
+    from linnet.generate.engines import EngineConfig, open_engine
+
+    engine = open_engine(asked["model"], EngineConfig(**{name: asked[name] for name in SETTINGS}))
+    try:
+        prompts = _prompts(engine, asked["texts"], asked["prompt_tokens"], asked["new_tokens"])
+        other, _ = _timed(engine, prompts, 1, asked)
+        return DraftingRates(quoting_rate(engine, asked), other)
+    finally:
+        engine.close()
+
+
+def quoting_rate(engine: Engine, asked: dict[str, Any]) -> float:
+    """Tokens per second of one text that quotes its prompt word for word.
+
+    A constraint has it do so, whatever the model would rather write.
+    """
+    from linnet.generate import Request, Sampling
+    from linnet.generate.constraint import Constraint
+
+    words = " ".join(asked["texts"]).split()
+    length = max(8, min(asked["prompt_tokens"], len(words) // 2))
+    rates = []
+    for turn in range(asked["repeats"] + 1):  # the first one warms up
+        at = turn * length % max(1, len(words) - length)
+        passage = " ".join(words[at : at + length])
+        tokens = [*engine.tokenize(f"{passage}\n\n")][: engine.context - asked["new_tokens"] - 1]
+        rule = Constraint("choice", json.dumps([passage]))
+        sampling = Sampling(max_tokens=asked["new_tokens"], temperature=1.0, seed=turn)
+        stream = engine.stream(Request(tuple(tokens), sampling, constraint=rule))
+        begun = None
+        written = 0
+        for chunk in stream:
+            if begun is None:
+                begun = time.monotonic()
+            else:
+                written += len(chunk.tokens)
+        if begun is not None and written:
+            rates.append(written / (time.monotonic() - begun))
+    return statistics.median(rates[1:] or rates or [0.0])
 
 
 def bits_per_byte(engine: Engine, texts: Sequence[str]) -> float:
@@ -119,7 +175,9 @@ def main() -> None:
     """Measure what standard input asks for."""
     asked = json.loads(sys.stdin.read())
     try:
-        found: dict[str, Any] = asdict(measure(asked))
+        found: dict[str, Any] = asdict(
+            measure_drafting(asked) if asked.get("drafting") else measure(asked)
+        )
     except LinnetError as error:
         found = {"error": str(error)}
     print(json.dumps(found), flush=True)

@@ -73,7 +73,6 @@ def assistant(
     """
     from linnet.answers.current import CurrentAssistant
     from linnet.answers.guards import guards_of
-    from linnet.answers.steps import STEPS
     from linnet.answers.upkeep import Upkeep, vanished
     from linnet.answers.workspace import Workspace
 
@@ -84,23 +83,44 @@ def assistant(
     answering = CurrentAssistant(work.path)
     answering.guards = guards_of(config.unsafe_classifier)
     said = _Said(work, answering, question)
-    steps = list(STEPS)
-    said.ask_after = next(step.name for step in STEPS if step.answers)
-    if (source := _model(model, config)) is not None:
-        ready = next(place for place, step in enumerate(STEPS) if step.answers)
-        steps.insert(ready + 1, _opening(source, config, answering))
-        said.ask_after = MODEL_STEP
-        steps.append(_measuring(source, answering))
+    steps, said.ask_after = _steps(_model(model, config), config, answering)
     upkeep = Upkeep(
         work, steps, refreshed=answering.renew, told=said.step,
         is_busy=lambda: answering.asked.now > 0, answers=_as_before(answering),
         follow=watch and serve,
         progress=terminal_progress(),
     )  # fmt: skip
-    if not serve:
+    if serve:
+        _serve(work, answering, upkeep, config, settings.get("port") is not None, browser=browser)
+    else:
         _make(upkeep, said)
-        return
-    config, listener = _listening(config, settings.get("port") is not None)
+
+
+def _steps(
+    source: str | None, config: ServeConfig, answering: CurrentAssistant
+) -> tuple[list[Step], str]:
+    """What is made of the documents, and the step after which questions are answered."""
+    from linnet.answers.steps import STEPS
+
+    steps = list(STEPS)
+    ready = next(place for place, step in enumerate(STEPS) if step.answers)
+    if source is None:
+        return steps, steps[ready].name
+    steps.insert(ready + 1, _opening(source, config, answering))
+    return [*steps, _measuring(source, answering)], MODEL_STEP
+
+
+def _serve(
+    work: Workspace,
+    answering: CurrentAssistant,
+    upkeep: Upkeep,
+    config: ServeConfig,
+    is_chosen: bool,
+    *,
+    browser: bool,
+) -> None:
+    """Answer on a page until somebody stops it. ``is_chosen``: whether the port was."""
+    config, listener = _listening(config, is_chosen)
     server = _server(work, answering, upkeep, config, listener)
     err.print(f"{server.url} (the documents of {work.path}); Ctrl-C stops", markup=False)
     if browser:

@@ -16,6 +16,7 @@ from linnet.output import human_bytes
 
 if TYPE_CHECKING:
     from linnet.bench import Comparison
+    from linnet.bench.comparison import Drafting
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -75,9 +76,27 @@ def _show(found: Comparison) -> None:
         if row.found is None:
             terminal.print(f"{row.engine} {row.precision}: {row.remark}", markup=False)
     terminal.print(f"bits per byte of: {found.text}", markup=False)
+    for way in found.drafting:
+        name = _way(way)
+        if way.found is None:
+            terminal.print(f"{name}: {way.remark}", markup=False)
+        else:
+            terminal.print(
+                f"{name}: {way.found.quoting:,.0f} tokens/s where it quotes, "
+                f"{way.found.other:,.0f} elsewhere",
+                markup=False,
+            )
     if found.choice is not None:
         terminal.print(
             f"auto: {found.choice.engine} {found.choice.precision}, the fastest whose bits per "
             f"byte rise by no more than {found.bound:.1%}",
             markup=False,
         )
+    if found.drafting_choice is not None:
+        terminal.print(f"auto: {_way(found.drafting_choice)}", markup=False)
+
+
+def _way(way: Drafting) -> str:
+    """A way of drafting, in words."""
+    parts = ["look-up"] * way.lookup + [f"the model {way.draft}"] * bool(way.draft)
+    return f"drafts by {' and '.join(parts)}" if parts else "no drafts"

@@ -17,12 +17,11 @@ from linnet.answers.gate import (
     read_gate_results,
     read_trials,
 )
-from linnet.answers.opening import open_writer
+from linnet.answers.opening import identity_of, open_writer
 from linnet.cli.options import configured
 from linnet.cli.terminal import out as terminal
 from linnet.cli.terminal import terminal_progress
 from linnet.config import replace
-from linnet.evaluate.suite import content_of
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
@@ -66,7 +65,7 @@ def fit(
                 config,
                 people=people,
                 over=lambda searched: Assistant(searched, writer=writer),
-                written_by=content_of(model),
+                written_by=identity_of(str(model)),
                 progress=progress,
             )
     _show(index, as_json)

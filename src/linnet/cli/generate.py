@@ -13,10 +13,10 @@ from linnet.cli.options import ModeOption, ToolsOption, configured, in_turns, op
 from linnet.cli.terminal import TextWriter
 from linnet.config import replace
 from linnet.errors import ConfigError, DataError
-from linnet.generate import GenerateConfig, Request
+from linnet.generate import Completion, GenerateConfig, Request
 
 if TYPE_CHECKING:
-    from linnet.generate import Completion, Engine
+    from linnet.generate import Engine
     from linnet.respond import Answer, Tool
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -102,10 +102,16 @@ def _standard_input() -> str:
 
 
 def _plain(prompt: str, completion: Completion | Answer) -> dict[str, Any]:
+    beams = completion.beams if isinstance(completion, Completion) else ()
+    found = [
+        {"text": beam.text, "score": beam.score, "finish_reason": beam.finish_reason}
+        for beam in beams
+    ]
     return {
         "prompt": prompt,
         "text": completion.text,
         "finish_reason": completion.finish_reason,
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": len(completion.tokens),
+        **({"beams": found} if found else {}),
     }

@@ -38,7 +38,7 @@ from linnet.answers.cases import (
 from linnet.answers.evidence import Draft, Evidence, Judgement
 from linnet.answers.gate.gate import KIND as GATE
 from linnet.answers.gate.gate import open_gate
-from linnet.answers.opening import open_writer
+from linnet.answers.opening import identity_of, open_writer
 from linnet.config import to_mapping
 from linnet.errors import DataError, LinnetError
 from linnet.evaluate.config import EvaluateConfig, TasksConfig
@@ -127,7 +127,7 @@ def evaluate_answers(
         if artifact.is_artifact(index / part):
             inputs[part] = artifact.read(index / part)
     if model is not None:
-        inputs["writer"] = content_of(Path(model))
+        inputs["writer"] = identity_of(str(model))
 
     def write(draft: ArtifactDraft) -> None:
         values, results = measured()

@@ -234,4 +234,4 @@ class BeamSearch:
             if stops.found:
                 return text, True
         text += stops.push(decoder.finish())
-        return text + ("" if stops.found else stops.finish()), stops.found
+        return text + ("" if stops.found else stops.finish()), stops.found is not None

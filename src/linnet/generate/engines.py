@@ -122,10 +122,10 @@ def open_engine(
     else:
         kind, precision = ENGINES[config.engine], config.precision
         _require_able(kind, config)
-    return kind.open(_with_lookup(_settled(opening, kind, precision)))
+    return kind.open(_with_drafts(_settled(opening, kind, precision)))
 
 
-def _with_lookup(opening: Opening) -> Opening:
+def _with_drafts(opening: Opening) -> Opening:
     """With what was measured where nothing is asked for."""
     config = opening.config
     if config.lookup != "auto":
@@ -133,7 +133,9 @@ def _with_lookup(opening: Opening) -> Opening:
     noted = noted_choice(opening.path)
     if noted is None or noted.lookup is None or noted.engine != config.engine:
         return opening  # as the engine has it
-    return replace(opening, config=replace(config, lookup="on" if noted.lookup else "off"))
+    draft = config.draft or (noted.draft if Path(noted.draft).exists() else "")
+    lookup = "on" if noted.lookup else "off"
+    return replace(opening, config=replace(config, lookup=lookup, draft=draft))
 
 
 def open_encoder(
@@ -303,6 +305,8 @@ class Choice:
     precision: str
     lookup: bool | None = None
     """Whether drafts by look-up make it faster; None where that was not measured."""
+    draft: str = ""
+    """The model whose drafts make it faster, if one was measured that does."""
 
 
 def note_choice(model: Path, choice: Choice) -> None:

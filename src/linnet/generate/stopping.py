@@ -134,9 +134,9 @@ class Output:
             told,
             top,
             start,
-            self.found,
-            ending,
-            self.dropped,
+            stop=self.found,
+            ending=ending,
+            dropped=self.dropped,
         )
 
     def _decode(self, token: int) -> str:

@@ -42,6 +42,7 @@ from linnet.generate.engine import (
 )
 from linnet.generate.engine_kind import format_of, weight_bytes
 from linnet.generate.generation import Generation
+from linnet.generate.kv_cache import CacheLayout
 from linnet.generate.likelihood import LOGITS_PER_BATCH, buffered, score_continuations
 from linnet.generate.prefix_tree import score_tree, shares_prefixes
 from linnet.generate.scheduler import Scheduler
@@ -52,6 +53,7 @@ from linnet.generate.torch_draft import ModelDrafter
 from linnet.generate.torch_runner import Runner
 from linnet.model import KVCache
 from linnet.model.lora import adapters_of, resolve_adapter
+from linnet.output import human_bytes
 from linnet.runtime import memory_bytes
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class TorchEngine(Engine):
         self._int8 = int8
         self._adapters = adapters_of(self.model)
         self.usual_adapter = self._adapters.active if self._adapters else None
-        memory = (memory_bytes() or 8 << 30) // 4
+        self._memory = memory = (memory_bytes() or 8 << 30) // 4
         lock = self._model_lock = threading.Lock()
         model = self.model
 
@@ -248,6 +250,14 @@ class TorchEngine(Engine):
         )
 
     def _require_searchable(self, request: Request, prompt: int, limit: int) -> None:
+        config, dtype = self.config, self.model.compute_dtype or self.model.embedding.weight.dtype
+        layout = CacheLayout.of(config, dtype=dtype, device=self.device)
+        needed = request.sampling.beams * (prompt + limit) * layout.bytes_per_token
+        if needed > self._memory:
+            raise ConfigError(
+                f"beams of {prompt + limit:,} tokens each need {human_bytes(needed)}, and there "
+                f"are {human_bytes(self._memory)} for texts; take fewer beams, or fewer tokens"
+            )
         if request.top_logprobs:
             raise ConfigError("beams have no top_logprobs; leave them out, or take one beam")
         scaling = self.config.rope_scaling

@@ -135,10 +135,12 @@ class Context:
         interval: float = 0.0,
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
+        server_tools: bool = False,
     ) -> None:
         """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
         ``collections``: those of the documents that they may see; None: all. ``masks_private``:
         whether private data of documents is masked on its way to them.
+        ``server_tools``: whether tools may be called for them that are not theirs.
         ``interval``: seconds between two batches of pieces; infinite: pieces come once an
         answer has ended, all together.
         """
@@ -149,6 +151,7 @@ class Context:
         self.interval = interval
         self.collections = collections
         self.masks_private = masks_private
+        self.server_tools = server_tools
         self._lock = threading.Lock()
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None

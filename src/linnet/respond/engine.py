@@ -468,6 +468,10 @@ def repeated(requests: Iterable[Request], count: int) -> tuple[Request, ...]:
     """Each request ``count`` times, with seeds of their own."""
     found = []
     for request in requests:
+        if count > 1 and request.sampling.beams > 1:
+            raise ConversationError(
+                f"beams find one best text; ask for one answer (n). Got {count}", part="n"
+            )
         seed = request.sampling.seed
         for place in range(count):
             own = None if seed is None else (seed + place) % LARGEST_SEED

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from linnet.generate.engine import Engine
     from linnet.respond.conversation import NoConversationError
     from linnet.respond.responder import Responder
+    from linnet.respond.tool_servers import ToolServers
 
 LATEST = ":latest"
 """What Ollama's clients add to a name that has no version."""
@@ -62,6 +63,7 @@ class Served:
     summary: Summary | None = None
     """What its files say of it, while it is not open."""
     created: int = field(default_factory=lambda: int(time.time()))
+    _with_tools: Responder | None = field(default=None, init=False, repr=False, compare=False)
 
     @cached_property
     def responder(self) -> Responder | None:
@@ -126,7 +128,14 @@ class Served:
         """What answers its conversations. Raises ApiError for an encoder."""
         if self.responder is None:
             raise self._no_writer()
-        return self.responder
+        return self._with_tools or self.responder
+
+    def use_tools(self, servers: ToolServers) -> None:
+        """Have what answers conversations call tools of these servers, where a call may."""
+        if self.responder is not None:
+            from linnet.respond.tool_servers import ToolServersResponder
+
+            object.__setattr__(self, "_with_tools", ToolServersResponder(self.responder, servers))
 
     @property
     def continuing(self) -> EngineResponder:

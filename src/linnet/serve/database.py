@@ -103,8 +103,10 @@ class Database:
                 if connection.in_transaction:
                     connection.rollback()
             if self._log_is_full:
-                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                self._log_is_full = bool(busy)  # another process reads: with the next change
+                # Where another process reads, or the disk is full: with the next change.
+                with contextlib.suppress(sqlite3.Error):
+                    busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                    self._log_is_full = bool(busy)
 
     def merge_words(self, run: Run) -> None:
         """Take what was deleted out of the index of words, where that does not happen anyway."""

@@ -48,6 +48,9 @@ class KeyLimits(Config):
     documents: bool = option(
         False, "List the documents, add some and remove some; not with --collections."
     )
+    tools: bool = option(
+        False, "Have models call the tools of the server's owner (linnet serve --mcp)."
+    )
     collections: tuple[str, ...] = option(
         (), "Collections of documents that it sees, such as a,b; otherwise all."
     )
@@ -155,7 +158,7 @@ class KeyRing:
         """
         self._file = file
         self._refresh_seconds = refresh_seconds
-        owner = KeyLimits(documents=True)
+        owner = KeyLimits(documents=True, tools=True)
         self._given = [
             Key(f"given-{place}", hashed(key), limits=owner) for place, key in enumerate(given)
         ]

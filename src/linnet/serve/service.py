@@ -25,6 +25,7 @@ from linnet.serve.uploads import Uploads
 if TYPE_CHECKING:
     from linnet.respond.context import Context
     from linnet.respond.responder import Batches
+    from linnet.respond.tool_servers import ToolServers
     from linnet.serve.catalog import Catalog, Served
     from linnet.serve.endpoint import Endpoint
     from linnet.serve.settings import ServeConfig
@@ -84,6 +85,7 @@ class Service:
         self.conversations = ConversationStore(config.conversations, keep_days=config.keep_days)
         self._prompts = ThreadPoolExecutor(_PROMPT_THREADS, "linnet-prompts")
         self._aborted = asyncio.Event()
+        self.tool_servers = _tool_servers(config)
         catalog.pool.on_open = self._opened
         catalog.pool.on_close = self.metrics.closed
         self._opened([model for model in catalog.models.values() if model.summary is None], None)
@@ -110,6 +112,8 @@ class Service:
         for pool in (self._prompts, self._checking, self.tokenizing, self.storing):
             pool.shutdown(wait=False, cancel_futures=True)
         self.conversations.close()
+        if self.tool_servers is not None:
+            self.tool_servers.close()
 
     async def prepare(self, call: Call, work: Callable[[], T]) -> T:
         """What the work makes of the call's body: here, or in a thread where the body is large.
@@ -172,6 +176,8 @@ class Service:
         for served in models:
             if isinstance(served.responder, EngineResponder):
                 served.responder.executor = self._prompts
+            if self.tool_servers is not None:
+                served.use_tools(self.tool_servers)
         if models and seconds is not None:
             self.metrics.load.labels(models[0].name).observe(seconds)
 
@@ -189,6 +195,14 @@ class Service:
         otherwise unless the server answers its owner's machine alone."""
         policy = call.account.key.limits.private_data if call.account is not None else "auto"
         return policy == "mask" if policy != "auto" else not self.is_on_this_machine(call)
+
+    def may_call_tools(self, call: Call) -> bool:
+        """Whether models may call tools of the server's owner for whoever calls."""
+        if self.tool_servers is None:
+            return False
+        if call.account is not None:
+            return call.account.key.limits.tools
+        return self.is_on_this_machine(call)
 
     def is_on_this_machine(self, call: Call) -> bool:
         """Whether a call can only come from whoever sits here: not through a name that was allowed,
@@ -215,6 +229,7 @@ class Service:
             choices=texts,
             collections=self.collections(call, call.body.get("collections")),
             masks_private=self.masks_private(call),
+            server_tools=self.may_call_tools(call),
             keep_texts=self.config.log_prompts,
         )  # fmt: skip
         self.doorkeeper.enter(texts, call.account)
@@ -228,6 +243,15 @@ class Service:
             generation.note()
             tokens = call.record.tokens
             self.doorkeeper.leave(texts, call.account, tokens=tokens.prompt + tokens.written)
+
+
+def _tool_servers(config: ServeConfig) -> ToolServers | None:
+    """The servers of tools that the settings name. Raises LinnetError where they cannot be used."""
+    if config.mcp is None:
+        return None
+    from linnet.respond.tool_servers import ToolServers, read_tool_servers
+
+    return ToolServers(read_tool_servers(config.mcp))
 
 
 def _too_deep() -> ApiError:

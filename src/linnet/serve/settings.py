@@ -66,6 +66,12 @@ class ServeConfig(EngineConfig):
         least=0,
         most=36_500,
     )
+    mcp: Path | None = option(
+        None,
+        "JSON file of MCP servers (mcpServers) whose tools the models may call, for keys with "
+        "--tools and, without keys, for this machine.",
+        group="Access",
+    )
     unsafe_classifier: Path | None = option(
         None,
         "A sequence classification with a label such as safe, for questions to documents and the "

@@ -95,10 +95,11 @@ class Generation:
         choices: int,
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
+        server_tools: bool = False,
         keep_texts: bool = False,
     ) -> None:
         """``write`` gives what is to be sent, so many texts; ``keep_texts``: for a log that is to
-        have them. ``collections``, ``masks_private``: see :class:`Context`.
+        have them. ``collections``, ``masks_private``, ``server_tools``: see :class:`Context`.
         """
         self._choices = choices
         self._call = call
@@ -109,7 +110,7 @@ class Generation:
         self._texts: dict[int, list[str]] | None = {} if keep_texts else None
         self._context = Context(
             key=call.account.key.name if call.account is not None else None, record=call.record,
-            collections=collections, masks_private=masks_private,
+            collections=collections, masks_private=masks_private, server_tools=server_tools,
         )  # fmt: skip
         self._sending = asyncio.Lock()
         self._sending_since: float | None = None

@@ -1,5 +1,6 @@
 """The engine on llama.cpp against the one on torch, on the same weights."""
 
+import dataclasses
 import itertools
 import os
 import queue
@@ -519,3 +520,26 @@ def test_torch_is_exact_unless_asked(model: Path, monkeypatch: pytest.MonkeyPatc
         assert isinstance(opened, TorchEngine)
         assert opened.precision == name
         opened.close()
+
+
+def test_drafts_change_no_text(model: Path, engine: LlamaCppEngine, make_model: MakeModel) -> None:
+    text = "the fox met the hen; the fox met the hen; the fox"
+    requests = [
+        Request(text, Sampling(temperature=0, max_tokens=40)),
+        Request(text, Sampling(temperature=0.6, max_tokens=40, seed=3, stop=("q",))),
+        Request(text, Sampling(temperature=0, max_tokens=30, frequency_penalty=-2.0)),
+        Request(text, Sampling(temperature=0, max_tokens=6), logprobs=True, top_logprobs=2),
+    ]
+    plain = engine.generate(requests)
+    drafting = open_checkpoint(model, dataclasses.replace(F32, lookup="on", draft=str(model)))
+    try:
+        found = drafting.generate(requests)
+    finally:
+        drafting.close()
+    for ours, theirs in zip(found, plain, strict=True):
+        assert (ours.tokens, ours.text) == (theirs.tokens, theirs.text)
+        assert ours.logprobs == (theirs.logprobs and pytest.approx(theirs.logprobs, abs=1e-3))
+    with pytest.raises(ConfigError, match="no beams; use engine torch"):
+        engine.generate([Request(text, Sampling(beams=2))])
+    with pytest.raises(ModelError, match="expected"):
+        open_checkpoint(model, dataclasses.replace(F32, draft="nowhere"))

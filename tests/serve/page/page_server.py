@@ -143,12 +143,16 @@ class Conversations:
         else:
             words = query.get("query", "").lower()
             data = [
-                {**each, "linnet": {"updated_at": 1000 + len(self.items[key]), "preview": "?"}}
+                {**each, "linnet": self.about(key)}
                 for key, each in self.kept.items()
                 if words in json.dumps([each, self.items[key]]).lower()
             ]
             return 200, {**self.page(data), "linnet": {"stored": self.stored, "keep_days": 30}}
         return 200, {"deleted": True}
+
+    def about(self, name: str) -> dict[str, Any]:
+        number = len(self.items[name])
+        return {"updated_at": 1000 + number, "items": number, "preview": "?"}
 
     @staticmethod
     def page(data: list[dict[str, Any]]) -> dict[str, Any]:

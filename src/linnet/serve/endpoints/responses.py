@@ -66,17 +66,21 @@ async def create(service: Service, call: Call) -> None:
 
     async def write(context: Context) -> Batches:
         conversation = await _fitting(service, asked, shape, responder)
+        has_ended = False
         try:
             async with contextlib.aclosing(responder.respond(conversation, context)) as batches:
                 async for batch in batches:
                     shape.take(batch)
                     if any(isinstance(piece, Finish) for piece in batch):
+                        has_ended = True
                         await _keep(service, call, asked, shape, shape.body(context.record.tokens))
                     yield batch
         except CancelledCallError:
             raise
         except LinnetError as error:
-            if shape.has_begun:
+            # A client that has read its id may look for it; its conversation goes on without it.
+            is_known = shape.streams and shape.has_begun and asked.body["conversation"] is None
+            if is_known and not has_ended:
                 await _keep(service, call, asked, shape, shape.fail(failed(error)))
             raise
 

@@ -55,6 +55,7 @@ class Page {
     });
     this.thread = new Thread(byId("thread"), {
       again: (node) => this.begin(() => this.talk.again(this.current, node)),
+      isReady: () => this.isReady(),
       resend: (node, text) => this.begin(() => this.talk.resend(this.current, node, text)),
       goOn: (node) => this.begin(() => this.talk.goOnWith(this.current, node)),
       choose: (node) => this.change(() => conversations.choose(this.current, node)),
@@ -304,13 +305,17 @@ class Page {
 
   // Writing
 
-  /** Do something that lets the model write, unless what it would be sent is wrong. */
+  /** Whether the settings can be sent; where not, they are shown. */
+  isReady() {
+    if (!problemOf(this.current.settings)) return true;
+    this.settings({ focus: "schema" });
+    toast("The JSON schema is not right yet.");
+    return false;
+  }
+
+  /** Do something that lets the model write, if what it would be sent is right. */
   begin(work) {
-    if (problemOf(this.current.settings)) {
-      this.settings({ focus: "schema" });
-      toast("The JSON schema is not right yet.");
-      return null;
-    }
+    if (!this.isReady()) return null;
     this.rememberChoice();
     byId("announcer").textContent = ""; // the same answer twice is said twice
     const running = work();
@@ -333,7 +338,7 @@ class Page {
       return;
     }
     if (byId("send").disabled) return;
-    if (problemOf(this.current.settings)) return void this.begin(() => {}); // before the box is emptied
+    if (!this.isReady()) return; // before the box is emptied
     const text = this.composer.text.trim();
     const attachments = this.attachments.take();
     this.composer.text = "";

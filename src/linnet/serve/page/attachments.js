@@ -160,7 +160,7 @@ export class Attachments {
     const { tokens, isLeast, context } = this.forecast;
     const amount = `${isLeast ? "more than " : ""}${count(tokens)} tokens`;
     note.replaceChildren(
-      element("span", {}, `With the file${this.files.length > 1 ? "s" : ""} this is ${amount}; ${this.page.model().id} reads ${count(context)} at once, its answer included.`),
+      element("span", {}, `With the file${this.files.length > 1 ? "s" : ""} this is ${amount}; ${this.page.model()?.id ?? "the model"} reads ${count(context)} at once, its answer included.`),
       element("button", { type: "button", class: "link-button", click: () => this.shorten() }, "Shorten to fit"),
     );
   }

@@ -9,6 +9,7 @@ export class Following {
     this.on = true;
     this.scroller = byId("scroller");
     this.button = byId("to-end");
+    document.addEventListener("linnet-math", () => this.update()); // formulas are higher than their source
     this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
   }
 

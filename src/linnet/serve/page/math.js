@@ -7,11 +7,13 @@ import { element } from "./dom.js";
 
 const LONGEST = 4000; // characters
 const MOST_KEPT = 400; // formulas, so that a block which grows does not set them anew with each token
+const SLICE = 10; // milliseconds of a frame
 const OPTIONS = { throwOnError: true, trust: false, strict: "ignore", maxSize: 20, maxExpand: 500, output: "htmlAndMathml", errorColor: "currentColor" };
 
 const made = new Map(); // by display and TeX
 const waiting = new Set(); // nodes that are shown as source until KaTeX is there
 let loading = null;
+let soon = null;
 
 /** A formula as a node. `source`: as it stands in the text, with its delimiters. */
 export function mathNode(tex, display, source) {
@@ -19,12 +21,29 @@ export function mathNode(tex, display, source) {
   const node = element("span", attributes, source);
   if (tex.length > LONGEST) return node;
   Object.assign(node, { linnetMath: { tex, display } });
-  if (globalThis.katex) fill(node);
+  const found = made.get(`${display}${tex}`);
+  if (found) node.replaceChildren(found.cloneNode(true));
   else {
     waiting.add(node);
-    load();
+    if (globalThis.katex) fillSoon();
+    else load();
   }
   return node;
+}
+
+/** Set the formulas that wait, for a part of each frame: of a thousand nobody has to wait for the last. */
+function fillSoon() {
+  soon ??= requestAnimationFrame(() => {
+    soon = null;
+    const end = performance.now() + SLICE;
+    for (const node of waiting) {
+      waiting.delete(node);
+      if (node.isConnected) fill(node);
+      if (performance.now() > end) break;
+    }
+    if (waiting.size) fillSoon();
+    document.dispatchEvent(new Event("linnet-math"));
+  });
 }
 
 function fill(node) {
@@ -80,7 +99,6 @@ function load() {
       style.remove();
       return;
     }
-    for (const node of waiting) fill(node);
-    waiting.clear();
+    fillSoon();
   })();
 }

@@ -46,7 +46,7 @@ class ServerStore {
     this.keepDays = keepDays;
     this.lasting = true;
     this.conversations = new Map(); // by this page's id
-    this.kept = new Map(); // by this page's id {id: the server's, updated, metadata, state, items: node -> {id, json}, surplus: [ids]}
+    this.kept = new Map(); // by this page's id {id: the server's, updated, metadata, state, items: node -> {id, json}, others: items of other kinds, surplus: [ids], isRead}
     this.waiting = new Set(); // ids of what has changed
     this.work = Promise.resolve();
     this.channel = "BroadcastChannel" in window ? new BroadcastChannel("linnet-server") : null;
@@ -85,13 +85,18 @@ class ServerStore {
     const own = FROM_PAGE.test(metadata?.page_id) ? metadata.page_id : id;
     const before = this.kept.get(own);
     const updated = linnet?.updated_at ?? created_at;
-    if (before?.id === id && (before.updated === updated || this.waiting.has(own))) return own;
+    if (before?.id === id) {
+      // What this page has added itself is no change by others.
+      const isOurs = before.isRead && linnet?.items === before.items.size + before.others + before.surplus.length;
+      if (isOurs) before.updated = updated;
+      if (before.updated === updated || this.waiting.has(own)) return own;
+    }
     const stub = create({ mode: metadata?.mode === "text" ? "text" : "chat", model: "", settings: {} });
     const title = metadata?.title || linnet?.preview || "";
     Object.assign(stub, { id: own, title, created: 1000 * created_at, changed: 1000 * updated, named: metadata?.named === "yes", isStub: true });
     const running = this.conversations.get(own);
     if (!running || !this.page.isRunning(running)) this.conversations.set(own, stub);
-    this.kept.set(own, { id, updated, metadata: metadata ?? {}, items: new Map(), surplus: [] });
+    this.kept.set(own, { id, updated, metadata: metadata ?? {}, items: new Map(), others: 0, surplus: [], isRead: false });
     return own;
   }
 
@@ -100,14 +105,7 @@ class ServerStore {
     const found = this.get(id);
     if (!found?.isStub) return found;
     const kept = this.kept.get(id);
-    const items = [];
-    for (let after = ""; items.length < MOST_ITEMS; ) {
-      const query = new URLSearchParams({ limit: LISTED, order: "asc", ...(after && { after }) });
-      const { data, has_more, last_id } = await asked(`/${kept.id}/items?${query}`);
-      items.push(...data);
-      if (!has_more) break;
-      after = last_id;
-    }
+    const items = await itemsAt(kept.id);
     const conversation = this.read(items, found, kept);
     this.conversations.set(id, conversation);
     return conversation;
@@ -148,6 +146,8 @@ class ServerStore {
       if (own && !foreign.has(key)) own.json = JSON.stringify(item);
     }
     kept.state = JSON.stringify(stateOf(made));
+    kept.others = items.length - kept.items.size - kept.surplus.length;
+    kept.isRead = true;
     return made;
   }
 
@@ -204,13 +204,14 @@ class ServerStore {
     let kept = this.kept.get(conversation.id);
     if (!kept) {
       const made = await asked("", { metadata });
-      kept = { id: made.id, updated: made.created_at, metadata, items: new Map(), surplus: [] };
+      kept = { id: made.id, updated: made.created_at, metadata, items: new Map(), others: 0, surplus: [], isRead: true };
       this.kept.set(conversation.id, kept);
     } else if (kept.metadata.title !== metadata.title || kept.metadata.page_id !== metadata.page_id) {
       await asked(`/${kept.id}`, { metadata: { ...kept.metadata, ...metadata } });
       kept.metadata = { ...kept.metadata, ...metadata };
     }
     if (conversation.isStub) return; // it was renamed; what is in it has not been fetched
+    if (!kept.isRead) await this.learn(kept, conversation);
     const wanted = itemsOf(conversation, (node) => this.page.isWriting(node));
     const changed = [];
     for (const [key, item] of wanted) {
@@ -242,6 +243,19 @@ class ServerStore {
       await gone(`/${kept.id}/items/${encodeURIComponent(kept.surplus[0])}`);
       kept.surplus.shift();
     }
+  }
+
+  /** Find out which items a conversation's messages are, after others have changed it meanwhile; theirs stay. */
+  async learn(kept, conversation) {
+    const items = await itemsAt(kept.id);
+    for (const { id, linnet } of items) {
+      const key = linnet?.node?.id;
+      if (key !== TEXT && !conversation.nodes[key]) continue;
+      if (kept.items.has(key)) kept.surplus.push(kept.items.get(key).id);
+      kept.items.set(key, { id, json: null });
+    }
+    kept.others = items.length - kept.items.size - kept.surplus.length;
+    kept.isRead = true;
   }
 
   async remove(id) {
@@ -332,6 +346,18 @@ function textOf(item) {
   if (item.type.endsWith("_call")) return `\`${item.name ?? item.type}(${item.arguments ?? item.input ?? ""})\``;
   const parts = item.content ?? item.output ?? item.summary ?? [];
   return typeof parts === "string" ? parts : parts.map((part) => part.text ?? part.refusal ?? "").join("\n");
+}
+
+/** All items of a conversation, oldest first. */
+async function itemsAt(name) {
+  const items = [];
+  for (let after = ""; items.length < MOST_ITEMS; ) {
+    const { data, has_more, last_id } = await asked(`/${name}/items?${new URLSearchParams({ limit: LISTED, order: "asc", ...(after && { after }) })}`);
+    items.push(...data);
+    if (!has_more) break;
+    after = last_id;
+  }
+  return items;
 }
 
 async function asked(path, body, method = body ? "POST" : "GET") {

@@ -12,7 +12,7 @@ import { MarkdownView } from "./markdown.js";
 
 export class Thread {
   /** `act`: what the buttons do: again(node), goOn(node), resend(node, text), choose(node), decide(node), remove(node),
-   *  save(node, text), saveAsNew(node, text), sendAgain(), openSource(node, list, at, button), judge(node, good). */
+   *  isReady(): whether something can be sent, save(node, text), saveAsNew(node, text), sendAgain(), openSource(node, list, at, button), judge(node, good). */
   constructor(container, act) {
     this.container = container;
     this.act = act;
@@ -210,7 +210,7 @@ class MessageView {
     };
     const done = (work) => () => {
       const text = area.value.trim();
-      if (!text && !node.attachments) return;
+      if ((!text && !node.attachments) || (work === act.resend && !act.isReady())) return;
       leave();
       this.body.replaceChildren();
       this.thought = null;

@@ -72,7 +72,7 @@ class ResponseShape:
         self._query: str | None = None
         """What is to be searched."""
         self._most: int | None = None
-        self._streams = streams
+        self.streams = streams
         self._events: list[str] = []
         self._number = 0
         self._own: list[dict[str, Any]] = []
@@ -247,7 +247,7 @@ class ResponseShape:
             self._event("response.refusal.delta", **self._within, delta=text)
             return
         self._part["logprobs"] += scores
-        if self._streams:
+        if self.streams:
             shown = json.dumps(_without_bytes(scores)) if scores else "[]"
             rest = f'"logprobs":{shown},"sequence_number":{self._number}}}'
             self._number += 1
@@ -359,7 +359,7 @@ class ResponseShape:
 
     def _event(self, kind: str, **fields: Any) -> None:
         number, self._number = self._number, self._number + 1
-        if self._streams:
+        if self.streams:
             data = json.dumps({"type": kind, **fields, "sequence_number": number})
             self._events.append(f"event: {kind}\ndata: {data}\n\n")
 
