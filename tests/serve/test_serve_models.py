@@ -64,6 +64,11 @@ class Words:
         rows = [[text.count(chr(97 + place)) for place in range(26)] for text in texts]
         return np.array(rows, dtype=np.float32)
 
+    def own_tokens(self, tokens: list[int]) -> list[int]:
+        if any(token < ord("a") for token in tokens):
+            raise ConfigError("expected letters")
+        return tokens
+
     def close(self) -> None:
         pass
 
