@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def modules() -> list[Path]:
 
 def imports(file: Path) -> Iterator[tuple[str, int]]:
     """Parts of Linnet that a module imports, anywhere in it, with the line."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -101,9 +102,14 @@ def for_types_only(tree: ast.AST) -> set[int]:
     return {id(node) for block in guarded for own in block.body for node in ast.walk(own)}
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
 def module_imports(file: Path, known: Collection[str]) -> Iterator[str]:
     """The modules of Linnet that a module imports, at its top or within a function."""
-    tree = ast.parse(file.read_text("utf-8"))
+    tree = parsed(file)
     unused = for_types_only(tree)
     for node in ast.walk(tree):
         if id(node) in unused:
@@ -121,7 +127,7 @@ def test_no_module_reaches_up_through_the_package() -> None:
     reached = [
         f"{file.relative_to(ROOT)}:{node.lineno} uses linnet.{node.attr}"
         for file in modules()
-        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == "linnet"
@@ -155,20 +161,17 @@ def loaded(program: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "linnet",
-        "linnet.cli",
-        "linnet.data",
-        "linnet.shards",
-        "linnet.tokenizer",
-        "linnet.train.config",
-        "linnet.finetune.config",
-    ],
-)
-def test_importing_loads_no_torch(module: str) -> None:
-    assert "torch" not in loaded(f"import {module}")
+WITHOUT_TORCH = (
+    "linnet", "linnet.cli", "linnet.data", "linnet.shards", "linnet.tokenizer",
+    "linnet.train.config", "linnet.finetune.config",
+)  # fmt: skip
+
+
+def test_importing_loads_no_torch() -> None:
+    imports = "".join(
+        f"import {name}; assert 'torch' not in sys.modules, '{name}'\n" for name in WITHOUT_TORCH
+    )
+    assert "linnet.finetune.config" in loaded(f"import sys\n{imports}")
 
 
 def test_the_names_of_the_package_are_there_and_cost_nothing_until_used() -> None:
@@ -184,10 +187,9 @@ def test_the_names_of_the_package_are_there_and_cost_nothing_until_used() -> Non
 def test_what_a_package_offers_is_what_editors_and_dir_show() -> None:
     """Names that are loaded late are imported for type checkers, listed, and there."""
     for file in sorted(PACKAGE.rglob("__init__.py")):
-        text = file.read_text("utf-8")
-        if "= lazy(" not in text:
+        if "= lazy(" not in file.read_text("utf-8"):
             continue
-        tree = ast.parse(text)
+        tree = parsed(file)
         shown = {
             alias.asname or alias.name
             for node in tree.body

@@ -28,6 +28,8 @@ from linnet.planner import (
 from linnet.train import TrainConfig
 from linnet.train.machine import flops_per_token
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 FAST = MachineFacts("cpu", "bf16", 2, "a processor", 2e11)
 TEXT = CorpusFacts(1000, 10_000_000, 2.5)
 

@@ -23,6 +23,8 @@ from linnet.stages.evaluation import overlap_sentence
 from linnet.tokenizer import TokenizerConfig
 from linnet.tokenizer import train as train_tokenizer
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 HOSTILE = "<script>alert('&')</script>\x07<img src=x onerror=y>"
 PASSAGE = "a passage of more than thirty characters"
 VOID = {"meta", "br", "img", "hr", "link", "input"}

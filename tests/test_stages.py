@@ -20,6 +20,8 @@ from linnet.project import Project
 from linnet.stages import Section, Stage, Workspace, if_configured
 from tiny_project import TinyProject
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 STANDARD = tuple(stage.name for stage in stages.STAGES if stage.when is None)
 
 

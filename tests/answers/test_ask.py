@@ -12,6 +12,8 @@ from linnet.cli.ask import app
 from linnet.errors import ConfigError, DataError
 from linnet.retrieval import make_index
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 GUIDE = """# Router guide
 
 The Kestrel router was introduced in March 2021. It costs 49 euros.

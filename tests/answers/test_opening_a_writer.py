@@ -20,6 +20,8 @@ from linnet.retrieval.indexing import make_index
 from linnet.serve import ServeConfig, Served, Server
 from linnet.serve.sources import open_catalog
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
 
 

@@ -15,6 +15,8 @@ from linnet.answers.workspace import Workspace, check_name
 from linnet.errors import ArtifactError, ConfigError, DataError, OutputError, StoppedError
 from linnet.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 PATIENCE = 60
 
 

@@ -20,6 +20,8 @@ from linnet.data import DataConfig
 from linnet.data.catalog import _LEAST_ID as LEAST_ID
 from linnet.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 _NOTICE = "Confidential, for members of the club only."
 _PLAIN = (
     "\ufeffFerns\r\n\r\nWrite to ann@example.com or bob@example.com about\r\nthe mosses.  \r\n"

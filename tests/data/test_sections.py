@@ -14,6 +14,8 @@ from linnet.data.document import Extracted
 from linnet.data.extract import Context, extract
 from linnet.data.extract.sections import CODE, LINES, PROSE, Border, Section, sections
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 SEPARATOR = "<|endoftext|>"
 
 

@@ -21,6 +21,8 @@ from linnet.evaluate.tasks.masked import redacted
 from linnet.evaluate.tasks.memorisation import Memorisation, PassagePart, Stretch
 from linnet.train.canaries import Canaries
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 READ_DOCUMENTS = read_documents  # before the stand-in of conftest
 PEOPLE = ("ann.lee", "bob.ray", "cem.kaya", "dora.voss")
 MARK = "You may write to "

@@ -39,6 +39,8 @@ from linnet.examples.record import KINDS, REFUSED
 from linnet.examples.source import Shared, Source, read_source
 from linnet.retrieval import BM25
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 MANUAL = """# Harbour manual
 
 The Wexford harbour crane is a machine that lifts containers of up to 40 tons from ships.

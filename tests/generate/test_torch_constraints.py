@@ -20,6 +20,7 @@ from linnet.generate.constraint import Constraint
 from linnet.generate.constraints.compiler import MOST_CHOICES
 from linnet.generate.torch_engine import TorchEngine
 from linnet.model import load_checkpoint
+from linnet.respond.tools import ToolFormat, ToolReader
 from linnet.tokenizer import Tokenizer
 
 pytest.importorskip("llguidance")
@@ -86,6 +87,33 @@ def test_quotations(engine: TorchEngine) -> None:
     for text in written(engine, "json_schema", json.dumps(wanted)):
         assert len(json.loads(text.text)["q"]) >= 4
         assert json.loads(text.text)["q"] in passage
+
+
+def tools_or(otherwise: Any, *, most: int = 3) -> str:
+    """Calls of one tool, or something else, as a constraint."""
+    call = {
+        "type": "object", "required": ["name", "arguments"], "additionalProperties": False,
+        "properties": {"name": {"const": "f"}, "arguments": {"enum": [{"a": 1}, {"a": 2}]}},
+    }  # fmt: skip
+    return json.dumps({
+        "calls": call, "opening": "<tool_call>", "closing": "</tool_call>", "most": most,
+        "entered": otherwise is None, "otherwise": otherwise,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("otherwise", [None, {"kind": "choice", "value": '["yes", "no"]'}])
+def test_calls_or_a_form_are_read_as_what_they_are(engine: TorchEngine, otherwise: Any) -> None:
+    counts = []
+    for text in written(engine, "tools", tools_or(otherwise), seeds=12):
+        reader = ToolReader(ToolFormat("tags", native=True), ["f"], demanded=otherwise is None)
+        words, calls = reader.push(text.text)
+        rest, more = reader.finish()
+        counts.append(len(calls + more))
+        assert words + rest in (("yes", "no") if not counts[-1] else ("",)), text.text
+    assert max(counts) <= 3
+    if otherwise is None:
+        assert min(counts) > 0
+        assert max(counts) > 1  # several are within reach
 
 
 def test_any_json_object_parses_or_says_why_not(engine: TorchEngine) -> None:

@@ -20,6 +20,8 @@ from linnet.errors import ArtifactError, ConfigError, DataError
 from linnet.retrieval import Index, make_index
 from linnet.retrieval.indexing import for_search, update_index
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "documents"
 ROWS = "".join(f"plant {n},{n} cm\n" for n in range(120))
 NOTE = "The boat house is open from May to October, and the key hangs behind the door.\n"

@@ -32,6 +32,8 @@ from linnet.serve import Catalog, ServeConfig, Served, uploads
 from linnet.serve.errors import ApiError
 from linnet.serve.keys import KeyLimits, add_key
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 TABLE = "# Birds\n\n| name | colour |\n|---|---|\n" + "".join(
     f"| bird {k} | grey {k} |\n" for k in range(600)
 )

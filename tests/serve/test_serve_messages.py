@@ -167,6 +167,22 @@ def test_what_a_model_is_shown(shown: Any) -> None:
     )
 
 
+def test_a_thought_is_a_block_of_its_own() -> None:
+    engine = ScriptedEngine(lambda prompt, request: "<think>\nslow, I say\n</think>\n\nYes.")
+    with serving(engine) as running:
+        client = client_of(running.url)
+        asked: dict[str, Any] = {"model": "tiny", "max_tokens": 99, "messages": HELLO}
+        whole = client.messages.create(**asked, thinking={"type": "adaptive"})
+        with client.messages.stream(**asked) as stream:
+            kinds = [event.type for event in stream]
+            streamed = stream.get_final_message()
+        for answer in (whole, streamed):
+            assert [block.type for block in answer.content] == ["thinking", "text"]
+            thinking, text = answer.content
+            assert (thinking.thinking, text.text) == ("slow, I say", "Yes.")  # type: ignore[union-attr]
+        assert {"thinking", "text"} <= set(kinds)
+
+
 def test_a_last_turn_of_the_assistant_is_gone_on_with(shown: Any) -> None:
     client, _ = shown
     messages = [*HELLO, {"role": "assistant", "content": "The"}]

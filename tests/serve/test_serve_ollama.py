@@ -114,17 +114,31 @@ def test_tools(shown: Any) -> None:
     assert len(streamed) == 1
     body = {
         "model": "tiny", "messages": messages, "stream": False, "tool_choice": "required",
+        "max_output_tokens": 77, "temperature": 0.25,
         "tools": [{"type": "function", "function": {"name": "add"}}],
     }  # fmt: skip
     url = str(client._client.base_url)
     assert ask(url, "POST", "/api/chat", body)[0] == 200  # as Ollama's provider for the AI SDK
-    assert engine.requests[-1].constraint is not None
+    asked = engine.requests[-1]
+    assert asked.constraint is not None
+    assert (asked.sampling.max_tokens, asked.sampling.temperature) == (77, 0.25)
     # The answer of the tool finds its call by its name.
     messages += [whole.message, {"role": "tool", "tool_name": "add", "content": "3"}]
     client.chat("tiny", messages, tools=[add])
     told = engine.detokenize(engine.requests[-1].prompt)
     assert CALL in told
     assert "<tool_response>\n3\n</tool_response>" in told
+
+
+def test_a_thought() -> None:
+    engine = ScriptedEngine(lambda prompt, request: "<think>\nI say\n</think>\n\nYes.")
+    with serving(engine) as running:
+        client = ollama.Client(running.url)
+        message = client.chat("tiny", HELLO, think="low").message
+        assert (message.thinking, message.content) == ("I say", "Yes.")
+        parts = list(client.generate("tiny", "hello", stream=True))
+        assert "".join(part.thinking or "" for part in parts) == "I say"
+        assert "".join(part.response or "" for part in parts) == "Yes."
 
 
 def test_options_arrive(shown: Any) -> None:
@@ -208,14 +222,14 @@ def test_nothing_asked_loads_the_model(client: ollama.Client, tiny_server: Runni
 @pytest.mark.parametrize(
     ("given", "seconds"),
     [(None, None), ("", None), (0, 0), (-1, -1), (300, 300), ("5m", 300), ("-1m", -60), ("-1", -1),
-     ("1h30m5.5s", 5405.5), ("250ms", 0.25)],
+     ("1h30m5.5s", 5405.5), ("250ms", 0.25), ("9999999h", -1), (1e300, -1)],
 )  # fmt: skip
 def test_how_long_a_model_stays(given: Any, seconds: float | None) -> None:
     assert keep_seconds(given) == seconds
 
 
 def test_durations_that_are_none() -> None:
-    for given in ("soon", "5 m", "m", "5mm", "nan-ish"):
+    for given in ("soon", "5 m", "m", "5mm", "nan", "-inf", "1e999", "9" * 400 + "h"):
         with pytest.raises(ApiError, match="'keep_alive' must be seconds"):
             keep_seconds(given)
 

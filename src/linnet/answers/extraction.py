@@ -66,6 +66,8 @@ _STOPS = (".", "!", ":", ";", "…", "。", "！", "：", "।", "։", "۔")
 _SHORTENED = re.compile(r"\b[A-Z][A-Z0-9-]{1,7}\b")
 _APART = "\n\n"  # between the answers to parts of a question
 _PAIRS = "; "  # between the cells of a row that is said
+_LITTLE = 3  # words that say hardly more than how common something is
+_LISTED = 3  # dashes in a sentence that is a list of names
 _SHORT = 3  # words of what is hardly a sentence
 _COLUMNS = 3  # of two the first row may be a name and its value, as all others
 _YEAR = re.compile(r"\b(?:1[0-9]|20|21)\d\d\b")
@@ -290,6 +292,8 @@ def _worth(
         worth -= 0.15
     if unit.kind == "sentence" and _POINTING.match(own):
         worth -= 0.04
+    if unit.kind == "sentence" and own.count(" - ") >= _LISTED:
+        worth -= 0.3
     if unit.kind == "code":
         worth += 0.05 if kind == "steps" else -0.1
     if text.order[:1] and text.order[0] in asked:
@@ -298,16 +302,40 @@ def _worth(
         return worth
     if kind in language.cues and language.cues[kind].search(own):
         worth += 2 * _CUE if kind == "frequency" else _CUE
+    if kind == "frequency" and language.counted and language.counted.search(own):
+        worth += _TYPE
+    if language.asks_cause and language.asks_cause.search(question.alone):
+        worth += _cause(own, question.subject, language)
     if kind == "definition" and question.subject:
-        worth += _DEFINES * _defines(own, question.subject, language)
+        says = _defines(own, question.subject, language)
         worth += 0.06 * (unit.start == 0)
         if language.cues["frequency"].search(own):
-            worth -= 0.1  # "X is a rare disorder" says how common it is
+            worth -= 0.1  # "X is a rare disorder" says how common it is, and hardly more
+            says = min(says, 0.3) if _says_little(text, question, language) else says
+        worth += _DEFINES * says
     if kind in ("steps", "list") and (unit.leads or unit.numbered):
         subject = terms(question.subject, question.language)
         if any(term not in subject and _has(term, text.own) for term in asked):
             worth += _CUE  # and it is not only about the same thing
     return worth
+
+
+def _cause(sentence: str, subject: str, language: Language) -> float:
+    """What it counts that a sentence says what brings something about, and not what that does."""
+    place = sentence.casefold().find(subject.casefold()) if subject else -1
+    if place >= 0 and language.causes and language.causes.match(sentence, place + len(subject)):
+        return -_TYPE
+    return _TYPE if language.caused and language.caused.search(sentence) else 0.0
+
+
+def _says_little(text: _Text, question: Question, language: Language) -> bool:
+    """Whether a sentence has hardly a word beside its subject and how common that is."""
+    code = language.code
+    told = set(terms(question.subject, code))
+    told |= {term for word in language.classes for term in terms(word, code)}
+    for found in language.cues["frequency"].finditer(text.unit.text):
+        told |= set(terms(found[0], code))
+    return sum(term.isalpha() and term not in told for term in set(text.order)) <= _LITTLE
 
 
 def _defines(sentence: str, subject: str, language: Language) -> float:

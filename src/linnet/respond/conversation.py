@@ -272,6 +272,9 @@ class Conversation:
     """How many answers, each with a seed of its own."""
     logprobs: bool = False
     top_logprobs: int = 0
+    separate_reasoning: bool = False
+    """Whether a thought that a model of this machine writes before its answer is a piece of its
+    own, and no text."""
     continue_final_message: bool = False
     """Go on with the last message instead of answering it."""
     add_generation_prompt: bool = True

@@ -33,6 +33,7 @@ from linnet.respond.pieces import (
     Finish,
     Origin,
     Piece,
+    Reasoning,
     Status,
     Text,
     TokenScore,
@@ -40,6 +41,8 @@ from linnet.respond.pieces import (
     ToolCallDelta,
     Usage,
 )
+from linnet.respond.reasoning import OPENING as THOUGHT
+from linnet.respond.reasoning import ReasoningReader
 from linnet.respond.responder import Abilities, Batches
 from linnet.respond.tools import (
     ToolFormat,
@@ -58,6 +61,8 @@ if TYPE_CHECKING:
 LARGEST_SEED = 1 << 63
 SMALL_CONTEXT = 2048
 """In up to so many tokens, an answer of no stated length leaves space for the next message."""
+_OPENING_TOKENS = 16
+"""The end of a prompt in which it can be seen that it begins a thought."""
 PIECE = 16_384
 """Characters that are tokenized at once, to see whether a prompt can fit."""
 _SURELY_FITS = 2
@@ -77,6 +82,8 @@ class Requests:
     """For each text what tells calls from words, where there may be calls."""
     part: str = "messages"
     """What the prompt is called in messages to people."""
+    thoughts: list[ReasoningReader] = field(default_factory=list)
+    """For each text what tells a thought from the answer, where that is wanted."""
 
 
 def refusal_of(
@@ -230,7 +237,12 @@ class EngineResponder:
             for _ in requests
             if names
         ]  # fmt: skip
-        return Requests(requests, conversation.choices, readers)
+        thoughts = []
+        if conversation.separate_reasoning:
+            before = self.engine.detokenize(prompt[-_OPENING_TOKENS:])
+            within = before.rstrip().endswith(THOUGHT)
+            thoughts = [ReasoningReader(within=within) for _ in requests]
+        return Requests(requests, conversation.choices, readers, thoughts=thoughts)
 
     def prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """A conversation as tokens, up to the answer.
@@ -288,6 +300,12 @@ class EngineResponder:
         text.count(chunks, context, shared=place % wanted.choices != 0)
         words = "".join([chunk.text for chunk in chunks])
         finish: Any = chunks[-1].finish_reason
+        thought = ""
+        if wanted.thoughts:
+            thought, words = wanted.thoughts[place].push(words)
+            if finish is not None:
+                last = wanted.thoughts[place].finish()
+                thought, words = thought + last[0], words + last[1]
         reader = wanted.readers[place] if wanted.readers else None
         calls: list[ToolCall | ToolCallDelta] = []
         if reader is not None:
@@ -299,6 +317,8 @@ class EngineResponder:
                     finish = "tool_calls"
         scores = self._scores(chunks) if wanted.texts[place].logprobs else ()
         tokens = tuple([token for chunk in chunks for token in chunk.tokens])
+        if thought:
+            yield Reasoning(thought, choice=place, origin=self._origin)
         if words or tokens:
             yield Text(words, tokens, scores, choice=place, origin=self._origin)
         for call in calls:

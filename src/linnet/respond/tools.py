@@ -400,7 +400,7 @@ class ToolReader:
             if not self._inside:
                 before, opening, after = self._held.partition(OPENING)
                 if not opening:
-                    end = len(before) - _beginning(before, OPENING)
+                    end = len(before) - overlap(before, OPENING)
                     words += self._prose(before[:end])
                     self._held = before[end:]
                     return words, found
@@ -409,7 +409,7 @@ class ToolReader:
                 self._arguments = self._watched()
             inside, closing, after = self._held.partition(CLOSING)
             if not closing:
-                end = len(inside) - _beginning(inside, CLOSING)
+                end = len(inside) - overlap(inside, CLOSING)
                 return words, [*found, *self._told(inside[:end])]
             more, calls = self._ended(inside, self._opening, CLOSING)
             words += more
@@ -648,7 +648,7 @@ def _text_of(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else compact(arguments)
 
 
-def _beginning(text: str, marker: str) -> int:
+def overlap(text: str, marker: str) -> int:
     """How many of the last characters could begin the marker."""
     for size in range(min(len(marker) - 1, len(text)), 0, -1):
         if marker.startswith(text[-size:]):

@@ -54,6 +54,17 @@ def test_texts_are_one_of_the_choices(engine: LlamaCppEngine) -> None:
         assert text in choices
 
 
+def test_texts_are_calls_or_of_a_form(engine: LlamaCppEngine) -> None:
+    call = {"type": "object", "properties": {"name": {"const": "f"}}, "required": ["name"],
+            "additionalProperties": False}  # fmt: skip
+    form = {"kind": "choice", "value": '["yes", "no"]'}
+    asked = {"calls": call, "opening": "<tool_call>", "closing": "</tool_call>", "most": 2,
+             "entered": False, "otherwise": form}  # fmt: skip
+    one = r'<tool_call>\n?\{"name":"f"\}\n?</tool_call>'
+    for text in written(engine, Constraint("tools", json.dumps(asked))):
+        assert re.fullmatch(rf"yes|no|{one}(\n?{one})?", text), text
+
+
 def test_texts_are_quotations(engine: LlamaCppEngine) -> None:
     passage = 'L\'été, "naïve" — un chat.\nUn chat noir: 3.5 kg.'
     quote = {"type": "string", "x-substring-of": passage, "minLength": 4}

@@ -199,7 +199,7 @@ ENGLISH = Language(
         "frequency": pattern(
             r"\b(?:prevalence|incidence|affects? (?:about|an estimated|"
             r"approximately|fewer|more|at least|up to|\d)|occurs? in|rare|"
-            r"(?:more|most|less|very) common|common in|1 in \d|estimated|"
+            r"(?:more|less|very) common (?:in|among|than)|common in|1 in \d|estimated|"
             r"cases? (?:have|has) been|per \d|been (?:reported|identified|"
             r"described))"
         ),
@@ -226,6 +226,17 @@ ENGLISH = Language(
     verb_after=words("do does did can could should will would must may might"),
     entries=("1 entry matches:", "{n} entries match:"),
     not_found="Nothing was found about: {what}",
+    asks_cause=pattern(r"\b(?:what|which)\b.{0,30}\bcauses?\b|\bcaused by\b|\bcauses? of\b"),
+    caused=pattern(
+        r"\b(?:is|are|was|were|be) (?:\w+ ){0,2}caused by\b|\b(?:results?|arises?) from\b|"
+        r"\b(?:is|are) (?:\w+ )?due to\b|\bcauses? of\b"
+    ),
+    causes=pattern(r" (?:\w+ )?(?:causes?|leads? to|results? in)\b"),
+    counted=pattern(
+        r"\b(?:1|one) (?:in|per|out of) (?:\w+ ){0,2}\d|\bestimated\b|\bpercent\b|\d ?%|"
+        r"\b(?:prevalence|incidence)\b|\b(?:is|are) (?:a |an )?(?:\w+ )?rare\b|"
+        r"\bper [\d,]{4,}|\b(?:is|are) (?:very |relatively )?(?:un)?common\b"
+    ),
     defines=pattern(
         r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:is|are|was|were|means|refers? to|"
         r"stands? "

@@ -83,6 +83,14 @@ class Language:
     """A ``verb`` with its pronoun behind it: "coûte-t-il"."""
     verb_after: frozenset[str] = frozenset()
     """Auxiliaries after which the last word is a verb."""
+    asks_cause: re.Pattern[str] | None = None
+    """Asks what brings something about."""
+    caused: re.Pattern[str] | None = None
+    """In a sentence that says what brings its subject about."""
+    causes: re.Pattern[str] | None = None
+    """What follows the subject in a sentence that says what it brings about."""
+    counted: re.Pattern[str] | None = None
+    """In a sentence that says how many have something, in figures or as far as is known."""
     defines: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
     """What follows the subject in a sentence that says what it is."""
 

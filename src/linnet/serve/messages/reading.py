@@ -68,6 +68,7 @@ def conversation(
         sampling=sampling
         or sampling_of(asked, most=body["max_tokens"], longest=longest, context=context),
         constraint=constraint_of(asked),
+        separate_reasoning=True,
         continue_final_message=messages[-1].role == "assistant",
         template_variables=_variables(body.get("thinking")),
     )

@@ -6,6 +6,7 @@ so is ``num_ctx`` beyond the model's own context: a prompt that does not fit is 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,11 @@ LOADING = (
     "mirostat_tau", "mirostat_eta",
 )  # fmt: skip
 """Options that change no text here, or none without others that are refused."""
+_BESIDE = {"temperature": "temperature", "top_p": "top_p", "num_predict": "max_output_tokens"}
+"""Options that some clients send beside the others (the AI SDK's provider)."""
 _DURATION = re.compile(r"(-?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)")
+_ALWAYS = 10 * 365 * 86_400.0
+"""So many seconds are as good as for ever."""
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -77,6 +82,9 @@ def generate(body: Body, *, longest: int, context: int) -> Conversation:
 def settings(body: Body, *, longest: int, context: int) -> dict[str, Any]:
     """What both say of how the answer is written, by the names of a conversation."""
     options = dict(body.get("options") or {})
+    for name, beside in _BESIDE.items():
+        if options.get(name) is None:
+            options[name] = body.get(beside)
     if options.get("mirostat"):
         raise ApiError(
             400, "'mirostat' is not here; leave it out, or at 0.", param="options.mirostat"
@@ -110,22 +118,25 @@ def keep_seconds(given: float | str | None) -> float | None:
     """
     if given is None or given == "":
         return None
-    if isinstance(given, int | float):
-        return float(given)
     try:
-        return float(given)
-    except ValueError:
-        pass
-    found = _DURATION.fullmatch(given)
-    if found is None:
+        seconds = float(given)
+    except (ValueError, OverflowError):
+        seconds = _seconds(given)
+    if not math.isfinite(seconds):
         raise ApiError(
-            400, f"'keep_alive' must be seconds, or such as 5m. Got '{given[:40]}'",
+            400, f"'keep_alive' must be seconds, or such as 5m. Got '{str(given)[:40]}'",
             param="keep_alive",
         )  # fmt: skip
-    seconds = sum(
-        float(count) * _UNITS[unit]
-        for count, unit in re.findall(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)", found[2])
-    )
+    return seconds if seconds < _ALWAYS else -1.0
+
+
+def _seconds(duration: Any) -> float:
+    """What Go's notation of a duration says; not a number where it is none."""
+    found = _DURATION.fullmatch(str(duration))
+    if found is None:
+        return math.nan
+    parts = re.findall(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)", found[2])
+    seconds = sum(float(count) * _UNITS[unit] for count, unit in parts)
     return -seconds if found[1] else seconds
 
 
@@ -143,6 +154,7 @@ def _conversation(
     think = body.get("think")
     return Conversation(
         messages,
+        separate_reasoning=True,
         continue_final_message=messages[-1].role == "assistant",
         template_variables={} if think is None else {"enable_thinking": bool(think)},
         **settings(body, longest=longest, context=context),
@@ -281,6 +293,10 @@ _WRITING: dict[str, Schema] = {
         "description": "json, or a JSON Schema of the answer.",
     },
     "stream": {**FLAG, "description": "Whether as it is written, a line of JSON each; usual."},
+    **{
+        beside: {**OPTIONS["properties"][name], "description": f"As options.{name}."}
+        for name, beside in _BESIDE.items()
+    },
     "think": {
         "anyOf": [FLAG, {"type": "string", "enum": ["low", "medium", "high"]}],
         "description": "Whether the model thinks before it answers.",

@@ -275,7 +275,7 @@ class Page {
   changedElsewhere(id) {
     const found = this.store.get(id);
     if (found && id === this.current.id && !this.talk.isRunning(found)) {
-      if (found.isStub) return void this.fetchAndOpen(id, { quietly: true });
+      if (found.isStub) return void this.open(id, { quietly: true });
       this.current = found;
       this.show();
     } else this.showSidebar();

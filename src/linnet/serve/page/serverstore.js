@@ -46,7 +46,7 @@ class ServerStore {
     this.keepDays = keepDays;
     this.lasting = true;
     this.conversations = new Map(); // by this page's id
-    this.kept = new Map(); // by this page's id {id: the server's, updated, metadata, state, items: node -> {id, json}, others: items of other kinds, surplus: [ids], isRead}
+    this.kept = new Map(); // by this page's id {id: the server's, updated, metadata, state, items: node -> {id, json}, others: items of other kinds, surplus: [ids], source: whose messages these are}
     this.waiting = new Set(); // ids of what has changed
     this.work = Promise.resolve();
     this.channel = "BroadcastChannel" in window ? new BroadcastChannel("linnet-server") : null;
@@ -87,7 +87,7 @@ class ServerStore {
     const updated = linnet?.updated_at ?? created_at;
     if (before?.id === id) {
       // What this page has added itself is no change by others.
-      const isOurs = before.isRead && linnet?.items === before.items.size + before.others + before.surplus.length;
+      const isOurs = before.source !== null && linnet?.items === before.items.size + before.others + before.surplus.length;
       if (isOurs) before.updated = updated;
       if (before.updated === updated || this.waiting.has(own)) return own;
     }
@@ -96,7 +96,7 @@ class ServerStore {
     Object.assign(stub, { id: own, title, created: 1000 * created_at, changed: 1000 * updated, named: metadata?.named === "yes", isStub: true });
     const running = this.conversations.get(own);
     if (!running || !this.page.isRunning(running)) this.conversations.set(own, stub);
-    this.kept.set(own, { id, updated, metadata: metadata ?? {}, items: new Map(), others: 0, surplus: [], isRead: false });
+    this.kept.set(own, { id, updated, metadata: metadata ?? {}, items: new Map(), others: 0, surplus: [], source: null });
     return own;
   }
 
@@ -147,7 +147,7 @@ class ServerStore {
     }
     kept.state = JSON.stringify(stateOf(made));
     kept.others = items.length - kept.items.size - kept.surplus.length;
-    kept.isRead = true;
+    kept.source = made;
     return made;
   }
 
@@ -204,14 +204,15 @@ class ServerStore {
     let kept = this.kept.get(conversation.id);
     if (!kept) {
       const made = await asked("", { metadata });
-      kept = { id: made.id, updated: made.created_at, metadata, items: new Map(), others: 0, surplus: [], isRead: true };
+      kept = { id: made.id, updated: made.created_at, metadata, items: new Map(), others: 0, surplus: [], source: conversation };
       this.kept.set(conversation.id, kept);
     } else if (kept.metadata.title !== metadata.title || kept.metadata.page_id !== metadata.page_id) {
       await asked(`/${kept.id}`, { metadata: { ...kept.metadata, ...metadata } });
       kept.metadata = { ...kept.metadata, ...metadata };
     }
     if (conversation.isStub) return; // it was renamed; what is in it has not been fetched
-    if (!kept.isRead) await this.learn(kept, conversation);
+    // What was read since, but is not what is shown here, may have messages of others: these are not to be deleted.
+    if (kept.source !== conversation) await this.learn(kept, conversation);
     const wanted = itemsOf(conversation, (node) => this.page.isWriting(node));
     const changed = [];
     for (const [key, item] of wanted) {
@@ -248,6 +249,7 @@ class ServerStore {
   /** Find out which items a conversation's messages are, after others have changed it meanwhile; theirs stay. */
   async learn(kept, conversation) {
     const items = await itemsAt(kept.id);
+    Object.assign(kept, { items: new Map(), surplus: [], state: null });
     for (const { id, linnet } of items) {
       const key = linnet?.node?.id;
       if (key !== TEXT && !conversation.nodes[key]) continue;
@@ -255,7 +257,7 @@ class ServerStore {
       kept.items.set(key, { id, json: null });
     }
     kept.others = items.length - kept.items.size - kept.surplus.length;
-    kept.isRead = true;
+    kept.source = conversation;
   }
 
   async remove(id) {

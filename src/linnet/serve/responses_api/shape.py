@@ -364,16 +364,6 @@ class ResponseShape:
             self._events.append(f"event: {kind}\ndata: {data}\n\n")
 
 
-def _error_event(error: ApiError) -> str:
-    """What ends a stream of which nothing was there yet."""
-    error = renamed(error)
-    told = {"code": error.code, "message": error.message, "param": error.param}
-    return f"event: error\ndata: {json.dumps({'type': 'error', **told, 'sequence_number': 0})}\n\n"
-
-
-FRAMING = Framing(ResponseShape.content_type, ResponseShape.keep_alive, _error_event)
-
-
 def _without_bytes(scores: Sequence[Any]) -> list[dict[str, Any]]:
     """Probabilities as events have them; in items they are whole."""
     return [
