@@ -40,7 +40,7 @@ _WEIGHT = 0.15  # of what came last in a rate
 _THRESHOLDS = (0.9, 0.75, 0.6, 0.45, 0.3, 0.2, 0.12, 0.06)
 _GROWTH = 1.12  # how much longer a pass of twice as many tokens takes, before one was measured
 _TRIED_AGAIN = 64  # steps after which a cost that was measured is doubted once
-_MARGIN = 1.04  # how much faster a draft must promise to be
+_MARGIN = 1.1  # how much faster a draft must promise to be
 
 
 class PromptLookup:

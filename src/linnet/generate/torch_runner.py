@@ -151,8 +151,14 @@ class Runner:
             layout = CacheLayout.of(decoder.config, dtype=decoder.dtype, device=decoder.device)
             self.memory = KVMemory(layout, prefix_bytes=self._prefix_bytes)
         batch = self.scheduler.schedule(self.memory)
+        begun = self._clock(self._decoder)
         drafts = self._draft(self.memory, batch)
+        if self.speculation.drafter is not None:  # which counts its own time
+            begun = self._clock(self._decoder)
         computed = self._run(self._decoder, self.memory, batch, drafts)
+        if self.speculation.is_on and computed is not None and not batch.chunks:
+            rows = len(computed[1])
+            self.speculation.costs.record(rows, self._clock(self._decoder) - begun)
         if computed is not None:
             self._postprocess(self.memory, *computed)
         # After the first token was handed over, which it would delay.
@@ -193,7 +199,6 @@ class Runner:
             PrefillChunk(draft, draft.tokens, text.adapter, draft.slot.long)
             for text, draft in drafts.items()
         ]
-        begun = self._clock(decoder)
         buckets = [*batch.buckets, *(memory.beams[text] for text in searched)]
         beams = [token for text in searched if text.beams for token in text.beams.last_tokens]
         tokens = [*(text.tokens[-1] for text in decoded), *beams]
@@ -223,10 +228,7 @@ class Runner:
         if wanted != list(range(len(states))):
             states = states[torch.tensor(wanted, device=states.device)]
         adapters = [each.text.adapter for each in places for _ in range(each.rows)]
-        logits = decoder.logits(states, adapters)
-        if self.speculation.is_on and not batch.chunks:
-            self.speculation.costs.record(len(wanted), self._clock(decoder) - begun)
-        return places, logits
+        return places, decoder.logits(states, adapters)
 
     def _clock(self, decoder: Decoder) -> float:
         """Seconds: of the processor, which other programs disturb less, where it computes."""
