@@ -96,7 +96,7 @@ async def documents_of(
     Raises ApiError where there is none, and for several.
     """
     there = stores(service)
-    own = getattr(getattr(call, "model", None), "name", None)
+    own: str = getattr(getattr(call, "model", None), "name", "")
     if not there:
         raise ApiError(
             404,
