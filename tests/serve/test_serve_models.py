@@ -57,9 +57,6 @@ class Words:
         def decode(ids: list[int]) -> str:
             return "".join(map(chr, ids))
 
-    def own_tokens(self, tokens: list[int]) -> list[int]:
-        raise ConfigError("tokens must be below 0, the encoder's vocabulary")
-
     def embed(self, texts: list[str], *, prompt: str | None = None) -> Any:
         rows = [[text.count(chr(97 + place)) for place in range(26)] for text in texts]
         return np.array(rows, dtype=np.float32)
