@@ -1,6 +1,6 @@
 """How much drafts are worth: texts that quote and texts that do not, with and without them.
 
-    python benchmarks/drafting.py /tmp/smol/hf --threads 2 [--draft DIRECTORY]
+    python benchmarks/drafting.py MODEL --threads 2 [--draft DIRECTORY]
     python benchmarks/drafting.py model.gguf --threads 2
 
 Each prompt is continued by turns without drafts, with look-up, and with a draft model where one is
