@@ -46,13 +46,16 @@ def serve(
         list[str] | None,
         typer.Option(
             help="NAME=DIRECTORY: an adapter of the first model; MODEL+NAME=DIRECTORY: of another; "
-            "several times."
+            "several times.",
+            rich_help_panel="Models",
         ),
     ] = None,
     models: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="More models: each directory and .gguf file in this one, by name."
+            metavar="DIR",
+            help="More models: each directory and .gguf file in this one, by name.",
+            rich_help_panel="Models",
         ),
     ] = None,
     docs: Annotated[

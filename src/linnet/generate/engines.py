@@ -70,11 +70,13 @@ class EngineConfig(Config):
         "pass, which makes answers that quote faster and changes none; auto: as linnet bench "
         "found best, or else on with torch only",
         choices=("auto", "on", "off"),
+        group="Drafts",
     )
     draft: str = option(
         "",
         "a smaller model with the same vocabulary, which drafts what the model verifies in one "
         "pass: a directory or hub name; for a GGUF file another one",
+        group="Drafts",
     )
     stall_seconds: float = option(
         LlamaCppSettings.stall_seconds,

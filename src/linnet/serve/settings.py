@@ -57,12 +57,12 @@ class ServeConfig(EngineConfig):
     conversations: Path | None = option(
         None,
         "SQLite file to keep responses and conversations in; otherwise they are in memory.",
-        group="Conversations",
+        group="Records",
     )
     keep_days: float = option(
         30.0,
         "Days after its last use that a response or conversation is deleted; 0: never.",
-        group="Conversations",
+        group="Records",
         least=0,
         most=36_500,
     )
@@ -101,10 +101,10 @@ class ServeConfig(EngineConfig):
         most=3600,
     )
     log: Literal["requests", "errors", "off"] = option(
-        "requests", "What to write to standard error, as lines of JSON.", group="Logs"
+        "requests", "What to write to standard error, as lines of JSON.", group="Records"
     )
     log_prompts: bool = option(
-        False, "Log what people ask and what the model answers, too.", group="Logs"
+        False, "Log what people ask and what the model answers, too.", group="Records"
     )
 
     def __post_init__(self) -> None:
