@@ -65,7 +65,7 @@ def serve(
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Answer over HTTP: OpenAI's interface for programs, a page for people.
+    """Answer over HTTP: interfaces of OpenAI, Anthropic and Ollama for programs, a page for people.
 
     Example: linnet serve notes-model --port 8080
     """
