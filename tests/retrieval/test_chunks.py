@@ -59,7 +59,7 @@ def test_rows_that_are_blocks_of_their_own_are_a_table_with_a_header() -> None:
     built = Builder()
     built.add("Prices", "heading", level=1)
     built.add("plant | price", "table")
-    for n in range(100):
+    for n in range(200):
         built.add(f"plant {n} | {n} EUR", "table", before="\n")
     built.add("animal | price", "table")
     built.add("cat | 3 EUR", "table", before="\n")

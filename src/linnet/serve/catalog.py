@@ -63,6 +63,8 @@ class Served:
     summary: Summary | None = None
     """What its files say of it, while it is not open."""
     created: int = field(default_factory=lambda: int(time.time()))
+    opened: int = field(default_factory=time.time_ns)
+    """When, so exactly that a model which replaces it has another value."""
     _with_tools: Responder | None = field(default=None, init=False, repr=False, compare=False)
 
     @cached_property
@@ -105,7 +107,7 @@ class Served:
     @cached_property
     def fingerprint(self) -> str:
         """Changes where the same request may give another text."""
-        what = f"{__version__} {self.name} {type(self.engine).__name__} {self.created}"
+        what = f"{__version__} {self.name} {type(self.engine).__name__} {self.opened}"
         return f"fp_{hashlib.sha256(what.encode()).hexdigest()[:10]}"
 
     @property
