@@ -114,6 +114,9 @@ def test_health_from_the_command_line(tiny_server: Running) -> None:
         (f"{tiny_server.url}/v1", LinnetError, "Got 404"),
         ("127.0.0.1:8080", ConfigError, "expected an address"),
         ("http://a:b", ConfigError, "expected an address"),
+        ("http://[::1", ConfigError, "expected an address"),
+        ("http://a b/", ConfigError, "expected an address"),
+        ("http://é..x/", ConfigError, "expected an address"),
     ):
         done = RUNNER.invoke(app, ["health", url])
         assert isinstance(done.exception, kind), done.output

@@ -69,6 +69,7 @@ def test_the_server_reads_it_and_keeps_nothing(tiny_server: Running) -> None:
     ("name", "body", "status", "said"),
     [
         ("photo.png", b"x", 400, "photo.png cannot be read: "),
+        ("blank.txt", b" \n ", 400, "blank.txt cannot be read: it has no text"),
         ("", b"x", 400, "'name' must be the file's name"),
         ("x" * 256, b"x", 400, "'name' must be the file's name"),
     ],

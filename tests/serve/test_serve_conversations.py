@@ -118,13 +118,14 @@ def test_words_are_found_in_any_order_and_script() -> None:
     store = ConversationStore()
     store.create("", "birds", {"title": "Vögel, 100% echt"}, [said("The linnet sings at dawn")])
     store.create("", "fish", {}, [said("Ein Fisch schwimmt"), said("über dem linnet-Haus")])
-    store.create("", "tokyo", {}, [said("東京の鳥が歌う")])
+    store.create("", "tokyo", {}, [said("東京の\0鳥が歌う")])
     store.create("other", "hers", {}, [said("The linnet sings")])
     for query, found in (
         ("linnet", ["fish", "birds"]), ("dawn LINN", ["birds"]), ("fisch uber", ["fish"]),
-        ("vögel", ["birds"]), ("100%", ["birds"]), ("の鳥", ["tokyo"]), ("inne", []),
+        ("vögel", ["birds"]), ("100%", ["birds"]), ("鳥が", ["tokyo"]), ("inne", []),
         ('"sings AND', []), ("a*b", []), ("", ["tokyo", "fish", "birds"]), ("%", ["birds"]),
         ("linnet dawn fisch", []), ("haus", ["fish"]),
+        ("dawn\0linn", ["birds"]), ("\0", ["tokyo", "fish", "birds"]), ("%\0fisch", []),
     ):  # fmt: skip
         assert names(store, query) == found, query
     assert names(store, owner="other") == ["hers"]
@@ -251,9 +252,15 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE a (b)")
     connection.close()
+    earlier = tmp_path / "earlier.sqlite"  # with other columns, and the same number
+    ConversationStore(earlier).close()
+    with sqlite3.connect(earlier) as connection:
+        connection.execute("ALTER TABLE conversations DROP COLUMN size")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
     text = tmp_path / "text"
     text.write_text("not a database at all, but long enough to be taken for one" * 20)
-    for file in (other, text, tmp_path, tmp_path / "none" / "x"):
+    for file in (other, earlier, text, tmp_path, tmp_path / "none" / "x"):
         before = file.read_bytes() if file.is_file() else b""
         with pytest.raises(ConfigError, match=file.name):
             ConversationStore(file)

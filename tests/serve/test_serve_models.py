@@ -297,6 +297,8 @@ def test_what_is_wrong_with_a_model_is_found_at_the_start(little: Path, tmp_path
     (tmp_path / "models").mkdir()
     for name in ("mute", "empty"):
         (tmp_path / name).rename(tmp_path / "models" / name)
+    (tmp_path / "models" / "heard").mkdir()  # one that cannot be served keeps none away
+    (tmp_path / "models" / "heard" / "config.json").write_text('{"model_type": "whisper"}')
     catalog = open_catalog(
         str(little), config, name="first", directory=str(tmp_path / "models"), progress=said
     )
@@ -307,7 +309,8 @@ def test_what_is_wrong_with_a_model_is_found_at_the_start(little: Path, tmp_path
         assert (mute.is_chat, mute.context) == (False, 4096)
         measured = catalog.models["first"].engine.memory_bytes  # type: ignore[union-attr]
         assert measured <= mute.summary.bytes <= 3 * measured
-        left_out, cannot = said.lines
+        left_out, unserved, cannot = said.lines
+        assert unserved.startswith("heard: left out, as it cannot be served: model type 'whisper'")
         assert "left out, as they are no models: empty" in left_out
         assert cannot.startswith("mute cannot converse: ")
     finally:

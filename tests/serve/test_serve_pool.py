@@ -446,6 +446,30 @@ def test_a_stream_lives_while_its_model_is_opened(monkeypatch: pytest.MonkeyPatc
         running.stop()
 
 
+def test_loading_a_model_is_answered_in_the_stream_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Clients of Ollama load a model by asking nothing, and stream unless they say otherwise."""
+    monkeypatch.setattr(streaming_module, "SILENCE_SECONDS", 0.02)
+    for path, body in (("generate", {}), ("chat", {"messages": []})):
+        a = Model("a")
+        a.gate.clear()
+        running = server(a)
+        try:
+            place = urlsplit(running.url)
+            connection = http.client.HTTPConnection(
+                place.hostname or "", place.port, timeout=PATIENCE
+            )
+            connection.request("POST", f"/api/{path}", json.dumps({"model": "a", **body}))
+            answer = connection.getresponse()  # it has begun
+            a.gate.set()
+            lines = [json.loads(line) for line in answer.read().splitlines()]
+            assert [line["done"] for line in lines[:-1]] == [False] * (len(lines) - 1)
+            assert (len(lines) > 1, lines[-1]["done_reason"]) == (True, "load"), lines
+        finally:
+            running.stop()
+
+
 def test_what_is_said_of_models_that_are_not_open() -> None:
     a, b = Model("a"), Model("b")
     running = server(a, b)

@@ -24,18 +24,12 @@ def health(
 
     Example: linnet health http://127.0.0.1:8080
     """
-    place = urlsplit(url)
+    connection, path = _connection(url)
     try:
-        port = place.port
-    except ValueError:
-        port = 0
-    if place.scheme not in ("http", "https") or not place.hostname or port == 0:
-        raise ConfigError(f"expected an address such as http://127.0.0.1:8080. Got '{url}'")
-    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    connection = kind(place.hostname, port, timeout=SECONDS)
-    try:
-        connection.request("GET", f"{place.path.rstrip('/')}/health")
+        connection.request("GET", path)
         status = connection.getresponse().status
+    except (http.client.InvalidURL, UnicodeError):
+        raise _no_address(url) from None
     except (OSError, http.client.HTTPException) as error:
         raise LinnetError(f"{url} does not answer ({error})") from None
     finally:
@@ -43,3 +37,21 @@ def health(
     if status != 200:
         raise LinnetError(f"{url} is not ready: expected status 200. Got {status}")
     err.print("ok")
+
+
+def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
+    """To the server at an address, and the path that tells. Raises ConfigError."""
+    try:
+        place = urlsplit(url)
+        host, port = place.hostname, place.port
+        if place.scheme not in ("http", "https") or not host or port == 0:
+            raise ValueError
+        is_secure = place.scheme == "https"
+        kind = http.client.HTTPSConnection if is_secure else http.client.HTTPConnection
+        return kind(host, port, timeout=SECONDS), f"{place.path.rstrip('/')}/health"
+    except (ValueError, http.client.InvalidURL):
+        raise _no_address(url) from None
+
+
+def _no_address(url: str) -> ConfigError:
+    return ConfigError(f"expected an address such as http://127.0.0.1:8080. Got '{url}'")

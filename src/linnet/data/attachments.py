@@ -129,6 +129,8 @@ def read_parts(item: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
 
 def _with_text(part: dict[str, Any], spools: Path) -> str:
     spool, offset, size = part["place"]
+    if not size:  # a spool of nothing but empty texts is removed
+        return ""
     with (spools / spool).open("rb") as file:
         file.seek(offset)
         text: bytes = file.read(size)

@@ -344,7 +344,7 @@ class ConversationStore:
         """An owner's conversations, those used last first; with ``query`` those in which all of
         its words stand. Raises MissingError for an ``after`` that is gone."""
         where, values = ["owner = ?"], [owner]
-        words = query.split()
+        words = query.replace("\0", " ").split()  # which would end a pattern
         for word in words:
             condition, found = self._condition(word)
             where.append(condition)
@@ -452,7 +452,7 @@ class ConversationStore:
                 (item["id"], owner, conversation, response, output, body),
             ).lastrowid
             if conversation is not None and (text := text_of(item)):
-                run("INSERT INTO texts (rowid, text) VALUES (?, ?)", (number, _clean(text)))
+                run("INSERT INTO texts (rowid, text) VALUES (?, ?)", (number, _words(text)))
         if conversation is not None:
             run("UPDATE conversations SET size = size + ? WHERE id = ?", (size, conversation))
             found = run("SELECT size FROM conversations WHERE id = ?", (conversation,)).fetchone()
@@ -631,6 +631,11 @@ def _too_long() -> LongHistoryError:
 
 def _text(value: Any) -> str:
     return _clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _words(text: str) -> str:
+    """As they are searched: without NUL, at which SQLite's comparisons end."""
+    return _clean(text).replace("\0", " ")
 
 
 def _clean(text: str) -> str:

@@ -166,7 +166,10 @@ def _prepare(connection: sqlite3.Connection, file: Path | None, tables: str) -> 
     run = connection.execute
     found = [run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     is_new = not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    if not is_new and found != [_APPLICATION, _VERSION]:
+    statements = re.split(r";\n(?=CREATE|\Z)", tables.strip() + "\n")
+    made = {sql for (sql,) in run("SELECT sql FROM sqlite_master")}
+    is_ours = found == [_APPLICATION, _VERSION] and made.issuperset(filter(None, statements))
+    if not is_new and not is_ours:
         raise ConfigError("it is another database, or of another version")
     run("PRAGMA secure_delete = ON")
     run("PRAGMA temp_store = MEMORY")
@@ -180,7 +183,7 @@ def _prepare(connection: sqlite3.Connection, file: Path | None, tables: str) -> 
                 run(f"CREATE VIRTUAL TABLE texts USING fts5(text, {_TOKENIZE})")
             except sqlite3.OperationalError:  # SQLite was built without: texts are looked through
                 run("CREATE TABLE texts (text TEXT NOT NULL)")
-            for statement in re.split(r";\n(?=CREATE|\Z)", tables.strip() + "\n"):
+            for statement in statements:
                 run(statement)
             run(f"PRAGMA application_id = {_APPLICATION}")
             run(f"PRAGMA user_version = {_VERSION}")

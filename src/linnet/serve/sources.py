@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linnet.config import parse_duration
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.generate.engine_kind import model_directory
 from linnet.generate.engines import is_encoder
 from linnet.hub.source import parse
@@ -65,10 +65,12 @@ def open_catalog(
             f"the documents and a model are both named '{docs_name}'; choose another for "
             "the model with --name"
         )
+    beside: set[str] = set()
     if directory is not None:
         for called, inside in models_in(directory, progress).items():
             if called not in every and Path(inside).resolve() != Path(source).resolve():
                 every[called], own[called] = inside, {}
+                beside.add(called)
     for pinned in config.pin:
         if pinned not in every:
             raise ConfigError(
@@ -91,7 +93,14 @@ def open_catalog(
     for place in places:  # what is wrong with one is said before others are opened
         if place.name != first and place.name not in config.pin:
             with progress.task(f"looking at {place.name}"):
-                described[place.name] = place.summarize(progress)
+                try:
+                    described[place.name] = place.summarize(progress)
+                except LinnetError as error:
+                    if place.name not in beside:
+                        raise
+                    progress.warn(f"{place.name}: left out, as it cannot be served: {error}")
+    is_kept = {first, *config.pin, *described}
+    places = [place for place in places if place.name in is_kept]
     _require_space([_source(p, described[p.name]) for p in places if p.name in described], settings)
     opened: list[Served] = []
     try:

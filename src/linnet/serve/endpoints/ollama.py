@@ -278,7 +278,11 @@ async def _loaded(call: Call, **content: Any) -> None:
     """The answer where nothing is asked: the model is there, or goes."""
     goes = keep_seconds(call.body.get("keep_alive")) == 0
     about = {"model": call.body["model"], "created_at": now(), **content, "done": True}
-    await answer_json(call, {**about, "done_reason": "unload" if goes else "load"})
+    about["done_reason"] = "unload" if goes else "load"
+    if call.status:  # a stream began while the model was opened
+        await call.send(json.dumps(about).encode() + b"\n", more=False)
+    else:
+        await answer_json(call, about)
 
 
 def _streams(call: Call) -> bool:
