@@ -87,6 +87,15 @@ def test_a_stream_brings_the_same(served: Served_) -> None:
     assert text == "The library opens at nine."
     assert [note["url_citation"]["end_index"] for note in annotations] == [26]
     assert kinds == ["status", "passage", "passage", "claim", "citation", "outcome"]
+    with client.chat.completions.stream(  # puts lists together by the index of their entries
+        model="notes", messages=asked("When does the library open?")
+    ) as stream:
+        stream.until_done()
+        message: Any = stream.get_final_completion().choices[0].message
+    assert message.content == text
+    assert [piece["type"] for piece in message.linnet] == kinds
+    (note,) = message.annotations
+    assert note.url_citation.end_index == 26
 
 
 def test_what_the_documents_do_not_say_is_refused_in_words(served: Served_) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Protocol
@@ -172,6 +173,8 @@ class ChatShape(OpenAIStream):
         """How many calls each choice has; it has begun where it is known here."""
         self._streamed: dict[int, str] = {}
         """The id of the last call of each choice."""
+        self._entries: Counter[tuple[int, str]] = Counter()
+        """How many entries each list of each choice has."""
 
     def events(self, batch: Batch) -> Iterator[str]:
         """The events for these pieces."""
@@ -201,11 +204,19 @@ class ChatShape(OpenAIStream):
                 case Finish():
                     yield self._event(place, "{}", reason=f'"{self._reason(piece.reason)}"')
                 case Citation():
-                    shown = json.dumps([annotation(piece, self._envelope.model.name)])
-                    own = json.dumps([piece.as_json()])
-                    yield self._event(place, f'{{"annotations":{shown},"linnet":{own}}}')
+                    shown = annotation(piece, self._envelope.model.name)
+                    noted = self._entry(place, "annotations", shown)
+                    own = self._entry(place, "linnet", piece.as_json())
+                    yield self._event(place, f"{{{noted},{own}}}")
                 case _ if is_own(piece):
-                    yield self._event(place, f'{{"linnet":[{json.dumps(piece.as_json())}]}}')
+                    yield self._event(place, f"{{{self._entry(place, 'linnet', piece.as_json())}}}")
+
+    def _entry(self, place: int, name: str, entry: Mapping[str, Any]) -> str:
+        """One more entry of a list. OpenAI's clients put lists together by ``index``, and give up
+        on entries without one."""
+        index = self._entries[place, name]
+        self._entries[place, name] += 1
+        return f'"{name}":{json.dumps([{"index": index, **entry}])}'
 
     def _call_delta(self, piece: ToolCall | ToolCallDelta) -> str:
         """A call, or the next characters of its arguments; nothing where it was streamed."""
