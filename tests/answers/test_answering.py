@@ -163,8 +163,12 @@ HARBOUR = [
             (Place("staff.md", 0, 70),), "Handbook", language="en"),
     Passage("The rent of the office is 1,200 euros a month.", (Place("rent.md", 0, 46),),
             "Rent", language="en"),
+    Passage("Mr. Otto Smith pays by 24 December. The AX-200 lasts 24 months.",
+            (Place("ax.md", 0, 62),), "Devices", language="en"),
     Passage("办公室的租金是每月一千二百欧元。", (Place("zh.md", 0, 16),), language="zh"),
-    Passage("Der Leiter in Wien heißt Otto Kern.", (Place("de.md", 0, 35),), language="de"),
+    Passage("Der Leiter in Wien heißt Otto Kern. Das Wasser wird am 1. April angestellt. "
+            "Hecken dürfen höchstens 1,25 Meter hoch sein. Der Turnverein Wien e. V. wurde 1962 "
+            "von Frau Müller gegründet.", (Place("de.md", 0, 190),), language="de"),
 ]  # fmt: skip
 
 
@@ -191,6 +195,21 @@ HARBOUR = [
         ("Compare the rent with the Falcon", "The rent of the office is 1,200 euros a month.\n\n"
          "Nothing was found about: Falcon", ""),
         ("List all managers of Oslo", "", "'Oslo'"),
+        ("Who is Mr. Lopes, manager in Lisbon?", "The manager in Lisbon is Anna Lopes.", ""),
+        ("What is the rent of the office in EUR?", "The rent of the office is 1,200", ""),
+        ("Which office has a rent of 1.200 EUR?", "The rent of the office is 1,200", ""),
+        ("Who pays by Dec 24?", "Mr. Otto Smith pays by 24 December.", ""),
+        ("Who pays by 24 Nov?", "", "'24 Nov'"),
+        ("How long does the AX200 last, in years?", "The AX-200 lasts 24 months.", ""),
+        ("Does the AX-200 last 2 years?", "The AX-200 lasts 24 months.", ""),
+        ("How long does the AX-500 last?", "", "'AX-500'"),
+        ("Is Mr. Jones manager in Lisbon?", "", "'Jones'"),
+        ("How many months does the AX-200 last?", "The AX-200 lasts 24 months.", ""),
+        ("How many months did the AX-200 last in 1999?", "", "'1999'"),
+        ("Wird das Wasser am 1.4. angestellt?", "Das Wasser wird am 1. April", ""),
+        ("Wird das Wasser am 2.4. angestellt?", "", "'2.4'"),
+        ("Darf eine Hecke 2 Meter hoch sein?", "Hecken dürfen höchstens 1,25 Meter", ""),
+        ("Wer gründete 1962 den Turnverein Wien?", "Der Turnverein Wien e. V. wurde 1962 von", ""),
     ],
 )  # fmt: skip
 def test_names_and_numbers_that_stand_nowhere_are_not_answered(

@@ -17,6 +17,8 @@ DIVIDED = [
     ("Am 5. März 2024 kam Hr. Müller, z.B. um 10.30 Uhr. Er ging. Das 19. Jahrhundert war lang.",
      ["Am 5. März 2024 kam Hr. Müller, z.B. um 10.30 Uhr.", "Er ging.",
       "Das 19. Jahrhundert war lang."]),
+    ("Der Turnverein Wien e. V. wurde 1962 gegründet. Er lebt.",
+     ["Der Turnverein Wien e. V. wurde 1962 gegründet.", "Er lebt."]),
     ("M. Dupont a dit « oui ». Il est parti vers 9 h.",
      ["M. Dupont a dit « oui ».", "Il est parti vers 9 h."]),
     ("El Sr. Gómez llegó. ¿Quién lo vio? Nadie.",

@@ -20,7 +20,7 @@ from itertools import pairwise
 from linnet.answers.answer import Citation, Claim, Support
 from linnet.answers.evidence import Chosen, Draft, Evidence, Question
 from linnet.answers.languages import LANGUAGES, Expected, Language
-from linnet.answers.specifics import missing, not_found
+from linnet.answers.specifics import also_said, missing, not_found, spelled
 from linnet.answers.understanding import expected, framed, listed_noun
 from linnet.answers.units import Unit, cited, units
 from linnet.grounding import check
@@ -178,6 +178,12 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     ]
     if not read or not asked:
         return []
+    if values := spelled(core, code):
+        read = [
+            replace(text, own=text.own | also_said(
+                text.unit.text[:2000], text.unit.passage.language or code, values
+            )) for text in read
+        ]  # fmt: skip
     frequency = Counter(term for text in read for term in {*text.own, *text.above})
     weights = {term: math.log1p((len(read) + 1) / (_having(term, frequency) + 0.5))
                for term in asked}  # fmt: skip
@@ -445,7 +451,7 @@ def is_enough(draft: Draft) -> bool:
 
 def with_missing(draft: Draft, evidence: Evidence) -> Draft:
     """The draft with what of the question stands nowhere in what was found."""
-    absent = missing(evidence.question, evidence.passages)
+    absent = missing(evidence.question, evidence.passages, listed=evidence.chosen is not None)
     if not absent or not draft.text:
         return draft
     return replace(

@@ -7,7 +7,7 @@ as it is: a search finds the same by words that are one too many, but nothing by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -55,6 +55,12 @@ _TOGETHER = frozenset(
      "признаки", "симптомы")
 )  # fmt: skip
 """Aspects that are one when they are asked for together."""
+
+_TITLES = frozenset((
+    "mr", "mrs", "ms", "dr", "prof", "st", "hr", "fr", "frl", "mme", "mlle", "sr", "sra", "srta",
+    "dra", "vs", "nr", "bzw", "ca",
+))  # fmt: skip
+"""Abbreviations that a name or a number follows."""
 
 Titles = Callable[[str], Sequence[str]]
 """The titles and headings of the passages that a question finds."""
@@ -220,7 +226,7 @@ def _parts(text: str, language: Language) -> list[str]:
         return [text]
     found: list[str] = []
     statement = ""
-    for sentence in _SENTENCE.findall(text):
+    for sentence in _sentences(text):
         if not sentence.strip(_ENDS):
             continue
         own = f"{statement} {sentence.strip()}".strip()
@@ -235,6 +241,20 @@ def _parts(text: str, language: Language) -> list[str]:
         part for own in found for named in _places(own, language)
         for part in _aspects(named, language)
     ]  # fmt: skip
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """The sentences of a text; none ends at "Mr." before a name."""
+    begun = ""
+    for sentence in _SENTENCE.findall(text):
+        begun += sentence
+        last = begun.rpartition(" ")[2]
+        if last.endswith(".") and last[:-1].casefold() in _TITLES:
+            continue
+        yield begun
+        begun = ""
+    if begun:
+        yield begun
 
 
 def _asks(sentence: str, language: Language) -> bool:

@@ -148,8 +148,8 @@ def _ends(text: str, begin: int, sign: int, signs: str, word: str, ordinals: _Or
         # "am 5. März", "Das 19. Jahrhundert": a year ends a sentence, a day not.
         first = sign - len(last) == begin
         return len(last) > 2 or (not first and (starts or not ordinals.dotted))
-    if len(last) == 1 and last.isalpha() and last.isupper():
-        return starts
+    if len(last) == 1 and last.isalpha() and (last.isupper() or last.isascii()):
+        return starts  # "J. Smith", "e. V."
     folded = last.casefold()
     if "." in last and folded.replace(".", "").isalpha():
         return starts  # "the U.S. The", "z.B. Der" is rarer

@@ -15,7 +15,8 @@ ENGLISH = Language(
         "i you we us our your my me who whom whose which what when where why how there here not "
         "no than then so such can could may might will would shall should must also into about "
         "over under between through during more most some any each other only very up out "
-        "please tell give show name list much many exactly actually mean again et al"
+        "please tell give show name list much many exactly actually mean again et al "
+        "mr mrs ms asap"
     ),
     interrogative=pattern(
         r"(?:(?:by|with|for|to|from|of|in|on|at|since|until|under|about) )?"
