@@ -278,7 +278,10 @@ def test_what_is_wrong_with_a_model_is_found_at_the_start(little: Path, tmp_path
         with pytest.raises(ModelError, match=re.escape(words)):
             open_catalog("no model", config, name="first", models={"a": str(tmp_path / name)})
     odd = {"a": str(tmp_path / "odd.gguf")}
-    for settings, words in ((config, "is computed by llama.cpp"), (ServeConfig(), "version 2 or 3")):
+    for settings, words in (
+        (config, "is computed by llama.cpp"),
+        (ServeConfig(), "version 2 or 3"),
+    ):
         with pytest.raises(ModelError, match=rf"odd\.gguf.*{words}"):
             open_catalog("no model", settings, name="first", models=odd)
     with pytest.raises(ModelError, match="expected an adapter's directory"):
