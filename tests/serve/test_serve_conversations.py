@@ -192,6 +192,16 @@ def _is_kept(store: ConversationStore, owner: str, name: str) -> bool:
     return True
 
 
+def test_who_keeps_the_most_bytes_makes_space_in_memory() -> None:
+    store = ConversationStore(most_bytes=1_000_000)
+    for place in range(20):
+        store.create("many", f"small{place}", {}, [said("a few words")])
+    for place in range(12):
+        store.create("large", f"large{place}", {}, [said(f"{place} {'word ' * 30_000}")])
+    assert len(names(store, owner="many")) == 20
+    assert names(store, owner="large")[0] == "large11"
+
+
 def test_a_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversations, "MOST_HISTORY", 5)
     store = ConversationStore()

@@ -272,12 +272,18 @@ def test_what_is_wrong_with_a_model_is_found_at_the_start(little: Path, tmp_path
     (tmp_path / "empty").mkdir()
     config = ServeConfig(engine="torch", threads=1)
     opening = {
-        "cut": "model.safetensors is damaged", "absent": "does not exist", "odd.gguf": "odd.gguf",
-        "empty": "config.json",
+        "cut": "model.safetensors is damaged", "absent": "does not exist", "empty": "config.json",
     }  # fmt: skip
     for name, words in opening.items():
         with pytest.raises(ModelError, match=re.escape(words)):
             open_catalog("no model", config, name="first", models={"a": str(tmp_path / name)})
+    odd = {"a": str(tmp_path / "odd.gguf")}
+    for settings, words in (
+        (config, "is computed by llama.cpp"),
+        (ServeConfig(), "version 2 or 3"),
+    ):
+        with pytest.raises(ModelError, match=rf"odd\.gguf.*{words}"):
+            open_catalog("no model", settings, name="first", models=odd)
     with pytest.raises(ModelError, match="expected an adapter's directory"):
         open_catalog(
             "no model", config, name="first", models={"a": str(little)},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -277,9 +277,16 @@ def _with_adapters(able: list[EngineKind], opening: Opening) -> list[EngineKind]
 
 
 def _open_file(opening: Opening) -> Engine:
+    kind = engine_of_file(Path(opening.source), opening.config, adapters=opening.adapters)
+    return kind.open(opening)
+
+
+def engine_of_file(
+    file: Path, config: EngineConfig, *, adapters: Collection[str] = ()
+) -> EngineKind:
+    """What computes a GGUF file. Raises LinnetError where nothing does by these settings."""
     from linnet.model.config_file import is_regular
 
-    file, config = Path(opening.source), opening.config
     readers = [kind for kind in ENGINES.values() if kind.can.files]
     if not is_regular(file):
         raise ModelError(f"{file}: expected a GGUF file, but it does not exist")
@@ -291,12 +298,12 @@ def _open_file(opening: Opening) -> Engine:
         )
     if config.precision != "auto":
         raise ConfigError(f"{file}: a GGUF file has a precision of its own; leave it out")
-    if opening.adapters:
+    if adapters:
         raise ConfigError(
             f"{file}: adapters need the directory of their base; a GGUF file has none"
         )
     _require_able(chosen[0], config)
-    return chosen[0].open(opening)
+    return chosen[0]
 
 
 @dataclass(frozen=True)

@@ -488,20 +488,25 @@ class ConversationStore:
             if over > 0:
                 self._forget_oldest(run, each, over + self._most_entries // 20)
         while bytes_used(run) > self._most_bytes:
+            heaviest = run(
+                "SELECT owner FROM items GROUP BY owner ORDER BY SUM(LENGTH(body)) DESC LIMIT 1"
+            ).fetchone()
             for each in ("responses", "conversations"):
-                count = run(f"SELECT COUNT(*) FROM {each}").fetchone()[0]
-                self._forget_oldest(run, each, -(-count // 10))
+                where, values = ("WHERE owner = ?", heaviest) if heaviest else ("", ())
+                count = run(f"SELECT COUNT(*) FROM {each} {where}", values).fetchone()[0]
+                self._forget_oldest(run, each, -(-count // 10), *values)
             self._database.merge_words(run)
             if not run(f"SELECT 1 FROM {table} WHERE id = ?", (name,)).fetchone():
                 raise StoreError(f"in memory at most {self._most_bytes:,} bytes are kept")
 
-    def _forget_oldest(self, run: Run, table: str, count: int) -> None:
-        """The oldest entries of whoever has the most of them."""
+    def _forget_oldest(self, run: Run, table: str, count: int, owner: str | None = None) -> None:
+        """The oldest entries of an owner; None: of whoever has the most of them."""
         if count <= 0:
             return
-        owner = run(
-            f"SELECT owner FROM {table} GROUP BY owner ORDER BY COUNT(*) DESC LIMIT 1"
-        ).fetchone()[0]
+        if owner is None:
+            owner = run(
+                f"SELECT owner FROM {table} GROUP BY owner ORDER BY COUNT(*) DESC LIMIT 1"
+            ).fetchone()[0]
         rows = run(
             f"SELECT id FROM {table} WHERE owner = ? ORDER BY used LIMIT ?", (owner, count)
         ).fetchall()

@@ -354,16 +354,11 @@ def _summary(
 def _file_summary(
     file: Path, config: ServeConfig, adapters: Mapping[str, str], name: str
 ) -> Summary:
+    from linnet.generate.engines import engine_of_file
     from linnet.generate.llama_cpp.tokenization import GgufTokenizer
     from linnet.gguf.metadata import read_metadata
-    from linnet.model.config_file import is_regular
 
-    if not is_regular(file):
-        raise ModelError(f"{file}: expected a GGUF file, but it does not exist")
-    if adapters:
-        raise ConfigError(
-            f"{file}: adapters need the directory of their base; a GGUF file has none"
-        )
+    engine_of_file(file, config, adapters=adapters)
     metadata = read_metadata(file)
     template = GgufTokenizer(metadata).chat_template
     is_chat = template is not None and _converses(
