@@ -233,6 +233,7 @@ def test_documents_as_a_vector_store(served: Served_) -> None:
     client = served[1]
     (store,) = client.vector_stores.list()
     assert (store.name, store.object) == ("notes", "vector_store")
+    assert client.vector_stores.retrieve(store.id).file_counts == store.file_counts
     for name in (store.id, "notes"):
         (found, *_) = client.vector_stores.search(name, query="When does the library open?")
         assert found.filename == "hours.txt"

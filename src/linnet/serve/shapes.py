@@ -204,8 +204,8 @@ class ChatShape(OpenAIStream):
                 case Finish():
                     yield self._event(place, "{}", reason=f'"{self._reason(piece.reason)}"')
                 case Citation():
-                    shown = annotation(piece, self._envelope.model.name)
-                    noted = self._entry(place, "annotations", shown)
+                    note = annotation(piece, self._envelope.model.name)
+                    noted = self._entry(place, "annotations", note)
                     own = self._entry(place, "linnet", piece.as_json())
                     yield self._event(place, f"{{{noted},{own}}}")
                 case _ if is_own(piece):

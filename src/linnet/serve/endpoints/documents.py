@@ -281,7 +281,7 @@ async def documents_at(
     name = service.catalog.resolve(name or call.query.get("model") or first_with_documents(service))
     await service.use_model(call, name, watch=call.method != "PUT")
     served = call.model
-    workspace = served.workspace or _of_index(served)
+    workspace = workspace_of(served)
     if workspace is None:
         raise ApiError(
             404, f"The model '{served.name}' does not answer from documents of this server.",
@@ -300,6 +300,11 @@ async def documents_at(
             code="not_kept",
         )  # fmt: skip
     return served, workspace
+
+
+def workspace_of(served: Served) -> Workspace | None:
+    """The documents that a model answers from, where they are files of this machine."""
+    return served.workspace or _of_index(served)
 
 
 def _of_index(served: Served) -> Workspace | None:

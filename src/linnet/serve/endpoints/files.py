@@ -32,6 +32,7 @@ from linnet.serve.endpoints.documents import (
     number_of,
     receive,
     take_in,
+    workspace_of,
 )
 from linnet.serve.endpoints.search import passage_json
 from linnet.serve.errors import ApiError, refused
@@ -279,7 +280,12 @@ def _no_file(given: str) -> ApiError:
 
 async def every_store(service: Service, call: Call) -> None:
     """GET /v1/vector_stores."""
-    data = [_store_json(service.catalog.find(name)) for name in stores(service).values()]
+    data = []
+    for name in stores(service).values():
+        try:
+            data.append(await _counted(service, call, name))
+        except ApiError:  # it cannot be opened now: the others are listed all the same
+            data.append({**_store_json(service.catalog.find(name)), "status": "in_progress"})
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {
         "first_id": None, "last_id": None
     }  # fmt: skip
@@ -287,15 +293,17 @@ async def every_store(service: Service, call: Call) -> None:
 
 
 async def one_store(service: Service, call: Call) -> None:
-    """GET /v1/vector_stores/STORE, with the numbers of its files."""
-    served = await documents_of(service, call, [call.parameters["store"]])
-    seen = service.collections(call)
-    if seen is not None or not is_owner(service, call):
-        counts = counts_within(served, seen)
-    else:
-        _, workspace = await documents_at(service, call, name=served.name)
-        counts = await service.in_thread(workspace.counts)
-    await answer_json(call, _store_json(served, counts))
+    """GET /v1/vector_stores/STORE."""
+    await answer_json(call, await _counted(service, call, call.parameters["store"]))
+
+
+async def _counted(service: Service, call: Call, store: str) -> dict[str, Any]:
+    """A vector store, with the numbers of its files that the caller may know."""
+    served = await documents_of(service, call, [store])
+    seen, workspace = service.collections(call), workspace_of(served)
+    if seen is None and workspace is not None and is_owner(service, call):
+        return _store_json(served, await service.in_thread(workspace.counts))
+    return _store_json(served, await service.in_thread(lambda: counts_within(served, seen)))
 
 
 def _store_json(served: Served, counts: Mapping[str, int] | None = None) -> dict[str, Any]:
