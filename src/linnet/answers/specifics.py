@@ -170,7 +170,7 @@ def _names(text: str, language: Language | None) -> Iterator[str]:
             nouns = nouns or bool(before and len(own) > 1)  # "The": as in a title
         else:
             marked = sum(map(str.isupper, own)) > 1 or any(map(str.isdigit, own))
-            named.append((own, marked, bool(before) and before[-1] not in _ENDS))
+            named.append((own, marked, bool(before) and not _ends(before)))
     for own, marked, inside in named:
         if (marked and not text.isupper()) or (inside and not nouns):
             yield own
@@ -199,6 +199,11 @@ def also_said(
             if any(_same(value, other) or _counts_in(other, value) for other in own)
         )
     )
+
+
+def _ends(before: str) -> bool:
+    """Whether a sentence ends there, and not a "Mr."."""
+    return before[-1] in _ENDS and before.rsplit(maxsplit=1)[-1][:-1].casefold() not in _PLAIN
 
 
 def _values(text: str, language: str) -> Iterator[Value]:
