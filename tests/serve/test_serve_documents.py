@@ -76,7 +76,8 @@ def test_an_answer_has_its_citations_as_annotations(served: Served_) -> None:
 
 def test_a_stream_brings_the_same(served: Served_) -> None:
     client = served[1]
-    text, annotations, kinds = "", [], []
+    text, kinds = "", []
+    annotations: list[Any] = []
     for event in client.chat.completions.create(
         model="notes", messages=asked("When does the library open?"), stream=True
     ):

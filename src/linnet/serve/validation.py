@@ -55,7 +55,7 @@ def check(schema: Schema, value: Any, path: str = "") -> None:
     if isinstance(value, str | list | dict):
         for rule, works, expected in _SIZES[type(value)]:
             if rule in schema and not works(len(value), schema[rule]):
-                raise _wrong(path, expected.format(schema[rule]), len(value))
+                raise _wrong(path, _sized(expected, schema[rule]), len(value))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         for rule, within, expected in _BOUNDS:
             if rule in schema and not within(value, schema[rule]):
@@ -184,6 +184,14 @@ _SIZES: Mapping[type, tuple[Rule, ...]] = {
         ("maxProperties", lambda size, bound: size <= bound, "must have at most {} entries"),
     ),
 }
+
+
+def _sized(expected: str, bound: int) -> str:
+    """What a size must be; a bound of one is singular."""
+    said = expected.format(bound)
+    if bound != 1:
+        return said
+    return said.replace("entries", "entry").replace("characters", "character")
 
 
 def _wrong(path: str, expected: str, value: Any) -> ApiError:

@@ -87,6 +87,11 @@ async def answer_generate(service: Service, call: Call) -> None:
     body = call.body
     _begin(service, call)
     check_images(body.get("images"), "images")
+    if body.get("template"):
+        raise ApiError(
+            400, "'template': templates are the models' own; raw sends a prompt as it is.",
+            param="template",
+        )  # fmt: skip
     if not body.get("prompt") and not body.get("suffix"):
         await _loaded(call, response="")
         return

@@ -324,7 +324,7 @@ GENERATE_BODY: Schema = record(
         "suffix": {**nullable(TEXT), "description": "What comes after the text to be written."},
         "system": nullable(TEXT),
         "template": {
-            "type": ["string", "null"], "maxLength": 0,
+            "type": ["string", "null"],
             "description": "Refused: templates are the models' own; raw sends a prompt as it is.",
         },
         "raw": {**FLAG, "description": "Whether the prompt is continued as it is."},
