@@ -1,9 +1,10 @@
 """How fast documents become searchable by their words, and how fast they are searched.
 
-    python benchmarks/index.py --medquad medquad.jsonl [--passages 100000] [--work DIR]
+    python benchmarks/index.py --medquad medquad.jsonl [--passages 100000] [--reranker DIR]
 
-Three figures: passages indexed in a second, and the memory that takes; what a search over them
-costs, of people's questions; and how long a changed document among eight thousand files takes from
+Passages indexed in a second, and the memory that takes; what a search over them costs, of people's
+questions; how long an answer out of the passages takes, which comes all at once; the same with a
+re-ranker, where one is given; and how long a changed document among eight thousand files takes from
 ``make_index`` until it is found. Seconds of the clock and, since other programs may run, of the
 processor.
 """
@@ -13,14 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from linnet.answers import Assistant
 from linnet.data.blocks import derived
 from linnet.data.document import text_id
 from linnet.data.locating import Listing, StoredText, Unread
@@ -75,8 +78,10 @@ def peak() -> str:
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MB"
 
 
-def index_and_search(rows: Sequence[dict[str, str]], passages: int, work: Path) -> None:
-    """The first two figures."""
+def index_and_search(
+    rows: Sequence[dict[str, str]], passages: int, work: Path, reranker: Path | None
+) -> None:
+    """All figures but the last."""
     took: dict[str, float] = {}
     with timed(took):
         made = index_texts(Varied(rows, int(passages * 0.56)), work / "words", inputs={})
@@ -85,22 +90,35 @@ def index_and_search(rows: Sequence[dict[str, str]], passages: int, work: Path) 
         f"{count:,} passages in {took['clock']:.1f} s ({count / took['clock']:,.0f} a second), "
         f"{took['processor']:.1f} s of the processor ({count / took['processor']:,.0f}); {peak()}"
     )
+    questions = [row["question"] for row in rows[:: max(len(rows) // QUESTIONS, 1)]]
     with Index.open(work / "words") as index:
-        index.search(rows[0]["question"], 5)
-        clocks, processors = [], []
-        for row in rows[:: max(len(rows) // QUESTIONS, 1)]:
-            with timed(took):
-                index.search(row["question"], 5)
-            clocks.append(took["clock"] * 1000)
-            processors.append(took["processor"] * 1000)
-        for name, values in (("clock", clocks), ("processor", processors)):
-            middle, high = np.percentile(values, (50, 95))
-            print(f"a search: {middle:.1f} ms, 95 of 100 below {high:.1f} ms of the {name}")
+        each("a search", lambda question: index.search(question, 5), questions)
+        each("an answer", Assistant(index).ask, questions)
+    if reranker is not None:
+        shutil.copytree(reranker, work / "reranker")
+        with Index.open(work / "words") as index:
+            assert index.reranker is not None
+            each("an answer with re-ranking", Assistant(index).ask, questions[::6])
     print(f"peak {peak()}")
 
 
+def each(what: str, does: Callable[[str], object], questions: Sequence[str]) -> None:
+    """Print how long it takes for one of the questions; the first is for warming up."""
+    does(questions[0])
+    took: dict[str, float] = {}
+    clocks, processors = [], []
+    for question in questions:
+        with timed(took):
+            does(question)
+        clocks.append(took["clock"] * 1000)
+        processors.append(took["processor"] * 1000)
+    for name, values in (("clock", clocks), ("processor", processors)):
+        middle, high = np.percentile(values, (50, 95))
+        print(f"{what}: {middle:.1f} ms, 95 of 100 below {high:.1f} ms of the {name}", flush=True)
+
+
 def change_one(rows: Sequence[dict[str, str]], work: Path) -> None:
-    """The third figure."""
+    """The last figure."""
     docs = work / "docs"
     docs.mkdir()
     for number, row in enumerate(rows):
@@ -126,12 +144,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--medquad", type=Path, required=True)
     parser.add_argument("--passages", type=int, default=100_000)
+    parser.add_argument("--reranker", type=Path)
     parser.add_argument("--work", type=Path)
     args = parser.parse_args()
     lines = args.medquad.read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["answer"]]
     with tempfile.TemporaryDirectory(dir=args.work) as work:
-        index_and_search(rows, args.passages, Path(work))
+        index_and_search(rows, args.passages, Path(work), args.reranker)
         change_one(rows, Path(work))
 
 
