@@ -314,4 +314,4 @@ def test_hostile_mails_take_no_time(tmp_path: Path) -> None:
         start = time.process_time()
         with contextlib.suppress(UnreadableError):
             read(path)
-        assert time.process_time() - start < 3, name
+        assert time.process_time() - start < 20, name  # a quadratic reader takes minutes
