@@ -10,7 +10,7 @@ import dataclasses
 import math
 import re
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,16 +89,8 @@ def open_catalog(
         )
         for called, place in every.items()
     ]
-    described: dict[str, list[Served]] = {}
-    for place in places:  # what is wrong with one is said before others are opened
-        if place.name != first and place.name not in config.pin:
-            with progress.task(f"looking at {place.name}"):
-                try:
-                    described[place.name] = place.summarize(progress)
-                except LinnetError as error:
-                    if place.name not in beside:
-                        raise
-                    progress.warn(f"{place.name}: left out, as it cannot be served: {error}")
+    later = [place for place in places if place.name not in (first, *config.pin)]
+    described = _described(later, beside, progress)
     is_kept = {first, *config.pin, *described}
     places = [place for place in places if place.name in is_kept]
     _require_space([_source(p, described[p.name]) for p in places if p.name in described], settings)
@@ -119,6 +111,24 @@ def open_catalog(
         for model in opened:
             model.close()
         raise
+
+
+def _described(
+    places: Sequence[_Place], beside: Collection[str], progress: Progress
+) -> dict[str, list[Served]]:
+    """What the files of models say that are not opened yet, by name: what is wrong with one is said
+    before others are opened, and one of a whole directory (``beside``) is left out instead.
+    """
+    found: dict[str, list[Served]] = {}
+    for place in places:
+        with progress.task(f"looking at {place.name}"):
+            try:
+                found[place.name] = place.summarize(progress)
+            except LinnetError as error:
+                if place.name not in beside:
+                    raise
+                progress.warn(f"{place.name}: left out, as it cannot be served: {error}")
+    return found
 
 
 def keep_alive_of(given: str) -> float:
