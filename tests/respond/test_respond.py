@@ -17,6 +17,7 @@ from linnet.generate.sampling import Sampling
 from linnet.respond import (
     Batches,
     CancelledCallError,
+    Charge,
     Citation,
     Context,
     Conversation,
@@ -386,10 +387,10 @@ def test_a_budget_holds_and_is_settled() -> None:
     assert raised.value.code == "budget_exceeded"  # type: ignore[attr-defined]
     assert (engine.requests, budget.left) == ([], 94)
     many = TokenBudget(1000)
-    settles = [many.reserve(100) for _ in range(10)]
+    settles = [many.reserve(Charge(60, 40)) for _ in range(10)]
     for settle in settles:
-        settle(30)
-        settle(30)  # once only
+        settle(30, 0)
+        settle(30, 0)  # once only
     assert many.left == 700
 
 

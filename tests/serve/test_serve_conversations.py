@@ -14,15 +14,16 @@ import openai
 import pytest
 from scripted import Running, serving
 
+from linnet import database
+from linnet.database import StoreError
 from linnet.errors import ConfigError
-from linnet.serve import conversations, database
+from linnet.serve import conversations
 from linnet.serve.conversations import (
     ConversationStore,
     DuplicateItemError,
     LongHistoryError,
     MissingError,
 )
-from linnet.serve.database import StoreError
 
 
 def said(text: str, name: str = "", role: str = "user") -> dict[str, Any]:

@@ -13,7 +13,9 @@ commands and the server open models by.
 
 from linnet.respond.context import (
     Budget,
+    BudgetExceededError,
     CancelledCallError,
+    Charge,
     Context,
     DeadlineError,
     Record,
@@ -51,6 +53,7 @@ from linnet.respond.pieces import (
     ToolResult,
     Usage,
 )
+from linnet.respond.prices import Price
 from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities, Answer, Batches, Responder, run, stream
 from linnet.respond.transport import RemoteError, read_key
@@ -61,7 +64,9 @@ __all__ = [
     "Batch",
     "Batches",
     "Budget",
+    "BudgetExceededError",
     "CancelledCallError",
+    "Charge",
     "Citation",
     "Claim",
     "Context",
@@ -79,6 +84,7 @@ __all__ = [
     "Outcome",
     "Passage",
     "Piece",
+    "Price",
     "Reasoning",
     "Record",
     "Refusal",

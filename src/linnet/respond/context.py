@@ -16,11 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from linnet.errors import LinnetError
 from linnet.respond.conversation import ConversationError
 from linnet.respond.pieces import Citation, Decision, Failure, Outcome, Passage, Piece, Refusal
+from linnet.respond.prices import FREE, Price
 
 _LATE = "the answer took longer than it may"
 MOST_NOTED = 1000
@@ -57,6 +58,8 @@ class Record:
     model: str | None = None
     """Who answered in the end, after all routing."""
     tokens: Tokens = field(default_factory=Tokens)
+    cost: int = 0
+    """What models that bill asked for it, in trillionths of the unit of money (``prices``)."""
     choices: int = 0
     """Answers that were begun."""
     queue_seconds: float = 0.0
@@ -82,15 +85,53 @@ class Record:
 _NOTED = (Passage, Citation, Outcome, Decision, Refusal, Failure)
 
 
+@dataclass(frozen=True)
+class Charge:
+    """What a call is going to use at most, told before it is used."""
+
+    prompt: int
+    """Tokens."""
+    written: int
+    """Tokens that answers may have, all choices together."""
+    price: Price = FREE
+    model: str = ""
+    """Who bills it."""
+
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.prompt + self.written
+
+    @property
+    def cost(self) -> int:
+        """In trillionths of the unit of money."""
+        return self.price.cost(self.prompt, 0, self.written)
+
+
+Settle: TypeAlias = Callable[[int, int], None]
+"""Says what was really used: tokens, and money in trillionths of its unit. Only the first call
+counts."""
+
+
 class Budget(Protocol):
     """What may be used. Called from several threads, by whatever computes or bills."""
 
-    def reserve(self, tokens: int) -> Callable[[int], None]:
-        """Set so many tokens aside, before they are used.
+    def reserve(self, charge: Charge) -> Settle:
+        """Set aside what a charge may come to, before any of it is used.
 
-        Gives what settles it, to be called once with the tokens that were really used. Raises
-        ConversationError where they are not there.
+        Gives what settles it. Raises BudgetExceededError where it is not there.
         """
+
+
+class BudgetExceededError(ConversationError):
+    """A call may use more than is left.
+
+    ``writable``: the tokens that an answer to this prompt could have instead.
+    """
+
+    def __init__(self, message: str, *, writable: int = 0) -> None:
+        super().__init__(message, code="budget_exceeded")
+        self.writable = writable
 
 
 class TokenBudget:
@@ -100,19 +141,20 @@ class TokenBudget:
         self.left = tokens
         self._lock = threading.Lock()
 
-    def reserve(self, tokens: int) -> Callable[[int], None]:
+    def reserve(self, charge: Charge) -> Settle:
         """See :class:`Budget`."""
+        tokens = charge.tokens
         with self._lock:
             if tokens > self.left:
-                raise ConversationError(
+                raise BudgetExceededError(
                     f"the budget has {self.left:,} tokens left, but this call may need "
                     f"{tokens:,}; ask for fewer (max_tokens), or raise the budget",
-                    code="budget_exceeded",
+                    writable=max(0, self.left - charge.prompt),
                 )
             self.left -= tokens
         settled = False
 
-        def settle(used: int) -> None:
+        def settle(used: int, cost: int) -> None:
             nonlocal settled
             with self._lock:
                 if not settled:
@@ -231,10 +273,10 @@ class Context:
             if timer is not None:
                 timer.cancel()
 
-    def reserve(self, tokens: int) -> Callable[[int], None]:
+    def reserve(self, charge: Charge) -> Settle:
         """As :meth:`Budget.reserve`; without a budget there is no limit."""
-        return self.budget.reserve(tokens) if self.budget is not None else _settled
+        return self.budget.reserve(charge) if self.budget is not None else _settled
 
 
-def _settled(used: int) -> None:
+def _settled(tokens: int, cost: int) -> None:
     """There is no budget to settle with."""

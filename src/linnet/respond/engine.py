@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.errors import DataError, EngineError, LinnetError
 from linnet.generate.engine import Chunk, Request
-from linnet.respond.context import Context
+from linnet.respond.context import Charge, Context, Settle
 from linnet.respond.conversation import (
     ContextFullError,
     Conversation,
@@ -392,7 +392,7 @@ class _Work:
         self._cancels: list[Cancel] = []
         self._ended = False
         self._before = context.record.tokens.prompt + context.record.tokens.written
-        self._settle: Callable[[int], None] | None = None
+        self._settle: Settle | None = None
 
     def begin(self, prepare: Callable[[], Requests]) -> Requests:
         """Read what is wanted and hand it to the engine."""
@@ -429,17 +429,18 @@ class _Work:
             self.cancel()
         if self._settle is not None:
             tokens = self._context.record.tokens
-            self._settle(tokens.prompt + tokens.written - self._before)
+            self._settle(tokens.prompt + tokens.written - self._before, 0)
 
     def _reserve(self, wanted: Requests) -> None:
         if self._context.budget is None:
             return
         prompts = [request.prompt for request in wanted.texts[:: wanted.choices]]
-        needed = sum(
+        count = sum(
             len(self._engine.tokenize(prompt) if isinstance(prompt, str) else prompt)
             for prompt in prompts
-        ) + sum(request.sampling.max_tokens for request in wanted.texts)
-        self._settle = self._context.reserve(needed)
+        )
+        longest = sum(request.sampling.max_tokens for request in wanted.texts)
+        self._settle = self._context.reserve(Charge(count, longest))
 
     def _refused(self, error: LinnetError, request: Request, part: str) -> LinnetError:
         """What an engine refuses of a request; a prompt that is too long is told with counts."""

@@ -20,7 +20,7 @@ from typing import Any
 from linnet.config import parse_json
 from linnet.errors import ConfigError
 from linnet.generate.sampling import Sampling
-from linnet.respond.context import Context
+from linnet.respond.context import Charge, Context
 from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.pieces import (
     Batch,
@@ -106,7 +106,7 @@ class RemoteResponder:
     async def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`."""
         body, left_out = self._body(conversation, context)
-        settle = context.reserve(len(body) + _longest(conversation))
+        settle = context.reserve(Charge(len(body), _longest(conversation)))
         record = context.record
         record.model = self.model
         record.choices += conversation.choices
@@ -133,7 +133,7 @@ class RemoteResponder:
             record.tokens.written += reading.written
             if reading.models - {self.model}:
                 record.facts["remote_models"] = sorted(reading.models)
-            settle(reading.prompt + reading.written)
+            settle(reading.prompt + reading.written, 0)
 
     def _body(self, conversation: Conversation, context: Context) -> tuple[bytes, list[str]]:
         """What is sent; and the settings that are not, as they mean nothing there."""

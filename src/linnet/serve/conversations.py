@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from linnet.database import Contents, Database, Run, StoreError, bytes_used, containing
 from linnet.errors import LinnetError
-from linnet.serve.database import Database, Run, StoreError, bytes_used, containing
 
 Item: TypeAlias = Mapping[str, Any]
 Order: TypeAlias = Literal["asc", "desc"]
@@ -65,6 +65,7 @@ CREATE TRIGGER items_deleted AFTER DELETE ON items BEGIN
     DELETE FROM texts WHERE rowid = old.number;
 END;
 """
+_CONTENTS = Contents("conversations", 0x4C6E7443, 1, _TABLES, has_texts=True)  # "LntC"
 _CHAIN = """
 WITH RECURSIVE chain (id, previous, conversation, depth) AS (
     SELECT id, previous, conversation, 0 FROM responses WHERE id = :id AND owner = :owner
@@ -121,7 +122,7 @@ class ConversationStore:
         self._clock = clock
         self._purged = 0.0
         self._closed = threading.Event()
-        self._database = Database(file, _TABLES, most_bytes=self._most_bytes)
+        self._database = Database(file, _CONTENTS, most_bytes=self._most_bytes)
         with contextlib.suppress(StoreError):  # busy or full: the next time
             self.purge()
         if file is not None:

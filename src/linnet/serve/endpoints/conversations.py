@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from linnet.database import StoreError
 from linnet.respond.pieces import new_id
 from linnet.serve.asgi import Call
 from linnet.serve.conversations import (
@@ -22,7 +23,6 @@ from linnet.serve.conversations import (
     Order,
     Page,
 )
-from linnet.serve.database import StoreError
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.errors import ApiError
 from linnet.serve.logs import LOGGER

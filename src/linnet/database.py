@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,8 +28,6 @@ Run: TypeAlias = Callable[..., sqlite3.Cursor]
 """Runs a statement within a transaction."""
 
 _BUSY_SECONDS = 5.0
-_APPLICATION = 0x4C6E7443  # "LntC"
-_VERSION = 1
 _TOKENIZE = "tokenize = 'unicode61 remove_diacritics 2'"
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 """Scripts that put no spaces between words, which an index of words knows nothing of."""
@@ -38,23 +37,40 @@ class StoreError(LinnetError):
     """Nothing could be kept or read: the disk is full, or the file is damaged or busy."""
 
 
-class Database:
-    """The database; the table ``texts`` in it, of one column ``text``, is for searching."""
+@dataclass(frozen=True)
+class Contents:
+    """What a database holds."""
 
-    def __init__(self, file: Path | None, tables: str, *, most_bytes: int) -> None:
-        """``tables``: statements that make a new one. ``most_bytes``: beyond these a file is full.
+    name: str
+    """In messages, such as ``conversations``."""
+    application: int
+    """``application_id`` of its files, by which they are known."""
+    version: int
+    """Of its tables; a file of another one is refused."""
+    tables: str
+    """The statements that make a new one."""
+    has_texts: bool = False
+    """Whether there is a table ``texts`` beside these, of one column ``text``, for searching."""
+
+
+class Database:
+    """The database, open for several threads."""
+
+    def __init__(self, file: Path | None, contents: Contents, *, most_bytes: int) -> None:
+        """``file``: None for one in memory. ``most_bytes``: beyond these a file is full.
 
         Raises ConfigError for a file that is something else, or cannot be written.
         """
         self.file = file
+        self._name = contents.name
         self._lock = threading.RLock()
-        self._connection = _connect(file)
+        self._connection = _connect(file, contents.name)
         self._log_is_full = False
         """Whether the log still has what was deleted."""
         try:
-            _prepare(self._connection, file, tables)
+            _prepare(self._connection, file, contents)
             made = self._connection.execute("SELECT sql FROM sqlite_master WHERE name = 'texts'")
-            self._has_words = "fts5" in made.fetchone()[0]
+            self._has_words = contents.has_texts and "fts5" in made.fetchone()[0]
             self._keeps_words = self._has_words and not _overwrites_words(self._connection)
             """Whether words of deleted texts stay in the index until it is merged."""
             if file is not None:
@@ -63,7 +79,7 @@ class Database:
         except (sqlite3.Error, ConfigError) as error:
             self._connection.close()
             raise ConfigError(
-                f"{file}: expected conversations of 'linnet serve' ({error})"
+                f"{file}: expected {contents.name} of 'linnet serve' ({error})"
             ) from None
 
     def close(self) -> None:
@@ -74,7 +90,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self, *, seconds: float | None = None) -> Iterator[Run]:
         """One consistent view. Raises StoreError for what fails, or takes longer than that."""
-        with self._lock, _failing_as("read"):
+        with self._lock, _failing_as(self._name, "read"):
             if seconds is not None:
                 until = time.monotonic() + seconds
                 self._connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
@@ -88,7 +104,7 @@ class Database:
     @contextlib.contextmanager
     def changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
         """All of it or nothing. Raises StoreError for what fails."""
-        with self._lock, _failing_as("kept"):
+        with self._lock, _failing_as(self._name, "kept"):
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -135,40 +151,41 @@ def bytes_used(run: Run) -> int:
     return int((pages - free) * size)
 
 
-def _connect(file: Path | None) -> sqlite3.Connection:
+def _connect(file: Path | None, name: str) -> sqlite3.Connection:
     if file is None:
         return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
-        _create_private(file)
+        _create_private(file, name)
         return sqlite3.connect(
             file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{file}: conversations cannot be kept here ({reason})") from None
+        raise ConfigError(f"{file}: {name} cannot be kept here ({reason})") from None
 
 
-def _create_private(file: Path) -> None:
+def _create_private(file: Path, name: str) -> None:
     """Make the file, or make it its owner's alone. SQLite gives its others the same mode."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o600)
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise ConfigError(f"{file}: expected a file to keep conversations in")
+            raise ConfigError(f"{file}: expected a file to keep {name} in")
         if sys.platform != "win32" and stat.S_IMODE(mode) != 0o600:
             os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
 
 
-def _prepare(connection: sqlite3.Connection, file: Path | None, tables: str) -> None:
+def _prepare(connection: sqlite3.Connection, file: Path | None, contents: Contents) -> None:
     """Set the database up, and make its tables where it is new."""
     run = connection.execute
     found = [run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     is_new = not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-    statements = re.split(r";\n(?=CREATE|\Z)", tables.strip() + "\n")
+    statements = re.split(r";\n(?=CREATE|\Z)", contents.tables.strip() + "\n")
     made = {sql for (sql,) in run("SELECT sql FROM sqlite_master")}
-    is_ours = found == [_APPLICATION, _VERSION] and made.issuperset(filter(None, statements))
+    is_ours = found == [contents.application, contents.version]
+    is_ours = is_ours and made.issuperset(filter(None, statements))
     if not is_new and not is_ours:
         raise ConfigError("it is another database, or of another version")
     run("PRAGMA secure_delete = ON")
@@ -179,18 +196,23 @@ def _prepare(connection: sqlite3.Connection, file: Path | None, tables: str) -> 
     run("BEGIN IMMEDIATE")
     try:
         if not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-            try:
-                run(f"CREATE VIRTUAL TABLE texts USING fts5(text, {_TOKENIZE})")
-            except sqlite3.OperationalError:  # SQLite was built without: texts are looked through
-                run("CREATE TABLE texts (text TEXT NOT NULL)")
+            if contents.has_texts:
+                _make_texts(run)
             for statement in statements:
                 run(statement)
-            run(f"PRAGMA application_id = {_APPLICATION}")
-            run(f"PRAGMA user_version = {_VERSION}")
+            run(f"PRAGMA application_id = {contents.application}")
+            run(f"PRAGMA user_version = {contents.version}")
         connection.commit()
     finally:
         if connection.in_transaction:
             connection.rollback()
+
+
+def _make_texts(run: Run) -> None:
+    try:
+        run(f"CREATE VIRTUAL TABLE texts USING fts5(text, {_TOKENIZE})")
+    except sqlite3.OperationalError:  # SQLite was built without: texts are looked through
+        run("CREATE TABLE texts (text TEXT NOT NULL)")
 
 
 def _overwrites_words(connection: sqlite3.Connection) -> bool:
@@ -203,8 +225,8 @@ def _overwrites_words(connection: sqlite3.Connection) -> bool:
 
 
 @contextlib.contextmanager
-def _failing_as(what: str) -> Iterator[None]:
+def _failing_as(name: str, what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(f"the conversations could not be {what} ({error})") from None
+        raise StoreError(f"the {name} could not be {what} ({error})") from None
