@@ -263,7 +263,7 @@ class Context:
     def part(
         self, *, deadline: float = math.inf, interval: float | None = None
     ) -> Iterator[Context]:
-        """A call within this one, with a record of its own under the same id; it ends with this one.
+        """A call within this one, with a record of its own under the same id; it ends with it.
 
         :meth:`Record.add` takes over what was used for it.
         """

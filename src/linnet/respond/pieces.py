@@ -212,7 +212,7 @@ class Attribution(Piece):
     model: str
     place: Place
     route: Mapping[str, Any]
-    """What decided (``decided_by``) and why (``reason``); the router's ``score`` and ``threshold``."""
+    """What decided (``decided_by``), why (``reason``), a router's ``score`` and ``threshold``."""
     cost: float | None = None
     """All that was billed for this call, other attempts included."""
     currency: str = ""

@@ -48,6 +48,7 @@ from linnet.routing.router import LOCAL, Route
 
 if TYPE_CHECKING:
     from linnet.routing.features import Attempt
+    from linnet.routing.policy import Policy
 
 SUBJECT = "route"
 """What decisions are about that say which model answers."""
@@ -57,7 +58,7 @@ SHORTEST_ANSWER = 32
 """Tokens: where a budget leaves fewer for an answer, it is not asked for."""
 MOST_CUTS = 2
 """So often an answer is asked for shorter, as others may use the same budget meanwhile."""
-POLICY_CODES = ("not_allowed", "local_only")
+POLICY_CODES = ("policy", "not_allowed")
 """Of errors that say that something may not leave this machine."""
 NOT_FOR_KEY = (
     "models beyond this machine are not for everyone who may ask: they are for this machine "
@@ -107,14 +108,21 @@ class RoutingResponder:
         router: Chooses,
         *,
         name: str,
+        policy: Policy | None = None,
+        tells: bool = True,
         currency: str = "",
     ) -> None:
         """``local``: what answers on this machine, also where no other one can; None: nothing does,
         and what goes wrong is an error. ``remote``: those beyond it, each checking policy and
-        budget, in the order in which they are tried. ``currency``: of what they bill.
+        budget, in the order in which they are tried.
+
+        ``policy``: by which no local answer is judged where no other one may be asked. ``tells``:
+        whether local answers say how good they are (documents do); otherwise their tokens must.
+        ``currency``: of what is billed.
         """
         self.local, self.remote, self.router = local, remote, router
         self.name, self.currency = name, currency
+        self._policy, self._tells = policy, tells
 
     @property
     def abilities(self) -> Abilities:
@@ -157,16 +165,34 @@ class RoutingResponder:
     def _chosen(self, conversation: Conversation, context: Context) -> Route:
         """Where it goes at first."""
         route = self.router.choose(conversation, requested=context.route)
-        if context.remote:
+        if not context.remote:
+            if self.local is None:
+                raise ConversationError(NOT_FOR_KEY, part="model", code="not_allowed")
+            if route.model != LOCAL or route.judges_attempt:
+                return Route(LOCAL, NOT_FOR_KEY, "policy")
+        if not route.judges_attempt:
             return route
-        if self.local is None:
-            raise ConversationError(NOT_FOR_KEY, part="model", code="not_allowed")
-        if route.model != LOCAL:
-            return Route(LOCAL, NOT_FOR_KEY, "policy")
-        return dataclasses.replace(route, judges_attempt=False)
+        if not self._tells and not self.router.needs_scores:
+            return Route(LOCAL, "nothing tells how good an answer of the local model is")
+        if (reason := self._kept_here(conversation, context)) is not None:
+            return Route(LOCAL, reason, "policy")
+        return route
+
+    def _kept_here(self, conversation: Conversation, context: Context) -> str | None:
+        """Why no model beyond this machine may be asked; None: one may."""
+        if self._policy is None:
+            return None
+        reason = None
+        for name, responder in self.remote.items():
+            place = responder.abilities.place
+            verdict = self._policy.check(conversation, context, place, model=name)
+            if verdict.allowed:
+                return None
+            reason = reason or verdict.reason
+        return reason
 
     def _next(self, call: _Call) -> Route:
-        """Who is asked instead of one that gave no answer. Raises its error where nobody is left."""
+        """Who is asked instead of one that gave no answer. Raises its error where nobody is."""
         error, route = call.errors[-1], call.route
         is_local = route.model == LOCAL
         left = [name for name in self.remote if name not in call.tried]
@@ -262,14 +288,10 @@ class RoutingResponder:
     async def _written(self, call: _Call, responder: Responder, asked: Conversation) -> Batches:
         """The pieces of one responder but those that end the answer; before the first word nothing
         but what it is doing."""
-        with call.context.part() as own:
-            try:
-                async with contextlib.aclosing(responder.respond(asked, own)) as batches:
-                    async for batch in batches:
-                        if told := call.take(batch, own.record):
-                            yield told
-            finally:
-                call.context.record.add(own.record)
+        async with contextlib.aclosing(responder.respond(asked, call.context)) as batches:
+            async for batch in batches:
+                if told := call.take(batch):
+                    yield told
         if rest := call.rest():
             yield rest
 
@@ -289,7 +311,7 @@ class RoutingResponder:
         else:
             record.model, place = name, self.remote[name].abilities.place
         about = route_json(route)
-        record.facts["route"] = about
+        record.facts["route"] = {"model": route.model, **about}
         if call.attempt is not None and name != LOCAL:
             tokens = call.attempt.record.tokens
             record.facts["attempt"] = {
@@ -325,9 +347,10 @@ class _Call:
     def decide(self, route: Route) -> None:
         """Go on with this model."""
         self.route = route
+        self.context.record.facts["route"] = {"model": route.model, **route_json(route)}
         self.told.append(Decision(SUBJECT, route.model, route.reason))
 
-    def take(self, batch: Batch, record: Record) -> Batch:
+    def take(self, batch: Batch) -> Batch:
         """What is to be given out now."""
         found: list[Piece] = []
         for piece in batch:
@@ -350,24 +373,26 @@ class _Call:
         if self.given:
             return found
         if any(isinstance(piece, _CONTENT) for piece in found):
-            return self._begin(found, record)
+            return self._begin(found)
         own = [piece for piece in found if isinstance(piece, Status) and piece.state != "writing"]
         self._held += [piece for piece in found if piece not in own]
         return own
 
     def rest(self) -> Batch:
         """What was held back of an answer that has no word."""
-        return [] if self.given else self._begin([], self.context.record)
+        return [] if self.given else self._begin([])
 
     def replayed(self) -> Batch:
         """The local answer that was written before."""
         attempt = self.attempt
         assert attempt is not None
-        self.context.record.add(attempt.record)
+        record = self.context.record
+        record.add(attempt.record)
+        record.choices += attempt.record.choices
         pieces = attempt.pieces
         if not self.conversation.logprobs:
             pieces = [_without_scores(piece) for piece in pieces]
-        return [*self.take(pieces, self.context.record), *self.rest()]
+        return [*self.take(pieces), *self.rest()]
 
     def drop(self) -> None:
         """Nothing of the answer counts that was not given out; but what was decided on the way."""
@@ -376,6 +401,7 @@ class _Call:
         if not self.given:
             self.finishes, self.outcome = [], None
             self._open.clear()
+            self.context.record.choices, self.context.record.first_at = 0, None
 
     def broken_off(self) -> Batch:
         """The end of an answer that cannot go on: as if it had been cut there."""
@@ -396,11 +422,9 @@ class _Call:
         ]
         return pieces
 
-    def _begin(self, found: list[Piece], record: Record) -> Batch:
+    def _begin(self, found: list[Piece]) -> Batch:
         self.given = True
-        own = self.context.record
-        own.choices += self.conversation.choices
-        own.first_at = own.first_at or record.first_at or time.monotonic()
+        self.context.record.first_at = self.context.record.first_at or time.monotonic()
         told, held = self.told, self._held
         self.told, self._held = [], []
         return [*told, *held, *found]
