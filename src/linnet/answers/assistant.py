@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from linnet.answers.guards import REFUSED, Guards
 from linnet.answers.privacy import Screen, surroundings
 from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
-from linnet.respond.context import Context
+from linnet.respond.context import Context, Record
 from linnet.retrieval import Index, Searchable
+from linnet.retrieval.terms import words
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 NO_DOCUMENTS = "I don't know: there are no documents to answer from."
@@ -121,8 +123,10 @@ class Assistant:
             around=surroundings(self.index),
         )
         watch = _screened(watch, screen)
+        began = time.monotonic()
         understood = self.understand(question, turns, collections=collections)
         evidence = self.gather(understood, collections=collections)
+        searched = time.monotonic() - began
         nearest = screen.found(evidence.passages)
         for step in evidence.steps:
             watch(step)
@@ -139,6 +143,7 @@ class Assistant:
                 id, question, False, refused, judged.probability if judged else None,
                 () if refused else cited, context.key or "",
             ))  # fmt: skip
+            _note(context.record, evidence, draft, judged, refused=refused, seconds=searched)
         return Answer(
             id=id,
             question=question,
@@ -220,6 +225,35 @@ class Assistant:
         return replace(
             found, steps=(*written.steps, *found.steps), interventions=written.interventions
         )
+
+
+def _note(
+    record: Record,
+    evidence: Evidence,
+    draft: Draft,
+    judged: Judgement | None,
+    *,
+    refused: bool,
+    seconds: float,
+) -> None:
+    """What is to be known of a call later: numbers, nothing of what was asked or found."""
+    record.retrieval_seconds += seconds
+    record.features["words"] = float(len(words(evidence.question.text)))
+    if evidence.passages:
+        record.features["score"] = float(evidence.passages[0].score)
+    if judged is not None:
+        record.features.update(judged.features)
+    if not refused:
+        record.groundedness = _grounded(draft)
+
+
+def _grounded(draft: Draft) -> float:
+    """Which share of a draft is supported; what is quoted is."""
+    if "statements_supported" in draft.measures:
+        return draft.measures["statements_supported"]
+    if draft.claims:
+        return sum(claim.support == "supported" for claim in draft.claims) / len(draft.claims)
+    return 1.0
 
 
 def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:

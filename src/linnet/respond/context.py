@@ -63,12 +63,18 @@ class Record:
     choices: int = 0
     """Answers that were begun."""
     queue_seconds: float = 0.0
+    retrieval_seconds: float = 0.0
+    """Looking for passages, re-ranking included."""
     first_at: float | None = None
     """When the first piece of an answer was there (``time.monotonic``)."""
     noted: list[Piece] = field(default_factory=list)
     """Passages, citations, decisions, refusals and failures, in order."""
     unnoted: int = 0
     """Those beyond the most that are kept."""
+    groundedness: float | None = None
+    """Which share of what was written its passages support; None where that was not checked."""
+    features: dict[str, float] = field(default_factory=dict)
+    """Numbers of what was asked and found, by which drift is noticed."""
     facts: dict[str, Any] = field(default_factory=dict)
     """More, by name, as JSON."""
 
