@@ -87,6 +87,15 @@ class Record:
         else:
             self.unnoted += 1
 
+    def add(self, other: Record) -> None:
+        """Take over what was used for a part of the call, and how it came about."""
+        for name in ("prompt", "cached", "written"):
+            used = getattr(self.tokens, name) + getattr(other.tokens, name)
+            setattr(self.tokens, name, used)
+        self.cost += other.cost
+        self.queue_seconds += other.queue_seconds
+        self.facts |= other.facts
+
 
 _NOTED = (Passage, Citation, Outcome, Decision, Refusal, Failure)
 
@@ -191,11 +200,15 @@ class Context:
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
         server_tools: bool = False,
+        remote: bool = True,
+        route: str | None = None,
     ) -> None:
         """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
         ``collections``: those of the documents that they may see; None: all. ``masks_private``:
         whether private data of documents is masked on its way to them.
         ``server_tools``: whether tools may be called for them that are not theirs.
+        ``remote``: whether models beyond this machine may answer them, as far as the policy allows.
+        ``route``: the model that they chose where one is chosen for each call (``routing``).
         ``interval``: seconds between two batches of pieces; infinite: pieces come once an
         answer has ended, all together.
         """
@@ -207,6 +220,8 @@ class Context:
         self.collections = collections
         self.masks_private = masks_private
         self.server_tools = server_tools
+        self.remote = remote
+        self.route = route
         self._lock = threading.Lock()
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None
@@ -249,6 +264,27 @@ class Context:
                 self._callbacks.pop(mark, None)
 
         return undo
+
+    @contextlib.contextmanager
+    def part(
+        self, *, deadline: float = math.inf, interval: float | None = None
+    ) -> Iterator[Context]:
+        """A call within this one, with a record of its own under the same id; it ends with it.
+
+        :meth:`Record.add` takes over what was used for it.
+        """
+        own = Context(
+            key=self.key, deadline=min(deadline, self.deadline), budget=self.budget,
+            record=Record(self.record.id), collections=self.collections,
+            interval=self.interval if interval is None else interval,
+            masks_private=self.masks_private, server_tools=self.server_tools,
+            remote=self.remote, route=self.route,
+        )  # fmt: skip
+        undo = self.on_cancel(lambda: own.cancel(self._reason))
+        try:
+            yield own
+        finally:
+            undo()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
