@@ -280,6 +280,7 @@ class Context:
             masks_private=self.masks_private, server_tools=self.server_tools,
             remote=self.remote, route=self.route,
         )  # fmt: skip
+        own._ledgers = self._ledgers  # limits for a call are for all of its parts together
         undo = self.on_cancel(lambda: own.cancel(self._reason))
         try:
             yield own
@@ -346,7 +347,4 @@ class Context:
 
     def _budget_of(self, ledger: Ledger) -> Budget:
         """One for all of this call, as there are limits for a call."""
-        with self._lock:
-            if ledger not in self._ledgers:
-                self._ledgers[ledger] = ledger.budget(self.key)
-            return self._ledgers[ledger]
+        return self._ledgers.setdefault(ledger, ledger.budget(self.key))

@@ -139,6 +139,17 @@ def ledger_file(routing: Path, config: BudgetConfig) -> Path:
     return routing.with_name(routing.stem + _SUFFIX)
 
 
+def open_ledger(routing: Path, config: BudgetConfig, *, currency: str = "USD") -> Ledger:
+    """The ledger of a file of settings: on disk where there is any limit, and otherwise in memory.
+
+    Everyone who uses the settings shares it, whatever logs they keep: what is spent is spent, also
+    where a log is full or was deleted. Raises ConfigError.
+    """
+    is_limited = any(limits.is_limited for limits in config.all_limits)
+    file = ledger_file(routing, config) if is_limited else None
+    return Ledger(file, config, currency=currency)
+
+
 def show_money(amount: int, currency: str, *, rounding: str = ROUND_CEILING) -> str:
     """An amount in trillionths, for people; what is spent is never shown as less than it is."""
     places = 2 if abs(amount) >= 10**12 or not amount else 6
