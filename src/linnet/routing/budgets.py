@@ -504,16 +504,25 @@ class Ledger:
         )
 
     def _settle_late(self) -> None:
-        """Write the settlements that are not written. Raises StoreError."""
-        with self._changing():
-            pass
+        """Write the settlements that are not written. Raises StoreError.
+
+        It waits for the disk only where more was billed than reserved: of others, a power failure
+        leaves what was reserved.
+        """
+        with self._lock:
+            is_beyond = any(
+                cost > reservation.charge.cost or tokens > reservation.charge.tokens
+                for reservation, tokens, cost in self._unsettled
+            )
+            with self._changing(waits_for_disk=is_beyond):
+                pass
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[Run]:
+    def _changing(self, *, waits_for_disk: bool = True) -> Iterator[Run]:
         """A change, with the settlements that wait for one."""
         with self._lock:
             waiting = list(self._unsettled)
-            with self._database.changing() as run:
+            with self._database.changing(waits_for_disk=waits_for_disk) as run:
                 for reservation, tokens, cost in waiting:
                     self._settle(run, reservation, tokens, cost)
                 yield run
@@ -642,7 +651,7 @@ def _zone(name: str | None) -> tzinfo | None:
         return None
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         raise ConfigError(
             f"budget: timezone must be one like Europe/Berlin, that this machine has. Got '{name}'"
         ) from None
