@@ -287,7 +287,7 @@ def test_processes_that_are_killed_leave_what_they_reserved(tmp_path: Path) -> N
         outputs.append([line.split() for line in lines if line.endswith("\n")])
         process.wait()
     least = most = 0
-    for lines in outputs:
+    for place, lines in enumerate(outputs):
         costs: dict[str, tuple[int, int]] = {}
         for does, number, cents in lines:
             _, high = costs.get(number, (0, 0))
@@ -296,7 +296,8 @@ def test_processes_that_are_killed_leave_what_they_reserved(tmp_path: Path) -> N
                 "refused": (0, 0),
                 "reserved": (int(cents), int(cents)),
                 "settling": (int(cents), high),
-                "settled": (int(cents), int(cents)),
+                # A thread writes it, and a kill may come before.
+                "settled": (int(cents), high if place < 3 else int(cents)),
             }[does]
         least += sum(low for low, _ in costs.values())
         most += sum(high for _, high in costs.values())
@@ -323,7 +324,7 @@ def test_what_a_living_process_reserved_is_not_lost(tmp_path: Path) -> None:
     found = Ledger(tmp_path / "u").spent()[0].day
     assert (found.cost, found.reserved, found.assumed) == (5 * CENT, 0, 5 * CENT)
     settle(3, 3 * CENT)  # it was not dead after all
-    assert other.spent()[0].day.cost == 3 * CENT
+    assert one.spent()[0].day.cost == 3 * CENT == other.spent()[0].day.cost
 
 
 def test_it_is_on_disk_before_anything_is_sent(tmp_path: Path) -> None:
