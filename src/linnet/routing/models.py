@@ -6,6 +6,7 @@ the budgets, retries and a circuit breaker whichever way it is reached.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities, Responder
 from linnet.respond.transport import Address, Timeouts, read_key
 from linnet.routing.budgets import BudgetConfig
+from linnet.routing.policy import Policy, PolicyResponder
 from linnet.routing.resilience import CallLimit, CircuitBreaker, Health, ResilientResponder
 
 if TYPE_CHECKING:
@@ -130,10 +132,11 @@ def open_models(
 ) -> Models:
     """The models of ``routing.toml`` by their names there.
 
-    ``policy`` wraps each of them (``PolicyResponder``). Each call that bills is charged to
-    ``ledger``, by the key of its context: a :class:`Context` needs no budget for this.
+    ``policy`` wraps each of them; None: a ``PolicyResponder`` of what the file says. Each call
+    that bills is charged to ``ledger``, by the key of its context, which needs no budget for this.
     Raises ConfigError for a key that is missing.
     """
+    wrap = policy or functools.partial(PolicyResponder, policy=Policy(routing.policy))
     models = Models()
     for name, config in routing.models.items():
         breaker = CircuitBreaker(failures=config.failures, pause=config.pause_seconds)
@@ -142,7 +145,7 @@ def open_models(
             limit=CallLimit(config.parallel),
         )  # fmt: skip
         models.breakers[name] = breaker
-        models[name] = policy(resilient) if policy is not None else resilient
+        models[name] = wrap(resilient)
     return models
 
 
