@@ -65,6 +65,7 @@ class Database:
         self._name = contents.name
         self._lock = threading.RLock()
         self._connection = _connect(file, contents.name)
+        self._identity = None if file is None else _identity(file)
         self._log_is_full = False
         """Whether the log still has what was deleted."""
         try:
@@ -79,8 +80,13 @@ class Database:
         except (sqlite3.Error, ConfigError) as error:
             self._connection.close()
             raise ConfigError(
-                f"{file}: expected {contents.name} of 'linnet serve' ({error})"
+                f"{file}: expected a file of Linnet's with {contents.name} ({error})"
             ) from None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its file is still the one of that name: it may have been deleted or replaced."""
+        return self.file is None or self._identity == _identity(self.file)
 
     def close(self) -> None:
         """Nothing is kept or read any more."""
@@ -162,6 +168,14 @@ def _connect(file: Path | None, name: str) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file}: {name} cannot be kept here ({reason})") from None
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create_private(file: Path, name: str) -> None:

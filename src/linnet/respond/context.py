@@ -123,6 +123,13 @@ class Budget(Protocol):
         """
 
 
+class Ledger(Protocol):
+    """Where it is kept what was used of models that bill, and of whom."""
+
+    def budget(self, key: str | None) -> Budget:
+        """What one call may use, with all its attempts at all models; ``key``: who asks."""
+
+
 class BudgetExceededError(ConversationError):
     """A call may use more than is left.
 
@@ -197,6 +204,7 @@ class Context:
         self._lock = threading.Lock()
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None
+        self._ledgers: dict[Ledger, Budget] = {}
 
     @property
     def cancelled(self) -> LinnetError | None:
@@ -273,10 +281,30 @@ class Context:
             if timer is not None:
                 timer.cancel()
 
-    def reserve(self, charge: Charge) -> Settle:
-        """As :meth:`Budget.reserve`; without a budget there is no limit."""
-        return self.budget.reserve(charge) if self.budget is not None else _settled
+    def reserve(self, charge: Charge, ledger: Ledger | None = None) -> Settle:
+        """As :meth:`Budget.reserve`; without a budget there is no limit.
 
+        ``ledger``: what is reserved must be there as well, for the key of this call.
+        """
+        reserved: list[Settle] = []
 
-def _settled(tokens: int, cost: int) -> None:
-    """There is no budget to settle with."""
+        def settle(tokens: int, cost: int) -> None:
+            for each in reserved:
+                each(tokens, cost)
+
+        try:
+            if self.budget is not None:
+                reserved.append(self.budget.reserve(charge))
+            if ledger is not None:
+                reserved.append(self._budget_of(ledger).reserve(charge))
+        except BaseException:
+            settle(0, 0)
+            raise
+        return settle
+
+    def _budget_of(self, ledger: Ledger) -> Budget:
+        """One for all of this call, as there are limits for a call."""
+        with self._lock:
+            if ledger not in self._ledgers:
+                self._ledgers[ledger] = ledger.budget(self.key)
+            return self._ledgers[ledger]
