@@ -108,11 +108,12 @@ class Assistant:
         collections: Sequence[str] | None = None,
         watch: Watch | None = None,
         context: Context | None = None,
+        writer: Writer | None = None,
     ) -> Answer:
         """The answer, or a refusal, to the last question of a conversation.
 
         ``context``: the call that it belongs to, for a model that writes, and with what whoever
-        asks may see.
+        asks may see. ``writer``: who writes this one answer instead of the usual one.
         """
         id = id or secrets.token_hex(8)
         if unsafe := self.guards.refuses(question):
@@ -130,7 +131,7 @@ class Assistant:
         for step in evidence.steps:
             watch(step)
         watch(evidence)
-        draft = self.draft(evidence, watch=watch, context=context)
+        draft = self.draft(evidence, watch=watch, context=context, writer=writer)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
         refused = not is_good_enough(draft, judged)
         shown = screen.draft(draft)
@@ -201,7 +202,12 @@ class Assistant:
         return self._gatherer.gather(question, collections=collections)
 
     def draft(
-        self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None
+        self,
+        evidence: Evidence,
+        *,
+        watch: Watch | None = None,
+        context: Context | None = None,
+        writer: Writer | None = None,
     ) -> Draft:
         """What the writer says, or else the sentences that answer, cited.
 
@@ -210,8 +216,9 @@ class Assistant:
         if not evidence.passages:
             return Draft("")
         written = Draft("")
-        if self.writer is not None and evidence.chosen is None:
-            written = self.writer.draft(evidence, watch=watch, context=context)
+        writer = writer or self.writer
+        if writer is not None and evidence.chosen is None:
+            written = writer.draft(evidence, watch=watch, context=context)
             if written.text:
                 return with_missing(written, evidence)
         found = extract(evidence)

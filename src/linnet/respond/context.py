@@ -87,6 +87,15 @@ class Record:
         else:
             self.unnoted += 1
 
+    def add(self, other: Record) -> None:
+        """Take over what was used for a part of the call, and how it came about."""
+        for name in ("prompt", "cached", "written"):
+            used = getattr(self.tokens, name) + getattr(other.tokens, name)
+            setattr(self.tokens, name, used)
+        self.cost += other.cost
+        self.queue_seconds += other.queue_seconds
+        self.facts |= other.facts
+
 
 _NOTED = (Passage, Citation, Outcome, Decision, Refusal, Failure)
 
@@ -127,6 +136,13 @@ class Budget(Protocol):
 
         Gives what settles it. Raises BudgetExceededError where it is not there.
         """
+
+
+class Ledger(Protocol):
+    """Where it is kept what was used of models that bill, and of whom."""
+
+    def budget(self, key: str | None) -> Budget:
+        """What one call may use, with all its attempts at all models; ``key``: who asks."""
 
 
 class BudgetExceededError(ConversationError):
@@ -184,11 +200,15 @@ class Context:
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
         server_tools: bool = False,
+        remote: bool = True,
+        route: str | None = None,
     ) -> None:
         """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
         ``collections``: those of the documents that they may see; None: all. ``masks_private``:
         whether private data of documents is masked on its way to them.
         ``server_tools``: whether tools may be called for them that are not theirs.
+        ``remote``: whether models beyond this machine may answer them, as far as the policy allows.
+        ``route``: the model that they chose where one is chosen for each call (``routing``).
         ``interval``: seconds between two batches of pieces; infinite: pieces come once an
         answer has ended, all together.
         """
@@ -200,9 +220,12 @@ class Context:
         self.collections = collections
         self.masks_private = masks_private
         self.server_tools = server_tools
+        self.remote = remote
+        self.route = route
         self._lock = threading.Lock()
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None
+        self._ledgers: dict[Ledger, Budget] = {}
 
     @property
     def cancelled(self) -> LinnetError | None:
@@ -243,6 +266,27 @@ class Context:
         return undo
 
     @contextlib.contextmanager
+    def part(
+        self, *, deadline: float = math.inf, interval: float | None = None
+    ) -> Iterator[Context]:
+        """A call within this one, with a record of its own under the same id; it ends with it.
+
+        :meth:`Record.add` takes over what was used for it.
+        """
+        own = Context(
+            key=self.key, deadline=min(deadline, self.deadline), budget=self.budget,
+            record=Record(self.record.id), collections=self.collections,
+            interval=self.interval if interval is None else interval,
+            masks_private=self.masks_private, server_tools=self.server_tools,
+            remote=self.remote, route=self.route,
+        )  # fmt: skip
+        undo = self.on_cancel(lambda: own.cancel(self._reason))
+        try:
+            yield own
+        finally:
+            undo()
+
+    @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Around the work of a task: cancelling ends it wherever it waits, and so does the
         deadline; the reason is raised. Whoever asks a responder does it within this.
@@ -279,10 +323,30 @@ class Context:
             if timer is not None:
                 timer.cancel()
 
-    def reserve(self, charge: Charge) -> Settle:
-        """As :meth:`Budget.reserve`; without a budget there is no limit."""
-        return self.budget.reserve(charge) if self.budget is not None else _settled
+    def reserve(self, charge: Charge, ledger: Ledger | None = None) -> Settle:
+        """As :meth:`Budget.reserve`; without a budget there is no limit.
 
+        ``ledger``: what is reserved must be there as well, for the key of this call.
+        """
+        reserved: list[Settle] = []
 
-def _settled(tokens: int, cost: int) -> None:
-    """There is no budget to settle with."""
+        def settle(tokens: int, cost: int) -> None:
+            for each in reserved:
+                each(tokens, cost)
+
+        try:
+            if self.budget is not None:
+                reserved.append(self.budget.reserve(charge))
+            if ledger is not None:
+                reserved.append(self._budget_of(ledger).reserve(charge))
+        except BaseException:
+            settle(0, 0)
+            raise
+        return settle
+
+    def _budget_of(self, ledger: Ledger) -> Budget:
+        """One for all of this call, as there are limits for a call."""
+        with self._lock:
+            if ledger not in self._ledgers:
+                self._ledgers[ledger] = ledger.budget(self.key)
+            return self._ledgers[ledger]
