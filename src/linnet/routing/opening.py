@@ -9,7 +9,7 @@ from pathlib import Path
 from linnet.answers.opening import writer_of
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
-from linnet.respond.context import Ledger
+from linnet.respond.context import Ledger, Tokens
 from linnet.respond.responder import Responder
 from linnet.routing.models import open_models
 from linnet.routing.policy import Policy, PolicyResponder
@@ -74,6 +74,12 @@ class OpenRouting:
             None, {name: self.remote[name]}, Fixed(name), name=name,
             currency=self.settings.currency,
         )  # fmt: skip
+
+    def would_cost(self, tokens: Tokens) -> int | None:
+        """What the model that all are compared with would have asked, in trillionths: the first
+        that has a price. None: none has."""
+        priced = next((each for each in self.settings.models.values() if each.priced), None)
+        return priced.price.cost(tokens.prompt, 0, tokens.written) if priced is not None else None
 
     def close(self) -> None:
         """Write what waits, and end."""
