@@ -94,6 +94,10 @@ class Record:
             setattr(self.tokens, name, used)
         self.cost += other.cost
         self.queue_seconds += other.queue_seconds
+        self.retrieval_seconds += other.retrieval_seconds
+        if other.groundedness is not None:
+            self.groundedness = other.groundedness
+        self.features |= other.features
         self.facts |= other.facts
 
 
