@@ -34,7 +34,7 @@ from linnet.errors import ConfigError
 from linnet.routing.budgets import BudgetConfig
 from linnet.routing.models import ModelConfig
 from linnet.routing.policy import PolicyConfig
-from linnet.routing.router import LOCAL, RouterConfig, Rule
+from linnet.routing.router import LOCAL, RouterConfig, Rule, check_rules
 
 AUTO = "auto"
 """The name of the model that is chosen for each question."""
@@ -61,6 +61,7 @@ class Routing(Config):
             if rule.model not in (LOCAL, *self.models):
                 known = ", ".join((LOCAL, *self.models))
                 raise ConfigError(f"rules: there is no model '{rule.model}'; there are: {known}")
+        check_rules(self.rules)
 
 
 def read_routing(file: Path | str) -> Routing:
