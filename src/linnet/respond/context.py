@@ -94,6 +94,10 @@ class Record:
             setattr(self.tokens, name, used)
         self.cost += other.cost
         self.queue_seconds += other.queue_seconds
+        self.retrieval_seconds += other.retrieval_seconds
+        if other.groundedness is not None:
+            self.groundedness = other.groundedness
+        self.features |= other.features
         self.facts |= other.facts
 
 
@@ -346,5 +350,6 @@ class Context:
         return settle
 
     def _budget_of(self, ledger: Ledger) -> Budget:
-        """One for all of this call, as there are limits for a call."""
-        return self._ledgers.setdefault(ledger, ledger.budget(self.key))
+        """One for all of this call and its parts, as there are limits for a call."""
+        budget = self._ledgers.get(ledger)
+        return budget or self._ledgers.setdefault(ledger, ledger.budget(self.key))

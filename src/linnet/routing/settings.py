@@ -41,7 +41,7 @@ from linnet.config import (
 )
 from linnet.errors import ConfigError, ContradictionError
 from linnet.routing.budgets import BudgetConfig
-from linnet.routing.models import ModelConfig
+from linnet.routing.models import ModelConfig, refuse_unpriced
 from linnet.routing.policy import PolicyConfig
 from linnet.routing.router import LOCAL, RouterConfig, Rule, check_rules
 
@@ -66,6 +66,7 @@ class Routing(Config):
         for name in self.models:
             if name in (AUTO, LOCAL):
                 raise ConfigError(f"models.{name}: this name is taken; choose another")
+        refuse_unpriced(self.models, self.budget)
         for rule in self.rules:
             if rule.model not in (LOCAL, *self.models):
                 known = ", ".join((LOCAL, *self.models))
