@@ -26,12 +26,13 @@ from linnet.respond import (
     TokenBudget,
     conversation,
 )
+from linnet.respond.prices import trillionths
 from linnet.respond.responder import Abilities, Batches
+from linnet.routing.budgets import BudgetConfig, open_ledger
 from linnet.routing.models import ModelConfig, open_models
 from linnet.routing.resilience import (
     CallLimit,
     CircuitBreaker,
-    FallbackResponder,
     ResilientResponder,
 )
 from linnet.routing.settings import Routing, read_routing
@@ -90,7 +91,7 @@ def resilient(
     breaker = CircuitBreaker(failures=failures, pause=30, clock=clock)
     return ResilientResponder(
         inner, retries=retries, breaker=breaker, limit=CallLimit(parallel), sleep=clock.sleep,
-        jitter=lambda: 1.0,
+        clock=clock, jitter=lambda: 1.0,
     )  # fmt: skip
 
 
@@ -306,34 +307,6 @@ def test_calls_wait_for_those_of_other_event_loops() -> None:
     assert not limit.full
 
 
-@pytest.mark.parametrize(
-    ("scripts", "said", "codes", "decided"),
-    [
-        (["a"], "a", [], []),
-        ([DOWN, "b"], "b", ["unreachable"], [("two", "one failed")]),
-        ([BudgetExceededError("no more"), WRONG, "c"], "c", ["budget_exceeded", "refused"],
-         [("three", "one, two failed")]),
-        ([("It", DOWN), "b"], "far: cannot be reached", [], []),
-        ([DeadlineError("late"), "b"], "late", [], []),
-        ([BAD], "far: what is this", [], []),
-        ([ConversationError("no", code="policy"), ConversationError("nor this")], "nor this",
-         ["policy"], []),
-        ([DOWN, later(5)], "no model answered. one: far: cannot be reached; two: far: later",
-         ["unreachable"], []),
-    ],
-)  # fmt: skip
-def test_the_first_that_answers(
-    scripts: list[Any], said: str, codes: list[str], decided: list[tuple[str, str]]
-) -> None:
-    names = ("one", "two", "three")
-    inner = {name: Scripted(step) for name, step in zip(names, scripts, strict=False)}
-    given, pieces = ask(FallbackResponder(inner))
-    assert given == said
-    assert [piece.code for piece in pieces if isinstance(piece, Failure)] == codes
-    routes = [p for p in pieces if isinstance(p, Decision) and p.subject == "route"]
-    assert [(piece.outcome, piece.reason) for piece in routes] == decided
-
-
 TOML = """
 [models.one]
 address = "{one}"
@@ -366,7 +339,7 @@ def test_from_the_file_to_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         models = open_models(routing(tmp_path, TOML.format(one=one.url, two=two.url)))
         assert list(models) == ["one", "two"]
         context = Context(interval=0, budget=TokenBudget(10_000))
-        said, pieces = ask(FallbackResponder(models), context)
+        said, pieces = ask(models["one"], context)
         assert said == "It is."
         assert [p.code for p in pieces if isinstance(p, Failure)] == ["broken_off", "refused"]
         record = context.record
@@ -375,17 +348,75 @@ def test_from_the_file_to_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert isinstance(context.budget, TokenBudget)
         assert context.budget.left == 10_000 - 23 - 5
         one.answers = [(refusal("401 No"),)]
-        context = Context(interval=0)
-        said, pieces = ask(FallbackResponder(models), context)
-        assert (said, context.record.model, context.record.cost) == ("No.", "two", 0)
         for _ in range(5):
-            ask(models["one"])
+            assert ask(models["one"])[0].endswith("answers with status 401")
         assert {name: health.state for name, health in models.health().items()} == {
             "one": "open", "two": "closed"
         }  # fmt: skip
         heard = len(one.requests)
-        assert ask(FallbackResponder(models))[0] == "No."
+        assert ask(models["one"])[0].startswith("one is not asked for now")
         assert len(one.requests) == heard
+        context = Context(interval=0)
+        assert ask(models["two"], context)[0] == "No."
+        assert (context.record.model, context.record.cost) == ("two", 0)
+
+
+class Late:
+    """Says nothing until the call has no more time."""
+
+    abilities = Abilities("far", 100)
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.clock, self.seconds = clock, seconds
+
+    async def respond(self, conversation: respond.Conversation, context: Context) -> Batches:
+        self.clock.now += self.seconds
+        context.cancel(DeadlineError("late"))
+        await asyncio.Event().wait()
+        yield []
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(60, "open"), (1, "closed")])
+def test_who_hangs_is_left_alone(seconds: float, state: str) -> None:
+    clock = Clock()
+    far = resilient(Late(clock, seconds), clock, failures=1)
+    assert ask(far)[0] == "late"
+    assert far.health.state == state
+
+
+def test_many_at_once_never_spend_more_than_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 64 calls some are answered, some are refused, and some break off."""
+    monkeypatch.setattr("linnet.routing.resilience.FIRST_PAUSE", 0.001)
+    config = BudgetConfig(day=4.0)
+    ledger = open_ledger(tmp_path / "routing.toml", config)
+    broken = HEAD + event(delta(content="It is."))
+    with stranger(answers=[broken, refusal("503 Busy"), answer("It is.")] * 8) as server:
+        far = ModelConfig(
+            address=server.url, model="m", input=100.0, output=200.0, retries=1, parallel=64
+        )
+        models = open_models(Routing(models={"far": far}, budget=config), ledger=ledger)
+        contexts = [Context() for _ in range(64)]
+
+        async def call(context: Context) -> None:
+            with context.running():
+                async for _ in models["far"].respond(ASKED, context):
+                    pass
+
+        async def main() -> list[Any]:
+            return await asyncio.gather(*map(call, contexts), return_exceptions=True)
+
+        found = asyncio.run(main())
+    kinds = {type(each) for each in found}
+    assert kinds == {type(None), BudgetExceededError, RemoteError}
+    (total, *_) = ledger.spent()
+    assert 0 < total.day.cost <= trillionths(4.0)
+    assert total.day.cost == sum(context.record.cost for context in contexts)
+    assert total.day.reserved == total.day.assumed == 0
+    tokens = [context.record.tokens for context in contexts]
+    assert total.day.tokens == sum(each.prompt + each.written for each in tokens)
+    ledger.close()
 
 
 def test_without_a_policy_nothing_leaves() -> None:
@@ -442,3 +473,9 @@ def test_a_price_that_is_not_known_is_not_one_of_nothing(
     monkeypatch.delenv("FAR_KEY", raising=False)
     with pytest.raises(ConfigError, match="FAR_KEY must hold a key"):
         open_models(keyed)
+    beside = far + 'key_file = "far.key"'
+    with pytest.raises(ConfigError, match="expected a file with a key"):
+        open_models(routing(tmp_path, beside))
+    (tmp_path / "far.key").write_text("sk-1")
+    (tmp_path / "far.key").chmod(0o600)
+    assert list(open_models(routing(tmp_path, beside))) == ["far"]

@@ -6,6 +6,7 @@ the budgets, retries and a circuit breaker whichever way it is reached.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,6 +89,12 @@ class ModelConfig(Config):
             )
         if self.cached is not None and self.input is None:
             raise ConfigError("a price needs input and output before cached")
+
+    def within(self, base: Path) -> ModelConfig:
+        """The same with the file of its key found from a directory."""
+        if self.key_file is None:
+            return self
+        return dataclasses.replace(self, key_file=base / self.key_file.expanduser())
 
     @property
     def timeouts(self) -> Timeouts:

@@ -26,6 +26,7 @@ model = "local"
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -86,16 +87,22 @@ class Routing(Config):
 
 
 def read_routing(file: Path | str) -> Routing:
-    """Raises ConfigError for what is unknown, missing, of another type or contradicts itself."""
+    """Raises ConfigError for what is unknown, missing, of another type or contradicts itself.
+
+    Files of keys are sought beside it.
+    """
     values = load_toml(Path(file))
     try:
-        return from_mapping(Routing, values, where=str(file))
+        routing = from_mapping(Routing, values, where=str(file))
     except ContradictionError as error:
         text = read_bytes(Path(file), LARGEST_SETTINGS).decode("utf-8")
         lines = setting_lines(text)
         found = sorted({lines[name] for name in error.settings if name in lines})
         where = f" (line{'s' * (len(found) > 1)} {' and '.join(map(str, found))})" if found else ""
         raise ConfigError(f"{file}: {error}{where}") from None
+    base = Path(file).parent  # of what stands in it
+    models = {name: model.within(base) for name, model in routing.models.items()}
+    return dataclasses.replace(routing, models=models)
 
 
 def setting_lines(text: str) -> dict[str, int]:
