@@ -118,7 +118,10 @@ def setting_lines(text: str) -> dict[str, int]:
         if header := _HEADER.match(line):
             table = _dotted(header[2])
             if header[1] == "[[":
-                table, counts[table] = f"{table}.{counts[table]}", counts[table] + 1
+                counts[table] += 1
+            for array, count in counts.items():  # a table within the last one of these
+                if f"{table}.".startswith(f"{array}."):
+                    table = f"{array}.{count - 1}{table.removeprefix(array)}"
             lines.setdefault(table, number)
         elif setting := _SETTING.match(line):
             name = ".".join(filter(None, (table, _dotted(setting[1]))))
