@@ -1,11 +1,26 @@
-"""Which model a question goes to."""
+"""Which model a question goes to: what was asked for, then rules, then what was learned.
+
+A question that no rule is about may be answered on this machine first: ``choose`` then gives a
+route that judges the attempt, and ``judge`` decides with the answer in sight. Nothing here is
+random, and each route says in words why it was taken.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linnet.config import Config, option
+from linnet.errors import ConfigError
+from linnet.respond.conversation import Conversation, ConversationError
+from linnet.respond.responder import Abilities
+from linnet.routing.features import ANY, TASKS, Attempt, language_of, question_of, task_of, turns_of
+
+if TYPE_CHECKING:
+    from linnet.routing.settings import Routing
 
 LOCAL = "local"
 """The name, in rules and decisions, of what answers on this machine."""
@@ -23,11 +38,48 @@ class RouterConfig(Config):
     share: float | None = option(
         None, "Share of questions that leave this machine at most.", least=0, most=1
     )
+    attempt: bool = option(
+        True, "Whether this machine answers first and its answer is judged, where that was learned."
+    )
+    refused: bool = option(
+        True, "Whether what this machine refuses to answer goes to a larger model."
+    )
+    probability: float | None = option(
+        None,
+        "Without a router: answers that are right with less probability than this, as the gate of "
+        "an index says, go to a larger model.",
+        least=0,
+        most=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        targets = [name for name in TARGETS if getattr(self, name) is not None]
+        if self.file is None and targets:
+            raise ConfigError(
+                f"router: {targets[0]} is a target for a router, but no file is given; make one "
+                "with 'linnet route train', or set probability"
+            )
+        if self.file is not None and not targets:
+            raise ConfigError(
+                "router: a router in a file needs a target: quality, cost or share; "
+                "'linnet route train' shows what can be reached"
+            )
+        if self.file is not None and self.probability is not None:
+            raise ConfigError(
+                "router: probability is for routing without a router; remove it, or file"
+            )
+
+
+TARGETS = ("quality", "cost", "share")
 
 
 @dataclass(frozen=True)
 class Rule(Config):
-    """Questions of a kind go to a model, whatever a router thinks; the first that fits counts."""
+    """Questions of a kind go to a model, whatever a router thinks; the first that fits counts.
+
+    A rule without a condition fits everything. What is compared is the last message of the user.
+    """
 
     model: str = option(LOCAL, "Where they go; 'local' for this machine.")
     name: str = option("", "What it is called in decisions.")
@@ -35,6 +87,93 @@ class Rule(Config):
     longer: int | None = option(None, "Questions of more characters.", least=0)
     shorter: int | None = option(None, "Questions of fewer characters.", least=0)
     tools: bool | None = option(None, "Conversations with tools, or without.")
+    task: str = option(ANY, "Questions of a kind, told by their words.", choices=(ANY, *TASKS))
+    languages: tuple[str, ...] = option((), "Questions in one of these, such as de.")
+    turns: int | None = option(None, "Conversations with more messages of the user.", least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            re.compile(self.matches)
+        except re.error as error:
+            raise ConfigError(
+                f"rules: {self.matches!r} is no regular expression ({error})"
+            ) from None
+        for code in self.languages:
+            if not re.fullmatch("[a-z]{2}", code):
+                raise ConfigError(f"rules: languages are such as de, in two letters. Got {code!r}")
+        if self.longer is not None and self.shorter is not None and self.longer + 1 >= self.shorter:
+            raise ConfigError(
+                f"rules: no question has more than {self.longer} and fewer than {self.shorter} "
+                "characters"
+            )
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The names of those that it has."""
+        return tuple(
+            each.name
+            for each in fields(self)
+            if each.name not in ("model", "name") and getattr(self, each.name) != each.default
+        )
+
+    def fits(self, conversation: Conversation) -> bool:
+        """Whether it is about this conversation."""
+        question = question_of(conversation)
+        return (
+            (not self.matches or re.search(self.matches, question) is not None)
+            and (self.longer is None or len(question) > self.longer)
+            and (self.shorter is None or len(question) < self.shorter)
+            and (self.tools is None or bool(conversation.callable) == self.tools)
+            and (self.turns is None or len(turns_of(conversation)) > self.turns)
+            and (self.task == ANY or task_of(question) == self.task)
+            and (not self.languages or language_of(question) in self.languages)
+        )
+
+    def covers(self, other: Rule) -> bool:
+        """Whether it surely fits whatever the other one fits."""
+        return (
+            (not self.matches or self.matches == other.matches)
+            and (self.longer is None or (other.longer is not None and other.longer >= self.longer))
+            and (
+                self.shorter is None
+                or (other.shorter is not None and other.shorter <= self.shorter)
+            )
+            and (self.tools is None or self.tools == other.tools)
+            and (self.turns is None or (other.turns is not None and other.turns >= self.turns))
+            and self.task in (ANY, other.task)
+            and (
+                not self.languages
+                or bool(other.languages and set(other.languages) <= set(self.languages))
+            )
+        )
+
+
+def check_rules(rules: Sequence[Rule], lines: Sequence[int] = ()) -> None:
+    """Raises ConfigError for a rule that never counts, as an earlier one fits all that it fits.
+
+    ``lines``: where in a file each of them begins.
+    """
+
+    def named(number: int) -> str:
+        name = f" ('{rules[number].name}')" if rules[number].name else ""
+        where = f", line {lines[number]}" if number < len(lines) else ""
+        return f"rule {number + 1}{name}{where}"
+
+    for later, rule in enumerate(rules):
+        for earlier in range(later):
+            if not rules[earlier].covers(rule):
+                continue
+            same = rule.covers(rules[earlier])
+            if same and rule.model != rules[earlier].model:
+                raise ConfigError(
+                    f"{named(later)}, sends to '{rule.model}' just what {named(earlier)}, sends to "
+                    f"'{rules[earlier].model}'; remove one of them"
+                )
+            raise ConfigError(
+                f"{named(later)}, never counts: {named(earlier)}, comes first and fits all that it "
+                "fits; put it before, or remove it"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,10 +184,125 @@ class Route:
     reason: str
     """For people, in a line."""
     decided_by: str = "default"
-    """``request``, ``rule``, ``router``, ``attempt``, ``policy``, ``budget``, ``failure`` or
-    ``default``."""
+    """``request``, ``rule``, ``ability``, ``router``, ``attempt``, ``policy``, ``budget``,
+    ``failure`` or ``default``."""
     score: float | None = None
     """How much better the larger model is expected to do, where a router said so."""
     threshold: float | None = None
     judges_attempt: bool = False
     """Whether it is decided again when there is a local answer."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """Chooses a model for each conversation; may be used by several threads at once."""
+
+    config: RouterConfig = RouterConfig()
+    rules: tuple[Rule, ...] = ()
+    models: Mapping[str, Abilities] = field(default_factory=dict)
+    """Those beyond this machine that may be chosen, the preferred one first."""
+    local: Abilities | None = None
+    """What this machine's can do; None: anything."""
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether local answers should come with the log-probabilities of their tokens."""
+        return False
+
+    def choose(self, conversation: Conversation, *, requested: str | None = None) -> Route:
+        """Where a conversation goes. ``requested``: the model that the user wants this time.
+
+        Raises ConversationError for a model that there is not.
+        """
+        if requested is not None:
+            if requested not in (LOCAL, *self.models):
+                known = ", ".join((LOCAL, *self.models))
+                raise ConversationError(
+                    f"there is no model '{requested}' to route to; there are: {known}",
+                    part="route",
+                    code="model_not_found",
+                )
+            return Route(requested, f"{requested} was asked for", "request")
+        for number, rule in enumerate(self.rules, 1):
+            if (rule.model == LOCAL or rule.model in self.models) and rule.fits(conversation):
+                return Route(rule.model, _said(rule, number), "rule")
+        able = tuple(self._able(conversation))
+        if lacking := _lacking(self.local, conversation):
+            if able:
+                return Route(able[0], f"the local model {lacking}", "ability")
+            return Route(LOCAL, f"the local model {lacking}, and so does every other", "default")
+        if not able:
+            return Route(LOCAL, "no larger model can take this conversation")
+        if not self.config.refused and self.config.probability is None:
+            return Route(LOCAL, "nothing says that a larger model would do better")
+        return Route(LOCAL, "the local model answers first", judges_attempt=True)
+
+    def judge(self, conversation: Conversation, attempt: Attempt) -> Route:
+        """Whether a local answer stands, or which model is to answer instead."""
+        able = next(self._able(conversation), None)
+        if able is None:
+            return Route(LOCAL, "no larger model can take this conversation")
+        if attempt.refused and self.config.refused:
+            return Route(able, "the local answer is a refusal", "attempt")
+        least, probability = self.config.probability, attempt.probability
+        if least is not None and probability is not None:
+            low = probability < least
+            said = "under" if low else "at least"
+            return Route(
+                able if low else LOCAL,
+                f"the local answer is right with a probability of {probability:.2f}, {said} the "
+                f"{least:.2f} that is wanted",
+                "attempt", 1 - probability, 1 - least,
+            )  # fmt: skip
+        return Route(LOCAL, "the local answer stands", "attempt")
+
+    def _able(self, conversation: Conversation) -> Iterator[str]:
+        """The models beyond this machine that can take it."""
+        for name, abilities in self.models.items():
+            if not _lacking(abilities, conversation):
+                yield name
+
+
+def open_router(
+    routing: Routing, *, base: Path, models: Mapping[str, Abilities], local: Abilities | None = None
+) -> Router:
+    """The router of settings, whose files lie in ``base`` where they are relative.
+
+    Raises ArtifactError, DamagedError, and ConfigError where its target cannot be reached.
+    """
+    return Router(routing.router, routing.rules, models, local)
+
+
+def _lacking(abilities: Abilities | None, conversation: Conversation) -> str:
+    """What a model cannot do that a conversation needs, as the rest of a sentence."""
+    if abilities is None:
+        return ""
+    if conversation.callable and not abilities.tools:
+        return "cannot call tools"
+    if conversation.constraint is not None and not abilities.constraints:
+        return "cannot write in a given form"
+    least = sum(len(message.text) for message in conversation.messages) // MOST_CHARACTERS
+    if abilities.context and least > abilities.context:
+        return f"takes {abilities.context:,} tokens, and this is longer"
+    return ""
+
+
+MOST_CHARACTERS = 8
+"""Of a token on average, in any text; only what surely is too long is taken as such."""
+
+
+def _said(rule: Rule, number: int) -> str:
+    """Why a rule fits."""
+    name = f" ('{rule.name}')" if rule.name else ""
+    conditions = {each: getattr(rule, each) for each in rule.conditions}
+    said = {
+        "matches": lambda value: f"matches {value}",
+        "longer": lambda value: f"has more than {value} characters",
+        "shorter": lambda value: f"has fewer than {value} characters",
+        "tools": lambda value: "comes with tools" if value else "comes without tools",
+        "task": lambda value: f"is about {value}",
+        "languages": lambda value: f"is in {' or '.join(value)}",
+        "turns": lambda value: f"follows on {value} others",
+    }
+    reasons = " and ".join(said[each](value) for each, value in conditions.items())
+    return f"rule {number}{name}: the question {reasons or 'is like any other'}"
