@@ -50,6 +50,7 @@ class CurrentAssistant(Assistant):
         collections: Sequence[str] | None = None,
         watch: Watch | None = None,
         context: Context | None = None,
+        writer: Writer | None = None,
     ) -> Answer:
         """See :class:`Assistant`. Raises ConversationError while there is nothing to search."""
         if not self.is_ready:
@@ -58,8 +59,9 @@ class CurrentAssistant(Assistant):
             )
         with self.asked:
             return super().ask(
-                question, turns, id=id, collections=collections, watch=watch, context=context
-            )
+                question, turns, id=id, collections=collections, watch=watch, context=context,
+                writer=writer,
+            )  # fmt: skip
 
 
 class Counter:

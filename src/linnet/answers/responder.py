@@ -19,9 +19,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 
 from linnet.answers.answer import Answer, Citation, Claim, Step
-from linnet.answers.assistant import Assistant
+from linnet.answers.assistant import Assistant, Writer
 from linnet.answers.evidence import Draft, Evidence, Turn
 from linnet.answers.guards import REFUSED
+from linnet.answers.writer import ModelWriter
 from linnet.errors import LinnetError
 from linnet.respond import pieces
 from linnet.respond.context import CancelledCallError, Context
@@ -42,17 +43,26 @@ class DocumentsResponder:
     """Answers the last question of a conversation from documents."""
 
     def __init__(
-        self, assistant: Assistant, *, name: str = "documents", executor: Executor | None = None
+        self,
+        assistant: Assistant,
+        *,
+        name: str = "documents",
+        executor: Executor | None = None,
+        writer: Writer | None = None,
     ) -> None:
-        """``executor``: threads to search and write in; otherwise its own."""
-        self.assistant, self.name = assistant, name
+        """``executor``: threads to search and write in; otherwise its own. ``writer``: who writes
+        instead of the assistant's own."""
+        self.assistant, self.name, self.writer = assistant, name, writer
         self._given = executor
         self._freshness = _Freshness(assistant)
 
     @property
     def abilities(self) -> Abilities:
-        """See :class:`Responder`; there is no bound on the conversation."""
-        return Abilities(self.name, 0, tools=False, constraints=False, logprobs=False)
+        """See :class:`Responder`; there is no bound on the conversation. It is answered where the
+        model runs that writes."""
+        writer = self.writer or self.assistant.writer
+        place = writer.responder.abilities.place if isinstance(writer, ModelWriter) else "here"
+        return Abilities(self.name, 0, place, tools=False, constraints=False, logprobs=False)
 
     @cached_property
     def _executor(self) -> Executor:
@@ -62,7 +72,7 @@ class DocumentsResponder:
         """See :class:`Responder`."""
         question, turns = question_of(conversation)
         loop = asyncio.get_running_loop()
-        call = _Call(self.assistant, self._freshness, loop, context)
+        call = _Call(self, self._freshness, loop, context)
         undo = context.on_cancel(call.end)
         ended = loop.run_in_executor(self._executor, call.run, question, turns)
         ended.add_done_callback(_looked_at)
@@ -110,14 +120,15 @@ class _Call:
 
     def __init__(
         self,
-        assistant: Assistant,
+        responder: DocumentsResponder,
         freshness: _Freshness,
         loop: asyncio.AbstractEventLoop,
         context: Context,
     ) -> None:
         self._refresh = freshness.look
         self.events: asyncio.Queue[Step | Evidence | Draft | None] = asyncio.Queue()
-        self._assistant, self._loop, self._context = assistant, loop, context
+        self._assistant, self._writer = responder.assistant, responder.writer
+        self._loop, self._context = loop, context
         self._ended = threading.Event()
 
     def run(self, question: str, turns: Sequence[Turn]) -> Answer:
@@ -128,7 +139,7 @@ class _Call:
             self._refresh()
             return self._assistant.ask(
                 question, turns, id=context.record.id, collections=context.collections,
-                watch=self._watch, context=context,
+                watch=self._watch, context=context, writer=self._writer,
             )  # fmt: skip
         finally:
             self._tell(None)

@@ -42,7 +42,7 @@ from linnet.respond.context import CancelledCallError, Context, DeadlineError
 from linnet.respond.conversation import conversation
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import LanguageModel
-from linnet.respond.pieces import Text, TokenScore
+from linnet.respond.pieces import Decision, Failure, Text, TokenScore
 from linnet.respond.responder import Responder, stream
 from linnet.respond.transport import RemoteError
 from linnet.retrieval import terms
@@ -78,18 +78,20 @@ class ModelWriter:
         identity: str = "",
         reasoning: bool = False,
         weakness: str = "",
+        strict: bool = False,
         max_tokens: int = MAX_TOKENS,
         characters: int = CHARACTERS,
         seconds: float = SECONDS,
     ) -> None:
         """``checker``: decides where the rules of grounding do not. ``identity``: of the model, by
         its content. ``reasoning``: has the model think before it answers, apart from the answer.
-        ``weakness``: why it must not write, by its own measured score.
+        ``weakness``: why it must not write, by its own measured score. ``strict``: what goes wrong
+        with the model is raised where there is no statement yet, as somebody else can write.
         """
         self.responder = model.responder() if isinstance(model, LanguageModel) else model
         self.name, self.identity = name, identity
         self.checker, self.weakness = checker, weakness
-        self.reasoning, self.seconds = reasoning, seconds
+        self.reasoning, self.seconds, self.strict = reasoning, seconds, strict
         self.max_tokens, self.characters = max_tokens, characters
         self._constrained = self.responder.abilities.constraints
 
@@ -124,7 +126,7 @@ class ModelWriter:
         outcome = "done"
         failed = ""
         try:
-            entries = self._entries(evidence, packed, writing.scores, context)
+            entries = self._entries(evidence, packed, writing, context)
             with contextlib.closing(entries):
                 for entry in entries:
                     if writing.take(entry) and watch is not None:
@@ -132,18 +134,21 @@ class ModelWriter:
                     if writing.repeats:
                         break
         except DeadlineError as error:
-            if context is not None and context.cancelled is not None:
+            if (context is not None and context.cancelled) or (self.strict and not writing.claims):
                 raise
             outcome, failed = "late", f"; {error}"
         except CancelledCallError:
             raise
         except LinnetError as error:
+            if self.strict and not writing.claims:
+                raise
             outcome, failed = "failed", f"; {error}"
         if not writing.claims and outcome == "done":
             outcome = "nothing"
         said = f"{self.name}: {writing.said()}; {_budget(packed, self.context)}{failed}"
         step = Step("write", said, time.monotonic() - began, outcome)  # type: ignore[arg-type]
-        return replace(writing.draft(), steps=(step,), interventions=guarded)
+        decided = tuple(map(_noted, writing.noted))
+        return replace(writing.draft(), steps=(step,), interventions=guarded + decided)
 
     @property
     def context(self) -> int:
@@ -168,24 +173,25 @@ class ModelWriter:
         self,
         evidence: Evidence,
         packed: Packed,
-        scores: list[TokenScore],
+        writing: _Writing,
         context: Context | None,
     ) -> Generator[dict[str, Any]]:
-        """What the model writes, an entry whenever one is complete. ``scores``: of its tokens."""
+        """What the model writes, an entry whenever one is complete; ``writing`` is told of scores
+        and of what was decided on the way."""
         try:
-            yield from self._written(evidence, packed, scores, context)
+            yield from self._written(evidence, packed, writing, context)
         except RemoteError as error:
             # A server that takes no schema; what it writes freely is checked all the same.
             if not self._constrained or error.status not in _NO_SCHEMA:
                 raise
             self._constrained = False
-            yield from self._written(evidence, packed, scores, context)
+            yield from self._written(evidence, packed, writing, context)
 
     def _written(
         self,
         evidence: Evidence,
         packed: Packed,
-        scores: list[TokenScore],
+        writing: _Writing,
         context: Context | None,
     ) -> Iterator[dict[str, Any]]:
         knows = self.responder.abilities.logprobs
@@ -201,28 +207,23 @@ class ModelWriter:
             constraint=held, logprobs=knows, top_logprobs=_TOP if knows else 0,
         )  # fmt: skip
         deadline = time.monotonic() + self.seconds
-        parent = context or Context()
-        own = Context(
-            key=parent.key, deadline=min(deadline, parent.deadline), budget=parent.budget,
-            interval=_INTERVAL,
-        )  # fmt: skip
-        undo = parent.on_cancel(lambda: own.cancel(parent.cancelled))
         text, read = "", 0
-        pieces = stream(self.responder, asked, own)
-        try:
-            for piece in pieces:
-                if isinstance(piece, Text):
-                    text += piece.text
-                    scores += piece.scores
-                    for entry, end in _entries(text, read):
-                        read = end
-                        yield entry
-        finally:
-            pieces.close()
-            undo()
-            for name in ("prompt", "cached", "written"):
-                used = getattr(parent.record.tokens, name) + getattr(own.record.tokens, name)
-                setattr(parent.record.tokens, name, used)
+        parent = context or Context()
+        with parent.part(deadline=deadline, interval=_INTERVAL) as own:
+            pieces = stream(self.responder, asked, own)
+            try:
+                for piece in pieces:
+                    if isinstance(piece, Text):
+                        text += piece.text
+                        writing.scores += piece.scores
+                        for entry, end in _entries(text, read):
+                            read = end
+                            yield entry
+                    elif isinstance(piece, Decision | Failure):
+                        writing.noted.append(piece)
+            finally:
+                pieces.close()
+                parent.record.add(own.record)
 
 
 @dataclass
@@ -233,6 +234,8 @@ class _Writing:
     packed: Packed
     checker: Checker | None
     scores: list[TokenScore] = field(default_factory=list)
+    noted: list[Decision | Failure] = field(default_factory=list)
+    """What was decided, or failed, on the way to the model."""
     text: str = ""
     claims: list[Claim] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
@@ -435,6 +438,13 @@ def _interventions(packed: Packed) -> tuple[str, ...]:
         f"{withheld}: a sentence that instructs the model was not shown to it"
         for withheld in dict.fromkeys(packed.withheld)
     )
+
+
+def _noted(piece: Decision | Failure) -> str:
+    """What happened on the way to a model, in words."""
+    if isinstance(piece, Failure):
+        return piece.text
+    return f"{piece.outcome}: {piece.reason}" if piece.reason else piece.outcome
 
 
 def _budget(packed: Packed, context: int) -> str:

@@ -63,12 +63,18 @@ class Record:
     choices: int = 0
     """Answers that were begun."""
     queue_seconds: float = 0.0
+    retrieval_seconds: float = 0.0
+    """Looking for passages, re-ranking included."""
     first_at: float | None = None
     """When the first piece of an answer was there (``time.monotonic``)."""
     noted: list[Piece] = field(default_factory=list)
     """Passages, citations, decisions, refusals and failures, in order."""
     unnoted: int = 0
     """Those beyond the most that are kept."""
+    groundedness: float | None = None
+    """Which share of what was written its passages support; None where that was not checked."""
+    features: dict[str, float] = field(default_factory=dict)
+    """Numbers of what was asked and found, by which drift is noticed."""
     facts: dict[str, Any] = field(default_factory=dict)
     """More, by name, as JSON."""
 
@@ -80,6 +86,19 @@ class Record:
             self.noted.append(piece)
         else:
             self.unnoted += 1
+
+    def add(self, other: Record) -> None:
+        """Take over what was used for a part of the call, and how it came about."""
+        for name in ("prompt", "cached", "written"):
+            used = getattr(self.tokens, name) + getattr(other.tokens, name)
+            setattr(self.tokens, name, used)
+        self.cost += other.cost
+        self.queue_seconds += other.queue_seconds
+        self.retrieval_seconds += other.retrieval_seconds
+        if other.groundedness is not None:
+            self.groundedness = other.groundedness
+        self.features |= other.features
+        self.facts |= other.facts
 
 
 _NOTED = (Passage, Citation, Outcome, Decision, Refusal, Failure)
@@ -185,11 +204,15 @@ class Context:
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
         server_tools: bool = False,
+        remote: bool = True,
+        route: str | None = None,
     ) -> None:
         """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
         ``collections``: those of the documents that they may see; None: all. ``masks_private``:
         whether private data of documents is masked on its way to them.
         ``server_tools``: whether tools may be called for them that are not theirs.
+        ``remote``: whether models beyond this machine may answer them, as far as the policy allows.
+        ``route``: the model that they chose where one is chosen for each call (``routing``).
         ``interval``: seconds between two batches of pieces; infinite: pieces come once an
         answer has ended, all together.
         """
@@ -201,6 +224,8 @@ class Context:
         self.collections = collections
         self.masks_private = masks_private
         self.server_tools = server_tools
+        self.remote = remote
+        self.route = route
         self._lock = threading.Lock()
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None
@@ -243,6 +268,28 @@ class Context:
                 self._callbacks.pop(mark, None)
 
         return undo
+
+    @contextlib.contextmanager
+    def part(
+        self, *, deadline: float = math.inf, interval: float | None = None
+    ) -> Iterator[Context]:
+        """A call within this one, with a record of its own under the same id; it ends with it.
+
+        :meth:`Record.add` takes over what was used for it.
+        """
+        own = Context(
+            key=self.key, deadline=min(deadline, self.deadline), budget=self.budget,
+            record=Record(self.record.id), collections=self.collections,
+            interval=self.interval if interval is None else interval,
+            masks_private=self.masks_private, server_tools=self.server_tools,
+            remote=self.remote, route=self.route,
+        )  # fmt: skip
+        own._ledgers = self._ledgers  # limits for a call are for all of its parts together
+        undo = self.on_cancel(lambda: own.cancel(self._reason))
+        try:
+            yield own
+        finally:
+            undo()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -303,8 +350,6 @@ class Context:
         return settle
 
     def _budget_of(self, ledger: Ledger) -> Budget:
-        """One for all of this call, as there are limits for a call."""
-        with self._lock:
-            if ledger not in self._ledgers:
-                self._ledgers[ledger] = ledger.budget(self.key)
-            return self._ledgers[ledger]
+        """One for all of this call and its parts, as there are limits for a call."""
+        budget = self._ledgers.get(ledger)
+        return budget or self._ledgers.setdefault(ledger, ledger.budget(self.key))

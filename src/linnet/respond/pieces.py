@@ -204,6 +204,21 @@ class Decision(Piece):
 
 
 @dataclass(frozen=True, slots=True)
+class Attribution(Piece):
+    """Who wrote the answer where that was chosen for it, why, and what it cost; the last piece
+    before the first choice's :class:`Finish`."""
+
+    kind: ClassVar[str] = "attribution"
+    model: str
+    place: Place
+    route: Mapping[str, Any]
+    """What decided (``decided_by``), why (``reason``), a router's ``score`` and ``threshold``."""
+    cost: float | None = None
+    """All that was billed for this call, other attempts included."""
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Status(Piece):
     """How far the work is: ``writing`` when the first token is there; others as responders say."""
 
