@@ -44,6 +44,7 @@ from linnet.respond.pieces import (
 )
 from linnet.respond.prices import money
 from linnet.respond.responder import Abilities, Batches, Responder
+from linnet.routing.resilience import code_of
 from linnet.routing.router import LOCAL, Route
 
 if TYPE_CHECKING:
@@ -54,10 +55,6 @@ SUBJECT = "route"
 """What decisions are about that say which model answers."""
 ATTEMPT = "attempt"
 """The state while a local answer is written that is not shown yet."""
-SHORTEST_ANSWER = 32
-"""Tokens: where a budget leaves fewer for an answer, it is not asked for."""
-MOST_CUTS = 2
-"""So often an answer is asked for shorter, as others may use the same budget meanwhile."""
 POLICY_CODES = ("policy", "not_allowed")
 """Of errors that say that something may not leave this machine."""
 NOT_FOR_KEY = (
@@ -258,37 +255,27 @@ class RoutingResponder:
             return
         responder = self.local if name == LOCAL else self.remote[name]
         assert responder is not None
-        asked = call.conversation
-        for cuts in range(MOST_CUTS + 1):
-            try:
-                async with contextlib.aclosing(self._written(call, responder, asked)) as batches:
-                    async for batch in batches:
-                        yield batch
-                yield self._end(call)
-                return
-            except LinnetError as error:
-                if call.context.cancelled is not None or (call.given and name == LOCAL):
-                    raise
-                call.drop()
-                longest = _longest(error, call.conversation)
-                if call.given or longest < SHORTEST_ANSWER or cuts == MOST_CUTS:
-                    call.errors.append(error)
-                    break
-                sampling = dataclasses.replace(asked.sampling, max_tokens=longest)
-                asked = asked.replace(sampling=sampling, fill_context=False)
-                call.told.append(
-                    Decision(SUBJECT, name, f"the budget is enough for {longest:,} tokens")
-                )
-        if call.given:
-            yield call.broken_off()
+        try:
+            async with contextlib.aclosing(self._written(call, responder)) as batches:
+                async for batch in batches:
+                    yield batch
             yield self._end(call)
-        elif name != LOCAL and _cause(call.errors[-1]) == "failure":
-            call.told.append(Failure(str(call.errors[-1]), code="remote"))
+        except LinnetError as error:
+            if call.context.cancelled is not None or (call.given and name == LOCAL):
+                raise
+            call.errors.append(error)
+            if call.given:
+                yield call.broken_off()
+                yield self._end(call)
+            else:
+                call.drop(None if name == LOCAL else error)
 
-    async def _written(self, call: _Call, responder: Responder, asked: Conversation) -> Batches:
+    async def _written(self, call: _Call, responder: Responder) -> Batches:
         """The pieces of one responder but those that end the answer; before the first word nothing
         but what it is doing."""
-        async with contextlib.aclosing(responder.respond(asked, call.context)) as batches:
+        async with contextlib.aclosing(
+            responder.respond(call.conversation, call.context)
+        ) as batches:
             async for batch in batches:
                 if told := call.take(batch):
                     yield told
@@ -394,19 +381,19 @@ class _Call:
             pieces = [_without_scores(piece) for piece in pieces]
         return [*self.take(pieces), *self.rest()]
 
-    def drop(self) -> None:
-        """Nothing of the answer counts that was not given out; but what was decided on the way."""
+    def drop(self, error: LinnetError | None) -> None:
+        """Nothing was given out; what was decided on the way is told, and ``error``, if any."""
         self.told += [piece for piece in self._held if isinstance(piece, Decision | Failure)]
-        self._held = []
-        if not self.given:
-            self.finishes, self.outcome = [], None
-            self._open.clear()
-            self.context.record.choices, self.context.record.first_at = 0, None
+        if error is not None and _cause(error) == "failure":
+            self.told.append(Failure(str(error), code=code_of(error)))
+        self._held, self.finishes, self.outcome = [], [], None
+        self._open.clear()
+        self.context.record.choices, self.context.record.first_at = 0, None
 
     def broken_off(self) -> Batch:
         """The end of an answer that cannot go on: as if it had been cut there."""
         error = self.errors[-1]
-        pieces: list[Piece] = [Failure(str(error), code=_cause(error))]
+        pieces: list[Piece] = [Failure(str(error), code=code_of(error))]
         for begun in self._open.values():
             pieces.append(
                 ToolCall(
@@ -459,13 +446,6 @@ def _without_scores(piece: Piece) -> Piece:
     if isinstance(piece, Finish) and piece.score is not None:
         return dataclasses.replace(piece, score=None)
     return piece
-
-
-def _longest(error: LinnetError, conversation: Conversation) -> int:
-    """The tokens that each answer may have within the budget."""
-    if not isinstance(error, BudgetExceededError):
-        return 0
-    return error.writable // conversation.choices
 
 
 def _cause(error: LinnetError) -> str:
