@@ -138,7 +138,7 @@ def test_the_answer_says_who_wrote_it_why_and_what_it_cost() -> None:
     route = {"decided_by": "router", "reason": "hard", "score": 0.3, "threshold": 0.2}
     assert wrote(found).as_json() == {
         "type": "attribution", "model": "cloud", "place": "elsewhere", "route": route,
-        "cost": 0.0000015, "currency": "EUR",
+        "cost": 0.0000015, "currency": "EUR", "id": context.record.id,
     }  # fmt: skip
     assert (text_of(found), decisions(found)) == ("no", [("cloud", "hard")])
     record = context.record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from linnet.answers.opening import writer_of
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
 from linnet.respond.context import Tokens
+from linnet.respond.conversation import Conversation
+from linnet.respond.counts import most_prompt_tokens
 from linnet.respond.responder import Responder
 from linnet.routing.budgets import Ledger, open_ledger
 from linnet.routing.models import Models, open_models
@@ -73,9 +76,20 @@ class OpenRouting:
     def named(self, name: str) -> RoutingResponder:
         """One model beyond this machine, for whoever asks for it by its name."""
         return RoutingResponder(
-            None, {name: self.remote[name]}, Fixed(name), name=name,
+            None, {name: self.remote[name]}, Fixed(name), name=name, policy=self.policy,
             currency=self.settings.currency,
         )  # fmt: skip
+
+    def most_cost(self, name: str, asked: Conversation) -> int | None:
+        """What an answer to this could cost at most, in trillionths; None: no price is given."""
+        config = self.settings.models[name]
+        longest = asked.sampling.max_tokens
+        if config.longest:
+            longest = min(longest, config.longest)
+        messages = [message.as_json() for message in asked.messages]
+        body = json.dumps(messages, ensure_ascii=False).encode("utf-8", "replace")
+        cost = config.price.cost(most_prompt_tokens(body), 0, longest * asked.choices)
+        return cost if config.priced else None
 
     def would_cost(self, tokens: Tokens) -> int | None:
         """What the model that all are compared with would have asked, in trillionths: the first

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from linnet.answers.responder import DocumentsResponder
 from linnet.errors import LinnetError
 from linnet.respond.context import BudgetExceededError, Context, Record
 from linnet.respond.conversation import ContextFullError, Conversation, ConversationError
@@ -35,6 +36,7 @@ from linnet.respond.pieces import (
     Finish,
     Outcome,
     Piece,
+    Place,
     Reasoning,
     Refusal,
     Status,
@@ -44,17 +46,20 @@ from linnet.respond.pieces import (
 )
 from linnet.respond.prices import money
 from linnet.respond.responder import Abilities, Batches, Responder
+from linnet.routing.policy import Policy, PolicyError
 from linnet.routing.resilience import code_of
 from linnet.routing.router import LOCAL, Route
 
 if TYPE_CHECKING:
     from linnet.routing.features import Attempt
-    from linnet.routing.policy import Policy
 
 SUBJECT = "route"
 """What decisions are about that say which model answers."""
 ATTEMPT = "attempt"
 """The state while a local answer is written that is not shown yet."""
+USUAL_ANSWER = 4096
+"""Tokens that a model beyond this machine may write at most where nobody says how many: budgets set
+aside what they would cost."""
 POLICY_CODES = ("policy", "not_allowed")
 """Of errors that say that something may not leave this machine."""
 NOT_FOR_KEY = (
@@ -77,6 +82,19 @@ class Chooses(Protocol):
 
     def judge(self, conversation: Conversation, attempt: Attempt) -> Route:
         """Whether a local answer stands, or which model is to answer instead."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a model beyond this machine would be sent."""
+
+    model: str
+    place: Place
+    outgoing: Conversation | None = None
+    """None where it may be sent nothing; ``reasons`` say why."""
+    reasons: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """What is left out, and masked."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +170,33 @@ class RoutingResponder:
                     yield batch
             if not call.ended:
                 route = self._next(call)
+
+    def prospects(self, conversation: Conversation, context: Context) -> list[Prospect]:
+        """What each model beyond this machine would be sent; nothing is. It may search documents,
+        so in a thread. Raises ConversationError for what is no question.
+        """
+        return [
+            self._prospect(name, each, conversation, context) for name, each in self.remote.items()
+        ]
+
+    def _prospect(
+        self, name: str, responder: Responder, conversation: Conversation, context: Context
+    ) -> Prospect:
+        place = responder.abilities.place
+        if not context.remote:
+            return Prospect(name, place, reasons=(NOT_FOR_KEY,))
+        asked: Conversation | None = _bounded(conversation)
+        if isinstance(responder, DocumentsResponder):
+            asked = responder.shown(conversation, context)
+        if asked is None:
+            return Prospect(name, place, reasons=("no passage is found that it could be shown",))
+        if self._policy is None:
+            return Prospect(name, place, asked)
+        try:
+            outgoing = self._policy.outgoing(asked, context, place, model=name)
+        except PolicyError as error:
+            return Prospect(name, place, reasons=error.reasons)
+        return Prospect(name, place, outgoing.conversation, decisions=outgoing.decisions)
 
     def close(self) -> None:
         """Free what the responders hold beside their models."""
@@ -306,7 +351,8 @@ class RoutingResponder:
                 "tokens": tokens.prompt + tokens.written,
             }
         cost = float(money(record.cost))
-        return [Attribution(record.model, place, about, cost, self.currency), *call.finishes]
+        wrote = Attribution(record.model, place, about, cost, self.currency, record.id)
+        return [wrote, *call.finishes]
 
 
 class _Call:
@@ -438,6 +484,14 @@ def route_json(route: Route) -> dict[str, Any]:
     about = {"decided_by": route.decided_by, "reason": route.reason}
     figures = {"score": route.score, "threshold": route.threshold}
     return about | {name: value for name, value in figures.items() if value is not None}
+
+
+def _bounded(conversation: Conversation) -> Conversation:
+    """With a limit to what is written, which nobody gave."""
+    sampling = conversation.sampling
+    if not conversation.fill_context or sampling.max_tokens <= USUAL_ANSWER:
+        return conversation
+    return conversation.replace(sampling=dataclasses.replace(sampling, max_tokens=USUAL_ANSWER))
 
 
 def _without_scores(piece: Piece) -> Piece:
