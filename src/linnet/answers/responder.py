@@ -22,6 +22,7 @@ from linnet.answers.answer import Answer, Citation, Claim, Step
 from linnet.answers.assistant import Assistant, Writer
 from linnet.answers.evidence import Draft, Evidence, Turn
 from linnet.answers.guards import REFUSED
+from linnet.answers.writer import ModelWriter
 from linnet.errors import LinnetError
 from linnet.respond import pieces
 from linnet.respond.context import CancelledCallError, Context
@@ -57,8 +58,11 @@ class DocumentsResponder:
 
     @property
     def abilities(self) -> Abilities:
-        """See :class:`Responder`; there is no bound on the conversation."""
-        return Abilities(self.name, 0, tools=False, constraints=False, logprobs=False)
+        """See :class:`Responder`; there is no bound on the conversation. It is answered where the
+        model runs that writes."""
+        writer = self.writer or self.assistant.writer
+        place = writer.responder.abilities.place if isinstance(writer, ModelWriter) else "here"
+        return Abilities(self.name, 0, place, tools=False, constraints=False, logprobs=False)
 
     @cached_property
     def _executor(self) -> Executor:
@@ -84,6 +88,20 @@ class DocumentsResponder:
         finally:
             undo()
             call.end()
+
+    def shown(self, conversation: Conversation, context: Context) -> Conversation | None:
+        """What the model that writes would be asked, and shown of the documents; None where no
+        model would. It searches, so in a thread. Raises ConversationError for what is no question.
+        """
+        writer = self.writer or self.assistant.writer
+        question, turns = question_of(conversation)
+        if not isinstance(writer, ModelWriter) or writer.weakness:
+            return None
+        seen = context.collections
+        understood = self.assistant.understand(question, turns, collections=seen)
+        evidence = self.assistant.gather(understood, collections=seen)
+        packed = writer.pack(evidence)
+        return writer.asked(evidence, packed) if packed.excerpts else None
 
     def close(self) -> None:
         """Wait for no thread any more."""

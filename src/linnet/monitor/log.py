@@ -140,8 +140,8 @@ def entry_of(
 ) -> Entry:
     """The entry of a call, of what its record knows.
 
-    ``state``: None: refused or answered, as the record says. Of the record's ``facts`` it takes
-    ``route`` (a :class:`~linnet.routing.router.Route` as JSON).
+    ``state``: None: refused or answered, as the record says. Of its ``facts`` it takes ``route``, a
+    :class:`~linnet.routing.router.Route` as JSON.
     """
     passages = [piece for piece in record.noted if isinstance(piece, Passage)]
     outcomes = [piece for piece in record.noted if isinstance(piece, Outcome)]

@@ -15,6 +15,7 @@ from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.ollama import OLLAMA
 from linnet.serve.endpoints.page import PAGE
 from linnet.serve.endpoints.responses import RESPONSES
+from linnet.serve.endpoints.routing import ROUTING
 from linnet.serve.endpoints.search import RERANK, RERANK_2, SEARCH
 from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 
@@ -37,6 +38,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *OLLAMA,
     *DOCUMENTS,
     *FILES,
+    *ROUTING,
     ATTACHMENTS,
     METRICS,
     HEALTH,
