@@ -235,11 +235,11 @@ def _money_of(routing: Path | None) -> tuple[str, str]:
     """The unit of money, and the model that others are compared with."""
     if routing is None:
         return "", ""
+    from linnet.monitor.watching import reference_model
     from linnet.routing.settings import read_routing
 
     settings = read_routing(routing)
-    priced = next((name for name, each in settings.models.items() if each.input is not None), "")
-    return settings.currency, priced
+    return settings.currency, reference_model(settings)
 
 
 def _show(report: Report) -> None:

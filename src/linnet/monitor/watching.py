@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linnet import artifact
 from linnet.answers.gate.config import GateConfig
@@ -25,6 +26,9 @@ from linnet.monitor.drift import Drift, FirstQuestions, Reference, Watch
 from linnet.monitor.figures import Promise
 from linnet.monitor.log import Log
 from linnet.retrieval.terms import words
+
+if TYPE_CHECKING:
+    from linnet.routing.settings import Routing
 
 LOG_FILE = "monitor.sqlite"
 """What a log is called in the directory of an index or an assistant."""
@@ -48,7 +52,7 @@ def fitted_on(index: Path | str) -> FittedOn | None:
 
     Raises ArtifactError and DamagedError for one that cannot be read.
     """
-    place = artifact.within(index, KIND)
+    place = Path(index) / KIND
     if not artifact.is_artifact(place):
         return None
     made = artifact.read(place, kind=KIND)
@@ -86,7 +90,7 @@ class Watching:
         Whoever answers in the end does not count: that may depend on what was found.
         """
         self.gates = dict(gates or {})
-        self._names = names
+        self.names = names
         self._watches: dict[str, tuple[Watch | None, FirstQuestions]] = {}
         self._last = 0
 
@@ -110,7 +114,7 @@ class Watching:
             self._last = rows[-1][0]
 
     def _add(self, at: float, id: str, asked: str, numbers: Mapping[str, float]) -> None:
-        name = "" if self._names is None else self._names.get(asked)
+        name = "" if self.names is None else self.names.get(asked)
         if name is None or not any(map(math.isfinite, numbers.values())):
             return  # it is no longer served, or nothing was looked for in documents
         if name not in self._watches:
@@ -134,6 +138,11 @@ class Watching:
             for watch in pair
             if watch is not None
         ]
+
+
+def reference_model(routing: Routing) -> str:
+    """The model whose price says what the cloud would have cost: the first that has one."""
+    return next((name for name, model in routing.models.items() if model.priced), "")
 
 
 def log_in(place: Path) -> Path:
