@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "Talk to a model, or let it continue what you type."),
     "serve": ("serve", "Answer over HTTP: OpenAI's interface, and a page to chat."),
+    "monitor": ("monitor", "Show what was asked, how well it was answered, and what it cost."),
     "keys": ("keys", "Make, list and revoke the API keys of a server."),
     "health": ("health", "Ask a server whether it works, as a container's health check does."),
     "bench": ("bench", "Measure speed, memory and quality on every engine and number format."),

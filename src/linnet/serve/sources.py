@@ -303,7 +303,7 @@ def open_routing(config: ServeConfig) -> OpenRouting | None:
         return None
     from linnet.routing.opening import OpenRouting
 
-    return OpenRouting.open(config.routing, usage=config.monitor)
+    return OpenRouting.open(config.routing)
 
 
 def routed(routing: OpenRouting, served: Served, place: str) -> Served:
