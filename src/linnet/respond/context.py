@@ -284,7 +284,7 @@ class Context:
             masks_private=self.masks_private, server_tools=self.server_tools,
             remote=self.remote, route=self.route,
         )  # fmt: skip
-        own._ledgers = self._ledgers
+        own._ledgers = self._ledgers  # limits for a call are for all of its parts together
         undo = self.on_cancel(lambda: own.cancel(self._reason))
         try:
             yield own
