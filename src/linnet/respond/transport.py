@@ -447,7 +447,7 @@ class EventParser:
         found: list[Mapping[str, Any]] = []
         try:
             for event in self._events(data):
-                found.append(event)  # noqa: PERF402 (what came before an error is kept)
+                found.append(event)
         except RemoteError as error:
             self.failed = error
         return found
