@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from linnet.answers.assistant import Assistant
+from linnet.answers.current import CurrentAssistant
 from linnet.answers.opening import writer_of
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
@@ -13,9 +15,11 @@ from linnet.respond.context import Tokens
 from linnet.respond.conversation import Conversation
 from linnet.respond.counts import most_prompt_tokens
 from linnet.respond.responder import Responder
+from linnet.retrieval import Index, Searchable
 from linnet.routing.budgets import Ledger, open_ledger
 from linnet.routing.models import Models, open_models
 from linnet.routing.policy import Policy, PolicyResponder
+from linnet.routing.protected import Protected
 from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import open_router
 from linnet.routing.settings import AUTO, Routing, read_routing
@@ -49,7 +53,8 @@ class OpenRouting:
         return cls(file, settings, policy, remote, ledger)
 
     def auto(self, local: Responder, *, place: Path | str | None = None) -> RoutingResponder:
-        """Whichever is right for each conversation: ``local``, or one beyond this machine.
+        """Whichever is right for each conversation: ``local``, or one beyond this machine; for one
+        ``local`` alone.
 
         From documents all answer alike: passages are found here, and another model may write.
         ``place``: the directory of their index, for what was measured of models there.
@@ -57,6 +62,7 @@ class OpenRouting:
         remote: dict[str, Responder] = self.remote
         has_documents = isinstance(local, DocumentsResponder)
         if isinstance(local, DocumentsResponder):
+            self._protect(local.assistant)
             remote = {
                 name: DocumentsResponder(
                     local.assistant, name=local.name, writer=self._writer(name, place)
@@ -72,6 +78,18 @@ class OpenRouting:
             local, remote, router, name=AUTO, policy=self.policy, tells=has_documents,
             currency=self.settings.currency,
         )  # fmt: skip
+
+    def _protect(self, assistant: Assistant) -> None:
+        """Have text of documents that stay here known wherever it turns up."""
+        if self.settings.policy.farthest == "here":
+            return  # so that nothing can leave anyway
+        if isinstance(assistant, CurrentAssistant):
+            assistant.on_renew = self._protect_index
+        self._protect_index(assistant.index)
+
+    def _protect_index(self, index: Searchable) -> None:
+        if isinstance(index, Index):
+            self.policy.protected = Protected(self.settings.policy.rules, index)
 
     def named(self, name: str) -> RoutingResponder:
         """One model beyond this machine, for whoever asks for it by its name."""
