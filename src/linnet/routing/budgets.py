@@ -49,7 +49,7 @@ from filelock import FileLock, Timeout
 from linnet import output
 from linnet.config import Config, option
 from linnet.database import Contents, Database, Run, StoreError
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ContradictionError
 from linnet.respond.context import BudgetExceededError, Charge, Settle
 from linnet.respond.prices import money, trillionths
 
@@ -74,18 +74,6 @@ class Limits(Config):
     query_tokens: int | None = option(None, "Tokens for one call.", least=0)
     day_tokens: int | None = option(None, "Tokens for a day.", least=0)
     month_tokens: int | None = option(None, "Tokens for a month.", least=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for names in (("query", "day", "month"), ("query_tokens", "day_tokens", "month_tokens")):
-            given = [(name, getattr(self, name)) for name in names]
-            given = [(name, value) for name, value in given if value is not None]
-            for (name, value), (longer, more) in pairwise(given):
-                if value > more:
-                    raise ConfigError(
-                        f"the budget contradicts itself: {name} = {value:g} is more than "
-                        f"{longer} = {more:g}"
-                    )
 
     @property
     def in_money(self) -> bool:
@@ -117,6 +105,10 @@ class BudgetConfig(Limits):
     def __post_init__(self) -> None:
         super().__post_init__()
         _zone(self.timezone)
+        _refuse_contradictions("budget", self)
+        _refuse_contradictions("budget.each_key", self.each_key)
+        for key, limits in self.keys.items():
+            _refuse_contradictions(f"budget.keys.{key}", limits)
 
     @property
     def all_limits(self) -> list[Limits]:
@@ -132,11 +124,36 @@ class BudgetConfig(Limits):
         return [name for name in self.keys if name not in names]
 
 
+def _refuse_contradictions(table: str, limits: Limits) -> None:
+    """A limit that could never be reached, as one for a longer time is smaller, is a mistake."""
+    for names in (("query", "day", "month"), ("query_tokens", "day_tokens", "month_tokens")):
+        values = [(name, getattr(limits, name)) for name in names]
+        given = [(name, value) for name, value in values if value is not None]
+        for (name, value), (longer, less) in pairwise(given):
+            if value > less:
+                raise ContradictionError(
+                    f"{table}.{name} = {value:g} is more than {longer} = {less:g}; "
+                    "leave it out, or make it smaller",
+                    f"{table}.{name}", f"{table}.{longer}",
+                )  # fmt: skip
+
+
 def ledger_file(routing: Path, config: BudgetConfig) -> Path:
     """Where a file of settings has its ledger: the same for everyone who uses it."""
     if config.file is not None:
         return routing.parent / config.file
     return routing.with_name(routing.stem + _SUFFIX)
+
+
+def open_ledger(routing: Path, config: BudgetConfig, *, currency: str = "USD") -> Ledger:
+    """The ledger of a file of settings: on disk where there is any limit, and otherwise in memory.
+
+    Everyone who uses the settings shares it, whatever logs they keep: what is spent is spent, also
+    where a log is full or was deleted. Raises ConfigError.
+    """
+    is_limited = any(limits.is_limited for limits in config.all_limits)
+    file = ledger_file(routing, config) if is_limited else None
+    return Ledger(file, config, currency=currency)
 
 
 def show_money(amount: int, currency: str, *, rounding: str = ROUND_CEILING) -> str:
