@@ -155,6 +155,8 @@ class RemoteResponder:
                 events = parser.push(data)
                 if events:
                     yield events
+                if parser.failed is not None:
+                    raise parser.failed
                 if parser.done:
                     return
                 try:
@@ -286,9 +288,11 @@ def _complete(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 def _read(
     deltas: Deltas, events: list[Mapping[str, Any]]
 ) -> tuple[list[Piece], RemoteError | None]:
-    """The pieces of events, up to one that cannot be read."""
+    """The pieces of events, up to one that cannot be read, or is more than may be."""
     batch: list[Piece] = []
     for event in events:
+        if deltas.counts.beyond and not deltas.complete:
+            break
         try:
             batch += deltas.read(event)
         except RemoteError as error:

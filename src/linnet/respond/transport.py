@@ -436,14 +436,21 @@ class EventParser:
 
     def __init__(self, name: str) -> None:
         self.done = False
+        self.failed: RemoteError | None = None
         self._name = name
         self._rest = b""
         self._data: list[bytes] = []
         self._is_error = False
 
     def push(self, data: bytes) -> list[Mapping[str, Any]]:
-        """The events that are complete now."""
-        return list(self._events(data))
+        """The events that are complete now; ``failed`` says why there are no more."""
+        found: list[Mapping[str, Any]] = []
+        try:
+            for event in self._events(data):
+                found.append(event)  # noqa: PERF402 (what came before an error is kept)
+        except RemoteError as error:
+            self.failed = error
+        return found
 
     def _events(self, data: bytes) -> Iterator[Mapping[str, Any]]:
         lines = (self._rest + data).split(b"\n")
