@@ -94,9 +94,7 @@ class Bets:
         """Take in one place of each column; not a number where there is none."""
         seen = np.isfinite(places)
         low = np.where(seen, places, 0.5)[..., None]
-        gains = np.concatenate(
-            [np.ones_like(low), self._gain(low), self._gain(1 - low)], axis=-1
-        )
+        gains = np.concatenate([np.ones_like(low), self._gain(low), self._gain(1 - low)], axis=-1)
         own = self._each * np.where(seen[..., None], gains, 1.0)
         sums = own.sum(-1, keepdims=True)
         self._logs += np.log(sums[..., 0])
