@@ -56,8 +56,17 @@ class Contents:
 class Database:
     """The database, open for several threads."""
 
-    def __init__(self, file: Path | None, contents: Contents, *, most_bytes: int) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        contents: Contents,
+        *,
+        most_bytes: int,
+        is_durable: bool = False,
+    ) -> None:
         """``file``: None for one in memory. ``most_bytes``: beyond these a file is full.
+        ``is_durable``: whether a change is on disk when it returns, so that it survives a power
+        failure as well as a kill; it takes as long as the disk does.
 
         Raises ConfigError for a file that is something else, or cannot be written.
         """
@@ -74,6 +83,9 @@ class Database:
             self._has_words = contents.has_texts and "fts5" in made.fetchone()[0]
             self._keeps_words = self._has_words and not _overwrites_words(self._connection)
             """Whether words of deleted texts stay in the index until it is merged."""
+            if is_durable:
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute("PRAGMA fullfsync = ON")  # of macOS alone
             if file is not None:
                 (size,) = self._connection.execute("PRAGMA page_size").fetchone()
                 self._connection.execute(f"PRAGMA max_page_count = {most_bytes // size}").fetchone()
@@ -129,6 +141,26 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                     self._log_is_full = bool(busy)
+
+    def rewrite(self, *, seconds: float = 10.0) -> None:
+        """Write the file anew, so that no byte of what was deleted is left in it or its log: a
+        deleted row is overwritten, but a page may have a copy of it from when it moved.
+
+        Takes as much memory as the file has bytes. Raises StoreError where others use it for
+        longer than ``seconds``; they may go on meanwhile.
+        """
+        until = time.monotonic() + seconds
+        with self._lock, _failing_as(self._name, "written anew"):
+            self._connection.execute("VACUUM")
+            while self.file is not None:
+                if not self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return
+                if time.monotonic() > until:
+                    raise StoreError(
+                        f"{self.file}: what was deleted still stands in its log, as another "
+                        "process reads it; do this again later"
+                    )
+                time.sleep(0.05)
 
     def merge_words(self, run: Run) -> None:
         """Take what was deleted out of the index of words, where that does not happen anyway."""

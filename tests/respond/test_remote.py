@@ -26,7 +26,8 @@ from linnet.respond import (
     remote,
     transport,
 )
-from linnet.respond.transport import Address, RemoteError, read_key
+from linnet.respond.counts import MOST_TOKENS
+from linnet.respond.transport import Address, RemoteError, Timeouts, read_key
 
 PATIENCE = 20.0
 ASKED = conversation([{"role": "user", "content": "Is it raining?"}])
@@ -219,7 +220,8 @@ def refusal(status: str, body: bytes) -> bytes:
         (refusal("401 No", b'{"error": {"message": "Incorrect key\\u001b[2J"}}'),
          r"status 401: Incorrect key \[2J$"),
         (refusal("500 No", b"<html>" + b"a" * 100_000), "status 500$"),
-        (refusal("302 Found\r\nLocation: http://127.0.0.1:1/", b""), "status 302$"),
+        (refusal("302 Found\r\nLocation: http://127.0.0.1:1/", b""),
+         "status 302: redirects are not followed"),
         (HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked") + b"zz\r\n", "HTTP"),
     ],
 )  # fmt: skip
@@ -248,10 +250,10 @@ def test_the_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("usage", "counts"),
     [
-        ({"prompt_tokens": -5, "completion_tokens": "many"}, (0, 2)),
-        ({"prompt_tokens": True, "completion_tokens": 0}, (0, 2)),  # two events had text
-        ({"prompt_tokens": 10**30, "completion_tokens": 3}, (remote.MOST_TOKENS, 3)),
-        ([1], (0, 2)),
+        ({"prompt_tokens": -5, "completion_tokens": "many"}, (14, 2)),
+        ({"prompt_tokens": True, "completion_tokens": 0}, (14, 2)),  # two events had text
+        ({"prompt_tokens": 10**30, "completion_tokens": 3}, (MOST_TOKENS, 3)),
+        ([1], (14, 2)),
     ],
 )
 def test_counts_may_be_lies(usage: Any, counts: tuple[int, int]) -> None:
@@ -266,11 +268,11 @@ def test_counts_may_be_lies(usage: Any, counts: tuple[int, int]) -> None:
 
 def test_silence_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with stranger(waits=True) as server:
-        far = RemoteResponder(server.url, "m", first_seconds=0.1)
+        far = RemoteResponder(server.url, "m", timeouts=Timeouts(first=0.1))
         with pytest.raises(RemoteError, match="nothing came for 0 seconds"):
             respond.run(far, ASKED)
     with stranger(HEAD + event(delta(content="a")), waits=True) as server:
-        far = RemoteResponder(server.url, "m", silence_seconds=0.1)
+        far = RemoteResponder(server.url, "m", timeouts=Timeouts(silence=0.1))
         with pytest.raises(RemoteError, match="nothing came"):
             respond.run(far, ASKED)
     monkeypatch.setattr(remote, "COUNTS_SECONDS", 0.1)

@@ -130,17 +130,23 @@ def open_writer(
 
 
 def writer_of(
-    responder: Responder, place: Path | str, *, model: str, model_name: str = "", name: str
+    responder: Responder,
+    place: Path | str,
+    *,
+    model: str,
+    model_name: str = "",
+    name: str,
+    strict: bool = False,
 ) -> ModelWriter:
     """A model that is open already, as the writer of an index, by what was measured of it there.
 
-    ``model``, ``model_name``: what it was opened by.
+    ``model``, ``model_name``: what it was opened by. ``strict``: see :class:`ModelWriter`.
     """
     identity = identity_of(model, model_name)
     strength = read_strengths(place).get(identity)
     weak = strength is not None and strength.is_weak
     return ModelWriter(
-        responder, name=name, checker=_checker(place), identity=identity,
+        responder, name=name, checker=_checker(place), identity=identity, strict=strict,
         reasoning=strength is not None and strength.reasons,
         weakness=f"{strength.said(name)}: these answer" if strength is not None and weak else "",
     )  # fmt: skip

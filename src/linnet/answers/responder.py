@@ -22,6 +22,7 @@ from linnet.answers.answer import Answer, Citation, Claim, Step
 from linnet.answers.assistant import Assistant, Writer
 from linnet.answers.evidence import Draft, Evidence, Turn
 from linnet.answers.guards import REFUSED
+from linnet.answers.writer import ModelWriter
 from linnet.errors import LinnetError
 from linnet.respond import pieces
 from linnet.respond.context import CancelledCallError, Context
@@ -57,8 +58,11 @@ class DocumentsResponder:
 
     @property
     def abilities(self) -> Abilities:
-        """See :class:`Responder`; there is no bound on the conversation."""
-        return Abilities(self.name, 0, tools=False, constraints=False, logprobs=False)
+        """See :class:`Responder`; there is no bound on the conversation. It is answered where the
+        model runs that writes."""
+        writer = self.writer or self.assistant.writer
+        place = writer.responder.abilities.place if isinstance(writer, ModelWriter) else "here"
+        return Abilities(self.name, 0, place, tools=False, constraints=False, logprobs=False)
 
     @cached_property
     def _executor(self) -> Executor:

@@ -9,15 +9,16 @@ what random words find, the gate's two probabilities, its length) are compared w
   equals at random; its place is a smoothed conformal p-value. While new questions are like those of
   the reference, whatever their distribution, these places are independent and uniform (Vovk,
   Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005). Bets on them, fair ones,
-  make a fortune that then exceeds a/1 with probability at most 1/a, however long one looks (Ville's
-  inequality): a conformal test martingale (Vovk et al., "Retrain or not retrain: conformal test
-  martingales for change-point detection", 2021). Many small bets on small or large places are held
+  make a fortune that then ever exceeds a with probability at most 1/a, however long one looks
+  (Ville's inequality): a conformal test martingale (Vovk et al., "Retrain or not retrain: conformal
+  test martingales for change-point detection", 2021). Many small bets on small or large places are held
   at once; now and then some of the fortune is dealt out anew (fixed share: Herbster and Warmuth,
   "Tracking the Best Expert", 1998), so that a change that comes late is noticed as well. The
   fortunes of all numbers are averaged, which is a fair bet again.
 * **Size.** How likely a question's number is above one of the reference (0.5 where nothing
-  changed), with a confidence sequence, which holds at all times at once (Waudby-Smith and Ramdas,
-  "Estimating means of bounded random variables by betting", 2024, theorem 2).
+  changed), with a confidence sequence, which holds at all times at once and for a mean that moves
+  (Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
+  sequences", 2021: the stitched bound (2), for values in [0, 1]).
 
 An alarm ends a watch and begins the next one, so that a change that lasts is said again.
 
@@ -31,7 +32,7 @@ import bisect
 import hashlib
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -53,6 +54,8 @@ SHARE = 1 / 400
 """Of the fortune, dealt out anew with each question."""
 CONFIDENCE = 0.95
 MOST_ALARMS = 100
+MOST_SEEN = 2000
+"""Questions among which the beginning of a change is looked for."""
 _DAY = 86_400.0
 
 NUMBERS: Mapping[str, str] = {
@@ -93,17 +96,28 @@ class Bets:
     def bet(self, places: Numbers) -> None:
         """Take in one place of each column; not a number where there is none."""
         seen = np.isfinite(places)
-        low = np.where(seen, places, 0.5)[..., None]
-        gains = np.concatenate([np.ones_like(low), self._gain(low), self._gain(1 - low)], axis=-1)
-        own = self._each * np.where(seen[..., None], gains, 1.0)
+        own = self._each * self._gains(places)
         sums = own.sum(-1, keepdims=True)
         self._logs += np.log(sums[..., 0])
         share = np.where(seen[..., None], SHARE, 0.0)
         self._each = (1 - share) * own / sums + share * self._prior
 
-    def _gain(self, places: Numbers) -> Numbers:
-        found: Numbers = 1 - self._rates + self._rates / self._tails * (places < self._tails)
-        return found
+    def _gains(self, places: Numbers) -> Numbers:
+        """By what each bet is multiplied; the first one keeps its money."""
+        own = places[..., None]
+        both = (own < self._tails, own > 1 - self._tails)
+        gains = [1 - self._rates + self._rates / self._tails * won for won in both]
+        found = np.concatenate([np.ones_like(own), *gains], axis=-1)
+        return np.where(np.isfinite(own), found, 1.0)
+
+    def began(self, places: Numbers) -> tuple[int, int]:
+        """For places of one column after the other (questions, columns): in which one, and from
+        which question on, a single bet would have gained most. (The likeliest change, as CUSUM has
+        it: Page, "Continuous Inspection Schemes", 1954.)"""
+        sums = np.cumsum(np.log(self._gains(places))[::-1], axis=0)  # from each question to the end
+        best = sums.max(-1)
+        question, column = np.unravel_index(int(np.argmax(best)), best.shape)
+        return int(column), len(places) - 1 - int(question)
 
     @property
     def logs(self) -> Numbers:
@@ -212,10 +226,8 @@ class Watch:
     def _begin(self) -> None:
         self._bags = [list(map(float, own)) for own in self.reference.numbers.values()]
         self._bets = Bets((len(self._names),))
-        self._least = 0.0
-        self._began: float | None = None
-        self._growing: list[list[float]] = [[] for _ in self._names]
-        """Places among the reference's numbers, since the fortune was least."""
+        self._seen: deque[tuple[float, Numbers, list[float]]] = deque(maxlen=MOST_SEEN)
+        """The last questions: when, their places among all, and among the reference's."""
 
     def add(self, at: float, id: str, numbers: Mapping[str, float]) -> None:
         """Take in a question. ``id`` decides what chance decides, so that the same log says the
@@ -225,29 +237,25 @@ class Watch:
             return
         self._since = at if self._since is None else self._since
         self._questions += 1
-        places = np.full(len(values), math.nan)
+        places, sizes = np.full(len(values), math.nan), [math.nan] * len(values)
         for column, (name, value) in enumerate(zip(self._names, values, strict=True)):
             if math.isfinite(value):
                 places[column] = _place(self._bags[column], value, _chance(id, name))
                 bisect.insort(self._bags[column], value)
-                self._growing[column].append(self._sizes[name].add(at, value))
+                sizes[column] = self._sizes[name].add(at, value)
+        self._seen.append((at, places, sizes))
         self._bets.bet(places)
-        fortune = float(self._bets.together())
-        if self._began is None or fortune <= self._least:
-            self._least, self._began = fortune, at
-            self._growing = [[] for _ in self._names]
-        elif fortune >= self._needed:
+        if float(self._bets.together()) >= self._needed:
             self._alarm(at)
 
     def _alarm(self, at: float) -> None:
-        assert self._began is not None
-        strongest = int(np.argmax(self._bets.logs))
-        own = self._growing[strongest]
+        column, first = self._bets.began(np.stack([places for _, places, _ in self._seen]))
+        since = list(self._seen)[first:]
+        own = [sizes[column] for _, _, sizes in since if math.isfinite(sizes[column])]
         if len(self._alarms) == MOST_ALARMS:
             del self._alarms[0]
-        self._alarms.append(
-            Alarm(at, self._began, self._names[strongest], len(own), sum(own) / max(len(own), 1))
-        )
+        name = self._names[column]
+        self._alarms.append(Alarm(at, since[0][0], name, len(own), sum(own) / max(len(own), 1)))
         self._begin()
 
     def found(self, now: float) -> Drift:
@@ -339,52 +347,30 @@ class _Size:
 class ConfidenceSequence:
     """Bounds of a mean of values in [0, 1], which hold for every number of them at once.
 
-    The predictable plug-in empirical Bernstein sequence; values may depend on those before.
+    It is the mean of what each value was expected to be when those before it were known, so that
+    it may move.
     """
 
-    _LARGEST = 0.5
-
     def __init__(self, error: float) -> None:
-        self._log = math.log(2 / error)
+        self._log = 0.72 * math.log(10.4 / error)
         self.count = 0
-        self._sum, self._squares = 0.5, 0.25  # as if there had been one of a usual variance
-        self._weights = self._weighted = self._spread = 0.0
-        self._low, self._high = 0.0, 1.0
+        self._sum = 0.0
 
     def add(self, value: float) -> None:
         """Take in a value."""
-        mean, variance = self._sum / (self.count + 1), self._squares / (self.count + 1)
         self.count += 1
-        weight = min(
-            math.sqrt(2 * self._log / (variance * self.count * math.log(1 + self.count))),
-            self._LARGEST,
-        )
-        self._weights += weight
-        self._weighted += weight * value
-        self._spread += 4 * (value - mean) ** 2 * (-math.log1p(-weight) - weight) / 4
         self._sum += value
-        self._squares += (value - self._sum / (self.count + 1)) ** 2
-        middle = self._weighted / self._weights
-        reach = (self._log + self._spread) / self._weights
-        self._low = max(self._low, middle - reach)
-        self._high = min(self._high, middle + reach)
 
     @property
     def mean(self) -> float:
         """Of the values so far."""
-        return (self._sum - 0.5) / self.count
+        return self._sum / self.count
 
     @property
     def bounds(self) -> tuple[float, float]:
         """Those of the mean now."""
-        return self._low, self._high
-
-
-def watched(entries: Iterable[tuple[float, str, Mapping[str, float]]], watch: Watch) -> Watch:
-    """The watch, after these questions."""
-    for at, id, numbers in entries:
-        watch.add(at, id, numbers)
-    return watch
+        reach = 0.85 * math.sqrt((math.log(math.log(2 * self.count)) + self._log) / self.count)
+        return max(0.0, self.mean - reach), min(1.0, self.mean + reach)
 
 
 def _place(bag: Sequence[float], value: float, chance: float) -> float:

@@ -140,9 +140,8 @@ def entry_of(
 ) -> Entry:
     """The entry of a call, of what its record knows.
 
-    ``state``: None: refused or answered, as the record says. Of the record's ``facts`` it takes
-    ``route`` (a :class:`~linnet.routing.router.Route` as JSON), ``retrieval_seconds``, ``grounded``
-    and ``features``.
+    ``state``: None: refused or answered, as the record says. Of its ``facts`` it takes ``route``, a
+    :class:`~linnet.routing.router.Route` as JSON.
     """
     passages = [piece for piece in record.noted if isinstance(piece, Passage)]
     outcomes = [piece for piece in record.noted if isinstance(piece, Outcome)]
@@ -165,12 +164,12 @@ def entry_of(
         would_cost=would_cost,
         seconds=seconds,
         queue_seconds=record.queue_seconds,
-        retrieval_seconds=record.facts.get("retrieval_seconds"),
+        retrieval_seconds=record.retrieval_seconds or None,
         first_seconds=None if first is None else first - record.began,
         state=state or ("refused" if withheld or (outcome and outcome.refused) else "answered"),
         probability=outcome.probability if outcome else None,
         in_scope=outcome.in_scope if outcome else None,
-        grounded=record.facts.get("grounded"),
+        grounded=record.groundedness,
         decided_by=route.get("decided_by", ""),
         reason=route.get("reason", ""),
         score=route.get("score"),
@@ -179,7 +178,7 @@ def entry_of(
             piece.code or "failed" for piece in record.noted if isinstance(piece, Failure)
         ),
         scores=tuple(piece.score for piece in passages if piece.score is not None),
-        features=record.facts.get("features") or {},
+        features=record.features,
         question=question,
         answer=answer,
         sources=tuple(dict.fromkeys(piece.source for piece in passages)),

@@ -94,6 +94,10 @@ class Record:
             setattr(self.tokens, name, used)
         self.cost += other.cost
         self.queue_seconds += other.queue_seconds
+        self.retrieval_seconds += other.retrieval_seconds
+        if other.groundedness is not None:
+            self.groundedness = other.groundedness
+        self.features |= other.features
         self.facts |= other.facts
 
 
@@ -280,6 +284,7 @@ class Context:
             masks_private=self.masks_private, server_tools=self.server_tools,
             remote=self.remote, route=self.route,
         )  # fmt: skip
+        own._ledgers = self._ledgers  # limits for a call are for all of its parts together
         undo = self.on_cancel(lambda: own.cancel(self._reason))
         try:
             yield own
@@ -345,8 +350,6 @@ class Context:
         return settle
 
     def _budget_of(self, ledger: Ledger) -> Budget:
-        """One for all of this call, as there are limits for a call."""
-        with self._lock:
-            if ledger not in self._ledgers:
-                self._ledgers[ledger] = ledger.budget(self.key)
-            return self._ledgers[ledger]
+        """One for all of this call and its parts, as there are limits for a call."""
+        budget = self._ledgers.get(ledger)
+        return budget or self._ledgers.setdefault(ledger, ledger.budget(self.key))

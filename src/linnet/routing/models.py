@@ -6,6 +6,7 @@ the budgets, retries and a circuit breaker whichever way it is reached.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,11 @@ from linnet.respond.context import Ledger
 from linnet.respond.pieces import Place
 from linnet.respond.prices import FREE, Price
 from linnet.respond.remote import RemoteResponder
-from linnet.respond.responder import Responder
-from linnet.respond.transport import Address, read_key
+from linnet.respond.responder import Abilities, Responder
+from linnet.respond.transport import Address, Timeouts, read_key
+from linnet.routing.budgets import BudgetConfig
+from linnet.routing.policy import Policy, PolicyResponder
+from linnet.routing.resilience import CallLimit, CircuitBreaker, Health, ResilientResponder
 
 if TYPE_CHECKING:
     from linnet.routing.settings import Routing
@@ -54,10 +58,12 @@ class ModelConfig(Config):
     cached: float | None = option(
         None, "The price of a million tokens read again; otherwise as others.", least=0
     )
-    connect_seconds: float = option(10.0, "Until there is a connection.", above=0)
-    first_seconds: float = option(120.0, "Until the first byte of an answer.", above=0)
-    silence_seconds: float = option(60.0, "Between two pieces of an answer.", above=0)
-    answer_seconds: float = option(600.0, "For an answer from its beginning to its end.", above=0)
+    connect_seconds: float = option(Timeouts.connect, "Until there is a connection.", above=0)
+    first_seconds: float = option(Timeouts.first, "Until the first byte of an answer.", above=0)
+    silence_seconds: float = option(Timeouts.silence, "Between two pieces of an answer.", above=0)
+    answer_seconds: float = option(
+        Timeouts.answer, "For an answer from its beginning to its end.", above=0
+    )
     retries: int = option(2, "Further attempts where one fails.", least=0, most=10)
     parallel: int = option(16, "Calls at once at most; others wait.", least=1)
     failures: int = option(5, "Failures in a row after which it is left alone.", least=1)
@@ -85,6 +91,18 @@ class ModelConfig(Config):
             raise ConfigError("a price needs input and output before cached")
 
     @property
+    def timeouts(self) -> Timeouts:
+        """All of them."""
+        return Timeouts(
+            self.connect_seconds, self.first_seconds, self.silence_seconds, self.answer_seconds
+        )
+
+    @property
+    def runs(self) -> Place:
+        """Where, as its owner says, or its address."""
+        return self.place or Address.parse(self.address).place
+
+    @property
     def priced(self) -> bool:
         """Whether it is known what it asks; 0 is a price, too."""
         return self.input is not None
@@ -97,32 +115,65 @@ class ModelConfig(Config):
         return Price.per_million(self.input, self.output, cached=self.cached)
 
 
+class Models(dict[str, Responder]):
+    """By their names, in the order in which they are tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breakers: dict[str, CircuitBreaker] = {}
+
+    def health(self) -> dict[str, Health]:
+        """How each does."""
+        return {name: breaker.health for name, breaker in self.breakers.items()}
+
+
 def open_models(
     routing: Routing, *, policy: Wrap | None = None, ledger: Ledger | None = None
-) -> dict[str, Responder]:
-    """The models of ``routing.toml`` by their names there, in the order in which they are tried.
+) -> Models:
+    """The models of ``routing.toml`` by their names there.
 
-    ``policy`` wraps each of them (``PolicyResponder``). Each call that bills is charged to
-    ``ledger``, by the key of its context: a :class:`Context` needs no budget for this.
+    ``policy`` wraps each of them; None: a ``PolicyResponder`` of what the file says. Each call
+    that bills is charged to ``ledger``, by the key of its context, which needs no budget for this.
     Raises ConfigError for a key that is missing.
     """
-    return {
-        name: _open(name, config, policy=policy, ledger=ledger)
-        for name, config in routing.models.items()
-    }
+    wrap = policy or functools.partial(PolicyResponder, policy=Policy(routing.policy))
+    models = Models()
+    for name, config in routing.models.items():
+        breaker = CircuitBreaker(failures=config.failures, pause=config.pause_seconds)
+        resilient: Responder = ResilientResponder(
+            _remote(name, config, ledger), retries=config.retries, breaker=breaker,
+            limit=CallLimit(config.parallel),
+        )  # fmt: skip
+        models.breakers[name] = breaker
+        models[name] = wrap(resilient)
+    return models
 
 
-def prices(models: Mapping[str, ModelConfig]) -> dict[str, Price | None]:
-    """What each asks; None where that is not known."""
-    return {name: config.price if config.priced else None for name, config in models.items()}
+def refuse_unpriced(models: Mapping[str, ModelConfig], budget: BudgetConfig) -> None:
+    """Money cannot be counted where it is not known what a model asks. Raises ConfigError.
+
+    One on this machine asks nothing unless it says so.
+    """
+    limits = {"budget": budget, "budget.each_key": budget.each_key}
+    limits |= {f"budget.keys.{name}": each for name, each in budget.keys.items()}
+    for where, each in limits.items():
+        money = next((n for n in ("query", "day", "month") if getattr(each, n) is not None), None)
+        for name, config in models.items():
+            if money is not None and not config.priced and config.runs != "here":
+                raise ConfigError(
+                    f"models.{name}: {where}.{money} limits money, but the price of this model is "
+                    "not given; add input and output, for a million tokens (0 where it is free)"
+                )
 
 
-def _open(
-    name: str, config: ModelConfig, *, policy: Wrap | None, ledger: Ledger | None
-) -> Responder:
+def _remote(name: str, config: ModelConfig, ledger: Ledger | None) -> RemoteResponder:
     key = read_key(variable=config.key_variable, file=config.key_file)
-    remote: Responder = RemoteResponder(
-        config.address, config.model, key=key, context=config.context, place=config.place,
-        first_seconds=config.first_seconds, silence_seconds=config.silence_seconds,
+    abilities = Abilities(
+        name, config.context, config.runs,
+        tools=config.tools, constraints=config.constraints, logprobs=config.logprobs,
     )  # fmt: skip
-    return policy(remote) if policy is not None else remote
+    return RemoteResponder(
+        config.address, config.model, key=key, abilities=abilities, timeouts=config.timeouts,
+        price=config.price, ledger=ledger, longest=config.longest, shortest=config.shortest,
+        limit_name=config.limit_name,
+    )  # fmt: skip

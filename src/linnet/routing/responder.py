@@ -311,7 +311,7 @@ class RoutingResponder:
         else:
             record.model, place = name, self.remote[name].abilities.place
         about = route_json(route)
-        record.facts["route"] = {"model": route.model, **about}
+        record.facts["route"] = {"model": record.model, "place": place, **about}
         if call.attempt is not None and name != LOCAL:
             tokens = call.attempt.record.tokens
             record.facts["attempt"] = {

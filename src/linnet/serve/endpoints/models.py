@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.retrieval import Index
 from linnet.serve.asgi import Call
+from linnet.serve.catalog import AUTO
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.endpoints.messages import is_anthropic, model_info, page_of_models
 from linnet.serve.schemas import COUNT, TEXT, listed, record
@@ -55,10 +56,23 @@ def _card(service: Service, model: Served, seen: Sequence[str] | None) -> dict[s
             "embeddings": model.makes_embeddings,
             "documents": documents,
             "context": model.context,
-            "adapter_of": model.parent,
+            "adapter_of": model.parent if model.name != AUTO else None,
             "loaded": service.catalog.is_loaded(model.name),
+            "place": model.place,
+            **_price(service, model),
         },
     }
+
+
+def _price(service: Service, model: Served) -> dict[str, Any]:
+    """What a model beyond this machine asks for a million tokens; null where it is not known."""
+    routing = service.catalog.routing
+    if routing is None or model.name not in routing.remote:
+        return {}
+    config, currency = routing.settings.models[model.name], routing.settings.currency
+    if not config.priced:
+        return {"price": None}
+    return {"price": {"input": config.input, "output": config.output, "currency": currency}}
 
 
 def _passages(index: Searchable, seen: Sequence[str] | None) -> int:

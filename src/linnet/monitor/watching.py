@@ -1,0 +1,132 @@
+"""Drift of the questions in a log: against those that gates were fitted on, and against the first.
+
+A gate keeps every question that it was fitted with, and the numbers of each (``trials.jsonl``), so
+that nothing more needs to be stored: those that its threshold was set on are the reference. Only
+questions that came after it was fitted are compared, as numbers of another gate have another scale.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from linnet import artifact
+from linnet.answers.gate.config import GateConfig
+from linnet.answers.gate.directory import read_gate_results, read_trials
+from linnet.answers.gate.features import watched
+from linnet.answers.gate.fitting import is_of_promise
+from linnet.answers.gate.gate import KIND
+from linnet.config import from_mapping
+from linnet.monitor.drift import Drift, FirstQuestions, Reference, Watch
+from linnet.monitor.figures import Promise
+from linnet.monitor.log import Log
+from linnet.retrieval.terms import words
+
+MOST_WATCHED = 20
+"""Models whose questions are watched."""
+_AT_ONCE = 2000
+
+
+@dataclass(frozen=True)
+class FittedOn:
+    """What a gate was fitted on, and what it promises."""
+
+    content: str
+    """Changes where the gate does."""
+    created: float
+    promise: Promise | None
+    reference: Reference | None
+    """None where it has too few questions, or keeps no numbers of them."""
+
+
+def fitted_on(index: Path | str) -> FittedOn | None:
+    """Of the gate of an index; None where there is none.
+
+    Raises ArtifactError and DamagedError for one that cannot be read.
+    """
+    place = artifact.within(index, KIND)
+    if not artifact.is_artifact(place):
+        return None
+    made = artifact.read(place, kind=KIND)
+    promised = read_gate_results(place)["promise"]
+    promise = None
+    if promised["threshold"] is not None:
+        promise = Promise(
+            float(promised["rate"]), float(promised["confidence"]), str(promised["of"])
+        )
+    config = from_mapping(GateConfig, made.manifest.config, where=str(place))
+    rows = [
+        {
+            **watched(trial.features), "in_scope": trial.in_scope,
+            "probability": trial.probability, "words": float(len(words(trial.question))),
+        }
+        for trial in read_trials(place)
+        if trial.part == "calibrate" and is_of_promise(trial, config)
+    ]  # fmt: skip
+    created = datetime.fromisoformat(made.manifest.created).timestamp()
+    return FittedOn(made.content, created, promise, Reference.of("gate", rows))
+
+
+class Watching:
+    """The watches of a log; each look goes on where the last one ended."""
+
+    def __init__(self, gates: Mapping[str, FittedOn] | None = None) -> None:
+        """``gates``: by the name of the model that answers by them; an empty name is for every
+        model."""
+        self.gates = dict(gates or {})
+        self._watches: dict[str, tuple[Watch | None, FirstQuestions]] = {}
+        self._last = 0
+        self.unwatched = 0
+        """Questions to models beyond the most that are watched."""
+
+    def look(self, log: Log) -> None:
+        """Take in what is new in the log. Raises StoreError."""
+        while True:
+            with log.reading() as run:
+                rows = run(
+                    "SELECT number, at, id, model, in_scope, probability, features FROM calls "
+                    "WHERE number > ? ORDER BY number LIMIT ?",
+                    (self._last, _AT_ONCE),
+                ).fetchall()
+            for _, at, id, model, in_scope, probability, features in rows:
+                numbers = json.loads(features)
+                for name, value in (("in_scope", in_scope), ("probability", probability)):
+                    numbers[name] = math.nan if value is None else value
+                self._add(at, id, model, numbers)
+            if len(rows) < _AT_ONCE:
+                self._last = rows[-1][0] if rows else self._last
+                return
+            self._last = rows[-1][0]
+
+    def _add(self, at: float, id: str, model: str, numbers: Mapping[str, float]) -> None:
+        if not any(map(math.isfinite, numbers.values())):
+            return  # nothing was looked for in documents
+        name = "" if "" in self.gates else model
+        if name not in self._watches:
+            if len(self._watches) == MOST_WATCHED:
+                self.unwatched += 1
+                return
+            gate = self.gates.get(name)
+            watch = None
+            if gate is not None and gate.reference is not None:
+                watch = Watch(gate.reference, model=name)
+            self._watches[name] = watch, FirstQuestions(model=name)
+        watch, first = self._watches[name]
+        if name in self.gates and at < self.gates[name].created:
+            return
+        if watch is not None:
+            watch.add(at, id, numbers)
+        first.add(at, id, numbers)
+
+    def found(self, now: float) -> Sequence[Drift]:
+        """What there is to say of each model."""
+        return [
+            watch.found(now)
+            for pair in self._watches.values()
+            for watch in pair
+            if watch is not None
+        ]
