@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linnet.align import losses
-from linnet.align.losses import PreferenceKind
+from linnet.align.config import PreferenceKind
 from linnet.train.objectives import linear_cross_entropy, linear_log_probs
 
 DRAW = torch.Generator().manual_seed(7)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-from linnet.align.losses import PreferenceKind
 from linnet.config import changed, option
 from linnet.errors import ConfigError
 from linnet.finetune.config import AdapterConfig, WatchConfig
 from linnet.train.config import LARGEST_LR, RunConfig
+
+PreferenceKind: TypeAlias = Literal["sigmoid", "sigmoid_norm", "ipo", "robust"]
+"""``sigmoid``: DPO (arXiv:2305.18290); ``sigmoid_norm``: of log-ratios for each token, so that
+length does not count; ``ipo``: arXiv:2310.12036, for each token as its authors compute it;
+``robust``: DPO where a share of the pairs is the wrong way round (arXiv:2403.00409)."""
 
 Method = Literal["dpo", "kto", "reward"]
 METHODS: tuple[str, ...] = get_args(Method)

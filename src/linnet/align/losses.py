@@ -7,16 +7,14 @@ likely under the model in training than under the reference. Names of losses are
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PreferenceKind: TypeAlias = Literal["sigmoid", "sigmoid_norm", "ipo", "robust"]
-"""``sigmoid``: DPO (arXiv:2305.18290); ``sigmoid_norm``: of log-ratios for each token, so that
-length does not count; ``ipo``: arXiv:2310.12036, for each token as its authors compute it;
-``robust``: DPO where a share of the pairs is the wrong way round (arXiv:2403.00409)."""
+if TYPE_CHECKING:
+    from linnet.align.config import PreferenceKind
 
 
 def preference_losses(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from linnet.align.losses import (
-    PreferenceKind,
     clipped_losses,
     desirability_losses,
     divergences,
@@ -23,6 +22,7 @@ from linnet.align.losses import (
 from linnet.train.objectives import Loss, Mean, linear_log_probs
 
 if TYPE_CHECKING:
+    from linnet.align.config import PreferenceKind
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
 

@@ -306,7 +306,7 @@ def _routing(found: Figures) -> Iterator[Sentence]:
     if not found.routes:
         return
     away = found.escalated
-    reasons = {by: 0 for by in WHY}
+    reasons = dict.fromkeys(WHY, 0)
     for route in found.routes:
         if route.decided_by in reasons:
             reasons[route.decided_by] += route.calls
