@@ -594,21 +594,21 @@ def test_no_honest_count_is_doubted() -> None:
         if file.suffix in (".txt", ".md", ".json", ".html", ".csv", ".rst", ".org", ".xml")
         and "\0" not in (text := file.read_bytes()[:1000].decode("utf-8", "ignore"))
     ]
-    below = 0
+    estimated = real = 0
     for tokens in tokenizers_of_others():
         for text in filter(None, texts):
             pieces = tokens(text)
             asked = conversation([{"role": "user", "content": text}])
             counts = Counts.of(asked)
             counts.most_prompt = most_prompt_tokens(text.encode())
-            below += counts.prompt < len(pieces)
+            estimated, real = estimated + counts.prompt, real + len(pieces)
             for size in (1, 3, 1000):
                 counts = dataclasses.replace(counts, events=0, received=0, dense=0)
                 for start in range(0, len(pieces), size):
                     counts.came("".join(pieces[start : start + size]))
                 counts.told({"prompt_tokens": len(pieces), "completion_tokens": len(pieces)})
                 assert counts.doubts("far") == []
-    assert below < 0.15 * 2 * len(texts)  # where no count is told
+    assert real < estimated < 2 * real  # where no count is told
 
 
 @pytest.mark.parametrize("text", ["raining", "regnet ß ", "下雨 ", "ﷺ ", "\U0001f327", "\x00"])
