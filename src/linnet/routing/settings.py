@@ -13,6 +13,10 @@ output = 2.0
 farthest = "elsewhere"
 local_only = ["hr/**"]
 
+[[policy.documents]]           # others that no rule is about stay here as well
+sources = ["**"]
+farthest = "elsewhere"
+
 [budget]
 day = 2.0
 
@@ -43,7 +47,7 @@ from linnet.config import (
 from linnet.errors import ConfigError, ContradictionError
 from linnet.routing.budgets import BudgetConfig
 from linnet.routing.models import ModelConfig
-from linnet.routing.policy import PolicyConfig
+from linnet.routing.policy import PolicyConfig, check_policy
 from linnet.routing.router import LOCAL, RouterConfig, Rule, check_rules
 
 AUTO = "auto"
@@ -72,6 +76,7 @@ class Routing(Config):
                 known = ", ".join((LOCAL, *self.models))
                 raise ConfigError(f"rules: there is no model '{rule.model}'; there are: {known}")
         check_rules(self.rules)
+        check_policy(self.policy, self.models, self.rules)
         self._check_prices()
 
     def _check_prices(self) -> None:
@@ -118,7 +123,10 @@ def setting_lines(text: str) -> dict[str, int]:
         if header := _HEADER.match(line):
             table = _dotted(header[2])
             if header[1] == "[[":
-                table, counts[table] = f"{table}.{counts[table]}", counts[table] + 1
+                counts[table] += 1
+            for array, count in counts.items():  # a table within the last one of these
+                if f"{table}.".startswith(f"{array}."):
+                    table = f"{array}.{count - 1}{table.removeprefix(array)}"
             lines.setdefault(table, number)
         elif setting := _SETTING.match(line):
             name = ".".join(filter(None, (table, _dotted(setting[1]))))
