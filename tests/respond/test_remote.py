@@ -37,6 +37,7 @@ from linnet.respond import (
 )
 from linnet.respond.context import Settle
 from linnet.respond.counts import MOST_TOKENS, Counts, most_prompt_tokens
+from linnet.respond.deltas import Deltas
 from linnet.respond.dialect import Dialect
 from linnet.respond.responder import Abilities
 from linnet.respond.transport import Address, RemoteError, Timeouts, read_key
@@ -678,6 +679,33 @@ def test_who_writes_on_beyond_the_limit_is_cut_off(sent: list[bytes]) -> None:
     assert used > 9 + 20
 
 
+@pytest.mark.parametrize(
+    ("given", "score"),
+    [(-0.5, -0.5), (-1, -1.0), (0, 0.0), (float("nan"), -9999.0), (float("-inf"), -9999.0),
+     (10**400, -9999.0), ("-1", -9999.0), (None, -9999.0), (1e-6, 1e-6)],
+)  # fmt: skip
+def test_log_probabilities_are_numbers(given: Any, score: float) -> None:
+    scored = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop", "logprobs": {
+        "content": [{"token": "a", "logprob": given, "top_logprobs": [None]}]}}]}  # fmt: skip
+    with stranger(HEAD + event(scored) + DONE) as server:
+        (given_out,) = respond.run(RemoteResponder(server.url, "m"), ASKED)
+    assert [each.logprob for each in given_out.scores] == [score]
+
+
+def test_an_answer_with_many_small_pieces_is_put_together() -> None:
+    deltas = Deltas(1, respond.Origin("model", "m"), "a", Counts(0, 0, 0), streams=True)
+    began = call(0, name="f", arguments="")
+    deltas.read(delta(tool_calls=[began]))
+    for number in range(2000):
+        piece = {"index": 0, "function": {"arguments": "a"}}
+        deltas.read({**delta(tool_calls=[piece]), "model": f"m{number}"})
+    assert deltas.models == ["m", *(f"m{number}" for number in range(7))]
+    deltas.read(delta("stop"))
+    (made, *_) = deltas.finish()
+    assert isinstance(made, respond.ToolCall)
+    assert made.arguments == "a" * 2000
+
+
 def test_an_address_that_changes_its_model() -> None:
     first, second = answer("a"), answer("a").replace(b'"m"', b'"n"')
     both = HEAD + event(delta(content="a")) + second[len(HEAD) :]
@@ -832,10 +860,18 @@ def test_where_an_address_is(url: str, place: str) -> None:
     assert RemoteResponder(url, "m").abilities.place == place
 
 
+def test_people_copy_all_of_an_address() -> None:
+    assert (
+        Address.parse("https://a/v1/chat/completions/").path == Address.parse("https://a/v1").path
+    )
+    with stranger(refusal("404 No")) as server, pytest.raises(RemoteError, match="end with /v1"):
+        respond.run(RemoteResponder(server.url.removesuffix("/v1"), "m"), ASKED)
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "api.example.com", "ftp://a/b", "http://", "http://a:port/", "http://user:key@a/v1",
-     "http://a/v1?key=b", "http://a b/", "http://a\r\nX: y/", "http://ä.de/v1", "file:///etc"],
+     "http://a/v1?key=b", "http://a b/", "http://a\r\nX: y/", "http://ä.de/v1", "http://a/ä", "file:///etc"],
 )  # fmt: skip
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConfigError):
