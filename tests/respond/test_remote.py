@@ -4,9 +4,11 @@ import asyncio
 import dataclasses
 import json
 import os
+import random
 import socket
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ from linnet.respond.counts import MOST_TOKENS, Counts, most_prompt_tokens
 from linnet.respond.deltas import Deltas
 from linnet.respond.dialect import Dialect
 from linnet.respond.responder import Abilities
-from linnet.respond.transport import Address, RemoteError, Timeouts, read_key
+from linnet.respond.transport import Address, EventParser, RemoteError, Timeouts, read_key
 from strangers import (
     DONE,
     HEAD,
@@ -570,7 +572,7 @@ def test_whoever_leaves_pays_for_what_came() -> None:
     assert books.settled[0][0] in range(15 + 4, 15 + 19)
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 
 
 def tokenizers_of_others() -> Iterator[Callable[[str], list[str]]]:
@@ -690,6 +692,61 @@ def test_log_probabilities_are_numbers(given: Any, score: float) -> None:
     with stranger(HEAD + event(scored) + DONE) as server:
         (given_out,) = respond.run(RemoteResponder(server.url, "m"), ASKED)
     assert [each.logprob for each in given_out.scores] == [score]
+
+
+ODD = (None, True, -1, 0, 7, 10**30, 1e300, float("nan"), "", "stop", "\ud800", [], [None], {},
+       [[]], {"index": 0}, "length", "\x1b[2J")  # fmt: skip
+
+
+def altered(value: Any, draw: random.Random) -> Any:
+    """The same JSON with something in it that should not be there."""
+    if draw.random() < 0.06:
+        return draw.choice(ODD)
+    if isinstance(value, dict):
+        return {key: altered(inner, draw) for key, inner in value.items() if draw.random() > 0.03}
+    return [altered(inner, draw) for inner in value] if isinstance(value, list) else value
+
+
+def test_whatever_strangers_write_is_read_or_refused() -> None:
+    draw = random.Random(5)
+    scored = {"content": [{"token": "a", "logprob": -1, "bytes": [97], "top_logprobs": [
+        {"token": "b", "logprob": -2, "bytes": None}]}]}  # fmt: skip
+    events = [
+        delta(role="assistant", content=""), delta(reasoning_content="Hm.", refusal="No."),
+        {"model": "m", "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": scored}]},
+        delta(content=[{"type": "text", "text": "a"}]), delta(content="b"),
+        delta(tool_calls=[call(0, name="f", arguments='{"a"')]),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}},
+                          {**call(1), "custom": {"name": "g", "input": "a"}}]),
+        delta("tool_calls"),
+        usage(9, 30, prompt_tokens_details={"cached_tokens": 4}),
+    ]  # fmt: skip
+    ends = Counter[str]()
+    for _ in range(400):
+        sent = b"".join(event(altered(each, draw)) for each in events) + DONE
+        if draw.random() < 0.2:
+            place = draw.randrange(len(sent))
+            sent = sent[:place] + draw.randbytes(2) + sent[place + draw.randrange(9) :]
+        parser, counts = EventParser("a"), Counts(100, 80, 2, limit=256)
+        deltas = Deltas(1, respond.Origin("model", "m"), "a", counts, streams=draw.random() < 0.5)
+        given = Answer()
+        try:
+            for found in parser.push(sent):
+                for piece in deltas.read(found):
+                    given.add(piece)
+            for piece in [*counts.doubts("a"), *deltas.finish()]:
+                given.add(piece)
+        except RemoteError as error:
+            ends[error.code if str(error).isprintable() else "unprintable"] += 1
+            continue
+        ends["read"] += 1
+        assert sum(isinstance(piece, respond.Finish) for piece in given.pieces) == 1
+        assert counts.cached <= counts.prompt
+        assert counts.written >= counts.least_written
+        shown = [piece.as_json() for piece in given.pieces]
+        json.dumps(shown, allow_nan=False, ensure_ascii=False).encode()
+    assert ends.keys() == {"read", "broken_off", "malformed"}
+    assert ends["read"] > 50
 
 
 def test_an_answer_with_many_small_pieces_is_put_together() -> None:
