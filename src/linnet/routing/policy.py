@@ -160,14 +160,9 @@ class PolicyConfig(Config):
                             own, "policy.local_only",
                         )  # fmt: skip
             for before, other in enumerate(self.documents[:number]):
-                same = set(other.collections) == set(rule.collections)
-                shared = set(other.sources) & set(rule.sources) or not (
-                    other.sources + rule.sources
-                )
-                if same and shared and other.farthest != rule.farthest:
-                    named = next(iter(shared)) if shared is not True else rule.collections[0]
+                if rule.says_otherwise(other):
                     raise ContradictionError(
-                        f"documents '{named}' may go to '{other.farthest}' and to "
+                        f"the same documents may go to '{other.farthest}' and to "
                         f"'{rule.farthest}': remove one of the rules",
                         f"policy.documents.{before}", f"policy.documents.{number}",
                     )  # fmt: skip
