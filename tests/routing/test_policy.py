@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import regex
-from retrieval.made_index import index
-from routing.recording import Recording, recording, said
 
 from linnet.config import from_mapping
 from linnet.data.privacy.span import Span
@@ -34,12 +32,15 @@ from linnet.respond.pieces import (
     ToolResult,
 )
 from linnet.respond.remote import RemoteResponder
+from linnet.respond.responder import Abilities
 from linnet.retrieval import Index
 from linnet.routing import policy as policies
 from linnet.routing.masking import Masking, Unmasking
 from linnet.routing.policy import Pattern, Policy, PolicyConfig, PolicyError, PolicyResponder
 from linnet.routing.protected import covers, matches
 from linnet.routing.settings import read_routing
+from retrieval.made_index import index
+from routing.recording import Recording, recording, said
 
 CONTEXT = Context()
 SECRET = "The severance pay of Maria Kowalska amounts to 84,250 euros and is due in March."
@@ -71,6 +72,11 @@ def held(own: Policy, given: Conversation, place: Place = "elsewhere") -> str:
     return verdict.reason
 
 
+def model(url: str) -> RemoteResponder:
+    """One that counts as far away."""
+    return RemoteResponder(url, "far", abilities=Abilities("far", 0, "elsewhere"))
+
+
 # By place, and who asks.
 
 
@@ -98,11 +104,9 @@ def test_how_far_a_conversation_goes(
 def test_nothing_is_sent_without_a_word_of_the_owner() -> None:
     async def scene() -> tuple[str, list[bytes]]:
         async with recording() as server:
-            far = RemoteResponder(server.url, "far", place="network")
+            far = PolicyResponder(model(server.url), Policy(PolicyConfig()))
             with pytest.raises(PolicyError) as raised:
-                async for _ in PolicyResponder(far, Policy(PolicyConfig())).respond(
-                    asked("Is it raining?"), Context()
-                ):
+                async for _ in far.respond(asked("Is it raining?"), Context()):
                     pass
             return str(raised.value), server.bodies
 
@@ -178,8 +182,9 @@ def test_tools_may_be_kept_here() -> None:
         ({"memory": True}, [Message("system", (MEMORY,)), "Hm?"], [MEMORY.text, "Hm?"], ""),
         ({}, [Message.of("system", "Be brief.", origin=Origin("owner")), "Hm?"],
          ["Be brief.", "Hm?"], ""),
-        ({"instructions": False}, [Message.of("system", "Be brief.", origin=Origin("owner")), "Hm?"],
-         ["Hm?"], "the owner's instructions: 1"),
+        ({"instructions": False},
+         [Message.of("system", "Be brief.", origin=Origin("owner")), "Hm?"], ["Hm?"],
+         "the owner's instructions: 1"),
         ({}, [{"role": "user", "content": "Hm?", "mail": "x"}], ["Hm?"],
          "other values of messages: 1"),
     ],
@@ -289,7 +294,7 @@ def test_masked_on_the_way_out_and_restored_in_the_answer() -> None:
 
     async def scene(interval: float) -> tuple[list[Piece], Recording]:
         async with recording(answer) as server:
-            far = PolicyResponder(RemoteResponder(server.url, "far", place="elsewhere"), own)
+            far = PolicyResponder(model(server.url), own)
             batches = [b async for b in far.respond(given, Context(interval=interval))]
             return [piece for batch in batches for piece in batch], server
 
