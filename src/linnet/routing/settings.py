@@ -17,6 +17,7 @@ local_only = ["hr/**"]
 day = 2.0
 
 [router]
+file = "router"                # made by linnet route train
 quality = 0.9
 
 [[rules]]
@@ -112,7 +113,8 @@ def setting_lines(text: str) -> dict[str, int]:
         if header := _HEADER.match(line):
             table = _dotted(header[2])
             if header[1] == "[[":
-                table, counts[table] = f"{table}.{counts[table]}", counts[table] + 1
+                counts[table] += 1
+                table = f"{table}.{counts[table] - 1}"
             lines.setdefault(table, number)
         elif setting := _SETTING.match(line):
             name = ".".join(filter(None, (table, _dotted(setting[1]))))
