@@ -282,9 +282,9 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     assert "there were 90 questions" in done.output
     assert "! The gate promises that at most 5.0% of the answers are wrong" in done.output
     assert "secret" not in done.output
-    found = json.loads(
-        RUNNER.invoke(app, ["monitor", str(log.file), "--since", "24h", "--json"]).output
-    )
+    place = str(log.file)
+    shown = RUNNER.invoke(app, ["monitor", place, "--since", "24h", "--json"])
+    found = json.loads(shown.output)
     assert found["figures"]["calls"] == 24
     page = tmp_path / "report.html"
     assert RUNNER.invoke(app, ["monitor", place, "--html", str(page)]).exit_code == 0
@@ -301,9 +301,7 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     assert [json.loads(line)["question"] for line in lines] == ["secret?"]
 
     out = tmp_path / "sample.jsonl"
-    assert (
-        RUNNER.invoke(app, ["monitor", "sample", str(log.file), "--out", str(out)]).exit_code == 0
-    )
+    assert RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)]).exit_code == 0
     assert len(out.read_text().splitlines()) == 90
     nothing = RUNNER.invoke(app, ["monitor", str(tmp_path / "none.sqlite")])
     assert isinstance(nothing.exception, ConfigError)
