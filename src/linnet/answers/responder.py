@@ -91,7 +91,8 @@ class DocumentsResponder:
 
     def shown(self, conversation: Conversation, context: Context) -> Conversation | None:
         """What the model that writes would be asked, and shown of the documents; None where no
-        model would. It searches, so in a thread. Raises ConversationError for what is no question.
+        model would. It searches, so in a thread. Raises ConversationError for what is no question,
+        and where nothing of what was found may be shown.
         """
         writer = self.writer or self.assistant.writer
         question, turns = question_of(conversation)
@@ -100,6 +101,7 @@ class DocumentsResponder:
         seen = context.collections
         understood = self.assistant.understand(question, turns, collections=seen)
         evidence = self.assistant.gather(understood, collections=seen)
+        evidence = writer.admitted(evidence)
         packed = writer.pack(evidence)
         return writer.asked(evidence, packed) if packed.excerpts else None
 
