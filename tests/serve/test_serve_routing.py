@@ -18,7 +18,6 @@ from linnet.answers import Assistant
 from linnet.errors import ConfigError
 from linnet.generate.engine import Request
 from linnet.monitor.log import Entry
-from linnet.respond import BudgetExceededError, Charge, Price
 from linnet.retrieval import Passage, PassagesInMemory, Place
 from linnet.routing.opening import OpenRouting
 from linnet.serve import Catalog, ServeConfig, Served
@@ -344,3 +343,18 @@ def test_documents_that_stay_here_are_answered_from_here(tmp_path: Path) -> None
         )
         assert (status, shown["models"][0]["allowed"]) == (200, False)
         assert server.cloud.requests == []
+
+
+def test_what_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "routing.toml"
+    file.write_text(SETTINGS.format(url="http://127.0.0.1:9", policy="", budget=""))
+    routing = OpenRouting.open(file)
+    with pytest.raises(ConfigError, match="has a model 'cloud', and so is one here called"):
+        open_catalog("nowhere", ServeConfig(), name="cloud", routing=routing)
+    with pytest.raises(ConfigError, match="has a model 'auto'"):
+        open_catalog("nowhere", ServeConfig(), models={"auto": "x"}, routing=routing)
+    with pytest.raises(ConfigError, match="does not hold any"):
+        routed(routing, Served("plain", ScriptedEngine(chat=False)), "")
+    with pytest.raises(ConfigError, match="--monitor FILE"):
+        ServeConfig(monitor_contents=True)
+    routing.close()
