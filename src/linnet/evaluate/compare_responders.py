@@ -19,6 +19,7 @@ from linnet import artifact
 from linnet.answers.gate.gate import KIND as GATE
 from linnet.answers.opening import has_documents, identity_of, open_assistant
 from linnet.answers.responder import DocumentsResponder
+from linnet.answers.writer import ModelWriter
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.evaluate.compare_questions import Asked, refuses
 from linnet.examples.writer import is_address
@@ -102,7 +103,7 @@ class ComparedModel:
     @property
     def bills(self) -> bool:
         """Whether asking it may cost money."""
-        return self.price is None or self.price != Price()
+        return self.price is not None and self.price != Price()
 
     def ask(self, asked: Asked, context: Context, *, seed: int = 0) -> Reply:
         """Its answer to a question; what fails is in the reply, but for a cancelled call."""
@@ -292,7 +293,7 @@ def _documents(
     responder = DocumentsResponder(assistant, name=name)
     if isinstance(assistant.index, Index):
         held.callback(assistant.index.close)
-    if assistant.writer is not None:
+    if isinstance(assistant.writer, ModelWriter):
         held.callback(assistant.writer.close)
     held.callback(responder.close)
     parts = [artifact.read(artifact.within(Path(place), "index")).content]

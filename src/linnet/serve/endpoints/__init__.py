@@ -5,6 +5,7 @@ from linnet.serve.endpoints.attachments import ATTACHMENTS
 from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.conversations import CONVERSATIONS
+from linnet.serve.endpoints.dashboard import DASHBOARD
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
 from linnet.serve.endpoints.files import FILES
@@ -40,6 +41,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *FILES,
     *ROUTING,
     ATTACHMENTS,
+    *DASHBOARD,
     METRICS,
     HEALTH,
     OPENAPI,
