@@ -67,7 +67,10 @@ class OpenRouting:
             self._protect(local.assistant)
             remote = {
                 name: DocumentsResponder(
-                    local.assistant, name=local.name, writer=self._writer(name, place)
+                    local.assistant,
+                    name=local.name,
+                    writer=self._writer(name, place),
+                    watch=local.watch,
                 )
                 for name in self.remote
             }
