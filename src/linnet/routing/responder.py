@@ -186,13 +186,13 @@ class RoutingResponder:
         if not context.remote:
             return Prospect(name, place, reasons=(NOT_FOR_KEY,))
         asked: Conversation | None = _bounded(conversation)
-        if isinstance(responder, DocumentsResponder):
-            asked = responder.shown(conversation, context)
-        if asked is None:
-            return Prospect(name, place, reasons=("no passage is found that it could be shown",))
-        if self._policy is None:
-            return Prospect(name, place, asked)
         try:
+            if isinstance(responder, DocumentsResponder):
+                asked = responder.shown(conversation, context)
+            if asked is None:
+                return Prospect(name, place, reasons=("nothing is found that it could be shown",))
+            if self._policy is None:
+                return Prospect(name, place, asked)
             outgoing = self._policy.outgoing(asked, context, place, model=name)
         except PolicyError as error:
             return Prospect(name, place, reasons=error.reasons)
@@ -379,8 +379,9 @@ class _Call:
         """The calls that were begun, as far as they came, by choice."""
 
     def decide(self, route: Route) -> None:
-        """Go on with this model."""
+        """Go on with this model, as if nobody had been asked before."""
         self.route = route
+        self.context.record.choices, self.context.record.first_at = 0, None
         self.context.record.facts["route"] = {"model": route.model, **route_json(route)}
         self.told.append(Decision(SUBJECT, route.model, route.reason))
 
@@ -435,7 +436,6 @@ class _Call:
             self.told.append(Failure(str(error), code=code_of(error)))
         self._held, self.finishes, self.outcome = [], [], None
         self._open.clear()
-        self.context.record.choices, self.context.record.first_at = 0, None
 
     def broken_off(self) -> Batch:
         """The end of an answer that cannot go on: as if it had been cut there."""
