@@ -1,5 +1,6 @@
 """A tiny project and a browser, made once for all tests that need one."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from linnet.data.executor import ProcessPool
 from reading_here import ReadingHere
 from tiny_project import SETTINGS, TinyProject, write_notes
 
@@ -47,6 +49,29 @@ def reading_here() -> Iterator[None]:
     """Documents are read in this process; for modules that are about what comes after."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("linnet.data.preparation.ProcessPool", ReadingHere)
+        yield
+
+
+@pytest.fixture
+def reading_confined(reading_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the tests of such a module that are about those processes."""
+    monkeypatch.setattr("linnet.data.preparation.ProcessPool", ProcessPool)
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Pictures are empty, since drawing takes longer than the tiny runs that they are of; for
+    modules that look at none (those of tests/train/test_plots.py are drawn)."""
+    from matplotlib.figure import Figure
+
+    def savefig(figure: Figure, file: io.StringIO | Path, **options: Any) -> None:
+        if isinstance(file, Path):
+            file.write_bytes(b"\x89PNG\r\n\x1a\n")
+        else:
+            file.write("<svg/>")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
         yield
 
 

@@ -20,7 +20,7 @@ from linnet.project import Project
 from linnet.retrieval import Index, make_index
 from tiny_project import TinyProject
 
-pytestmark = pytest.mark.usefixtures("reading_here")
+pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
 
 SECRET = "Zanzibar quartz xylophone umbrella"
 LETTER = "\n".join(

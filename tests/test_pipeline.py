@@ -29,7 +29,7 @@ from linnet.pipeline import build
 from linnet.project import Project
 from tiny_project import SETTINGS, TinyProject, note
 
-pytestmark = pytest.mark.usefixtures("reading_here")
+pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
 
 STAGES = tuple(stage.name for stage in stages.STAGES if stage.when is None)
 ALL = set(STAGES)

@@ -19,6 +19,8 @@ from linnet.respond import (
     BudgetExceededError,
     Charge,
     Context,
+    ContextFullError,
+    ConversationError,
     Decision,
     Failure,
     Price,
@@ -274,6 +276,7 @@ LATE = "429 Slow\r\nRetry-After: "
     [
         (refusal("503 Busy"), "refused", True, "status 503$"),
         (refusal("400 Bad"), "refused", False, "status 400$"),
+        (refusal("404 No"), "refused", False, "status 404$"),
         (refusal("404 No", b'{"detail": "no such path"}'), "refused", False, "no such path$"),
         (refusal("422 No", b'{"detail": [{"loc": ["body", "x"], "msg": "Extra"}]}'),
          "refused", False, "status 422: x: Extra$"),
@@ -716,6 +719,27 @@ def test_what_an_answer_cannot_do_without_is_refused(refused: bytes) -> None:
         limits = [body.keys() & {"max_tokens", "max_completion_tokens"}
                   for _, _, body in server.requests]  # fmt: skip
     assert limits == [{"max_tokens"}, {"max_completion_tokens"}]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        refuses(message="too much", code="context_length_exceeded"),
+        refuses(message="This model's maximum context length is 8192 tokens. However, ..."),
+        refuses(message="prompt is too long: 210000 tokens > 200000 maximum"),
+        refuses(message="the request exceeds the available context size"),
+        refuses(message="The input token count (9) exceeds the maximum of 8"),
+    ],
+)
+def test_a_conversation_that_is_too_long_is_the_askers_fault(refused: bytes) -> None:
+    with stranger(refused) as server:
+        with pytest.raises(ConversationError, match="is too long for the model") as raised:
+            respond.run(RemoteResponder(server.url, "m"), ASKED)
+        assert (raised.value.code, raised.value.part) == ("context_length_exceeded", "messages")
+        small = RemoteResponder(server.url, "m", abilities=Abilities("m", 100))
+        with pytest.raises(ContextFullError, match="at least 106 tokens"):
+            respond.run(small, LONG)
+        assert len(server.requests) == 1
 
 
 def test_what_a_model_cannot_do_is_not_sent() -> None:

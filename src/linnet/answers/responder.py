@@ -89,6 +89,20 @@ class DocumentsResponder:
             undo()
             call.end()
 
+    def shown(self, conversation: Conversation, context: Context) -> Conversation | None:
+        """What the model that writes would be asked, and shown of the documents; None where no
+        model would. It searches, so in a thread. Raises ConversationError for what is no question.
+        """
+        writer = self.writer or self.assistant.writer
+        question, turns = question_of(conversation)
+        if not isinstance(writer, ModelWriter) or writer.weakness:
+            return None
+        seen = context.collections
+        understood = self.assistant.understand(question, turns, collections=seen)
+        evidence = self.assistant.gather(understood, collections=seen)
+        packed = writer.pack(evidence)
+        return writer.asked(evidence, packed) if packed.excerpts else None
+
     def close(self) -> None:
         """Wait for no thread any more."""
         if isinstance(self._executor, ThreadPoolExecutor) and self._given is None:

@@ -39,7 +39,7 @@ from linnet.generate.sampling import Sampling
 from linnet.grounding import check
 from linnet.grounding.languages import LANGUAGES
 from linnet.respond.context import CancelledCallError, Context, DeadlineError
-from linnet.respond.conversation import conversation
+from linnet.respond.conversation import Conversation, conversation
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import LanguageModel
 from linnet.respond.pieces import Decision, Failure, Text, TokenScore
@@ -164,6 +164,21 @@ class ModelWriter:
             question, evidence.passages, self._count, tokens=free, characters=self.characters
         )
 
+    def asked(self, evidence: Evidence, packed: Packed) -> Conversation:
+        """How the model is asked."""
+        knows = self.responder.abilities.logprobs
+        held = None
+        if self._constrained:
+            held = constraint(
+                packed, reasoning=self.reasoning,
+                concerns=lambda quote, excerpt: _has_words(evidence, quote, excerpt) is not None,
+            )  # fmt: skip
+        return conversation(
+            messages(evidence.question.alone, packed, reasoning=self.reasoning),
+            sampling=Sampling(temperature=0.0, max_tokens=min(self.max_tokens, self.context // 2)),
+            constraint=held, logprobs=knows, top_logprobs=_TOP if knows else 0,
+        )  # fmt: skip
+
     def _count(self, text: str) -> int:
         if isinstance(self.responder, EngineResponder):
             return len(self.responder.engine.tokenize(text))
@@ -194,18 +209,7 @@ class ModelWriter:
         writing: _Writing,
         context: Context | None,
     ) -> Iterator[dict[str, Any]]:
-        knows = self.responder.abilities.logprobs
-        held = None
-        if self._constrained:
-            held = constraint(
-                packed, reasoning=self.reasoning,
-                concerns=lambda quote, excerpt: _has_words(evidence, quote, excerpt) is not None,
-            )  # fmt: skip
-        asked = conversation(
-            messages(evidence.question.alone, packed, reasoning=self.reasoning),
-            sampling=Sampling(temperature=0.0, max_tokens=min(self.max_tokens, self.context // 2)),
-            constraint=held, logprobs=knows, top_logprobs=_TOP if knows else 0,
-        )  # fmt: skip
+        asked = self.asked(evidence, packed)
         deadline = time.monotonic() + self.seconds
         text, read = "", 0
         parent = context or Context()

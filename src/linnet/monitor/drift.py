@@ -11,10 +11,10 @@ what random words find, the gate's two probabilities, its length) are compared w
   Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005). Bets on them, fair ones,
   make a fortune that then ever exceeds a with probability at most 1/a, however long one looks
   (Ville's inequality): a conformal test martingale (Vovk et al., "Retrain or not retrain: conformal
-  test martingales for change-point detection", 2021). Many small bets on small or large places are held
-  at once; now and then some of the fortune is dealt out anew (fixed share: Herbster and Warmuth,
-  "Tracking the Best Expert", 1998), so that a change that comes late is noticed as well. The
-  fortunes of all numbers are averaged, which is a fair bet again.
+  test martingales for change-point detection", 2021). Many small bets on small or large places are
+  held at once; now and then some of the fortune is dealt out anew (fixed share: Herbster and
+  Warmuth, "Tracking the Best Expert", 1998), so that a change that comes late is noticed as well.
+  The fortunes of all numbers are averaged, which is a fair bet again.
 * **Size.** How likely a question's number is above one of the reference (0.5 where nothing
   changed), with a confidence sequence, which holds at all times at once and for a mean that moves
   (Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence

@@ -48,7 +48,7 @@ class Counts:
     prompt_bytes: int
     """Of the texts that were sent, without spaces."""
     messages: int
-    most_prompt: int
+    most_prompt: int = MOST_TOKENS
     limit: int | None = None
     """The tokens that may be written, all choices together; None: it was not said."""
     told_prompt: int = 0
@@ -64,7 +64,7 @@ class Counts:
     """Of these, without spaces."""
 
     @classmethod
-    def of(cls, conversation: Conversation, body: bytes, limit: int | None) -> Counts:
+    def of(cls, conversation: Conversation) -> Counts:
         """Before anything came."""
         texts = [
             part.arguments if isinstance(part, ToolCall) else part.text
@@ -73,7 +73,7 @@ class Counts:
             if isinstance(part, Text | Reasoning | Refusal | ToolCall | ToolResult)
         ]
         size = sum(len("".join(text.split()).encode("utf-8", "replace")) for text in texts)
-        return cls(size, len(texts), most_prompt_tokens(body), limit)
+        return cls(size, len(texts))
 
     def told(self, usage: Mapping[str, Any]) -> None:
         """What the other side says; it may say anything, and again with every event."""
@@ -94,7 +94,7 @@ class Counts:
     @property
     def prompt(self) -> int:
         """What is billed as read."""
-        if self.told_prompt >= self._least_prompt:
+        if self.told_prompt >= self.least_prompt:
             return self.told_prompt
         likely = -(-self.prompt_bytes // _FEW_BYTES) + MESSAGE_TOKENS * self.messages
         return max(self.told_prompt, min(likely, self.most_prompt))
@@ -125,17 +125,18 @@ class Counts:
         return self.limit is not None and max(self.told_written, self.least_written) > self.limit
 
     @property
-    def _least_prompt(self) -> int:
+    def least_prompt(self) -> int:
+        """What was sent has at least so many tokens."""
         return max(1, self.prompt_bytes // _MANY_BYTES)
 
     def doubts(self, name: str) -> list[Piece]:
         """What cannot be as the other side says; no word of what is merely missing."""
         said, came = f"{name} says that", f"the {self.received:,} bytes that came"
         found = []
-        if 0 < self.told_prompt < self._least_prompt:
+        if 0 < self.told_prompt < self.least_prompt:
             found.append(
                 f"{said} {self.told_prompt:,} tokens were read, but the texts have at least "
-                f"{self._least_prompt:,}; {self.prompt:,} are counted"
+                f"{self.least_prompt:,}; {self.prompt:,} are counted"
             )
         if self.told_prompt > self.most_prompt:
             found.append(

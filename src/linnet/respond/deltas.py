@@ -32,7 +32,7 @@ from linnet.respond.pieces import (
     Usage,
     new_id,
 )
-from linnet.respond.transport import Complaint, RemoteError
+from linnet.respond.transport import Complaint, RemoteError, printable
 
 MOST_CALLS = 128
 _FINISH: Mapping[str, FinishReason] = {
@@ -76,8 +76,8 @@ class Deltas:
             self.refused = not self.began
             raise Complaint.of(event).raised(self._name)
         model = event.get("model")
-        if isinstance(model, str) and model and model[:256] not in self.models:
-            self.models.append(model[:256])
+        if isinstance(model, str) and (name := printable(model)[:256]) not in ("", *self.models):
+            self.models.append(name)
         if isinstance(event.get("usage"), Mapping):
             self.counts.told(event["usage"])
         pieces: list[Piece] = []

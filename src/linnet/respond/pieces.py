@@ -223,6 +223,8 @@ class Attribution(Piece):
     cost: float | None = None
     """All that was billed for this call, other attempts included."""
     currency: str = ""
+    id: str = ""
+    """Of the call, by which it can be judged."""
 
 
 @dataclass(frozen=True, slots=True)

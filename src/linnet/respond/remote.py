@@ -20,7 +20,7 @@ from typing import Any
 
 from linnet.errors import ConfigError
 from linnet.respond.context import BudgetExceededError, Charge, Context, Ledger, Settle
-from linnet.respond.conversation import Conversation
+from linnet.respond.conversation import ContextFullError, Conversation
 from linnet.respond.counts import Counts, most_prompt_tokens
 from linnet.respond.deltas import Deltas, whole
 from linnet.respond.dialect import LIMITS, Dialect
@@ -35,6 +35,7 @@ from linnet.respond.transport import (
     RemoteError,
     Timeouts,
     json_object,
+    trusted,
 )
 
 COUNTS_SECONDS = 5.0
@@ -80,6 +81,8 @@ class RemoteResponder:
         self._origin = Origin("model", self.abilities.name, self.abilities.place)
         self._dialect = Dialect(model, self.address.name, self.abilities, limit=limit_name)
         self._known_as: tuple[str, ...] = (model,)
+        if self.address.scheme == "https":
+            trusted()
         if key and self.address.scheme == "http" and self.address.place == "elsewhere":
             raise ConfigError(f"{address}: a key would be sent unencrypted; use https")
 
@@ -201,7 +204,12 @@ class _Request:
         """Raises ConversationError for what the model cannot do, or the budget has not."""
         self._responder, self._context = responder, context
         dialect = responder._dialect
-        choices = conversation.choices
+        choices, context_tokens = conversation.choices, responder.abilities.context
+        self.counts = Counts.of(conversation)
+        if 0 < context_tokens <= self.counts.least_prompt:
+            raise ContextFullError(
+                self.counts.least_prompt, context_tokens, part="messages", at_least=True
+            )
         longest = conversation.sampling.max_tokens
         if responder._longest:
             longest = min(longest, responder._longest)
@@ -226,7 +234,8 @@ class _Request:
                 Decision("budget", f"at most {longest:,} tokens of an answer", str(error))
             )
         self.body = body
-        self.counts = Counts.of(conversation, body, charge.written if is_limited else None)
+        self.counts.most_prompt = charge.prompt
+        self.counts.limit = charge.written if is_limited else None
         self.deltas = Deltas(
             choices, responder._origin, responder.address.name, self.counts,
             streams=context.interval != math.inf,

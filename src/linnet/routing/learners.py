@@ -10,7 +10,7 @@ as good as routers of learned weights (LLMRouterBench, 2026).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias
 
@@ -94,18 +94,29 @@ class Neighbours:
         )
 
 
-def fit_ridge(vectors: Numbers, qualities: Numbers) -> Linear:
-    """Ridge regression of qualities, with the penalty that does best on rows left out."""
-    decomposed = _Decomposed.of(vectors)
-    penalty = decomposed.best_penalty(qualities)
+def fit(names: Iterable[str], vectors: Numbers, qualities: Numbers) -> dict[str, Learned]:
+    """What each of these learners makes of vectors and qualities from 0 to 1."""
+    found: dict[str, Learned] = {}
+    decomposed, penalty = None, 0.0
+    for name in names:
+        if name == Neighbours.kind:
+            found[name] = _neighbours(vectors, qualities)
+            continue
+        if decomposed is None:
+            decomposed = _Decomposed.of(vectors)
+            penalty = decomposed.best_penalty(qualities)
+        regress = _ridge if name == Linear.kind else _logistic
+        found[name] = regress(decomposed, qualities, penalty)
+    return found
+
+
+def _ridge(decomposed: _Decomposed, qualities: Numbers, penalty: float) -> Linear:
     weights = decomposed.weights(decomposed.ridge(qualities, penalty))
     return Linear(weights, decomposed.centre, qualities.mean(0))
 
 
-def fit_logistic(vectors: Numbers, qualities: Numbers) -> Logistic:
-    """Logistic regression of qualities from 0 to 1, with a penalty in proportion to ridge's."""
-    decomposed = _Decomposed.of(vectors)
-    penalty = decomposed.best_penalty(qualities)
+def _logistic(decomposed: _Decomposed, qualities: Numbers, penalty: float) -> Logistic:
+    """With the penalty of ridge regression, in proportion to the curvature."""
     shares = np.clip(qualities.mean(0), 0.5 / len(qualities), 1 - 0.5 / len(qualities))
     columns, intercepts = [], []
     for quality, share in zip(qualities.T, shares, strict=True):
@@ -116,17 +127,17 @@ def fit_logistic(vectors: Numbers, qualities: Numbers) -> Logistic:
     return Logistic(weights, decomposed.centre, np.array(intercepts))
 
 
-def fit_neighbours(vectors: Numbers, qualities: Numbers) -> Neighbours:
-    """Neighbours, as many as do best on rows left out."""
+def _neighbours(vectors: Numbers, qualities: Numbers) -> Neighbours:
+    """As many as do best on rows left out."""
     alike = _alike(vectors, vectors)
     np.fill_diagonal(alike, -np.inf)
     counts = [count for count in NEIGHBOURS if count < len(vectors)] or [len(vectors) - 1]
-    errors = [_error(_near(alike, qualities, count, left_out=True), qualities) for count in counts]
+    errors = [error(_near(alike, qualities, count, left_out=True), qualities) for count in counts]
     return Neighbours(vectors, qualities, counts[int(np.argmin(errors))])
 
 
-FITS = {"ridge": fit_ridge, "logistic": fit_logistic, "neighbours": fit_neighbours}
-"""By name; the first is taken where others do as well."""
+LEARNERS = (Linear.kind, Logistic.kind, Neighbours.kind)
+"""The first is taken where others do as well."""
 
 
 def learned_from(kind: str, arrays: Mapping[str, npt.NDArray[np.float32]]) -> Learned:
@@ -153,7 +164,7 @@ def gains(qualities: Numbers) -> Numbers:
     return found
 
 
-def _error(predicted: Numbers, qualities: Numbers) -> float:
+def error(predicted: Numbers, qualities: Numbers) -> float:
     """The mean squared error of the gains, which are what decides; of the quality where there is
     one model alone."""
     if qualities.shape[1] > 1:
@@ -206,7 +217,7 @@ class _Decomposed:
             fitted = self.left @ (share[:, None] * projected)
             leverage = (self.left**2) @ share + 1 / len(target)
             left = (target - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
-            errors.append(_error(target - left, target))
+            errors.append(error(target - left, target))
         return PENALTIES[int(np.argmin(errors))]
 
     def logistic(self, quality: Numbers, penalty: float, share: float) -> tuple[Numbers, float]:

@@ -6,8 +6,9 @@ the budgets, retries and a circuit breaker whichever way it is reached.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -20,7 +21,6 @@ from linnet.respond.prices import FREE, Price
 from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities, Responder
 from linnet.respond.transport import Address, Timeouts, read_key
-from linnet.routing.budgets import BudgetConfig
 from linnet.routing.policy import Policy, PolicyResponder
 from linnet.routing.resilience import CallLimit, CircuitBreaker, Health, ResilientResponder
 
@@ -90,6 +90,12 @@ class ModelConfig(Config):
         if self.cached is not None and self.input is None:
             raise ConfigError("a price needs input and output before cached")
 
+    def within(self, base: Path) -> ModelConfig:
+        """The same with the file of its key found from a directory."""
+        if self.key_file is None:
+            return self
+        return dataclasses.replace(self, key_file=base / self.key_file.expanduser())
+
     @property
     def timeouts(self) -> Timeouts:
         """All of them."""
@@ -147,23 +153,6 @@ def open_models(
         models.breakers[name] = breaker
         models[name] = wrap(resilient)
     return models
-
-
-def refuse_unpriced(models: Mapping[str, ModelConfig], budget: BudgetConfig) -> None:
-    """Money cannot be counted where it is not known what a model asks. Raises ConfigError.
-
-    One on this machine asks nothing unless it says so.
-    """
-    limits = {"budget": budget, "budget.each_key": budget.each_key}
-    limits |= {f"budget.keys.{name}": each for name, each in budget.keys.items()}
-    for where, each in limits.items():
-        money = next((n for n in ("query", "day", "month") if getattr(each, n) is not None), None)
-        for name, config in models.items():
-            if money is not None and not config.priced and config.runs != "here":
-                raise ConfigError(
-                    f"models.{name}: {where}.{money} limits money, but the price of this model is "
-                    "not given; add input and output, for a million tokens (0 where it is free)"
-                )
 
 
 def _remote(name: str, config: ModelConfig, ledger: Ledger | None) -> RemoteResponder:

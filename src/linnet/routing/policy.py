@@ -17,38 +17,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import regex
 
 from linnet.answers.privacy import private_spans
-from linnet.config import Config, option, parse_json
+from linnet.config import Config, option
 from linnet.data.privacy.span import Span
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ContradictionError
 from linnet.respond.context import Context
-from linnet.respond.conversation import Conversation, ConversationError, Message, Part, Tool
-from linnet.respond.pieces import (
-    DOCUMENT,
-    LOCAL_ONLY,
-    MEMORY,
-    Batch,
-    Citation,
-    Decision,
-    Passage,
-    Place,
-    Reasoning,
-    Refusal,
-    Text,
-    ToolCall,
-    ToolResult,
-)
+from linnet.respond.conversation import Conversation, ConversationError
+from linnet.respond.pieces import Batch, Decision, Place
 from linnet.respond.responder import Abilities, Batches, Responder
-from linnet.routing.masking import Masking, Unmasking, mapped, merged
+from linnet.respond.transport import Address
+from linnet.routing.contents import (
+    UNFIT,
+    Finding,
+    Leaf,
+    Trimmed,
+    current_turn,
+    in_a_row,
+    joined,
+    leaves,
+    masked,
+    message_leaves,
+    paired,
+)
+from linnet.routing.masking import Masking, Unmasking, merged
 from linnet.routing.protected import (
     FARNESS,
     LETTERS,
@@ -57,19 +56,21 @@ from linnet.routing.protected import (
     DocumentRules,
     Fingerprints,
     Protected,
+    covers,
     fingerprints,
     units,
 )
 from linnet.routing.readings import Reading, readings, skeleton
+
+if TYPE_CHECKING:
+    from linnet.routing.models import ModelConfig
+    from linnet.routing.router import Rule
 
 SUBJECT = "policy"
 """What decisions are about that say what was left out or masked."""
 _REMEMBERED = 12  # letters in a row that are text of what is remembered: it is short
 _PATTERN_SECONDS = 0.05
 _LONG = 20_000  # characters from which on a thread checks a conversation
-_ENDS = 400  # characters of a text's ends that are read together with those beside it
-_LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
-_FILE = re.compile(r"^--- (?P<name>.{1,300}) ---$.*?^--- end of (?P=name) ---$", re.M | re.S)
 
 Then: TypeAlias = Literal["hold", "mask", "send"]
 
@@ -132,29 +133,66 @@ class PolicyConfig(Config):
     allow: tuple[str, ...] = option((), "Private values that may go, such as your own address.")
     patterns: tuple[Pattern, ...] = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_farthest()
+        self._check_documents()
+        self._check_patterns()
+
+    def _check_farthest(self) -> None:
+        """Nothing goes farther than conversations may go at all."""
+        asked: list[tuple[str, str, Place]] = [
+            (f"key '{key}' may go", f"policy.keys.{key}", place) for key, place in self.keys.items()
+        ]
+        asked += [
+            ("documents may go", f"policy.documents.{number}.farthest", rule.farthest)
+            for number, rule in enumerate(self.documents)
+        ]
+        for what, setting, place in asked:
+            if FARNESS[place] > FARNESS[self.farthest]:
+                raise ContradictionError(
+                    f"{what} to '{place}', but farthest is '{self.farthest}': change one of them",
+                    setting, "policy.farthest",
+                )  # fmt: skip
+
+    def _check_documents(self) -> None:
+        """No rule says what another one takes back."""
+        for number, rule in enumerate(self.documents):
+            own = f"policy.documents.{number}.sources"
+            for source in rule.sources:
+                for pattern in self.local_only:
+                    if rule.farthest != "here" and covers(pattern, source):
+                        raise ContradictionError(
+                            f"documents '{source}' may go to '{rule.farthest}', but local_only "
+                            f"'{pattern}' keeps them here: remove one of them",
+                            own, "policy.local_only",
+                        )  # fmt: skip
+            for before, other in enumerate(self.documents[:number]):
+                same = set(other.collections) == set(rule.collections)
+                shared = set(other.sources) & set(rule.sources) or not (
+                    other.sources + rule.sources
+                )
+                if same and shared and other.farthest != rule.farthest:
+                    named = next(iter(shared)) if shared is not True else rule.collections[0]
+                    raise ContradictionError(
+                        f"documents '{named}' may go to '{other.farthest}' and to "
+                        f"'{rule.farthest}': remove one of the rules",
+                        f"policy.documents.{before}", f"policy.documents.{number}",
+                    )  # fmt: skip
+
+    def _check_patterns(self) -> None:
+        for number, pattern in enumerate(self.patterns):
+            for before, other in enumerate(self.patterns[:number]):
+                if pattern.matches == other.matches and pattern.then != other.then:
+                    raise ContradictionError(
+                        f"the same pattern is to {other.then} and to {pattern.then}: remove one",
+                        f"policy.patterns.{before}", f"policy.patterns.{number}",
+                    )  # fmt: skip
+
     @property
     def rules(self) -> DocumentRules:
         """What is said of documents."""
         return DocumentRules(self.documents, self.local_only, self.letters)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that keeps a conversation here, or a part of it."""
-
-    rule: str
-    """Which rule, as it is called in ``[policy]``."""
-    what: str
-    """What it found, in words, and nothing of what was said."""
-    where: str = ""
-    """In which part of the conversation."""
-    how: str = ""
-    """In which reading, where it was disguised."""
-
-    def __str__(self) -> str:
-        where = f" in {self.where}" if self.where else ""
-        how = f" ({self.how})" if self.how else ""
-        return f"{self.what}{where}{how} [{self.rule}]"
 
 
 @dataclass(frozen=True)
@@ -208,14 +246,38 @@ class Outgoing:
     masked: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Leaf:
-    """A text of a conversation that would be sent."""
+def check_policy(
+    policy: PolicyConfig, models: Mapping[str, ModelConfig], rules: Sequence[Rule]
+) -> None:
+    """Raise ContradictionError where rules send questions to models that the policy lets none go
+    to, or a model is said to be where its address is not."""
+    for name, model in models.items():
+        by_address = Address.parse(model.address).place
+        if model.place == "here" and by_address == "elsewhere":
+            raise ContradictionError(
+                f"models.{name} is said to run here, but its address is elsewhere: give it as "
+                "http://127.0.0.1, or place = 'network'",
+                f"models.{name}.place", f"models.{name}.address",
+            )  # fmt: skip
+    for number, rule in enumerate(rules):
+        if rule.model not in models:
+            continue
+        place = models[rule.model].runs
+        if FARNESS[place] > FARNESS[policy.farthest]:
+            raise ContradictionError(
+                f"a rule sends questions to '{rule.model}', which runs {_RUNS[place]}, but the "
+                f"policy's farthest is '{policy.farthest}': change one of them",
+                f"rules.{number}.model", "policy.farthest",
+            )  # fmt: skip
+        if rule.tools and policy.tools == "none" and place != "here":
+            raise ContradictionError(
+                f"a rule sends questions with tools to '{rule.model}', but the policy's tools is "
+                "'none': change one of them",
+                f"rules.{number}.tools", "policy.tools",
+            )  # fmt: skip
 
-    text: str
-    where: str
-    group: str
-    """``user``, ``assistant``, ``tool``, ...: those of one group are also read in a row."""
+
+_RUNS: Mapping[Place, str] = {"here": "here", "network": "in the network", "elsewhere": "elsewhere"}
 
 
 class Policy:
@@ -260,14 +322,19 @@ class Policy:
             to = f" to '{model}'" if model else ""
             what = f"conversations go no farther than '{farthest}'{to}"
             raise PolicyError([Finding(rule, what)])
-        trimmed = _Trimmed(self, conversation, place)
+        trimmed = Trimmed(self.config, self.protected, conversation, place)
+        if trimmed.findings:
+            raise PolicyError(trimmed.findings)
         masking = Masking()
         asked = trimmed.conversation
         if self._masks:
-            masking = Masking.of(leaf.text for leaf in _leaves(asked))
-            asked = _masked(asked, masking, self._spans)
+            masking = Masking.of(leaf.text for leaf in leaves(asked))
+            asked = masked(asked, masking, self._spans)
         asked = self._checked(asked, trimmed, place)
-        decisions = trimmed.decisions()
+        decisions = []
+        if trimmed.left_out:
+            said = ", ".join(f"{what}: {count}" for what, count in trimmed.left_out.items())
+            decisions.append(Decision(SUBJECT, "left out", said))
         counts = masking.counts
         if counts:
             said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
@@ -283,31 +350,31 @@ class Policy:
 
     # -- what it says ----------------------------------------------------------------------
 
-    def _checked(self, asked: Conversation, trimmed: _Trimmed, place: Place) -> Conversation:
+    def _checked(self, asked: Conversation, trimmed: Trimmed, place: Place) -> Conversation:
         """The conversation without earlier messages that may not leave. Raises PolicyError where
         the rest may not."""
         remembered = fingerprints(trimmed.withheld, letters=_REMEMBERED)
-        current = _current(asked.messages)
+        current = current_turn(asked.messages)
         kept = []
         for number, message in enumerate(asked.messages):
             if number >= current or message.role == "system":
                 kept.append(message)
                 continue
-            own = list(_message_leaves(message, number))
+            own = list(message_leaves(message, number))
             if self._findings(own, place, remembered):
-                trimmed.left_out["earlier messages that may not leave"] += 1
+                trimmed.left_out[UNFIT] += 1
             else:
                 kept.append(message)
-        paired = _paired(kept, _current(kept))
-        asked = asked.replace(messages=tuple(_joined(paired)))
-        found = self._findings(list(_leaves(asked)), place, remembered, first_only=False)
+        messages = joined(paired(kept, current_turn(kept)))
+        asked = asked.replace(messages=tuple(messages))
+        found = self._findings(list(leaves(asked)), place, remembered, first_only=False)
         if found:
             raise PolicyError(found)
         return asked
 
     def _findings(
         self,
-        leaves: Sequence[_Leaf],
+        given: Sequence[Leaf],
         place: Place,
         remembered: Fingerprints,
         *,
@@ -317,13 +384,13 @@ class Policy:
         texts: list[Reading] = []
         where: list[str] = []
         found: list[Finding] = []
-        for leaf in (*leaves, *_in_a_row(leaves)):
+        for leaf in (*given, *in_a_row(given)):
             own = readings(leaf.text)
             if not own.complete:
                 found.append(Finding("farthest", "more encoded text than can be read", leaf.where))
             texts += own.found
             where += [leaf.where] * len(own.found)
-        for leaf in leaves:
+        for leaf in given:
             found += self._private(leaf)
         if found and first_only:
             return found
@@ -340,7 +407,7 @@ class Policy:
             found.append(Finding("memory", what, where[number], texts[number].how))
         return _distinct(found)
 
-    def _private(self, leaf: _Leaf) -> Iterator[Finding]:
+    def _private(self, leaf: Leaf) -> Iterator[Finding]:
         """Private data that is not to be sent, as it stands or encoded."""
         if self.config.private == "send":
             return
@@ -399,7 +466,7 @@ class PolicyResponder:
     async def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`. Raises PolicyError where the conversation may not go there."""
         place, name = self.abilities.place, self.abilities.name
-        if sum(len(leaf.text) for leaf in _leaves(conversation)) < _LONG:
+        if sum(len(leaf.text) for leaf in leaves(conversation)) < _LONG:
             outgoing = self.policy.outgoing(conversation, context, place, model=name)
         else:
             outgoing = await asyncio.to_thread(
@@ -463,285 +530,3 @@ def _distinct(findings: Iterable[Finding]) -> list[Finding]:
     for finding in findings:
         known.setdefault((finding.rule, finding.what, finding.where), finding)
     return list(known.values())
-
-
-# By where it comes from.
-
-
-class _Trimmed:
-    """A conversation without what its origin keeps here."""
-
-    def __init__(self, policy: Policy, conversation: Conversation, place: Place) -> None:
-        """Raises PolicyError where that is part of the question itself."""
-        self._config, self._protected, self._place = policy.config, policy.protected, place
-        self.left_out: Counter[str] = Counter()
-        self.withheld: list[str] = []
-        """Texts that must not turn up anywhere else either."""
-        self._findings: list[Finding] = []
-        messages: list[Message] = []
-        current = _current(conversation.messages)
-        for number, message in enumerate(conversation.messages):
-            kept = self._kept(message, number, earlier=number < current)
-            if kept is not None:
-                messages.append(kept)
-        if conversation.offered and self._config.tools == "none":
-            self._findings.append(Finding("tools", "tools", "the conversation"))
-        if self._findings:
-            raise PolicyError(self._findings)
-        self.conversation = conversation.replace(messages=tuple(messages))
-
-    def decisions(self) -> list[Decision]:
-        """What was left out, in words."""
-        said = [f"{what}: {count}" for what, count in self.left_out.items()]
-        return [Decision(SUBJECT, "left out", ", ".join(said))] if said else []
-
-    def _kept(self, message: Message, number: int, *, earlier: bool) -> Message | None:
-        """What of a message may go, by where it comes from; None: nothing."""
-        config = self._config
-        kind = message.origin.kind if message.origin else None
-        if message.role == "system":
-            if kind == "owner" and not config.instructions:
-                return self._without(message, "the owner's instructions")
-        elif earlier and config.history == "none":
-            return self._without(message, "earlier messages")
-        elif earlier and config.history == "questions" and message.role != "user":
-            return self._without(message, "earlier answers")
-        if message.extra:
-            self.left_out["other values of messages"] += len(message.extra)
-            message = dataclasses.replace(message, extra={})
-        parts: list[Part] = []
-        for part in message.parts:
-            origin = part.origin or message.origin
-            tags = part.tags | message.tags
-            remembered = (origin is not None and origin.kind == "memory") or MEMORY in tags
-            if remembered and not config.memory:
-                self.withheld.extend(_part_texts(part))
-                self.left_out["memories"] += 1
-                continue
-            finding = self._held(message, part, tags, f"message {number + 1} ({message.role})")
-            if finding is None:
-                parts.append(part)
-            elif earlier:
-                return self._without(message, "earlier messages that may not leave")
-            else:
-                self._findings.append(finding)
-        if not parts and message.parts:
-            return None
-        return dataclasses.replace(message, parts=tuple(parts))
-
-    def _held(
-        self, message: Message, part: Part, tags: frozenset[str], where: str
-    ) -> Finding | None:
-        """Why a part may not go by where it comes from."""
-        config = self._config
-        if LOCAL_ONLY in tags:
-            return Finding("tags", "what is marked as local only", where)
-        sources = {tag.removeprefix(DOCUMENT) for tag in tags if tag.startswith(DOCUMENT)}
-        if isinstance(part, Passage | Citation):
-            sources.add(part.source)
-        for each in (part.origin, message.origin):
-            if each is not None and each.kind == "document" and each.name:
-                sources.add(each.name)
-        for source in sorted(sources):
-            farthest, rule = self._protected.farthest(source)
-            if FARNESS[farthest] < FARNESS[self._place]:
-                return Finding(rule, "passages of a document that stays", where)
-        tool = isinstance(part, ToolResult) or message.role == "tool"
-        tool = tool or (part.origin is not None and part.origin.kind == "tool")
-        if tool and config.tools != "results":
-            return Finding("tools", "the result of a tool", where)
-        if not config.files and any(_FILE.search(text) for text in _part_texts(part)):
-            return Finding("files", "an attached file", where)
-        return None
-
-    def _without(self, message: Message, what: str) -> None:
-        self.left_out[what] += 1
-
-
-def _current(messages: Sequence[Message]) -> int:
-    """Where the turn begins that is to be answered: with the last message of the user."""
-    users = [number for number, message in enumerate(messages) if message.role == "user"]
-    return users[-1] if users else 0
-
-
-def _paired(messages: Sequence[Message], current: int) -> Iterator[Message]:
-    """Messages of which earlier ones have no call without its result, and no result without its
-    call, since one of the two may have been left out."""
-    earlier = messages[:current]
-    calls = {call.id for message in earlier for call in message.calls}
-    results = {
-        part.call_id for message in earlier for part in message.parts
-        if isinstance(part, ToolResult)
-    }  # fmt: skip
-    for message in earlier:
-        parts = tuple(
-            part for part in message.parts
-            if not (isinstance(part, ToolCall) and part.id not in results)
-            and not (isinstance(part, ToolResult) and part.call_id not in calls)
-        )  # fmt: skip
-        if parts or not message.parts:
-            yield dataclasses.replace(message, parts=parts)
-    yield from messages[current:]
-
-
-def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Messages of one person in a row as one, since templates expect turns."""
-    before: Message | None = None
-    for message in messages:
-        if before is not None and before.role == message.role == "user":
-            text = "\n\n".join(filter(None, (before.text, message.text)))
-            parts = (*before.parts, *message.parts)
-            tags = frozenset(tag for part in parts for tag in part.tags)
-            before = dataclasses.replace(message, parts=(Text(text, tags=tags),))
-            continue
-        if before is not None:
-            yield before
-        before = message
-    if before is not None:
-        yield before
-
-
-# The texts of a conversation.
-
-
-def _leaves(conversation: Conversation) -> Iterator[_Leaf]:
-    """Every text that would be sent."""
-    for number, message in enumerate(conversation.messages):
-        yield from _message_leaves(message, number)
-    for tool in conversation.tools:
-        for text in _tool_texts(tool):
-            yield _Leaf(text, "the tools", "tools")
-    for text in conversation.sampling.stop:
-        yield _Leaf(text, "stop strings", "stop")
-    if conversation.constraint is not None:
-        for text in _json_texts(conversation.constraint.value):
-            yield _Leaf(text, "the form of the answer", "constraint")
-
-
-def _message_leaves(message: Message, number: int) -> Iterator[_Leaf]:
-    where = f"message {number + 1} ({message.role})"
-    if message.name:
-        yield _Leaf(message.name, f"the name of {where}", "name")
-    for key, value in message.extra.items():
-        for text in (key, *_strings(value)):
-            yield _Leaf(text, where, "extra")
-    for part in message.parts:
-        for text in _part_texts(part):
-            yield _Leaf(text, where, "call" if isinstance(part, ToolCall) else message.role)
-
-
-def _part_texts(part: Part) -> Iterator[str]:
-    match part:
-        case ToolCall():
-            yield part.id
-            yield part.name
-            yield from (part.arguments,) if part.custom else _json_texts(part.arguments)
-        case ToolResult():
-            yield part.call_id
-            yield part.text
-        case Text() | Reasoning() | Refusal():
-            yield part.text
-
-
-def _tool_texts(tool: Tool) -> Iterator[str]:
-    yield tool.name
-    for text in (tool.description, tool.regex):
-        if text:
-            yield text
-    if tool.parameters is not None:
-        yield from _strings(tool.parameters)
-
-
-def _json_texts(text: str) -> Iterator[str]:
-    """The strings of a JSON text; another text as it is."""
-    try:
-        value = parse_json(text)
-    except ValueError:
-        yield text
-        return
-    yield from _strings(value)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, own in value.items():
-            yield str(key)
-            yield from _strings(own)
-    elif isinstance(value, list | tuple):
-        for own in value:
-            yield from _strings(own)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield str(value)
-
-
-def _in_a_row(leaves: Sequence[_Leaf]) -> Iterator[_Leaf]:
-    """Texts read one after the other, as something may be divided among them: all, those of each
-    group; forwards and backwards; with and without what each begins with ("Part 2:")."""
-    if len(leaves) < 2:
-        return
-    groups = {leaf.group: [one for one in leaves if one.group == leaf.group] for leaf in leaves}
-    rows = [list(leaves), *groups.values()]
-    texts: dict[str, None] = {}
-    for row in rows:
-        own = [_ends(leaf.text) for leaf in row if leaf.text]
-        if len(own) < 2:
-            continue
-        bare = [_LABEL.sub("", text) for text in own]
-        for each in (own, bare, own[::-1], bare[::-1]):
-            texts["".join(each)] = None
-    for text in texts:
-        yield _Leaf(text, "several texts together", "")
-
-
-def _ends(text: str) -> str:
-    """What of a text may go on in the one beside it."""
-    if len(text) <= 2 * _ENDS:
-        return text
-    return f"{text[:_ENDS]}\n{text[-_ENDS:]}"
-
-
-def _masked(
-    conversation: Conversation, masking: Masking, spans: Callable[[str], list[Span]]
-) -> Conversation:
-    """A conversation with everything masked that is to be."""
-
-    def plain(text: str) -> str:
-        return masking.mask(text, spans(text))
-
-    def part(own: Part) -> Part:
-        match own:
-            case ToolCall() if not own.custom:
-                return dataclasses.replace(own, arguments=masking.mask_json(own.arguments, spans))
-            case ToolCall():
-                return dataclasses.replace(own, arguments=plain(own.arguments))
-            case Text() | Reasoning() | Refusal() | ToolResult():
-                return dataclasses.replace(own, text=plain(own.text))
-        return own
-
-    messages = tuple(
-        dataclasses.replace(
-            message, parts=tuple(map(part, message.parts)),
-            name=plain(message.name) if message.name else message.name,
-        )
-        for message in conversation.messages
-    )  # fmt: skip
-    tools = tuple(
-        dataclasses.replace(
-            tool, description=plain(tool.description) if tool.description else tool.description,
-            parameters=None if tool.parameters is None else mapped(dict(tool.parameters), plain),
-        )
-        for tool in conversation.tools
-    )  # fmt: skip
-    constraint = conversation.constraint
-    if constraint is not None and constraint.kind == "json_schema":
-        value = masking.mask_json(constraint.value, spans)
-        constraint = dataclasses.replace(constraint, value=value)
-    sampling = conversation.sampling
-    stop = tuple(map(plain, sampling.stop))
-    if stop != sampling.stop:
-        sampling = dataclasses.replace(sampling, stop=stop)
-    return conversation.replace(
-        messages=messages, tools=tools, constraint=constraint, sampling=sampling
-    )

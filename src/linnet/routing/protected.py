@@ -76,6 +76,14 @@ class DocumentRule(Config):
         if not self.sources and not self.collections:
             raise ConfigError("documents are named by sources or collections; ** is all of them")
 
+    def says_otherwise(self, other: DocumentRule) -> bool:
+        """Whether another rule is about the same documents and lets them go elsewhere."""
+        return (
+            self.farthest != other.farthest
+            and set(self.collections) == set(other.collections)
+            and (self.sources == other.sources or bool(set(self.sources) & set(other.sources)))
+        )
+
     def concerns(self, source: str, collection: str | None) -> bool:
         """Whether a document falls under it; without a known collection only by its source."""
         return (not self.sources or any(matches(source, each) for each in self.sources)) and (
@@ -94,6 +102,17 @@ def matches(source: str, pattern: str) -> bool:
         for start in {wanted, wanted.removeprefix("**/")}
         for own in (start, f"*/{start}")
         for each in (own, f"{own}/*")
+    )
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether every document that ``other`` means is one that ``pattern`` means."""
+    if "[" in other:
+        return pattern == other
+    # A star stands for anything, so for nothing as for what occurs nowhere else.
+    return all(
+        matches(other.replace("**", "*").replace("*", star).replace("?", "\ue000"), pattern)
+        for star in ("", "\ue001", "\ue001/\ue002")
     )
 
 
@@ -145,8 +164,7 @@ def hashes(values: Units, length: int) -> Hashes:
         found += wide[place : place + count]
     found ^= found >> np.uint64(29)
     found *= np.uint64(0xBF58476D1CE4E5B9)
-    found ^= found >> np.uint64(32)
-    return found
+    return found ^ (found >> np.uint64(32))
 
 
 def winnowed(found: Hashes) -> Hashes:

@@ -7,6 +7,7 @@ random, and each route says in words why it was taken.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,8 +19,10 @@ from linnet.errors import ConfigError
 from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.responder import Abilities
 from linnet.routing.features import ANY, TASKS, Attempt, language_of, question_of, task_of, turns_of
+from linnet.routing.targets import Target
 
 if TYPE_CHECKING:
+    from linnet.routing.learned import LearnedRouter
     from linnet.routing.settings import Routing
 
 LOCAL = "local"
@@ -38,11 +41,13 @@ class RouterConfig(Config):
     share: float | None = option(
         None, "Share of questions that leave this machine at most.", least=0, most=1
     )
+    confidence: float = option(0.95, "How sure it is that the target is kept.", least=0.5, below=1)
     attempt: bool = option(
         True, "Whether this machine answers first and its answer is judged, where that was learned."
     )
     refused: bool = option(
-        True, "Whether what this machine refuses to answer goes to a larger model."
+        True,
+        "Without a router: whether what this machine refuses to answer goes to a larger model.",
     )
     probability: float | None = option(
         None,
@@ -69,6 +74,11 @@ class RouterConfig(Config):
             raise ConfigError(
                 "router: probability is for routing without a router; remove it, or file"
             )
+
+    @property
+    def target(self) -> Target:
+        """What it is to reach."""
+        return Target(self.quality, self.cost, self.share, self.confidence)
 
 
 TARGETS = ("quality", "cost", "share")
@@ -203,11 +213,21 @@ class Router:
     """Those beyond this machine that may be chosen, the preferred one first."""
     local: Abilities | None = None
     """What this machine's can do; None: anything."""
+    learned: LearnedRouter | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Of the stages of what was learned."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether it was learned how good a local answer is, whatever that says of itself."""
+        return self.config.attempt and self.learned is not None and (
+            "attempt" in self.learned.stages
+        )  # fmt: skip
 
     @property
     def needs_scores(self) -> bool:
         """Whether local answers should come with the log-probabilities of their tokens."""
-        return False
+        return self.judges and self.learned is not None and self.learned.needs_scores
 
     def choose(self, conversation: Conversation, *, requested: str | None = None) -> Route:
         """Where a conversation goes. ``requested``: the model that the user wants this time.
@@ -215,46 +235,99 @@ class Router:
         Raises ConversationError for a model that there is not.
         """
         if requested is not None:
-            if requested not in (LOCAL, *self.models):
-                known = ", ".join((LOCAL, *self.models))
-                raise ConversationError(
-                    f"there is no model '{requested}' to route to; there are: {known}",
-                    part="route",
-                    code="model_not_found",
-                )
-            return Route(requested, f"{requested} was asked for", "request")
+            return self._requested(requested)
         for number, rule in enumerate(self.rules, 1):
-            if (rule.model == LOCAL or rule.model in self.models) and rule.fits(conversation):
-                return Route(rule.model, _said(rule, number), "rule")
+            if rule.fits(conversation):
+                return self._ruled(rule, number, conversation)
         able = tuple(self._able(conversation))
         if lacking := _lacking(self.local, conversation):
             if able:
                 return Route(able[0], f"the local model {lacking}", "ability")
-            return Route(LOCAL, f"the local model {lacking}, and so does every other", "default")
+            return Route(LOCAL, f"the local model {lacking}, and so does every other")
         if not able:
             return Route(LOCAL, "no larger model can take this conversation")
+        if self.judges:
+            return Route(
+                LOCAL, "the local model answers first, and its answer is judged", "router",
+                judges_attempt=True,
+            )  # fmt: skip
+        if self.learned is not None:
+            return self._estimated("question", question_of(conversation), None, able)
         if not self.config.refused and self.config.probability is None:
             return Route(LOCAL, "nothing says that a larger model would do better")
         return Route(LOCAL, "the local model answers first", judges_attempt=True)
 
     def judge(self, conversation: Conversation, attempt: Attempt) -> Route:
         """Whether a local answer stands, or which model is to answer instead."""
-        able = next(self._able(conversation), None)
-        if able is None:
+        able = tuple(self._able(conversation))
+        if not able:
             return Route(LOCAL, "no larger model can take this conversation")
+        if self.judges:
+            return self._estimated("attempt", question_of(conversation), attempt, able)
         if attempt.refused and self.config.refused:
-            return Route(able, "the local answer is a refusal", "attempt")
+            return Route(able[0], "the local answer is a refusal", "attempt")
         least, probability = self.config.probability, attempt.probability
         if least is not None and probability is not None:
             low = probability < least
             said = "under" if low else "at least"
             return Route(
-                able if low else LOCAL,
+                able[0] if low else LOCAL,
                 f"the local answer is right with a probability of {probability:.2f}, {said} the "
                 f"{least:.2f} that is wanted",
                 "attempt", 1 - probability, 1 - least,
             )  # fmt: skip
         return Route(LOCAL, "the local answer stands", "attempt")
+
+    def _requested(self, model: str) -> Route:
+        if model not in (LOCAL, *self.models):
+            known = ", ".join((LOCAL, *self.models))
+            raise ConversationError(
+                f"there is no model '{model}' to route to; there are: {known}",
+                part="route",
+                code="model_not_found",
+            )
+        return Route(model, f"{model} was asked for", "request")
+
+    def _ruled(self, rule: Rule, number: int, conversation: Conversation) -> Route:
+        """Where a rule that fits sends it; elsewhere if that model cannot take it at all."""
+        said = _said(rule, number)
+        abilities = self.local if rule.model == LOCAL else self.models.get(rule.model)
+        lacking = _lacking(abilities, conversation)
+        if not lacking:
+            return Route(rule.model, said, "rule")
+        if rule.model != LOCAL and not _lacking(self.local, conversation):
+            # What an owner keeps on this machine stays; the other way nothing is kept.
+            return Route(LOCAL, f"{said}; but {rule.model} {lacking}", "ability")
+        return Route(rule.model, f"{said}; it may fail, as {rule.model} {lacking}", "rule")
+
+    def _estimated(
+        self, stage: str, question: str, attempt: Attempt | None, able: Sequence[str]
+    ) -> Route:
+        """What was learned about it, among the models that can take it."""
+        assert self.learned is not None
+        estimate = self.learned.estimate(stage, question, attempt)
+        threshold = self.thresholds[stage]
+        larger = self.learned.models[1:]
+        decided_by = "attempt" if stage == "attempt" else "router"
+        kept = [name for name in larger if name in able] if larger else list(able[:1])
+        if not kept:
+            return Route(LOCAL, "no larger model that was learned of can take it", decided_by)
+        places = [larger.index(name) + 1 for name in kept] if larger else [1]
+        score, chosen = self.learned.decide(stage, estimate, threshold, places)
+        local = estimate.qualities[0]
+        best = chosen or max(places, key=lambda place: estimate.qualities[place])
+        name = kept[places.index(best)]
+        if not larger:
+            said = f"the local model is expected to be right with {local:.2f}"
+        else:
+            said = f"{name} is expected to do {estimate.qualities[best]:.2f}, the local "
+            said += f"{'answer' if stage == 'attempt' else 'model'} {local:.2f}"
+        compared = "at least" if chosen else "under"
+        return Route(
+            name if chosen else LOCAL,
+            f"{said}: a gain of {score:.2f}, {compared} the threshold {threshold:.2f}",
+            decided_by, score, threshold if math.isfinite(threshold) else None,
+        )  # fmt: skip
 
     def _able(self, conversation: Conversation) -> Iterator[str]:
         """The models beyond this machine that can take it."""
@@ -270,7 +343,31 @@ def open_router(
 
     Raises ArtifactError, DamagedError, and ConfigError where its target cannot be reached.
     """
-    return Router(routing.router, routing.rules, models, local)
+    config = routing.router
+    if config.file is None:
+        return Router(config, routing.rules, models, local)
+    from linnet.routing.learned import open_learned
+    from linnet.routing.targets import threshold_for
+
+    learned = open_learned(base / config.file)
+    if unknown := [name for name in learned.models[1:] if name not in routing.models]:
+        known = ", ".join(routing.models)
+        raise ConfigError(
+            f"router: {config.file} was learned for the model '{unknown[0]}', which is not among "
+            f"the models here ({known}); name it so, or train with --models"
+        )
+    stages = ["question", *(["attempt"] if "attempt" in learned.stages and config.attempt else [])]
+    thresholds = {}
+    for stage in stages[-1:]:
+        held_out = learned.stages[stage].held_out
+        if len(learned.models) == 1 and (config.quality is not None or config.cost is not None):
+            raise ConfigError(
+                "router: a target of quality or cost needs the answers of both models to the same "
+                "questions, but the router was made of one model's; run 'linnet compare' and train "
+                "on its outcomes, or set share"
+            )
+        thresholds[stage] = threshold_for(held_out, config.target)
+    return Router(config, routing.rules, models, local, learned, thresholds)
 
 
 def _lacking(abilities: Abilities | None, conversation: Conversation) -> str:

@@ -20,6 +20,7 @@ from linnet.serve.errors import ApiError, refused, stopping
 from linnet.serve.keys import key_ring
 from linnet.serve.limits import Doorkeeper
 from linnet.serve.metrics import Metrics, ModelMetrics
+from linnet.serve.monitoring import Monitoring
 from linnet.serve.openapi import describe
 from linnet.serve.streaming import Generation, wait_for_model
 from linnet.serve.uploads import Uploads
@@ -92,6 +93,8 @@ class Service:
         self.tool_servers = _tool_servers(config)
         self.log = _log(config)
         """Where a line about each answer goes; None: nowhere."""
+        self.monitoring = Monitoring(self.log, catalog) if self.log is not None else None
+        """What that log says."""
         catalog.pool.on_open = self._opened
         catalog.pool.on_close = self.metrics.closed
         self._opened([model for model in catalog.models.values() if model.summary is None], None)
@@ -217,6 +220,12 @@ class Service:
         it."""
         if call.account is not None:
             return call.account.key.limits.remote
+        return self.is_on_this_machine(call)
+
+    def may_monitor(self, call: Call) -> bool:
+        """Whether the figures of everybody's answers are for whoever calls."""
+        if call.account is not None:
+            return call.account.key.limits.monitoring
         return self.is_on_this_machine(call)
 
     def is_on_this_machine(self, call: Call) -> bool:

@@ -262,6 +262,8 @@ class _Place:
             if self.routing is not None:
                 place = self.docs[1] if self.docs is not None else self.source
                 found.append(routed(self.routing, found[-1] if self.docs else found[0], place))
+                for pattern in self.routing.policy.protected.unmatched():
+                    progress.warn(f"{self.routing.file}: no document falls under '{pattern}'")
             for model in found:  # found out now, not while the first request waits
                 if (refusal := model.refusal) is not None and not refusal.is_without_template:
                     progress.warn(f"{model.name} cannot converse: {refusal}")
@@ -303,7 +305,7 @@ def open_routing(config: ServeConfig) -> OpenRouting | None:
         return None
     from linnet.routing.opening import OpenRouting
 
-    return OpenRouting.open(config.routing, usage=config.monitor)
+    return OpenRouting.open(config.routing)
 
 
 def routed(routing: OpenRouting, served: Served, place: str) -> Served:
