@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from linnet.data.executor import ProcessPool
 from reading_here import ReadingHere
+from running_here import Here, running_here
 from tiny_project import SETTINGS, TinyProject, write_notes
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -73,6 +74,12 @@ def undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
         yield
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Here:
+    """Runs a command as it is typed, without a process of its own."""
+    return running_here(monkeypatch, capfdbinary)
 
 
 @pytest.fixture(scope="session")
