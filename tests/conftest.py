@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ settings.load_profile("seeded")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole projects first: their files take longest, and at the end one worker would be left with
     the last of them. Pages last: after playwright has begun, its event loop runs in the thread of
-    the tests, where ``asyncio.run`` then fails."""
+    the tests, where ``asyncio.run`` then fails. Of these the longest first, so that both workers
+    end together."""
     here = Path(__file__).parent
-    pages = {item.path for item in items if "chromium" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item.path in pages, item.path.parent != here))  # stable
+    found = {item.path for item in items if "chromium" in getattr(item, "fixturenames", ())}
+    pages = {path: path.stat().st_size for path in found}
+    items.sort(key=lambda item: (pages.get(item.path, inf), item.path.parent == here), reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
