@@ -379,6 +379,7 @@ def calls_of(*given: Any) -> list[Any]:
         ([b"\r\n\r\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([b"retry: 3\n: ping\nid: 7\nevent: chunk\n" + event(delta("stop", content="a"))],
          "a", [], "stop"),
+        ([b"data: : PROCESSING\n\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([b"data:\n\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([event({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}],
                  "error": None})], "a", [], "stop"),
@@ -569,7 +570,11 @@ def test_whoever_leaves_pays_for_what_came() -> None:
         for piece in respond.stream(far, ASKED, context):
             if isinstance(piece, respond.Text):
                 break
-    assert books.settled[0][0] in range(15 + 4, 15 + 19)
+        assert books.settled[0][0] in range(15 + 4, 15 + 19)
+        far = RemoteResponder(server.url, "m", ledger=books, bills_unread=True)
+        next(pieces := respond.stream(far, ASKED))
+        pieces.close()
+        assert books.settled[1] == (15 + 256, 0)
 
 
 SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
@@ -808,6 +813,13 @@ NEWER = refuses(
         (refusal("422 No", json.dumps({"detail": [
             {"type": "extra_forbidden", "loc": ["body", "stream_options"],
              "msg": "Extra inputs are not permitted"}]}).encode()), "stream_options", "stream", []),
+        (refusal("422 No", json.dumps({"object": "error", "message": {"detail": [
+            {"type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"],
+             "msg": "Extra inputs are not permitted", "input": True}]},
+            "type": "invalid_request_error", "param": None, "code": None}).encode()),
+         "stream_options", "stream", []),
+        (refuses(message="Unsupported value: 'stream' does not support true with this model.",
+                 param="stream", code="unsupported_value"), "stream", "max_tokens", []),
     ],
 )  # fmt: skip
 def test_parameters_that_are_refused_are_learned(
