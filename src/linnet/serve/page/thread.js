@@ -182,7 +182,7 @@ class MessageView {
     const { node, act } = this;
     const tools = [iconButton("again", "Answer again", () => act.again(node))];
     if (this.last && act.mayAskElsewhere(node)) {
-      tools.unshift(element("button", { type: "button", class: "button", click: () => act.askElsewhere(node) }, icon("export"), "Ask a larger model"));
+      tools.unshift(element("button", { type: "button", class: "button", click: () => act.askElsewhere(node) }, icon("send"), "Ask a larger model"));
     }
     // What a citation supports is known by its place in the answer as it was.
     if (!node.evidence) tools.push(iconButton("edit", "Edit this answer", () => this.edit()));
