@@ -163,6 +163,8 @@ class Completion:
     """At each of the tokens."""
     beams: tuple[Beam, ...] = ()
     """With ``Sampling.beams``: all texts that were found, best first; the first is this one."""
+    ending: ChosenToken | None = None
+    """The token that ended it, where one did; it is not among ``tokens``."""
 
 
 @dataclass(frozen=True)
@@ -387,6 +389,7 @@ def completion(request: Request, chunks: Sequence[Chunk]) -> Completion:
         logprobs=logprobs,
         top_logprobs=tops,
         beams=chunks[-1].beams,
+        ending=chunks[-1].ending,
     )
 
 
