@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import settings
 
 from linnet.data.executor import ProcessPool
 from reading_here import ReadingHere
+from running_here import Here, running_here
 from tiny_project import SETTINGS, TinyProject, write_notes
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -28,10 +30,12 @@ settings.load_profile("seeded")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole projects first: their files take longest, and at the end one worker would be left with
     the last of them. Pages last: after playwright has begun, its event loop runs in the thread of
-    the tests, where ``asyncio.run`` then fails."""
+    the tests, where ``asyncio.run`` then fails. Of these the longest first, so that both workers
+    end together."""
     here = Path(__file__).parent
-    pages = {item.path for item in items if "chromium" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item.path in pages, item.path.parent != here))  # stable
+    found = {item.path for item in items if "chromium" in getattr(item, "fixturenames", ())}
+    pages = {path: path.stat().st_size for path in found}
+    items.sort(key=lambda item: (pages.get(item.path, inf), item.path.parent == here), reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,6 +77,12 @@ def undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
         yield
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Here:
+    """Runs a command as it is typed, without a process of its own."""
+    return running_here(monkeypatch, capfdbinary)
 
 
 @pytest.fixture(scope="session")

@@ -343,10 +343,10 @@ def test_from_the_file_to_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert said == "It is."
         assert [p.code for p in pieces if isinstance(p, Failure)] == ["broken_off", "refused"]
         record = context.record
-        assert (record.model, record.tokens.prompt, record.tokens.written) == ("one", 14 + 9, 5)
-        assert record.cost == 23 * 10**6 + 5 * 2 * 10**6
+        assert (record.model, record.tokens.prompt, record.tokens.written) == ("one", 15 + 9, 5)
+        assert record.cost == 24 * 10**6 + 5 * 2 * 10**6
         assert isinstance(context.budget, TokenBudget)
-        assert context.budget.left == 10_000 - 23 - 5
+        assert context.budget.left == 10_000 - 24 - 5
         one.answers = [(refusal("401 No"),)]
         for _ in range(5):
             assert ask(models["one"])[0].endswith("answers with status 401")

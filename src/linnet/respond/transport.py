@@ -131,7 +131,8 @@ class Address:
             raise ConfigError(
                 f"{host}: an address holds no key; it is read from the environment or a file"
             )
-        if not (host.isascii() and host.isprintable() and " " not in host + parts.path):
+        written = host + parts.path
+        if not (written.isascii() and written.isprintable() and " " not in written):
             raise ConfigError(f"expected an address such as http://127.0.0.1:8080/v1. Got {url!r}")
         usual = 443 if parts.scheme == "https" else 80
         path = parts.path.rstrip("/").removesuffix(_ENDPOINT)  # people copy all of it
@@ -217,7 +218,7 @@ class Exchange:
         try:
             async with asyncio.timeout(seconds):
                 self._reader, self._writer = await asyncio.open_connection(
-                    where.host, where.port, ssl=secure
+                    where.host, where.port, ssl=secure, happy_eyeballs_delay=0.25
                 )
         except TimeoutError:
             raise RemoteError(

@@ -267,8 +267,8 @@ def _stage(
 ) -> tuple[dict[str, float], Stage]:
     """The best learner, what it predicts of held-out rows, and the one that learned from all."""
     folds = folds_of(len(table), min(config.folds, len(table)), config.seed)
-    names = learners.FITS if config.learner == AUTO else (config.learner,)
-    predicted = {name: held_out_predictions(table, name, folds, answers=answers) for name in names}
+    names = learners.LEARNERS if config.learner == AUTO else (config.learner,)
+    predicted = held_out_predictions(table, names, folds, answers=answers)
     errors = {name: learners.error(own, table.qualities) for name, own in predicted.items()}
     best = min(errors, key=lambda name: errors[name])  # the first of equals
     rows = np.arange(len(table))
