@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -326,8 +327,9 @@ class Engine(ABC):
 
         cancels: list[Callable[[], None]] = []
         try:
-            for request, own in zip(requests, chunks, strict=True):
-                cancels.append(self.submit(request, deliver_to(own)))
+            with self.submitting_together():
+                for request, own in zip(requests, chunks, strict=True):
+                    cancels.append(self.submit(request, deliver_to(own)))
             for _ in requests:
                 error = ended.get()
                 if error is not None:
@@ -337,6 +339,11 @@ class Engine(ABC):
                 cancel()
             raise
         return [completion(request, own) for request, own in zip(requests, chunks, strict=True)]
+
+    def submitting_together(self) -> AbstractContextManager[object]:
+        """Around requests that are to be seen at once, and so be computed in the same batches each
+        time; an engine that makes batches of whatever has come has nothing to do."""
+        return nullcontext()
 
     @abstractmethod
     def score(self, texts: Sequence[str]) -> list[Score]:
