@@ -101,8 +101,7 @@ def align(
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs(
-            data, "", config.general, book="open" if config.method == "grpo" else "closed",
-            progress=progress,
+            data, "", config.general, book="open", progress=progress
         ),
     }  # fmt: skip
     if config.reward_file is not None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,14 @@ import torch
 
 from linnet.align.encoding import Unit, UnitsReport, encode_units, require_units
 from linnet.align.objectives import DesirabilityLoss, PolicyLoss, PreferenceLoss, token_log_probs
-from linnet.align.preferences import Judged, Pair, read_judged, read_pairs
+from linnet.align.preferences import (
+    Judged,
+    Pair,
+    judged_examples,
+    pairs_of_examples,
+    read_judged,
+    read_pairs,
+)
 from linnet.align.prompts import EncodedPrompt, encode_prompts, read_prompts, require_prompts
 from linnet.align.reference import reference_log_probs
 from linnet.align.rewards import REWARDS, Rewards, choose_rewards, load_rewards
@@ -121,13 +128,22 @@ def examples_config(config: AlignConfig) -> ExamplesConfig:
 
 
 def _rows_of(data: Sequence[str | Path], config: AlignConfig) -> Iterator[Pair | Judged]:
-    read = read_judged if config.method == "kto" else read_pairs
+    of_file: Callable[[Path], Iterator[Pair | Judged]]
+    of_examples: Callable[[Path], Iterator[Pair | Judged]]
+    of_file, of_examples = (
+        (read_judged, judged_examples)
+        if config.method == "kto"
+        else (read_pairs, pairs_of_examples)
+    )
     for source in data:
         opened = open_source(source)
-        if opened.corpus is not None or opened.examples is not None:
-            raise DataError(f"{source}: expected a file of preferences. Got something else")
-        for file in opened.files.get("train", []):
-            yield from read(file)
+        if opened.corpus is not None:
+            raise DataError(f"{source}: expected preferences or examples. Got a corpus")
+        if opened.examples is not None:
+            yield from of_examples(opened.examples)
+        else:
+            for file in opened.files.get("train", []):
+                yield from of_file(file)
 
 
 class PreferenceLearning:

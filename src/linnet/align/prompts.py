@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linnet.align.preferences import with_passages
 from linnet.align.rewards import Sample
-from linnet.errors import ArtifactError, DataError
+from linnet.errors import DataError
 from linnet.examples import prompts
-from linnet.examples.record import examples_file, is_examples, read_examples
-from linnet.examples.texts import contexts, corpus_of
+from linnet.examples.record import examples_file, is_examples
 from linnet.finetune.examples import hash_prompt
 from linnet.finetune.row_schema import RowError
 from linnet.finetune.rows import open_source, read_values
@@ -93,18 +93,7 @@ def encode_prompts(
 
 
 def _of_examples(file: Path) -> Iterator[Prompt]:
-    examples = list(read_examples(file, split="train"))
-    corpus = corpus_of(file)
-    if corpus is None:
-        raise ArtifactError(
-            f"{file}: the corpus that these examples were made from is not where it was; make "
-            "them again"
-        )
-    passages = contexts(corpus, examples)
-    for example in examples:
-        if example.id not in passages:
-            continue
-        passage = passages[example.id].text
+    for example, passage in with_passages(file):
         known = Sample(
             asked=example.question,
             text="",
