@@ -230,7 +230,9 @@ class Exchange:
                 f"{where.name}: no encrypted connection ({_tls_reason(error)})", code="protocol"
             ) from None
         except (OSError, UnicodeError) as error:
-            hint = "; does it speak TLS?" if isinstance(error, ConnectionError) and secure else ""
+            hint = (
+                "; does it speak TLS?" if isinstance(error, ConnectionResetError) and secure else ""
+            )
             raise RemoteError(
                 f"{where.name}: cannot be reached ({_line(error)}{hint})",
                 code="unreachable", repeatable=isinstance(error, OSError),
