@@ -53,6 +53,7 @@ _ASCII = bytes(ord({"0": "o", "1": "l", "i": "l"}.get(chr(c).lower(), chr(c).low
                if c < 128 else c for c in range(256))  # fmt: skip
 _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
+_UNWRITTEN = re.compile(r"[\W_]+")
 LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
 """What pieces of something begin with that is divided: "Part 2:", "b)"."""
 _APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
@@ -119,9 +120,8 @@ def skeleton(text: str) -> str:
     if text.isascii():
         return text.encode().translate(_ASCII, _DROPPED).decode()
     plain = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES)).casefold()
-    plain = plain.translate(_LOOKALIKES)
-    kept = "".join(c for c in plain if c.isalnum() and not UNSEEN.match(c))
-    return kept.translate(_LEVEL)
+    plain = UNSEEN.sub("", plain.translate(_LOOKALIKES))
+    return _UNWRITTEN.sub("", plain).translate(_LEVEL)
 
 
 def undisguised(text: str) -> str:
