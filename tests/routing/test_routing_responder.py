@@ -200,7 +200,7 @@ def test_an_attempt_tells_by_its_tokens_which_nobody_asked_for() -> None:
     local = Scripted("small", scored, FINISH, place="here")
     router = Chosen(ATTEMPT, Route(LOCAL, "sure", "attempt"), scores=True)
     found = pieces_of(routed(router, [Scripted("cloud")], local, tells=False))
-    assert router.attempts[0].logprobs == (-0.2,)
+    assert router.attempts[0].logprob == -0.2
     assert [piece.scores for piece in found if isinstance(piece, Text)] == [()]
     # Without a way to tell there is none: the answer streams.
     plain = routed(Chosen(ATTEMPT), [Scripted("cloud")], tells=False)
