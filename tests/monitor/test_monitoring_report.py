@@ -113,8 +113,8 @@ def test_nothing_is_said_of_nothing(log: Log) -> None:
     [
         (0, 0, "open", "nobody judged one"),
         (20, 0, "open", "it is not known yet whether that holds"),
-        (80, 0, "good", "and that holds: of 80 judged 0 were wrong, which means between 0.0% and"),
-        (40, 12, "bad", "and that does not hold: of 40 judged 12 were wrong"),
+        (80, 0, "good", "and that holds: 0 of 80 that were judged were wrong, which means between"),
+        (40, 12, "bad", "and that does not hold: 12 of 40 that were judged were wrong"),
     ],
 )  # fmt: skip
 def test_a_promise_is_held_against_what_was_judged(
@@ -210,7 +210,7 @@ def test_a_sample_is_drawn_checked_and_believed(log: Log, tmp_path: Path) -> Non
     made = report(log, Watching({"": gate}), until=NOW, checked=checked)
     ((mood, text),) = said(made)["promise"]
     assert mood == "good"
-    assert "of 70 drawn at random and checked 0 were wrong" in text
+    assert "0 of 70 that were drawn at random and checked were wrong" in text
     assert "if people" not in text
 
 
