@@ -19,6 +19,7 @@ from reading_here import ReadingHere
 from running_here import Here, running_here
 from tiny_project import SETTINGS, TinyProject, write_notes
 
+READERS = ("linnet.data.preparation.ProcessPool", "linnet.data.masked.ProcessPool")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # The same examples in every run; `pytest -m slow` searches with fresh ones (test_properties.py).
@@ -52,14 +53,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def reading_here() -> Iterator[None]:
     """Documents are read in this process; for modules that are about what comes after."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("linnet.data.preparation.ProcessPool", ReadingHere)
+        for reader in READERS:
+            patch.setattr(reader, ReadingHere)
         yield
 
 
 @pytest.fixture
 def reading_confined(reading_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For the tests of such a module that are about those processes."""
-    monkeypatch.setattr("linnet.data.preparation.ProcessPool", ProcessPool)
+    for reader in READERS:
+        monkeypatch.setattr(reader, ProcessPool)
 
 
 @pytest.fixture(scope="module")

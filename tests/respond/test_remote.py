@@ -4,9 +4,11 @@ import asyncio
 import dataclasses
 import json
 import os
+import random
 import socket
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ from linnet.respond.counts import MOST_TOKENS, Counts, most_prompt_tokens
 from linnet.respond.deltas import Deltas
 from linnet.respond.dialect import Dialect
 from linnet.respond.responder import Abilities
-from linnet.respond.transport import Address, RemoteError, Timeouts, read_key
+from linnet.respond.transport import Address, EventParser, RemoteError, Timeouts, read_key
 from strangers import (
     DONE,
     HEAD,
@@ -377,6 +379,7 @@ def calls_of(*given: Any) -> list[Any]:
         ([b"\r\n\r\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([b"retry: 3\n: ping\nid: 7\nevent: chunk\n" + event(delta("stop", content="a"))],
          "a", [], "stop"),
+        ([b"data: : PROCESSING\n\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([b"data:\n\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([event({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}],
                  "error": None})], "a", [], "stop"),
@@ -567,10 +570,14 @@ def test_whoever_leaves_pays_for_what_came() -> None:
         for piece in respond.stream(far, ASKED, context):
             if isinstance(piece, respond.Text):
                 break
-    assert books.settled[0][0] in range(15 + 4, 15 + 19)
+        assert books.settled[0][0] in range(15 + 4, 15 + 19)
+        far = RemoteResponder(server.url, "m", ledger=books, bills_unread=True)
+        next(pieces := respond.stream(far, ASKED))
+        pieces.close()
+        assert books.settled[1] == (15 + 256, 0)
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 
 
 def tokenizers_of_others() -> Iterator[Callable[[str], list[str]]]:
@@ -692,6 +699,61 @@ def test_log_probabilities_are_numbers(given: Any, score: float) -> None:
     assert [each.logprob for each in given_out.scores] == [score]
 
 
+ODD = (None, True, -1, 0, 7, 10**30, 1e300, float("nan"), "", "stop", "\ud800", [], [None], {},
+       [[]], {"index": 0}, "length", "\x1b[2J")  # fmt: skip
+
+
+def altered(value: Any, draw: random.Random) -> Any:
+    """The same JSON with something in it that should not be there."""
+    if draw.random() < 0.06:
+        return draw.choice(ODD)
+    if isinstance(value, dict):
+        return {key: altered(inner, draw) for key, inner in value.items() if draw.random() > 0.03}
+    return [altered(inner, draw) for inner in value] if isinstance(value, list) else value
+
+
+def test_whatever_strangers_write_is_read_or_refused() -> None:
+    draw = random.Random(5)
+    scored = {"content": [{"token": "a", "logprob": -1, "bytes": [97], "top_logprobs": [
+        {"token": "b", "logprob": -2, "bytes": None}]}]}  # fmt: skip
+    events = [
+        delta(role="assistant", content=""), delta(reasoning_content="Hm.", refusal="No."),
+        {"model": "m", "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": scored}]},
+        delta(content=[{"type": "text", "text": "a"}]), delta(content="b"),
+        delta(tool_calls=[call(0, name="f", arguments='{"a"')]),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}},
+                          {**call(1), "custom": {"name": "g", "input": "a"}}]),
+        delta("tool_calls"),
+        usage(9, 30, prompt_tokens_details={"cached_tokens": 4}),
+    ]  # fmt: skip
+    ends = Counter[str]()
+    for _ in range(400):
+        sent = b"".join(event(altered(each, draw)) for each in events) + DONE
+        if draw.random() < 0.2:
+            place = draw.randrange(len(sent))
+            sent = sent[:place] + draw.randbytes(2) + sent[place + draw.randrange(9) :]
+        parser, counts = EventParser("a"), Counts(100, 80, 2, limit=256)
+        deltas = Deltas(1, respond.Origin("model", "m"), "a", counts, streams=draw.random() < 0.5)
+        given = Answer()
+        try:
+            for found in parser.push(sent):
+                for piece in deltas.read(found):
+                    given.add(piece)
+            for piece in [*counts.doubts("a"), *deltas.finish()]:
+                given.add(piece)
+        except RemoteError as error:
+            ends[error.code if str(error).isprintable() else "unprintable"] += 1
+            continue
+        ends["read"] += 1
+        assert sum(isinstance(piece, respond.Finish) for piece in given.pieces) == 1
+        assert counts.cached <= counts.prompt
+        assert counts.written >= counts.least_written
+        shown = [piece.as_json() for piece in given.pieces]
+        json.dumps(shown, allow_nan=False, ensure_ascii=False).encode()
+    assert ends.keys() == {"read", "broken_off", "malformed"}
+    assert ends["read"] > 50
+
+
 def test_an_answer_with_many_small_pieces_is_put_together() -> None:
     deltas = Deltas(1, respond.Origin("model", "m"), "a", Counts(0, 0, 0), streams=True)
     began = call(0, name="f", arguments="")
@@ -751,6 +813,13 @@ NEWER = refuses(
         (refusal("422 No", json.dumps({"detail": [
             {"type": "extra_forbidden", "loc": ["body", "stream_options"],
              "msg": "Extra inputs are not permitted"}]}).encode()), "stream_options", "stream", []),
+        (refusal("422 No", json.dumps({"object": "error", "message": {"detail": [
+            {"type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"],
+             "msg": "Extra inputs are not permitted", "input": True}]},
+            "type": "invalid_request_error", "param": None, "code": None}).encode()),
+         "stream_options", "stream", []),
+        (refuses(message="Unsupported value: 'stream' does not support true with this model.",
+                 param="stream", code="unsupported_value"), "stream", "max_tokens", []),
     ],
 )  # fmt: skip
 def test_parameters_that_are_refused_are_learned(

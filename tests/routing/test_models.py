@@ -361,6 +361,35 @@ def test_from_the_file_to_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (context.record.model, context.record.cost) == ("two", 0)
 
 
+def test_a_call_may_be_cancelled_while_it_waits_for_the_next_attempt() -> None:
+    async def main() -> None:
+        waits = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            waits.set()
+            await asyncio.Event().wait()
+
+        breaker = CircuitBreaker(failures=9, pause=1)
+        far = ResilientResponder(
+            Scripted(DOWN, "a"), retries=1, breaker=breaker, limit=CallLimit(1), sleep=sleep
+        )
+        context = Context()
+
+        async def call() -> None:
+            with context.running():
+                async for _ in far.respond(ASKED, context):
+                    pass
+
+        task = asyncio.create_task(call())
+        await waits.wait()
+        context.cancel()
+        with pytest.raises(CancelledCallError):
+            await task
+        assert (breaker.health.failures, far._limit.full) == (1, False)
+
+    asyncio.run(main())
+
+
 class Late:
     """Says nothing until the call has no more time."""
 

@@ -65,6 +65,8 @@ class Counts:
     """Bytes of texts, reasoning and calls that came."""
     dense: int = 0
     """Of these, without spaces."""
+    unread: bool = False
+    """Whether more is written, and billed, than came."""
 
     @classmethod
     def of(cls, conversation: Conversation) -> Counts:
@@ -111,6 +113,8 @@ class Counts:
     @property
     def written(self) -> int:
         """What is billed as written."""
+        if self.unread and self.limit is not None:
+            return max(self.told_written, self.least_written, self.limit)
         if self.told_written >= self.least_written:
             return self.told_written
         likely = max(self.events, -(-self.received // _FEW_BYTES))

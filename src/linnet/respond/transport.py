@@ -417,15 +417,19 @@ class Complaint:
         if not isinstance(found, Mapping):
             return cls()
         error = found.get("error") or found
+        if isinstance(error, Mapping) and isinstance(error.get("message"), Mapping):
+            error = {**error, **error["message"]}  # Mistral's
         if not isinstance(error, Mapping):
             return cls(printable(str(error))[:_SAID])
-        detail = error.get("detail")
-        place = None
+        detail, place = error.get("detail"), None
         if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
             location = detail[0].get("loc")
-            place = location[-1] if isinstance(location, list) and location else None
+            names = location if isinstance(location, list) else []
+            place = next((name for name in names if isinstance(name, str) and name != "body"), None)
             detail = f"{place}: {detail[0].get('msg')}"
-        message = printable(str(error.get("message") or detail or error.get("type") or ""))
+        said = error.get("message")
+        said = said if isinstance(said, str) else detail
+        message = printable(str(said or error.get("type") or ""))
         code = error.get("code")
         status = next(filter(None, map(_status, (code, error.get("status")))), None)
         parameter = error.get("param") or place
@@ -482,7 +486,7 @@ class EventParser:
                 if whole.strip() == b"[DONE]":
                     self.done = True
                     return
-                if whole.strip():
+                if whole.strip() and not whole.lstrip().startswith(b":"):  # a comment, passed on
                     found = json_object(whole, self._name)
                     yield {"error": found} if self._is_error and not found.get("error") else found
                 self._is_error = False

@@ -18,15 +18,23 @@ from linnet.config import Config, option
 from linnet.errors import ConfigError, ContradictionError
 from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.responder import Abilities
+from linnet.routing.config import LOCAL
 from linnet.routing.features import ANY, TASKS, Attempt, language_of, question_of, task_of, turns_of
 from linnet.routing.targets import Target
+
+__all__ = [
+    "LOCAL",
+    "Route",
+    "Router",
+    "RouterConfig",
+    "Rule",
+    "check_rules",
+    "open_router",
+]
 
 if TYPE_CHECKING:
     from linnet.routing.learned import LearnedRouter
     from linnet.routing.settings import Routing
-
-LOCAL = "local"
-"""The name, in rules and decisions, of what answers on this machine."""
 
 
 @dataclass(frozen=True)
