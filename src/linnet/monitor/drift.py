@@ -265,6 +265,11 @@ class Watch:
             self._alarms = [*self._alarms[1 - MOST_ALARMS :], made]
         self._begin()
 
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Those so far."""
+        return tuple(each.alarm for each in self._alarms)
+
     def found(self, now: float) -> Drift:
         """What there is to say."""
         recent = bool(self._alarms) and self._alarms[-1].lasts(now)
@@ -274,7 +279,7 @@ class Watch:
         return Drift(
             self.model, self.reference.name, state, self._since, self._questions,
             float(self._bets.together()) / math.log(10), self._needed / math.log(10),
-            tuple(each.alarm for each in self._alarms),
+            self.alarms,
             tuple(
                 self._sizes[name].found(name, float(log) / math.log(10))
                 for name, log in zip(self._names, self._bets.logs, strict=True)
