@@ -26,6 +26,8 @@ from linnet.errors import ConfigError, DataError, ModelError
 from linnet.generate.engines import Choice, EngineConfig, note_choice, noted_choice, open_engine
 from tiny_project import TinyProject
 
+pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
+
 
 def row(engine: str, precision: str, speed: float, bits: float) -> Row:
     found = Measurement(1.0, 0.01, speed, 4 * speed, 1 << 20, bits)

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "align": ("align", "Align a model with preferences: DPO, KTO, or a reward model."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "compare": ("compare", "Compare runs of evaluate: what changed, and what got worse."),
+    "route": ("route", "Learn which model a question goes to; explain it, replay the past."),
     "gate": ("gate", "Fit when an index answers and when it does not; show what that promises."),
     "grounding": ("grounding", "Check claims against passages; train what checks them."),
     "generate": ("generate", "Continue a prompt."),

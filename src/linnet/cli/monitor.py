@@ -160,7 +160,7 @@ def export(
 ) -> None:
     """Write every call of a period to standard output.
 
-    Example: linnet monitor export calls.sqlite --format jsonl > calls.jsonl
+    Example: linnet monitor export calls.sqlite --format jsonl
     """
     from linnet.monitor.report import period, to_csv_value
 

@@ -57,13 +57,12 @@ from linnet.respond.context import Context
 from linnet.respond.conversation import Conversation
 from linnet.respond.prices import money, trillionths
 from linnet.respond.responder import Responder
-from linnet.routing.budgets import Ledger, ledger_file
+from linnet.routing.budgets import open_ledger
 from linnet.routing.models import open_models
 from linnet.routing.outcomes import OUTCOMES, write_outcomes
-from linnet.routing.policy import Policy, PolicyResponder
 from linnet.routing.settings import Routing, read_routing
 
-_REQUEST_BYTES = 600
+_REQUEST_BYTES = 1000
 """What a request has around its messages, at most."""
 _BYTES_OF_A_TOKEN = 4
 
@@ -125,7 +124,9 @@ def compare_models(
     with ExitStack() as held:
         settings = None if routing is None else read_routing(routing)
         journal = held.enter_context(open_journal(directory))
-        routed = {} if routing is None else _routed(Path(routing), settings, held)
+        routed: dict[str, Responder] = {}
+        if routing is not None and settings is not None:
+            routed = _routed(Path(routing), settings, held)
         names = [*models, judge] if judge not in (PERSON, TERMINAL, NOBODY) else [*models]
         found = held.enter_context(
             opened(names, settings, routed, writer=writer, progress=progress)
@@ -154,17 +155,12 @@ def compare_models(
         return result
 
 
-def _routed(file: Path, routing: Routing | None, held: ExitStack) -> dict[str, Responder]:
+def _routed(file: Path, routing: Routing, held: ExitStack) -> dict[str, Responder]:
     """The models of ``routing.toml``, within its policy and its budgets."""
-    assert routing is not None
-    ledger = None
-    if any(limits.is_limited for limits in routing.budget.all_limits):
-        ledger = Ledger(
-            ledger_file(file, routing.budget), routing.budget, currency=routing.currency
-        )
-        held.callback(ledger.close)
-    policy = Policy(routing.policy)
-    return open_models(routing, policy=lambda inner: PolicyResponder(inner, policy), ledger=ledger)
+    ledger = open_ledger(file, routing.budget, currency=routing.currency)
+    held.callback(ledger.close)
+    models = open_models(routing, ledger=ledger)
+    return {name: models[name] for name in routing.models}
 
 
 def _measure(config: ModelsConfig, questions: Questions, judge: str) -> Measure:

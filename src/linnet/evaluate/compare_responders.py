@@ -27,7 +27,7 @@ from linnet.generate.engine import Request
 from linnet.generate.sampling import Sampling
 from linnet.progress import SILENT, Progress
 from linnet.respond import pieces
-from linnet.respond.context import BudgetExceededError, Context
+from linnet.respond.context import BudgetExceededError, CancelledCallError, Context
 from linnet.respond.conversation import Conversation
 from linnet.respond.language_model import LanguageModel, open_model, require_writer
 from linnet.respond.pieces import Place
@@ -107,7 +107,7 @@ class ComparedModel:
 
     def ask(self, asked: Asked, context: Context, *, seed: int = 0) -> Reply:
         """Its answer to a question; what fails is in the reply, but for a cancelled call."""
-        sampling = Sampling(temperature=0.0, min_p=0.0, max_tokens=asked.max_tokens, seed=seed)
+        sampling = Sampling(temperature=0.0, max_tokens=asked.max_tokens, seed=seed)
         if self.responder is None:
             assert self.writer is not None
             return self._continued(asked, sampling, context)
@@ -125,26 +125,27 @@ class ComparedModel:
         """The answer to a conversation; what fails is in it, but for a cancelled call and a budget
         that has ended."""
         assert self.responder is not None
+        own = Context(key=context.key, budget=context.budget)  # a call that fails is cancelled
+        undo = context.on_cancel(lambda: own.cancel(context.cancelled))
         reply, began = Reply(), time.monotonic()
-        given = stream(self.responder, conversation, context)
+        given = stream(self.responder, conversation, own)
         scores: list[float] = []
         try:
             with closing(given):
                 for piece in given:
                     self._take(reply, piece, began, scores)
-        except BudgetExceededError:  # the next ones would fail as well
+        except (BudgetExceededError, CancelledCallError):  # nothing more can be asked
             raise
         except LinnetError as error:
-            if context.cancelled is not None:
-                raise
             reply.error = str(error)
             reply.withheld = isinstance(error, PolicyError)
             reply.status = error.status if isinstance(error, RemoteError) else None
+        finally:
+            undo()
         reply.seconds = time.monotonic() - began
-        tokens = context.record.tokens
+        tokens = own.record.tokens
         reply.prompt, reply.cached, reply.written = tokens.prompt, tokens.cached, tokens.written
-        known = self.price is not None
-        reply.cost = context.record.cost if known or context.record.cost else None
+        reply.cost = None if self.price is None else own.record.cost
         return _ended(reply, scores)
 
     def _take(self, reply: Reply, piece: pieces.Piece, began: float, scores: list[float]) -> None:
@@ -189,9 +190,9 @@ class ComparedModel:
                 reply.written += len(chunk.tokens)
                 scores += list(chunk.logprobs or ())
                 reply.cut = chunk.finish_reason == "length"
+        except CancelledCallError:
+            raise
         except LinnetError as error:
-            if context.cancelled is not None:
-                raise
             reply.error = str(error)
         reply.seconds = time.monotonic() - began
         reply = _ended(reply, scores)

@@ -210,7 +210,7 @@ class Judge:
         )
         return Conversation(
             (Message.of("system", SYSTEM), Message("user", texts)),
-            sampling=Sampling(temperature=0.0, min_p=0.0, max_tokens=self.max_tokens, seed=0),
+            sampling=Sampling(temperature=0.0, max_tokens=self.max_tokens, seed=0),
         )
 
     def ask(self, conversation: Conversation, context: Context) -> tuple[Opinion, Reply]:

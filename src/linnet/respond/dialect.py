@@ -28,7 +28,7 @@ _OWN = (
     "top_n_sigma", "top_k", "min_p", "typical_p", "repetition_penalty", "ignore_eos", "min_tokens",
     "beams",
 )  # fmt: skip
-_OPTIONAL = (*_OPENAIS, "seed", "stream_options", "parallel_tool_calls", "top_logprobs")
+_OPTIONAL = (*_OPENAIS, "seed", "stream_options", "parallel_tool_calls", "stream")
 """What an answer can do without."""
 _UNSUPPORTED = re.compile(
     r"un(supported|recogni[sz]ed|known|expected)|n[o']t (be )?(support|permit|allow|avail|exist)"
@@ -79,6 +79,8 @@ class Dialect:
             body["response_format"] = self._format(conversation)
         for name in self._refused:
             body.pop(name, None)
+        if "stream" in self._refused:
+            body.pop("stream_options", None)
         return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
     def left_out(self, conversation: Conversation) -> list[Decision]:

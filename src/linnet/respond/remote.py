@@ -63,11 +63,13 @@ class RemoteResponder:
         longest: int = 0,
         shortest: int = SHORTEST,
         limit_name: str = LIMITS[0],
+        bills_unread: bool = False,
     ) -> None:
         """``key``: see :func:`read_key`. ``abilities``: what it is called here, and can do;
         otherwise as its address says. ``ledger``: what calls are charged to, beside the budget of
         their context. ``longest``: the most tokens that it writes; 0: not known. ``shortest``:
-        what a budget must leave for an answer, or it is not begun.
+        what a budget must leave for an answer, or it is not begun. ``bills_unread``: whether an
+        answer is billed to its end though nobody waits for it.
 
         Raises ConfigError for an address that is none, or to which a key would go unencrypted.
         """
@@ -78,6 +80,7 @@ class RemoteResponder:
         self._timeouts = timeouts or Timeouts()
         self._price, self._ledger = price, ledger
         self._longest, self._shortest = longest, shortest
+        self._bills_unread = bills_unread
         self._origin = Origin("model", self.abilities.name, self.abilities.place)
         self._dialect = Dialect(model, self.address.name, self.abilities, limit=limit_name)
         self._known_as: tuple[str, ...] = (model,)
@@ -252,6 +255,8 @@ class _Request:
         if not self._is_billed(exchange):
             self._settle(0, 0)
             return
+        if self._responder._bills_unread and not deltas.complete:
+            counts.unread = True
         cost = self._responder._price.cost(counts.prompt, counts.cached, counts.written)
         record.tokens.prompt += counts.prompt
         record.tokens.cached += counts.cached

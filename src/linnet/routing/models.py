@@ -58,6 +58,9 @@ class ModelConfig(Config):
     cached: float | None = option(
         None, "The price of a million tokens read again; otherwise as others.", least=0
     )
+    bills_unread: bool = option(
+        False, "Whether an answer that is stopped is billed to its end, as by Amazon Bedrock."
+    )
     connect_seconds: float = option(Timeouts.connect, "Until there is a connection.", above=0)
     first_seconds: float = option(Timeouts.first, "Until the first byte of an answer.", above=0)
     silence_seconds: float = option(Timeouts.silence, "Between two pieces of an answer.", above=0)
@@ -164,5 +167,5 @@ def _remote(name: str, config: ModelConfig, ledger: Ledger | None) -> RemoteResp
     return RemoteResponder(
         config.address, config.model, key=key, abilities=abilities, timeouts=config.timeouts,
         price=config.price, ledger=ledger, longest=config.longest, shortest=config.shortest,
-        limit_name=config.limit_name,
+        limit_name=config.limit_name, bills_unread=config.bills_unread,
     )  # fmt: skip

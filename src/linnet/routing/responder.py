@@ -214,7 +214,8 @@ class RoutingResponder:
                 return Route(LOCAL, NOT_FOR_KEY, "policy")
         if not route.judges_attempt:
             return route
-        if not self._tells and not self.router.needs_scores:
+        learned = route.decided_by == "router"  # to judge an answer whatever it says of itself
+        if not learned and not self._tells and not self.router.needs_scores:
             return Route(LOCAL, "nothing tells how good an answer of the local model is")
         if (reason := self._kept_here(conversation, context)) is not None:
             return Route(LOCAL, reason, "policy")
