@@ -218,7 +218,7 @@ class Exchange:
         try:
             async with asyncio.timeout(seconds):
                 self._reader, self._writer = await asyncio.open_connection(
-                    where.host, where.port, ssl=secure, happy_eyeballs_delay=0.25
+                    where.host, where.port, ssl=secure
                 )
         except TimeoutError:
             raise RemoteError(
