@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
+from linnet.data.forgetting import Quotations
 from linnet.database import Database, Run, bytes_used
 
 _AT_ONCE = 500
@@ -40,9 +41,9 @@ def forget_key(database: Database, key: str) -> int:
 
 
 def forget_contents(database: Database, sources: Collection[str], texts: Collection[str]) -> int:
-    """Forget what was asked and answered where it rests on one of the sources, or where their names
-    or one of the texts stand in it; how many calls. What these used stays. Raises StoreError."""
-    told = {*sources, *texts} - {""}
+    """Forget what was asked and answered where it rests on one of the sources, names one or quotes
+    one of the texts; how many calls. What these used stays. Raises StoreError."""
+    names, quotations = set(sources) - {""}, Quotations(texts)
     count, last = 0, 0
     while True:
         with database.changing(is_deleting=True) as run:
@@ -54,8 +55,12 @@ def forget_contents(database: Database, sources: Collection[str], texts: Collect
             ).fetchall()
             for number, question, answer, reason, listed in rows:
                 last = number
-                said = "\n".join((question or "", answer or "", reason))
-                if not told.isdisjoint(json.loads(listed)) or any(one in said for one in told):
+                said = (question or "", answer or "", reason)
+                if (
+                    not names.isdisjoint(json.loads(listed))
+                    or any(name in text for name in names for text in said)
+                    or any(map(quotations.quotes, said))
+                ):
                     count += 1
                     run(
                         "UPDATE calls SET question = NULL, answer = NULL, sources = '[]', "
