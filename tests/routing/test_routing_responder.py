@@ -266,6 +266,11 @@ def test_models_are_tried_in_order_and_the_first_refusal_is_the_reason() -> None
     assert decisions(found) == [
         ("down", "hard"), ("spent", "down: no connection"), ("up", "nothing is left"),
     ]  # fmt: skip
+    found = pieces_of(routed(Chosen(Route("spent", "hard", "rule")), [down, spent]))
+    assert decisions(found) == [
+        ("spent", "hard"), ("down", "nothing is left"), (LOCAL, "nothing is left"),
+    ]  # fmt: skip
+    assert wrote(found).route["decided_by"] == "budget"
     only = RoutingResponder(None, {"down": down}, Fixed("down"), name="down")
     with pytest.raises(RemoteError, match="no connection"):
         pieces_of(only)
