@@ -127,16 +127,17 @@ def compare_models(
         routed: dict[str, Responder] = {}
         if routing is not None and settings is not None:
             routed = _routed(Path(routing), settings, held)
-        names = [*models, judge] if judge not in (PERSON, TERMINAL, NOBODY) else [*models]
-        found = held.enter_context(
-            opened(names, settings, routed, writer=writer, progress=progress)
-        )
+        found, judging = held.enter_context(
+            opened(
+                models, settings, routed, writer=writer, progress=progress,
+                judge="" if judge in (PERSON, TERMINAL, NOBODY) else judge,
+            )
+        )  # fmt: skip
         comparing = _Comparing(
             config=config, questions=asked, measure=measure, journal=journal, progress=progress,
-            currency="USD" if settings is None else settings.currency,
-            models=found[: len(models)], directory=directory,
-            judge=Judge(found[-1], config.seed) if len(found) > len(models) else None,
-            judged_by=judge,
+            currency="USD" if settings is None else settings.currency, models=found,
+            directory=directory, judged_by=judge,
+            judge=None if judging is None else Judge(judging, config.seed),
         )  # fmt: skip
         comparing.check()
         comparing.ask()

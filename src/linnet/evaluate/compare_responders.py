@@ -214,26 +214,35 @@ def opened(
     routing: Routing | None,
     routed: Mapping[str, Responder],
     *,
+    judge: str = "",
     writer: str = "",
     progress: Progress = SILENT,
-) -> Iterator[list[ComparedModel]]:
+) -> Iterator[tuple[list[ComparedModel], ComparedModel | None]]:
     """Models by their names in ``routing.toml`` or by where they are, each ``NAME=PLACE`` or just
-    ``PLACE``. ``writer``: what writes the answers of an index.
+    ``PLACE``; and the judge, which may be one of them. ``writer``: what writes the answers of an
+    index.
 
     Raises ConfigError or ModelError for what is no such thing, before any is opened.
     """
     wanted = [_named(each, routing) for each in names]
     _tell_apart([name for name, _ in wanted])
+    judging = _named(judge, routing) if judge else None
     with ExitStack() as held:
-        found = []
-        for name, place in wanted:
+
+        def open_one(name: str, place: str) -> ComparedModel:
             if routing is not None and place in routing.models and not Path(place).exists():
-                found.append(_of_routing(name, place, routing, routed))
-            elif has_documents_at(place):
-                found.append(_documents(name, place, writer, held, progress))
-            else:
-                found.append(_of_this_machine(name, place, held, progress))
-        yield found
+                return _of_routing(name, place, routing, routed)
+            if has_documents_at(place):
+                return _documents(name, place, writer, held, progress)
+            return _of_this_machine(name, place, held, progress)
+
+        found = {place: open_one(name, place) for name, place in wanted}
+        models = [replace(found[place], name=name) for name, place in wanted]
+        judge_model = None
+        if judging is not None:
+            name, place = judging
+            judge_model = replace(found[place], name=name) if place in found else open_one(*judging)
+        yield models, judge_model
 
 
 def has_documents_at(place: str) -> bool:
