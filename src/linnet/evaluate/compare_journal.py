@@ -276,7 +276,8 @@ class _Worker:
             for job in self.jobs:
                 if self._interrupt.requested:
                     return
-                self._ask(job)
+                if job.key not in self.runner.journal:  # the same may be asked twice
+                    self._ask(job)
                 with self._changed:
                     self.done += 1
                     self._changed.notify_all()
