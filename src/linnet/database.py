@@ -56,8 +56,17 @@ class Contents:
 class Database:
     """The database, open for several threads."""
 
-    def __init__(self, file: Path | None, contents: Contents, *, most_bytes: int) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        contents: Contents,
+        *,
+        most_bytes: int,
+        is_durable: bool = False,
+    ) -> None:
         """``file``: None for one in memory. ``most_bytes``: beyond these a file is full.
+        ``is_durable``: whether a change is on disk when it returns, so that it survives a power
+        failure as well as a kill; it takes as long as the disk does.
 
         Raises ConfigError for a file that is something else, or cannot be written.
         """
@@ -65,6 +74,7 @@ class Database:
         self._name = contents.name
         self._lock = threading.RLock()
         self._connection = _connect(file, contents.name)
+        self._identity = None if file is None else _identity(file)
         self._log_is_full = False
         """Whether the log still has what was deleted."""
         try:
@@ -73,14 +83,23 @@ class Database:
             self._has_words = contents.has_texts and "fts5" in made.fetchone()[0]
             self._keeps_words = self._has_words and not _overwrites_words(self._connection)
             """Whether words of deleted texts stay in the index until it is merged."""
+            self._is_durable = is_durable
+            if is_durable:
+                self._connection.execute("PRAGMA synchronous = FULL")
+                self._connection.execute("PRAGMA fullfsync = ON")  # of macOS alone
             if file is not None:
                 (size,) = self._connection.execute("PRAGMA page_size").fetchone()
                 self._connection.execute(f"PRAGMA max_page_count = {most_bytes // size}").fetchone()
         except (sqlite3.Error, ConfigError) as error:
             self._connection.close()
             raise ConfigError(
-                f"{file}: expected {contents.name} of 'linnet serve' ({error})"
+                f"{file}: expected a file of Linnet's with {contents.name} ({error})"
             ) from None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its file is still the one of that name: it may have been deleted or replaced."""
+        return self.file is None or self._identity == _identity(self.file)
 
     def close(self) -> None:
         """Nothing is kept or read any more."""
@@ -102,9 +121,13 @@ class Database:
                 self._connection.rollback()
 
     @contextlib.contextmanager
-    def changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
-        """All of it or nothing. Raises StoreError for what fails."""
-        with self._lock, _failing_as(self._name, "kept"):
+    def changing(self, *, is_deleting: bool = False, waits_for_disk: bool = True) -> Iterator[Run]:
+        """All of it or nothing. Raises StoreError for what fails.
+
+        ``waits_for_disk``: whether it is durable, where the database is; otherwise it is so with
+        the next change, and a power failure before that undoes it.
+        """
+        with self._lock, _failing_as(self._name, "kept"), self._synchronous(waits_for_disk):
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -123,6 +146,37 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                     self._log_is_full = bool(busy)
+
+    @contextlib.contextmanager
+    def _synchronous(self, waits_for_disk: bool) -> Iterator[None]:
+        if waits_for_disk or not self._is_durable:
+            yield
+            return
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA synchronous = FULL")
+
+    def rewrite(self, *, seconds: float = 10.0) -> None:
+        """Write the file anew, so that no byte of what was deleted is left in it or its log: a
+        deleted row is overwritten, but a page may have a copy of it from when it moved.
+
+        Takes as much memory as the file has bytes. Raises StoreError where others use it for
+        longer than ``seconds``; they may go on meanwhile.
+        """
+        until = time.monotonic() + seconds
+        with self._lock, _failing_as(self._name, "written anew"):
+            self._connection.execute("VACUUM")
+            while self.file is not None:
+                if not self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return
+                if time.monotonic() > until:
+                    raise StoreError(
+                        f"{self.file}: what was deleted still stands in its log, as another "
+                        "process reads it; do this again later"
+                    )
+                time.sleep(0.05)
 
     def merge_words(self, run: Run) -> None:
         """Take what was deleted out of the index of words, where that does not happen anyway."""
@@ -162,6 +216,14 @@ def _connect(file: Path | None, name: str) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file}: {name} cannot be kept here ({reason})") from None
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create_private(file: Path, name: str) -> None:

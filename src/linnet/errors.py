@@ -2,6 +2,7 @@
 
     LinnetError
     ├── ConfigError       a setting is unknown, of the wrong type or cannot work
+    │   └── ContradictionError  two of them cannot both be meant
     ├── DataError         the documents cannot be used
     ├── ArtifactError     an artifact is missing, damaged or of another kind
     │   └── DamagedError  its files do not match its manifest
@@ -37,6 +38,15 @@ class LinnetError(Exception):
 
 class ConfigError(LinnetError):
     """A setting is unknown, has the wrong type or a value that cannot work."""
+
+
+class ContradictionError(ConfigError):
+    """Settings cannot all be meant. ``settings``: which, as dotted names from the top of their
+    file, such as ``budget.day`` or ``rules.1.model``."""
+
+    def __init__(self, message: str, *settings: str) -> None:
+        super().__init__(message)
+        self.settings = settings
 
 
 class DataError(LinnetError):

@@ -32,6 +32,7 @@ from linnet.examples import ExamplesConfig, make_examples
 from linnet.examples.decisions import SUFFIX as DECISIONS
 from linnet.examples.decisions import keep_only
 from linnet.examples.record import is_examples, read_examples
+from linnet.monitor.log import Log, is_log
 from linnet.progress import SILENT, Progress
 from linnet.project import LOCK_NAME, Project
 from linnet.report import REPORT, write_report
@@ -103,6 +104,8 @@ def forget(
     _remember(corpus, matches, _paths(sources, corpus, place, config))
     left: list[Path] = []
     index = None if (place / CONFIG_FILE).is_file() else _index_over(place, corpus)
+    # At first: once the corpus is without it, nobody knows any more what it said.
+    _drop_what_was_said(place if index is None else index.path.parent, matches)
     try:
         if (place / CONFIG_FILE).is_file():
             with output.lock(place / LOCK_NAME):
@@ -309,7 +312,6 @@ def _clean_index(index: Artifact, matches: list[Match], progress: Progress) -> N
     _drop_decisions(made.with_name(f"{made.name}{DECISIONS}"))
     for name in ("gate", "summaries"):
         output.remove(root / name)
-    _drop_feedback(root / FEEDBACK_FILE, matches)
     for left in (*root.glob(".*.partial"), *root.glob(".*.superseded")):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -352,6 +354,16 @@ def _clean_project(place: Path, progress: Progress) -> None:
         _drop_samples(metrics)
     if (place / REPORT).is_file():
         write_report(place)
+
+
+def _drop_what_was_said(root: Path, matches: list[Match]) -> None:
+    """Take out of feedback and of logs of calls what was asked and answered of a document."""
+    _drop_feedback(root / FEEDBACK_FILE, matches)
+    passages = [part.decode() for match in matches for part in _passages(match.text)]
+    for file in root.iterdir():
+        if file.is_file() and is_log(file):
+            with contextlib.closing(Log(file, is_reading=True)) as log:
+                log.forget_contents([match.name for match in matches], passages)
 
 
 def _drop_decisions(file: Path) -> None:

@@ -1,6 +1,7 @@
 """From a question to an answer with citations, over passages in memory."""
 
 from linnet.answers import Assistant
+from linnet.respond.context import Context
 from linnet.retrieval import Passage, PassagesInMemory, Place
 
 TEXT = "Opening hours\nThe library opens at nine.\nIt closes at six on Fridays.\n"
@@ -30,3 +31,17 @@ def test_nothing_found_is_refused() -> None:
     answer = Assistant(passages()).ask("Zxqv wombat?")
     assert (answer.refused, answer.citations, answer.nearest) == (True, (), ())
     assert [step.outcome for step in answer.steps] == ["nothing"]
+
+
+def test_a_record_of_the_call_has_numbers_and_no_words() -> None:
+    context = Context()
+    Assistant(passages()).ask("When does the library open?", context=context)
+    record = context.record
+    assert record.retrieval_seconds > 0
+    assert record.groundedness == 1.0
+    assert record.features["words"] == 5
+    assert record.features.keys() == {"words", "score"}  # no gate was fitted
+    nothing = Context()
+    Assistant(passages()).ask("Zxqv wombat?", context=nothing)
+    assert nothing.record.groundedness is None
+    assert nothing.record.features == {"words": 2}

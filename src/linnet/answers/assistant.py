@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from linnet.answers.guards import REFUSED, Guards
 from linnet.answers.privacy import Screen, surroundings
 from linnet.answers.summaries import SUMMARIES, Summaries
 from linnet.answers.understanding import understand
-from linnet.respond.context import Context
+from linnet.respond.context import Context, Record
 from linnet.retrieval import Index, Searchable
+from linnet.retrieval.terms import words
 
 DO_NOT_KNOW = "I don't know: the documents do not seem to answer this."
 NO_DOCUMENTS = "I don't know: there are no documents to answer from."
@@ -106,11 +108,12 @@ class Assistant:
         collections: Sequence[str] | None = None,
         watch: Watch | None = None,
         context: Context | None = None,
+        writer: Writer | None = None,
     ) -> Answer:
         """The answer, or a refusal, to the last question of a conversation.
 
         ``context``: the call that it belongs to, for a model that writes, and with what whoever
-        asks may see.
+        asks may see. ``writer``: who writes this one answer instead of the usual one.
         """
         id = id or secrets.token_hex(8)
         if unsafe := self.guards.refuses(question):
@@ -120,13 +123,15 @@ class Assistant:
             around=surroundings(self.index),
         )
         watch = _screened(watch, screen)
+        began = time.monotonic()
         understood = self.understand(question, turns, collections=collections)
         evidence = self.gather(understood, collections=collections)
+        searched = time.monotonic() - began
         nearest = screen.found(evidence.passages)
         for step in evidence.steps:
             watch(step)
         watch(evidence)
-        draft = self.draft(evidence, watch=watch, context=context)
+        draft = self.draft(evidence, watch=watch, context=context, writer=writer)
         judged = self.gate.judge(evidence, draft) if self.gate is not None else None
         refused = not is_good_enough(draft, judged)
         shown = screen.draft(draft)
@@ -138,6 +143,7 @@ class Assistant:
                 id, question, False, refused, judged.probability if judged else None,
                 () if refused else cited, context.key or "",
             ))  # fmt: skip
+            _note(context.record, evidence, draft, judged, refused=refused, seconds=searched)
         return Answer(
             id=id,
             question=question,
@@ -196,7 +202,12 @@ class Assistant:
         return self._gatherer.gather(question, collections=collections)
 
     def draft(
-        self, evidence: Evidence, *, watch: Watch | None = None, context: Context | None = None
+        self,
+        evidence: Evidence,
+        *,
+        watch: Watch | None = None,
+        context: Context | None = None,
+        writer: Writer | None = None,
     ) -> Draft:
         """What the writer says, or else the sentences that answer, cited.
 
@@ -205,14 +216,44 @@ class Assistant:
         if not evidence.passages:
             return Draft("")
         written = Draft("")
-        if self.writer is not None and evidence.chosen is None:
-            written = self.writer.draft(evidence, watch=watch, context=context)
+        writer = writer or self.writer
+        if writer is not None and evidence.chosen is None:
+            written = writer.draft(evidence, watch=watch, context=context)
             if written.text:
                 return with_missing(written, evidence)
         found = extract(evidence)
         return replace(
             found, steps=(*written.steps, *found.steps), interventions=written.interventions
         )
+
+
+def _note(
+    record: Record,
+    evidence: Evidence,
+    draft: Draft,
+    judged: Judgement | None,
+    *,
+    refused: bool,
+    seconds: float,
+) -> None:
+    """What is to be known of a call later: numbers, nothing of what was asked or found."""
+    record.retrieval_seconds += seconds
+    record.features["words"] = float(len(words(evidence.question.text)))
+    if evidence.passages:
+        record.features["score"] = float(evidence.passages[0].score)
+    if judged is not None:
+        record.features.update(judged.features)
+    if not refused:
+        record.groundedness = _grounded(draft)
+
+
+def _grounded(draft: Draft) -> float:
+    """Which share of a draft is supported; what is quoted is."""
+    if "statements_supported" in draft.measures:
+        return draft.measures["statements_supported"]
+    if draft.claims:
+        return sum(claim.support == "supported" for claim in draft.claims) / len(draft.claims)
+    return 1.0
 
 
 def _refused(id: str, question: str, words: str, unsafe: str) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from linnet.answers.answer import Answer
@@ -12,7 +12,7 @@ from linnet.answers.evidence import Turn
 from linnet.answers.gathering import GatherConfig
 from linnet.respond.context import Context
 from linnet.respond.conversation import ConversationError
-from linnet.retrieval import Index, PassagesInMemory
+from linnet.retrieval import Index, PassagesInMemory, Searchable
 
 NOT_READY = "not_ready"
 
@@ -28,6 +28,8 @@ class CurrentAssistant(Assistant):
         self.place = Path(place)
         self.is_ready = False
         self.asked = Counter()
+        self.on_renew: Callable[[Searchable], None] = lambda index: None
+        """Called with what is searched from now on, while what was is still open."""
 
     def renew(self) -> None:
         """Take up what is in the directory now. Raises as :meth:`Assistant.open`, and goes on with
@@ -37,6 +39,7 @@ class CurrentAssistant(Assistant):
         )
         before = self.index
         self._search_in(found.index, found.gate, found._gatherer)
+        self.on_renew(found.index)
         self.is_ready = True
         if isinstance(before, Index):
             before.close()
@@ -50,6 +53,7 @@ class CurrentAssistant(Assistant):
         collections: Sequence[str] | None = None,
         watch: Watch | None = None,
         context: Context | None = None,
+        writer: Writer | None = None,
     ) -> Answer:
         """See :class:`Assistant`. Raises ConversationError while there is nothing to search."""
         if not self.is_ready:
@@ -58,8 +62,9 @@ class CurrentAssistant(Assistant):
             )
         with self.asked:
             return super().ask(
-                question, turns, id=id, collections=collections, watch=watch, context=context
-            )
+                question, turns, id=id, collections=collections, watch=watch, context=context,
+                writer=writer,
+            )  # fmt: skip
 
 
 class Counter:

@@ -109,3 +109,5 @@ class Judgement:
     """That the documents are about this at all."""
     answer: bool
     """Whether it is good enough to be shown."""
+    features: Mapping[str, float] = field(default_factory=dict)
+    """Of what it looked at those by which drift is noticed, by name."""

@@ -14,14 +14,15 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 
 from linnet.answers.answer import Answer, Citation, Claim, Step
-from linnet.answers.assistant import Assistant
+from linnet.answers.assistant import Assistant, Writer
 from linnet.answers.evidence import Draft, Evidence, Turn
 from linnet.answers.guards import REFUSED
+from linnet.answers.writer import ModelWriter
 from linnet.errors import LinnetError
 from linnet.respond import pieces
 from linnet.respond.context import CancelledCallError, Context
@@ -42,17 +43,28 @@ class DocumentsResponder:
     """Answers the last question of a conversation from documents."""
 
     def __init__(
-        self, assistant: Assistant, *, name: str = "documents", executor: Executor | None = None
+        self,
+        assistant: Assistant,
+        *,
+        name: str = "documents",
+        executor: Executor | None = None,
+        writer: Writer | None = None,
+        watch: Callable[[Answer], None] = lambda answer: None,
     ) -> None:
-        """``executor``: threads to search and write in; otherwise its own."""
-        self.assistant, self.name = assistant, name
+        """``executor``: threads to search and write in; otherwise its own. ``writer``: who writes
+        instead of the assistant's own. ``watch``: is told of each whole answer."""
+        self.assistant, self.name, self.writer = assistant, name, writer
+        self.watch = watch
         self._given = executor
         self._freshness = _Freshness(assistant)
 
     @property
     def abilities(self) -> Abilities:
-        """See :class:`Responder`; there is no bound on the conversation."""
-        return Abilities(self.name, 0, tools=False, constraints=False, logprobs=False)
+        """See :class:`Responder`; there is no bound on the conversation. It is answered where the
+        model runs that writes."""
+        writer = self.writer or self.assistant.writer
+        place = writer.responder.abilities.place if isinstance(writer, ModelWriter) else "here"
+        return Abilities(self.name, 0, place, tools=False, constraints=False, logprobs=False)
 
     @cached_property
     def _executor(self) -> Executor:
@@ -62,7 +74,7 @@ class DocumentsResponder:
         """See :class:`Responder`."""
         question, turns = question_of(conversation)
         loop = asyncio.get_running_loop()
-        call = _Call(self.assistant, self._freshness, loop, context)
+        call = _Call(self, self._freshness, loop, context)
         undo = context.on_cancel(call.end)
         ended = loop.run_in_executor(self._executor, call.run, question, turns)
         ended.add_done_callback(_looked_at)
@@ -74,10 +86,28 @@ class DocumentsResponder:
             while (event := await call.events.get()) is not None:
                 if batch := list(written.progress(event)):
                     yield batch
-            yield list(written.end(await ended))
+            answer = await ended
+            self.watch(answer)
+            yield list(written.end(answer))
         finally:
             undo()
             call.end()
+
+    def shown(self, conversation: Conversation, context: Context) -> Conversation | None:
+        """What the model that writes would be asked, and shown of the documents; None where no
+        model would. It searches, so in a thread. Raises ConversationError for what is no question,
+        and where nothing of what was found may be shown.
+        """
+        writer = self.writer or self.assistant.writer
+        question, turns = question_of(conversation)
+        if not isinstance(writer, ModelWriter) or writer.weakness:
+            return None
+        seen = context.collections
+        understood = self.assistant.understand(question, turns, collections=seen)
+        evidence = self.assistant.gather(understood, collections=seen)
+        evidence = writer.admitted(evidence)
+        packed = writer.pack(evidence)
+        return writer.asked(evidence, packed) if packed.excerpts else None
 
     def close(self) -> None:
         """Wait for no thread any more."""
@@ -110,14 +140,15 @@ class _Call:
 
     def __init__(
         self,
-        assistant: Assistant,
+        responder: DocumentsResponder,
         freshness: _Freshness,
         loop: asyncio.AbstractEventLoop,
         context: Context,
     ) -> None:
         self._refresh = freshness.look
         self.events: asyncio.Queue[Step | Evidence | Draft | None] = asyncio.Queue()
-        self._assistant, self._loop, self._context = assistant, loop, context
+        self._assistant, self._writer = responder.assistant, responder.writer
+        self._loop, self._context = loop, context
         self._ended = threading.Event()
 
     def run(self, question: str, turns: Sequence[Turn]) -> Answer:
@@ -128,7 +159,7 @@ class _Call:
             self._refresh()
             return self._assistant.ask(
                 question, turns, id=context.record.id, collections=context.collections,
-                watch=self._watch, context=context,
+                watch=self._watch, context=context, writer=self._writer,
             )  # fmt: skip
         finally:
             self._tell(None)

@@ -17,10 +17,10 @@ import copy
 import json
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from linnet.answers.answer import Citation, Claim, Step
 from linnet.answers.evidence import Draft, Evidence
@@ -39,18 +39,19 @@ from linnet.generate.sampling import Sampling
 from linnet.grounding import check
 from linnet.grounding.languages import LANGUAGES
 from linnet.respond.context import CancelledCallError, Context, DeadlineError
-from linnet.respond.conversation import conversation
+from linnet.respond.conversation import Conversation, conversation
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import LanguageModel
-from linnet.respond.pieces import Text, TokenScore
+from linnet.respond.pieces import Decision, Failure, Text, TokenScore
 from linnet.respond.responder import Responder, stream
 from linnet.respond.transport import RemoteError
-from linnet.retrieval import terms
+from linnet.retrieval import Found, terms
 
 if TYPE_CHECKING:
     from linnet.answers.assistant import Watch
     from linnet.grounding import Checker, Verdict
 
+Admit: TypeAlias = Callable[[Sequence[Found]], Sequence[Found]]
 MAX_TOKENS = 768
 """Of what a model writes for one answer."""
 CHARACTERS = 6_000
@@ -78,18 +79,24 @@ class ModelWriter:
         identity: str = "",
         reasoning: bool = False,
         weakness: str = "",
+        strict: bool = False,
+        admit: Admit | None = None,
         max_tokens: int = MAX_TOKENS,
         characters: int = CHARACTERS,
         seconds: float = SECONDS,
     ) -> None:
         """``checker``: decides where the rules of grounding do not. ``identity``: of the model, by
         its content. ``reasoning``: has the model think before it answers, apart from the answer.
-        ``weakness``: why it must not write, by its own measured score.
+        ``weakness``: why it must not write, by its own measured score. ``strict``: what goes wrong
+        with the model is raised where there is no statement yet, as somebody else can write.
+        ``admit``: gives those of the passages that the model may be shown; None: all. It raises a
+        LinnetError where it may be shown none.
         """
         self.responder = model.responder() if isinstance(model, LanguageModel) else model
         self.name, self.identity = name, identity
         self.checker, self.weakness = checker, weakness
-        self.reasoning, self.seconds = reasoning, seconds
+        self.reasoning, self.seconds, self.strict = reasoning, seconds, strict
+        self._admit = admit
         self.max_tokens, self.characters = max_tokens, characters
         self._constrained = self.responder.abilities.constraints
 
@@ -115,8 +122,14 @@ class ModelWriter:
         began = time.monotonic()
         if self.weakness:
             return Draft("", steps=(Step("write", self.weakness, 0.0, "nothing"),))
+        found = len(evidence.passages)
+        evidence = self.admitted(evidence)
         packed = self.pack(evidence)
         guarded = _interventions(packed)
+        if withheld := found - len(evidence.passages):
+            guarded += (
+                f"{self.name} was not shown {withheld} of {found} passages, which stay here",
+            )
         if not packed.excerpts:
             step = Step("write", "no passage can be shown to the model", 0.0, "nothing")
             return Draft("", steps=(step,), interventions=guarded)
@@ -124,7 +137,7 @@ class ModelWriter:
         outcome = "done"
         failed = ""
         try:
-            entries = self._entries(evidence, packed, writing.scores, context)
+            entries = self._entries(evidence, packed, writing, context)
             with contextlib.closing(entries):
                 for entry in entries:
                     if writing.take(entry) and watch is not None:
@@ -132,23 +145,32 @@ class ModelWriter:
                     if writing.repeats:
                         break
         except DeadlineError as error:
-            if context is not None and context.cancelled is not None:
+            if (context is not None and context.cancelled) or (self.strict and not writing.claims):
                 raise
             outcome, failed = "late", f"; {error}"
         except CancelledCallError:
             raise
         except LinnetError as error:
+            if self.strict and not writing.claims:
+                raise
             outcome, failed = "failed", f"; {error}"
         if not writing.claims and outcome == "done":
             outcome = "nothing"
         said = f"{self.name}: {writing.said()}; {_budget(packed, self.context)}{failed}"
         step = Step("write", said, time.monotonic() - began, outcome)  # type: ignore[arg-type]
-        return replace(writing.draft(), steps=(step,), interventions=guarded)
+        decided = tuple(map(_noted, writing.noted))
+        return replace(writing.draft(), steps=(step,), interventions=guarded + decided)
 
     @property
     def context(self) -> int:
         """The most tokens that passages, question and answer may have."""
         return self.responder.abilities.context or _UNKNOWN_CONTEXT
+
+    def admitted(self, evidence: Evidence) -> Evidence:
+        """What of it the model may be shown. Raises LinnetError where that is nothing."""
+        if self._admit is None:
+            return evidence
+        return replace(evidence, passages=tuple(self._admit(evidence.passages)))
 
     def pack(self, evidence: Evidence) -> Packed:
         """What of the passages the model is shown."""
@@ -159,6 +181,21 @@ class ModelWriter:
             question, evidence.passages, self._count, tokens=free, characters=self.characters
         )
 
+    def asked(self, evidence: Evidence, packed: Packed) -> Conversation:
+        """How the model is asked."""
+        knows = self.responder.abilities.logprobs
+        held = None
+        if self._constrained:
+            held = constraint(
+                packed, reasoning=self.reasoning,
+                concerns=lambda quote, excerpt: _has_words(evidence, quote, excerpt) is not None,
+            )  # fmt: skip
+        return conversation(
+            messages(evidence.question.alone, packed, reasoning=self.reasoning),
+            sampling=Sampling(temperature=0.0, max_tokens=min(self.max_tokens, self.context // 2)),
+            constraint=held, logprobs=knows, top_logprobs=_TOP if knows else 0,
+        )  # fmt: skip
+
     def _count(self, text: str) -> int:
         if isinstance(self.responder, EngineResponder):
             return len(self.responder.engine.tokenize(text))
@@ -168,61 +205,46 @@ class ModelWriter:
         self,
         evidence: Evidence,
         packed: Packed,
-        scores: list[TokenScore],
+        writing: _Writing,
         context: Context | None,
     ) -> Generator[dict[str, Any]]:
-        """What the model writes, an entry whenever one is complete. ``scores``: of its tokens."""
+        """What the model writes, an entry whenever one is complete; ``writing`` is told of scores
+        and of what was decided on the way."""
         try:
-            yield from self._written(evidence, packed, scores, context)
+            yield from self._written(evidence, packed, writing, context)
         except RemoteError as error:
             # A server that takes no schema; what it writes freely is checked all the same.
             if not self._constrained or error.status not in _NO_SCHEMA:
                 raise
             self._constrained = False
-            yield from self._written(evidence, packed, scores, context)
+            yield from self._written(evidence, packed, writing, context)
 
     def _written(
         self,
         evidence: Evidence,
         packed: Packed,
-        scores: list[TokenScore],
+        writing: _Writing,
         context: Context | None,
     ) -> Iterator[dict[str, Any]]:
-        knows = self.responder.abilities.logprobs
-        held = None
-        if self._constrained:
-            held = constraint(
-                packed, reasoning=self.reasoning,
-                concerns=lambda quote, excerpt: _has_words(evidence, quote, excerpt) is not None,
-            )  # fmt: skip
-        asked = conversation(
-            messages(evidence.question.alone, packed, reasoning=self.reasoning),
-            sampling=Sampling(temperature=0.0, max_tokens=min(self.max_tokens, self.context // 2)),
-            constraint=held, logprobs=knows, top_logprobs=_TOP if knows else 0,
-        )  # fmt: skip
+        asked = self.asked(evidence, packed)
         deadline = time.monotonic() + self.seconds
-        parent = context or Context()
-        own = Context(
-            key=parent.key, deadline=min(deadline, parent.deadline), budget=parent.budget,
-            interval=_INTERVAL,
-        )  # fmt: skip
-        undo = parent.on_cancel(lambda: own.cancel(parent.cancelled))
         text, read = "", 0
-        pieces = stream(self.responder, asked, own)
-        try:
-            for piece in pieces:
-                if isinstance(piece, Text):
-                    text += piece.text
-                    scores += piece.scores
-                    for entry, end in _entries(text, read):
-                        read = end
-                        yield entry
-        finally:
-            pieces.close()
-            undo()
-            for name in ("prompt", "cached", "written"):
-                used = getattr(parent.record.tokens, name) + getattr(own.record.tokens, name)
-                setattr(parent.record.tokens, name, used)
+        parent = context or Context()
+        with parent.part(deadline=deadline, interval=_INTERVAL) as own:
+            pieces = stream(self.responder, asked, own)
+            try:
+                for piece in pieces:
+                    if isinstance(piece, Text):
+                        text += piece.text
+                        writing.scores += piece.scores
+                        for entry, end in _entries(text, read):
+                            read = end
+                            yield entry
+                    elif isinstance(piece, Decision | Failure):
+                        writing.noted.append(piece)
+            finally:
+                pieces.close()
+                parent.record.add(own.record)
 
 
 @dataclass
@@ -233,6 +255,8 @@ class _Writing:
     packed: Packed
     checker: Checker | None
     scores: list[TokenScore] = field(default_factory=list)
+    noted: list[Decision | Failure] = field(default_factory=list)
+    """What was decided, or failed, on the way to the model."""
     text: str = ""
     claims: list[Claim] = field(default_factory=list)
     citations: list[Citation] = field(default_factory=list)
@@ -435,6 +459,13 @@ def _interventions(packed: Packed) -> tuple[str, ...]:
         f"{withheld}: a sentence that instructs the model was not shown to it"
         for withheld in dict.fromkeys(packed.withheld)
     )
+
+
+def _noted(piece: Decision | Failure) -> str:
+    """What happened on the way to a model, in words."""
+    if isinstance(piece, Failure):
+        return piece.text
+    return f"{piece.outcome}: {piece.reason}" if piece.reason else piece.outcome
 
 
 def _budget(packed: Packed, context: int) -> str:

@@ -15,9 +15,12 @@ from linnet.cli.terminal import err, terminal_progress
 from linnet.config import replace
 from linnet.errors import ConfigError
 from linnet.output import human_bytes
+from linnet.serve.catalog import AUTO
 from linnet.serve.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from linnet.routing.opening import OpenRouting
+    from linnet.serve.catalog import Served
     from linnet.serve.server import Server
 
 _THREAD_SECONDS = 1.0
@@ -77,7 +80,7 @@ def serve(
     from linnet.serve.conversations import ConversationStore
     from linnet.serve.keys import key_ring
     from linnet.serve.logs import log_to_stderr
-    from linnet.serve.sources import open_catalog
+    from linnet.serve.sources import open_catalog, open_routing
 
     key_ring(config)  # what is wrong with keys, file and port is said before models are opened
     if config.conversations is not None:
@@ -86,7 +89,7 @@ def serve(
     try:
         catalog = open_catalog(
             source, config, name=name, models=more, adapters=adapters, docs=docs,
-            directory=models, progress=terminal_progress(),
+            directory=models, routing=open_routing(config), progress=terminal_progress(),
         )  # fmt: skip
         server = Server(catalog, config, listener=listener)
     except BaseException:
@@ -125,7 +128,11 @@ def _named(given: list[str] | None, flag: str) -> dict[str, str]:
 
 
 def _greet(server: Server) -> None:
+    routing = server.catalog.routing
     for served in server.catalog.models.values():
+        if routing is not None and served.name in (AUTO, *routing.remote):
+            err.print(f"{served.name}: {_about_routed(routing, served)}", markup=False)
+            continue
         if served.summary is not None:
             size = human_bytes(served.summary.bytes) if served.parent is None else ""
             about = f" (about {size} of memory)" if size else ""
@@ -144,8 +151,25 @@ def _greet(server: Server) -> None:
         err.print(f"{served.name}: {kind}, {served.context:,} tokens of context", markup=False)
         if what.advice:
             err.print(what.advice, markup=False)
+    if server.config.monitor is not None:
+        with_contents = ", with questions and answers" if server.config.monitor_contents else ""
+        err.print(
+            f"a line about each answer is kept in {server.config.monitor}{with_contents}",
+            markup=False,
+        )
     if server.config.conversations is not None:
         err.print(f"conversations are kept in {server.config.conversations}", markup=False)
     keys = len(server.service.doorkeeper.ring)
     guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)
+
+
+def _about_routed(routing: OpenRouting, served: Served) -> str:
+    """What is chosen for each call, or where a model elsewhere is and what it asks."""
+    if served.name == AUTO:
+        return f"{served.parent}, or one of {', '.join(routing.remote)}, by what is asked"
+    config = routing.settings.models[served.name]
+    price = "no price is given"
+    if config.priced:
+        price = f"{config.input:g} and {config.output:g} {routing.settings.currency} a million"
+    return f"{config.model} at {config.address} ({served.place}; {price})"

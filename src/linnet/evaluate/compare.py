@@ -242,7 +242,7 @@ def _task(name: str, first: _Read, second: _Read, config: CompareConfig) -> Task
     differences = tuple(
         found
         for metric in metrics
-        if (found := _difference(metric, before, after, config)) is not None
+        if (found := difference_of(metric, before, after, config)) is not None
     )
     ranked = _ranked(metrics, before, after, scored)
     score, changes = ranked if ranked is not None else (None, [])
@@ -278,10 +278,10 @@ def _metric(name: str, result: Mapping[str, Any]) -> Metric:
     return Metric(name, name.replace("_", " "), (name,), mean, better)
 
 
-def _difference(
+def difference_of(
     metric: Metric, before: Sequence[Scores], after: Sequence[Scores], config: CompareConfig
 ) -> Difference | None:
-    """None where the items have no such figure."""
+    """One figure of the same items in two runs; None where they have no such figure."""
     having = [
         (one, two)
         for one, two in zip(before, after, strict=True)
@@ -386,15 +386,18 @@ def _item(id: str, score: str, first: Mapping[str, Any], second: Mapping[str, An
         score=score,
         first=values[0],
         second=values[1],
-        prompt=_short(first.get("prompt")),
-        expected=_short(expected if isinstance(expected, str) else " | ".join(map(str, expected))),
-        first_answer=_short(first.get("answer")),
-        second_answer=_short(second.get("answer")),
-        source=_short(first.get("source")),
+        prompt=shortened(first.get("prompt")),
+        expected=shortened(
+            expected if isinstance(expected, str) else " | ".join(map(str, expected))
+        ),
+        first_answer=shortened(first.get("answer")),
+        second_answer=shortened(second.get("answer")),
+        source=shortened(first.get("source")),
     )
 
 
-def _short(text: object) -> str:
+def shortened(text: object) -> str:
+    """A text as far as it is shown."""
     said = text if isinstance(text, str) else "" if text is None else json.dumps(text)
     return said if len(said) <= LONGEST else said[:LONGEST] + " …"
 

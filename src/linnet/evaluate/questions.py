@@ -47,6 +47,8 @@ class Question:
     turns: tuple[tuple[str, str], ...] = ()
     example: Example | None = None
     """What it was made from, where Linnet made it."""
+    passage_source: str | None = None
+    """The document of the passage."""
 
     @property
     def answerable(self) -> bool:
@@ -54,35 +56,44 @@ class Question:
         return self.kind not in REFUSED
 
 
-def read_questions(place: Path) -> list[Question]:
+def read_questions(place: Path, *, unanswered: str = "unanswerable") -> list[Question]:
     """All questions of a directory or file; those of examples without passages, which
-    :func:`with_passages` reads. Raises DataError, naming the line."""
+    :func:`with_passages` reads. ``unanswered``: the kind of a row that names neither a kind nor an
+    answer. Raises DataError, naming the line."""
     file = place / EXAMPLES_FILE if place.is_dir() else place
     if file.suffix == ".jsonl" and _are_examples(file):
         return [_from_example(example) for example in read_examples(file)]
-    return [_from_row(row, f"{file}, row {n}", n) for n, row in enumerate(read_rows(file), 1)]
+    return [
+        _from_row(row, f"{file}, row {n}", n, unanswered)
+        for n, row in enumerate(read_rows(file), 1)
+    ]
 
 
-def with_passages(run: Run, place: Path, questions: Sequence[Question]) -> list[Question]:
+def with_passages(
+    place: Path, questions: Sequence[Question], training: Path | None = None
+) -> list[Question]:
     """The same, each with the text that it is to be put with, where the corpus has it.
 
     What answers, or nearly does; of a question whose passage is withheld another part of its
-    document; of what is in no document that of another question.
+    document; of what is in no document that of another question. ``training``: the corpus to look
+    in where the questions name none.
     """
     examples = [each.example for each in questions if each.example is not None]
-    corpus = corpus_of(place)
-    if corpus is None and run.training is not None:
-        corpus = run.training.path
+    corpus = corpus_of(place) or training
     found = contexts(corpus, examples) if examples and corpus is not None else {}
     return [
-        replace(each, passage=found[each.id].text) if each.id in found else each
-        for each in questions
+        replace(each, passage=own.text, passage_source=own.source) if own is not None else each
+        for each, own in ((each, found.get(each.id)) for each in questions)
     ]
 
 
 def questions_of(run: Run, place: Path) -> list[Question]:
     """The questions of a run: those of its split, where they are divided."""
-    found = read_questions(place)
+    return of_split(read_questions(place), place, run.config.split)
+
+
+def of_split(found: list[Question], place: Path, split: str) -> list[Question]:
+    """Those of a split, where they are divided. Raises DataError where there is none."""
     if not found:
         raise DataError(f"{place}: expected questions, but there is none")
     if any(each.split is not None for each in found):
@@ -92,7 +103,6 @@ def questions_of(run: Run, place: Path) -> list[Question]:
                 f"{place}: {undivided:,} of {len(found):,} questions name no split, as the others "
                 "do; give each one, or none"
             )
-        split = run.config.split
         inside = [each for each in found if each.split == split]
         if not inside:
             raise DataError(f"{place}: no question is of the {split} split; choose another --split")
@@ -181,17 +191,18 @@ def _from_example(example: Example) -> Question:
     )
 
 
-def _from_row(row: Row, where: str, number: int) -> Question:
+def _from_row(row: Row, where: str, number: int, unanswered: str) -> Question:
     question = row.get("question")
     if not isinstance(question, str) or not question.strip():
         raise DataError(f"{where}: expected a 'question', as text")
     answers = tuple(_answers(row, where))
-    kind = str(row.get("kind") or ("question" if answers else "unanswerable"))
+    given = row.get("kind")
+    kind = str(given or ("question" if answers else unanswered))
     if kind not in get_args(Kind):
         raise DataError(
             f"{where}: kind must be one of {', '.join(get_args(Kind))}. Got {kind[:60]!r}"
         )
-    if kind in ASKED and not answers:
+    if given and kind in ASKED and not answers:
         raise DataError(f"{where}: expected an 'answer', since its kind is {kind}")
     passage = row.get("context") or row.get("passage")
     if passage is not None and not isinstance(passage, str):
@@ -206,6 +217,7 @@ def _from_row(row: Row, where: str, number: int) -> Question:
         language=str(row.get("language") or "en"),
         split=split if isinstance(split, str) and split else None,
         source=str(row["source"]) if row.get("source") else None,
+        passage_source=str(row["source"]) if row.get("source") else None,
     )
 
 

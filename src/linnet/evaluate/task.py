@@ -173,6 +173,11 @@ class Run:
             return self.engine.tokenizer.chat_template is not None
         return self.config.style == "chat"
 
+    @property
+    def corpus(self) -> Path | None:
+        """Where the training text is, if it is known."""
+        return self.training.path if self.training is not None else None
+
     def training_texts(self) -> Iterator[str]:
         """All of the training text, a document at a time; nothing where there is none."""
         if self.training is None:

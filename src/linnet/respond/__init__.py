@@ -34,6 +34,7 @@ from linnet.respond.conversation import (
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import LanguageModel, load, open_model
 from linnet.respond.pieces import (
+    Attribution,
     Batch,
     Citation,
     Claim,
@@ -61,6 +62,7 @@ from linnet.respond.transport import RemoteError, read_key
 __all__ = [
     "Abilities",
     "Answer",
+    "Attribution",
     "Batch",
     "Batches",
     "Budget",

@@ -63,12 +63,18 @@ class Record:
     choices: int = 0
     """Answers that were begun."""
     queue_seconds: float = 0.0
+    retrieval_seconds: float = 0.0
+    """Looking for passages, re-ranking included."""
     first_at: float | None = None
     """When the first piece of an answer was there (``time.monotonic``)."""
     noted: list[Piece] = field(default_factory=list)
     """Passages, citations, decisions, refusals and failures, in order."""
     unnoted: int = 0
     """Those beyond the most that are kept."""
+    groundedness: float | None = None
+    """Which share of what was written its passages support; None where that was not checked."""
+    features: dict[str, float] = field(default_factory=dict)
+    """Numbers of what was asked and found, by which drift is noticed."""
     facts: dict[str, Any] = field(default_factory=dict)
     """More, by name, as JSON."""
 
@@ -80,6 +86,19 @@ class Record:
             self.noted.append(piece)
         else:
             self.unnoted += 1
+
+    def add(self, other: Record) -> None:
+        """Take over what was used for a part of the call, and how it came about."""
+        for name in ("prompt", "cached", "written"):
+            used = getattr(self.tokens, name) + getattr(other.tokens, name)
+            setattr(self.tokens, name, used)
+        self.cost += other.cost
+        self.queue_seconds += other.queue_seconds
+        self.retrieval_seconds += other.retrieval_seconds
+        if other.groundedness is not None:
+            self.groundedness = other.groundedness
+        self.features |= other.features
+        self.facts |= other.facts
 
 
 _NOTED = (Passage, Citation, Outcome, Decision, Refusal, Failure)
@@ -121,6 +140,13 @@ class Budget(Protocol):
 
         Gives what settles it. Raises BudgetExceededError where it is not there.
         """
+
+
+class Ledger(Protocol):
+    """Where it is kept what was used of models that bill, and of whom."""
+
+    def budget(self, key: str | None) -> Budget:
+        """What one call may use, with all its attempts at all models; ``key``: who asks."""
 
 
 class BudgetExceededError(ConversationError):
@@ -178,11 +204,15 @@ class Context:
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
         server_tools: bool = False,
+        remote: bool = True,
+        route: str | None = None,
     ) -> None:
         """``key``: the name of whoever asks. ``deadline``: as ``time.monotonic`` tells time.
         ``collections``: those of the documents that they may see; None: all. ``masks_private``:
         whether private data of documents is masked on its way to them.
         ``server_tools``: whether tools may be called for them that are not theirs.
+        ``remote``: whether models beyond this machine may answer them, as far as the policy allows.
+        ``route``: the model that they chose where one is chosen for each call (``routing``).
         ``interval``: seconds between two batches of pieces; infinite: pieces come once an
         answer has ended, all together.
         """
@@ -194,9 +224,12 @@ class Context:
         self.collections = collections
         self.masks_private = masks_private
         self.server_tools = server_tools
+        self.remote = remote
+        self.route = route
         self._lock = threading.Lock()
         self._callbacks: dict[object, Callable[[], None]] = {}
         self._reason: LinnetError | None = None
+        self._ledgers: dict[Ledger, Budget] = {}
 
     @property
     def cancelled(self) -> LinnetError | None:
@@ -237,6 +270,28 @@ class Context:
         return undo
 
     @contextlib.contextmanager
+    def part(
+        self, *, deadline: float = math.inf, interval: float | None = None
+    ) -> Iterator[Context]:
+        """A call within this one, with a record of its own under the same id; it ends with it.
+
+        :meth:`Record.add` takes over what was used for it.
+        """
+        own = Context(
+            key=self.key, deadline=min(deadline, self.deadline), budget=self.budget,
+            record=Record(self.record.id), collections=self.collections,
+            interval=self.interval if interval is None else interval,
+            masks_private=self.masks_private, server_tools=self.server_tools,
+            remote=self.remote, route=self.route,
+        )  # fmt: skip
+        own._ledgers = self._ledgers  # limits for a call are for all of its parts together
+        undo = self.on_cancel(lambda: own.cancel(self._reason))
+        try:
+            yield own
+        finally:
+            undo()
+
+    @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Around the work of a task: cancelling ends it wherever it waits, and so does the
         deadline; the reason is raised. Whoever asks a responder does it within this.
@@ -273,10 +328,28 @@ class Context:
             if timer is not None:
                 timer.cancel()
 
-    def reserve(self, charge: Charge) -> Settle:
-        """As :meth:`Budget.reserve`; without a budget there is no limit."""
-        return self.budget.reserve(charge) if self.budget is not None else _settled
+    def reserve(self, charge: Charge, ledger: Ledger | None = None) -> Settle:
+        """As :meth:`Budget.reserve`; without a budget there is no limit.
 
+        ``ledger``: what is reserved must be there as well, for the key of this call.
+        """
+        reserved: list[Settle] = []
 
-def _settled(tokens: int, cost: int) -> None:
-    """There is no budget to settle with."""
+        def settle(tokens: int, cost: int) -> None:
+            for each in reserved:
+                each(tokens, cost)
+
+        try:
+            if self.budget is not None:
+                reserved.append(self.budget.reserve(charge))
+            if ledger is not None:
+                reserved.append(self._budget_of(ledger).reserve(charge))
+        except BaseException:
+            settle(0, 0)
+            raise
+        return settle
+
+    def _budget_of(self, ledger: Ledger) -> Budget:
+        """One for all of this call and its parts, as there are limits for a call."""
+        budget = self._ledgers.get(ledger)
+        return budget or self._ledgers.setdefault(ledger, ledger.budget(self.key))

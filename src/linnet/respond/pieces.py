@@ -15,6 +15,13 @@ from typing import Any, ClassVar, Literal, TypeAlias
 Place = Literal["here", "network", "elsewhere"]
 """Where something runs or was made: on this machine, in this network, anywhere else."""
 
+LOCAL_ONLY = "local-only"
+"""The tag of what never leaves this machine."""
+MEMORY = "memory"
+"""The tag of what is remembered of a person; so is the kind of its origin."""
+DOCUMENT = "document:"
+"""Begins the tags that name the documents which a text has passages of."""
+
 UNANSWERED = "unanswered"
 """Why an answer is withheld where the documents do not seem to have it."""
 
@@ -201,6 +208,23 @@ class Decision(Piece):
     subject: str
     outcome: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution(Piece):
+    """Who wrote the answer where that was chosen for it, why, and what it cost; the last piece
+    before the first choice's :class:`Finish`."""
+
+    kind: ClassVar[str] = "attribution"
+    model: str
+    place: Place
+    route: Mapping[str, Any]
+    """What decided (``decided_by``), why (``reason``), a router's ``score`` and ``threshold``."""
+    cost: float | None = None
+    """All that was billed for this call, other attempts included."""
+    currency: str = ""
+    id: str = ""
+    """Of the call, by which it can be judged."""
 
 
 @dataclass(frozen=True, slots=True)

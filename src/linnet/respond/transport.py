@@ -10,38 +10,97 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
+import functools
 import ipaddress
+import math
 import os
+import re
 import ssl
 import stat
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from linnet.config import parse_json
 from linnet.errors import ConfigError, ModelError
+from linnet.respond.conversation import ConversationError
 from linnet.respond.pieces import Place
 
-CONNECT_SECONDS = 10.0
 HEAD_BYTES = 64 << 10
 EVENT_BYTES = 1 << 20
 ANSWER_BYTES = 64 << 20
 REFUSAL_BYTES = 16 << 10
+REFUSAL_SECONDS = 5.0
+_ENDPOINT = "/chat/completions"
 _READ = 1 << 16
+_TELLING = 16  # bytes that tell a protocol
+_HEADERS = frozenset(
+    (b"content-type", b"content-encoding", b"location", b"retry-after", b"retry-after-ms",
+     b"x-should-retry")
+)  # fmt: skip
+_REPEATABLE = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529))
+"""Statuses after which the same request may succeed."""
+_SPENT = frozenset(("insufficient_quota", "billing_hard_limit_reached", "account_deactivated"))
+"""Codes that come with status 429, though waiting does not help."""
+
+Code: TypeAlias = Literal[
+    "unreachable", "timeout", "broken_off", "protocol", "malformed", "refused", "failed",
+    "circuit_open",
+]  # fmt: skip
+"""What kind of failure it is: no connection; no answer in time; an answer that broke off, that is
+no HTTP, or no answer of a model; an error status; an error that the answer itself tells of; not
+asked, as it failed before."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long an address may take, in seconds."""
+
+    connect: float = 10.0
+    first: float = 120.0
+    """Until the first byte of an answer: the other side may have a queue."""
+    silence: float = 60.0
+    """Between two pieces of an answer."""
+    answer: float = 600.0
+    """From the beginning of an answer to its end, however it drips."""
 
 
 class RemoteError(ModelError):
     """The model at an address gave no answer, or none that can be read.
 
-    ``status``: of its HTTP answer, where there was one.
+    ``status``: of its HTTP answer, where there was one. ``repeatable``: whether the same request
+    may succeed when it is sent again, after ``retry_after`` seconds where these were told.
+    ``parameter``: the part of the request that it does not take, where it says so.
     """
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: Code = "malformed",
+        status: int | None = None,
+        repeatable: bool = False,
+        retry_after: float | None = None,
+        parameter: str | None = None,
+    ) -> None:
         super().__init__(message)
+        self.code = code
         self.status = status
+        self.repeatable = repeatable
+        self.retry_after = retry_after
+        self.parameter = parameter
+
+    def without(self, secret: str) -> RemoteError:
+        """The same, with something left out of its message."""
+        return RemoteError(
+            str(self).replace(secret, "[key]"), code=self.code, status=self.status,
+            repeatable=self.repeatable, retry_after=self.retry_after, parameter=self.parameter,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,10 +131,11 @@ class Address:
             raise ConfigError(
                 f"{host}: an address holds no key; it is read from the environment or a file"
             )
-        if not (host.isascii() and host.isprintable() and " " not in host + parts.path):
+        written = host + parts.path
+        if not (written.isascii() and written.isprintable() and " " not in written):
             raise ConfigError(f"expected an address such as http://127.0.0.1:8080/v1. Got {url!r}")
         usual = 443 if parts.scheme == "https" else 80
-        path = parts.path.rstrip("/")
+        path = parts.path.rstrip("/").removesuffix(_ENDPOINT)  # people copy all of it
         return cls(url, parts.scheme, host, port or usual, path, place_of(host))
 
     @property
@@ -130,14 +190,19 @@ def _checked(key: str, where: str) -> str:
 class Exchange:
     """One request over a connection of its own, and what comes back."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timeouts: Timeouts | None = None) -> None:
         self.status: int | None = None
-        self.is_json = False
-        self._address = address
+        self.sent = False
+        """Whether the other side may have the request."""
+        self.address = address
+        self._timeouts = timeouts or Timeouts()
+        self._until = time.monotonic() + self._timeouts.answer
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
+        self._headers: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
+        self._first = b""
         self._head = self._received = 0
         self._ended = self._in_body = False
         import httptools
@@ -147,24 +212,31 @@ class Exchange:
 
     async def send(self, body: bytes, key: str | None) -> None:
         """Connect, and send the request."""
-        where = self._address
+        where = self.address
+        seconds = self._timeouts.connect
+        secure = trusted() if where.scheme == "https" else None
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(seconds):
                 self._reader, self._writer = await asyncio.open_connection(
-                    where.host,
-                    where.port,
-                    ssl=ssl.create_default_context() if where.scheme == "https" else None,
+                    where.host, where.port, ssl=secure, happy_eyeballs_delay=0.25
                 )
         except TimeoutError:
             raise RemoteError(
-                f"{where.name}: no connection within {CONNECT_SECONDS:.0f} seconds"
+                f"{where.name}: no connection within {seconds:.0f} seconds",
+                code="unreachable", repeatable=True,
+            ) from None  # fmt: skip
+        except ssl.SSLError as error:
+            raise RemoteError(
+                f"{where.name}: no encrypted connection ({_tls_reason(error)})", code="protocol"
             ) from None
-        except (OSError, ssl.SSLError, UnicodeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RemoteError(f"{where.name}: cannot be reached ({reason})") from None
+        except (OSError, UnicodeError) as error:
+            raise RemoteError(
+                f"{where.name}: cannot be reached ({_line(error)})",
+                code="unreachable", repeatable=isinstance(error, OSError),
+            ) from None  # fmt: skip
         host = f"[{where.host}]" if ":" in where.host else where.host
         lines = [
-            f"POST {where.path}/chat/completions HTTP/1.1",
+            f"POST {where.path}{_ENDPOINT} HTTP/1.1",
             f"Host: {host}:{where.port}",
             "Content-Type: application/json",
             "Accept: text/event-stream, application/json",
@@ -174,56 +246,124 @@ class Exchange:
         ]
         if key:
             lines.append(f"Authorization: Bearer {key}")
+        self.sent = True
         self._writer.write("\r\n".join([*lines, "", ""]).encode("ascii") + body)
 
-    async def read(self, seconds: float) -> bytes:
-        """More of the answer's body; nothing at its end."""
-        assert self._reader is not None
-        name = self._address.name
+    async def read(self, seconds: float | None = None) -> bytes:
+        """More of the answer's body; nothing at its end. ``seconds``: to wait at most."""
+        if seconds is None:
+            seconds = self._timeouts.silence if self._in_body else self._timeouts.first
+        left = self._until - time.monotonic()
+        name = self.address.name
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, min(seconds, left))):
                 while not self._body and not self._ended:
-                    data = await self._reader.read(_READ)
-                    if not data:
-                        if not self._in_body:
-                            raise RemoteError(
-                                f"{name}: the connection was closed without an answer"
-                            )
-                        self._ended = True
-                        break
-                    self._parser.feed_data(data)
-                    if not self._in_body:
-                        self._head += len(data)
-                        if self._head > HEAD_BYTES:
-                            raise RemoteError(f"{name}: the head of the answer does not end")
+                    await self._feed()
         except TimeoutError:
-            raise RemoteError(f"{name}: nothing came for {seconds:.0f} seconds") from None
-        except (OSError, ssl.SSLError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RemoteError(f"{name}: the connection broke off ({reason})") from None
+            what = f"nothing came for {seconds:.0f} seconds"
+            if left < seconds:
+                what = f"the answer did not end within {self._timeouts.answer:.0f} seconds"
+            raise RemoteError(f"{name}: {what}", code="timeout", repeatable=True) from None
+        except OSError as error:  # of ssl, too
+            raise RemoteError(
+                f"{name}: the connection broke off ({_line(error)})",
+                code="broken_off", repeatable=True,
+            ) from None  # fmt: skip
         except self._broken as error:
-            raise RemoteError(f"{name}: expected an answer by HTTP, but {error}") from None
+            spoken = _protocol(self._first)
+            instead = f"it speaks {spoken}" if spoken else str(error)
+            raise RemoteError(
+                f"{name}: expected an answer by HTTP, but {instead}", code="protocol"
+            ) from None
         found, self._body = b"".join(self._body), []
         self._received += len(found)
         if self._received > ANSWER_BYTES:
             raise RemoteError(f"{name}: an answer has at most {ANSWER_BYTES:,} bytes. Got more")
         return found
 
+    async def _feed(self) -> None:
+        """Give the parser what comes next."""
+        assert self._reader is not None
+        name = self.address.name
+        data = await self._reader.read(_READ)
+        if not data:
+            if not self._in_body:
+                spoken = _protocol(self._first)
+                raise RemoteError(
+                    f"{name}: expected an answer by HTTP, but it speaks {spoken}" if spoken else
+                    f"{name}: the connection was closed without an answer",
+                    code="protocol" if spoken else "broken_off", repeatable=not spoken,
+                )  # fmt: skip
+            self._ended = True
+            return
+        if len(self._first) < _TELLING:
+            self._first += data[:_TELLING]
+        self._parser.feed_data(data)
+        if not self._in_body:
+            self._head += len(data)
+            if self._head > HEAD_BYTES:
+                raise RemoteError(f"{name}: the head of the answer does not end", code="protocol")
+
     async def refusal(self, data: bytes) -> RemoteError:
         """What an answer that is an error says, in one line."""
-        with contextlib.suppress(RemoteError):
-            while len(data) < REFUSAL_BYTES and (more := await self.read(5.0)):
-                data += more
-        said = ""
-        with contextlib.suppress(ValueError, AttributeError, RemoteError):
-            error = json_object(data[:REFUSAL_BYTES], "").get("error")
-            said = str(error.get("message") if isinstance(error, Mapping) else error or "")
-        said = " ".join("".join(c if c.isprintable() else " " for c in said).split())[:300]
-        status = self.status
+        name, status = self.address.name, self.status or 0
+        if 300 <= status < 400:
+            where = printable(self._headers.get(b"location", b"").decode("latin-1"))[:200]
+            return RemoteError(
+                f"{name} answers with status {status}: redirects are not followed; "
+                f"give the address itself{f' ({where})' if where else ''}",
+                code="refused", status=status,
+            )  # fmt: skip
+        with contextlib.suppress(RemoteError, TimeoutError):
+            async with asyncio.timeout(REFUSAL_SECONDS):
+                while len(data) < REFUSAL_BYTES and (more := await self.read(REFUSAL_SECONDS)):
+                    data += more
+        complaint = Complaint()
+        with contextlib.suppress(ValueError, RecursionError):
+            complaint = Complaint.of(parse_json(data[:REFUSAL_BYTES].decode("utf-8")))
+        said = complaint.message
+        if status in (400, 413, 422) and complaint.is_of_length:
+            raise ConversationError(
+                f"{name}: the conversation is too long for the model there: {said}",
+                part="messages", code="context_length_exceeded",
+            )  # fmt: skip
+        if status == 404 and not self.address.path and not said:
+            said = "is the address complete? Most end with /v1"
         return RemoteError(
-            f"{self._address.name} answers with status {status}{': ' * bool(said)}{said}",
-            status=status,
-        )
+            f"{name} answers with status {status}{': ' * bool(said)}{said}",
+            code="refused", status=status, parameter=complaint.parameter,
+            repeatable=self._repeatable(status) and complaint.code not in _SPENT,
+            retry_after=self._retry_after(),
+        )  # fmt: skip
+
+    @property
+    def content_type(self) -> str:
+        """Of the answer, without parameters."""
+        given = self._headers.get(b"content-type", b"").partition(b";")[0]
+        return printable(given.decode("latin-1")).lower()[:100]
+
+    @property
+    def compressed(self) -> str:
+        """How the answer is compressed, which nobody asked for."""
+        given = printable(self._headers.get(b"content-encoding", b"").decode("latin-1"))
+        return "" if given.lower() in ("", "identity") else given[:40]
+
+    def _repeatable(self, status: int) -> bool:
+        told = self._headers.get(b"x-should-retry")  # OpenAI's
+        if told in (b"true", b"false"):
+            return told == b"true"
+        return status in _REPEATABLE
+
+    def _retry_after(self) -> float | None:
+        """When it may be asked again, as it says."""
+        with contextlib.suppress(KeyError, ValueError):
+            return _seconds(float(self._headers[b"retry-after-ms"]) / 1000)
+        given = self._headers.get(b"retry-after", b"").decode("latin-1").strip()
+        with contextlib.suppress(ValueError):
+            return _seconds(float(given))
+        with contextlib.suppress(ValueError, TypeError):
+            return _seconds(email.utils.parsedate_to_datetime(given).timestamp() - time.time())
+        return None
 
     def abort(self) -> None:
         """Close the connection now; in the loop."""
@@ -239,8 +379,8 @@ class Exchange:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        if name.lower() == b"content-type":
-            self.is_json = value.partition(b";")[0].strip().lower() == b"application/json"
+        if name.lower() in _HEADERS:
+            self._headers[name.lower()] = value.strip()
 
     def on_headers_complete(self) -> None:
         """The body is next."""
@@ -258,33 +398,100 @@ class Exchange:
         self._ended = self._ended or self._in_body
 
 
+@dataclass(frozen=True)
+class Complaint:
+    """What an answer says is wrong."""
+
+    message: str = ""
+    code: str = ""
+    status: int | None = None
+    parameter: str | None = None
+    """The part of the request that it does not take."""
+
+    @classmethod
+    def of(cls, found: Any) -> Complaint:
+        """Of JSON in any of the forms that are in use: OpenAI's ``{"error": {...}}``, the same in
+        a list, or as a text; ``message`` by itself; ``detail`` of FastAPI."""
+        if isinstance(found, list) and found:
+            found = found[0]
+        if not isinstance(found, Mapping):
+            return cls()
+        error = found.get("error") or found
+        if isinstance(error, Mapping) and isinstance(error.get("message"), Mapping):
+            error = {**error, **error["message"]}  # Mistral's
+        if not isinstance(error, Mapping):
+            return cls(printable(str(error))[:_SAID])
+        detail, place = error.get("detail"), None
+        if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
+            location = detail[0].get("loc")
+            names = location if isinstance(location, list) else []
+            place = next((name for name in names if isinstance(name, str) and name != "body"), None)
+            detail = f"{place}: {detail[0].get('msg')}"
+        said = error.get("message")
+        said = said if isinstance(said, str) else detail
+        message = printable(str(said or error.get("type") or ""))
+        code = error.get("code")
+        status = next(filter(None, map(_status, (code, error.get("status")))), None)
+        parameter = error.get("param") or place
+        if not isinstance(parameter, str):
+            parameter = None
+        return cls(message[:_SAID], str(code or error.get("type") or ""), status, parameter)
+
+    @property
+    def is_of_length(self) -> bool:
+        """Whether what was sent is too long for the model."""
+        return self.code == "context_length_exceeded" or bool(_TOO_LONG.search(self.message))
+
+    def raised(self, name: str) -> RemoteError:
+        """As an error of an answer that had begun."""
+        status = self.status
+        return RemoteError(
+            f"{name}: {self.message or 'it tells of an error'}", code="failed", status=status,
+            repeatable=(status is None or status in _REPEATABLE) and self.code not in _SPENT,
+        )  # fmt: skip
+
+
 class EventParser:
-    """Server-sent events, of which only ``data`` means anything here."""
+    """Server-sent events, of which ``data`` is read, and ``event`` where it is an error."""
 
     def __init__(self, name: str) -> None:
         self.done = False
+        self.failed: RemoteError | None = None
         self._name = name
         self._rest = b""
         self._data: list[bytes] = []
+        self._is_error = False
 
     def push(self, data: bytes) -> list[Mapping[str, Any]]:
-        """The events that are complete now."""
+        """The events that are complete now; ``failed`` says why there are no more."""
+        found: list[Mapping[str, Any]] = []
+        try:
+            for event in self._events(data):
+                found.append(event)
+        except RemoteError as error:
+            self.failed = error
+        return found
+
+    def _events(self, data: bytes) -> Iterator[Mapping[str, Any]]:
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
-        found = []
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
+            elif line.startswith(b"event:"):
+                self._is_error = line[6:].strip() == b"error"
+            elif not line:
                 whole, self._data = b"\n".join(self._data), []
                 if whole.strip() == b"[DONE]":
                     self.done = True
-                    break
-                found.append(json_object(whole, self._name))
+                    return
+                if whole.strip() and not whole.lstrip().startswith(b":"):  # a comment, passed on
+                    found = json_object(whole, self._name)
+                    yield {"error": found} if self._is_error and not found.get("error") else found
+                self._is_error = False
         if len(self._rest) + sum(map(len, self._data)) > EVENT_BYTES:
             raise RemoteError(f"{self._name}: an event has at most {EVENT_BYTES:,} bytes. Got more")
-        return found
 
 
 def json_object(data: bytes, name: str) -> Mapping[str, Any]:
@@ -297,3 +504,63 @@ def json_object(data: bytes, name: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise RemoteError(f"{name}: expected a JSON object. Got {type(found).__name__}")
     return found
+
+
+_SAID = 300
+_TOO_LONG = re.compile(
+    r"(context|prompt|input)[^.]{0,40}(too long|exceed|larger than)|exceed[^.]{0,40}context"
+    r"|maximum context|too many tokens",
+    re.IGNORECASE,
+)
+_PROTOCOLS = (
+    (b"SSH-", "SSH"),
+    (b"\x15\x03", "TLS: write https://"),
+    (b"\x16\x03", "TLS: write https://"),
+    (b"PRI * HTTP/2", "HTTP/2 only"),
+    (b"220", "SMTP or FTP"),
+    (b"+OK", "POP3"),
+    (b"* OK", "IMAP"),
+    (b"-ERR", "Redis"),
+    (b"RFB ", "VNC"),
+    (b"AMQP", "AMQP"),
+    (b"<", "HTML without HTTP"),
+)
+
+
+def _protocol(first: bytes) -> str | None:
+    """What is spoken by somebody whose first bytes are these, if it is known and no HTTP/1.1."""
+    if len(first) >= 9 and first[:2] == b"\0\0" and first[3:9] == b"\x04\0\0\0\0\0":
+        return "HTTP/2 only"  # frame of settings, of the whole connection
+    return next((name for start, name in _PROTOCOLS if first.startswith(start)), None)
+
+
+@functools.cache
+def trusted() -> ssl.SSLContext:
+    """The system's certificates; reading them takes longer than many a connection."""
+    return ssl.create_default_context()
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
+        return "it speaks no TLS"
+    return _line(error)
+
+
+def _line(error: Exception) -> str:
+    return printable(str(error))[:200]
+
+
+def printable(text: str) -> str:
+    """In one line, without what moves cursors."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _status(given: Any) -> int | None:
+    """Of HTTP, where it is one of an error, as a number or in digits."""
+    if isinstance(given, str) and given.isascii() and given.isdecimal():
+        given = int(given[:4])
+    return given if isinstance(given, int) and 400 <= given < 600 else None
+
+
+def _seconds(given: float) -> float | None:
+    return max(0.0, given) if math.isfinite(given) else None

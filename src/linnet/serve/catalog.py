@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from linnet.generate.embedding import Encoder
     from linnet.generate.engine import Engine
     from linnet.respond.conversation import NoConversationError
+    from linnet.respond.pieces import Place
     from linnet.respond.responder import Responder
     from linnet.respond.tool_servers import ToolServers
+    from linnet.routing.opening import OpenRouting
 
+AUTO = "auto"
+"""What is chosen for each call (``routing.settings.AUTO``, which costs more to import)."""
 LATEST = ":latest"
 """What Ollama's clients add to a name that has no version."""
 
@@ -104,6 +108,11 @@ class Served:
             return self.summary.documents is not None
         return self.workspace is not None or self.assistant is not None
 
+    @property
+    def place(self) -> Place:
+        """Where it runs; of one that is chosen for each call, the farthest that it may be."""
+        return self.responder.abilities.place if self.responder is not None else "here"
+
     @cached_property
     def fingerprint(self) -> str:
         """Changes where the same request may give another text."""
@@ -170,8 +179,9 @@ class Served:
             self.encoder.close()
         if self.assistant is not None:
             from linnet.answers.responder import DocumentsResponder
+            from linnet.routing.responder import RoutingResponder
 
-            if isinstance(self.responder, DocumentsResponder):
+            if isinstance(self.responder, DocumentsResponder | RoutingResponder):
                 self.responder.close()
 
 
@@ -202,14 +212,17 @@ class Catalog:
         sources: Sequence[ModelSource] = (),
         settings: PoolSettings | None = None,
         measure: Callable[[Sequence[Served]], int] | None = None,
+        routing: OpenRouting | None = None,
     ) -> None:
         """``models``: open ones, by the sources that they were opened from; those of no source stay
-        open. ``sources``: what is opened when it is used.
+        open. ``sources``: what is opened when it is used. ``routing``: where some of the models are
+        chosen for each call, or run elsewhere; it ends with the catalog.
 
         Raises ConfigError for two of one name, and where there is none.
         """
         from linnet.serve.memory import memory_of
 
+        self.routing = routing
         by_source = {
             source.name: [m for m in models if m.name in {d.name for d in source.described}]
             for source in sources
@@ -237,7 +250,7 @@ class Catalog:
     def none(cls) -> Catalog:
         """Of a server whose endpoints use no model."""
         empty = cls.__new__(cls)
-        empty.pool = Pool()
+        empty.pool, empty.routing = Pool(), None
         return empty
 
     @property
@@ -298,3 +311,5 @@ class Catalog:
     def close(self) -> None:
         """Free what the models hold."""
         self.pool.close()
+        if self.routing is not None:
+            self.routing.close()

@@ -24,7 +24,7 @@ from linnet.serve.logs import LOGGER
 _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:)?[\\/](?:[^\s\\/:;,'\"()]+[\\/])+")
 
 
-_STATUSES = {"budget_exceeded": 429, "not_ready": 503}
+_STATUSES = {"budget_exceeded": 429, "not_ready": 503, "policy": 403, "not_allowed": 403}
 """Of what a conversation is refused for by its code, where it is not the request's fault."""
 RETRY_SECONDS = 2.0
 

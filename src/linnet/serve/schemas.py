@@ -72,6 +72,13 @@ COLLECTIONS: Schema = {
     "type": ["array", "null"], "items": {"type": "string", "maxLength": 256}, "maxItems": 256,
     "description": "Of documents: the collections that are searched. Not OpenAI's.",
 }  # fmt: skip
+OWN: dict[str, Schema] = {
+    "linnet": {
+        **nullable(record({"route": {"type": ["string", "null"], "maxLength": 256}})),
+        "description": "route: the model that answers this time, or 'local', where the model is "
+        "'auto'. Not OpenAI's.",
+    }
+}
 STOP_TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 256}
 
 LARGEST_WHOLE = 2**31 - 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,17 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from linnet.errors import LinnetError
 from linnet.respond.engine import EngineResponder
 from linnet.serve.asgi import Call
+from linnet.serve.catalog import AUTO
 from linnet.serve.conversations import ConversationStore
 from linnet.serve.errors import ApiError, refused, stopping
 from linnet.serve.keys import key_ring
 from linnet.serve.limits import Doorkeeper
 from linnet.serve.metrics import Metrics, ModelMetrics
+from linnet.serve.monitoring import Monitoring
 from linnet.serve.openapi import describe
 from linnet.serve.streaming import Generation, wait_for_model
 from linnet.serve.uploads import Uploads
 
 if TYPE_CHECKING:
+    from linnet.monitor.log import Entry, Log
     from linnet.respond.context import Context
+    from linnet.respond.conversation import Conversation
     from linnet.respond.responder import Batches
     from linnet.respond.tool_servers import ToolServers
     from linnet.serve.catalog import Catalog, Served
@@ -86,6 +91,10 @@ class Service:
         self._prompts = ThreadPoolExecutor(_PROMPT_THREADS, "linnet-prompts")
         self._aborted = asyncio.Event()
         self.tool_servers = _tool_servers(config)
+        self.log = _log(config)
+        """Where a line about each answer goes; None: nowhere."""
+        self.monitoring = Monitoring(self.log, catalog) if self.log is not None else None
+        """What that log says."""
         catalog.pool.on_open = self._opened
         catalog.pool.on_close = self.metrics.closed
         self._opened([model for model in catalog.models.values() if model.summary is None], None)
@@ -114,6 +123,8 @@ class Service:
         self.conversations.close()
         if self.tool_servers is not None:
             self.tool_servers.close()
+        if self.log is not None:
+            self.log.close()
 
     async def prepare(self, call: Call, work: Callable[[], T]) -> T:
         """What the work makes of the call's body: here, or in a thread where the body is large.
@@ -204,6 +215,19 @@ class Service:
             return call.account.key.limits.tools
         return self.is_on_this_machine(call)
 
+    def may_leave(self, call: Call) -> bool:
+        """Whether models beyond this machine may answer whoever calls, as far as the policy has
+        it."""
+        if call.account is not None:
+            return call.account.key.limits.remote
+        return self.is_on_this_machine(call)
+
+    def may_monitor(self, call: Call) -> bool:
+        """Whether the figures of everybody's answers are for whoever calls."""
+        if call.account is not None:
+            return call.account.key.limits.monitoring
+        return self.is_on_this_machine(call)
+
     def is_on_this_machine(self, call: Call) -> bool:
         """Whether a call can only come from whoever sits here: not through a name that was allowed,
         which may be a proxy's, nor from a page of another site, though that may be allowed too."""
@@ -218,19 +242,26 @@ class Service:
         *,
         texts: int,
         stream: bool | None = None,
+        asked: Conversation | None = None,
     ) -> None:
         """Answer with what ``write`` gives, so many texts of it.
 
         ``stream``: whether as it comes; None: as the body's ``stream`` says, and otherwise whole.
+        ``asked``: what is answered, for an owner who keeps questions.
         """
         stream = bool(call.body.get("stream")) if stream is None else stream
+        route = (call.body.get("linnet") or {}).get("route")
+        if route is not None and call.model.name != AUTO:
+            raise ApiError(400, f"'route' is for the model '{AUTO}'.", param="linnet.route")
         generation = Generation(
             call, write, shape, self.model_metrics[call.model.name],
             choices=texts,
             collections=self.collections(call, call.body.get("collections")),
             masks_private=self.masks_private(call),
             server_tools=self.may_call_tools(call),
-            keep_texts=self.config.log_prompts,
+            remote=self.may_leave(call),
+            route=route,
+            keep_texts=self.config.log_prompts or self.config.monitor_contents,
         )  # fmt: skip
         self.doorkeeper.enter(texts, call.account)
         self.running[generation] = call.model.name
@@ -240,9 +271,63 @@ class Service:
             await generation.run(stream=stream, interval=interval)
         finally:
             del self.running[generation]
-            generation.note()
+            generation.note(say_texts=self.config.log_prompts)
+            entry = self._entry(call, generation, asked)
+            self.metrics.answers.count(entry, self.catalog.models)
+            if self.log is not None:
+                self.log.add(entry)
             tokens = call.record.tokens
             self.doorkeeper.leave(texts, call.account, tokens=tokens.prompt + tokens.written)
+
+    def judge(self, id: str, key: str | None, *, good: bool) -> None:
+        """Note what whoever asked says of an answer."""
+        self.metrics.answers.judged(good=good)
+        if self.log is not None:
+            self.log.judge(id, key, good=good)
+
+    def _entry(self, call: Call, generation: Generation, asked: Conversation | None) -> Entry:
+        """An answer's line in the log."""
+        from linnet.monitor.log import entry_of
+
+        record, routing = call.record, self.catalog.routing
+        question = answer = None
+        if self.config.monitor_contents:
+            question = _question(asked, call.body)
+            answer = "\n\n".join(generation.written)
+        now = time.monotonic()
+        return entry_of(
+            record,
+            at=time.time() - (now - call.arrived),
+            seconds=now - call.arrived,
+            key=call.account.key.name if call.account is not None else None,
+            interface=call.path,
+            asked=call.model.name,
+            place=record.facts.get("route", {}).get("place", call.model.place),
+            would_cost=routing.would_cost(record.tokens) if routing is not None else None,
+            state=generation.state,
+            question=question,
+            answer=answer,
+        )
+
+
+def _question(asked: Conversation | None, body: Mapping[str, Any]) -> str:
+    """What is asked last; or the prompt that is continued."""
+    if asked is None:
+        prompt = body.get("prompt") or body.get("input_prefix")
+        return prompt if isinstance(prompt, str) else ""
+    users = (message for message in reversed(asked.messages) if message.role == "user")
+    return next((message.text for message in users), "")
+
+
+def _log(config: ServeConfig) -> Log | None:
+    """The log that the settings name. Raises ConfigError where it cannot be written."""
+    if config.monitor is None:
+        return None
+    from linnet.monitor.log import Log
+
+    return Log(
+        config.monitor, keeps_contents=config.monitor_contents, keep_days=config.monitor_days
+    )
 
 
 def _tool_servers(config: ServeConfig) -> ToolServers | None:

@@ -66,6 +66,21 @@ class ServeConfig(EngineConfig):
         least=0,
         most=36_500,
     )
+    routing: Path | None = option(
+        None,
+        "TOML file of models beyond this machine, and of what may go to them at what price; 'auto' "
+        "chooses. For keys with --remote and, without keys, for this machine.",
+        group="Models",
+    )
+    monitor: Path | None = option(
+        None, "SQLite file for a line of counts about each answer.", group="Records"
+    )
+    monitor_contents: bool = option(
+        False, "Keep questions and answers there, too.", group="Records"
+    )
+    monitor_days: float = option(
+        90.0, "Days that its lines are kept; 0: for ever.", group="Records", least=0, most=36_500
+    )
     mcp: Path | None = option(
         None,
         "JSON file of MCP servers (mcpServers) whose tools the models may call, for keys with "
@@ -116,6 +131,8 @@ class ServeConfig(EngineConfig):
             if not works:
                 got = "a shorter one" if name == "api_key" else repr(getattr(self, name))
                 raise ConfigError(f"{name} must be {expected}. Got {got}")
+        if self.monitor_contents and self.monitor is None:
+            raise ConfigError("--monitor-contents needs a file to keep them in: --monitor FILE")
 
     @property
     def is_local(self) -> bool:

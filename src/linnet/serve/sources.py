@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linnet.config import parse_duration
 from linnet.errors import ConfigError, LinnetError, ModelError
@@ -24,11 +25,14 @@ from linnet.output import human_bytes
 from linnet.progress import SILENT, Progress
 from linnet.respond.engine import refusal_of
 from linnet.serve import memory
-from linnet.serve.catalog import Catalog, Served, Summary
+from linnet.serve.catalog import AUTO, Catalog, Served, Summary
 from linnet.serve.errors import without_paths
 from linnet.serve.logs import LOGGER
 from linnet.serve.pool import ModelSource, PoolSettings
 from linnet.serve.settings import FOREVER, ServeConfig
+
+if TYPE_CHECKING:
+    from linnet.routing.opening import OpenRouting
 
 _NAME = re.compile(r"[A-Za-z0-9][\w./:@-]{0,127}", re.ASCII)
 
@@ -42,6 +46,7 @@ def open_catalog(
     adapters: Mapping[str, str] | None = None,
     docs: str | None = None,
     directory: str | None = None,
+    routing: OpenRouting | None = None,
     progress: Progress = SILENT,
 ) -> Catalog:
     """Open the model at ``source``, or the documents there, and have others opened when they are
@@ -50,7 +55,9 @@ def open_catalog(
     ``name``: what the first is called; otherwise as its directory. ``models``: more, by name;
     ``directory``: more, each in a directory or file of its own. ``adapters``: of the first, by
     name, or of another as ``MODEL+NAME``. ``docs``: an index that the first model answers from,
-    under the index's name. Raises LinnetError where one cannot be opened, or could not be.
+    under the index's name. ``routing``: models beyond this machine, and what chooses between these
+    and the first one, or the documents. Raises LinnetError where one cannot be opened, or could
+    not be.
     """
     first = name or name_of(source)
     every = {first: source, **(models or {})}
@@ -58,6 +65,8 @@ def open_catalog(
     docs_name = name_of(docs) if docs is not None else ""
     named_docs = [docs_name] if docs is not None else []
     _check_names([*every, *named_docs, *(each for its in own.values() for each in its)])
+    if routing is not None:
+        _check_routed(routing, [*every, *named_docs])
     if name_of(source) in (models or {}) and name is None:
         raise ConfigError(f"two models are named '{name_of(source)}'; choose another name for one")
     if docs_name and docs_name in every:
@@ -86,6 +95,7 @@ def open_catalog(
             config,
             own[called],
             (docs_name, docs) if called == first and docs else None,
+            routing if called == first else None,
         )
         for called, place in every.items()
     ]
@@ -106,7 +116,8 @@ def open_catalog(
             for place in places
         ]
         _require_space(sources, settings)
-        return Catalog(opened, sources=sources, settings=settings)
+        elsewhere = remote_models(routing) if routing is not None else []
+        return Catalog([*opened, *elsewhere], sources=sources, settings=settings, routing=routing)
     except BaseException:
         for model in opened:
             model.close()
@@ -232,6 +243,8 @@ class _Place:
     adapters: Mapping[str, str]
     docs: tuple[str, str] | None
     """Name and directory of documents."""
+    routing: OpenRouting | None = None
+    """What chooses, for each call, between this and models elsewhere."""
     seen: dict[Hashable, int] = field(default_factory=dict)
     """When each version was opened first, which is when it counts as created."""
 
@@ -246,6 +259,11 @@ class _Place:
             if self.docs is not None:
                 name, place = self.docs
                 found.append(_documents(name, place, self.config, found[0], self.source, progress))
+            if self.routing is not None:
+                place = self.docs[1] if self.docs is not None else self.source
+                found.append(routed(self.routing, found[-1] if self.docs else found[0], place))
+                for pattern in self.routing.policy.protected.unmatched():
+                    progress.warn(f"{self.routing.file}: no document falls under '{pattern}'")
             for model in found:  # found out now, not while the first request waits
                 if (refusal := model.refusal) is not None and not refusal.is_without_template:
                     progress.warn(f"{model.name} cannot converse: {refusal}")
@@ -279,6 +297,46 @@ class _Place:
             Served(self.name, summary=summary),
             *(Served(each, summary=of_adapter, parent=self.name) for each in self.adapters),
         ]
+
+
+def open_routing(config: ServeConfig) -> OpenRouting | None:
+    """What the settings name of models beyond this machine. Raises ConfigError."""
+    if config.routing is None:
+        return None
+    from linnet.routing.opening import OpenRouting
+
+    return OpenRouting.open(config.routing)
+
+
+def routed(routing: OpenRouting, served: Served, place: str) -> Served:
+    """What answers each call with this model or documents, or with a model elsewhere.
+
+    ``place``: the directory that it was opened from. Raises ConfigError for what cannot converse.
+    """
+    if not served.is_chat or served.responder is None:
+        raise ConfigError(
+            f"--routing chooses who answers conversations, and '{served.name}' does not hold any"
+        )
+    documents = place if served.has_documents else None
+    return Served(
+        AUTO, answering=routing.auto(served.responder, place=documents), parent=served.name,
+        assistant=served.assistant, workspace=served.workspace, upkeep=served.upkeep,
+    )  # fmt: skip
+
+
+def remote_models(routing: OpenRouting) -> list[Served]:
+    """Those beyond this machine, by the names that requests choose them by."""
+    return [Served(name, answering=routing.named(name)) for name in routing.remote]
+
+
+def _check_routed(routing: OpenRouting, names: Collection[str]) -> None:
+    """Raise ConfigError for two models of one name."""
+    for name in (AUTO, *routing.remote):
+        if name in names:
+            raise ConfigError(
+                f"{routing.file} has a model '{name}', and so is one here called; choose another "
+                "name with --name or NAME=DIRECTORY"
+            )
 
 
 def _source(place: _Place, models: Sequence[Served], *, pinned: bool = False) -> ModelSource:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from linnet.errors import LinnetError
@@ -20,6 +20,7 @@ from linnet.serve.logs import LOGGER
 from linnet.serve.shapes import Shape
 
 if TYPE_CHECKING:
+    from linnet.monitor.log import State
     from linnet.respond.responder import Batches
     from linnet.serve.metrics import ModelMetrics
     from linnet.serve.pool import Lease, Pool
@@ -96,10 +97,13 @@ class Generation:
         collections: tuple[str, ...] | None = None,
         masks_private: bool = False,
         server_tools: bool = False,
+        remote: bool = False,
+        route: str | None = None,
         keep_texts: bool = False,
     ) -> None:
         """``write`` gives what is to be sent, so many texts; ``keep_texts``: for a log that is to
-        have them. ``collections``, ``masks_private``, ``server_tools``: see :class:`Context`.
+        have them. ``collections``, ``masks_private``, ``server_tools``, ``remote``, ``route``: see
+        :class:`Context`.
         """
         self._choices = choices
         self._call = call
@@ -111,11 +115,14 @@ class Generation:
         self._context = Context(
             key=call.account.key.name if call.account is not None else None, record=call.record,
             collections=collections, masks_private=masks_private, server_tools=server_tools,
+            remote=remote, route=route,
         )  # fmt: skip
         self._sending = asyncio.Lock()
         self._sending_since: float | None = None
         self._sent_at = time.monotonic()
         self._complete = self._left = False
+        self._failed = True
+        """Unless it ends as it should."""
         self._stopped: ApiError | None = None
 
     @property
@@ -145,6 +152,7 @@ class Generation:
         try:
             with self._context.running():
                 await (self._stream() if stream else self._whole())
+            self._failed = False
         except CancelledCallError as error:
             if self._left:
                 raise ClientLeftError from None
@@ -164,8 +172,19 @@ class Generation:
             watch.cancel()
             self._context.cancel()
 
-    def note(self) -> None:
-        """Count the request, and say of it what is to be logged."""
+    @property
+    def state(self) -> State | None:
+        """How it ended, for a log; None: as it should, with whatever the record says of it."""
+        return "left" if self._left else "failed" if self._failed else None
+
+    @property
+    def written(self) -> Sequence[str]:
+        """The texts, where these are kept."""
+        return ["".join(texts) for _, texts in sorted((self._texts or {}).items())]
+
+    def note(self, *, say_texts: bool) -> None:
+        """Count the request, and say of it what is to be logged; ``say_texts``: what was written,
+        too."""
         record, metrics, call = self._record, self._metrics, self._call
         if not record.choices:  # it was refused before anything began
             return
@@ -188,8 +207,8 @@ class Generation:
         if record.noted:
             kinds = [piece.kind for piece in record.noted]
             call.facts["pieces"] = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
-        if self._texts is not None:
-            call.facts["answers"] = ["".join(self._texts[place]) for place in sorted(self._texts)]
+        if say_texts:
+            call.facts["answers"] = self.written
         if self._left:
             metrics.cancelled.inc()
 

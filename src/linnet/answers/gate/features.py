@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -268,6 +268,18 @@ FEATURES: dict[str, Feature] = {
     )
 }  # fmt: skip
 """By name; a gate that was fitted has some of them."""
+
+
+WATCHED = (
+    "lexical_level", "dense_level", "reranked", "lexical_margin", "words_covered", "found_covered",
+    "known",
+)  # fmt: skip
+"""Those by which it is noticed that questions, or what is found for them, have changed."""
+
+
+def watched(features: Mapping[str, float]) -> dict[str, float]:
+    """Of all features those that are watched, as far as there are any."""
+    return {name: own for name in WATCHED if math.isfinite(own := features.get(name, NONE))}
 
 
 def observe(evidence: Evidence, draft: Draft, reference: Reference) -> dict[str, float]:

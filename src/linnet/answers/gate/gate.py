@@ -11,7 +11,7 @@ import numpy as np
 
 from linnet import artifact, output
 from linnet.answers.evidence import Draft, Evidence, Judgement
-from linnet.answers.gate.features import observe
+from linnet.answers.gate.features import observe, watched
 from linnet.answers.gate.model import MonotoneModel
 from linnet.answers.gate.reference import Levels, Reference
 from linnet.config import from_mapping, read_json, to_mapping
@@ -52,7 +52,7 @@ class Gate:
             answer = in_scope >= IN_SCOPE
         else:
             answer = threshold is not None and probability >= threshold
-        return Judgement(probability, in_scope, bool(draft.text) and answer)
+        return Judgement(probability, in_scope, bool(draft.text) and answer, watched(features))
 
 
 def is_of_many(evidence: Evidence) -> bool:

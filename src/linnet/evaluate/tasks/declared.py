@@ -73,7 +73,7 @@ class DeclaredTask(Task):
 
     def examples(self) -> Iterator[Example]:
         """The rows that are not solved as examples."""
-        shots, taken = self._shots()
+        shots, taken = self.rows.shots()
         self.facts["shots"] = [list(shot) for shot in shots]
         for number, row in self.rows.asked:
             if number not in taken:
@@ -83,7 +83,7 @@ class DeclaredTask(Task):
         """What the row asks; nothing where it cannot be made, which ``scores`` then says."""
         task, engine = self.task, self.run.engine
         try:
-            question = self._question(*example.data)
+            question = self.rows.question(*example.data)
         except LinnetError:
             return ()
         dialogue = question.dialogue
@@ -102,15 +102,17 @@ class DeclaredTask(Task):
 
     def scores(self, example: Example, answers: Sequence[Answer]) -> Mapping[str, float]:
         """By the kind of task."""
-        question = self._question(*example.data)
+        question = self.rows.question(*example.data)
         if self.task.kind == "generate":
             (written,) = answers
             assert isinstance(written, Completion)
-            return self._written(question, written)
-        found = [each for each in answers if isinstance(each, Likelihood)]
+            ended = written.finish_reason == "stop"
+            found = answer_scores(self.task, question, written.text)
+            return {**found, "ends_itself": float(ended), "tokens": len(written.tokens)}
+        likelihoods = [each for each in answers if isinstance(each, Likelihood)]
         if self.task.kind == "choice":
-            return choice_scores(found, question.choices, question.right)[0]
-        (one,) = found
+            return choice_scores(likelihoods, question.choices, question.right)[0]
+        (one,) = likelihoods
         return {
             "nats": one.nats,
             "tokens": one.tokens,
@@ -122,7 +124,7 @@ class DeclaredTask(Task):
 
     def detail(self, example: Example, answers: Sequence[Answer]) -> dict[str, Any]:
         """The question and its answer, as texts."""
-        question = self._question(*example.data)
+        question = self.rows.question(*example.data)
         found: dict[str, Any] = {
             "prompt": question.dialogue.question,
             "expected": list(question.expected),
@@ -130,7 +132,8 @@ class DeclaredTask(Task):
         if self.task.kind == "generate":
             (written,) = answers
             assert isinstance(written, Completion)
-            found |= {"answer": written.text, "taken": self._taken(question, written.text)}
+            taken = taken_answer(self.task, question, written.text)
+            found |= {"answer": written.text, "taken": taken}
         elif self.task.kind == "choice":
             likelihoods = [each for each in answers if isinstance(each, Likelihood)]
             _, place = choice_scores(likelihoods, question.choices, question.right)
@@ -151,97 +154,13 @@ class DeclaredTask(Task):
             )
         return items
 
-    def _written(self, question: Question, written: Completion) -> dict[str, float]:
-        task, taken = self.task, self._taken(question, written.text)
-        expected, scores = question.expected, {"in_format": float(taken is not None)}
-        scores["ends_itself"] = float(written.finish_reason == "stop")
-        scores["tokens"] = len(written.tokens)
-        answer = taken or ""
-        if task.format in EXACT:
-            settings = {"choices": question.choices, "language": task.language}
-            plain = [answer_in(each, task.format, **settings) for each in expected]  # type: ignore[arg-type]
-            return {**scores, "exact_match": float(taken is not None and taken in plain)}
-        return {
-            **scores,
-            "exact_match": exact_match(answer, expected, task.language),
-            "f1": token_f1(answer, expected, task.language),
-            "contains": contains(answer, expected, task.language),
-        }
-
-    def _taken(self, question: Question, text: str) -> str | None:
-        task = self.task
-        return answer_in(
-            text,
-            task.format,
-            after=task.answer_after,
-            choices=question.choices,
-            language=task.language,
-        )
-
-    def _question(self, row: Row, shots: tuple[tuple[str, str], ...]) -> Question:
-        """A row as it is put to the model. Raises DataError for one that cannot be."""
-        known = self.rows.made.get(id(row))
-        if known is None:
-            text, expected, choices, right = self._texts(row)
-            task = self.task
-            dialogue = Dialogue(
-                text,
-                shots,
-                task.system,
-                chat=task.chat,
-                delimiter=task.delimiter,
-                separator=task.separator,
-            )
-            known = Question(dialogue, expected, choices, right)
-            self.rows.made[id(row)] = known
-        return known
-
-    def _texts(self, row: Row) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
-        rows = self.rows
-        text = rows.prompt.render(row) if rows.prompt is not None else ""
-        choices: tuple[str, ...] = ()
-        if rows.choices is not None:
-            choices = tuple(_text(each) for each in rows.choices.values(row))
-        targets = rows.target.values(row)
-        if self.task.kind != "choice":
-            return text, tuple(_text(each) for each in targets), choices, 0
-        if len(choices) < 2 or len(set(choices)) < len(choices):
-            raise DataError(f"expected two choices or more that differ. Got {list(choices)}"[:200])
-        right = right_choice(targets[0], choices)
-        return text, (choices[right],), choices, right
-
-    def _shots(self) -> tuple[tuple[tuple[str, str], ...], set[int]]:
-        """Solved examples, and the numbers of the rows they are, where those are the task's."""
-        wanted = self.task.few_shot
-        if not wanted.count:
-            return (), set()
-        source = self.rows.solved if self.rows.solved is not None else self.rows.asked
-        order = np.random.default_rng(wanted.seed).permutation(len(source))
-        shots, taken = [], set()
-        for place in order:
-            number, row = source[place]
-            try:
-                text, expected, _, _ = self._texts(row)
-            except LinnetError:
-                continue
-            shots.append((text, expected[0]))
-            taken.add(number)
-            if len(shots) == wanted.count:
-                break
-        left = len(self.rows.asked) - len(taken)
-        if len(shots) < wanted.count or (self.rows.solved is None and left < 1):
-            raise ConfigError(
-                f"{self.task.at('few_shot')} asks for {wanted.count} solved examples, but "
-                f"{len(source)} rows do not have as many and one to be answered"
-            )
-        return tuple(shots), taken if self.rows.solved is None else set()
-
 
 class Rows:
     """The rows of a task, read and checked."""
 
     def __init__(self, task: Declaration) -> None:
         """Raises ConfigError or DataError for what is wrong with the file or its data."""
+        self.task = task
         rows = read_rows(_beside(task, task.data))
         self.asked = _numbered(task, rows, task.where, "where")
         if not self.asked:
@@ -272,6 +191,91 @@ class Rows:
         """What an item is known by."""
         known = None if self.id is None else row.get(self.id)
         return str(number if known is None else known)
+
+    def question(self, row: Row, shots: tuple[tuple[str, str], ...]) -> Question:
+        """A row as it is put to the model. Raises DataError for one that cannot be."""
+        known = self.made.get(id(row))
+        if known is None:
+            text, expected, choices, right = self._texts(row)
+            task = self.task
+            dialogue = Dialogue(
+                text,
+                shots,
+                task.system,
+                chat=task.chat,
+                delimiter=task.delimiter,
+                separator=task.separator,
+            )
+            known = Question(dialogue, expected, choices, right)
+            self.made[id(row)] = known
+        return known
+
+    def shots(self) -> tuple[tuple[tuple[str, str], ...], set[int]]:
+        """Solved examples, and the numbers of the rows they are, where those are the task's."""
+        wanted = self.task.few_shot
+        if not wanted.count:
+            return (), set()
+        source = self.solved if self.solved is not None else self.asked
+        order = np.random.default_rng(wanted.seed).permutation(len(source))
+        shots, taken = [], set()
+        for place in order:
+            number, row = source[place]
+            try:
+                text, expected, _, _ = self._texts(row)
+            except LinnetError:
+                continue
+            shots.append((text, expected[0]))
+            taken.add(number)
+            if len(shots) == wanted.count:
+                break
+        left = len(self.asked) - len(taken)
+        if len(shots) < wanted.count or (self.solved is None and left < 1):
+            raise ConfigError(
+                f"{self.task.at('few_shot')} asks for {wanted.count} solved examples, but "
+                f"{len(source)} rows do not have as many and one to be answered"
+            )
+        return tuple(shots), taken if self.solved is None else set()
+
+    def _texts(self, row: Row) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
+        text = self.prompt.render(row) if self.prompt is not None else ""
+        choices: tuple[str, ...] = ()
+        if self.choices is not None:
+            choices = tuple(_text(each) for each in self.choices.values(row))
+        targets = self.target.values(row)
+        if self.task.kind != "choice":
+            return text, tuple(_text(each) for each in targets), choices, 0
+        if len(choices) < 2 or len(set(choices)) < len(choices):
+            raise DataError(f"expected two choices or more that differ. Got {list(choices)}"[:200])
+        right = right_choice(targets[0], choices)
+        return text, (choices[right],), choices, right
+
+
+def taken_answer(task: Declaration, question: Question, text: str) -> str | None:
+    """What of a written text is the answer; None where it is not in the format."""
+    return answer_in(
+        text,
+        task.format,
+        after=task.answer_after,
+        choices=question.choices,
+        language=task.language,
+    )
+
+
+def answer_scores(task: Declaration, question: Question, text: str) -> dict[str, float]:
+    """How far a written text is the expected answer."""
+    taken = taken_answer(task, question, text)
+    expected, scores = question.expected, {"in_format": float(taken is not None)}
+    answer = taken or ""
+    if task.format in EXACT:
+        settings = {"choices": question.choices, "language": task.language}
+        plain = [answer_in(each, task.format, **settings) for each in expected]  # type: ignore[arg-type]
+        return {**scores, "exact_match": float(taken is not None and taken in plain)}
+    return {
+        **scores,
+        "exact_match": exact_match(answer, expected, task.language),
+        "f1": token_f1(answer, expected, task.language),
+        "contains": contains(answer, expected, task.language),
+    }
 
 
 def declared_task(file: Path) -> tuple[Declaration, Callable[[Run], Task]]:

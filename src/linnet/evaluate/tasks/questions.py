@@ -102,7 +102,7 @@ class Questions(Task):
             if each.kind in ASKED and each.answers
         ]
         if self.open_book:
-            found = with_passages(self.run, self.place, found)
+            found = with_passages(self.place, found, self.run.corpus)
             found = [each for each in found if each.passage is not None]
         if not found:
             missing = "with an answer"
@@ -123,7 +123,7 @@ class Questions(Task):
             ]
             shown, questions = solved(questions, usable, run.config.shots, run.config.seed)
             if self.open_book:
-                shown = with_passages(run, self.place, shown)
+                shown = with_passages(self.place, shown, run.corpus)
                 shown = [each for each in shown if each.passage is not None]
         shots = [
             (_question(run, each.language, each.question, self._passage(each)), each.answers[0])

@@ -54,7 +54,7 @@ class Refusal(Task):
         ]
         if not questions:
             raise DataError(f"{self.place}: expected questions that can and cannot be answered")
-        questions = with_passages(self.run, self.place, questions)
+        questions = with_passages(self.place, questions, self.run.corpus)
         passages = [each for each in questions if each.passage is not None and each.answerable]
         draw = np.random.default_rng(self.run.config.seed)
         self.facts |= {

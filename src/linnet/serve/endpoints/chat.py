@@ -27,6 +27,7 @@ from linnet.serve.schemas import (
     MODEL,
     MOST_TOOLS,
     OPEN_END,
+    OWN,
     RESPONSE_FORMAT,
     SAMPLING,
     STREAMING,
@@ -68,7 +69,7 @@ async def answer(service: Service, call: Call) -> None:
     shape = ChatShape(
         call.model, usage=wants_usage(body), logprobs=asked.logprobs, legacy=is_legacy(body)
     )
-    await service.generate(call, write, shape, texts=asked.choices)
+    await service.generate(call, write, shape, texts=asked.choices, asked=asked)
 
 
 def chat(body: Mapping[str, Any], *, longest: int, context: int) -> Conversation:
@@ -257,6 +258,7 @@ BODY: Schema = record(
             "description": "Only text.",
         },
         "collections": COLLECTIONS,
+        **OWN,
         **IGNORED,
     },
     required=("messages",),

@@ -44,7 +44,7 @@ async def answer(service: Service, call: Call) -> None:
         return responder.respond(asked, context)
 
     shape = MessagesShape(call, limit=asked.sampling.max_tokens)
-    await service.generate(call, write, shape, texts=1)
+    await service.generate(call, write, shape, texts=1, asked=asked)
 
 
 async def count(service: Service, call: Call) -> None:

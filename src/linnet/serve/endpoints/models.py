@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from linnet.retrieval import Index
 from linnet.serve.asgi import Call
+from linnet.serve.catalog import AUTO
 from linnet.serve.endpoint import Endpoint
 from linnet.serve.endpoints.messages import is_anthropic, model_info, page_of_models
 from linnet.serve.schemas import COUNT, TEXT, listed, record
@@ -55,10 +56,31 @@ def _card(service: Service, model: Served, seen: Sequence[str] | None) -> dict[s
             "embeddings": model.makes_embeddings,
             "documents": documents,
             "context": model.context,
-            "adapter_of": model.parent,
+            "adapter_of": model.parent if model.name != AUTO else None,
             "loaded": service.catalog.is_loaded(model.name),
+            "place": model.place,
+            **_routing(service, model),
         },
     }
+
+
+def _routing(service: Service, model: Served) -> dict[str, Any]:
+    """Where a model is chosen for each call: which there are (``routes``); of one beyond this
+    machine what it asks for a million tokens, null where that is not known. Of both whether their
+    answers can be judged."""
+    routing = service.catalog.routing
+    if routing is None:
+        return {}
+    about: dict[str, Any] = {"feedback": service.log is not None}
+    if model.name == AUTO:
+        return {**about, "routes": list(routing.remote)}
+    if model.name not in routing.remote:
+        return {}
+    config, currency = routing.settings.models[model.name], routing.settings.currency
+    if not config.priced:
+        return {**about, "price": None}
+    price = {"input": config.input, "output": config.output, "currency": currency}
+    return {**about, "price": price}
 
 
 def _passages(index: Searchable, seen: Sequence[str] | None) -> int:

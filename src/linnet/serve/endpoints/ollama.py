@@ -79,7 +79,7 @@ async def answer_chat(service: Service, call: Call) -> None:
         return responder.respond(asked, context)
 
     shape = OllamaShape(call, chat=True, logprobs=asked.logprobs)
-    await service.generate(call, write, shape, texts=1, stream=_streams(call))
+    await service.generate(call, write, shape, texts=1, stream=_streams(call), asked=asked)
 
 
 async def answer_generate(service: Service, call: Call) -> None:

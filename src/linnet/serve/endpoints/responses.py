@@ -82,7 +82,7 @@ async def create(service: Service, call: Call) -> None:
                 await _keep(service, call, asked, shape, shape.fail(failed(error)))
             raise
 
-    await service.generate(call, write, shape, texts=1)
+    await service.generate(call, write, shape, texts=1, asked=asked.conversation)
 
 
 def _most_results(body: Mapping[str, Any]) -> int | None:

@@ -23,6 +23,7 @@ from linnet.serve.schemas import (
     MOST_PARTS,
     MOST_STOPS,
     MOST_TOOLS,
+    OWN,
     SAMPLING,
     STOP_TEXT,
     STREAMING,
@@ -336,6 +337,7 @@ BODY: Schema = record(
         },
         "stream": STREAMING["stream"],
         "collections": COLLECTIONS,
+        **OWN,
     },
     required=("model", "messages", "max_tokens"),
 )  # fmt: skip

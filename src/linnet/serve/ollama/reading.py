@@ -23,6 +23,7 @@ from linnet.serve.schemas import (
     MOST_MESSAGES,
     MOST_TOKENS,
     MOST_TOOLS,
+    OWN,
     SAMPLING,
     TEXT,
     TOKEN,
@@ -307,6 +308,7 @@ _WRITING: dict[str, Schema] = {
     "truncate": {**FLAG, "description": "Without effect: a prompt is never cut."},
     "shift": {**FLAG, "description": "Without effect: nothing is shifted out of the context."},
     "collections": COLLECTIONS,
+    **OWN,
 }
 CHAT_BODY: Schema = record(
     {

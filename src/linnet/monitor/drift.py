@@ -1,0 +1,385 @@
+"""Whether questions, or what is found for them, have changed: watched all the time, and said with
+how much.
+
+Numbers of each question (how well the documents cover its words, how far the best passage is above
+what random words find, the gate's two probabilities, its length) are compared with those of a
+*reference*: the questions that the gate's threshold was set on, or the first that were asked here.
+
+* **Evidence.** A number is put in order among those of the reference and of all questions since,
+  equals at random; its place is a smoothed conformal p-value. While new questions are like those of
+  the reference, whatever their distribution, these places are independent and uniform (Vovk,
+  Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005). Bets on them, fair ones,
+  make a fortune that then ever exceeds a with probability at most 1/a, however long one looks
+  (Ville's inequality): a conformal test martingale (Vovk et al., "Retrain or not retrain: conformal
+  test martingales for change-point detection", 2021). Many small bets on small or large places are
+  held at once; now and then some of the fortune is dealt out anew (fixed share: Herbster and
+  Warmuth, "Tracking the Best Expert", 1998), so that a change that comes late is noticed as well.
+  The fortunes of all numbers are averaged, which is a fair bet again.
+* **Size.** How likely a question's number is above one of the reference (0.5 where nothing
+  changed), with a confidence sequence, which holds at all times at once and for a mean that moves
+  (Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
+  sequences", 2021: the stitched bound (2), for values in [0, 1]).
+
+An alarm ends a watch and begins the next one, so that a change that lasts is said again.
+
+What this takes for granted is that quiet questions come in no particular order. A person who asks
+the same thing ten times, or a class that does, is a change in this sense.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
+State: TypeAlias = Literal["few", "steady", "drifting"]
+
+FALSE_ALARM = 0.01
+"""The chance of an alarm, ever, while nothing changes."""
+LEAST_REFERENCE = 30
+"""Fewer numbers are no reference."""
+FIRST = 200
+"""Of the questions asked here, so many are a reference for those after them."""
+RECENT_DAYS = 14.0
+"""For so long an alarm is of now."""
+SHARE = 1 / 400
+"""Of the fortune, dealt out anew with each question."""
+CONFIDENCE = 0.95
+MOST_ALARMS = 100
+MOST_SEEN = 2000
+"""Questions among which the beginning of a change is looked for."""
+_DAY = 86_400.0
+
+NUMBERS: Mapping[str, str] = {
+    "in_scope": "how likely the documents are about the question",
+    "probability": "how likely the answer is right",
+    "words": "length of the question, in words",
+    "found_covered": "the question's words are in what was found",
+    "words_covered": "the question's words are in the best passage",
+    "known": "the documents use the question's words",
+    "lexical_level": "search by words, above what random words find",
+    "dense_level": "search by meaning, above what random words find",
+    "lexical_margin": "lead of the best passage over other documents",
+    "reranked": "the re-ranker's probability",
+    "score": "score of the best passage",
+}
+"""What is watched, where it is there."""
+
+
+class Bets:
+    """Fortunes that grow where places in [0, 1] are not uniform, each of many columns by itself.
+
+    A bet says: a share ``r`` of the places lies in the lowest (or highest) ``t`` of them, besides
+    those that chance puts there. One bet is to keep the money.
+    """
+
+    TAILS = (0.02, 0.1, 0.3)
+    RATES = (0.1, 0.3, 0.7)
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        pairs = [(tail, rate) for tail in self.TAILS for rate in self.RATES]
+        self._tails = np.array([tail for tail, _ in pairs])
+        self._rates = np.array([rate for _, rate in pairs])
+        self._prior = np.concatenate([[0.5], np.full(2 * len(pairs), 0.25 / len(pairs))])
+        self._each = np.broadcast_to(self._prior, (*shape, len(self._prior))).copy()
+        self._logs = np.zeros(shape)
+        """Of the fortunes; ``_each`` says how they are divided."""
+
+    def bet(self, places: Numbers) -> None:
+        """Take in one place of each column; not a number where there is none."""
+        seen = np.isfinite(places)
+        own = self._each * self._gains(places)
+        sums = own.sum(-1, keepdims=True)
+        self._logs += np.log(sums[..., 0])
+        share = np.where(seen[..., None], SHARE, 0.0)
+        self._each = (1 - share) * own / sums + share * self._prior
+
+    def _gains(self, places: Numbers) -> Numbers:
+        """By what each bet is multiplied; the first one keeps its money."""
+        own = places[..., None]
+        both = (own < self._tails, own > 1 - self._tails)
+        gains = [1 - self._rates + self._rates / self._tails * won for won in both]
+        found = np.concatenate([np.ones_like(own), *gains], axis=-1)
+        return np.where(np.isfinite(own), found, 1.0)
+
+    def began(self, places: Numbers) -> tuple[int, int]:
+        """For places of one column after the other (questions, columns): in which one, and from
+        which question on, a single bet would have gained most. (The likeliest change, as CUSUM has
+        it: Page, "Continuous Inspection Schemes", 1954.)"""
+        sums = np.cumsum(np.log(self._gains(places))[::-1], axis=0)  # from each question to the end
+        best = sums.max(-1)
+        question, column = np.unravel_index(int(np.argmax(best)), best.shape)
+        return int(column), len(places) - 1 - int(question)
+
+    @property
+    def logs(self) -> Numbers:
+        """The natural logarithms of the fortunes, which began at 0."""
+        return self._logs
+
+    def together(self) -> Numbers:
+        """That of their mean over the last axis."""
+        most = self._logs.max(-1)
+        found: Numbers = most + np.log(np.exp(self._logs - most[..., None]).mean(-1))
+        return found
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Numbers of questions that others are compared with, in order."""
+
+    name: Literal["gate", "first"]
+    """The questions that the gate's threshold was set on, or the first asked here."""
+    numbers: Mapping[str, Numbers] = field(repr=False)
+    questions: int
+
+    @classmethod
+    def of(
+        cls, name: Literal["gate", "first"], rows: Sequence[Mapping[str, float]]
+    ) -> Reference | None:
+        """Of the numbers of questions; None where no number was given often enough."""
+        found = {}
+        for number in NUMBERS:
+            own = [row[number] for row in rows if math.isfinite(row.get(number, math.nan))]
+            if len(own) >= LEAST_REFERENCE and len(own) >= len(rows) / 2:
+                found[number] = np.sort(np.array(own))
+        return cls(name, found, len(rows)) if found else None
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something changed."""
+
+    at: float
+    """When it was noticed."""
+    began: float
+    """From when on it looks like that."""
+    number: str
+    """Of those that changed the one that tells most."""
+    questions: int
+    """Since it began."""
+    superiority: float
+    """How likely one of these has more of it than one of the reference."""
+
+
+@dataclass(frozen=True)
+class NumberDrift:
+    """How one number of questions compares with the reference."""
+
+    name: str
+    about: str
+    questions: int
+    evidence: float
+    """Decimal logarithm of the fortune since the last alarm; 2 is a hundredfold."""
+    superiority: float | None
+    """How likely a question has more of it than one of the reference; 0.5: nothing changed."""
+    low: float | None
+    """A confidence sequence of it, at 95 %."""
+    high: float | None
+    below: float | None
+    """The share of questions below 95 % of the reference's."""
+    above: float | None
+    """And above 95 % of them."""
+    recent: float | None
+    """As ``superiority``, of the last week that questions were asked in."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a watch found."""
+
+    model: str
+    reference: Literal["gate", "first"]
+    state: State
+    since: float | None
+    """The first question that was compared."""
+    questions: int
+    evidence: float
+    """As of the numbers, all together; an alarm is at ``needed``."""
+    needed: float
+    alarms: tuple[Alarm, ...]
+    numbers: tuple[NumberDrift, ...]
+
+
+class Watch:
+    """Compares questions with a reference, one after the other as they come."""
+
+    def __init__(
+        self, reference: Reference, *, model: str = "", false_alarm: float = FALSE_ALARM
+    ) -> None:
+        self.reference, self.model = reference, model
+        self._names = tuple(reference.numbers)
+        self._needed = math.log(1 / false_alarm)
+        self._sizes = {name: _Size(own) for name, own in reference.numbers.items()}
+        self._alarms: list[Alarm] = []
+        self._since: float | None = None
+        self._questions = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._bags = [list(map(float, own)) for own in self.reference.numbers.values()]
+        self._bets = Bets((len(self._names),))
+        self._seen: deque[tuple[float, Numbers, list[float]]] = deque(maxlen=MOST_SEEN)
+        """The last questions: when, their places among all, and among the reference's."""
+
+    def add(self, at: float, id: str, numbers: Mapping[str, float]) -> None:
+        """Take in a question. ``id`` decides what chance decides, so that the same log says the
+        same."""
+        values = [numbers.get(name, math.nan) for name in self._names]
+        if not any(map(math.isfinite, values)):
+            return
+        self._since = at if self._since is None else self._since
+        self._questions += 1
+        places, sizes = np.full(len(values), math.nan), [math.nan] * len(values)
+        for column, (name, value) in enumerate(zip(self._names, values, strict=True)):
+            if math.isfinite(value):
+                places[column] = _place(self._bags[column], value, _chance(id, name))
+                bisect.insort(self._bags[column], value)
+                sizes[column] = self._sizes[name].add(at, value)
+        self._seen.append((at, places, sizes))
+        self._bets.bet(places)
+        if float(self._bets.together()) >= self._needed:
+            self._alarm(at)
+
+    def _alarm(self, at: float) -> None:
+        column, first = self._bets.began(np.stack([places for _, places, _ in self._seen]))
+        since = list(self._seen)[first:]
+        own = [sizes[column] for _, _, sizes in since if math.isfinite(sizes[column])]
+        if len(self._alarms) == MOST_ALARMS:
+            del self._alarms[0]
+        name = self._names[column]
+        self._alarms.append(Alarm(at, since[0][0], name, len(own), sum(own) / max(len(own), 1)))
+        self._begin()
+
+    def found(self, now: float) -> Drift:
+        """What there is to say."""
+        recent = bool(self._alarms) and now - self._alarms[-1].at <= RECENT_DAYS * _DAY
+        state: State = "drifting" if recent else "steady"
+        if not recent and self._questions < LEAST_REFERENCE:
+            state = "few"
+        return Drift(
+            self.model, self.reference.name, state, self._since, self._questions,
+            float(self._bets.together()) / math.log(10), self._needed / math.log(10),
+            tuple(self._alarms),
+            tuple(
+                self._sizes[name].found(name, float(log) / math.log(10))
+                for name, log in zip(self._names, self._bets.logs, strict=True)
+            ),
+        )  # fmt: skip
+
+
+class FirstQuestions:
+    """A watch whose reference is the first questions that it is given."""
+
+    def __init__(self, *, model: str = "", first: int = FIRST) -> None:
+        self.model, self._first = model, first
+        self._rows: list[dict[str, float]] = []
+        self._watch: Watch | None = None
+
+    def add(self, at: float, id: str, numbers: Mapping[str, float]) -> None:
+        """As :meth:`Watch.add`."""
+        if self._watch is not None:
+            self._watch.add(at, id, numbers)
+            return
+        own = {name: value for name, value in numbers.items() if name in NUMBERS}
+        if not own:
+            return
+        self._rows.append(own)
+        if len(self._rows) >= self._first:
+            reference = Reference.of("first", self._rows)
+            self._rows = []
+            if reference is not None:
+                self._watch = Watch(reference, model=self.model)
+
+    def found(self, now: float) -> Drift:
+        """As :meth:`Watch.found`."""
+        if self._watch is not None:
+            return self._watch.found(now)
+        needed = math.log10(1 / FALSE_ALARM)
+        return Drift(self.model, "first", "few", None, 0, 0.0, needed, (), ())
+
+
+class _Size:
+    """By how much one number differs from the reference's."""
+
+    WEEK = 7 * _DAY
+    MOST_RECENT = 5000
+
+    def __init__(self, reference: Numbers) -> None:
+        self._reference = reference
+        self._edges = float(np.quantile(reference, 0.05)), float(np.quantile(reference, 0.95))
+        self._mean = ConfidenceSequence(1 - CONFIDENCE)
+        self._below = self._above = 0
+        self._recent: deque[tuple[float, float]] = deque(maxlen=self.MOST_RECENT)
+
+    def add(self, at: float, value: float) -> float:
+        """Gives the share of the reference that is below; of equals half."""
+        own = self._reference
+        place = float(
+            (np.searchsorted(own, value, "left") + np.searchsorted(own, value, "right"))
+            / (2 * len(own))
+        )
+        self._mean.add(place)
+        self._below += value < self._edges[0]
+        self._above += value > self._edges[1]
+        self._recent.append((at, place))
+        return place
+
+    def found(self, name: str, evidence: float) -> NumberDrift:
+        count = self._mean.count
+        if not count:
+            return NumberDrift(name, NUMBERS[name], 0, evidence, *[None] * 6)
+        until = self._recent[-1][0] - self.WEEK
+        recent = [place for at, place in self._recent if at > until]
+        return NumberDrift(
+            name, NUMBERS[name], count, evidence, self._mean.mean, *self._mean.bounds,
+            self._below / count, self._above / count, sum(recent) / len(recent),
+        )  # fmt: skip
+
+
+class ConfidenceSequence:
+    """Bounds of a mean of values in [0, 1], which hold for every number of them at once.
+
+    It is the mean of what each value was expected to be when those before it were known, so that
+    it may move.
+    """
+
+    def __init__(self, error: float) -> None:
+        self._log = 0.72 * math.log(10.4 / error)
+        self.count = 0
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Take in a value."""
+        self.count += 1
+        self._sum += value
+
+    @property
+    def mean(self) -> float:
+        """Of the values so far."""
+        return self._sum / self.count
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Those of the mean now."""
+        reach = 0.85 * math.sqrt((math.log(math.log(2 * self.count)) + self._log) / self.count)
+        return max(0.0, self.mean - reach), min(1.0, self.mean + reach)
+
+
+def _place(bag: Sequence[float], value: float, chance: float) -> float:
+    """Where a value stands among others and itself, from 0 to 1; among its equals by chance."""
+    below = bisect.bisect_left(bag, value)
+    equal = bisect.bisect_right(bag, value) - below
+    return (below + chance * (equal + 1)) / (len(bag) + 1)
+
+
+def _chance(id: str, name: str) -> float:
+    digest = hashlib.blake2b(f"{id}\0{name}".encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

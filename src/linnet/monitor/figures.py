@@ -1,0 +1,510 @@
+"""What a stretch of the log says: how much was asked, how fast and how well it was answered, and
+what that cost.
+
+Only counts, names and numbers are read, never contents. Shares have exact intervals (Clopper and
+Pearson), quantiles those of order statistics, which hold whatever the distribution is. All are
+those of one look, at 95 %.
+
+What a promise came to is counted from verdicts. People who give one are not drawn at random, so
+there are two statements: what follows if they are like all others, and what is certain whatever the
+answers are that nobody judged. A sample drawn at random (``report.draw``) needs neither.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet.monitor.log import Log
+from linnet.respond.prices import money
+from linnet.scoring.bounds import lower_bound, trials_needed, upper_bound
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
+Texts: TypeAlias = npt.NDArray[np.object_]
+Kept: TypeAlias = Literal["kept", "broken", "open"]
+
+MOST_CALLS = 500_000
+"""The newest of a period that figures are made of."""
+MOST_ROWS = 50
+"""Models, keys or reasons that are listed; what is beyond is counted together."""
+MOST_DAYS = 400
+OTHERS = "(others)"
+_AT_ONCE = 5000
+_TAIL = 0.975
+_COLUMNS = (
+    "at", "seconds", "queue_seconds", "retrieval_seconds", "first_seconds", "prompt", "cached",
+    "written", "cost", "would_cost", "probability", "in_scope", "grounded", "good",
+)  # fmt: skip
+_NAMES = ("key", "model", "place", "asked", "state", "decided_by", "reason", "failures")
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of so many, with its interval; None of nothing."""
+
+    part: int
+    whole: int
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, part: int, whole: int) -> Share:
+        if not whole:
+            return cls(part, whole, None, None, None)
+        low, high = lower_bound(part, whole, _TAIL), upper_bound(part, whole, _TAIL)
+        return cls(part, whole, part / whole, low, high)
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A value that a share of all is at or below, with its interval; None where there are too few
+    for one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of calls, in seconds."""
+
+    calls: int
+    p50: Quantile | None = None
+    p95: Quantile | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """The calls of a model, a key or a day."""
+
+    name: str
+    calls: int
+    answered: int
+    refused: int
+    failed: int
+    left: int
+    escalated: int
+    good: int
+    bad: int
+    prompt: int
+    written: int
+    cost: float
+    would_cost: float
+    p50: float | None
+    """Of all of the time that answers took."""
+    p95: float | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why calls went to a model, or what failed in them."""
+
+    name: str
+    calls: int
+    model: str = ""
+    decided_by: str = ""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a gate promises: at most this share of what it lets be answered is wrong."""
+
+    rate: float
+    confidence: float
+    of: str = "generated"
+
+
+@dataclass(frozen=True)
+class Realised:
+    """What became of a promise, as far as answers were judged."""
+
+    answers: int
+    """Those that were let through."""
+    judged: int
+    wrong: int
+    error: Share
+    """Of the judged ones; of all, if these are like all others."""
+    least: float | None
+    """Of all, whatever the others are."""
+    most: float | None
+    promised: float | None
+    kept: Kept
+    """``open``: not enough are judged to say."""
+    needed: int | None
+    """How many must be judged, with as many wrong per judged as now, to know that it is kept."""
+    is_sample: bool = False
+    """Whether they were drawn at random."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All of a period."""
+
+    since: float | None
+    until: float
+    first: float | None
+    """The first call in it."""
+    last: float | None
+    currency: str
+    calls: int
+    left_out: int
+    """Older ones of the period, beyond the most that figures are made of."""
+    lost: int
+    """Calls of which nothing could be written."""
+    answered: Share
+    refused: Share
+    failed: Share
+    left: Share
+    escalated: Share
+    """Of those that were answered, by models beyond this machine."""
+    escalations: Mapping[str, int]
+    """These, by what decided it."""
+    times: Mapping[str, Times]
+    """``queue``, ``retrieval``, ``first`` and ``total``."""
+    prompt: int
+    cached: int
+    written: int
+    cost: float
+    billed: int
+    """Calls that cost something."""
+    would_cost: float
+    """What the model that is compared with would have asked for the calls that it is known of."""
+    compared: int
+    """These calls."""
+    compared_cost: float
+    """What they cost."""
+    sure: float | None
+    """Mean of the probability that an answer from documents is right, of those shown."""
+    grounded: float | None
+    """Mean share of statements that are supported."""
+    grounded_calls: int
+    good: int
+    bad: int
+    realised: Realised
+    models: Sequence[Row]
+    keys: Sequence[Row]
+    spans: Sequence[Row]
+    """Days, or hours where the period is short, in order; those without calls are among them."""
+    span: Literal["hour", "day"]
+    routes: Sequence[Reason]
+    failures: Sequence[Reason]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+@dataclass
+class Calls:
+    """The calls of a period, column by column."""
+
+    numbers: dict[str, Numbers]
+    names: dict[str, Texts]
+    left_out: int = 0
+    lost: int = 0
+    ids: Texts = field(default_factory=lambda: np.empty(0, object))
+
+    def __len__(self) -> int:
+        return len(self.numbers["at"])
+
+
+def read_calls(
+    log: Log,
+    since: float | None = None,
+    until: float | None = None,
+    *,
+    key: str | None = None,
+    most: int = MOST_CALLS,
+) -> Calls:
+    """The calls of a period, the newest if there are too many. Raises StoreError.
+
+    Read in parts, so that others may write between.
+    """
+    begin = -math.inf if since is None else since
+    end = math.inf if until is None else until
+    where, values = "at >= ? AND at < ?", [begin, end]
+    if key is not None:
+        where, values = f"{where} AND key = ?", [*values, key]  # type: ignore[list-item]
+    wanted = ", ".join(("number", "id", *_COLUMNS, *_NAMES))
+    rows: list[tuple[Any, ...]] = []
+    last = (math.inf, 1 << 62)
+    while len(rows) < most:
+        with log.reading() as run:
+            found = run(
+                f"SELECT {wanted} FROM calls WHERE {where} AND (at, number) < (?, ?) "
+                "ORDER BY at DESC, number DESC LIMIT ?",
+                (*values, *last, min(_AT_ONCE, most - len(rows))),
+            ).fetchall()
+        if not found:
+            break
+        rows += found
+        last = (found[-1][2], found[-1][0])
+    with log.reading() as run:
+        left_out = run(
+            f"SELECT COUNT(*) FROM calls WHERE {where} AND (at, number) < (?, ?)", (*values, *last)
+        ).fetchone()[0]
+    rows.reverse()
+    columns = list(zip(*rows, strict=True)) or [()] * (2 + len(_COLUMNS) + len(_NAMES))
+    numbers = {
+        name: np.array(own, dtype=np.float64)  # None is not a number
+        for name, own in zip(_COLUMNS, columns[2:], strict=False)
+    }
+    names = {
+        name: _texts(own) for name, own in zip(_NAMES, columns[2 + len(_COLUMNS) :], strict=True)
+    }
+    lost = log.drops(begin, end) if key is None else 0
+    return Calls(numbers, names, left_out if rows else 0, lost, _texts(columns[1]))
+
+
+def _texts(values: Sequence[str]) -> Texts:
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found
+
+
+def figures(
+    calls: Calls,
+    *,
+    since: float | None = None,
+    until: float,
+    promise: Promise | None = None,
+    checked: Mapping[str, bool] | None = None,
+    currency: str = "",
+    zone: tzinfo | None = None,
+) -> Figures:
+    """The figures of calls.
+
+    ``checked``: verdicts on a random sample of the answers, by their ids, instead of those that
+    people gave. ``zone``: whose days count; otherwise this machine's.
+    """
+    own, names = calls.numbers, calls.names
+    states = {name: names["state"] == name for name in ("answered", "refused", "failed", "left")}
+    answered, shown = states["answered"], states["answered"] | states["refused"]
+    away = names["place"] != "here"
+    total = len(calls)
+    compared = np.isfinite(own["would_cost"])
+    judged = np.isfinite(own["probability"]) & answered
+    grounded = own["grounded"][answered & np.isfinite(own["grounded"])]
+    first = float(own["at"][0]) if total else None
+    span, spans = _spans(calls, first if since is None else since, until, zone)
+    counts = {name: int(states[name].sum()) for name in states}
+    return Figures(
+        since=since, until=until, first=first, last=float(own["at"][-1]) if total else None,
+        currency=currency, calls=total, left_out=calls.left_out, lost=calls.lost,
+        answered=Share.of(counts["answered"], total), refused=Share.of(counts["refused"], total),
+        failed=Share.of(counts["failed"], total), left=Share.of(counts["left"], total),
+        escalated=Share.of(int((away & answered).sum()), counts["answered"]),
+        escalations=dict(Counter(names["decided_by"][away & answered]).most_common()),
+        times={
+            name: _times(own[column][shown])
+            for name, column in (
+                ("queue", "queue_seconds"), ("retrieval", "retrieval_seconds"),
+                ("first", "first_seconds"), ("total", "seconds"),
+            )
+        },
+        prompt=_whole(own["prompt"]), cached=_whole(own["cached"]), written=_whole(own["written"]),
+        cost=_money(own["cost"]), billed=int((own["cost"] > 0).sum()),
+        would_cost=_money(own["would_cost"][compared]), compared=int(compared.sum()),
+        compared_cost=_money(own["cost"][compared]),
+        sure=_mean(own["probability"][judged]), grounded=_mean(grounded),
+        grounded_calls=len(grounded),
+        good=int((own["good"] == 1).sum()), bad=int((own["good"] == 0).sum()),
+        realised=_realised(calls, judged, promise, checked),
+        models=_rows(calls, names["model"]), keys=_rows(calls, names["key"]),
+        spans=spans, span=span, routes=_routes(names), failures=_failures(names["failures"]),
+    )  # fmt: skip
+
+
+def quantile(ordered: Numbers, share: float) -> Quantile | None:
+    """Of values in order: the least that at least this share is at or below."""
+    count = len(ordered)
+    if not count:
+        return None
+    value = float(ordered[min(count - 1, max(0, math.ceil(share * count) - 1))])
+    low, high = _ranks(count, share)
+    return Quantile(
+        value,
+        None if low is None else float(ordered[low]),
+        None if high is None else float(ordered[high]),
+    )
+
+
+def _ranks(count: int, share: float) -> tuple[int | None, int | None]:
+    """Places of the values between which a quantile is with 95 %; None where none is so far out.
+
+    The number of values at or below it is binomial (David and Nagaraja, "Order Statistics", 7.1).
+    """
+    spread = math.sqrt(count * share * (1 - share))
+    begin = max(0, math.floor(count * share - 8 * spread - 8))
+    end = min(count, math.ceil(count * share + 8 * spread + 8))
+    steps = np.arange(begin, end + 1)
+    logs = np.array([math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
+                     for k in steps])  # fmt: skip
+    chances = np.exp(logs + steps * math.log(share) + (count - steps) * math.log1p(-share))
+    tails = np.cumsum(chances)
+    below = int(np.searchsorted(tails, 1 - _TAIL, "right"))  # P(X < begin + below) <= tail
+    above = int(np.searchsorted(tails, _TAIL, "left"))
+    low, high = begin + below - 1, begin + above
+    return (low if low >= 0 else None), (high if high < count else None)
+
+
+def _times(values: Numbers) -> Times:
+    ordered = np.sort(values[np.isfinite(values)])
+    return Times(len(ordered), quantile(ordered, 0.5), quantile(ordered, 0.95))
+
+
+def _realised(
+    calls: Calls, judged: npt.NDArray[np.bool_], promise: Promise | None,
+    checked: Mapping[str, bool] | None,
+) -> Realised:  # fmt: skip
+    """Of the answers that a gate let through."""
+    answers = int(judged.sum())
+    if checked is None:
+        verdicts = calls.numbers["good"][judged]
+        known = verdicts[np.isfinite(verdicts)]
+    else:
+        known = np.array([float(checked[id]) for id in calls.ids[judged] if id in checked])
+    count, wrong = len(known), int((known == 0).sum())
+    rate = promise.rate if promise is not None else None
+    kept: Kept = "open"
+    needed = None
+    if rate is not None and promise is not None:
+        if count and lower_bound(wrong, count, promise.confidence) > rate:
+            kept = "broken"
+        elif count and upper_bound(wrong, count, promise.confidence) <= rate:
+            kept = "kept"
+        elif not count or wrong / count < rate:
+            needed = _needed(wrong, count, promise)
+    return Realised(
+        answers, count, wrong, Share.of(wrong, count),
+        wrong / answers if answers else None,
+        (wrong + answers - count) / answers if answers else None,
+        rate, kept, needed, checked is not None,
+    )  # fmt: skip
+
+
+def _needed(wrong: int, count: int, promise: Promise) -> int | None:
+    """How many must be judged until the promise is known to be kept, if as many are wrong."""
+    share = wrong / count if count else 0.0
+    total = trials_needed(0, promise.rate, promise.confidence)
+    while total < 100_000:
+        errors = math.ceil(share * total)
+        if upper_bound(errors, total, promise.confidence) <= promise.rate:
+            return total
+        total = math.ceil(total * 1.1)
+    return None
+
+
+def _rows(calls: Calls, names: Texts) -> list[Row]:
+    """Of each name, those with the most calls first."""
+    if not len(names):
+        return []
+    each, places, counts = np.unique(names.astype(str), return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    shown = [_row(calls, str(each[n]), places == n) for n in order[:MOST_ROWS]]
+    if len(order) > MOST_ROWS:
+        shown.append(_row(calls, OTHERS, np.isin(places, order[MOST_ROWS:])))
+    return shown
+
+
+def _row(calls: Calls, name: str, mask: npt.NDArray[np.bool_] | slice) -> Row:
+    own = {column: values[mask] for column, values in calls.numbers.items()}
+    states = Counter(calls.names["state"][mask])
+    done = np.isin(calls.names["state"][mask], ("answered", "refused"))
+    ordered = np.sort(own["seconds"][done])
+    p50, p95 = quantile(ordered, 0.5), quantile(ordered, 0.95)
+    away = (calls.names["place"][mask] != "here") & (calls.names["state"][mask] == "answered")
+    return Row(
+        name, len(own["at"]), states["answered"], states["refused"], states["failed"],
+        states["left"], int(away.sum()), int((own["good"] == 1).sum()),
+        int((own["good"] == 0).sum()), _whole(own["prompt"]), _whole(own["written"]),
+        _money(own["cost"]), _money(own["would_cost"]),
+        p50.value if p50 else None, p95.value if p95 else None,
+    )  # fmt: skip
+
+
+def _spans(
+    calls: Calls, since: float | None, until: float, zone: tzinfo | None
+) -> tuple[Literal["hour", "day"], list[Row]]:
+    """Days, or hours of at most three days, each with its calls."""
+    if since is None:
+        return "day", []
+    is_short = until - since <= 3 * 86_400
+    begins = list(_begins(since, until, zone, is_short=is_short))[-MOST_DAYS:]
+    edges = np.searchsorted(calls.numbers["at"], [each.timestamp() for each in begins]).tolist()
+    names = [
+        each.isoformat(timespec="minutes") if is_short else each.date().isoformat()
+        for each in begins
+    ]
+    return "hour" if is_short else "day", [
+        _row(calls, name, slice(begin, end))
+        for name, (begin, end) in zip(names, pairwise([*edges, len(calls)]), strict=True)
+    ]
+
+
+def _begins(
+    since: float, until: float, zone: tzinfo | None, *, is_short: bool
+) -> Iterator[datetime]:
+    """When each hour or day of a period begins."""
+    at = datetime.fromtimestamp(since, zone).replace(minute=0, second=0, microsecond=0)
+    if is_short:
+        moment = at.timestamp()
+        while moment < until:
+            yield datetime.fromtimestamp(moment, zone)
+            moment += 3600
+        return
+    at = at.replace(hour=0)
+    while at.timestamp() < until:
+        yield at
+        at += timedelta(days=1)  # the clock's days, of 23 or 25 hours at times
+
+
+def _routes(names: Mapping[str, Texts]) -> list[Reason]:
+    """Who answered, and why; where somebody decided that."""
+    found = Counter(
+        (model, by, reason)
+        for model, by, reason in zip(
+            names["model"], names["decided_by"], names["reason"], strict=True
+        )
+        if by
+    )
+    shown = [
+        Reason(reason, count, model, by)
+        for (model, by, reason), count in found.most_common(MOST_ROWS)
+    ]
+    if (rest := found.total() - sum(each.calls for each in shown)) > 0:
+        shown.append(Reason(OTHERS, rest))
+    return shown
+
+
+def _failures(lists: Texts) -> list[Reason]:
+    """What failed on the way, in how many calls."""
+    found: Counter[str] = Counter()
+    for text, count in Counter(lists).items():
+        for code in set(json.loads(text)):
+            found[code] += count
+    return [Reason(code, count) for code, count in found.most_common(MOST_ROWS)]
+
+
+def _whole(values: Numbers) -> int:
+    return int(np.nansum(values))
+
+
+def _money(trillionths: Numbers) -> float:
+    """In the unit of money; exact as long as a column of whole numbers is."""
+    return float(money(int(np.nansum(trillionths))))
+
+
+def _mean(values: Numbers) -> float | None:
+    return float(values.mean()) if len(values) else None

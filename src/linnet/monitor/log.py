@@ -1,0 +1,590 @@
+"""The log of calls: one row each, in an SQLite file of its owner's alone or in memory.
+
+What a call used, how long it took, who answered and why, and how sure the answer was: counts,
+names and numbers. What was asked and answered is kept only where the owner wants it
+(``keeps_contents``); nothing of it reaches the database otherwise.
+
+Adding never waits: an entry goes into a bounded queue, which one thread writes in batches. Where
+the queue is full, because the disk is full or the file is busy, entries are dropped, counted and,
+once writing works again, noted in the log itself. A killed process loses the last batch at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from linnet.database import Contents, Database, Run, StoreError, bytes_used
+from linnet.errors import ConfigError, LinnetError
+from linnet.monitor import retention
+from linnet.respond.context import Record
+from linnet.respond.pieces import Failure, Outcome, Passage, Place, Refusal
+
+State: TypeAlias = Literal["answered", "refused", "failed", "left"]
+"""How a call ended; ``left``: whoever asked did not wait for the end."""
+
+FILE_BYTES = 1 << 29
+MEMORY_BYTES = 64_000_000
+KEEP_DAYS = 90.0
+MOST_WAITING = 10_000
+"""Entries that wait to be written."""
+WAITING_BYTES = 32_000_000
+MOST_CONTENT = 100_000
+"""Characters of a question, or of an answer, that are kept."""
+BATCH_SECONDS = 0.1
+"""Between two batches."""
+RETRY_SECONDS = (0.5, 30.0)
+"""Between two tries where nothing can be written: at first, and at most."""
+PURGE_SECONDS = 600.0
+_DAY = 86_400.0
+_READ = 500
+"""Entries that are read at once."""
+_MOST_LISTED = 50
+"""Failures, scores and sources of an entry."""
+_LONGEST = 300
+"""Characters of any name or reason."""
+_LONGEST_SOURCE = 4096
+_ENTRY_BYTES = 1000
+"""What an entry takes without contents, roughly."""
+_LARGEST = (1 << 63) - 1
+"""What SQLite takes as a whole number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One call. Nothing of it may change once it is added."""
+
+    number: int = 0
+    """Its place in the log, ever higher; 0 until it is written."""
+    at: float
+    """When it arrived, in seconds since 1970 (UTC)."""
+    id: str
+    """By which verdicts find it, together with ``key``."""
+    key: str = ""
+    """The name of the key that asked; empty without one."""
+    interface: str = ""
+    """The path, such as ``/v1/chat/completions``, or the command."""
+    asked: str = ""
+    """The model that was asked for, such as ``auto``."""
+    model: str = ""
+    """The one that answered."""
+    place: Place = "here"
+    """Where that one runs."""
+    prompt: int = 0
+    """Tokens; of these ``cached`` were read before."""
+    cached: int = 0
+    written: int = 0
+    cost: int = 0
+    """What it cost, in trillionths of the unit of money (``respond.prices``)."""
+    would_cost: int | None = None
+    """What the model that is compared with would have asked for the same tokens; None: there is
+    none."""
+    seconds: float = 0.0
+    """All of it."""
+    queue_seconds: float | None = None
+    retrieval_seconds: float | None = None
+    first_seconds: float | None = None
+    """Until the first piece of the answer."""
+    state: State = "answered"
+    probability: float | None = None
+    """That the answer is right, as the gate has it; also of one that was refused."""
+    in_scope: float | None = None
+    grounded: float | None = None
+    """The share of its statements that what they cite supports."""
+    decided_by: str = ""
+    """Of the :class:`~linnet.routing.router.Route`, as are the next three; empty without one."""
+    reason: str = ""
+    score: float | None = None
+    threshold: float | None = None
+    failures: tuple[str, ...] = ()
+    """Codes of what failed on the way, in order."""
+    scores: tuple[float, ...] = ()
+    """Of the passages that were found, best first."""
+    features: Mapping[str, float] = field(default_factory=dict)
+    """Numbers by name that drift is looked for in, such as the gate's."""
+    good: bool | None = None
+    """The verdict of whoever asked, if there is one."""
+    question: str | None = None
+    """Contents, as the next two: kept only where the owner wants it."""
+    answer: str | None = None
+    sources: tuple[str, ...] = ()
+    """Of the passages."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the answer was withheld."""
+        return self.state == "refused"
+
+
+def entry_of(
+    record: Record,
+    *,
+    at: float,
+    seconds: float,
+    key: str | None = None,
+    interface: str = "",
+    asked: str = "",
+    place: Place = "here",
+    would_cost: int | None = None,
+    state: State | None = None,
+    question: str | None = None,
+    answer: str | None = None,
+) -> Entry:
+    """The entry of a call, of what its record knows.
+
+    ``state``: None: refused or answered, as the record says. Of its ``facts`` it takes ``route``, a
+    :class:`~linnet.routing.router.Route` as JSON.
+    """
+    passages = [piece for piece in record.noted if isinstance(piece, Passage)]
+    outcomes = [piece for piece in record.noted if isinstance(piece, Outcome)]
+    withheld = any(isinstance(piece, Refusal) for piece in record.noted)
+    outcome = outcomes[-1] if outcomes else None
+    route = record.facts.get("route") or {}
+    first = record.first_at
+    return Entry(
+        at=at,
+        id=record.id,
+        key=key or "",
+        interface=interface,
+        asked=asked,
+        model=record.model or "",
+        place=place,
+        prompt=record.tokens.prompt,
+        cached=record.tokens.cached,
+        written=record.tokens.written,
+        cost=record.cost,
+        would_cost=would_cost,
+        seconds=seconds,
+        queue_seconds=record.queue_seconds,
+        retrieval_seconds=record.retrieval_seconds or None,
+        first_seconds=None if first is None else first - record.began,
+        state=state or ("refused" if withheld or (outcome and outcome.refused) else "answered"),
+        probability=outcome.probability if outcome else None,
+        in_scope=outcome.in_scope if outcome else None,
+        grounded=record.groundedness,
+        decided_by=route.get("decided_by", ""),
+        reason=route.get("reason", ""),
+        score=route.get("score"),
+        threshold=route.get("threshold"),
+        failures=tuple(
+            piece.code or "failed" for piece in record.noted if isinstance(piece, Failure)
+        ),
+        scores=tuple(piece.score for piece in passages if piece.score is not None),
+        features=record.features,
+        question=question,
+        answer=answer,
+        sources=tuple(dict.fromkeys(piece.source for piece in passages)),
+    )
+
+
+_TABLES = """
+CREATE TABLE calls (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, id TEXT NOT NULL,
+    key TEXT NOT NULL, interface TEXT NOT NULL, asked TEXT NOT NULL, model TEXT NOT NULL,
+    place TEXT NOT NULL, prompt INTEGER NOT NULL, cached INTEGER NOT NULL,
+    written INTEGER NOT NULL, cost INTEGER NOT NULL, would_cost INTEGER, seconds REAL NOT NULL,
+    queue_seconds REAL, retrieval_seconds REAL, first_seconds REAL, state TEXT NOT NULL,
+    probability REAL, in_scope REAL, grounded REAL, decided_by TEXT NOT NULL,
+    reason TEXT NOT NULL, score REAL, threshold REAL, failures TEXT NOT NULL,
+    scores TEXT NOT NULL, features TEXT NOT NULL, good INTEGER, question TEXT, answer TEXT,
+    sources TEXT NOT NULL
+);
+CREATE INDEX calls_at ON calls (at);
+CREATE INDEX calls_id ON calls (id, key);
+CREATE INDEX calls_key ON calls (key);
+CREATE TABLE drops (
+    number INTEGER PRIMARY KEY, at REAL NOT NULL, entries INTEGER NOT NULL
+);
+"""
+CONTENTS = Contents("log of calls", 0x4C6E744C, 1, _TABLES)  # "LntL"
+_COLUMNS = tuple(column.name for column in fields(Entry))
+_INSERT = (
+    f"INSERT INTO calls ({', '.join(_COLUMNS[1:])}) VALUES ({', '.join('?' * len(_COLUMNS[1:]))})"
+)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    id: str
+    key: str
+    good: bool
+
+
+def is_log(file: Path) -> bool:
+    """Whether a file is a log of calls."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(72)
+    except OSError:
+        return False
+    magic = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#the_database_header
+    return start.startswith(magic) and start[68:] == CONTENTS.application.to_bytes(4, "big")
+
+
+@dataclass
+class _Counted:
+    """Of a batch."""
+
+    written: int = 0
+    unmatched: int = 0
+    damaged: int = 0
+
+
+@dataclass(frozen=True)
+class LogState:
+    """How the log does."""
+
+    written: int
+    """Entries since it was opened."""
+    waiting: int
+    dropped: int
+    """Entries and verdicts that are lost, as there was no space for them."""
+    unmatched: int = 0
+    """Verdicts on calls that the log does not have."""
+    failing: str = ""
+    """Why nothing can be written at the moment."""
+
+
+class Log:
+    """The log, open for several threads; a file may be open in several processes."""
+
+    def __init__(
+        self,
+        file: Path | None = None,
+        *,
+        keeps_contents: bool = False,
+        keep_days: float = KEEP_DAYS,
+        most_bytes: int | None = None,
+        is_reading: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``file``: None: in memory. ``keeps_contents``: questions, answers and the sources of
+        passages, too. ``keep_days``: 0 for ever. ``most_bytes``: beyond these the oldest entries
+        go. ``is_reading``: of a file that must be there, and from which nothing goes meanwhile.
+
+        Raises ConfigError for a file that is something else, is damaged or cannot be written.
+        """
+        if is_reading and file is not None and not file.is_file():
+            raise ConfigError(f"{file}: there is no log of calls here")
+        self.file = file
+        self.keeps_contents = keeps_contents
+        self.keep_days = keep_days
+        self._most_bytes = most_bytes or (MEMORY_BYTES if file is None else FILE_BYTES)
+        self._clock = clock
+        self._database = self._open()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting: deque[tuple[Entry | _Verdict, int]] = deque()
+        """With what each takes."""
+        self._waiting_bytes = 0
+        self._writing = 0
+        self._written = self._dropped = self._unmatched = 0
+        self._unnoted = 0
+        """Those dropped that the log itself does not say yet."""
+        self._failing = ""
+        self._closed = False
+        self._purged = -math.inf
+        self._thread: threading.Thread | None = None
+        if not is_reading:
+            self._start()
+
+    def add(self, entry: Entry) -> None:
+        """Have an entry written. Never waits, and never fails."""
+        self._put(entry, len(entry.question or "") + len(entry.answer or ""))
+
+    def judge(self, id: str, key: str | None, *, good: bool) -> None:
+        """Have a verdict written to the last call of that id and key. Never waits."""
+        self._put(_Verdict(id, key or "", good), 0)
+
+    def flush(self, seconds: float = 5.0) -> bool:
+        """Wait until what was added is written; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._waiting and not self._writing, timeout=seconds
+            )
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Write what waits, as far as that works, and end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        self._database.close()
+
+    @property
+    def state(self) -> LogState:
+        """How it does."""
+        with self._lock:
+            waiting = len(self._waiting) + self._writing
+            return LogState(self._written, waiting, self._dropped, self._unmatched, self._failing)
+
+    def read(
+        self,
+        since: float = -math.inf,
+        until: float = math.inf,
+        *,
+        key: str | None = None,
+        model: str | None = None,
+        after: int = 0,
+    ) -> Iterator[Entry]:
+        """Entries that arrived from ``since`` to before ``until``, in this order.
+
+        ``after``: those of a higher number alone. What is added meanwhile may be among them.
+        Raises StoreError.
+        """
+        where = ["(at, number) > (?, ?)", "at < ?", "number > ?"]
+        values: list[float | str] = [until, after]
+        for name, value in (("key", key), ("model", model)):
+            if value is not None:
+                where.append(f"{name} = ?")
+                values.append(value)
+        last = (since, 0)
+        while True:
+            with self._database.reading() as run:
+                rows = run(
+                    f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE {' AND '.join(where)} "
+                    "ORDER BY at, number LIMIT ?",
+                    (*last, *values, _READ),
+                ).fetchall()
+            for row in rows:
+                yield _entry(row)
+            if len(rows) < _READ:
+                return
+            last = (rows[-1][_COLUMNS.index("at")], rows[-1][0])
+
+    def newest(self, count: int) -> list[Entry]:
+        """The last entries, newest first. Raises StoreError."""
+        with self._database.reading() as run:
+            rows = run(
+                f"SELECT {', '.join(_COLUMNS)} FROM calls ORDER BY at DESC, number DESC LIMIT ?",
+                (count,),
+            ).fetchall()
+        return [_entry(row) for row in rows]
+
+    def drops(self, since: float = -math.inf, until: float = math.inf) -> int:
+        """How many entries and verdicts were lost meanwhile, as far as the log says."""
+        with self._database.reading() as run:
+            found = run(
+                "SELECT SUM(entries) FROM drops WHERE at >= ? AND at < ?", (since, until)
+            ).fetchone()
+        return found[0] or 0
+
+    def forget_key(self, key: str) -> int:
+        """Forget all calls of a key, down to the bytes; how many they were.
+
+        What another process has not written yet may come after. Raises StoreError.
+        """
+        self.flush()
+        count = retention.forget_key(self._database, key)
+        self._database.rewrite()
+        return count
+
+    def forget_contents(self, sources: Collection[str], texts: Collection[str] = ()) -> int:
+        """Forget, down to the bytes, what was asked and answered in calls that rest on one of the
+        sources, or quote one of the texts; how many calls. What they used and cost stays.
+
+        What another process has not written yet may come after. Raises StoreError.
+        """
+        self.flush()
+        count = retention.forget_contents(self._database, sources, texts)
+        self._database.rewrite()
+        return count
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Run]:
+        """SQL over the table ``calls``, whose columns are the fields of :class:`Entry`; lists and
+        ``features`` are JSON. Nothing is written meanwhile, so briefly. Raises StoreError."""
+        with self._database.reading() as run:
+            yield run
+
+    def _open(self) -> Database:
+        """The file may grow a little beyond its bound, so that there is space to make some."""
+        most = self._most_bytes + self._most_bytes // 8
+        return Database(self.file, CONTENTS, most_bytes=most)
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._work, name="linnet-logging", daemon=True)
+        self._thread.start()
+
+    def _put(self, item: Entry | _Verdict, size: int) -> None:
+        size += _ENTRY_BYTES
+        with self._changed:
+            is_full = len(self._waiting) + self._writing >= MOST_WAITING
+            if is_full or self._waiting_bytes + size > WAITING_BYTES or self._closed:
+                self._dropped += 1
+                self._unnoted += 1
+                return
+            self._waiting.append((item, size))
+            self._waiting_bytes += size
+            if self._thread is None:
+                self._start()
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
+
+    def _work(self) -> None:
+        """Write batches, in a thread of its own."""
+        pause = RETRY_SECONDS[0]
+        while self._has_work():
+            with self._changed:
+                batch, self._waiting = self._waiting, deque()
+                self._writing, unnoted = len(batch), self._unnoted
+            try:
+                counted = self._write([item for item, _ in batch], unnoted)
+            except LinnetError as error:  # the disk is full, or the file busy, damaged or gone
+                with self._changed:
+                    batch.extend(self._waiting)
+                    self._waiting, self._writing = batch, 0
+                    self._failing = str(error)
+                    if self._changed.wait_for(lambda: self._closed, timeout=pause):
+                        self._dropped += len(self._waiting)
+                        return
+                pause = min(2 * pause, RETRY_SECONDS[1])
+                continue
+            pause = RETRY_SECONDS[0]
+            with self._changed:
+                self._written += counted.written
+                self._unmatched += counted.unmatched
+                self._dropped += counted.damaged
+                self._unnoted += counted.damaged - unnoted
+                self._waiting_bytes -= sum(size for _, size in batch)
+                self._writing, self._failing = 0, ""
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closed, timeout=BATCH_SECONDS)
+
+    def _has_work(self) -> bool:
+        """Wait for some; whether there is more before the end."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                if not self._changed.wait(PURGE_SECONDS):
+                    return True
+            return bool(self._waiting) or not self._closed
+
+    def _write(self, items: Sequence[Entry | _Verdict], unnoted: int) -> _Counted:
+        """Write a batch. Raises LinnetError."""
+        if not self._database.is_current:
+            self._database.close()
+            self._database = self._open()
+        counted = _Counted()
+        if items or unnoted:
+            try:
+                self._insert(items, unnoted, counted)
+            except StoreError:
+                with contextlib.suppress(StoreError):  # for the next try
+                    self._purge()
+                raise
+        with contextlib.suppress(StoreError):  # what is written is written
+            self._purge()
+        return counted
+
+    def _insert(self, items: Sequence[Entry | _Verdict], unnoted: int, counted: _Counted) -> None:
+        with self._database.changing() as run:
+            for item in items:
+                self._write_one(run, item, counted)
+            if unnoted:
+                run("INSERT INTO drops (at, entries) VALUES (?, ?)", (self._clock(), unnoted))
+
+    def _write_one(self, run: Run, item: Entry | _Verdict, counted: _Counted) -> None:
+        if isinstance(item, _Verdict):
+            found = run(
+                "UPDATE calls SET good = ? WHERE number = "
+                "(SELECT MAX(number) FROM calls WHERE id = ? AND key = ?)",
+                (item.good, _clean(item.id), _clean(item.key)),
+            )
+            counted.unmatched += not found.rowcount
+            return
+        try:
+            row = _row(item, keeps_contents=self.keeps_contents)
+        except (TypeError, ValueError, AttributeError):  # whoever made it is at fault
+            counted.damaged += 1
+            return
+        run(_INSERT, row)
+        counted.written += 1
+
+    def _purge(self) -> None:
+        """Forget what is too old or too much, now and then. Raises StoreError."""
+        now = time.monotonic()
+        with self._database.reading() as run:
+            is_large = bytes_used(run) > self._most_bytes
+        if now - self._purged < PURGE_SECONDS and not is_large:
+            return
+        self._purged = now  # also where it fails: nothing is gained by trying at every batch
+        before = self._clock() - self.keep_days * _DAY if self.keep_days else -math.inf
+        retention.purge(self._database, before=before, most_bytes=self._most_bytes)
+
+
+def _row(entry: Entry, *, keeps_contents: bool) -> list[Any]:
+    """As it is written. Raises TypeError, ValueError or AttributeError for what is no entry."""
+    if entry.state not in get_args(State) or entry.place not in get_args(Place):
+        raise ValueError(entry.state)
+    contents = (entry.question, entry.answer) if keeps_contents else (None, None)
+    sources = entry.sources if keeps_contents else ()
+    return [
+        _number(entry.at) or 0.0,
+        *(_clean(text) for text in (entry.id, entry.key, entry.interface, entry.asked)),
+        _clean(entry.model),
+        entry.place,
+        *(_whole(count) for count in (entry.prompt, entry.cached, entry.written, entry.cost)),
+        None if entry.would_cost is None else _whole(entry.would_cost),
+        _number(entry.seconds) or 0.0,
+        *map(_number, (entry.queue_seconds, entry.retrieval_seconds, entry.first_seconds)),
+        entry.state,
+        *map(_number, (entry.probability, entry.in_scope, entry.grounded)),
+        _clean(entry.decided_by),
+        _clean(entry.reason),
+        *map(_number, (entry.score, entry.threshold)),
+        _json([_clean(code) for code in entry.failures[:_MOST_LISTED]]),
+        _json(list(filter(math.isfinite, entry.scores[:_MOST_LISTED]))),
+        _json({_clean(name): x for name, x in entry.features.items() if math.isfinite(x)}),
+        None if entry.good is None else bool(entry.good),
+        *(None if text is None else _shortened(text) for text in contents),
+        _json([_clean(name, _LONGEST_SOURCE) for name in sources[:_MOST_LISTED]]),
+    ]
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    found = dict(zip(_COLUMNS, row, strict=True))
+    return Entry(
+        **{
+            **found,
+            "good": None if found["good"] is None else bool(found["good"]),
+            **{name: tuple(json.loads(found[name])) for name in ("failures", "scores", "sources")},
+            "features": json.loads(found["features"]),
+        }
+    )
+
+
+def _number(value: float | None) -> float | None:
+    """What is not finite is not known."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _whole(value: int) -> int:
+    """Within what SQLite takes."""
+    return max(0, min(int(value), _LARGEST))
+
+
+def _clean(text: str, most: int = _LONGEST) -> str:
+    """Without halves of characters, which no file takes."""
+    return text[:most].encode("utf-8", "replace").decode()
+
+
+def _shortened(text: str) -> str:
+    """Contents as they are kept; what is left out is said."""
+    if len(text) <= MOST_CONTENT:
+        return _clean(text, MOST_CONTENT)
+    left = len(text) - MOST_CONTENT
+    return f"{_clean(text, MOST_CONTENT)} [{left:,} more characters were not kept]"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,518 @@
+"""Which model answers, as one responder: a router's choice, within policy and budget.
+
+    request, rules, router -> Route; perhaps a local answer first, which is judged
+    a model beyond this machine, if policy and budget allow it; where it fails the next one
+    the local answer where none of them gave one
+
+Remote models check policy and budget themselves (``models.open_models``), before anything is
+written out for sending. Whatever goes wrong before the first word of an answer costs its reader
+nothing: somebody else answers. What was given out cannot be taken back: where a model fails in the
+middle the answer ends there, in order, with a ``Failure``.
+
+    status ..., decision (one for each), pieces of the answer ..., attribution, finish
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from linnet.answers.responder import DocumentsResponder
+from linnet.errors import LinnetError
+from linnet.respond.context import BudgetExceededError, Context, Record
+from linnet.respond.conversation import ContextFullError, Conversation, ConversationError
+from linnet.respond.pieces import (
+    Attribution,
+    Batch,
+    Citation,
+    Claim,
+    Decision,
+    Failure,
+    Finish,
+    Outcome,
+    Piece,
+    Place,
+    Reasoning,
+    Refusal,
+    Status,
+    Text,
+    ToolCall,
+    ToolCallDelta,
+)
+from linnet.respond.prices import money
+from linnet.respond.responder import Abilities, Batches, Responder
+from linnet.routing.policy import Policy, PolicyError
+from linnet.routing.resilience import code_of
+from linnet.routing.router import LOCAL, Route
+
+if TYPE_CHECKING:
+    from linnet.routing.features import Attempt
+
+SUBJECT = "route"
+"""What decisions are about that say which model answers."""
+ATTEMPT = "attempt"
+"""The state while a local answer is written that is not shown yet."""
+USUAL_ANSWER = 4096
+"""Tokens that a model beyond this machine may write at most where nobody says how many: budgets set
+aside what they would cost."""
+POLICY_CODES = ("policy", "not_allowed")
+"""Of errors that say that something may not leave this machine."""
+NOT_FOR_KEY = (
+    "models beyond this machine are not for everyone who may ask: they are for this machine "
+    "where no key is needed, and for keys made with --remote"
+)
+_CONTENT = (Text, Reasoning, Refusal, ToolCall, ToolCallDelta, Claim, Citation)
+"""What cannot be taken back once it was given out."""
+
+
+class Chooses(Protocol):
+    """What decides; see ``router.Router``."""
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether local answers are to have the log-probabilities of their tokens."""
+
+    def choose(self, conversation: Conversation, *, requested: str | None = None) -> Route:
+        """Where a conversation goes. Raises ConversationError for a model that there is not."""
+
+    def judge(self, conversation: Conversation, attempt: Attempt) -> Route:
+        """Whether a local answer stands, or which model is to answer instead."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a model beyond this machine would be sent."""
+
+    model: str
+    place: Place
+    outgoing: Conversation | None = None
+    """None where it may be sent nothing; ``reasons`` say why."""
+    reasons: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """What is left out, and masked."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Always the same model, as it was asked for by its name."""
+
+    model: str
+    needs_scores: bool = False
+
+    def choose(self, conversation: Conversation, *, requested: str | None = None) -> Route:
+        """See :class:`Chooses`."""
+        return Route(self.model, f"{self.model} was asked for", "request")
+
+    def judge(self, conversation: Conversation, attempt: Attempt) -> Route:
+        """See :class:`Chooses`."""
+        return self.choose(conversation)
+
+
+class RoutingResponder:
+    """Answers each conversation with the model that it is routed to."""
+
+    def __init__(
+        self,
+        local: Responder | None,
+        remote: Mapping[str, Responder],
+        router: Chooses,
+        *,
+        name: str,
+        policy: Policy | None = None,
+        tells: bool = True,
+        currency: str = "",
+    ) -> None:
+        """``local``: what answers on this machine, also where no other one can; None: nothing does,
+        and what goes wrong is an error. ``remote``: those beyond it, each checking policy and
+        budget, in the order in which they are tried.
+
+        ``policy``: by which no local answer is judged where no other one may be asked. ``tells``:
+        whether local answers say how good they are (documents do); otherwise their tokens must.
+        ``currency``: of what is billed.
+        """
+        self.local, self.remote, self.router = local, remote, router
+        self.name, self.currency = name, currency
+        self._policy, self._tells = policy, tells
+
+    @property
+    def abilities(self) -> Abilities:
+        """What any of them can do; ``place`` is the farthest of them."""
+        every = [each.abilities for each in (self.local, *self.remote.values()) if each is not None]
+        known = [each.context for each in every]
+        places = [each.place for each in every]
+        return Abilities(
+            self.name,
+            max(known) if all(known) else 0,
+            "elsewhere" if "elsewhere" in places else "network" if "network" in places else "here",
+            tools=any(each.tools for each in every),
+            constraints=any(each.constraints for each in every),
+            logprobs=any(each.logprobs for each in every),
+        )
+
+    async def respond(self, conversation: Conversation, context: Context) -> Batches:
+        """See :class:`Responder`."""
+        route = self._chosen(conversation, context)
+        call = _Call(conversation, context)
+        if route.judges_attempt:
+            async with contextlib.aclosing(self._try_here(call)) as batches:
+                async for batch in batches:
+                    yield batch
+            route = self._judged(call)
+        while not call.ended:
+            call.decide(route)
+            async with contextlib.aclosing(self._answer(call)) as batches:
+                async for batch in batches:
+                    yield batch
+            if not call.ended:
+                route = self._next(call)
+
+    def prospects(self, conversation: Conversation, context: Context) -> list[Prospect]:
+        """What each model beyond this machine would be sent; nothing is. It may search documents,
+        so in a thread. Raises ConversationError for what is no question.
+        """
+        return [
+            self._prospect(name, each, conversation, context) for name, each in self.remote.items()
+        ]
+
+    def _prospect(
+        self, name: str, responder: Responder, conversation: Conversation, context: Context
+    ) -> Prospect:
+        place = responder.abilities.place
+        if not context.remote:
+            return Prospect(name, place, reasons=(NOT_FOR_KEY,))
+        asked: Conversation | None = _bounded(conversation)
+        try:
+            if isinstance(responder, DocumentsResponder):
+                asked = responder.shown(conversation, context)
+            if asked is None:
+                return Prospect(name, place, reasons=("nothing is found that it could be shown",))
+            if self._policy is None:
+                return Prospect(name, place, asked)
+            outgoing = self._policy.outgoing(asked, context, place, model=name)
+        except PolicyError as error:
+            return Prospect(name, place, reasons=error.reasons)
+        return Prospect(name, place, outgoing.conversation, decisions=outgoing.decisions)
+
+    def close(self) -> None:
+        """Free what the responders hold beside their models."""
+        for responder in (self.local, *self.remote.values()):
+            if (close := getattr(responder, "close", None)) is not None:
+                close()
+
+    def _chosen(self, conversation: Conversation, context: Context) -> Route:
+        """Where it goes at first."""
+        route = self.router.choose(conversation, requested=context.route)
+        if not context.remote:
+            if self.local is None:
+                raise ConversationError(NOT_FOR_KEY, part="model", code="not_allowed")
+            if route.model != LOCAL or route.judges_attempt:
+                return Route(LOCAL, NOT_FOR_KEY, "policy")
+        if not route.judges_attempt:
+            return route
+        learned = route.decided_by == "router"  # to judge an answer whatever it says of itself
+        if not learned and not self._tells and not self.router.needs_scores:
+            return Route(LOCAL, "nothing tells how good an answer of the local model is")
+        if (reason := self._kept_here(conversation, context)) is not None:
+            return Route(LOCAL, reason, "policy")
+        return route
+
+    def _kept_here(self, conversation: Conversation, context: Context) -> str | None:
+        """Why no model beyond this machine may be asked; None: one may."""
+        if self._policy is None:
+            return None
+        reason = None
+        for name, responder in self.remote.items():
+            place = responder.abilities.place
+            verdict = self._policy.check(conversation, context, place, model=name)
+            if verdict.allowed:
+                return None
+            reason = reason or verdict.reason
+        return reason
+
+    def _next(self, call: _Call) -> Route:
+        """Who is asked instead of one that gave no answer. Raises its error where nobody is."""
+        error, route = call.errors[-1], call.route
+        is_local = route.model == LOCAL
+        left = [name for name in self.remote if name not in call.tried]
+        if is_local and not (
+            isinstance(error, ContextFullError)
+            and call.context.remote
+            and route.decided_by != "request"
+        ):
+            # What kept the model from answering that was chosen says more.
+            raise call.errors[0] if isinstance(error, ConversationError) else error
+        if left:
+            return Route(left[0], _said(error, is_local), "ability" if is_local else _cause(error))
+        if self.local is None or LOCAL in call.tried:
+            raise call.errors[0]
+        return Route(LOCAL, _said(error, is_local), _cause(error))
+
+    async def _try_here(self, call: _Call) -> Batches:
+        """Have the answer written here, and keep it; meanwhile say what is done."""
+        assert self.local is not None
+        asked, abilities = call.conversation, self.local.abilities
+        if self.router.needs_scores and abilities.logprobs:
+            asked = asked.replace(logprobs=True)
+        attempt = call.attempt = _Attempt()
+        if call.context.interval != math.inf:
+            yield [Status(ATTEMPT, f"{abilities.name} answers first")]
+        with call.context.part(interval=math.inf) as own:
+            attempt.record = own.record
+            try:
+                async with contextlib.aclosing(self.local.respond(asked, own)) as batches:
+                    async for batch in batches:
+                        if told := attempt.take(batch):
+                            yield told
+            except LinnetError as error:
+                if call.context.cancelled is not None:
+                    raise
+                attempt.error = error
+        attempt.seconds = time.monotonic() - own.record.began
+
+    def _judged(self, call: _Call) -> Route:
+        """What becomes of the local answer."""
+        from linnet.routing.features import Attempt
+
+        attempt = call.attempt
+        assert attempt is not None
+        if attempt.error is None:
+            return self.router.judge(
+                call.conversation, Attempt.of(call.conversation, attempt.pieces)
+            )
+        call.errors.append(attempt.error)
+        first = next(iter(self.remote), None)
+        if first is None:
+            raise attempt.error
+        return Route(first, _said(attempt.error, True), "failure")
+
+    async def _answer(self, call: _Call) -> Batches:
+        """The answer of the model that was decided on; without an end where it gives none."""
+        name = call.route.model
+        call.tried.add(name)
+        if name == LOCAL and call.attempt is not None:
+            if call.attempt.error is None:
+                yield call.replayed()
+                yield self._end(call)
+            return
+        responder = self.local if name == LOCAL else self.remote[name]
+        assert responder is not None
+        try:
+            async with contextlib.aclosing(self._written(call, responder)) as batches:
+                async for batch in batches:
+                    yield batch
+            yield self._end(call)
+        except LinnetError as error:
+            if call.context.cancelled is not None or (call.given and name == LOCAL):
+                raise
+            call.errors.append(error)
+            if call.given:
+                yield call.broken_off()
+                yield self._end(call)
+            else:
+                call.drop(None if name == LOCAL else error)
+
+    async def _written(self, call: _Call, responder: Responder) -> Batches:
+        """The pieces of one responder but those that end the answer; before the first word nothing
+        but what it is doing."""
+        async with contextlib.aclosing(
+            responder.respond(call.conversation, call.context)
+        ) as batches:
+            async for batch in batches:
+                if told := call.take(batch):
+                    yield told
+        if rest := call.rest():
+            yield rest
+
+    def _end(self, call: _Call) -> Batch:
+        """Who wrote it, and the end."""
+        call.ended = True
+        record, route = call.context.record, call.route
+        name = route.model
+        by_model = call.outcome is None or call.outcome.written_by != "passages"
+        if name != LOCAL and not by_model and self.local is not None:
+            reason = f"{route.reason}; nothing that {name} wrote is supported by the documents"
+            route = dataclasses.replace(route, reason=reason)
+            name = LOCAL
+        if name == LOCAL:
+            assert self.local is not None
+            record.model, place = self.local.abilities.name, self.local.abilities.place
+        else:
+            record.model, place = name, self.remote[name].abilities.place
+        about = route_json(route)
+        record.facts["route"] = {"model": record.model, "place": place, **about}
+        if call.attempt is not None and name != LOCAL:
+            tokens = call.attempt.record.tokens
+            record.facts["attempt"] = {
+                "seconds": round(call.attempt.seconds, 4),
+                "tokens": tokens.prompt + tokens.written,
+            }
+        cost = float(money(record.cost))
+        wrote = Attribution(record.model, place, about, cost, self.currency, record.id)
+        return [wrote, *call.finishes]
+
+
+class _Call:
+    """One answer on its way."""
+
+    def __init__(self, conversation: Conversation, context: Context) -> None:
+        self.conversation, self.context = conversation, context
+        self.route = Route(LOCAL, "")
+        self.attempt: _Attempt | None = None
+        self.tried: set[str] = set()
+        self.errors: list[LinnetError] = []
+        """Why models gave no answer, in order."""
+        self.told: list[Piece] = []
+        """What is to be told with the next pieces: decisions and failures."""
+        self.given = False
+        """Whether something of the answer was given out."""
+        self.ended = False
+        self.outcome: Outcome | None = None
+        self.finishes: list[Piece] = []
+        """The ends of the choices, which come when all is known of the call."""
+        self._held: list[Piece] = []
+        self._open: dict[int, ToolCallDelta] = {}
+        """The calls that were begun, as far as they came, by choice."""
+
+    def decide(self, route: Route) -> None:
+        """Go on with this model, as if nobody had been asked before."""
+        self.route = route
+        self.context.record.choices, self.context.record.first_at = 0, None
+        self.context.record.facts["route"] = {"model": route.model, **route_json(route)}
+        self.told.append(Decision(SUBJECT, route.model, route.reason))
+
+    def take(self, batch: Batch) -> Batch:
+        """What is to be given out now."""
+        found: list[Piece] = []
+        for piece in batch:
+            match piece:
+                case Finish():
+                    self.finishes.append(piece)
+                    continue
+                case Outcome():
+                    self.outcome = piece
+                case ToolCallDelta():
+                    begun = self._open.get(piece.choice)
+                    if begun is not None and begun.id == piece.id:
+                        arguments = begun.arguments + piece.arguments
+                        self._open[piece.choice] = dataclasses.replace(piece, arguments=arguments)
+                    else:
+                        self._open[piece.choice] = piece
+                case ToolCall():
+                    self._open.pop(piece.choice, None)
+            found.append(piece)
+        if self.given:
+            return found
+        if any(isinstance(piece, _CONTENT) for piece in found):
+            return self._begin(found)
+        own = [piece for piece in found if isinstance(piece, Status) and piece.state != "writing"]
+        self._held += [piece for piece in found if piece not in own]
+        return own
+
+    def rest(self) -> Batch:
+        """What was held back of an answer that has no word."""
+        return [] if self.given else self._begin([])
+
+    def replayed(self) -> Batch:
+        """The local answer that was written before."""
+        attempt = self.attempt
+        assert attempt is not None
+        record = self.context.record
+        record.add(attempt.record)
+        record.choices += attempt.record.choices
+        pieces = attempt.pieces
+        if not self.conversation.logprobs:
+            pieces = [_without_scores(piece) for piece in pieces]
+        return [*self.take(pieces), *self.rest()]
+
+    def drop(self, error: LinnetError | None) -> None:
+        """Nothing was given out; what was decided on the way is told, and ``error``, if any."""
+        self.told += [piece for piece in self._held if isinstance(piece, Decision | Failure)]
+        if error is not None and _cause(error) == "failure":
+            self.told.append(Failure(str(error), code=code_of(error)))
+        self._held, self.finishes, self.outcome = [], [], None
+        self._open.clear()
+
+    def broken_off(self) -> Batch:
+        """The end of an answer that cannot go on: as if it had been cut there."""
+        error = self.errors[-1]
+        pieces: list[Piece] = [Failure(str(error), code=code_of(error))]
+        for begun in self._open.values():
+            pieces.append(
+                ToolCall(
+                    begun.id, begun.name, begun.arguments, custom=begun.custom,
+                    choice=begun.choice, origin=begun.origin,
+                )
+            )  # fmt: skip
+        ended = {piece.choice for piece in self.finishes}
+        self.finishes += [
+            Finish("length", choice=choice)
+            for choice in range(self.conversation.choices)
+            if choice not in ended
+        ]
+        return pieces
+
+    def _begin(self, found: list[Piece]) -> Batch:
+        self.given = True
+        self.context.record.first_at = self.context.record.first_at or time.monotonic()
+        told, held = self.told, self._held
+        self.told, self._held = [], []
+        return [*told, *held, *found]
+
+
+@dataclass
+class _Attempt:
+    """A local answer that is not given out yet."""
+
+    record: Record = field(default_factory=Record)
+    pieces: list[Piece] = field(default_factory=list)
+    error: LinnetError | None = None
+    seconds: float = 0.0
+
+    def take(self, batch: Batch) -> Batch:
+        """Keep them; what is being done is told at once."""
+        told = [piece for piece in batch if isinstance(piece, Status) and piece.state != "writing"]
+        self.pieces += [piece for piece in batch if piece not in told]
+        return told
+
+
+def route_json(route: Route) -> dict[str, Any]:
+    """What decided, and why."""
+    about = {"decided_by": route.decided_by, "reason": route.reason}
+    figures = {"score": route.score, "threshold": route.threshold}
+    return about | {name: value for name, value in figures.items() if value is not None}
+
+
+def _bounded(conversation: Conversation) -> Conversation:
+    """With a limit to what is written, which nobody gave."""
+    sampling = conversation.sampling
+    if not conversation.fill_context or sampling.max_tokens <= USUAL_ANSWER:
+        return conversation
+    return conversation.replace(sampling=dataclasses.replace(sampling, max_tokens=USUAL_ANSWER))
+
+
+def _without_scores(piece: Piece) -> Piece:
+    if isinstance(piece, Text) and piece.scores:
+        return dataclasses.replace(piece, scores=())
+    if isinstance(piece, Finish) and piece.score is not None:
+        return dataclasses.replace(piece, score=None)
+    return piece
+
+
+def _cause(error: LinnetError) -> str:
+    """What it was that kept a model from answering, as ``Route.decided_by`` has it."""
+    if isinstance(error, BudgetExceededError):
+        return "budget"
+    code = getattr(error, "code", None)
+    return "policy" if code in POLICY_CODES else "failure"
+
+
+def _said(error: LinnetError, is_local: bool) -> str:
+    """Why somebody else answers; of what fails here nothing is told that names files."""
+    if is_local and not isinstance(error, ConversationError):
+        return "the local model failed"
+    return str(error)
