@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from linnet.compress.config import CompressConfig
     from linnet.model import Transformer
 
-MIXED_BITS = (6.0, 5.0, 4.5, 4.0, 3.5, 3.0)
+MIXED_BITS = (6.0, 5.0, 4.5, 4.25, 4.0, 3.75, 3.5, 3.25, 3.0)
 """Bits a number, on average, of mixtures that are tried."""
 
 

@@ -21,6 +21,7 @@ from linnet.compress.config import CompressConfig
 from linnet.compress.importance import measure_importance
 from linnet.compress.mixing import options_of
 from linnet.compress.quality import Questions, nats, read_questions
+from linnet.compress.sensitivity import MOST_TOKENS, sensitivities, weighted
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.finetune.base import base_input, data_inputs
@@ -44,6 +45,8 @@ from linnet.train.metrics import (
 from linnet.version import __version__
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from linnet.artifact import Artifact, Draft
     from linnet.model import Transformer
 
@@ -124,6 +127,8 @@ class _Run:
     before: np.ndarray[Any, np.dtype[np.float64]]
     texts: list[str]
     importance: Importance
+    rows: list[Tensor]
+    """Texts as tokens, by which it is known what matters."""
     full: Candidate
     config: CompressConfig
     progress: Progress
@@ -159,14 +164,25 @@ class _Run:
         full = Candidate(
             "model", size, 8 * size / model.config.parameters, None, speed, remark
         )  # fmt: skip
-        importance = _importance(model, questions, path, config, progress)
-        return cls(path, model, work, questions, before, texts, importance, full, config, progress)
+        rows = _calibration(model, questions, path, config, progress)
+        importance: Importance = {}
+        if config.calibration_tokens:
+            total = sum(row.numel() for row in rows)
+            importance = measure_importance(model, rows, total=total, progress=progress)
+        return cls(
+            path, model, work, questions, before, texts, importance, rows, full, config, progress
+        )
 
     def measured(self) -> Iterator[Candidate]:
         """The candidates, largest first."""
         options = options_of(self.model, self.importance, progress=self.progress)
         if not options:
             raise ModelError(f"{self.path}: none of its matrices has rows that divide into blocks")
+        costs = sensitivities(
+            self.model, self.path, options, self.rows, self.work,
+            importance=self.importance, progress=self.progress,
+        )  # fmt: skip
+        options = weighted(options, costs)
         ways = list(plans(self.model, options, importance=bool(self.importance)))
         with self.progress.task("candidates", total=len(ways), unit="files") as task:
             for plan in ways:
@@ -183,28 +199,27 @@ class _Run:
         return self.work / f"{name.replace(' ', '-')}.gguf"
 
 
-def _importance(
+def _calibration(
     model: Transformer, questions: Questions, path: Path, config: CompressConfig, progress: Progress
-) -> Importance:
-    """Which columns matter, over the owner's text."""
-    if not config.calibration_tokens:
-        return {}
+) -> list[Tensor]:
+    """Text of the owner's as tokens ``(1, T)``."""
+    wanted = config.calibration_tokens or MOST_TOKENS
     if config.calibration:
         own = ExamplesConfig(context=min(512, model.config.context))
         text = general_text(
             Path(config.calibration), load_tokenizer(path), own,
-            replay_tokens=config.calibration_tokens, held_out_tokens=0, progress=progress,
+            replay_tokens=wanted, held_out_tokens=0, progress=progress,
         )  # fmt: skip
-        rows = [example.tokens for example in text.replay]
+        texts = [example.tokens for example in text.replay]
     else:
-        rows = questions.texts()
+        texts = questions.texts()
     chosen, total = [], 0
-    for row in rows:
-        if total >= config.calibration_tokens:
+    for tokens in texts:
+        if total >= wanted:
             break
-        chosen.append(torch.from_numpy(row.astype(np.int64))[None])
-        total += len(row)
-    return measure_importance(model, chosen, total=total, progress=progress)
+        chosen.append(torch.from_numpy(tokens.astype(np.int64))[None])
+        total += len(tokens)
+    return chosen
 
 
 def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
