@@ -1,14 +1,21 @@
 """A model at an address: what is sent, what is read, and what strangers may answer."""
 
 import asyncio
+import dataclasses
 import json
 import os
+import random
 import socket
 import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sentencepiece import SentencePieceProcessor
+from tokenizers import ByteLevelBPETokenizer
 
 from linnet import respond
 from linnet.errors import ConfigError
@@ -31,9 +38,11 @@ from linnet.respond import (
     transport,
 )
 from linnet.respond.context import Settle
-from linnet.respond.counts import MOST_TOKENS
+from linnet.respond.counts import MOST_TOKENS, Counts, most_prompt_tokens
+from linnet.respond.deltas import Deltas
+from linnet.respond.dialect import Dialect
 from linnet.respond.responder import Abilities
-from linnet.respond.transport import Address, RemoteError, Timeouts, read_key
+from linnet.respond.transport import Address, EventParser, RemoteError, Timeouts, read_key
 from strangers import (
     DONE,
     HEAD,
@@ -200,10 +209,10 @@ def test_the_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("usage", "counts"),
     [
-        ({"prompt_tokens": -5, "completion_tokens": "many"}, (14, 2)),
-        ({"prompt_tokens": True, "completion_tokens": 0}, (14, 2)),  # two events had text
+        ({"prompt_tokens": -5, "completion_tokens": "many"}, (15, 2)),
+        ({"prompt_tokens": True, "completion_tokens": 0}, (15, 2)),  # two events had text
         ({"prompt_tokens": 10**30, "completion_tokens": 3}, (MOST_TOKENS, 3)),
-        ([1], (14, 2)),
+        ([1], (15, 2)),
     ],
 )
 def test_counts_may_be_lies(usage: Any, counts: tuple[int, int]) -> None:
@@ -370,6 +379,7 @@ def calls_of(*given: Any) -> list[Any]:
         ([b"\r\n\r\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([b"retry: 3\n: ping\nid: 7\nevent: chunk\n" + event(delta("stop", content="a"))],
          "a", [], "stop"),
+        ([b"data: : PROCESSING\n\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([b"data:\n\n" + event(delta("stop", content="a"))], "a", [], "stop"),
         ([event({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}],
                  "error": None})], "a", [], "stop"),
@@ -439,7 +449,7 @@ class Books:
 
 PRICE = Price(prompt=10, cached=1, written=100)
 LONG = conversation([{"role": "user", "content": "Is it raining in Ulm? " * 100}])
-"""1,700 bytes without spaces: some 600 tokens."""
+"""2,200 bytes, 1,700 without spaces: some 600 tokens."""
 
 
 @pytest.mark.parametrize(
@@ -466,13 +476,14 @@ LONG = conversation([{"role": "user", "content": "Is it raining in Ulm? " * 100}
          + event(usage(9, 5, prompt_tokens_details={"cached_tokens": 400})) + DONE,
          14, 9 + 500, ["read again than were read"]),
         # Missing: some more than likely.
-        (answer("It ", "is.", counts=None), 14 + 2, 140 + 200, []),
+        (answer("It ", "is.", counts=None), 15 + 3, 150 + 300, []),
         (HEAD + event(delta("stop", content="It is raining again. " * 4)) + DONE,
-         14 + 42, 140 + 4200, []),
-        (answer("It ", "is.", counts=(0, 0)), 16, 340, []),
+         15 + 42, 150 + 4200, []),
+        (answer("It ", "is.", counts=(0, 0)), 18, 450, []),
         # Lies.
-        (answer(*["It is. "] * 90, counts=(9, 3)), 9 + 90, 90 + 9000,
-         ["says that 3 tokens were written, but the 630 bytes that came have at least 90; 90 are"]),
+        (answer(*["It is. "] * 90, counts=(9, 3)), 9 + 256, 90 + 25_600,
+         ["3 tokens were written, but the 630 bytes that came have at least 90; 256 are"]),
+        (answer(*["It is. "] * 9, counts=(9, 3)), 9 + 32, 90 + 3200, ["have at least 9; 32 are"]),
         (answer("It ", "is.", counts=(90_000, 5)), 90_005, 900_000 + 500,
          ["90,000 tokens were read, but what was sent has at most"]),
         (answer("It ", "is.", counts=(9, 10**30)), 9 + MOST_TOKENS, 90 + 10**11,
@@ -503,8 +514,8 @@ def test_what_is_billed(sent: bytes, used: int, cost: int, told: list[str]) -> N
 def test_both_counts_are_kept_where_they_differ() -> None:
     for counts, kept in (
         ((9, 5), None),
-        ((9, 1), [{"told": {"prompt": 9, "written": 1}, "counted": {"prompt": 9, "written": 20}}]),
-        (None, [{"told": {"prompt": 0, "written": 0}, "counted": {"prompt": 14, "written": 20}}]),
+        ((9, 1), [{"told": {"prompt": 9, "written": 1}, "counted": {"prompt": 9, "written": 70}}]),
+        (None, [{"told": {"prompt": 0, "written": 0}, "counted": {"prompt": 15, "written": 70}}]),
     ):
         context = Context()
         texts = ["It is. "] * (2 if kept is None else 20)
@@ -520,15 +531,15 @@ def test_both_counts_are_kept_where_they_differ() -> None:
         (refusal("400 Bad"), ASKED, 0),
         (refusal("302 Found"), ASKED, 0),
         (JSON + b'{"error": {"message": "overloaded", "code": 529}}', ASKED, 0),
-        (b"", ASKED, 14),  # it may have been computed
-        (HEAD, ASKED, 14),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", ASKED, 14),
-        (HEAD + b"".join(event(delta(content="It is. ")) for _ in range(9)), ASKED, 14 + 9),
+        (b"", ASKED, 15),  # it may have been computed
+        (HEAD, ASKED, 15),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", ASKED, 15),
+        (HEAD + b"".join(event(delta(content="It is. ")) for _ in range(9)), ASKED, 15 + 32),
         (HEAD + event(delta(content="It is. ")) + event(usage(20, 7)), ASKED, 27),
-        (HEAD + event(delta(content="It ")) + b"data: {nonsense\n\n", ASKED, 14 + 1),
-        (HEAD + event(delta(content="It ")) + event({"error": "it broke"}), ASKED, 14 + 1),
-        (HEAD, LONG, 850 + 8),
-        (HEAD + event(usage(3, 0)), LONG, 850 + 8),  # no prompt that long has 3
+        (HEAD + event(delta(content="It ")) + b"data: {nonsense\n\n", ASKED, 15 + 2),
+        (HEAD + event(delta(content="It ")) + event({"error": "it broke"}), ASKED, 15 + 2),
+        (HEAD, LONG, 1100 + 8),
+        (HEAD + event(usage(3, 0)), LONG, 1100 + 8),  # no prompt that long has 3
         (HEAD + event(usage(500, 0)), LONG, 500),
     ],
 )  # fmt: skip
@@ -559,18 +570,59 @@ def test_whoever_leaves_pays_for_what_came() -> None:
         for piece in respond.stream(far, ASKED, context):
             if isinstance(piece, respond.Text):
                 break
-    assert books.settled[0][0] in range(14 + 1, 14 + 6)
+        assert books.settled[0][0] in range(15 + 4, 15 + 19)
+        far = RemoteResponder(server.url, "m", ledger=books, bills_unread=True)
+        next(pieces := respond.stream(far, ASKED))
+        pieces.close()
+        assert books.settled[1] == (15 + 256, 0)
+
+
+SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
+
+
+def tokenizers_of_others() -> Iterator[Callable[[str], list[str]]]:
+    """GPT-2's and Llama's: of a text its tokens, each as it is written."""
+    folder = SHARED / "tokenizers"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here")
+    gpt2 = ByteLevelBPETokenizer(
+        str(folder / "gpt2" / "vocab.json"), str(folder / "gpt2" / "merges.txt")
+    )
+    yield lambda text: [text[start:end] for start, end in gpt2.encode(text).offsets]
+    llama = SentencePieceProcessor(model_file=str(folder / "llama" / "tokenizer.model"))
+    yield lambda text: [piece.replace("▁", " ") for piece in llama.encode(text, out_type=str)]
+
+
+def test_no_honest_count_is_doubted() -> None:
+    """Of documents of all kinds, however their tokens are put into events."""
+    files = [*(SHARED / "documents").glob("*.*"), SHARED / "tinystories" / "val.txt"]
+    texts = [
+        text
+        for file in files
+        if file.suffix in (".txt", ".md", ".json", ".html", ".csv", ".rst", ".org", ".xml")
+        and "\0" not in (text := file.read_bytes()[:1000].decode("utf-8", "ignore"))
+    ]
+    estimated = real = 0
+    for tokens in tokenizers_of_others():
+        for text in filter(None, texts):
+            pieces = tokens(text)
+            asked = conversation([{"role": "user", "content": text}])
+            counts = Counts.of(asked)
+            counts.most_prompt = most_prompt_tokens(text.encode())
+            estimated, real = estimated + counts.prompt, real + len(pieces)
+            for size in (1, 3, 1000):
+                counts = dataclasses.replace(counts, events=0, received=0, dense=0)
+                for start in range(0, len(pieces), size):
+                    counts.came("".join(pieces[start : start + size]))
+                counts.told({"prompt_tokens": len(pieces), "completion_tokens": len(pieces)})
+                assert counts.doubts("far") == []
+    assert real < estimated < 2 * real  # where no count is told
 
 
 @pytest.mark.parametrize("text", ["raining", "regnet ß ", "下雨 ", "ﷺ ", "\U0001f327", "\x00"])
 def test_no_prompt_has_more_tokens_than_are_reserved(text: str) -> None:
-    import unicodedata
-
-    from linnet.respond.counts import most_prompt_tokens
-    from linnet.respond.dialect import Dialect
-
     asked = conversation([{"role": "user", "content": text * 50}] * 20)
-    body = Dialect("m", "a", Abilities("m", 0), limit="max_tokens").body(asked, 5)
+    body = Dialect("m", "a", Abilities("m", 0), limit="max_tokens").form(asked, 5).body
     for form in ("NFC", "NFKC"):  # bytes are the most that any tokenizer makes of a text
         texts = [unicodedata.normalize(form, message.text) for message in asked.messages]
         assert sum(len(text.encode()) + 16 for text in texts) < most_prompt_tokens(body)
@@ -634,6 +686,88 @@ def test_who_writes_on_beyond_the_limit_is_cut_off(sent: list[bytes]) -> None:
     assert used > 9 + 20
 
 
+@pytest.mark.parametrize(
+    ("given", "score"),
+    [(-0.5, -0.5), (-1, -1.0), (0, 0.0), (float("nan"), -9999.0), (float("-inf"), -9999.0),
+     (10**400, -9999.0), ("-1", -9999.0), (None, -9999.0), (1e-6, 1e-6)],
+)  # fmt: skip
+def test_log_probabilities_are_numbers(given: Any, score: float) -> None:
+    scored = {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop", "logprobs": {
+        "content": [{"token": "a", "logprob": given, "top_logprobs": [None]}]}}]}  # fmt: skip
+    with stranger(HEAD + event(scored) + DONE) as server:
+        (given_out,) = respond.run(RemoteResponder(server.url, "m"), ASKED)
+    assert [each.logprob for each in given_out.scores] == [score]
+
+
+ODD = (None, True, -1, 0, 7, 10**30, 1e300, float("nan"), "", "stop", "\ud800", [], [None], {},
+       [[]], {"index": 0}, "length", "\x1b[2J")  # fmt: skip
+
+
+def altered(value: Any, draw: random.Random) -> Any:
+    """The same JSON with something in it that should not be there."""
+    if draw.random() < 0.06:
+        return draw.choice(ODD)
+    if isinstance(value, dict):
+        return {key: altered(inner, draw) for key, inner in value.items() if draw.random() > 0.03}
+    return [altered(inner, draw) for inner in value] if isinstance(value, list) else value
+
+
+def test_whatever_strangers_write_is_read_or_refused() -> None:
+    draw = random.Random(5)
+    scored = {"content": [{"token": "a", "logprob": -1, "bytes": [97], "top_logprobs": [
+        {"token": "b", "logprob": -2, "bytes": None}]}]}  # fmt: skip
+    events = [
+        delta(role="assistant", content=""), delta(reasoning_content="Hm.", refusal="No."),
+        {"model": "m", "choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": scored}]},
+        delta(content=[{"type": "text", "text": "a"}]), delta(content="b"),
+        delta(tool_calls=[call(0, name="f", arguments='{"a"')]),
+        delta(tool_calls=[{"index": 0, "function": {"arguments": ": 1}"}},
+                          {**call(1), "custom": {"name": "g", "input": "a"}}]),
+        delta("tool_calls"),
+        usage(9, 30, prompt_tokens_details={"cached_tokens": 4}),
+    ]  # fmt: skip
+    ends = Counter[str]()
+    for _ in range(400):
+        sent = b"".join(event(altered(each, draw)) for each in events) + DONE
+        if draw.random() < 0.2:
+            place = draw.randrange(len(sent))
+            sent = sent[:place] + draw.randbytes(2) + sent[place + draw.randrange(9) :]
+        parser, counts = EventParser("a"), Counts(100, 80, 2, limit=256)
+        deltas = Deltas(1, respond.Origin("model", "m"), "a", counts, streams=draw.random() < 0.5)
+        given = Answer()
+        try:
+            for found in parser.push(sent):
+                for piece in deltas.read(found):
+                    given.add(piece)
+            for piece in [*counts.doubts("a"), *deltas.finish()]:
+                given.add(piece)
+        except RemoteError as error:
+            ends[error.code if str(error).isprintable() else "unprintable"] += 1
+            continue
+        ends["read"] += 1
+        assert sum(isinstance(piece, respond.Finish) for piece in given.pieces) == 1
+        assert counts.cached <= counts.prompt
+        assert counts.written >= counts.least_written
+        shown = [piece.as_json() for piece in given.pieces]
+        json.dumps(shown, allow_nan=False, ensure_ascii=False).encode()
+    assert ends.keys() == {"read", "broken_off", "malformed"}
+    assert ends["read"] > 50
+
+
+def test_an_answer_with_many_small_pieces_is_put_together() -> None:
+    deltas = Deltas(1, respond.Origin("model", "m"), "a", Counts(0, 0, 0), streams=True)
+    began = call(0, name="f", arguments="")
+    deltas.read(delta(tool_calls=[began]))
+    for number in range(2000):
+        piece = {"index": 0, "function": {"arguments": "a"}}
+        deltas.read({**delta(tool_calls=[piece]), "model": f"m{number}"})
+    assert deltas.models == ["m", *(f"m{number}" for number in range(7))]
+    deltas.read(delta("stop"))
+    (made, *_) = deltas.finish()
+    assert isinstance(made, respond.ToolCall)
+    assert made.arguments == "a" * 2000
+
+
 def test_an_address_that_changes_its_model() -> None:
     first, second = answer("a"), answer("a").replace(b'"m"', b'"n"')
     both = HEAD + event(delta(content="a")) + second[len(HEAD) :]
@@ -679,6 +813,13 @@ NEWER = refuses(
         (refusal("422 No", json.dumps({"detail": [
             {"type": "extra_forbidden", "loc": ["body", "stream_options"],
              "msg": "Extra inputs are not permitted"}]}).encode()), "stream_options", "stream", []),
+        (refusal("422 No", json.dumps({"object": "error", "message": {"detail": [
+            {"type": "extra_forbidden", "loc": ["body", "stream_options", "include_usage"],
+             "msg": "Extra inputs are not permitted", "input": True}]},
+            "type": "invalid_request_error", "param": None, "code": None}).encode()),
+         "stream_options", "stream", []),
+        (refuses(message="Unsupported value: 'stream' does not support true with this model.",
+                 param="stream", code="unsupported_value"), "stream", "max_tokens", []),
     ],
 )  # fmt: skip
 def test_parameters_that_are_refused_are_learned(
@@ -694,6 +835,21 @@ def test_parameters_that_are_refused_are_learned(
     assert [gone in body for body in bodies] == [True, False, False]
     assert all(there in body for body in bodies[1:])
     assert books.settled == [(0, 0), (14, 0), (14, 0)]
+
+
+def test_calls_at_once_learn_together() -> None:
+    dialect = Dialect("m", "a", Abilities("m", 0), limit="max_tokens")
+    sent, sampling = dialect.form(ASKED, 5), Sampling()
+    for said in (
+        "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+        "Unsupported parameter: 'top_p'",
+    ):
+        error = RemoteError(said, status=400)
+        assert [dialect.learn(error, sent, sampling) for _ in range(3)] == [True] * 3
+        now = dialect.form(ASKED, 5)
+        assert not dialect.learn(error, now, sampling)
+    assert sent.names - now.names == {"max_tokens", "top_p"}
+    assert now.names - sent.names == {"max_completion_tokens"}
 
 
 @pytest.mark.parametrize(
@@ -788,10 +944,18 @@ def test_where_an_address_is(url: str, place: str) -> None:
     assert RemoteResponder(url, "m").abilities.place == place
 
 
+def test_people_copy_all_of_an_address() -> None:
+    assert (
+        Address.parse("https://a/v1/chat/completions/").path == Address.parse("https://a/v1").path
+    )
+    with stranger(refusal("404 No")) as server, pytest.raises(RemoteError, match="end with /v1"):
+        respond.run(RemoteResponder(server.url.removesuffix("/v1"), "m"), ASKED)
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "api.example.com", "ftp://a/b", "http://", "http://a:port/", "http://user:key@a/v1",
-     "http://a/v1?key=b", "http://a b/", "http://a\r\nX: y/", "http://ä.de/v1", "file:///etc"],
+     "http://a/v1?key=b", "http://a b/", "http://a\r\nX: y/", "http://ä.de/v1", "http://a/ä", "file:///etc"],
 )  # fmt: skip
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConfigError):

@@ -343,10 +343,10 @@ def test_from_the_file_to_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert said == "It is."
         assert [p.code for p in pieces if isinstance(p, Failure)] == ["broken_off", "refused"]
         record = context.record
-        assert (record.model, record.tokens.prompt, record.tokens.written) == ("one", 14 + 9, 5)
-        assert record.cost == 23 * 10**6 + 5 * 2 * 10**6
+        assert (record.model, record.tokens.prompt, record.tokens.written) == ("one", 15 + 9, 5)
+        assert record.cost == 24 * 10**6 + 5 * 2 * 10**6
         assert isinstance(context.budget, TokenBudget)
-        assert context.budget.left == 10_000 - 23 - 5
+        assert context.budget.left == 10_000 - 24 - 5
         one.answers = [(refusal("401 No"),)]
         for _ in range(5):
             assert ask(models["one"])[0].endswith("answers with status 401")
@@ -359,6 +359,35 @@ def test_from_the_file_to_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
         context = Context(interval=0)
         assert ask(models["two"], context)[0] == "No."
         assert (context.record.model, context.record.cost) == ("two", 0)
+
+
+def test_a_call_may_be_cancelled_while_it_waits_for_the_next_attempt() -> None:
+    async def main() -> None:
+        waits = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            waits.set()
+            await asyncio.Event().wait()
+
+        breaker = CircuitBreaker(failures=9, pause=1)
+        far = ResilientResponder(
+            Scripted(DOWN, "a"), retries=1, breaker=breaker, limit=CallLimit(1), sleep=sleep
+        )
+        context = Context()
+
+        async def call() -> None:
+            with context.running():
+                async for _ in far.respond(ASKED, context):
+                    pass
+
+        task = asyncio.create_task(call())
+        await waits.wait()
+        context.cancel()
+        with pytest.raises(CancelledCallError):
+            await task
+        assert (breaker.health.failures, far._limit.full) == (1, False)
+
+    asyncio.run(main())
 
 
 class Late:

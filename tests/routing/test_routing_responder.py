@@ -200,7 +200,7 @@ def test_an_attempt_tells_by_its_tokens_which_nobody_asked_for() -> None:
     local = Scripted("small", scored, FINISH, place="here")
     router = Chosen(ATTEMPT, Route(LOCAL, "sure", "attempt"), scores=True)
     found = pieces_of(routed(router, [Scripted("cloud")], local, tells=False))
-    assert router.attempts[0].logprobs == (-0.2,)
+    assert router.attempts[0].logprob == -0.2
     assert [piece.scores for piece in found if isinstance(piece, Text)] == [()]
     # Without a way to tell there is none: the answer streams.
     plain = routed(Chosen(ATTEMPT), [Scripted("cloud")], tells=False)
@@ -266,6 +266,11 @@ def test_models_are_tried_in_order_and_the_first_refusal_is_the_reason() -> None
     assert decisions(found) == [
         ("down", "hard"), ("spent", "down: no connection"), ("up", "nothing is left"),
     ]  # fmt: skip
+    found = pieces_of(routed(Chosen(Route("spent", "hard", "rule")), [down, spent]))
+    assert decisions(found) == [
+        ("spent", "hard"), ("down", "nothing is left"), (LOCAL, "nothing is left"),
+    ]  # fmt: skip
+    assert wrote(found).route["decided_by"] == "budget"
     only = RoutingResponder(None, {"down": down}, Fixed("down"), name="down")
     with pytest.raises(RemoteError, match="no connection"):
         pieces_of(only)

@@ -18,30 +18,16 @@ import torch
 
 from linnet import artifact, hub, runtime
 from linnet.align.config import AlignConfig
-from linnet.align.encoding import Unit, UnitsReport, encode_units, require_units
-from linnet.align.objectives import DesirabilityLoss, PreferenceLoss
-from linnet.align.preferences import Judged, Pair, read_judged, read_pairs
-from linnet.align.reference import reference_log_probs
-from linnet.align.streams import (
-    DivergingBatches,
-    judged_batch,
-    mismatched,
-    pair_batch,
-    scored_batch,
-    shuffled,
-)
-from linnet.align.validation import AlignmentGuard, HeldOutUnits
+from linnet.align.learning import Learning, Sizes, examples_config, forms_of, read_learning
+from linnet.align.validation import AlignmentGuard
 from linnet.card import CARD, write_card
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError
 from linnet.finetune.base import base_input, data_inputs, fit_base
 from linnet.finetune.budget import CPU_TOKENS, GPU_TOKENS, VALIDATIONS
-from linnet.finetune.config import ExamplesConfig
-from linnet.finetune.examples import divide
 from linnet.finetune.forgetting import ForgettingGuard, GeneralLoss
 from linnet.finetune.memory import Demand, Fit, fit
 from linnet.finetune.packing import held_out_loss
 from linnet.finetune.replay import settle_general_text
-from linnet.finetune.rows import open_source
 from linnet.model.adapter import is_adapter
 from linnet.model.checkpoint import Checkpoint, save_checkpoint
 from linnet.model.heads import replace_head
@@ -55,18 +41,14 @@ from linnet.train.machine import Machine, choose_machine
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.optimizers import finetuning_optimizer
 from linnet.train.state import STATE, trained_tensors
-from linnet.train.supervised import PairLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.base import Base
     from linnet.model import Transformer
-    from linnet.shards.batches import Batch
     from linnet.train.loop import Validator
-    from linnet.train.objectives import Objective
-    from linnet.train.stream import Stream
 
 FORMAT = 1
 FIT = "fit.json"
@@ -76,33 +58,20 @@ MOST_PASSES = 5.0
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The units of a run."""
-
-    train: list[Unit]
-    held_out: list[Unit]
-    report: UnitsReport
-
-    @property
-    def longest(self) -> int:
-        """Places that a completion needs."""
-        return max(unit.places for unit in (*self.train, *self.held_out)) + 1
-
-
-@dataclass(frozen=True)
 class _Plan:
     """What is settled before the first step."""
 
     config: AlignConfig
-    rows: _Rows
+    learning: Learning
     steps: int
     machine: Machine
     fitted: Fit
 
     @property
-    def tokens_at_once(self) -> int:
-        """Tokens of completions that are computed together."""
-        return self.fitted.micro_rows * self.config.rows_of_a_unit * self.rows.longest
+    def sizes(self) -> Sizes:
+        """How the run computes."""
+        tokens = self.fitted.micro_rows * self.config.rows_of_a_unit * self.learning.longest
+        return Sizes(self.fitted.micro_rows, tokens, self.machine.runtime.device)
 
 
 def align(
@@ -131,17 +100,24 @@ def align(
         )
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
-        **data_inputs(data, "", config.general, progress=progress),
-    }
+        **data_inputs(
+            data, "", config.general, book="open", progress=progress
+        ),
+    }  # fmt: skip
+    if config.reward_file is not None:
+        inputs["rewards"] = artifact.hash_file(config.reward_file)
 
     def write(draft: Draft) -> None:
-        forms = _forms(data, config)
         base = fit_base(
-            found, forms, config.template, lora=config.weights == "lora", progress=progress
+            found,
+            forms_of(data, config),
+            config.template,
+            lora=config.weights == "lora",
+            progress=progress,
         )
         own = dataclasses.replace(config, context=min(config.context, base.shape.context))
-        rows = _read(data, base, own, progress)
-        plan = _settle(draft.path, base, rows, own)
+        learning = read_learning(data, base, own, progress)
+        plan = _settle(draft.path, base, learning, own)
         load_plotting()  # at the end, nobody would have reserved the time for it
         with interruptible() as interrupt, runtime.threads(plan.machine.runtime.threads):
             loop = _assemble(draft.path, base, plan, progress, started)
@@ -167,64 +143,22 @@ def align(
     )
 
 
-def _rows_of(data: Sequence[str | Path], config: AlignConfig) -> Iterator[Pair | Judged]:
-    read = read_judged if config.method == "kto" else read_pairs
-    for source in data:
-        opened = open_source(source)
-        if opened.corpus is not None or opened.examples is not None:
-            raise DataError(f"{source}: expected a file of preferences. Got something else")
-        for file in opened.files.get("train", []):
-            yield from read(file)
-
-
-def _forms(data: Sequence[str | Path], config: AlignConfig) -> set[type]:
-    """Which kinds of rows the data has, by its first one."""
-    first = next(_rows_of(data, config), None)
-    if first is None:
-        return set()
-    return {type(first.chosen if isinstance(first, Pair) else first.row)}
-
-
-def _read(data: Sequence[str | Path], base: Base, config: AlignConfig, progress: Progress) -> _Rows:
-    """Units to train on and to hold out, by their prompts. Raises DataError."""
-    report = UnitsReport()
-    examples = ExamplesConfig(context=config.context, template=config.template)
-    with progress.task("reading preferences", unit="rows"):
-        units = encode_units(
-            _rows_of(data, config),
-            base.tokenizer,
-            examples,
-            too_long=config.too_long,
-            report=report,
-        )
-    for line in report.losses(config.context):
-        progress.warn(line)
-    train, held_out = divide(units, config.held_out) if config.held_out else (units, [])
-    require_units(train, report, "judged completions" if config.method == "kto" else "pairs")
-    if config.method == "kto" and len({unit.desirable for unit in train}) == 1:
-        raise DataError(
-            "expected completions that are good and others that are not. All "
-            f"{len(train):,} are {'good' if train[0].desirable else 'not'}"
-        )
-    return _Rows(train, held_out, report)
-
-
-def _settle(directory: Path, base: Base, rows: _Rows, config: AlignConfig) -> _Plan:
+def _settle(directory: Path, base: Base, learning: Learning, config: AlignConfig) -> _Plan:
     """Machine, steps and what is computed at once; as they began, where a run is resumed."""
     machine = choose_machine(
         directory, device=config.device, dtype=config.dtype, threads=config.threads,
         compiled=lambda _: False,  # every batch has another length
     )  # fmt: skip
-    batch = min(config.batch, len(rows.train))
-    per_epoch = math.ceil(len(rows.train) / batch)
+    batch = config.batch if config.method == "grpo" else min(config.batch, learning.units)
+    per_epoch = math.ceil(learning.units * config.group_rows / batch)
     passes = config.epochs or min(MOST_PASSES, max(1.0, ENOUGH_STEPS / per_epoch))
     by_time = config.seconds and not config.epochs
     steps = config.steps or (0 if by_time else math.ceil(passes * per_epoch))
     kept = directory / STATE / FIT
     if kept.is_file():
-        return _Plan(config, rows, steps, machine, Fit.read(kept))
+        return _Plan(config, learning, steps, machine, Fit.read(kept))
     device = machine.runtime.device
-    unit = rows.longest * config.rows_of_a_unit
+    unit = learning.longest * config.rows_of_a_unit
     usual = config.micro_tokens or (CPU_TOKENS if device == "cpu" else GPU_TOKENS)
     demand = Demand(
         base.shape,
@@ -238,7 +172,7 @@ def _settle(directory: Path, base: Base, rows: _Rows, config: AlignConfig) -> _P
         recompute=config.checkpoint_activations,
     )  # fmt: skip
     fitted.save(kept)
-    return _Plan(config, rows, steps, machine, fitted)
+    return _Plan(config, learning, steps, machine, fitted)
 
 
 def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, started: float) -> Loop:
@@ -246,33 +180,32 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
     model = _load(base, plan)
     if plan.fitted.recompute:
         recompute_blocks(model, compiled=False)
-    stream, objective, held_out = _learning(directory, model, plan, progress)
+    parts = plan.learning.assemble(directory, base, model, plan.sizes, progress)
     watch: dict[str, Any] = {}
     device = machine.runtime.device
     validators: list[Validator] = []
-    if held_out:
-        validators.append(HeldOutUnits(objective, held_out, device))
+    if parts.validator is not None:
+        validators.append(parts.validator)
     if config.general_tokens and config.method != "reward":
         text = settle_general_text(
             directory,
             Checkpoint(model, base.tokenizer, model.config, base.stop_ids, base.path,
                        base.located.pin),
-            ExamplesConfig(context=config.context, template=config.template, seed=config.seed),
+            examples_config(config),
             general=config.general, replay_tokens=0, held_out_tokens=config.general_tokens,
             length=config.context, seconds=config.seconds, progress=progress,
         )  # fmt: skip
-        rows = max(1, plan.tokens_at_once // config.context)
+        rows = max(1, plan.sizes.tokens // config.context)
         general = held_out_loss(
             text.held_out, rows=rows, length=config.context, device=device,
             tokens=config.general_tokens,
         )  # fmt: skip
-        if general is not None and held_out:
+        if general is not None and parts.validator is not None:
             validators.append(GeneralLoss(general, watch))
-    chosen = [unit.completions[0] for unit in plan.rows.held_out]
     guard = AlignmentGuard(
         ForgettingGuard(config.max_forgetting, config.forgetting_patience, progress, watch),
-        beta=0.0 if config.method == "reward" else config.beta,
-        tokens=sum(int(each.trained.sum()) for each in chosen) / max(1, len(chosen)),
+        beta=config.beta if config.method in ("dpo", "kto") else 0.0,
+        tokens=plan.learning.chosen_tokens,
         progress=progress,
         notes=watch,
     )
@@ -282,8 +215,8 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
         dataclasses.replace(config, steps=plan.steps),
         machine=machine,
         model=model,
-        stream=stream,
-        objective=objective,
+        stream=parts.stream,
+        objective=parts.objective,
         optimizers=[
             finetuning_optimizer(
                 model, lr=config.peak_lr(base.shape.parameters), weight_decay=config.weight_decay
@@ -317,48 +250,6 @@ def _load(base: Base, plan: _Plan) -> Transformer:
     return model
 
 
-def _learning(
-    directory: Path, model: Transformer, plan: _Plan, progress: Progress
-) -> tuple[Stream, Objective, list[Batch]]:
-    """What is read, what is minimised, and what is held out of it."""
-    config, rows = plan.config, plan.rows
-    train, held_out, own = rows.train, rows.held_out, config.rows_of_a_unit
-    size = plan.fitted.micro_rows
-    parts = [
-        list(range(start, min(start + size, len(held_out))))
-        for start in range(0, len(held_out), size)
-    ]
-    if config.method == "reward":
-        stream = shuffled(
-            train, lambda places: scored_batch([train[place] for place in places]),
-            batch=config.batch, seed=config.seed,
-        )  # fmt: skip
-        batches = [scored_batch([held_out[place] for place in part]) for part in parts]
-        return stream, PairLoss(config.center), batches
-    unrelated = mismatched(train, seed=config.seed) if config.method == "kto" else []
-    asked = [each for unit in (*train, *held_out) for each in unit.completions] + unrelated
-    known = reference_log_probs(
-        model.eval(), asked, directory, tokens=plan.tokens_at_once, progress=progress
-    )
-    sizes = [own * len(train), own * len(held_out), len(unrelated)]
-    first, second, third = torch.split(known, sizes)
-    first, second = first.view(-1, own), second.view(-1, own)
-    if config.method == "kto":
-        judging = DivergingBatches(
-            train, first, unrelated, third,
-            tokens=plan.tokens_at_once, batch=config.batch, seed=config.seed,
-        )  # fmt: skip
-        judged = [judged_batch([held_out[p] for p in part], second[part], 0.0) for part in parts]
-        weights = config.desirable_weight, config.undesirable_weight
-        return judging, DesirabilityLoss(config.beta, *weights), judged
-    stream = shuffled(
-        train, lambda places: pair_batch([train[place] for place in places], first[list(places)]),
-        batch=config.batch, seed=config.seed,
-    )  # fmt: skip
-    pairs = [pair_batch([held_out[p] for p in part], second[part]) for part in parts]
-    return stream, PreferenceLoss(config.loss, config.beta, config.smoothing), pairs
-
-
 def _save(base: Base, model: Transformer, directory: Path, config: AlignConfig) -> None:
     """Write the adapter or the model; one that scores with its adapter merged into it."""
     if config.method != "reward":
@@ -382,9 +273,5 @@ def _statistics(plan: _Plan, loop: Loop) -> dict[str, Any]:
         "memory_expected": plan.fitted.memory.total,
         **loop.statistics(),
         **{f"base_{name}": round(value, 5) for name, value in first.items()},
-        "rows": {
-            "train": len(plan.rows.train),
-            "held_out": len(plan.rows.held_out),
-            **dataclasses.asdict(plan.rows.report),
-        },
+        "rows": plan.learning.statistics(),
     }

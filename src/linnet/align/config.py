@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from linnet.config import changed, option
@@ -16,7 +17,7 @@ PreferenceKind: TypeAlias = Literal["sigmoid", "sigmoid_norm", "ipo", "robust"]
 length does not count; ``ipo``: arXiv:2310.12036, for each token as its authors compute it;
 ``robust``: DPO where a share of the pairs is the wrong way round (arXiv:2403.00409)."""
 
-Method = Literal["dpo", "kto", "reward"]
+Method = Literal["dpo", "kto", "reward", "grpo"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 
@@ -28,7 +29,8 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
 
     method: Method = option(
         "dpo",
-        "From pairs (dpo), from judged completions (kto), or a model that scores (reward).",
+        "From pairs (dpo), from judged completions (kto), from rewards of what the model writes "
+        "(grpo), or a model that scores (reward).",
     )
     loss: PreferenceKind = option(
         "sigmoid",
@@ -55,10 +57,42 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
     center: float = option(
         0.01, "reward: pull of a pair's scores to a sum of zero.", group="Loss", least=0
     )
+    rewards: tuple[str, ...] = option(
+        (),
+        "grpo: a reward, as NAME or NAME=WEIGHT; several times. well_formed, quotes, cites, "
+        "refuses, exact, overlap, grounded, ends, concise.",
+    )
+    reward_file: Path | None = option(
+        None,
+        "grpo: a Python file with functions of your own that reward a sample. Its code is run.",
+    )
+    group: int = option(8, "grpo: completions of each prompt.", group="Sampling", least=2)
+    max_tokens: int = option(64, "grpo: tokens of a completion at most.", group="Sampling", least=1)
+    updates: int = option(
+        1, "grpo: updates that one sampling serves.", group="Sampling", least=1, most=64
+    )
+    mask_cut: bool = option(
+        True,
+        "grpo: learn nothing from completions that were cut at --max-tokens.",
+        group="Sampling",
+    )
+    kl: float = option(
+        0.0, "grpo: how firmly the model is held to the reference.", group="Loss", least=0
+    )
+    clip_low: float = option(
+        0.2, "grpo: how much less likely an update may make a token.", group="Loss", above=0,
+        below=1,
+    )  # fmt: skip
+    clip_high: float = option(
+        0.2, "grpo: how much likelier an update may make a token.", group="Loss", above=0
+    )
+    scale_rewards: bool = option(
+        False, "grpo: divide rewards by their deviation in a group.", group="Loss"
+    )
     weights: Literal["lora", "full"] = option(
         "lora", "Train small matrices beside the weights (lora), or all weights (full)."
     )
-    batch: int = option(16, "Pairs, or judged completions, per update.", least=1)
+    batch: int = option(16, "Pairs, or completions, per update.", least=1)
     epochs: float = option(
         0.0, "Times to read the rows; 0: once, and few ones more often.", least=0
     )
@@ -105,11 +139,18 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
         super().__post_init__()
         if self.smoothing and self.loss == "ipo":
             raise ConfigError("smoothing is for --loss sigmoid, sigmoid_norm and robust, not ipo")
+        if self.method == "grpo" and self.batch % self.group:
+            raise ConfigError(f"batch must be a multiple of group, {self.group}. Got {self.batch}")
 
     @property
     def rows_of_a_unit(self) -> int:
         """Completions that are trained together."""
-        return 1 if self.method == "kto" else 2
+        return 2 if self.method in ("dpo", "reward") else 1
+
+    @property
+    def group_rows(self) -> int:
+        """Rows of a batch that a unit of the data becomes."""
+        return self.group if self.method == "grpo" else 1
 
     def peak_lr(self, parameters: int) -> float:
         """The learning rate for a model of so many parameters, where none was set.
@@ -124,9 +165,17 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out: those of other methods do not."""
-        others = {
-            "dpo": ("desirable_weight", "undesirable_weight", "center"),
-            "kto": ("loss", "smoothing", "center"),
-            "reward": ("loss", "beta", "smoothing", "desirable_weight", "undesirable_weight"),
-        }[self.method]
-        return {name: value for name, value in super().recipe().items() if name not in others}
+        pairs = ("loss", "smoothing")
+        judged = ("desirable_weight", "undesirable_weight")
+        sampled = (
+            "rewards", "reward_file", "group", "max_tokens", "updates", "mask_cut", "kl",
+            "clip_low", "clip_high", "scale_rewards",
+        )  # fmt: skip
+        others: dict[str, tuple[str, ...]] = {
+            "dpo": (*judged, "center", *sampled),
+            "kto": (*pairs, "center", *sampled),
+            "reward": (*pairs, "beta", *judged, *sampled),
+            "grpo": (*pairs, "beta", *judged, "center", "too_long"),
+        }
+        left_out = others[self.method]
+        return {name: value for name, value in super().recipe().items() if name not in left_out}

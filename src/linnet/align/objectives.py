@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from linnet.align.config import PreferenceKind
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
+    from linnet.train.objectives import Metric
 
 
 def token_log_probs(model: Transformer, batch: Batch) -> Tensor:
@@ -120,8 +121,9 @@ class PolicyLoss:
 
     Rows of a group follow each other; a row is a unit. ``advantages`` ``(B,)``; ``sampled``
     ``(B, T)``: log-probabilities when they were sampled; ``reference`` ``(B, T)``, where
-    ``beta`` is not 0. The sum over a row's tokens is divided by ``longest``, the same for all, so
-    that a long wrong answer is not better than a short one (arXiv:2503.20783).
+    ``beta`` is not 0; ``total``, ``ended`` and ``reward_...`` ``(B,)`` are for the log. The sum
+    over a row's tokens is divided by ``longest``, the same for all, so that a long wrong answer is
+    not better than a short one (arXiv:2503.20783).
     """
 
     longest: int
@@ -138,10 +140,17 @@ class PolicyLoss:
         each = clipped_losses(found, sampled, advantage, low=self.low, high=self.high)
         clipped = is_clipped(found.detach(), sampled, advantage, low=self.low, high=self.high)
         count = mask.sum()
-        metrics = {"clip_ratio/region_mean": Mean((clipped & mask).sum(), count)}
+        metrics: dict[str, Metric] = {"clip_ratio/region_mean": Mean((clipped & mask).sum(), count)}
         if self.beta:
             away = divergences(found, batch["reference"], sampled)
             each = each + self.beta * away
             metrics["kl"] = Mean((away.detach() * mask).sum(), count)
+        for name, values in batch.tensors.items():
+            if name.startswith("reward_"):
+                metrics[f"rewards/{name.removeprefix('reward_')}/mean"] = values.mean()
+        if "total" in batch.tensors:
+            metrics["reward"] = batch["total"].mean()
+            metrics["completions/clipped_ratio"] = 1 - batch["ended"].mean()
+            metrics["completions/mean_length"] = Mean((sampled != 0).sum(), len(mask))
         total = (each * mask).sum() / self.longest
         return Loss(total, len(mask), metrics)

@@ -9,20 +9,29 @@ Rows are read from the files that fine-tuning reads, in the forms of trl and of 
 * judged completions have ``label`` (or ``kto_tag``), true or false, beside ``prompt`` and
   ``completion`` or beside ``messages`` that end with the assistant.
 
+Examples of ``linnet examples`` are preferences as well, each with its passage before the question:
+of an answerable one its answer is right, and wrong is a refusal or the answer to another question;
+of the others a refusal is right, and wrong is an answer that belongs to another question.
+
 A row that can teach nothing is an error that names it: completions that are equal, prompts that
 differ.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linnet.errors import DataError
+from linnet.errors import ArtifactError, DataError
+from linnet.examples import prompts
+from linnet.examples.record import Example, Split, examples_file, read_examples
+from linnet.examples.texts import contexts, corpus_of
 from linnet.finetune.row_schema import ChatRow, PromptRow, Row, RowError, TextRow, parse_row
 from linnet.finetune.rows import read_values
+from linnet.scoring.matching import words_of
 
 _CONVERSATIONS = ("messages", "conversations")
 _PROMPTS = ("prompt", "instruction", "question", "query")
@@ -173,6 +182,67 @@ def _said(row: ChatRow | PromptRow) -> Any:
     return row.completion if isinstance(row, PromptRow) else row.messages
 
 
-def prompts_of(pairs: Sequence[Pair]) -> set[str]:
-    """The different prompts, by what is asked first."""
-    return {pair.chosen.key for pair in pairs}
+def pairs_of_examples(source: Path | str) -> Iterator[Pair]:
+    """The examples to train on, as pairs. Raises DataError, and ArtifactError where the corpus that
+    they were made from is not where it was."""
+    file = examples_file(source)
+    asked = with_passages(file)
+    answers = [
+        (example, prompts.answer_text(example)) for example, _ in asked if example.answerable
+    ]
+    for example, passage in asked:
+        right = prompts.answer_text(example)
+        wrong = _wrong_answer(example, right, answers)
+        if wrong is None:
+            continue
+        rows = [
+            PromptRow(
+                f"{file}:{example.id}", prompts.prompt_text(example, passage), said,
+                prompts.BETWEEN,
+                history=tuple((turn.question, turn.answer) for turn in example.turns),
+            )
+            for said in (right, wrong)
+        ]  # fmt: skip
+        yield Pair(f"{file}:{example.id}", rows[0], rows[1])
+
+
+def judged_examples(source: Path | str) -> Iterator[Judged]:
+    """The same, each completion for itself."""
+    for pair in pairs_of_examples(source):
+        yield Judged(pair.source, pair.chosen, True)
+        yield Judged(pair.source, pair.rejected, False)
+
+
+def with_passages(file: Path, *, split: Split = "train") -> list[tuple[Example, str]]:
+    """The examples of a split, each with what stands before its question. Raises ArtifactError."""
+    examples = list(read_examples(file, split=split))
+    corpus = corpus_of(file)
+    if corpus is None:
+        raise ArtifactError(
+            f"{file}: the corpus that these examples were made from is not where it was; make "
+            "them again"
+        )
+    found = contexts(corpus, examples)
+    return [(example, found[example.id].text) for example in examples if example.id in found]
+
+
+def _wrong_answer(
+    example: Example, right: str, answers: Sequence[tuple[Example, str]]
+) -> str | None:
+    """A wrong answer that a model might give, always the same; None where there is none.
+
+    Of an answerable example a refusal half of the time. Otherwise an answer to another question
+    of the same document, or else of any, of the same language.
+    """
+    draw = int.from_bytes(hashlib.blake2b(example.id.encode(), digest_size=8).digest(), "big")
+    if example.answerable and draw % 2:
+        return prompts.REFUSALS.get(example.language, prompts.REFUSALS["en"])
+    own = words_of(right, example.language)
+    others = [
+        (other.source == example.source, said)
+        for other, said in answers
+        if other.id != example.id and other.language == example.language
+        and other.schema == example.schema and words_of(said, example.language) != own
+    ]  # fmt: skip
+    near = [said for is_near, said in others if is_near] or [said for _, said in others]
+    return near[draw // 2 % len(near)] if near else None

@@ -17,10 +17,10 @@ import copy
 import json
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from linnet.answers.answer import Citation, Claim, Step
 from linnet.answers.evidence import Draft, Evidence
@@ -45,12 +45,13 @@ from linnet.respond.language_model import LanguageModel
 from linnet.respond.pieces import Decision, Failure, Text, TokenScore
 from linnet.respond.responder import Responder, stream
 from linnet.respond.transport import RemoteError
-from linnet.retrieval import terms
+from linnet.retrieval import Found, terms
 
 if TYPE_CHECKING:
     from linnet.answers.assistant import Watch
     from linnet.grounding import Checker, Verdict
 
+Admit: TypeAlias = Callable[[Sequence[Found]], Sequence[Found]]
 MAX_TOKENS = 768
 """Of what a model writes for one answer."""
 CHARACTERS = 6_000
@@ -79,6 +80,7 @@ class ModelWriter:
         reasoning: bool = False,
         weakness: str = "",
         strict: bool = False,
+        admit: Admit | None = None,
         max_tokens: int = MAX_TOKENS,
         characters: int = CHARACTERS,
         seconds: float = SECONDS,
@@ -87,11 +89,14 @@ class ModelWriter:
         its content. ``reasoning``: has the model think before it answers, apart from the answer.
         ``weakness``: why it must not write, by its own measured score. ``strict``: what goes wrong
         with the model is raised where there is no statement yet, as somebody else can write.
+        ``admit``: gives those of the passages that the model may be shown; None: all. It raises a
+        LinnetError where it may be shown none.
         """
         self.responder = model.responder() if isinstance(model, LanguageModel) else model
         self.name, self.identity = name, identity
         self.checker, self.weakness = checker, weakness
         self.reasoning, self.seconds, self.strict = reasoning, seconds, strict
+        self._admit = admit
         self.max_tokens, self.characters = max_tokens, characters
         self._constrained = self.responder.abilities.constraints
 
@@ -117,8 +122,14 @@ class ModelWriter:
         began = time.monotonic()
         if self.weakness:
             return Draft("", steps=(Step("write", self.weakness, 0.0, "nothing"),))
+        found = len(evidence.passages)
+        evidence = self.admitted(evidence)
         packed = self.pack(evidence)
         guarded = _interventions(packed)
+        if withheld := found - len(evidence.passages):
+            guarded += (
+                f"{self.name} was not shown {withheld} of {found} passages, which stay here",
+            )
         if not packed.excerpts:
             step = Step("write", "no passage can be shown to the model", 0.0, "nothing")
             return Draft("", steps=(step,), interventions=guarded)
@@ -154,6 +165,12 @@ class ModelWriter:
     def context(self) -> int:
         """The most tokens that passages, question and answer may have."""
         return self.responder.abilities.context or _UNKNOWN_CONTEXT
+
+    def admitted(self, evidence: Evidence) -> Evidence:
+        """What of it the model may be shown. Raises LinnetError where that is nothing."""
+        if self._admit is None:
+            return evidence
+        return replace(evidence, passages=tuple(self._admit(evidence.passages)))
 
     def pack(self, evidence: Evidence) -> Packed:
         """What of the passages the model is shown."""

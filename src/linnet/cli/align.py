@@ -1,4 +1,4 @@
-"""``linnet align``: a model and preferences in, one that prefers them out."""
+"""``linnet align``: a model and preferences or rewards in, one that follows them out."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def align(
     model: Annotated[str, typer.Argument(help="A model directory, or a hub name: org/name.")],
     data: Annotated[
-        list[str], typer.Argument(help="Preferences (jsonl, json, csv, parquet, hf:NAME).")
+        list[str],
+        typer.Argument(help="Examples, or files of rows (jsonl, json, csv, parquet, hf:NAME)."),
     ],
     out: Annotated[Path, typer.Option(help="Directory for the result.")],
     *,
     settings: dict[str, Any],
 ) -> None:
-    """Align a model with preferences: pairs, completions that were judged, or a model of scores.
+    """Align a model with preferences, or with rewards of what it writes.
 
-    Rows are {"prompt": ..., "chosen": ..., "rejected": ...}, for kto {"prompt": ...,
-    "completion": ..., "label": true}. Stopped by Ctrl-C or a crash it goes on where it was.
+    DATA is what 'linnet examples' made, or rows: {"prompt": ..., "chosen": ..., "rejected": ...},
+    for kto {"prompt": ..., "completion": ..., "label": true}, for grpo {"prompt": ...} and what
+    rewards read. Stopped by Ctrl-C or a crash it goes on where it was.
 
     Example: linnet align model pairs.jsonl --out aligned --beta 0.1
     """

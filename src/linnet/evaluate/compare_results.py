@@ -202,7 +202,7 @@ class Answered:
     def _model(self, place: int, scores: Scored) -> ModelResult:
         model, replies = self.models[place], self.replies[place]
         figures, undefined = compare_figures.figures(list(scores.values()), self.config)
-        notes = Counter(note for reply in replies.values() for note in reply.notes)
+        notes = dict(Counter(note for reply in replies.values() for note in reply.notes))
         return ModelResult(
             name=model.name, place=model.place, bills=model.bills, answered=len(scores),
             figures=figures, undefined=undefined,

@@ -392,6 +392,13 @@ class Log:
         self._database.rewrite()
         return count
 
+    def forget_before(self, at: float) -> int:
+        """Forget all calls that arrived earlier, down to the bytes; how many. Raises StoreError."""
+        self.flush()
+        count = retention.purge(self._database, before=at, most_bytes=self._most_bytes)
+        self._database.rewrite()
+        return count
+
     def forget_contents(self, sources: Collection[str], texts: Collection[str] = ()) -> int:
         """Forget, down to the bytes, what was asked and answered in calls that rest on one of the
         sources, or quote one of the texts; how many calls. What they used and cost stays.

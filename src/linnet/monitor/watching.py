@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LOG_FILE = "monitor.sqlite"
 """What a log is called in the directory of an index or an assistant."""
+MOST_LOOKED = 50_000
+"""Of a log that is opened, the newest calls that are looked at."""
 _AT_ONCE = 2000
 
 
@@ -96,6 +98,10 @@ class Watching:
 
     def look(self, log: Log) -> None:
         """Take in what is new in the log. Raises StoreError."""
+        if not self._last:
+            with log.reading() as run:
+                (newest,) = run("SELECT MAX(number) FROM calls").fetchone()
+            self._last = max(0, (newest or 0) - MOST_LOOKED)
         while True:
             with log.reading() as run:
                 rows = run(

@@ -131,7 +131,8 @@ class Address:
             raise ConfigError(
                 f"{host}: an address holds no key; it is read from the environment or a file"
             )
-        if not (host.isascii() and host.isprintable() and " " not in host + parts.path):
+        written = host + parts.path
+        if not (written.isascii() and written.isprintable() and " " not in written):
             raise ConfigError(f"expected an address such as http://127.0.0.1:8080/v1. Got {url!r}")
         usual = 443 if parts.scheme == "https" else 80
         path = parts.path.rstrip("/").removesuffix(_ENDPOINT)  # people copy all of it
@@ -229,8 +230,11 @@ class Exchange:
                 f"{where.name}: no encrypted connection ({_tls_reason(error)})", code="protocol"
             ) from None
         except (OSError, UnicodeError) as error:
+            hint = (
+                "; does it speak TLS?" if isinstance(error, ConnectionResetError) and secure else ""
+            )
             raise RemoteError(
-                f"{where.name}: cannot be reached ({_line(error)})",
+                f"{where.name}: cannot be reached ({_line(error)}{hint})",
                 code="unreachable", repeatable=isinstance(error, OSError),
             ) from None  # fmt: skip
         host = f"[{where.host}]" if ":" in where.host else where.host
@@ -416,15 +420,19 @@ class Complaint:
         if not isinstance(found, Mapping):
             return cls()
         error = found.get("error") or found
+        if isinstance(error, Mapping) and isinstance(error.get("message"), Mapping):
+            error = {**error, **error["message"]}  # Mistral's
         if not isinstance(error, Mapping):
             return cls(printable(str(error))[:_SAID])
-        detail = error.get("detail")
-        place = None
+        detail, place = error.get("detail"), None
         if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
             location = detail[0].get("loc")
-            place = location[-1] if isinstance(location, list) and location else None
+            names = location if isinstance(location, list) else []
+            place = next((name for name in names if isinstance(name, str) and name != "body"), None)
             detail = f"{place}: {detail[0].get('msg')}"
-        message = printable(str(error.get("message") or detail or error.get("type") or ""))
+        said = error.get("message")
+        said = said if isinstance(said, str) else detail
+        message = printable(str(said or error.get("type") or ""))
         code = error.get("code")
         status = next(filter(None, map(_status, (code, error.get("status")))), None)
         parameter = error.get("param") or place
@@ -481,7 +489,7 @@ class EventParser:
                 if whole.strip() == b"[DONE]":
                     self.done = True
                     return
-                if whole.strip():
+                if whole.strip() and not whole.lstrip().startswith(b":"):  # a comment, passed on
                     found = json_object(whole, self._name)
                     yield {"error": found} if self._is_error and not found.get("error") else found
                 self._is_error = False
@@ -542,7 +550,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _line(error: Exception) -> str:
-    return printable(str(error))[:200]
+    return printable(str(error))[:200] or type(error).__name__
 
 
 def printable(text: str) -> str:

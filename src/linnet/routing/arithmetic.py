@@ -102,7 +102,8 @@ def _behind(text: str, at: int) -> str:
 def value_of(expression: str) -> float | None:
     """What an expression comes to; None where it is none."""
     text = expression.replace("\\times", "*").replace("\\", "").translate(_SIGNS)
-    tokens, at = [], 0
+    tokens: list[str] = []
+    at = 0
     text = text.strip()
     while at < len(text):
         match = _TOKEN.match(text, at)

@@ -369,8 +369,7 @@ def _known(value: float | None) -> float:
 
 def attempt_of_row(question: str, answer: str, signals: Mapping[str, float]) -> Attempt:
     """An attempt as rows of outcomes have it; signals that are not known here are left out."""
-    known = {name: float(signals[name]) for name in SIGNALS if signals.get(name) is not None}
     return Attempt(
-        question, answer, **known, refused=bool(signals.get("refused")),
-        cut=bool(signals.get("cut")),
+        question, answer, **{name: signals.get(name) for name in SIGNALS},  # type: ignore[arg-type]
+        refused=bool(signals.get("refused")), cut=bool(signals.get("cut")),
     )  # fmt: skip

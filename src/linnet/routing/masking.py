@@ -198,6 +198,7 @@ class Unmasking:
 
     def _restored(self, text: str, before: str) -> str:
         """A text with values. ``before``: what stands before it in its line."""
+        line = before + text
 
         def value(match: re.Match[str]) -> str:
             bare = match["open"] is None or match["close"] is None
@@ -207,7 +208,7 @@ class Unmasking:
             if own is None:
                 self.unknown += _kind(match) in {kind for kind, _ in self._values}
                 return match[0]
-            if _in_address(before + text[: match.start()]):
+            if _in_address(line[: match.start()]):
                 self.withheld += 1
                 return match[0]
             # A bracket without its partner may belong to the text around.
@@ -215,7 +216,12 @@ class Unmasking:
             trail = match["close"] or "" if match["open"] is None else ""
             return f"{lead}{own}{trail}"
 
-        return _PLACEHOLDER.sub(value, text)
+        parts, at = [], len(before)
+        for match in _PLACEHOLDER.finditer(line, max(0, len(before) - 1)):
+            if match.start() >= at:
+                parts += [line[at : match.start()], value(match)]
+                at = match.end()
+        return "".join((*parts, line[at:]))
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Models beyond this machine: where they are, what they can do, and what they ask.
 
-:func:`open_models` is the only place where they are opened, so that each is behind the policy,
-the budgets, retries and a circuit breaker whichever way it is reached.
+:func:`open_models` is the only place where those of ``routing.toml`` are opened, so that each is
+behind the policy, the budgets, retries and a circuit breaker whichever way it is reached.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ class ModelConfig(Config):
     output: float | None = option(None, "The price of a million tokens written.", least=0)
     cached: float | None = option(
         None, "The price of a million tokens read again; otherwise as others.", least=0
+    )
+    bills_unread: bool = option(
+        False, "Whether an answer that is stopped is billed to its end, as by Amazon Bedrock."
     )
     connect_seconds: float = option(Timeouts.connect, "Until there is a connection.", above=0)
     first_seconds: float = option(Timeouts.first, "Until the first byte of an answer.", above=0)
@@ -164,5 +167,5 @@ def _remote(name: str, config: ModelConfig, ledger: Ledger | None) -> RemoteResp
     return RemoteResponder(
         config.address, config.model, key=key, abilities=abilities, timeouts=config.timeouts,
         price=config.price, ledger=ledger, longest=config.longest, shortest=config.shortest,
-        limit_name=config.limit_name,
+        limit_name=config.limit_name, bills_unread=config.bills_unread,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from linnet.answers.writer import ModelWriter
 from linnet.respond.context import Tokens
 from linnet.respond.conversation import Conversation
 from linnet.respond.counts import most_prompt_tokens
+from linnet.respond.pieces import Place
 from linnet.respond.responder import Responder
-from linnet.retrieval import Index, Searchable
+from linnet.retrieval import Found
 from linnet.routing.budgets import Ledger, open_ledger
+from linnet.routing.contents import Finding
 from linnet.routing.models import Models, open_models
-from linnet.routing.policy import Policy, PolicyResponder
-from linnet.routing.protected import Protected
+from linnet.routing.policy import Policy, PolicyError, PolicyResponder
+from linnet.routing.protected import FARNESS
 from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import open_router
 from linnet.routing.settings import AUTO, Routing, read_routing
@@ -62,10 +65,13 @@ class OpenRouting:
         remote: dict[str, Responder] = self.remote
         has_documents = isinstance(local, DocumentsResponder)
         if isinstance(local, DocumentsResponder):
-            self._protect(local.assistant)
+            self.protect(local.assistant)
             remote = {
                 name: DocumentsResponder(
-                    local.assistant, name=local.name, writer=self._writer(name, place)
+                    local.assistant,
+                    name=local.name,
+                    writer=self._writer(name, place),
+                    watch=local.watch,
                 )
                 for name in self.remote
             }
@@ -79,17 +85,14 @@ class OpenRouting:
             currency=self.settings.currency,
         )  # fmt: skip
 
-    def _protect(self, assistant: Assistant) -> None:
-        """Have text of documents that stay here known wherever it turns up."""
+    def protect(self, assistant: Assistant) -> None:
+        """Have text of its documents known that stays here, wherever it turns up."""
         if self.settings.policy.farthest == "here":
             return  # so that nothing can leave anyway
         if isinstance(assistant, CurrentAssistant):
-            assistant.on_renew = self._protect_index
-        self._protect_index(assistant.index)
-
-    def _protect_index(self, index: Searchable) -> None:
-        if isinstance(index, Index):
-            self.policy.protected = Protected(self.settings.policy.rules, index)
+            assistant.on_renew = self.policy.protected.add
+        if len(assistant.index):
+            self.policy.protected.add(assistant.index)
 
     def named(self, name: str) -> RoutingResponder:
         """One model beyond this machine, for whoever asks for it by its name."""
@@ -121,10 +124,32 @@ class OpenRouting:
 
     def _writer(self, name: str, place: Path | str | None) -> ModelWriter:
         """A model beyond this machine as what writes from documents."""
-        config = self.settings.models[name]
+        config, remote = self.settings.models[name], self.remote[name]
+
+        def admit(found: Sequence[Found]) -> Sequence[Found]:
+            return self._admitted(found, remote.abilities.place)
+
         if place is None:
-            return ModelWriter(self.remote[name], name=name, strict=True)
+            return ModelWriter(remote, name=name, strict=True, admit=admit)
         return writer_of(
-            self.remote[name], place, model=config.address, model_name=config.model, name=name,
-            strict=True,
+            remote, place, model=config.address, model_name=config.model, name=name, strict=True,
+            admit=admit,
         )  # fmt: skip
+
+    def _admitted(self, found: Sequence[Found], place: Place) -> Sequence[Found]:
+        """The passages that may go so far. Raises PolicyError where there are some, and none may.
+
+        The policy checks once more what is written of them.
+        """
+        farthest = self.policy.protected.farthest
+        kept = [
+            each
+            for each in found
+            if all(
+                FARNESS[farthest(own.source)[0]] >= FARNESS[place] for own in each.passage.places
+            )
+        ]
+        if found and not kept:
+            _, rule = farthest(found[0].passage.place.source)
+            raise PolicyError([Finding("documents", f"all that was found stays here ({rule})")])
+        return kept

@@ -21,6 +21,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import regex
@@ -34,6 +35,7 @@ from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.pieces import Batch, Decision, Place
 from linnet.respond.responder import Abilities, Batches, Responder
 from linnet.respond.transport import Address
+from linnet.retrieval import Searchable
 from linnet.routing.contents import (
     UNFIT,
     Finding,
@@ -47,19 +49,9 @@ from linnet.routing.contents import (
     message_leaves,
     paired,
 )
+from linnet.routing.fingerprints import LETTERS, SHORTEST, Compared, Fingerprints, fingerprints
 from linnet.routing.masking import Masking, Unmasking, merged
-from linnet.routing.protected import (
-    FARNESS,
-    LETTERS,
-    SHORTEST,
-    DocumentRule,
-    DocumentRules,
-    Fingerprints,
-    Protected,
-    covers,
-    fingerprints,
-    units,
-)
+from linnet.routing.protected import FARNESS, DocumentRule, DocumentRules, Protected, covers
 from linnet.routing.readings import Reading, readings, skeleton
 
 if TYPE_CHECKING:
@@ -168,14 +160,9 @@ class PolicyConfig(Config):
                             own, "policy.local_only",
                         )  # fmt: skip
             for before, other in enumerate(self.documents[:number]):
-                same = set(other.collections) == set(rule.collections)
-                shared = set(other.sources) & set(rule.sources) or not (
-                    other.sources + rule.sources
-                )
-                if same and shared and other.farthest != rule.farthest:
-                    named = next(iter(shared)) if shared is not True else rule.collections[0]
+                if rule.says_otherwise(other):
                     raise ContradictionError(
-                        f"documents '{named}' may go to '{other.farthest}' and to "
+                        f"the same documents may go to '{other.farthest}' and to "
                         f"'{rule.farthest}': remove one of the rules",
                         f"policy.documents.{before}", f"policy.documents.{number}",
                     )  # fmt: skip
@@ -283,12 +270,20 @@ _RUNS: Mapping[Place, str] = {"here": "here", "network": "in the network", "else
 class Policy:
     """Decides what may leave; may be asked by several threads at once."""
 
-    def __init__(self, config: PolicyConfig, protected: Protected | None = None) -> None:
-        """``protected``: the documents of an index; without it documents go by their names."""
+    def __init__(self, config: PolicyConfig, *, keep: Path | None = None) -> None:
+        """``keep``: a directory in which fingerprints of documents are kept, so that they are not
+        made again whenever it is opened."""
         self.config = config
-        self.protected = protected or Protected(config.rules)
+        self.protected = Protected(config.rules, keep=keep)
         self._patterns = [_Compiled(pattern) for pattern in config.patterns]
         self._allowed = frozenset(value.strip().casefold() for value in config.allow)
+
+    def protect(self, index: Searchable) -> None:
+        """Know the documents of an index: those that may not go somewhere are recognised in
+        whatever is to go there. Reads them, unless that was done; an index that changes is
+        followed. Until it is called documents go by their names alone."""
+        if self.config.farthest != "here":
+            self.protected.add(index)
 
     def check(
         self, conversation: Conversation, context: Context, place: Place, *, model: str = ""
@@ -342,6 +337,10 @@ class Policy:
         restore = Unmasking(masking) if counts else list
         return Outgoing(asked, tuple(decisions), restore, counts)
 
+    def close(self) -> None:
+        """Have no more need of the indexes."""
+        self.protected.close()
+
     @property
     def _masks(self) -> bool:
         return self.config.private == "mask" or any(
@@ -365,12 +364,11 @@ class Policy:
                 trimmed.left_out[UNFIT] += 1
             else:
                 kept.append(message)
-        messages = joined(paired(kept, current_turn(kept)))
-        asked = asked.replace(messages=tuple(messages))
+        asked = asked.replace(messages=tuple(paired(kept, current_turn(kept))))
         found = self._findings(list(leaves(asked)), place, remembered, first_only=False)
         if found:
             raise PolicyError(found)
-        return asked
+        return asked.replace(messages=tuple(joined(asked.messages)))
 
     def _findings(
         self,
@@ -397,12 +395,12 @@ class Policy:
         found += self._by_pattern(texts, where)
         if found and first_only:
             return found
-        values = [units(reading.text) for reading in texts]
-        hits = {hit.text for hit in self.protected.find(values, place)}
+        compared = Compared([reading.text for reading in texts])
+        hits = {hit.text for hit in self.protected.find(compared, place)}
         for number in sorted(hits):
             what = "text of a document that stays"
             found.append(Finding("documents", what, where[number], texts[number].how))
-        for number in sorted({hit.text for hit in remembered.find(values)}):
+        for number in sorted({hit.text for hit in remembered.find(compared)}):
             what = "text of what is remembered"
             found.append(Finding("memory", what, where[number], texts[number].how))
         return _distinct(found)

@@ -1,62 +1,50 @@
-"""What documents must not leave, and how their text is known wherever it turns up.
+"""Documents that must not leave: which they are, and how their text is known wherever it turns up.
 
 A document's place is decided by the owner's patterns of sources and by collections. Passages say
 which document they are from; but a sentence that somebody pastes into a question, that a tool gives
-or that an answer quoted does not. So the text of documents that stay is kept as fingerprints, and
-what is to leave is compared with them.
-
-A fingerprint is the hash of some letters and digits in a row, without case, accents, punctuation
-and blanks (``readings.skeleton``); of those that follow each other the least of every
-:data:`WINDOW` is kept (winnowing: Schleimer, Wilkerson and Aiken, SIGMOD 2003), so the length of
-what a text shares with a document is known to within six letters. :data:`LETTERS` count, about five
-words; whatever shares six more is found for certain. A character of a script without blanks
-between words counts three times. What stands in :data:`COMMON` documents or more is how people
-write, or a header: it counts only where twice as much stands in a row. Identifiers and long numbers
-are kept whole, as are short documents and long names of files.
+or that an answer quoted does not. So the text of documents that stay is kept as fingerprints
+(``fingerprints``), and what is to leave is compared with them. They are made of an index, follow
+it, and are kept in a directory of their owner where one is named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
-import re
+import hashlib
+import shutil
 import threading
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet.config import Config, option
-from linnet.errors import ConfigError
+from linnet import output
+from linnet.config import Config, option, read_json, to_mapping
+from linnet.errors import ArtifactError, ConfigError, LinnetError
 from linnet.respond.pieces import Place
-from linnet.retrieval import Index, Passage
+from linnet.retrieval import Index, Passage, Searchable
 from linnet.retrieval.index import Filters
-from linnet.retrieval.segments import IndexedDocument
-from linnet.routing.readings import skeleton
+from linnet.routing.fingerprints import (
+    BATCH,
+    LETTERS,
+    Builder,
+    Compared,
+    Fingerprints,
+    Hit,
+    Shorts,
+)
 
-Hashes: TypeAlias = npt.NDArray[np.uint64]
-Units: TypeAlias = npt.NDArray[np.uint32]
-
+FORMAT = 1
 FARNESS: Mapping[str, int] = {"here": 0, "network": 1, "elsewhere": 2}
 """How far away a place is."""
-LETTERS = 24
-"""Letters and digits in a row that a text shares with a document for it to be the document's."""
-WINDOW = 4
-SLACK = 2 * (WINDOW - 1)
-"""So many more are found for certain."""
-COMMON = 8
-SHORTEST = 8
-"""Letters and digits of an identifier, a number or a short document."""
-_SHORTEST_NAME = 12  # of a file
-_LONGEST_SHORT = 48
-_BATCH = 4 << 20  # units that are fingerprinted at a time
-_BASE = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
-_SEPARATOR = 0x110000  # is no character
+_STAYING: tuple[Place, ...] = ("here", "network")
 _FEW = 32  # new documents that are taken up at once
 _MOST_LAYERS = 12
 _STALE = 0.1  # share of documents that are gone, from which on all is made anew
@@ -125,6 +113,17 @@ class DocumentRules:
     letters: int = LETTERS
     """How many in a row are text of a document."""
 
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """All patterns of sources."""
+        every = (*self.local_only, *(each for rule in self.rules for each in rule.sources))
+        return tuple(dict.fromkeys(every))
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """All collections that are named."""
+        return tuple(dict.fromkeys(each for rule in self.rules for each in rule.collections))
+
     def farthest(self, source: str, collection: str | None = None) -> tuple[Place, str]:
         """Where a document may go at most, and the rule that says so."""
         for pattern in self.local_only:
@@ -138,74 +137,13 @@ class DocumentRules:
         return rule.farthest, f"documents '{named}'"
 
 
-# Fingerprints.
-
-
-def units(text: str) -> Units:
-    """The skeleton of a text as numbers; characters that are half a word count three times."""
-    own = skeleton(text)
-    if own.isascii():
-        return np.frombuffer(own.encode(), np.uint8).astype(np.uint32)
-    codes = np.frombuffer(own.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32)
-    wide = ((codes >= 0x2E80) & (codes <= 0x9FFF)) | ((codes >= 0xF900) & (codes <= 0xFAFF))
-    wide |= codes >= 0x20000
-    return np.repeat(codes, np.where(wide, 3, 1)) if wide.any() else codes
-
-
-def hashes(values: Units, length: int) -> Hashes:
-    """The hash of each stretch of so many units, by where it begins."""
-    count = len(values) - length + 1
-    if count <= 0:
-        return np.empty(0, np.uint64)
-    wide = values.astype(np.uint64)
-    found = np.zeros(count, np.uint64)
-    for place in range(length):
-        found *= np.uint64(_BASE)
-        found += wide[place : place + count]
-    found ^= found >> np.uint64(29)
-    found *= np.uint64(0xBF58476D1CE4E5B9)
-    return found ^ (found >> np.uint64(32))
-
-
-def winnowed(found: Hashes) -> Hashes:
-    """The least hash of every window, so that each window has one that is kept."""
-    if len(found) <= WINDOW:
-        return found
-    view = np.lib.stride_tricks.sliding_window_view(found, WINDOW)
-    places = view.argmin(axis=1) + np.arange(len(view))
-    return found[places[np.concatenate(([True], places[1:] != places[:-1]))]]
-
-
-def _whole(values: Sequence[int]) -> int:
-    """The hash of a stretch of any length, and of its length."""
-    found = len(values)
-    for value in values:
-        found = (found * _BASE + value) & _MASK
-    return found
-
-
-_DIGITS = re.compile(r"[^\s,;|<>(){}\[\]\"]*\d[^\s;|<>(){}\[\]\"]*")
-_DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ]?[\d:.]*Z?)?|\d{1,2}:\d{2}(?::\d{2})?")
-
-
-def identifiers(text: str) -> Iterator[str]:
-    """Numbers of seven digits and more, and words of letters and at least three digits: what
-    tells a case, an account or a person by itself. Dates are none."""
-    for match in _DIGITS.finditer(text):
-        token = match[0].strip(".,:;!?'-_/")
-        if len(token) > 2 * _LONGEST_SHORT or _DATE.fullmatch(token):
-            continue
-        digits = sum(c.isdigit() for c in token)
-        letters = sum(c.isalpha() for c in token)
-        if digits >= (3 if letters else 7) and SHORTEST <= digits + letters <= _LONGEST_SHORT:
-            yield token
+# Documents of an index.
 
 
 @dataclass
 class _Text:
     """What of a document is fingerprinted."""
 
-    document: IndexedDocument
     parts: list[tuple[int, int, str]] = field(default_factory=list)
     above: dict[str, None] = field(default_factory=dict)
 
@@ -216,222 +154,36 @@ class _Text:
                 self.above[text] = None
 
     def texts(self) -> Iterator[str]:
-        """Its stretches without a gap, each character once, and what they stand under."""
+        """Its stretches in order, each character once, and what they stand under."""
         self.parts.sort(key=lambda part: part[:2])
         joined: list[str] = []
         at = 0
         for start, end, text in self.parts:
-            if end <= at:
-                continue
-            joined.append(text[at - start :] if start < at else text)
-            at = end
+            if end > at:
+                joined.append(text[at - start :] if start < at else text)
+                at = end
         yield "\n".join(joined)
         yield from self.above
 
 
-@dataclass(frozen=True)
-class Hit:
-    """Text of a document in one of several texts; ``text``: which of them."""
+class ProtectedIndex:
+    """The documents of one index that may not go everywhere, as fingerprints."""
 
-    text: int
-    units: int
-    """About how long it is."""
-
-
-class Fingerprints:
-    """Those of some documents; nothing of their text can be read from them."""
-
-    def __init__(
-        self, letters: int, grams: Hashes, counts: npt.NDArray[np.uint8], shorts: _Shorts
-    ) -> None:
-        """``grams``: in order, with the number of documents that each is in."""
-        self.letters, self.grams, self.counts, self.shorts = letters, grams, counts, shorts
-
-    @property
-    def bytes(self) -> int:
-        """What they take."""
-        return self.grams.nbytes + self.counts.nbytes + self.shorts.bytes
-
-    def find(self, texts: Sequence[Units]) -> Iterator[Hit]:
-        """Where text of the documents stands in some texts."""
-        joined, owners = _joined(texts)
-        found = hashes(joined, _gram(self.letters))
-        if len(self.grams) and len(found):
-            places = np.searchsorted(self.grams, found)
-            places[places == len(self.grams)] = 0
-            at = np.flatnonzero(self.grams[places] == found)
-            yield from self._runs(at, self.counts[places[at]], owners)
-        for begin, length in self.shorts.find(joined):
-            yield Hit(int(owners[begin]), length)
-
-    def _runs(
-        self, at: npt.NDArray[np.int64], counts: npt.NDArray[np.uint8], owners: Units
-    ) -> Iterator[Hit]:
-        """Hits that belong together; of what is common only long ones."""
-        if not len(at):
-            return
-        gram = _gram(self.letters)
-        apart = (np.diff(at) > gram) | (np.diff(owners[at].astype(np.int64)) != 0)
-        cuts = np.flatnonzero(apart) + 1
-        for own, usual in zip(np.split(at, cuts), np.split(counts >= COMMON, cuts), strict=True):
-            length = int(own[-1] - own[0]) + gram
-            if length < self.letters:
-                continue
-            said = np.zeros(length, np.bool_)
-            for place in (own[usual] - own[0]).tolist():
-                said[place : place + gram] = True
-            rare = length - int(np.count_nonzero(said))
-            if rare >= self.letters or length >= 2 * self.letters:
-                yield Hit(int(owners[own[0]]), length)
-
-
-def _gram(letters: int) -> int:
-    """The letters of a fingerprint: a few less than what counts, so that this has several."""
-    return letters - WINDOW
-
-
-class _Shorts:
-    """Short strings that are known whole, sorted by the hash of their first units."""
-
-    def __init__(self, found: Mapping[int, tuple[int, int]]) -> None:
-        """``found``: by the hash of the whole, that of its beginning and its length."""
-        rows = sorted((begin, length, whole) for whole, (begin, length) in found.items())
-        self._begins = np.array([row[0] for row in rows], np.uint64)
-        self._lengths = np.array([row[1] for row in rows], np.uint8)
-        self._wholes = np.array([row[2] for row in rows], np.uint64)
-
-    @property
-    def bytes(self) -> int:
-        return self._begins.nbytes + self._lengths.nbytes + self._wholes.nbytes
-
-    def find(self, values: Units) -> Iterator[tuple[int, int]]:
-        """Where one begins, and how long it is."""
-        begins = hashes(values, SHORTEST)
-        if not len(self._begins) or not len(begins):
-            return
-        low = np.searchsorted(self._begins, begins)
-        low[low == len(self._begins)] = 0
-        for at in np.flatnonzero(self._begins[low] == begins).tolist():
-            row = int(low[at])
-            while row < len(self._begins) and self._begins[row] == begins[at]:
-                length = int(self._lengths[row])
-                whole = values[at : at + length]
-                if len(whole) == length and _whole(whole.tolist()) == int(self._wholes[row]):
-                    yield at, length
-                    break
-                row += 1
-
-
-def _joined(texts: Sequence[Units]) -> tuple[Units, Units]:
-    """Texts in a row, with what is in none of them between; and by unit the text it is of."""
-    parts: list[Units] = []
-    owners: list[Units] = []
-    for number, text in enumerate(texts):
-        parts += [text, np.array([_SEPARATOR + number], np.uint32)]
-        owners.append(np.full(len(text) + 1, number, np.uint32))
-    nothing = np.empty(0, np.uint32)
-    return np.concatenate([nothing, *parts]), np.concatenate([nothing, *owners])
-
-
-class _Builder:
-    """Puts fingerprints together, a batch of documents at a time."""
-
-    def __init__(self, letters: int) -> None:
-        self._letters, self._gram = letters, _gram(letters)
-        self._grams: list[Hashes] = []
-        self._counts: list[npt.NDArray[np.uint8]] = []
-        self._batch: list[Hashes] = []
-        self._size = 0
-        self._shorts: dict[int, list[int]] = {}  # by the whole's hash: beginning, length, documents
-
-    def add(self, text: _Text) -> None:
-        """A document, or a part of one."""
-        own: list[Hashes] = []
-        shorts: dict[int, tuple[int, int]] = {}
-        body = True
-        for each in text.texts():
-            values = units(each)
-            if len(values) >= self._gram:
-                own.append(winnowed(hashes(values, self._gram)))
-            elif body and len(values) >= SHORTEST:
-                _add_short(shorts, values)
-            for token in identifiers(each):
-                _add_short(shorts, units(token))
-            body = False
-        for name in {text.document.source, text.document.source.rpartition("/")[2]}:
-            values = units(name)
-            if len(values) >= self._gram:
-                own.append(winnowed(hashes(values, self._gram)))
-            elif len(values) >= _SHORTEST_NAME:
-                _add_short(shorts, values)
-        for whole, (begin, length) in shorts.items():
-            self._shorts.setdefault(whole, [begin, length, 0])[2] += 1
-        if own:
-            distinct = np.unique(np.concatenate(own))
-            self._batch.append(distinct)
-            self._size += len(distinct)
-        if self._size >= _BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._batch:
-            found, counts = np.unique(np.concatenate(self._batch), return_counts=True)
-            self._grams.append(found)
-            self._counts.append(np.minimum(counts, 255).astype(np.uint8))
-        self._batch, self._size = [], 0
-
-    def build(self) -> Fingerprints:
-        """All of them."""
-        self._flush()
-        grams = np.concatenate([np.empty(0, np.uint64), *self._grams])
-        counts = np.concatenate([np.empty(0, np.uint8), *self._counts])
-        self._grams, self._counts = [], []
-        order = np.argsort(grams, kind="stable")
-        grams, counts = grams[order], counts[order]
-        if len(grams):
-            first = np.flatnonzero(np.concatenate(([True], grams[1:] != grams[:-1])))
-            sums = np.add.reduceat(counts.astype(np.uint32), first)
-            grams, counts = grams[first], np.minimum(sums, 255).astype(np.uint8)
-        rare = {
-            whole: (begin, length)
-            for whole, (begin, length, documents) in self._shorts.items()
-            if documents < COMMON
-        }
-        return Fingerprints(self._letters, grams, counts, _Shorts(rare))
-
-
-def _add_short(shorts: dict[int, tuple[int, int]], values: Units) -> None:
-    if SHORTEST <= len(values) < 256:
-        begin = int(hashes(values[:SHORTEST], SHORTEST)[0])
-        shorts[_whole(values.tolist())] = (begin, len(values))
-
-
-def fingerprints(texts: Iterable[str], *, letters: int = LETTERS) -> Fingerprints:
-    """Those of a few texts, each taken as a document of its own."""
-    builder = _Builder(letters)
-    for text in texts:
-        own = _Text(IndexedDocument("", "", "", "", "", "", 0, len(text)))
-        own.parts.append((0, len(text), text))
-        builder.add(own)
-    return builder.build()
-
-
-# Documents of an index.
-
-
-class Protected:
-    """The documents of an index: how far each may go, and the fingerprints of those that stay."""
-
-    def __init__(self, rules: DocumentRules, index: Index | None = None) -> None:
-        """Reads all documents that may not go everywhere; see :meth:`refresh`."""
-        self.rules = rules
-        self._index = index
+    def __init__(self, rules: DocumentRules, index: Searchable, keep: Path | None = None) -> None:
+        """``keep``: a directory of its own in which they are kept."""
+        self._rules, self._keep = rules, keep
+        # One of its own, since whoever answers closes theirs as they please.
+        self._index: Index | None = Index(index.path) if isinstance(index, Index) else None
         self._lock = threading.Lock()
         self._layers: dict[Place, list[Fingerprints]] = {}
-        self._known: dict[str, tuple[str, str, Place]] = {}
-        self._stale = 0
-        self._generation: int | None = None
+        self._known: dict[str, str] = {}
+        """The recipes of documents by their sources."""
+        self._places: dict[str, tuple[Place, str]] = {}
+        self._gone = 0
+        self._followed = False
         self._looked = -_LOOK_SECONDS
+        if self._index is None:
+            self._take_passages(index)
         self.refresh()
 
     @property
@@ -439,26 +191,11 @@ class Protected:
         """What the fingerprints take."""
         return sum(each.bytes for layers in self._layers.values() for each in layers)
 
-    def unmatched(self) -> list[str]:
-        """Patterns and collections of the owner that no document of the index falls under: they
-        may be misspelt, and protect nothing."""
-        if self._index is None:
-            return []
-        documents = self._index.documents()
-        names = [document.source for document in documents]
-        collections = {document.collection for document in documents}
-        patterns = (*self.rules.local_only, *(p for rule in self.rules.rules for p in rule.sources))
-        found = [p for p in dict.fromkeys(patterns) if not any(matches(name, p) for name in names)]
-        wanted = dict.fromkeys(name for rule in self.rules.rules for name in rule.collections)
-        return found + [f"collection {name}" for name in wanted if name not in collections]
+    def farthest(self, source: str) -> tuple[Place, str] | None:
+        """Where one of its documents may go at most, and the rule that says so."""
+        return self._places.get(source)
 
-    def farthest(self, source: str) -> tuple[Place, str]:
-        """Where a document may go at most, and the rule that says so. One that the index does not
-        have goes by its name alone; rules of collections then let nothing out."""
-        known = self._known.get(source)
-        return self.rules.farthest(source, known[1] if known else None)
-
-    def find(self, texts: Sequence[Units], place: Place) -> Iterator[Hit]:
+    def find(self, texts: Compared, place: Place) -> Iterator[Hit]:
         """Text of documents that may not go to a place, in some texts."""
         self.refresh()
         for farthest, layers in list(self._layers.items()):
@@ -466,69 +203,217 @@ class Protected:
                 for layer in layers:
                     yield from layer.find(texts)
 
+    def close(self) -> None:
+        """Have no more need of the index."""
+        if self._index is not None:
+            self._index.close()
+
+    def unmatched(self) -> list[str]:
+        """See :class:`Protected`."""
+        documents = self._index.documents() if self._index is not None else []
+        names = [document.source for document in documents] or list(self._places)
+        collections = {document.collection for document in documents}
+        found = [
+            pattern
+            for pattern in self._rules.patterns
+            if not any(matches(name, pattern) for name in names)
+        ]
+        return found + [
+            f"collection {name}" for name in self._rules.collections if name not in collections
+        ]
+
     def refresh(self) -> None:
-        """Take up documents that changed. Nothing is looked up until they are."""
+        """Take up documents that changed; nothing is compared until that is done."""
         index = self._index
         if index is None or time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         with self._lock:
-            self._looked = time.monotonic()
-            if index.generation == self._generation:
+            if time.monotonic() - self._looked < _LOOK_SECONDS:
                 return
-            generation = index.generation
-            documents = {each.source: each for each in index.documents()}
-            wanted = {
-                source: (each.id, each.collection, self.rules.farthest(source, each.collection)[0])
-                for source, each in documents.items()
-            }
-            new = {s for s, key in wanted.items() if self._known.get(s) != key}
-            gone = sum(1 for source, key in self._known.items() if wanted.get(source) != key)
-            self._stale += gone
-            whole = (
-                len(new) > _FEW
-                or self._stale > _STALE * max(len(wanted), 1)
-                or max(map(len, self._layers.values()), default=0) >= _MOST_LAYERS
-            )
-            if whole:
-                self._layers, self._stale = self._built(documents, wanted, set(documents)), 0
-            elif new:
-                for farthest, layers in self._built(documents, wanted, new).items():
-                    self._layers[farthest] = [*self._layers.get(farthest, ()), *layers]
-            self._known = wanted
-            self._generation = generation
+            changed = not self._followed
+            with contextlib.suppress(ArtifactError):  # what was read stays protected
+                changed = index.reload() or changed
+            if changed:
+                self._follow(index)
+                self._followed = True
+            self._looked = time.monotonic()
 
-    def _built(
-        self,
-        documents: Mapping[str, IndexedDocument],
-        wanted: Mapping[str, tuple[str, str, Place]],
-        sources: set[str],
-    ) -> dict[Place, list[Fingerprints]]:
+    def _follow(self, index: Index) -> None:
+        places: dict[str, tuple[Place, str]] = {}
+        wanted: dict[str, str] = {}
+        for document in index.documents():
+            farthest, rule = self._rules.farthest(document.source, document.collection)
+            places[document.source] = farthest, rule
+            if farthest in _STAYING:
+                parts = (document.source, document.id, document.collection, farthest)
+                recipe = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"))
+                wanted[document.source] = recipe.hexdigest()[:32]
+        if not self._layers and self._read(wanted):
+            self._known, self._places = wanted, places
+            return
+        known = set(self._known.values())
+        new = {source for source, recipe in wanted.items() if recipe not in known}
+        self._gone += len(known - set(wanted.values()))
+        if (
+            not self._layers
+            or len(new) > _FEW
+            or self._gone > _STALE * len(wanted)
+            or max(map(len, self._layers.values())) >= _MOST_LAYERS
+        ):
+            self._layers = {farthest: [own] for farthest, own in
+                            self._made(index, set(wanted), places).items()}  # fmt: skip
+            self._gone = 0
+            self._write(wanted)
+        elif new:
+            for farthest, own in self._made(index, new, places).items():
+                self._layers[farthest] = [*self._layers[farthest], own]
+        self._known, self._places = wanted, places
+
+    def _made(
+        self, index: Index, sources: set[str], places: Mapping[str, tuple[Place, str]]
+    ) -> dict[Place, Fingerprints]:
         """The fingerprints of some documents, by how far these may go."""
-        assert self._index is not None
-        builders: dict[Place, _Builder] = {
-            "here": _Builder(self.rules.letters), "network": _Builder(self.rules.letters),
-        }  # fmt: skip
+        filters = None
+        if len(sources) <= _FEW:
+            filters = Filters(sources=tuple(map(glob.escape, sources)))
+        passages = index.passages(filters=filters) if sources else iter(())
+        builders = {farthest: Builder(self._rules.letters) for farthest in _STAYING}
         texts: dict[str, _Text] = {}
         characters = 0
 
         def take() -> None:
             for source, text in texts.items():
-                builders[wanted[source][2]].add(text)
+                names = {source, source.rpartition("/")[2]}
+                builders[places[source][0]].add(text.texts(), names)
             texts.clear()
 
-        filters = None
-        if len(sources) <= _FEW:
-            filters = Filters(sources=tuple(map(glob.escape, sources)))
-        for passage in self._index.passages(filters=filters):
+        for passage in passages:
             for place in passage.places:
-                source = place.source
-                if source in sources and source in wanted and wanted[source][2] in builders:
-                    if source not in texts:
-                        texts[source] = _Text(documents[source])
-                    texts[source].add(passage, place.start, place.end)
+                if place.source in sources:
+                    texts.setdefault(place.source, _Text()).add(passage, place.start, place.end)
                     characters += len(passage.text)
-            if characters > _BATCH:
+            if characters > BATCH:
                 take()
                 characters = 0
         take()
-        return {farthest: [builder.build()] for farthest, builder in builders.items()}
+        return {farthest: builder.build() for farthest, builder in builders.items()}
+
+    def _take_passages(self, index: Searchable) -> None:
+        """Those of passages in memory, which never change."""
+        builders = {farthest: Builder(self._rules.letters) for farthest in _STAYING}
+        for passage in index.passages():
+            for place in passage.places:
+                found = self._rules.farthest(place.source, passage.collection)
+                self._places[place.source] = found
+                if found[0] in builders:
+                    builders[found[0]].add([passage.text, passage.title], [place.source])
+        self._layers = {farthest: [each.build()] for farthest, each in builders.items()}
+
+    # -- what is kept ------------------------------------------------------------------------
+
+    @property
+    def _recipe(self) -> str:
+        return hashlib.blake2b(repr((FORMAT, to_mapping(self._rules))).encode()).hexdigest()[:32]
+
+    def _read(self, wanted: Mapping[str, str]) -> bool:
+        """Take what is kept, if it is of these very documents."""
+        if self._keep is None:
+            return False
+        try:
+            state = read_json(self._keep / "state.json")
+            if state["recipe"] != self._recipe or state["documents"] != sorted(wanted.values()):
+                return False
+            found: dict[Place, list[Fingerprints]] = {}
+            for farthest in _STAYING:
+                grams, counts, begins, lengths, wholes = (
+                    np.load(self._keep / f"{farthest}.{name}.npy", mode, allow_pickle=False)
+                    for name, mode in _ARRAYS.items()
+                )
+                if len(grams) != len(counts) or not len(begins) == len(lengths) == len(wholes):
+                    return False
+                shorts = Shorts(begins, lengths, wholes)
+                found[farthest] = [Fingerprints(self._rules.letters, grams, counts, shorts)]
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            return False
+        self._layers = found
+        return True
+
+    def _write(self, wanted: Mapping[str, str]) -> None:
+        """Keep them; where that cannot be, they are made again the next time."""
+        if self._keep is None:
+            return
+        with contextlib.suppress(OSError, LinnetError), output.lock(self._keep):
+            partial = self._keep.with_name(f"{self._keep.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            output.make_directory(partial)
+            for farthest, (own,) in self._layers.items():
+                shorts = own.shorts
+                arrays: list[npt.NDArray[Any]]
+                arrays = [own.grams, own.counts, shorts.begins, shorts.lengths, shorts.wholes]
+                for name, array in zip(_ARRAYS, arrays, strict=True):
+                    with output.create_file(partial / f"{farthest}.{name}.npy") as file:
+                        np.save(file, array, allow_pickle=False)
+            state = {"recipe": self._recipe, "documents": sorted(wanted.values())}
+            output.write_json(partial / "state.json", state)
+            shutil.rmtree(self._keep, ignore_errors=True)
+            partial.rename(self._keep)
+
+
+_ARRAYS: Mapping[str, Literal["r"] | None] = {
+    "grams": "r", "counts": "r", "begins": None, "lengths": None, "wholes": None,
+}  # fmt: skip
+"""What is kept of fingerprints, and how it is opened: what is large through the memory map."""
+
+
+class Protected:
+    """How far documents may go, and the text of those that stay."""
+
+    def __init__(self, rules: DocumentRules, *, keep: Path | None = None) -> None:
+        """``keep``: a directory in which the fingerprints of indexes are kept."""
+        self.rules = rules
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._indexes: dict[str, ProtectedIndex] = {}
+
+    @property
+    def bytes(self) -> int:
+        """What the fingerprints take."""
+        return sum(each.bytes for each in self._indexes.values())
+
+    def add(self, index: Searchable) -> None:
+        """Know the documents of an index from now on; reads those that may not go everywhere,
+        unless what was made of them is kept. One that is known already is not read again."""
+        path = str(index.path.resolve()) if isinstance(index, Index) else f"in memory {id(index)}"
+        with self._lock:
+            if path in self._indexes:
+                return
+            name = hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+            keep = self._keep / name if self._keep is not None else None
+            self._indexes[path] = ProtectedIndex(self.rules, index, keep)
+
+    def farthest(self, source: str) -> tuple[Place, str]:
+        """Where a document may go at most, and the rule that says so. One that no index has goes by
+        its name alone, so that no rule of a collection lets it out."""
+        found = [known for each in list(self._indexes.values())
+                 if (known := each.farthest(source)) is not None]  # fmt: skip
+        if not found:
+            return self.rules.farthest(source)
+        return min(found, key=lambda known: FARNESS[known[0]])
+
+    def find(self, texts: Compared, place: Place) -> Iterator[Hit]:
+        """Text of documents that may not go to a place, in some texts."""
+        for index in list(self._indexes.values()):
+            yield from index.find(texts, place)
+
+    def close(self) -> None:
+        """Have no more need of the indexes."""
+        with self._lock:
+            for index in self._indexes.values():
+                index.close()
+            self._indexes = {}
+
+    def unmatched(self) -> list[str]:
+        """Patterns and collections of the owner that no document falls under: they may be
+        misspelt, and protect nothing."""
+        every = [set(index.unmatched()) for index in list(self._indexes.values())]
+        return sorted(set.intersection(*every)) if every else []

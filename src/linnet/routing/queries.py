@@ -24,8 +24,8 @@ from typing import Any, Protocol
 
 from linnet.config import parse_json, show
 from linnet.errors import DataError
+from linnet.routing.config import LOCAL
 from linnet.routing.outcomes import LONGEST_LINE, ModelOutcome, read_outcomes
-from linnet.routing.router import LOCAL
 
 PROMPTS = ("prompt", "question")
 MOST_QUERIES = 1_000_000

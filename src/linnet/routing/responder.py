@@ -186,13 +186,13 @@ class RoutingResponder:
         if not context.remote:
             return Prospect(name, place, reasons=(NOT_FOR_KEY,))
         asked: Conversation | None = _bounded(conversation)
-        if isinstance(responder, DocumentsResponder):
-            asked = responder.shown(conversation, context)
-        if asked is None:
-            return Prospect(name, place, reasons=("no passage is found that it could be shown",))
-        if self._policy is None:
-            return Prospect(name, place, asked)
         try:
+            if isinstance(responder, DocumentsResponder):
+                asked = responder.shown(conversation, context)
+            if asked is None:
+                return Prospect(name, place, reasons=("nothing is found that it could be shown",))
+            if self._policy is None:
+                return Prospect(name, place, asked)
             outgoing = self._policy.outgoing(asked, context, place, model=name)
         except PolicyError as error:
             return Prospect(name, place, reasons=error.reasons)
@@ -214,7 +214,8 @@ class RoutingResponder:
                 return Route(LOCAL, NOT_FOR_KEY, "policy")
         if not route.judges_attempt:
             return route
-        if not self._tells and not self.router.needs_scores:
+        learned = route.decided_by == "router"  # to judge an answer whatever it says of itself
+        if not learned and not self._tells and not self.router.needs_scores:
             return Route(LOCAL, "nothing tells how good an answer of the local model is")
         if (reason := self._kept_here(conversation, context)) is not None:
             return Route(LOCAL, reason, "policy")
@@ -247,9 +248,10 @@ class RoutingResponder:
             raise call.errors[0] if isinstance(error, ConversationError) else error
         if left:
             return Route(left[0], _said(error, is_local), "ability" if is_local else _cause(error))
+        first = call.errors[0]  # of the model that was chosen, which says more than the others'
         if self.local is None or LOCAL in call.tried:
-            raise call.errors[0]
-        return Route(LOCAL, _said(error, is_local), _cause(error))
+            raise first
+        return Route(LOCAL, _said(first, is_local), _cause(first))
 
     async def _try_here(self, call: _Call) -> Batches:
         """Have the answer written here, and keep it; meanwhile say what is done."""
@@ -378,8 +380,9 @@ class _Call:
         """The calls that were begun, as far as they came, by choice."""
 
     def decide(self, route: Route) -> None:
-        """Go on with this model."""
+        """Go on with this model, as if nobody had been asked before."""
         self.route = route
+        self.context.record.choices, self.context.record.first_at = 0, None
         self.context.record.facts["route"] = {"model": route.model, **route_json(route)}
         self.told.append(Decision(SUBJECT, route.model, route.reason))
 
@@ -434,7 +437,6 @@ class _Call:
             self.told.append(Failure(str(error), code=code_of(error)))
         self._held, self.finishes, self.outcome = [], [], None
         self._open.clear()
-        self.context.record.choices, self.context.record.first_at = 0, None
 
     def broken_off(self) -> Batch:
         """The end of an answer that cannot go on: as if it had been cut there."""

@@ -10,23 +10,31 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet.config import Config, option
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ContradictionError
 from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.responder import Abilities
+from linnet.routing.config import LOCAL
 from linnet.routing.features import ANY, TASKS, Attempt, language_of, question_of, task_of, turns_of
 from linnet.routing.targets import Target
+
+__all__ = [
+    "LOCAL",
+    "Route",
+    "Router",
+    "RouterConfig",
+    "Rule",
+    "check_rules",
+    "open_router",
+]
 
 if TYPE_CHECKING:
     from linnet.routing.learned import LearnedRouter
     from linnet.routing.settings import Routing
-
-LOCAL = "local"
-"""The name, in rules and decisions, of what answers on this machine."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +69,22 @@ class RouterConfig(Config):
         super().__post_init__()
         targets = [name for name in TARGETS if getattr(self, name) is not None]
         if self.file is None and targets:
-            raise ConfigError(
+            raise ContradictionError(
                 f"router: {targets[0]} is a target for a router, but no file is given; make one "
-                "with 'linnet route train', or set probability"
-            )
+                "with 'linnet route train', or set probability",
+                "router", f"router.{targets[0]}",
+            )  # fmt: skip
         if self.file is not None and not targets:
-            raise ConfigError(
+            raise ContradictionError(
                 "router: a router in a file needs a target: quality, cost or share; "
-                "'linnet route train' shows what can be reached"
+                "'linnet route train' shows what can be reached",
+                "router.file",
             )
         if self.file is not None and self.probability is not None:
-            raise ConfigError(
-                "router: probability is for routing without a router; remove it, or file"
-            )
+            raise ContradictionError(
+                "router: probability is for routing without a router; remove it, or file",
+                "router.file", "router.probability",
+            )  # fmt: skip
 
     @property
     def target(self) -> Target:
@@ -159,30 +170,29 @@ class Rule(Config):
         )
 
 
-def check_rules(rules: Sequence[Rule], lines: Sequence[int] = ()) -> None:
-    """Raises ConfigError for a rule that never counts, as an earlier one fits all that it fits.
-
-    ``lines``: where in a file each of them begins.
-    """
+def check_rules(rules: Sequence[Rule]) -> None:
+    """Raises ContradictionError for a rule that never counts, as an earlier one fits all that it
+    fits."""
 
     def named(number: int) -> str:
         name = f" ('{rules[number].name}')" if rules[number].name else ""
-        where = f", line {lines[number]}" if number < len(lines) else ""
-        return f"rule {number + 1}{name}{where}"
+        return f"rule {number + 1}{name}"
 
     for later, rule in enumerate(rules):
         for earlier in range(later):
             if not rules[earlier].covers(rule):
                 continue
-            same = rule.covers(rules[earlier])
-            if same and rule.model != rules[earlier].model:
-                raise ConfigError(
-                    f"{named(later)}, sends to '{rule.model}' just what {named(earlier)}, sends to "
-                    f"'{rules[earlier].model}'; remove one of them"
+            names = f"rules.{earlier}", f"rules.{later}"
+            if rule.covers(rules[earlier]) and rule.model != rules[earlier].model:
+                raise ContradictionError(
+                    f"{named(later)} sends to '{rule.model}' just what {named(earlier)} sends to "
+                    f"'{rules[earlier].model}'; remove one of them",
+                    *names,
                 )
-            raise ConfigError(
-                f"{named(later)}, never counts: {named(earlier)}, comes first and fits all that it "
-                "fits; put it before, or remove it"
+            raise ContradictionError(
+                f"{named(later)} never counts: {named(earlier)} comes first and fits all that it "
+                "fits; put it before, or remove it",
+                *names,
             )
 
 
@@ -350,12 +360,10 @@ def open_router(
     from linnet.routing.targets import threshold_for
 
     learned = open_learned(base / config.file)
-    if unknown := [name for name in learned.models[1:] if name not in routing.models]:
-        known = ", ".join(routing.models)
-        raise ConfigError(
-            f"router: {config.file} was learned for the model '{unknown[0]}', which is not among "
-            f"the models here ({known}); name it so, or train with --models"
-        )
+    learned = replace(
+        learned,
+        models=(LOCAL, *(_named(name, routing, config.file) for name in learned.models[1:])),
+    )
     stages = ["question", *(["attempt"] if "attempt" in learned.stages and config.attempt else [])]
     thresholds = {}
     for stage in stages[-1:]:
@@ -368,6 +376,20 @@ def open_router(
             )
         thresholds[stage] = threshold_for(held_out, config.target)
     return Router(config, routing.rules, models, local, learned, thresholds)
+
+
+def _named(model: str, routing: Routing, file: Path) -> str:
+    """What a model that a router learned of is called here: by its name, or its name there."""
+    if model in routing.models:
+        return model
+    found = [name for name, config in routing.models.items() if config.model == model]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(routing.models) or "none"
+    raise ConfigError(
+        f"router: {file} was learned for the model '{model}', which is not one of those here "
+        f"({known}), neither by name nor by 'model'; name one so, or train with --models"
+    )
 
 
 def _lacking(abilities: Abilities | None, conversation: Conversation) -> str:
@@ -391,15 +413,14 @@ MOST_CHARACTERS = 8
 def _said(rule: Rule, number: int) -> str:
     """Why a rule fits."""
     name = f" ('{rule.name}')" if rule.name else ""
-    conditions = {each: getattr(rule, each) for each in rule.conditions}
     said = {
-        "matches": lambda value: f"matches {value}",
-        "longer": lambda value: f"has more than {value} characters",
-        "shorter": lambda value: f"has fewer than {value} characters",
-        "tools": lambda value: "comes with tools" if value else "comes without tools",
-        "task": lambda value: f"is about {value}",
-        "languages": lambda value: f"is in {' or '.join(value)}",
-        "turns": lambda value: f"follows on {value} others",
+        "matches": f"matches {rule.matches}",
+        "longer": f"has more than {rule.longer} characters",
+        "shorter": f"has fewer than {rule.shorter} characters",
+        "tools": "comes with tools" if rule.tools else "comes without tools",
+        "task": f"is about {rule.task}",
+        "languages": f"is in {' or '.join(rule.languages)}",
+        "turns": f"follows {rule.turns} others",
     }
-    reasons = " and ".join(said[each](value) for each, value in conditions.items())
+    reasons = " and ".join(said[each] for each in rule.conditions)
     return f"rule {number}{name}: the question {reasons or 'is like any other'}"

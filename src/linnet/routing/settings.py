@@ -21,6 +21,7 @@ farthest = "elsewhere"
 day = 2.0
 
 [router]
+file = "router"                # made by linnet route train
 quality = 0.9
 
 [[rules]]

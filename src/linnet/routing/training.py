@@ -22,53 +22,24 @@ import numpy.typing as npt
 from linnet import artifact, output
 from linnet.artifact import Artifact, Draft
 from linnet.artifact.manifest import hash_json
-from linnet.config import Config, option, to_mapping
+from linnet.config import to_mapping
 from linnet.errors import ConfigError, DataError
 from linnet.progress import SILENT, Progress
 from linnet.retrieval.encoders import LEXICAL, TextEncoder, choose_encoder
 from linnet.routing import learners
+from linnet.routing.config import AUTO, LOCAL, RouterTrainConfig
 from linnet.routing.curves import curve
 from linnet.routing.features import attempt_features, attempt_of_row, question_features
 from linnet.routing.learned import FORMAT, KIND, LearnedRouter, Stage, write_router
 from linnet.routing.queries import Queries, Query
-from linnet.routing.router import LOCAL
 from linnet.routing.targets import HeldOut
 from linnet.routing.vectors import Numeric, Space, counted, rarity_of
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
 RESULTS_FILE = "results.json"
-AUTO = "auto"
 LEAST_QUERIES = 20
 SHOWN_POINTS = 11
-
-
-@dataclass(frozen=True)
-class RouterTrainConfig(Config):
-    """How a router is learned."""
-
-    local: str = option("", "the model of this machine, as the data name it; 'local' if there is "
-                            "one of that name")  # fmt: skip
-    models: tuple[str, ...] = option(
-        (), "the larger models, as the data name them; all others if left out"
-    )
-    encoder: str = option(
-        AUTO,
-        "what embeds questions: an encoder as 'linnet index --encoder' takes it, 'lexical' for "
-        "groups of characters (the quickest), or 'auto', which is the best at hand",
-    )
-    learner: str = option(
-        AUTO, "what learns; auto: the one with the least error on held-out questions",
-        choices=(AUTO, *learners.LEARNERS),
-    )  # fmt: skip
-    answers: bool = option(
-        True, "whether a stage is learned that judges local answers, where the data have them"
-    )
-    questions: int = option(
-        5000, "most questions to learn from, drawn by the seed", least=20, most=20_000
-    )
-    folds: int = option(5, "parts of the questions, each held out in turn", least=2, most=50)
-    seed: int = option(0, "seed of the drawing and of the parts", least=0)
 
 
 @dataclass
@@ -267,8 +238,8 @@ def _stage(
 ) -> tuple[dict[str, float], Stage]:
     """The best learner, what it predicts of held-out rows, and the one that learned from all."""
     folds = folds_of(len(table), min(config.folds, len(table)), config.seed)
-    names = learners.FITS if config.learner == AUTO else (config.learner,)
-    predicted = {name: held_out_predictions(table, name, folds, answers=answers) for name in names}
+    names = learners.LEARNERS if config.learner == AUTO else (config.learner,)
+    predicted = held_out_predictions(table, names, folds, answers=answers)
     errors = {name: learners.error(own, table.qualities) for name, own in predicted.items()}
     best = min(errors, key=lambda name: errors[name])  # the first of equals
     rows = np.arange(len(table))

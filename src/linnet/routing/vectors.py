@@ -180,7 +180,8 @@ def counted(texts: Sequence[str]) -> Numbers:
 def rarity_of(counts: Numbers) -> npt.NDArray[np.float32]:
     """How much each place tells: the rarer, the more."""
     having = (counts > 0).sum(0)
-    return np.log((1 + len(counts)) / (1 + having)).astype(np.float32)
+    found: npt.NDArray[np.float32] = np.log((1 + len(counts)) / (1 + having)).astype(np.float32)
+    return found
 
 
 def weighted(counts: Numbers, rarity: npt.NDArray[np.float32]) -> Numbers:

@@ -47,6 +47,7 @@ class Monitoring:
         self._kept: dict[str, tuple[float, dict[str, Any]]] = {}
         self._drift: tuple[Drift, ...] = ()
         self._looked = -math.inf
+        self._looking = threading.Event()
 
     def report(self, period: str, since: float | None) -> dict[str, Any]:
         """The report of a period, by whose name it is kept. Raises StoreError."""
@@ -70,6 +71,21 @@ class Monitoring:
             while len(self._kept) > MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
             return found
+
+    def latest_drift(self) -> Sequence[Drift]:
+        """What is known of drift. It is looked for in the background, so that nobody waits."""
+        if time.monotonic() - self._looked >= DRIFT_SECONDS and not self._looking.is_set():
+            self._looking.set()
+            threading.Thread(target=self._look, name="linnet-drift", daemon=True).start()
+        return self._drift
+
+    def _look(self) -> None:
+        try:
+            self.drift()
+        except LinnetError as error:
+            LOGGER.warning("drift cannot be told", extra={"facts": {"reason": str(error)}})
+        finally:
+            self._looking.clear()
 
     def drift(self) -> Sequence[Drift]:
         """As of late. Raises StoreError."""

@@ -272,10 +272,18 @@ class Service:
         finally:
             del self.running[generation]
             generation.note(say_texts=self.config.log_prompts)
+            entry = self._entry(call, generation, asked)
+            self.metrics.answers.count(entry, self.catalog.models)
             if self.log is not None:
-                self.log.add(self._entry(call, generation, asked))
+                self.log.add(entry)
             tokens = call.record.tokens
             self.doorkeeper.leave(texts, call.account, tokens=tokens.prompt + tokens.written)
+
+    def judge(self, id: str, key: str | None, *, good: bool) -> None:
+        """Note what whoever asked says of an answer."""
+        self.metrics.answers.judged(good=good)
+        if self.log is not None:
+            self.log.judge(id, key, good=good)
 
     def _entry(self, call: Call, generation: Generation, asked: Conversation | None) -> Entry:
         """An answer's line in the log."""

@@ -267,8 +267,7 @@ async def feedback(service: Service, call: Call) -> None:
 
     with service.within_limits(call):
         await service.in_thread(note)
-    if service.log is not None:
-        service.log.judge(body["answer"], by or None, good=body["good"])
+    service.judge(body["answer"], by or None, good=body["good"])
     await answer_json(call, {"noted": True})
 
 

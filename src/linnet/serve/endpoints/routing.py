@@ -71,7 +71,7 @@ async def feedback(service: Service, call: Call) -> None:
         raise ApiError(409, "This server keeps no log of answers (--monitor).", code="not_kept")
     key = call.account.key.name if call.account is not None else None
     with service.within_limits(call):
-        service.log.judge(call.body["id"], key, good=call.body["good"])
+        service.judge(call.body["id"], key, good=call.body["good"])
     await answer_json(call, {"noted": True})
 
 
