@@ -1,8 +1,10 @@
 """A tiny project and a browser, made once for all tests that need one."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from linnet.data.executor import ProcessPool
 from reading_here import ReadingHere
+from running_here import Here, running_here
 from tiny_project import SETTINGS, TinyProject, write_notes
 
+READERS = ("linnet.data.preparation.ProcessPool", "linnet.data.masked.ProcessPool")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # The same examples in every run; `pytest -m slow` searches with fresh ones (test_properties.py).
@@ -26,10 +31,12 @@ settings.load_profile("seeded")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole projects first: their files take longest, and at the end one worker would be left with
     the last of them. Pages last: after playwright has begun, its event loop runs in the thread of
-    the tests, where ``asyncio.run`` then fails."""
+    the tests, where ``asyncio.run`` then fails. Of these the longest first, so that both workers
+    end together."""
     here = Path(__file__).parent
-    pages = {item.path for item in items if "chromium" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item.path in pages, item.path.parent != here))  # stable
+    found = {item.path for item in items if "chromium" in getattr(item, "fixturenames", ())}
+    pages = {path: path.stat().st_size for path in found}
+    items.sort(key=lambda item: (pages.get(item.path, inf), item.path.parent == here), reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,8 +53,39 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def reading_here() -> Iterator[None]:
     """Documents are read in this process; for modules that are about what comes after."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("linnet.data.preparation.ProcessPool", ReadingHere)
+        for reader in READERS:
+            patch.setattr(reader, ReadingHere)
         yield
+
+
+@pytest.fixture
+def reading_confined(reading_here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the tests of such a module that are about those processes."""
+    for reader in READERS:
+        monkeypatch.setattr(reader, ProcessPool)
+
+
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Pictures are empty, since drawing takes longer than the tiny runs that they are of; for
+    modules that look at none (those of tests/train/test_plots.py are drawn)."""
+    from matplotlib.figure import Figure
+
+    def savefig(figure: Figure, file: io.StringIO | Path, **options: Any) -> None:
+        if isinstance(file, Path):
+            file.write_bytes(b"\x89PNG\r\n\x1a\n")
+        else:
+            file.write("<svg/>")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Here:
+    """Runs a command as it is typed, without a process of its own."""
+    return running_here(monkeypatch, capfdbinary)
 
 
 @pytest.fixture(scope="session")

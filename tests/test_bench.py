@@ -26,6 +26,8 @@ from linnet.errors import ConfigError, DataError, ModelError
 from linnet.generate.engines import Choice, EngineConfig, note_choice, noted_choice, open_engine
 from tiny_project import TinyProject
 
+pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
+
 
 def row(engine: str, precision: str, speed: float, bits: float) -> Row:
     found = Measurement(1.0, 0.01, speed, 4 * speed, 1 << 20, bits)
@@ -176,7 +178,7 @@ def test_a_look_at_one_engine_is_no_choice_and_nothing_is_no_measurement(
         return {"quoting": 200 if asked["lookup"] == "on" else 100, "other": 100}
 
     monkeypatch.setattr("linnet.bench.comparison._measured", measured)
-    monkeypatch.setattr("linnet.bench.comparison._ask", ask)
+    monkeypatch.setattr("linnet.bench.comparison.ask", ask)
     compare(model, BenchConfig(engine=("torch",)))
     assert noted_choice(model) is None
     compare(model, BenchConfig())

@@ -41,9 +41,17 @@ def modules() -> list[Path]:
     return [f for f in files if f not in (PACKAGE / "__init__.py", PACKAGE / "__main__.py")]
 
 
+@cache
+def nodes(file: Path) -> list[ast.AST]:
+    """What the tests look at, of the whole tree of a module."""
+    tree = ast.parse(file.read_text("utf-8"))
+    kinds = (ast.Import, ast.ImportFrom, ast.If, ast.Attribute)
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
 def imports(file: Path) -> Iterator[tuple[str, int]]:
     """Parts of Linnet that a module imports, anywhere in it, with the line."""
-    for node in ast.walk(parsed(file)):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -95,23 +103,17 @@ def module_of(file: Path) -> str:
     return ".".join(parts).removesuffix(".__init__")
 
 
-def for_types_only(tree: ast.AST) -> set[int]:
+def for_types_only(file: Path) -> set[int]:
     """The nodes under ``if TYPE_CHECKING``, which no program runs."""
-    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    blocks = [node for node in nodes(file) if isinstance(node, ast.If)]
     guarded = [block for block in blocks if "TYPE_CHECKING" in ast.unparse(block.test)]
     return {id(node) for block in guarded for own in block.body for node in ast.walk(own)}
 
 
-@cache
-def parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text("utf-8"))
-
-
 def module_imports(file: Path, known: Collection[str]) -> Iterator[str]:
     """The modules of Linnet that a module imports, at its top or within a function."""
-    tree = parsed(file)
-    unused = for_types_only(tree)
-    for node in ast.walk(tree):
+    unused = for_types_only(file)
+    for node in nodes(file):
         if id(node) in unused:
             continue
         if isinstance(node, ast.Import):
@@ -127,7 +129,7 @@ def test_no_module_reaches_up_through_the_package() -> None:
     reached = [
         f"{file.relative_to(ROOT)}:{node.lineno} uses linnet.{node.attr}"
         for file in modules()
-        for node in ast.walk(parsed(file))
+        for node in nodes(file)
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == "linnet"
@@ -189,7 +191,7 @@ def test_what_a_package_offers_is_what_editors_and_dir_show() -> None:
     for file in sorted(PACKAGE.rglob("__init__.py")):
         if "= lazy(" not in file.read_text("utf-8"):
             continue
-        tree = parsed(file)
+        tree = ast.parse(file.read_text("utf-8"))
         shown = {
             alias.asname or alias.name
             for node in tree.body
@@ -205,7 +207,8 @@ def test_what_a_package_offers_is_what_editors_and_dir_show() -> None:
 
 
 def test_importing_has_no_side_effects() -> None:
-    """Every module can be imported, and doing so says nothing and changes no environment."""
+    """Every module can be imported, and doing so says nothing, changes no environment, and loads
+    no compiler, which takes as long as torch."""
     names = [
         ".".join(("linnet", *file.relative_to(PACKAGE).with_suffix("").parts)) for file in modules()
     ]
@@ -213,12 +216,13 @@ def test_importing_has_no_side_effects() -> None:
     for name in names:
         assert importlib.util.find_spec(name) is not None
     program = f"""
-import importlib, os
+import importlib, os, sys
 before = dict(os.environ)
 for name in {names!r}:
     importlib.import_module(name)
 changed = {{k: v for k, v in os.environ.items() if before.get(k) != v}}
 assert not changed, changed
+assert 'torch._dynamo' not in sys.modules
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120

@@ -27,9 +27,10 @@ from linnet.errors import (
 )
 from linnet.pipeline import build
 from linnet.project import Project
+from running_here import Here
 from tiny_project import SETTINGS, TinyProject, note
 
-pytestmark = pytest.mark.usefixtures("reading_here")
+pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
 
 STAGES = tuple(stage.name for stage in stages.STAGES if stage.when is None)
 ALL = set(STAGES)
@@ -459,15 +460,14 @@ def test_ctrl_c_in_each_stage_and_on_again(
         assert content(fresh, name) == content(built_once, name)
 
 
-def test_one_build_at_a_time(tiny: TinyProject) -> None:
+def test_one_build_at_a_time(tiny: TinyProject, here: Here) -> None:
     with output.lock(tiny.path / "build"):
         assert "another linnet process is writing here" in refused(tiny, BusyError)
-        command = [sys.executable, "-m", "linnet", "build", "--out", str(tiny.path)]
-        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        second = here("build", "--out", tiny.path)
     assert second.returncode == 1
-    assert second.stdout == ""
-    assert second.stderr.startswith("error: ")
-    assert second.stderr.count("\n") == 1
+    assert second.stdout == b""
+    assert second.stderr.startswith(b"error: ")
+    assert second.stderr.count(b"\n") == 1
     assert changed(tiny) == set()
 
 

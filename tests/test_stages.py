@@ -20,7 +20,7 @@ from linnet.project import Project
 from linnet.stages import Section, Stage, Workspace, if_configured
 from tiny_project import TinyProject
 
-pytestmark = pytest.mark.usefixtures("reading_here")
+pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
 
 STANDARD = tuple(stage.name for stage in stages.STAGES if stage.when is None)
 

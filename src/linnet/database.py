@@ -83,6 +83,7 @@ class Database:
             self._has_words = contents.has_texts and "fts5" in made.fetchone()[0]
             self._keeps_words = self._has_words and not _overwrites_words(self._connection)
             """Whether words of deleted texts stay in the index until it is merged."""
+            self._is_durable = is_durable
             if is_durable:
                 self._connection.execute("PRAGMA synchronous = FULL")
                 self._connection.execute("PRAGMA fullfsync = ON")  # of macOS alone
@@ -120,9 +121,13 @@ class Database:
                 self._connection.rollback()
 
     @contextlib.contextmanager
-    def changing(self, *, is_deleting: bool = False) -> Iterator[Run]:
-        """All of it or nothing. Raises StoreError for what fails."""
-        with self._lock, _failing_as(self._name, "kept"):
+    def changing(self, *, is_deleting: bool = False, waits_for_disk: bool = True) -> Iterator[Run]:
+        """All of it or nothing. Raises StoreError for what fails.
+
+        ``waits_for_disk``: whether it is durable, where the database is; otherwise it is so with
+        the next change, and a power failure before that undoes it.
+        """
+        with self._lock, _failing_as(self._name, "kept"), self._synchronous(waits_for_disk):
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -141,6 +146,17 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                     self._log_is_full = bool(busy)
+
+    @contextlib.contextmanager
+    def _synchronous(self, waits_for_disk: bool) -> Iterator[None]:
+        if waits_for_disk or not self._is_durable:
+            yield
+            return
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            self._connection.execute("PRAGMA synchronous = FULL")
 
     def rewrite(self, *, seconds: float = 10.0) -> None:
         """Write the file anew, so that no byte of what was deleted is left in it or its log: a

@@ -18,6 +18,8 @@ from linnet.planner.open_models import OPEN_MODELS, fitting_model
 from linnet.respond.conversation import ConversationError
 from linnet.serve.settings import ServeConfig
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 GB = 1_000_000_000
 
 

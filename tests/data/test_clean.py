@@ -111,14 +111,14 @@ def test_ligatures_and_terminal_colours_are_taken_apart() -> None:
 @pytest.mark.parametrize(
     "hostile",
     [
-        " " * 300_000 + "x",
-        "a" * 300_000 + "-\n" + "b" * 300_000,
-        "aa-\n" * 75_000,
-        "\u00ad \t" * 100_000,
-        "\x1b]" * 150_000,
-        "\x1b[" + ";" * 300_000,
-        "Ã" * 300_000,
-        "Ã\u0083Â\u0083" * 50_000,
+        " " * 75_000 + "x",
+        "a" * 75_000 + "-\n" + "b" * 75_000,
+        "aa-\n" * 18_750,
+        "\u00ad \t" * 25_000,
+        "\x1b]" * 37_500,
+        "\x1b[" + ";" * 75_000,
+        "Ã" * 75_000,
+        "Ã\u0083Â\u0083" * 12_500,
     ],
     ids=["blanks", "long word", "hyphens", "soft hyphens", "osc", "csi", "bad", "layers"],
 )
@@ -126,4 +126,4 @@ def test_hostile_text_takes_linear_time(hostile: str) -> None:
     started = time.process_time()
     for family in FAMILIES:
         clean(hostile, family)
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 3

@@ -114,5 +114,5 @@ def test_markdown_lines_are_those_that_are_shown() -> None:
 def test_hostile_markup_takes_no_time(plain) -> None:
     for piece in ("*a ", "[[", "_", "|", " ", ":a", "`", "a\n\n", ":A:\n", "#+BEGIN_QUOTE\n", "> "):
         start = time.process_time()
-        plain(piece * (60_000 // len(piece)) + "x")
-        assert time.process_time() - start < 3, piece
+        plain(piece * (25_000 // len(piece)) + "x")
+        assert time.process_time() - start < 1.5, piece

@@ -11,9 +11,11 @@ import pytest
 from conftest import PAGE
 from linnet import artifact, data
 from linnet.data import DataConfig, preparation, reading
-from linnet.data.executor import ProcessPool
 from linnet.errors import DataError
 from linnet.progress import Progress
+from reading_here import ReadingHere
+
+pytestmark = pytest.mark.usefixtures("reading_here")
 
 
 def _corpus(path: Path) -> dict[str, list[data.Document]]:
@@ -34,8 +36,8 @@ def _fresh(folder: Path, tmp_path: Path) -> Path:
     return data.prepare([folder], tmp_path / "fresh").path
 
 
-class Watched(ProcessPool):
-    """Processes that note which files they are asked to read."""
+class Watched(ReadingHere):
+    """Notes which files it is asked to read."""
 
     def __init__(self) -> None:
         super().__init__(2, timeout=60, memory_mb=2000)
@@ -51,6 +53,7 @@ class Watched(ProcessPool):
         return super().map(task, noted(), **options)
 
 
+@pytest.mark.usefixtures("reading_confined")
 def test_every_document_comes_out_once_with_its_text(folder: Path, tmp_path: Path) -> None:
     corpus = data.prepare([folder], tmp_path / "corpus")
     documents = [d for split in _corpus(corpus.path).values() for d in split]
@@ -80,6 +83,7 @@ def test_every_document_comes_out_once_with_its_text(folder: Path, tmp_path: Pat
     assert all(corpus.stats["documents"][split] for split in data.SPLITS)
 
 
+@pytest.mark.usefixtures("reading_confined")
 def test_the_result_does_not_depend_on_the_number_of_workers(folder: Path, tmp_path: Path) -> None:
     results = [
         data.prepare([folder], tmp_path / str(workers), DataConfig(workers=workers))

@@ -227,17 +227,17 @@ def test_any_text_is_scrubbed_and_scrubbed_again_stays(parts: list[str]) -> None
     "Aaa Bbb Cccstr. 1 ", "tel 123456 ", "1.2.3.4 ",
 ])  # fmt: skip
 def test_hostile_texts_take_no_longer_than_their_length(part: str) -> None:
-    """Four times the text takes four times as long, not sixteen, give or take what else runs."""
-    short, long = (part * (size // len(part)) for size in (30_000, 120_000))
+    """Four times the text takes four times as long, not sixteen."""
+    short, long = (part * (size // len(part)) for size in (15_000, 60_000))
     MASK.scrub(short, "prose")  # what is loaded on first use
-    times = [min(_seconds(text) for _ in range(3)) for text in (short, long)]
+    times = [min(_seconds(text) for _ in range(2)) for text in (short, long)]
     assert times[1] < 10 * times[0] + 0.05
 
 
 def _seconds(text: str) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     MASK.scrub(text, "prose")
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_little_is_found_where_there_is_nothing(test_data: Path) -> None:

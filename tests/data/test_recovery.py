@@ -13,9 +13,12 @@ import pytest
 
 from linnet import data, output
 from linnet.data import DataConfig, catalog, reading
-from linnet.data.executor import Answer, ProcessPool
+from linnet.data.executor import Answer
 from linnet.data.worker import Job
 from linnet.errors import DataError, OutputError
+from reading_here import ReadingHere
+
+pytestmark = pytest.mark.usefixtures("reading_here")
 
 QUESTION = "Which of the many kinds of moss beside the old stream is the first to turn green again?"
 ADDRESS = "quentin.zzyzx@example.com"
@@ -65,8 +68,8 @@ def test_pieces_are_kept_from_evaluation_sets_too(tmp_path: Path) -> None:
     assert "docs/answers.txt" not in _sources(corpus.path)
 
 
-class _Counting(ProcessPool):
-    """Processes that note which files they are asked to read."""
+class _Counting(ReadingHere):
+    """Notes which files it is asked to read."""
 
     def __init__(self) -> None:
         super().__init__(2, timeout=60, memory_mb=2000)
@@ -129,7 +132,7 @@ def test_a_difference_does_not_show_what_cleaning_brought_to_light(
     assert "quentin" not in message["difference"]
 
 
-class _Complaining(ProcessPool):
+class _Complaining(ReadingHere):
     """One file fails, and the parser quotes it."""
 
     def map(self, task, items, **options) -> Iterator[Answer]:

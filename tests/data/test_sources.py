@@ -15,6 +15,8 @@ from linnet.data.survey import survey
 from linnet.errors import DataError
 from linnet.forget import forget
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 
 def _names(*sources: str | Path, **options) -> list[str]:
     return [file.name for file in scan(sources, **options).files]

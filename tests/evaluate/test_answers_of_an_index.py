@@ -30,7 +30,7 @@ from linnet.respond import Abilities, Batches, Context, Conversation, Finish, Te
 from linnet.retrieval import Found, Passage, Place
 from linnet.retrieval.indexing import make_index
 
-pytestmark = pytest.mark.usefixtures("reading_here")
+pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
 
 TOWNS = 40
 

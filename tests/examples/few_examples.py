@@ -8,6 +8,7 @@ from linnet.artifact import Artifact, Draft
 from linnet.data import DataConfig, kept_texts, prepare
 from linnet.examples import Example, write_examples
 from linnet.examples.record import EXAMPLES_FILE
+from reading_here import ReadingHere
 
 NAMES = ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gingko", "Hazel")
 _HABITS = ("likes wet ground", "sheds its bark", "was planted by monks", "burns without sparks")
@@ -29,7 +30,9 @@ def small_corpus(place: Path) -> Path:
     folder.mkdir(parents=True)
     for number, name in enumerate(NAMES):
         (folder / f"{name}.md").write_text(text(number), encoding="utf-8")
-    prepare([folder], place / "corpus", DataConfig(workers=1, split_by="document"))
+    config = DataConfig(split_by="document")
+    here = ReadingHere(1, timeout=60, memory_mb=2000)
+    prepare([folder], place / "corpus", config, executor=here)
     return place / "corpus"
 
 

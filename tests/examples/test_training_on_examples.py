@@ -1,16 +1,20 @@
 """Fine-tuning takes examples as they are: which are trained, on what, and with which prompt."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import few_examples
 import pytest
 from test_export import with_splits
 
+from linnet.align.preferences import judged_examples, pairs_of_examples
+from linnet.align.prompts import read_prompts
+from linnet.align.rewards import REWARDS
 from linnet.artifact import Artifact
 from linnet.errors import ArtifactError, DataError
 from linnet.examples import Example
-from linnet.examples.prompts import REFUSALS
+from linnet.examples.prompts import REFUSALS, answer_text
 from linnet.examples.record import is_examples
 from linnet.examples.review import Review
 from linnet.finetune.base import data_inputs
@@ -113,3 +117,48 @@ def test_wrong_input(place: Path, trees: Path, divided: list[Example]) -> None:
     (place / "examples.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="make the examples again"):
         rows(place, book="open")
+
+
+def test_examples_are_preferences_each_with_its_passage(
+    place: Path, divided: list[Example]
+) -> None:
+    known = {example.id: example for example in divided}
+    answers = {example.answer for example in divided if example.answerable}
+    refusals = set(REFUSALS.values())
+    pairs = list(pairs_of_examples(place))
+    assert {pair.source.rpartition(":")[2] for pair in pairs} <= {
+        example.id for example in divided if example.split == "train"
+    }
+    wrong = set()
+    for pair in pairs:
+        example = known[pair.source.rpartition(":")[2]]
+        assert isinstance(pair.chosen, PromptRow)
+        assert isinstance(pair.rejected, PromptRow)
+        assert pair.chosen.prompt == pair.rejected.prompt
+        assert pair.chosen.prompt.endswith(f"\n\n{example.question}")
+        assert pair.chosen.completion == answer_text(example)
+        assert pair.rejected.completion != pair.chosen.completion
+        wrong.add(pair.rejected.completion)
+        if not example.answerable:
+            assert pair.rejected.completion in answers
+    assert wrong & refusals  # a refusal of what is answered is wrong, too
+    assert wrong & answers
+    assert [pair.rejected for pair in pairs_of_examples(place)] == [p.rejected for p in pairs]
+    judged = list(judged_examples(place))
+    assert [each.desirable for each in judged] == [True, False] * len(pairs)
+
+
+def test_examples_are_prompts_whose_answers_rewards_know(
+    place: Path, divided: list[Example]
+) -> None:
+    known = {example.id: example for example in divided}
+    prompts = list(read_prompts(place))
+    assert prompts
+    for prompt in prompts:
+        example = known[prompt.source.rpartition(":")[2]]
+        sample = prompt.known
+        assert (sample.asked, sample.answerable) == (example.question, example.answerable)
+        assert sample.expected == (answer_text(example),)
+        assert prompt.messages[-1]["content"] == f"{sample.passage.strip()}\n\n{example.question}"  # type: ignore[union-attr]
+        right = replace(sample, text=answer_text(example))
+        assert [REWARDS[name](right) for name in ("refuses", "exact")] == [1.0, 1.0]

@@ -17,6 +17,8 @@ from linnet.progress import SILENT
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 QUICK = {
     "threads": 1,
     "compile": "no",

@@ -23,7 +23,6 @@ from typer.testing import CliRunner
 from linnet.cli.finetune import app
 from linnet.errors import BudgetError, ConfigError, DataError, ModelError, OutputError, StoppedError
 from linnet.finetune import budget
-from linnet.finetune import finetune as finetune_module
 from linnet.finetune.budget import row_length, update_rows
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.encoding import Example
@@ -39,6 +38,8 @@ from linnet.train import loop as loop_module
 from linnet.train import state as state_module
 from linnet.train.loop import Verdict
 from linnet.train.optimizers import AdamWToStart
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SETTINGS = {
     "threads": 1,
@@ -86,13 +87,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers.LlamaForCausalLM(shape).save_pretrained(directory / "model")
     tokenizer.save(directory / "model")
     return directory
-
-
-@pytest.fixture(autouse=True)
-def few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than these runs; one test looks at what is drawn."""
-    if "directory" not in request.node.name:
-        monkeypatch.setattr(finetune_module, "plot_curves", lambda metrics, out: [])
 
 
 def settings(**changes: object) -> FinetuneConfig:

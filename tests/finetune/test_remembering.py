@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from linnet.errors import ConfigError, StoppedError
-from linnet.finetune import finetune as finetune_module
 from linnet.finetune import replay
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.encoding import Example
@@ -22,6 +21,8 @@ from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 from linnet.train import loop as loop_module
 from linnet.train.objectives import next_token
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 ALPHABETS = ("abcdefgh", "ijklmnop")
 
@@ -86,13 +87,6 @@ def settings(**changes: object) -> FinetuneConfig:
         "replay_tokens": 1500, "sweep": False,
     }  # fmt: skip
     return FinetuneConfig(**(usual | changes))  # type: ignore[arg-type]
-
-
-@pytest.fixture(autouse=True)
-def few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finetune_module, "plot_curves", lambda metrics, out: [])
-    if "draw" not in request.node.name:
-        monkeypatch.setattr(finetune_module, "plot_forgetting", lambda *_, **__: [])
 
 
 def rises(directory: Path) -> list[float]:

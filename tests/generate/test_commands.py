@@ -1,6 +1,5 @@
 """``linnet generate`` and ``linnet chat``, as programs; in this process where that is enough."""
 
-import io
 import json
 import os
 import pty
@@ -10,17 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tiny_models import MakeModel
 
 import linnet
-from linnet.cli import main
 from linnet.cli.chat import converse
 from linnet.generate import Chunk, Request
+from running_here import Here
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -34,33 +32,6 @@ def run(*arguments: str, input: bytes = b"", **environment: str) -> subprocess.C
         check=False,
         timeout=120,
     )
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: bytes
-    stderr: bytes
-
-
-Here = Callable[..., Done]
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Here:
-    """The same as ``run`` without a process of its own, which takes seconds to start."""
-
-    def run_here(*arguments: str, input: bytes = b"") -> Done:
-        monkeypatch.setattr("sys.argv", ["linnet", *arguments])
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(input), "utf-8"))
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Done(code, *capfdbinary.readouterr())
-
-    return run_here
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +49,7 @@ def expected(model: Path, prompt: str, count: int = 20, engine: str = "torch") -
     return found.text.encode()
 
 
-def test_generate_prints_the_new_text_and_nothing_else(model: Path) -> None:
+def test_generate_prints_the_new_text_and_nothing_else(model: Path, here: Here) -> None:
     greedy = ("--max-tokens", "20", "--temperature", "0")
     wanted = expected(model, "The naïve fox", engine="auto")
     # A locale that cannot show most characters must not matter.
@@ -86,7 +57,7 @@ def test_generate_prints_the_new_text_and_nothing_else(model: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == wanted
     assert done.stderr == b""
-    read = run("generate", str(model), "-", *greedy, input="The naïve fox\r\n".encode())
+    read = here("generate", str(model), "-", *greedy, input="The naïve fox\r\n".encode())
     assert read.stdout == done.stdout
 
 

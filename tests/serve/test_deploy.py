@@ -33,13 +33,17 @@ OPTION = re.compile(r"--[a-z][a-z-]+")
 
 
 def expressions() -> Iterator[str]:
-    """What the dashboard asks Prometheus for."""
+    """What the dashboard and the alerts ask Prometheus for."""
     board = json.loads((DEPLOY / "grafana/dashboards/linnet.json").read_text("utf-8"))
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
             yield target["expr"]
     for variable in board["templating"]["list"]:
         yield variable["query"]["query"] if variable["type"] == "query" else ""
+    for group in yaml.safe_load((DEPLOY / "alerts.yml").read_text("utf-8"))["groups"]:
+        for rule in group["rules"]:
+            assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+            yield rule["expr"]
 
 
 def test_every_metric_of_the_dashboard_is_exported(tiny_server: Running) -> None:
@@ -53,8 +57,20 @@ def test_every_metric_of_the_dashboard_is_exported(tiny_server: Running) -> None
         ends = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(kind, ("",))
         exported |= {name + end for end in ends}
     named = {name for each in expressions() for name in re.findall(r"\blinnet_\w+", each)}
-    assert len(named) > 10
+    assert len(named) > 30
     assert named - exported == set()
+
+
+def test_panels_of_the_dashboard_do_not_overlap() -> None:
+    board = json.loads((DEPLOY / "grafana/dashboards/linnet.json").read_text("utf-8"))
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        at = panel["gridPos"]
+        own = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not taken & own, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= own
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
 def test_files_parse_and_name_what_there_is() -> None:

@@ -62,4 +62,8 @@ def test_every_path_is_described_and_answers_as_described() -> None:
     assert {"/v1/chat/completions", "/v1/models/{model}", "/health"} <= set(described)
     undescribed = {endpoint.path for endpoint in ENDPOINTS} - set(described)
     paths = {path for path in undescribed if "." not in path}  # else files of the page
-    assert {path for path in paths if not path.startswith("/api/")} == {"/"}  # refused
+    assert {path for path in paths if not path.startswith("/api/")} == {
+        "/",
+        "/dashboard",
+        "/dashboard/",
+    }

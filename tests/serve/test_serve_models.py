@@ -129,7 +129,7 @@ def test_what_is_said_of_models(tiny_server: Running) -> None:
     told = json.loads(get(tiny_server, "/v1/models").read())["data"]
     assert told[0]["linnet"] == {
         "chat": True, "embeddings": False, "context": 4000, "adapter_of": None, "documents": None,
-        "loaded": True,
+        "loaded": True, "place": "here",
     }  # fmt: skip
     assert told[1]["linnet"]["adapter_of"] == "tiny"
 

@@ -18,6 +18,8 @@ from linnet.shards import encoding as encoding_module
 from linnet.shards.reader import SPLITS
 from linnet.tokenizer import TokenizerConfig, load, train
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 TEXT = "the a cat dog sat ran on under mat log quickly Grüße 日本 42 <|endoftext|>"
 WORDS = TEXT.split(" ")
 

@@ -12,6 +12,8 @@ from linnet.data import DataConfig, prepare
 from linnet.errors import ConfigError
 from linnet.tokenizer import Tokenizer, load
 
+pytestmark = pytest.mark.usefixtures("reading_here")
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> Path:

@@ -46,6 +46,8 @@ from linnet.train.metrics import load_plotting
 from linnet.train.objectives import Loss, next_token
 from linnet.train.validation import continue_text
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SMALL = {
     "width": 32,
     "depth": 2,

@@ -21,6 +21,8 @@ from linnet.tokenizer.special_tokens import mask_token
 from linnet.train import ShapeConfig, TrainConfig, train
 from linnet.train.config import FAMILIES, MadeFamily
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 transformers = pytest.importorskip("transformers")
 
 ENCODER = SMALL | {

@@ -123,14 +123,14 @@ def test_every_parameter_has_one_optimizer_and_its_rate(
                 assert id(parameter) not in found
                 kind = type(each).__name__
                 found[id(parameter)] = (kind, group["peak_lr"], group["weight_decay"])
-    matrices = ("Muon" if optimizer == "muon" else "AdamW", 0.1, 0.5)
+    matrices = ("Muon" if optimizer == "muon" else "FusedAdamW", 0.1, 0.5)
     for name, parameter in model.named_parameters():
         if name in TABLES:
-            expected = ("AdamW", 0.2, 0.0)
+            expected = ("FusedAdamW", 0.2, 0.0)
         elif name == "output.weight":
-            expected = ("AdamW", 0.4, 0.0)
+            expected = ("FusedAdamW", 0.4, 0.0)
         elif name.endswith(VECTORS):
-            expected = ("AdamW", 0.3, 0.0)
+            expected = ("FusedAdamW", 0.3, 0.0)
         else:
             assert parameter.dim() == 2, name
             expected = matrices

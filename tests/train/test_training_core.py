@@ -46,6 +46,8 @@ from linnet.train.stream import Context, ShortRows, fold_rows
 from linnet.train.validation import HeldOutLoss
 from linnet.train.warm_start import fit_bigrams
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 VOCABULARY, LENGTH = 12, 6
 CONFIG = ModelConfig(
     family="llama", vocab_size=VOCABULARY, context=16, width=16, depth=1, heads=2,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from linnet.answers.answer import Answer
@@ -12,7 +12,7 @@ from linnet.answers.evidence import Turn
 from linnet.answers.gathering import GatherConfig
 from linnet.respond.context import Context
 from linnet.respond.conversation import ConversationError
-from linnet.retrieval import Index, PassagesInMemory
+from linnet.retrieval import Index, PassagesInMemory, Searchable
 
 NOT_READY = "not_ready"
 
@@ -28,6 +28,8 @@ class CurrentAssistant(Assistant):
         self.place = Path(place)
         self.is_ready = False
         self.asked = Counter()
+        self.on_renew: Callable[[Searchable], None] = lambda index: None
+        """Called with what is searched from now on, before it is."""
 
     def renew(self) -> None:
         """Take up what is in the directory now. Raises as :meth:`Assistant.open`, and goes on with
@@ -35,6 +37,7 @@ class CurrentAssistant(Assistant):
         found = Assistant.open(
             self.place, writer=self.writer, guards=self.guards, config=self.config
         )
+        self.on_renew(found.index)
         before = self.index
         self._search_in(found.index, found.gate, found._gatherer)
         self.is_ready = True

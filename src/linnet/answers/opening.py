@@ -19,7 +19,7 @@ from linnet.answers.cases import is_right, read_cases
 from linnet.answers.extraction import extract
 from linnet.answers.gathering import GatherConfig
 from linnet.answers.guards import Guards
-from linnet.answers.writer import ModelWriter
+from linnet.answers.writer import Admit, ModelWriter
 from linnet.config import from_mapping, read_json, replace, to_mapping
 from linnet.errors import ConfigError, DamagedError, DataError, ModelError
 from linnet.examples.config import ExamplesConfig
@@ -137,16 +137,19 @@ def writer_of(
     model_name: str = "",
     name: str,
     strict: bool = False,
+    admit: Admit | None = None,
 ) -> ModelWriter:
     """A model that is open already, as the writer of an index, by what was measured of it there.
 
-    ``model``, ``model_name``: what it was opened by. ``strict``: see :class:`ModelWriter`.
+    ``model``, ``model_name``: what it was opened by. ``strict``, ``admit``: see
+    :class:`ModelWriter`.
     """
     identity = identity_of(model, model_name)
     strength = read_strengths(place).get(identity)
     weak = strength is not None and strength.is_weak
     return ModelWriter(
         responder, name=name, checker=_checker(place), identity=identity, strict=strict,
+        admit=admit,
         reasoning=strength is not None and strength.reasons,
         weakness=f"{strength.said(name)}: these answer" if strength is not None and weak else "",
     )  # fmt: skip

@@ -18,6 +18,8 @@ from linnet.answers.instructions import instructions, undisguised
 from linnet.generate.constraint import OF, UNITS, Constraint
 from linnet.generate.constraints.substring import LONGEST as LONGEST_QUOTED
 from linnet.grounding import claims
+from linnet.respond.conversation import Message
+from linnet.respond.pieces import DOCUMENT, Text
 from linnet.retrieval import Found, terms
 
 MOST_STATEMENTS = 3
@@ -187,15 +189,23 @@ def restored(text: str) -> str:
     return text.translate(_RESTORED)
 
 
-def messages(question: str, packed: Packed, *, reasoning: bool = False) -> list[dict[str, str]]:
-    """The conversation that asks for an answer."""
+def messages(question: str, packed: Packed, *, reasoning: bool = False) -> list[Message]:
+    """The conversation that asks for an answer; its tags name the documents that are shown."""
     shape = REASONED_SHAPE if reasoning else SHAPE
     passages = "\n".join(
         shown(number, excerpt.above, excerpt.text)
         for number, excerpt in enumerate(packed.excerpts, 1)
     )
     asked = f"Passages:\n\n{passages}\nQuestion: {question}\n\nAnswer as JSON: {shape}"
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
+    documents = frozenset(
+        f"{DOCUMENT}{place.source}"
+        for excerpt in packed.excerpts
+        for place in excerpt.found.passage.places
+    )
+    return [
+        Message.of("system", SYSTEM),
+        Message("user", (Text(asked, tags=documents),)),
+    ]
 
 
 def constraint(

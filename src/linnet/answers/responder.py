@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 
@@ -49,10 +49,12 @@ class DocumentsResponder:
         name: str = "documents",
         executor: Executor | None = None,
         writer: Writer | None = None,
+        watch: Callable[[Answer], None] = lambda answer: None,
     ) -> None:
         """``executor``: threads to search and write in; otherwise its own. ``writer``: who writes
-        instead of the assistant's own."""
+        instead of the assistant's own. ``watch``: is told of each whole answer."""
         self.assistant, self.name, self.writer = assistant, name, writer
+        self.watch = watch
         self._given = executor
         self._freshness = _Freshness(assistant)
 
@@ -84,10 +86,28 @@ class DocumentsResponder:
             while (event := await call.events.get()) is not None:
                 if batch := list(written.progress(event)):
                     yield batch
-            yield list(written.end(await ended))
+            answer = await ended
+            self.watch(answer)
+            yield list(written.end(answer))
         finally:
             undo()
             call.end()
+
+    def shown(self, conversation: Conversation, context: Context) -> Conversation | None:
+        """What the model that writes would be asked, and shown of the documents; None where no
+        model would. It searches, so in a thread. Raises ConversationError for what is no question,
+        and where nothing of what was found may be shown.
+        """
+        writer = self.writer or self.assistant.writer
+        question, turns = question_of(conversation)
+        if not isinstance(writer, ModelWriter) or writer.weakness:
+            return None
+        seen = context.collections
+        understood = self.assistant.understand(question, turns, collections=seen)
+        evidence = self.assistant.gather(understood, collections=seen)
+        evidence = writer.admitted(evidence)
+        packed = writer.pack(evidence)
+        return writer.asked(evidence, packed) if packed.excerpts else None
 
     def close(self) -> None:
         """Wait for no thread any more."""

@@ -17,10 +17,10 @@ import copy
 import json
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from linnet.answers.answer import Citation, Claim, Step
 from linnet.answers.evidence import Draft, Evidence
@@ -39,18 +39,19 @@ from linnet.generate.sampling import Sampling
 from linnet.grounding import check
 from linnet.grounding.languages import LANGUAGES
 from linnet.respond.context import CancelledCallError, Context, DeadlineError
-from linnet.respond.conversation import conversation
+from linnet.respond.conversation import Conversation, conversation
 from linnet.respond.engine import EngineResponder
 from linnet.respond.language_model import LanguageModel
 from linnet.respond.pieces import Decision, Failure, Text, TokenScore
 from linnet.respond.responder import Responder, stream
 from linnet.respond.transport import RemoteError
-from linnet.retrieval import terms
+from linnet.retrieval import Found, terms
 
 if TYPE_CHECKING:
     from linnet.answers.assistant import Watch
     from linnet.grounding import Checker, Verdict
 
+Admit: TypeAlias = Callable[[Sequence[Found]], Sequence[Found]]
 MAX_TOKENS = 768
 """Of what a model writes for one answer."""
 CHARACTERS = 6_000
@@ -79,6 +80,7 @@ class ModelWriter:
         reasoning: bool = False,
         weakness: str = "",
         strict: bool = False,
+        admit: Admit | None = None,
         max_tokens: int = MAX_TOKENS,
         characters: int = CHARACTERS,
         seconds: float = SECONDS,
@@ -87,11 +89,14 @@ class ModelWriter:
         its content. ``reasoning``: has the model think before it answers, apart from the answer.
         ``weakness``: why it must not write, by its own measured score. ``strict``: what goes wrong
         with the model is raised where there is no statement yet, as somebody else can write.
+        ``admit``: gives those of the passages that the model may be shown; None: all. It raises a
+        LinnetError where it may be shown none.
         """
         self.responder = model.responder() if isinstance(model, LanguageModel) else model
         self.name, self.identity = name, identity
         self.checker, self.weakness = checker, weakness
         self.reasoning, self.seconds, self.strict = reasoning, seconds, strict
+        self._admit = admit
         self.max_tokens, self.characters = max_tokens, characters
         self._constrained = self.responder.abilities.constraints
 
@@ -117,8 +122,14 @@ class ModelWriter:
         began = time.monotonic()
         if self.weakness:
             return Draft("", steps=(Step("write", self.weakness, 0.0, "nothing"),))
+        found = len(evidence.passages)
+        evidence = self.admitted(evidence)
         packed = self.pack(evidence)
         guarded = _interventions(packed)
+        if withheld := found - len(evidence.passages):
+            guarded += (
+                f"{self.name} was not shown {withheld} of {found} passages, which stay here",
+            )
         if not packed.excerpts:
             step = Step("write", "no passage can be shown to the model", 0.0, "nothing")
             return Draft("", steps=(step,), interventions=guarded)
@@ -155,6 +166,12 @@ class ModelWriter:
         """The most tokens that passages, question and answer may have."""
         return self.responder.abilities.context or _UNKNOWN_CONTEXT
 
+    def admitted(self, evidence: Evidence) -> Evidence:
+        """What of it the model may be shown. Raises LinnetError where that is nothing."""
+        if self._admit is None:
+            return evidence
+        return replace(evidence, passages=tuple(self._admit(evidence.passages)))
+
     def pack(self, evidence: Evidence) -> Packed:
         """What of the passages the model is shown."""
         question = evidence.question.alone
@@ -163,6 +180,21 @@ class ModelWriter:
         return pack(
             question, evidence.passages, self._count, tokens=free, characters=self.characters
         )
+
+    def asked(self, evidence: Evidence, packed: Packed) -> Conversation:
+        """How the model is asked."""
+        knows = self.responder.abilities.logprobs
+        held = None
+        if self._constrained:
+            held = constraint(
+                packed, reasoning=self.reasoning,
+                concerns=lambda quote, excerpt: _has_words(evidence, quote, excerpt) is not None,
+            )  # fmt: skip
+        return conversation(
+            messages(evidence.question.alone, packed, reasoning=self.reasoning),
+            sampling=Sampling(temperature=0.0, max_tokens=min(self.max_tokens, self.context // 2)),
+            constraint=held, logprobs=knows, top_logprobs=_TOP if knows else 0,
+        )  # fmt: skip
 
     def _count(self, text: str) -> int:
         if isinstance(self.responder, EngineResponder):
@@ -194,18 +226,7 @@ class ModelWriter:
         writing: _Writing,
         context: Context | None,
     ) -> Iterator[dict[str, Any]]:
-        knows = self.responder.abilities.logprobs
-        held = None
-        if self._constrained:
-            held = constraint(
-                packed, reasoning=self.reasoning,
-                concerns=lambda quote, excerpt: _has_words(evidence, quote, excerpt) is not None,
-            )  # fmt: skip
-        asked = conversation(
-            messages(evidence.question.alone, packed, reasoning=self.reasoning),
-            sampling=Sampling(temperature=0.0, max_tokens=min(self.max_tokens, self.context // 2)),
-            constraint=held, logprobs=knows, top_logprobs=_TOP if knows else 0,
-        )  # fmt: skip
+        asked = self.asked(evidence, packed)
         deadline = time.monotonic() + self.seconds
         text, read = "", 0
         parent = context or Context()

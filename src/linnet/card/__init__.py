@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,8 @@ from linnet.output import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from jinja2 import Template
 
 CARD = "README.md"
 _END = re.compile(r"<!-- end of [\w-]+ -->", re.ASCII)
@@ -39,6 +42,12 @@ def write_card(draft: artifact.Draft, *, base: Path | None = None) -> None:
 
 def render(facts: Facts) -> str:
     """The card as Markdown with its YAML header."""
+    begin, end = _marks("evaluation")
+    return _template().render(facts=facts, begin=begin, end=end)
+
+
+@cache
+def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -49,9 +58,7 @@ def render(facts: Facts) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    template = environment.get_template("card.md.jinja")
-    begin, end = _marks("evaluation")
-    return template.render(facts=facts, begin=begin, end=end)
+    return environment.get_template("card.md.jinja")
 
 
 class Table(NamedTuple):

@@ -9,11 +9,13 @@ import typer
 
 from linnet.answers import Assistant, GatherConfig, Turn
 from linnet.answers.opening import open_assistant
+from linnet.cli.chat import open_routing, say_who_wrote
 from linnet.cli.options import (
     GroupedCommand,
     ModelKeyOption,
     ModelNameOption,
     ModelOption,
+    RoutingOption,
     configured,
 )
 from linnet.cli.questions import Row, answer_each, as_line
@@ -21,10 +23,14 @@ from linnet.cli.terminal import err, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import from_mapping, replace, show
 from linnet.errors import ConfigError
+from linnet.respond.pieces import Attribution
 from linnet.retrieval import Index
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from linnet.answers import Answer
+    from linnet.respond import Responder
 
 _SNIPPET = 300  # characters of a citation or passage
 _NEAREST = 3
@@ -51,6 +57,7 @@ def ask(
     model: ModelOption = "",
     model_name: ModelNameOption = "",
     model_key: ModelKeyOption = "",
+    routing: RoutingOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
     *,
     settings: dict[str, Any],
@@ -67,26 +74,74 @@ def ask(
     )  # fmt: skip
     if collection and isinstance(assistant.index, Index):
         assistant.index.require(collection)
+    asking = _Asking(assistant, index, routing, collection)
     if questions is not None:
-        _answer_all(assistant, questions, collection)
+        answer_each(questions, asking.answer_row, read=_with_turns)
         return
     assert question is not None
-    answer = assistant.ask(question, collections=collection)
+    answer, wrote = asking.ask(question)
     if as_json:
-        typer.echo(as_line(answer.to_json()))
+        typer.echo(as_line(answer.to_json() | _as_json(wrote)))
     else:
         show_answer(answer)
+        if wrote is not None:
+            say_who_wrote(wrote)
 
 
 # Many questions.
 
 
-def _answer_all(assistant: Assistant, file: Path, collections: list[str] | None) -> None:
-    def answer(row: Row) -> Row:
-        found = assistant.ask(row["question"], row["turns"], id=row["id"], collections=collections)
-        return found.to_json()
+class _Asking:
+    """Asks an assistant, or whoever is to write for it."""
 
-    answer_each(file, answer, read=_with_turns)
+    def __init__(
+        self,
+        assistant: Assistant,
+        index: Path,
+        routing: Path | None,
+        collections: list[str] | None,
+    ) -> None:
+        self._assistant, self._collections = assistant, collections
+        self._whole: list[Answer] = []
+        self._routed: Responder | None = None
+        if (opened := open_routing(routing)) is not None:
+            from linnet.answers.responder import DocumentsResponder
+
+            local = DocumentsResponder(assistant, name=index.name, watch=self._whole.append)
+            self._routed = opened.auto(local, place=index)
+
+    def ask(
+        self, question: str, turns: Sequence[Turn] = (), *, id: str = ""
+    ) -> tuple[Answer, Attribution | None]:
+        """The answer, and who wrote it where that was chosen."""
+        if self._routed is None:
+            found = self._assistant.ask(question, turns, id=id, collections=self._collections)
+            return found, None
+        from linnet.respond import Context, Message, Record, conversation, run
+
+        said = [(turn.question, turn.answer) for turn in turns]
+        messages = [
+            message
+            for asked, answered in said
+            for message in (Message.of("user", asked), Message.of("assistant", answered))
+        ]
+        record = Record(id) if id else Record()
+        seen = None if self._collections is None else tuple(self._collections)
+        context = Context(interval=float("inf"), record=record, collections=seen)
+        asked_now = conversation([*messages, Message.of("user", question)])
+        self._whole.clear()
+        (answer,) = run(self._routed, asked_now, context)
+        wrote = next(piece for piece in answer.pieces if isinstance(piece, Attribution))
+        return self._whole[-1], wrote
+
+    def answer_row(self, row: Row) -> Row:
+        """A row of a file of questions, answered."""
+        answer, wrote = self.ask(row["question"], row["turns"], id=row["id"])
+        return answer.to_json() | _as_json(wrote)
+
+
+def _as_json(wrote: Attribution | None) -> Row:
+    return {} if wrote is None else {"attribution": wrote.as_json()}
 
 
 def _with_turns(row: Row) -> Row:

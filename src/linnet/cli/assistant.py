@@ -258,11 +258,15 @@ def _server(
     from linnet.serve.catalog import Catalog, Served
     from linnet.serve.logs import log_to_stderr
     from linnet.serve.server import Server
-    from linnet.serve.sources import name_of
+    from linnet.serve.sources import name_of, open_routing, remote_models, routed
 
     try:
         served = Served(name_of(str(work.path)), assistant=answering, workspace=work, upkeep=upkeep)
-        server = Server(Catalog([served]), config, listener=listener)
+        models = [served]
+        routing = open_routing(config)
+        if routing is not None:
+            models += [routed(routing, served, str(work.path)), *remote_models(routing)]
+        server = Server(Catalog(models, routing=routing), config, listener=listener)
     except BaseException:
         listener.close()
         raise

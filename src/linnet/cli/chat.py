@@ -12,16 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linnet.cli.options import ModeOption, ToolsOption, configured, in_turns, open_model, tools_in
+from linnet.cli.options import (
+    ModeOption,
+    RoutingOption,
+    ToolsOption,
+    configured,
+    in_turns,
+    open_model,
+    tools_in,
+)
 from linnet.cli.terminal import TextWriter, err
 from linnet.config import parse_json, replace
 from linnet.errors import ConfigError, LinnetError
 from linnet.generate import GenerateConfig, Request, Sampling
-from linnet.respond.pieces import Decision, Piece, Refusal, Text, ToolCall
+from linnet.respond.pieces import Attribution, Decision, Piece, Refusal, Text, ToolCall
 
 if TYPE_CHECKING:
     from linnet.generate import Engine
-    from linnet.respond import Answer, Message, Tool
+    from linnet.respond import Answer, Message, Responder, Tool
+    from linnet.routing.opening import OpenRouting
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -52,6 +61,7 @@ line is what the tool answers.
 {SHARED_HELP}
 /new                 begin another conversation
 /again               another answer to the last message
+/route NAME          the same by another model, or by 'local' (with --routing)
 /system You are ...  what the model is told first; begins another conversation
 """
 
@@ -72,6 +82,7 @@ def run(
             metavar="INDEX", help="Answer from these documents ('linnet index'), citing them."
         ),
     ] = None,
+    routing: RoutingOption = None,
     *,
     settings: dict[str, Any],
 ) -> None:
@@ -86,11 +97,12 @@ def run(
     """
     config = replace(GenerateConfig(), settings)
     offered = tools_in(tools)
+    opened = open_routing(routing)
     session: _Session
     if docs is not None:
         if system or tools:
             raise ConfigError("--docs answers from documents, without --system and --tools")
-        session = _Documents(docs, model, config)
+        session = _Documents(docs, model, config, opened)
         session.run()
         if session.failed and not session.interactive:
             raise typer.Exit(1)
@@ -98,11 +110,14 @@ def run(
     if model is None:
         raise ConfigError("expected a model, or documents: linnet chat --docs INDEX")
     loaded = open_model(model, config)
+    from linnet.respond import EngineResponder
+
     if in_turns(mode, loaded):
-        session = _Turns(loaded.engine, config, system, offered)
-        session.responder.require_conversation()
-    elif system or tools:
-        option_ = "--system" if system else "--tools"
+        responder = EngineResponder(loaded.engine, name=Path(model).stem)
+        responder.require_conversation()
+        session = _Turns(opened.auto(responder) if opened else responder, config, system, offered)
+    elif system or tools or routing:
+        option_ = "--system" if system else "--tools" if tools else "--routing"
         raise ConfigError(f"{option_} is for models that converse; this one continues text")
     else:
         session = _Texts(loaded.engine, config)
@@ -239,12 +254,14 @@ class _Turns(_Session):
     greeting, help = TURN_GREETING, TURN_HELP
 
     def __init__(
-        self, engine: Engine, sampling: Sampling, system: str = "", tools: Sequence[Tool] = ()
+        self,
+        responder: Responder,
+        sampling: Sampling,
+        system: str = "",
+        tools: Sequence[Tool] = (),
     ) -> None:
-        from linnet.respond import EngineResponder
-
         super().__init__(sampling)
-        self.responder = EngineResponder(engine)
+        self.responder = responder
         self.tools = tuple(tools)
         self.begin(system)
 
@@ -283,28 +300,43 @@ class _Turns(_Session):
             if not self.messages or self.messages[-1].role != "assistant":
                 raise ConfigError("there is no answer yet to give another one for")
             self._reply(self.messages[:-1])
+        elif name == "route":
+            self._reply(self._before_answer(value), route=value)
         else:
             return False
         return True
 
-    def _reply(self, messages: list[Message]) -> None:
+    def _before_answer(self, model: str) -> list[Message]:
+        """What another model is to answer once more."""
+        if not model:
+            raise ConfigError("/route needs the name of a model, such as /route local")
+        if not self.messages or self.messages[-1].role != "assistant":
+            raise ConfigError("there is no answer yet to give another one for")
+        return self.messages[:-1]
+
+    def _reply(self, messages: list[Message], *, route: str | None = None) -> None:
         from linnet.respond import Answer, ContextFullError
 
         answer = Answer()
         try:
-            self.write(self._answer(messages, answer))
+            self.write(self._answer(messages, answer, route))
         except ContextFullError as error:
             raise ConfigError(f"{error}; /new begins another") from None
+        for piece in answer.pieces:
+            if isinstance(piece, Attribution):
+                say_who_wrote(piece)
         self.calls = list(answer.tool_calls)
         answer.text = answer.text.strip()
         self.messages = [*messages, answer.message()]
 
-    def _answer(self, messages: list[Message], answer: Answer) -> Generator[str]:
+    def _answer(self, messages: list[Message], answer: Answer, route: str | None) -> Generator[str]:
         """The texts to show; ``answer`` has all that came."""
-        from linnet.respond import Conversation, stream
+        from linnet.respond import Context, Conversation, stream
+        from linnet.respond.responder import INTERVAL
 
         asked = Conversation(tuple(messages), self.tools, sampling=self.sampling)
-        with contextlib.closing(stream(self.responder, asked)) as pieces:
+        context = Context(interval=INTERVAL, route=route)
+        with contextlib.closing(stream(self.responder, asked, context)) as pieces:
             for piece in pieces:
                 answer.add(piece)
                 yield from shown(piece)
@@ -315,14 +347,21 @@ class _Documents(_Session):
 
     greeting, help = DOCUMENTS_GREETING, DOCUMENTS_HELP
 
-    def __init__(self, docs: Path, model: str | None, config: GenerateConfig) -> None:
+    def __init__(
+        self,
+        docs: Path,
+        model: str | None,
+        config: GenerateConfig,
+        routing: OpenRouting | None = None,
+    ) -> None:
         from linnet.answers.opening import open_assistant
         from linnet.answers.responder import DocumentsResponder
         from linnet.cli.terminal import terminal_progress
 
         super().__init__(config)
         assistant = open_assistant(docs, model=model, engine=config, progress=terminal_progress())
-        self.responder = DocumentsResponder(assistant, name=docs.name)
+        responder = DocumentsResponder(assistant, name=docs.name)
+        self.responder = routing.auto(responder, place=docs) if routing is not None else responder
         self.messages: list[Message] = []
 
     def answer(self, line: str) -> None:
@@ -333,6 +372,9 @@ class _Documents(_Session):
         answer = Answer()
         messages = [*self.messages, Message.of("user", line)]
         self.write(self._answer(messages, answer))
+        for piece in answer.pieces:
+            if isinstance(piece, Attribution):
+                say_who_wrote(piece)
         self.messages = [*messages, answer.message()]
 
     def command(self, name: str, value: str) -> bool:
@@ -355,11 +397,28 @@ class _Documents(_Session):
             line = line if len(line) <= _SNIPPET else f"{line[:_SNIPPET]} ..."
             yield f"\n[{number}] {cited.source}{page}: {line}"
         for piece in answer.pieces:
-            if isinstance(piece, Decision):
+            if isinstance(piece, Decision) and piece.subject != "route":
                 yield f"\n({piece.outcome})"
 
 
 _SNIPPET = 200  # characters of a citation
+
+
+def open_routing(file: Path | None) -> OpenRouting | None:
+    """The models beyond this machine that a file names. Raises ConfigError."""
+    if file is None:
+        return None
+    from linnet.routing.opening import OpenRouting
+
+    return OpenRouting.open(file)
+
+
+def say_who_wrote(wrote: Attribution) -> None:
+    """Print who wrote an answer where that was chosen, why, and what it cost."""
+    cost = f"; {wrote.cost:.6g} {wrote.currency}" if wrote.cost else ""
+    place = {"here": "this machine", "network": "this network"}.get(wrote.place, "elsewhere")
+    said = f"{wrote.model} ({place}): {wrote.route['reason']}{cost}"
+    err.print(said, style="dim", markup=False)
 
 
 def shown(piece: Piece) -> Iterator[str]:

@@ -60,6 +60,8 @@ def list_keys(file: File = None) -> None:
             limits.append(f"sees {', '.join(key.limits.collections)}")
         if key.limits.documents:
             limits.append("lists and changes documents")
+        if key.limits.monitoring:
+            limits.append("sees the figures of all answers")
         if key.limits.private_data != "auto":
             limits.append(f"private data: {key.limits.private_data}")
         out.print("  ".join([key.name, key.made, *limits]), markup=False)

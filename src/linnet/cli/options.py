@@ -79,6 +79,16 @@ ModelKeyOption = Annotated[
 ]  # fmt: skip
 
 
+RoutingOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--routing",
+        metavar="FILE.toml",
+        help="Models beyond this machine that may answer, too, and what may go to them at what "
+        "price.",
+        show_default=False,
+    ),
+]
 ToolsOption = Annotated[
     Path | None,
     typer.Option(

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -31,7 +31,11 @@ from linnet.respond.conversation import Message
 from linnet.respond.pieces import Origin, Text
 from linnet.scoring.matching import contains, exact_match, token_f1
 
-GOLD_SCORES = ("f1", "exact_match", "contains")
+GoldScore: TypeAlias = Literal["f1", "exact_match", "contains"]
+GOLD_SCORES: tuple[GoldScore, ...] = ("f1", "exact_match", "contains")
+SHORT = 5
+"""Words of an expected answer up to which an answer is right that contains it: whoever says more
+than was asked for is not worse for that."""
 
 
 class Scoring(Protocol):
@@ -66,7 +70,7 @@ class Asked:
     def content(self) -> str:
         """All that answers and scores depend on, as text."""
         return json.dumps(
-            [self.bodies(), self.plain, self.stop, self.max_tokens, self.passage],
+            [self.bodies(), self.plain, self.stop, self.passage, self.source],
             ensure_ascii=False,
         )
 
@@ -81,14 +85,22 @@ class Questions:
 
     asked: tuple[Asked, ...]
     place: str
-    scores: tuple[str, ...]
-    """By which an answer can be compared with the expected one, the usual one first."""
+    scores: tuple[GoldScore, ...]
+    """By which an answer can be compared with the expected one."""
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def expecting(self) -> int:
         """How many have an expected answer."""
         return sum(each.score is not None for each in self.asked)
+
+    @property
+    def usual(self) -> GoldScore:
+        """The score by which it is done unless another one is named."""
+        lengths = [len(text.split()) for each in self.asked for text in each.expected[:1]]
+        short = not lengths or float(np.median(lengths)) <= SHORT
+        wanted: GoldScore = "contains" if short else "f1"
+        return wanted if wanted in self.scores else self.scores[0]
 
     @property
     def grounded(self) -> int:
@@ -141,12 +153,13 @@ def _asked(question: Question, *, passages: bool, instruction: bool, max_tokens:
         for asked, said in question.turns
         for role, text in (("user", asked), ("assistant", said))
     ]
+    document = Origin("document", source) if passage else None
+    stop: tuple[str, ...] = ()
     if instruction:
         system = words.open if passage else words.closed
         parts = [Text(question.question)]
         if passage:
-            origin = Origin("document", source)
-            parts.insert(0, Text(f"{words.passage}: {passage}", origin=origin))
+            parts.insert(0, Text(f"{words.passage}: {passage}", origin=document))
         messages = (Message.of("system", system), *turns, Message("user", tuple(parts)))
         shown = f"{words.passage}: {passage}\n\n" if passage else ""
         own = f"{shown}{words.question}: {question.question}\n{words.answer}:"
@@ -156,10 +169,8 @@ def _asked(question: Question, *, passages: bool, instruction: bool, max_tokens:
         plain, stop = Dialogue(own, earlier, system).text, ("\n",)
     else:  # as linnet finetune puts examples
         own = prompts.question_text(question.question, passage or None)
-        origin = Origin("document", source) if passage else None
-        messages = (*turns, Message("user", (Text(own, origin=origin),)))
+        messages = (*turns, Message("user", (Text(own, origin=document),)))
         plain = Dialogue(own, question.turns, delimiter=prompts.BETWEEN).text + prompts.BETWEEN
-        stop = ()
     return Asked(
         id=question.id, question=question.question, messages=messages, plain=plain, stop=stop,
         max_tokens=max_tokens, bare=(*turns, Message.of("user", question.question)),
@@ -205,19 +216,17 @@ def _declared(file: Path) -> Questions:
             found.append(_of_row(task, rows.name(number, row), rows.question(row, shots)))
         except DataError as error:
             left_out[str(error)] += 1
-    scores = ("exact_match",) if task.format in EXACT else GOLD_SCORES
-    if task.metrics:
-        scores = tuple(name for name in task.metrics if name in scores) or scores
+    scores: tuple[GoldScore, ...] = ("exact_match",) if task.format in EXACT else GOLD_SCORES
+    scores = tuple(name for name in scores if name in (task.metrics or scores)) or scores
     return Questions(tuple(found), file.name, scores, dict(left_out))
 
 
 def _of_row(task: declaration.Declaration, id: str, row: Declared) -> Asked:
     dialogue = row.dialogue
-    names = ("f1", "exact_match", "contains")
 
     def score(text: str, *, refused: bool) -> Mapping[str, float]:
         found = answer_scores(task, row, text)
-        return {name: found[name] for name in names if name in found}
+        return {name: found[name] for name in GOLD_SCORES if name in found}
 
     return Asked(
         id=id, question=dialogue.question,

@@ -19,6 +19,7 @@ from linnet import artifact
 from linnet.answers.gate.gate import KIND as GATE
 from linnet.answers.opening import has_documents, identity_of, open_assistant
 from linnet.answers.responder import DocumentsResponder
+from linnet.answers.writer import ModelWriter
 from linnet.errors import ConfigError, LinnetError, ModelError
 from linnet.evaluate.compare_questions import Asked, refuses
 from linnet.examples.writer import is_address
@@ -26,7 +27,7 @@ from linnet.generate.engine import Request
 from linnet.generate.sampling import Sampling
 from linnet.progress import SILENT, Progress
 from linnet.respond import pieces
-from linnet.respond.context import BudgetExceededError, Context
+from linnet.respond.context import BudgetExceededError, CancelledCallError, Context
 from linnet.respond.conversation import Conversation
 from linnet.respond.language_model import LanguageModel, open_model, require_writer
 from linnet.respond.pieces import Place
@@ -34,8 +35,8 @@ from linnet.respond.prices import Price
 from linnet.respond.responder import Responder, stream
 from linnet.respond.transport import RemoteError
 from linnet.retrieval.index import Index
+from linnet.routing.opening import OpenRouting
 from linnet.routing.policy import PolicyError
-from linnet.routing.settings import Routing
 
 MOST_PASSAGES = 20
 LONGEST_ANSWER = 200_000
@@ -62,6 +63,8 @@ class Reply:
     signals: dict[str, float] = field(default_factory=dict)
     passages: list[str] = field(default_factory=list)
     """What an answer from documents rests on."""
+    sources: list[str] = field(default_factory=list)
+    """The documents of these."""
     notes: list[str] = field(default_factory=list)
     """What was decided and what failed on the way."""
     error: str = ""
@@ -96,17 +99,15 @@ class ComparedModel:
     price: Price | None = Price()
     """None: it is not known."""
     finds_passages: bool = False
-    routed: bool = False
-    """Whether it is one of ``routing.toml``."""
 
     @property
     def bills(self) -> bool:
         """Whether asking it may cost money."""
-        return self.price is None or self.price != Price()
+        return self.price is not None and self.price != Price()
 
     def ask(self, asked: Asked, context: Context, *, seed: int = 0) -> Reply:
         """Its answer to a question; what fails is in the reply, but for a cancelled call."""
-        sampling = Sampling(temperature=0.0, min_p=0.0, max_tokens=asked.max_tokens, seed=seed)
+        sampling = Sampling(temperature=0.0, max_tokens=asked.max_tokens, seed=seed)
         if self.responder is None:
             assert self.writer is not None
             return self._continued(asked, sampling, context)
@@ -124,26 +125,27 @@ class ComparedModel:
         """The answer to a conversation; what fails is in it, but for a cancelled call and a budget
         that has ended."""
         assert self.responder is not None
+        own = Context(key=context.key, budget=context.budget)  # a call that fails is cancelled
+        undo = context.on_cancel(lambda: own.cancel(context.cancelled))
         reply, began = Reply(), time.monotonic()
-        given = stream(self.responder, conversation, context)
+        given = stream(self.responder, conversation, own)
         scores: list[float] = []
         try:
             with closing(given):
                 for piece in given:
                     self._take(reply, piece, began, scores)
-        except BudgetExceededError:  # the next ones would fail as well
+        except (BudgetExceededError, CancelledCallError):  # nothing more can be asked
             raise
         except LinnetError as error:
-            if context.cancelled is not None:
-                raise
             reply.error = str(error)
             reply.withheld = isinstance(error, PolicyError)
             reply.status = error.status if isinstance(error, RemoteError) else None
+        finally:
+            undo()
         reply.seconds = time.monotonic() - began
-        tokens = context.record.tokens
+        tokens = own.record.tokens
         reply.prompt, reply.cached, reply.written = tokens.prompt, tokens.cached, tokens.written
-        known = self.price is not None
-        reply.cost = context.record.cost if known or context.record.cost else None
+        reply.cost = None if self.price is None else own.record.cost
         return _ended(reply, scores)
 
     def _take(self, reply: Reply, piece: pieces.Piece, began: float, scores: list[float]) -> None:
@@ -156,8 +158,11 @@ class ComparedModel:
             case pieces.Refusal():
                 reply.refused = True
                 reply.text += piece.text
-            case pieces.Passage() if len(reply.passages) < MOST_PASSAGES:
-                reply.passages.append(piece.text)
+            case pieces.Passage() | pieces.Citation():
+                if piece.source not in reply.sources:
+                    reply.sources.append(piece.source)
+                if isinstance(piece, pieces.Passage) and len(reply.passages) < MOST_PASSAGES:
+                    reply.passages.append(piece.text)
             case pieces.Outcome():
                 for name in ("probability", "in_scope"):
                     if (value := getattr(piece, name)) is not None:
@@ -188,9 +193,9 @@ class ComparedModel:
                 reply.written += len(chunk.tokens)
                 scores += list(chunk.logprobs or ())
                 reply.cut = chunk.finish_reason == "length"
+        except CancelledCallError:
+            raise
         except LinnetError as error:
-            if context.cancelled is not None:
-                raise
             reply.error = str(error)
         reply.seconds = time.monotonic() - began
         reply = _ended(reply, scores)
@@ -209,29 +214,37 @@ def _ended(reply: Reply, scores: Sequence[float]) -> Reply:
 @contextmanager
 def opened(
     names: Sequence[str],
-    routing: Routing | None,
-    routed: Mapping[str, Responder],
+    routing: OpenRouting | None = None,
     *,
+    judge: str = "",
     writer: str = "",
     progress: Progress = SILENT,
-) -> Iterator[list[ComparedModel]]:
+) -> Iterator[tuple[list[ComparedModel], ComparedModel | None]]:
     """Models by their names in ``routing.toml`` or by where they are, each ``NAME=PLACE`` or just
-    ``PLACE``. ``writer``: what writes the answers of an index.
+    ``PLACE``; and the judge, which may be one of them. ``writer``: what writes the answers of an
+    index.
 
     Raises ConfigError or ModelError for what is no such thing, before any is opened.
     """
     wanted = [_named(each, routing) for each in names]
     _tell_apart([name for name, _ in wanted])
+    judging = _named(judge, routing) if judge else None
     with ExitStack() as held:
-        found = []
-        for name, place in wanted:
-            if routing is not None and place in routing.models and not Path(place).exists():
-                found.append(_of_routing(name, place, routing, routed))
-            elif has_documents_at(place):
-                found.append(_documents(name, place, writer, held, progress))
-            else:
-                found.append(_of_this_machine(name, place, held, progress))
-        yield found
+
+        def open_one(name: str, place: str) -> ComparedModel:
+            if routing is not None and place in routing.remote and not Path(place).exists():
+                return _of_routing(name, place, routing)
+            if has_documents_at(place):
+                return _documents(name, place, writer, routing, held, progress)
+            return _of_this_machine(name, place, held, progress)
+
+        found = {place: open_one(name, place) for name, place in wanted}
+        models = [replace(found[place], name=name) for name, place in wanted]
+        judge_model = None
+        if judging is not None:
+            name, place = judging
+            judge_model = replace(found[place], name=name) if place in found else open_one(*judging)
+        yield models, judge_model
 
 
 def has_documents_at(place: str) -> bool:
@@ -242,12 +255,12 @@ def has_documents_at(place: str) -> bool:
         return False
 
 
-def _named(given: str, routing: Routing | None) -> tuple[str, str]:
+def _named(given: str, routing: OpenRouting | None) -> tuple[str, str]:
     """The name of what is compared, and where it is or what ``routing.toml`` calls it."""
     name, equals, place = given.partition("=")
     if not equals or not name or "/" in name:
         name, place = "", given
-    known = () if routing is None else tuple(routing.models)
+    known = () if routing is None else tuple(routing.remote)
     if is_address(place):
         raise ConfigError(
             f"{place}: a model at an address is asked within a policy and a budget; write it into "
@@ -275,24 +288,30 @@ def _tell_apart(names: Sequence[str]) -> None:
             )
 
 
-def _of_routing(
-    name: str, place: str, routing: Routing, routed: Mapping[str, Responder]
-) -> ComparedModel:
-    config = routing.models[place]
+def _of_routing(name: str, place: str, routing: OpenRouting) -> ComparedModel:
+    config, responder = routing.settings.models[place], routing.remote[place]
     return ComparedModel(
-        name, f"{config.address}#{config.model}", routed[place].abilities.place, routed[place],
-        price=config.price if config.priced else None, routed=True,
+        name, f"{config.address}#{config.model}", responder.abilities.place, responder,
+        price=config.price if config.priced else None,
     )  # fmt: skip
 
 
 def _documents(
-    name: str, place: str, writer: str, held: ExitStack, progress: Progress
+    name: str,
+    place: str,
+    writer: str,
+    routing: OpenRouting | None,
+    held: ExitStack,
+    progress: Progress,
 ) -> ComparedModel:
     assistant = open_assistant(place, model=writer or None, progress=progress)
+    if routing is not None and routing.settings.policy.farthest != "here":
+        # What it quotes may be shown to a judge.
+        routing.policy.protected.add(assistant.index)
     responder = DocumentsResponder(assistant, name=name)
     if isinstance(assistant.index, Index):
         held.callback(assistant.index.close)
-    if assistant.writer is not None:
+    if isinstance(assistant.writer, ModelWriter):
         held.callback(assistant.writer.close)
     held.callback(responder.close)
     parts = [artifact.read(artifact.within(Path(place), "index")).content]

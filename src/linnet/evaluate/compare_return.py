@@ -17,7 +17,7 @@ interval; how sensitive the result is, is shown by halving and doubling each num
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from linnet.config import Config, option
@@ -163,7 +163,7 @@ def _break_even(values: Mapping[str, float]) -> float | None:
     return 0.0 if not values["investment"] and not values["saving"] else None
 
 
-_VALUES = {
+_VALUES: Mapping[str, Callable[[Mapping[str, float]], float | None]] = {
     "bill": lambda v: v["queries_per_month"] * v["cost"],
     "energy": lambda v: v["watts"] / 1000 * HOURS * v["energy_price"],
     "upkeep": lambda v: v["monthly_hours"] * v["hourly_rate"],

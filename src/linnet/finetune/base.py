@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,16 @@ from linnet.evaluate.held_out import text_files
 from linnet.examples.texts import corpus_of
 from linnet.finetune.row_schema import ChatRow, TextRow
 from linnet.finetune.rows import open_source
-from linnet.model.checkpoint import copy_tokenizer, load_model, read_config_file, read_stop_ids
+from linnet.model.adapter import save_adapter
+from linnet.model.checkpoint import (
+    copy_tokenizer,
+    load_model,
+    read_config_file,
+    read_stop_ids,
+    save_checkpoint,
+)
 from linnet.model.families import family
+from linnet.model.lora import add_adapter
 from linnet.output import write_json
 from linnet.tokenizer import check_trainable, with_chat, with_safe_padding
 from linnet.tokenizer import load as load_tokenizer
@@ -39,10 +47,13 @@ if TYPE_CHECKING:
     from linnet.finetune.config import FinetuneConfig
     from linnet.hub import Located
     from linnet.model import ModelConfig, Transformer
+    from linnet.model.lora_config import LoRAConfig
     from linnet.progress import Progress
     from linnet.tokenizer import Tokenizer
 
 
+ADAPTER = "default"
+"""An adapter's name while it is trained."""
 _MODEL_FILES = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "vocab.*", "merges.txt")
 
 
@@ -83,6 +94,30 @@ class Base:
         model.config = dataclasses.replace(model.config, pad_id=self.tokenizer.pad)
         return model
 
+    def load_to_train(
+        self, adapter: LoRAConfig | None, *, dtype: torch.dtype, device: str, seed: int
+    ) -> Transformer:
+        """The model to compute in ``dtype``: with a new adapter on it, or all its weights to train,
+        in fp32."""
+        torch.manual_seed(seed)
+        # fp16 has too few digits to keep weights in; bf16 loses nothing that it computes with.
+        kept = dtype if adapter is not None and dtype != torch.float16 else torch.float32
+        model = self.load(dtype=kept, device=device)
+        model.compute_dtype = dtype
+        if adapter is not None:
+            add_adapter(model, ADAPTER, adapter, generator=torch.Generator().manual_seed(seed))
+        else:
+            model.requires_grad_(True)
+        return model
+
+    def save(self, model: Transformer, directory: Path, *, lora: bool) -> None:
+        """Write a model that was trained, or its adapter, with the tokenizer's files."""
+        self.save_tokenizer(directory)
+        if lora:
+            save_adapter(model, ADAPTER, directory, base=self.located.pin or self.path)
+        else:
+            save_checkpoint(model, directory, base=self.path, dtype=self.stored)
+
     def save_tokenizer(self, directory: Path) -> None:
         """Write the tokenizer's files."""
         copy_tokenizer(self.path, directory)
@@ -104,6 +139,21 @@ def read_base(
 
     Raises ModelError when the model could not learn to stop from them, or cannot be read.
     """
+    forms = {type(row) for source in data for row in _first_row(source, config)}
+    return fit_base(
+        located, forms, config.template, lora=config.method == "lora", progress=progress
+    )
+
+
+def fit_base(
+    located: Located,
+    forms: set[type],
+    template: Literal["auto", "chatml", "none"],
+    *,
+    lora: bool,
+    progress: Progress,
+) -> Base:
+    """The same for rows of these forms. ``template``: see ``ExamplesConfig``."""
     values = read_config_file(located.path)
     table = family(values.get("model_type"))
     shape = table.read(values)
@@ -112,7 +162,6 @@ def read_base(
         progress.warn(f"{located.path.name}: only the text part is read, trained and written")
     first = load_tokenizer(located.path)
     tokenizer = with_safe_padding(first)
-    forms = {type(row) for source in data for row in _first_row(source, config)}
     changes: dict[str, Any] = {}
     if tokenizer.pad != first.pad:
         name = None if tokenizer.pad is None else tokenizer.token_name(tokenizer.pad)
@@ -122,9 +171,9 @@ def read_base(
             f"it is {name or 'not named'} now"
         )
     new_ids: tuple[int, ...] = ()
-    wanted = config.template == "chatml" or (config.template == "auto" and _conversations(forms))
+    wanted = template == "chatml" or (template == "auto" and _conversations(forms))
     if wanted and tokenizer.chat_template is None:
-        if config.method == "lora":
+        if lora:
             raise ConfigError(
                 f"{located.path} has no chat template, and conversations need markers that LoRA "
                 "does not train; use --method full, or rows of prompt and completion as plain text "
@@ -137,7 +186,7 @@ def read_base(
     if new_ids:
         rows = max(shape.vocab_size, tokenizer.vocab_size)
         shape = dataclasses.replace(shape, vocab_size=rows)
-    chats = config.template != "none" and tokenizer.chat_template is not None
+    chats = template != "none" and tokenizer.chat_template is not None
     check_trainable(tokenizer, rows=shape.vocab_size, chat=chats and bool(forms - {TextRow}))
     stop_ids = read_stop_ids(located.path, shape, tokenizer)
     return Base(located, shape, tokenizer, stop_ids, changes, bool(new_ids))

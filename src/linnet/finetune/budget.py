@@ -33,7 +33,6 @@ from linnet.finetune.memory import (
 from linnet.finetune.packing import PackedBatches
 from linnet.finetune.replay import replay_need
 from linnet.finetune.strength import STRENGTHS
-from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
 from linnet.output import human_bytes
 from linnet.page import duration
 from linnet.progress import SILENT, Progress
@@ -278,22 +277,11 @@ def demand_of(
     trained = sum(int(example.trained.sum()) for example in examples)
     return Demand(
         shape,
-        adapter_config(config) if config.method == "lora" else None,
+        config.lora() if config.method == "lora" else None,
         rows=1,
         length=length,
         dtype=torch_dtype(machine.runtime.dtype),
         trained_share=trained / max(1, sum(example.places for example in examples)),
-    )
-
-
-def adapter_config(config: FinetuneConfig) -> LoRAConfig:
-    """The adapter that the settings ask for."""
-    return LoRAConfig(
-        rank=config.rank,
-        alpha=config.scale,
-        rslora=config.rslora,
-        dropout=config.lora_dropout,
-        targets=config.targets or (ALL_LINEAR,),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from linnet.config import Config, changed, option
 from linnet.errors import ConfigError
 from linnet.finetune import row_schema
+from linnet.model.lora_config import ALL_LINEAR, LoRAConfig
 from linnet.train.config import LARGEST_LR, TrainingConfig
 
 LEAST_HELD_OUT = 8  # rows
@@ -81,7 +82,7 @@ class ExamplesConfig(Config):
 
 
 @dataclass(frozen=True)
-class ForgettingConfig(Config):
+class WatchConfig(Config):
     """How a run watches over what the model knew before."""
 
     general: str = option(
@@ -97,6 +98,31 @@ class ForgettingConfig(Config):
         group="Forgetting",
         least=0,
     )
+    max_forgetting: float = option(
+        0.0,
+        "Largest rise on general text to keep, in bits per byte; 0: no limit.",
+        group="Forgetting",
+        least=0,
+    )
+    forgetting_patience: int = option(
+        2,
+        "Stop after so many validations in a row beyond --max-forgetting.",
+        group="Forgetting",
+        least=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_forgetting and not self.general_tokens:
+            raise ConfigError(
+                "max_forgetting needs forgetting to be measured: set general_tokens above 0"
+            )
+
+
+@dataclass(frozen=True)
+class ForgettingConfig(WatchConfig):
+    """And how it keeps the model from forgetting."""
+
     replay: float = option(
         0.0,
         "Share of the trained tokens that replay general text.",
@@ -110,18 +136,6 @@ class ForgettingConfig(Config):
         group="Forgetting",
         least=0,
     )
-    max_forgetting: float = option(
-        0.0,
-        "Largest rise on general text to keep, in bits per byte; 0: no limit.",
-        group="Forgetting",
-        least=0,
-    )
-    forgetting_patience: int = option(
-        2,
-        "Stop after so many validations in a row beyond --max-forgetting.",
-        group="Forgetting",
-        least=1,
-    )
     sweep: bool = option(
         True,
         "Afterwards, try weaker and stronger changes and draw what each gains and forgets.",
@@ -132,19 +146,12 @@ class ForgettingConfig(Config):
         super().__post_init__()
         if self.replay and not self.replay_tokens:
             raise ConfigError("replay needs tokens to replay: set replay_tokens above 0")
-        if self.max_forgetting and not self.general_tokens:
-            raise ConfigError(
-                "max_forgetting needs forgetting to be measured: set general_tokens above 0"
-            )
 
 
 @dataclass(frozen=True)
-class MethodConfig(Config):
-    """What of a model is trained, and how far."""
+class AdapterConfig(Config):
+    """The matrices that LoRA adds."""
 
-    method: Literal["lora", "full"] = option(
-        "lora", "Train small matrices beside the weights (lora), or all weights (full)."
-    )
     rank: int = option(16, "LoRA: rank of the added matrices.", group="LoRA", least=1)
     alpha: float = option(
         0.0, "LoRA: scale, as alpha / rank; 0: twice the rank.", group="LoRA", least=0
@@ -159,6 +166,30 @@ class MethodConfig(Config):
         (),
         "LoRA: layers to adapt, by published name (q_proj, c_attn, ...); none: all linear ones.",
         group="LoRA",
+    )
+
+    @property
+    def scale(self) -> float:
+        """LoRA's alpha, where none was set."""
+        return self.alpha or 2.0 * self.rank
+
+    def lora(self) -> LoRAConfig:
+        """The adapter that the settings ask for."""
+        return LoRAConfig(
+            rank=self.rank,
+            alpha=self.scale,
+            rslora=self.rslora,
+            dropout=self.lora_dropout,
+            targets=self.targets or (ALL_LINEAR,),
+        )
+
+
+@dataclass(frozen=True)
+class MethodConfig(AdapterConfig):
+    """What of a model is trained, and how far."""
+
+    method: Literal["lora", "full"] = option(
+        "lora", "Train small matrices beside the weights (lora), or all weights (full)."
     )
     epochs: float = option(
         0.0, "Times to read the examples; 0: by their number, at least three times.", least=0
@@ -178,11 +209,6 @@ class MethodConfig(Config):
                 "pull is for --method full; with lora, --weight-decay does the same: "
                 "it draws the added matrices to zero"
             )
-
-    @property
-    def scale(self) -> float:
-        """LoRA's alpha, where none was set."""
-        return self.alpha or 2.0 * self.rank
 
     def peak_lr(self, parameters: int) -> float:
         """The learning rate for a model of so many parameters, where none was set.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from linnet.errors import DataError
 from linnet.finetune.config import LEAST_HELD_OUT, MOST_HELD_OUT
@@ -73,7 +73,7 @@ def load_examples(
             if config.held_out and not config.validation:
                 apart = _at_most(reading.read(source, "validation"))
                 if not apart:
-                    entries, apart = _divide(entries, config.held_out)
+                    entries, apart = divide(entries, config.held_out)
             train += entries
             held_out += apart
         if config.validation:
@@ -89,6 +89,17 @@ def load_examples(
             f"Got {report.rows}, and none can be used{f' ({reasons})' if reasons else ''}"
         )
     return result
+
+
+class Keyed(Protocol):
+    """Something with the hash of what is asked in it."""
+
+    @property
+    def key(self) -> int:
+        """See :func:`hash_prompt`."""
+
+
+AnyKeyed = TypeVar("AnyKeyed", bound=Keyed)
 
 
 class _Entry(NamedTuple):
@@ -111,17 +122,17 @@ class _Reading:
         for row, examples in encode_rows(rows, self.tokenizer, self.config, self.report):
             self.task.advance()
             if examples:
-                entries.append(_Entry(_hash(row.key), examples))
+                entries.append(_Entry(hash_prompt(row.key), examples))
         return entries
 
 
-def _hash(asked: str) -> int:
+def hash_prompt(asked: str) -> int:
     """A number for a prompt that neither case nor spacing changes."""
     plain = " ".join(asked.casefold().split()).encode("utf-8", "replace")
     return int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest())
 
 
-def _divide(entries: list[_Entry], share: float) -> tuple[list[_Entry], list[_Entry]]:
+def divide(entries: list[AnyKeyed], share: float) -> tuple[list[AnyKeyed], list[AnyKeyed]]:
     """Those to train on and those to hold out: all below a threshold, but not too many.
 
     Of few rows more than the share is held out, up to a tenth: validation on one or two would

@@ -22,16 +22,15 @@ from linnet import artifact, hub, runtime
 from linnet.card import CARD, write_card
 from linnet.errors import ConfigError
 from linnet.finetune.base import base_input, data_inputs, read_base
-from linnet.finetune.budget import VALIDATIONS, adapter_config, plan_run, time_run
+from linnet.finetune.budget import VALIDATIONS, plan_run, time_run
 from linnet.finetune.config import FinetuneConfig
 from linnet.finetune.examples import load_examples
 from linnet.finetune.forgetting import ForgettingGuard, GeneralLoss, plot_forgetting
 from linnet.finetune.packing import held_out_loss, mixed_stream
 from linnet.finetune.replay import replay_need, settle_general_text
 from linnet.finetune.strength import STRENGTHS, sweep_run
-from linnet.model.adapter import is_adapter, save_adapter
-from linnet.model.checkpoint import Checkpoint, save_checkpoint
-from linnet.model.lora import add_adapter
+from linnet.model.adapter import is_adapter
+from linnet.model.checkpoint import Checkpoint
 from linnet.progress import SILENT, Progress
 from linnet.train.canaries import draw_canaries
 from linnet.train.distributed import interruptible
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
-ADAPTER = "default"  # its name while it is trained
 
 
 def finetune(
@@ -103,7 +101,7 @@ def finetune(
             loop.resume()
             loop.run(interrupt)
             loop.keep_best()
-            _save(base, loop.model, draft.path, config)
+            base.save(loop.model, draft.path, lora=config.method == "lora")
             canaries = _canaries(config)
             if canaries is not None:
                 canaries.write(draft.path)
@@ -212,18 +210,12 @@ def _make_model(base: Base, plan: Plan, progress: Progress) -> tuple[Transformer
     And the plan: without compiling where that failed.
     """
     config, machine = plan.config, plan.machine
-    lora = config.method == "lora"
-    dtype = runtime.torch_dtype(machine.runtime.dtype)
-    torch.manual_seed(config.seed)
-    # fp16 has too few digits to keep weights in; bf16 loses nothing that it computes with.
-    kept = dtype if lora and dtype != torch.float16 else torch.float32
-    model = base.load(dtype=kept, device=machine.runtime.device)
-    model.compute_dtype = dtype
-    if lora:
-        generator = torch.Generator().manual_seed(config.seed)
-        add_adapter(model, ADAPTER, adapter_config(config), generator=generator)
-    else:
-        model.requires_grad_(True)
+    model = base.load_to_train(
+        config.lora() if config.method == "lora" else None,
+        dtype=runtime.torch_dtype(machine.runtime.dtype),
+        device=machine.runtime.device,
+        seed=config.seed,
+    )
     if plan.fitted.recompute:
         recompute_blocks(model, compiled=machine.compiled)
     elif machine.compiled:
@@ -246,9 +238,11 @@ def _general_text(
         directory,
         Checkpoint(model, base.tokenizer, model.config, base.stop_ids, base.path, base.located.pin),
         plan.config,
+        general=plan.config.general,
         replay_tokens=replay_need(examples.train, plan.config, length=plan.length).tokens,
         held_out_tokens=plan.extent.general if examples.held_out else 0,
         length=plan.length,
+        seconds=plan.config.seconds,
         compiled=plan.machine.compiled,
         progress=progress,
     )
@@ -343,15 +337,6 @@ def _answer(example: Example, model: Transformer, *, base: Base, seed: int) -> s
     answer = continue_text(model, prompt, stop_ids=base.stop_ids, generator=generator)
     shown = " ".join(base.tokenizer.decode(prompt).split())[-60:]
     return f"{shown} → {base.tokenizer.decode(answer)}"
-
-
-def _save(base: Base, model: Transformer, directory: Path, config: FinetuneConfig) -> None:
-    """Write the model, or the adapter, with the tokenizer's files."""
-    base.save_tokenizer(directory)
-    if config.method == "full":
-        save_checkpoint(model, directory, base=base.path, dtype=base.stored)
-    else:
-        save_adapter(model, ADAPTER, directory, base=base.located.pin or base.path)
 
 
 def _look_back(

@@ -91,17 +91,20 @@ def replay_need(examples: Sequence[Example], config: FinetuneConfig, *, length: 
 def settle_general_text(
     directory: Path,
     base: Checkpoint,
-    config: FinetuneConfig,
+    config: ExamplesConfig,
     *,
+    general: str,
     replay_tokens: int,
     held_out_tokens: int,
     length: int,
+    seconds: float = 0.0,
     compiled: bool = False,
     progress: Progress = SILENT,
 ) -> GeneralText:
     """The general text of the run in ``directory``: as kept, as given, the base's own, or sampled.
 
-    ``base``: the model before its first step. Raises DataError when the text given is too little.
+    ``base``: the model before its first step. ``general``: where it is given. ``seconds``: of the
+    run, where they are limited. Raises DataError when the text given is too little.
     """
     places = [directory / STATE / f"{name}.safetensors" for name in ("replay", "general")]
     budget = replay_tokens, held_out_tokens
@@ -109,7 +112,7 @@ def settle_general_text(
     if kept.is_file():
         found = [read_examples(place) if place.is_file() else [] for place in places]
         return GeneralText(found[0], found[1], kept.read_text(encoding="utf-8"))
-    given: Path | None = Path(config.general) if config.general else None
+    given: Path | None = Path(general) if general else None
     if given is None and base.path is not None:
         given = own_shards(base.path, base.tokenizer)
     if given is not None:
@@ -119,13 +122,12 @@ def settle_general_text(
             replay_tokens=budget[0], held_out_tokens=budget[1], progress=progress,
         )  # fmt: skip
     else:
-        seconds = config.seconds * SAMPLING_SHARE
         with at_rest(base.model, compiled=compiled) if base.model.training else nullcontext():
             # Different seeds: what is held out must not be replayed.
             sides = [
                 sample_replay(
                     base, tokens=tokens, seed=config.seed * 2 + side, context=length,
-                    seconds=seconds, progress=progress,
+                    seconds=seconds * SAMPLING_SHARE, progress=progress,
                 )
                 for side, tokens in enumerate(budget)
             ]  # fmt: skip

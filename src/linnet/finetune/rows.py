@@ -113,6 +113,18 @@ def open_source(source: str | Path) -> Source:
     return Source({"train": [path]})
 
 
+def read_values(path: Path) -> Iterator[tuple[str, Any]]:
+    """What stands in each row of a file, with the row's name. Raises DataError.
+
+    In the place of a row that cannot be read is a RowError.
+    """
+    try:
+        for place, value in _reader(path)(path):
+            yield f"{path}:{place}", value
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+
+
 def read_rows(path: Path, *, columns: Mapping[str, str], name: str = "") -> Iterator[Row]:
     """The rows of one file. ``columns``: names in the file and what they are called here.
 

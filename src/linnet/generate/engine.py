@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -163,6 +164,8 @@ class Completion:
     """At each of the tokens."""
     beams: tuple[Beam, ...] = ()
     """With ``Sampling.beams``: all texts that were found, best first; the first is this one."""
+    ending: ChosenToken | None = None
+    """The token that ended it, where one did; it is not among ``tokens``."""
 
 
 @dataclass(frozen=True)
@@ -324,8 +327,9 @@ class Engine(ABC):
 
         cancels: list[Callable[[], None]] = []
         try:
-            for request, own in zip(requests, chunks, strict=True):
-                cancels.append(self.submit(request, deliver_to(own)))
+            with self.submitting_together():
+                for request, own in zip(requests, chunks, strict=True):
+                    cancels.append(self.submit(request, deliver_to(own)))
             for _ in requests:
                 error = ended.get()
                 if error is not None:
@@ -335,6 +339,11 @@ class Engine(ABC):
                 cancel()
             raise
         return [completion(request, own) for request, own in zip(requests, chunks, strict=True)]
+
+    def submitting_together(self) -> AbstractContextManager[object]:
+        """Around requests that are to be seen at once, and so be computed in the same batches each
+        time; an engine that makes batches of whatever has come has nothing to do."""
+        return nullcontext()
 
     @abstractmethod
     def score(self, texts: Sequence[str]) -> list[Score]:
@@ -387,6 +396,7 @@ def completion(request: Request, chunks: Sequence[Chunk]) -> Completion:
         logprobs=logprobs,
         top_logprobs=tops,
         beams=chunks[-1].beams,
+        ending=chunks[-1].ending,
     )
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -152,6 +153,10 @@ class TorchEngine(Engine):
     def submit(self, request: Request, deliver: Deliver) -> Callable[[], None]:
         """Complete one request; see :class:`Engine`. Cancelled, nothing more is delivered."""
         return self._runner.submit(self._begin(request, deliver))
+
+    def submitting_together(self) -> AbstractContextManager[object]:
+        """See :class:`Engine`."""
+        return self._runner.submitting_together()
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str]) -> list[Score]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from time import perf_counter, thread_time
 from typing import NamedTuple, TypeAlias
 
@@ -94,6 +95,11 @@ class Runner:
             text.cancelled = True
 
         return cancel
+
+    def submitting_together(self) -> AbstractContextManager[object]:
+        """While it is held, the thread takes no text that was submitted, so that all are seen at
+        once afterwards."""
+        return self._changed
 
     def close(self) -> None:
         """End all texts with an error, and the thread."""

@@ -168,6 +168,8 @@ class Figures:
     left: Share
     escalated: Share
     """Of those that were answered, by models beyond this machine."""
+    escalations: Mapping[str, int]
+    """These, by what decided it."""
     times: Mapping[str, Times]
     """``queue``, ``retrieval``, ``first`` and ``total``."""
     prompt: int
@@ -303,6 +305,7 @@ def figures(
         answered=Share.of(counts["answered"], total), refused=Share.of(counts["refused"], total),
         failed=Share.of(counts["failed"], total), left=Share.of(counts["left"], total),
         escalated=Share.of(int((away & answered).sum()), counts["answered"]),
+        escalations=dict(Counter(names["decided_by"][away & answered]).most_common()),
         times={
             name: _times(own[column][shown])
             for name, column in (

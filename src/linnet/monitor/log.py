@@ -17,7 +17,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -31,7 +31,7 @@ from linnet.respond.pieces import Failure, Outcome, Passage, Place, Refusal
 State: TypeAlias = Literal["answered", "refused", "failed", "left"]
 """How a call ended; ``left``: whoever asked did not wait for the end."""
 
-FILE_BYTES = 1 << 30
+FILE_BYTES = 1 << 29
 MEMORY_BYTES = 64_000_000
 KEEP_DAYS = 90.0
 MOST_WAITING = 10_000
@@ -218,6 +218,17 @@ class _Verdict:
     good: bool
 
 
+def is_log(file: Path) -> bool:
+    """Whether a file is a log of calls."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(72)
+    except OSError:
+        return False
+    magic = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#the_database_header
+    return start.startswith(magic) and start[68:] == CONTENTS.application.to_bytes(4, "big")
+
+
 @dataclass
 class _Counted:
     """Of a batch."""
@@ -367,6 +378,34 @@ class Log:
                 "SELECT SUM(entries) FROM drops WHERE at >= ? AND at < ?", (since, until)
             ).fetchone()
         return found[0] or 0
+
+    def forget_key(self, key: str) -> int:
+        """Forget all calls of a key, down to the bytes; how many they were.
+
+        What another process has not written yet may come after. Raises StoreError.
+        """
+        self.flush()
+        count = retention.forget_key(self._database, key)
+        self._database.rewrite()
+        return count
+
+    def forget_before(self, at: float) -> int:
+        """Forget all calls that arrived earlier, down to the bytes; how many. Raises StoreError."""
+        self.flush()
+        count = retention.purge(self._database, before=at, most_bytes=self._most_bytes)
+        self._database.rewrite()
+        return count
+
+    def forget_contents(self, sources: Collection[str], texts: Collection[str] = ()) -> int:
+        """Forget, down to the bytes, what was asked and answered in calls that rest on one of the
+        sources, or quote one of the texts; how many calls. What they used and cost stays.
+
+        What another process has not written yet may come after. Raises StoreError.
+        """
+        self.flush()
+        count = retention.forget_contents(self._database, sources, texts)
+        self._database.rewrite()
+        return count
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Run]:

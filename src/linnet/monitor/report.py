@@ -7,35 +7,42 @@ import math
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from linnet import output
+from linnet import output, page
 from linnet.config import parse_json
 from linnet.errors import ConfigError, DataError
-from linnet.monitor.drift import NUMBERS, Alarm, Drift
+from linnet.monitor.drift import NUMBERS, Drift
 from linnet.monitor.figures import Figures, Realised, Share, figures, read_calls
 from linnet.monitor.log import Log
 from linnet.monitor.watching import Watching
+from linnet.version import __version__
 
 Mood: TypeAlias = Literal["fact", "good", "bad", "open"]
 
-ESCALATING = ("request", "rule", "router", "attempt")
-"""What decides that a question goes to a larger model."""
-WHY: Mapping[str, str] = {
-    "request": "asked for by name",
-    "rule": "by a rule",
-    "router": "too hard for the local model, as the router expected",
-    "attempt": "the local answer was not good enough",
-    "policy": "kept here by the policy",
-    "budget": "kept here by the budget",
-    "failure": "another model had failed",
-    "default": "nothing else decided",
+DECIDED_BY: Mapping[str, str] = {
+    "request": "whoever asked",
+    "rule": "a rule",
+    "router": "the router",
+    "attempt": "the local answer, once it was there",
+    "policy": "the policy",
+    "budget": "the budget",
+    "failure": "a failure",
+    "default": "nothing else",
 }
-"""What decided, in words."""
+"""What decided who answers, in words."""
+_ESCALATED: Mapping[str, str] = {
+    "request": "because they were asked for",
+    "rule": "by a rule",
+    "router": "because the router expected them to do better",
+    "attempt": "because the local answer was not good enough",
+    "failure": "because another model had failed",
+}
 LEAST_SURE = 0.8
 _LARGEST_LINE = 1_000_000
 _DAY = 86_400.0
@@ -194,23 +201,35 @@ def read_checked(file: Path) -> dict[str, bool]:
 
 
 def write_page(report: Report, file: Path) -> None:
-    """The report as one file that needs no server: the page of the server, with the figures in it.
+    """The report as a page: one file that loads nothing. Raises OutputError."""
+    output.write_text(file, page_of(report))
 
-    Raises OutputError.
-    """
-    from linnet.monitor.page import standalone
 
-    output.write_text(file, standalone(report.to_json()))
+def page_of(report: Report) -> str:
+    """The page."""
+    found = report.figures
+    most = max((row.calls for row in found.spans), default=0)
+    return page.environment("linnet.monitor").get_template("report.html.jinja").render(
+        report=report, found=found, most=max(most, 1), decided_by=DECIDED_BY, version=__version__,
+        names={"queue": "waiting", "retrieval": "searching", "first": "until it began",
+               "total": "all of it"},
+        money=lambda value: _amount(value, found.currency),
+        seconds=_seconds, percent=_percent,
+        date=lambda at: _date(at, None),
+    )  # fmt: skip
 
 
 def _questions(found: Figures, zone: tzinfo | None) -> Sentence:
-    parts = [_part(found.answered, "answered")]
-    if found.refused.part:
-        parts.append(_part(found.refused, "refused, as the documents do not seem to answer"))
-    if found.failed.part:
-        parts.append(_part(found.failed, "failed"))
-    if found.left.part:
-        parts.append(_part(found.left, "given up by whoever asked"))
+    parts = [
+        _part(share, words)
+        for share, words in (
+            (found.answered, "answered"),
+            (found.refused, "refused, as the documents do not seem to answer them"),
+            (found.failed, "not finished because of an error"),
+            (found.left, "given up by whoever asked"),
+        )
+        if share.part
+    ]
     when = _span(found.first if found.since is None else found.since, found.until, zone)
     older = f" ({found.left_out:,} older ones are not counted here)" if found.left_out else ""
     text = f"{when} there {_were(found.calls, 'question')}{older}: {_joined(parts)}."
@@ -248,7 +267,8 @@ def _promise(found: Realised) -> Iterator[Sentence]:
     assert error.low is not None
     assert error.high is not None
     who = "drawn at random and checked" if found.is_sample else "judged"
-    counted = f"of {found.judged:,} {who} {found.wrong:,} were wrong"
+    verb = "was" if found.wrong == 1 else "were"
+    counted = f"{found.wrong:,} of {found.judged:,} that were {who} {verb} wrong"
     bounds = f"between {error.low:.1%} and {error.high:.1%}"
     mood: Mood
     match found.kept:
@@ -285,36 +305,38 @@ def _cost(found: Figures, compared_with: str) -> Iterator[Sentence]:
     if not found.cost and not found.compared:
         yield Sentence("cost", "fact", "Nothing was billed: all was computed here.")
         return
-    billed = f"{found.billed:,} of them" if found.billed else "none of them"
-    text = f"The answers cost {_amount(found.cost, found.currency)} ({billed} were billed)."
+    billed = f"{found.billed:,} of them were billed" if found.billed else "nothing was billed"
+    text = f"The answers cost {_amount(found.cost, found.currency)} ({billed})."
+    saved = found.would_cost - found.compared_cost
     if found.compared:
-        saved = found.would_cost - found.compared_cost
-        which = "" if found.compared == found.calls else f" {found.compared:,} of them"
-        with_it = f"with {compared_with} alone" if compared_with else "in the cloud"
-        instead = _amount(found.would_cost, found.currency)
-        less = "less" if saved >= 0 else "more"
+        which = "" if found.compared == found.calls else f" for {found.compared:,} of them"
+        alone = f"By {compared_with} alone" if compared_with else "In the cloud"
         text += (
-            f" What was asked and answered would have cost {instead}{which and ' for'}{which} "
-            f"{with_it}: {_amount(abs(saved), found.currency)} {less} this way."
+            f" {alone} they would have cost {_amount(found.would_cost, found.currency)}{which}: "
+            f"{_amount(abs(saved), found.currency)} {'less' if saved >= 0 else 'more'} this way."
         )
-        yield Sentence("cost", "good" if saved > 0 else "fact", text)
-    else:
-        yield Sentence("cost", "fact", text)
+    yield Sentence("cost", "good" if saved > 0 else "fact", text)
 
 
 def _routing(found: Figures) -> Iterator[Sentence]:
     if not found.routes:
         return
     away = found.escalated
-    reasons = {by: 0 for by in WHY}
+    if not away.part:
+        text = "All answers came from this machine"
+    else:
+        text = f"{away.part:,} of {away.whole:,} answers came from models beyond this machine"
+        text += f" ({_percent(away.part / away.whole)}): " + _joined([
+            f"{count:,} {_ESCALATED.get(by, 'for other reasons')}"
+            for by, count in found.escalations.items()
+        ])  # fmt: skip
+    kept = Counter[str]()
     for route in found.routes:
-        if route.decided_by in reasons:
-            reasons[route.decided_by] += route.calls
-    kept = {by: reasons[by] for by in ("policy", "budget") if reasons[by]}
-    text = f"{_part(away, 'answered by models beyond this machine', of='answers')}"
-    text = f"{text[:1].upper()}{text[1:]}"
+        if route.decided_by in ("policy", "budget"):
+            kept[route.decided_by] += route.calls
     if kept:
-        text += "; " + _joined([f"{count:,} were {WHY[by]}" for by, count in kept.items()])
+        said = [f"{count:,} by {DECIDED_BY[by]}" for by, count in kept.items()]
+        text += f"; kept here were {_joined(said)}"
     yield Sentence("routing", "fact", f"{text}.")
 
 
@@ -344,12 +366,12 @@ def _drift(found: Drift, *, several: bool, zone: tzinfo | None) -> Iterator[Sent
             )  # fmt: skip
         return
     if found.state == "steady":
-        past = f" now; they differed last on {_date(found.alarms[-1].at, zone)}" if (
+        past = f" now; they differed until {_date(found.alarms[-1].last, zone)}" if (
             found.alarms
         ) else ""  # fmt: skip
         yield Sentence("drift", "good", f"Questions{to} are like {than}{past}.")
         return
-    alarm = _first_of_these(found.alarms)
+    alarm = found.alarms[-1]
     strength = _strength(alarm.superiority)
     more = "more" if alarm.superiority > 0.5 else "less"
     text = (
@@ -363,16 +385,6 @@ def _drift(found: Drift, *, several: bool, zone: tzinfo | None) -> Iterator[Sent
     yield Sentence("drift", "bad", f"{text}.")
 
 
-def _first_of_these(alarms: Sequence[Alarm]) -> Alarm:
-    """The first of the alarms that followed each other until now."""
-    first = alarms[-1]
-    for alarm in reversed(alarms[:-1]):
-        if first.began - alarm.at > 14 * _DAY:
-            break
-        first = alarm
-    return first
-
-
 def _strength(superiority: float) -> str:
     """In words; the limits are those of Romano et al. (2006) for Cliff's delta."""
     delta = abs(2 * superiority - 1)
@@ -381,11 +393,9 @@ def _strength(superiority: float) -> str:
     return "a little" if delta < 0.33 else "clearly" if delta < 0.474 else "much"
 
 
-def _part(share: Share, what: str, *, of: str = "") -> str:
-    whole = f" of {share.whole:,} {of}" if of else ""
+def _part(share: Share, what: str) -> str:
     verb = "was" if share.part == 1 else "were"
-    percent = f" ({_percent(share.value)})" if share.value is not None else ""
-    return f"{share.part:,}{whole} {verb} {what}{percent}"
+    return f"{share.part:,} {verb} {what} ({_percent(share.part / share.whole)})"
 
 
 def _percent(value: float) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from linnet.database import Database, bytes_used
+import json
+from collections.abc import Collection
+
+from linnet.data.forgetting import Quotations
+from linnet.database import Database, Run, bytes_used
 
 _AT_ONCE = 500
-"""Entries that go in one change, so that others may write between."""
+"""Entries that are changed at once, so that others may write between."""
 
 
 def purge(database: Database, *, before: float, most_bytes: int) -> int:
@@ -16,18 +20,58 @@ def purge(database: Database, *, before: float, most_bytes: int) -> int:
     count = 0
     while True:
         with database.changing(is_deleting=True) as run:
-            gone = run(
-                "DELETE FROM calls WHERE number IN "
-                "(SELECT number FROM calls WHERE at < ? ORDER BY at LIMIT ?)",
-                (before, _AT_ONCE),
-            ).rowcount
+            gone = _delete(run, "at < ?", before)
             if not gone and bytes_used(run) > most_bytes:
-                gone = run(
-                    "DELETE FROM calls WHERE number IN "
-                    "(SELECT number FROM calls ORDER BY at LIMIT ?)",
-                    (_AT_ONCE,),
-                ).rowcount
+                gone = _delete(run, "1")
             run("DELETE FROM drops WHERE at < ?", (before,))
         if not gone:
             return count
         count += gone
+
+
+def forget_key(database: Database, key: str) -> int:
+    """Forget all calls of a key, whatever is known of them; how many. Raises StoreError."""
+    count = 0
+    while True:
+        with database.changing(is_deleting=True) as run:
+            gone = _delete(run, "key = ?", key)
+        if not gone:
+            return count
+        count += gone
+
+
+def forget_contents(database: Database, sources: Collection[str], texts: Collection[str]) -> int:
+    """Forget what was asked and answered where it rests on one of the sources, names one or quotes
+    one of the texts; how many calls. What these used stays. Raises StoreError."""
+    names, quotations = set(sources) - {""}, Quotations(texts)
+    count, last = 0, 0
+    while True:
+        with database.changing(is_deleting=True) as run:
+            rows = run(
+                "SELECT number, question, answer, reason, sources FROM calls WHERE number > ? AND "
+                "(question IS NOT NULL OR answer IS NOT NULL OR reason != '' OR sources != '[]') "
+                "ORDER BY number LIMIT ?",
+                (last, _AT_ONCE),
+            ).fetchall()
+            for number, question, answer, reason, listed in rows:
+                last = number
+                said = (question or "", answer or "", reason)
+                if (
+                    not names.isdisjoint(json.loads(listed))
+                    or any(name in text for name in names for text in said)
+                    or any(map(quotations.quotes, said))
+                ):
+                    count += 1
+                    run(
+                        "UPDATE calls SET question = NULL, answer = NULL, sources = '[]', "
+                        "reason = '' WHERE number = ?",
+                        (number,),
+                    )
+        if not rows:
+            return count
+
+
+def _delete(run: Run, where: str, *values: float | str) -> int:
+    """Delete some of the oldest entries of which this holds; how many."""
+    chosen = f"SELECT number FROM calls WHERE {where} ORDER BY at LIMIT ?"
+    return run(f"DELETE FROM calls WHERE number IN ({chosen})", (*values, _AT_ONCE)).rowcount

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linnet import artifact
 from linnet.answers.gate.config import GateConfig
@@ -26,8 +27,13 @@ from linnet.monitor.figures import Promise
 from linnet.monitor.log import Log
 from linnet.retrieval.terms import words
 
-MOST_WATCHED = 20
-"""Models whose questions are watched."""
+if TYPE_CHECKING:
+    from linnet.routing.settings import Routing
+
+LOG_FILE = "monitor.sqlite"
+"""What a log is called in the directory of an index or an assistant."""
+MOST_LOOKED = 50_000
+"""Of a log that is opened, the newest calls that are looked at."""
 _AT_ONCE = 2000
 
 
@@ -48,7 +54,7 @@ def fitted_on(index: Path | str) -> FittedOn | None:
 
     Raises ArtifactError and DamagedError for one that cannot be read.
     """
-    place = artifact.within(index, KIND)
+    place = Path(index) / KIND
     if not artifact.is_artifact(place):
         return None
     made = artifact.read(place, kind=KIND)
@@ -74,42 +80,50 @@ def fitted_on(index: Path | str) -> FittedOn | None:
 class Watching:
     """The watches of a log; each look goes on where the last one ended."""
 
-    def __init__(self, gates: Mapping[str, FittedOn] | None = None) -> None:
-        """``gates``: by the name of the model that answers by them; an empty name is for every
-        model."""
+    def __init__(
+        self,
+        gates: Mapping[str, FittedOn] | None = None,
+        *,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """``names``: which documents a model answers from, by the name that it is asked for by;
+        otherwise all answer from the same, whose name is empty. ``gates``: of the documents.
+
+        Whoever answers in the end does not count: that may depend on what was found.
+        """
         self.gates = dict(gates or {})
+        self.names = names
         self._watches: dict[str, tuple[Watch | None, FirstQuestions]] = {}
         self._last = 0
-        self.unwatched = 0
-        """Questions to models beyond the most that are watched."""
 
     def look(self, log: Log) -> None:
         """Take in what is new in the log. Raises StoreError."""
+        if not self._last:
+            with log.reading() as run:
+                (newest,) = run("SELECT MAX(number) FROM calls").fetchone()
+            self._last = max(0, (newest or 0) - MOST_LOOKED)
         while True:
             with log.reading() as run:
                 rows = run(
-                    "SELECT number, at, id, model, in_scope, probability, features FROM calls "
+                    "SELECT number, at, id, asked, in_scope, probability, features FROM calls "
                     "WHERE number > ? ORDER BY number LIMIT ?",
                     (self._last, _AT_ONCE),
                 ).fetchall()
-            for _, at, id, model, in_scope, probability, features in rows:
+            for _, at, id, asked, in_scope, probability, features in rows:
                 numbers = json.loads(features)
                 for name, value in (("in_scope", in_scope), ("probability", probability)):
                     numbers[name] = math.nan if value is None else value
-                self._add(at, id, model, numbers)
+                self._add(at, id, asked, numbers)
             if len(rows) < _AT_ONCE:
                 self._last = rows[-1][0] if rows else self._last
                 return
             self._last = rows[-1][0]
 
-    def _add(self, at: float, id: str, model: str, numbers: Mapping[str, float]) -> None:
-        if not any(map(math.isfinite, numbers.values())):
-            return  # nothing was looked for in documents
-        name = "" if "" in self.gates else model
+    def _add(self, at: float, id: str, asked: str, numbers: Mapping[str, float]) -> None:
+        name = "" if self.names is None else self.names.get(asked)
+        if name is None or not any(map(math.isfinite, numbers.values())):
+            return  # it is no longer served, or nothing was looked for in documents
         if name not in self._watches:
-            if len(self._watches) == MOST_WATCHED:
-                self.unwatched += 1
-                return
             gate = self.gates.get(name)
             watch = None
             if gate is not None and gate.reference is not None:
@@ -130,3 +144,13 @@ class Watching:
             for watch in pair
             if watch is not None
         ]
+
+
+def reference_model(routing: Routing) -> str:
+    """The model whose price says what the cloud would have cost: the first that has one."""
+    return next((name for name, model in routing.models.items() if model.priced), "")
+
+
+def log_in(place: Path) -> Path:
+    """The log at a place: the file itself, or the usual one of a directory."""
+    return place / LOG_FILE if place.is_dir() else place

@@ -6,6 +6,7 @@ called, and what a model wrote, is not to be trusted: everything is escaped.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from linnet.output import human_bytes
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
+@cache  # with the templates that it has compiled
 def environment(*packages: str) -> Environment:
     """Templates of these packages, with the style they share and filters for figures."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined

@@ -7,6 +7,7 @@ cannot be, the larger of theirs and a cautious estimate is billed, and the diffe
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +22,11 @@ TEMPLATE_TOKENS = 512
 MESSAGE_TOKENS = 8
 """What it adds to a message."""
 _FEW_BYTES = 2
-"""For a token of a text that has many."""
+"""For a token of a text that has many: few texts of people or programs have more."""
 _MANY_BYTES = 16
-"""For a token of a text that has few; spaces do not count, as long runs of them are one."""
-_EVENT_BYTES = 4, 8
-"""Events of fewer on average may be parts of tokens; those of more, several tokens each."""
+"""For a token of a text that has few, without spaces."""
+_EVENT_BYTES = 4
+"""For a token, where each comes in an event of its own; events of fewer may be parts of tokens."""
 
 
 def most_prompt_tokens(body: bytes) -> int:
@@ -46,9 +47,11 @@ class Counts:
     """Theirs and ours, of one attempt."""
 
     prompt_bytes: int
-    """Of the texts that were sent, without spaces."""
+    """Of the texts that were sent, and of tools."""
+    prompt_dense: int
+    """Of the texts, without spaces."""
     messages: int
-    most_prompt: int
+    most_prompt: int = MOST_TOKENS
     limit: int | None = None
     """The tokens that may be written, all choices together; None: it was not said."""
     told_prompt: int = 0
@@ -62,9 +65,11 @@ class Counts:
     """Bytes of texts, reasoning and calls that came."""
     dense: int = 0
     """Of these, without spaces."""
+    unread: bool = False
+    """Whether more is written, and billed, than came."""
 
     @classmethod
-    def of(cls, conversation: Conversation, body: bytes, limit: int | None) -> Counts:
+    def of(cls, conversation: Conversation) -> Counts:
         """Before anything came."""
         texts = [
             part.arguments if isinstance(part, ToolCall) else part.text
@@ -72,8 +77,9 @@ class Counts:
             for part in message.parts
             if isinstance(part, Text | Reasoning | Refusal | ToolCall | ToolResult)
         ]
-        size = sum(len("".join(text.split()).encode("utf-8", "replace")) for text in texts)
-        return cls(size, len(texts), most_prompt_tokens(body), limit)
+        size = sum(map(_bytes, texts))
+        size += sum(_bytes(json.dumps(tool.as_json())) for tool in conversation.tools)
+        return cls(size, sum(map(_dense, texts)), len(texts))
 
     def told(self, usage: Mapping[str, Any]) -> None:
         """What the other side says; it may say anything, and again with every event."""
@@ -87,14 +93,14 @@ class Counts:
     def came(self, *texts: str) -> None:
         """Texts of one event."""
         self.events += any(texts)
-        for text in texts:
-            self.received += len(text.encode("utf-8", "replace"))
-            self.dense += len("".join(text.split()).encode("utf-8", "replace"))
+        for text in filter(None, texts):
+            self.received += _bytes(text)
+            self.dense += _dense(text)
 
     @property
     def prompt(self) -> int:
         """What is billed as read."""
-        if self.told_prompt >= self._least_prompt:
+        if self.told_prompt >= self.least_prompt:
             return self.told_prompt
         likely = -(-self.prompt_bytes // _FEW_BYTES) + MESSAGE_TOKENS * self.messages
         return max(self.told_prompt, min(likely, self.most_prompt))
@@ -107,17 +113,20 @@ class Counts:
     @property
     def written(self) -> int:
         """What is billed as written."""
+        if self.unread and self.limit is not None:
+            return max(self.told_written, self.least_written, self.limit)
         if self.told_written >= self.least_written:
             return self.told_written
-        whole = self.received <= self.events * _EVENT_BYTES[1]
-        likely = self.events if whole else -(-self.received // _FEW_BYTES)
+        likely = max(self.events, -(-self.received // _FEW_BYTES))
+        if self.limit is not None:
+            likely = min(likely, self.limit)
         return max(self.told_written, self.least_written, likely)
 
     @property
     def least_written(self) -> int:
         """What came has at least so many tokens."""
         spelt = -(-self.dense // _MANY_BYTES)
-        return max(spelt, min(self.events, self.received // _EVENT_BYTES[0]))
+        return max(spelt, min(self.events, self.received // _EVENT_BYTES))
 
     @property
     def beyond(self) -> bool:
@@ -125,17 +134,18 @@ class Counts:
         return self.limit is not None and max(self.told_written, self.least_written) > self.limit
 
     @property
-    def _least_prompt(self) -> int:
-        return max(1, self.prompt_bytes // _MANY_BYTES)
+    def least_prompt(self) -> int:
+        """What was sent has at least so many tokens."""
+        return max(1, self.prompt_dense // _MANY_BYTES)
 
     def doubts(self, name: str) -> list[Piece]:
         """What cannot be as the other side says; no word of what is merely missing."""
         said, came = f"{name} says that", f"the {self.received:,} bytes that came"
         found = []
-        if 0 < self.told_prompt < self._least_prompt:
+        if 0 < self.told_prompt < self.least_prompt:
             found.append(
                 f"{said} {self.told_prompt:,} tokens were read, but the texts have at least "
-                f"{self._least_prompt:,}; {self.prompt:,} are counted"
+                f"{self.least_prompt:,}; {self.prompt:,} are counted"
             )
         if self.told_prompt > self.most_prompt:
             found.append(
@@ -161,6 +171,15 @@ class Counts:
         theirs = {"prompt": self.told_prompt, "written": self.told_written}
         ours = {"prompt": self.prompt, "written": self.written}
         return {} if theirs == ours else {"told": theirs, "counted": ours}
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _dense(text: str) -> int:
+    """Without spaces, long runs of which are one token."""
+    return _bytes("".join(text.split()))
 
 
 def _inner(usage: Mapping[str, Any], part: str, name: str) -> int:

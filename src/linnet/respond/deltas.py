@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,9 +33,13 @@ from linnet.respond.pieces import (
     Usage,
     new_id,
 )
-from linnet.respond.transport import Complaint, RemoteError
+from linnet.respond.transport import Complaint, RemoteError, printable
 
 MOST_CALLS = 128
+MOST_MODELS = 8
+"""Names that an answer calls its model by; more mean nothing."""
+LEAST_LOGPROB = -9999.0
+"""OpenAI's, for what has no chance; also where none is told that is a number."""
 _FINISH: Mapping[str, FinishReason] = {
     "length": "length", "max_tokens": "length", "model_length": "length",
     "tool_calls": "tool_calls", "function_call": "tool_calls", "tool_use": "tool_calls",
@@ -76,8 +81,10 @@ class Deltas:
             self.refused = not self.began
             raise Complaint.of(event).raised(self._name)
         model = event.get("model")
-        if isinstance(model, str) and model and model[:256] not in self.models:
-            self.models.append(model[:256])
+        if isinstance(model, str) and len(self.models) < MOST_MODELS:
+            name = printable(model[:256])
+            if name and name not in self.models:
+                self.models.append(name)
         if isinstance(event.get("usage"), Mapping):
             self.counts.told(event["usage"])
         pieces: list[Piece] = []
@@ -151,15 +158,16 @@ class Deltas:
 class _Call:
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    arguments: list[str] = field(default_factory=list)
     custom: bool = False
     told: int | None = None
-    """How many characters of the arguments were told; None: nothing of it was."""
+    """How many of the pieces of its arguments were told; None: nothing of it was."""
 
     def whole(self, **known: Any) -> ToolCall:
         """All of it; arguments that are no JSON are none, unless they were told already."""
-        right = self.custom or self.told or _is_json(self.arguments)
-        arguments = self.arguments if right else "{}"
+        arguments = "".join(self.arguments)
+        if not (self.custom or self.told or _is_json(arguments)):
+            arguments = "{}"
         return ToolCall(
             self.id or new_id("call_"), self.name, arguments, custom=self.custom, **known
         )
@@ -203,10 +211,11 @@ class _Choice:
             call.custom, function = True, {**custom, "arguments": custom.get("input")}
         call.id = call.id or _text(given.get("id"))[:256]
         call.name = call.name or _text(function.get("name"))[:256]
-        call.arguments += _arguments(function.get("arguments"))
+        if more := _arguments(function.get("arguments")):
+            call.arguments.append(more)
         if streams and call.name and (call.told is None or len(call.arguments) > call.told):
             call.id = call.id or new_id("call_")
-            more, call.told = call.arguments[call.told or 0 :], len(call.arguments)
+            more, call.told = "".join(call.arguments[call.told or 0 :]), len(call.arguments)
             found.append(ToolCallDelta(call.id, call.name, more, custom=call.custom, **known))
         return found
 
@@ -291,11 +300,18 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """A text that can be written out: JSON may have halves of characters."""
+    if not isinstance(value, str) or value.isascii():
+        return value if isinstance(value, str) else ""
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    try:
+        number = float(value) if isinstance(value, int | float) else LEAST_LOGPROB
+    except OverflowError:
+        return LEAST_LOGPROB
+    return number if math.isfinite(number) else LEAST_LOGPROB
 
 
 def _is_json(text: str) -> bool:

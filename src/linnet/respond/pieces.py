@@ -15,6 +15,13 @@ from typing import Any, ClassVar, Literal, TypeAlias
 Place = Literal["here", "network", "elsewhere"]
 """Where something runs or was made: on this machine, in this network, anywhere else."""
 
+LOCAL_ONLY = "local-only"
+"""The tag of what never leaves this machine."""
+MEMORY = "memory"
+"""The tag of what is remembered of a person; so is the kind of its origin."""
+DOCUMENT = "document:"
+"""Begins the tags that name the documents which a text has passages of."""
+
 UNANSWERED = "unanswered"
 """Why an answer is withheld where the documents do not seem to have it."""
 
@@ -216,6 +223,8 @@ class Attribution(Piece):
     cost: float | None = None
     """All that was billed for this call, other attempts included."""
     currency: str = ""
+    id: str = ""
+    """Of the call, by which it can be judged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from linnet.errors import ConfigError
 from linnet.respond.context import BudgetExceededError, Charge, Context, Ledger, Settle
-from linnet.respond.conversation import Conversation
+from linnet.respond.conversation import ContextFullError, Conversation
 from linnet.respond.counts import Counts, most_prompt_tokens
 from linnet.respond.deltas import Deltas, whole
 from linnet.respond.dialect import LIMITS, Dialect
@@ -35,6 +35,7 @@ from linnet.respond.transport import (
     RemoteError,
     Timeouts,
     json_object,
+    trusted,
 )
 
 COUNTS_SECONDS = 5.0
@@ -62,11 +63,13 @@ class RemoteResponder:
         longest: int = 0,
         shortest: int = SHORTEST,
         limit_name: str = LIMITS[0],
+        bills_unread: bool = False,
     ) -> None:
         """``key``: see :func:`read_key`. ``abilities``: what it is called here, and can do;
         otherwise as its address says. ``ledger``: what calls are charged to, beside the budget of
         their context. ``longest``: the most tokens that it writes; 0: not known. ``shortest``:
-        what a budget must leave for an answer, or it is not begun.
+        what a budget must leave for an answer, or it is not begun. ``bills_unread``: whether an
+        answer is billed to its end though nobody waits for it.
 
         Raises ConfigError for an address that is none, or to which a key would go unencrypted.
         """
@@ -77,9 +80,12 @@ class RemoteResponder:
         self._timeouts = timeouts or Timeouts()
         self._price, self._ledger = price, ledger
         self._longest, self._shortest = longest, shortest
+        self._bills_unread = bills_unread
         self._origin = Origin("model", self.abilities.name, self.abilities.place)
         self._dialect = Dialect(model, self.address.name, self.abilities, limit=limit_name)
         self._known_as: tuple[str, ...] = (model,)
+        if self.address.scheme == "https":
+            trusted()
         if key and self.address.scheme == "http" and self.address.place == "elsewhere":
             raise ConfigError(f"{address}: a key would be sent unencrypted; use https")
 
@@ -89,26 +95,26 @@ class RemoteResponder:
         record.model = self.abilities.name
         record.choices += conversation.choices
         for attempt in range(MOST_FORMS):
+            request = _Request(self, conversation, context)
             try:
-                async with contextlib.aclosing(self._attempt(conversation, context)) as batches:
+                async with contextlib.aclosing(self._attempt(request, context)) as batches:
                     async for batch in batches:
                         yield batch
                 return
             except RemoteError as error:
                 if self._key and self._key in str(error):
                     raise error.without(self._key) from None
-                learned = self._dialect.learn(error, conversation.sampling)
+                learned = self._dialect.learn(error, request.form, conversation.sampling)
                 if not learned or attempt + 1 == MOST_FORMS:
                     raise
 
-    async def _attempt(self, conversation: Conversation, context: Context) -> Batches:
+    async def _attempt(self, request: _Request, context: Context) -> Batches:
         """One request, and what is billed for it."""
         exchange = Exchange(self.address, self._timeouts)
-        request = _Request(self, conversation, context)
         deltas, counts, notes = request.deltas, request.counts, request.notes
         try:
             async with contextlib.aclosing(
-                self._events(exchange, request.body, deltas, context)
+                self._events(exchange, request.form.body, deltas, context)
             ) as received:
                 async for events in received:
                     batch, failed = _read(deltas, events)
@@ -155,6 +161,8 @@ class RemoteResponder:
                 events = parser.push(data)
                 if events:
                     yield events
+                if parser.failed is not None:
+                    raise parser.failed
                 if parser.done:
                     return
                 try:
@@ -199,16 +207,21 @@ class _Request:
         """Raises ConversationError for what the model cannot do, or the budget has not."""
         self._responder, self._context = responder, context
         dialect = responder._dialect
-        choices = conversation.choices
+        choices, context_tokens = conversation.choices, responder.abilities.context
+        self.counts = Counts.of(conversation)
+        if 0 < context_tokens <= self.counts.least_prompt:
+            raise ContextFullError(
+                self.counts.least_prompt, context_tokens, part="messages", at_least=True
+            )
         longest = conversation.sampling.max_tokens
         if responder._longest:
             longest = min(longest, responder._longest)
         is_limited = not conversation.fill_context or context.budget is not None
         is_limited = is_limited or responder._ledger is not None or responder._longest > 0
         self.notes: list[Piece] = [*dialect.left_out(conversation)]
-        body = dialect.body(conversation, longest if is_limited else None)
+        form = dialect.form(conversation, longest if is_limited else None)
         charge = Charge(
-            most_prompt_tokens(body), longest * choices, responder._price,
+            most_prompt_tokens(form.body), longest * choices, responder._price,
             responder.abilities.name,
         )  # fmt: skip
         try:
@@ -217,14 +230,15 @@ class _Request:
             longest = error.writable // choices
             if longest < min(responder._shortest, charge.written // choices):
                 raise
-            body = dialect.body(conversation, longest)
+            form = dialect.form(conversation, longest)
             charge = dataclasses.replace(charge, written=longest * choices)
             self._settle = self._reserve(charge)
             self.notes.append(
                 Decision("budget", f"at most {longest:,} tokens of an answer", str(error))
             )
-        self.body = body
-        self.counts = Counts.of(conversation, body, charge.written if is_limited else None)
+        self.form = form
+        self.counts.most_prompt = charge.prompt
+        self.counts.limit = charge.written if is_limited else None
         self.deltas = Deltas(
             choices, responder._origin, responder.address.name, self.counts,
             streams=context.interval != math.inf,
@@ -241,6 +255,8 @@ class _Request:
         if not self._is_billed(exchange):
             self._settle(0, 0)
             return
+        if self._responder._bills_unread and not deltas.complete:
+            counts.unread = True
         cost = self._responder._price.cost(counts.prompt, counts.cached, counts.written)
         record.tokens.prompt += counts.prompt
         record.tokens.cached += counts.cached
@@ -286,9 +302,11 @@ def _complete(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 def _read(
     deltas: Deltas, events: list[Mapping[str, Any]]
 ) -> tuple[list[Piece], RemoteError | None]:
-    """The pieces of events, up to one that cannot be read."""
+    """The pieces of events, up to one that cannot be read, or is more than may be."""
     batch: list[Piece] = []
     for event in events:
+        if deltas.counts.beyond and not deltas.complete:
+            break
         try:
             batch += deltas.read(event)
         except RemoteError as error:

@@ -15,6 +15,7 @@ import functools
 import ipaddress
 import math
 import os
+import re
 import ssl
 import stat
 import sys
@@ -27,6 +28,7 @@ from urllib.parse import urlsplit
 
 from linnet.config import parse_json
 from linnet.errors import ConfigError, ModelError
+from linnet.respond.conversation import ConversationError
 from linnet.respond.pieces import Place
 
 HEAD_BYTES = 64 << 10
@@ -34,6 +36,7 @@ EVENT_BYTES = 1 << 20
 ANSWER_BYTES = 64 << 20
 REFUSAL_BYTES = 16 << 10
 REFUSAL_SECONDS = 5.0
+_ENDPOINT = "/chat/completions"
 _READ = 1 << 16
 _TELLING = 16  # bytes that tell a protocol
 _HEADERS = frozenset(
@@ -128,10 +131,11 @@ class Address:
             raise ConfigError(
                 f"{host}: an address holds no key; it is read from the environment or a file"
             )
-        if not (host.isascii() and host.isprintable() and " " not in host + parts.path):
+        written = host + parts.path
+        if not (written.isascii() and written.isprintable() and " " not in written):
             raise ConfigError(f"expected an address such as http://127.0.0.1:8080/v1. Got {url!r}")
         usual = 443 if parts.scheme == "https" else 80
-        path = parts.path.rstrip("/")
+        path = parts.path.rstrip("/").removesuffix(_ENDPOINT)  # people copy all of it
         return cls(url, parts.scheme, host, port or usual, path, place_of(host))
 
     @property
@@ -210,7 +214,7 @@ class Exchange:
         """Connect, and send the request."""
         where = self.address
         seconds = self._timeouts.connect
-        secure = _trusting() if where.scheme == "https" else None
+        secure = trusted() if where.scheme == "https" else None
         try:
             async with asyncio.timeout(seconds):
                 self._reader, self._writer = await asyncio.open_connection(
@@ -226,13 +230,16 @@ class Exchange:
                 f"{where.name}: no encrypted connection ({_tls_reason(error)})", code="protocol"
             ) from None
         except (OSError, UnicodeError) as error:
+            hint = (
+                "; does it speak TLS?" if isinstance(error, ConnectionResetError) and secure else ""
+            )
             raise RemoteError(
-                f"{where.name}: cannot be reached ({_line(error)})",
+                f"{where.name}: cannot be reached ({_line(error)}{hint})",
                 code="unreachable", repeatable=isinstance(error, OSError),
             ) from None  # fmt: skip
         host = f"[{where.host}]" if ":" in where.host else where.host
         lines = [
-            f"POST {where.path}/chat/completions HTTP/1.1",
+            f"POST {where.path}{_ENDPOINT} HTTP/1.1",
             f"Host: {host}:{where.port}",
             "Content-Type: application/json",
             "Accept: text/event-stream, application/json",
@@ -304,7 +311,7 @@ class Exchange:
         """What an answer that is an error says, in one line."""
         name, status = self.address.name, self.status or 0
         if 300 <= status < 400:
-            where = _printable(self._headers.get(b"location", b"").decode("latin-1"))[:200]
+            where = printable(self._headers.get(b"location", b"").decode("latin-1"))[:200]
             return RemoteError(
                 f"{name} answers with status {status}: redirects are not followed; "
                 f"give the address itself{f' ({where})' if where else ''}",
@@ -318,6 +325,13 @@ class Exchange:
         with contextlib.suppress(ValueError, RecursionError):
             complaint = Complaint.of(parse_json(data[:REFUSAL_BYTES].decode("utf-8")))
         said = complaint.message
+        if status in (400, 413, 422) and complaint.is_of_length:
+            raise ConversationError(
+                f"{name}: the conversation is too long for the model there: {said}",
+                part="messages", code="context_length_exceeded",
+            )  # fmt: skip
+        if status == 404 and not self.address.path and not said:
+            said = "is the address complete? Most end with /v1"
         return RemoteError(
             f"{name} answers with status {status}{': ' * bool(said)}{said}",
             code="refused", status=status, parameter=complaint.parameter,
@@ -329,12 +343,12 @@ class Exchange:
     def content_type(self) -> str:
         """Of the answer, without parameters."""
         given = self._headers.get(b"content-type", b"").partition(b";")[0]
-        return _printable(given.decode("latin-1")).lower()[:100]
+        return printable(given.decode("latin-1")).lower()[:100]
 
     @property
     def compressed(self) -> str:
         """How the answer is compressed, which nobody asked for."""
-        given = _printable(self._headers.get(b"content-encoding", b"").decode("latin-1"))
+        given = printable(self._headers.get(b"content-encoding", b"").decode("latin-1"))
         return "" if given.lower() in ("", "identity") else given[:40]
 
     def _repeatable(self, status: int) -> bool:
@@ -406,21 +420,30 @@ class Complaint:
         if not isinstance(found, Mapping):
             return cls()
         error = found.get("error") or found
+        if isinstance(error, Mapping) and isinstance(error.get("message"), Mapping):
+            error = {**error, **error["message"]}  # Mistral's
         if not isinstance(error, Mapping):
-            return cls(_printable(str(error))[:_SAID])
-        detail = error.get("detail")
-        place = None
+            return cls(printable(str(error))[:_SAID])
+        detail, place = error.get("detail"), None
         if isinstance(detail, list) and detail and isinstance(detail[0], Mapping):
             location = detail[0].get("loc")
-            place = location[-1] if isinstance(location, list) and location else None
+            names = location if isinstance(location, list) else []
+            place = next((name for name in names if isinstance(name, str) and name != "body"), None)
             detail = f"{place}: {detail[0].get('msg')}"
-        message = _printable(str(error.get("message") or detail or error.get("type") or ""))
+        said = error.get("message")
+        said = said if isinstance(said, str) else detail
+        message = printable(str(said or error.get("type") or ""))
         code = error.get("code")
         status = next(filter(None, map(_status, (code, error.get("status")))), None)
         parameter = error.get("param") or place
         if not isinstance(parameter, str):
             parameter = None
         return cls(message[:_SAID], str(code or error.get("type") or ""), status, parameter)
+
+    @property
+    def is_of_length(self) -> bool:
+        """Whether what was sent is too long for the model."""
+        return self.code == "context_length_exceeded" or bool(_TOO_LONG.search(self.message))
 
     def raised(self, name: str) -> RemoteError:
         """As an error of an answer that had begun."""
@@ -436,14 +459,21 @@ class EventParser:
 
     def __init__(self, name: str) -> None:
         self.done = False
+        self.failed: RemoteError | None = None
         self._name = name
         self._rest = b""
         self._data: list[bytes] = []
         self._is_error = False
 
     def push(self, data: bytes) -> list[Mapping[str, Any]]:
-        """The events that are complete now."""
-        return list(self._events(data))
+        """The events that are complete now; ``failed`` says why there are no more."""
+        found: list[Mapping[str, Any]] = []
+        try:
+            for event in self._events(data):
+                found.append(event)
+        except RemoteError as error:
+            self.failed = error
+        return found
 
     def _events(self, data: bytes) -> Iterator[Mapping[str, Any]]:
         lines = (self._rest + data).split(b"\n")
@@ -459,7 +489,7 @@ class EventParser:
                 if whole.strip() == b"[DONE]":
                     self.done = True
                     return
-                if whole.strip():
+                if whole.strip() and not whole.lstrip().startswith(b":"):  # a comment, passed on
                     found = json_object(whole, self._name)
                     yield {"error": found} if self._is_error and not found.get("error") else found
                 self._is_error = False
@@ -480,6 +510,11 @@ def json_object(data: bytes, name: str) -> Mapping[str, Any]:
 
 
 _SAID = 300
+_TOO_LONG = re.compile(
+    r"(context|prompt|input)[^.]{0,40}(too long|exceed|larger than)|exceed[^.]{0,40}context"
+    r"|maximum context|too many tokens",
+    re.IGNORECASE,
+)
 _PROTOCOLS = (
     (b"SSH-", "SSH"),
     (b"\x15\x03", "TLS: write https://"),
@@ -503,8 +538,8 @@ def _protocol(first: bytes) -> str | None:
 
 
 @functools.cache
-def _trusting() -> ssl.SSLContext:
-    """Reading the system's certificates takes longer than many a connection."""
+def trusted() -> ssl.SSLContext:
+    """The system's certificates; reading them takes longer than many a connection."""
     return ssl.create_default_context()
 
 
@@ -515,10 +550,11 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _line(error: Exception) -> str:
-    return _printable(str(error))[:200]
+    return printable(str(error))[:200] or type(error).__name__
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """In one line, without what moves cursors."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

@@ -54,6 +54,10 @@ from linnet.respond.context import BudgetExceededError, Charge, Settle
 from linnet.respond.prices import money, trillionths
 
 FILE_BYTES = 1 << 30
+IDLE_SECONDS = 10.0
+"""After which the thread that writes settlements ends; the next one starts another."""
+RETRY_SECONDS = 1.0
+"""Until a settlement that could not be written is tried again; any other change writes it, too."""
 _SUFFIX = ".usage.sqlite"
 _TOTAL = ""
 """The account of all calls together; those of keys begin with ``_KEY``."""
@@ -299,8 +303,12 @@ class Ledger:
         self._process = secrets.token_hex(8)
         self._alive: FileLock | None = None
         """Held as long as this process lives, once it has reserved something."""
+        self._settling = threading.Condition()
+        """Around the settlements that wait, and what calls have used; held for moments."""
         self._unsettled: list[tuple[_Reservation, int, int]] = []
-        """Settlements that could not be written yet; until then all that was reserved counts."""
+        """Settlements that are not written yet; until then all that was reserved counts."""
+        self._thread: threading.Thread | None = None
+        self._closed = False
         self._database = Database(file, _CONTENTS, most_bytes=FILE_BYTES, is_durable=True)
         with contextlib.suppress(StoreError, OSError):  # busy: with the next look at it
             self._find_lost()
@@ -308,9 +316,12 @@ class Ledger:
 
     def close(self) -> None:
         """Nothing is reserved or settled any more."""
+        with self._settling:
+            self._closed = True
+            self._settling.notify_all()
         with self._lock:
             with contextlib.suppress(StoreError):
-                self._settle_late()
+                self._settle_waiting()
             self._database.close()
             if self._alive is not None:
                 with contextlib.suppress(OSError):
@@ -328,6 +339,7 @@ class Ledger:
 
     def cut_offs(self) -> list[CutOff]:
         """All models that are not asked any more. Raises StoreError."""
+        self._settle_waiting()
         with self._database.reading() as run:
             rows = run("SELECT model, at, reserved, cost, reserved_tokens, tokens FROM cut_off")
             return [CutOff(model, at, *map(int, amounts)) for model, at, *amounts in rows]
@@ -343,6 +355,8 @@ class Ledger:
         Raises StoreError.
         """
         self._find_lost()
+        with contextlib.suppress(StoreError):  # they count as reserved
+            self._settle_waiting()
         with self._database.reading() as run:
             day = self._today(run)
             amounts = {
@@ -397,6 +411,7 @@ class Ledger:
         Raises StoreError.
         """
         with self._lock:
+            self._settle_waiting()
             with self._database.changing(is_deleting=True) as run:
                 run("DELETE FROM spent WHERE account = ?", (_account(key),))
                 run(
@@ -416,13 +431,14 @@ class Ledger:
                 raise BudgetExceededError(
                     f"what is spent cannot be kept, so nothing may be ({error})"
                 ) from None
-            call.cost += charge.cost
-            call.tokens += charge.tokens
+            with self._settling:
+                call.cost += charge.cost
+                call.tokens += charge.tokens
         settled = False
 
         def settle(tokens: int, cost: int) -> None:
             nonlocal settled
-            with self._lock:
+            with self._settling:
                 if settled:
                     return
                 settled = True
@@ -430,10 +446,12 @@ class Ledger:
                 call.cost += cost - charge.cost
                 call.tokens += tokens - charge.tokens
                 self._unsettled.append((reservation, tokens, cost))
-                with contextlib.suppress(
-                    StoreError
-                ):  # with the next change; until then as reserved
-                    self._settle_late()
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._settle_all, name="linnet-settling", daemon=True
+                    )
+                    self._thread.start()
+                self._settling.notify_all()
 
         return settle
 
@@ -503,21 +521,52 @@ class Ledger:
             "ask for a shorter answer (max_tokens), or raise the budget"
         )
 
-    def _settle_late(self) -> None:
-        """Write the settlements that are not written. Raises StoreError."""
-        with self._changing():
-            pass
+    def _settle_all(self) -> None:
+        """Write settlements as they come, in a thread of its own, so that no answer waits."""
+        while True:
+            with self._settling:
+                self._settling.wait_for(
+                    lambda: self._unsettled or self._closed, timeout=IDLE_SECONDS
+                )
+                if self._closed or not self._unsettled:
+                    self._thread = None
+                    return
+            try:
+                self._settle_waiting()
+            except StoreError:  # the disk is full, or the file busy
+                with self._settling:
+                    self._settling.wait_for(lambda: self._closed, timeout=RETRY_SECONDS)
+
+    def _settle_waiting(self) -> None:
+        """Write the settlements that are not written. Raises StoreError.
+
+        It waits for the disk only where more was billed than reserved: of others, a power failure
+        leaves what was reserved.
+        """
+        with self._lock:
+            with self._settling:
+                waiting = list(self._unsettled)
+            if not waiting:
+                return
+            is_beyond = any(
+                cost > reservation.charge.cost or tokens > reservation.charge.tokens
+                for reservation, tokens, cost in waiting
+            )
+            with self._changing(waits_for_disk=is_beyond):
+                pass
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[Run]:
+    def _changing(self, *, waits_for_disk: bool = True) -> Iterator[Run]:
         """A change, with the settlements that wait for one."""
         with self._lock:
-            waiting = list(self._unsettled)
-            with self._database.changing() as run:
+            with self._settling:
+                waiting = list(self._unsettled)
+            with self._database.changing(waits_for_disk=waits_for_disk) as run:
                 for reservation, tokens, cost in waiting:
                     self._settle(run, reservation, tokens, cost)
                 yield run
-            del self._unsettled[: len(waiting)]
+            with self._settling:
+                del self._unsettled[: len(waiting)]
 
     def _settle(self, run: Run, reservation: _Reservation, tokens: int, cost: int) -> None:
         charge, number = reservation.charge, reservation.number
@@ -642,7 +691,7 @@ def _zone(name: str | None) -> tzinfo | None:
         return None
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         raise ConfigError(
             f"budget: timezone must be one like Europe/Berlin, that this machine has. Got '{name}'"
         ) from None

@@ -1,13 +1,14 @@
 """Models beyond this machine: where they are, what they can do, and what they ask.
 
-:func:`open_models` is the only place where they are opened, so that each is behind the policy,
-the budgets, retries and a circuit breaker whichever way it is reached.
+:func:`open_models` is the only place where those of ``routing.toml`` are opened, so that each is
+behind the policy, the budgets, retries and a circuit breaker whichever way it is reached.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -20,7 +21,6 @@ from linnet.respond.prices import FREE, Price
 from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities, Responder
 from linnet.respond.transport import Address, Timeouts, read_key
-from linnet.routing.budgets import BudgetConfig
 from linnet.routing.policy import Policy, PolicyResponder
 from linnet.routing.resilience import CallLimit, CircuitBreaker, Health, ResilientResponder
 
@@ -58,6 +58,9 @@ class ModelConfig(Config):
     cached: float | None = option(
         None, "The price of a million tokens read again; otherwise as others.", least=0
     )
+    bills_unread: bool = option(
+        False, "Whether an answer that is stopped is billed to its end, as by Amazon Bedrock."
+    )
     connect_seconds: float = option(Timeouts.connect, "Until there is a connection.", above=0)
     first_seconds: float = option(Timeouts.first, "Until the first byte of an answer.", above=0)
     silence_seconds: float = option(Timeouts.silence, "Between two pieces of an answer.", above=0)
@@ -89,6 +92,12 @@ class ModelConfig(Config):
             )
         if self.cached is not None and self.input is None:
             raise ConfigError("a price needs input and output before cached")
+
+    def within(self, base: Path) -> ModelConfig:
+        """The same with the file of its key found from a directory."""
+        if self.key_file is None:
+            return self
+        return dataclasses.replace(self, key_file=base / self.key_file.expanduser())
 
     @property
     def timeouts(self) -> Timeouts:
@@ -149,23 +158,6 @@ def open_models(
     return models
 
 
-def refuse_unpriced(models: Mapping[str, ModelConfig], budget: BudgetConfig) -> None:
-    """Money cannot be counted where it is not known what a model asks. Raises ConfigError.
-
-    One on this machine asks nothing unless it says so.
-    """
-    limits = {"budget": budget, "budget.each_key": budget.each_key}
-    limits |= {f"budget.keys.{name}": each for name, each in budget.keys.items()}
-    for where, each in limits.items():
-        money = next((n for n in ("query", "day", "month") if getattr(each, n) is not None), None)
-        for name, config in models.items():
-            if money is not None and not config.priced and config.runs != "here":
-                raise ConfigError(
-                    f"models.{name}: {where}.{money} limits money, but the price of this model is "
-                    "not given; add input and output, for a million tokens (0 where it is free)"
-                )
-
-
 def _remote(name: str, config: ModelConfig, ledger: Ledger | None) -> RemoteResponder:
     key = read_key(variable=config.key_variable, file=config.key_file)
     abilities = Abilities(
@@ -175,5 +167,5 @@ def _remote(name: str, config: ModelConfig, ledger: Ledger | None) -> RemoteResp
     return RemoteResponder(
         config.address, config.model, key=key, abilities=abilities, timeouts=config.timeouts,
         price=config.price, ledger=ledger, longest=config.longest, shortest=config.shortest,
-        limit_name=config.limit_name,
+        limit_name=config.limit_name, bills_unread=config.bills_unread,
     )  # fmt: skip

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from linnet.answers.assistant import Assistant
+from linnet.answers.current import CurrentAssistant
 from linnet.answers.opening import writer_of
 from linnet.answers.responder import DocumentsResponder
 from linnet.answers.writer import ModelWriter
-from linnet.respond.context import Ledger, Tokens
+from linnet.respond.context import Tokens
+from linnet.respond.conversation import Conversation
+from linnet.respond.counts import most_prompt_tokens
+from linnet.respond.pieces import Place
 from linnet.respond.responder import Responder
-from linnet.routing.models import open_models
-from linnet.routing.policy import Policy, PolicyResponder
+from linnet.retrieval import Found
+from linnet.routing.budgets import Ledger, open_ledger
+from linnet.routing.contents import Finding
+from linnet.routing.models import Models, open_models
+from linnet.routing.policy import Policy, PolicyError, PolicyResponder
+from linnet.routing.protected import FARNESS
 from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import open_router
 from linnet.routing.settings import AUTO, Routing, read_routing
-
-USAGE = "usage.sqlite"
-"""Ends the name of the file beside the settings that knows what was used."""
 
 
 @dataclass
@@ -28,33 +35,43 @@ class OpenRouting:
     file: Path
     settings: Routing
     policy: Policy
-    remote: Mapping[str, Responder]
+    remote: Models
     """By their names in the settings."""
-    ledger: Ledger | None = None
+    ledger: Ledger
 
     @classmethod
-    def open(cls, file: Path | str, *, usage: Path | None = None) -> OpenRouting:
-        """``usage``: where it is kept what was used; otherwise beside the settings, if there is a
-        budget. Raises ConfigError for what is wrong in the file, and for a key that is missing.
-        """
+    def open(cls, file: Path | str) -> OpenRouting:
+        """Raises ConfigError for what is wrong in the file, and for a key that is missing."""
         file = Path(file)
         settings = read_routing(file)
         policy = Policy(settings.policy)
-        remote = open_models(settings, policy=lambda inner: PolicyResponder(inner, policy))
-        return cls(file, settings, policy, remote)
+        ledger = open_ledger(file, settings.budget, currency=settings.currency)
+        try:
+            remote = open_models(
+                settings, policy=lambda inner: PolicyResponder(inner, policy), ledger=ledger
+            )
+        except BaseException:
+            ledger.close()
+            raise
+        return cls(file, settings, policy, remote, ledger)
 
     def auto(self, local: Responder, *, place: Path | str | None = None) -> RoutingResponder:
-        """Whichever is right for each conversation: ``local``, or one beyond this machine.
+        """Whichever is right for each conversation: ``local``, or one beyond this machine; for one
+        ``local`` alone.
 
         From documents all answer alike: passages are found here, and another model may write.
         ``place``: the directory of their index, for what was measured of models there.
         """
-        remote = self.remote
+        remote: dict[str, Responder] = self.remote
         has_documents = isinstance(local, DocumentsResponder)
         if isinstance(local, DocumentsResponder):
+            self.protect(local.assistant)
             remote = {
                 name: DocumentsResponder(
-                    local.assistant, name=local.name, writer=self._writer(name, place)
+                    local.assistant,
+                    name=local.name,
+                    writer=self._writer(name, place),
+                    watch=local.watch,
                 )
                 for name in self.remote
             }
@@ -68,12 +85,32 @@ class OpenRouting:
             currency=self.settings.currency,
         )  # fmt: skip
 
+    def protect(self, assistant: Assistant) -> None:
+        """Have text of its documents known that stays here, wherever it turns up."""
+        if self.settings.policy.farthest == "here":
+            return  # so that nothing can leave anyway
+        if isinstance(assistant, CurrentAssistant):
+            assistant.on_renew = self.policy.protected.add
+        if len(assistant.index):
+            self.policy.protected.add(assistant.index)
+
     def named(self, name: str) -> RoutingResponder:
         """One model beyond this machine, for whoever asks for it by its name."""
         return RoutingResponder(
-            None, {name: self.remote[name]}, Fixed(name), name=name,
+            None, {name: self.remote[name]}, Fixed(name), name=name, policy=self.policy,
             currency=self.settings.currency,
         )  # fmt: skip
+
+    def most_cost(self, name: str, asked: Conversation) -> int | None:
+        """What an answer to this could cost at most, in trillionths; None: no price is given."""
+        config = self.settings.models[name]
+        longest = asked.sampling.max_tokens
+        if config.longest:
+            longest = min(longest, config.longest)
+        messages = [message.as_json() for message in asked.messages]
+        body = json.dumps(messages, ensure_ascii=False).encode("utf-8", "replace")
+        cost = config.price.cost(most_prompt_tokens(body), 0, longest * asked.choices)
+        return cost if config.priced else None
 
     def would_cost(self, tokens: Tokens) -> int | None:
         """What the model that all are compared with would have asked, in trillionths: the first
@@ -82,14 +119,37 @@ class OpenRouting:
         return priced.price.cost(tokens.prompt, 0, tokens.written) if priced is not None else None
 
     def close(self) -> None:
-        """Write what waits, and end."""
+        """Charge nothing any more."""
+        self.ledger.close()
 
     def _writer(self, name: str, place: Path | str | None) -> ModelWriter:
         """A model beyond this machine as what writes from documents."""
-        config = self.settings.models[name]
+        config, remote = self.settings.models[name], self.remote[name]
+
+        def admit(found: Sequence[Found]) -> Sequence[Found]:
+            return self._admitted(found, remote.abilities.place)
+
         if place is None:
-            return ModelWriter(self.remote[name], name=name, strict=True)
+            return ModelWriter(remote, name=name, strict=True, admit=admit)
         return writer_of(
-            self.remote[name], place, model=config.address, model_name=config.model, name=name,
-            strict=True,
+            remote, place, model=config.address, model_name=config.model, name=name, strict=True,
+            admit=admit,
         )  # fmt: skip
+
+    def _admitted(self, found: Sequence[Found], place: Place) -> Sequence[Found]:
+        """The passages that may go so far. Raises PolicyError where there are some, and none may.
+
+        The policy checks once more what is written of them.
+        """
+        farthest = self.policy.protected.farthest
+        kept = [
+            each
+            for each in found
+            if all(
+                FARNESS[farthest(own.source)[0]] >= FARNESS[place] for own in each.passage.places
+            )
+        ]
+        if found and not kept:
+            _, rule = farthest(found[0].passage.place.source)
+            raise PolicyError([Finding("documents", f"all that was found stays here ({rule})")])
+        return kept

@@ -23,6 +23,7 @@ from linnet.errors import DataError
 OUTCOMES = "outcomes.jsonl"
 LONGEST_LINE = 1 << 24
 MOST_ROWS = 10_000_000
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _number(
 ) -> float:
     """Raises DataError for what is no number, or outside the bounds."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not least <= value <= most:
+    if not is_number or not abs(value) <= _LARGEST or not least <= value <= most:
         bounds = f" from {least:g} to {most:g}" if most < math.inf else ""
         raise DataError(f"{where}: expected '{name}', a number{bounds}. Got {show(value)}")
     return float(value)

@@ -1,10 +1,11 @@
-"""Models that fail: asked again where that helps, left alone where it does not, then the next one.
+"""Models that fail: asked again where that helps, and left alone where it does not.
 
 An attempt is repeated only where nothing of an answer was given out yet, for failures that pass by
 themselves (``RemoteError.repeatable``), after a pause that grows, or as long as the other side
 says. Each attempt is a charge of its own. A :class:`CircuitBreaker` counts failures in a row: a
 model that has many is left alone, until one call tries it again. What fails on the way is a
-``Failure`` piece with a code; a :class:`FallbackResponder` says in a ``Decision`` who answers.
+``Failure`` piece with a code; what ends the answer is raised, and a ``RoutingResponder`` goes on to
+the next model.
 """
 
 from __future__ import annotations
@@ -16,16 +17,15 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from linnet.errors import LinnetError
-from linnet.respond.context import CancelledCallError, Context
+from linnet.respond.context import Context, DeadlineError
 from linnet.respond.conversation import Conversation, ConversationError
 from linnet.respond.pieces import (
     Batch,
-    Decision,
     Failure,
     Finish,
     Piece,
@@ -44,10 +44,11 @@ MOST_PAUSE = 8.0
 """Seconds before the first further attempt, and before any; each is twice the one before."""
 MOST_WAIT = 20.0
 """Seconds that a model may ask to wait; where it is longer the call fails."""
+SLOW_SECONDS = 10.0
+"""Without a word of an answer are a failure, where the call had no more time."""
 _ITS_OWN_FAULT = (400, 413, 422)
 """Statuses that speak of the request, and not of the model's health."""
 _ANSWERS = (Text, Reasoning, Refusal, ToolCall, ToolCallDelta, Finish)
-_PLACES = ("here", "network", "elsewhere")
 
 State: TypeAlias = Literal["closed", "open", "half_open"]
 """Asked as usual; left alone; tried by one call."""
@@ -196,13 +197,14 @@ class ResilientResponder:
         breaker: CircuitBreaker,
         limit: CallLimit,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """``jitter``: a number from 0 to 1, so that calls that failed together do not come back
         together."""
         self._inner = inner
         self._retries, self._breaker, self._limit = retries, breaker, limit
-        self._sleep, self._jitter = sleep, jitter
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
 
     @property
     def abilities(self) -> Abilities:
@@ -252,6 +254,7 @@ class ResilientResponder:
         """One of them; how it ended is told to the breaker, whatever ends it."""
         self._breaker.admit(self.abilities.name)
         end: Callable[[], None] = self._breaker.withdrawn
+        began = self._clock()
         try:
             async with contextlib.aclosing(self._inner.respond(conversation, context)) as batches:
                 async for batch in batches:
@@ -265,6 +268,11 @@ class ResilientResponder:
             else:
                 end = functools.partial(self._breaker.failed, str(error))
         finally:
+            late = isinstance(context.cancelled, DeadlineError) and not outcome.given
+            if late and self._clock() - began >= SLOW_SECONDS:
+                end = functools.partial(
+                    self._breaker.failed, f"{self.abilities.name}: no answer in a call's time"
+                )
             end()
 
     def _pause(self, attempt: int, error: RemoteError, context: Context) -> float | None:
@@ -289,51 +297,6 @@ class _Outcome:
     error: RemoteError | None = None
 
 
-class FallbackResponder:
-    """The first of several models that answers."""
-
-    def __init__(self, responders: Mapping[str, Responder]) -> None:
-        """``responders``: by name, in the order in which they are asked."""
-        if not responders:
-            raise ValueError("a fall-back order needs a model")
-        self._responders = dict(responders)
-
-    @property
-    def abilities(self) -> Abilities:
-        """What one of them can do, at the farthest place of them all."""
-        every = [responder.abilities for responder in self._responders.values()]
-        return Abilities(
-            every[0].name, max(each.context for each in every),
-            max((each.place for each in every), key=_PLACES.index),
-            tools=any(each.tools for each in every),
-            constraints=any(each.constraints for each in every),
-            logprobs=any(each.logprobs for each in every),
-        )  # fmt: skip
-
-    async def respond(self, conversation: Conversation, context: Context) -> Batches:
-        """See :class:`Responder`."""
-        errors: dict[str, LinnetError] = {}
-        for name, responder in self._responders.items():
-            given = False
-            try:
-                async with contextlib.aclosing(responder.respond(conversation, context)) as batches:
-                    async for batch in batches:
-                        if errors and not given and _answers(batch):
-                            yield [Decision("route", name, f"{', '.join(errors)} failed")]
-                        given = given or _answers(batch)
-                        yield batch
-                return
-            except CancelledCallError:
-                raise
-            except LinnetError as error:
-                if given:
-                    raise
-                errors[name] = error
-                if len(errors) < len(self._responders):
-                    yield [Failure(f"{name}: {error}", code=code_of(error))]
-        raise _together(errors)
-
-
 def code_of(error: LinnetError) -> str:
     """A word for programs."""
     if isinstance(error, RemoteError):
@@ -346,19 +309,3 @@ def code_of(error: LinnetError) -> str:
 def _answers(batch: Batch) -> bool:
     """Whether something of an answer is in it, which cannot be taken back."""
     return any(isinstance(piece, _ANSWERS) for piece in batch)
-
-
-def _together(errors: Mapping[str, LinnetError]) -> LinnetError:
-    """One error for several."""
-    last = list(errors.values())[-1]
-    if len(errors) == 1 or all(isinstance(error, ConversationError) for error in errors.values()):
-        return last
-    said = "; ".join(f"{name}: {error}" for name, error in errors.items())
-    waits = [
-        error.retry_after
-        for error in errors.values()
-        if isinstance(error, RemoteError) and error.retry_after is not None
-    ]
-    return RemoteError(
-        f"no model answered. {said}", code="failed", retry_after=min(waits, default=None)
-    )

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from linnet.answers.responder import DocumentsResponder
 from linnet.errors import LinnetError
 from linnet.respond.context import BudgetExceededError, Context, Record
 from linnet.respond.conversation import ContextFullError, Conversation, ConversationError
@@ -35,6 +36,7 @@ from linnet.respond.pieces import (
     Finish,
     Outcome,
     Piece,
+    Place,
     Reasoning,
     Refusal,
     Status,
@@ -44,20 +46,20 @@ from linnet.respond.pieces import (
 )
 from linnet.respond.prices import money
 from linnet.respond.responder import Abilities, Batches, Responder
+from linnet.routing.policy import Policy, PolicyError
+from linnet.routing.resilience import code_of
 from linnet.routing.router import LOCAL, Route
 
 if TYPE_CHECKING:
     from linnet.routing.features import Attempt
-    from linnet.routing.policy import Policy
 
 SUBJECT = "route"
 """What decisions are about that say which model answers."""
 ATTEMPT = "attempt"
 """The state while a local answer is written that is not shown yet."""
-SHORTEST_ANSWER = 32
-"""Tokens: where a budget leaves fewer for an answer, it is not asked for."""
-MOST_CUTS = 2
-"""So often an answer is asked for shorter, as others may use the same budget meanwhile."""
+USUAL_ANSWER = 4096
+"""Tokens that a model beyond this machine may write at most where nobody says how many: budgets set
+aside what they would cost."""
 POLICY_CODES = ("policy", "not_allowed")
 """Of errors that say that something may not leave this machine."""
 NOT_FOR_KEY = (
@@ -80,6 +82,19 @@ class Chooses(Protocol):
 
     def judge(self, conversation: Conversation, attempt: Attempt) -> Route:
         """Whether a local answer stands, or which model is to answer instead."""
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a model beyond this machine would be sent."""
+
+    model: str
+    place: Place
+    outgoing: Conversation | None = None
+    """None where it may be sent nothing; ``reasons`` say why."""
+    reasons: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """What is left out, and masked."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,33 @@ class RoutingResponder:
             if not call.ended:
                 route = self._next(call)
 
+    def prospects(self, conversation: Conversation, context: Context) -> list[Prospect]:
+        """What each model beyond this machine would be sent; nothing is. It may search documents,
+        so in a thread. Raises ConversationError for what is no question.
+        """
+        return [
+            self._prospect(name, each, conversation, context) for name, each in self.remote.items()
+        ]
+
+    def _prospect(
+        self, name: str, responder: Responder, conversation: Conversation, context: Context
+    ) -> Prospect:
+        place = responder.abilities.place
+        if not context.remote:
+            return Prospect(name, place, reasons=(NOT_FOR_KEY,))
+        asked: Conversation | None = _bounded(conversation)
+        try:
+            if isinstance(responder, DocumentsResponder):
+                asked = responder.shown(conversation, context)
+            if asked is None:
+                return Prospect(name, place, reasons=("nothing is found that it could be shown",))
+            if self._policy is None:
+                return Prospect(name, place, asked)
+            outgoing = self._policy.outgoing(asked, context, place, model=name)
+        except PolicyError as error:
+            return Prospect(name, place, reasons=error.reasons)
+        return Prospect(name, place, outgoing.conversation, decisions=outgoing.decisions)
+
     def close(self) -> None:
         """Free what the responders hold beside their models."""
         for responder in (self.local, *self.remote.values()):
@@ -206,9 +248,10 @@ class RoutingResponder:
             raise call.errors[0] if isinstance(error, ConversationError) else error
         if left:
             return Route(left[0], _said(error, is_local), "ability" if is_local else _cause(error))
+        first = call.errors[0]  # of the model that was chosen, which says more than the others'
         if self.local is None or LOCAL in call.tried:
-            raise call.errors[0]
-        return Route(LOCAL, _said(error, is_local), _cause(error))
+            raise first
+        return Route(LOCAL, _said(first, is_local), _cause(first))
 
     async def _try_here(self, call: _Call) -> Batches:
         """Have the answer written here, and keep it; meanwhile say what is done."""
@@ -259,37 +302,27 @@ class RoutingResponder:
             return
         responder = self.local if name == LOCAL else self.remote[name]
         assert responder is not None
-        asked = call.conversation
-        for cuts in range(MOST_CUTS + 1):
-            try:
-                async with contextlib.aclosing(self._written(call, responder, asked)) as batches:
-                    async for batch in batches:
-                        yield batch
-                yield self._end(call)
-                return
-            except LinnetError as error:
-                if call.context.cancelled is not None or (call.given and name == LOCAL):
-                    raise
-                call.drop()
-                longest = _longest(error, call.conversation)
-                if call.given or longest < SHORTEST_ANSWER or cuts == MOST_CUTS:
-                    call.errors.append(error)
-                    break
-                sampling = dataclasses.replace(asked.sampling, max_tokens=longest)
-                asked = asked.replace(sampling=sampling, fill_context=False)
-                call.told.append(
-                    Decision(SUBJECT, name, f"the budget is enough for {longest:,} tokens")
-                )
-        if call.given:
-            yield call.broken_off()
+        try:
+            async with contextlib.aclosing(self._written(call, responder)) as batches:
+                async for batch in batches:
+                    yield batch
             yield self._end(call)
-        elif name != LOCAL and _cause(call.errors[-1]) == "failure":
-            call.told.append(Failure(str(call.errors[-1]), code="remote"))
+        except LinnetError as error:
+            if call.context.cancelled is not None or (call.given and name == LOCAL):
+                raise
+            call.errors.append(error)
+            if call.given:
+                yield call.broken_off()
+                yield self._end(call)
+            else:
+                call.drop(None if name == LOCAL else error)
 
-    async def _written(self, call: _Call, responder: Responder, asked: Conversation) -> Batches:
+    async def _written(self, call: _Call, responder: Responder) -> Batches:
         """The pieces of one responder but those that end the answer; before the first word nothing
         but what it is doing."""
-        async with contextlib.aclosing(responder.respond(asked, call.context)) as batches:
+        async with contextlib.aclosing(
+            responder.respond(call.conversation, call.context)
+        ) as batches:
             async for batch in batches:
                 if told := call.take(batch):
                     yield told
@@ -320,7 +353,8 @@ class RoutingResponder:
                 "tokens": tokens.prompt + tokens.written,
             }
         cost = float(money(record.cost))
-        return [Attribution(record.model, place, about, cost, self.currency), *call.finishes]
+        wrote = Attribution(record.model, place, about, cost, self.currency, record.id)
+        return [wrote, *call.finishes]
 
 
 class _Call:
@@ -346,8 +380,9 @@ class _Call:
         """The calls that were begun, as far as they came, by choice."""
 
     def decide(self, route: Route) -> None:
-        """Go on with this model."""
+        """Go on with this model, as if nobody had been asked before."""
         self.route = route
+        self.context.record.choices, self.context.record.first_at = 0, None
         self.context.record.facts["route"] = {"model": route.model, **route_json(route)}
         self.told.append(Decision(SUBJECT, route.model, route.reason))
 
@@ -395,19 +430,18 @@ class _Call:
             pieces = [_without_scores(piece) for piece in pieces]
         return [*self.take(pieces), *self.rest()]
 
-    def drop(self) -> None:
-        """Nothing of the answer counts that was not given out; but what was decided on the way."""
+    def drop(self, error: LinnetError | None) -> None:
+        """Nothing was given out; what was decided on the way is told, and ``error``, if any."""
         self.told += [piece for piece in self._held if isinstance(piece, Decision | Failure)]
-        self._held = []
-        if not self.given:
-            self.finishes, self.outcome = [], None
-            self._open.clear()
-            self.context.record.choices, self.context.record.first_at = 0, None
+        if error is not None and _cause(error) == "failure":
+            self.told.append(Failure(str(error), code=code_of(error)))
+        self._held, self.finishes, self.outcome = [], [], None
+        self._open.clear()
 
     def broken_off(self) -> Batch:
         """The end of an answer that cannot go on: as if it had been cut there."""
         error = self.errors[-1]
-        pieces: list[Piece] = [Failure(str(error), code=_cause(error))]
+        pieces: list[Piece] = [Failure(str(error), code=code_of(error))]
         for begun in self._open.values():
             pieces.append(
                 ToolCall(
@@ -454,19 +488,20 @@ def route_json(route: Route) -> dict[str, Any]:
     return about | {name: value for name, value in figures.items() if value is not None}
 
 
+def _bounded(conversation: Conversation) -> Conversation:
+    """With a limit to what is written, which nobody gave."""
+    sampling = conversation.sampling
+    if not conversation.fill_context or sampling.max_tokens <= USUAL_ANSWER:
+        return conversation
+    return conversation.replace(sampling=dataclasses.replace(sampling, max_tokens=USUAL_ANSWER))
+
+
 def _without_scores(piece: Piece) -> Piece:
     if isinstance(piece, Text) and piece.scores:
         return dataclasses.replace(piece, scores=())
     if isinstance(piece, Finish) and piece.score is not None:
         return dataclasses.replace(piece, score=None)
     return piece
-
-
-def _longest(error: LinnetError, conversation: Conversation) -> int:
-    """The tokens that each answer may have within the budget."""
-    if not isinstance(error, BudgetExceededError):
-        return 0
-    return error.writable // conversation.choices
 
 
 def _cause(error: LinnetError) -> str:

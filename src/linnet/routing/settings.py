@@ -13,6 +13,10 @@ output = 2.0
 farthest = "elsewhere"
 local_only = ["hr/**"]
 
+[[policy.documents]]           # others that no rule is about stay here as well
+sources = ["**"]
+farthest = "elsewhere"
+
 [budget]
 day = 2.0
 
@@ -27,6 +31,7 @@ model = "local"
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -42,8 +47,8 @@ from linnet.config import (
 )
 from linnet.errors import ConfigError, ContradictionError
 from linnet.routing.budgets import BudgetConfig
-from linnet.routing.models import ModelConfig, refuse_unpriced
-from linnet.routing.policy import PolicyConfig
+from linnet.routing.models import ModelConfig
+from linnet.routing.policy import PolicyConfig, check_policy
 from linnet.routing.router import LOCAL, RouterConfig, Rule, check_rules
 
 AUTO = "auto"
@@ -67,12 +72,12 @@ class Routing(Config):
         for name in self.models:
             if name in (AUTO, LOCAL):
                 raise ConfigError(f"models.{name}: this name is taken; choose another")
-        refuse_unpriced(self.models, self.budget)
         for rule in self.rules:
             if rule.model not in (LOCAL, *self.models):
                 known = ", ".join((LOCAL, *self.models))
                 raise ConfigError(f"rules: there is no model '{rule.model}'; there are: {known}")
         check_rules(self.rules)
+        check_policy(self.policy, self.models, self.rules)
         self._check_prices()
 
     def _check_prices(self) -> None:
@@ -88,16 +93,22 @@ class Routing(Config):
 
 
 def read_routing(file: Path | str) -> Routing:
-    """Raises ConfigError for what is unknown, missing, of another type or contradicts itself."""
+    """Raises ConfigError for what is unknown, missing, of another type or contradicts itself.
+
+    Files of keys are sought beside it.
+    """
     values = load_toml(Path(file))
     try:
-        return from_mapping(Routing, values, where=str(file))
+        routing = from_mapping(Routing, values, where=str(file))
     except ContradictionError as error:
         text = read_bytes(Path(file), LARGEST_SETTINGS).decode("utf-8")
         lines = setting_lines(text)
         found = sorted({lines[name] for name in error.settings if name in lines})
         where = f" (line{'s' * (len(found) > 1)} {' and '.join(map(str, found))})" if found else ""
         raise ConfigError(f"{file}: {error}{where}") from None
+    base = Path(file).parent  # of what stands in it
+    models = {name: model.within(base) for name, model in routing.models.items()}
+    return dataclasses.replace(routing, models=models)
 
 
 def setting_lines(text: str) -> dict[str, int]:
@@ -114,7 +125,9 @@ def setting_lines(text: str) -> dict[str, int]:
             table = _dotted(header[2])
             if header[1] == "[[":
                 counts[table] += 1
-                table = f"{table}.{counts[table] - 1}"
+            for array, count in counts.items():  # a table within the last one of these
+                if f"{table}.".startswith(f"{array}."):
+                    table = f"{array}.{count - 1}{table.removeprefix(array)}"
             lines.setdefault(table, number)
         elif setting := _SETTING.match(line):
             name = ".".join(filter(None, (table, _dotted(setting[1]))))

@@ -52,6 +52,9 @@ class KeyLimits(Config):
         False, "Have models call the tools of the server's owner (linnet serve --mcp)."
     )
     remote: bool = option(False, "Use models beyond this machine (linnet serve --routing).")
+    monitoring: bool = option(
+        False, "See the figures of all answers, whoever asked (the page at /dashboard)."
+    )
     collections: tuple[str, ...] = option(
         (), "Collections of documents that it sees, such as a,b; otherwise all."
     )
@@ -159,7 +162,7 @@ class KeyRing:
         """
         self._file = file
         self._refresh_seconds = refresh_seconds
-        owner = KeyLimits(documents=True, tools=True, remote=True)
+        owner = KeyLimits(documents=True, tools=True, remote=True, monitoring=True)
         self._given = [
             Key(f"given-{place}", hashed(key), limits=owner) for place, key in enumerate(given)
         ]

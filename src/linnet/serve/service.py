@@ -20,6 +20,7 @@ from linnet.serve.errors import ApiError, refused, stopping
 from linnet.serve.keys import key_ring
 from linnet.serve.limits import Doorkeeper
 from linnet.serve.metrics import Metrics, ModelMetrics
+from linnet.serve.monitoring import Monitoring
 from linnet.serve.openapi import describe
 from linnet.serve.streaming import Generation, wait_for_model
 from linnet.serve.uploads import Uploads
@@ -92,6 +93,8 @@ class Service:
         self.tool_servers = _tool_servers(config)
         self.log = _log(config)
         """Where a line about each answer goes; None: nowhere."""
+        self.monitoring = Monitoring(self.log, catalog) if self.log is not None else None
+        """What that log says."""
         catalog.pool.on_open = self._opened
         catalog.pool.on_close = self.metrics.closed
         self._opened([model for model in catalog.models.values() if model.summary is None], None)
@@ -219,6 +222,12 @@ class Service:
             return call.account.key.limits.remote
         return self.is_on_this_machine(call)
 
+    def may_monitor(self, call: Call) -> bool:
+        """Whether the figures of everybody's answers are for whoever calls."""
+        if call.account is not None:
+            return call.account.key.limits.monitoring
+        return self.is_on_this_machine(call)
+
     def is_on_this_machine(self, call: Call) -> bool:
         """Whether a call can only come from whoever sits here: not through a name that was allowed,
         which may be a proxy's, nor from a page of another site, though that may be allowed too."""
@@ -263,10 +272,18 @@ class Service:
         finally:
             del self.running[generation]
             generation.note(say_texts=self.config.log_prompts)
+            entry = self._entry(call, generation, asked)
+            self.metrics.answers.count(entry, self.catalog.models)
             if self.log is not None:
-                self.log.add(self._entry(call, generation, asked))
+                self.log.add(entry)
             tokens = call.record.tokens
             self.doorkeeper.leave(texts, call.account, tokens=tokens.prompt + tokens.written)
+
+    def judge(self, id: str, key: str | None, *, good: bool) -> None:
+        """Note what whoever asked says of an answer."""
+        self.metrics.answers.judged(good=good)
+        if self.log is not None:
+            self.log.judge(id, key, good=good)
 
     def _entry(self, call: Call, generation: Generation, asked: Conversation | None) -> Entry:
         """An answer's line in the log."""

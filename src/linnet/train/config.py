@@ -195,7 +195,7 @@ class OptimizerConfig(Config):
 
 
 @dataclass(frozen=True)
-class TrainingConfig(Config):
+class RunConfig(Config):
     """What every kind of training has: its length, schedule, validations and machine."""
 
     EXECUTION: ClassVar[tuple[str, ...]] = (
@@ -208,13 +208,6 @@ class TrainingConfig(Config):
         0.0,
         "Wall-clock limit for the whole run, compiling, validation and saving included; 0: none.",
         least=0,
-    )
-    batch_tokens: int = option(2048, "Tokens per update.", least=0)
-    objective: ObjectiveName = option(
-        "auto",
-        "What is minimised; auto: the loss of the next token, or for an encoder of hidden ones.",
-        group="Optimizer",
-        more={"table": True},
     )
     seed: int = option(1, "Seed of weights, order and dropout.", least=0)
     weight_decay: float = option(
@@ -239,12 +232,6 @@ class TrainingConfig(Config):
         group="Validation and saving",
         least=0,
     )
-    validation_tokens: int = option(
-        50_000,
-        "Tokens of held-out text per validation, at most.",
-        group="Validation and saving",
-        least=0,
-    )
     patience: int = option(
         0,
         "Stop after so many validations without improvement; 0: never.",
@@ -263,6 +250,47 @@ class TrainingConfig(Config):
         group="Validation and saving",
         least=0,
     )
+    device: DeviceName = option("auto", "Where to compute.", group="Machine")
+    dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
+    threads: int = option(
+        0, "CPU threads; 0: all usable cores.", group="Machine", least=0, most=MOST_THREADS
+    )
+    compile: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "torch.compile: auto uses it where there is a compiler and time for it to pay.",
+        group="Machine",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.warmup + self.decay > 1:
+            raise ConfigError(
+                f"warmup and decay are shares of the run that together must not exceed 1. "
+                f"Got {self.warmup} and {self.decay}"
+            )
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide what comes out."""
+        return {k: v for k, v in to_mapping(self).items() if k not in self.EXECUTION}
+
+
+@dataclass(frozen=True)
+class TrainingConfig(RunConfig):
+    """Training on the tokens of texts."""
+
+    batch_tokens: int = option(2048, "Tokens per update.", least=0)
+    objective: ObjectiveName = option(
+        "auto",
+        "What is minimised; auto: the loss of the next token, or for an encoder of hidden ones.",
+        group="Optimizer",
+        more={"table": True},
+    )
+    validation_tokens: int = option(
+        50_000,
+        "Tokens of held-out text per validation, at most.",
+        group="Validation and saving",
+        least=0,
+    )
     canaries: int = option(
         0,
         "Random sequences to plant in the training data, so that memorising can be measured.",
@@ -277,32 +305,16 @@ class TrainingConfig(Config):
         least=1,
         most=10_000,
     )
-    device: DeviceName = option("auto", "Where to compute.", group="Machine")
-    dtype: DtypeName = option("auto", "Format of matrix products.", group="Machine")
-    threads: int = option(
-        0, "CPU threads; 0: all usable cores.", group="Machine", least=0, most=MOST_THREADS
-    )
-    compile: Literal["auto", "yes", "no"] = option(
-        "auto",
-        "torch.compile: auto uses it where there is a compiler and time for it to pay.",
-        group="Machine",
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_unknown("objective", self.objective, ("auto", *OBJECTIVES))
-        if self.warmup + self.decay > 1:
-            raise ConfigError(
-                f"warmup and decay are shares of the run that together must not exceed 1. "
-                f"Got {self.warmup} and {self.decay}"
-            )
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide what comes out."""
         objective = ("objective",) if self.objective == "auto" else ()
         canaries = () if self.canaries else ("canaries", "canary_repeats")
-        left_out = (*self.EXECUTION, *objective, *canaries)
-        return {k: v for k, v in to_mapping(self).items() if k not in left_out}
+        return {k: v for k, v in super().recipe().items() if k not in (*objective, *canaries)}
 
 
 @dataclass(frozen=True)

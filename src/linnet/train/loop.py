@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from linnet.model import Transformer
     from linnet.shards.batches import Batch
-    from linnet.train.config import TrainingConfig
+    from linnet.train.config import RunConfig
     from linnet.train.distributed import Interrupt
     from linnet.train.machine import Machine
     from linnet.train.objectives import Loss, Objective
@@ -107,7 +107,7 @@ class Loop:
     def __init__(
         self,
         directory: Path,
-        config: TrainingConfig,
+        config: RunConfig,
         *,
         machine: Machine,
         model: Transformer,

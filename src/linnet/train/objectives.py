@@ -7,7 +7,7 @@ model's) or buffers (saved). It may be given any piece of a batch that is cut be
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -268,3 +268,92 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total.addmm_(left, right)
     else:
         total += left @ right
+
+
+def linear_log_probs(
+    hidden: Tensor,
+    table: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+) -> Tensor:
+    """The log-probability ``(N,)`` of each id ``(N,)`` after its state ``(N, D)``, in fp32.
+
+    As :func:`linear_cross_entropy`, of which it is the negative one by one: logits are never
+    whole. For the gradient, which may be another for each, they are made once more.
+    """
+    return _LinearLogProbs.apply(hidden, table, targets, bias, softcap)  # type: ignore[no-any-return]
+
+
+class _LinearLogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        table: Tensor,
+        targets: Tensor,
+        bias: Tensor | None,
+        softcap: float | None,
+    ) -> Tensor:
+        weight = table.to(hidden.dtype)
+        found = hidden.new_empty(len(targets), dtype=torch.float32)
+        for part in _chunks(len(targets), len(table)):
+            logits, _ = _logits(hidden[part], weight, bias, softcap)
+            at_target = logits.gather(1, targets[part, None]).squeeze(1)
+            found[part] = at_target - logits.logsumexp(1)
+        ctx.save_for_backward(hidden, table, targets, bias)
+        ctx.softcap = softcap
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        hidden, table, targets, bias = ctx.saved_tensors
+        wanted, table_wanted, _, bias_wanted, _ = ctx.needs_input_grad
+        weight = table.to(hidden.dtype)
+        hidden_grad = torch.empty_like(hidden) if wanted else None
+        table_grad = torch.zeros_like(table, dtype=torch.float32) if table_wanted else None
+        bias_grad = torch.zeros_like(bias, dtype=torch.float32) if bias_wanted else None
+        for part in _chunks(len(targets), len(table)):
+            states, ids = hidden[part], targets[part, None]
+            logits, bent = _logits(states, weight, bias, ctx.softcap)
+            # d log p / d logits = one at the target, less probabilities
+            slope = logits.softmax(1).neg_()
+            slope.scatter_add_(1, ids, slope.new_ones(ids.shape))
+            slope *= gradient[part, None]
+            if bent is not None:
+                slope *= 1 - bent.square_()
+            narrow = slope.to(hidden.dtype)
+            if hidden_grad is not None:
+                torch.mm(narrow, weight, out=hidden_grad[part])
+            if table_grad is not None:
+                _add_product(table_grad, narrow.T, states)
+            if bias_grad is not None:
+                bias_grad += slope.sum(0)
+        return (
+            hidden_grad,
+            None if table_grad is None else table_grad.to(table.dtype),
+            None,
+            None if bias_grad is None else bias_grad.to(bias.dtype),
+            None,
+        )
+
+
+def _chunks(count: int, vocabulary: int) -> Iterator[slice]:
+    """So many states in parts whose logits are held at once."""
+    rows = max(CHUNK_ROWS, CHUNK_LOGITS // vocabulary)
+    return (slice(start, start + rows) for start in range(0, count, rows))
+
+
+def _logits(
+    states: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """Logits in fp32; and what was bent of them, where they are."""
+    logits = (states @ weight.T).float()
+    if bias is not None:
+        logits += bias.float()
+    if softcap is None:
+        return logits, None
+    bent = torch.tanh(logits.div_(softcap))
+    return bent * softcap, bent

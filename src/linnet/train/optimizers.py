@@ -107,13 +107,29 @@ def muon(
     return Muon(matrices, weight_decay=weight_decay, dtype=dtype)
 
 
+class FusedAdamW(torch.optim.AdamW):
+    """AdamW in one pass over all parameters, which notes that they have changed.
+
+    torch's own leaves their versions as they were, so that whoever keeps a copy of the weights to
+    write with (``linnet.generate.torch_decoder``) would go on with the old ones.
+    """
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        super().__init__(params, **settings, fused=True)
+
+    def step(self, closure: Any = None) -> Any:
+        found = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                torch.autograd.graph.increment_version(group["params"])
+        return found
+
+
 def adamw(
     matrices: Iterable[Any], *, weight_decay: float = 0.0, dtype: torch.dtype | None = None
 ) -> torch.optim.Optimizer:
     """AdamW, which computes in the format of the parameters. Groups do as well as tensors."""
-    return torch.optim.AdamW(
-        list(matrices), lr=0.0, betas=(0.9, 0.95), weight_decay=weight_decay, fused=True
-    )
+    return FusedAdamW(list(matrices), lr=0.0, betas=(0.9, 0.95), weight_decay=weight_decay)
 
 
 def build_optimizers(
@@ -143,8 +159,8 @@ def build_optimizers(
     return [inner, adamw(groups)]
 
 
-class AdamWToStart(torch.optim.AdamW):
-    """AdamW (arXiv:1711.05101), fused, that can also draw weights back to where they began.
+class AdamWToStart(FusedAdamW):
+    """AdamW (arXiv:1711.05101) that can also draw weights back to where they began.
 
     The pull is that of L2-SP (arXiv:1802.01483), decoupled as AdamW's decay is: each
     step first moves a weight by ``lr * pull`` of the way to its start. ``starts`` may be of
@@ -158,7 +174,7 @@ class AdamWToStart(torch.optim.AdamW):
         pull: float = 0.0,
         starts: Mapping[Tensor, Tensor] | None = None,
     ) -> None:
-        super().__init__(groups, lr=0.0, betas=FINETUNING_BETAS, weight_decay=0.0, fused=True)
+        super().__init__(groups, lr=0.0, betas=FINETUNING_BETAS, weight_decay=0.0)
         self.pull, self.starts = pull, starts or {}
 
     @torch.no_grad()

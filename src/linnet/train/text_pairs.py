@@ -210,7 +210,7 @@ def train_on_pairs(
 ) -> None:
     """Train a model on all of a stream's epochs, and leave it with the best validated weights."""
     from linnet import runtime
-    from linnet.train.config import TrainingConfig
+    from linnet.train.config import RunConfig
     from linnet.train.distributed import interruptible
     from linnet.train.loop import Loop
     from linnet.train.machine import choose_machine
@@ -226,7 +226,7 @@ def train_on_pairs(
     model.to(machine.runtime.device).train()
     model.compute_dtype = runtime.torch_dtype(machine.runtime.dtype)
     steps = stream.per_epoch * config.epochs
-    training = TrainingConfig(steps=steps, seed=config.seed, warmup=0.1, decay=0.9)
+    training = RunConfig(steps=steps, seed=config.seed, warmup=0.1, decay=0.9)
     with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
         loop = Loop(
             directory,

@@ -5,6 +5,7 @@ from linnet.serve.endpoints.attachments import ATTACHMENTS
 from linnet.serve.endpoints.chat import CHAT
 from linnet.serve.endpoints.completions import COMPLETIONS
 from linnet.serve.endpoints.conversations import CONVERSATIONS
+from linnet.serve.endpoints.dashboard import DASHBOARD
 from linnet.serve.endpoints.documents import DOCUMENTS
 from linnet.serve.endpoints.embeddings import EMBEDDINGS
 from linnet.serve.endpoints.files import FILES
@@ -15,6 +16,7 @@ from linnet.serve.endpoints.monitoring import HEALTH, METRICS, OPENAPI
 from linnet.serve.endpoints.ollama import OLLAMA
 from linnet.serve.endpoints.page import PAGE
 from linnet.serve.endpoints.responses import RESPONSES
+from linnet.serve.endpoints.routing import ROUTING
 from linnet.serve.endpoints.search import RERANK, RERANK_2, SEARCH
 from linnet.serve.endpoints.tokens import DETOKENIZE, TOKENIZE
 
@@ -37,7 +39,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *OLLAMA,
     *DOCUMENTS,
     *FILES,
+    *ROUTING,
     ATTACHMENTS,
+    *DASHBOARD,
     METRICS,
     HEALTH,
     OPENAPI,

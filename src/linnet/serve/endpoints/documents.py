@@ -267,6 +267,7 @@ async def feedback(service: Service, call: Call) -> None:
 
     with service.within_limits(call):
         await service.in_thread(note)
+    service.judge(body["answer"], by or None, good=body["good"])
     await answer_json(call, {"noted": True})
 
 

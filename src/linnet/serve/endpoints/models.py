@@ -59,20 +59,28 @@ def _card(service: Service, model: Served, seen: Sequence[str] | None) -> dict[s
             "adapter_of": model.parent if model.name != AUTO else None,
             "loaded": service.catalog.is_loaded(model.name),
             "place": model.place,
-            **_price(service, model),
+            **_routing(service, model),
         },
     }
 
 
-def _price(service: Service, model: Served) -> dict[str, Any]:
-    """What a model beyond this machine asks for a million tokens; null where it is not known."""
+def _routing(service: Service, model: Served) -> dict[str, Any]:
+    """Where a model is chosen for each call: which there are (``routes``); of one beyond this
+    machine what it asks for a million tokens, null where that is not known. Of both whether their
+    answers can be judged."""
     routing = service.catalog.routing
-    if routing is None or model.name not in routing.remote:
+    if routing is None:
+        return {}
+    about: dict[str, Any] = {"feedback": service.log is not None}
+    if model.name == AUTO:
+        return {**about, "routes": list(routing.remote)}
+    if model.name not in routing.remote:
         return {}
     config, currency = routing.settings.models[model.name], routing.settings.currency
     if not config.priced:
-        return {"price": None}
-    return {"price": {"input": config.input, "output": config.output, "currency": currency}}
+        return {**about, "price": None}
+    price = {"input": config.input, "output": config.output, "currency": currency}
+    return {**about, "price": price}
 
 
 def _passages(index: Searchable, seen: Sequence[str] | None) -> int:

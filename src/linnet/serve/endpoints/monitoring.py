@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from linnet.serve.asgi import Call
 from linnet.serve.endpoint import Endpoint
+from linnet.serve.errors import ApiError
 from linnet.serve.metrics import CONTENT_TYPE
 from linnet.serve.schemas import ANYTHING, record
 from linnet.serve.service import answer_json
@@ -34,6 +36,17 @@ async def metrics(service: Service, call: Call) -> None:
         service.metrics.loaded.labels(name).set(name in loaded)
         service.metrics.memory.labels(name).set(loaded[name].bytes if name in loaded else 0)
     service.metrics.opening.set(service.doorkeeper.waiting)
+    answers, routing = service.metrics.answers, service.catalog.routing
+    if service.log is not None and service.monitoring is not None:
+        answers.show_log(service.log.state)
+        answers.show_drift(service.monitoring.latest_drift())
+    if routing is not None:
+        with contextlib.suppress(ApiError):  # the other figures are there all the same
+            accounts, cut_off = await service.in_thread(
+                lambda: (routing.ledger.spent(), routing.ledger.cut_offs())
+            )
+            limited = routing.settings.budget.keys
+            answers.show_routing(routing.remote.health(), accounts, cut_off, limited)
     await call.answer(200, service.metrics.render(), content_type=CONTENT_TYPE)
 
 

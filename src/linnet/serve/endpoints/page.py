@@ -44,14 +44,16 @@ async def answer_start(
 
 
 def page_endpoints(
-    pages: Mapping[str, PageFile], *, otherwise: bytes | None = None
+    pages: Mapping[str, PageFile], *, folder: str = "/", otherwise: bytes | None = None
 ) -> tuple[Endpoint, ...]:
     """The files of a page, and the one that stands for their folder. ``otherwise``: what is there
     for who asks for no page.
     """
-    found = [_endpoint(f"/{name}", partial(answer, file=file)) for name, file in pages.items()]
+    found = [
+        _endpoint(f"{folder}{name}", partial(answer, file=file)) for name, file in pages.items()
+    ]
     start = partial(answer_start, file=pages[START], otherwise=otherwise)
-    return (*found, _endpoint("/", start))
+    return (*found, _endpoint(folder, start))
 
 
 def _endpoint(path: str, handler: Handler) -> Endpoint:

@@ -13,7 +13,8 @@ import { letInstall } from "./install.js";
 import { Library } from "./library.js";
 import { spoken } from "./markdown.js";
 import { noticeFor } from "./notice.js";
-import { key } from "./server.js";
+import { askElsewhere } from "./routing.js";
+import { judgeCall, key } from "./server.js";
 import { defaults, problemOf, setDefaults, showSettings } from "./settings.js";
 import { listenToKeys, touches } from "./shortcuts.js";
 import { serverStore } from "./serverstore.js";
@@ -66,6 +67,9 @@ class Page {
       sendAgain: () => this.talk.sendAgain(this.current),
       openSource: (node, list, at, button) => this.openSource(node, list, at, button),
       judge: (node, good) => this.judge(node, good),
+      mayJudge: (node) => this.connection.find(node.model)?.feedback === true,
+      mayAskElsewhere: (node) => this.mayAskElsewhere(node),
+      askElsewhere: (node) => this.askElsewhere(node),
     });
   }
 
@@ -375,8 +379,27 @@ class Page {
     this.source.open(node.model, node.evidence[list], at, button, kind);
   }
 
+  /** Whether a model beyond the server's machine could answer instead of the one that did. */
+  mayAskElsewhere(node) {
+    const { chooser } = this.connection;
+    const wrote = node.wrote?.place ?? this.connection.find(node.model)?.place ?? "here";
+    const fits = (chooser?.documents === true) === (this.connection.find(node.model)?.documents === true);
+    return Boolean(chooser) && wrote === "here" && fits && !node.edited;
+  }
+
+  /** Show what would leave, and send it if the person wants that. */
+  async askElsewhere(node) {
+    const conversation = this.current;
+    const { chooser } = this.connection;
+    const messages = conversations.messagesUpTo(conversation, conversation.nodes[node.parent]);
+    const asked = chooser.documents ? messages.filter(({ role }) => role !== "system") : messages;
+    const chosen = await askElsewhere(chooser.id, asked);
+    if (chosen) this.begin(() => this.talk.askElsewhere(conversation, node, chooser.id, chosen));
+  }
+
   /** Say that an answer was good or bad; the last word counts. */
   async judge(node, good) {
+    if (!node.evidence?.outcome?.id) return this.judgeCall(node, good);
     const { evidence } = node;
     const question = this.current.nodes[node.parent]?.text ?? "";
     const conversation = this.current;
@@ -390,6 +413,19 @@ class Page {
     this.save(conversation);
     this.show();
     byId("announcer").textContent = "Thank you: this is kept beside the documents.";
+  }
+
+  async judgeCall(node, good) {
+    const conversation = this.current;
+    try {
+      await judgeCall(node.wrote.id, good);
+    } catch (error) {
+      return toast(error.message);
+    }
+    node.wrote.good = good;
+    this.save(conversation);
+    this.show();
+    byId("announcer").textContent = "Thank you: this is kept in the log.";
   }
 
   /** Begin a text with what was asked of a model that does not answer. */

@@ -4,6 +4,7 @@ import { askForKey, toast } from "./dialogs.js";
 import { byId, element } from "./dom.js";
 import { key, models } from "./server.js";
 
+const CHOOSER = "auto";
 const LOOK_AGAIN = 3000; // milliseconds, while the server is gone
 const LOOK_SOON = 300;
 
@@ -74,14 +75,30 @@ export class Connection {
 
   /** List the models, with one of them chosen if it is there, and the second one beside it, if that can be. */
   list(wanted, rival) {
-    const options = this.models.map(({ id, chat }) => element("option", { value: id }, chat ? id : `${id} · continues texts`));
+    const options = this.models.map((each) => element("option", { value: each.id }, this.labelOf(each)));
     if (!options.length) options.push(element("option", { value: "" }, "No model"));
     this.select.replaceChildren(...options);
     this.select.disabled = this.models.length === 0;
-    if (this.models.some(({ id }) => id === wanted)) this.select.value = wanted;
+    const first = this.models.some(({ id }) => id === wanted) ? wanted : this.chooser?.id;
+    if (first) this.select.value = first;
     const rivals = this.rivals;
     byId("rival").replaceChildren(...rivals.map(({ id }) => element("option", { value: id }, id)));
     if (rivals.some(({ id }) => id === rival)) byId("rival").value = rival;
+  }
+
+  labelOf({ id, chat, place }) {
+    if (!chat) return `${id} · continues texts`;
+    if (id === this.chooser?.id) return `${id} · chooses`;
+    return { network: `${id} · in this network`, elsewhere: `${id} · outside this network` }[place] ?? id;
+  }
+
+  /** What chooses between the server's own model and those elsewhere; undefined where nothing does. */
+  get chooser() {
+    return this.models.find(({ id, routes }) => id === CHOOSER && routes);
+  }
+
+  find(name) {
+    return this.models.find(({ id }) => id === name);
   }
 
   /** The models that can be asked beside the chosen one. */

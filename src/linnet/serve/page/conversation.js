@@ -14,6 +14,7 @@
 // nobody has chosen yet. `edited`: whether the person changed a message after it was sent or written.
 
 import { checkedEvidence } from "./evidence.js";
+import { checkedWrote } from "./routing.js";
 
 export const ROOT = "root";
 
@@ -279,7 +280,7 @@ function merged(pieces) {
 /** A conversation as Markdown, for reading elsewhere. */
 export function asMarkdown(conversation) {
   if (conversation.mode === "text") return `# ${conversation.title}\n\n${written(conversation)}\n`;
-  const parts = path(conversation).map((node) => `## ${node.role === "user" ? "You" : node.model || "Model"}\n\n${asText(node)}\n`);
+  const parts = path(conversation).map((node) => `## ${node.role === "user" ? "You" : node.wrote?.model || node.model || "Model"}\n\n${asText(node)}\n`);
   return [`# ${conversation.title}\n`, ...parts].join("\n");
 }
 
@@ -349,6 +350,8 @@ function checkedNode(value) {
   if (isRecord(value.facts)) node.facts = numbers(value.facts, ["prompt", "cached", "written", "pieces", "first", "seconds"]);
   const evidence = node.role === "assistant" ? checkedEvidence(value.evidence) : null;
   if (evidence) node.evidence = evidence;
+  const wrote = node.role === "assistant" ? checkedWrote(value.wrote) : null;
+  if (wrote) node.wrote = wrote;
   return node;
 }
 

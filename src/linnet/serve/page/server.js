@@ -44,7 +44,8 @@ export const key = {
 
 /**
  * The models: [{id, chat: may it be talked to, context: tokens, or null where unknown, documents: whether it
- * answers from documents}].
+ * answers from documents, place: here, network or elsewhere, feedback: whether answers can be judged,
+ * routes: whether it has others answer}].
  */
 export async function models() {
   const response = await request("v1/models", { signal: AbortSignal.timeout(WAIT_FOR_LIST) });
@@ -56,6 +57,9 @@ export async function models() {
     chat: linnet?.chat ?? true,
     context: Number.isFinite(linnet?.context) && linnet.context > 0 ? linnet.context : null,
     documents: Number.isFinite(linnet?.documents),
+    place: String(linnet?.place ?? "here"),
+    feedback: linnet?.feedback === true,
+    routes: Array.isArray(linnet?.routes) && linnet.routes.length > 0,
   }));
 }
 
@@ -101,6 +105,17 @@ function pieceOf(data) {
     finish: choice?.finish_reason ?? null,
     usage: event.usage ?? null,
   };
+}
+
+/** What models beyond the server's machine would be sent: [{model, place, allowed, reasons, decisions, messages, most_cost, currency}]. */
+export async function prospectsOf(model, messages) {
+  const response = await request("v1/linnet/route", { method: "POST", body: JSON.stringify({ model, messages }) });
+  return (await response.json()).models;
+}
+
+/** Say whether an answer was good, by the id of its call. */
+export async function judgeCall(id, good) {
+  await request("v1/linnet/feedback", { method: "POST", body: JSON.stringify({ id, good }) });
 }
 
 /** The text of a file: {name, kind, text, characters, left_out, more_left_out}; waits while the server reads others. */

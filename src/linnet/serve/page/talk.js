@@ -5,6 +5,7 @@
 import { Answering } from "./answering.js";
 import * as conversations from "./conversation.js";
 import { isBare, newEvidence, note } from "./evidence.js";
+import { noteRoute } from "./routing.js";
 import { sent } from "./settings.js";
 
 export class Talk {
@@ -56,6 +57,15 @@ export class Talk {
     return this.answer(conversation, conversation.nodes[node.parent], { rival: null });
   }
 
+  /** Another version of an answer, by a larger model for this once. */
+  async askElsewhere(conversation, node, model, route) {
+    await this.end(conversation);
+    const question = conversation.nodes[node.parent];
+    delete question.beside;
+    if (this.isRunning(conversation)) return null;
+    return this.answerOnce(conversation, question, model, { linnet: { route } });
+  }
+
   /** Let the model go on with an answer that was cut. */
   async goOnWith(conversation, node) {
     if (this.isRunning(conversation)) return;
@@ -101,9 +111,10 @@ export class Talk {
     return [first, second].map((node) => this.write(conversation, question, node, messages));
   }
 
-  answerOnce(conversation, question, model) {
+  /** `more`: what else the request has. */
+  answerOnce(conversation, question, model, more = {}) {
     const messages = conversations.messagesUpTo(conversation, question);
-    return this.write(conversation, question, this.begun(conversation, question, model), messages);
+    return this.write(conversation, question, this.begun(conversation, question, model), messages, more);
   }
 
   /** An answer of which nothing is written yet. */
@@ -114,11 +125,11 @@ export class Talk {
     return node;
   }
 
-  write(conversation, question, node, messages) {
+  write(conversation, question, node, messages, more = {}) {
     const asked = node.evidence ? messages.filter(({ role }) => role !== "system") : messages;
     return this.run(conversation, node, {
       path: "chat/completions",
-      body: { model: node.model, messages: asked, ...sent(conversation.settings) },
+      body: { model: node.model, messages: asked, ...sent(conversation.settings), ...more },
       target: takes(node),
       again: () => this.answer(conversation, question, { rival: null }),
       question,
@@ -241,9 +252,10 @@ function takes(node) {
     take: ({ text, thought, refusal, own }) => {
       node.text += text;
       if (thought) node.thought = (node.thought ?? "") + thought;
-      if (refusal || own.length) node.evidence ??= newEvidence();
+      const rest = own.filter((piece) => !noteRoute(node, piece));
+      if (refusal || rest.length) node.evidence ??= newEvidence();
       if (refusal) node.evidence.refusal = (node.evidence.refusal ?? "") + refusal;
-      for (const piece of own) note(node.evidence, piece);
+      for (const piece of rest) note(node.evidence, piece);
     },
   };
 }

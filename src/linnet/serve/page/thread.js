@@ -9,10 +9,12 @@ import { CitedView } from "./cited.js";
 import { apart, asText, canGoOn, path, undecided, versions } from "./conversation.js";
 import { copy, element, flash, icon, iconButton } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
+import { WroteView } from "./routing.js";
 
 export class Thread {
   /** `act`: what the buttons do: again(node), goOn(node), resend(node, text), choose(node), decide(node), remove(node),
-   *  isReady(): whether something can be sent, save(node, text), saveAsNew(node, text), sendAgain(), openSource(node, list, at, button), judge(node, good). */
+   *  isReady(): whether something can be sent, save(node, text), saveAsNew(node, text), sendAgain(), openSource(node, list, at, button), judge(node, good),
+   *  mayAskElsewhere(node), askElsewhere(node). */
   constructor(container, act) {
     this.container = container;
     this.act = act;
@@ -86,12 +88,12 @@ class MessageView {
 
   show(node, { writing, all, last, isPaired = false }) {
     Object.assign(this, { node, all, last, isPaired });
-    this.name.textContent = node.role === "user" ? "You" : node.model || "Model";
+    this.name.textContent = node.role === "user" ? "You" : node.wrote?.model || node.model || "Model";
     this.article.classList.toggle("left-out", node.leftOut === true);
     this.article.classList.toggle("last", last);
     this.article.setAttribute("aria-busy", String(writing));
     if (!this.editing) this.showText(node, writing);
-    const about = [node.facts, node.finish, node.edited, node.evidence?.good, canGoOn(node)];
+    const about = [node.facts, node.finish, node.edited, node.evidence?.good, node.wrote?.good, canGoOn(node)];
     const state = JSON.stringify([writing, all.length, all.indexOf(node), last, isPaired, this.editing ?? false, about]);
     if (state === this.state) return;
     this.state = state;
@@ -108,6 +110,7 @@ class MessageView {
       this.shownText = node.text;
       return;
     }
+    this.showWrote(node, writing);
     const { thought, text } = apart(node);
     this.showThought(thought, writing && !text);
     if (node.evidence) {
@@ -122,6 +125,13 @@ class MessageView {
     if (this.body.lastChild !== this.markdown.container) this.body.append(this.markdown.container);
     this.markdown.show(text);
     this.article.classList.toggle("waiting", writing && !text && !thought);
+  }
+
+  showWrote(node, writing) {
+    if (!node.wrote) return void this.wrote?.container.remove();
+    this.wrote ??= new WroteView();
+    if (this.foot.previousSibling !== this.wrote.container) this.foot.before(this.wrote.container);
+    this.wrote.show(node, writing);
   }
 
   showThought(thought, open) {
@@ -155,8 +165,9 @@ class MessageView {
     tools.push(copyButton);
     if (node.role === "user") tools.push(iconButton("edit", "Edit and send again", () => this.edit()));
     else if (!isPaired) tools.push(...this.answerTools());
-    if (node.evidence?.outcome?.id) {
-      const pressed = (good) => ({ "aria-pressed": String(node.evidence.good === good) });
+    if (node.evidence?.outcome?.id || (node.wrote?.id && act.mayJudge(node))) {
+      const said = node.evidence?.outcome?.id ? node.evidence.good : node.wrote.good;
+      const pressed = (good) => ({ "aria-pressed": String(said === good) });
       tools.push(iconButton("good", "Good answer", () => act.judge(node, true), pressed(true)));
       tools.push(iconButton("bad", "Bad answer", () => act.judge(node, false), pressed(false)));
     }
@@ -170,6 +181,9 @@ class MessageView {
   answerTools() {
     const { node, act } = this;
     const tools = [iconButton("again", "Answer again", () => act.again(node))];
+    if (this.last && act.mayAskElsewhere(node)) {
+      tools.unshift(element("button", { type: "button", class: "button", click: () => act.askElsewhere(node) }, icon("send"), "Ask a larger model"));
+    }
     // What a citation supports is known by its place in the answer as it was.
     if (!node.evidence) tools.push(iconButton("edit", "Edit this answer", () => this.edit()));
     return tools;

@@ -1,0 +1,143 @@
+"""What a model is asked while it is rewarded, and what is known of the right answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from linnet.align.preferences import with_passages
+from linnet.align.rewards import Sample
+from linnet.errors import DataError
+from linnet.examples import prompts
+from linnet.examples.record import examples_file, is_examples
+from linnet.finetune.examples import hash_prompt
+from linnet.finetune.row_schema import RowError
+from linnet.finetune.rows import open_source, read_values
+
+if TYPE_CHECKING:
+    from linnet.tokenizer import Tokenizer
+
+_ANSWERS = ("answers", "answer", "completion", "expected", "output", "response")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt: its messages, and a sample of which only the text is still missing."""
+
+    source: str
+    messages: tuple[dict[str, Any], ...]
+    known: Sample
+
+    @property
+    def key(self) -> int:
+        """The hash of what is asked."""
+        return hash_prompt(self.known.asked)
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as tokens."""
+
+    prompt: Prompt
+    tokens: tuple[int, ...]
+
+    @property
+    def key(self) -> int:
+        """See :class:`Prompt`."""
+        return self.prompt.key
+
+
+def read_prompts(source: str | Path) -> Iterator[Prompt]:
+    """Prompts of ``linnet examples``, each with its passage before it, or of a file of rows.
+
+    A row has ``prompt`` (a text or messages), and what rewards read of it: ``answer`` or
+    ``answers``, ``passage``, ``answerable``, ``schema``, ``language``. Raises DataError.
+    """
+    if is_examples(source):
+        yield from _of_examples(examples_file(source))
+        return
+    opened = open_source(source)
+    if opened.corpus is not None:
+        raise DataError(f"{source}: expected examples or rows with prompts. Got a corpus")
+    for file in opened.files.get("train", []):
+        for name, value in read_values(file):
+            try:
+                yield _of_row(value, name)
+            except RowError as error:
+                raise DataError(f"{name}: {error}") from None
+
+
+def encode_prompts(
+    found: Iterator[Prompt], tokenizer: Tokenizer, *, chat: bool, longest: int
+) -> tuple[list[EncodedPrompt], int]:
+    """Prompts as tokens, and how many were left out for having more than ``longest``."""
+    encoded, dropped = [], 0
+    for prompt in found:
+        if chat:
+            from linnet.tokenizer import encode_chat
+
+            ids = encode_chat(tokenizer, list(prompt.messages), add_generation_prompt=True).ids
+        else:
+            text = prompts.BETWEEN.join(str(m["content"]) for m in prompt.messages)
+            whole = tokenizer.encode_arrays([text + prompts.BETWEEN])[0]
+            ids = np.concatenate([tokenizer.start, whole]).astype(int).tolist()
+        if len(ids) > longest:
+            dropped += 1
+        else:
+            encoded.append(EncodedPrompt(prompt, tuple(ids)))
+    return encoded, dropped
+
+
+def _of_examples(file: Path) -> Iterator[Prompt]:
+    for example, passage in with_passages(file):
+        known = Sample(
+            asked=example.question,
+            text="",
+            passage=passage,
+            expected=(prompts.answer_text(example),),
+            answerable=example.answerable,
+            schema=example.schema,
+            language=example.language or "en",
+            row=example.to_json(),
+        )
+        yield Prompt(
+            f"{file}:{example.id}", tuple(prompts.prompt_messages(example, passage)), known
+        )
+
+
+def _of_row(value: Any, source: str) -> Prompt:
+    if isinstance(value, RowError):
+        raise value
+    if not isinstance(value, dict) or not value.get("prompt"):
+        raise RowError("expected an object with a prompt")
+    given = value["prompt"]
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if not isinstance(messages, list) or not all(
+        isinstance(m, dict) and isinstance(m.get("content"), str) and m.get("role")
+        for m in messages
+    ):
+        raise RowError("a prompt is a text or a list of messages")
+    answers: Any = next((value[name] for name in _ANSWERS if value.get(name) is not None), [])
+    known = Sample(
+        asked=messages[-1]["content"],
+        text="",
+        passage=value.get("passage"),
+        expected=tuple(map(str, answers if isinstance(answers, list) else [answers])),
+        answerable=bool(value.get("answerable", True)),
+        schema=value.get("schema"),
+        language=str(value.get("language") or "en"),
+        row=value,
+    )
+    return Prompt(source, tuple(messages), known)
+
+
+def require_prompts(found: Sequence[EncodedPrompt], dropped: int) -> None:
+    """Raise DataError where there is none."""
+    if not found:
+        raise DataError(
+            f"expected prompts. Got none{f' that fit: {dropped} are too long' * bool(dropped)}"
+        )

@@ -1,0 +1,405 @@
+"""A text as it may be read: without disguise, decoded, turned around.
+
+What must not leave may be hidden in what does: letters that look alike or are set apart, characters
+that nobody sees, escapes, base64 in base64, a cipher of a child. A text is compared in every
+reading that is found here, each made in time that grows with its length alone; what comes of
+decoding is decoded again, so many times and up to so many characters. What is beyond that is not
+passed over: :class:`Readings` says that it is incomplete.
+
+Paraphrases, translations and real encryption are no readings: nothing here finds them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bz2
+import html
+import lzma
+import re
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+from linnet.answers.instructions import UNSEEN
+
+DEEPEST = 4
+"""How often what was decoded is decoded again."""
+LARGEST = 1 << 20
+"""Characters of all that is decoded from a text, beside eight times its own."""
+_SHORTEST = 12  # characters of an encoding that are worth decoding
+_SHORTEST_TEXT = 5  # characters of what is decoded
+
+# Letters of other scripts, and signs, that are taken for Latin ones; with those that NFKD maps.
+_ALIKE = {
+    "a": "аɑαᴀ🅐🅰🇦ꓮΑАᎪ", "b": "Ььʙвᏼ🅑🅱🇧ꓐΒВᏴ", "c": "сϲᴄ🅒🅲🇨ꓚСϹᏟ", "d": "ԁɗᴅ🅓🅳🇩ꓓᎠ",
+    "e": "еҽᴇɛ🅔🅴🇪ꓰΕЕᎬє", "f": "ꜰғ🅕🅵🇫ꓝϜ", "g": "ɡɢց🅖🅶🇬ꓖᏀ", "h": "һʜհ🅗🅷🇭ꓧΗНᎻн",
+    "i": "іıɩɪι🅘🅸🇮ꓲΙІᎥӀ", "j": "јϳᴊ🅙🅹🇯ꓙЈᎫ", "k": "кκᴋ🅚🅺🇰ꓗΚКᏦ", "l": "ʟⅼ🅛🅻🇱ꓡᏞ",
+    "m": "мᴍ🅜🅼🇲ꓟΜМᎷ", "n": "ոɴη🅝🅽🇳ꓠΝп", "o": "оοօᴏ🅞🅾🇴ꓳΟОՕσ", "p": "рρᴘ🅟🅿🇵ꓑΡРᏢ",
+    "q": "ԛզ🅠🆀🇶Ԛ", "r": "гᴦʀ🅡🆁🇷ꓣᎡ", "s": "ѕꜱ🅢🆂🇸ꓢЅՏᏚ", "t": "тτᴛ🅣🆃🇹ꓔΤТᎢ",
+    "u": "υսᴜц🅤🆄🇺ꓴՍ", "v": "νѵᴠ🅥🆅🇻ꓦѴᏙ", "w": "ԝᴡωш🅦🆆🇼ꓪԜᎳ", "x": "хχ🅧🆇🇽ꓫΧХ",
+    "y": "уүʏγ🅨🆈🇾ꓬΥУҮ", "z": "ᴢ🅩🆉🇿ꓜΖᏃ",
+}  # fmt: skip
+_LOOKALIKES = {ord(other): plain for plain, others in _ALIKE.items() for other in others}
+_LOOKALIKES |= {0xE0000 + code: chr(code) for code in range(0x20, 0x7F)}  # tags
+_LOOKALIKES |= {ord(a): b for a, b in zip("ıłøđħŧæœßþð", (
+    "i", "l", "o", "d", "h", "t", "ae", "oe", "ss", "th", "d"), strict=True)}  # fmt: skip
+# In the skeleton a cipher is taken for the letter that it looks like.
+_LEVEL = {ord("0"): "o", ord("1"): "l", ord("i"): "l"}
+_ASCII = bytes(ord({"0": "o", "1": "l", "i": "l"}.get(chr(c).lower(), chr(c).lower()))
+               if c < 128 else c for c in range(256))  # fmt: skip
+_DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
+
+_UNWRITTEN = re.compile(r"[\W_]+")
+LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
+"""What pieces of something begin with that is divided: "Part 2:", "b)"."""
+_APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
+_BETWEEN = re.compile(r"[^\w\n]{1,2}")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
+_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
+_QUOTED = re.compile(r"=([0-9A-Fa-f]{2})")
+_SOFT_BREAK = re.compile(r"=[ \t]*\r?\n")
+_ESCAPE = re.compile(
+    r"\\+(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
+    r"|([0-3][0-7]{2}))|\bU\+([0-9A-Fa-f]{4,6})\b"
+)
+_CONTROL_ESCAPE = re.compile(r"\\+[nrtbf/\"'\\]")
+_HEX_PREFIX = re.compile(r"(?:0[xX]|\\+x|&#[xX]|%|#)(?=[0-9A-Fa-f]{2})")
+_HEX = re.compile(r"[0-9A-Fa-f](?:[\s,:;_.\-|/]{0,3}[0-9A-Fa-f]){15,}")
+_BINARY = re.compile(r"[01](?:[\s,:;_.\-|/]{0,3}[01]){31,}")
+_DECIMAL = re.compile(r"(?<!\d)\d{2,3}(?:[\s,:;_.\-|/]{1,3}\d{2,3}){5,}(?!\d)")
+_OCTAL = re.compile(r"(?<!\d)[01]?[0-7]{2}(?:[\s,:;_.\-|/]{1,3}[01]?[0-7]{2}){5,}(?!\d)")
+_BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{_SHORTEST},}}")
+_TOKEN = re.compile(r"[A-Za-z0-9+/_\-]+=*")
+_BASE32 = re.compile(r"[A-Z2-7]{16,}|(?=[a-z]{0,30}[2-7])[a-z2-7]{16,}")
+_BASE32_APART = re.compile(r"[A-Z2-7]{2,8}(?:[ \n\r\t]{1,2}[A-Z2-7]{2,8}){3,}")
+_BASE85 = re.compile(r"[!-~]{15,}")
+_MORSE = re.compile(r"[.\-·–—•_]{1,6}(?:[ /|\n]{1,3}[.\-·–—•_]{1,6}){5,}")
+_ROT13 = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM",
+)
+_ATBASH = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA",
+)
+_ROT47 = {code: 33 + (code - 33 + 47) % 94 for code in range(33, 127)}
+_MORSE_CODE = {
+    ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g",
+    "....": "h", "..": "i", ".---": "j", "-.-": "k", ".-..": "l", "--": "m", "-.": "n",
+    "---": "o", ".--.": "p", "--.-": "q", ".-.": "r", "...": "s", "-": "t", "..-": "u",
+    "...-": "v", ".--": "w", "-..-": "x", "-.--": "y", "--..": "z", "-----": "0", ".----": "1",
+    "..---": "2", "...--": "3", "....-": "4", ".....": "5", "-....": "6", "--...": "7",
+    "---..": "8", "----.": "9",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as it may be read; ``how``: what was done to it, in a few words."""
+
+    text: str
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """All readings of a text, itself first."""
+
+    found: tuple[Reading, ...]
+    complete: bool = True
+    """Whether everything that looks encoded was decoded."""
+
+
+def skeleton(text: str) -> str:
+    """The letters and digits of a text in one form: no case, accents, look-alikes, punctuation or
+    blanks, and nothing that nobody sees."""
+    if text.isascii():
+        return text.encode().translate(_ASCII, _DROPPED).decode()
+    plain = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES)).casefold()
+    plain = UNSEEN.sub("", plain.translate(_LOOKALIKES))
+    return _UNWRITTEN.sub("", plain).translate(_LEVEL)
+
+
+def undisguised(text: str) -> str:
+    """A text without characters that nobody sees, of usual width, in usual letters where only
+    some of a word are of another script; case and accents stay."""
+    if text.isascii():
+        return text
+    hidden = "".join(chr(ord(c) - 0xE0000) if 0xE0020 <= ord(c) < 0xE007F else c for c in text)
+    return unicodedata.normalize("NFKC", UNSEEN.sub("", hidden))
+
+
+@lru_cache(maxsize=256)
+def readings(text: str) -> Readings:
+    """A text in all its readings."""
+    found: dict[str, str] = {text: ""}
+    budget = LARGEST + 8 * len(text)
+    layer = [(text, "")]
+    complete = True
+    for depth in range(DEEPEST + 1):
+        deeper: list[tuple[str, str]] = []
+        for own, how in layer:
+            for other, name in _decoded(own):
+                if len(other) < _SHORTEST_TEXT or other in found:
+                    continue
+                budget -= len(other)
+                if budget < 0 or depth == DEEPEST:
+                    complete = False
+                    break
+                found[other] = said = f"{how}, {name}" if how else name
+                deeper.append((other, said))
+        if not deeper or not complete:
+            break
+        layer = deeper
+    for own, how in list(found.items()):
+        for other, name in _turned(own):
+            found.setdefault(other, f"{how}, {name}" if how else name)
+    return Readings(tuple(Reading(own, how) for own, how in found.items()), complete)
+
+
+def _turned(text: str) -> Iterator[tuple[str, str]]:
+    """Ciphers of the alphabet and orders of letters, which need no decoding again."""
+    yield text.translate(_ROT13), "ROT13"
+    yield text.translate(_ATBASH), "Atbash"
+    yield text[::-1], "backwards"
+    words = text.split()
+    if len(words) > 1:
+        yield " ".join(word[::-1] for word in words), "words backwards"
+        yield " ".join(reversed(words)), "words in the other order"
+    yield text[::-1].translate(_ROT13), "ROT13 backwards"
+
+
+def _decoded(text: str) -> Iterator[tuple[str, str]]:
+    """What a text may be an encoding of, in part or whole."""
+    plain = undisguised(text)
+    if plain != text:
+        yield plain, "without disguise"
+        look = plain.translate(_LOOKALIKES)
+        if look != plain:
+            yield look, "letters that look alike"
+    if _APART.search(plain):
+        yield _APART.sub(lambda match: _BETWEEN.sub("", match[0]), plain), "letters set apart"
+    if "\n" in plain:
+        yield from _in_lines(plain)
+    for decode, name in _DECODERS:
+        for found in decode(plain):
+            yield found, name
+
+
+def _in_lines(text: str) -> Iterator[tuple[str, str]]:
+    """Lines in a row, where a code may be divided among them, or they have labels."""
+    lines = text.splitlines()
+    if any(sign in text for sign in "&%\\="):
+        yield "".join(lines), "lines together"
+    bare = [LABEL.sub("", line) for line in lines]
+    if bare != lines:
+        yield "".join(bare), "lines without what they begin with"
+
+
+def _entities(text: str) -> Iterator[str]:
+    if "&" in text and _ENTITY.search(text):
+        yield html.unescape(text)
+
+
+def _percent(text: str) -> Iterator[str]:
+    if "%" in text and _PERCENT.search(text):
+        yield unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "ignore")
+
+
+def _quoted_printable(text: str) -> Iterator[str]:
+    if "=" in text and len(_QUOTED.findall(text)) > 2:
+        raw = _SOFT_BREAK.sub("", text).encode("utf-8", "ignore")
+        yield re.sub(rb"=([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), raw).decode(
+            "utf-8", "ignore"
+        )
+
+
+def _escapes(text: str) -> Iterator[str]:
+    if "\\" not in text and "U+" not in text:
+        return
+
+    def character(match: re.Match[str]) -> str:
+        octal = match[5]
+        digits = next(filter(None, match.groups()))
+        code = int(digits, 8 if octal else 16)
+        return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else ""
+
+    def surrogates(match: re.Match[str]) -> str:
+        high, low = int(match[1], 16), int(match[2], 16)
+        return chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
+
+    joined = re.sub(r"\\+u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})",
+                    surrogates, text)  # fmt: skip
+    found = _ESCAPE.sub(character, joined)
+    if found != text:
+        raw = found.encode("latin-1", "ignore")
+        yield found
+        if len(raw) == len(found) and not found.isascii():  # bytes of UTF-8, one by one
+            yield raw.decode("utf-8", "ignore")
+    unescaped = _CONTROL_ESCAPE.sub(" ", found)
+    if unescaped != found:
+        yield unescaped
+
+
+def _hex(text: str) -> Iterator[str]:
+    for match in _HEX.finditer(_HEX_PREFIX.sub("", text)):
+        digits = re.sub(r"[^0-9A-Fa-f]", "", match[0])
+        if digits.isdigit() and len(set(digits)) < 4:
+            continue
+        for start in (0, 1):
+            part = digits[start:]
+            yield from _texts(bytes.fromhex(part[: len(part) // 2 * 2]))
+
+
+def _binary(text: str) -> Iterator[str]:
+    for match in _BINARY.finditer(text):
+        digits = re.sub(r"[^01]", "", match[0])
+        for start in range(8):
+            part = digits[start:]
+            whole = len(part) // 8
+            if whole > 3:
+                yield from _texts(int(part[: whole * 8], 2).to_bytes(whole, "big"))
+
+
+def _codes(text: str) -> Iterator[str]:
+    for pattern, base in ((_DECIMAL, 10), (_OCTAL, 8)):
+        for match in pattern.finditer(text):
+            codes = [int(code, base) for code in re.findall(r"\d+", match[0])]
+            if all(code < 256 for code in codes):
+                yield from _texts(bytes(codes))
+
+
+def _base64(text: str) -> Iterator[str]:
+    for run in dict.fromkeys(_runs(text)):
+        plain = run.replace("-", "+").replace("_", "/")
+        for start in range(4):
+            part = plain[start:]
+            part = part[: len(part) // 4 * 4] if len(part) % 4 == 1 else part
+            with_end = part + "=" * (-len(part) % 4)
+            try:
+                yield from _texts(base64.b64decode(with_end))
+            except (binascii.Error, ValueError):
+                continue
+
+
+def _runs(text: str) -> Iterator[str]:
+    """What may be base64: runs without a blank, and groups between blanks of which most are no
+    words of a language."""
+    yield from _BASE64.findall(text)
+    group: list[str] = []
+    odd = 0
+    plain = 0
+    for token in _TOKEN.findall(text):
+        strange = _is_strange(token)
+        if strange:
+            odd, plain = odd + 1, 0
+        else:
+            plain += 1
+        group.append(token.rstrip("="))
+        if plain > 4:
+            if odd > 1:
+                yield "".join(group)
+            group, odd, plain = group[-2:], 0, 0
+    if odd > 1:
+        yield "".join(group)
+
+
+def _is_strange(token: str) -> bool:
+    """Whether a token is no word: capitals or digits amid small letters, or signs of base64."""
+    inner = token[1:]
+    upper = any(c.isupper() for c in inner) and any(c.islower() for c in token)
+    digit = any(c.isdigit() for c in token) and any(c.isalpha() for c in token)
+    return upper or digit or "+" in inner or "=" in token
+
+
+def _base32(text: str) -> Iterator[str]:
+    runs = _BASE32.findall(text)
+    runs += [re.sub(r"\s", "", run) for run in _BASE32_APART.findall(text)]
+    for run in dict.fromkeys(runs):
+        for start in range(8):
+            part = run[start:].upper()
+            part = part[: len(part) // 8 * 8] if len(part) % 8 in (1, 3, 6) else part
+            try:
+                yield from _texts(base64.b32decode(part + "=" * (-len(part) % 8)))
+            except (binascii.Error, ValueError):
+                continue
+
+
+def _base85(text: str) -> Iterator[str]:
+    for run in _BASE85.findall(text):
+        if run.isalnum() and not any(c.isdigit() for c in run):
+            continue
+        own = run.removeprefix("<~").removesuffix("~>")
+        for decode in (base64.a85decode, base64.b85decode):
+            for start in range(5):
+                try:
+                    yield from _texts(decode(own[start:].encode()))
+                except (ValueError, OverflowError):
+                    continue
+
+
+def _morse(text: str) -> Iterator[str]:
+    for match in _MORSE.finditer(text):
+        plain = re.sub("[·•]", ".", re.sub("[–—_]", "-", match[0]))
+        yield "".join(_MORSE_CODE.get(code, " ") for code in re.split(r"[ /|\n]+", plain))
+
+
+def _rot47(text: str) -> Iterator[str]:
+    odd = sum(1 for c in text if "!" <= c <= "~" and not c.isalnum())
+    if odd * 8 > len(text):  # prose in ROT47 is full of signs
+        yield text.translate(_ROT47)
+
+
+_DECODERS: Sequence[tuple[Callable[[str], Iterable[str]], str]] = (
+    (_entities, "entities of HTML"), (_percent, "percent encoding"),
+    (_quoted_printable, "quoted-printable"), (_escapes, "escapes"), (_hex, "hexadecimal"),
+    (_binary, "binary"), (_codes, "numbers of characters"), (_base64, "base64"),
+    (_base32, "base32"), (_base85, "base85"), (_morse, "Morse code"), (_rot47, "ROT47"),
+)  # fmt: skip
+
+_MAGIC: Sequence[tuple[bytes, Callable[[bytes], bytes]]] = (
+    (b"\x1f\x8b\x08", lambda data: _inflated(data, 31)),
+    (b"\x78\x01", lambda data: _inflated(data, 15)),
+    (b"\x78\x5e", lambda data: _inflated(data, 15)),
+    (b"\x78\x9c", lambda data: _inflated(data, 15)),
+    (b"\x78\xda", lambda data: _inflated(data, 15)),
+    (b"BZh", lambda data: bz2.BZ2Decompressor().decompress(data, LARGEST)),
+    (b"\xfd7zXZ", lambda data: lzma.LZMADecompressor().decompress(data, LARGEST)),
+)
+
+
+def _inflated(data: bytes, window: int) -> bytes:
+    return zlib.decompressobj(window).decompress(data, LARGEST)
+
+
+def _texts(data: bytes) -> Iterator[str]:
+    """The text that bytes hold, of one kind or another; what is none gives nothing."""
+    for magic, inflate in _MAGIC:
+        at = data.find(magic)
+        if 0 <= at <= 64:
+            try:
+                yield from _plain_texts(inflate(data[at:]))
+            except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError):
+                continue
+    yield from _plain_texts(data)
+
+
+_READABLE = re.compile(rf"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]{{{_SHORTEST_TEXT},}}")
+
+
+def _plain_texts(data: bytes) -> Iterator[str]:
+    if data.count(0) * 3 > len(data):  # UTF-16 of Latin text, whichever half comes first
+        data = data.replace(b"\0", b"")
+    text = data.decode("utf-8", "replace")
+    kept = " ".join(_READABLE.findall(text))
+    # Bytes at random are readable here and there; text is so for the most part.
+    if len(kept) * 2 >= len(text):
+        yield kept
+    elif kept:
+        longest = max(_READABLE.findall(text), key=len)
+        if len(longest) >= 2 * _SHORTEST:
+            yield kept

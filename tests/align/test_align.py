@@ -1,0 +1,388 @@
+"""Alignment from rows to a result: what is read, what is minimised, exact resume, what loads it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from linnet.align import align as align_module
+from linnet.align.align import align
+from linnet.align.config import AlignConfig
+from linnet.align.encoding import Completion, UnitsReport, encode_units, pad
+from linnet.align.objectives import (
+    DesirabilityLoss,
+    PreferenceLoss,
+    completion_log_probs,
+    token_log_probs,
+)
+from linnet.align.preferences import read_judged, read_pairs
+from linnet.align.streams import DivergingBatches, mismatched
+from linnet.align.validation import AlignmentGuard
+from linnet.cli.align import app
+from linnet.errors import ConfigError, DataError, StoppedError
+from linnet.finetune.config import ExamplesConfig
+from linnet.finetune.encoding import Example
+from linnet.finetune.forgetting import ForgettingGuard
+from linnet.finetune.packing import make_batch
+from linnet.model import ModelConfig, Transformer, load_model
+from linnet.progress import Progress
+from linnet.tokenizer import TokenizerConfig, load
+from linnet.tokenizer import train as train_tokenizer
+from linnet.train import loop as loop_module
+from linnet.train.stream import Context
+
+ASKED = [f"What is {a} and {b}?" for a in range(6) for b in range(6)]
+SETTINGS: dict[str, Any] = {
+    "threads": 1, "dtype": "fp32", "template": "none", "general_tokens": 0, "steps": 6, "batch": 6,
+    "sample_interval": 1000, "validation_interval": 3, "micro_tokens": 64, "context": 64,
+}  # fmt: skip
+
+
+def rows(kind: str) -> list[dict[str, Any]]:
+    """Right sums are preferred to wrong ones."""
+    found: list[dict[str, Any]] = []
+    for place, asked in enumerate(ASKED):
+        right, wrong = f" It is {place // 6 + place % 6}.", " I am afraid nobody knows."
+        if kind == "pairs":
+            found.append({"prompt": asked, "chosen": right, "rejected": wrong})
+        else:
+            found.append({"prompt": asked, "completion": right, "label": True})
+            found.append({"prompt": asked, "completion": wrong, "label": False})
+    return found
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama, written by transformers, with a tokenizer and rows."""
+    transformers = pytest.importorskip("transformers")
+    directory = tmp_path_factory.mktemp("base")
+    for kind in ("pairs", "judged"):
+        (directory / f"{kind}.jsonl").write_text("\n".join(map(json.dumps, rows(kind))))
+    texts = [" ".join(map(str, row.values())) for row in rows("pairs")]
+    train_tokenizer(
+        texts, directory / "tokenizer", TokenizerConfig(kind="bpe", vocab_size=300), inputs={}
+    )
+    tokenizer = load(directory / "tokenizer")
+    torch.manual_seed(0)
+    shape = transformers.LlamaConfig(
+        vocab_size=tokenizer.vocab_size, hidden_size=32, intermediate_size=48,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=128, tie_word_embeddings=True,
+        bos_token_id=tokenizer.end_of_text, eos_token_id=tokenizer.end_of_text,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(shape).save_pretrained(directory / "model")
+    tokenizer.save(directory / "model")
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these runs."""
+    monkeypatch.setattr(align_module, "plot_curves", lambda metrics, out: [])
+
+
+def settings(**changes: object) -> AlignConfig:
+    return AlignConfig(**(SETTINGS | changes))
+
+
+def model(**changes: Any) -> Transformer:
+    shape: dict[str, Any] = {
+        "family": "llama", "vocab_size": 50, "width": 16, "depth": 2, "heads": 2, "kv_heads": 1,
+        "head_width": 8, "mlp_width": 24, "context": 32,
+    }  # fmt: skip
+    found = Transformer(ModelConfig(**(shape | changes)))
+    found.initialise(torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for value in found.parameters():
+            value.add_(0.3 * torch.randn(value.shape, generator=torch.Generator().manual_seed(2)))
+    return found
+
+
+def completion(*tokens: int, start: int) -> Completion:
+    import numpy as np
+
+    return Completion(np.array(tokens, np.uint32), np.arange(len(tokens)) >= start)
+
+
+SOME = [
+    completion(1, 2, 3, 4, 5, start=2), completion(1, 2, 9, start=2),
+    completion(7, 8, 9, 10, 11, 12, 13, start=4), completion(7, 8, 9, 10, 3, start=4),
+]  # fmt: skip
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+ALIKE = [
+    {"prompt": "Hi", "chosen": "Good day.", "rejected": "What?"},
+    {"prompt": [{"role": "user", "content": "Hi"}],
+     "chosen": [{"role": "assistant", "content": "Good day."}],
+     "rejected": [{"role": "assistant", "content": "What?"}]},
+    {"chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Good day."}],
+     "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "What?"}]},
+    {"conversations": [{"from": "human", "value": "Hi"}],
+     "chosen": {"from": "gpt", "value": "Good day."},
+     "rejected": {"from": "gpt", "value": "What?"}},
+    {"instruction": "Hi", "input": "", "chosen": "Good day.", "rejected": "What?"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ALIKE)
+def test_pairs_in_the_forms_of_others(row: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps(row))
+    (pair,) = read_pairs(file)
+    said = []
+    for part in (pair.chosen, pair.rejected):
+        messages = part.as_chat().messages if hasattr(part, "as_chat") else part.messages
+        said.append([(m["role"], m["content"]) for m in messages])
+    assert said[0] == [("user", "Hi"), ("assistant", "Good day.")]
+    assert said[1] == [("user", "Hi"), ("assistant", "What?")]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "Hi", "chosen": "Yes", "rejected": "Yes"}, "are equal"),
+        ({"prompt": "Hi", "chosen": "Yes"}, "there is no rejected"),
+        ({"chosen": "Yes", "rejected": "No"}, "expected a prompt"),
+        ({"chosen": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "x"}],
+          "rejected": [{"role": "user", "content": "B"}, {"role": "assistant", "content": "y"}]},
+         "begin with different prompts"),
+        ({"prompt": "Hi", "chosen": "", "rejected": "No"}, "is empty"),
+        ({"prompt": "Hi", "chosen": "Yes", "rejected": "No", "margin": "much"}, "must be a number"),
+        (["Hi"], "expected an object"),
+    ],
+)  # fmt: skip
+def test_pairs_that_teach_nothing_are_named(row: Any, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(
+        json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"}) + "\n" + json.dumps(row)
+    )
+    with pytest.raises(DataError, match=rf"pairs\.jsonl:2: .*{message}"):
+        list(read_pairs(file))
+
+
+def test_judged_completions(tmp_path: Path) -> None:
+    file = tmp_path / "judged.jsonl"
+    alike = [
+        {"prompt": "Hi", "completion": "Good day.", "label": True},
+        {"messages": [{"role": "user", "content": "Hi"},
+                      {"role": "assistant", "content": "Good day."}], "label": False},
+        {"messages": [{"role": "user", "content": "Hi"},
+                      {"role": "assistant", "content": "Good day."}], "kto_tag": 1},
+    ]  # fmt: skip
+    file.write_text("\n".join(map(json.dumps, alike)))
+    assert [judged.desirable for judged in read_judged(file)] == [True, False, True]
+    file.write_text(json.dumps({"prompt": "Hi", "completion": "Yes", "label": "good"}))
+    with pytest.raises(DataError, match="true or false"):
+        list(read_judged(file))
+
+
+def test_a_long_prompt_is_cut_alike_for_both(base: Path) -> None:
+    tokenizer = load(base / "model")
+    file = base / "long.jsonl"
+    asked = " ".join(f"Number {n}?" for n in range(40))
+    file.write_text(json.dumps({"prompt": asked, "chosen": " It is 4.", "rejected": " No."}))
+    config = ExamplesConfig(context=48, template="none")
+    report = UnitsReport()
+    (unit,) = encode_units(read_pairs(file), tokenizer, config, report=report)
+    one, other = unit.completions
+    assert unit.places == 48
+    assert one.tokens[: one.start].tolist() == other.tokens[: other.start].tolist()
+    assert tokenizer.decode(one.tokens[one.start : -1].tolist()) == " It is 4."
+    whole = tokenizer.encode(asked)
+    assert tokenizer.decode(one.tokens[:10].tolist()) == tokenizer.decode(whole[:10])
+    assert (report.cut, report.unseen) == (1, len(whole) - one.start)
+    dropped = UnitsReport()
+    assert encode_units(read_pairs(file), tokenizer, config, too_long="drop", report=dropped) == []
+    assert dropped.dropped == {"longer than the context": 1}
+    assert "1 of 1 rows left out" in dropped.losses(48)[0]
+
+
+# --- log-probabilities do not depend on how they are computed ------------------------------------
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    network = model()
+    found, lengths = completion_log_probs(network, pad(SOME))
+    for place, each in enumerate(SOME):
+        ids = torch.tensor([each.tokens.astype(int).tolist()])
+        all_of_it = network(ids[:, :-1])[0].log_softmax(-1)
+        own = all_of_it.gather(1, ids[0, 1:, None])[:, 0]
+        torch.testing.assert_close(found[place], own[each.start - 1 :].sum())
+        assert lengths[place] == len(each.tokens) - each.start
+
+
+def test_they_do_not_depend_on_padding_packing_and_order() -> None:
+    network = model()
+    found, _ = completion_log_probs(network, pad(SOME))
+    alone = [completion_log_probs(network, pad([each]))[0][0] for each in SOME]
+    torch.testing.assert_close(found, torch.stack(alone))
+    turned, _ = completion_log_probs(network, pad(SOME[::-1]))
+    torch.testing.assert_close(found, turned.flip(0))
+    examples = [Example(each.tokens, each.trained, "") for each in SOME]
+    packed = make_batch([examples], length=20)
+    each = token_log_probs(network, packed)[0]
+    assert packed.segment_ids is not None
+    sums = [each[packed.segment_ids[0] == number].sum() for number in range(1, 5)]
+    torch.testing.assert_close(found, torch.stack(sums))
+
+
+@pytest.mark.parametrize("kind", ["preference", "desirability"])
+def test_the_gradient_does_not_depend_on_accumulation(kind: str) -> None:
+    network = model()
+    reference = torch.tensor([[-3.0, -2.5], [-4.0, -3.5]])
+    objective: Any
+    if kind == "preference":
+        objective = PreferenceLoss()
+        batch = pad(SOME, units=2, reference=reference.flatten())
+    else:
+        objective = DesirabilityLoss()
+        batch = pad(
+            SOME, reference=reference.flatten(), divergence=torch.full((4,), 0.3),
+            desirable=torch.tensor([True, False, True, True]),
+        )  # fmt: skip
+    gradients = []
+    for size in (batch.units, 1):
+        losses = [objective(network, piece) for piece in batch.split(size)]
+        total = sum(loss.sum for loss in losses) / sum(loss.weight for loss in losses)
+        gradients.append(torch.autograd.grad(total, list(network.parameters())))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_at_the_first_step_the_model_is_its_reference() -> None:
+    network = model().eval()
+    with torch.no_grad():
+        reference, _ = completion_log_probs(network, pad(SOME))
+        loss = PreferenceLoss()(network, pad(SOME, units=2, reference=reference))
+    assert float(loss.mean) == pytest.approx(math.log(2))
+    assert float(loss.metrics["rewards/margins"]) == 0  # type: ignore[arg-type]
+
+
+def test_divergence_is_that_of_completions_to_other_prompts(base: Path) -> None:
+    network = model().eval()
+    units = encode_units(
+        read_judged(base / "judged.jsonl"), load(base / "model"), ExamplesConfig(template="none")
+    )[:4]
+    network = model(vocab_size=300, context=128).eval()
+    others = mismatched(units, seed=3)
+    assert all(
+        (other.tokens[: other.start] == unit.completions[0].tokens[: other.start]).all()
+        for other, unit in zip(others, units, strict=True)
+    )
+    said = sorted(tuple(each.tokens[each.start :]) for each in others)
+    assert said == sorted(tuple(u.completions[0].tokens[u.completions[0].start :]) for u in units)
+    with torch.no_grad():
+        known, _ = completion_log_probs(network, pad(others))
+    zeros = torch.zeros(4, 1)
+    for shift, expected in ((0.5, 0.5), (-0.5, 0.0)):
+        stream = DivergingBatches(units, zeros, others, known - shift, tokens=64, batch=4, seed=1)
+        batch = stream.next(Context(network, step=0, progress=0.0))
+        torch.testing.assert_close(
+            batch["divergence"], torch.full((4,), expected), atol=1e-5, rtol=0
+        )
+        assert not stream.next()["divergence"].any()  # without a run
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def test_a_run_learns_what_is_preferred(base: Path, tmp_path: Path) -> None:
+    made = align(base / "model", base / "pairs.jsonl", tmp_path / "a", settings(steps=30, lr=0.01))
+    stats = made.stats
+    assert stats["base_loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert stats["validation_loss"] < 0.5
+    assert stats["validation_rewards/accuracies"] == 1.0
+    first = json.loads((tmp_path / "a" / "metrics.jsonl").read_text().splitlines()[0])
+    assert "rewards/margins" in str(first)
+    assert (tmp_path / "a" / "adapter_config.json").is_file()
+
+
+def test_a_reward_model_is_read_by_transformers(base: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    align(
+        base / "model", base / "pairs.jsonl", tmp_path / "r",
+        settings(method="reward", steps=20, lr=0.01),
+    )  # fmt: skip
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "r")
+    tokenizer = load(tmp_path / "r")
+    assert theirs.config.num_labels == 1
+    texts = [ASKED[7] + answer for answer in (" It is 2.", " I am afraid nobody knows.")]
+    ours = load_model(tmp_path / "r")
+    for text in texts:
+        ids = torch.tensor([[*tokenizer.encode(text), tokenizer.end_of_text]])
+        with torch.no_grad():
+            torch.testing.assert_close(theirs(ids).logits, ours(ids), atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        right, wrong = (
+            float(ours(torch.tensor([[*tokenizer.encode(text), tokenizer.end_of_text]])))
+            for text in texts
+        )
+    assert right > wrong
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    method: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = base / ("pairs.jsonl" if method == "dpo" else "judged.jsonl")
+    run = settings(method=method)
+    align(base / "model", data, tmp_path / "whole", run)
+    with monkeypatch.context() as patch:
+        made = loop_module.Loop._step
+
+        def stopped(self: Any, *args: Any) -> Any:
+            if self.pace.step == 4:
+                self._save()
+                raise StoppedError("stopped")
+            return made(self, *args)
+
+        patch.setattr(loop_module.Loop, "_step", stopped)
+        with pytest.raises(StoppedError):
+            align(base / "model", data, tmp_path / "parts", run)
+    align(base / "model", data, tmp_path / "parts", run)
+    one, other = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "parts")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Listening(Progress):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_what_was_chosen_becoming_unlikely_is_said_once() -> None:
+    heard = Listening()
+    guard = AlignmentGuard(ForgettingGuard(), beta=0.1, tokens=10, progress=heard)
+    for reward in (0.0, -0.05, -0.2, -0.3):
+        guard.judge({"loss": 0.6, "rewards/chosen": reward}, {"loss": 0.7})
+    assert len(heard.warnings) == 1
+    assert "0.20 nats per token" in heard.warnings[0]
+
+
+def test_what_cannot_work_is_refused(base: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke(
+        app, [str(base / "model"), str(base / "rows.jsonl"), "--out", str(tmp_path / "x")]
+    )
+    assert isinstance(run.exception, DataError)
+    with pytest.raises(ConfigError, match="smoothing is for"):
+        AlignConfig(loss="ipo", smoothing=0.1)
+    good = tmp_path / "good.jsonl"
+    good.write_text("\n".join(json.dumps(row) for row in rows("judged") if row["label"]))
+    with pytest.raises(DataError, match=r"All .* are good"):
+        align(base / "model", good, tmp_path / "y", settings(method="kto"))
+    alike = AlignConfig(method="kto"), AlignConfig(method="kto", smoothing=0.2)
+    assert alike[0].recipe() == alike[1].recipe()

@@ -1,0 +1,213 @@
+"""Rewards of what the model writes: what they say, how groups are sampled, and what is learned."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_align import SETTINGS, Listening, base, no_pictures  # noqa: F401 (fixtures)
+
+from linnet.align.align import align
+from linnet.align.config import AlignConfig
+from linnet.align.objectives import PolicyLoss, token_log_probs
+from linnet.align.prompts import EncodedPrompt, Prompt
+from linnet.align.rewards import REWARDS, Sample, choose_rewards, load_rewards
+from linnet.align.rollouts import Policy, Rollouts
+from linnet.errors import ConfigError, StoppedError, TrainingError
+from linnet.model import load_checkpoint
+from linnet.train import loop as loop_module
+from linnet.train.stream import Context
+
+GRPO = {"method": "grpo", "max_tokens": 12, "group": 4, "batch": 8, "held_out": 0.2}
+OWN = """
+def short(sample):
+    return 1 / (1 + sample.tokens)
+
+def _helper(sample):
+    return 0
+"""
+
+
+def settings(**changes: object) -> AlignConfig:
+    return AlignConfig(**(SETTINGS | GRPO | changes))  # type: ignore[arg-type]
+
+
+SAID = Sample(
+    "How high is it?", "It is 12 m, as it says: \"the tower is 12 m high\" [2]",
+    passage="Of all, the tower is 12 m high, and red.", expected=("12 m",),
+    row={"cites": [2, 3]},
+)  # fmt: skip
+REFUSED = Sample("Who?", "I don't know.", answerable=False, passage="The tower is red.")
+TABLE = Sample("?", "", schema={"type": "object", "required": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "sample", "value"),
+    [
+        ("quotes", SAID, 1.0),
+        ("quotes", Sample("", '"a blue one" "the tower"', passage="the tower"), 0.5),
+        ("quotes", Sample("", "none at all", passage="the tower"), 0.0),
+        ("quotes", REFUSED, 1.0),
+        ("cites", SAID, 2 / 3),
+        ("refuses", SAID, 1.0),
+        ("refuses", REFUSED, 1.0),
+        ("refuses", Sample("", "Jane did.", answerable=False), 0.0),
+        ("refuses", Sample("", "I don't know."), 0.0),
+        ("exact", Sample("", "The 12 m", expected=("12 m",)), 1.0),
+        ("exact", Sample("", "13 m", expected=("12 m",)), 0.0),
+        ("exact", REFUSED, 1.0),
+        ("overlap", Sample("", "12 m high", expected=("12 m",)), 0.8),
+        ("grounded", Sample("", "The tower is red.", passage="The tower is red."), 1.0),
+        ("grounded", Sample("", "It is 13 m high.", passage="It is 12 m high."), 0.0),
+        ("grounded", REFUSED, 1.0),
+        ("ends", Sample("", "x", ended=False), 0.0),
+        ("concise", Sample("", "one two", expected=("one",)), 1.0),
+        ("concise", Sample("", "one two three four", expected=("one",)), 0.5),
+        ("concise", Sample("", "a b c d e f g", expected=("one",)), 0.0),
+        ("well_formed", Sample("", '{"a": 1}', schema=TABLE.schema), 1.0),
+        ("well_formed", Sample("", '{"b": 1}', schema=TABLE.schema), 0.5),
+        ("well_formed", Sample("", "{", schema=TABLE.schema), 0.0),
+    ],
+)
+def test_rewards(name: str, sample: Sample, value: float) -> None:
+    assert REWARDS[name](sample) == pytest.approx(value)
+
+
+def test_rewards_are_added_up_by_weights_and_named_where_they_fail(tmp_path: Path) -> None:
+    rewards = choose_rewards(["refuses", "ends=3"])
+    each = rewards.of(Sample("", "Jane.", ended=False))
+    assert each == {"refuses": 1.0, "ends": 0.0}
+    assert rewards.total(each) == pytest.approx(0.25)
+    for wrong in ("refuse", "ends=much", "ends=0"):
+        with pytest.raises(ConfigError, match="rewards: "):
+            choose_rewards([wrong])
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    assert list(own := load_rewards(file)) == ["short"]
+    assert choose_rewards(["short"], own).of(Sample("", "", tokens=3)) == {"short": 0.25}
+    file.write_text("def broken(sample):\n    return sample.nothing\n")
+    with pytest.raises(TrainingError, match=r"'broken' failed on .* \(AttributeError"):
+        choose_rewards(["broken"], load_rewards(file)).of(Sample("", "x"))
+    for text in ("def", "x = 1"):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=r"own\.py"):
+            load_rewards(file)
+
+
+def rollouts(directory: Path, **changes: Any) -> tuple[Rollouts, Context]:
+    checkpoint = load_checkpoint(directory / "model")
+    prompts = [
+        EncodedPrompt(Prompt("", (), Sample(asked, "")), tuple(checkpoint.tokenizer.encode(asked)))
+        for asked in ("What is 1 and 2?", "What is 3 and 4?", "What is 5?")
+    ]
+    given: dict[str, Any] = {
+        "prompts": prompts, "policy": Policy(checkpoint, 8), "group": 4, "batch": 8, "seed": 1,
+        "rewards": choose_rewards(["ends", "short"], {"short": lambda s: 1 / (1 + s.tokens)}),
+        "masked": False,
+    }  # fmt: skip
+    return Rollouts(**(given | changes)), Context(checkpoint.model, step=0, progress=0.0)
+
+
+def test_samples_have_the_log_probabilities_of_the_model_in_training(
+    base: Path,  # noqa: F811
+) -> None:
+    stream, context = rollouts(base)
+    batch = stream.next(context)
+    with torch.no_grad():
+        known = token_log_probs(context.model, batch)
+    mask = batch.loss_mask
+    assert mask is not None
+    assert mask.any(1).all()
+    torch.testing.assert_close(known[mask], batch["sampled"][mask], atol=1e-4, rtol=0)
+    torch.testing.assert_close(batch["advantages"].view(2, 4).sum(1), torch.zeros(2))
+    # At ratio one the gradient is that of the likelihood by advantage, and nothing is clipped.
+    loss = PolicyLoss(8)(context.model, batch)
+    assert float(loss.metrics["clip_ratio/region_mean"].sum) == 0  # type: ignore[union-attr]
+    parameters = list(context.model.parameters())
+    ours = torch.autograd.grad(loss.sum, parameters)
+    plain = -(token_log_probs(context.model, batch) * batch["advantages"][:, None]).sum() / 8
+    for one, other in zip(ours, torch.autograd.grad(plain, parameters), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+
+
+def test_equal_rewards_give_no_gradient_and_are_said(base: Path) -> None:  # noqa: F811
+    heard = Listening()
+    stream, context = rollouts(
+        base, progress=heard, rewards=choose_rewards(["same"], {"same": lambda s: 0.3})
+    )
+    for _ in range(6):
+        batch = stream.next(context)
+        loss = PolicyLoss(8)(context.model, batch)
+        for each in torch.autograd.grad(loss.sum, list(context.model.parameters())):
+            assert not each.any()
+    assert len(heard.warnings) == 1
+    assert "nothing can be learned" in heard.warnings[0]
+
+
+def test_one_sampling_may_serve_several_updates_and_is_kept(base: Path) -> None:  # noqa: F811
+    stream, context = rollouts(base, updates=2)
+    first = stream.next(context)
+    state = stream.state()
+    again, _ = rollouts(base, updates=2)
+    again.restore(state)
+    repeated = again.next(context)
+    assert all(torch.equal(repeated[name], first[name]) for name in ("tokens", "advantages"))
+    assert torch.equal(stream.next(context).tokens, first.tokens)
+    fresh = stream.next(context)
+    assert fresh.tokens.shape != first.tokens.shape or not torch.equal(fresh.tokens, first.tokens)
+    assert torch.equal(again.next(context).tokens, fresh.tokens)
+
+
+def test_cut_completions_teach_nothing(base: Path) -> None:  # noqa: F811
+    stream, context = rollouts(base, masked=True)
+    batch = stream.next(context)
+    assert batch.loss_mask is not None
+    assert torch.equal(batch.loss_mask.any(1), batch["ended"].bool())
+
+
+def test_a_run_learns_what_is_rewarded_and_goes_on_exactly(
+    base: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [{"prompt": f"What is {a} and {b}?"} for a in range(4) for b in range(4)]
+    data = tmp_path / "prompts.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "own.py").write_text(
+        "def vowels(s):\n    return sum(c in 'aeiou' for c in s.text) / max(1, len(s.text))\n"
+    )
+    run = settings(
+        reward_file=tmp_path / "own.py", steps=24, lr=0.02, weights="full", mask_cut=False,
+        kl=0.01, batch=16, validation_interval=12, patience=0,
+    )  # fmt: skip
+    made = align(base / "model", data, tmp_path / "whole", run)
+    log = [json.loads(x) for x in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    rewards = [entry["reward"] for entry in log if "reward" in entry]
+    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.1
+    # What was sampled was sampled from the weights of that very step.
+    assert not any(entry.get("clip_ratio/region_mean") for entry in log)
+    assert {"kl", "rewards/vowels/mean", "completions/mean_length"} <= log[1].keys() | log[0].keys()
+    assert made.stats["validation_reward"] > made.stats["base_reward"]
+    with monkeypatch.context() as patch:
+        step = loop_module.Loop._step
+
+        def stopped(self: Any, *args: Any) -> Any:
+            if self.pace.step == 14:
+                self._save()
+                raise StoppedError("stopped")
+            return step(self, *args)
+
+        patch.setattr(loop_module.Loop, "_step", stopped)
+        with pytest.raises(StoppedError):
+            align(base / "model", data, tmp_path / "parts", run)
+    align(base / "model", data, tmp_path / "parts", run)
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_cannot_work_is_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of group"):
+        AlignConfig(method="grpo", batch=10)

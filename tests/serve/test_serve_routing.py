@@ -1,0 +1,360 @@
+"""A server whose ``auto`` chooses between its own model, or documents, and one behind a server."""
+
+import contextlib
+import dataclasses
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from scripted import Running, ScriptedEngine, serving
+from test_serve_running import leave, open_stream, wait_until
+
+from linnet.answers import Assistant
+from linnet.errors import ConfigError
+from linnet.generate.engine import Request
+from linnet.monitor.log import Entry
+from linnet.retrieval import Passage, PassagesInMemory, Place
+from linnet.routing.opening import OpenRouting
+from linnet.serve import Catalog, ServeConfig, Served
+from linnet.serve.keys import KeyLimits, add_key
+from linnet.serve.sources import open_catalog, remote_models, routed
+
+SETTINGS = """
+currency = "EUR"
+
+[models.cloud]
+address = "{url}/v1"
+model = "tiny"
+place = "elsewhere"
+retries = 0
+input = 1.0
+output = 2.0
+
+[policy]
+farthest = "elsewhere"
+{policy}
+
+[budget]
+{budget}
+
+[[rules]]
+matches = "hard"
+model = "cloud"
+"""
+FOUNDED = "The library was founded in 1891 by Anna Weiss."
+PAY = "The librarian Anna Weiss earns 5,200 euros a month."
+
+
+def says(prompt: str, request: Request) -> str:
+    """What the larger model says: of documents a statement, as it is asked for."""
+    if "as JSON" not in prompt:
+        return "the cloud says so"
+    quote = FOUNDED if FOUNDED in prompt else PAY
+    return json.dumps({"statements": [{"quote": quote, "statement": quote}]})
+
+
+class Routed:
+    """The two servers, and a client of the first."""
+
+    def __init__(self, near: Running, cloud: ScriptedEngine, routing: OpenRouting) -> None:
+        self.near, self.cloud, self.routing = near, cloud, routing
+
+    def client(self, key: str = "x") -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.near.url}/v1", api_key=key, max_retries=0)
+
+    def post(self, path: str, *, key: str | None = None, **body: Any) -> tuple[int, Any]:
+        headers = {"content-type": "application/json"}
+        headers |= {"authorization": f"Bearer {key}"} if key else {}
+        request = urllib.request.Request(
+            self.near.url + path, json.dumps(body).encode(), headers, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def chat(self, text: str, model: str = "auto", **more: Any) -> tuple[Any, dict[str, Any]]:
+        """The message, and who wrote it."""
+        status, found = self.post("/v1/chat/completions", model=model, messages=asked(text), **more)
+        assert status == 200, found
+        message = found["choices"][0]["message"]
+        return message, wrote(message["linnet"])
+
+    def entries(self) -> list[Entry]:
+        """The log, newest first."""
+        log = self.near.server.service.log
+        assert log is not None
+        wait_until(lambda: not self.near.server.service.busy)  # a line follows its answer
+        assert log.flush()
+        return log.newest(100)
+
+
+def wrote(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = (piece for piece in pieces if piece["type"] == "attribution")
+    return found
+
+
+def asked(text: str) -> list[Any]:
+    return [{"role": "user", "content": text}]
+
+
+@contextlib.contextmanager
+def routing_server(
+    folder: Path, *, policy: str = "", budget: str = "", documents: bool = False, **settings: Any
+) -> Iterator[Routed]:
+    cloud = ScriptedEngine(says, context=20_000)
+    file = folder / "routing.toml"
+    with serving(cloud) as far:
+        file.write_text(SETTINGS.format(url=far.url, policy=policy, budget=budget))
+        routing = OpenRouting.open(file)
+        local = Served("tiny", ScriptedEngine())
+        if documents:
+            index = PassagesInMemory(
+                [
+                    Passage(FOUNDED, (Place("open/history.txt", 0, len(FOUNDED)),), language="en"),
+                    Passage(PAY, (Place("staff/pay.txt", 0, len(PAY)),), language="en"),
+                ]
+            )
+            local = Served("notes", assistant=Assistant(index))
+        models = [local, routed(routing, local, ""), *remote_models(routing)]
+        if documents:  # there is no directory, for what was measured there
+            models[1] = dataclasses.replace(models[1], answering=routing.auto(local.conversing))
+        catalog = Catalog(models, routing=routing)
+        monitor = {"monitor": folder / "log.sqlite"}
+        near = Running(catalog, ServeConfig(**{"port": 0, "log": "off", **monitor, **settings}))
+        try:
+            yield Routed(near, cloud, routing)
+        finally:
+            near.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
+    folder = tmp_path_factory.mktemp("routing")
+    with routing_server(folder, monitor_contents=True) as found:
+        yield found
+
+
+def test_each_interface_says_who_wrote_it_why_and_what_it_cost(server: Routed) -> None:
+    why = {"decided_by": "rule", "reason": "rule 1: the question matches hard"}
+    chat, found = server.chat("a hard question")
+    tokens = len("<user> a hard question"), len("the cloud says so")
+    cost = (tokens[0] * 1.0 + tokens[1] * 2.0) / 1e6
+    assert chat["content"] == "the cloud says so"
+    assert (found["model"], found["place"], found["route"]) == ("cloud", "elsewhere", why)
+    assert (found["cost"], found["currency"]) == (pytest.approx(cost), "EUR")
+
+    easy, found = server.chat("an easy one")
+    assert (easy["content"], found["model"], found["cost"]) == ("eno ysae na >resu<", "tiny", 0.0)
+
+    text, pieces, usage = "", [], None
+    for chunk in server.client().chat.completions.create(
+        model="auto", messages=asked("a hard question"), stream=True,
+        stream_options={"include_usage": True},
+    ):  # fmt: skip
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            pieces += getattr(choice.delta, "linnet", None) or ()
+    assert (text, wrote(pieces)["cost"]) == ("the cloud says so", pytest.approx(cost))
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == tokens
+
+    _, response = server.post("/v1/responses", model="auto", input="a hard question")
+    assert wrote(response["linnet"])["model"] == "cloud"
+    _, message = server.post(
+        "/v1/messages", model="auto", messages=asked("a hard question"), max_tokens=99
+    )
+    assert wrote(message["linnet"])["cost"] == pytest.approx(cost)
+    _, line = server.post("/api/chat", model="auto", messages=asked("a hard one"), stream=False)
+    assert wrote(line["linnet"])["model"] == "cloud"
+    _, line = server.post("/api/generate", model="auto", prompt="a hard one", stream=False)
+    assert wrote(line["linnet"])["model"] == "cloud"
+
+
+def test_one_call_may_be_sent_elsewhere_and_the_log_has_all_of_it(server: Routed) -> None:
+    before = len(server.entries())
+    for path, body in (
+        ("/v1/chat/completions", {"messages": asked("easy, but mine")}),
+        ("/v1/responses", {"input": "easy, but mine"}),
+        ("/v1/messages", {"messages": asked("easy, but mine"), "max_tokens": 99}),
+        ("/api/chat", {"messages": asked("easy, but mine"), "stream": False}),
+    ):
+        status, _ = server.post(path, model="auto", linnet={"route": "cloud"}, **body)
+        assert status == 200
+    entries = server.entries()
+    assert len(entries) == before + 4
+    for entry in entries[:4]:
+        assert (entry.asked, entry.model, entry.place) == ("auto", "cloud", "elsewhere")
+        assert (entry.decided_by, entry.question) == ("request", "easy, but mine")
+        assert (entry.answer, entry.state) == ("the cloud says so", "answered")
+        assert entry.cost == entry.would_cost == entry.prompt * 10**6 + entry.written * 2 * 10**6
+    assert {entry.interface for entry in entries[:4]} == {
+        "/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"
+    }  # fmt: skip
+    _, found = server.chat("hard, but stays", linnet={"route": "local"})
+    assert (found["model"], found["route"]["decided_by"]) == ("tiny", "request")
+    (entry,) = server.entries()[:1]
+    assert (entry.cost, entry.would_cost) == (0, entry.prompt * 10**6 + entry.written * 2 * 10**6)
+    status, error = server.post(
+        "/v1/chat/completions", model="auto", messages=asked("x"), linnet={"route": "sky"}
+    )
+    assert (status, error["error"]["code"]) == (400, "model_not_found")
+    status, error = server.post(
+        "/v1/chat/completions", model="tiny", messages=asked("x"), linnet={"route": "cloud"}
+    )
+    assert (status, error["error"]["param"]) == (400, "linnet.route")
+
+
+def test_a_verdict_is_noted_in_the_log(server: Routed) -> None:
+    _, found = server.chat("an easy one")
+    assert server.post("/v1/linnet/feedback", id=found["id"], good=False) == (200, {"noted": True})
+    (entry,) = server.entries()[:1]
+    assert (entry.id, entry.good) == (found["id"], False)
+
+
+def test_models_are_listed_with_their_places_and_prices(server: Routed) -> None:
+    cards = {card.id: card.linnet for card in server.client().models.list()}  # type: ignore[attr-defined]
+    assert list(cards) == ["tiny", "auto", "cloud"]
+    assert [card["place"] for card in cards.values()] == ["here", "elsewhere", "elsewhere"]
+    assert cards["cloud"]["price"] == {"input": 1.0, "output": 2.0, "currency": "EUR"}
+    assert cards["auto"]["adapter_of"] is None
+    message, found = server.chat("easy", model="cloud")
+    assert (message["content"], found["route"]["decided_by"]) == ("the cloud says so", "request")
+
+
+def test_what_a_model_elsewhere_would_be_sent_is_shown_before(server: Routed) -> None:
+    before = len(server.cloud.requests)
+    status, found = server.post(
+        "/v1/linnet/route", model="auto",
+        messages=[{"role": "system", "content": "Be brief."}, *asked("an easy one")],
+    )  # fmt: skip
+    (prospect,) = found["models"]
+    assert (status, prospect["model"], prospect["allowed"]) == (200, "cloud", True)
+    assert [m["content"] for m in prospect["messages"]] == ["Be brief.", "an easy one"]
+    # Two prices by bounds: a token has a byte at least, and an answer is 4,096 at most.
+    assert 4096 * 2.0 / 1e6 < prospect["most_cost"] < (4096 * 2.0 + 1500) / 1e6
+    assert len(server.cloud.requests) == before
+    assert server.post("/v1/linnet/route", model="tiny", messages=asked("x"))[0] == 400
+
+
+def test_a_model_that_fails_in_the_middle_or_before(server: Routed) -> None:
+    """What was given out stays; before the first word the local model answers."""
+    message, found = server.chat("hard, slow and broken")
+    assert message["content"] == "the"
+    assert found["model"] == "cloud"
+    assert [p["type"] for p in message["linnet"]] == ["decision", "error", "attribution"]
+    entry = server.entries()[0]
+    assert (entry.state, entry.model, len(entry.failures)) == ("answered", "cloud", 1)
+    # "unfit" fails before there is a word, at both: what kept the cloud from answering is told too.
+    status, error = server.post("/v1/chat/completions", model="auto", messages=asked("hard, unfit"))
+    assert status >= 400
+    assert server.entries()[0].state == "failed"
+    status, error = server.post("/v1/chat/completions", model="cloud", messages=asked("unfit"))
+    assert (status, error["error"]["code"]) == (502, "remote_error")
+    stream: Any = open_stream(server.near, "hard " + "slow " * 200, model="auto")
+    stream.read(200)
+    leave(stream)
+    wait_until(lambda: server.cloud.running == 0)
+    assert server.entries()[0].state == "left"
+
+
+@pytest.mark.parametrize(
+    ("policy", "budget", "cause", "status", "said"),
+    [
+        ('keys = {owner = "here"}', "", "policy", 403, "no farther than 'here'"),
+        ("", "day = 0", "budget", 429, "day"),
+        ("", "query_tokens = 10", "budget", 429, "10"),
+    ],
+)
+def test_policy_and_budget_hold_whichever_way_it_is_asked(
+    tmp_path: Path, policy: str, budget: str, cause: str, status: int, said: str
+) -> None:
+    keys = tmp_path / "keys.json"
+    owner = add_key(keys, "owner", KeyLimits(remote=True))
+    guest = add_key(keys, "guest")
+    with routing_server(tmp_path, policy=policy, budget=budget, keys=keys) as server:
+        message, found = server.chat("a hard one", key=owner)
+        assert (message["content"], found["model"]) == ("eno drah a >resu<", "tiny")
+        assert found["route"]["decided_by"] == cause
+        assert said in found["route"]["reason"]
+        got, error = server.post(
+            "/v1/chat/completions", key=owner, model="cloud", messages=asked("x")
+        )
+        assert (got, said in error["error"]["message"]) == (status, True)
+        # A key that was not made for it uses nothing beyond this machine.
+        _, found = server.chat("a hard one", key=guest)
+        assert (found["model"], found["route"]["decided_by"]) == ("tiny", "policy")
+        got, error = server.post(
+            "/v1/chat/completions", key=guest, model="cloud", messages=asked("x")
+        )
+        assert (got, error["error"]["code"]) == (403, "not_allowed")
+        _, shown = server.post("/v1/linnet/route", key=guest, model="auto", messages=asked("x"))
+        assert not shown["models"][0]["allowed"]
+        assert "--remote" in shown["models"][0]["reasons"][0]
+        assert server.cloud.requests == []
+
+
+def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) -> None:
+    policy = '[[policy.documents]]\nsources = ["open/**"]\nfarthest = "elsewhere"'
+    with routing_server(tmp_path, policy=policy, documents=True) as server:
+        message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
+        assert (message["content"], found["model"]) == (FOUNDED, "cloud")
+        assert message["annotations"][0]["url_citation"]["title"] == "open/history.txt"
+        assert found["cost"] > 0
+        decisions = [piece for piece in message["linnet"] if piece["type"] == "decision"]
+        assert "was not shown 1 of 2 passages" in str(decisions)
+        assert PAY not in server.cloud.detokenize(server.cloud.requests[-1].prompt)  # type: ignore[arg-type]
+        status, shown = server.post(
+            "/v1/linnet/route", model="auto", messages=asked("When was the library founded?")
+        )
+        assert (status, shown["models"][0]["allowed"]) == (200, True)
+        assert FOUNDED in shown["models"][0]["messages"][-1]["content"]
+        assert PAY not in shown["models"][0]["messages"][-1]["content"]
+        # Where what it wrote is supported by nothing, the passages are what answers.
+        message, found = server.chat(
+            "How much does the librarian earn a month?", linnet={"route": "cloud"}
+        )
+        assert PAY in message["content"]
+        assert found["model"] == "notes"
+        assert "nothing that cloud wrote is supported" in found["route"]["reason"]
+        # A refusal here has the larger one try; where that finds nothing either, it is one.
+        message, found = server.chat("Who won the cup in 2031?")
+        assert message["refusal"]
+        assert found["route"]["reason"].startswith("the local answer is a refusal")
+        assert len(server.cloud.requests) == 3
+
+
+def test_documents_that_stay_here_are_answered_from_here(tmp_path: Path) -> None:
+    with routing_server(tmp_path, documents=True) as server:
+        message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
+        assert (message["content"], found["model"]) == (FOUNDED, "notes")
+        assert found["route"]["decided_by"] == "policy"
+        assert "all that was found stays here" in found["route"]["reason"]
+        status, shown = server.post(
+            "/v1/linnet/route", model="auto", messages=asked("When was the library founded?")
+        )
+        assert (status, shown["models"][0]["allowed"]) == (200, False)
+        assert server.cloud.requests == []
+
+
+def test_what_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "routing.toml"
+    file.write_text(SETTINGS.format(url="http://127.0.0.1:9", policy="", budget=""))
+    routing = OpenRouting.open(file)
+    with pytest.raises(ConfigError, match="has a model 'cloud', and so is one here called"):
+        open_catalog("nowhere", ServeConfig(), name="cloud", routing=routing)
+    with pytest.raises(ConfigError, match="has a model 'auto'"):
+        open_catalog("nowhere", ServeConfig(), models={"auto": "x"}, routing=routing)
+    with pytest.raises(ConfigError, match="does not hold any"):
+        routed(routing, Served("plain", ScriptedEngine(chat=False)), "")
+    with pytest.raises(ConfigError, match="--monitor FILE"):
+        ServeConfig(monitor_contents=True)
+    routing.close()
