@@ -324,8 +324,10 @@ class Oracle:
         value = json.loads(body.partition(b"\r\n\r\n")[2])
         strings = list(_strings(value["messages"])) + list(_strings(value.get("tools")))
         strings += list(_strings([value.get("stop"), value.get("response_format")]))
-        bare = [re.sub(r"^Part \d+: ", "", text) for text in strings]
-        texts = {*strings, "".join(strings), "".join(bare), body.decode()}
+        bare = [re.sub(r"\n*(?m:^)Part \d+: ", "", text) for text in strings]
+        values = [text for text in strings if not re.fullmatch(r"a\d|query|k|c\d", text)]
+        texts = {*strings, *bare, body.decode()}
+        texts |= {"".join(row) for row in (strings, bare, values)}
         for role in ("user", "assistant"):
             texts.add("".join(m["content"] for m in value["messages"]
                               if m["role"] == role and isinstance(m["content"], str)))  # fmt: skip
@@ -394,9 +396,9 @@ def _undo(text: str) -> Iterator[str]:
 def _bytes(data: bytes) -> Iterator[str]:
     yield data.decode("utf-8", "replace")
     yield data.replace(b"\0", b"").decode("utf-8", "replace")
-    for undo in (gzip.decompress, zlib.decompress, bz2.decompress):
-        try:
-            yield undo(data).decode("utf-8", "replace")
+    for undo in (zlib.decompressobj(31), zlib.decompressobj(15), bz2.BZ2Decompressor()):
+        try:  # (the end may be missing)
+            yield undo.decompress(data).decode("utf-8", "replace")
         except (OSError, ValueError, EOFError, zlib.error):
             continue
 
