@@ -20,7 +20,6 @@ from torch import Tensor
 
 from linnet.errors import ConfigError, ModelError
 from linnet.gguf.blocks import BLOCKS, Bytes, rounded, scales_of, with_codes
-from linnet.gguf.quantisation import decoded
 
 DAMPING = 0.01
 """Of the mean of a Hessian's diagonal, added to it."""
@@ -160,11 +159,12 @@ def inverse_factor(hessian: Tensor) -> Tensor:
 
 def off_by(values: Tensor, rounded: Tensor, hessian: Tensor) -> float:
     """How far off what a matrix computes is, as a share of what it computes, squared."""
-    whole = _energy(values, hessian)
-    return _energy(values - rounded, hessian) / whole if whole else 0.0
+    whole = energy(values, hessian)
+    return energy(values - rounded, hessian) / whole if whole else 0.0
 
 
-def _energy(rows: Tensor, hessian: Tensor) -> float:
+def energy(rows: Tensor, hessian: Tensor) -> float:
+    """The mean square of what rows compute, all of them together."""
     return float(((rows.float() @ hessian.float()) * rows).sum(dtype=torch.float64))
 
 
