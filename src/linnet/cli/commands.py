@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
     "compare": ("compare", "Compare runs of evaluate: what changed, and what got worse."),
     "route": ("route", "Learn which model a question goes to; explain it, replay the past."),
+    "budget": ("budget", "Show what models beyond this machine cost, and what may be spent."),
     "gate": ("gate", "Fit when an index answers and when it does not; show what that promises."),
     "grounding": ("grounding", "Check claims against passages; train what checks them."),
     "compress": ("compress", "Find the smallest file of a model that keeps its quality."),
