@@ -180,7 +180,9 @@ def test_an_alarm_says_when_it_began_and_how_much_has_changed() -> None:
     first = found.alarms[0]
     assert began - DAY < first.began < first.at < began + DAY
     assert first.superiority < 0.1
-    assert len(found.alarms) > 1  # it lasts, and is said again
+    assert len(found.alarms) == 1  # it lasts, and is noticed again until the end
+    assert first.last > ended - DAY
+    assert first.questions > 290
     numbers = {number.name: number for number in found.numbers}
     scope = numbers["in_scope"]
     assert scope.questions == 800

@@ -20,7 +20,8 @@ what random words find, the gate's two probabilities, its length) are compared w
   (Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
   sequences", 2021: the stitched bound (2), for values in [0, 1]).
 
-An alarm ends a watch and begins the next one, so that a change that lasts is said again.
+An alarm ends a watch and begins the next one, so that a change that lasts is noticed again; within
+two weeks that is the same alarm.
 
 What this takes for granted is that quiet questions come in no particular order. A person who asks
 the same thing ten times, or a class that does, is a change in this sense.
@@ -155,16 +156,18 @@ class Reference:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Something changed."""
+    """Something changed, once; while it lasts it is noticed again and again."""
 
     at: float
     """When it was noticed."""
     began: float
     """From when on it looks like that."""
+    last: float
+    """When it was noticed last."""
     number: str
     """Of those that changed the one that tells most."""
     questions: int
-    """Since it began."""
+    """Since it began, as long as it was noticed."""
     superiority: float
     """How likely one of these has more of it than one of the reference."""
 
@@ -218,7 +221,7 @@ class Watch:
         self._names = tuple(reference.numbers)
         self._needed = math.log(1 / false_alarm)
         self._sizes = {name: _Size(own) for name, own in reference.numbers.items()}
-        self._alarms: list[Alarm] = []
+        self._alarms: list[_Change] = []
         self._since: float | None = None
         self._questions = 0
         self._begin()
@@ -244,30 +247,39 @@ class Watch:
                 bisect.insort(self._bags[column], value)
                 sizes[column] = self._sizes[name].add(at, value)
         self._seen.append((at, places, sizes))
+        if self._alarms and self._alarms[-1].lasts(at):
+            self._alarms[-1].add(sizes)
         self._bets.bet(places)
         if float(self._bets.together()) >= self._needed:
             self._alarm(at)
 
     def _alarm(self, at: float) -> None:
-        column, first = self._bets.began(np.stack([places for _, places, _ in self._seen]))
-        since = list(self._seen)[first:]
-        own = [sizes[column] for _, _, sizes in since if math.isfinite(sizes[column])]
-        if len(self._alarms) == MOST_ALARMS:
-            del self._alarms[0]
-        name = self._names[column]
-        self._alarms.append(Alarm(at, since[0][0], name, len(own), sum(own) / max(len(own), 1)))
+        if self._alarms and self._alarms[-1].lasts(at):
+            self._alarms[-1].last = at
+        else:
+            column, first = self._bets.began(np.stack([places for _, places, _ in self._seen]))
+            since = list(self._seen)[first:]
+            made = _Change(at, since[0][0], at, self._names[column], column)
+            for _, _, sizes in since:
+                made.add(sizes)
+            self._alarms = [*self._alarms[1 - MOST_ALARMS :], made]
         self._begin()
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Those so far."""
+        return tuple(each.alarm for each in self._alarms)
 
     def found(self, now: float) -> Drift:
         """What there is to say."""
-        recent = bool(self._alarms) and now - self._alarms[-1].at <= RECENT_DAYS * _DAY
+        recent = bool(self._alarms) and self._alarms[-1].lasts(now)
         state: State = "drifting" if recent else "steady"
         if not recent and self._questions < LEAST_REFERENCE:
             state = "few"
         return Drift(
             self.model, self.reference.name, state, self._since, self._questions,
             float(self._bets.together()) / math.log(10), self._needed / math.log(10),
-            tuple(self._alarms),
+            self.alarms,
             tuple(
                 self._sizes[name].found(name, float(log) / math.log(10))
                 for name, log in zip(self._names, self._bets.logs, strict=True)
@@ -304,6 +316,36 @@ class FirstQuestions:
             return self._watch.found(now)
         needed = math.log10(1 / FALSE_ALARM)
         return Drift(self.model, "first", "few", None, 0, 0.0, needed, (), ())
+
+
+@dataclass
+class _Change:
+    """An alarm while it lasts."""
+
+    at: float
+    began: float
+    last: float
+    number: str
+    column: int
+    questions: int = 0
+    places: float = 0.0
+    """Sum of those among the reference's."""
+
+    def lasts(self, now: float) -> bool:
+        """Whether what is noticed now is the same change."""
+        return now - self.last <= RECENT_DAYS * _DAY
+
+    def add(self, places: Sequence[float]) -> None:
+        """Take in a question."""
+        if math.isfinite(places[self.column]):
+            self.questions += 1
+            self.places += places[self.column]
+
+    @property
+    def alarm(self) -> Alarm:
+        """As it is told."""
+        mean = self.places / self.questions if self.questions else 0.5
+        return Alarm(self.at, self.began, self.last, self.number, self.questions, mean)
 
 
 class _Size:
