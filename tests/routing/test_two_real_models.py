@@ -41,7 +41,7 @@ address = "{cloud}/v1"
 model = "smol"
 key_file = "{folder}/cloud.key"
 place = "elsewhere"
-silence_seconds = 2
+silence_seconds = 10
 first_seconds = 20
 retries = 0
 failures = 100
@@ -83,7 +83,7 @@ matches = "Nightjar"
 [budget.each_key]
 day = 1.0
 [budget.keys.poor]
-day = 0.003
+day = 0.0008
 
 [[rules]]
 matches = "(?i)capital|count"
@@ -253,17 +253,18 @@ def events(answer: http.client.HTTPResponse, seen: Callable[[str], None]) -> lis
 
 def test_each_of_them_answers_what_it_is_meant_for(both: Both) -> None:
     message, wrote, _ = both.ask("What is the capital of France?")
-    assert "Paris" in message["content"]
+    direct = both.open("What is the capital of France?", model="cloud")
+    assert message["content"] == json.loads(direct.read())["choices"][0]["message"]["content"]
     assert (wrote["model"], wrote["place"], wrote["currency"]) == ("cloud", "elsewhere", "EUR")
     assert wrote["cost"] > 0
-    assert both.ask("What is the capital of France?")[0]["content"] == message["content"]
+    told = message["content"]
     message, wrote, _ = both.ask("Once upon a time there was a little bird.")
     assert (wrote["model"], wrote["cost"]) == ("stories", 0)
     assert message["content"]
     texts: list[str] = []
     answer = both.open("What is the capital of France?", stream=True)
     found = events(answer, texts.append)
-    assert "Paris" in texts[-1]
+    assert texts[-1] == told
     assert found[-1] == "done"
     assert len([text for text in dict.fromkeys(texts) if text]) > 3  # it streams
 
@@ -287,7 +288,7 @@ def test_a_budget_ends_what_a_key_may_spend(both: Both) -> None:
             break
     assert models[0] == "cloud"
     assert models[-1] == "stories"
-    assert 0 < spent <= 0.003
+    assert 0 < spent <= 0.0008
     answer = both.open("What is the capital of France?", key=both.poor, model="cloud")
     assert (answer.status, json.loads(answer.read())["error"]["code"]) == (429, "budget_exceeded")
     assert both.ask("What is the capital of France?")[1]["model"] == "cloud"  # the other key
@@ -336,5 +337,6 @@ def test_a_model_that_stalls_and_one_that_dies_in_the_middle(both: Both) -> None
     log.close()
     assert {entry.model for entry in entries} >= {"cloud", "limited", "stories"}
     assert {entry.state for entry in entries} == {"answered", "failed"}
-    assert sum(entry.cost for entry in entries if entry.key == "poor") <= 3 * 10**9
+    assert sum(entry.cost for entry in entries if entry.key == "poor") <= 8 * 10**8
     assert all(entry.question is None for entry in entries)
+    assert "Nightjar" not in both.log.read_bytes().decode("latin-1")

@@ -167,7 +167,6 @@ class DistanceBias(nn.Embedding):
         return super().forward(bucket).permute(2, 0, 1)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def attend_packed(
     q: Tensor,  # (B, H, T, K)
     k: Tensor,  # (B, G, T, K)
@@ -252,6 +251,7 @@ class Attention(nn.Module):
         self.config = config
         # Training sets this where it is the faster way; no other can cap scores.
         self.written_out = config.attention_softcap is not None
+        self.attend_packed = attend_packed  # a compiled model leaves it uncompiled
         self.scale = config.attention_scale or config.head_width**-0.5
         query_width = config.heads * config.head_width
         kv_width = config.kv_heads * config.head_width
@@ -287,7 +287,7 @@ class Attention(nn.Module):
             k, v = cache.append(k, v)  # (B, G, S, K)
         dropout = config.dropout if self.training else 0.0
         if isinstance(mask, PackedTexts):
-            y = attend_packed(
+            y = self.attend_packed(
                 q, k, v, mask, scale=self.scale, causal=config.causal, dropout=dropout
             )
         elif self.written_out and (

@@ -53,6 +53,9 @@ _ASCII = bytes(ord({"0": "o", "1": "l", "i": "l"}.get(chr(c).lower(), chr(c).low
                if c < 128 else c for c in range(256))  # fmt: skip
 _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
+_UNWRITTEN = re.compile(r"[\W_]+")
+LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
+"""What pieces of something begin with that is divided: "Part 2:", "b)"."""
 _APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
 _BETWEEN = re.compile(r"[^\w\n]{1,2}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
@@ -117,9 +120,8 @@ def skeleton(text: str) -> str:
     if text.isascii():
         return text.encode().translate(_ASCII, _DROPPED).decode()
     plain = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES)).casefold()
-    plain = plain.translate(_LOOKALIKES)
-    kept = "".join(c for c in plain if c.isalnum() and not UNSEEN.match(c))
-    return kept.translate(_LEVEL)
+    plain = UNSEEN.sub("", plain.translate(_LOOKALIKES))
+    return _UNWRITTEN.sub("", plain).translate(_LEVEL)
 
 
 def undisguised(text: str) -> str:
@@ -181,9 +183,21 @@ def _decoded(text: str) -> Iterator[tuple[str, str]]:
             yield look, "letters that look alike"
     if _APART.search(plain):
         yield _APART.sub(lambda match: _BETWEEN.sub("", match[0]), plain), "letters set apart"
+    if "\n" in plain:
+        yield from _in_lines(plain)
     for decode, name in _DECODERS:
         for found in decode(plain):
             yield found, name
+
+
+def _in_lines(text: str) -> Iterator[tuple[str, str]]:
+    """Lines in a row, where a code may be divided among them, or they have labels."""
+    lines = text.splitlines()
+    if any(sign in text for sign in "&%\\="):
+        yield "".join(lines), "lines together"
+    bare = [LABEL.sub("", line) for line in lines]
+    if bare != lines:
+        yield "".join(bare), "lines without what they begin with"
 
 
 def _entities(text: str) -> Iterator[str]:

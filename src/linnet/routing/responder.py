@@ -248,9 +248,10 @@ class RoutingResponder:
             raise call.errors[0] if isinstance(error, ConversationError) else error
         if left:
             return Route(left[0], _said(error, is_local), "ability" if is_local else _cause(error))
+        first = call.errors[0]  # of the model that was chosen, which says more than the others'
         if self.local is None or LOCAL in call.tried:
-            raise call.errors[0]
-        return Route(LOCAL, _said(error, is_local), _cause(error))
+            raise first
+        return Route(LOCAL, _said(first, is_local), _cause(first))
 
     async def _try_here(self, call: _Call) -> Batches:
         """Have the answer written here, and keep it; meanwhile say what is done."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from linnet import runtime
-from linnet.model.layers import Attention
+from linnet.model.layers import Attention, attend_packed
 from linnet.progress import SILENT, Progress
 from linnet.shards.batches import Batch
 from linnet.train.objectives import next_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
 
     from linnet.model import Transformer
     from linnet.runtime import Runtime
@@ -89,8 +91,25 @@ def compile_blocks(model: Transformer) -> None:
     if runtime.miscompiles_slp() and hasattr(inductor.cpp, "march"):
         inductor.cpp.march = "native -fno-tree-slp-vectorize"
     dynamo.suppress_errors = True
+    _leave_packed_texts(model)
     for block in model.blocks:
         block.compile(dynamic=False)
+
+
+def _leave_packed_texts(model: Transformer) -> None:
+    """Texts side by side have other lengths in every batch, and would be compiled for each.
+
+    Here and not where the function stands: loading the compiler takes longer than torch.
+    """
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.attend_packed = _uncompiled()
+
+
+@cache  # one for all blocks, which share their code
+def _uncompiled() -> Callable[..., Tensor]:
+    found: Callable[..., Tensor] = torch.compiler.disable(attend_packed)
+    return found
 
 
 def recompute_blocks(model: Transformer, *, compiled: bool) -> None:
@@ -99,6 +118,8 @@ def recompute_blocks(model: Transformer, *, compiled: bool) -> None:
     Less memory for a third more time (arXiv:1604.06174). Instead of
     :func:`compile_blocks` where blocks are compiled.
     """
+    if compiled:
+        _leave_packed_texts(model)
     for block in model.blocks:
         inner = torch.compile(block.forward, dynamic=False) if compiled else block.forward
         block.forward = partial(checkpoint, inner, use_reentrant=False)
