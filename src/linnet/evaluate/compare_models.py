@@ -315,19 +315,21 @@ class _Comparing:
         judge = self.judge
         assert judge is not None
         jobs: list[Job] = []
-        keys: dict[tuple[int, str], tuple[str, str]] = {}
+        keys: dict[tuple[int, str], list[str]] = {}
         for number, asked, first, second in self._pairs():
-            if first.text == second.text:
+            same = first.text == second.text
+            if same and self.measure != "judge":
                 self.verdicts[number, asked.id] = EQUAL
                 continue
             answers = [self._shown_to_judge(reply) for reply in (first, second)]
             own = []
-            for one, two in (answers, answers[::-1]):
+            # Of the same text it is asked only whether that solves the question.
+            for one, two in [answers] if same else [answers, answers[::-1]]:
                 conversation = judge.conversation(asked, one, two)
                 key = _digest("verdict", judge.model.identity, json.dumps(_bodies(conversation)))
                 jobs.append(Job(key, judge.model.name, partial(self._verdict, conversation)))
                 own.append(key)
-            keys[number, asked.id] = (own[0], own[1])
+            keys[number, asked.id] = own
         order = np.random.default_rng(self.config.seed).permutation(len(jobs))
         runner = Runner(self.journal, self.limit, self.progress)
         runner.run([jobs[place] for place in order], "judging", "verdicts")

@@ -112,7 +112,7 @@ class Verdict:
     unreadable: bool = False
     """Whether the judge wrote no verdict, in one order at least."""
     equal: bool = False
-    """Whether both answers are the same text, of which no judge was asked."""
+    """Whether both answers are the same text, which is a tie whatever a judge says."""
 
     @property
     def points(self) -> float | None:
@@ -126,8 +126,12 @@ _POINTS: Mapping[Better, float] = {"first": 0.0, "tie": 0.5, "second": 1.0}
 EQUAL = Verdict("tie", equal=True)
 
 
-def combined(straight: Opinion, swapped: Opinion) -> Verdict:
-    """One verdict from both orders; ``swapped``: what was said with the second answer first."""
+def combined(straight: Opinion, swapped: Opinion | None = None) -> Verdict:
+    """One verdict from both orders; ``swapped``: what was said with the second answer first. None:
+    both are the same text."""
+    if swapped is None:
+        solved = straight.solves and straight.solves[0] and straight.solves[1]
+        return Verdict("tie", None if solved is None else (solved, solved), equal=True)
     other = swapped.swapped()
     if straight.better is None or other.better is None:
         return Verdict(None, unreadable=True)

@@ -22,7 +22,8 @@ def purge(database: Database, *, before: float, most_bytes: int) -> int:
         with database.changing(is_deleting=True) as run:
             gone = _delete(run, "at < ?", before)
             if not gone and bytes_used(run) > most_bytes:
-                gone = _delete(run, "1")
+                (left,) = run("SELECT COUNT(*) FROM calls").fetchone()
+                gone = _delete(run, "1", most=max(1, left // 20))
             run("DELETE FROM drops WHERE at < ?", (before,))
         if not gone:
             return count
@@ -71,7 +72,9 @@ def forget_contents(database: Database, sources: Collection[str], texts: Collect
             return count
 
 
-def _delete(run: Run, where: str, *values: float | str) -> int:
+def _delete(run: Run, where: str, *values: float | str, most: int = _AT_ONCE) -> int:
     """Delete some of the oldest entries of which this holds; how many."""
     chosen = f"SELECT number FROM calls WHERE {where} ORDER BY at LIMIT ?"
-    return run(f"DELETE FROM calls WHERE number IN ({chosen})", (*values, _AT_ONCE)).rowcount
+    return run(
+        f"DELETE FROM calls WHERE number IN ({chosen})", (*values, min(most, _AT_ONCE))
+    ).rowcount
