@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf, planned_format
 from linnet.gguf.architectures import tensors
 from linnet.gguf.metadata import read_unchecked
-from linnet.gguf.quantisation import NEED_IMPORTANCE, Importance, stored_bytes
+from linnet.gguf.quantisation import Importance, stored_bytes
 from linnet.gguf.weights import dequantised, numbers_within
 from linnet.progress import Progress
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from linnet.compress.config import CompressConfig
     from linnet.model import Transformer
 
+ALIGNMENT = 32
+"""Bytes that each tensor of a file is filled up to a multiple of."""
 MIXED_BITS = (6.0, 5.0, 4.5, 4.25, 4.0, 3.75, 3.5, 3.25, 3.0)
 """Bits a number, on average, of mixtures that are tried."""
 
@@ -39,7 +42,8 @@ class Plan:
     formats: Mapping[str, str]
     """Of single tensors, in a mixture."""
     bytes: int
-    """Of all tensors together, as the file will have them."""
+    """Of all tensors together, as the file will have them; what it says of the model comes on top.
+    """
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,7 @@ class Candidate:
     """Why not."""
 
 
-def plans(
-    model: Transformer, options: Mapping[str, Sequence[Option]], *, importance: bool
-) -> Iterator[Plan]:
+def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterator[Plan]:
     """The ways that are tried: one format for all matrices, and mixtures, largest first."""
     known = [(name, tuple(values.shape)) for name, values in tensors(model)]
     seen: set[tuple[tuple[str, str], ...]] = set()
@@ -72,27 +74,20 @@ def plans(
         if tuple(formats.items()) in seen:  # rows that fall back make two ways one
             return
         seen.add(tuple(formats.items()))
-        total = sum(stored_bytes(shape, formats[entry]) for entry, shape in known)
+        sizes = [stored_bytes(shape, formats[entry]) for entry, shape in known]
+        total = sum(size + -size % ALIGNMENT for size in sizes)
         found.append(Plan(name, type, own, total))
 
     for type in LADDER:
-        if importance or type not in NEED_IMPORTANCE:
-            plan(type, type, {})
-    sizes = dict(known)
-    numbers = sum(_count(sizes[name]) for name in options)
+        plan(type, type, {})
+    shapes = dict(known)
+    numbers = sum(math.prod(shapes[name]) for name in options)
     for bits in MIXED_BITS:
         least = sum(each[-1].bytes for each in options.values())
         budget = int(numbers * bits / 8)
         if budget >= least:
             plan(f"mixed {bits:g}", "q8_0", mix(options, budget))
     yield from sorted(found, key=lambda each: -each.bytes)
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
 
 
 def measure(

@@ -24,6 +24,7 @@ from linnet.compress.quality import Questions, nats, read_questions
 from linnet.compress.sensitivity import MOST_TOKENS, sensitivities, weighted
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, DataError, ModelError
+from linnet.export.gguf import require_opens
 from linnet.finetune.base import base_input, data_inputs
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.replay import general_text
@@ -103,6 +104,7 @@ def compress(
         candidates = list(run.measured())
         choice = choose(candidates, config)
         shutil.copyfile(run.file_of(choice.name), draft.path / MODEL)
+        require_opens(draft.path / MODEL, out / MODEL, causal=True, progress=progress)
         write_report(
             draft.path, str(model), run.full, candidates, choice, config, len(run.questions.right)
         )
@@ -183,7 +185,7 @@ class _Run:
             importance=self.importance, progress=self.progress,
         )  # fmt: skip
         options = weighted(options, costs)
-        ways = list(plans(self.model, options, importance=bool(self.importance)))
+        ways = list(plans(self.model, options))
         with self.progress.task("candidates", total=len(ways), unit="files") as task:
             for plan in ways:
                 task.update(note=plan.name)

@@ -18,7 +18,6 @@ import numpy as np
 from linnet.errors import ConfigError
 from linnet.gguf.architectures import tensors
 from linnet.gguf.quantisation import (
-    NEED_IMPORTANCE,
     Floats,
     Importance,
     decoded,
@@ -65,8 +64,6 @@ def options_of(
         for name, values in every:
             shape = tuple(values.shape)
             formats = dict.fromkeys(possible_format(name, shape, each) for each in ladder)
-            if importance.get(name) is None:
-                formats = {f: None for f in formats if f not in NEED_IMPORTANCE}
             if formats.keys() - {"f32", "f16"}:
                 rows = _sample(values, seed)
                 found[name] = _front(
@@ -100,7 +97,7 @@ def mix(options: Mapping[str, Sequence[Option]], most_bytes: int) -> dict[str, s
         raise ConfigError(
             f"no mixture of formats is so small: the matrices take at least {least:,} bytes"
         )
-    queue: list[tuple[float, str, int]] = []
+    queue: list[tuple[float, str, int, int]] = []
 
     def offer(name: str) -> None:
         steps = options[name]
@@ -109,13 +106,13 @@ def mix(options: Mapping[str, Sequence[Option]], most_bytes: int) -> dict[str, s
             saved = here.bytes - steps[target].bytes
             if saved > 0:
                 cost = (steps[target].error - here.error) / saved
-                heapq.heappush(queue, (cost, name, target))
+                heapq.heappush(queue, (cost, name, place[name], target))
 
     for name in options:
         offer(name)
     while total > most_bytes and queue:
-        _, name, target = heapq.heappop(queue)
-        if target <= place[name]:
+        _, name, origin, target = heapq.heappop(queue)
+        if origin != place[name]:
             continue  # an offer from before the tensor had another format
         here = options[name][place[name]]
         total -= here.bytes - options[name][target].bytes

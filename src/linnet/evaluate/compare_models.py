@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -283,6 +283,11 @@ class _Comparing:
                 model = self.models[place]
                 work = partial(self._answer, model, asked)
                 jobs.append(Job(self._key(model, asked), model.name, work))
+        waiting = {job.who for job in jobs if job.key not in self.journal}
+        for model in self.models:
+            if model.writer is not None and model.name in waiting:
+                # Its first answer takes longer, which says nothing about the others.
+                model.ask(replace(self.questions.asked[0], max_tokens=1), Context())
         Runner(self.journal, self.limit, self.progress).run(jobs, "asking", "answers")
 
     def _answer(self, model: ComparedModel, asked: Asked, context: Context) -> Row:
@@ -315,19 +320,21 @@ class _Comparing:
         judge = self.judge
         assert judge is not None
         jobs: list[Job] = []
-        keys: dict[tuple[int, str], tuple[str, str]] = {}
+        keys: dict[tuple[int, str], list[str]] = {}
         for number, asked, first, second in self._pairs():
-            if first.text == second.text:
+            same = first.text == second.text
+            if same and self.measure != "judge":
                 self.verdicts[number, asked.id] = EQUAL
                 continue
             answers = [self._shown_to_judge(reply) for reply in (first, second)]
             own = []
-            for one, two in (answers, answers[::-1]):
+            # Of the same text it is asked only whether that solves the question.
+            for one, two in [answers] if same else [answers, answers[::-1]]:
                 conversation = judge.conversation(asked, one, two)
                 key = _digest("verdict", judge.model.identity, json.dumps(_bodies(conversation)))
                 jobs.append(Job(key, judge.model.name, partial(self._verdict, conversation)))
                 own.append(key)
-            keys[number, asked.id] = (own[0], own[1])
+            keys[number, asked.id] = own
         order = np.random.default_rng(self.config.seed).permutation(len(jobs))
         runner = Runner(self.journal, self.limit, self.progress)
         runner.run([jobs[place] for place in order], "judging", "verdicts")
@@ -387,7 +394,7 @@ class _Comparing:
             write_sheet(file, pairs, found)
         for pair, own in pairings.items():
             if own.key in found:
-                self.verdicts[pair] = Verdict(found[own.key])
+                self.verdicts[pair] = own.verdict(found[own.key])
             else:
                 self.waiting += 1
 
@@ -405,7 +412,8 @@ class _Comparing:
                     self.waiting += 1
                     continue
                 self.journal.add(key, {"better": own.unblinded(better), "by": TERMINAL})
-            self.verdicts[pair] = Verdict(read_row(self.journal[key]).better)
+            if (better := read_row(self.journal[key]).better) is not None:
+                self.verdicts[pair] = own.verdict(better)
 
     # What came of it.
 

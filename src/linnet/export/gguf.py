@@ -107,7 +107,7 @@ def export_gguf(
                     formats or {}, importance or {},
                 )  # fmt: skip
             if open_once:
-                _require_opens(neighbour, out, causal=loaded.config.causal, progress=progress)
+                require_opens(neighbour, out, causal=loaded.config.causal, progress=progress)
     return out
 
 
@@ -168,7 +168,7 @@ def planned_format(name: str, shape: tuple[int, ...], type: str, own: Mapping[st
     return possible_format(name, shape, own[name]) if name in own else format_of(name, shape, type)
 
 
-def _require_opens(written: Path, out: Path, *, causal: bool, progress: Progress) -> None:
+def require_opens(written: Path, out: Path, *, causal: bool, progress: Progress) -> None:
     """Have llama.cpp open what was written. Raises ModelError, naming ``out``, when it refuses."""
     from linnet.llama_cpp.client import opens
 

@@ -28,15 +28,12 @@ Floats = npt.NDArray[np.float32]
 _OWN_BLOCKS = ("q8_0", "q4_0")
 FINE: Mapping[str, str] = {
     "q2_k": "q4_0", "q3_k": "q4_0", "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0",
-    "iq4_xs": "iq4_nl", "iq3_s": "iq4_nl", "iq3_xxs": "iq4_nl", "iq2_s": "iq4_nl",
-    "iq2_xs": "iq4_nl", "iq2_xxs": "iq4_nl",
+    "iq4_xs": "iq4_nl", "iq3_s": "iq4_nl",
 }  # fmt: skip
 """Formats of blocks of 256 numbers, and what a matrix gets whose rows do not divide into them: that
 of llama.cpp (``tensor_type_fallback`` of llama-quant.cpp)."""
 COARSE = ("iq4_nl", "q4_1", "q5_0", "q5_1")
 """Other formats of blocks of 32 numbers that libgguf makes."""
-NEED_IMPORTANCE = ("iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs")
-"""Those that are of no use without an importance matrix."""
 MADE_BY_LIBGGUF = (*FINE, *COARSE)
 _KEPT_WHOLE = ("position_embd.weight", "token_types.weight", "rope_")
 TABLES = ("token_embd.weight", "output.weight")
