@@ -15,14 +15,19 @@ from scripted import Running, ScriptedEngine, serving
 from test_serve_running import leave, open_stream, wait_until
 
 from linnet.answers import Assistant
+from linnet.data.blocks import derived
+from linnet.data.document import text_id
+from linnet.data.locating import Listing, StoredText, Unread
 from linnet.errors import ConfigError
 from linnet.generate.engine import Request
 from linnet.monitor.log import Entry
-from linnet.retrieval import Passage, PassagesInMemory, Place
+from linnet.progress import Progress
+from linnet.retrieval import IndexConfig, Passage, PassagesInMemory, Place
+from linnet.retrieval.updating import index_texts
 from linnet.routing.opening import OpenRouting
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.keys import KeyLimits, add_key
-from linnet.serve.sources import open_catalog, remote_models, routed
+from linnet.serve.sources import open_catalog, open_routing, remote_models, routed
 
 SETTINGS = """
 currency = "EUR"
@@ -358,3 +363,63 @@ def test_what_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--monitor FILE"):
         ServeConfig(monitor_contents=True)
     routing.close()
+
+
+class Two:
+    """A document that may leave, and one that stays."""
+
+    def __init__(self) -> None:
+        self.texts = {"open/history.txt": FOUNDED, "staff/pay.txt": PAY}
+
+    def listings(self) -> list[Listing]:
+        return [
+            Listing(number, name, name, text_id(text), "txt", "prose", "en", 0)
+            for number, (name, text) in enumerate(self.texts.items())
+        ]
+
+    def read(self, listing: Listing) -> StoredText:
+        text = self.texts[listing.source]
+        return StoredText(listing.source, listing.id, text, derived(text, listing.family))
+
+    def unread(self) -> list[Unread]:
+        return []
+
+
+def test_an_index_is_served_with_what_chooses(tmp_path: Path) -> None:
+    """As the command line opens it: text of a document that stays does not leave in a question."""
+    index_texts(Two(), tmp_path / "notes" / "index", IndexConfig(), inputs={})
+    (tmp_path / "notes" / "corpus").mkdir()
+    warned: list[str] = []
+
+    class Noting(Progress):
+        def warn(self, text: str) -> None:
+            warned.append(text)
+
+    policy = 'local_only = ["hr/**"]\n[[policy.documents]]\nsources = ["open/**"]\n'
+    cloud = ScriptedEngine(says, context=20_000)
+    file = tmp_path / "routing.toml"
+    with serving(cloud) as far:
+        file.write_text(
+            SETTINGS.format(url=far.url, policy=policy + 'farthest = "elsewhere"', budget="")
+        )
+        config = ServeConfig(port=0, log="off", routing=file)
+        routing = open_routing(config)
+        assert routing is not None
+        catalog = open_catalog(str(tmp_path / "notes"), config, routing=routing, progress=Noting())
+        assert list(catalog.models) == ["notes", "auto", "cloud"]
+        assert warned == [f"{file}: no document falls under 'hr/**'"]
+        near = Running(catalog, config)
+        try:
+            server = Routed(near, cloud, routing)
+            _, own = server.post("/v1/chat/completions", messages=asked("Who has founded it?"))
+            assert own["model"] == "notes"  # where none is named nothing leaves
+            message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
+            assert (message["content"], found["model"]) == (FOUNDED, "cloud")
+            sent = len(cloud.requests)
+            status, error = server.post(
+                "/v1/chat/completions", model="cloud", messages=asked(f"Is it true? {PAY}")
+            )
+            assert (status, error["error"]["code"]) == (403, "policy")
+            assert len(cloud.requests) == sent
+        finally:
+            near.stop()
