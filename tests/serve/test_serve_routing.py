@@ -13,8 +13,10 @@ import openai
 import pytest
 from scripted import Running, ScriptedEngine, serving
 from test_serve_running import leave, open_stream, wait_until
+from typer.testing import CliRunner
 
 from linnet.answers import Assistant
+from linnet.cli import app
 from linnet.data.blocks import derived
 from linnet.data.document import text_id
 from linnet.data.locating import Listing, StoredText, Unread
@@ -48,7 +50,7 @@ farthest = "elsewhere"
 {budget}
 
 [[rules]]
-matches = "hard"
+matches = "hard|founded by"
 model = "cloud"
 """
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
@@ -148,7 +150,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
 
 
 def test_each_interface_says_who_wrote_it_why_and_what_it_cost(server: Routed) -> None:
-    why = {"decided_by": "rule", "reason": "rule 1: the question matches hard"}
+    why = {"decided_by": "rule", "reason": "rule 1: the question matches hard|founded by"}
     chat, found = server.chat("a hard question")
     tokens = len("<user> a hard question"), len("the cloud says so")
     cost = (tokens[0] * 1.0 + tokens[1] * 2.0) / 1e6
@@ -308,8 +310,7 @@ def test_policy_and_budget_hold_whichever_way_it_is_asked(
 
 
 def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) -> None:
-    policy = '[[policy.documents]]\nsources = ["open/**"]\nfarthest = "elsewhere"'
-    with routing_server(tmp_path, policy=policy, documents=True) as server:
+    with routing_server(tmp_path, policy=OPEN, documents=True) as server:
         message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
         assert (message["content"], found["model"]) == (FOUNDED, "cloud")
         assert message["annotations"][0]["url_citation"]["title"] == "open/history.txt"
@@ -385,27 +386,34 @@ class Two:
         return []
 
 
-def test_an_index_is_served_with_what_chooses(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("index") / "notes"
+    index_texts(Two(), place / "index", IndexConfig(), inputs={})
+    (place / "corpus").mkdir()
+    return place
+
+
+OPEN = '[[policy.documents]]\nsources = ["open/**"]\nfarthest = "elsewhere"'
+
+
+def test_an_index_is_served_with_what_chooses(tmp_path: Path, notes: Path) -> None:
     """As the command line opens it: text of a document that stays does not leave in a question."""
-    index_texts(Two(), tmp_path / "notes" / "index", IndexConfig(), inputs={})
-    (tmp_path / "notes" / "corpus").mkdir()
     warned: list[str] = []
 
     class Noting(Progress):
         def warn(self, text: str) -> None:
             warned.append(text)
 
-    policy = 'local_only = ["hr/**"]\n[[policy.documents]]\nsources = ["open/**"]\n'
+    policy = f'local_only = ["hr/**"]\n{OPEN}'
     cloud = ScriptedEngine(says, context=20_000)
     file = tmp_path / "routing.toml"
     with serving(cloud) as far:
-        file.write_text(
-            SETTINGS.format(url=far.url, policy=policy + 'farthest = "elsewhere"', budget="")
-        )
+        file.write_text(SETTINGS.format(url=far.url, policy=policy, budget=""))
         config = ServeConfig(port=0, log="off", routing=file)
         routing = open_routing(config)
         assert routing is not None
-        catalog = open_catalog(str(tmp_path / "notes"), config, routing=routing, progress=Noting())
+        catalog = open_catalog(str(notes), config, routing=routing, progress=Noting())
         assert list(catalog.models) == ["notes", "auto", "cloud"]
         assert warned == [f"{file}: no document falls under 'hr/**'"]
         near = Running(catalog, config)
@@ -423,3 +431,34 @@ def test_an_index_is_served_with_what_chooses(tmp_path: Path) -> None:
             assert len(cloud.requests) == sent
         finally:
             near.stop()
+
+
+def test_commands_answer_by_it_too(
+    tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, questions = tmp_path / "routing.toml", tmp_path / "questions.jsonl"
+    questions.write_text('{"id": "7", "question": "When was the library founded by Anna Weiss?"}\n')
+    with serving(ScriptedEngine(says, context=20_000)) as far:
+        file.write_text(SETTINGS.format(url=far.url, policy=OPEN, budget="day = 1.0"))
+
+        def run(*words: str, given: str = "") -> Any:
+            done = CliRunner().invoke(app, [*words, "--routing", str(file)], input=given)
+            assert done.exit_code == 0, done.output
+            return done
+
+        done = run("ask", str(notes), "When was the library founded by Anna Weiss?")
+        assert FOUNDED in done.stdout
+        assert (
+            "cloud (elsewhere): rule 1: the question matches hard|founded by; 0.00" in done.stderr
+        )
+        done = run("ask", str(notes), "How much does the librarian earn?")
+        assert "notes (this machine): the local answer stands" in done.stderr
+        found = json.loads(run("ask", str(notes), "--questions", str(questions)).stdout)
+        assert (found["id"], found["attribution"]["model"]) == ("7", "cloud")
+        assert found["citations"][0]["source"] == "open/history.txt"
+        done = run(
+            "chat", "--docs", str(notes), given="When was the library founded by Anna Weiss?\n"
+        )
+        assert FOUNDED in done.stdout
+        assert "cloud (elsewhere)" in done.stderr
+    assert [each.name for each in tmp_path.glob("*.lock")] == []
