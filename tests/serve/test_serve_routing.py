@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ matches = "hard|founded by"
 model = "cloud"
 """
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
+WHEN = "When was the library founded by Anna Weiss?"
 PAY = "The librarian Anna Weiss earns 5,200 euros a month."
 
 
@@ -433,11 +435,9 @@ def test_an_index_is_served_with_what_chooses(tmp_path: Path, notes: Path) -> No
             near.stop()
 
 
-def test_commands_answer_by_it_too(
-    tmp_path: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_answer_by_it_too(tmp_path: Path, notes: Path) -> None:
     file, questions = tmp_path / "routing.toml", tmp_path / "questions.jsonl"
-    questions.write_text('{"id": "7", "question": "When was the library founded by Anna Weiss?"}\n')
+    questions.write_text(json.dumps({"id": "7", "question": WHEN}))
     with serving(ScriptedEngine(says, context=20_000)) as far:
         file.write_text(SETTINGS.format(url=far.url, policy=OPEN, budget="day = 1.0"))
 
@@ -446,19 +446,16 @@ def test_commands_answer_by_it_too(
             assert done.exit_code == 0, done.output
             return done
 
-        done = run("ask", str(notes), "When was the library founded by Anna Weiss?")
+        done = run("ask", str(notes), WHEN)
         assert FOUNDED in done.stdout
-        assert (
-            "cloud (elsewhere): rule 1: the question matches hard|founded by; 0.00" in done.stderr
-        )
+        assert "cloud (elsewhere): rule 1: the question matches" in done.stderr
+        assert re.search(r"; 0\.00\d+ EUR$", done.stderr.strip())
         done = run("ask", str(notes), "How much does the librarian earn?")
         assert "notes (this machine): the local answer stands" in done.stderr
         found = json.loads(run("ask", str(notes), "--questions", str(questions)).stdout)
         assert (found["id"], found["attribution"]["model"]) == ("7", "cloud")
         assert found["citations"][0]["source"] == "open/history.txt"
-        done = run(
-            "chat", "--docs", str(notes), given="When was the library founded by Anna Weiss?\n"
-        )
+        done = run("chat", "--docs", str(notes), given=f"{WHEN}\n")
         assert FOUNDED in done.stdout
         assert "cloud (elsewhere)" in done.stderr
     assert [each.name for each in tmp_path.glob("*.lock")] == []
