@@ -82,7 +82,7 @@ class OpenRouting:
         )  # fmt: skip
         return RoutingResponder(
             local, remote, router, name=AUTO, policy=self.policy, tells=has_documents,
-            currency=self.settings.currency,
+            is_slow=router.learned is not None, currency=self.settings.currency,
         )  # fmt: skip
 
     def protect(self, assistant: Assistant) -> None:

@@ -58,16 +58,16 @@ LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*"
 """What pieces of something begin with that is divided: "Part 2:", "b)"."""
 _APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
 _BETWEEN = re.compile(r"[^\w\n]{1,2}")
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
+_ENTITY = re.compile(r"&(?:#\d{1,32}|#[xX][0-9a-fA-F]{1,32}|[A-Za-z][A-Za-z0-9]{1,31});?")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _QUOTED = re.compile(r"=([0-9A-Fa-f]{2})")
 _SOFT_BREAK = re.compile(r"=[ \t]*\r?\n")
 _ESCAPE = re.compile(
-    r"\\+(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
+    r"(?<!\\)\\++(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
     r"|([0-3][0-7]{2}))|\bU\+([0-9A-Fa-f]{4,6})\b"
 )
-_CONTROL_ESCAPE = re.compile(r"\\+[nrtbf/\"'\\]")
-_HEX_PREFIX = re.compile(r"(?:0[xX]|\\+x|&#[xX]|%|#)(?=[0-9A-Fa-f]{2})")
+_CONTROL_ESCAPE = re.compile(r"(?<!\\)\\++[nrtbf/\"']")
+_HEX_PREFIX = re.compile(r"(?:0[xX]|\\x|&#[xX]|%|#)(?=[0-9A-Fa-f]{2})")
 _HEX = re.compile(r"[0-9A-Fa-f](?:[\s,:;_.\-|/]{0,3}[0-9A-Fa-f]){15,}")
 _BINARY = re.compile(r"[01](?:[\s,:;_.\-|/]{0,3}[01]){31,}")
 _DECIMAL = re.compile(r"(?<!\d)\d{2,3}(?:[\s,:;_.\-|/]{1,3}\d{2,3}){5,}(?!\d)")
@@ -202,7 +202,7 @@ def _in_lines(text: str) -> Iterator[tuple[str, str]]:
 
 def _entities(text: str) -> Iterator[str]:
     if "&" in text and _ENTITY.search(text):
-        yield html.unescape(text)
+        yield _ENTITY.sub(lambda match: html.unescape(match[0]), text)
 
 
 def _percent(text: str) -> Iterator[str]:
@@ -232,7 +232,7 @@ def _escapes(text: str) -> Iterator[str]:
         high, low = int(match[1], 16), int(match[2], 16)
         return chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
 
-    joined = re.sub(r"\\+u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})",
+    joined = re.sub(r"(?<!\\)\\++u([dD][89abAB][0-9a-fA-F]{2})\\++u([dD][c-fC-F][0-9a-fA-F]{2})",
                     surrogates, text)  # fmt: skip
     found = _ESCAPE.sub(character, joined)
     if found != text:
