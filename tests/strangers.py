@@ -54,9 +54,9 @@ class Stranger:
 
     def _hear(self, connection: socket.socket) -> None:
         reader = connection.makefile("rb")
-        first = reader.readline().decode().strip()
+        first = reader.readline().decode("latin-1").strip()
         headers = {}
-        while line := reader.readline().decode().strip():
+        while line := reader.readline().decode("latin-1").strip():
             name, _, value = line.partition(": ")
             headers[name.lower()] = value
         body = json.loads(reader.read(int(headers["content-length"])))

@@ -178,7 +178,7 @@ def test_a_look_at_one_engine_is_no_choice_and_nothing_is_no_measurement(
         return {"quoting": 200 if asked["lookup"] == "on" else 100, "other": 100}
 
     monkeypatch.setattr("linnet.bench.comparison._measured", measured)
-    monkeypatch.setattr("linnet.bench.comparison._ask", ask)
+    monkeypatch.setattr("linnet.bench.comparison.ask", ask)
     compare(model, BenchConfig(engine=("torch",)))
     assert noted_choice(model) is None
     compare(model, BenchConfig())

@@ -243,12 +243,12 @@ def test_an_index_holds_nothing_of_it_any_more(tmp_path: Path) -> None:
     make_index(documents, place)
     (place / "summaries").mkdir()
     (place / "summaries" / "1.json").write_text(SECRET)
-    said = {"question": "What is it about?", "answer": LETTER[:100]}
+    said = {"question": "What is it about?", "answer": LETTER[200:300]}
     (place / "feedback.jsonl").write_text(json.dumps(said) + '\n{"question": "Wages?"}\n')
     with closing(Log(place / "monitor.sqlite", keeps_contents=True, keep_days=0)) as log:
         log.add(Entry(at=1, id="1", question="What is it about?", answer=LETTER[50:150]))
-        log.add(Entry(at=2, id="2", cost=5, question="And?", sources=("letter.txt",)))
-        log.add(Entry(at=3, id="3", question="Wages?", sources=("other.txt",)))
+        log.add(Entry(at=2, id="2", cost=5, question="And?", sources=("docs/letter.txt",)))
+        log.add(Entry(at=3, id="3", question="Wages?", sources=("docs/other.txt",)))
     with Index.open(place) as reader:
         assert [found.passage.place.source for found in reader.search("quartz")]
         done = forget(place, "letter.txt")
@@ -261,7 +261,7 @@ def test_an_index_holds_nothing_of_it_any_more(tmp_path: Path) -> None:
     assert holding(place, "Wages?") == {"feedback.jsonl", "monitor.sqlite"}
     with closing(Log(place / "monitor.sqlite", is_reading=True)) as log:
         found = [(entry.cost, entry.question, entry.sources) for entry in log.read()]
-    assert found == [(0, None, ()), (5, None, ()), (0, "Wages?", ("other.txt",))]
+    assert found == [(0, None, ()), (5, None, ()), (0, "Wages?", ("docs/other.txt",))]
     make_index(documents, place)  # it does not come back
     assert holding(place, "quartz") == set()
     forget(place, "other.txt")  # the last one: the index is empty then

@@ -25,7 +25,7 @@ from linnet.config import from_mapping, parse_json
 from linnet.data import DataConfig, prepare
 from linnet.data.catalog import NAME, open_to_read, read_meta
 from linnet.data.files import scan
-from linnet.data.forgetting import Forgotten, Match, Remaining, find, resembling
+from linnet.data.forgetting import Forgotten, Match, Quotations, Remaining, find, resembling
 from linnet.data.preparation import made_with, reading_hash
 from linnet.errors import ArtifactError, DataError
 from linnet.examples import ExamplesConfig, make_examples
@@ -320,12 +320,14 @@ def _drop_feedback(file: Path, matches: list[Match]) -> None:
     """Take out what people said of answers that rest on a forgotten document, or quote it."""
     if not file.is_file():
         return
-    told = {match.name for match in matches}
-    told |= {part.decode() for match in matches for part in _passages(match.text)}
+    names = [json.dumps(match.name, ensure_ascii=False)[1:-1] for match in matches]
+    quotations = Quotations(match.text for match in matches)
     kept = []
     for line in file.read_text(encoding="utf-8").splitlines():
-        said = json.dumps(_entry(line), ensure_ascii=False)
-        if not any(json.dumps(one, ensure_ascii=False)[1:-1] in said for one in told):
+        entry = _entry(line)
+        said = json.dumps(entry, ensure_ascii=False)
+        texts = (str(entry.get(name, "")) for name in ("question", "answer"))
+        if not any(name in said for name in names) and not any(map(quotations.quotes, texts)):
             kept.append(f"{line}\n")
     output.write_text(file, "".join(kept))
 
@@ -359,11 +361,10 @@ def _clean_project(place: Path, progress: Progress) -> None:
 def _drop_what_was_said(root: Path, matches: list[Match]) -> None:
     """Take out of feedback and of logs of calls what was asked and answered of a document."""
     _drop_feedback(root / FEEDBACK_FILE, matches)
-    passages = [part.decode() for match in matches for part in _passages(match.text)]
     for file in root.iterdir():
         if file.is_file() and is_log(file):
             with contextlib.closing(Log(file, is_reading=True)) as log:
-                log.forget_contents([match.name for match in matches], passages)
+                log.forget_contents([m.name for m in matches], [m.text for m in matches])
 
 
 def _drop_decisions(file: Path) -> None:

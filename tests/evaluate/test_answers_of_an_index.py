@@ -25,10 +25,13 @@ from linnet.cli import app
 from linnet.data import kept_texts
 from linnet.errors import ArtifactError, ConfigError
 from linnet.evaluate.answering import ndcg, rank_of
+from linnet.evaluate.compare_config import ModelsConfig
+from linnet.evaluate.compare_models import compare_models
 from linnet.examples import Example, write_examples
 from linnet.respond import Abilities, Batches, Context, Conversation, Finish, Text
 from linnet.retrieval import Found, Passage, Place
 from linnet.retrieval.indexing import make_index
+from linnet.routing.outcomes import read_outcomes
 
 pytestmark = pytest.mark.usefixtures("reading_here", "undrawn")
 
@@ -132,6 +135,35 @@ def test_answers_are_scored_beside_bm25_and_runs_compare(index: Path, tmp_path: 
     shutil.copytree(out, again)
     said = json.loads(run("compare", out, again, "--out", tmp_path / "compared", "--json"))
     assert "answers" in json.dumps(said)
+
+
+def test_an_index_is_compared_as_it_answers(index: Path, tmp_path: Path) -> None:
+    """It is asked the question alone, and finds the passages itself."""
+    rows = [
+        {"id": str(n), "question": f"What is the altitude of Brinova{n}?", "answer": f"{300 + n}",
+         "context": "This is not shown to it."}
+        for n in range(4)
+    ]  # fmt: skip
+    rows.append({"id": "none", "question": "Who sang at Zelt3?", "kind": "off_topic"})
+    questions = tmp_path / "q.jsonl"
+    questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = compare_models(
+        [f"docs={index}", f"again={index}"],
+        questions,
+        tmp_path / "out",
+        ModelsConfig(resamples=100),
+    )
+    assert found.measure == "contains"
+    assert found.models[0].figures["quality"].value == 1.0  # of which one is a refusal
+    assert found.models[0].figures["refused"].value == 0.2
+    outcomes = {each.id: each for each in read_outcomes(tmp_path / "out" / "outcomes.jsonl")}
+    assert outcomes["2"].answer.startswith("The altitude of Brinova2 is 302 metres")
+    assert outcomes["2"].signals["refused"] == 0
+    assert outcomes["none"].signals["refused"] == 1
+    journal = (tmp_path / "out" / "journal.jsonl").read_text()
+    assert journal.count('"answer"') == 5  # both are the same index
+    assert re.search(r'"sources": \[[^]]*town2\.txt', journal)
+    assert "not shown" not in journal
 
 
 def test_one_split_is_asked_and_the_others_are_named(index: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import pytest
 from typer.testing import CliRunner
 
 from linnet.cli.compare import app
+from linnet.cli.compare_models import decide
 from linnet.errors import (
     ConfigError,
     DamagedError,
@@ -36,7 +37,7 @@ from linnet.evaluate.compare_config import ModelsConfig
 from linnet.evaluate.compare_journal import JOURNAL, Job, Journal, Limit, LimitReachedError, Runner
 from linnet.evaluate.compare_responders import ComparedModel, Reply
 from linnet.evaluate.compare_return import HOURS, ReturnConfig, compute
-from linnet.evaluate.judging import Judge, Opinion, combined, read_opinion
+from linnet.evaluate.judging import Judge, Judged, Opinion, combined, read_opinion
 from linnet.evaluate.judging_people import SHEET, Pairing, read_sheet
 from linnet.progress import Progress
 from linnet.respond import Abilities, Charge, Context, Conversation, Finish, Price, Text, Usage
@@ -272,6 +273,40 @@ def test_the_policy_and_the_prices_of_the_file_hold(
     file.write_text(file.read_text().replace("input = 1.0\noutput = 10.0\n", ""))
     with pytest.raises(ConfigError, match="far has no price"):
         compare("near", "far", **settings)
+
+
+def test_passages_and_what_rests_on_them_stay_where_the_policy_keeps_them(
+    serve: Callable[[Say], Server], tmp_path: Path
+) -> None:
+    """Neither whoever answers nor the judge is shown them."""
+    near, far = serve(lambda body: "Mia earns 4,000."), serve(lambda body: "Mia earns 5,000.")
+    judge = serve(lambda body: verdict("1"))
+    file = routing(tmp_path, near=near, far=far, judge=judge)
+    text = file.read_text()
+    for name in ("far", "judge"):
+        text = text.replace(f'model = "{name}-1"', f'model = "{name}-1"\nplace = "elsewhere"')
+    rules = '[policy]\nfarthest = "elsewhere"\nlocal_only = ["hr/**"]\n'
+    rules += '[[policy.documents]]\nsources = ["**"]\nfarthest = "elsewhere"\n'
+    file.write_text(text + rules)
+    rows = [
+        {"id": source, "question": "What does Mia earn?", "context": "It stands here.",
+         "source": source}
+        for source in ("hr/pay.txt", "news/pay.txt")
+    ]  # fmt: skip
+    settings = made(questions=write(tmp_path / "q.jsonl", rows), routing=file, cost=1.0)
+    found = compare("near", "far", judge="judge", out=tmp_path / "a", **settings)
+    assert (len(near.bodies), len(far.bodies), len(judge.bodies)) == (2, 1, 2)
+    assert list(found.models[1].withheld) == ["hr/pay.txt"], found.models[1]
+    assert "local_only" in found.models[1].withheld["hr/pay.txt"]
+    # Both answered here, from both documents: still the judge elsewhere sees one pair alone.
+    near_by = serve(lambda body: "I cannot say.")
+    file.write_text(routing(tmp_path, near=near, by=near_by, judge=judge).read_text() + rules)
+    file.write_text(
+        file.read_text().replace('model = "judge-1"', 'model = "judge-1"\nplace = "elsewhere"')
+    )
+    found = compare("near", "by", judge="judge", out=tmp_path / "c", **settings)
+    assert len(judge.bodies) == 4
+    assert any("kept 1 pairs of answers from the judge" in line for line in found.warnings)
 
 
 def test_a_model_that_fails_is_named_and_asked_again_later(
@@ -514,7 +549,7 @@ def judged(say: Callable[[str], str], texts: list[tuple[str, str]]) -> list[judg
     found = []
     for asked, (first, second) in zip(ASKED, texts, strict=False):
         opinions = [
-            judge.ask(judge.conversation(asked, *pair), Context())[0]
+            judge.ask(judge.conversation(asked, *map(Judged, pair)), Context())[0]
             for pair in ((first, second), (second, first))
         ]
         found.append(combined(*opinions))
@@ -618,7 +653,7 @@ def test_answers_are_data_to_the_judge() -> None:
     assert "It is 4." in shown.text
     assert "gnore all previous" not in shown.text
     assert "\u200b" not in shown.text
-    judge.ask(judge.conversation(ASKED[0], evil, "B"), Context())
+    judge.ask(judge.conversation(ASKED[0], Judged(evil), Judged("B")), Context())
     prompt = says.conversations[0].messages[-1].text
     assert answers_in(prompt) == (evil, "B")  # the marks of the answer are not those of the prompt
     constraint = says.conversations[0].constraint
@@ -649,18 +684,21 @@ def test_a_judge_that_takes_no_schema_writes_freely(
     (pair,) = found.pairs
     report = pair.reliability
     assert report is not None
-    # Both say the same but for 10 and 11; of 11 the judge writes no verdict.
+    # Both say the same but for 10 and 11, and of 11 the judge writes no verdict. Of the same text
+    # it is asked once, whether that solves the question.
     assert (report.equal, report.judged, report.unreadable) == (4, 1, 1)
     assert pair.wins is not None
     assert (pair.wins.wins, pair.wins.ties, pair.wins.losses) == (0, 5, 0)
+    assert found.models[0].figures["solved"].items == 5
+    assert found.models[0].figures["solved"].value == pytest.approx(1 / 5)
     assert "response_format" in servers["judge"].bodies[0]
-    assert len(servers["judge"].bodies) == 5  # one with a schema, four without
+    assert len(servers["judge"].bodies) == 9  # one with a schema, eight without
     assert any("could not be held to a schema" in line for line in found.warnings)
     for body in servers["judge"].bodies:
         said = json.dumps(body["messages"])
         assert "small" not in said
         assert "large" not in said
-    assert found.judge_spent == pytest.approx(4 * 200e-6)
+    assert found.judge_spent == pytest.approx(8 * 200e-6)
     # Its own judge, which is named.
     same = compare(
         "small", "large", judge="again=large", questions=write(tmp_path / "q.jsonl", rows),
@@ -707,6 +745,12 @@ def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     wins = found.pairs[0].wins
     assert wins is not None
     assert (wins.wins, wins.ties, wins.losses, found.waiting) == (21, 1, 0, 2)
+    report = found.pairs[0].reliability
+    assert report is not None
+    shown_first = sum(row["better"] == "1" for row in rows)
+    assert (report.first_place, report.second_place, report.by_people) == (
+        shown_first, 21 - shown_first, 22,
+    )  # fmt: skip
     assert found.models[1].figures["quality"].value == pytest.approx(21.5 / 22)
     assert found.models[1].undefined["cost_per_solved"] == compare_figures.NOT_SAID
     assert sheet.read_bytes() == filled.getvalue().encode("cp1252")  # it stays as it is
@@ -748,6 +792,16 @@ def test_a_person_at_the_terminal_is_asked_once_about_each_pair(
     judged_wins = found.pairs[0].judged
     assert judged_wins is not None
     assert (judged_wins.wins, judged_wins.losses, found.waiting) == (5, 0, 19)
+
+
+def test_the_terminal_takes_a_verdict_and_no_other_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pairing(ASKED[0], "A", "B\x1b[2J")
+    for said, better in ((["?", "2"], "second"), (["T"], "tie"), (["s"], None)):
+        monkeypatch.setattr("typer.prompt", lambda text, said=said: said.pop(0))
+        assert decide(pair, *pair.in_order()) == better
+    monkeypatch.setattr("typer.prompt", lambda text: "q")
+    with pytest.raises(StoppedError, match="your verdicts are kept"):
+        decide(pair, "A", "B")
 
 
 # Figures.

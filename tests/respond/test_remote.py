@@ -622,7 +622,7 @@ def test_no_honest_count_is_doubted() -> None:
 @pytest.mark.parametrize("text", ["raining", "regnet ß ", "下雨 ", "ﷺ ", "\U0001f327", "\x00"])
 def test_no_prompt_has_more_tokens_than_are_reserved(text: str) -> None:
     asked = conversation([{"role": "user", "content": text * 50}] * 20)
-    body = Dialect("m", "a", Abilities("m", 0), limit="max_tokens").body(asked, 5)
+    body = Dialect("m", "a", Abilities("m", 0), limit="max_tokens").form(asked, 5).body
     for form in ("NFC", "NFKC"):  # bytes are the most that any tokenizer makes of a text
         texts = [unicodedata.normalize(form, message.text) for message in asked.messages]
         assert sum(len(text.encode()) + 16 for text in texts) < most_prompt_tokens(body)
@@ -835,6 +835,21 @@ def test_parameters_that_are_refused_are_learned(
     assert [gone in body for body in bodies] == [True, False, False]
     assert all(there in body for body in bodies[1:])
     assert books.settled == [(0, 0), (14, 0), (14, 0)]
+
+
+def test_calls_at_once_learn_together() -> None:
+    dialect = Dialect("m", "a", Abilities("m", 0), limit="max_tokens")
+    sent, sampling = dialect.form(ASKED, 5), Sampling()
+    for said in (
+        "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+        "Unsupported parameter: 'top_p'",
+    ):
+        error = RemoteError(said, status=400)
+        assert [dialect.learn(error, sent, sampling) for _ in range(3)] == [True] * 3
+        now = dialect.form(ASKED, 5)
+        assert not dialect.learn(error, now, sampling)
+    assert sent.names - now.names == {"max_tokens", "top_p"}
+    assert now.names - sent.names == {"max_completion_tokens"}
 
 
 @pytest.mark.parametrize(

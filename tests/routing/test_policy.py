@@ -238,6 +238,19 @@ def test_wherever_it_stands_it_is_found(where: str) -> None:
     assert held(own, _somewhere("On goose feathers, then")[where]) == ""
 
 
+HOSTILE = (
+    "a.", "&#1", "&", "%25", "\\", "\\u0041", "=41", "a: \n", "--- a ---\n", "--- end of a ---\n",
+    "0 1 ", ".- ", "Aa1 ", "~!", "ABCD2 ", "[EMAIL_", "a_", "\u200ba", "\U000e0041", "\ud800", "\0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_hostile_texts_are_read_to_an_end(piece: str) -> None:
+    own = policy(private="mask", patterns=[{"matches": "(?i)quill ?feather", "then": "mask"}])
+    held(own, asked(piece * (4_000 // len(piece))))
+    assert held(own, asked(f"Quillfeather {piece * 3}"), "here") == ""
+
+
 def test_patterns_have_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     own = policy(patterns=[{"matches": "(?:x|xx|x+)+$", "name": "SLOW"}])
     monkeypatch.setattr(policies, "_PATTERN_SECONDS", 0.001)

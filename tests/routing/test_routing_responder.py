@@ -1,6 +1,8 @@
 """Who answers: by request, rule and attempt, within policy and budget; and who when one fails."""
 
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,7 @@ from linnet.respond.pieces import Piece, TokenScore
 from linnet.routing.policy import PolicyError, Verdict
 from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import LOCAL, Route, Router, RouterConfig, Rule
+from linnet.routing.settings import read_routing
 
 ASKED = conversation([{"role": "user", "content": "Is it raining?"}])
 FINISH = Finish("stop")
@@ -266,6 +269,11 @@ def test_models_are_tried_in_order_and_the_first_refusal_is_the_reason() -> None
     assert decisions(found) == [
         ("down", "hard"), ("spent", "down: no connection"), ("up", "nothing is left"),
     ]  # fmt: skip
+    found = pieces_of(routed(Chosen(Route("spent", "hard", "rule")), [down, spent]))
+    assert decisions(found) == [
+        ("spent", "hard"), ("down", "nothing is left"), (LOCAL, "nothing is left"),
+    ]  # fmt: skip
+    assert wrote(found).route["decided_by"] == "budget"
     only = RoutingResponder(None, {"down": down}, Fixed("down"), name="down")
     with pytest.raises(RemoteError, match="no connection"):
         pieces_of(only)
@@ -329,6 +337,23 @@ def test_who_may_not_use_models_beyond_this_machine() -> None:
     assert not cloud.asked
 
 
+def test_long_conversations_and_slow_routers_hold_nobody_up() -> None:
+    places = []
+
+    class Noting(Chosen):
+        def choose(self, asked: Conversation, *, requested: str | None = None) -> Route:
+            places.append(threading.current_thread().name)
+            return super().choose(asked, requested=requested)
+
+    cloud = Scripted("cloud", *says("no"))
+    long = conversation([{"role": "user", "content": "x" * 10_000}])
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud]), ASKED)) == "no"
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud]), long)) == "no"
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud], is_slow=True), ASKED)) == "no"
+    here = threading.current_thread().name
+    assert [place == here for place in places] == [True, False, False]
+
+
 def test_cancelling_and_an_answer_without_a_word() -> None:
     cloud = Scripted("cloud", Refusal("No.", "policy"), Finish("refusal"))
     assert [type(p) for p in pieces_of(routed(Chosen(CLOUD), [cloud]))] == [
@@ -362,3 +387,10 @@ def test_rules_come_before_everything_that_is_learned() -> None:
     assert wrote(pieces_of(routed(router, [cloud]))).route["decided_by"] == "rule"
     other = conversation([{"role": "user", "content": "Is it sunny?"}])
     assert "rest" in wrote(pieces_of(routed(router, [cloud]), other)).route["reason"]
+
+
+def test_the_settings_that_the_documentation_shows(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "routing.md").read_text("utf-8")
+    file = tmp_path / "routing.toml"
+    file.write_text(text.partition("```toml\n")[2].partition("```")[0], "utf-8")
+    assert list(read_routing(file).models) == ["cloud", "workstation"]

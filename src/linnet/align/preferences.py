@@ -27,7 +27,7 @@ from typing import Any
 
 from linnet.errors import ArtifactError, DataError
 from linnet.examples import prompts
-from linnet.examples.record import Example, examples_file, read_examples
+from linnet.examples.record import Example, Split, examples_file, read_examples
 from linnet.examples.texts import contexts, corpus_of
 from linnet.finetune.row_schema import ChatRow, PromptRow, Row, RowError, TextRow, parse_row
 from linnet.finetune.rows import read_values
@@ -213,9 +213,9 @@ def judged_examples(source: Path | str) -> Iterator[Judged]:
         yield Judged(pair.source, pair.rejected, False)
 
 
-def with_passages(file: Path) -> list[tuple[Example, str]]:
-    """The examples to train on, each with what stands before its question."""
-    examples = list(read_examples(file, split="train"))
+def with_passages(file: Path, *, split: Split = "train") -> list[tuple[Example, str]]:
+    """The examples of a split, each with what stands before its question. Raises ArtifactError."""
+    examples = list(read_examples(file, split=split))
     corpus = corpus_of(file)
     if corpus is None:
         raise ArtifactError(

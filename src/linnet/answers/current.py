@@ -29,7 +29,7 @@ class CurrentAssistant(Assistant):
         self.is_ready = False
         self.asked = Counter()
         self.on_renew: Callable[[Searchable], None] = lambda index: None
-        """Called with what is searched from now on, while what was is still open."""
+        """Called with what is searched from now on, before it is."""
 
     def renew(self) -> None:
         """Take up what is in the directory now. Raises as :meth:`Assistant.open`, and goes on with
@@ -37,9 +37,9 @@ class CurrentAssistant(Assistant):
         found = Assistant.open(
             self.place, writer=self.writer, guards=self.guards, config=self.config
         )
+        self.on_renew(found.index)
         before = self.index
         self._search_in(found.index, found.gate, found._gatherer)
-        self.on_renew(found.index)
         self.is_ready = True
         if isinstance(before, Index):
             before.close()

@@ -236,7 +236,7 @@ def _drafting(row: Row, config: BenchConfig, asked: dict[str, Any]) -> Iterator[
     ways += [(False, config.draft), (True, config.draft)] if config.draft else []
     for lookup, draft in ways:
         wanted = {"drafting": True, "lookup": "on" if lookup else "off", "draft": draft}
-        told = _ask(row.engine, row.precision, {**asked, **wanted})
+        told = ask(row.engine, row.precision, {**asked, **wanted})
         if isinstance(told, str):
             yield Drafting(lookup, draft, None, told)
         else:
@@ -315,13 +315,13 @@ def _measured(engine: str, precision: str, asked: dict[str, Any]) -> Row:
     if missing:
         remark = f"{missing[0]} is not installed: {install_command(missing[0])}"
         return Row(engine, precision, None, remark)
-    told = _ask(engine, precision, asked)
+    told = ask(engine, precision, asked)
     if isinstance(told, str):
         return Row(engine, precision, None, told)
     return Row(engine, precision, Measurement(**told))
 
 
-def _ask(engine: str, precision: str, asked: dict[str, Any]) -> dict[str, Any] | str:
+def ask(engine: str, precision: str, asked: dict[str, Any]) -> dict[str, Any] | str:
     """What a process of its own found, or why it found nothing."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "linnet.bench.worker"],

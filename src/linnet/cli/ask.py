@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,12 +75,12 @@ def ask(
     )  # fmt: skip
     if collection and isinstance(assistant.index, Index):
         assistant.index.require(collection)
-    asking = _Asking(assistant, index, routing, collection)
-    if questions is not None:
-        answer_each(questions, asking.answer_row, read=_with_turns)
-        return
-    assert question is not None
-    answer, wrote = asking.ask(question)
+    with contextlib.closing(_Asking(assistant, index, routing, collection)) as asking:
+        if questions is not None:
+            answer_each(questions, asking.answer_row, read=_with_turns)
+            return
+        assert question is not None
+        answer, wrote = asking.ask(question)
     if as_json:
         typer.echo(as_line(answer.to_json() | _as_json(wrote)))
     else:
@@ -104,7 +105,8 @@ class _Asking:
         self._assistant, self._collections = assistant, collections
         self._whole: list[Answer] = []
         self._routed: Responder | None = None
-        if (opened := open_routing(routing)) is not None:
+        self._opened = opened = open_routing(routing)
+        if opened is not None:
             from linnet.answers.responder import DocumentsResponder
 
             local = DocumentsResponder(assistant, name=index.name, watch=self._whole.append)
@@ -133,6 +135,11 @@ class _Asking:
         (answer,) = run(self._routed, asked_now, context)
         wrote = next(piece for piece in answer.pieces if isinstance(piece, Attribution))
         return self._whole[-1], wrote
+
+    def close(self) -> None:
+        """Charge nothing any more."""
+        if self._opened is not None:
+            self._opened.close()
 
     def answer_row(self, row: Row) -> Row:
         """A row of a file of questions, answered."""

@@ -97,33 +97,45 @@ def run(
     """
     config = replace(GenerateConfig(), settings)
     offered = tools_in(tools)
-    opened = open_routing(routing)
-    session: _Session
-    if docs is not None:
-        if system or tools:
-            raise ConfigError("--docs answers from documents, without --system and --tools")
-        session = _Documents(docs, model, config, opened)
-        session.run()
-        if session.failed and not session.interactive:
-            raise typer.Exit(1)
-        return
-    if model is None:
+    if docs is not None and (system or tools):
+        raise ConfigError("--docs answers from documents, without --system and --tools")
+    if docs is None and model is None:
         raise ConfigError("expected a model, or documents: linnet chat --docs INDEX")
-    loaded = open_model(model, config)
-    from linnet.respond import EngineResponder
-
-    if in_turns(mode, loaded):
-        responder = EngineResponder(loaded.engine, name=Path(model).stem)
-        responder.require_conversation()
-        session = _Turns(opened.auto(responder) if opened else responder, config, system, offered)
-    elif system or tools or routing:
-        option_ = "--system" if system else "--tools" if tools else "--routing"
-        raise ConfigError(f"{option_} is for models that converse; this one continues text")
-    else:
-        session = _Texts(loaded.engine, config)
-    session.run()
+    with contextlib.ExitStack() as stack:
+        opened = open_routing(routing)
+        if opened is not None:
+            stack.callback(opened.close)
+        session: _Session
+        if docs is not None:
+            session = _Documents(docs, model, config, opened)
+        else:
+            assert model is not None
+            session = _with_model(model, mode, config, system, offered, opened)
+        session.run()
     if session.failed and not session.interactive:
         raise typer.Exit(1)
+
+
+def _with_model(
+    model: str,
+    mode: ModeOption,
+    config: GenerateConfig,
+    system: str,
+    tools: Sequence[Tool],
+    routing: OpenRouting | None,
+) -> _Session:
+    """Talking to a model, or having it continue what is typed."""
+    from linnet.respond import EngineResponder
+
+    loaded = open_model(model, config)
+    if in_turns(mode, loaded):
+        local = EngineResponder(loaded.engine, name=Path(model).stem)
+        local.require_conversation()
+        return _Turns(routing.auto(local) if routing else local, config, system, tools)
+    if system or tools or routing:
+        option_ = "--system" if system else "--tools" if tools else "--routing"
+        raise ConfigError(f"{option_} is for models that converse; this one continues text")
+    return _Texts(loaded.engine, config)
 
 
 def converse(engine: Engine, sampling: Sampling | None = None) -> None:

@@ -56,7 +56,7 @@ def show_models(found: ModelsComparison) -> None:
         f"{found.questions:,} questions; quality is {ABOUT[found.measure]}", style="dim",
         markup=False,
     )  # fmt: skip
-    _show_judge(found)
+    _show_pairs(found)
     for each in found.returns:
         _show_return(each, found.currency)
     for text, count in found.left_out.items():
@@ -68,8 +68,12 @@ def show_models(found: ModelsComparison) -> None:
             terminal.print(f"{model.name} has no {name}: {reason}", markup=False, style="dim")
 
 
-def _show_judge(found: ModelsComparison) -> None:
+def _show_pairs(found: ModelsComparison) -> None:
     for pair in found.pairs:
+        if pair.wins is not None:
+            terminal.print(
+                f"by quality {pair.second} {compare_page.shown_wins(pair.wins)}", markup=False
+            )
         if pair.judged is not None:
             terminal.print(
                 f"by the judge {pair.second} {compare_page.shown_wins(pair.judged)}", markup=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 import time
 from contextlib import closing
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 from linnet.cli.terminal import err
 from linnet.cli.terminal import out as terminal
+from linnet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,6 +179,56 @@ def export(
             _write(_line([to_csv_value(row[name]) for name in names]))
 
 
+@app.command()
+def forget(
+    file: File,
+    key: Annotated[
+        str | None, typer.Option(help="All calls of the key of this name.", metavar="NAME")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What was asked and answered where it rests on this document; what that used "
+            "stays. May be given several times.",
+        ),
+    ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="All calls before a date, or longer ago than 30d."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+) -> None:
+    """Remove calls, or what was asked and answered in them, from the log, down to the bytes.
+
+    Example: linnet monitor forget calls.sqlite --key intern
+    """
+    from linnet.monitor.log import Log
+    from linnet.monitor.report import period
+    from linnet.monitor.watching import log_in
+
+    if sum(each is not None for each in (key, source, before)) != 1:
+        raise ConfigError("name what to forget with one of --key, --source and --before")
+    place = log_in(file)
+    with closing(Log(place, is_reading=True)):  # there is one
+        pass
+    until = None if before is None else period(before, time.time())
+    if before is not None and until is None:
+        until = math.inf
+    if not yes:
+        typer.confirm(f"forget it in {place}?", abort=True)
+    with closing(Log(place, keep_days=0)) as log:
+        if key is not None:
+            count = log.forget_key(key)
+        elif source is not None:
+            count = log.forget_contents(source)
+        else:
+            assert until is not None
+            count = log.forget_before(until)
+    what = "calls without their contents" if source is not None else "calls forgotten"
+    terminal.print(f"{count:,} {what}", markup=False)
+
+
 def _columns(*, contents: bool) -> list[str]:
     from linnet.monitor.log import Entry
 
@@ -277,7 +329,7 @@ def _show(report: Report) -> None:
             )  # fmt: skip
         _print(table)
         terminal.print(
-            f"{drift.questions:,} questions; an alarm is at evidence {drift.needed:.0f} of all "
+            f"{drift.questions:,} questions; an alarm is at evidence {drift.needed:.1f} of all "
             f"together, which is {drift.evidence:.1f}; 50 % is no change",
             style="dim", markup=False,
         )  # fmt: skip

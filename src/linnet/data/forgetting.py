@@ -152,6 +152,31 @@ class Match:
         return f"{self.file}/{self.part}" if self.part else self.file
 
 
+class Quotations:
+    """Finds in what was asked, answered or noted what stands in texts, whatever their spaces."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = [text for text in map(_spaced, texts) if text]
+
+    def quotes(self, said: str) -> bool:
+        """Whether 60 characters of a text stand in it, or all of it, of 20 or more, in a text."""
+        said = _spaced(said)
+        least = min(len(said), _WINDOW)
+        if least < _SHORTEST_QUOTATION:
+            return False
+        starts = range(0, len(said) - least + 1, _QUOTATION - _WINDOW)
+        return any(said[start : start + least] in text for start in starts for text in self._texts)
+
+
+_QUOTATION = 60
+_WINDOW = 40  # characters that are looked for at every place where 60 have such a run
+_SHORTEST_QUOTATION = 20
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
 def find(corpus: Path, what: str, *, regex: bool = False) -> list[Match]:
     """The documents that ``what`` names.
 

@@ -17,7 +17,7 @@ from linnet.evaluate.compare import CompareConfig, Difference, difference_of
 from linnet.evaluate.metrics import Figure, Metric, UndefinedError, mean, measure, ratio
 from linnet.scoring.bounds import binomial_tail, lower_bound, upper_bound
 
-UNPRICED = "its price is not known"
+UNPRICED = "no price is given"
 NOTHING_SOLVED = "it solved nothing"
 NOT_SAID = "the verdicts do not say what was solved"
 

@@ -57,8 +57,12 @@ class Journal:
     def spent(self) -> int:
         """What all calls cost, in trillionths; of those that never ended what they could have."""
         with self._lock:
-            costs = sum(row.get("spent") or 0 for row in self.rows.values())
-            return costs + sum(self._begun.values()) + self.lost
+            return self.settled + sum(self._begun.values())
+
+    @property
+    def settled(self) -> int:
+        """The same without the calls that are under way."""
+        return sum(row.get("spent") or 0 for row in list(self.rows.values())) + self.lost
 
     def begin(self, key: str, cost: int) -> None:
         """A call may cost so much from now on."""
@@ -207,7 +211,7 @@ class Runner:
                 for _ in worker.ended():
                     task.advance()
                     if self.limit.most is not None:
-                        spent = money(self.journal.spent)
+                        spent = money(self.journal.settled)
                         task.update(note=f"{spent:.4f} {self.limit.currency}")
 
 
@@ -272,7 +276,8 @@ class _Worker:
             for job in self.jobs:
                 if self._interrupt.requested:
                     return
-                self._ask(job)
+                if job.key not in self.runner.journal:  # the same may be asked twice
+                    self._ask(job)
                 with self._changed:
                     self.done += 1
                     self._changed.notify_all()

@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from linnet.evaluate.compare_results import Answered, ModelsComparison
 from linnet.evaluate.judging import (
     EQUAL,
     Judge,
+    Judged,
     Verdict,
     combined,
     opinion_row,
@@ -56,11 +57,9 @@ from linnet.progress import SILENT, Progress
 from linnet.respond.context import Context
 from linnet.respond.conversation import Conversation
 from linnet.respond.prices import money, trillionths
-from linnet.respond.responder import Responder
-from linnet.routing.budgets import open_ledger
-from linnet.routing.models import open_models
+from linnet.routing.opening import OpenRouting
 from linnet.routing.outcomes import OUTCOMES, write_outcomes
-from linnet.routing.settings import Routing, read_routing
+from linnet.routing.settings import Routing
 
 _REQUEST_BYTES = 1000
 """What a request has around its messages, at most."""
@@ -122,21 +121,22 @@ def compare_models(
     if directory is not None:
         output.check_output_directory(directory, allowed=(RESULTS, JOURNAL))
     with ExitStack() as held:
-        settings = None if routing is None else read_routing(routing)
+        within = None
+        if routing is not None:
+            within = OpenRouting.open(routing)
+            held.callback(within.close)
         journal = held.enter_context(open_journal(directory))
-        routed: dict[str, Responder] = {}
-        if routing is not None and settings is not None:
-            routed = _routed(Path(routing), settings, held)
-        names = [*models, judge] if judge not in (PERSON, TERMINAL, NOBODY) else [*models]
-        found = held.enter_context(
-            opened(names, settings, routed, writer=writer, progress=progress)
-        )
+        found, judging = held.enter_context(
+            opened(
+                models, within, writer=writer, progress=progress,
+                judge="" if judge in (PERSON, TERMINAL, NOBODY) else judge,
+            )
+        )  # fmt: skip
         comparing = _Comparing(
             config=config, questions=asked, measure=measure, journal=journal, progress=progress,
-            currency="USD" if settings is None else settings.currency,
-            models=found[: len(models)], directory=directory,
-            judge=Judge(found[-1], config.seed) if len(found) > len(models) else None,
-            judged_by=judge,
+            currency=(Routing() if within is None else within.settings).currency, models=found,
+            directory=directory, judged_by=judge,
+            judge=None if judging is None else Judge(judging, config.seed),
         )  # fmt: skip
         comparing.check()
         comparing.ask()
@@ -153,14 +153,6 @@ def compare_models(
             output.write_json(directory / RESULTS, result.to_json())
             write_page(result, directory)
         return result
-
-
-def _routed(file: Path, routing: Routing, held: ExitStack) -> dict[str, Responder]:
-    """The models of ``routing.toml``, within its policy and its budgets."""
-    ledger = open_ledger(file, routing.budget, currency=routing.currency)
-    held.callback(ledger.close)
-    models = open_models(routing, ledger=ledger)
-    return {name: models[name] for name in routing.models}
 
 
 def _measure(config: ModelsConfig, questions: Questions, judge: str) -> Measure:
@@ -211,7 +203,10 @@ class _Comparing:
     """By the number of the second model and the question."""
     waiting: int = 0
     left_out_sentences: set[str] = field(default_factory=set)
-    cut_answers: int = 0
+    cut_answers: set[str] = field(default_factory=set)
+    kept_from_judge: int = 0
+    judge_failed: int = 0
+    """Pairs that it was not shown, and that it gave no answer to."""
 
     def __post_init__(self) -> None:
         cost = self.config.cost
@@ -270,7 +265,7 @@ class _Comparing:
             # Of answers that are not there yet: as long as they may be.
             sizes = []
             for each in self.questions.asked:
-                longest = "x" * (each.max_tokens * _BYTES_OF_A_TOKEN)
+                longest = Judged("x" * (each.max_tokens * _BYTES_OF_A_TOKEN))
                 body = _bodies(self.judge.conversation(each, longest, longest))
                 sizes += [(_bytes(body), self.judge.max_tokens)] * (2 * (len(self.models) - 1))
             known = [r for r in self.journal.rows.values() if r.get("by") == self._judges_identity]
@@ -288,6 +283,11 @@ class _Comparing:
                 model = self.models[place]
                 work = partial(self._answer, model, asked)
                 jobs.append(Job(self._key(model, asked), model.name, work))
+        waiting = {job.who for job in jobs if job.key not in self.journal}
+        for model in self.models:
+            if model.writer is not None and model.name in waiting:
+                # Its first answer takes longer, which says nothing about the others.
+                model.ask(replace(self.questions.asked[0], max_tokens=1), Context())
         Runner(self.journal, self.limit, self.progress).run(jobs, "asking", "answers")
 
     def _answer(self, model: ComparedModel, asked: Asked, context: Context) -> Row:
@@ -320,26 +320,32 @@ class _Comparing:
         judge = self.judge
         assert judge is not None
         jobs: list[Job] = []
-        keys: dict[tuple[int, str], tuple[str, str]] = {}
+        keys: dict[tuple[int, str], list[str]] = {}
         for number, asked, first, second in self._pairs():
-            if first == second:
+            same = first.text == second.text
+            if same and self.measure != "judge":
                 self.verdicts[number, asked.id] = EQUAL
                 continue
-            texts = [self._shown_to_judge(text) for text in (first, second)]
+            answers = [self._shown_to_judge(reply) for reply in (first, second)]
             own = []
-            for one, two in (texts, texts[::-1]):
+            # Of the same text it is asked only whether that solves the question.
+            for one, two in [answers] if same else [answers, answers[::-1]]:
                 conversation = judge.conversation(asked, one, two)
                 key = _digest("verdict", judge.model.identity, json.dumps(_bodies(conversation)))
                 jobs.append(Job(key, judge.model.name, partial(self._verdict, conversation)))
                 own.append(key)
-            keys[number, asked.id] = (own[0], own[1])
+            keys[number, asked.id] = own
         order = np.random.default_rng(self.config.seed).permutation(len(jobs))
         runner = Runner(self.journal, self.limit, self.progress)
         runner.run([jobs[place] for place in order], "judging", "verdicts")
-        for pair, (straight, swapped) in keys.items():
-            self.verdicts[pair] = combined(
-                read_row(self.journal[straight]), read_row(self.journal[swapped])
-            )
+        for pair, own_keys in keys.items():
+            rows = [self.journal[key] for key in own_keys]
+            if any(row["withheld"] for row in rows):
+                self.kept_from_judge += 1
+            elif any(row["error"] for row in rows):
+                self.judge_failed += 1
+            else:
+                self.verdicts[pair] = combined(*map(read_row, rows))
 
     def _verdict(self, conversation: Conversation, context: Context) -> Row:
         assert self.judge is not None
@@ -349,30 +355,32 @@ class _Comparing:
             "withheld": reply.withheld,
         }  # fmt: skip
 
-    def _shown_to_judge(self, text: str) -> str:
-        own = shown(text)
+    def _shown_to_judge(self, reply: Reply) -> Judged:
+        own = shown(reply.text)
         if own.left_out:
-            self.left_out_sentences.add(text)
-        self.cut_answers += own.cut
-        return own.text
+            self.left_out_sentences.add(reply.text)
+        if own.cut:
+            self.cut_answers.add(reply.text)
+        return Judged(own.text, tuple(reply.sources))
 
-    def _pairs(self) -> list[tuple[int, Asked, str, str]]:
+    def _pairs(self) -> list[tuple[int, Asked, Reply, Reply]]:
         """Both answers to each question: of the first model, and of each other one."""
         found = []
         for number in range(1, len(self.models)):
             for asked in self.questions.asked:
                 first, second = self.reply(0, asked), self.reply(number, asked)
                 if not (first.error or second.error):
-                    found.append((number, asked, first.text, second.text))
+                    found.append((number, asked, first, second))
         return found
 
     def _pairings(self) -> dict[tuple[int, str], Pairing]:
         found = {}
         for number, asked, first, second in self._pairs():
-            if first == second:
+            if first.text == second.text:
                 self.verdicts[number, asked.id] = EQUAL
             else:
-                found[number, asked.id] = Pairing(asked, first, second, self.config.seed)
+                pairing = Pairing(asked, first.text, second.text, self.config.seed)
+                found[number, asked.id] = pairing
         return found
 
     def read_sheet(self) -> None:
@@ -386,7 +394,7 @@ class _Comparing:
             write_sheet(file, pairs, found)
         for pair, own in pairings.items():
             if own.key in found:
-                self.verdicts[pair] = Verdict(found[own.key])
+                self.verdicts[pair] = own.verdict(found[own.key])
             else:
                 self.waiting += 1
 
@@ -404,7 +412,8 @@ class _Comparing:
                     self.waiting += 1
                     continue
                 self.journal.add(key, {"better": own.unblinded(better), "by": TERMINAL})
-            self.verdicts[pair] = Verdict(read_row(self.journal[key]).better)
+            if (better := read_row(self.journal[key]).better) is not None:
+                self.verdicts[pair] = own.verdict(better)
 
     # What came of it.
 
@@ -450,7 +459,12 @@ class _Comparing:
                     "judge; these sentences were not shown to it"
                 )
             if self.cut_answers:
-                yield f"{self.cut_answers:,} answers were too long, and judged by their beginning"
+                count = len(self.cut_answers)
+                yield f"{count:,} answers were too long, and judged by their beginning"
+            if self.kept_from_judge:
+                yield f"the policy kept {self.kept_from_judge:,} pairs of answers from the judge"
+            if self.judge_failed:
+                yield f"the judge failed on {self.judge_failed:,} pairs of answers"
             if not self.judge.held:
                 yield "the judge could not be held to a schema, and wrote its verdicts freely"
         if self.journal.lost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,9 +61,19 @@ def write_page(found: ModelsComparison, directory: Path) -> None:
         value=shown_value, interval=shown_interval, change=shown_change,
         between=shown_between, verdict=shown_verdict, wins=shown_wins, of_judge=of_judge,
         term=shown_term, terms=TERMS, numbers=NUMBERS, amount=shown_amount,
-        free=is_free, money=MONEY, version=__version__,
+        free=is_free, named=_named([model.name for model in found.models]), begun=_begun,
+        money=MONEY, version=__version__,
     )  # fmt: skip
     output.write_text(directory / PAGE, text)
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _begun(text: str) -> str:
+    """As the beginning of a line."""
+    return text[:1].upper() + text[1:]
 
 
 def conclusions(found: ModelsComparison) -> Iterator[str]:
@@ -99,8 +109,6 @@ def _of_pair(found: ModelsComparison, pair: PairResult) -> Iterator[str]:
     )
     if quality.items_needed is not None:
         yield f"About {quality.items_needed:,} questions would tell."
-    if pair.wins is not None:
-        yield f"{pair.second} {shown_wins(pair.wins)}."
 
 
 def _of_return(found: Return, currency: str) -> str:
@@ -136,7 +144,9 @@ def _number(name: str, value: float, currency: str) -> str:
         return shown_amount(value, currency)
     if BY_NAME[name].share:
         return f"{value:.1%}"
-    return f"{value:.3g} s" if "seconds" in name else f"{value:,.0f}"
+    if "seconds" in name:
+        return f"{value:.3g} s" if value >= 0.1 else f"{1000 * value:.3g} ms"
+    return f"{value:,.0f}"
 
 
 def shown_amount(value: float, currency: str) -> str:

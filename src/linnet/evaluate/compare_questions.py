@@ -70,7 +70,7 @@ class Asked:
     def content(self) -> str:
         """All that answers and scores depend on, as text."""
         return json.dumps(
-            [self.bodies(), self.plain, self.stop, self.max_tokens, self.passage],
+            [self.bodies(), self.plain, self.stop, self.passage, self.source],
             ensure_ascii=False,
         )
 

@@ -35,8 +35,8 @@ from linnet.respond.prices import Price
 from linnet.respond.responder import Responder, stream
 from linnet.respond.transport import RemoteError
 from linnet.retrieval.index import Index
+from linnet.routing.opening import OpenRouting
 from linnet.routing.policy import PolicyError
-from linnet.routing.settings import Routing
 
 MOST_PASSAGES = 20
 LONGEST_ANSWER = 200_000
@@ -63,6 +63,8 @@ class Reply:
     signals: dict[str, float] = field(default_factory=dict)
     passages: list[str] = field(default_factory=list)
     """What an answer from documents rests on."""
+    sources: list[str] = field(default_factory=list)
+    """The documents of these."""
     notes: list[str] = field(default_factory=list)
     """What was decided and what failed on the way."""
     error: str = ""
@@ -97,8 +99,6 @@ class ComparedModel:
     price: Price | None = Price()
     """None: it is not known."""
     finds_passages: bool = False
-    routed: bool = False
-    """Whether it is one of ``routing.toml``."""
 
     @property
     def bills(self) -> bool:
@@ -158,8 +158,11 @@ class ComparedModel:
             case pieces.Refusal():
                 reply.refused = True
                 reply.text += piece.text
-            case pieces.Passage() if len(reply.passages) < MOST_PASSAGES:
-                reply.passages.append(piece.text)
+            case pieces.Passage() | pieces.Citation():
+                if piece.source not in reply.sources:
+                    reply.sources.append(piece.source)
+                if isinstance(piece, pieces.Passage) and len(reply.passages) < MOST_PASSAGES:
+                    reply.passages.append(piece.text)
             case pieces.Outcome():
                 for name in ("probability", "in_scope"):
                     if (value := getattr(piece, name)) is not None:
@@ -211,29 +214,37 @@ def _ended(reply: Reply, scores: Sequence[float]) -> Reply:
 @contextmanager
 def opened(
     names: Sequence[str],
-    routing: Routing | None,
-    routed: Mapping[str, Responder],
+    routing: OpenRouting | None = None,
     *,
+    judge: str = "",
     writer: str = "",
     progress: Progress = SILENT,
-) -> Iterator[list[ComparedModel]]:
+) -> Iterator[tuple[list[ComparedModel], ComparedModel | None]]:
     """Models by their names in ``routing.toml`` or by where they are, each ``NAME=PLACE`` or just
-    ``PLACE``. ``writer``: what writes the answers of an index.
+    ``PLACE``; and the judge, which may be one of them. ``writer``: what writes the answers of an
+    index.
 
     Raises ConfigError or ModelError for what is no such thing, before any is opened.
     """
     wanted = [_named(each, routing) for each in names]
     _tell_apart([name for name, _ in wanted])
+    judging = _named(judge, routing) if judge else None
     with ExitStack() as held:
-        found = []
-        for name, place in wanted:
-            if routing is not None and place in routing.models and not Path(place).exists():
-                found.append(_of_routing(name, place, routing, routed))
-            elif has_documents_at(place):
-                found.append(_documents(name, place, writer, held, progress))
-            else:
-                found.append(_of_this_machine(name, place, held, progress))
-        yield found
+
+        def open_one(name: str, place: str) -> ComparedModel:
+            if routing is not None and place in routing.remote and not Path(place).exists():
+                return _of_routing(name, place, routing)
+            if has_documents_at(place):
+                return _documents(name, place, writer, routing, held, progress)
+            return _of_this_machine(name, place, held, progress)
+
+        found = {place: open_one(name, place) for name, place in wanted}
+        models = [replace(found[place], name=name) for name, place in wanted]
+        judge_model = None
+        if judging is not None:
+            name, place = judging
+            judge_model = replace(found[place], name=name) if place in found else open_one(*judging)
+        yield models, judge_model
 
 
 def has_documents_at(place: str) -> bool:
@@ -244,12 +255,12 @@ def has_documents_at(place: str) -> bool:
         return False
 
 
-def _named(given: str, routing: Routing | None) -> tuple[str, str]:
+def _named(given: str, routing: OpenRouting | None) -> tuple[str, str]:
     """The name of what is compared, and where it is or what ``routing.toml`` calls it."""
     name, equals, place = given.partition("=")
     if not equals or not name or "/" in name:
         name, place = "", given
-    known = () if routing is None else tuple(routing.models)
+    known = () if routing is None else tuple(routing.remote)
     if is_address(place):
         raise ConfigError(
             f"{place}: a model at an address is asked within a policy and a budget; write it into "
@@ -277,20 +288,26 @@ def _tell_apart(names: Sequence[str]) -> None:
             )
 
 
-def _of_routing(
-    name: str, place: str, routing: Routing, routed: Mapping[str, Responder]
-) -> ComparedModel:
-    config = routing.models[place]
+def _of_routing(name: str, place: str, routing: OpenRouting) -> ComparedModel:
+    config, responder = routing.settings.models[place], routing.remote[place]
     return ComparedModel(
-        name, f"{config.address}#{config.model}", routed[place].abilities.place, routed[place],
-        price=config.price if config.priced else None, routed=True,
+        name, f"{config.address}#{config.model}", responder.abilities.place, responder,
+        price=config.price if config.priced else None,
     )  # fmt: skip
 
 
 def _documents(
-    name: str, place: str, writer: str, held: ExitStack, progress: Progress
+    name: str,
+    place: str,
+    writer: str,
+    routing: OpenRouting | None,
+    held: ExitStack,
+    progress: Progress,
 ) -> ComparedModel:
     assistant = open_assistant(place, model=writer or None, progress=progress)
+    if routing is not None and routing.settings.policy.farthest != "here":
+        # What it quotes may be shown to a judge.
+        routing.policy.protected.add(assistant.index)
     responder = DocumentsResponder(assistant, name=name)
     if isinstance(assistant.index, Index):
         held.callback(assistant.index.close)

@@ -30,7 +30,7 @@ from linnet.generate.constraint import Constraint
 from linnet.generate.sampling import Sampling
 from linnet.respond.context import Context
 from linnet.respond.conversation import Conversation, Message
-from linnet.respond.pieces import Origin, Text
+from linnet.respond.pieces import DOCUMENT, Text
 
 Better: TypeAlias = Literal["first", "second", "tie"]
 
@@ -74,6 +74,15 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """An answer that is to be judged."""
+
+    text: str
+    sources: tuple[str, ...] = ()
+    """The documents that it rests on, which may not be for every judge."""
+
+
+@dataclass(frozen=True)
 class Opinion:
     """What a judge said of two answers in one order."""
 
@@ -99,11 +108,13 @@ class Verdict:
     by_place: bool = False
     """Whether it changed with the order, and is a tie for that."""
     liked_place: int | None = None
-    """The place, 1 or 2, that it preferred in either order."""
+    """The place, 1 or 2, that it preferred in either order; of a person, who sees one order alone,
+    the place of the better answer."""
+    is_persons: bool = False
     unreadable: bool = False
     """Whether the judge wrote no verdict, in one order at least."""
     equal: bool = False
-    """Whether both answers are the same text, of which no judge was asked."""
+    """Whether both answers are the same text, which is a tie whatever a judge says."""
 
     @property
     def points(self) -> float | None:
@@ -117,8 +128,12 @@ _POINTS: Mapping[Better, float] = {"first": 0.0, "tie": 0.5, "second": 1.0}
 EQUAL = Verdict("tie", equal=True)
 
 
-def combined(straight: Opinion, swapped: Opinion) -> Verdict:
-    """One verdict from both orders; ``swapped``: what was said with the second answer first."""
+def combined(straight: Opinion, swapped: Opinion | None = None) -> Verdict:
+    """One verdict from both orders; ``swapped``: what was said with the second answer first. None:
+    both are the same text."""
+    if swapped is None:
+        solved = straight.solves and straight.solves[0] and straight.solves[1]
+        return Verdict("tie", None if solved is None else (solved, solved), equal=True)
     other = swapped.swapped()
     if straight.better is None or other.better is None:
         return Verdict(None, unreadable=True)
@@ -190,23 +205,27 @@ class Judge:
             )
         self.held = responder.abilities.constraints
 
-    def conversation(self, asked: Asked, first: str, second: str) -> Conversation:
+    def conversation(self, asked: Asked, first: Judged, second: Judged) -> Conversation:
         """What it is asked of two answers in this order."""
         mark = hashlib.sha256(
-            f"{self.seed}\0{asked.id}\0{first}\0{second}".encode("utf-8", "replace")
+            f"{self.seed}\0{asked.id}\0{first.text}\0{second.text}".encode("utf-8", "replace")
         ).hexdigest()[:12]
-        document = Origin("document", asked.source)
-        parts: list[tuple[str, str, Origin | None]] = [("question", asked.question, None)]
-        if asked.expected and asked.answerable:
-            parts.append(("reference", " | ".join(asked.expected), document))
-        elif not asked.answerable:
-            parts.append(("reference", "There is no answer: saying so is right.", None))
-        elif asked.passage:
-            parts.append(("reference", asked.passage, document))
-        parts += [("answer 1", first, None), ("answer 2", second, None)]
+        own = [asked.source] if asked.source else []
+        parts: list[tuple[str, str, Sequence[str]]] = [("question", asked.question, ())]
+        if not asked.answerable:
+            parts.append(("reference", "There is no answer: saying so is right.", ()))
+        elif asked.expected or asked.passage:
+            parts.append(("reference", " | ".join(asked.expected) or asked.passage, own))
+        parts += [
+            (f"answer {number}", each.text, [*each.sources, *(own if asked.passage else ())])
+            for number, each in enumerate((first, second), 1)
+        ]
         texts = tuple(
-            Text(f"[{name} {mark}]\n{own}\n[end of {name} {mark}]\n", origin=origin)
-            for name, own, origin in parts
+            Text(
+                f"[{name} {mark}]\n{text}\n[end of {name} {mark}]\n",
+                tags=frozenset(f"{DOCUMENT}{source}" for source in sources),
+            )
+            for name, text, sources in parts
         )
         return Conversation(
             (Message.of("system", SYSTEM), Message("user", texts)),
@@ -237,8 +256,11 @@ class Reliability:
     by_place: int
     """Verdicts that changed with the order."""
     first_place: int
-    """Of these: for the first place in either order; the rest for the second, or for a tie once."""
+    """Of these: for the first place in either order; the rest for the second, or for a tie once.
+    Of a person's: verdicts for the answer that was shown first, and for the other one."""
     second_place: int
+    by_people: int
+    """Verdicts of people, who see one order alone."""
     longer: int
     """Verdicts for the longer answer."""
     decided: int
@@ -273,6 +295,7 @@ def reliability(
         by_place=sum(each.by_place for each in asked),
         first_place=sum(each.liked_place == 1 for each in asked),
         second_place=sum(each.liked_place == 2 for each in asked),
+        by_people=sum(each.is_persons for each in asked),
         longer=longer, decided=decided, agreed=agreed, comparable=comparable,
     )  # fmt: skip
 

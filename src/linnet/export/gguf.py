@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -22,7 +23,14 @@ from linnet.errors import ConfigError, ModelError, OutputError
 from linnet.export.config import K_QUANTS, ExportConfig
 from linnet.gguf.architectures import architecture, differences, metadata, tensors
 from linnet.gguf.header import gguf_package
-from linnet.gguf.quantisation import encoded, format_of, ggml_type, stored_bytes
+from linnet.gguf.quantisation import (
+    Importance,
+    encoded,
+    format_of,
+    ggml_type,
+    possible_format,
+    stored_bytes,
+)
 from linnet.gguf.vocabulary import Vocabulary, read_definition, vocabulary
 from linnet.model import load_model
 from linnet.model.config_file import read_generation_file, read_object
@@ -33,7 +41,7 @@ from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from linnet.model import ModelConfig, Transformer
     from linnet.tokenizer import Tokenizer
@@ -62,13 +70,17 @@ def export_gguf(
     config: ExportConfig | None = None,
     *,
     spelling: Spelling | None = None,
+    formats: Mapping[str, str] | None = None,
+    importance: Importance | None = None,
     open_once: bool = True,
     progress: Progress = SILENT,
 ) -> Path:
     """Write the model directory ``model`` as the GGUF file ``out``; an adapter with its base.
 
     ``spelling``: what the file says of the tokenizer, if not :func:`vocabulary_of`; it must
-    have a token for each row. ``open_once``: whether llama.cpp, where it is installed, opens
+    have a token for each row. ``formats``: number formats of single tensors, by GGUF's names,
+    beside the one that is asked for all; ``importance``: of the columns of matrices
+    (``linnet.gguf.quantisation``). ``open_once``: whether llama.cpp, where it is installed, opens
     the file before it gets its name; not needed by who opens it next.
     Raises ModelError where llama.cpp would compute something else than the model
     does, or does not accept the file, MissingExtraError without the ``gguf`` package, and
@@ -90,9 +102,12 @@ def export_gguf(
                 _write_k_quants(loaded, path, neighbour, config, progress)
             else:
                 name = config.name or _name(path)
-                _write(loaded, path, neighbour, config.type, name, progress, spelling)
+                _write(
+                    loaded, path, neighbour, config.type, name, progress, spelling,
+                    formats or {}, importance or {},
+                )  # fmt: skip
             if open_once:
-                _require_opens(neighbour, out, causal=loaded.config.causal, progress=progress)
+                require_opens(neighbour, out, causal=loaded.config.causal, progress=progress)
     return out
 
 
@@ -111,17 +126,19 @@ def _write(
     name: str,
     progress: Progress,
     spelling: Spelling = vocabulary_of,
+    own: Mapping[str, str] = MappingProxyType({}),
+    importance: Importance = MappingProxyType({}),
 ) -> None:
     gguf = gguf_package()
     words = spelling(load_tokenizer(path), path, model.config.vocab_size)
     for difference in words.differences:
         progress.warn(difference)
     writer = gguf.GGUFWriter(None, architecture(model.config).name)
-    _add_general(writer, path, type, words.safe_name(name))
+    _add_general(writer, path, "mixed" if own else type, words.safe_name(name))
     _add_values(writer, {**metadata(model), **_encoder(model.config, path)})
     _add_vocabulary(writer, words)
     plan = [
-        (entry, tuple(values.shape), format_of(entry, tuple(values.shape), type))
+        (entry, tuple(values.shape), planned_format(entry, tuple(values.shape), type, own))
         for entry, values in tensors(model)
     ]
     sizes = {entry: stored_bytes(shape, format) for entry, shape, format in plan}
@@ -138,7 +155,7 @@ def _write(
             formats = {entry: format for entry, _, format in plan}
             for entry, values in tensors(model):
                 _pad(file, writer.data_alignment)
-                for chunk in encoded(entry, values, formats[entry]):
+                for chunk in encoded(entry, values, formats[entry], importance.get(entry)):
                     file.write(chunk.tobytes())
                     task.advance(chunk.nbytes)
             _pad(file, writer.data_alignment)
@@ -146,7 +163,12 @@ def _write(
             os.fsync(file.fileno())
 
 
-def _require_opens(written: Path, out: Path, *, causal: bool, progress: Progress) -> None:
+def planned_format(name: str, shape: tuple[int, ...], type: str, own: Mapping[str, str]) -> str:
+    """The format of a tensor, where single ones have their own."""
+    return possible_format(name, shape, own[name]) if name in own else format_of(name, shape, type)
+
+
+def require_opens(written: Path, out: Path, *, causal: bool, progress: Progress) -> None:
     """Have llama.cpp open what was written. Raises ModelError, naming ``out``, when it refuses."""
     from linnet.llama_cpp.client import opens
 
@@ -173,7 +195,8 @@ def _add_general(writer: Any, path: Path, type: str, name: str) -> None:
     licence = _front_matter(path).get("license")
     if licence:
         writer.add_license(licence)
-    files = {"f32": "ALL_F32"}
+    files = {"f32": "ALL_F32", "mixed": "GUESSED"}
+    files |= {f"q{bits}_k": f"MOSTLY_Q{bits}_K_S" for bits in (3, 4, 5)}
     writer.add_file_type(gguf.LlamaFileType[files.get(type, f"MOSTLY_{type.upper()}")])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 

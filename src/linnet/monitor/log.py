@@ -33,6 +33,7 @@ State: TypeAlias = Literal["answered", "refused", "failed", "left"]
 
 FILE_BYTES = 1 << 29
 MEMORY_BYTES = 64_000_000
+LEAST_BYTES = 4_000_000
 KEEP_DAYS = 90.0
 MOST_WAITING = 10_000
 """Entries that wait to be written."""
@@ -272,6 +273,8 @@ class Log:
 
         Raises ConfigError for a file that is something else, is damaged or cannot be written.
         """
+        if most_bytes is not None and most_bytes < LEAST_BYTES:
+            raise ConfigError(f"a log has at least {LEAST_BYTES:,} bytes. Got {most_bytes:,}")
         if is_reading and file is not None and not file.is_file():
             raise ConfigError(f"{file}: there is no log of calls here")
         self.file = file
@@ -389,6 +392,13 @@ class Log:
         self._database.rewrite()
         return count
 
+    def forget_before(self, at: float) -> int:
+        """Forget all calls that arrived earlier, down to the bytes; how many. Raises StoreError."""
+        self.flush()
+        count = retention.purge(self._database, before=at, most_bytes=self._most_bytes)
+        self._database.rewrite()
+        return count
+
     def forget_contents(self, sources: Collection[str], texts: Collection[str] = ()) -> int:
         """Forget, down to the bytes, what was asked and answered in calls that rest on one of the
         sources, or quote one of the texts; how many calls. What they used and cost stays.
@@ -408,8 +418,8 @@ class Log:
             yield run
 
     def _open(self) -> Database:
-        """The file may grow a little beyond its bound, so that there is space to make some."""
-        most = self._most_bytes + self._most_bytes // 8
+        """The file may grow a little beyond its bound: by a batch, after which space is made."""
+        most = self._most_bytes + self._most_bytes // 4
         return Database(self.file, CONTENTS, most_bytes=most)
 
     def _start(self) -> None:
@@ -436,8 +446,8 @@ class Log:
         pause = RETRY_SECONDS[0]
         while self._has_work():
             with self._changed:
-                batch, self._waiting = self._waiting, deque()
-                self._writing, unnoted = len(batch), self._unnoted
+                batch, unnoted = self._next_batch(), self._unnoted
+                self._writing = len(batch)
             try:
                 counted = self._write([item for item, _ in batch], unnoted)
             except LinnetError as error:  # the disk is full, or the file busy, damaged or gone
@@ -460,6 +470,15 @@ class Log:
                 self._writing, self._failing = 0, ""
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._closed, timeout=BATCH_SECONDS)
+
+    def _next_batch(self) -> deque[tuple[Entry | _Verdict, int]]:
+        """What waits, as far as there is space for it at once."""
+        batch: deque[tuple[Entry | _Verdict, int]] = deque()
+        size = 0
+        while self._waiting and (not batch or size < self._most_bytes // 20):
+            batch.append(self._waiting.popleft())
+            size += batch[-1][1]
+        return batch
 
     def _has_work(self) -> bool:
         """Wait for some; whether there is more before the end."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from linnet import output, page
 from linnet.config import parse_json
 from linnet.errors import ConfigError, DataError
-from linnet.monitor.drift import NUMBERS, Alarm, Drift
+from linnet.monitor.drift import NUMBERS, Drift
 from linnet.monitor.figures import Figures, Realised, Share, figures, read_calls
 from linnet.monitor.log import Log
 from linnet.monitor.watching import Watching
@@ -267,7 +267,8 @@ def _promise(found: Realised) -> Iterator[Sentence]:
     assert error.low is not None
     assert error.high is not None
     who = "drawn at random and checked" if found.is_sample else "judged"
-    counted = f"of {found.judged:,} {who} {found.wrong:,} were wrong"
+    verb = "was" if found.wrong == 1 else "were"
+    counted = f"{found.wrong:,} of {found.judged:,} that were {who} {verb} wrong"
     bounds = f"between {error.low:.1%} and {error.high:.1%}"
     mood: Mood
     match found.kept:
@@ -365,16 +366,16 @@ def _drift(found: Drift, *, several: bool, zone: tzinfo | None) -> Iterator[Sent
             )  # fmt: skip
         return
     if found.state == "steady":
-        past = f" now; they differed last on {_date(found.alarms[-1].at, zone)}" if (
+        past = f" now; they differed until {_date(found.alarms[-1].last, zone)}" if (
             found.alarms
         ) else ""  # fmt: skip
         yield Sentence("drift", "good", f"Questions{to} are like {than}{past}.")
         return
-    alarm = _first_of_these(found.alarms)
+    alarm = found.alarms[-1]
     strength = _strength(alarm.superiority)
     more = "more" if alarm.superiority > 0.5 else "less"
     text = (
-        f"Questions{to} differ from {than} since about {_date(alarm.began, zone)}, {strength}: "
+        f"Questions{to} {strength} from {than} since about {_date(alarm.began, zone)}: "
         f"'{NUMBERS[alarm.number]}' is {more} than before in "
         f"{max(alarm.superiority, 1 - alarm.superiority):.0%} of comparisons"
     )
@@ -384,22 +385,12 @@ def _drift(found: Drift, *, several: bool, zone: tzinfo | None) -> Iterator[Sent
     yield Sentence("drift", "bad", f"{text}.")
 
 
-def _first_of_these(alarms: Sequence[Alarm]) -> Alarm:
-    """The first of the alarms that followed each other until now."""
-    first = alarms[-1]
-    for alarm in reversed(alarms[:-1]):
-        if first.began - alarm.at > 14 * _DAY:
-            break
-        first = alarm
-    return first
-
-
 def _strength(superiority: float) -> str:
     """In words; the limits are those of Romano et al. (2006) for Cliff's delta."""
     delta = abs(2 * superiority - 1)
     if delta < 0.147:
-        return "hardly"
-    return "a little" if delta < 0.33 else "clearly" if delta < 0.474 else "much"
+        return "hardly differ"
+    return f"differ {'a little' if delta < 0.33 else 'clearly' if delta < 0.474 else 'much'}"
 
 
 def _part(share: Share, what: str) -> str:

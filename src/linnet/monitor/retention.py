@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
+from linnet.data.forgetting import Quotations
 from linnet.database import Database, Run, bytes_used
 
 _AT_ONCE = 500
@@ -21,7 +22,8 @@ def purge(database: Database, *, before: float, most_bytes: int) -> int:
         with database.changing(is_deleting=True) as run:
             gone = _delete(run, "at < ?", before)
             if not gone and bytes_used(run) > most_bytes:
-                gone = _delete(run, "1")
+                (left,) = run("SELECT COUNT(*) FROM calls").fetchone()
+                gone = _delete(run, "1", most=max(1, left // 20))
             run("DELETE FROM drops WHERE at < ?", (before,))
         if not gone:
             return count
@@ -40,9 +42,9 @@ def forget_key(database: Database, key: str) -> int:
 
 
 def forget_contents(database: Database, sources: Collection[str], texts: Collection[str]) -> int:
-    """Forget what was asked and answered where it rests on one of the sources, or where their names
-    or one of the texts stand in it; how many calls. What these used stays. Raises StoreError."""
-    told = {*sources, *texts} - {""}
+    """Forget what was asked and answered where it rests on one of the sources, names one or quotes
+    one of the texts; how many calls. What these used stays. Raises StoreError."""
+    names, quotations = set(sources) - {""}, Quotations(texts)
     count, last = 0, 0
     while True:
         with database.changing(is_deleting=True) as run:
@@ -54,8 +56,12 @@ def forget_contents(database: Database, sources: Collection[str], texts: Collect
             ).fetchall()
             for number, question, answer, reason, listed in rows:
                 last = number
-                said = "\n".join((question or "", answer or "", reason))
-                if not told.isdisjoint(json.loads(listed)) or any(one in said for one in told):
+                said = (question or "", answer or "", reason)
+                if (
+                    not names.isdisjoint(json.loads(listed))
+                    or any(name in text for name in names for text in said)
+                    or any(map(quotations.quotes, said))
+                ):
                     count += 1
                     run(
                         "UPDATE calls SET question = NULL, answer = NULL, sources = '[]', "
@@ -66,7 +72,9 @@ def forget_contents(database: Database, sources: Collection[str], texts: Collect
             return count
 
 
-def _delete(run: Run, where: str, *values: float | str) -> int:
+def _delete(run: Run, where: str, *values: float | str, most: int = _AT_ONCE) -> int:
     """Delete some of the oldest entries of which this holds; how many."""
     chosen = f"SELECT number FROM calls WHERE {where} ORDER BY at LIMIT ?"
-    return run(f"DELETE FROM calls WHERE number IN ({chosen})", (*values, _AT_ONCE)).rowcount
+    return run(
+        f"DELETE FROM calls WHERE number IN ({chosen})", (*values, min(most, _AT_ONCE))
+    ).rowcount

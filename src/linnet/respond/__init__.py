@@ -3,7 +3,8 @@
 In reading order: ``pieces`` and ``conversation`` (the types), ``context`` (what belongs to one
 call), ``responder`` (the interface, and the synchronous façade), ``engine`` (a model of this
 machine: ``tools`` shows it tools and reads its calls, ``inbox`` batches its tokens), ``remote``
-(a model at an address, reached by ``transport``). ``language_model`` is what Python programs,
+(a model at an address, reached by ``transport``, asked in its ``dialect``; its ``deltas`` and
+``counts`` are a stranger's). ``language_model`` is what Python programs,
 commands and the server open models by.
 
     from linnet import respond
@@ -18,6 +19,7 @@ from linnet.respond.context import (
     Charge,
     Context,
     DeadlineError,
+    Ledger,
     Record,
     TokenBudget,
     Tokens,
@@ -57,7 +59,7 @@ from linnet.respond.pieces import (
 from linnet.respond.prices import Price
 from linnet.respond.remote import RemoteResponder
 from linnet.respond.responder import Abilities, Answer, Batches, Responder, run, stream
-from linnet.respond.transport import RemoteError, read_key
+from linnet.respond.transport import RemoteError, Timeouts, read_key
 
 __all__ = [
     "Abilities",
@@ -81,6 +83,7 @@ __all__ = [
     "Failure",
     "Finish",
     "LanguageModel",
+    "Ledger",
     "Message",
     "Origin",
     "Outcome",
@@ -95,6 +98,7 @@ __all__ = [
     "Responder",
     "Status",
     "Text",
+    "Timeouts",
     "TokenBudget",
     "Tokens",
     "Tool",

@@ -93,7 +93,7 @@ class Counts:
     def came(self, *texts: str) -> None:
         """Texts of one event."""
         self.events += any(texts)
-        for text in texts:
+        for text in filter(None, texts):
             self.received += _bytes(text)
             self.dense += _dense(text)
 
@@ -174,7 +174,7 @@ class Counts:
 
 
 def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def _dense(text: str) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from linnet.config import parse_json
@@ -39,8 +40,16 @@ _UNSUPPORTED = re.compile(
 of bounds they say something else."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """The body of a request, and the parameters that it has."""
+
+    body: bytes
+    names: frozenset[str]
+
+
 class Dialect:
-    """Of one model."""
+    """Of one model; calls that are under way at once share what is learned."""
 
     def __init__(self, model: str, where: str, abilities: Abilities, *, limit: str) -> None:
         """``where``: the address in messages. ``limit``: one of LIMITS."""
@@ -49,7 +58,7 @@ class Dialect:
         self._swapped = False
         self._refused: set[str] = set()
 
-    def body(self, conversation: Conversation, limit: int | None) -> bytes:
+    def form(self, conversation: Conversation, limit: int | None) -> Form:
         """What is sent; ``limit``: the most tokens of each answer. Raises ConversationError."""
         self._refuse(conversation)
         sampling = conversation.sampling
@@ -81,7 +90,8 @@ class Dialect:
             body.pop(name, None)
         if "stream" in self._refused:
             body.pop("stream_options", None)
-        return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        return Form(text, frozenset(body))
 
     def left_out(self, conversation: Conversation) -> list[Decision]:
         """The settings that are not sent, as they mean nothing there."""
@@ -97,16 +107,19 @@ class Dialect:
             found.append(Decision("sampling", f"left out {', '.join(refused)}", reason))
         return found
 
-    def learn(self, error: RemoteError, sampling: Sampling) -> bool:
-        """Whether a request that was refused can be sent in another form from now on."""
+    def learn(self, error: RemoteError, sent: Form, sampling: Sampling) -> bool:
+        """Whether a request that was refused can be sent in another form now."""
         if error.status not in (400, 422) or not _UNSUPPORTED.search(str(error)):
             return False
         named = {error.parameter} if error.parameter else set(re.findall(r"\w+", str(error)))
+        named &= sent.names
+        if named & self._refused or named & set(LIMITS) - {self._limit}:
+            return True  # another call was told so before
         if self._limit in named and not self._swapped:
             (self._limit,) = set(LIMITS) - {self._limit}
             self._swapped = True
             return True
-        left = [name for name in _OPTIONAL if name in named - self._refused]
+        left = [name for name in _OPTIONAL if name in named]
         left.sort(key=lambda name: _asked(name, sampling))  # rather one that changes nothing
         self._refused.update(left[:1])
         return bool(left)

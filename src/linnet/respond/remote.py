@@ -95,26 +95,40 @@ class RemoteResponder:
         record.model = self.abilities.name
         record.choices += conversation.choices
         for attempt in range(MOST_FORMS):
+            request = await self._begin(conversation, context)
             try:
-                async with contextlib.aclosing(self._attempt(conversation, context)) as batches:
+                async with contextlib.aclosing(self._attempt(request, context)) as batches:
                     async for batch in batches:
                         yield batch
                 return
             except RemoteError as error:
                 if self._key and self._key in str(error):
                     raise error.without(self._key) from None
-                learned = self._dialect.learn(error, conversation.sampling)
+                learned = self._dialect.learn(error, request.form, conversation.sampling)
                 if not learned or attempt + 1 == MOST_FORMS:
                     raise
 
-    async def _attempt(self, conversation: Conversation, context: Context) -> Batches:
+    async def _begin(self, conversation: Conversation, context: Context) -> _Request:
+        """Reserve in a thread, as a ledger waits for its disk; a call that is cancelled meanwhile
+        gives it back."""
+        if self._ledger is None:
+            return _Request(self, conversation, context)
+        made = asyncio.get_running_loop().run_in_executor(
+            None, _Request, self, conversation, context
+        )
+        try:
+            return await asyncio.shield(made)
+        except asyncio.CancelledError:
+            made.add_done_callback(_give_back)
+            raise
+
+    async def _attempt(self, request: _Request, context: Context) -> Batches:
         """One request, and what is billed for it."""
         exchange = Exchange(self.address, self._timeouts)
-        request = _Request(self, conversation, context)
         deltas, counts, notes = request.deltas, request.counts, request.notes
         try:
             async with contextlib.aclosing(
-                self._events(exchange, request.body, deltas, context)
+                self._events(exchange, request.form.body, deltas, context)
             ) as received:
                 async for events in received:
                     batch, failed = _read(deltas, events)
@@ -219,9 +233,9 @@ class _Request:
         is_limited = not conversation.fill_context or context.budget is not None
         is_limited = is_limited or responder._ledger is not None or responder._longest > 0
         self.notes: list[Piece] = [*dialect.left_out(conversation)]
-        body = dialect.body(conversation, longest if is_limited else None)
+        form = dialect.form(conversation, longest if is_limited else None)
         charge = Charge(
-            most_prompt_tokens(body), longest * choices, responder._price,
+            most_prompt_tokens(form.body), longest * choices, responder._price,
             responder.abilities.name,
         )  # fmt: skip
         try:
@@ -230,13 +244,13 @@ class _Request:
             longest = error.writable // choices
             if longest < min(responder._shortest, charge.written // choices):
                 raise
-            body = dialect.body(conversation, longest)
+            form = dialect.form(conversation, longest)
             charge = dataclasses.replace(charge, written=longest * choices)
             self._settle = self._reserve(charge)
             self.notes.append(
                 Decision("budget", f"at most {longest:,} tokens of an answer", str(error))
             )
-        self.body = body
+        self.form = form
         self.counts.most_prompt = charge.prompt
         self.counts.limit = charge.written if is_limited else None
         self.deltas = Deltas(
@@ -246,6 +260,10 @@ class _Request:
 
     def _reserve(self, charge: Charge) -> Settle:
         return self._context.reserve(charge, self._responder._ledger)
+
+    def give_back(self) -> None:
+        """It is not sent."""
+        self._settle(0, 0)
 
     def settle(self, exchange: Exchange) -> None:
         """Count what was used, however it ended."""
@@ -269,6 +287,11 @@ class _Request:
     def _is_billed(self, exchange: Exchange) -> bool:
         """Nobody bills what was refused. What was sent and not answered may be billed."""
         return exchange.sent and exchange.status in (None, 200) and not self.deltas.refused
+
+
+def _give_back(made: asyncio.Future[_Request]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        made.result().give_back()
 
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"

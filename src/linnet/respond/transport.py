@@ -218,7 +218,7 @@ class Exchange:
         try:
             async with asyncio.timeout(seconds):
                 self._reader, self._writer = await asyncio.open_connection(
-                    where.host, where.port, ssl=secure, happy_eyeballs_delay=0.25
+                    where.host, where.port, ssl=secure
                 )
         except TimeoutError:
             raise RemoteError(
@@ -230,8 +230,11 @@ class Exchange:
                 f"{where.name}: no encrypted connection ({_tls_reason(error)})", code="protocol"
             ) from None
         except (OSError, UnicodeError) as error:
+            hint = (
+                "; does it speak TLS?" if isinstance(error, ConnectionResetError) and secure else ""
+            )
             raise RemoteError(
-                f"{where.name}: cannot be reached ({_line(error)})",
+                f"{where.name}: cannot be reached ({_line(error)}{hint})",
                 code="unreachable", repeatable=isinstance(error, OSError),
             ) from None  # fmt: skip
         host = f"[{where.host}]" if ":" in where.host else where.host
@@ -547,7 +550,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _line(error: Exception) -> str:
-    return printable(str(error))[:200]
+    return printable(str(error))[:200] or type(error).__name__
 
 
 def printable(text: str) -> str:

@@ -27,14 +27,15 @@ from linnet.respond.pieces import (
 )
 from linnet.routing.masking import Masking, mapped
 from linnet.routing.protected import FARNESS, Protected
+from linnet.routing.readings import LABEL
 
 if TYPE_CHECKING:
     from linnet.routing.policy import PolicyConfig
 
 UNFIT = "earlier messages that may not leave"
 _ENDS = 400  # characters of a text's ends that are read together with those beside it
-_LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
-_FILE = re.compile(r"^--- (?P<name>.{1,300}) ---$.*?^--- end of (?P=name) ---$", re.M | re.S)
+_FILE = re.compile(r"^--- (end of )?(.{1,300}) ---$", re.MULTILINE)
+"""The lines around a file in a message, as the page writes them."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,15 @@ class Trimmed:
         tool = tool or (part.origin is not None and part.origin.kind == "tool")
         if tool and config.tools != "results":
             return Finding("tools", "the result of a tool", where)
-        if not config.files and any(_FILE.search(text) for text in _part_texts(part)):
+        if not config.files and any(_has_file(text) for text in _part_texts(part)):
             return Finding("files", "an attached file", where)
         return None
+
+
+def _has_file(text: str) -> bool:
+    """Whether a text has a file in it."""
+    found = {(bool(end), name) for end, name in _FILE.findall(text)} if "--- end of" in text else ()
+    return any(end and (False, name) in found for end, name in found)
 
 
 def current_turn(messages: Sequence[Message]) -> int:
@@ -207,33 +214,39 @@ def leaves(conversation: Conversation) -> Iterator[Leaf]:
     for number, message in enumerate(conversation.messages):
         yield from message_leaves(message, number)
     for tool in conversation.tools:
-        for text in _tool_texts(tool):
-            yield Leaf(text, "the tools", "tools")
+        yield from _tool_leaves(tool)
     for text in conversation.sampling.stop:
         yield Leaf(text, "stop strings", "stop")
     if conversation.constraint is not None:
-        for text in _json_texts(conversation.constraint.value):
-            yield Leaf(text, "the form of the answer", "constraint")
+        yield from _json_leaves(conversation.constraint.value, "the form of the answer", "form")
 
 
 def message_leaves(message: Message, number: int) -> Iterator[Leaf]:
+    """Those of one message."""
     where = f"message {number + 1} ({message.role})"
     if message.name:
         yield Leaf(message.name, f"the name of {where}", "name")
-    for key, value in message.extra.items():
-        for text in (key, *_strings(value)):
-            yield Leaf(text, where, "extra")
+    yield from _value_leaves(dict(message.extra), where, "extra")
     for part in message.parts:
-        for text in _part_texts(part):
-            yield Leaf(text, where, "call" if isinstance(part, ToolCall) else message.role)
+        match part:
+            case ToolCall():
+                yield Leaf(part.id, where, "call")
+                yield Leaf(part.name, where, "call name")
+                if part.custom:
+                    yield Leaf(part.arguments, where, "arguments")
+                else:
+                    yield from _json_leaves(part.arguments, where, "arguments")
+            case _:
+                for text in _part_texts(part):
+                    yield Leaf(text, where, message.role)
 
 
 def _part_texts(part: Part) -> Iterator[str]:
+    """The texts of a part, for whom it does not matter which is what."""
     match part:
         case ToolCall():
-            yield part.id
             yield part.name
-            yield from (part.arguments,) if part.custom else _json_texts(part.arguments)
+            yield part.arguments
         case ToolResult():
             yield part.call_id
             yield part.text
@@ -241,37 +254,41 @@ def _part_texts(part: Part) -> Iterator[str]:
             yield part.text
 
 
-def _tool_texts(tool: Tool) -> Iterator[str]:
-    yield tool.name
-    for text in (tool.description, tool.regex):
-        if text:
-            yield text
+def _tool_leaves(tool: Tool) -> Iterator[Leaf]:
+    where = "the tools"
+    yield Leaf(tool.name, where, "tool name")
+    if tool.description:
+        yield Leaf(tool.description, where, "tool")
+    if tool.regex:
+        yield Leaf(tool.regex, where, "tool")
     if tool.parameters is not None:
-        yield from _strings(tool.parameters)
+        yield from _value_leaves(dict(tool.parameters), where, "schema")
 
 
-def _json_texts(text: str) -> Iterator[str]:
+def _json_leaves(text: str, where: str, group: str) -> Iterator[Leaf]:
     """The strings of a JSON text; another text as it is."""
     try:
         value = parse_json(text)
     except ValueError:
-        yield text
+        yield Leaf(text, where, group)
         return
-    yield from _strings(value)
+    yield from _value_leaves(value, where, group)
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _value_leaves(value: Any, where: str, group: str) -> Iterator[Leaf]:
+    """The strings of a JSON value. Keys are a group of their own: something may be divided among
+    values whose keys stand between them."""
     if isinstance(value, str):
-        yield value
+        yield Leaf(value, where, group)
     elif isinstance(value, Mapping):
         for key, own in value.items():
-            yield str(key)
-            yield from _strings(own)
+            yield Leaf(str(key), where, f"{group} keys")
+            yield from _value_leaves(own, where, group)
     elif isinstance(value, list | tuple):
         for own in value:
-            yield from _strings(own)
+            yield from _value_leaves(own, where, group)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield str(value)
+        yield Leaf(str(value), where, group)
 
 
 def in_a_row(found: Sequence[Leaf]) -> Iterator[Leaf]:
@@ -288,7 +305,7 @@ def in_a_row(found: Sequence[Leaf]) -> Iterator[Leaf]:
         own = [_ends(leaf.text) for leaf in row if leaf.text]
         if len(own) < 2:
             continue
-        bare = [_LABEL.sub("", text) for text in own]
+        bare = [LABEL.sub("", text) for text in own]
         for each in (own, bare, own[::-1], bare[::-1]):
             texts["".join(each)] = None
     for text in texts:

@@ -249,8 +249,8 @@ _REFUSAL = re.compile(
     r"je ne sais pas|désolé|no (?:lo )?sé|lo siento)\b"
 )
 _CONCLUSION = re.compile(
-    r"(?im)^\s*(?:#{2,}|\**(?:final )?answer\b|answer:|antwort:|réponse|respuesta)|\\boxed\b|"
-    r"\b(?:the answer is|therefore|thus|in total)\b"
+    r"(?im)^[ \t]{0,8}(?:#{2,}|\**(?:final )?answer\b|answer:|antwort:|réponse|respuesta)|"
+    r"\\boxed\b|\b(?:the answer is|therefore|thus|in total)\b"
 )
 _ENDS = re.compile(r"(?:[.!?。؟)\]}`\"'*]|(?:^|\n)[^\n]{1,80}\d\D{0,12})\s*\Z")
 _UNKNOWN = re.compile(r"\b\d*[xyz]\b\s*[-+*/=]")

@@ -1,7 +1,7 @@
 """Models beyond this machine: where they are, what they can do, and what they ask.
 
-:func:`open_models` is the only place where they are opened, so that each is behind the policy,
-the budgets, retries and a circuit breaker whichever way it is reached.
+:func:`open_models` is the only place where those of ``routing.toml`` are opened, so that each is
+behind the policy, the budgets, retries and a circuit breaker whichever way it is reached.
 """
 
 from __future__ import annotations

@@ -17,11 +17,12 @@ from linnet.respond.conversation import Conversation
 from linnet.respond.counts import most_prompt_tokens
 from linnet.respond.pieces import Place
 from linnet.respond.responder import Responder
-from linnet.retrieval import Found, Index, Searchable
+from linnet.retrieval import Found
 from linnet.routing.budgets import Ledger, open_ledger
+from linnet.routing.contents import Finding
 from linnet.routing.models import Models, open_models
-from linnet.routing.policy import Finding, Policy, PolicyError, PolicyResponder
-from linnet.routing.protected import FARNESS, Protected
+from linnet.routing.policy import Policy, PolicyError, PolicyResponder
+from linnet.routing.protected import FARNESS
 from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import open_router
 from linnet.routing.settings import AUTO, Routing, read_routing
@@ -64,7 +65,7 @@ class OpenRouting:
         remote: dict[str, Responder] = self.remote
         has_documents = isinstance(local, DocumentsResponder)
         if isinstance(local, DocumentsResponder):
-            self._protect(local.assistant)
+            self.protect(local.assistant)
             remote = {
                 name: DocumentsResponder(
                     local.assistant,
@@ -81,20 +82,17 @@ class OpenRouting:
         )  # fmt: skip
         return RoutingResponder(
             local, remote, router, name=AUTO, policy=self.policy, tells=has_documents,
-            currency=self.settings.currency,
+            is_slow=router.learned is not None, currency=self.settings.currency,
         )  # fmt: skip
 
-    def _protect(self, assistant: Assistant) -> None:
-        """Have text of documents that stay here known wherever it turns up."""
+    def protect(self, assistant: Assistant) -> None:
+        """Have text of its documents known that stays here, wherever it turns up."""
         if self.settings.policy.farthest == "here":
             return  # so that nothing can leave anyway
         if isinstance(assistant, CurrentAssistant):
-            assistant.on_renew = self._protect_index
-        self._protect_index(assistant.index)
-
-    def _protect_index(self, index: Searchable) -> None:
-        if isinstance(index, Index):
-            self.policy.protected = Protected(self.settings.policy.rules, index)
+            assistant.on_renew = self.policy.protected.add
+        if len(assistant.index):
+            self.policy.protected.add(assistant.index)
 
     def named(self, name: str) -> RoutingResponder:
         """One model beyond this machine, for whoever asks for it by its name."""

@@ -364,12 +364,11 @@ class Policy:
                 trimmed.left_out[UNFIT] += 1
             else:
                 kept.append(message)
-        messages = joined(paired(kept, current_turn(kept)))
-        asked = asked.replace(messages=tuple(messages))
+        asked = asked.replace(messages=tuple(paired(kept, current_turn(kept))))
         found = self._findings(list(leaves(asked)), place, remembered, first_only=False)
         if found:
             raise PolicyError(found)
-        return asked
+        return asked.replace(messages=tuple(joined(asked.messages)))
 
     def _findings(
         self,

@@ -134,9 +134,7 @@ def joined(queries: Queries) -> Queries:
     ]
     notes = list(queries.notes)
     if again := len(queries.rows) - len(rows):
-        notes.append(
-            f"{again:,} rows were about a question that another one is about: put together."
-        )
+        notes.append(f"{again:,} rows repeat the question of another one: put together.")
     return Queries(rows, notes)
 
 

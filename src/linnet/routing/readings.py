@@ -53,18 +53,21 @@ _ASCII = bytes(ord({"0": "o", "1": "l", "i": "l"}.get(chr(c).lower(), chr(c).low
                if c < 128 else c for c in range(256))  # fmt: skip
 _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
+_UNWRITTEN = re.compile(r"[\W_]+")
+LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
+"""What pieces of something begin with that is divided: "Part 2:", "b)"."""
 _APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
 _BETWEEN = re.compile(r"[^\w\n]{1,2}")
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?")
+_ENTITY = re.compile(r"&(?:#\d{1,32}|#[xX][0-9a-fA-F]{1,32}|[A-Za-z][A-Za-z0-9]{1,31});?")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _QUOTED = re.compile(r"=([0-9A-Fa-f]{2})")
 _SOFT_BREAK = re.compile(r"=[ \t]*\r?\n")
 _ESCAPE = re.compile(
-    r"\\+(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
+    r"(?<!\\)\\++(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
     r"|([0-3][0-7]{2}))|\bU\+([0-9A-Fa-f]{4,6})\b"
 )
-_CONTROL_ESCAPE = re.compile(r"\\+[nrtbf/\"'\\]")
-_HEX_PREFIX = re.compile(r"(?:0[xX]|\\+x|&#[xX]|%|#)(?=[0-9A-Fa-f]{2})")
+_CONTROL_ESCAPE = re.compile(r"(?<!\\)\\++[nrtbf/\"']")
+_HEX_PREFIX = re.compile(r"(?:0[xX]|\\x|&#[xX]|%|#)(?=[0-9A-Fa-f]{2})")
 _HEX = re.compile(r"[0-9A-Fa-f](?:[\s,:;_.\-|/]{0,3}[0-9A-Fa-f]){15,}")
 _BINARY = re.compile(r"[01](?:[\s,:;_.\-|/]{0,3}[01]){31,}")
 _DECIMAL = re.compile(r"(?<!\d)\d{2,3}(?:[\s,:;_.\-|/]{1,3}\d{2,3}){5,}(?!\d)")
@@ -117,9 +120,8 @@ def skeleton(text: str) -> str:
     if text.isascii():
         return text.encode().translate(_ASCII, _DROPPED).decode()
     plain = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES)).casefold()
-    plain = plain.translate(_LOOKALIKES)
-    kept = "".join(c for c in plain if c.isalnum() and not UNSEEN.match(c))
-    return kept.translate(_LEVEL)
+    plain = UNSEEN.sub("", plain.translate(_LOOKALIKES))
+    return _UNWRITTEN.sub("", plain).translate(_LEVEL)
 
 
 def undisguised(text: str) -> str:
@@ -181,14 +183,26 @@ def _decoded(text: str) -> Iterator[tuple[str, str]]:
             yield look, "letters that look alike"
     if _APART.search(plain):
         yield _APART.sub(lambda match: _BETWEEN.sub("", match[0]), plain), "letters set apart"
+    if "\n" in plain:
+        yield from _in_lines(plain)
     for decode, name in _DECODERS:
         for found in decode(plain):
             yield found, name
 
 
+def _in_lines(text: str) -> Iterator[tuple[str, str]]:
+    """Lines in a row, where a code may be divided among them, or they have labels."""
+    lines = text.splitlines()
+    if any(sign in text for sign in "&%\\="):
+        yield "".join(lines), "lines together"
+    bare = [LABEL.sub("", line) for line in lines]
+    if bare != lines:
+        yield "".join(bare), "lines without what they begin with"
+
+
 def _entities(text: str) -> Iterator[str]:
     if "&" in text and _ENTITY.search(text):
-        yield html.unescape(text)
+        yield _ENTITY.sub(lambda match: html.unescape(match[0]), text)
 
 
 def _percent(text: str) -> Iterator[str]:
@@ -218,7 +232,7 @@ def _escapes(text: str) -> Iterator[str]:
         high, low = int(match[1], 16), int(match[2], 16)
         return chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
 
-    joined = re.sub(r"\\+u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})",
+    joined = re.sub(r"(?<!\\)\\++u([dD][89abAB][0-9a-fA-F]{2})\\++u([dD][c-fC-F][0-9a-fA-F]{2})",
                     surrogates, text)  # fmt: skip
     found = _ESCAPE.sub(character, joined)
     if found != text:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -31,7 +31,7 @@ Places: TypeAlias = npt.NDArray[np.int64]
 
 STEPS = 50
 """Thresholds that are considered, at quantiles of the scores."""
-RESAMPLES = 1000
+RESAMPLES = 500
 LEAST_FOR_COST = 30
 """Questions: with fewer the normal bound is none."""
 _LEVEL = 0.95
@@ -134,7 +134,7 @@ class HeldOut:
         """What a threshold does, with intervals."""
         quality, cost, left = self.routed(threshold)
         best = self.qualities[:, self.best]
-        drawn = _resampled(np.stack([quality, best], axis=1), resamples)
+        drawn = resampled(np.stack([quality, best], axis=1), resamples)
         relative = drawn[:, 0] / np.maximum(drawn[:, 1], 1e-9)
         tail = (1 - _LEVEL) / 2
         low, high = np.quantile(drawn[:, 0], [tail, 1 - tail])
@@ -203,11 +203,14 @@ def threshold_for(held_out: HeldOut, target: Target) -> float:
 
 def best_quality(held_out: HeldOut, confidence: float, least: float = -math.inf) -> float:
     """The best share of the best single model's quality that can be promised, in hundredths."""
-    for percent in range(100, 0, -1):
-        passed = _passing(held_out, percent / 100, confidence)
-        if any(t >= least for t in passed):
-            return percent / 100
-    return 0.0
+    low, high = 0, 101  # of a hundred: the first is kept, the second is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if any(t >= least for t in _passing(held_out, middle / 100, confidence)):
+            low = middle
+        else:
+            high = middle
+    return low / 100
 
 
 def _passing(held_out: HeldOut, quality: float, confidence: float) -> list[float]:
@@ -296,11 +299,14 @@ def _unreachable_quality(held_out: HeldOut, target: Target, least: float) -> str
     )
 
 
-def _resampled(values: Numbers, times: int) -> Numbers:
+def resampled(values: Numbers, times: int) -> Numbers:
     """Means of rows drawn again, (times, columns)."""
-    generator = np.random.default_rng(0)
-    count = len(values)
-    found = np.empty((times, values.shape[1]))
-    for number in range(times):
-        found[number] = values[generator.integers(count, size=count)].mean(0)
+    found: Numbers = _draws(len(values), times) @ values / len(values)
     return found
+
+
+@lru_cache(maxsize=2)
+def _draws(count: int, times: int) -> Numbers:
+    """How often each of so many rows is drawn, (times, rows)."""
+    generator = np.random.default_rng(0)
+    return generator.multinomial(count, np.full(count, 1 / count), size=times).astype(np.float64)

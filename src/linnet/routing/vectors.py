@@ -99,7 +99,7 @@ class Space:
     """None: of questions alone."""
     rarity: npt.NDArray[np.float32] | None
     """Of each place of hashed groups of characters; None: an encoder embeds."""
-    weight: float = 1.0
+    weight: float = math.sqrt(2)
     """Of what a question is about."""
     answer_weight: float = math.sqrt(2)
 

@@ -95,7 +95,8 @@ def open_catalog(
             config,
             own[called],
             (docs_name, docs) if called == first and docs else None,
-            routing if called == first else None,
+            routing,
+            is_routed=called == first,
         )
         for called, place in every.items()
     ]
@@ -244,7 +245,9 @@ class _Place:
     docs: tuple[str, str] | None
     """Name and directory of documents."""
     routing: OpenRouting | None = None
-    """What chooses, for each call, between this and models elsewhere."""
+    """Models beyond this machine, and what may not go there."""
+    is_routed: bool = False
+    """Whether, for each call, it is chosen between this and these."""
     seen: dict[Hashable, int] = field(default_factory=dict)
     """When each version was opened first, which is when it counts as created."""
 
@@ -260,10 +263,7 @@ class _Place:
                 name, place = self.docs
                 found.append(_documents(name, place, self.config, found[0], self.source, progress))
             if self.routing is not None:
-                place = self.docs[1] if self.docs is not None else self.source
-                found.append(routed(self.routing, found[-1] if self.docs else found[0], place))
-                for pattern in self.routing.policy.protected.unmatched():
-                    progress.warn(f"{self.routing.file}: no document falls under '{pattern}'")
+                self._route(self.routing, found, progress)
             for model in found:  # found out now, not while the first request waits
                 if (refusal := model.refusal) is not None and not refusal.is_without_template:
                     progress.warn(f"{model.name} cannot converse: {refusal}")
@@ -271,6 +271,17 @@ class _Place:
             found[0].close()
             raise
         return found
+
+    def _route(self, routing: OpenRouting, found: list[Served], progress: Progress) -> None:
+        """Keep here what may not leave, and add what chooses who answers."""
+        documents = next((model for model in found if model.assistant is not None), None)
+        if documents is not None and documents.assistant is not None:
+            routing.protect(documents.assistant)
+        if self.is_routed:
+            place = self.docs[1] if self.docs is not None else self.source
+            found.append(routed(routing, documents or found[0], place))
+            for pattern in routing.policy.protected.unmatched():
+                progress.warn(f"{routing.file}: no document falls under '{pattern}'")
 
     def reopen(self) -> list[Served]:
         """Open it once more, while the server runs."""

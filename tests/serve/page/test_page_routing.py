@@ -36,7 +36,7 @@ def last(served: Opened, part: str = "") -> Any:
 def test_it_says_who_wrote_an_answer_and_asks_another_once(served: Opened, routing: Routed) -> None:
     page = served.page
     labels = page.eval_on_selector_all("#model option", "all => all.map(o => o.innerText)")
-    assert labels == ["tiny", "auto · chooses for each question", "cloud · outside this network"]
+    assert labels == ["tiny", "auto · chooses", "cloud · outside this network"]
     assert page.input_value("#model") == "auto"
     served.say("an easy one")
     assert last(served, ".who").inner_text() == "tiny"
@@ -89,6 +89,11 @@ def test_it_says_what_stays_here(served: Opened, routing: Routed) -> None:
     assert page.locator(".prospect button").count() == 0
     page.keyboard.press("Escape")
     assert len(routing.cloud.requests) == before
+    # A long name does not lie over the buttons of a phone.
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.select_option("#model", "cloud")
+    name, button = page.locator("#model").bounding_box(), page.locator("#compare").bounding_box()
+    assert name["x"] + name["width"] <= button["x"]
 
 
 def test_a_budget_that_is_spent_is_said(chromium: Any, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ function drift(found) {
   const than = found.reference === "gate" ? "those that the gate was fitted on" : "the first ones";
   const title = `Are questions${found.model ? ` to ${found.model}` : ""} like ${than}?`;
   const about = found.reference === "gate"
-    ? "In how many comparisons a question has more than one of the gate's; the line is even, which is no change. Bars: what is certain at 95 %, at all times."
+    ? "How often a question has more of it than one that the gate was fitted on. Dotted: half of the time, which is no change; bars: the 95 % interval, at all times."
     : "The same, compared with the first questions that were asked here.";
   const numbers = found.numbers.filter(({ questions }) => questions).map((each) => {
     const far = Math.abs(each.superiority - 0.5) > FAR ? " far" : "";
@@ -215,8 +215,9 @@ function drift(found) {
         shape("ellipse", { class: `dot${far}`, cx: x(each.superiority), cy: 8, rx: 3, ry: 5 })),
       element("span", { class: "value" }, percent(each.superiority), element("span", { class: "unseen" }, ` higher, between ${percent(each.low)} and ${percent(each.high)}; last week ${percent(each.recent)}`)));
   });
-  const alarms = found.alarms.slice(-5).map(({ at }) => new Date(at * 1000).toLocaleDateString([], { day: "numeric", month: "long" }));
-  const evidence = `${count(found.questions)} questions. Evidence of a change ${found.evidence.toFixed(1)}, an alarm is at ${found.needed.toFixed(0)}${alarms.length ? `; alarms: ${[...new Set(alarms)].join(", ")}` : ""}.`;
+  const day = (at) => new Date(at * 1000).toLocaleDateString([], { day: "numeric", month: "long" });
+  const alarms = found.alarms.slice(-3).map(({ began, last }) => (day(began) === day(last) ? day(began) : `${day(began)} to ${day(last)}`));
+  const evidence = `${count(found.questions)} questions. Evidence of a change ${found.evidence.toFixed(1)}, an alarm is at ${found.needed.toFixed(1)}${alarms.length ? `; changed: ${alarms.join(", ")}` : ""}.`;
   return panel(title, about, element("div", { class: "numbers" }, ...numbers), element("p", {}, evidence));
 }
 

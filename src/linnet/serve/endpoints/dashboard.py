@@ -135,10 +135,10 @@ _FIGURES = record(
 )  # fmt: skip
 _ALARM = record(
     {
-        "at": _NUMBER, "began": _NUMBER, "number": TEXT, "questions": COUNT,
+        "at": _NUMBER, "began": _NUMBER, "last": _NUMBER, "number": TEXT, "questions": COUNT,
         "superiority": _NUMBER,
     },
-    required=("at", "began", "number", "superiority"),
+    required=("at", "began", "last", "number", "superiority"),
 )  # fmt: skip
 _DRIFT = record(
     {

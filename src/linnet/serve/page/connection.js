@@ -88,7 +88,7 @@ export class Connection {
 
   labelOf({ id, chat, place }) {
     if (!chat) return `${id} · continues texts`;
-    if (id === this.chooser?.id) return `${id} · chooses for each question`;
+    if (id === this.chooser?.id) return `${id} · chooses`;
     return { network: `${id} · in this network`, elsewhere: `${id} · outside this network` }[place] ?? id;
   }
 

@@ -1,0 +1,7 @@
+"""Compression: the smallest model that loses less than so much on its owner's own questions.
+
+In reading order: ``quality`` (what gold answers cost, question by question), ``choice`` (whether a
+candidate is as good as the model, as far as the questions can tell), ``importance`` (which inputs
+of a matrix matter), ``mixing`` (number formats for each tensor, within a size), ``candidates``
+(files that are made and measured), ``compress`` (all of it, with the table and the choice).
+"""

@@ -1,0 +1,139 @@
+"""Candidates: files in several formats, each made, and measured on the same questions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from linnet.bench.comparison import ask
+from linnet.bench.worker import Measurement
+from linnet.compress.choice import Loss, loss_of
+from linnet.compress.mixing import LADDER, Option, mix
+from linnet.compress.quality import Floats, Questions, nats
+from linnet.config import from_mapping
+from linnet.export.config import ExportConfig
+from linnet.export.gguf import export_gguf, planned_format
+from linnet.gguf.architectures import tensors
+from linnet.gguf.metadata import read_unchecked
+from linnet.gguf.quantisation import Importance, stored_bytes
+from linnet.gguf.weights import dequantised, numbers_within
+from linnet.progress import Progress
+
+if TYPE_CHECKING:
+    from linnet.compress.config import CompressConfig
+    from linnet.model import Transformer
+
+ALIGNMENT = 32
+"""Bytes that each tensor of a file is filled up to a multiple of."""
+MIXED_BITS = (6.0, 5.0, 4.5, 4.25, 4.0, 3.75, 3.5, 3.25, 3.0)
+"""Bits a number, on average, of mixtures that are tried."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to write the model."""
+
+    name: str
+    type: str
+    formats: Mapping[str, str]
+    """Of single tensors, in a mixture."""
+    bytes: int
+    """Of all tensors together, as the file will have them; what it says of the model comes on top.
+    """
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file, with what it was measured to be."""
+
+    name: str
+    bytes: int
+    """Of the file."""
+    bits: float
+    """For each parameter."""
+    loss: Loss | None
+    """None of the model itself."""
+    speed: Measurement | None
+    """None where it was not measured."""
+    remark: str = ""
+    """Why not."""
+
+
+def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterator[Plan]:
+    """The ways that are tried: one format for all matrices, and mixtures, largest first."""
+    known = [(name, tuple(values.shape)) for name, values in tensors(model)]
+    seen: set[tuple[tuple[str, str], ...]] = set()
+    found = []
+
+    def plan(name: str, type: str, own: Mapping[str, str]) -> None:
+        formats = {entry: planned_format(entry, shape, type, own) for entry, shape in known}
+        if tuple(formats.items()) in seen:  # rows that fall back make two ways one
+            return
+        seen.add(tuple(formats.items()))
+        sizes = [stored_bytes(shape, formats[entry]) for entry, shape in known]
+        total = sum(size + -size % ALIGNMENT for size in sizes)
+        found.append(Plan(name, type, own, total))
+
+    for type in LADDER:
+        plan(type, type, {})
+    shapes = dict(known)
+    numbers = sum(math.prod(shapes[name]) for name in options)
+    for bits in MIXED_BITS:
+        least = sum(each[-1].bytes for each in options.values())
+        budget = int(numbers * bits / 8)
+        if budget >= least:
+            plan(f"mixed {bits:g}", "q8_0", mix(options, budget))
+    yield from sorted(found, key=lambda each: -each.bytes)
+
+
+def measure(
+    plan: Plan,
+    source: Path,
+    model: Transformer,
+    work: Path,
+    *,
+    questions: Questions,
+    before: Floats,
+    texts: Sequence[str],
+    importance: Importance,
+    config: CompressConfig,
+    progress: Progress,
+) -> Candidate:
+    """Make a file and measure it; what was measured before, in an interrupted run, is taken up."""
+    stem = plan.name.replace(" ", "-")
+    file, known = work / f"{stem}.gguf", work / f"{stem}.json"
+    if known.is_file() and file.is_file():
+        return from_mapping(Candidate, json.loads(known.read_text("utf-8")), where=str(known))
+    export_gguf(
+        source, file, ExportConfig(type=plan.type), formats=plan.formats, importance=importance,
+        open_once=False, progress=progress,
+    )  # fmt: skip
+    numbers = numbers_within(read_unchecked(file).values, model.config)
+    after = nats(dequantised(file, model.config, numbers=numbers), questions.right)
+    loss = loss_of(
+        before, after, questions.tokens,
+        keep=config.kept, confidence=config.confidence, seed=config.seed,
+    )  # fmt: skip
+    size = file.stat().st_size
+    speed, remark = speed_of(file, "auto", texts, config) if config.measure_speed else (None, "")
+    found = Candidate(plan.name, size, 8 * size / model.config.parameters, loss, speed, remark)
+    known.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    return found
+
+
+def speed_of(
+    place: Path, precision: str, texts: Sequence[str], config: CompressConfig
+) -> tuple[Measurement | None, str]:
+    """Speed and memory of a file or a directory on llama.cpp, in a process of its own; or why they
+    could not be measured."""
+    asked: dict[str, Any] = {
+        "model": str(place), "texts": list(texts), "prompt_tokens": 64,
+        "new_tokens": config.new_tokens, "slots": config.streams, "repeats": config.repeats,
+        "lookup": "off", "draft": "", "threads": config.threads,
+    }  # fmt: skip
+    told = ask("llama.cpp", precision, asked)
+    return (None, told) if isinstance(told, str) else (Measurement(**told), "")

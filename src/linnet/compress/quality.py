@@ -1,0 +1,113 @@
+"""What a model makes of right answers: what each costs, question by question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from linnet.align.encoding import Completion, encode_units
+from linnet.align.preferences import Judged, with_passages
+from linnet.align.reference import log_probs
+from linnet.errors import DataError
+from linnet.examples import prompts
+from linnet.examples.record import examples_file, is_examples
+from linnet.finetune.config import ExamplesConfig
+from linnet.finetune.row_schema import ChatRow, PromptRow
+from linnet.finetune.rows import open_source
+from linnet.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from linnet.model import Transformer
+    from linnet.tokenizer import Tokenizer
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+TOKENS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Questions with their right answers as tokens, and each answer behind another question."""
+
+    right: Sequence[Completion]
+    other: Sequence[Completion]
+
+    @property
+    def tokens(self) -> Floats:
+        """Tokens of each right answer."""
+        return np.array([float(each.trained.sum()) for each in self.right])
+
+    def texts(self) -> list[npt.NDArray[np.uint32]]:
+        """Whole prompts with their answers, as tokens."""
+        return [each.tokens for each in self.right]
+
+
+def read_questions(
+    source: str | Path, tokenizer: Tokenizer, *, context: int, most: int, seed: int
+) -> Questions:
+    """Questions of ``linnet examples`` that were kept for testing, each with its passage before it,
+    or of a file of rows (``prompt`` and ``completion``, or ``messages``).
+
+    Of more than ``most`` a sample is taken. Raises DataError where there are too few to say
+    anything.
+    """
+    rows = _of_examples(source) if is_examples(source) else _of_rows(source)
+    if len(rows) > most:
+        chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
+        rows = [rows[place] for place in sorted(chosen.tolist())]
+    config = ExamplesConfig(context=context)
+    units = encode_units(
+        [Judged(row.source, row, True) for row in rows], tokenizer, config, too_long="cut"
+    )
+    if len(units) < LEAST_QUESTIONS:
+        raise DataError(
+            f"{source}: expected at least {LEAST_QUESTIONS} questions with answers to judge by. "
+            f"Got {len(units)}"
+        )
+    right = [unit.completions[0] for unit in units]
+    return Questions(right, [_behind(right[(n + 1) % len(right)], one)
+                             for n, one in enumerate(right)])  # fmt: skip
+
+
+LEAST_QUESTIONS = 8
+
+
+def _behind(question: Completion, answer: Completion) -> Completion:
+    tokens = np.concatenate([question.tokens[: question.start], answer.tokens[answer.start :]])
+    return Completion(tokens, np.arange(len(tokens)) >= question.start)
+
+
+def _of_examples(source: str | Path) -> list[ChatRow | PromptRow]:
+    file = examples_file(source)
+    found = with_passages(file, split="test") or with_passages(file, split="validation")
+    return [
+        PromptRow(
+            f"{file}:{example.id}", prompts.prompt_text(example, passage),
+            prompts.answer_text(example), prompts.BETWEEN,
+            history=tuple((turn.question, turn.answer) for turn in example.turns),
+        )
+        for example, passage in found
+    ]  # fmt: skip
+
+
+def _of_rows(source: str | Path) -> list[ChatRow | PromptRow]:
+    opened = open_source(source)
+    rows = [row for split in ("validation", "train") for row in opened.rows(split, {})]  # type: ignore[arg-type]
+    kept = [row for row in rows if isinstance(row, ChatRow | PromptRow)]
+    if not kept:
+        raise DataError(f"{source}: expected rows with prompts and completions. Got none")
+    return kept
+
+
+def nats(
+    model: Transformer, completions: Sequence[Completion], *, progress: Progress = SILENT
+) -> Floats:
+    """What each answer costs a model, in nats, all its tokens together."""
+    found = log_probs(model.eval(), completions, tokens=TOKENS_AT_ONCE, progress=progress)
+    return -found.to(torch.float64).numpy()

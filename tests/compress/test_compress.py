@@ -1,0 +1,360 @@
+"""Compression: formats as llama.cpp reads them, mixtures, and a choice that the questions bear."""
+
+import itertools
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from linnet.compress import candidates
+from linnet.compress import compress as compress_module
+from linnet.compress.candidates import Candidate, plans
+from linnet.compress.choice import Loss, is_above_chance, loss_of
+from linnet.compress.compress import choose, compress, pareto
+from linnet.compress.config import CompressConfig
+from linnet.compress.importance import measure_importance
+from linnet.compress.mixing import Option, mix, options_of, rounding_error
+from linnet.compress.quality import nats, read_questions
+from linnet.compress.sensitivity import sensitivities, weighted
+from linnet.errors import ConfigError, DataError
+from linnet.export.config import ExportConfig
+from linnet.export.gguf import export_gguf
+from linnet.gguf.quantisation import (
+    FINE,
+    MADE_BY_LIBGGUF,
+    decoded,
+    encoded,
+    format_of,
+    ggml_type,
+    possible_format,
+    stored_bytes,
+)
+from linnet.gguf.weights import dequantised
+from linnet.model import load_model
+from linnet.tokenizer import TokenizerConfig, load
+from linnet.tokenizer import train as train_tokenizer
+
+libgguf = pytest.importorskip("libgguf", reason="the extra compress is not installed")
+
+
+FIRST, LAST = ("ba", "di", "ko", "lu", "me", "po"), ("fat", "rim", "sun", "ton", "vex")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama whose rows divide into blocks, trained to know a few sums, with questions."""
+    transformers = pytest.importorskip("transformers")
+    directory = tmp_path_factory.mktemp("base")
+    rows = [
+        {"prompt": f"Say {word}.", "completion": f" {word} {word}!"}
+        for word in (first + last for first, last in itertools.product(FIRST, LAST))
+    ]
+    random.Random(1).shuffle(rows)
+    (directory / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    texts = [row["prompt"] + row["completion"] for row in rows]
+    train_tokenizer(
+        texts, directory / "tokenizer", TokenizerConfig(kind="bpe", vocab_size=300), inputs={}
+    )
+    tokenizer = load(directory / "tokenizer")
+    torch.manual_seed(0)
+    shape = transformers.LlamaConfig(
+        vocab_size=tokenizer.vocab_size, hidden_size=256, intermediate_size=256,
+        num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=64, tie_word_embeddings=False,
+        bos_token_id=tokenizer.end_of_text, eos_token_id=tokenizer.end_of_text,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(shape)
+    ids = [[*tokenizer.encode(text), tokenizer.end_of_text] for text in texts]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for step in range(60):
+        some = [ids[place % len(ids)] for place in range(step * 8, step * 8 + 8)]
+        longest = max(map(len, some))
+        batch = torch.tensor([row + [tokenizer.end_of_text] * (longest - len(row)) for row in some])
+        loss = model(input_ids=batch, labels=batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(directory / "model")
+    tokenizer.save(directory / "model")
+    return directory
+
+
+def settings(**changes: Any) -> CompressConfig:
+    return CompressConfig(**({"measure_speed": False, "keep": "90%"} | changes))
+
+
+# --- formats --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", MADE_BY_LIBGGUF)
+def test_formats_are_what_llama_cpp_reads(format: str) -> None:
+    """gguf reads what libgguf writes, number for number, and the size is what was foretold."""
+    generator = np.random.default_rng(1)
+    values = generator.normal(size=(6, 512)).astype(np.float32)
+    importance = (generator.random(512) ** 3).astype(np.float32)
+    coded = np.concatenate(list(encoded("x", torch.from_numpy(values), format, importance)))
+    assert coded.nbytes == stored_bytes(values.shape, format)
+    ours = decoded(coded, format, 512)
+    theirs = libgguf.dequantize_rows(coded, int(ggml_type(format)), 512)
+    assert np.array_equal(ours, theirs)
+    assert ((ours - values) ** 2).mean() < 0.1
+
+
+@pytest.mark.parametrize("format", ["q3_k", "q4_k", "iq4_xs", "iq4_nl", "q5_0"])
+def test_an_importance_matrix_puts_errors_where_they_do_not_matter(format: str) -> None:
+    generator = np.random.default_rng(2)
+    values = torch.from_numpy(generator.normal(size=(64, 256)).astype(np.float32))
+    importance = (generator.random(256) ** 4 + 1e-3).astype(np.float32)
+
+    def error(used: Any) -> float:
+        coded = np.concatenate(list(encoded("x", values, format, used)))
+        return float(((decoded(coded, format, 256) - values.numpy()) ** 2 * importance).mean())
+
+    assert error(importance) < error(None)
+
+
+@pytest.mark.parametrize(("format", "instead"), FINE.items())
+def test_rows_that_do_not_divide_fall_back_as_in_llama_cpp(format: str, instead: str) -> None:
+    assert possible_format("blk.0.attn_q.weight", (8, 512), format) == format
+    assert possible_format("blk.0.attn_q.weight", (8, 576), format) == instead
+    assert possible_format("blk.0.attn_q.weight", (8, 100), format) == "f16"
+    assert possible_format("blk.0.attn_norm.weight", (512,), format) == "f32"
+    assert format_of("token_embd.weight", (8, 512), format) == "q6_k"
+
+
+# --- what matters ---------------------------------------------------------------------------------
+
+
+def test_importance_is_the_mean_square_of_what_a_matrix_reads(base: Path) -> None:
+    model = load_model(base / "model")
+    rows = [torch.tensor([[5, 9, 11, 7]]), torch.tensor([[3, 4]])]
+    found = measure_importance(model, rows)
+    seen: list[Any] = []
+    hook = model.blocks[0].mlp.down.register_forward_pre_hook(
+        lambda module, given: seen.append(given[0].detach()[0])
+    )
+    with torch.no_grad():
+        states = torch.cat([model.hidden(row)[0] for row in rows])
+    hook.remove()
+    down = torch.cat(seen).square().mean(0)
+    np.testing.assert_allclose(found["blk.0.ffn_down.weight"], down, rtol=1e-5)
+    np.testing.assert_allclose(found["output.weight"], states.square().mean(0), rtol=1e-5)
+    assert np.array_equal(found["blk.0.attn_q.weight"], found["blk.0.attn_v.weight"])
+
+
+def test_rounding_errors_are_shares_of_what_is_computed() -> None:
+    values = torch.randn(16, 256, generator=torch.Generator().manual_seed(1))
+    weight = np.linspace(0.1, 2, 256, dtype=np.float32)
+    found = rounding_error("x", values, "q8_0", weight)
+    coded = np.concatenate(list(encoded("x", values, "q8_0", weight)))
+    off = decoded(coded, "q8_0", 256) - values.numpy()
+    inputs = np.random.default_rng(1).normal(size=(4000, 256)) * np.sqrt(weight)
+    measured = ((inputs @ off.T) ** 2).mean() / ((inputs @ values.numpy().T) ** 2).mean()
+    assert found == pytest.approx(measured, rel=0.1)
+    assert rounding_error("x", values, "f32", weight) == 0
+
+
+def test_a_mixture_is_the_best_of_its_size() -> None:
+    generator = random.Random(3)
+    options = {}
+    for name in "abcde":
+        errors = sorted(generator.random() for _ in range(4))
+        options[name] = [
+            Option(f"{name}{place}", size, error)
+            for place, (size, error) in enumerate(zip((40, 30, 20, 10), errors, strict=True))
+        ]
+
+    def best(most: int) -> float:
+        return min(
+            sum(option.error for option in each)
+            for each in itertools.product(*options.values())
+            if sum(option.bytes for option in each) <= most
+        )
+
+    for budget in range(50, 201, 10):
+        chosen = mix(options, budget)
+        found = [next(o for o in options[n] if o.format == f) for n, f in chosen.items()]
+        size = sum(option.bytes for option in found)
+        assert budget - 30 < size <= budget  # a step saves at most so much
+        assert sum(option.error for option in found) == pytest.approx(best(size))
+    with pytest.raises(ConfigError, match="at least 50 bytes"):
+        mix(options, 49)
+
+
+def test_what_an_error_costs_is_measured_and_nothing_for_a_copy(base: Path, tmp_path: Path) -> None:
+    model = load_model(base / "model")
+    rows = [torch.tensor([[5, 9, 11, 7, 30, 31]])]
+    exact = {"blk.0.attn_q.weight": [Option("f32", 100, 1.0)]}
+    found = sensitivities(model, base / "model", exact, rows, tmp_path, importance={})
+    assert found["attn_q"] == pytest.approx(0, abs=1e-6)  # the divergence from a copy
+    options = options_of(model, {})
+    costs = sensitivities(model, base / "model", options, rows, tmp_path, importance={})
+    assert all(cost > 0 for cost in costs.values())
+    name, own = next(iter(options.items()))
+    assert weighted(options, costs)[name][1].error == own[1].error * costs[name.split(".")[-2]]
+    assert not list(tmp_path.iterdir())
+
+
+# --- the choice -----------------------------------------------------------------------------------
+
+
+def loss(kept: float, low: float, verdict: Any = "keeps", needed: int | None = None) -> Loss:
+    return Loss(kept, low, 1.0, verdict, needed)
+
+
+def candidate(name: str, size: int, found: Loss) -> Candidate:
+    return Candidate(name, size, 4.0, found, None)
+
+
+def test_a_loss_is_that_of_each_token_with_its_interval() -> None:
+    generator = np.random.default_rng(1)
+    tokens = generator.integers(2, 20, 400).astype(float)
+    before = tokens * generator.gamma(2, 1, 400)
+    rise = tokens * generator.normal(0.005, 0.02, 400)
+    found = loss_of(before, before + rise, tokens, keep=0.99, confidence=0.95, seed=1)
+    mean = rise.sum() / tokens.sum()
+    assert found.kept == pytest.approx(math.exp(-mean))
+    spread = np.sqrt(((rise - mean * tokens) ** 2).sum()) / tokens.sum()  # of a ratio estimate
+    assert found.low == pytest.approx(math.exp(-(mean + 1.645 * spread)), abs=2e-4)
+    assert found.verdict == "keeps"
+    same = loss_of(before, before, tokens, keep=0.99, confidence=0.95, seed=1)
+    assert (same.kept, same.low, same.verdict) == (1.0, 1.0, "keeps")
+    much = loss_of(before, before + 0.1 * tokens, tokens, keep=0.99, confidence=0.95, seed=1)
+    assert much.verdict == "loses"
+
+
+def test_what_is_at_the_margin_is_rarely_said_to_be_kept() -> None:
+    """The promise: at a loss of just the margin, at most about one run in twenty."""
+    said = 0
+    for seed in range(300):
+        generator = np.random.default_rng(seed)
+        tokens = generator.integers(2, 20, 120).astype(float)
+        rise = tokens * generator.normal(-math.log(0.99), 0.05, 120)
+        before = np.zeros(120)
+        found = loss_of(before, rise, tokens, keep=0.99, confidence=0.95, seed=seed)
+        said += found.verdict == "keeps"
+    assert said <= 27  # 15 expected; 27 is beyond the 99.8 % quantile of a twentieth
+
+
+def test_with_too_few_questions_it_says_how_many_would_tell() -> None:
+    generator = np.random.default_rng(4)
+    rises = 10 * generator.normal(0.008, 0.05, 4000)
+    tokens = np.full(4000, 10.0)
+
+    def found(count: int) -> Loss:
+        return loss_of(
+            np.zeros(count), rises[:count], tokens[:count], keep=0.99, confidence=0.95, seed=1
+        )
+
+    few = found(60)
+    assert few.verdict == "not clear"
+    assert few.needed is not None
+    assert few.needed > 60
+    assert found(4000).verdict == "keeps"
+
+
+def test_what_is_taken() -> None:
+    kept = [
+        candidate("q8_0", 100, loss(0.999, 0.998)),
+        candidate("q4_k", 60, loss(0.995, 0.991)),
+        candidate("q2_k", 30, loss(0.93, 0.92, "loses")),
+    ]
+    assert choose(kept, settings(keep="99%")).name == "q4_k"
+    assert choose(kept, CompressConfig(size="0.08KB")).name == "q4_k"
+    with pytest.raises(ConfigError, match=r"at most 0\.02KB; the smallest, q2_k"):
+        choose(kept, CompressConfig(size="0.02KB"))
+    unsure = [candidate("q8_0", 100, loss(0.995, 0.985, "not clear", 470))]
+    with pytest.raises(ConfigError, match="about 470 questions would tell"):
+        choose(unsure, settings(keep="99%"))
+    with pytest.raises(ConfigError, match="no speed was measured"):
+        choose(kept, CompressConfig(speed=True))
+    worse = candidate("q5_0", 70, loss(0.99, 0.98))
+    assert [each.name for each in pareto([*kept, worse])] == ["q2_k", "q4_k", "q8_0"]
+    for wrong in ({"keep": "99"}, {"keep": "100%"}, {"size": "60"}, {"size": "1MB", "speed": True}):
+        with pytest.raises(ConfigError):
+            CompressConfig(**wrong)
+
+
+def test_a_model_at_chance_has_nothing_to_lose() -> None:
+    generator = np.random.default_rng(1)
+    right, other = generator.normal(10, 1, 50), generator.normal(10, 1, 50)
+    assert not is_above_chance(right, other)
+    assert is_above_chance(right - 2, other)
+
+
+# --- all of it ------------------------------------------------------------------------------------
+
+
+def test_files_have_the_size_that_was_foretold_and_answer_as_measured(
+    base: Path, tmp_path: Path
+) -> None:
+    model = load_model(base / "model")
+    found = list(plans(model, options_of(model, {})))
+    assert [plan.bytes for plan in found] == sorted((p.bytes for p in found), reverse=True)
+    heads = set()
+    for plan in (found[0], found[-1]):
+        file = tmp_path / "x.gguf"
+        export_gguf(
+            base / "model", file, ExportConfig(type=plan.type), formats=plan.formats,
+            open_once=False,
+        )  # fmt: skip
+        heads.add(file.stat().st_size - plan.bytes)
+    assert len(heads) == 1  # what the file says of the model is the same in all
+
+
+def test_a_model_is_compressed_and_a_run_goes_on(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    measure = compress_module.measure
+
+    def counted(plan: Any, *args: Any, **kwargs: Any) -> Candidate:
+        if plan.name == "q4_k" and "q4_k" not in made:
+            made.append(plan.name)
+            raise KeyboardInterrupt
+        made.append(plan.name)
+        return measure(plan, *args, **kwargs)
+
+    monkeypatch.setattr(compress_module, "measure", counted)
+    monkeypatch.setattr(candidates, "LADDER", ("q8_0", "q4_k", "q2_k"))
+    monkeypatch.setattr(candidates, "MIXED_BITS", (3.5,))
+    with pytest.raises(KeyboardInterrupt):
+        compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
+    done = compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
+    results = json.loads((tmp_path / "small" / "results.json").read_text())
+    chosen = next(c for c in results["candidates"] if c["name"] == results["choice"]["name"])
+    file = tmp_path / "small" / "model.gguf"
+    assert file.stat().st_size == chosen["bytes"] == done.stats["bytes"]
+    assert chosen["loss"]["verdict"] == "keeps"
+    smaller = [c for c in results["candidates"][1:] if c["bytes"] < chosen["bytes"]]
+    assert all(c["loss"]["verdict"] != "keeps" for c in smaller)
+    model = load_model(base / "model")
+    tokenizer = load(base / "model")
+    questions = read_questions(base / "rows.jsonl", tokenizer, context=64, most=200, seed=1)
+    before = nats(model, questions.right)
+    after = nats(dequantised(file, model.config), questions.right)
+    kept = math.exp(-float((after - before).sum() / questions.tokens.sum()))
+    assert kept == pytest.approx(chosen["loss"]["kept"], abs=1e-6)
+    assert "was taken" in (tmp_path / "small" / "report.html").read_text()
+    assert (tmp_path / "small" / "candidates.svg").is_file()
+    assert not (tmp_path / "small" / "work").exists()
+
+
+def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:
+    rows = (base / "rows.jsonl").read_text().splitlines()
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(rows[:5]))
+    with pytest.raises(DataError, match="at least 8 questions"):
+        compress(base / "model", few, tmp_path / "x", settings())
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text("\n".join(
+        json.dumps({"prompt": "Tell me a thing.", "completion": f" {n}{n} xyzzy"})
+        for n in range(20)
+    ))  # fmt: skip
+    with pytest.raises(DataError, match="nothing to lose"):
+        compress(base / "model", odd, tmp_path / "y", settings())
