@@ -181,7 +181,7 @@ def test_a_bet_on_a_mean_of_nought_is_seldom_won() -> None:
 
 
 def routed(count: int = 600, *, costs: bool = True, seed: int = 0) -> HeldOut:
-    """Questions whose gains are expected as they are; the larger model is right nine times of ten."""
+    """Gains are expected as they are; the larger model is right nine times of ten."""
     generator = np.random.default_rng(seed)
     hard = generator.random(count)
     local = (generator.random(count) > hard).astype(float)
@@ -244,7 +244,7 @@ def test_costs_of_a_cascade_count_both_answers() -> None:
 
 @pytest.mark.skipif(not GSM8K.is_file(), reason=f"needs {GSM8K}")
 def test_published_results_are_told_apart() -> None:
-    """One assignment of folds, without what questions are about; the figures are the benchmark's."""
+    """One assignment, without what questions are about; the figures are the benchmark's."""
     queries = read_queries([GSM8K])
     config = RouterTrainConfig(local=WEAK, encoder="lexical")
     models = models_of(queries, config)

@@ -1,5 +1,6 @@
 """Who answers: by request, rule and attempt, within policy and budget; and who when one fails."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,10 @@ def test_an_attempt_tells_by_its_tokens_which_nobody_asked_for() -> None:
     found = pieces_of(routed(router, [Scripted("cloud")], local, tells=False))
     assert router.attempts[0].logprob == -0.2
     assert [piece.scores for piece in found if isinstance(piece, Text)] == [()]
+    # A router that learned to judge answers needs nothing beside their text.
+    learned = Chosen(Route(LOCAL, "judged", "router", judges_attempt=True), REJECTED)
+    found = pieces_of(routed(learned, [Scripted("cloud", *says("no"))], tells=False))
+    assert (text_of(found), learned.attempts[0].text) == ("no", "yes")
     # Without a way to tell there is none: the answer streams.
     plain = routed(Chosen(ATTEMPT), [Scripted("cloud")], tells=False)
     assert decisions(pieces_of(plain)) == [
@@ -334,6 +339,23 @@ def test_who_may_not_use_models_beyond_this_machine() -> None:
         )
     assert raised.value.code == "not_allowed"
     assert not cloud.asked
+
+
+def test_long_conversations_and_slow_routers_hold_nobody_up() -> None:
+    places = []
+
+    class Noting(Chosen):
+        def choose(self, asked: Conversation, *, requested: str | None = None) -> Route:
+            places.append(threading.current_thread().name)
+            return super().choose(asked, requested=requested)
+
+    cloud = Scripted("cloud", *says("no"))
+    long = conversation([{"role": "user", "content": "x" * 10_000}])
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud]), ASKED)) == "no"
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud]), long)) == "no"
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud], is_slow=True), ASKED)) == "no"
+    here = threading.current_thread().name
+    assert [place == here for place in places] == [True, False, False]
 
 
 def test_cancelling_and_an_answer_without_a_word() -> None:

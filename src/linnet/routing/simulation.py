@@ -25,7 +25,7 @@ from linnet.routing.features import Attempt, attempt_of_row
 from linnet.routing.learned import Estimate, LearnedRouter
 from linnet.routing.queries import Queries, Rated
 from linnet.routing.router import LOCAL, Route, Router
-from linnet.routing.targets import HeldOut
+from linnet.routing.targets import RESAMPLES, HeldOut, resampled
 from linnet.routing.training import key_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ Numbers: TypeAlias = npt.NDArray[np.float64]
 Places: TypeAlias = npt.NDArray[np.int64]
 
 STEPS = 20
-RESAMPLES = 1000
 _LEVEL = 0.95
 
 
@@ -91,14 +90,9 @@ class Replay:
         known = np.isfinite(quality)
         low = high = mean = None
         if known.any():
-            values = quality[known]
-            generator = np.random.default_rng(0)
-            drawn = [
-                float(values[generator.integers(len(values), size=len(values))].mean())
-                for _ in range(RESAMPLES)
-            ]
+            drawn = resampled(quality[known][:, None], RESAMPLES)[:, 0]
+            mean = float(quality[known].mean())
             tail = (1 - _LEVEL) / 2
-            mean = float(values.mean())
             low, high = (float(each) for each in np.quantile(drawn, [tail, 1 - tail]))
         price = float(cost.mean()) if len(cost) else math.nan
         return Outcome(
@@ -450,12 +444,14 @@ def figure(found: Simulated, *, currency: str = "") -> Figure:
     if found.random is not None and len(known) > 1:
         line([known[0], max(known[1:], key=lambda each: each.quality or 0.0)], "at random",
              color=INK, alpha=0.5, linestyle="--")  # fmt: skip
+    dearest = max((each.cost or 0.0 for each in known), default=0.0)
     for each in known:
         assert each.cost is not None
         assert each.quality is not None
         axes.plot([each.cost], [each.quality], "o", color=INK, markersize=5)
         axes.annotate(each.name[-40:], (each.cost, each.quality), textcoords="offset points",
-                      xytext=(5, -11), fontsize=8, color=INK)  # fmt: skip
+                      xytext=(-2, -13), fontsize=8, color=INK,
+                      ha="right" if each.cost > dearest / 2 else "left")  # fmt: skip
     policy = found.policy
     if policy.quality is not None and policy.cost is not None:
         low, high = policy.low or policy.quality, policy.high or policy.quality

@@ -134,7 +134,7 @@ class HeldOut:
         """What a threshold does, with intervals."""
         quality, cost, left = self.routed(threshold)
         best = self.qualities[:, self.best]
-        drawn = _resampled(np.stack([quality, best], axis=1), resamples)
+        drawn = resampled(np.stack([quality, best], axis=1), resamples)
         relative = drawn[:, 0] / np.maximum(drawn[:, 1], 1e-9)
         tail = (1 - _LEVEL) / 2
         low, high = np.quantile(drawn[:, 0], [tail, 1 - tail])
@@ -299,7 +299,7 @@ def _unreachable_quality(held_out: HeldOut, target: Target, least: float) -> str
     )
 
 
-def _resampled(values: Numbers, times: int) -> Numbers:
+def resampled(values: Numbers, times: int) -> Numbers:
     """Means of rows drawn again, (times, columns)."""
     found: Numbers = _draws(len(values), times) @ values / len(values)
     return found
