@@ -13,6 +13,7 @@ import torch
 
 from linnet.compress import candidates
 from linnet.compress import compress as compress_module
+from linnet.compress.blockwise import make_smaller
 from linnet.compress.candidates import Candidate, plans
 from linnet.compress.choice import Loss, is_above_chance, loss_of
 from linnet.compress.compress import choose, compress, pareto
@@ -21,9 +22,10 @@ from linnet.compress.importance import measure_importance
 from linnet.compress.mixing import Option, mix, options_of, rounding_error
 from linnet.compress.quality import nats, read_questions
 from linnet.compress.sensitivity import sensitivities, weighted
-from linnet.errors import ConfigError, DataError
+from linnet.errors import ConfigError, DataError, ModelError
 from linnet.export.config import ExportConfig
 from linnet.export.gguf import export_gguf
+from linnet.gguf.architectures import tensors
 from linnet.gguf.quantisation import (
     FINE,
     MADE_BY_LIBGGUF,
@@ -305,6 +307,26 @@ def test_files_have_the_size_that_was_foretold_and_answer_as_measured(
         )  # fmt: skip
         heads.add(file.stat().st_size - plan.bytes)
     assert len(heads) == 1  # what the file says of the model is the same in all
+
+
+def test_a_file_holds_what_gptq_made(base: Path, tmp_path: Path) -> None:
+    model = load_model(base / "model", dtype=torch.float32)
+    formats = {name: format_of(name, tuple(values.shape), "q4_0")
+               for name, values in tensors(model)}  # fmt: skip
+    rows = [torch.tensor([[5, 9, 11, 7, 30, 31, n]]) for n in range(10)]
+    made = make_smaller(model, rows, formats, scale=False)
+    file = tmp_path / "x.gguf"
+    export_gguf(base / "model", file, ExportConfig(type="q4_0"), stored=made.stored)
+    read = dict(dequantised(file, model.config).named_parameters())
+    for name, values in model.named_parameters():
+        if name.startswith("blocks."):
+            assert torch.equal(read[name], values), name
+    short = dict(made.stored) | {"blk.0.attn_q.weight": made.stored["blk.0.attn_q.weight"][1:]}
+    with pytest.raises(
+        ModelError, match=r"'blk\.0\.attn_q\.weight' must have 36,864 bytes in q4_0"
+    ):
+        export_gguf(base / "model", tmp_path / "y.gguf", ExportConfig(type="q4_0"), stored=short)
+    assert not (tmp_path / "y.gguf").exists()
 
 
 def test_a_model_is_compressed_and_a_run_goes_on(

@@ -232,6 +232,7 @@ def test_a_model_is_less_off_than_by_rounding(family: str) -> None:
         name for name, values in tensors(model) if name.startswith("blk.") and values.dim() > 1
     }
     assert any(choice.way != "rounding" for choice in made.choices.values())
+    assert all(choice.error <= choice.rounding for choice in made.choices.values())
     for name, values in tensors(own):
         if name in made.stored:
             read = decoded(made.stored[name], formats[name], values.shape[-1])

@@ -248,7 +248,7 @@ def _choose(
         power = min(costs, key=costs.__getitem__)
         own = trials[power]
         other = [_best(_ways(_scaled(each, own), inputs.scaled(own))) for each in group]
-        if _is_better(other, best):
+        if _is_better(other, best) and all(map(_is_no_worse, other, rounding)):
             best, by, strength = other, own, power
     if by is not None:
         _shrink(block, leader, by)
@@ -286,11 +286,12 @@ def _made(way: str, coded: npt.NDArray[Any], matrix: _Matrix, inputs: Inputs) ->
 
 def _best(ways: Sequence[_Made]) -> _Made:
     plain = ways[0]
-    better = [
-        each for each in ways
-        if each.fitted <= plain.fitted and each.held_out <= plain.held_out
-    ]  # fmt: skip
+    better = [each for each in ways if _is_no_worse(each, plain)]
     return min(better, key=lambda each: each.held_out)
+
+
+def _is_no_worse(that: _Made, this: _Made) -> bool:
+    return that.fitted <= this.fitted and that.held_out <= this.held_out
 
 
 def _is_better(those: Sequence[_Made], these: Sequence[_Made]) -> bool:
