@@ -22,6 +22,7 @@ import pytest
 from typer.testing import CliRunner
 
 from linnet.cli.compare import app
+from linnet.cli.compare_models import decide
 from linnet.errors import (
     ConfigError,
     DamagedError,
@@ -744,6 +745,12 @@ def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     wins = found.pairs[0].wins
     assert wins is not None
     assert (wins.wins, wins.ties, wins.losses, found.waiting) == (21, 1, 0, 2)
+    report = found.pairs[0].reliability
+    assert report is not None
+    shown_first = sum(row["better"] == "1" for row in rows)
+    assert (report.first_place, report.second_place, report.by_people) == (
+        shown_first, 21 - shown_first, 22,
+    )  # fmt: skip
     assert found.models[1].figures["quality"].value == pytest.approx(21.5 / 22)
     assert found.models[1].undefined["cost_per_solved"] == compare_figures.NOT_SAID
     assert sheet.read_bytes() == filled.getvalue().encode("cp1252")  # it stays as it is
@@ -785,6 +792,16 @@ def test_a_person_at_the_terminal_is_asked_once_about_each_pair(
     judged_wins = found.pairs[0].judged
     assert judged_wins is not None
     assert (judged_wins.wins, judged_wins.losses, found.waiting) == (5, 0, 19)
+
+
+def test_the_terminal_takes_a_verdict_and_no_other_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pairing(ASKED[0], "A", "B\x1b[2J")
+    for said, better in ((["?", "2"], "second"), (["T"], "tie"), (["s"], None)):
+        monkeypatch.setattr("typer.prompt", lambda text, said=said: said.pop(0))
+        assert decide(pair, *pair.in_order()) == better
+    monkeypatch.setattr("typer.prompt", lambda text: "q")
+    with pytest.raises(StoppedError, match="your verdicts are kept"):
+        decide(pair, "A", "B")
 
 
 # Figures.

@@ -20,7 +20,7 @@ from linnet.cli.options import tools_in
 from linnet.errors import DataError, ModelError
 from linnet.export.config import ExportConfig
 from linnet.generate import Chunk, Request, Sampling
-from linnet.respond import LanguageModel
+from linnet.respond import EngineResponder, LanguageModel
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -52,7 +52,7 @@ def talk(
 ) -> tuple[list[bytes], list[bytes], Parrot]:
     parrot = Parrot()
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
-    _Turns(parrot, Sampling(), system).run()  # type: ignore[arg-type]
+    _Turns(EngineResponder(parrot), Sampling(), system).run()  # type: ignore[arg-type]
     shown, messages = capfdbinary.readouterr()
     return shown.splitlines(), messages.splitlines(), parrot
 
@@ -151,7 +151,8 @@ def test_tools_in_a_conversation(
     file = tmp_path / "tools.json"
     file.write_text(json.dumps(WEATHER))
     monkeypatch.setattr("sys.stdin", io.StringIO("How is it?\ndry\nwet\n"))
-    _Turns(Caller(), Sampling(), tools=tools_in(file)).run()  # type: ignore[arg-type]
+    caller = EngineResponder(Caller())  # type: ignore[arg-type]
+    _Turns(caller, Sampling(), tools=tools_in(file)).run()
     shown, _ = capfdbinary.readouterr()
     assert shown.splitlines() == [
         b'weather({"city": "Ulm"})',

@@ -1,5 +1,6 @@
 """Who answers: by request, rule and attempt, within policy and budget; and who when one fails."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -338,6 +339,23 @@ def test_who_may_not_use_models_beyond_this_machine() -> None:
         )
     assert raised.value.code == "not_allowed"
     assert not cloud.asked
+
+
+def test_long_conversations_and_slow_routers_hold_nobody_up() -> None:
+    places = []
+
+    class Noting(Chosen):
+        def choose(self, asked: Conversation, *, requested: str | None = None) -> Route:
+            places.append(threading.current_thread().name)
+            return super().choose(asked, requested=requested)
+
+    cloud = Scripted("cloud", *says("no"))
+    long = conversation([{"role": "user", "content": "x" * 10_000}])
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud]), ASKED)) == "no"
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud]), long)) == "no"
+    assert text_of(pieces_of(routed(Noting(CLOUD), [cloud], is_slow=True), ASKED)) == "no"
+    here = threading.current_thread().name
+    assert [place == here for place in places] == [True, False, False]
 
 
 def test_cancelling_and_an_answer_without_a_word() -> None:

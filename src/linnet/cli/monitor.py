@@ -329,7 +329,7 @@ def _show(report: Report) -> None:
             )  # fmt: skip
         _print(table)
         terminal.print(
-            f"{drift.questions:,} questions; an alarm is at evidence {drift.needed:.0f} of all "
+            f"{drift.questions:,} questions; an alarm is at evidence {drift.needed:.1f} of all "
             f"together, which is {drift.evidence:.1f}; 50 % is no change",
             style="dim", markup=False,
         )  # fmt: skip

@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -283,6 +283,11 @@ class _Comparing:
                 model = self.models[place]
                 work = partial(self._answer, model, asked)
                 jobs.append(Job(self._key(model, asked), model.name, work))
+        waiting = {job.who for job in jobs if job.key not in self.journal}
+        for model in self.models:
+            if model.writer is not None and model.name in waiting:
+                # Its first answer takes longer, which says nothing about the others.
+                model.ask(replace(self.questions.asked[0], max_tokens=1), Context())
         Runner(self.journal, self.limit, self.progress).run(jobs, "asking", "answers")
 
     def _answer(self, model: ComparedModel, asked: Asked, context: Context) -> Row:
@@ -389,7 +394,7 @@ class _Comparing:
             write_sheet(file, pairs, found)
         for pair, own in pairings.items():
             if own.key in found:
-                self.verdicts[pair] = Verdict(found[own.key])
+                self.verdicts[pair] = own.verdict(found[own.key])
             else:
                 self.waiting += 1
 
@@ -407,7 +412,8 @@ class _Comparing:
                     self.waiting += 1
                     continue
                 self.journal.add(key, {"better": own.unblinded(better), "by": TERMINAL})
-            self.verdicts[pair] = Verdict(read_row(self.journal[key]).better)
+            if (better := read_row(self.journal[key]).better) is not None:
+                self.verdicts[pair] = own.verdict(better)
 
     # What came of it.
 

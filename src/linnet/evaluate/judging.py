@@ -108,7 +108,9 @@ class Verdict:
     by_place: bool = False
     """Whether it changed with the order, and is a tie for that."""
     liked_place: int | None = None
-    """The place, 1 or 2, that it preferred in either order."""
+    """The place, 1 or 2, that it preferred in either order; of a person, who sees one order alone,
+    the place of the better answer."""
+    is_persons: bool = False
     unreadable: bool = False
     """Whether the judge wrote no verdict, in one order at least."""
     equal: bool = False
@@ -254,8 +256,11 @@ class Reliability:
     by_place: int
     """Verdicts that changed with the order."""
     first_place: int
-    """Of these: for the first place in either order; the rest for the second, or for a tie once."""
+    """Of these: for the first place in either order; the rest for the second, or for a tie once.
+    Of a person's: verdicts for the answer that was shown first, and for the other one."""
     second_place: int
+    by_people: int
+    """Verdicts of people, who see one order alone."""
     longer: int
     """Verdicts for the longer answer."""
     decided: int
@@ -290,6 +295,7 @@ def reliability(
         by_place=sum(each.by_place for each in asked),
         first_place=sum(each.liked_place == 1 for each in asked),
         second_place=sum(each.liked_place == 2 for each in asked),
+        by_people=sum(each.is_persons for each in asked),
         longer=longer, decided=decided, agreed=agreed, comparable=comparable,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ from linnet import output
 from linnet.config import read_bytes, show
 from linnet.errors import DataError
 from linnet.evaluate.compare_questions import Asked
-from linnet.evaluate.judging import LONGEST_SHOWN, Better
+from linnet.evaluate.judging import LONGEST_SHOWN, Better, Verdict
 
 SHEET = "sheet.csv"
 COLUMNS = ("row", "question", "expected", "answer 1", "answer 2", "better")
@@ -59,6 +59,12 @@ class Pairing:
     def in_order(self) -> tuple[str, str]:
         """Both as they are shown."""
         return (self.second, self.first) if self.is_swapped else (self.first, self.second)
+
+    def verdict(self, better: Better) -> Verdict:
+        """What someone said of the pair, unblinded, as a verdict."""
+        first_won = (better == "first") != self.is_swapped
+        place = None if better == "tie" else 1 if first_won else 2
+        return Verdict(better, liked_place=place, is_persons=True)
 
     def unblinded(self, better: Better) -> Better:
         """A verdict on the order that was shown as one on the pair."""

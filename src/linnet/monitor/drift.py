@@ -5,16 +5,24 @@ Numbers of each question (how well the documents cover its words, how far the be
 what random words find, the gate's two probabilities, its length) are compared with those of a
 *reference*: the questions that the gate's threshold was set on, or the first that were asked here.
 
-* **Evidence.** A number is put in order among those of the reference and of all questions since,
-  equals at random; its place is a smoothed conformal p-value. While new questions are like those of
-  the reference, whatever their distribution, these places are independent and uniform (Vovk,
-  Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005). Bets on them, fair ones,
-  make a fortune that then ever exceeds a with probability at most 1/a, however long one looks
-  (Ville's inequality): a conformal test martingale (Vovk et al., "Retrain or not retrain: conformal
-  test martingales for change-point detection", 2021). Many small bets on small or large places are
-  held at once; now and then some of the fortune is dealt out anew (fixed share: Herbster and
-  Warmuth, "Tracking the Best Expert", 1998), so that a change that comes late is noticed as well.
-  The fortunes of all numbers are averaged, which is a fair bet again.
+* **Evidence.** Fair bets are held that a number is lower, or higher, than chance would have it.
+  While new questions are like those of the reference, whatever their distribution, a fortune ever
+  exceeds ``a`` with probability at most ``1/a``, however long one looks (Ville's inequality). A
+  number's chance is told in two ways, each with fortunes of its own:
+
+  - *among all*: its place among the reference and all questions since, equals at random. These
+    places are independent and uniform (Vovk, Gammerman and Shafer, "Algorithmic Learning in a
+    Random World", 2005), which makes the fortune a conformal test martingale (Vovk et al., "Retrain
+    or not retrain: conformal test martingales for change-point detection", 2021). It notices what
+    changes soon, but a change that lasts becomes usual, as its questions are among all.
+  - *among the reference's*: an upper bound of the chance of so low, or so high, a number that holds
+    for all numbers at once, given these questions (bounds of order statistics, as Bates et al.,
+    "Testing for outliers with conformal p-values", 2023, calibrate such places). A few questions
+    leave it wide, but it never fades.
+
+  Many small bets are held at once, and some of the fortune is dealt out anew with each question
+  (fixed share: Herbster and Warmuth, "Tracking the Best Expert", 1998), so that a change that comes
+  late is noticed as well. The fortunes of all numbers are averaged, which is a fair bet again.
 * **Size.** How likely a question's number is above one of the reference (0.5 where nothing
   changed), with a confidence sequence, which holds at all times at once and for a mean that moves
   (Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
@@ -35,16 +43,23 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from linnet.scoring.bounds import upper_bound
+
 Numbers: TypeAlias = npt.NDArray[np.float64]
 State: TypeAlias = Literal["few", "steady", "drifting"]
 
-FALSE_ALARM = 0.01
-"""The chance of an alarm, ever, while nothing changes."""
+FORTUNE = 250.0
+"""With so many times the stake there is an alarm: the chance is 0.4 % for each of two fortunes."""
+REFERENCE_ERROR = 0.002
+"""The chance that the reference is so unlike its own distribution that its bounds do not hold."""
+FALSE_ALARM = 2 / FORTUNE + REFERENCE_ERROR
+"""The chance of an alarm, ever, while nothing changes, at most."""
 LEAST_REFERENCE = 30
 """Fewer numbers are no reference."""
 FIRST = 200
@@ -76,13 +91,14 @@ NUMBERS: Mapping[str, str] = {
 
 
 class Bets:
-    """Fortunes that grow where places in [0, 1] are not uniform, each of many columns by itself.
+    """Fortunes that grow where numbers are lower or higher than chance has it, each of many columns
+    by itself.
 
-    A bet says: a share ``r`` of the places lies in the lowest (or highest) ``t`` of them, besides
+    A bet says: with a rate ``r`` a number is among the lowest (or highest) ``t`` of all, besides
     those that chance puts there. One bet is to keep the money.
     """
 
-    TAILS = (0.02, 0.1, 0.3)
+    TAILS = (0.02, 0.06, 0.15, 0.3)
     RATES = (0.1, 0.3, 0.7)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -94,31 +110,30 @@ class Bets:
         self._logs = np.zeros(shape)
         """Of the fortunes; ``_each`` says how they are divided."""
 
-    def bet(self, places: Numbers) -> None:
-        """Take in one place of each column; not a number where there is none."""
-        seen = np.isfinite(places)
-        own = self._each * self._gains(places)
+    def bet(self, below: Numbers, above: Numbers) -> None:
+        """Take in one number of each column: the chance of one so low, and of one so high (or more
+        than that chance); not a number where there is none."""
+        own = self._each * self._gains(below, above)
         sums = own.sum(-1, keepdims=True)
         self._logs += np.log(sums[..., 0])
-        share = np.where(seen[..., None], SHARE, 0.0)
+        share = np.where(np.isfinite(below)[..., None], SHARE, 0.0)
         self._each = (1 - share) * own / sums + share * self._prior
 
-    def _gains(self, places: Numbers) -> Numbers:
+    def _gains(self, below: Numbers, above: Numbers) -> Numbers:
         """By what each bet is multiplied; the first one keeps its money."""
-        own = places[..., None]
-        both = (own < self._tails, own > 1 - self._tails)
+        both = (chance[..., None] < self._tails for chance in (below, above))
         gains = [1 - self._rates + self._rates / self._tails * won for won in both]
-        found = np.concatenate([np.ones_like(own), *gains], axis=-1)
-        return np.where(np.isfinite(own), found, 1.0)
+        found = np.concatenate([np.ones((*below.shape, 1)), *gains], axis=-1)
+        return np.where(np.isfinite(below)[..., None], found, 1.0)
 
-    def began(self, places: Numbers) -> tuple[int, int]:
-        """For places of one column after the other (questions, columns): in which one, and from
-        which question on, a single bet would have gained most. (The likeliest change, as CUSUM has
-        it: Page, "Continuous Inspection Schemes", 1954.)"""
-        sums = np.cumsum(np.log(self._gains(places))[::-1], axis=0)  # from each question to the end
-        best = sums.max(-1)
+    def began(self, below: Numbers, above: Numbers) -> tuple[float, int, int]:
+        """Of chances of one question after the other (questions, columns): how much a single bet
+        would have gained most, in which column, and from which question on. (The likeliest change,
+        as CUSUM has it: Page, "Continuous Inspection Schemes", 1954.)"""
+        logs = np.log(self._gains(below, above))
+        best = np.cumsum(logs[::-1], axis=0).max(-1)  # from each question to the end
         question, column = np.unravel_index(int(np.argmax(best)), best.shape)
-        return int(column), len(places) - 1 - int(question)
+        return float(best[question, column]), int(column), len(best) - 1 - int(question)
 
     @property
     def logs(self) -> Numbers:
@@ -130,6 +145,40 @@ class Bets:
         most = self._logs.max(-1)
         found: Numbers = most + np.log(np.exp(self._logs - most[..., None]).mean(-1))
         return found
+
+
+class Tails:
+    """Upper bounds of the chance of a number so low, or so high, given others drawn alike.
+
+    They hold for all numbers at once but with the chance ``error``. How many of a sample are below
+    a quantile is binomial; so the bounds of Clopper and Pearson, of some counts, bound those
+    between.
+    """
+
+    def __init__(self, sample: Numbers, error: float) -> None:
+        """``sample``: in order."""
+        self._sample = sample
+        self._bounds = self._of(len(sample), error)
+
+    @staticmethod
+    @cache
+    def _of(count: int, error: float) -> Numbers:
+        """By how many of the sample are lower."""
+        grid = [0]
+        while grid[-1] < count / 3:
+            grid.append(2 * grid[-1] + 2)
+        confidence = 1 - error / (2 * len(grid))
+        bounds = np.array([upper_bound(each, count, confidence) for each in grid] + [1.0])
+        found: Numbers = bounds[np.searchsorted(grid, np.arange(count + 1))]
+        return found
+
+    def below(self, values: Numbers) -> Numbers:
+        """Of numbers as low as these, or lower."""
+        return self._bounds[np.searchsorted(self._sample, values, "right")]
+
+    def above(self, values: Numbers) -> Numbers:
+        """And as high or higher."""
+        return self._bounds[len(self._sample) - np.searchsorted(self._sample, values, "left")]
 
 
 @dataclass(frozen=True)
@@ -214,13 +263,12 @@ class Drift:
 class Watch:
     """Compares questions with a reference, one after the other as they come."""
 
-    def __init__(
-        self, reference: Reference, *, model: str = "", false_alarm: float = FALSE_ALARM
-    ) -> None:
+    def __init__(self, reference: Reference, *, model: str = "") -> None:
         self.reference, self.model = reference, model
         self._names = tuple(reference.numbers)
-        self._needed = math.log(1 / false_alarm)
         self._sizes = {name: _Size(own) for name, own in reference.numbers.items()}
+        error = REFERENCE_ERROR / len(self._names)
+        self._tails = [Tails(own, error) for own in reference.numbers.values()]
         self._alarms: list[_Change] = []
         self._since: float | None = None
         self._questions = 0
@@ -228,9 +276,11 @@ class Watch:
 
     def _begin(self) -> None:
         self._bags = [list(map(float, own)) for own in self.reference.numbers.values()]
-        self._bets = Bets((len(self._names),))
+        self._bets = [Bets((len(self._names),)) for _ in range(2)]
+        """On numbers among all, and among the reference's."""
         self._seen: deque[tuple[float, Numbers, list[float]]] = deque(maxlen=MOST_SEEN)
-        """The last questions: when, their places among all, and among the reference's."""
+        """The last questions: when, the chances of their numbers (fortunes, low and high, numbers),
+        and places among the reference's."""
 
     def add(self, at: float, id: str, numbers: Mapping[str, float]) -> None:
         """Take in a question. ``id`` decides what chance decides, so that the same log says the
@@ -240,28 +290,40 @@ class Watch:
             return
         self._since = at if self._since is None else self._since
         self._questions += 1
-        places, sizes = np.full(len(values), math.nan), [math.nan] * len(values)
+        chances, places = np.full((2, 2, len(values)), math.nan), [math.nan] * len(values)
         for column, (name, value) in enumerate(zip(self._names, values, strict=True)):
             if math.isfinite(value):
-                places[column] = _place(self._bags[column], value, _chance(id, name))
+                place = _place(self._bags[column], value, _chance(id, name))
+                tails, one = self._tails[column], np.array(value)
+                chances[:, :, column] = (place, 1 - place), (tails.below(one), tails.above(one))
                 bisect.insort(self._bags[column], value)
-                sizes[column] = self._sizes[name].add(at, value)
-        self._seen.append((at, places, sizes))
+                places[column] = self._sizes[name].add(at, value)
+        self._seen.append((at, chances, places))
         if self._alarms and self._alarms[-1].lasts(at):
-            self._alarms[-1].add(sizes)
-        self._bets.bet(places)
-        if float(self._bets.together()) >= self._needed:
+            self._alarms[-1].add(places)
+        for bets, (below, above) in zip(self._bets, chances, strict=True):
+            bets.bet(below, above)
+        if self._fortune >= math.log(FORTUNE):
             self._alarm(at)
+
+    @property
+    def _fortune(self) -> float:
+        """The logarithm of the larger one."""
+        return max(float(bets.together()) for bets in self._bets)
 
     def _alarm(self, at: float) -> None:
         if self._alarms and self._alarms[-1].lasts(at):
             self._alarms[-1].last = at
         else:
-            column, first = self._bets.began(np.stack([places for _, places, _ in self._seen]))
+            chances = np.stack([chances for _, chances, _ in self._seen], axis=2)
+            _, column, first = max(
+                bets.began(below, above)
+                for bets, (below, above) in zip(self._bets, chances, strict=True)
+            )
             since = list(self._seen)[first:]
             made = _Change(at, since[0][0], at, self._names[column], column)
-            for _, _, sizes in since:
-                made.add(sizes)
+            for _, _, places in since:
+                made.add(places)
             self._alarms = [*self._alarms[1 - MOST_ALARMS :], made]
         self._begin()
 
@@ -278,11 +340,12 @@ class Watch:
             state = "few"
         return Drift(
             self.model, self.reference.name, state, self._since, self._questions,
-            float(self._bets.together()) / math.log(10), self._needed / math.log(10),
-            self.alarms,
+            self._fortune / math.log(10), math.log10(FORTUNE), self.alarms,
             tuple(
                 self._sizes[name].found(name, float(log) / math.log(10))
-                for name, log in zip(self._names, self._bets.logs, strict=True)
+                for name, log in zip(
+                    self._names, np.maximum(*(bets.logs for bets in self._bets)), strict=True
+                )
             ),
         )  # fmt: skip
 
@@ -314,8 +377,7 @@ class FirstQuestions:
         """As :meth:`Watch.found`."""
         if self._watch is not None:
             return self._watch.found(now)
-        needed = math.log10(1 / FALSE_ALARM)
-        return Drift(self.model, "first", "few", None, 0, 0.0, needed, (), ())
+        return Drift(self.model, "first", "few", None, 0, 0.0, math.log10(FORTUNE), (), ())
 
 
 @dataclass

@@ -375,7 +375,7 @@ def _drift(found: Drift, *, several: bool, zone: tzinfo | None) -> Iterator[Sent
     strength = _strength(alarm.superiority)
     more = "more" if alarm.superiority > 0.5 else "less"
     text = (
-        f"Questions{to} differ from {than} since about {_date(alarm.began, zone)}, {strength}: "
+        f"Questions{to} {strength} from {than} since about {_date(alarm.began, zone)}: "
         f"'{NUMBERS[alarm.number]}' is {more} than before in "
         f"{max(alarm.superiority, 1 - alarm.superiority):.0%} of comparisons"
     )
@@ -389,8 +389,8 @@ def _strength(superiority: float) -> str:
     """In words; the limits are those of Romano et al. (2006) for Cliff's delta."""
     delta = abs(2 * superiority - 1)
     if delta < 0.147:
-        return "hardly"
-    return "a little" if delta < 0.33 else "clearly" if delta < 0.474 else "much"
+        return "hardly differ"
+    return f"differ {'a little' if delta < 0.33 else 'clearly' if delta < 0.474 else 'much'}"
 
 
 def _part(share: Share, what: str) -> str:

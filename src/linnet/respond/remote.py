@@ -95,7 +95,7 @@ class RemoteResponder:
         record.model = self.abilities.name
         record.choices += conversation.choices
         for attempt in range(MOST_FORMS):
-            request = _Request(self, conversation, context)
+            request = await self._begin(conversation, context)
             try:
                 async with contextlib.aclosing(self._attempt(request, context)) as batches:
                     async for batch in batches:
@@ -107,6 +107,20 @@ class RemoteResponder:
                 learned = self._dialect.learn(error, request.form, conversation.sampling)
                 if not learned or attempt + 1 == MOST_FORMS:
                     raise
+
+    async def _begin(self, conversation: Conversation, context: Context) -> _Request:
+        """Reserve in a thread, as a ledger waits for its disk; a call that is cancelled meanwhile
+        gives it back."""
+        if self._ledger is None:
+            return _Request(self, conversation, context)
+        made = asyncio.get_running_loop().run_in_executor(
+            None, _Request, self, conversation, context
+        )
+        try:
+            return await asyncio.shield(made)
+        except asyncio.CancelledError:
+            made.add_done_callback(_give_back)
+            raise
 
     async def _attempt(self, request: _Request, context: Context) -> Batches:
         """One request, and what is billed for it."""
@@ -247,6 +261,10 @@ class _Request:
     def _reserve(self, charge: Charge) -> Settle:
         return self._context.reserve(charge, self._responder._ledger)
 
+    def give_back(self) -> None:
+        """It is not sent."""
+        self._settle(0, 0)
+
     def settle(self, exchange: Exchange) -> None:
         """Count what was used, however it ended."""
         record, counts, deltas = self._context.record, self.counts, self.deltas
@@ -269,6 +287,11 @@ class _Request:
     def _is_billed(self, exchange: Exchange) -> bool:
         """Nobody bills what was refused. What was sent and not answered may be billed."""
         return exchange.sent and exchange.status in (None, 200) and not self.deltas.refused
+
+
+def _give_back(made: asyncio.Future[_Request]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        made.result().give_back()
 
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"

@@ -119,6 +119,11 @@ class BudgetConfig(Limits):
         """Those of all, of each key and of every key that has its own."""
         return [self, self.each_key, *self.keys.values()]
 
+    @property
+    def is_any_limited(self) -> bool:
+        """Whether there is a limit at all, and so something to count."""
+        return any(limits.is_limited for limits in self.all_limits)
+
     def limits_of(self, key: str) -> Limits:
         """Those of a key alone."""
         return self.keys.get(key, self.each_key)
@@ -155,8 +160,7 @@ def open_ledger(routing: Path, config: BudgetConfig, *, currency: str = "USD") -
     Everyone who uses the settings shares it, whatever logs they keep: what is spent is spent, also
     where a log is full or was deleted. Raises ConfigError.
     """
-    is_limited = any(limits.is_limited for limits in config.all_limits)
-    file = ledger_file(routing, config) if is_limited else None
+    file = ledger_file(routing, config) if config.is_any_limited else None
     return Ledger(file, config, currency=currency)
 
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 UNFIT = "earlier messages that may not leave"
 _ENDS = 400  # characters of a text's ends that are read together with those beside it
-_FILE = re.compile(r"^--- (?P<name>.{1,300}) ---$.*?^--- end of (?P=name) ---$", re.M | re.S)
+_FILE = re.compile(r"^--- (end of )?(.{1,300}) ---$", re.MULTILINE)
+"""The lines around a file in a message, as the page writes them."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,15 @@ class Trimmed:
         tool = tool or (part.origin is not None and part.origin.kind == "tool")
         if tool and config.tools != "results":
             return Finding("tools", "the result of a tool", where)
-        if not config.files and any(_FILE.search(text) for text in _part_texts(part)):
+        if not config.files and any(_has_file(text) for text in _part_texts(part)):
             return Finding("files", "an attached file", where)
         return None
+
+
+def _has_file(text: str) -> bool:
+    """Whether a text has a file in it."""
+    found = {(bool(end), name) for end, name in _FILE.findall(text)} if "--- end of" in text else ()
+    return any(end and (False, name) in found for end, name in found)
 
 
 def current_turn(messages: Sequence[Message]) -> int:

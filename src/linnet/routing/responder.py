@@ -14,11 +14,12 @@ middle the answer ends there, in order, with a ``Failure``.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,6 +58,8 @@ SUBJECT = "route"
 """What decisions are about that say which model answers."""
 ATTEMPT = "attempt"
 """The state while a local answer is written that is not shown yet."""
+LONG = 8000
+"""Characters of a conversation from which on a thread looks at it."""
 USUAL_ANSWER = 4096
 """Tokens that a model beyond this machine may write at most where nobody says how many: budgets set
 aside what they would cost."""
@@ -125,6 +128,7 @@ class RoutingResponder:
         name: str,
         policy: Policy | None = None,
         tells: bool = True,
+        is_slow: bool = False,
         currency: str = "",
     ) -> None:
         """``local``: what answers on this machine, also where no other one can; None: nothing does,
@@ -133,11 +137,12 @@ class RoutingResponder:
 
         ``policy``: by which no local answer is judged where no other one may be asked. ``tells``:
         whether local answers say how good they are (documents do); otherwise their tokens must.
-        ``currency``: of what is billed.
+        ``is_slow``: whether the router computes so much that it does so in a thread. ``currency``:
+        of what is billed.
         """
         self.local, self.remote, self.router = local, remote, router
         self.name, self.currency = name, currency
-        self._policy, self._tells = policy, tells
+        self._policy, self._tells, self._is_slow = policy, tells, is_slow
 
     @property
     def abilities(self) -> Abilities:
@@ -156,13 +161,13 @@ class RoutingResponder:
 
     async def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`."""
-        route = self._chosen(conversation, context)
         call = _Call(conversation, context)
+        route = await self._decided(lambda: self._chosen(conversation, context), conversation)
         if route.judges_attempt:
             async with contextlib.aclosing(self._try_here(call)) as batches:
                 async for batch in batches:
                     yield batch
-            route = self._judged(call)
+            route = await self._decided(lambda: self._judged(call), conversation)
         while not call.ended:
             call.decide(route)
             async with contextlib.aclosing(self._answer(call)) as batches:
@@ -170,6 +175,13 @@ class RoutingResponder:
                     yield batch
             if not call.ended:
                 route = self._next(call)
+
+    async def _decided(self, decide: Callable[[], Route], conversation: Conversation) -> Route:
+        """What is decided: in a thread where it takes long, so that no other call waits for it."""
+        size = sum(len(message.text) for message in conversation.messages)
+        if self._is_slow or size > LONG:
+            return await asyncio.to_thread(decide)
+        return decide()
 
     def prospects(self, conversation: Conversation, context: Context) -> list[Prospect]:
         """What each model beyond this machine would be sent; nothing is. It may search documents,
@@ -199,10 +211,10 @@ class RoutingResponder:
         return Prospect(name, place, outgoing.conversation, decisions=outgoing.decisions)
 
     def close(self) -> None:
-        """Free what the responders hold beside their models."""
+        """Wait for no thread any more; the models stay open, which others use as well."""
         for responder in (self.local, *self.remote.values()):
-            if (close := getattr(responder, "close", None)) is not None:
-                close()
+            if isinstance(responder, DocumentsResponder):
+                responder.close()
 
     def _chosen(self, conversation: Conversation, context: Context) -> Route:
         """Where it goes at first."""

@@ -217,7 +217,7 @@ function drift(found) {
   });
   const day = (at) => new Date(at * 1000).toLocaleDateString([], { day: "numeric", month: "long" });
   const alarms = found.alarms.slice(-3).map(({ began, last }) => (day(began) === day(last) ? day(began) : `${day(began)} to ${day(last)}`));
-  const evidence = `${count(found.questions)} questions. Evidence of a change ${found.evidence.toFixed(1)}, an alarm is at ${found.needed.toFixed(0)}${alarms.length ? `; changed: ${alarms.join(", ")}` : ""}.`;
+  const evidence = `${count(found.questions)} questions. Evidence of a change ${found.evidence.toFixed(1)}, an alarm is at ${found.needed.toFixed(1)}${alarms.length ? `; changed: ${alarms.join(", ")}` : ""}.`;
   return panel(title, about, element("div", { class: "numbers" }, ...numbers), element("p", {}, evidence));
 }
 
