@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from linnet.answers import Assistant
 from linnet.errors import ConfigError
 from linnet.generate.engine import Request
 from linnet.monitor.log import Entry
+from linnet.respond.prices import UNIT
 from linnet.retrieval import Passage, PassagesInMemory, Place
 from linnet.routing.opening import OpenRouting
 from linnet.serve import Catalog, ServeConfig, Served
@@ -300,6 +302,31 @@ def test_policy_and_budget_hold_whichever_way_it_is_asked(
         assert not shown["models"][0]["allowed"]
         assert "--remote" in shown["models"][0]["reasons"][0]
         assert server.cloud.requests == []
+
+
+def test_64_clients_never_exceed_the_budget_which_is_settled_exactly(tmp_path: Path) -> None:
+    """Each answer costs 46 or 47 millionths, so that there is not enough for all, and may have
+    cost more than three times as much."""
+    with routing_server(tmp_path, budget="day = 0.002") as server:
+
+        def ask(number: int) -> tuple[int, Any]:
+            return server.post(
+                "/v1/chat/completions",
+                model="cloud",
+                max_tokens=60,
+                messages=asked(f"no. {number}"),
+            )
+
+        with ThreadPoolExecutor(64) as clients:
+            answers = list(clients.map(ask, range(64)))
+        (total, *_) = server.routing.ledger.spent()
+    statuses = [status for status, _ in answers]
+    assert set(statuses) == {200, 429}
+    usages = [found["usage"] for status, found in answers if status == 200]
+    billed = sum(each["prompt_tokens"] * 1 + each["completion_tokens"] * 2 for each in usages)
+    assert total.day.cost == billed * UNIT // 1_000_000 <= 0.002 * UNIT
+    assert (total.day.calls, total.day.reserved) == (len(usages), 0)
+    assert len(server.cloud.requests) == len(usages)
 
 
 def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) -> None:
