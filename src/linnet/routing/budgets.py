@@ -358,9 +358,9 @@ class Ledger:
 
         Raises StoreError.
         """
-        self._find_lost()
         with contextlib.suppress(StoreError):  # they count as reserved
             self._settle_waiting()
+            self._find_lost()
         with self._database.reading() as run:
             day = self._today(run)
             amounts = {
