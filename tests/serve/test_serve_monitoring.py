@@ -216,7 +216,7 @@ def test_metrics_do_not_wait_for_drift(tmp_path: Path) -> None:
         log = running.server.service.log
         assert monitored is not None
         assert log is not None
-        log.add(Entry(at=1.0, id="a", asked="notes", features={"words": 3.0}))
+        log.add(Entry(at=time.time(), id="a", asked="notes", features={"words": 3.0}))
         flushed(running)
         assert monitored.latest_drift() == ()
         for thread in threading.enumerate():
