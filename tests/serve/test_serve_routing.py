@@ -325,7 +325,8 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         )
         assert (status, shown["models"][0]["allowed"]) == (200, True)
         assert FOUNDED in shown["models"][0]["messages"][-1]["content"]
-        assert PAY not in shown["models"][0]["messages"][-1]["content"]
+        assert FOUNDED in shown["models"][0]["form"]
+        assert PAY not in str(shown)
         # Where what it wrote is supported by nothing, the passages are what answers.
         message, found = server.chat(
             "How much does the librarian earn a month?", linnet={"route": "cloud"}

@@ -54,6 +54,8 @@ def _as_json(service: Service, prospect: Prospect) -> dict[str, Any]:
     if prospect.outgoing is not None:
         found["messages"] = [message.as_json() for message in prospect.outgoing.messages]
         found["tools"] = [tool.as_json() for tool in prospect.outgoing.tools]
+        if prospect.outgoing.constraint is not None:
+            found["form"] = prospect.outgoing.constraint.value
         found |= _cost(service, prospect.model, prospect.outgoing)
     return found
 
@@ -84,6 +86,7 @@ _PROSPECT: Schema = record(
         "decisions": listed({"type": "object"}),
         "messages": listed({"type": "object"}),
         "tools": listed({"type": "object"}),
+        "form": {**TEXT, "description": "What the answer must be, where it is held to something."},
         "most_cost": {"type": ["number", "null"]},
         "currency": TEXT,
     },
