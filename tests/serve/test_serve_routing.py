@@ -57,6 +57,7 @@ matches = "hard|founded by"
 model = "cloud"
 """
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
+CUP = "Whoever won the trophy writes to anna.weiss@example.org."
 WHEN = "When was the library founded by Anna Weiss?"
 PAY = "The librarian Anna Weiss earns 5,200 euros a month."
 
@@ -118,7 +119,13 @@ def asked(text: str) -> list[Any]:
 
 @contextlib.contextmanager
 def routing_server(
-    folder: Path, *, policy: str = "", budget: str = "", documents: bool = False, **settings: Any
+    folder: Path,
+    *,
+    policy: str = "",
+    budget: str = "",
+    documents: bool = False,
+    private: bool = False,
+    **settings: Any,
 ) -> Iterator[Routed]:
     cloud = ScriptedEngine(says, context=20_000)
     file = folder / "routing.toml"
@@ -133,6 +140,9 @@ def routing_server(
                     Passage(PAY, (Place("staff/pay.txt", 0, len(PAY)),), language="en"),
                 ]
             )
+            if private:
+                about = Passage(CUP, (Place("open/cup.txt", 0, len(CUP)),), language="en")
+                index = PassagesInMemory([about])
             local = Served("notes", assistant=Assistant(index))
         models = [local, routed(routing, local, ""), *remote_models(routing)]
         if documents:  # there is no directory, for what was measured there
@@ -352,7 +362,8 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         )
         assert (status, shown["models"][0]["allowed"]) == (200, True)
         assert FOUNDED in shown["models"][0]["messages"][-1]["content"]
-        assert PAY not in shown["models"][0]["messages"][-1]["content"]
+        assert FOUNDED in shown["models"][0]["form"]
+        assert PAY not in str(shown)
         # Where what it wrote is supported by nothing, the passages are what answers.
         message, found = server.chat(
             "How much does the librarian earn a month?", linnet={"route": "cloud"}
@@ -365,6 +376,24 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         assert message["refusal"]
         assert found["route"]["reason"].startswith("the local answer is a refusal")
         assert len(server.cloud.requests) == 3
+
+
+def test_who_sees_no_private_data_is_not_shown_it_before_it_leaves(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    limits = {
+        "keep": KeyLimits(remote=True, private_data="keep"),
+        "mask": KeyLimits(remote=True, private_data="mask"),
+    }
+    names = {name: add_key(keys, name, each) for name, each in limits.items()}
+    policy = f'private = "send"\n{OPEN}'
+    with routing_server(tmp_path, policy=policy, documents=True, private=True, keys=keys) as server:
+        for name, key in names.items():
+            _, shown = server.post(
+                "/v1/linnet/route", key=key, model="auto",
+                messages=asked("Whom does one write to who won the trophy?"),
+            )  # fmt: skip
+            assert "won the trophy writes to" in shown["models"][0]["messages"][-1]["content"]
+            assert ("anna.weiss@example.org" in str(shown)) == (name == "keep")
 
 
 def test_documents_that_stay_here_are_answered_from_here(tmp_path: Path) -> None:
