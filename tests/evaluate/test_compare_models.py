@@ -715,7 +715,7 @@ def test_a_judge_that_takes_no_schema_writes_freely(
 def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     serve: Callable[[Say], Server], tmp_path: Path
 ) -> None:
-    servers = {"small": serve(lambda body: "=1+1"), "large": serve(knows(*range(24)))}
+    servers = {"small": serve(lambda body: "=1+<script>"), "large": serve(knows(*range(24)))}
     out = tmp_path / "out"
     settings = made(
         questions=write(tmp_path / "q.jsonl", [row | {"answer": None} for row in ROWS]),
@@ -728,7 +728,10 @@ def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     assert "small" not in text
     assert "large" not in text
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert {row["answer 1"] == "'=1+1" for row in rows} == {True, False}  # either order; no formula
+    assert {row["answer 1"] == "'=1+<script>" for row in rows} == {
+        True,
+        False,
+    }  # either order; no formula
     assert all(re.fullmatch("r[0-9a-f]{15}", row["row"]) for row in rows)
     # A spreadsheet that writes semicolons and Windows' letters; two rows are left empty.
     for number, row in enumerate(rows):
@@ -755,6 +758,9 @@ def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     assert found.models[1].undefined["cost_per_solved"] == compare_figures.NOT_SAID
     assert sheet.read_bytes() == filled.getvalue().encode("cp1252")  # it stays as it is
     assert len(servers["small"].bodies) == 24
+    page = (out / PAGE).read_text("utf-8")
+    assert "=1+&lt;script&gt;" in page
+    assert "<script" not in page
     for wrong, message in ((("1", "3"), "must be 1, 2 or tie. Got '3'"), (("r", "rr"), "no pair")):
         pairs = [Pairing(ASKED[0], "A", "B")]
         one = [pairs[0].key, *"qeAB", "1"]

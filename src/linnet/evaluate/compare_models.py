@@ -136,7 +136,7 @@ def compare_models(
             config=config, questions=asked, measure=measure, journal=journal, progress=progress,
             currency=(Routing() if within is None else within.settings).currency, models=found,
             directory=directory, judged_by=judge,
-            judge=None if judging is None else Judge(judging, config.seed),
+            judge=None if judging is None else Judge(judging, config.seed, config.judge_tokens),
         )  # fmt: skip
         comparing.check()
         comparing.ask()
@@ -331,7 +331,10 @@ class _Comparing:
             # Of the same text it is asked only whether that solves the question.
             for one, two in [answers] if same else [answers, answers[::-1]]:
                 conversation = judge.conversation(asked, one, two)
-                key = _digest("verdict", judge.model.identity, json.dumps(_bodies(conversation)))
+                key = _digest(
+                    "verdict", judge.model.identity, str(judge.max_tokens),
+                    json.dumps(_bodies(conversation)),
+                )  # fmt: skip
                 jobs.append(Job(key, judge.model.name, partial(self._verdict, conversation)))
                 own.append(key)
             keys[number, asked.id] = own
