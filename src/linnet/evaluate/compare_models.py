@@ -46,6 +46,7 @@ from linnet.evaluate.judging import (
     shown,
 )
 from linnet.evaluate.judging_people import (
+    PREVIOUS,
     SHEET,
     Decide,
     Pairing,
@@ -295,11 +296,7 @@ class _Comparing:
         return {"answer": reply.to_json(), "error": reply.error, "withheld": reply.withheld}
 
     def _key(self, model: ComparedModel, asked: Asked) -> str:
-        shown = (
-            json.dumps(asked.bare and _json(asked.bare))
-            if model.finds_passages
-            else asked.content()
-        )
+        shown = json.dumps(_json(asked.bare)) if model.finds_passages else asked.content()
         return _digest(
             "answer", model.identity, shown, str(asked.max_tokens), str(self.config.seed)
         )
@@ -394,6 +391,9 @@ class _Comparing:
         pairs = list({pair.key: pair for pair in pairings.values()}.values())
         found = read_sheet(file, pairs) if file.is_file() else {}
         if not file.is_file() or keys_of(file) != {pair.key for pair in pairs}:
+            if found:  # there may be more on it than verdicts
+                output.refuse_links(file)
+                file.replace(file.with_name(PREVIOUS))
             write_sheet(file, pairs, found)
         for pair, own in pairings.items():
             if own.key in found:
