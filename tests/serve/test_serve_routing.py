@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,16 +14,23 @@ import openai
 import pytest
 from scripted import Running, ScriptedEngine, serving
 from test_serve_running import leave, open_stream, wait_until
+from typer.testing import CliRunner
 
 from linnet.answers import Assistant
+from linnet.cli import app
+from linnet.data.blocks import derived
+from linnet.data.document import text_id
+from linnet.data.locating import Listing, StoredText, Unread
 from linnet.errors import ConfigError
 from linnet.generate.engine import Request
 from linnet.monitor.log import Entry
-from linnet.retrieval import Passage, PassagesInMemory, Place
+from linnet.progress import Progress
+from linnet.retrieval import IndexConfig, Passage, PassagesInMemory, Place
+from linnet.retrieval.updating import index_texts
 from linnet.routing.opening import OpenRouting
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.keys import KeyLimits, add_key
-from linnet.serve.sources import open_catalog, remote_models, routed
+from linnet.serve.sources import open_catalog, open_routing, remote_models, routed
 
 SETTINGS = """
 currency = "EUR"
@@ -43,10 +51,11 @@ farthest = "elsewhere"
 {budget}
 
 [[rules]]
-matches = "hard"
+matches = "hard|founded by"
 model = "cloud"
 """
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
+WHEN = "When was the library founded by Anna Weiss?"
 PAY = "The librarian Anna Weiss earns 5,200 euros a month."
 
 
@@ -143,7 +152,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
 
 
 def test_each_interface_says_who_wrote_it_why_and_what_it_cost(server: Routed) -> None:
-    why = {"decided_by": "rule", "reason": "rule 1: the question matches hard"}
+    why = {"decided_by": "rule", "reason": "rule 1: the question matches hard|founded by"}
     chat, found = server.chat("a hard question")
     tokens = len("<user> a hard question"), len("the cloud says so")
     cost = (tokens[0] * 1.0 + tokens[1] * 2.0) / 1e6
@@ -303,8 +312,7 @@ def test_policy_and_budget_hold_whichever_way_it_is_asked(
 
 
 def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) -> None:
-    policy = '[[policy.documents]]\nsources = ["open/**"]\nfarthest = "elsewhere"'
-    with routing_server(tmp_path, policy=policy, documents=True) as server:
+    with routing_server(tmp_path, policy=OPEN, documents=True) as server:
         message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
         assert (message["content"], found["model"]) == (FOUNDED, "cloud")
         assert message["annotations"][0]["url_citation"]["title"] == "open/history.txt"
@@ -358,3 +366,96 @@ def test_what_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--monitor FILE"):
         ServeConfig(monitor_contents=True)
     routing.close()
+
+
+class Two:
+    """A document that may leave, and one that stays."""
+
+    def __init__(self) -> None:
+        self.texts = {"open/history.txt": FOUNDED, "staff/pay.txt": PAY}
+
+    def listings(self) -> list[Listing]:
+        return [
+            Listing(number, name, name, text_id(text), "txt", "prose", "en", 0)
+            for number, (name, text) in enumerate(self.texts.items())
+        ]
+
+    def read(self, listing: Listing) -> StoredText:
+        text = self.texts[listing.source]
+        return StoredText(listing.source, listing.id, text, derived(text, listing.family))
+
+    def unread(self) -> list[Unread]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("index") / "notes"
+    index_texts(Two(), place / "index", IndexConfig(), inputs={})
+    (place / "corpus").mkdir()
+    return place
+
+
+OPEN = '[[policy.documents]]\nsources = ["open/**"]\nfarthest = "elsewhere"'
+
+
+def test_an_index_is_served_with_what_chooses(tmp_path: Path, notes: Path) -> None:
+    """As the command line opens it: text of a document that stays does not leave in a question."""
+    warned: list[str] = []
+
+    class Noting(Progress):
+        def warn(self, text: str) -> None:
+            warned.append(text)
+
+    policy = f'local_only = ["hr/**"]\n{OPEN}'
+    cloud = ScriptedEngine(says, context=20_000)
+    file = tmp_path / "routing.toml"
+    with serving(cloud) as far:
+        file.write_text(SETTINGS.format(url=far.url, policy=policy, budget=""))
+        config = ServeConfig(port=0, log="off", routing=file)
+        routing = open_routing(config)
+        assert routing is not None
+        catalog = open_catalog(str(notes), config, routing=routing, progress=Noting())
+        assert list(catalog.models) == ["notes", "auto", "cloud"]
+        assert warned == [f"{file}: no document falls under 'hr/**'"]
+        near = Running(catalog, config)
+        try:
+            server = Routed(near, cloud, routing)
+            _, own = server.post("/v1/chat/completions", messages=asked("Who has founded it?"))
+            assert own["model"] == "notes"  # where none is named nothing leaves
+            message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
+            assert (message["content"], found["model"]) == (FOUNDED, "cloud")
+            sent = len(cloud.requests)
+            status, error = server.post(
+                "/v1/chat/completions", model="cloud", messages=asked(f"Is it true? {PAY}")
+            )
+            assert (status, error["error"]["code"]) == (403, "policy")
+            assert len(cloud.requests) == sent
+        finally:
+            near.stop()
+
+
+def test_commands_answer_by_it_too(tmp_path: Path, notes: Path) -> None:
+    file, questions = tmp_path / "routing.toml", tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"id": "7", "question": WHEN}))
+    with serving(ScriptedEngine(says, context=20_000)) as far:
+        file.write_text(SETTINGS.format(url=far.url, policy=OPEN, budget="day = 1.0"))
+
+        def run(*words: str, given: str = "") -> Any:
+            done = CliRunner().invoke(app, [*words, "--routing", str(file)], input=given)
+            assert done.exit_code == 0, done.output
+            return done
+
+        done = run("ask", str(notes), WHEN)
+        assert FOUNDED in done.stdout
+        assert "cloud (elsewhere): rule 1: the question matches" in done.stderr
+        assert re.search(r"; 0\.00\d+ EUR$", done.stderr.strip())
+        done = run("ask", str(notes), "How much does the librarian earn?")
+        assert "notes (this machine): the local answer stands" in done.stderr
+        found = json.loads(run("ask", str(notes), "--questions", str(questions)).stdout)
+        assert (found["id"], found["attribution"]["model"]) == ("7", "cloud")
+        assert found["citations"][0]["source"] == "open/history.txt"
+        done = run("chat", "--docs", str(notes), given=f"{WHEN}\n")
+        assert FOUNDED in done.stdout
+        assert "cloud (elsewhere)" in done.stderr
+    assert [each.name for each in tmp_path.glob("*.lock")] == []
