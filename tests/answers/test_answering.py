@@ -206,6 +206,7 @@ HARBOUR = [
         ("Is Mr. Jones manager in Lisbon?", "", "'Jones'"),
         ("How many months does the AX-200 last?", "The AX-200 lasts 24 months.", ""),
         ("How many months did the AX-200 last in 1999?", "", "'1999'"),
+        ("How many months did the AX-200 last in 1962?", "", "'1962'"),  # as old as the club
         ("Wird das Wasser am 1.4. angestellt?", "Das Wasser wird am 1. April", ""),
         ("Wird das Wasser am 2.4. angestellt?", "", "'2.4'"),
         ("Darf eine Hecke 2 Meter hoch sein?", "Hecken dürfen höchstens 1,25 Meter", ""),
@@ -222,6 +223,23 @@ def test_names_and_numbers_that_stand_nowhere_are_not_answered(
     assert lacks in checks if lacks else not checks
     for claim in answer.claims:
         assert answer.answer[claim.start : claim.end] == claim.text
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("When did the lease begin?", "The lease began on 1 March 2021."),
+        ("When does the lease begin?", "The lease begins on 1 March 2021."),
+        ("When was the deposit paid?", "We pay the deposit in May."),
+        ("Wann begann der Mietvertrag?", "Der Mietvertrag beginnt im Mai."),
+        ("Hi, I am new here. When does the lease begin?", "The lease begins on 1 March 2021."),
+    ],
+)
+def test_few_words_answer_in_another_form_and_after_an_introduction(
+    question: str, said: str
+) -> None:
+    answer = Assistant(PassagesInMemory([passage(said, "own.txt")])).ask(question)
+    assert (answer.answer, answer.refused) == (said, False)
 
 
 def test_an_entry_that_is_not_shown_is_counted() -> None:

@@ -70,6 +70,26 @@ def test_each_of_several_names_is_asked_about(asked: str, each: list[str]) -> No
     assert [part.alone for part in understand(asked).each] == each
 
 
+@pytest.mark.parametrize(
+    ("asked", "alone"),
+    [
+        ("Hi, I am new here. When does it open?", "When does it open?"),
+        ("Hello! My name is Ana and I moved in last week. Who pays?", "Who pays?"),
+        ("Can you help me? I have a quick question. Who pays? Thanks in advance!", "Who pays?"),
+        ("Guten Tag. Ich bin neu im Team. Wer ist der Chef?", "Wer ist der Chef?"),
+        ("Bonjour. Je m'appelle Ana. Quel est le prix ?", "Quel est le prix ?"),
+        ("Hola. Soy nuevo aquí. ¿Cuál es el precio?", "Cuál es el precio?"),
+        ("Здравствуйте! Меня зовут Анна. Какова цена?", "Какова цена?"),
+        # What a question is about stays, and so does a greeting that is all there is.
+        ("I am new to insulin. How do I keep it?", "I am new to insulin. How do I keep it?"),
+        ("I have gout. What may I eat?", "I have gout. What may I eat?"),
+        ("Hi there!", "there!"),
+    ],
+)  # fmt: skip
+def test_introductions_are_left_out(asked: str, alone: str) -> None:
+    assert understand(asked).alone == alone
+
+
 def test_a_person_may_be_named_in_the_answer_alone() -> None:
     turn = Turn("Who founded the Red Cross?", "Henri Dunant founded it in 1863.")
     assert understand("When was he born?", [turn]).alone == "When was Henri Dunant born?"

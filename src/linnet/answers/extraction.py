@@ -153,6 +153,23 @@ def _function(code: str) -> frozenset[str]:
     return frozenset(term for word in LANGUAGES[code].function for term in terms(word, code))
 
 
+@functools.cache
+def _verbs(code: str) -> dict[str, str]:
+    """The terms of irregular forms, each with the verb's."""
+    language = LANGUAGES.get(code)
+    return {
+        term: stem
+        for form, verb in (language.irregular.items() if language is not None else ())
+        for term, stem in zip(terms(form, code), terms(verb, code), strict=False)
+    }
+
+
+def _terms(text: str, code: str) -> list[str]:
+    """The terms of a text, those of verbs for their irregular forms: "paid" is "pay"."""
+    verbs = _verbs(code)
+    return [verbs.get(term, term) for term in terms(text, code)]
+
+
 @dataclass
 class _Text:
     """A unit's words, and those of what it stands under."""
@@ -171,7 +188,7 @@ def scored(question: Question, passages: Sequence[Found]) -> list[Scored]:
     language = LANGUAGES.get(question.language)
     code = question.language or (passages[0].passage.language if passages else "")
     core, title = framed(question.alone)
-    asked = wanted(core, language)
+    asked = list(dict.fromkeys(_verbs(code).get(term, term) for term in wanted(core, language)))
     function = _function(language.code) if language is not None else frozenset()
     read = [
         text for text in _read(passages[:_READ], code, function) if not _names_columns(text.unit)
@@ -236,14 +253,14 @@ def _read(
     for rank, found in enumerate(passages):
         passage = found.passage
         above = frozenset(
-            terms("\n".join((passage.title, *passage.headings, passage.context)), code)
+            _terms("\n".join((passage.title, *passage.headings, passage.context)), code)
         )
         before: frozenset[str] = frozenset()
         group = -1
         for unit in units(passage):
-            order = terms(unit.text, code)
+            order = _terms(unit.text, code)
             own = frozenset(order)
-            header = frozenset(terms(" ".join(unit.header), code)) if unit.header else above
+            header = frozenset(_terms(" ".join(unit.header), code)) if unit.header else above
             if unit.kind != "row" and unit.group > group + 1:
                 before = frozenset()
             said = tuple(term for term in order if term not in function)
@@ -320,7 +337,7 @@ def _worth(
             says = min(says, 0.3) if _says_little(text, question, language) else says
         worth += _DEFINES * says
     if kind in ("steps", "list") and (unit.leads or unit.numbered):
-        subject = terms(question.subject, question.language)
+        subject = _terms(question.subject, question.language)
         if any(term not in subject and _has(term, text.own) for term in asked):
             worth += _CUE  # and it is not only about the same thing
     return worth
@@ -337,7 +354,7 @@ def _cause(sentence: str, subject: str, language: Language) -> float:
 def _says_little(text: _Text, question: Question, language: Language) -> bool:
     """Whether a sentence has hardly a word beside its subject and how common that is."""
     code = language.code
-    told = set(terms(question.subject, code))
+    told = set(_terms(question.subject, code))
     told |= {term for word in language.classes for term in terms(word, code)}
     for found in language.cues["frequency"].finditer(text.unit.text):
         told |= set(terms(found[0], code))
@@ -451,7 +468,9 @@ def is_enough(draft: Draft) -> bool:
 
 def with_missing(draft: Draft, evidence: Evidence) -> Draft:
     """The draft with what of the question stands nowhere in what was found."""
-    absent = missing(evidence.question, evidence.passages, listed=evidence.chosen is not None)
+    cited = {citation.source for citation in draft.citations}
+    listed = evidence.chosen is not None
+    absent = missing(evidence.question, evidence.passages, cited=cited, listed=listed)
     if not absent or not draft.text:
         return draft
     return replace(

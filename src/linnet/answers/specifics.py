@@ -7,7 +7,7 @@ one, an answer would be about something else, however many words it shares with 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -42,9 +42,16 @@ _PLAIN = ABBREVIATIONS | {"ok", "asap", "fyi", "btw", "pls", "mister", "miss"}
 """Words with a capital that name nothing a document must have: "Mr", "ASAP"."""
 
 
-def missing(question: Question, found: Sequence[Found], *, listed: bool = False) -> list[str]:
-    """What of a question stands nowhere in what was found, in its own words; ``listed``: entries
-    were counted or listed, and its numbers bound a column."""
+def missing(
+    question: Question, found: Sequence[Found], *, cited: Collection[str] = (),
+    listed: bool = False,
+) -> list[str]:  # fmt: skip
+    """What of a question stands nowhere in what was found, in its own words.
+
+    Its numbers and dates have to stand in one of the ``cited`` documents, which answer: a year of
+    another one is about something else. ``listed``: entries were counted or listed, and the
+    question's numbers bound a column.
+    """
     if question.asks == "summary":
         return []
     seen = _Seen(question.language, found)
@@ -56,8 +63,10 @@ def missing(question: Question, found: Sequence[Found], *, listed: bool = False)
                if not seen.names(name) and not seen.has_month(name)]  # fmt: skip
     if not listed and question.asks != "list":
         leave = _asks_leave(rest)
+        own = [each for each in found if any(p.source in cited for p in each.passage.places)]
+        answering = _Seen(question.language, own) if own else seen
         absent += [value.text for value in _values(rest, question.language)
-                   if not (leave and _is_amount(value)) and not seen.has(value)]  # fmt: skip
+                   if not (leave and _is_amount(value)) and not answering.has(value)]  # fmt: skip
     return list(dict.fromkeys(absent))
 
 

@@ -370,10 +370,20 @@ def _complete(
 
 
 def _without_lead(asked: str, language: Language) -> str:
-    question = asked.lstrip("¿¡ ")
+    """Without what is said beside a question, before it in its sentence included."""
+    said = list(_sentences(asked))
+    left = [each for each in said if not _introduces(each, language)]
+    question = "".join(left if "".join(left).strip(_ENDS) else said).strip().lstrip("¿¡ ")
     while (found := language.lead.match(question)) and found.end() < len(question):
         question = question[found.end() :]
     return question or asked
+
+
+def _introduces(sentence: str, language: Language) -> bool:
+    body = sentence.strip(_ENDS)
+    found = language.lead.match(body)
+    rest = body[found.end() :] if found else body
+    return any(language.introduction.fullmatch(each) for each in (body, rest) if each.strip(_ENDS))
 
 
 def _bare_interrogative(text: str, language: Language) -> str:

@@ -27,6 +27,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 _OTHER_CYRILLIC = re.compile(r"[іїєґўјљњћђџқғүұәһө]", re.IGNORECASE)
 _RUSSIAN = re.compile(r"[ыэъё]", re.IGNORECASE)
+_BEGINS = re.compile(r"[.!?]\s+")
 _SIGNS = {"¿": "es", "¡": "es", "ß": "de"}
 _FEWEST = 0.15
 """Share of the words by which a language has to be told, of a question of several words."""
@@ -44,7 +45,7 @@ def language_of(text: str) -> Language | None:
     asked = sample.lstrip(" \t\"'“„«(").casefold()
     if _CYRILLIC.search(sample):
         told = any(word in RUSSIAN.telling for word in found) or _RUSSIAN.search(sample)
-        told = told or RUSSIAN.interrogative.match(asked)
+        told = told or any(map(RUSSIAN.interrogative.match, _BEGINS.split(asked)))
         return RUSSIAN if told and not _OTHER_CYRILLIC.search(sample) else None
     counts = {
         code: sum(word in language.telling for word in found)

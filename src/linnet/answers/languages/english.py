@@ -1,6 +1,16 @@
 """English."""
 
-from linnet.answers.languages.language import BY, STOP, A, B, Language, pattern, words
+from linnet.answers.languages.language import (
+    BY,
+    STOP,
+    A,
+    B,
+    Language,
+    forms,
+    pattern,
+    sentences,
+    words,
+)
 
 ENGLISH = Language(
     code="en",
@@ -52,6 +62,22 @@ ENGLISH = Language(
         r"i see)\b[\s,.!;:]*|(?:(?:can|could|would) you (?:please )?|please )?(?:tell me|explain|"
         r"say|answer both|answer)\b(?: to me)?[\s,:]+|i(?:'d| would) like to know[\s,:]+|"
         r"i want to know[\s,:]+|do you know[\s,:]+)"
+    ),
+    introduction=sentences(
+        r"(?:hi|hello|hey|dear)(?: \w+){0,2}|good (?:morning|afternoon|evening|day)(?: \w+){0,2}",
+        r"i(?:['’]m| am) (?:\w+ )?new(?: (?:here|around|to (?:this|(?:the|your) "
+        r"(?:team|company|office|job|house|building|school|city|town))))?",
+        r"my name(?: is|['’]s) [^.!?]{1,40}?|this is \w+ (?:speaking|here)",
+        r"(?:i )?(?:have )?(?:just )?(?:moved in|joined(?: you| us| the (?:team|company))?|"
+        r"started(?: here| working here)?)(?: here| today| yesterday| recently|"
+        r" (?:last|this) \w+| \w+ \w+ ago)*",
+        r"(?:i(?:['’]ve| have)(?: got)? )?(?:just )?(?:a|one|another) (?:\w+ )?question"
+        r"(?: for you)?",
+        r"(?:can|could|may) i ask (?:you )?(?:something|(?:a|one) (?:\w+ )?question)",
+        r"(?:can|could) (?:you|someone|anyone) (?:please )?help(?: me)?(?: out| please)?",
+        r"(?:many )?thank(?:s| you)(?: (?:so|very) much| a lot)?(?: (?:for|in) [^.!?]{1,40}?)?",
+        r"i hope (?:you|this|that|it) [^.!?]{1,60}?|(?:i['’]m )?sorry (?:to|for) [^.!?]{1,40}?",
+        r"nice to meet you|how are you(?: doing)?(?: today)?|please help(?: me)?",
     ),
     elliptic=pattern(
         r"(?:and\s+)?(?:what|how)\s+about\s+|(?:and|but|or)\s+(?:also\s+|then\s+)?"
@@ -227,6 +253,21 @@ ENGLISH = Language(
     verb_after=words("do does did can could should will would must may might"),
     entries=("1 entry matches:", "{n} entries match:"),
     not_found="Nothing was found about: {what}",
+    irregular=forms(
+        "arise arose arisen, become became, begin began begun, break broke broken, bring brought, "
+        "build built, buy bought, catch caught, choose chose chosen, come came, draw drew drawn, "
+        "drink drank drunk, drive drove driven, eat ate eaten, fight fought, flee fled, fly flew "
+        "flown, forget forgot forgotten, freeze froze frozen, get got gotten, give gave given, "
+        "go went gone, grow grew grown, hang hung, hear heard, hide hid hidden, hold held, keep "
+        "kept, know knew known, lead led, lend lent, lose lost, make made, mean meant, meet met, "
+        "overcome overcame, overtake overtook, pay paid, ride rode ridden, ring rang rung, run "
+        "ran, say said, seek sought, sell sold, send sent, shake shook shaken, show shown, shrink "
+        "shrank shrunk, sing sang sung, sink sank sunk, sleep slept, speak spoke spoken, spend "
+        "spent, stand stood, steal stole stolen, swear swore sworn, swim swam swum, take took "
+        "taken, teach taught, tell told, think thought, throw threw thrown, undergo underwent "
+        "undergone, understand understood, wake woke woken, wear wore worn, win won, withdraw "
+        "withdrew withdrawn, write wrote written"
+    ),
     asks_cause=pattern(r"\b(?:what|which)\b.{0,30}\bcauses?\b|\bcaused by\b|\bcauses? of\b"),
     caused=pattern(
         r"\b(?:is|are|was|were|be) (?:\w+ ){0,2}caused by\b|\b(?:results?|arises?) from\b|"

@@ -1,6 +1,6 @@
 """French."""
 
-from linnet.answers.languages.language import STOP, A, B, Language, pattern, words
+from linnet.answers.languages.language import STOP, A, B, Language, pattern, sentences, words
 
 FRENCH = Language(
     code="fr",
@@ -46,6 +46,16 @@ FRENCH = Language(
         r"s['’]il (?:vous|te) "
         r"pla[iî]t)\b[\s,.!;:]*|(?:(?:pouvez|peux)[- ](?:vous|tu) )?(?:m['’]expliquer|me dire|"
         r"dis-moi|dites-moi|expliquez?(?:-moi)?)[\s,:]+|je (?:voudrais|veux) savoir[\s,:]+)"
+    ),
+    introduction=sentences(
+        r"(?:bonjour|bonsoir|salut|coucou)(?: \w+){0,2}",
+        r"je suis (?:\w+ )?(?:nouveau|nouvelle)(?: ici| dans (?:l['’](?:équipe|entreprise|"
+        r"immeuble)|la (?:société|ville|maison)))?",
+        r"(?:je m['’]appelle|mon nom est) [^.!?]{1,40}?|je viens d['’](?:emménager|arriver)",
+        r"j['’]ai (?:juste )?une (?:\w+ )?question|j['’]aurais une (?:\w+ )?question",
+        r"(?:pouvez-vous|peux-tu|pourriez-vous) m['’]aider",
+        r"merci(?: (?:beaucoup|bien))?(?: (?:pour|de|d['’])[^.!?]{1,40}?)?|merci d['’]avance",
+        r"j['’]espère [^.!?]{1,60}?|(?:excusez-moi|désolée?)(?: [^.!?]{1,40}?)?",
     ),
     elliptic=pattern(
         r"(?:et\s+)?qu['’]en\s+est-il\s+(?:de\s+la|des|du|de|d['’])\s*"

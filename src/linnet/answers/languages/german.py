@@ -1,6 +1,6 @@
 """German."""
 
-from linnet.answers.languages.language import STOP, A, B, Language, pattern, words
+from linnet.answers.languages.language import STOP, A, B, Language, forms, pattern, sentences, words
 
 GERMAN = Language(
     code="de",
@@ -56,6 +56,20 @@ GERMAN = Language(
         r"[\s,.!;:]*|(?:(?:können|könnten) sie |kannst du )?(?:mir )?(?:bitte )?(?:sag(?:en)?|"
         r"erklär(?:e|en)?)(?: sie)?(?: mir)?(?: bitte)?[\s,:]+|ich (?:möchte|will|würde gern) "
         r"wissen[\s,:]+|weißt du[\s,:]+)"
+    ),
+    introduction=sentences(
+        r"(?:hallo|hi|moin|servus|grüß gott|grüezi)(?: \w+){0,2}",
+        r"guten (?:morgen|tag|abend)(?: \w+){0,2}|(?:schönen )?guten tag",
+        r"ich bin (?:\w+ )?neu(?: hier| dabei| (?:im|in der|in dieser|in unserem) "
+        r"(?:team|firma|unternehmen|büro|haus|schule|stadt))?",
+        r"(?:ich heiße|mein name ist) [^.!?]{1,40}?",
+        r"ich bin (?:gerade |gestern |kürzlich |letzte woche |neu )*eingezogen",
+        r"ich (?:habe|hätte)(?: da)?(?: mal)? (?:eine|noch eine) (?:\w+ )?frage",
+        r"(?:kann|darf|könnte) ich (?:dich |sie )?(?:etwas|was|eine frage) fragen",
+        r"(?:kannst du|können sie|könnten sie|kann) (?:mir )?(?:jemand )?(?:bitte )?helfen",
+        r"(?:vielen |besten |herzlichen )?dank(?:e)?(?: schön| sehr)?"
+        r"(?: (?:für|im voraus|schon mal)[^.!?]{0,40}?)?",
+        r"ich hoffe,? [^.!?]{1,60}?|(?:entschuldigung|entschuldigen sie)(?: [^.!?]{1,40}?)?",
     ),
     elliptic=pattern(
         r"(?:und\s+)?(?:was|wie)\s+(?:ist|sieht\s+es|steht\s+es)\s+(?:mit|bei|"
@@ -209,6 +223,17 @@ GERMAN = Language(
     nouns_capitalised=True,
     entries=("1 Eintrag passt:", "{n} Einträge passen:"),
     not_found="Dazu wurde nichts gefunden: {what}",
+    irregular=forms(
+        "beginnen begann begannen begonnen, bleiben blieb blieben geblieben, bringen brachte "
+        "brachten gebracht, erhalten erhielt erhielten, finden fand fanden gefunden, geben gab "
+        "gaben gegeben, gehen ging gingen gegangen, gewinnen gewann gewannen gewonnen, kommen kam "
+        "kamen gekommen, liegen lag lagen gelegen, nehmen nahm nahmen genommen, schließen schloss "
+        "schlossen geschlossen, schreiben schrieb schrieben geschrieben, sinken sank sanken "
+        "gesunken, sprechen sprach sprachen gesprochen, steigen stieg stiegen gestiegen, sterben "
+        "starb starben gestorben, tragen trug trugen getragen, treffen traf trafen getroffen, "
+        "treten trat traten getreten, verlieren verlor verloren, wachsen wuchs wuchsen gewachsen, "
+        "ziehen zog zogen gezogen"
+    ),
     defines=pattern(
         r"(?: \([^)]{1,80}\)|, [^,]{1,60},)? (?:ist|sind|war|waren|bedeutet|bezeichnet|"
         r"heißt|steht für)\b"

@@ -45,6 +45,8 @@ class Language:
     """Between two things that are asked about: and, or."""
     lead: re.Pattern[str]
     """What may be said before a question: "thanks", "please tell me"."""
+    introduction: re.Pattern[str]
+    """A whole sentence beside a question that says nothing of it: "I am new here"."""
     elliptic: re.Pattern[str]
     """What a question begins with that goes on from the one before: "and", "what about"."""
     aspects: frozenset[str]
@@ -78,6 +80,8 @@ class Language:
     """"1 entry", "{n} entries"."""
     not_found: str
     """Says that there is nothing about ``{what}``."""
+    irregular: Mapping[str, str] = field(default_factory=dict)
+    """Forms of verbs that begin otherwise than the verb, each with it."""
     nouns_capitalised: bool = False
     inverted: re.Pattern[str] | None = None
     """A ``verb`` with its pronoun behind it: "coûte-t-il"."""
@@ -98,6 +102,18 @@ class Language:
 def words(text: str) -> frozenset[str]:
     """A class of words."""
     return frozenset(text.split())
+
+
+def forms(text: str) -> dict[str, str]:
+    """Verbs with their forms: "pay paid, buy bought"."""
+    groups = [group.split() for group in text.split(",")]
+    return {form: verb for verb, *others in groups for form in others}
+
+
+def sentences(*expressions: str) -> re.Pattern[str]:
+    """One of some sentences, or several joined by "and"."""
+    one = f"(?:{'|'.join(expressions)})"
+    return pattern(rf"{one}(?:,? (?:and|und|et|y|и) {one})*")
 
 
 def pattern(expression: str) -> re.Pattern[str]:

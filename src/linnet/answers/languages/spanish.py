@@ -1,6 +1,6 @@
 """Spanish."""
 
-from linnet.answers.languages.language import STOP, A, B, Language, pattern, words
+from linnet.answers.languages.language import STOP, A, B, Language, pattern, sentences, words
 
 SPANISH = Language(
     code="es",
@@ -45,6 +45,15 @@ SPANISH = Language(
         r"(?:gracias|hola|ok|vale|bien|bueno|entonces|sí|no|por favor|perfecto)\b[\s,.!;:]*|"
         r"(?:(?:puedes?|podrías?) )?(?:decirme|explicarme|dime|dígame|explícame)[\s,:]+|(?:quiero|"
         r"quisiera) saber[\s,:]+)"
+    ),
+    introduction=sentences(
+        r"hola(?: \w+){0,2}|buen(?:os|as) (?:días|tardes|noches)(?: \w+){0,2}",
+        r"soy (?:\w+ )?nuev[oa](?: aquí| en (?:el equipo|la (?:empresa|oficina|casa|ciudad)))?",
+        r"(?:me llamo|mi nombre es) [^.!?]{1,40}?|acabo de (?:mudarme|llegar)",
+        r"tengo una (?:\w+ )?pregunta|(?:puedo|podría) hacer(?:le|te)? una pregunta",
+        r"(?:me puedes?|puedes?|podrías?) (?:me )?ayudar(?:me)?",
+        r"(?:muchas )?gracias(?: (?:por|de) [^.!?]{1,40}?)?",
+        r"espero que [^.!?]{1,60}?|(?:perdón|disculpa|disculpe)(?: [^.!?]{1,40}?)?",
     ),
     elliptic=pattern(
         r"(?:y\s+)?(?:qué\s+(?:hay|pasa|tal))\s+(?:de|con|sobre)\s+"
