@@ -1,12 +1,13 @@
 """How seldom drift is said where there is none, and how soon where there is.
 
     python benchmarks/gate.py --medquad medquad.jsonl --off-topic alpaca_en_demo.json --work DIR
-    python benchmarks/drift.py --trials DIR/trials.jsonl [--streams 100] [--seed 0]
+    python benchmarks/drift.py --trials DIR/trials.jsonl [--reference 200]
+        [--streams 100] [--seed 0]
 
 The numbers of each question are those that an assistant over MedQuAD's answers gave (``trials``):
-people's questions are on topic, Alpaca's (without the medical ones) are not. Reference (200) and
-stream are drawn from the same questions, so that a quiet month is exactly that; 50 questions a day.
-An inflow begins after so many quiet days, and each question is then off topic with its share.
+people's questions are on topic, Alpaca's (without the medical ones) are not. Reference and stream
+are drawn from the same questions, so that a quiet month is exactly that; 50 questions a day. An
+inflow begins after so many quiet days, and each question is then off topic with its share.
 
 Reported: months of 100 with an alarm; of each inflow how many streams noticed it within three days,
 and after how many questions (median, and 95 of 100); the same where the reference is the questions
@@ -31,7 +32,6 @@ from linnet.retrieval.terms import words
 
 A_DAY = 50
 DAY = 86_400.0
-REFERENCE = 200
 Row = Mapping[str, float]
 
 
@@ -78,22 +78,23 @@ def asked_until_alarm(
     return None
 
 
-def reference(generator: np.random.Generator, pool: Sequence[Row]) -> Reference:
-    """Of questions drawn from these."""
-    drawn = [pool[int(n)] for n in generator.integers(len(pool), size=REFERENCE)]
+def reference(generator: np.random.Generator, pool: Sequence[Row], size: int) -> Reference:
+    """Of so many questions drawn from these."""
+    drawn = [pool[int(n)] for n in generator.integers(len(pool), size=size)]
     found = Reference.of("gate", drawn)
     assert found is not None
     return found
 
 
 def inflow(
-    rows: Mapping[str, Sequence[Row]], share: float, quiet: int, streams: int, seed: int
+    rows: Mapping[str, Sequence[Row]], share: float, quiet: int, size: int, streams: int, seed: int
 ) -> dict[str, Any]:
     """What is noticed of an inflow."""
     generator = np.random.default_rng(seed)
     after = [
         asked_until_alarm(
-            generator, reference(generator, rows["people"]), rows["people"], rows["off topic"],
+            generator, reference(generator, rows["people"], size), rows["people"],
+            rows["off topic"],
             quiet=quiet, days=14, share=share,
         )
         for _ in range(streams)
@@ -111,6 +112,7 @@ def inflow(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=Path, required=True)
+    parser.add_argument("--reference", type=int, default=200)
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -120,8 +122,8 @@ def main() -> None:
     generator = np.random.default_rng(given.seed)
     quiet = [
         asked_until_alarm(
-            generator, reference(generator, rows["people"]), rows["people"], (), quiet=0, days=30,
-            share=0.0,
+            generator, reference(generator, rows["people"], given.reference), rows["people"], (),
+            quiet=0, days=30, share=0.0,
         )
         for _ in range(given.streams)
     ]  # fmt: skip
@@ -132,13 +134,13 @@ def main() -> None:
     print(f"processor time: {1e6 * spent / (given.streams * 30 * A_DAY):.0f} us a question")
     for quiet_days in (0, 25):
         for share in (0.05, 0.1, 0.2, 0.3, 0.5) if quiet_days == 0 else (0.1, 0.3):
-            found = inflow(rows, share, quiet_days, given.streams, given.seed + 1)
+            found = inflow(rows, share, quiet_days, given.reference, given.streams, given.seed + 1)
             print(json.dumps(found))
     if rows["generated"]:
         generated = [
             asked_until_alarm(
-                generator, reference(generator, rows["generated"]), rows["people"], (), quiet=0,
-                days=30, share=0.0,
+                generator, reference(generator, rows["generated"], given.reference),
+                rows["people"], (), quiet=0, days=30, share=0.0,
             )
             for _ in range(max(1, given.streams // 5))
         ]  # fmt: skip

@@ -212,10 +212,12 @@ def main() -> None:
             f"fingerprints, made in {took:.1f} s of processor time"
         )
         plain = RemoteResponder(server.address, "m")
+        (Path(folder) / "apart.toml").write_text(file.read_text())
+        apart = OpenRouting.open(Path(folder) / "apart.toml")  # questions may quote the documents
         with asyncio.Runner() as runner:
             for name, pair in (
                 ("documents", (documents, auto)),
-                ("a model at an address", (plain, routing.named("cloud"))),
+                ("a model at an address", (plain, apart.named("cloud"))),
             ):
                 found = runner.run(paired(*pair, questions, log, given.seed))
                 shown(f"{name}: without", found["without"])
@@ -224,6 +226,7 @@ def main() -> None:
         for name, values in parts(routing, auto, questions, log).items():
             shown(name, values)
         log.close()
+        apart.close()
         routing.close()
 
 

@@ -292,12 +292,14 @@ def test_every_dataclass_behind_a_command_gives_all_its_options() -> None:
 def test_only_commands_that_train_shorten_spinning(
     command: str, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GOMP_SPINCOUNT", "")
-    monkeypatch.delenv("GOMP_SPINCOUNT")  # so that it is as it was afterwards
+    variables = ("GOMP_SPINCOUNT", "OPENBLAS_THREAD_TIMEOUT")
+    for name in variables:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)  # so that it is as it was afterwards
     monkeypatch.setattr(sys, "argv", ["linnet", *command.split(), "--help"])
     with pytest.raises(SystemExit):
         main()
-    assert ("GOMP_SPINCOUNT" in os.environ) == shared
+    assert [name in os.environ for name in variables] == [shared, shared]
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("biuld", "build"), ("sevre", "serve")])

@@ -2,7 +2,8 @@
 
 Changes are whole or not made, by several threads and processes at once (a write-ahead log, so that
 a killed process loses nothing that was kept). What is deleted is overwritten (``secure_delete``),
-in the index of words too, and the log is emptied, as pages of before stand in it.
+in the index of words too, and the log is emptied, as pages of before stand in it. A page may still
+have a copy of a row that it moved while it was rearranged; ``rewrite`` leaves none.
 
 Reference: https://www.sqlite.org/wal.html, https://www.sqlite.org/fts5.html
 """
@@ -242,10 +243,14 @@ def _create_private(file: Path, name: str) -> None:
 def _prepare(connection: sqlite3.Connection, file: Path | None, contents: Contents) -> None:
     """Set the database up, and make its tables where it is new."""
     run = connection.execute
-    found = [run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    is_new = not run("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+    run("BEGIN")  # one view: another process may be making it
+    try:
+        found = [run(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        made = {sql for (sql,) in run("SELECT sql FROM sqlite_master")}
+    finally:
+        connection.rollback()
+    is_new = not made
     statements = re.split(r";\n(?=CREATE|\Z)", contents.tables.strip() + "\n")
-    made = {sql for (sql,) in run("SELECT sql FROM sqlite_master")}
     is_ours = found == [contents.application, contents.version]
     is_ours = is_ours and made.issuperset(filter(None, statements))
     if not is_new and not is_ours:

@@ -176,9 +176,11 @@ def share_cores() -> None:
     GNU OpenMP, which torch uses on Linux, spins for long; when any other program
     wants a core, training then slows down many times over. Not for what computes a
     token at a time, where waking the threads costs more (docs/experiments.md). Must
-    be called before torch is imported.
+    be called before torch is imported. So does OpenBLAS, which numpy uses, and there it must be
+    called before numpy is.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # two to this many steps
 
 
 @contextlib.contextmanager

@@ -94,6 +94,22 @@ def test_verdicts_follow_the_margin(
         assert found.items_needed > len(first)
 
 
+def test_so_many_items_as_are_named_do_tell(tmp_path: Path) -> None:
+    """Four of five samples of that size show a difference that this one only has."""
+    changes = [1.0] * 16 + [-1.0] * 10 + [0.0] * 14
+    runs = [
+        write_run(tmp_path / name, [{"exact_match": x} for x in own], "exact_match")
+        for name, own in (("a", [max(0.0, -x) for x in changes]),
+                          ("b", [max(0.0, x) for x in changes]))
+    ]  # fmt: skip
+    (found,) = compare(runs).runs[0].tasks[0].differences
+    assert found.verdict == "not clear"
+    assert found.items_needed is not None
+    drawn = np.random.default_rng(1).choice(changes, size=(1000, found.items_needed))
+    half = 1.96 * drawn.std(-1) / np.sqrt(found.items_needed)
+    assert np.mean(drawn.mean(-1) > half) == pytest.approx(0.8, abs=0.06)
+
+
 def test_less_is_better_where_the_metric_says_so(tmp_path: Path) -> None:
     runs = [
         write_run(

@@ -140,7 +140,11 @@ def test_bounds_of_tails_hold_for_all_numbers_at_once() -> None:
         broken += bool((at > tails.below(at) + 1e-9).any() or (1 - at > tails.above(at)).any())
     assert broken <= 100
     assert (tails.below(np.array([-1.0])), tails.above(np.array([-1.0]))) == (tails._bounds[0], 1)
-    assert (np.diff(tails.below(np.linspace(0, 1, 99))) >= 0).all()
+    at = np.linspace(0, 1, 99)
+    assert (np.diff(tails.below(at)) >= 0).all()
+    each = [tails.of(value) for value in at]
+    assert [below for below, _, _ in each] == tails.below(at).tolist()
+    assert [above for _, above, _ in each] == tails.above(at).tolist()
 
 
 def test_a_place_is_that_among_all_by_brute_force() -> None:

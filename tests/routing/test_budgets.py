@@ -2,6 +2,7 @@
 whatever the clock does."""
 
 import asyncio
+import json
 import random
 import resource
 import sqlite3
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +19,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from linnet.cli import app
 from linnet.errors import ConfigError
+from linnet.generate.sampling import Sampling
+from linnet.respond import conversation
 from linnet.respond.context import BudgetExceededError, Charge, Context, Settle
 from linnet.respond.prices import FREE, UNIT, Price
+from linnet.respond.remote import RemoteResponder
+from linnet.respond.responder import Abilities
 from linnet.routing.budgets import (
     BudgetConfig,
     CallBudget,
@@ -506,6 +513,8 @@ def test_a_clock_that_went_ahead_is_put_right() -> None:
     settle = ledger.budget("k").reserve(charge(9))  # a new day, as it cannot be told
     clock.now = at("2026-11-30T12:01:00")
     assert spent(ledger) == (9, 9)  # and it stays that day
+    with pytest.raises(BudgetExceededError, match=r"for 2031-01-01, .* --correct-clock"):
+        ledger.budget("k").reserve(charge(2))
     assert ledger.correct_clock() == 1
     assert spent(ledger) == (11, 11) == spent(ledger, "k")
     settle(1, CENT)
@@ -539,6 +548,42 @@ def test_a_model_that_bills_beyond_is_cut_off(tmp_path: Path, tokens: int, cost:
     assert ledger.lift("greedy")
     assert not ledger.lift("greedy")
     ledger.budget("k").reserve(charge(model="greedy"))
+
+
+def test_a_call_that_is_cancelled_while_it_reserves_gives_it_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledger = Ledger(None, BudgetConfig(day=100.0))
+    far = RemoteResponder(
+        "http://127.0.0.1:9/v1", "m", abilities=Abilities("far", 100), price=PRICE, ledger=ledger
+    )
+    begun, go_on = threading.Event(), threading.Event()
+    reserve = Ledger.reserve
+
+    def slowly(self: Ledger, call: CallBudget, charge: Charge) -> Settle:
+        begun.set()
+        assert go_on.wait(60)
+        return reserve(self, call, charge)
+
+    monkeypatch.setattr(Ledger, "reserve", slowly)
+    asked = conversation([{"role": "user", "content": "?"}], sampling=Sampling(max_tokens=1))
+
+    async def main() -> None:
+        async def ask() -> None:
+            async for _ in far.respond(asked, Context()):
+                pass
+
+        task = asyncio.create_task(ask())
+        await asyncio.to_thread(begun.wait, 60)  # the loop is free meanwhile
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    asyncio.run(main())
+    found = ledger.spent()[0].day
+    assert (found.cost, found.calls) == (0, 1)
 
 
 # Files
@@ -667,6 +712,49 @@ def test_settings_that_cannot_be(
         return
     with pytest.raises(ConfigError, match=said):
         routing(tmp_path, budget, **given)
+
+
+def test_the_command_shows_it(tmp_path: Path) -> None:
+    def said(*options: str) -> str:
+        done = CliRunner().invoke(app, ["budget", str(tmp_path / "routing.toml"), *options])
+        return done.output if done.exception is None else str(done.exception)
+
+    found = routing(tmp_path, "day = 2\n[budget.keys.anna]\nday_tokens = 50")
+    assert "nothing was spent yet" in said()
+    with closing(
+        open_ledger(tmp_path / "routing.toml", found.budget, currency=found.currency)
+    ) as ledger:
+        ledger.budget("anna").reserve(charge(3, 4))(7, 11 * CENT)
+        ledger.budget(None).reserve(charge(3, 4, model="greedy"))(8, 12 * CENT)
+    assert [line.split() for line in said().splitlines()][:4] == [
+        ["today", "this", "month"],
+        [
+            "all",
+            "together",
+            "0.23",
+            "EUR",
+            "of",
+            "2.00",
+            "EUR,",
+            "15",
+            "tokens",
+            "0.23",
+            "EUR,",
+            "15",
+            "tokens",
+        ],
+        ["without", "a", "key", "0.12", "EUR,", "8", "tokens", "0.12", "EUR,", "8", "tokens"],
+        ["anna", "0.11", "EUR,", "7", "tokens", "of", "50", "0.11", "EUR,", "7", "tokens"],
+    ]
+    assert "'greedy' is cut off since" in said()
+    everything = json.loads(said("--json"))
+    assert everything["accounts"][0]["left"] == "1.77"
+    assert everything["accounts"][2]["tokens_left"] == 43
+    assert "those that are: greedy" in said("--lift", "cloud")
+    assert "greedy" not in said("--lift", "greedy", "--correct-clock")
+    assert "anna 0.00 EUR, 0 tokens" in " ".join(said("--forget", "anna").split())
+    (tmp_path / "routing.toml").write_text("")
+    assert "there is no [budget]" in said()
 
 
 def test_lines_of_settings() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -416,12 +417,14 @@ def test_who_hangs_is_left_alone(seconds: float, state: str) -> None:
 def test_many_at_once_never_spend_more_than_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 64 calls some are answered, some are refused, and some break off."""
+    """Of 64 calls some are answered, some break off, and some are refused: there is enough for a
+    few at once, and not enough for all of them one after the other."""
     monkeypatch.setattr("linnet.routing.resilience.FIRST_PAUSE", 0.001)
-    config = BudgetConfig(day=4.0)
+    config = BudgetConfig(day=0.1)
+    asked = replace(ASKED, sampling=replace(ASKED.sampling, max_tokens=32))
     ledger = open_ledger(tmp_path / "routing.toml", config)
     broken = HEAD + event(delta(content="It is."))
-    with stranger(answers=[broken, refusal("503 Busy"), answer("It is.")] * 8) as server:
+    with stranger(answers=[answer("It is."), broken, refusal("503 Busy")] * 8) as server:
         far = ModelConfig(
             address=server.url, model="m", input=100.0, output=200.0, retries=1, parallel=64
         )
@@ -430,17 +433,17 @@ def test_many_at_once_never_spend_more_than_there_is(
 
         async def call(context: Context) -> None:
             with context.running():
-                async for _ in models["far"].respond(ASKED, context):
+                async for _ in models["far"].respond(asked, context):
                     pass
 
         async def main() -> list[Any]:
             return await asyncio.gather(*map(call, contexts), return_exceptions=True)
 
         found = asyncio.run(main())
-    kinds = {type(each) for each in found}
-    assert kinds == {type(None), BudgetExceededError, RemoteError}
+    kinds = {type(each) for each in found}  # what breaks off is tried again, or refused then
+    assert {type(None), BudgetExceededError} == kinds - {RemoteError}
     (total, *_) = ledger.spent()
-    assert 0 < total.day.cost <= trillionths(4.0)
+    assert 0 < total.day.cost <= trillionths(0.1)
     assert total.day.cost == sum(context.record.cost for context in contexts)
     assert total.day.reserved == total.day.assumed == 0
     tokens = [context.record.tokens for context in contexts]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import bz2
+import gzip
 import json
+import lzma
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -249,6 +253,34 @@ def test_hostile_texts_are_read_to_an_end(piece: str) -> None:
     own = policy(private="mask", patterns=[{"matches": "(?i)quill ?feather", "then": "mask"}])
     held(own, asked(piece * (4_000 // len(piece))))
     assert held(own, asked(f"Quillfeather {piece * 3}"), "here") == ""
+
+
+def _nested(text: bytes, times: int) -> str:
+    for _ in range(times):
+        text = base64.b64encode(text)
+    return text.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (_nested(b"On Quillfeather, then", 4), "what pattern PATTERN matches"),
+        (_nested(b"On Quillfeather, then", 7), "more encoded text than can be read"),
+        (_nested(gzip.compress(b" " * 3_000_000 + b"Quillfeather"), 1), "more encoded text"),
+        (_nested(bz2.compress(b" " * 3_000_000 + b"Quillfeather"), 1), "more encoded text"),
+        (_nested(lzma.compress(b" " * 3_000_000 + b"Quillfeather"), 1), "more encoded text"),
+        (_nested(gzip.compress(b" " * 30_000 + b"Quillfeather"), 1), "pattern PATTERN"),
+        (_nested("Über Quillfeather".encode("cp1252"), 1), "pattern PATTERN"),
+        (_nested("Дело Квиллфезера".encode("utf-16"), 1), "pattern OTHER"),
+        ("%DCber die %22Gr%FC%DFe%22", "pattern THIRD"),
+    ],
+)
+def test_what_is_encoded(text: str, reason: str) -> None:
+    own = policy(private="send", patterns=[
+        {"matches": "Quillfeather"}, {"matches": "Квиллфезер", "name": "OTHER"},
+        {"matches": "Grüße", "name": "THIRD"},
+    ])  # fmt: skip
+    assert reason in held(own, asked(text))
 
 
 def test_patterns_have_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

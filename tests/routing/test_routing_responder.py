@@ -205,6 +205,10 @@ def test_an_attempt_tells_by_its_tokens_which_nobody_asked_for() -> None:
     found = pieces_of(routed(router, [Scripted("cloud")], local, tells=False))
     assert router.attempts[0].logprob == -0.2
     assert [piece.scores for piece in found if isinstance(piece, Text)] == [()]
+    # A router that learned to judge answers needs nothing beside their text.
+    learned = Chosen(Route(LOCAL, "judged", "router", judges_attempt=True), REJECTED)
+    found = pieces_of(routed(learned, [Scripted("cloud", *says("no"))], tells=False))
+    assert (text_of(found), learned.attempts[0].text) == ("no", "yes")
     # Without a way to tell there is none: the answer streams.
     plain = routed(Chosen(ATTEMPT), [Scripted("cloud")], tells=False)
     assert decisions(pieces_of(plain)) == [

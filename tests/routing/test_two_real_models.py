@@ -92,7 +92,7 @@ matches = "Nightjar"
 [budget.each_key]
 day = 1.0
 [budget.keys.poor]
-day = 0.0004
+day = 0.001
 
 [[rules]]
 matches = "(?i)capital|count"
@@ -288,7 +288,7 @@ def test_what_the_owner_keeps_stays_here(both: Both) -> None:
 def test_a_budget_ends_what_a_key_may_spend(both: Both) -> None:
     """Each answer reserves and settles; what is left is less than an answer needs in the end."""
     models, spent = [], 0.0
-    for _ in range(20):
+    for _ in range(60):
         _, wrote, _ = both.ask("What is the capital of France?", key=both.poor)
         models.append(wrote["model"])
         spent += wrote["cost"]
@@ -297,7 +297,7 @@ def test_a_budget_ends_what_a_key_may_spend(both: Both) -> None:
             break
     assert models[0] == "cloud"
     assert models[-1] == "stories"
-    assert 0 < spent <= 0.0004
+    assert 0 < spent <= 0.001
     answer = both.open("What is the capital of France?", key=both.poor, model="cloud")
     assert (answer.status, json.loads(answer.read())["error"]["code"]) == (429, "budget_exceeded")
     assert both.ask("What is the capital of France?")[1]["model"] == "cloud"  # the other key
@@ -345,6 +345,6 @@ def test_a_model_that_stalls_and_one_that_dies_in_the_middle(both: Both) -> None
     log.close()
     assert {entry.model for entry in entries} >= {"cloud", "limited", "stories"}
     assert {entry.state for entry in entries} == {"answered", "failed"}
-    assert sum(entry.cost for entry in entries if entry.key == "poor") <= 4 * 10**8
+    assert sum(entry.cost for entry in entries if entry.key == "poor") <= 10**9
     assert all(entry.question is None for entry in entries)
     assert "Nightjar" not in both.log.read_bytes().decode("latin-1")

@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,24 @@ import openai
 import pytest
 from scripted import Running, ScriptedEngine, serving
 from test_serve_running import leave, open_stream, wait_until
+from typer.testing import CliRunner
 
 from linnet.answers import Assistant
+from linnet.cli import app
+from linnet.data.blocks import derived
+from linnet.data.document import text_id
+from linnet.data.locating import Listing, StoredText, Unread
 from linnet.errors import ConfigError
 from linnet.generate.engine import Request
 from linnet.monitor.log import Entry
-from linnet.retrieval import Passage, PassagesInMemory, Place
+from linnet.progress import Progress
+from linnet.respond.prices import UNIT
+from linnet.retrieval import IndexConfig, Passage, PassagesInMemory, Place
+from linnet.retrieval.updating import index_texts
 from linnet.routing.opening import OpenRouting
 from linnet.serve import Catalog, ServeConfig, Served
 from linnet.serve.keys import KeyLimits, add_key
-from linnet.serve.sources import open_catalog, remote_models, routed
+from linnet.serve.sources import open_catalog, open_routing, remote_models, routed
 
 SETTINGS = """
 currency = "EUR"
@@ -43,10 +53,12 @@ farthest = "elsewhere"
 {budget}
 
 [[rules]]
-matches = "hard"
+matches = "hard|founded by"
 model = "cloud"
 """
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
+CUP = "Whoever won the trophy writes to anna.weiss@example.org."
+WHEN = "When was the library founded by Anna Weiss?"
 PAY = "The librarian Anna Weiss earns 5,200 euros a month."
 
 
@@ -107,7 +119,13 @@ def asked(text: str) -> list[Any]:
 
 @contextlib.contextmanager
 def routing_server(
-    folder: Path, *, policy: str = "", budget: str = "", documents: bool = False, **settings: Any
+    folder: Path,
+    *,
+    policy: str = "",
+    budget: str = "",
+    documents: bool = False,
+    private: bool = False,
+    **settings: Any,
 ) -> Iterator[Routed]:
     cloud = ScriptedEngine(says, context=20_000)
     file = folder / "routing.toml"
@@ -122,6 +140,9 @@ def routing_server(
                     Passage(PAY, (Place("staff/pay.txt", 0, len(PAY)),), language="en"),
                 ]
             )
+            if private:
+                about = Passage(CUP, (Place("open/cup.txt", 0, len(CUP)),), language="en")
+                index = PassagesInMemory([about])
             local = Served("notes", assistant=Assistant(index))
         models = [local, routed(routing, local, ""), *remote_models(routing)]
         if documents:  # there is no directory, for what was measured there
@@ -143,7 +164,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routed]:
 
 
 def test_each_interface_says_who_wrote_it_why_and_what_it_cost(server: Routed) -> None:
-    why = {"decided_by": "rule", "reason": "rule 1: the question matches hard"}
+    why = {"decided_by": "rule", "reason": "rule 1: the question matches hard|founded by"}
     chat, found = server.chat("a hard question")
     tokens = len("<user> a hard question"), len("the cloud says so")
     cost = (tokens[0] * 1.0 + tokens[1] * 2.0) / 1e6
@@ -302,9 +323,33 @@ def test_policy_and_budget_hold_whichever_way_it_is_asked(
         assert server.cloud.requests == []
 
 
+def test_64_clients_never_exceed_the_budget_which_is_settled_exactly(tmp_path: Path) -> None:
+    """Each answer costs 46 or 47 millionths, so that there is not enough for all, and may have
+    cost more than three times as much."""
+    with routing_server(tmp_path, budget="day = 0.002") as server:
+
+        def ask(number: int) -> tuple[int, Any]:
+            return server.post(
+                "/v1/chat/completions",
+                model="cloud",
+                max_tokens=60,
+                messages=asked(f"no. {number}"),
+            )
+
+        with ThreadPoolExecutor(64) as clients:
+            answers = list(clients.map(ask, range(64)))
+        (total, *_) = server.routing.ledger.spent()
+    statuses = [status for status, _ in answers]
+    assert set(statuses) == {200, 429}
+    usages = [found["usage"] for status, found in answers if status == 200]
+    billed = sum(each["prompt_tokens"] * 1 + each["completion_tokens"] * 2 for each in usages)
+    assert total.day.cost == billed * UNIT // 1_000_000 <= 0.002 * UNIT
+    assert (total.day.calls, total.day.reserved) == (len(usages), 0)
+    assert len(server.cloud.requests) == len(usages)
+
+
 def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) -> None:
-    policy = '[[policy.documents]]\nsources = ["open/**"]\nfarthest = "elsewhere"'
-    with routing_server(tmp_path, policy=policy, documents=True) as server:
+    with routing_server(tmp_path, policy=OPEN, documents=True) as server:
         message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
         assert (message["content"], found["model"]) == (FOUNDED, "cloud")
         assert message["annotations"][0]["url_citation"]["title"] == "open/history.txt"
@@ -317,7 +362,8 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         )
         assert (status, shown["models"][0]["allowed"]) == (200, True)
         assert FOUNDED in shown["models"][0]["messages"][-1]["content"]
-        assert PAY not in shown["models"][0]["messages"][-1]["content"]
+        assert FOUNDED in shown["models"][0]["form"]
+        assert PAY not in str(shown)
         # Where what it wrote is supported by nothing, the passages are what answers.
         message, found = server.chat(
             "How much does the librarian earn a month?", linnet={"route": "cloud"}
@@ -330,6 +376,24 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         assert message["refusal"]
         assert found["route"]["reason"].startswith("the local answer is a refusal")
         assert len(server.cloud.requests) == 3
+
+
+def test_who_sees_no_private_data_is_not_shown_it_before_it_leaves(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    limits = {
+        "keep": KeyLimits(remote=True, private_data="keep"),
+        "mask": KeyLimits(remote=True, private_data="mask"),
+    }
+    names = {name: add_key(keys, name, each) for name, each in limits.items()}
+    policy = f'private = "send"\n{OPEN}'
+    with routing_server(tmp_path, policy=policy, documents=True, private=True, keys=keys) as server:
+        for name, key in names.items():
+            _, shown = server.post(
+                "/v1/linnet/route", key=key, model="auto",
+                messages=asked("Whom does one write to who won the trophy?"),
+            )  # fmt: skip
+            assert "won the trophy writes to" in shown["models"][0]["messages"][-1]["content"]
+            assert ("anna.weiss@example.org" in str(shown)) == (name == "keep")
 
 
 def test_documents_that_stay_here_are_answered_from_here(tmp_path: Path) -> None:
@@ -358,3 +422,96 @@ def test_what_is_wrong_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--monitor FILE"):
         ServeConfig(monitor_contents=True)
     routing.close()
+
+
+class Two:
+    """A document that may leave, and one that stays."""
+
+    def __init__(self) -> None:
+        self.texts = {"open/history.txt": FOUNDED, "staff/pay.txt": PAY}
+
+    def listings(self) -> list[Listing]:
+        return [
+            Listing(number, name, name, text_id(text), "txt", "prose", "en", 0)
+            for number, (name, text) in enumerate(self.texts.items())
+        ]
+
+    def read(self, listing: Listing) -> StoredText:
+        text = self.texts[listing.source]
+        return StoredText(listing.source, listing.id, text, derived(text, listing.family))
+
+    def unread(self) -> list[Unread]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("index") / "notes"
+    index_texts(Two(), place / "index", IndexConfig(), inputs={})
+    (place / "corpus").mkdir()
+    return place
+
+
+OPEN = '[[policy.documents]]\nsources = ["open/**"]\nfarthest = "elsewhere"'
+
+
+def test_an_index_is_served_with_what_chooses(tmp_path: Path, notes: Path) -> None:
+    """As the command line opens it: text of a document that stays does not leave in a question."""
+    warned: list[str] = []
+
+    class Noting(Progress):
+        def warn(self, text: str) -> None:
+            warned.append(text)
+
+    policy = f'local_only = ["hr/**"]\n{OPEN}'
+    cloud = ScriptedEngine(says, context=20_000)
+    file = tmp_path / "routing.toml"
+    with serving(cloud) as far:
+        file.write_text(SETTINGS.format(url=far.url, policy=policy, budget=""))
+        config = ServeConfig(port=0, log="off", routing=file)
+        routing = open_routing(config)
+        assert routing is not None
+        catalog = open_catalog(str(notes), config, routing=routing, progress=Noting())
+        assert list(catalog.models) == ["notes", "auto", "cloud"]
+        assert warned == [f"{file}: no document falls under 'hr/**'"]
+        near = Running(catalog, config)
+        try:
+            server = Routed(near, cloud, routing)
+            _, own = server.post("/v1/chat/completions", messages=asked("Who has founded it?"))
+            assert own["model"] == "notes"  # where none is named nothing leaves
+            message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
+            assert (message["content"], found["model"]) == (FOUNDED, "cloud")
+            sent = len(cloud.requests)
+            status, error = server.post(
+                "/v1/chat/completions", model="cloud", messages=asked(f"Is it true? {PAY}")
+            )
+            assert (status, error["error"]["code"]) == (403, "policy")
+            assert len(cloud.requests) == sent
+        finally:
+            near.stop()
+
+
+def test_commands_answer_by_it_too(tmp_path: Path, notes: Path) -> None:
+    file, questions = tmp_path / "routing.toml", tmp_path / "questions.jsonl"
+    questions.write_text(json.dumps({"id": "7", "question": WHEN}))
+    with serving(ScriptedEngine(says, context=20_000)) as far:
+        file.write_text(SETTINGS.format(url=far.url, policy=OPEN, budget="day = 1.0"))
+
+        def run(*words: str, given: str = "") -> Any:
+            done = CliRunner().invoke(app, [*words, "--routing", str(file)], input=given)
+            assert done.exit_code == 0, done.output
+            return done
+
+        done = run("ask", str(notes), WHEN)
+        assert FOUNDED in done.stdout
+        assert "cloud (elsewhere): rule 1: the question matches" in done.stderr
+        assert re.search(r"; 0\.00\d+ EUR$", done.stderr.strip())
+        done = run("ask", str(notes), "How much does the librarian earn?")
+        assert "notes (this machine): the local answer stands" in done.stderr
+        found = json.loads(run("ask", str(notes), "--questions", str(questions)).stdout)
+        assert (found["id"], found["attribution"]["model"]) == ("7", "cloud")
+        assert found["citations"][0]["source"] == "open/history.txt"
+        done = run("chat", "--docs", str(notes), given=f"{WHEN}\n")
+        assert FOUNDED in done.stdout
+        assert "cloud (elsewhere)" in done.stderr
+    assert [each.name for each in tmp_path.glob("*.lock")] == []

@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("finetune", "Adapt a model to examples or documents: LoRA, or all weights."),
     "align": ("align", "Align a model with preferences: DPO, KTO, or a reward model."),
     "evaluate": ("evaluate", "Score a model on held-out text, beside simple baselines."),
-    "compare": ("compare", "Compare runs of evaluate: what changed, and what got worse."),
+    "compare": ("compare", "Compare runs of evaluate, or models on the same questions."),
     "route": ("route", "Learn which model a question goes to; explain it, replay the past."),
     "budget": ("budget", "Show what models beyond this machine cost, and what may be spent."),
     "gate": ("gate", "Fit when an index answers and when it does not; show what that promises."),

@@ -92,9 +92,9 @@ def run(
 ) -> None:
     """Compare runs of the same tasks, or models on the same questions, with intervals.
 
-    Examples: linnet compare before-results after-results
+    With --questions models are asked, otherwise runs are read.
 
-    linnet compare my-model cloud --questions FILE --routing routing.toml --cost 0.50 --out DIR
+    Example: linnet compare before-results after-results
     """
     if questions is not None:
         _models(compared, questions, routing, judge, writer, corpus, out, as_json, settings)

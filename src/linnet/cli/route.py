@@ -19,6 +19,7 @@ from linnet.routing.config import LOCAL, RouterTrainConfig
 
 if TYPE_CHECKING:
     from linnet.monitor.log import Entry
+    from linnet.respond.conversation import Conversation
     from linnet.respond.responder import Abilities
     from linnet.routing.queries import Queries
     from linnet.routing.router import Route, Router
@@ -110,14 +111,18 @@ def explain(
         )  # fmt: skip
         steps.append(router.judge(conversation, attempt))
     expected = _expected(router, question)
+    kept = _kept_here(settings, conversation, index)
     if as_json:
         found = {
             "model": steps[-1].model, "routes": [dataclasses.asdict(route) for route in steps],
             "rules": rules, "expected": expected, "policy": settings.policy.farthest,
+            "kept_here": kept,
         }  # fmt: skip
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
-    _show_explained(settings, rules, expected, steps)
+    _show_explained(rules, expected, steps)
+    for name, said in kept.items():
+        terminal.print(f"policy for {name}: {said}", markup=False)
 
 
 @app.command()
@@ -325,7 +330,6 @@ def _expected(router: Router, question: str) -> dict[str, float]:
 
 
 def _show_explained(
-    settings: Routing,
     rules: Sequence[Mapping[str, Any]],
     expected: Mapping[str, float],
     steps: Sequence[Route],
@@ -345,13 +349,26 @@ def _show_explained(
             "--answer.",
             markup=False,
         )
-    if steps[-1].model != LOCAL:
-        runs = settings.models[steps[-1].model].runs
-        terminal.print(
-            f"{steps[-1].model} runs {runs}; conversations may go as far as "
-            f"'{settings.policy.farthest}', as far as the policy allows each",
-            markup=False,
+
+
+def _kept_here(settings: Routing, conversation: Conversation, index: Path | None) -> dict[str, str]:
+    """What the policy says of a question, for each model beyond this machine."""
+    from linnet.respond.context import Context
+    from linnet.retrieval import Index
+    from linnet.routing.policy import Policy
+
+    policy = Policy(settings.policy)
+    if index is not None:
+        with Index.open(index) as opened:
+            policy.protect(opened)
+    found: dict[str, str] = {}
+    for name, model in settings.models.items():
+        told = policy.explain(conversation, Context(), model.runs, model=name)
+        found[name] = told.verdict.reason or ", ".join(
+            ("it may go", *(f"{each.outcome}: {each.reason}" for each in told.decisions))
         )
+    policy.close()
+    return found
 
 
 def _show_simulated(found: Simulated, currency: str) -> None:
@@ -406,7 +423,8 @@ def template() -> str:
     """A commented ``routing.toml``; its comments are those of the settings themselves."""
     from linnet.routing.budgets import BudgetConfig
     from linnet.routing.models import ModelConfig
-    from linnet.routing.policy import PolicyConfig
+    from linnet.routing.policy import Pattern, PolicyConfig
+    from linnet.routing.protected import DocumentRule
     from linnet.routing.router import RouterConfig, Rule
     from linnet.routing.settings import Routing
 
@@ -422,6 +440,14 @@ def template() -> str:
         "",
         "[policy]",
         *_lines(PolicyConfig),
+        "",
+        "# How far documents may go; those that no such table is about stay here.",
+        "# [[policy.documents]]",
+        *_lines(DocumentRule),
+        "",
+        "# What may not leave, or only as a placeholder.",
+        "# [[policy.patterns]]",
+        *_lines(Pattern),
         "",
         "[budget]",
         *_lines(BudgetConfig),
@@ -443,6 +469,7 @@ _EXAMPLES = {
     "day_tokens": 2_000_000, "month_tokens": 40_000_000, "file": "router", "quality": 0.9,
     "cost": 0.001, "share": 0.2, "probability": 0.6, "name": "contracts", "longer": 2000,
     "shorter": 20, "tools": True, "turns": 6, "languages": ["de"], "local_only": ["hr/**"],
+    "sources": ["public/**"], "collections": ["handbook"], "allow": ["office@example.com"],
     "matches": "(?i)contract",
 }  # fmt: skip
 """Of settings that have no default that would show what they look like."""

@@ -34,6 +34,9 @@ RESULTS = "comparison.json"
 PAGE = "comparison.html"
 LEAST_ITEMS = 20
 """With fewer, resampling them says too little about others to call anything better or worse."""
+POWER = 1.43
+"""Times half an interval of 95 % that a difference must have for four of five samples to show it:
+(1.96 + 0.84) / 1.96."""
 LONGEST = 700  # characters of a text that are shown
 
 Verdict: TypeAlias = Literal["better", "worse", "the same", "not worse", "not clear"]
@@ -305,9 +308,13 @@ def difference_of(
         few = len(having) < LEAST_ITEMS
         verdict = "not clear" if few else _verdict(low, high, sign, margin)
     if verdict == "not clear" and low is not None and high is not None and margin > 0:
-        # The width shrinks with the root of the number; it must fit below the margin.
-        grown = len(having) * max(1.0, ((high - low) / 2 / margin) ** 2)
-        needed = max(LEAST_ITEMS, math.ceil(grown))
+        # The width shrinks with the root of the number. It must fit below the margin, or so far
+        # below the difference that others like these show it four times out of five.
+        half, apart = (high - low) / 2, abs(second - first)
+        grown = half / margin
+        if apart:
+            grown = min(grown, POWER * half / apart)
+        needed = max(LEAST_ITEMS, math.ceil(len(having) * max(1.0, grown) ** 2))
     return Difference(
         metric.name, metric.about, first, second, second - first, low, high, len(having),
         metric.better, margin, verdict, needed, share,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linnet import output, page
-from linnet.evaluate.compare import PAGE, Difference
+from linnet.evaluate.compare import LEAST_ITEMS, PAGE, Difference
 from linnet.evaluate.compare_config import ABOUT
 from linnet.evaluate.compare_figures import BY_NAME, MONEY, exact_interval
 from linnet.version import __version__
@@ -100,14 +100,16 @@ def _of_pair(found: ModelsComparison, pair: PairResult) -> Iterator[str]:
         "worse": f"{names[0]} is worse than {names[1]}",
         "the same": f"{names[0]} is as good as {names[1]}",
         "not worse": f"{names[0]} is not worse than {names[1]}",
-        "not clear": f"These questions do not tell whether {names[0]} or {names[1]} is better",
+        "not clear": f"It is not clear whether {names[0]} or {names[1]} is better",
         None: f"{names[0]} beside {names[1]}",
     }[quality.verdict]
     yield (
         f"{said}: {quality.second:.1%} against {quality.first:.1%}, a difference of "
         f"{shown_change(quality)}{span}."
     )
-    if quality.items_needed is not None:
+    if quality.items < LEAST_ITEMS:
+        yield f"{quality.items:,} questions are too few to tell; {LEAST_ITEMS} are the least."
+    elif quality.items_needed is not None:
         yield f"About {quality.items_needed:,} questions would tell."
 
 

@@ -41,7 +41,9 @@ from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    import numpy.typing as npt
 
     from linnet.model import ModelConfig, Transformer
     from linnet.tokenizer import Tokenizer
@@ -72,6 +74,7 @@ def export_gguf(
     spelling: Spelling | None = None,
     formats: Mapping[str, str] | None = None,
     importance: Importance | None = None,
+    stored: Mapping[str, npt.NDArray[Any]] | None = None,
     open_once: bool = True,
     progress: Progress = SILENT,
 ) -> Path:
@@ -80,8 +83,9 @@ def export_gguf(
     ``spelling``: what the file says of the tokenizer, if not :func:`vocabulary_of`; it must
     have a token for each row. ``formats``: number formats of single tensors, by GGUF's names,
     beside the one that is asked for all; ``importance``: of the columns of matrices
-    (``linnet.gguf.quantisation``). ``open_once``: whether llama.cpp, where it is installed, opens
-    the file before it gets its name; not needed by who opens it next.
+    (``linnet.gguf.quantisation``). ``stored``: the bytes of single tensors that were made
+    elsewhere, in the tensor's format. ``open_once``: whether llama.cpp, where it is installed,
+    opens the file before it gets its name; not needed by who opens it next.
     Raises ModelError where llama.cpp would compute something else than the model
     does, or does not accept the file, MissingExtraError without the ``gguf`` package, and
     OutputError when there is no room; a file that was there before is then unchanged.
@@ -104,7 +108,7 @@ def export_gguf(
                 name = config.name or _name(path)
                 _write(
                     loaded, path, neighbour, config.type, name, progress, spelling,
-                    formats or {}, importance or {},
+                    formats or {}, importance or {}, stored or {},
                 )  # fmt: skip
             if open_once:
                 require_opens(neighbour, out, causal=loaded.config.causal, progress=progress)
@@ -128,6 +132,7 @@ def _write(
     spelling: Spelling = vocabulary_of,
     own: Mapping[str, str] = MappingProxyType({}),
     importance: Importance = MappingProxyType({}),
+    stored: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
 ) -> None:
     gguf = gguf_package()
     words = spelling(load_tokenizer(path), path, model.config.vocab_size)
@@ -155,7 +160,17 @@ def _write(
             formats = {entry: format for entry, _, format in plan}
             for entry, values in tensors(model):
                 _pad(file, writer.data_alignment)
-                for chunk in encoded(entry, values, formats[entry], importance.get(entry)):
+                chunks: Iterable[npt.NDArray[Any]]
+                if entry in stored:
+                    chunks = [stored[entry]]
+                    if stored[entry].nbytes != sizes[entry]:
+                        raise ModelError(
+                            f"the tensor '{entry}' must have {sizes[entry]:,} bytes in "
+                            f"{formats[entry]}. Got {stored[entry].nbytes:,}"
+                        )
+                else:
+                    chunks = encoded(entry, values, formats[entry], importance.get(entry))
+                for chunk in chunks:
                     file.write(chunk.tobytes())
                     task.advance(chunk.nbytes)
             _pad(file, writer.data_alignment)

@@ -87,7 +87,7 @@ class ReadWeights(Mapping[str, torch.Size]):
             rows = self.file.read(part.stored, part.start, part.end)
         values = torch.from_numpy(rows if rows.flags.writeable else rows.copy())
         values = values.reshape(self[name])
-        return _as_trained(part.member, values, self._gguf, self.config).contiguous()
+        return as_trained(part.member, values, self._gguf, self.config).contiguous()
 
     def _found(self) -> dict[str, _Part]:
         """Where each parameter lies. Raises ModelError for what does not fit."""
@@ -136,7 +136,7 @@ def dequantised(
     return model.eval()
 
 
-def _as_trained(name: str, values: Tensor, found: GGUF, config: ModelConfig) -> Tensor:
+def as_trained(name: str, values: Tensor, found: GGUF, config: ModelConfig) -> Tensor:
     """One tensor as Hugging Face's layout has it: ``as_computed`` backwards."""
     part = name.split(".")[-2]
     if part == ("attn_q_norm" if config.qk_norm else "attn_q") and not found.reads_scale:

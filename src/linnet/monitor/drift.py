@@ -158,6 +158,7 @@ class Tails:
     def __init__(self, sample: Numbers, error: float) -> None:
         """``sample``: in order."""
         self._sample = sample
+        self._listed = sample.tolist()
         self._bounds = self._of(len(sample), error)
 
     @staticmethod
@@ -171,6 +172,16 @@ class Tails:
         bounds = np.array([upper_bound(each, count, confidence) for each in grid] + [1.0])
         found: Numbers = bounds[np.searchsorted(grid, np.arange(count + 1))]
         return found
+
+    def of(self, value: float) -> tuple[float, float, float]:
+        """Of one number, and the share of the sample that is below it; of equals half."""
+        low, high = (
+            bisect.bisect_left(self._listed, value),
+            bisect.bisect_right(self._listed, value),
+        )
+        count = len(self._listed)
+        below, above = self._bounds[high], self._bounds[count - low]
+        return float(below), float(above), (low + high) / (2 * count)
 
     def below(self, values: Numbers) -> Numbers:
         """Of numbers as low as these, or lower."""
@@ -276,7 +287,7 @@ class Watch:
 
     def _begin(self) -> None:
         self._bags = [list(map(float, own)) for own in self.reference.numbers.values()]
-        self._bets = [Bets((len(self._names),)) for _ in range(2)]
+        self._bets = Bets((2, len(self._names)))
         """On numbers among all, and among the reference's."""
         self._seen: deque[tuple[float, Numbers, list[float]]] = deque(maxlen=MOST_SEEN)
         """The last questions: when, the chances of their numbers (fortunes, low and high, numbers),
@@ -294,32 +305,28 @@ class Watch:
         for column, (name, value) in enumerate(zip(self._names, values, strict=True)):
             if math.isfinite(value):
                 place = _place(self._bags[column], value, _chance(id, name))
-                tails, one = self._tails[column], np.array(value)
-                chances[:, :, column] = (place, 1 - place), (tails.below(one), tails.above(one))
+                below, above, places[column] = self._tails[column].of(value)
+                chances[:, :, column] = (place, 1 - place), (below, above)
                 bisect.insort(self._bags[column], value)
-                places[column] = self._sizes[name].add(at, value)
+                self._sizes[name].add(at, value, places[column])
         self._seen.append((at, chances, places))
         if self._alarms and self._alarms[-1].lasts(at):
             self._alarms[-1].add(places)
-        for bets, (below, above) in zip(self._bets, chances, strict=True):
-            bets.bet(below, above)
+        self._bets.bet(chances[:, 0], chances[:, 1])
         if self._fortune >= math.log(FORTUNE):
             self._alarm(at)
 
     @property
     def _fortune(self) -> float:
         """The logarithm of the larger one."""
-        return max(float(bets.together()) for bets in self._bets)
+        return float(self._bets.together().max())
 
     def _alarm(self, at: float) -> None:
         if self._alarms and self._alarms[-1].lasts(at):
             self._alarms[-1].last = at
         else:
             chances = np.stack([chances for _, chances, _ in self._seen], axis=2)
-            _, column, first = max(
-                bets.began(below, above)
-                for bets, (below, above) in zip(self._bets, chances, strict=True)
-            )
+            _, column, first = max(self._bets.began(*own) for own in chances)
             since = list(self._seen)[first:]
             made = _Change(at, since[0][0], at, self._names[column], column)
             for _, _, places in since:
@@ -343,9 +350,7 @@ class Watch:
             self._fortune / math.log(10), math.log10(FORTUNE), self.alarms,
             tuple(
                 self._sizes[name].found(name, float(log) / math.log(10))
-                for name, log in zip(
-                    self._names, np.maximum(*(bets.logs for bets in self._bets)), strict=True
-                )
+                for name, log in zip(self._names, self._bets.logs.max(0), strict=True)
             ),
         )  # fmt: skip
 
@@ -417,24 +422,17 @@ class _Size:
     MOST_RECENT = 5000
 
     def __init__(self, reference: Numbers) -> None:
-        self._reference = reference
         self._edges = float(np.quantile(reference, 0.05)), float(np.quantile(reference, 0.95))
         self._mean = ConfidenceSequence(1 - CONFIDENCE)
         self._below = self._above = 0
         self._recent: deque[tuple[float, float]] = deque(maxlen=self.MOST_RECENT)
 
-    def add(self, at: float, value: float) -> float:
-        """Gives the share of the reference that is below; of equals half."""
-        own = self._reference
-        place = float(
-            (np.searchsorted(own, value, "left") + np.searchsorted(own, value, "right"))
-            / (2 * len(own))
-        )
+    def add(self, at: float, value: float, place: float) -> None:
+        """Take in a number; ``place``: the share of the reference that is below it."""
         self._mean.add(place)
         self._below += value < self._edges[0]
         self._above += value > self._edges[1]
         self._recent.append((at, place))
-        return place
 
     def found(self, name: str, evidence: float) -> NumberDrift:
         count = self._mean.count

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LOG_FILE = "monitor.sqlite"
 """What a log is called in the directory of an index or an assistant."""
-MOST_LOOKED = 50_000
+MOST_LOOKED = 20_000
 """Of a log that is opened, the newest calls that are looked at."""
 _AT_ONCE = 2000
 

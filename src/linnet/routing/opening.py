@@ -27,6 +27,9 @@ from linnet.routing.responder import Fixed, RoutingResponder
 from linnet.routing.router import open_router
 from linnet.routing.settings import AUTO, Routing, read_routing
 
+FINGERPRINTS = ".fingerprints"
+"""Ends the name of the directory beside the settings that has those of documents that stay here."""
+
 
 @dataclass
 class OpenRouting:
@@ -44,7 +47,7 @@ class OpenRouting:
         """Raises ConfigError for what is wrong in the file, and for a key that is missing."""
         file = Path(file)
         settings = read_routing(file)
-        policy = Policy(settings.policy)
+        policy = Policy(settings.policy, keep=file.with_name(f"{file.stem}{FINGERPRINTS}"))
         ledger = open_ledger(file, settings.budget, currency=settings.currency)
         try:
             remote = open_models(
@@ -121,6 +124,7 @@ class OpenRouting:
     def close(self) -> None:
         """Charge nothing any more."""
         self.ledger.close()
+        self.policy.close()
 
     def _writer(self, name: str, place: Path | str | None) -> ModelWriter:
         """A model beyond this machine as what writes from documents."""

@@ -24,6 +24,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
+import numpy.typing as npt
+
 from linnet.answers.instructions import UNSEEN
 
 DEEPEST = 4
@@ -54,13 +57,14 @@ _ASCII = bytes(ord({"0": "o", "1": "l", "i": "l"}.get(chr(c).lower(), chr(c).low
 _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
 _UNWRITTEN = re.compile(r"[\W_]+")
-LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
+LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W{0,3}\w{0,12}\W{0,3}\d{1,4}[.):\]-]{1,2})[ \t]?")
 """What pieces of something begin with that is divided: "Part 2:", "b)"."""
 _APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
 _BETWEEN = re.compile(r"[^\w\n]{1,2}")
 _ENTITY = re.compile(r"&(?:#\d{1,32}|#[xX][0-9a-fA-F]{1,32}|[A-Za-z][A-Za-z0-9]{1,31});?")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _QUOTED = re.compile(r"=([0-9A-Fa-f]{2})")
+_QUOTED_BYTE = re.compile(rb"=([0-9A-Fa-f]{2})")
 _SOFT_BREAK = re.compile(r"=[ \t]*\r?\n")
 _ESCAPE = re.compile(
     r"(?<!\\)\\++(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
@@ -76,7 +80,6 @@ _BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{_SHORTEST},}}")
 _TOKEN = re.compile(r"[A-Za-z0-9+/_\-]+=*")
 _BASE32 = re.compile(r"[A-Z2-7]{16,}|(?=[a-z]{0,30}[2-7])[a-z2-7]{16,}")
 _BASE32_APART = re.compile(r"[A-Z2-7]{2,8}(?:[ \n\r\t]{1,2}[A-Z2-7]{2,8}){3,}")
-_BASE85 = re.compile(r"[!-~]{15,}")
 _MORSE = re.compile(r"[.\-·–—•_]{1,6}(?:[ /|\n]{1,3}[.\-·–—•_]{1,6}){5,}")
 _ROT13 = str.maketrans(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -143,15 +146,18 @@ def readings(text: str) -> Readings:
     for depth in range(DEEPEST + 1):
         deeper: list[tuple[str, str]] = []
         for own, how in layer:
-            for other, name in _decoded(own):
-                if len(other) < _SHORTEST_TEXT or other in found:
-                    continue
-                budget -= len(other)
-                if budget < 0 or depth == DEEPEST:
-                    complete = False
-                    break
-                found[other] = said = f"{how}, {name}" if how else name
-                deeper.append((other, said))
+            try:
+                for other, name in _decoded(own):
+                    if len(other) < _SHORTEST_TEXT or other in found:
+                        continue
+                    budget -= len(other)
+                    if budget < 0 or depth == DEEPEST:
+                        raise _TooLargeError
+                    found[other] = said = f"{how}, {name}" if how else name
+                    deeper.append((other, said))
+            except _TooLargeError:
+                complete = False
+                break
         if not deeper or not complete:
             break
         layer = deeper
@@ -207,15 +213,13 @@ def _entities(text: str) -> Iterator[str]:
 
 def _percent(text: str) -> Iterator[str]:
     if "%" in text and _PERCENT.search(text):
-        yield unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "ignore")
+        yield from _decodings(unquote_to_bytes(text.replace("+", " ")))
 
 
 def _quoted_printable(text: str) -> Iterator[str]:
     if "=" in text and len(_QUOTED.findall(text)) > 2:
         raw = _SOFT_BREAK.sub("", text).encode("utf-8", "ignore")
-        yield re.sub(rb"=([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), raw).decode(
-            "utf-8", "ignore"
-        )
+        yield from _decodings(_QUOTED_BYTE.sub(lambda match: bytes([int(match[1], 16)]), raw))
 
 
 def _escapes(text: str) -> Iterator[str]:
@@ -282,6 +286,8 @@ def _base64(text: str) -> Iterator[str]:
             with_end = part + "=" * (-len(part) % 4)
             try:
                 yield from _texts(base64.b64decode(with_end))
+            except _TooLargeError:
+                raise
             except (binascii.Error, ValueError):
                 continue
 
@@ -325,21 +331,44 @@ def _base32(text: str) -> Iterator[str]:
             part = part[: len(part) // 8 * 8] if len(part) % 8 in (1, 3, 6) else part
             try:
                 yield from _texts(base64.b32decode(part + "=" * (-len(part) % 8)))
+            except _TooLargeError:
+                raise
             except (binascii.Error, ValueError):
                 continue
 
 
 def _base85(text: str) -> Iterator[str]:
-    for run in _BASE85.findall(text):
-        if run.isalnum() and not any(c.isdigit() for c in run):
-            continue
-        own = run.removeprefix("<~").removesuffix("~>")
-        for decode in (base64.a85decode, base64.b85decode):
+    for signs, runs in _BASE85:
+        for run in runs.findall(text):
+            if run.isalnum() and not any(c.isdigit() for c in run):
+                continue
+            digits = signs[np.frombuffer(run.encode(), np.uint8)]
             for start in range(5):
-                try:
-                    yield from _texts(decode(own[start:].encode()))
-                except (ValueError, OverflowError):
-                    continue
+                yield from _texts(_of_base85(digits[start:]))
+
+
+def _of_base85(digits: npt.NDArray[np.uint64]) -> bytes:
+    """Bytes from digits; of five that no encoder writes four are of no text."""
+    missing = -len(digits) % 5
+    padded = np.concatenate([digits, np.full(missing, 84, np.uint64)]).reshape(-1, 5)
+    values = padded @ np.array([85**4, 85**3, 85**2, 85, 1], np.uint64)
+    values[values >= 1 << 32] = 0
+    found = values.astype(">u4").tobytes()
+    return found[: len(found) - missing]
+
+
+def _signs(alphabet: str) -> npt.NDArray[np.uint64]:
+    """What each sign of an alphabet counts, by its code."""
+    found = np.zeros(128, np.uint64)
+    found[[ord(sign) for sign in alphabet]] = np.arange(len(alphabet))
+    return found
+
+
+_RFC1924 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_BASE85 = (
+    (_signs("".join(map(chr, range(33, 118)))), re.compile(r"[!-u]{15,}")),  # of Adobe
+    (_signs(_RFC1924), re.compile(rf"[{re.escape(_RFC1924)}]{{15,}}")),
+)
 
 
 def _morse(text: str) -> Iterator[str]:
@@ -361,30 +390,67 @@ _DECODERS: Sequence[tuple[Callable[[str], Iterable[str]], str]] = (
     (_base32, "base32"), (_base85, "base85"), (_morse, "Morse code"), (_rot47, "ROT47"),
 )  # fmt: skip
 
+
+class _TooLargeError(ValueError):
+    """What is packed is larger than is read."""
+
+
+def _inflated(data: bytes, window: int) -> bytes:
+    packed = zlib.decompressobj(window)
+    found = packed.decompress(data, LARGEST)
+    if packed.unconsumed_tail:
+        raise _TooLargeError
+    return found
+
+
+def _unzipped(data: bytes) -> bytes:
+    packed = bz2.BZ2Decompressor()
+    found = packed.decompress(data, LARGEST)
+    if len(found) == LARGEST and not packed.eof:
+        raise _TooLargeError
+    return found
+
+
+def _expanded(data: bytes) -> bytes:
+    packed = lzma.LZMADecompressor(memlimit=_LZMA_BYTES)
+    try:
+        found = packed.decompress(data, LARGEST)
+    except lzma.LZMAError as error:
+        if "memory" in str(error).casefold():
+            raise _TooLargeError from None
+        raise
+    if len(found) == LARGEST and not packed.eof:
+        raise _TooLargeError
+    return found
+
+
+_LZMA_BYTES = 64 << 20
 _MAGIC: Sequence[tuple[bytes, Callable[[bytes], bytes]]] = (
     (b"\x1f\x8b\x08", lambda data: _inflated(data, 31)),
     (b"\x78\x01", lambda data: _inflated(data, 15)),
     (b"\x78\x5e", lambda data: _inflated(data, 15)),
     (b"\x78\x9c", lambda data: _inflated(data, 15)),
     (b"\x78\xda", lambda data: _inflated(data, 15)),
-    (b"BZh", lambda data: bz2.BZ2Decompressor().decompress(data, LARGEST)),
-    (b"\xfd7zXZ", lambda data: lzma.LZMADecompressor().decompress(data, LARGEST)),
+    (b"BZh", _unzipped),
+    (b"\xfd7zXZ", _expanded),
 )
 
 
-def _inflated(data: bytes, window: int) -> bytes:
-    return zlib.decompressobj(window).decompress(data, LARGEST)
-
-
 def _texts(data: bytes) -> Iterator[str]:
-    """The text that bytes hold, of one kind or another; what is none gives nothing."""
-    for magic, inflate in _MAGIC:
+    """The text that bytes hold, of one kind or another; what is none gives nothing.
+
+    Raises _TooLargeError.
+    """
+    for magic, unpack in _MAGIC:
         at = data.find(magic)
         if 0 <= at <= 64:
             try:
-                yield from _plain_texts(inflate(data[at:]))
+                unpacked = unpack(data[at:])
+            except _TooLargeError:
+                raise
             except (zlib.error, OSError, EOFError, ValueError, lzma.LZMAError):
                 continue
+            yield from _plain_texts(unpacked)
     yield from _plain_texts(data)
 
 
@@ -392,14 +458,24 @@ _READABLE = re.compile(rf"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]{{{_SHORTEST_TEXT}
 
 
 def _plain_texts(data: bytes) -> Iterator[str]:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        yield data.decode("utf-16", "ignore")
     if data.count(0) * 3 > len(data):  # UTF-16 of Latin text, whichever half comes first
         data = data.replace(b"\0", b"")
-    text = data.decode("utf-8", "replace")
-    kept = " ".join(_READABLE.findall(text))
-    # Bytes at random are readable here and there; text is so for the most part.
-    if len(kept) * 2 >= len(text):
-        yield kept
-    elif kept:
-        longest = max(_READABLE.findall(text), key=len)
-        if len(longest) >= 2 * _SHORTEST:
+    for text in _decodings(data):
+        runs = _READABLE.findall(text)
+        kept = " ".join(runs)
+        # Bytes at random are readable here and there; text is so for the most part.
+        if len(kept) * 2 < len(text):
+            kept = " ".join(run for run in runs if len(run) >= 2 * _SHORTEST)
+        if kept:
             yield kept
+
+
+def _decodings(data: bytes) -> Iterator[str]:
+    """Bytes as text: of UTF-8, and of Windows where some are not of UTF-8 and most of ASCII."""
+    text = data.decode("utf-8", "replace")
+    yield text
+    odd = text.count("\ufffd")
+    if odd and odd * 5 < len(text):
+        yield data.decode("cp1252", "replace")

@@ -354,6 +354,8 @@ def open_router(
     Raises ArtifactError, DamagedError, and ConfigError where its target cannot be reached.
     """
     config = routing.router
+    if any(rule.languages for rule in routing.rules):
+        language_of(WARMING)  # what tells languages is read now, not at the first question
     if config.file is None:
         return Router(config, routing.rules, models, local)
     from linnet.routing.learned import open_learned
@@ -375,7 +377,12 @@ def open_router(
                 "on its outcomes, or set share"
             )
         thresholds[stage] = threshold_for(held_out, config.target)
+    learned.estimate("question", WARMING)  # which opens its encoder
     return Router(config, routing.rules, models, local, learned, thresholds)
+
+
+WARMING = "Hvornår slutter lejemålet?"
+"""A question in a language that is not told by small words here."""
 
 
 def _named(model: str, routing: Routing, file: Path) -> str:

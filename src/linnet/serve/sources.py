@@ -118,6 +118,10 @@ def open_catalog(
         ]
         _require_space(sources, settings)
         elsewhere = remote_models(routing) if routing is not None else []
+        # Behind those of this machine, of which the first is meant where none is named.
+        sources += [
+            ModelSource(model.name, [model], lambda: (), pinned=True) for model in elsewhere
+        ]
         return Catalog([*opened, *elsewhere], sources=sources, settings=settings, routing=routing)
     except BaseException:
         for model in opened:
