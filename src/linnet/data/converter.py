@@ -156,8 +156,8 @@ def _installed() -> Iterator[Path]:
         for found in filter(None, map(kinds.program, kind.programs)):
             folder = Path(os.path.realpath(found)).parent
             yield folder.parent if folder.name in ("program", "MacOS") else folder
-    if found := kinds.program(kinds.OCR):  # with its models
-        folder = Path(os.path.realpath(found)).parent
+    if place := kinds.program(kinds.OCR):  # with its models
+        folder = Path(os.path.realpath(place)).parent
         yield folder.parent if folder.name == "bin" else folder
 
 
