@@ -371,11 +371,22 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         assert PAY in message["content"]
         assert found["model"] == "notes"
         assert "nothing that cloud wrote is supported" in found["route"]["reason"]
-        # A refusal here has the larger one try; where that finds nothing either, it is one.
+        # What the documents do not answer it is asked without them, and that is said.
+        message, found = server.chat("Who won the cup in 2031?")
+        assert (message["refusal"], message["content"]) == (None, "the cloud says so")
+        assert "annotations" not in message
+        assert found["model"] == "cloud"
+        assert found["route"]["reason"].startswith("the local answer is a refusal")
+        said = {p["subject"]: p for p in message["linnet"] if p["type"] == "decision"}
+        assert "answers from what it knows" in said["documents"]["reason"]
+        assert not [p for p in message["linnet"] if p["type"] in ("passage", "outcome")]
+        assert "2031" in server.cloud.detokenize(server.cloud.requests[-1].prompt)  # type: ignore[arg-type]
+        assert FOUNDED not in server.cloud.detokenize(server.cloud.requests[-1].prompt)  # type: ignore[arg-type]
+        assert len(server.cloud.requests) == 4
+    open_policy = f"{OPEN}\n[router]\nbeyond = false"
+    with routing_server(tmp_path, policy=open_policy, documents=True) as server:
         message, found = server.chat("Who won the cup in 2031?")
         assert message["refusal"]
-        assert found["route"]["reason"].startswith("the local answer is a refusal")
-        assert len(server.cloud.requests) == 3
 
 
 def test_who_sees_no_private_data_is_not_shown_it_before_it_leaves(tmp_path: Path) -> None:
