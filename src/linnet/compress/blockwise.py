@@ -148,7 +148,8 @@ def _calls(
     model: Transformer, rows: Sequence[Tensor]
 ) -> tuple[list[Tensor], dict[int, list[tuple[Any, ...]]]]:
     """The stream before the first block, and what else each block reads, by a text's length."""
-    states, beside = [], {}
+    states: list[Tensor] = []
+    beside: dict[int, list[tuple[Any, ...]]] = {}
     seen: list[tuple[Any, ...]] = []
     hooks = [
         block.register_forward_pre_hook(lambda module, given: seen.append(given))
@@ -304,7 +305,7 @@ def _set(model: Transformer, matrix: _Matrix, values: Tensor) -> None:
     config, kind = model.config, architecture(model.config)
     parameters = dict(model.named_parameters())
     counts = [len(parameters[own]) for _, own in matrix.members]
-    for (member, own), part in zip(matrix.members, values.split(counts), strict=True):
+    for (member, own), part in zip(matrix.members, torch.split(values, counts), strict=True):
         parameters[own].data = as_trained(member, part, kind, config).contiguous()
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linnet.bench.comparison import ask
 from linnet.bench.worker import Measurement
+from linnet.compress.blockwise import make_smaller
 from linnet.compress.choice import Loss, loss_of
 from linnet.compress.mixing import LADDER, Option, mix
 from linnet.compress.quality import Floats, Questions, nats
@@ -24,6 +26,8 @@ from linnet.gguf.weights import dequantised, numbers_within
 from linnet.progress import Progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from linnet.compress.config import CompressConfig
     from linnet.model import Transformer
 
@@ -31,6 +35,8 @@ ALIGNMENT = 32
 """Bytes that each tensor of a file is filled up to a multiple of."""
 MIXED_BITS = (6.0, 5.0, 4.5, 4.25, 4.0, 3.75, 3.5, 3.25, 3.0)
 """Bits a number, on average, of mixtures that are tried."""
+BY_GPTQ = ("q4_k", "iq4_xs", "q3_k")
+"""Formats that are tried once more by GPTQ (``linnet.compress.blockwise``)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Plan:
     bytes: int
     """Of all tensors together, as the file will have them; what it says of the model comes on top.
     """
+    gptq: bool = False
+    """Whether each matrix of a block gets what is measured to be best for it, and not rounding."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +74,23 @@ class Candidate:
 def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterator[Plan]:
     """The ways that are tried: one format for all matrices, and mixtures, largest first."""
     known = [(name, tuple(values.shape)) for name, values in tensors(model)]
-    seen: set[tuple[tuple[str, str], ...]] = set()
+    seen: set[tuple[bool, tuple[tuple[str, str], ...]]] = set()
     found = []
 
-    def plan(name: str, type: str, own: Mapping[str, str]) -> None:
+    def plan(name: str, type: str, own: Mapping[str, str], *, gptq: bool = False) -> None:
         formats = {entry: planned_format(entry, shape, type, own) for entry, shape in known}
-        if tuple(formats.items()) in seen:  # rows that fall back make two ways one
+        way = gptq, tuple(formats.items())
+        if way in seen:  # rows that fall back make two ways one
             return
-        seen.add(tuple(formats.items()))
+        seen.add(way)
         sizes = [stored_bytes(shape, formats[entry]) for entry, shape in known]
         total = sum(size + -size % ALIGNMENT for size in sizes)
-        found.append(Plan(name, type, own, total))
+        found.append(Plan(name, type, own, total, gptq))
 
     for type in LADDER:
         plan(type, type, {})
+    for type in BY_GPTQ:
+        plan(f"{type} gptq", type, {}, gptq=True)
     shapes = dict(known)
     numbers = sum(math.prod(shapes[name]) for name in options)
     for bits in MIXED_BITS:
@@ -100,6 +111,7 @@ def measure(
     before: Floats,
     texts: Sequence[str],
     importance: Importance,
+    rows: Sequence[Tensor],
     config: CompressConfig,
     progress: Progress,
 ) -> Candidate:
@@ -108,9 +120,16 @@ def measure(
     file, known = work / f"{stem}.gguf", work / f"{stem}.json"
     if known.is_file() and file.is_file():
         return from_mapping(Candidate, json.loads(known.read_text("utf-8")), where=str(known))
+    stored = {}
+    if plan.gptq:
+        formats = {
+            name: planned_format(name, tuple(values.shape), plan.type, plan.formats)
+            for name, values in tensors(model)
+        }
+        stored = dict(make_smaller(deepcopy(model), rows, formats, progress=progress).stored)
     export_gguf(
         source, file, ExportConfig(type=plan.type), formats=plan.formats, importance=importance,
-        open_once=False, progress=progress,
+        stored=stored, open_once=False, progress=progress,
     )  # fmt: skip
     numbers = numbers_within(read_unchecked(file).values, model.config)
     after = nats(dequantised(file, model.config, numbers=numbers), questions.right)

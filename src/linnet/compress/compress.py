@@ -192,7 +192,8 @@ class _Run:
                 yield measure(
                     plan, self.path, self.model, self.work,
                     questions=self.questions, before=self.before, texts=self.texts,
-                    importance=self.importance, config=self.config, progress=SILENT,
+                    importance=self.importance, rows=self.rows, config=self.config,
+                    progress=SILENT,
                 )  # fmt: skip
                 task.advance()
 
@@ -260,7 +261,7 @@ def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
         best = max(timed, key=lambda each: each.speed.one if each.speed else 0.0)
         why = f"the fastest of {len(timed)} that keep {share}"
     else:
-        best = min(keeping, key=lambda each: each.bytes)
+        best = min(keeping, key=lambda each: (each.bytes, -(each.loss.kept if each.loss else 0)))
         why = f"the smallest of {len(keeping)} that surely keep {share}"
     assert best.loss is not None
     return Choice(best.name, f"{why}: {best.loss.kept:.2%}, at least {best.loss.low:.2%}")

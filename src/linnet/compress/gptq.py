@@ -70,7 +70,7 @@ class Groups:
         return width if width % self.size else self.size
 
     def fitted(self, rows: Tensor, importance: Tensor) -> tuple[Tensor, Tensor]:
-        groups = rows.unflatten(1, (-1, self.step(rows.shape[1])))
+        groups = rows.reshape(len(rows), -1, self.step(rows.shape[1]))
         scale = groups.abs().amax(2, keepdim=True) / self.most
         return scale.expand_as(groups).reshape(rows.shape), torch.zeros_like(rows)
 
@@ -149,8 +149,8 @@ def inverse_factor(hessian: Tensor) -> Tensor:
         diagonal += damping
         lower, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
-            inverse = torch.cholesky_inverse(lower)
-            upper, failed = torch.linalg.cholesky_ex(inverse, upper=True)
+            upper: Tensor
+            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
             if not failed:
                 return upper.float()
         damping *= 10
@@ -174,18 +174,19 @@ def _fed_back(
     """Places of levels for columns ``(C, R)``, each error moving those behind it; and errors."""
     places = torch.empty(work.shape, dtype=torch.long)
     errors = torch.empty_like(work)
+    shared = factor / factor.diagonal()[:, None]
     for column in range(len(work)):
-        own = slice(column, column + 1)
-        places[own] = _nearest(work[own], scale[own], offset[own], levels)
-        value = offset[own] + scale[own] * levels[places[own]]
-        errors[own] = (work[own] - value) / factor[column, column]
-        work[column + 1 :] -= factor[column, column + 1 :, None] * errors[own]
-    return places, errors
+        own = work[column]
+        places[column] = _nearest(own, scale[column], offset[column], levels)
+        value = torch.addcmul(offset[column], scale[column], levels[places[column]])
+        torch.sub(own, value, out=errors[column])
+        work[column + 1 :].addr_(shared[column, column + 1 :], errors[column], alpha=-1)
+    return places, errors.div_(factor.diagonal()[:, None])
 
 
 def _nearest(values: Tensor, scale: Tensor, offset: Tensor, levels: Tensor) -> Tensor:
-    shares = (values - offset) / torch.where(scale == 0, 1.0, scale)
+    shares = (values - offset).div_(scale.masked_fill(scale == 0, 1.0))
     first, last = float(levels[0]), float(levels[-1])
     if last - first == len(levels) - 1:
-        return (shares - first).round_().clamp_(0, len(levels) - 1).long()
+        return shares.sub_(first).round_().clamp_(0, len(levels) - 1).long()
     return torch.bucketize(shares, (levels[1:] + levels[:-1]) / 2)
