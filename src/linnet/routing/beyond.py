@@ -36,6 +36,7 @@ class BeyondDocuments(DocumentsResponder):
 
     async def respond(self, conversation: Conversation, context: Context) -> Batches:
         """See :class:`Responder`."""
+        kept: list[Piece]
         found: list[Piece] = []  # held until it is known whether it answers anything
         refused = answered = False
         async with contextlib.aclosing(super().respond(conversation, context)) as batches:
