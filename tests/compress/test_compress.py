@@ -323,10 +323,13 @@ def test_a_model_is_compressed_and_a_run_goes_on(
     monkeypatch.setattr(compress_module, "measure", counted)
     monkeypatch.setattr(candidates, "LADDER", ("q8_0", "q4_k", "q2_k"))
     monkeypatch.setattr(candidates, "MIXED_BITS", (3.5,))
+    monkeypatch.setattr(candidates, "BY_GPTQ", ("q4_k",))
     with pytest.raises(KeyboardInterrupt):
         compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
     done = compress(base / "model", base / "rows.jsonl", tmp_path / "small", settings())
     results = json.loads((tmp_path / "small" / "results.json").read_text())
+    sizes = {c["name"]: c["bytes"] for c in results["candidates"]}
+    assert sizes["q4_k gptq"] == sizes["q4_k"]
     chosen = next(c for c in results["candidates"] if c["name"] == results["choice"]["name"])
     file = tmp_path / "small" / "model.gguf"
     assert file.stat().st_size == chosen["bytes"] == done.stats["bytes"]

@@ -2,6 +2,8 @@
 
 In reading order: ``quality`` (what gold answers cost, question by question), ``choice`` (whether a
 candidate is as good as the model, as far as the questions can tell), ``importance`` (which inputs
-of a matrix matter), ``mixing`` (number formats for each tensor, within a size), ``candidates``
-(files that are made and measured), ``compress`` (all of it, with the table and the choice).
+of a matrix matter), ``mixing`` (number formats for each tensor, within a size), ``gptq`` and
+``blockwise`` (numbers of a format chosen together, block by block), ``candidates`` (files that are
+made and measured), ``compress`` (all of it, with the table and the choice). ``sparsity`` has
+references only.
 """
