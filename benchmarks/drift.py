@@ -104,9 +104,14 @@ def inflow(
     return {
         "share": share, "quiet_days": quiet, "streams": len(counted),
         "false": len(after) - len(counted), "within_3_days": noticed,
-        "median_questions": counted[len(counted) // 2],
-        "95_of_100_questions": counted[math.ceil(0.95 * len(counted)) - 1],
+        "median_questions": _finite(counted[len(counted) // 2]),
+        "95_of_100_questions": _finite(counted[math.ceil(0.95 * len(counted)) - 1]),
     }  # fmt: skip
+
+
+def _finite(number: float) -> float | None:
+    """None: not within two weeks."""
+    return number if math.isfinite(number) else None
 
 
 def main() -> None:

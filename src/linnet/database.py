@@ -2,7 +2,8 @@
 
 Changes are whole or not made, by several threads and processes at once (a write-ahead log, so that
 a killed process loses nothing that was kept). What is deleted is overwritten (``secure_delete``),
-in the index of words too, and the log is emptied, as pages of before stand in it.
+in the index of words too, and the log is emptied, as pages of before stand in it. A page may still
+have a copy of a row that it moved while it was rearranged; ``rewrite`` leaves none.
 
 Reference: https://www.sqlite.org/wal.html, https://www.sqlite.org/fts5.html
 """

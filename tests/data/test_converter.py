@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
+import pypdfium2
 import pytest
 from office import read, text_of
+from test_pdf import shown, write_pdf
 
 from linnet.config import to_mapping
 from linnet.data import kinds
@@ -96,6 +99,74 @@ def test_real_programs_in_confined_processes(
     name, offset, size = message["place"]
     assert expected in (spools / name).read_bytes()[offset : offset + size].decode()
     assert [path.name for path in tmp_path.iterdir()] == ["programs", "spools"]
+
+
+def scanned(path: Path, *pages: str, dpi: int = 150) -> Path:
+    """A PDF of images of these lines, one a page, as a scanner writes it."""
+    contents = []
+    for line in pages:
+        written = write_pdf(path.with_name("written.pdf"), shown([(60, 740, line)]))
+        with pypdfium2.PdfDocument(written) as document:
+            pixels = document[0].render(scale=dpi / 72, grayscale=True).to_numpy()
+        written.unlink()
+        height, width = pixels.shape[:2]
+        image = f"BI /W {width} /H {height} /CS /G /BPC 8 /F [/AHx /Fl] ID "
+        data = zlib.compress(pixels.tobytes()).hex()
+        contents.append(f"q 600 0 0 800 0 0 cm {image}{data}> EI Q")
+    return write_pdf(path, *contents)
+
+
+def test_tesseract_reads_scanned_pages(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    found = kinds.program(kinds.OCR)
+    if found is None:
+        pytest.skip("tesseract is not installed")
+    (request.getfixturevalue("programs") / kinds.OCR).symlink_to(os.path.realpath(found))
+    (tmp_path / "documents").mkdir()
+    path = scanned(tmp_path / "documents" / "a.pdf", "The lease began in March 1987.", "", "Pets.")
+    pool = ProcessPool(1, timeout=120, memory_mb=2000)
+    item = {"path": str(path), "kind": "pdf", "group": "a.pdf"}
+    settings = to_mapping(DataConfig(min_characters=1, ocr="tesseract"))
+    (tmp_path / "spools").mkdir()
+    answers = [*pool.map(
+        "linnet.data.reading:read", [(0, item)], settings=settings, spools=tmp_path / "spools"
+    )]  # fmt: skip
+    assert [(answer.reason, answer.detail) for answer in answers] == [("", "")] * len(answers)
+    (message,) = [message for answer in answers for message in answer.messages]
+    name, offset, size = message["place"]
+    text = (tmp_path / "spools" / name).read_bytes()[offset : offset + size].decode()
+    assert text == "The lease began in March 1987.\n\nPets."
+    assert message["changes"]["pages without text"] == 1
+
+
+LISTED = 'if [ "$1" = --list-langs ]; then printf "List of 3:\\nosd\\ndeu\\neng\\n"; exit; fi\n'
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            'printf "%s %s\\nof a mis-\\ntake\\n\\nB\\n\\f" "$3" "$4"',
+            "-l eng+deu of a mistake\n\nB",
+        ),
+        ("exit 3", "needs OCR: tesseract failed (tesseract: exit status 3)"),
+        ("sleep 616.5", "needs OCR: tesseract took longer than half of file_timeout ()"),
+        ("exit 0", "no text in it ()"),
+        ("", "needs OCR: install tesseract (on Debian: apt install tesseract-ocr) ()"),
+    ],
+)
+def test_what_tesseract_says_and_what_it_cannot(
+    tmp_path: Path, programs: Path, script: str, said: str
+) -> None:
+    if script:
+        install(programs, "tesseract", LISTED + script)
+    path = write_pdf(tmp_path / "a.pdf", "0 0 500 700 re f")
+    try:
+        (found,) = read(path, ocr="tesseract", file_timeout=3 if "sleep" in script else 60)
+        got = str(found.text)
+    except UnreadableError as error:
+        got = f"{error.reason} ({error.detail})"
+    assert got == said
+    assert not running("616.5") or sys.platform != "linux"
 
 
 def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path, programs: Path) -> None:

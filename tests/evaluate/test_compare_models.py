@@ -38,7 +38,7 @@ from linnet.evaluate.compare_journal import JOURNAL, Job, Journal, Limit, LimitR
 from linnet.evaluate.compare_responders import ComparedModel, Reply
 from linnet.evaluate.compare_return import HOURS, ReturnConfig, compute
 from linnet.evaluate.judging import Judge, Judged, Opinion, combined, read_opinion
-from linnet.evaluate.judging_people import SHEET, Pairing, read_sheet
+from linnet.evaluate.judging_people import PREVIOUS, SHEET, Pairing, read_sheet
 from linnet.progress import Progress
 from linnet.respond import Abilities, Charge, Context, Conversation, Finish, Price, Text, Usage
 from linnet.respond.prices import trillionths
@@ -145,7 +145,7 @@ def knows(*right: int) -> Say:
 
 
 def compare(*names: str, **settings: Any) -> compare_models.ModelsComparison:
-    own = ("routing", "judge", "decide", "progress", "corpus", "questions", "out")
+    own = ("routing", "judge", "decide", "progress", "writer", "questions", "out")
     config = ModelsConfig(
         resamples=200, **{name: value for name, value in settings.items() if name not in own}
     )
@@ -344,6 +344,8 @@ def test_a_model_that_fails_is_named_and_asked_again_later(
         (ROWS, {"names": ["small", "smal"]}, "there is no such model here, and routing.toml has"),
         (ROWS, {"names": ["a=small", "a=large"]}, "two models are called a"),
         (ROWS, {"metric": "judge"}, "needs a --judge"),
+        (ROWS, {"writer": "http://127.0.0.1:1/v1"}, "is compared by its name in routing.toml"),
+        (ROWS, {"writer": "m.gguf"}, "--model writes the answers of an index"),
         (ROWS, {"metric": "grounded"}, "give its rows an 'answer' or a 'context'"),
         (ROWS, {"months": 12.0, "free": True}, "leave out --months"),
         (ROWS, {"judge": "person"}, "name --out DIR"),
@@ -715,7 +717,7 @@ def test_a_judge_that_takes_no_schema_writes_freely(
 def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     serve: Callable[[Say], Server], tmp_path: Path
 ) -> None:
-    servers = {"small": serve(lambda body: "=1+1"), "large": serve(knows(*range(24)))}
+    servers = {"small": serve(lambda body: "=1+<script>"), "large": serve(knows(*range(24)))}
     out = tmp_path / "out"
     settings = made(
         questions=write(tmp_path / "q.jsonl", [row | {"answer": None} for row in ROWS]),
@@ -728,7 +730,10 @@ def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     assert "small" not in text
     assert "large" not in text
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert {row["answer 1"] == "'=1+1" for row in rows} == {True, False}  # either order; no formula
+    assert {row["answer 1"] == "'=1+<script>" for row in rows} == {
+        True,
+        False,
+    }  # either order; no formula
     assert all(re.fullmatch("r[0-9a-f]{15}", row["row"]) for row in rows)
     # A spreadsheet that writes semicolons and Windows' letters; two rows are left empty.
     for number, row in enumerate(rows):
@@ -755,6 +760,16 @@ def test_a_sheet_is_blind_is_filled_in_anywhere_and_read_back(
     assert found.models[1].undefined["cost_per_solved"] == compare_figures.NOT_SAID
     assert sheet.read_bytes() == filled.getvalue().encode("cp1252")  # it stays as it is
     assert len(servers["small"].bodies) == 24
+    # One more question: a new sheet with the same verdicts, beside the old one.
+    write(settings["questions"], [*(row | {"answer": None} for row in ROWS),
+                                  {"id": "x", "question": "What is 70 and 1?"}])  # fmt: skip
+    found = compare("small", "large", **settings)
+    assert found.waiting == 3
+    assert (out / PREVIOUS).read_bytes() == filled.getvalue().encode("cp1252")
+    assert len(list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"))))) == 25
+    page = (out / PAGE).read_text("utf-8")
+    assert "=1+&lt;script&gt;" in page
+    assert "<script" not in page
     for wrong, message in ((("1", "3"), "must be 1, 2 or tie. Got '3'"), (("r", "rr"), "no pair")):
         pairs = [Pairing(ASKED[0], "A", "B")]
         one = [pairs[0].key, *"qeAB", "1"]

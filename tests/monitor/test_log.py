@@ -179,7 +179,7 @@ def test_a_verdict_is_on_the_last_call_of_its_key(log: Log) -> None:
 
 def test_the_entry_of_a_record() -> None:
     record = Record("req_9", model="cloud", cost=7, queue_seconds=0.5, retrieval_seconds=0.25)
-    record.first_at = record.began + 2
+    record.began, record.first_at = 100.0, 102.0
     record.tokens.prompt, record.tokens.cached, record.tokens.written = 5, 4, 3
     record.groundedness, record.features = 0.5, {"length": 3.0}
     record.facts["route"] = {

@@ -513,6 +513,8 @@ def test_a_clock_that_went_ahead_is_put_right() -> None:
     settle = ledger.budget("k").reserve(charge(9))  # a new day, as it cannot be told
     clock.now = at("2026-11-30T12:01:00")
     assert spent(ledger) == (9, 9)  # and it stays that day
+    with pytest.raises(BudgetExceededError, match=r"for 2031-01-01, .* --correct-clock"):
+        ledger.budget("k").reserve(charge(2))
     assert ledger.correct_clock() == 1
     assert spent(ledger) == (11, 11) == spent(ledger, "k")
     settle(1, CENT)

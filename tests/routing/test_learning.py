@@ -252,7 +252,7 @@ def test_published_results_are_told_apart() -> None:
     table = table_of(queries.rows, models, config, None)
     table.about, table.is_embedded = np.zeros((1319, 1)), True
     for answers, least in ((False, 0.6), (True, 0.75)):
-        predicted = held_out_predictions(table, ("ridge",), folds_of(1319, 5, 0), answers=answers)
+        predicted = held_out_predictions(table, ("ridge",), folds_of(1319, 3, 0), answers=answers)
         found = curve(learners.gains(predicted["ridge"])[:, 0], *table.qualities.T)
         assert found.apgr > least
         assert found.weak == pytest.approx(0.6384, abs=1e-4)

@@ -78,7 +78,7 @@ def check(documents: Path, seed: int, count: int) -> None:
 
 
 def test_nothing_that_stays_is_in_any_request(documents: Path) -> None:
-    check(documents, 1, 250)
+    check(documents, 1, 160)
 
 
 @pytest.mark.slow
@@ -90,9 +90,9 @@ def test_nothing_that_stays_is_in_any_of_many_requests(documents: Path, seed: in
 def test_without_a_policy_the_oracle_finds_what_leaks() -> None:
     own = Policy(from_mapping(PolicyConfig, {**EVERYTHING, "memory": True, "private": "send"},
                               where="test"))  # fmt: skip
-    leaks, sent = asyncio.run(outcomes(own, 7, 150))
-    every = list(cases(7, 150, WORLD))
-    assert sent > 145  # (what is too much to be decoded is held back all the same)
+    leaks, sent = asyncio.run(outcomes(own, 7, 100))
+    every = list(cases(7, 100, WORLD))
+    assert sent > 95  # (what is too much to be decoded is held back all the same)
     found = sum(bool(case.kind) for case, _ in leaks)
     assert found > 0.95 * sum(bool(case.kind) for case in every)
-    assert len({case.code for case, _ in leaks}) > 0.8 * len(CODES)
+    assert len({case.code for case, _ in leaks}) > 0.6 * len(CODES)

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,6 +207,23 @@ def test_drift_is_that_of_the_documents_whoever_answers(tmp_path: Path) -> None:
     assert every["linnet_drift", "gate", "notes"] == 1
     assert every["linnet_drift", "first", "notes"] == 0
     assert found["figures"]["realised"]["promised"] == 0.05
+
+
+def test_metrics_do_not_wait_for_drift(tmp_path: Path) -> None:
+    """It is looked for in a thread, one at a time; the next look has it."""
+    with watched(monitor=tmp_path / "calls.sqlite") as running:
+        monitored = running.server.service.monitoring
+        log = running.server.service.log
+        assert monitored is not None
+        assert log is not None
+        log.add(Entry(at=time.time(), id="a", asked="notes", features={"words": 3.0}))
+        flushed(running)
+        assert monitored.latest_drift() == ()
+        for thread in threading.enumerate():
+            if thread.name == "linnet-drift":
+                thread.join(20)
+        (found,) = monitored.latest_drift()
+        assert (found.model, found.state) == ("notes", "few")
 
 
 def test_labels_are_few_whatever_comes() -> None:

@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from linnet.errors import ConfigError
 from linnet.generate.engine import Request
 from linnet.monitor.log import Entry
 from linnet.progress import Progress
+from linnet.respond.prices import UNIT
 from linnet.retrieval import IndexConfig, Passage, PassagesInMemory, Place
 from linnet.retrieval.updating import index_texts
 from linnet.routing.opening import OpenRouting
@@ -55,6 +57,7 @@ matches = "hard|founded by"
 model = "cloud"
 """
 FOUNDED = "The library was founded in 1891 by Anna Weiss."
+CUP = "Whoever won the trophy writes to anna.weiss@example.org."
 WHEN = "When was the library founded by Anna Weiss?"
 PAY = "The librarian Anna Weiss earns 5,200 euros a month."
 
@@ -116,7 +119,13 @@ def asked(text: str) -> list[Any]:
 
 @contextlib.contextmanager
 def routing_server(
-    folder: Path, *, policy: str = "", budget: str = "", documents: bool = False, **settings: Any
+    folder: Path,
+    *,
+    policy: str = "",
+    budget: str = "",
+    documents: bool = False,
+    private: bool = False,
+    **settings: Any,
 ) -> Iterator[Routed]:
     cloud = ScriptedEngine(says, context=20_000)
     file = folder / "routing.toml"
@@ -131,6 +140,9 @@ def routing_server(
                     Passage(PAY, (Place("staff/pay.txt", 0, len(PAY)),), language="en"),
                 ]
             )
+            if private:
+                about = Passage(CUP, (Place("open/cup.txt", 0, len(CUP)),), language="en")
+                index = PassagesInMemory([about])
             local = Served("notes", assistant=Assistant(index))
         models = [local, routed(routing, local, ""), *remote_models(routing)]
         if documents:  # there is no directory, for what was measured there
@@ -311,6 +323,31 @@ def test_policy_and_budget_hold_whichever_way_it_is_asked(
         assert server.cloud.requests == []
 
 
+def test_64_clients_never_exceed_the_budget_which_is_settled_exactly(tmp_path: Path) -> None:
+    """Each answer costs 46 or 47 millionths, so that there is not enough for all, and may have
+    cost more than three times as much."""
+    with routing_server(tmp_path, budget="day = 0.002") as server:
+
+        def ask(number: int) -> tuple[int, Any]:
+            return server.post(
+                "/v1/chat/completions",
+                model="cloud",
+                max_tokens=60,
+                messages=asked(f"no. {number}"),
+            )
+
+        with ThreadPoolExecutor(64) as clients:
+            answers = list(clients.map(ask, range(64)))
+        (total, *_) = server.routing.ledger.spent()
+    statuses = [status for status, _ in answers]
+    assert set(statuses) == {200, 429}
+    usages = [found["usage"] for status, found in answers if status == 200]
+    billed = sum(each["prompt_tokens"] * 1 + each["completion_tokens"] * 2 for each in usages)
+    assert total.day.cost == billed * UNIT // 1_000_000 <= 0.002 * UNIT
+    assert (total.day.calls, total.day.reserved) == (len(usages), 0)
+    assert len(server.cloud.requests) == len(usages)
+
+
 def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) -> None:
     with routing_server(tmp_path, policy=OPEN, documents=True) as server:
         message, found = server.chat("When was the library founded?", linnet={"route": "cloud"})
@@ -325,7 +362,8 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         )
         assert (status, shown["models"][0]["allowed"]) == (200, True)
         assert FOUNDED in shown["models"][0]["messages"][-1]["content"]
-        assert PAY not in shown["models"][0]["messages"][-1]["content"]
+        assert FOUNDED in shown["models"][0]["form"]
+        assert PAY not in str(shown)
         # Where what it wrote is supported by nothing, the passages are what answers.
         message, found = server.chat(
             "How much does the librarian earn a month?", linnet={"route": "cloud"}
@@ -333,11 +371,40 @@ def test_a_model_elsewhere_writes_from_documents_that_may_leave(tmp_path: Path) 
         assert PAY in message["content"]
         assert found["model"] == "notes"
         assert "nothing that cloud wrote is supported" in found["route"]["reason"]
-        # A refusal here has the larger one try; where that finds nothing either, it is one.
+        # What the documents do not answer it is asked without them, and that is said.
+        message, found = server.chat("Who won the cup in 2031?")
+        assert (message["refusal"], message["content"]) == (None, "the cloud says so")
+        assert "annotations" not in message
+        assert found["model"] == "cloud"
+        assert found["route"]["reason"].startswith("the local answer is a refusal")
+        said = {p["subject"]: p for p in message["linnet"] if p["type"] == "decision"}
+        assert "answers from what it knows" in said["documents"]["reason"]
+        assert not [p for p in message["linnet"] if p["type"] in ("passage", "outcome")]
+        assert "2031" in server.cloud.detokenize(server.cloud.requests[-1].prompt)  # type: ignore[arg-type]
+        assert FOUNDED not in server.cloud.detokenize(server.cloud.requests[-1].prompt)  # type: ignore[arg-type]
+        assert len(server.cloud.requests) == 4
+    open_policy = f"{OPEN}\n[router]\nbeyond = false"
+    with routing_server(tmp_path, policy=open_policy, documents=True) as server:
         message, found = server.chat("Who won the cup in 2031?")
         assert message["refusal"]
-        assert found["route"]["reason"].startswith("the local answer is a refusal")
-        assert len(server.cloud.requests) == 3
+
+
+def test_who_sees_no_private_data_is_not_shown_it_before_it_leaves(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    limits = {
+        "keep": KeyLimits(remote=True, private_data="keep"),
+        "mask": KeyLimits(remote=True, private_data="mask"),
+    }
+    names = {name: add_key(keys, name, each) for name, each in limits.items()}
+    policy = f'private = "send"\n{OPEN}'
+    with routing_server(tmp_path, policy=policy, documents=True, private=True, keys=keys) as server:
+        for name, key in names.items():
+            _, shown = server.post(
+                "/v1/linnet/route", key=key, model="auto",
+                messages=asked("Whom does one write to who won the trophy?"),
+            )  # fmt: skip
+            assert "won the trophy writes to" in shown["models"][0]["messages"][-1]["content"]
+            assert ("anna.weiss@example.org" in str(shown)) == (name == "keep")
 
 
 def test_documents_that_stay_here_are_answered_from_here(tmp_path: Path) -> None:

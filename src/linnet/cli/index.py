@@ -33,7 +33,7 @@ class IndexCommandConfig(IndexConfig):
     text_columns: tuple[str, ...] = changed(DataConfig, "text_columns", ())
     template: str = changed(DataConfig, "template", "")
     html: Literal["main", "full"] = changed(DataConfig, "html", "main")
-    ocr: Literal["none", "docling"] = changed(DataConfig, "ocr", "none")
+    ocr: Literal["none", "tesseract", "docling"] = changed(DataConfig, "ocr", "none")
     workers: int = changed(DataConfig, "workers", 0)
     file_timeout: float = changed(DataConfig, "file_timeout", 120.0)
     file_memory: int = changed(DataConfig, "file_memory", 2000)

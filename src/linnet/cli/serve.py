@@ -159,7 +159,14 @@ def _greet(server: Server) -> None:
         )
     if server.config.conversations is not None:
         err.print(f"conversations are kept in {server.config.conversations}", markup=False)
-    keys = len(server.service.doorkeeper.ring)
+    ring, routing = server.service.doorkeeper.ring, server.service.catalog.routing
+    if routing is not None and (unknown := routing.settings.budget.unknown_keys(ring.names)):
+        err.print(
+            f"{routing.file}: there is a budget for keys that are not there yet: "
+            f"{', '.join(unknown)}; 'linnet keys add' makes them",
+            markup=False,
+        )
+    keys = len(ring)
     guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)
 

@@ -42,8 +42,9 @@ class DataConfig(Config):
         "of web pages keep the main text, or all text (saved internal pages)",
         group="Reading",
     )
-    ocr: Literal["none", "docling"] = option(
-        "none", "read scanned pages: docling (pip install docling)"
+    ocr: Literal["none", "tesseract", "docling"] = option(
+        "none",
+        "read scanned pages: tesseract (where it is installed), docling (pip install docling)",
     )
     min_characters: int = option(16, "drop documents shorter than this", group="Limits")
     cut_above: int = option(

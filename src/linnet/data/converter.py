@@ -1,4 +1,5 @@
-"""Documents of old formats, converted by LibreOffice, antiword or catdoc, if installed.
+"""Documents of old formats, converted by LibreOffice, antiword or catdoc, if installed; and images
+of pages, read by tesseract.
 
 A process that reads strangers' files may start no program (``sandbox.enter``), so one beside
 it does, which is started before, if a document needs it, and confined in its own way
@@ -14,6 +15,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +34,8 @@ _SUBREAPER = 36  # <linux/prctl.h>
 _NEWEST = {"doc": "docx", "ppt": "pptx"}
 _RESTART = (79, 81)  # what LibreOffice ends with where it wants to be started again
 _MOST_STARTS = 3
+_NO_LANGUAGE = ("osd", "equ")  # tesseract's models of other things
+_MOST_LANGUAGES = 6  # at once: each takes its time
 _PREPARING = 30.0  # seconds for a first profile
 _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 <oor:items xmlns:oor="http://openoffice.org/2001/registry">
@@ -152,25 +156,30 @@ def _installed() -> Iterator[Path]:
         for found in filter(None, map(kinds.program, kind.programs)):
             folder = Path(os.path.realpath(found)).parent
             yield folder.parent if folder.name in ("program", "MacOS") else folder
+    if place := kinds.program(kinds.OCR):  # with its models
+        folder = Path(os.path.realpath(place)).parent
+        yield folder.parent if folder.name == "bin" else folder
 
 
 class _Programs:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.process: subprocess.Popen[bytes] | None = None
+        self.languages = ""  # of tesseract, once they were asked for
 
     def convert(self, source: str, kind: str, seconds: float, limit: int) -> dict[str, str]:
         """What the first program makes that makes anything; each has an equal share of the time."""
         _limit_files(limit)
         end = time.monotonic() + seconds
-        names = [name for name in kinds.KINDS[kind].programs if kinds.program(name)]
+        known = (kinds.OCR,) if kind == kinds.PAGE_IMAGE else kinds.KINDS[kind].programs
+        names = [name for name in known if kinds.program(name)]
         told = []
         for number, name in enumerate(names):
             share = (end - time.monotonic()) / (len(names) - number)
-            run = self._office if name == kinds.OFFICE else self._plain
+            run = {kinds.OFFICE: self._office, kinds.OCR: self._recognised}.get(name, self._plain)
             try:
                 made = run(name, Path(source), kind, share)
-                if made.stat().st_size:
+                if made.stat().st_size or kind == kinds.PAGE_IMAGE:
                     form = kinds.TEXT if made.suffix == ".txt" else made.suffix.removeprefix(".")
                     return {"path": str(made), "kind": form, "program": name}
                 told.append(f"{name} found no text")
@@ -225,12 +234,33 @@ class _Programs:
             raise subprocess.SubprocessError(f"exit status {code}")
         return made
 
+    def _recognised(self, name: str, source: Path, kind: str, seconds: float) -> Path:
+        """The text of an image, in whatever languages there are models for."""
+        program, made = kinds.program(name) or name, source.with_suffix(".txt")
+        end = time.monotonic() + seconds
+        if not self.languages:
+            listed = source.with_suffix(".languages")
+            with listed.open("wb") as file:
+                self._run([program, "--list-langs"], source.parent, file, seconds)
+            found = [
+                line
+                for line in listed.read_text("utf-8", "replace").splitlines()
+                if re.fullmatch(r"[a-z]{3}(?:_\w+)?", line) and line not in _NO_LANGUAGE
+            ]
+            self.languages = "+".join(sorted(found, key="eng".__ne__)[:_MOST_LANGUAGES]) or "eng"
+        with made.open("wb") as file:
+            command = [program, str(source), "stdout", "-l", self.languages]
+            code = self._run(command, source.parent, file, end - time.monotonic())
+        if code:
+            raise subprocess.SubprocessError(f"exit status {code}")
+        return made
+
     def _run(
         self, command: list[str], folder: Path, output: int | IO[bytes], seconds: float
     ) -> int:
         """Run a program to its end, and end all that it leaves behind."""
         places = {name: str(folder) for name in ("HOME", "TMPDIR", "TMP", "TEMP")}
-        locale = {"LC_ALL": "C.UTF-8", "SAL_USE_VCLPLUGIN": "svp"}
+        locale = {"LC_ALL": "C.UTF-8", "SAL_USE_VCLPLUGIN": "svp", "OMP_THREAD_LIMIT": "1"}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -20,6 +20,8 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 TEXT, MARKDOWN, RST, HTML, CODE = "text", "markdown", "rst", "html", "code"
 JSON, JSON_LINES, CSV, PARQUET = "json", "jsonl", "csv", "parquet"
 OFFICE = "soffice"  # LibreOffice, as it names its program
+OCR = "tesseract"
+PAGE_IMAGE = "image of a page"  # what it reads
 LIBRARY_MODULE, LIBRARY_TOPICS = "library module", "library topics"
 
 

@@ -43,6 +43,10 @@ class ModelsConfig(CompareConfig, ReturnConfig):
         "test", "the questions of this split, where they are divided", group="Models"
     )
     answer_tokens: int = option(64, "length of an answer, in tokens", group="Models", least=1)
+    judge_tokens: int = option(
+        200, "length of a verdict, in tokens; models that reason first need more", group="Models",
+        least=16,
+    )  # fmt: skip
     passages: bool = option(True, "put the passages of the questions before them", group="Models")
     instruction: bool = option(
         True, "ask for a short answer; without, as linnet finetune puts examples", group="Models"

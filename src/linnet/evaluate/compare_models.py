@@ -46,6 +46,7 @@ from linnet.evaluate.judging import (
     shown,
 )
 from linnet.evaluate.judging_people import (
+    PREVIOUS,
     SHEET,
     Decide,
     Pairing,
@@ -136,7 +137,7 @@ def compare_models(
             config=config, questions=asked, measure=measure, journal=journal, progress=progress,
             currency=(Routing() if within is None else within.settings).currency, models=found,
             directory=directory, judged_by=judge,
-            judge=None if judging is None else Judge(judging, config.seed),
+            judge=None if judging is None else Judge(judging, config.seed, config.judge_tokens),
         )  # fmt: skip
         comparing.check()
         comparing.ask()
@@ -295,11 +296,7 @@ class _Comparing:
         return {"answer": reply.to_json(), "error": reply.error, "withheld": reply.withheld}
 
     def _key(self, model: ComparedModel, asked: Asked) -> str:
-        shown = (
-            json.dumps(asked.bare and _json(asked.bare))
-            if model.finds_passages
-            else asked.content()
-        )
+        shown = json.dumps(_json(asked.bare)) if model.finds_passages else asked.content()
         return _digest(
             "answer", model.identity, shown, str(asked.max_tokens), str(self.config.seed)
         )
@@ -331,7 +328,10 @@ class _Comparing:
             # Of the same text it is asked only whether that solves the question.
             for one, two in [answers] if same else [answers, answers[::-1]]:
                 conversation = judge.conversation(asked, one, two)
-                key = _digest("verdict", judge.model.identity, json.dumps(_bodies(conversation)))
+                key = _digest(
+                    "verdict", judge.model.identity, str(judge.max_tokens),
+                    json.dumps(_bodies(conversation)),
+                )  # fmt: skip
                 jobs.append(Job(key, judge.model.name, partial(self._verdict, conversation)))
                 own.append(key)
             keys[number, asked.id] = own
@@ -391,6 +391,9 @@ class _Comparing:
         pairs = list({pair.key: pair for pair in pairings.values()}.values())
         found = read_sheet(file, pairs) if file.is_file() else {}
         if not file.is_file() or keys_of(file) != {pair.key for pair in pairs}:
+            if found:  # there may be more on it than verdicts
+                output.refuse_links(file)
+                file.replace(file.with_name(PREVIOUS))
             write_sheet(file, pairs, found)
         for pair, own in pairings.items():
             if own.key in found:

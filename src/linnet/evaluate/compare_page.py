@@ -168,7 +168,7 @@ def shown_change(difference: Difference) -> str:
     """A difference, in points where it is one of shares."""
     if difference.share:
         return f"{100 * difference.difference:+.1f} points"
-    return f"{difference.difference:+.3g}"
+    return _change(difference, difference.difference)
 
 
 def shown_between(difference: Difference) -> str:
@@ -178,7 +178,13 @@ def shown_between(difference: Difference) -> str:
         return ""
     if difference.share:
         return f"{100 * low:+.1f} to {100 * high:+.1f}"
-    return f"{low:+.3g} to {high:+.3g}"
+    return f"{_change(difference, low)} to {_change(difference, high)}"
+
+
+def _change(difference: Difference, value: float) -> str:
+    if "seconds" not in difference.metric:
+        return f"{value:+.3g}"
+    return f"{value:+.3g} s" if abs(difference.first) >= 0.1 else f"{1000 * value:+.3g} ms"
 
 
 def shown_verdict(difference: Difference) -> str:

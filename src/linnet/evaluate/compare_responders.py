@@ -229,6 +229,13 @@ def opened(
     wanted = [_named(each, routing) for each in names]
     _tell_apart([name for name, _ in wanted])
     judging = _named(judge, routing) if judge else None
+    if writer and is_address(writer):
+        raise ConfigError(
+            f"--model {writer}: what writes from documents here is a model of this machine; one at "
+            "an address is compared by its name in routing.toml"
+        )
+    if writer and not any(has_documents_at(place) for _, place in wanted):
+        raise ConfigError("--model writes the answers of an index, but none is compared")
     with ExitStack() as held:
 
         def open_one(name: str, place: str) -> ComparedModel:

@@ -36,7 +36,6 @@ Better: TypeAlias = Literal["first", "second", "tie"]
 
 LONGEST_SHOWN = 6_000
 """Characters of a text that a judge is shown."""
-VERDICT_TOKENS = 200
 LEFT_OUT = "[a sentence to the reader was left out]"
 _NO_SCHEMA = (400, 404, 415, 422, 501)
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -193,7 +192,7 @@ class Judge:
 
     model: ComparedModel
     seed: int = 0
-    max_tokens: int = VERDICT_TOKENS
+    max_tokens: int = 200
     held: bool = True
     """Whether it is held to the schema."""
 

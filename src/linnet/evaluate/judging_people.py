@@ -22,6 +22,8 @@ from linnet.evaluate.compare_questions import Asked
 from linnet.evaluate.judging import LONGEST_SHOWN, Better, Verdict
 
 SHEET = "sheet.csv"
+PREVIOUS = "sheet.previous.csv"
+"""A sheet with verdicts that did not have all pairs, or others; its verdicts are on the new one."""
 COLUMNS = ("row", "question", "expected", "answer 1", "answer 2", "better")
 LARGEST_SHEET = 1 << 28
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

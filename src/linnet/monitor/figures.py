@@ -167,7 +167,7 @@ class Figures:
     failed: Share
     left: Share
     escalated: Share
-    """Of those that were answered, by models beyond this machine."""
+    """Of those that were answered, by models beyond this machine, or that bill."""
     escalations: Mapping[str, int]
     """These, by what decided it."""
     times: Mapping[str, Times]
@@ -291,7 +291,7 @@ def figures(
     own, names = calls.numbers, calls.names
     states = {name: names["state"] == name for name in ("answered", "refused", "failed", "left")}
     answered, shown = states["answered"], states["answered"] | states["refused"]
-    away = names["place"] != "here"
+    away = _is_away(names["place"], own["cost"])
     total = len(calls)
     compared = np.isfinite(own["would_cost"])
     judged = np.isfinite(own["probability"]) & answered
@@ -424,7 +424,8 @@ def _row(calls: Calls, name: str, mask: npt.NDArray[np.bool_] | slice) -> Row:
     done = np.isin(calls.names["state"][mask], ("answered", "refused"))
     ordered = np.sort(own["seconds"][done])
     p50, p95 = quantile(ordered, 0.5), quantile(ordered, 0.95)
-    away = (calls.names["place"][mask] != "here") & (calls.names["state"][mask] == "answered")
+    away = _is_away(calls.names["place"][mask], own["cost"])
+    away &= calls.names["state"][mask] == "answered"
     return Row(
         name, len(own["at"]), states["answered"], states["refused"], states["failed"],
         states["left"], int(away.sum()), int((own["good"] == 1).sum()),
@@ -432,6 +433,12 @@ def _row(calls: Calls, name: str, mask: npt.NDArray[np.bool_] | slice) -> Row:
         _money(own["cost"]), _money(own["would_cost"]),
         p50.value if p50 else None, p95.value if p95 else None,
     )  # fmt: skip
+
+
+def _is_away(places: Texts, costs: Numbers) -> npt.NDArray[np.bool_]:
+    """Which were answered by a model that runs elsewhere, or bills."""
+    found: npt.NDArray[np.bool_] = (places != "here") | (costs > 0)
+    return found
 
 
 def _spans(

@@ -305,15 +305,17 @@ def _cost(found: Figures, compared_with: str) -> Iterator[Sentence]:
     if not found.cost and not found.compared:
         yield Sentence("cost", "fact", "Nothing was billed: all was computed here.")
         return
-    billed = f"{found.billed:,} of them were billed" if found.billed else "nothing was billed"
+    verb = "was" if found.billed == 1 else "were"
+    billed = f"{found.billed:,} of them {verb} billed" if found.billed else "nothing was billed"
     text = f"The answers cost {_amount(found.cost, found.currency)} ({billed})."
     saved = found.would_cost - found.compared_cost
     if found.compared:
         which = "" if found.compared == found.calls else f" for {found.compared:,} of them"
         alone = f"By {compared_with} alone" if compared_with else "In the cloud"
+        less = f"{_amount(abs(saved), found.currency)} {'less' if saved > 0 else 'more'}"
         text += (
             f" {alone} they would have cost {_amount(found.would_cost, found.currency)}{which}: "
-            f"{_amount(abs(saved), found.currency)} {'less' if saved >= 0 else 'more'} this way."
+            f"{less if saved else 'as much'} this way."
         )
     yield Sentence("cost", "good" if saved > 0 else "fact", text)
 

@@ -358,9 +358,9 @@ class Ledger:
 
         Raises StoreError.
         """
-        self._find_lost()
         with contextlib.suppress(StoreError):  # they count as reserved
             self._settle_waiting()
+            self._find_lost()
         with self._database.reading() as run:
             day = self._today(run)
             amounts = {
@@ -474,8 +474,14 @@ class Ledger:
             limits = list(self._limits(run, call, day))
             for limit in limits:
                 if not limit.admits(charge):
+                    said = self._said(limit, charge)
+                    if day > self._date():
+                        said += (
+                            f" (this is counted for {day}, where the clock of this machine has "
+                            "been; if that was wrong, see 'linnet budget --correct-clock')"
+                        )
                     writable = min(one.writable(charge) for one in limits)
-                    raise BudgetExceededError(self._said(limit, charge), writable=writable)
+                    raise BudgetExceededError(said, writable=writable)
             for period in (day, day[:7]):
                 for account in (_TOTAL, _account(call.key)):
                     self._add(run, period, account, charge.cost, charge.tokens, 1)

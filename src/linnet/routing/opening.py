@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from linnet.answers.assistant import Assistant
 from linnet.answers.current import CurrentAssistant
@@ -18,6 +19,7 @@ from linnet.respond.counts import most_prompt_tokens
 from linnet.respond.pieces import Place
 from linnet.respond.responder import Responder
 from linnet.retrieval import Found
+from linnet.routing.beyond import BeyondDocuments
 from linnet.routing.budgets import Ledger, open_ledger
 from linnet.routing.contents import Finding
 from linnet.routing.models import Models, open_models
@@ -69,15 +71,7 @@ class OpenRouting:
         has_documents = isinstance(local, DocumentsResponder)
         if isinstance(local, DocumentsResponder):
             self.protect(local.assistant)
-            remote = {
-                name: DocumentsResponder(
-                    local.assistant,
-                    name=local.name,
-                    writer=self._writer(name, place),
-                    watch=local.watch,
-                )
-                for name in self.remote
-            }
+            remote = {name: self._from_documents(name, local, place) for name in self.remote}
         router = open_router(
             self.settings, base=self.file.parent,
             models={name: each.abilities for name, each in remote.items()},
@@ -87,6 +81,17 @@ class OpenRouting:
             local, remote, router, name=AUTO, policy=self.policy, tells=has_documents,
             is_slow=router.learned is not None, currency=self.settings.currency,
         )  # fmt: skip
+
+    def _from_documents(
+        self, name: str, local: DocumentsResponder, place: Path | str | None
+    ) -> DocumentsResponder:
+        """A model beyond this machine that writes from the documents of this one."""
+        settings: dict[str, Any] = {
+            "name": local.name, "writer": self._writer(name, place), "watch": local.watch,
+        }  # fmt: skip
+        if not self.settings.router.beyond:
+            return DocumentsResponder(local.assistant, **settings)
+        return BeyondDocuments(local.assistant, beyond=self.remote[name], model=name, **settings)
 
     def protect(self, assistant: Assistant) -> None:
         """Have text of its documents known that stays here, wherever it turns up."""

@@ -24,6 +24,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
+import numpy.typing as npt
+
 from linnet.answers.instructions import UNSEEN
 
 DEEPEST = 4
@@ -54,7 +57,7 @@ _ASCII = bytes(ord({"0": "o", "1": "l", "i": "l"}.get(chr(c).lower(), chr(c).low
 _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
 _UNWRITTEN = re.compile(r"[\W_]+")
-LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W*\w{0,12}\W{0,3}\d{1,4}\W{1,3})\s*")
+LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W{0,3}\w{0,12}\W{0,3}\d{1,4}[.):\]-]{1,2})[ \t]?")
 """What pieces of something begin with that is divided: "Part 2:", "b)"."""
 _APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
 _BETWEEN = re.compile(r"[^\w\n]{1,2}")
@@ -77,7 +80,6 @@ _BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{_SHORTEST},}}")
 _TOKEN = re.compile(r"[A-Za-z0-9+/_\-]+=*")
 _BASE32 = re.compile(r"[A-Z2-7]{16,}|(?=[a-z]{0,30}[2-7])[a-z2-7]{16,}")
 _BASE32_APART = re.compile(r"[A-Z2-7]{2,8}(?:[ \n\r\t]{1,2}[A-Z2-7]{2,8}){3,}")
-_BASE85 = re.compile(r"[!-~]{15,}")
 _MORSE = re.compile(r"[.\-·–—•_]{1,6}(?:[ /|\n]{1,3}[.\-·–—•_]{1,6}){5,}")
 _ROT13 = str.maketrans(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -336,18 +338,37 @@ def _base32(text: str) -> Iterator[str]:
 
 
 def _base85(text: str) -> Iterator[str]:
-    for run in _BASE85.findall(text):
-        if run.isalnum() and not any(c.isdigit() for c in run):
-            continue
-        own = run.removeprefix("<~").removesuffix("~>")
-        for decode in (base64.a85decode, base64.b85decode):
+    for signs, runs in _BASE85:
+        for run in runs.findall(text):
+            if run.isalnum() and not any(c.isdigit() for c in run):
+                continue
+            digits = signs[np.frombuffer(run.encode(), np.uint8)]
             for start in range(5):
-                try:
-                    yield from _texts(decode(own[start:].encode()))
-                except _TooLargeError:
-                    raise
-                except (ValueError, OverflowError):
-                    continue
+                yield from _texts(_of_base85(digits[start:]))
+
+
+def _of_base85(digits: npt.NDArray[np.uint64]) -> bytes:
+    """Bytes from digits; of five that no encoder writes four are of no text."""
+    missing = -len(digits) % 5
+    padded = np.concatenate([digits, np.full(missing, 84, np.uint64)]).reshape(-1, 5)
+    values = padded @ np.array([85**4, 85**3, 85**2, 85, 1], np.uint64)
+    values[values >= 1 << 32] = 0
+    found = values.astype(">u4").tobytes()
+    return found[: len(found) - missing]
+
+
+def _signs(alphabet: str) -> npt.NDArray[np.uint64]:
+    """What each sign of an alphabet counts, by its code."""
+    found = np.zeros(128, np.uint64)
+    found[[ord(sign) for sign in alphabet]] = np.arange(len(alphabet))
+    return found
+
+
+_RFC1924 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_BASE85 = (
+    (_signs("".join(map(chr, range(33, 118)))), re.compile(r"[!-u]{15,}")),  # of Adobe
+    (_signs(_RFC1924), re.compile(rf"[{re.escape(_RFC1924)}]{{15,}}")),
+)
 
 
 def _morse(text: str) -> Iterator[str]:

@@ -57,6 +57,11 @@ class RouterConfig(Config):
         True,
         "Without a router: whether what this machine refuses to answer goes to a larger model.",
     )
+    beyond: bool = option(
+        True,
+        "From documents: whether what they do not answer is answered by a larger model from what "
+        "it knows, and so marked; otherwise it stays unanswered.",
+    )
     probability: float | None = option(
         None,
         "Without a router: answers that are right with less probability than this, as the gate of "

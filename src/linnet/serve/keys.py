@@ -175,6 +175,12 @@ class KeyRing:
         return len(self._given) + len(self._kept)
 
     @property
+    def names(self) -> list[str]:
+        """Of the keys."""
+        self._refresh()
+        return [key.name for key in (*self._given, *self._kept)]
+
+    @property
     def required(self) -> bool:
         """Whether a key is needed."""
         self._refresh()

@@ -151,7 +151,7 @@ class AnswerMetrics:
         if entry.decided_by:
             by = entry.decided_by if entry.decided_by in DECIDED_BY else OTHER
             self.routes.labels(model, by).inc()
-            if entry.place != "here" and entry.state == "answered":
+            if (entry.place != "here" or entry.cost) and entry.state == "answered":
                 self.escalations.labels(by).inc()
         for code in entry.failures:
             self.failures.labels(self._code(code)).inc()

@@ -45,8 +45,8 @@ def language_of(text: str) -> Language | None:
     asked = sample.lstrip(" \t\"'“„«(").casefold()
     if _CYRILLIC.search(sample):
         told = any(word in RUSSIAN.telling for word in found) or _RUSSIAN.search(sample)
-        told = told or any(map(RUSSIAN.interrogative.match, _BEGINS.split(asked)))
-        return RUSSIAN if told and not _OTHER_CYRILLIC.search(sample) else None
+        asks = any(RUSSIAN.interrogative.match(begun) for begun in _BEGINS.split(asked))
+        return RUSSIAN if (told or asks) and not _OTHER_CYRILLIC.search(sample) else None
     counts = {
         code: sum(word in language.telling for word in found)
         + 1.5 * (language.interrogative.match(asked) is not None)

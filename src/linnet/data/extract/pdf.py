@@ -19,6 +19,7 @@ from itertools import chain, count, islice, repeat, takewhile
 from typing import TYPE_CHECKING, Any
 
 from linnet.data.document import Dropped, Extracted, UnreadableError
+from linnet.data.extract import scans
 from linnet.data.extract.layout import FIELD_ERROR, Layout
 from linnet.data.extract.pdf_columns import regions
 from linnet.data.extract.pdf_page import Page, read_page
@@ -45,12 +46,13 @@ def read(path: Path, context: Context) -> Iterator[Extracted | Dropped]:
 
     ``changes``: running headers (lines of headers and footers left out), pages
     without text, damaged pages, slanted text (characters of watermarks left out), errors of
-    fields.
+    fields, pages that OCR had no time for.
     """
     changes = Counter[str]()
     text = _text(path, context, changes)
     if not text and changes["pages without text"]:
-        text = _scanned(path, context)
+        text = scans.read(path, context, changes)
+        _checked(len(text), context)
     if not text.strip():
         raise UnreadableError("damaged pdf" if changes["damaged pages"] else "no text in it")
     yield Extracted(text, context.group, _KIND, changes=+changes)
@@ -170,22 +172,6 @@ def _write(block: Block, layout: Layout) -> None:
         layout.code(block.text, marks=block.pages)
     else:
         layout.paragraph(block.text, marks=block.pages)
-
-
-def _scanned(path: Path, context: Context) -> str:
-    """The text of a PDF whose pages are images."""
-    if context.config.ocr != "docling":
-        raise UnreadableError("needs OCR: its pages are images")
-    try:
-        from docling.document_converter import DocumentConverter
-    except ModuleNotFoundError:
-        raise UnreadableError("needs OCR: pip install docling") from None
-    try:
-        text: str = DocumentConverter().convert(path).document.export_to_text()
-    except Exception as error:  # whatever its models and engines raise
-        raise UnreadableError("needs OCR: docling cannot read it", str(error)) from None
-    _checked(len(text), context)
-    return text
 
 
 _NEARBY = 12  # pages each way

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from linnet.answers.privacy import mask_private
 from linnet.respond.context import Context
 from linnet.respond.prices import money
 from linnet.serve.asgi import Call
@@ -40,7 +41,21 @@ async def prospects(service: Service, call: Call) -> None:
     )  # fmt: skip
     with service.within_limits(call):
         found = await service.in_thread(lambda: responder.prospects(asked, context))
-    await answer_json(call, {"models": [_as_json(service, each) for each in found]})
+    shown = [_as_json(service, each) for each in found]
+    if service.masks_private(call):
+        shown = await service.in_thread(lambda: [_masked(each) for each in shown])
+    await answer_json(call, {"models": shown})
+
+
+def _masked(shown: Any) -> Any:
+    """For whoever may not see private data of documents."""
+    if isinstance(shown, str):
+        return mask_private(shown).text
+    if isinstance(shown, list):
+        return [_masked(each) for each in shown]
+    if isinstance(shown, dict):
+        return {name: _masked(each) for name, each in shown.items()}
+    return shown
 
 
 def _as_json(service: Service, prospect: Prospect) -> dict[str, Any]:
@@ -54,6 +69,8 @@ def _as_json(service: Service, prospect: Prospect) -> dict[str, Any]:
     if prospect.outgoing is not None:
         found["messages"] = [message.as_json() for message in prospect.outgoing.messages]
         found["tools"] = [tool.as_json() for tool in prospect.outgoing.tools]
+        if prospect.outgoing.constraint is not None:
+            found["form"] = prospect.outgoing.constraint.value
         found |= _cost(service, prospect.model, prospect.outgoing)
     return found
 
@@ -84,6 +101,7 @@ _PROSPECT: Schema = record(
         "decisions": listed({"type": "object"}),
         "messages": listed({"type": "object"}),
         "tools": listed({"type": "object"}),
+        "form": {**TEXT, "description": "What the answer must be, where it is held to something."},
         "most_cost": {"type": ["number", "null"]},
         "currency": TEXT,
     },

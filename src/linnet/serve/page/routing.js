@@ -116,19 +116,23 @@ function prospect(found, choose) {
     const reasons = found.reasons.map((reason) => element("li", {}, reason));
     return element("section", { class: "prospect", "aria-label": found.model }, ...head, element("p", {}, "Nothing of this may go there:"), element("ul", {}, ...reasons));
   }
-  const sent = found.messages.map(({ role, content, tool_calls }) =>
-    element("div", { class: "leaving" }, element("b", {}, role), element("pre", { dir: "auto" }, [contentOf(content), ...(tool_calls ?? []).map((call) => JSON.stringify(call))].filter(Boolean).join("\n"))),
-  );
+  const sent = found.messages.map(({ role, content, tool_calls }) => leaving(role, [contentOf(content), ...(tool_calls ?? []).map((call) => JSON.stringify(call))]));
+  if (found.tools?.length) sent.push(leaving("tools", found.tools.map((tool) => JSON.stringify(tool))));
+  if (found.form) sent.push(leaving("form of the answer", [found.form]));
   const kept = found.decisions.map(({ outcome, reason }) => element("li", {}, [outcome, reason].filter(Boolean).join(": ")));
   return element(
     "section",
     { class: "prospect", "aria-label": found.model },
     ...head,
-    element("p", {}, "This would leave, and nothing else:"),
+    element("p", {}, "This would leave:"),
     element("div", { class: "leavings", tabindex: "0", role: "region", "aria-label": `What ${found.model} would be sent` }, ...sent),
     kept.length > 0 && element("ul", { class: "help" }, ...kept),
     element("button", { type: "button", class: "button main-button", click: choose }, `Send it to ${found.model}`),
   );
+}
+
+function leaving(name, texts) {
+  return element("div", { class: "leaving" }, element("b", {}, name), element("pre", { dir: "auto" }, texts.filter(Boolean).join("\n")));
 }
 
 function contentOf(content) {
