@@ -24,7 +24,7 @@ from linnet.routing.targets import (
 )
 from linnet.routing.training import folds_of, held_out_predictions, models_of, table_of
 
-GSM8K = Path("/work/shared/data/routing/gsm8k_responses.csv")
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "routing" / "gsm8k_responses.csv"
 WEAK = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 
 
