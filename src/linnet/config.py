@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import tomli_w
 
-from linnet.errors import ConfigError
+from linnet.errors import ConfigError, ContradictionError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -201,7 +201,7 @@ LARGEST_JSON = 1 << 30
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ConfigError naming the file and line."""
     try:
-        text = read_bytes(path, LARGEST_SETTINGS).decode("utf-8")
+        text = read_bytes(path, LARGEST_SETTINGS).decode("utf-8-sig")  # as Windows writes it
         return tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
@@ -298,7 +298,7 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
             raise ConfigError(f"{where} must be a table. Got {show(value)}")
         kind = arguments[1]
         return {
-            key: _convert(kind, item, where=f"{where}: {_key(key)}") for key, item in value.items()
+            key: _entry(kind, item, where=f"{where}: {_key(key)}") for key, item in value.items()
         }
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if isinstance(value, kind):
@@ -325,6 +325,18 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
     ):
         return value
     raise ConfigError(f"{where} must be {_type_name(kind)}. Got {show(value)}")
+
+
+def _entry(kind: Any, value: Any, *, where: str) -> Any:
+    """One of several tables of a kind: what is wrong in it names it."""
+    try:
+        return _convert(kind, value, where=where)
+    except ContradictionError:
+        raise
+    except ConfigError as error:
+        if str(error).startswith(where):
+            raise
+        raise ConfigError(f"{where}: {error}") from None
 
 
 _SHORT = reprlib.Repr()

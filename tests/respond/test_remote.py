@@ -38,6 +38,7 @@ from linnet.respond import (
     transport,
 )
 from linnet.respond.context import Settle
+from linnet.respond.conversation import Tool
 from linnet.respond.counts import MOST_TOKENS, Counts, most_prompt_tokens
 from linnet.respond.deltas import Deltas
 from linnet.respond.dialect import Dialect
@@ -135,6 +136,7 @@ def test_what_is_sent() -> None:
         {"constraint": Constraint("regex", "a+")},
         {"sampling": Sampling(logit_bias=((1, 1.0),))},
         {"continue_final_message": True},
+        {"tools": (Tool("f"),), "tool_choice": "tool:g"},
     ):
         with pytest.raises(ConfigError) as raised:
             respond.run(RemoteResponder("http://127.0.0.1:9/v1", "m"), ASKED.replace(**changes))

@@ -490,6 +490,7 @@ def test_what_is_wrong_in_the_file(tmp_path: Path, text: str, words: str) -> Non
     with pytest.raises(ConfigError) as raised:
         routing(tmp_path, "\n".join(["[models.far]", *lines, text]))
     assert words in str(raised.value)
+    assert "routing.toml: models: far: " in str(raised.value)
     assert "\n" not in str(raised.value)
 
 

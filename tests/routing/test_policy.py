@@ -225,6 +225,7 @@ def _somewhere(text: str) -> Mapping[str, Conversation]:
         "a name": asked({"role": "user", "content": "Hm?", "name": text}),
         "a tool": asked("Hm?", tools=[tool]),
         "a schema": asked("Hm?", tools=[deep]),
+        "a choice": asked("Hm?", tools=[{"function": {"name": "f"}}], tool_choice=f"tool:{text}"),
         "the form": asked("Hm?", constraint=Constraint("json_schema", json.dumps(schema))),
         "a stop": asked("Hm?", sampling=Sampling(stop=(text,))),
         "arguments": asked("Hm?", {"role": "assistant", "content": "", "tool_calls": [call]}),
@@ -273,12 +274,33 @@ def _nested(text: bytes, times: int) -> str:
         (_nested("Über Quillfeather".encode("cp1252"), 1), "pattern PATTERN"),
         (_nested("Дело Квиллфезера".encode("utf-16"), 1), "pattern OTHER"),
         ("%DCber die %22Gr%FC%DFe%22", "pattern THIRD"),
+        *(
+            (_nested("Дело Квиллфезера".encode(code), 1), "pattern OTHER")
+            for code in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "cp1251", "koi8-r")
+        ),
+        (", ".join(str(ord(sign)) for sign in "Дело Квиллфезера"), "pattern OTHER"),
+        ("".join(f"\\x{{{ord(sign):x}}}" for sign in "Дело Квиллфезера"), "pattern OTHER"),
+        ("".join(f"<td>{sign}</td>" for sign in "Дело Квиллфезера"), "pattern OTHER"),
+        (r"\textbf{Qu}\emph{ill}\textrm{feather}", "pattern PLAIN"),
+        (
+            "00000000: 4f6e 2051 7569 6c6c  On Quill\n00000008: 6665 6174 6865 722c  feather,",
+            "pattern PATTERN",
+        ),
+        (
+            "00000000  4f 6e 20 51 75 69 6c 6c  |On Quill|\n"
+            "00000008  66 65 61 74 68 65 72 2c  |feather,|",
+            "pattern PATTERN",
+        ),
+        (_nested(b"On Quillfeather, then", 1)[::-1], "pattern PATTERN"),
+        (b"On Quillfeather, then".hex()[::-1], "pattern PATTERN"),
+        ("a" + "".join(chr(0xE00F0 + code) for code in b"On Quillfeather"), "pattern PATTERN"),
+        ("⠟⠥⠊⠇⠇⠋⠑⠁⠞⠓⠑⠗", "pattern PLAIN"),
     ],
 )
 def test_what_is_encoded(text: str, reason: str) -> None:
     own = policy(private="send", patterns=[
         {"matches": "Quillfeather"}, {"matches": "Квиллфезер", "name": "OTHER"},
-        {"matches": "Grüße", "name": "THIRD"},
+        {"matches": "Grüße", "name": "THIRD"}, {"matches": "quillfeather", "name": "PLAIN"},
     ])  # fmt: skip
     assert reason in held(own, asked(text))
 

@@ -92,7 +92,7 @@ def test_without_a_policy_the_oracle_finds_what_leaks() -> None:
                               where="test"))  # fmt: skip
     leaks, sent = asyncio.run(outcomes(own, 7, 100))
     every = list(cases(7, 100, WORLD))
-    assert sent > 95  # (what is too much to be decoded is held back all the same)
+    assert sent > 92  # (what is too much to be decoded is held back all the same)
     found = sum(bool(case.kind) for case, _ in leaks)
-    assert found > 0.95 * sum(bool(case.kind) for case in every)
+    assert found > 0.92 * sum(bool(case.kind) for case in every)
     assert len({case.code for case, _ in leaks}) > 0.6 * len(CODES)

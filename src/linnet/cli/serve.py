@@ -160,12 +160,18 @@ def _greet(server: Server) -> None:
     if server.config.conversations is not None:
         err.print(f"conversations are kept in {server.config.conversations}", markup=False)
     ring, routing = server.service.doorkeeper.ring, server.service.catalog.routing
-    if routing is not None and (unknown := routing.settings.budget.unknown_keys(ring.names)):
-        err.print(
-            f"{routing.file}: there is a budget for keys that are not there yet: "
-            f"{', '.join(unknown)}; 'linnet keys add' makes them",
-            markup=False,
-        )
+    if routing is not None:
+        restricted = [name for name in routing.settings.policy.keys if name not in ring.names]
+        for unknown, what in (
+            (routing.settings.budget.unknown_keys(ring.names), "a budget"),
+            (restricted, "a rule of the policy"),
+        ):
+            if unknown:
+                err.print(
+                    f"{routing.file}: there is {what} for keys that are not there yet: "
+                    f"{', '.join(unknown)}; 'linnet keys add' makes them",
+                    markup=False,
+                )
     keys = len(ring)
     guarded = f"{keys} key{'s' if keys > 1 else ''}" if keys else "no key needed"
     err.print(f"{server.url} ({guarded}); Ctrl-C stops", markup=False)

@@ -188,6 +188,10 @@ def _tool_choice(conversation: Conversation) -> Any:
 
     name, choice = conversation.demanded_name, conversation.tool_choice
     if name is not None:
+        if name not in {tool.name for tool in conversation.tools}:
+            raise ConversationError(
+                f"tool_choice names '{name}', which is none of the tools.", part="tool_choice"
+            )
         return named(name)
     if conversation.allowed is None or choice == "none":
         return choice

@@ -215,6 +215,8 @@ def leaves(conversation: Conversation) -> Iterator[Leaf]:
         yield from message_leaves(message, number)
     for tool in conversation.tools:
         yield from _tool_leaves(tool)
+    if (demanded := conversation.demanded_name) is not None:
+        yield Leaf(demanded, "the tools", "tool name")
     for text in conversation.sampling.stop:
         yield Leaf(text, "stop strings", "stop")
     if conversation.constraint is not None:

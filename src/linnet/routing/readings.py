@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -48,6 +49,9 @@ _ALIKE = {
 }  # fmt: skip
 _LOOKALIKES = {ord(other): plain for plain, others in _ALIKE.items() for other in others}
 _LOOKALIKES |= {0xE0000 + code: chr(code) for code in range(0x20, 0x7F)}  # tags
+_LOOKALIKES |= dict(
+    zip(map(ord, "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵"), "abcdefghijklmnopqrstuvwxyz", strict=True)
+)
 _LOOKALIKES |= {ord(a): b for a, b in zip("ıłøđħŧæœßþð", (
     "i", "l", "o", "d", "h", "t", "ae", "oe", "ss", "th", "d"), strict=True)}  # fmt: skip
 # In the skeleton a cipher is taken for the letter that it looks like.
@@ -67,19 +71,27 @@ _QUOTED = re.compile(r"=([0-9A-Fa-f]{2})")
 _QUOTED_BYTE = re.compile(rb"=([0-9A-Fa-f]{2})")
 _SOFT_BREAK = re.compile(r"=[ \t]*\r?\n")
 _ESCAPE = re.compile(
-    r"(?<!\\)\\++(?:u\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
+    r"(?<!\\)\\++(?:[ux]\{([0-9A-Fa-f]{1,6})\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})"
     r"|([0-3][0-7]{2}))|\bU\+([0-9A-Fa-f]{4,6})\b"
 )
 _CONTROL_ESCAPE = re.compile(r"(?<!\\)\\++[nrtbf/\"']")
 _HEX_PREFIX = re.compile(r"(?:0[xX]|\\x|&#[xX]|%|#)(?=[0-9A-Fa-f]{2})")
 _HEX = re.compile(r"[0-9A-Fa-f](?:[\s,:;_.\-|/]{0,3}[0-9A-Fa-f]){15,}")
 _BINARY = re.compile(r"[01](?:[\s,:;_.\-|/]{0,3}[01]){31,}")
-_DECIMAL = re.compile(r"(?<!\d)\d{2,3}(?:[\s,:;_.\-|/]{1,3}\d{2,3}){5,}(?!\d)")
+_HEX_DUMP = re.compile(
+    r"^[0-9A-Fa-f]{4,16}:?[ \t]{1,3}((?:[0-9A-Fa-f]{2,8}[ \t]{1,2}){1,32})(?=[ \t]|\||$).*$",
+    re.MULTILINE,
+)
+_DECIMAL = re.compile(r"(?<!\d)\d{2,6}(?:[\s,:;_.\-|/]{1,3}\d{2,6}){5,}(?!\d)")
 _OCTAL = re.compile(r"(?<!\d)[01]?[0-7]{2}(?:[\s,:;_.\-|/]{1,3}[01]?[0-7]{2}){5,}(?!\d)")
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{_SHORTEST},}}")
 _TOKEN = re.compile(r"[A-Za-z0-9+/_\-]+=*")
 _BASE32 = re.compile(r"[A-Z2-7]{16,}|(?=[a-z]{0,30}[2-7])[a-z2-7]{16,}")
 _BASE32_APART = re.compile(r"[A-Z2-7]{2,8}(?:[ \n\r\t]{1,2}[A-Z2-7]{2,8}){3,}")
+_MARKUP = re.compile(
+    r"<!--.{0,2000}?-->|</?[A-Za-z][^<>]{0,500}>|\\[A-Za-z]{1,30}\*?(?=[{\s])", re.DOTALL
+)
+_SELECTORS = re.compile(r"[\ufe00-\ufe0f\U000e0100-\U000e01ef]{5,}")
 _MORSE = re.compile(r"[.\-·–—•_]{1,6}(?:[ /|\n]{1,3}[.\-·–—•_]{1,6}){5,}")
 _ROT13 = str.maketrans(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
@@ -147,7 +159,8 @@ def readings(text: str) -> Readings:
         deeper: list[tuple[str, str]] = []
         for own, how in layer:
             try:
-                for other, name in _decoded(own):
+                turned = () if depth else _turned_codes(own)
+                for other, name in chain(_decoded(own), turned):
                     if len(other) < _SHORTEST_TEXT or other in found:
                         continue
                     budget -= len(other)
@@ -179,8 +192,19 @@ def _turned(text: str) -> Iterator[tuple[str, str]]:
     yield text[::-1].translate(_ROT13), "ROT13 backwards"
 
 
+def _turned_codes(text: str) -> Iterator[tuple[str, str]]:
+    """What a code says that was turned around."""
+    if not any(map(_is_strange, _BASE64.findall(text))):
+        return
+    for turned, name in ((text[::-1], "backwards"), (text.translate(_ROT13), "ROT13")):
+        for found in (*_hex(turned), *_base64(turned)):
+            yield found, name
+
+
 def _decoded(text: str) -> Iterator[tuple[str, str]]:
     """What a text may be an encoding of, in part or whole."""
+    for found in _selected(text):
+        yield found, "characters that nobody sees"
     plain = undisguised(text)
     if plain != text:
         yield plain, "without disguise"
@@ -249,14 +273,32 @@ def _escapes(text: str) -> Iterator[str]:
         yield unescaped
 
 
+def _unmarked(text: str) -> Iterator[str]:
+    if "</" in text or text.count("\\") > 2:
+        yield _MARKUP.sub("", text)
+
+
+def _selected(text: str) -> Iterator[str]:
+    """Bytes as variation selectors, which nobody sees."""
+    for match in _SELECTORS.finditer(text):
+        codes = (ord(sign) - 0xFE00 for sign in match[0])
+        yield from _texts(bytes(code if code < 16 else code - 0xE0100 + 0xFE10 for code in codes))
+
+
 def _hex(text: str) -> Iterator[str]:
+    dump = _HEX_DUMP.findall(text)
+    if len(dump) > 1:
+        yield from _texts(bytes.fromhex(_even("".join(re.sub(r"\s", "", row) for row in dump))))
     for match in _HEX.finditer(_HEX_PREFIX.sub("", text)):
         digits = re.sub(r"[^0-9A-Fa-f]", "", match[0])
         if digits.isdigit() and len(set(digits)) < 4:
             continue
-        for start in (0, 1):
-            part = digits[start:]
-            yield from _texts(bytes.fromhex(part[: len(part) // 2 * 2]))
+        for part in (digits, digits[1:]):
+            yield from _texts(bytes.fromhex(_even(part)))
+
+
+def _even(digits: str) -> str:
+    return digits[: len(digits) // 2 * 2]
 
 
 def _binary(text: str) -> Iterator[str]:
@@ -275,6 +317,10 @@ def _codes(text: str) -> Iterator[str]:
             codes = [int(code, base) for code in re.findall(r"\d+", match[0])]
             if all(code < 256 for code in codes):
                 yield from _texts(bytes(codes))
+            else:
+                yield "".join(
+                    chr(code) for code in codes if code < 0x110000 and not 0xD800 <= code < 0xE000
+                )
 
 
 def _base64(text: str) -> Iterator[str]:
@@ -384,6 +430,7 @@ def _rot47(text: str) -> Iterator[str]:
 
 
 _DECODERS: Sequence[tuple[Callable[[str], Iterable[str]], str]] = (
+    (_unmarked, "without markup"),
     (_entities, "entities of HTML"), (_percent, "percent encoding"),
     (_quoted_printable, "quoted-printable"), (_escapes, "escapes"), (_hex, "hexadecimal"),
     (_binary, "binary"), (_codes, "numbers of characters"), (_base64, "base64"),
@@ -460,6 +507,7 @@ _READABLE = re.compile(rf"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]{{{_SHORTEST_TEXT}
 def _plain_texts(data: bytes) -> Iterator[str]:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         yield data.decode("utf-16", "ignore")
+    yield from _wide_texts(data)
     if data.count(0) * 3 > len(data):  # UTF-16 of Latin text, whichever half comes first
         data = data.replace(b"\0", b"")
     for text in _decodings(data):
@@ -472,6 +520,28 @@ def _plain_texts(data: bytes) -> Iterator[str]:
             yield kept
 
 
+def _wide_texts(data: bytes) -> Iterator[str]:
+    """Of UTF-16 and UTF-32 without a mark at the beginning: most characters are of one script, and
+    so have the same upper half."""
+    if len(data) < 2 * _SHORTEST_TEXT:
+        return
+    if data.count(0) * 2 > len(data) and len(data) % 4 == 0:
+        for upper, name in ((data[3::4], "utf-32-le"), (data[::4], "utf-32-be")):
+            if not any(upper):
+                yield data.decode(name, "ignore")
+    for half, name in ((data[1::2], "utf-16-le"), (data[::2], "utf-16-be")):
+        most = sorted(half)[len(half) // 2]  # where one is more than half of them, it
+        if 0 < most < 0xD8 and most not in _PRINTED and half.count(most) * 3 > len(half) * 2:
+            yield data.decode(name, "ignore")
+
+
+_PRINTED = range(0x20, 0x7F)
+
+
+_CYRILLIC = re.compile(rb"[\t\n\r -~\xa3\xa8\xb3\xb8\xc0-\xff]{12,}")
+"""Words in a code page of Russian, and no bytes that such texts hardly have."""
+
+
 def _decodings(data: bytes) -> Iterator[str]:
     """Bytes as text: of UTF-8, and of Windows where some are not of UTF-8 and most of ASCII."""
     text = data.decode("utf-8", "replace")
@@ -479,3 +549,6 @@ def _decodings(data: bytes) -> Iterator[str]:
     odd = text.count("\ufffd")
     if odd and odd * 5 < len(text):
         yield data.decode("cp1252", "replace")
+    elif odd and _CYRILLIC.fullmatch(data) and odd * 2 > len(text):
+        yield data.decode("cp1251", "replace")
+        yield data.decode("koi8-r", "replace")

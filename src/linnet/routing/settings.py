@@ -101,11 +101,15 @@ def read_routing(file: Path | str) -> Routing:
     try:
         routing = from_mapping(Routing, values, where=str(file))
     except ContradictionError as error:
-        text = read_bytes(Path(file), LARGEST_SETTINGS).decode("utf-8")
+        text = read_bytes(Path(file), LARGEST_SETTINGS).decode("utf-8-sig")
         lines = setting_lines(text)
         found = sorted({lines[name] for name in error.settings if name in lines})
         where = f" (line{'s' * (len(found) > 1)} {' and '.join(map(str, found))})" if found else ""
         raise ConfigError(f"{file}: {error}{where}") from None
+    except ConfigError as error:
+        if str(error).startswith(str(file)):
+            raise
+        raise ConfigError(f"{file}: {error}") from None
     base = Path(file).parent  # of what stands in it
     models = {name: model.within(base) for name, model in routing.models.items()}
     return dataclasses.replace(routing, models=models)
