@@ -91,10 +91,10 @@ class Database:
             if file is not None:
                 (size,) = self._connection.execute("PRAGMA page_size").fetchone()
                 self._connection.execute(f"PRAGMA max_page_count = {most_bytes // size}").fetchone()
-        except (sqlite3.Error, ConfigError) as error:
+        except (sqlite3.Error, OSError, ConfigError) as error:
             self._connection.close()
             raise ConfigError(
-                f"{file}: expected a file of Linnet's with {contents.name} ({error})"
+                f"{file}: expected a file of Linnet's for its {contents.name} ({error})"
             ) from None
 
     @property
@@ -228,16 +228,24 @@ def _identity(file: Path) -> tuple[int, int] | None:
 
 
 def _create_private(file: Path, name: str) -> None:
-    """Make the file, or make it its owner's alone. SQLite gives its others the same mode."""
+    """Make the file, if there is none. SQLite gives its others the same mode."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o600)
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise ConfigError(f"{file}: expected a file to keep {name} in")
-        if sys.platform != "win32" and stat.S_IMODE(mode) != 0o600:
-            os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)
+
+
+def _make_private(file: Path) -> None:
+    """Make a file that is known to be ours its owner's alone, and SQLite's others with it."""
+    if sys.platform == "win32":
+        return
+    for each in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_IMODE(os.stat(each).st_mode) != 0o600:
+                os.chmod(each, 0o600)
 
 
 def _prepare(connection: sqlite3.Connection, file: Path | None, contents: Contents) -> None:
@@ -255,6 +263,8 @@ def _prepare(connection: sqlite3.Connection, file: Path | None, contents: Conten
     is_ours = is_ours and made.issuperset(filter(None, statements))
     if not is_new and not is_ours:
         raise ConfigError("it is another database, or of another version")
+    if file is not None:
+        _make_private(file)  # not before: whoever names a file by mistake must not change it
     run("PRAGMA secure_delete = ON")
     run("PRAGMA temp_store = MEMORY")
     if file is not None:

@@ -331,12 +331,22 @@ def test_a_file_that_is_something_else_is_refused(file: Path) -> None:
     for content in (b"hello", file.with_name("other").read_bytes(), whole[:2000],
                     whole[:60] + b"\0\0\0\7" + whole[64:]):  # fmt: skip
         file.write_bytes(content)
-        with pytest.raises(ConfigError, match="expected a file of Linnet's with log of calls"):
+        file.chmod(0o644)
+        with pytest.raises(ConfigError, match="expected a file of Linnet's for its log of calls"):
             Log(file)
         assert file.read_bytes() == content
+        if sys.platform != "win32":  # it is somebody's
+            assert file.stat().st_mode & 0o777 == 0o644
     assert not is_log(file.with_name("other"))
     assert not is_log(file.with_name("absent"))
-    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_bytes(b"")
+    with pytest.raises(ConfigError, match="there is no log of calls here"):
+        Log(file, is_reading=True)
+    assert not file.read_bytes()
+    file.write_bytes(whole)
+    Log(file).close()
+    if sys.platform != "win32":
+        assert file.stat().st_mode & 0o777 == 0o600
 
 
 _ADD = """

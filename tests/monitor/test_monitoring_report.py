@@ -187,6 +187,14 @@ def test_periods(text: str, seconds: float | None) -> None:
     assert period(text, NOW) == (None if seconds is None else NOW - seconds)
 
 
+@pytest.mark.parametrize("text", ["999999w", "1969-01-01", "0100-01-01"])
+def test_no_period_begins_before_there_were_clocks(log: Log, text: str) -> None:
+    since = period(text, NOW)
+    assert since == 0
+    made = report(filled(log, [call(1)]), Watching(), since=since, until=NOW)
+    assert made.figures.calls == 1
+
+
 @pytest.mark.parametrize("text", ["", "7", "d", "-1d", "yesterday", "2026-13-01", "9999999d"])
 def test_what_is_no_period_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a period such as 7d"):
@@ -242,7 +250,7 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     now = time.time()
     entries = [
         call(n, at=now - 3600 * n, key="=cmd", question="secret?", answer="yes", good=n % 3 > 0,
-             cost=trillionths(0.25))
+             cost=trillionths(0.25 if n else 0.000_000_722), prompt=2_000_000)
         for n in range(90)
     ]  # fmt: skip
     filled(log, entries)
@@ -250,9 +258,12 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     done = RUNNER.invoke(app, ["monitor", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "there were 90 questions" in done.output
+    assert not re.search(r"e-0\d|…", done.output)  # numbers as people read them, and whole
     assert "! The gate promises that at most 5.0% of the answers are wrong" in done.output
     assert "secret" not in done.output
     place = str(log.file)
+    little = RUNNER.invoke(app, ["monitor", place, "--since", "30m"])
+    assert re.search(r"0\.00000072 +2 s", little.output), little.output
     shown = RUNNER.invoke(app, ["monitor", place, "--since", "24h", "--json"])
     found = json.loads(shown.output)
     assert found["figures"]["calls"] == 24
@@ -264,7 +275,7 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert len(rows) == 90
     assert "question" not in rows[0]
-    assert (rows[0]["key"], rows[0]["cost"], rows[0]["good"]) == ("'=cmd", "0.25", "1")
+    assert (rows[-2]["key"], rows[-2]["cost"], rows[-2]["good"]) == ("'=cmd", "0.25", "1")
     lines = RUNNER.invoke(
         app, ["monitor", "export", place, "--format", "jsonl", "--contents", "--since", "1h"]
     ).stdout.splitlines()  # fmt: skip
@@ -273,6 +284,8 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     out = tmp_path / "sample.jsonl"
     assert RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)]).exit_code == 0
     assert len(out.read_text().splitlines()) == 90
+    again = RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)])
+    assert isinstance(again.exception, ConfigError)  # there may be verdicts in it
     nothing = RUNNER.invoke(app, ["monitor", str(tmp_path / "none.sqlite")])
     assert isinstance(nothing.exception, ConfigError)
 

@@ -630,7 +630,9 @@ def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
     for content in (b"hello", (tmp_path / "other").read_bytes(), b"SQLite format 3\0" + b"x" * 5000,
                     whole[:2048]):  # fmt: skip
         file.write_bytes(content)
-        with pytest.raises(ConfigError, match="expected a file of Linnet's with ledger of budgets"):
+        with pytest.raises(
+            ConfigError, match="expected a file of Linnet's for its ledger of budgets"
+        ):
             Ledger(file).spent()
         assert file.read_bytes() == content
 

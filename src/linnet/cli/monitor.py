@@ -32,6 +32,8 @@ _REPORT = "report"
 _MARKS = {"good": "+", "bad": "!", "open": "?", "fact": " "}
 _BAR = 24
 _SHOWN = 10
+_NAME = 9
+"""Columns that a name has at least."""
 
 
 class _ReportByDefault(TyperGroup):
@@ -137,6 +139,8 @@ def sample(
     from linnet import output
     from linnet.monitor.report import draw, period
 
+    if out.exists():  # with somebody's verdicts, perhaps
+        raise ConfigError(f"{out} is there already; name another file, or remove it")
     with closing(_opened(file)) as log:
         rows = draw(log, period(since, time.time()), count, seed=seed)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -144,6 +148,8 @@ def sample(
         made.write(text.encode())
     err.print(f"{out}: {len(rows):,} answers; set 'good' of each, then:", markup=False)
     err.print(f"  linnet monitor report {file} --checked {out}", markup=False)
+    if not rows:
+        err.print("no answer in this period was let through by a gate", markup=False)
     if rows and rows[0]["question"] is None:
         err.print("the log has no contents (--monitor-contents): look them up by 'id'",
                   markup=False)  # fmt: skip
@@ -352,22 +358,32 @@ def _show_rows(name: str, rows: Sequence[Row], currency: str) -> None:
     table = _table(name, ">questions", ">answered", ">refused", ">failed", ">good", ">bad",
                    ">tokens", f">cost {currency}".strip(), ">median")  # fmt: skip
     for row in rows[:_SHOWN]:
-        counts = (row.calls, row.answered, row.refused, row.failed + row.left, row.good, row.bad,
-                  row.prompt + row.written)  # fmt: skip
+        counts = (row.calls, row.answered, row.refused, row.failed + row.left, row.good, row.bad)
+        tokens = row.prompt + row.written
         median = "" if row.p50 is None else f"{row.p50:.2g} s"
-        _add(table, row.name or "-", *(f"{n:,}" for n in counts), f"{row.cost:.4g}", median)
+        _add(table, row.name or "-", *(f"{n:,}" for n in counts),
+             f"{tokens:,}" if tokens < 1_000_000 else f"{tokens / 1e6:,.1f} M", _cost(row.cost),
+             median)  # fmt: skip
     _print(table)
 
 
+def _cost(value: float) -> str:
+    from linnet.monitor.report import amount
+
+    return amount(value, "") if value else "0"
+
+
 def _table(*names: str) -> Any:
-    """``>`` before a name: to the right."""
+    """``>`` before a name: to the right, and never cut, as what has such a name are numbers."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     for name in names:
+        is_number = name.startswith(">")
         table.add_column(
-            name.removeprefix(">"), justify="right" if name.startswith(">") else "left"
-        )
+            name.removeprefix(">"), justify="right" if is_number else "left", no_wrap=is_number,
+            overflow="fold", min_width=None if is_number else _NAME,
+        )  # fmt: skip
     return table
 
 

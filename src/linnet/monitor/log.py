@@ -275,7 +275,7 @@ class Log:
         """
         if most_bytes is not None and most_bytes < LEAST_BYTES:
             raise ConfigError(f"a log has at least {LEAST_BYTES:,} bytes. Got {most_bytes:,}")
-        if is_reading and file is not None and not file.is_file():
+        if is_reading and file is not None and not (file.is_file() and file.stat().st_size):
             raise ConfigError(f"{file}: there is no log of calls here")
         self.file = file
         self.keeps_contents = keeps_contents

@@ -133,13 +133,15 @@ def sentences(
 
 
 def period(text: str, now: float) -> float | None:
-    """When a period begins: ``7d``, ``12h``, ``2026-01-31``, ``all``. Raises ConfigError."""
+    """When a period begins: ``7d``, ``12h``, ``2026-01-31``, ``all``; 1970 at the earliest.
+
+    Raises ConfigError."""
     if text == "all":
         return None
     if found := re.fullmatch(r"(\d{1,6})([mhdw])", text):
-        return now - int(found[1]) * _UNITS[found[2]]
+        return max(0.0, now - int(found[1]) * _UNITS[found[2]])
     try:
-        return datetime.fromisoformat(text).timestamp()
+        return max(0.0, datetime.fromisoformat(text).timestamp())
     except (ValueError, OverflowError, OSError):
         raise ConfigError(
             f"expected a period such as 7d, 12h or all, or a date such as 2026-01-31. Got '{text}'"
@@ -213,7 +215,7 @@ def page_of(report: Report) -> str:
         report=report, found=found, most=max(most, 1), decided_by=DECIDED_BY, version=__version__,
         names={"queue": "waiting", "retrieval": "searching", "first": "until it began",
                "total": "all of it"},
-        money=lambda value: _amount(value, found.currency),
+        money=lambda value: amount(value, found.currency),
         seconds=_seconds, percent=_percent,
         date=lambda at: _date(at, None),
     )  # fmt: skip
@@ -293,7 +295,9 @@ def _speed(found: Figures) -> Iterator[Sentence]:
     total, first = found.times["total"], found.times["first"]
     if total.p50 is None or total.p95 is None:
         return
-    began = f"began within {_seconds(first.p50.value)} and " if first.p50 is not None else ""
+    began = ""
+    if first.p50 is not None and first.p50.value <= total.p50.value:  # else of other answers
+        began = f"began within {_seconds(first.p50.value)} and "
     yield Sentence(
         "speed", "fact",
         f"Half of the answers {began}were complete within {_seconds(total.p50.value)}; "
@@ -307,14 +311,14 @@ def _cost(found: Figures, compared_with: str) -> Iterator[Sentence]:
         return
     verb = "was" if found.billed == 1 else "were"
     billed = f"{found.billed:,} of them {verb} billed" if found.billed else "nothing was billed"
-    text = f"The answers cost {_amount(found.cost, found.currency)} ({billed})."
+    text = f"The answers cost {amount(found.cost, found.currency)} ({billed})."
     saved = found.would_cost - found.compared_cost
     if found.compared:
         which = "" if found.compared == found.calls else f" for {found.compared:,} of them"
         alone = f"By {compared_with} alone" if compared_with else "In the cloud"
-        less = f"{_amount(abs(saved), found.currency)} {'less' if saved > 0 else 'more'}"
+        less = f"{amount(abs(saved), found.currency)} {'less' if saved > 0 else 'more'}"
         text += (
-            f" {alone} they would have cost {_amount(found.would_cost, found.currency)}{which}: "
+            f" {alone} they would have cost {amount(found.would_cost, found.currency)}{which}: "
             f"{less if saved else 'as much'} this way."
         )
     yield Sentence("cost", "good" if saved > 0 else "fact", text)
@@ -328,10 +332,12 @@ def _routing(found: Figures) -> Iterator[Sentence]:
         text = "All answers came from this machine"
     else:
         text = f"{away.part:,} of {away.whole:,} answers came from models beyond this machine"
-        text += f" ({_percent(away.part / away.whole)}): " + _joined([
-            f"{count:,} {_ESCALATED.get(by, 'for other reasons')}"
-            for by, count in found.escalations.items()
-        ])  # fmt: skip
+        reasons = Counter[str]()
+        for by, count in found.escalations.items():
+            reasons[_ESCALATED.get(by, "for other reasons")] += count
+        text += f" ({_percent(away.part / away.whole)}): " + _joined(
+            [f"{count:,} {reason}" for reason, count in reasons.most_common()]
+        )
     kept = Counter[str]()
     for route in found.routes:
         if route.decided_by in ("policy", "budget"):
@@ -421,8 +427,8 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
 
 
-def _amount(value: float, currency: str) -> str:
-    """Cents, and of less than one as many digits as say something."""
+def amount(value: float, currency: str) -> str:
+    """Money as people read it: cents, and of less than one as many digits as say something."""
     digits = 2 if value >= 0.1 or not value else min(8, 1 - math.floor(math.log10(value)))
     return f"{value:,.{digits}f} {currency}".strip()
 
