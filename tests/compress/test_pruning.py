@@ -1,6 +1,7 @@
 """Pruning and distillation: what stays is what mattered, and a student comes near its teacher."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from linnet.compress.pruning import (
     measure_scores,
     prune,
     pruned_config,
+    require_publishable,
     shape_for,
 )
 from linnet.errors import ConfigError, ModelError
@@ -140,6 +142,45 @@ def test_families_without_a_rule_are_refused() -> None:
     whole = model(window=4, window_layers=(True, False, True))
     with pytest.raises(ModelError, match="windows of attention"):
         measure_scores(whole, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape"),
+    [
+        ({"family": "gemma", "embedding_scale": 24**0.5, "norm": "rmsnorm_offset",
+          "activation": "geglu", "tied": True}, PrunedShape(2, 24, 1, 16)),
+        ({"family": "stablelm", "norm": "layernorm", "width": 32}, PrunedShape(2, 24, 1, 16)),
+        ({"family": "qwen2", "attention_bias": True}, PrunedShape(2, 40, 2, 24)),
+    ],
+)  # fmt: skip
+@torch.no_grad()
+def test_what_is_saved_is_what_was_distilled(
+    changes: dict[str, Any], shape: PrunedShape, tmp_path: Path
+) -> None:
+    whole = model(**changes)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "small").mkdir()
+    save_checkpoint(whole, tmp_path / "whole")
+    config = tmp_path / "whole" / "config.json"
+    values = json.loads(config.read_text()) | {"layer_types": 3 * ["full_attention"]}
+    config.write_text(json.dumps(values))  # as transformers writes those of Qwen 2
+    small = prune(whole, shape, measure_scores(whole, ROWS)).eval()
+    require_publishable(small.config)
+    save_checkpoint(small, tmp_path / "small", base=tmp_path / "whole")
+    again = load_model(tmp_path / "small")
+    torch.testing.assert_close(again(ROWS[0]), small(ROWS[0]))
+
+
+def test_width_and_heads_agree_where_a_family_has_no_width_of_heads() -> None:
+    config = ModelConfig(
+        family="stablelm", vocab_size=60, width=512, depth=2, heads=8, kv_heads=8, head_width=64,
+        mlp_width=1024, context=32, norm="layernorm",
+    )  # fmt: skip
+    shape = shape_for(config, 0.5)
+    assert shape.width == 64 * shape.kv_heads < 512
+    require_publishable(pruned_config(config, shape))
+    with pytest.raises(ConfigError, match="a width of 256, and 8 heads of 64"):
+        require_publishable(pruned_config(config, PrunedShape(2, 1024, 8, 256)))
 
 
 # --- distillation ---------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from linnet.gguf.architectures import tensors
 from linnet.gguf.metadata import read_unchecked
 from linnet.gguf.quantisation import Importance, stored_bytes
 from linnet.gguf.weights import dequantised, numbers_within
+from linnet.output import write_json
 from linnet.progress import Progress
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def measure(
     """Make a file and measure it; what was measured before, in an interrupted run, is taken up."""
     stem = plan.name.replace(" ", "-")
     file, known = work / f"{stem}.gguf", work / f"{stem}.json"
-    if known.is_file() and file.is_file():
+    if known.is_file() and file.is_file():  # written last, and whole or not at all
         return from_mapping(Candidate, json.loads(known.read_text("utf-8")), where=str(known))
     stored = {}
     if plan.gptq:
@@ -140,7 +141,7 @@ def measure(
     size = file.stat().st_size
     speed, remark = speed_of(file, "auto", texts, config) if config.measure_speed else (None, "")
     found = Candidate(plan.name, size, 8 * size / model.config.parameters, loss, speed, remark)
-    known.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    write_json(known, asdict(found))
     return found
 
 

@@ -17,7 +17,13 @@ from linnet import artifact, hub, runtime
 from linnet.card import CARD, write_card
 from linnet.compress.distillation import DistillationLoss
 from linnet.compress.prune_config import PruneConfig
-from linnet.compress.pruning import PrunedShape, measure_scores, prune
+from linnet.compress.pruning import (
+    PrunedShape,
+    measure_scores,
+    prune,
+    pruned_config,
+    require_publishable,
+)
 from linnet.errors import ConfigError, DataError
 from linnet.finetune.base import base_input, data_inputs
 from linnet.finetune.config import ExamplesConfig
@@ -151,6 +157,7 @@ def _student(
 ) -> Transformer:
     """The model less what mattered least."""
     shape = config.shape(teacher.config)
+    require_publishable(pruned_config(teacher.config, shape))
     rows, total = [], 0
     device = teacher.embedding.weight.device
     for example in read:

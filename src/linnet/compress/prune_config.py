@@ -22,12 +22,24 @@ class PruneConfig(RunConfig):
     EXECUTION = (*RunConfig.EXECUTION, "micro_rows")
 
     keep: float = option(
-        0.5, "Share of the parameters to keep, where no sizes are given.", above=0, below=1
+        0.5, "Share of the parameters to keep, where no width or heads are given.", above=0, below=1
     )
     depth: int = option(0, "Blocks to keep; 0: all.", group="Sizes", least=0)
-    width: int = option(0, "Width to keep; 0: by --keep.", group="Sizes", least=0)
-    mlp_width: int = option(0, "Width of MLPs to keep; 0: by --keep.", group="Sizes", least=0)
-    kv_heads: int = option(0, "Key/value heads to keep; 0: by --keep.", group="Sizes", least=0)
+    width: int = option(
+        0, "Width to keep; 0: by --keep, or all where another is given.", group="Sizes", least=0
+    )
+    mlp_width: int = option(
+        0,
+        "Width of MLPs to keep; 0: by --keep, or all where another is given.",
+        group="Sizes",
+        least=0,
+    )
+    kv_heads: int = option(
+        0,
+        "Key/value heads to keep; 0: by --keep, or all where another is given.",
+        group="Sizes",
+        least=0,
+    )
     steps: int = changed(
         RunConfig,
         "steps",

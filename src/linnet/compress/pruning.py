@@ -21,6 +21,7 @@ from torch import Tensor
 
 from linnet.errors import ConfigError, ModelError
 from linnet.model import Transformer
+from linnet.model.families import family
 from linnet.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ def pruned_config(config: ModelConfig, shape: PrunedShape) -> ModelConfig:
         wanted, most = getattr(shape, name), getattr(own, name)
         if not 1 <= wanted <= most:
             raise ConfigError(f"{name} must be between 1 and {most}, the model's. Got {wanted}")
+    scale = config.embedding_scale
+    if scale == config.width**0.5:  # Gemma's, which follows from the width
+        scale = shape.width**0.5
     return dataclasses.replace(
         config,
         depth=shape.depth,
@@ -128,7 +132,31 @@ def pruned_config(config: ModelConfig, shape: PrunedShape) -> ModelConfig:
         kv_heads=shape.kv_heads,
         heads=config.heads // config.kv_heads * shape.kv_heads,
         width=shape.width,
+        embedding_scale=scale,
     )
+
+
+def require_publishable(config: ModelConfig) -> None:
+    """Raise ConfigError where the family's ``config.json`` cannot say these sizes.
+
+    Some families have no setting for the width of a head: it is the model's by its heads.
+    """
+    if not _is_publishable(config):
+        raise ConfigError(
+            f"a {config.family} model must be as wide as its heads together. Got a width of "
+            f"{config.width}, and {config.heads} heads of {config.head_width}: choose --width and "
+            "--kv-heads that agree"
+        )
+
+
+def _is_publishable(config: ModelConfig) -> bool:
+    table = family(config.family)
+    try:
+        found = table.read(table.written(config))
+    except ModelError:
+        return False
+    names = ("width", "heads", "kv_heads", "head_width", "mlp_width", "depth")
+    return all(getattr(found, name) == getattr(config, name) for name in names)
 
 
 def shape_for(config: ModelConfig, keep: float, *, depth: int = 0) -> PrunedShape:
@@ -140,8 +168,11 @@ def shape_for(config: ModelConfig, keep: float, *, depth: int = 0) -> PrunedShap
     own = PrunedShape.of(config)
     wanted = keep * config.parameters
     best: tuple[float, PrunedShape] | None = None
+    # Whether width and heads can differ: one that is wider for the same heads tells.
+    free = _is_publishable(dataclasses.replace(config, width=2 * config.width))
+    of_group = config.heads // config.kv_heads * config.head_width
     for groups in range(1, own.kv_heads + 1):
-        for width in _sizes(own.width):
+        for width in _sizes(own.width) if free else (groups * of_group,):
             for mlp in _sizes(own.mlp_width):
                 shape = PrunedShape(depth or own.depth, mlp, groups, width)
                 if pruned_config(config, shape).parameters > wanted:

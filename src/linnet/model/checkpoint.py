@@ -227,6 +227,8 @@ def _carry_over(before: Mapping[str, Any], values: dict[str, Any]) -> dict[str, 
     if before.get("model_type") != values["model_type"]:
         return values
     kept = {key: value for key, value in before.items() if key not in _NOT_CARRIED}
+    if before.get("num_hidden_layers") != values.get("num_hidden_layers"):
+        kept.pop("layer_types", None)  # those of other blocks
     ends = before.get("eos_token_id")
     same_end = isinstance(ends, list) and values.get("eos_token_id") in ends
     return {**kept, **values, **({"eos_token_id": ends} if same_end else {})}
