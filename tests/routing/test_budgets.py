@@ -723,6 +723,9 @@ def test_the_command_shows_it(tmp_path: Path) -> None:
 
     found = routing(tmp_path, "day = 2\n[budget.keys.anna]\nday_tokens = 50")
     assert "nothing was spent yet" in said()
+    assert json.loads(said("--json"))["accounts"][0]["left"] == "2"
+    assert "nothing was spent yet, by any key" in said("--forget", "anna")
+    assert not (tmp_path / "routing.usage.sqlite").exists()
     with closing(
         open_ledger(tmp_path / "routing.toml", found.budget, currency=found.currency)
     ) as ledger:
@@ -755,6 +758,7 @@ def test_the_command_shows_it(tmp_path: Path) -> None:
     assert "those that are: greedy" in said("--lift", "cloud")
     assert "greedy" not in said("--lift", "greedy", "--correct-clock")
     assert "anna 0.00 EUR, 0 tokens" in " ".join(said("--forget", "anna").split())
+    assert "key 'ana' has spent nothing this month" in said("--forget", "ana")
     (tmp_path / "routing.toml").write_text("")
     assert "there is no [budget]" in said()
 

@@ -403,6 +403,8 @@ def test_masked_on_the_way_out_and_restored_in_the_answer() -> None:
         ("![a](<//e.vil/ [EMAIL_1]>) [EMAIL_1]", "![a](<//e.vil/ [EMAIL_1]>) jo@acme.com"),
         ('<img src="e.vil?[EMAIL_1]">', '<img src="e.vil?[EMAIL_1]">'),
         ("see http://e.vil/x and [EMAIL_1]", "see http://e.vil/x and jo@acme.com"),
+        ("www.e.vil?q=[EMAIL_1] e.evil/[EMAIL_1]", "www.e.vil?q=[EMAIL_1] e.evil/[EMAIL_1]"),
+        ("Yes. By [EMAIL_1]/fax. [EMAIL_1]", "Yes. By jo@acme.com/fax. jo@acme.com"),
     ],
 )
 def test_placeholders_however_a_model_writes_them(written: str, restored: str, size: int) -> None:

@@ -519,6 +519,9 @@ def test_commands_answer_by_it_too(tmp_path: Path, notes: Path) -> None:
         assert re.search(r"; 0\.00\d+ EUR$", done.stderr.strip())
         done = run("ask", str(notes), "How much does the librarian earn?")
         assert "notes (this machine): the local answer stands" in done.stderr
+        done = run("ask", str(notes), "Which zebras juggle xylophones?")
+        assert done.stdout.startswith("the cloud says so")  # what was paid for, and no refusal
+        assert "cloud (elsewhere): the local answer is a refusal; 0.0" in done.stderr
         found = json.loads(run("ask", str(notes), "--questions", str(questions)).stdout)
         assert (found["id"], found["attribution"]["model"]) == ("7", "cloud")
         assert found["citations"][0]["source"] == "open/history.txt"

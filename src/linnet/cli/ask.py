@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from linnet.cli.terminal import err, terminal_progress
 from linnet.cli.terminal import out as terminal
 from linnet.config import from_mapping, replace, show
 from linnet.errors import ConfigError
-from linnet.respond.pieces import Attribution
+from linnet.respond.pieces import Attribution, Decision
 from linnet.retrieval import Index
 
 if TYPE_CHECKING:
@@ -134,7 +135,26 @@ class _Asking:
         self._whole.clear()
         (answer,) = run(self._routed, asked_now, context)
         wrote = next(piece for piece in answer.pieces if isinstance(piece, Attribution))
-        return self._whole[-1], wrote
+        return self._answered(answer), wrote
+
+    def _answered(self, given: Any) -> Answer:
+        """The answer that was given out, whoever else wrote one. What a model answered without the
+        documents rests on none of them."""
+        from linnet.respond.pieces import Refusal, Text
+
+        said = "".join(piece.text for piece in given.pieces if isinstance(piece, Text | Refusal))
+        for whole in reversed(self._whole):
+            if whole.answer.strip() == said.strip():
+                return whole
+        refused = not any(isinstance(piece, Text) for piece in given.pieces)
+        return dataclasses.replace(
+            self._whole[-1], answer=said, refused=refused, probability=None, citations=(),
+            claims=(), nearest=(), written_by="model",
+            interventions=tuple(
+                f"{piece.subject}: {piece.reason}" for piece in given.pieces
+                if isinstance(piece, Decision) and piece.subject == "documents"
+            ),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Charge nothing any more."""

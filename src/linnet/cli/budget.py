@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linnet.cli.terminal import err
 from linnet.cli.terminal import out as terminal
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def budget(
     Example: linnet budget routing.toml
     """
     from linnet.errors import ConfigError
-    from linnet.routing.budgets import ledger_file, open_ledger
+    from linnet.routing.budgets import Ledger, ledger_file, open_ledger
     from linnet.routing.settings import read_routing
 
     settings = read_routing(routing)
@@ -55,14 +56,23 @@ def budget(
         raise ConfigError(f"{routing}: there is no [budget], so nothing is counted beyond a run")
     file = ledger_file(routing, settings.budget)
     if not file.exists():
-        terminal.print(f"{file}: nothing was spent yet", markup=False)
+        if lift is not None or forget is not None:
+            raise ConfigError(f"{file}: nothing was spent yet, by any key and on any model")
+        if as_json:
+            with closing(Ledger(None, settings.budget, currency=settings.currency)) as none:
+                typer.echo(json.dumps(_as_json(none), ensure_ascii=False))
+        else:
+            terminal.print(f"{file}: nothing was spent yet", markup=False)
         return
     with closing(open_ledger(routing, settings.budget, currency=settings.currency)) as ledger:
         if lift is not None and not ledger.lift(lift):
             names = ", ".join(found.model for found in ledger.cut_offs()) or "none"
             raise ConfigError(f"the model '{lift}' is not cut off; those that are: {names}")
         if forget is not None:
-            ledger.forget(forget)
+            keys = [account.key for account in ledger.spent() if account.key]
+            ledger.forget(forget)  # (it may have spent in a month that is over)
+            if forget not in keys:
+                err.print(f"key '{forget}' has spent nothing this month", markup=False)
         if correct_clock:
             ledger.correct_clock()
         if as_json:

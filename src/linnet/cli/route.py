@@ -470,7 +470,8 @@ _EXAMPLES = {
     "cost": 0.001, "share": 0.2, "probability": 0.6, "name": "contracts", "longer": 2000,
     "shorter": 20, "tools": True, "turns": 6, "languages": ["de"], "local_only": ["hr/**"],
     "sources": ["public/**"], "collections": ["handbook"], "allow": ["office@example.com"],
-    "matches": "(?i)contract",
+    "matches": "(?i)contract", "BudgetConfig.file": "spent.sqlite", "timezone": "Europe/Berlin",
+    "Pattern.matches": r"C-\d{4}",
 }  # fmt: skip
 """Of settings that have no default that would show what they look like."""
 
@@ -482,7 +483,8 @@ def _lines(cls: type, *, only: Sequence[str] = ()) -> Iterator[str]:
         if "bounds" not in each.metadata or (only and each.name not in only):
             continue
         shows_nothing = each.default in (None, "", ())
-        value = _EXAMPLES.get(each.name) if shows_nothing else each.default
+        own = f"{cls.__name__}.{each.name}"
+        value = _EXAMPLES.get(own, _EXAMPLES.get(each.name)) if shows_nothing else each.default
         if value is None and shows_nothing:
             continue
         text = dump_toml({each.name: value}).strip()

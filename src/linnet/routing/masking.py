@@ -42,7 +42,11 @@ _BEGINNING = re.compile(
 """What may be the beginning of one, at the end of a text."""
 LONGEST = 100
 """Characters of a placeholder, as a model may write it."""
-_ADDRESS = re.compile(r"//|\]\(|\b(?:src|href|data|javascript|url)\s*[=:(]", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"//|\]\(|\bwww\.|\w\.[a-z]{2,24}(?::\d{1,5})?[/?#]|\b(?:src|href|data|javascript|url)\s*[=:(]",
+    re.IGNORECASE,
+)
+"""Also one without a scheme, which programs make a link of."""
 _CARRIED = 2_000  # characters of an address that are looked at
 
 Spans: TypeAlias = Callable[[str], Iterable[Span]]

@@ -214,6 +214,9 @@ def replay_calls(calls: Iterable[Rated], router: Router, models: Sequence[str]) 
     scored = 0
     for call in calls:
         answered = LOCAL if call.place == "here" else call.model
+        if not answered:
+            unreplayed["nobody answered: they were refused or failed"] += 1
+            continue
         if answered not in models:
             unreplayed[f"'{answered}' answered, which the policy does not have"] += 1
             continue

@@ -164,8 +164,11 @@ def _train(
 
 
 def models_of(queries: Queries, config: RouterTrainConfig) -> tuple[str, ...]:
-    """The models that are chosen between, the local one first. Raises ConfigError."""
+    """The models that are chosen between, the local one first. Raises ConfigError, and DataError
+    where there is nothing to learn from."""
     have = queries.models
+    if not have:
+        raise DataError(" ".join(("there are no questions to learn from.", *queries.notes)))
     local = config.local or (LOCAL if LOCAL in have else "")
     if not local:
         raise ConfigError(
