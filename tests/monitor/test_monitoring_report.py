@@ -69,15 +69,17 @@ def test_a_manager_is_told_what_happened(log: Log) -> None:
     ]  # fmt: skip
     entries += [call(80 + n, state="refused", decided_by="policy", reason="hr") for n in range(15)]
     entries += [call(95, state="failed", failures=("timeout",))]
+    entries += [call(96 + n, state="held", failures=("policy",)) for n in range(4)]
     made = report(
         filled(log, entries), Watching(), since=NOW - 3 * DAY, until=NOW, currency="EUR",
         compared_with="large",
     )  # fmt: skip
     found = said(made)
     assert re.fullmatch(
-        r"From \d+ January 2027 to \d+ January 2027 there were 96 questions: 80 were answered "
-        r"\(83%\), 15 were refused, as the documents do not seem to answer them \(16%\) and 1 was "
-        r"not finished because of an error \(1%\)\.",
+        r"From \d+ January 2027 to \d+ January 2027 there were 100 questions: 80 were answered "
+        r"\(80%\), 15 were refused, as the documents do not seem to answer them \(15%\), 4 were "
+        r"not let through \[policy\] \(4%\) and 1 was not "
+        r"finished because of an error \(1%\)\.",
         found["questions"][0][1],
     )
     assert found["speed"][0][1] == (

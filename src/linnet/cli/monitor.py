@@ -349,7 +349,7 @@ def _show_spans(rows: Sequence[Row], span: str) -> None:
     for row in rows[-31:]:
         bar = "#" * round(_BAR * row.calls / most)
         median = "" if row.p50 is None else f"{row.p50:.2g} s"
-        cells = (str(n) if n else "" for n in (row.refused, row.failed + row.left))
+        cells = (str(n) if n else "" for n in (row.refused + row.held, row.failed + row.left))
         _add(table, row.name, f"{row.calls:,}", bar, *cells, median)
     _print(table)
 
@@ -358,7 +358,14 @@ def _show_rows(name: str, rows: Sequence[Row], currency: str) -> None:
     table = _table(name, ">questions", ">answered", ">refused", ">failed", ">good", ">bad",
                    ">tokens", f">cost {currency}".strip(), ">median")  # fmt: skip
     for row in rows[:_SHOWN]:
-        counts = (row.calls, row.answered, row.refused, row.failed + row.left, row.good, row.bad)
+        counts = (
+            row.calls,
+            row.answered,
+            row.refused + row.held,
+            row.failed + row.left,
+            row.good,
+            row.bad,
+        )
         tokens = row.prompt + row.written
         median = "" if row.p50 is None else f"{row.p50:.2g} s"
         _add(table, row.name or "-", *(f"{n:,}" for n in counts),
@@ -368,9 +375,9 @@ def _show_rows(name: str, rows: Sequence[Row], currency: str) -> None:
 
 
 def _cost(value: float) -> str:
-    from linnet.monitor.report import amount
+    from linnet.respond.prices import readable
 
-    return amount(value, "") if value else "0"
+    return readable(value) if value else "0"
 
 
 def _table(*names: str) -> Any:

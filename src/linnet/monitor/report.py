@@ -21,6 +21,7 @@ from linnet.monitor.drift import NUMBERS, Drift
 from linnet.monitor.figures import Figures, Realised, Share, figures, read_calls
 from linnet.monitor.log import Log
 from linnet.monitor.watching import Watching
+from linnet.respond.prices import readable
 from linnet.version import __version__
 
 Mood: TypeAlias = Literal["fact", "good", "bad", "open"]
@@ -215,7 +216,7 @@ def page_of(report: Report) -> str:
         report=report, found=found, most=max(most, 1), decided_by=DECIDED_BY, version=__version__,
         names={"queue": "waiting", "retrieval": "searching", "first": "until it began",
                "total": "all of it"},
-        money=lambda value: amount(value, found.currency),
+        money=lambda value: readable(value, found.currency),
         seconds=_seconds, percent=_percent,
         date=lambda at: _date(at, None),
     )  # fmt: skip
@@ -227,6 +228,7 @@ def _questions(found: Figures, zone: tzinfo | None) -> Sentence:
         for share, words in (
             (found.answered, "answered"),
             (found.refused, "refused, as the documents do not seem to answer them"),
+            (found.held, f"not let through{_why(found)}"),
             (found.failed, "not finished because of an error"),
             (found.left, "given up by whoever asked"),
         )
@@ -236,6 +238,11 @@ def _questions(found: Figures, zone: tzinfo | None) -> Sentence:
     older = f" ({found.left_out:,} older ones are not counted here)" if found.left_out else ""
     text = f"{when} there {_were(found.calls, 'question')}{older}: {_joined(parts)}."
     return Sentence("questions", "fact", text)
+
+
+def _why(found: Figures) -> str:
+    """The reasons that calls were held for, most frequent first."""
+    return f" [{', '.join(each.name for each in found.holds[:3])}]" if found.holds else ""
 
 
 def _answers(found: Figures) -> Iterator[Sentence]:
@@ -311,14 +318,14 @@ def _cost(found: Figures, compared_with: str) -> Iterator[Sentence]:
         return
     verb = "was" if found.billed == 1 else "were"
     billed = f"{found.billed:,} of them {verb} billed" if found.billed else "nothing was billed"
-    text = f"The answers cost {amount(found.cost, found.currency)} ({billed})."
+    text = f"The answers cost {readable(found.cost, found.currency)} ({billed})."
     saved = found.would_cost - found.compared_cost
     if found.compared:
         which = "" if found.compared == found.calls else f" for {found.compared:,} of them"
         alone = f"By {compared_with} alone" if compared_with else "In the cloud"
-        less = f"{amount(abs(saved), found.currency)} {'less' if saved > 0 else 'more'}"
+        less = f"{readable(abs(saved), found.currency)} {'less' if saved > 0 else 'more'}"
         text += (
-            f" {alone} they would have cost {amount(found.would_cost, found.currency)}{which}: "
+            f" {alone} they would have cost {readable(found.would_cost, found.currency)}{which}: "
             f"{less if saved else 'as much'} this way."
         )
     yield Sentence("cost", "good" if saved > 0 else "fact", text)
@@ -425,12 +432,6 @@ def _seconds(value: float) -> str:
     if value < 0.1:
         return f"{1000 * value:.0f} ms"
     return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
-
-
-def amount(value: float, currency: str) -> str:
-    """Money as people read it: cents, and of less than one as many digits as say something."""
-    digits = 2 if value >= 0.1 or not value else min(8, 1 - math.floor(math.log10(value)))
-    return f"{value:,.{digits}f} {currency}".strip()
 
 
 def _date(at: float, zone: tzinfo | None) -> str:
