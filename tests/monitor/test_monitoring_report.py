@@ -222,6 +222,8 @@ def test_a_sample_is_drawn_checked_and_believed(log: Log, tmp_path: Path) -> Non
     assert mood == "good"
     assert "0 of 70 that were drawn at random and checked were wrong" in text
     assert "if people" not in text
+    ((mood, text),) = said(report(log, Watching(), until=NOW, checked=checked))["promise"]
+    assert (mood, text[:8], text[-12:]) == ("fact", "0 of 70 ", "is promised.")
 
 
 @pytest.mark.parametrize(
@@ -286,6 +288,9 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     out = tmp_path / "sample.jsonl"
     assert RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)]).exit_code == 0
     assert len(out.read_text().splitlines()) == 90
+    out.write_text(out.read_text().replace('"good": null', '"good": true'))
+    shown = RUNNER.invoke(app, ["monitor", place, "--since", "12h", "--checked", str(out)])
+    assert "78 of 90 checked answers are not among those of this period" in shown.output
     again = RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)])
     assert isinstance(again.exception, ConfigError)  # there may be verdicts in it
     nothing = RUNNER.invoke(app, ["monitor", str(tmp_path / "none.sqlite")])

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import math
+import shlex
 import sys
 import time
 from contextlib import closing
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -115,6 +117,12 @@ def report(
             log, _watching(file, index), since=begin, until=now, checked=verdicts,
             currency=currency, compared_with=compared_with,
         )  # fmt: skip
+    if verdicts is not None and (missing := len(verdicts) - made.figures.realised.judged) > 0:
+        err.print(
+            f"{missing:,} of {len(verdicts):,} checked answers are not among those of this period; "
+            "see --since",
+            markup=False,
+        )
     if html is not None:
         write_page(made, html)
         err.print(f"report: {html}", markup=False)
@@ -141,13 +149,18 @@ def sample(
 
     if out.exists():  # with somebody's verdicts, perhaps
         raise ConfigError(f"{out} is there already; name another file, or remove it")
+    begin = period(since, time.time())
     with closing(_opened(file)) as log:
-        rows = draw(log, period(since, time.time()), count, seed=seed)
+        rows = draw(log, begin, count, seed=seed)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     with output.create_file(out) as made:
         made.write(text.encode())
     err.print(f"{out}: {len(rows):,} answers; set 'good' of each, then:", markup=False)
-    err.print(f"  linnet monitor report {file} --checked {out}", markup=False)
+    when = "all" if begin is None else datetime.fromtimestamp(begin).isoformat(timespec="seconds")
+    again = shlex.join(
+        ["linnet", "monitor", "report", str(file), "--since", when, "--checked", str(out)]
+    )
+    err.print(f"  {again}", markup=False, soft_wrap=True)
     if not rows:
         err.print("no answer in this period was let through by a gate", markup=False)
     if rows and rows[0]["question"] is None:

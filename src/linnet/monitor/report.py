@@ -263,7 +263,17 @@ def _answers(found: Figures) -> Iterator[Sentence]:
 
 
 def _promise(found: Realised) -> Iterator[Sentence]:
-    if found.promised is None or not found.answers:
+    if found.promised is None:
+        if found.is_sample and found.error.low is not None and found.error.high is not None:
+            verb = "was" if found.wrong == 1 else "were"
+            yield Sentence(
+                "promise", "fact",
+                f"{found.wrong:,} of {found.judged:,} that were drawn at random and checked {verb} "
+                f"wrong, which means between {found.error.low:.1%} and {found.error.high:.1%} of "
+                "all. No gate is known here, so nothing is promised.",
+            )  # fmt: skip
+        return
+    if not found.answers:
         return
     promised = f"The gate promises that at most {found.promised:.1%} of the answers are wrong"
     if not found.judged:
