@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,8 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     out = tmp_path / "sample.jsonl"
     assert RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)]).exit_code == 0
     assert len(out.read_text().splitlines()) == 90
+    if sys.platform != "win32":  # what the log has is its owner's alone
+        assert out.stat().st_mode & 0o777 == 0o600
     out.write_text(out.read_text().replace('"good": null', '"good": true'))
     shown = RUNNER.invoke(app, ["monitor", place, "--since", "12h", "--checked", str(out)])
     assert "78 of 90 checked answers are not among those of this period" in shown.output

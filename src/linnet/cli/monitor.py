@@ -153,7 +153,7 @@ def sample(
     with closing(_opened(file)) as log:
         rows = draw(log, begin, count, seed=seed)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with output.create_file(out) as made:
+    with output.create_file(out, mode=0o600) as made:  # as the log: there may be contents
         made.write(text.encode())
     err.print(f"{out}: {len(rows):,} answers; set 'good' of each, then:", markup=False)
     when = "all" if begin is None else datetime.fromtimestamp(begin).isoformat(timespec="seconds")
