@@ -194,8 +194,11 @@ def test_periods(text: str, seconds: float | None) -> None:
 def test_no_period_begins_before_there_were_clocks(log: Log, text: str) -> None:
     since = period(text, NOW)
     assert since == 0
-    made = report(filled(log, [call(1)]), Watching(), since=since, until=NOW)
+    entries = [call(1), call(2, at=NOW + DAY)]
+    made = report(filled(log, entries), Watching(), since=since, until=NOW)
     assert made.figures.calls == 1
+    ((mood, text),) = said(made)["log"]
+    assert (mood, text[:29]) == ("bad", "1 more is dated in the future")
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-1d", "yesterday", "2026-13-01", "9999999d"])

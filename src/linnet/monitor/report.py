@@ -46,6 +46,7 @@ _ESCALATED: Mapping[str, str] = {
 }
 LEAST_SURE = 0.8
 _LARGEST_LINE = 1_000_000
+_HOUR = 3600.0
 _DAY = 86_400.0
 _UNITS = {"m": 60.0, "h": 3600.0, "d": _DAY, "w": 7 * _DAY}
 
@@ -107,8 +108,21 @@ def report(
     )  # fmt: skip
     watching.look(log)
     drift = tuple(watching.found(until))
-    said = sentences(found, drift, compared_with=compared_with, zone=zone)
+    said = [*sentences(found, drift, compared_with=compared_with, zone=zone)]
+    said += _misdated(log, max(until, time.time()) + _HOUR)
     return Report(tuple(said), found, drift, compared_with)
+
+
+def _misdated(log: Log, at: float) -> Iterator[Sentence]:
+    """Calls that no period has, as the clock was wrong when they came."""
+    with log.reading() as run:
+        (count,) = run("SELECT COUNT(*) FROM calls WHERE at >= ?", (at,)).fetchone()
+    if count:
+        yield Sentence(
+            "log", "bad",
+            f"{count:,} more {'is' if count == 1 else 'are'} dated in the future and not counted "
+            "here: the clock was wrong.",
+        )  # fmt: skip
 
 
 def sentences(
