@@ -181,12 +181,14 @@ def replacing(path: Path) -> Iterator[Path]:
         neighbour.unlink(missing_ok=True)
 
 
-def create_file(path: Path) -> IO[bytes]:
-    """A new file, open for writing, in place of whatever had its name (a link: the link itself)."""
+def create_file(path: Path, *, mode: int = 0o666) -> IO[bytes]:
+    """A new file, open for writing, in place of whatever had its name (a link: the link itself).
+
+    ``mode``: less what the umask takes away."""
     try:
         path.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_FOLLOWED | _BINARY
-        return os.fdopen(os.open(path, flags, 0o666), "wb")
+        return os.fdopen(os.open(path, flags, mode), "wb")
     except OSError as error:
         if path.is_dir() or error.errno == errno.EEXIST:
             raise OutputError(f"{path} is in the way; remove it, and run this again") from None

@@ -32,9 +32,10 @@ from linnet.errors import (
     StoppedError,
 )
 from linnet.evaluate import compare_figures, compare_models, compare_questions, judging
-from linnet.evaluate.compare import PAGE, RESULTS
+from linnet.evaluate.compare import PAGE, RESULTS, Difference
 from linnet.evaluate.compare_config import ModelsConfig
 from linnet.evaluate.compare_journal import JOURNAL, Job, Journal, Limit, LimitReachedError, Runner
+from linnet.evaluate.compare_page import shown_amount, shown_change
 from linnet.evaluate.compare_responders import ComparedModel, Reply
 from linnet.evaluate.compare_return import HOURS, ReturnConfig, compute
 from linnet.evaluate.judging import Judge, Judged, Opinion, combined, read_opinion
@@ -999,3 +1000,15 @@ def test_a_price_of_zero_is_a_price() -> None:
     assert ComparedModel("m", "m", price=Price(1)).bills
     assert Reply.from_json(Reply(text="x", cost=None).to_json()) == Reply(text="x", cost=None)
     assert trillionths(0.000001) == 10**6
+
+
+def test_numbers_are_as_people_read_them() -> None:
+    """No power of ten, and no digits that say nothing."""
+    assert [shown_amount(x, "EUR") for x in (0.0, 3.641666e-05, 1e-9, 0.5, 46_600.0)] == [
+        "0.00 EUR", "0.0000364 EUR", "0.000000001 EUR", "0.5 EUR", "46,600.00 EUR",
+    ]  # fmt: skip
+    cost = Difference("cost", "", 0.0, 3.64e-05, 3.64e-05, None, None, 3, "lower", 0.0, None)
+    slower = Difference(
+        "seconds_p50", "", 0.0924, 46.7, 46.6, None, None, 3, "lower", 0.0, None
+    )  # fmt: skip
+    assert [shown_change(cost), shown_change(slower)] == ["+0.0000364", "+46.6 s"]

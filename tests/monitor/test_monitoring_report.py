@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,17 @@ def test_a_manager_is_told_what_happened(log: Log) -> None:
     ]  # fmt: skip
     entries += [call(80 + n, state="refused", decided_by="policy", reason="hr") for n in range(15)]
     entries += [call(95, state="failed", failures=("timeout",))]
+    entries += [call(96 + n, state="held", failures=("policy",)) for n in range(4)]
     made = report(
         filled(log, entries), Watching(), since=NOW - 3 * DAY, until=NOW, currency="EUR",
         compared_with="large",
     )  # fmt: skip
     found = said(made)
     assert re.fullmatch(
-        r"From \d+ January 2027 to \d+ January 2027 there were 96 questions: 80 were answered "
-        r"\(83%\), 15 were refused, as the documents do not seem to answer them \(16%\) and 1 was "
-        r"not finished because of an error \(1%\)\.",
+        r"From \d+ January 2027 to \d+ January 2027 there were 100 questions: 80 were answered "
+        r"\(80%\), 15 were refused, as the documents do not seem to answer them \(15%\), 4 were "
+        r"not let through \[policy\] \(4%\) and 1 was not "
+        r"finished because of an error \(1%\)\.",
         found["questions"][0][1],
     )
     assert found["speed"][0][1] == (
@@ -191,8 +194,11 @@ def test_periods(text: str, seconds: float | None) -> None:
 def test_no_period_begins_before_there_were_clocks(log: Log, text: str) -> None:
     since = period(text, NOW)
     assert since == 0
-    made = report(filled(log, [call(1)]), Watching(), since=since, until=NOW)
+    entries = [call(1), call(2, at=NOW + DAY)]
+    made = report(filled(log, entries), Watching(), since=since, until=NOW)
     assert made.figures.calls == 1
+    ((mood, text),) = said(made)["log"]
+    assert (mood, text[:29]) == ("bad", "1 more is dated in the future")
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-1d", "yesterday", "2026-13-01", "9999999d"])
@@ -220,6 +226,8 @@ def test_a_sample_is_drawn_checked_and_believed(log: Log, tmp_path: Path) -> Non
     assert mood == "good"
     assert "0 of 70 that were drawn at random and checked were wrong" in text
     assert "if people" not in text
+    ((mood, text),) = said(report(log, Watching(), until=NOW, checked=checked))["promise"]
+    assert (mood, text[:8], text[-12:]) == ("fact", "0 of 70 ", "is promised.")
 
 
 @pytest.mark.parametrize(
@@ -284,6 +292,11 @@ def test_the_command_line_reports_samples_and_exports(log: Log, tmp_path: Path) 
     out = tmp_path / "sample.jsonl"
     assert RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)]).exit_code == 0
     assert len(out.read_text().splitlines()) == 90
+    if sys.platform != "win32":  # what the log has is its owner's alone
+        assert out.stat().st_mode & 0o777 == 0o600
+    out.write_text(out.read_text().replace('"good": null', '"good": true'))
+    shown = RUNNER.invoke(app, ["monitor", place, "--since", "12h", "--checked", str(out)])
+    assert "78 of 90 checked answers are not among those of this period" in shown.output
     again = RUNNER.invoke(app, ["monitor", "sample", place, "--out", str(out)])
     assert isinstance(again.exception, ConfigError)  # there may be verdicts in it
     nothing = RUNNER.invoke(app, ["monitor", str(tmp_path / "none.sqlite")])

@@ -321,6 +321,10 @@ def test_policy_and_budget_hold_whichever_way_it_is_asked(
         assert not shown["models"][0]["allowed"]
         assert "--remote" in shown["models"][0]["reasons"][0]
         assert server.cloud.requests == []
+        # What is not let through is no failure of the server.
+        ended = [(entry.state, entry.failures) for entry in server.entries()]
+        assert ended[0] == ("held", ("not_allowed",))
+        assert ended[2] == ("held", ("policy" if cause == "policy" else "budget_exceeded",))
 
 
 def test_64_clients_never_exceed_the_budget_which_is_settled_exactly(tmp_path: Path) -> None:

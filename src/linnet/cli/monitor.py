@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import math
+import shlex
 import sys
 import time
 from contextlib import closing
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -115,6 +117,12 @@ def report(
             log, _watching(file, index), since=begin, until=now, checked=verdicts,
             currency=currency, compared_with=compared_with,
         )  # fmt: skip
+    if verdicts is not None and (missing := len(verdicts) - made.figures.realised.judged) > 0:
+        err.print(
+            f"{missing:,} of {len(verdicts):,} checked answers are not among those of this period; "
+            "see --since",
+            markup=False,
+        )
     if html is not None:
         write_page(made, html)
         err.print(f"report: {html}", markup=False)
@@ -141,13 +149,18 @@ def sample(
 
     if out.exists():  # with somebody's verdicts, perhaps
         raise ConfigError(f"{out} is there already; name another file, or remove it")
+    begin = period(since, time.time())
     with closing(_opened(file)) as log:
-        rows = draw(log, period(since, time.time()), count, seed=seed)
+        rows = draw(log, begin, count, seed=seed)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with output.create_file(out) as made:
+    with output.create_file(out, mode=0o600) as made:  # as the log: there may be contents
         made.write(text.encode())
     err.print(f"{out}: {len(rows):,} answers; set 'good' of each, then:", markup=False)
-    err.print(f"  linnet monitor report {file} --checked {out}", markup=False)
+    when = "all" if begin is None else datetime.fromtimestamp(begin).isoformat(timespec="seconds")
+    again = shlex.join(
+        ["linnet", "monitor", "report", str(file), "--since", when, "--checked", str(out)]
+    )
+    err.print(f"  {again}", markup=False, soft_wrap=True)
     if not rows:
         err.print("no answer in this period was let through by a gate", markup=False)
     if rows and rows[0]["question"] is None:
@@ -349,7 +362,7 @@ def _show_spans(rows: Sequence[Row], span: str) -> None:
     for row in rows[-31:]:
         bar = "#" * round(_BAR * row.calls / most)
         median = "" if row.p50 is None else f"{row.p50:.2g} s"
-        cells = (str(n) if n else "" for n in (row.refused, row.failed + row.left))
+        cells = (str(n) if n else "" for n in (row.refused + row.held, row.failed + row.left))
         _add(table, row.name, f"{row.calls:,}", bar, *cells, median)
     _print(table)
 
@@ -358,7 +371,14 @@ def _show_rows(name: str, rows: Sequence[Row], currency: str) -> None:
     table = _table(name, ">questions", ">answered", ">refused", ">failed", ">good", ">bad",
                    ">tokens", f">cost {currency}".strip(), ">median")  # fmt: skip
     for row in rows[:_SHOWN]:
-        counts = (row.calls, row.answered, row.refused, row.failed + row.left, row.good, row.bad)
+        counts = (
+            row.calls,
+            row.answered,
+            row.refused + row.held,
+            row.failed + row.left,
+            row.good,
+            row.bad,
+        )
         tokens = row.prompt + row.written
         median = "" if row.p50 is None else f"{row.p50:.2g} s"
         _add(table, row.name or "-", *(f"{n:,}" for n in counts),
@@ -368,9 +388,9 @@ def _show_rows(name: str, rows: Sequence[Row], currency: str) -> None:
 
 
 def _cost(value: float) -> str:
-    from linnet.monitor.report import amount
+    from linnet.respond.prices import readable
 
-    return amount(value, "") if value else "0"
+    return readable(value) if value else "0"
 
 
 def _table(*names: str) -> Any:

@@ -372,6 +372,8 @@ def _kept_here(settings: Routing, conversation: Conversation, index: Path | None
 
 
 def _show_simulated(found: Simulated, currency: str) -> None:
+    from linnet.respond.prices import readable
+
     terminal.print(f"replayed: {found.replayed:,} questions", markup=False)
     for reason, count in found.unreplayed.items():
         terminal.print(f"not replayed: {count:,}, as {reason}", markup=False)
@@ -399,7 +401,7 @@ def _show_simulated(found: Simulated, currency: str) -> None:
             continue
         if label == "single best at equal cost":
             label = f"best at equal cost: {own.name}"
-        cost = "-" if own.cost is None else f"{own.cost:.4g}"
+        cost = "-" if own.cost is None else readable(own.cost)
         quality = "-" if own.quality is None else f"{own.quality:.1%}"
         interval = ""
         if own.low is not None and own.high is not None:

@@ -93,6 +93,8 @@ def figures(
 
 def _why(metric: Metric, scores: Sequence[Scores]) -> str:
     """Which of its columns is missing."""
+    if not any(scores):
+        return "no question was answered"
     for column in metric.columns:
         if not any(column in each for each in scores):
             return BY_NAME[column].undefined

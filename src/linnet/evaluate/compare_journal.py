@@ -23,7 +23,7 @@ from linnet.config import parse_json
 from linnet.errors import DamagedError, LinnetError, StoppedError
 from linnet.progress import SILENT, Progress
 from linnet.respond.context import BudgetExceededError, Charge, Context, Settle
-from linnet.respond.prices import money
+from linnet.respond.prices import money, readable
 
 JOURNAL = "journal.jsonl"
 IN_A_ROW = 5
@@ -211,8 +211,8 @@ class Runner:
                 for _ in worker.ended():
                     task.advance()
                     if self.limit.most is not None:
-                        spent = money(self.journal.settled)
-                        task.update(note=f"{spent:.4f} {self.limit.currency}")
+                        spent = float(money(self.journal.settled))
+                        task.update(note=readable(spent, self.limit.currency))
 
 
 class _Worker:

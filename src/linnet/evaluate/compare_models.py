@@ -57,7 +57,7 @@ from linnet.evaluate.judging_people import (
 from linnet.progress import SILENT, Progress
 from linnet.respond.context import Context
 from linnet.respond.conversation import Conversation
-from linnet.respond.prices import money, trillionths
+from linnet.respond.prices import money, readable, trillionths
 from linnet.routing.opening import OpenRouting
 from linnet.routing.outcomes import OUTCOMES, write_outcomes
 from linnet.routing.settings import Routing
@@ -233,24 +233,24 @@ class _Comparing:
         most = sum(each.most for each in estimates)
         for each in estimates:
             self.progress.message(
-                f"{each.model}: {each.calls:,} calls, about {each.about:.4f} {self.currency}, "
-                f"{each.most:.4f} at most"
+                f"{each.model}: {each.calls:,} calls, about "
+                f"{readable(each.about, self.currency)}, {readable(each.most)} at most"
             )
         if not most:
             return
         if self.config.cost is None:
             raise ConfigError(
-                f"asking these models may cost up to {most:.4f} {self.currency}; allow it with "
-                f"--cost, such as --cost {_rounded_up(most):g}"
+                f"asking these models may cost up to {readable(most, self.currency)}; allow it "
+                f"with --cost, such as --cost {_rounded_up(most):g}"
             )
         if self.directory is None:
             raise ConfigError("name --out DIR: answers that are paid for are kept there")
         left = self.config.cost - float(money(self.journal.spent))
         if most > left:
             self.progress.warn(
-                f"of --cost {self.config.cost:g} {self.currency} {left:.4f} are left, and it may "
-                f"cost up to {most:.4f}: where that is spent it stops, and goes on from there with "
-                "a higher --cost"
+                f"of --cost {self.config.cost:g} {self.currency} {readable(max(left, 0.0))} are "
+                f"left, and it may cost up to {readable(most)}: where that is spent it stops, and "
+                "goes on from there with a higher --cost"
             )
 
     def estimates(self) -> list[Estimate]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,10 +154,15 @@ def _number(name: str, value: float, currency: str) -> str:
 
 def shown_amount(value: float, currency: str) -> str:
     """Money: as many digits as it takes to see a cost of a single answer."""
-    digits = f"{value:,.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
-    if "e" in digits:
-        digits = f"{value:.10f}".rstrip("0")
+    digits = f"{value:,.2f}" if abs(value) >= 1 or value == 0 else _plain(value)
     return f"{digits} {currency}".strip()
+
+
+def _plain(value: float, sign: str = "") -> str:
+    """Three digits that say something, and no power of ten."""
+    if abs(value) >= 100:
+        return f"{value:{sign},.0f}"
+    return f"{Decimal(f'{value:.3g}'):{sign}f}"
 
 
 def is_free(model: ModelResult) -> bool:
@@ -183,8 +189,10 @@ def shown_between(difference: Difference) -> str:
 
 def _change(difference: Difference, value: float) -> str:
     if "seconds" not in difference.metric:
-        return f"{value:+.3g}"
-    return f"{value:+.3g} s" if abs(difference.first) >= 0.1 else f"{1000 * value:+.3g} ms"
+        return _plain(value, "+")
+    if max(abs(difference.first), abs(difference.difference)) >= 0.1:
+        return f"{_plain(value, '+')} s"
+    return f"{_plain(1000 * value, '+')} ms"
 
 
 def shown_verdict(difference: Difference) -> str:
@@ -217,10 +225,8 @@ def of_judge(found: Reliability, level: float) -> Iterator[str]:
         yield f"It wrote no verdict on {found.unreadable:,} pairs, which are left out."
     if found.equal:
         yield f"{found.equal:,} pairs are the same text, and count as ties."
-    if found.judged:
-        said = (
-            f"With the order of the answers {share(found.by_place, found.judged)} verdicts change"
-        )
+    if twice := max(0, found.judged - found.by_people):  # people see one order alone
+        said = f"With the order of the answers {share(found.by_place, twice)} verdicts change"
         places = f"{found.first_place:,} for the first place, {found.second_place:,} for the second"
         yield f"{said}, and count as ties ({places} whatever stands there)."
     if found.decided:

@@ -19,12 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from linnet.monitor.log import Log
+from linnet.monitor.log import Log, State
 from linnet.respond.prices import money
 from linnet.scoring.bounds import lower_bound, trials_needed, upper_bound
 
@@ -92,6 +92,7 @@ class Row:
     calls: int
     answered: int
     refused: int
+    held: int
     failed: int
     left: int
     escalated: int
@@ -164,6 +165,7 @@ class Figures:
     """Calls of which nothing could be written."""
     answered: Share
     refused: Share
+    held: Share
     failed: Share
     left: Share
     escalated: Share
@@ -199,6 +201,8 @@ class Figures:
     span: Literal["hour", "day"]
     routes: Sequence[Reason]
     failures: Sequence[Reason]
+    holds: Sequence[Reason]
+    """Why calls were held."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -289,7 +293,7 @@ def figures(
     people gave. ``zone``: whose days count; otherwise this machine's.
     """
     own, names = calls.numbers, calls.names
-    states = {name: names["state"] == name for name in ("answered", "refused", "failed", "left")}
+    states = {name: names["state"] == name for name in get_args(State)}
     answered, shown = states["answered"], states["answered"] | states["refused"]
     away = _is_away(names["place"], own["cost"])
     total = len(calls)
@@ -303,7 +307,8 @@ def figures(
         since=since, until=until, first=first, last=float(own["at"][-1]) if total else None,
         currency=currency, calls=total, left_out=calls.left_out, lost=calls.lost,
         answered=Share.of(counts["answered"], total), refused=Share.of(counts["refused"], total),
-        failed=Share.of(counts["failed"], total), left=Share.of(counts["left"], total),
+        held=Share.of(counts["held"], total), failed=Share.of(counts["failed"], total),
+        left=Share.of(counts["left"], total),
         escalated=Share.of(int((away & answered).sum()), counts["answered"]),
         escalations=dict(Counter(names["decided_by"][away & answered]).most_common()),
         times={
@@ -322,7 +327,9 @@ def figures(
         good=int((own["good"] == 1).sum()), bad=int((own["good"] == 0).sum()),
         realised=_realised(calls, judged, promise, checked),
         models=_rows(calls, names["model"]), keys=_rows(calls, names["key"]),
-        spans=spans, span=span, routes=_routes(names), failures=_failures(names["failures"]),
+        spans=spans, span=span, routes=_routes(names),
+        failures=_failures(names["failures"][~states["held"]]),
+        holds=_failures(names["failures"][states["held"]]),
     )  # fmt: skip
 
 
@@ -427,8 +434,8 @@ def _row(calls: Calls, name: str, mask: npt.NDArray[np.bool_] | slice) -> Row:
     away = _is_away(calls.names["place"][mask], own["cost"])
     away &= calls.names["state"][mask] == "answered"
     return Row(
-        name, len(own["at"]), states["answered"], states["refused"], states["failed"],
-        states["left"], int(away.sum()), int((own["good"] == 1).sum()),
+        name, len(own["at"]), states["answered"], states["refused"], states["held"],
+        states["failed"], states["left"], int(away.sum()), int((own["good"] == 1).sum()),
         int((own["good"] == 0).sum()), _whole(own["prompt"]), _whole(own["written"]),
         _money(own["cost"]), _money(own["would_cost"]),
         p50.value if p50 else None, p95.value if p95 else None,

@@ -28,8 +28,9 @@ from linnet.monitor import retention
 from linnet.respond.context import Record
 from linnet.respond.pieces import Failure, Outcome, Passage, Place, Refusal
 
-State: TypeAlias = Literal["answered", "refused", "failed", "left"]
-"""How a call ended; ``left``: whoever asked did not wait for the end."""
+State: TypeAlias = Literal["answered", "refused", "held", "failed", "left"]
+"""How a call ended. ``refused``: by the documents, or the gate. ``held``: not let through by
+the policy, a budget or the rights of the key. ``left``: whoever asked did not wait for the end."""
 
 FILE_BYTES = 1 << 29
 MEMORY_BYTES = 64_000_000
@@ -106,7 +107,7 @@ class Entry:
     score: float | None = None
     threshold: float | None = None
     failures: tuple[str, ...] = ()
-    """Codes of what failed on the way, in order."""
+    """Codes of what failed on the way, in order; at last why it was held, or failed."""
     scores: tuple[float, ...] = ()
     """Of the passages that were found, best first."""
     features: Mapping[str, float] = field(default_factory=dict)
@@ -136,13 +137,14 @@ def entry_of(
     place: Place = "here",
     would_cost: int | None = None,
     state: State | None = None,
+    code: str = "",
     question: str | None = None,
     answer: str | None = None,
 ) -> Entry:
     """The entry of a call, of what its record knows.
 
-    ``state``: None: refused or answered, as the record says. Of its ``facts`` it takes ``route``, a
-    :class:`~linnet.routing.router.Route` as JSON.
+    ``state``: None: refused or answered, as the record says. ``code``: of what ended it. Of
+    its ``facts`` it takes ``route``, a :class:`~linnet.routing.router.Route` as JSON.
     """
     passages = [piece for piece in record.noted if isinstance(piece, Passage)]
     outcomes = [piece for piece in record.noted if isinstance(piece, Outcome)]
@@ -175,8 +177,9 @@ def entry_of(
         reason=route.get("reason", ""),
         score=route.get("score"),
         threshold=route.get("threshold"),
-        failures=tuple(
-            piece.code or "failed" for piece in record.noted if isinstance(piece, Failure)
+        failures=(
+            *(piece.code or "failed" for piece in record.noted if isinstance(piece, Failure)),
+            *([code] if code else []),
         ),
         scores=tuple(piece.score for piece in passages if piece.score is not None),
         features=record.features,

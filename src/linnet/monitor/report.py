@@ -21,6 +21,7 @@ from linnet.monitor.drift import NUMBERS, Drift
 from linnet.monitor.figures import Figures, Realised, Share, figures, read_calls
 from linnet.monitor.log import Log
 from linnet.monitor.watching import Watching
+from linnet.respond.prices import readable
 from linnet.version import __version__
 
 Mood: TypeAlias = Literal["fact", "good", "bad", "open"]
@@ -45,6 +46,7 @@ _ESCALATED: Mapping[str, str] = {
 }
 LEAST_SURE = 0.8
 _LARGEST_LINE = 1_000_000
+_HOUR = 3600.0
 _DAY = 86_400.0
 _UNITS = {"m": 60.0, "h": 3600.0, "d": _DAY, "w": 7 * _DAY}
 
@@ -106,8 +108,21 @@ def report(
     )  # fmt: skip
     watching.look(log)
     drift = tuple(watching.found(until))
-    said = sentences(found, drift, compared_with=compared_with, zone=zone)
+    said = [*sentences(found, drift, compared_with=compared_with, zone=zone)]
+    said += _misdated(log, max(until, time.time()) + _HOUR)
     return Report(tuple(said), found, drift, compared_with)
+
+
+def _misdated(log: Log, at: float) -> Iterator[Sentence]:
+    """Calls that no period has, as the clock was wrong when they came."""
+    with log.reading() as run:
+        (count,) = run("SELECT COUNT(*) FROM calls WHERE at >= ?", (at,)).fetchone()
+    if count:
+        yield Sentence(
+            "log", "bad",
+            f"{count:,} more {'is' if count == 1 else 'are'} dated in the future and not counted "
+            "here: the clock was wrong.",
+        )  # fmt: skip
 
 
 def sentences(
@@ -215,7 +230,7 @@ def page_of(report: Report) -> str:
         report=report, found=found, most=max(most, 1), decided_by=DECIDED_BY, version=__version__,
         names={"queue": "waiting", "retrieval": "searching", "first": "until it began",
                "total": "all of it"},
-        money=lambda value: amount(value, found.currency),
+        money=lambda value: readable(value, found.currency),
         seconds=_seconds, percent=_percent,
         date=lambda at: _date(at, None),
     )  # fmt: skip
@@ -227,6 +242,7 @@ def _questions(found: Figures, zone: tzinfo | None) -> Sentence:
         for share, words in (
             (found.answered, "answered"),
             (found.refused, "refused, as the documents do not seem to answer them"),
+            (found.held, f"not let through{_why(found)}"),
             (found.failed, "not finished because of an error"),
             (found.left, "given up by whoever asked"),
         )
@@ -236,6 +252,11 @@ def _questions(found: Figures, zone: tzinfo | None) -> Sentence:
     older = f" ({found.left_out:,} older ones are not counted here)" if found.left_out else ""
     text = f"{when} there {_were(found.calls, 'question')}{older}: {_joined(parts)}."
     return Sentence("questions", "fact", text)
+
+
+def _why(found: Figures) -> str:
+    """The reasons that calls were held for, most frequent first."""
+    return f" [{', '.join(each.name for each in found.holds[:3])}]" if found.holds else ""
 
 
 def _answers(found: Figures) -> Iterator[Sentence]:
@@ -256,7 +277,17 @@ def _answers(found: Figures) -> Iterator[Sentence]:
 
 
 def _promise(found: Realised) -> Iterator[Sentence]:
-    if found.promised is None or not found.answers:
+    if found.promised is None:
+        if found.is_sample and found.error.low is not None and found.error.high is not None:
+            verb = "was" if found.wrong == 1 else "were"
+            yield Sentence(
+                "promise", "fact",
+                f"{found.wrong:,} of {found.judged:,} that were drawn at random and checked {verb} "
+                f"wrong, which means between {found.error.low:.1%} and {found.error.high:.1%} of "
+                "all. No gate is known here, so nothing is promised.",
+            )  # fmt: skip
+        return
+    if not found.answers:
         return
     promised = f"The gate promises that at most {found.promised:.1%} of the answers are wrong"
     if not found.judged:
@@ -311,14 +342,14 @@ def _cost(found: Figures, compared_with: str) -> Iterator[Sentence]:
         return
     verb = "was" if found.billed == 1 else "were"
     billed = f"{found.billed:,} of them {verb} billed" if found.billed else "nothing was billed"
-    text = f"The answers cost {amount(found.cost, found.currency)} ({billed})."
+    text = f"The answers cost {readable(found.cost, found.currency)} ({billed})."
     saved = found.would_cost - found.compared_cost
     if found.compared:
         which = "" if found.compared == found.calls else f" for {found.compared:,} of them"
         alone = f"By {compared_with} alone" if compared_with else "In the cloud"
-        less = f"{amount(abs(saved), found.currency)} {'less' if saved > 0 else 'more'}"
+        less = f"{readable(abs(saved), found.currency)} {'less' if saved > 0 else 'more'}"
         text += (
-            f" {alone} they would have cost {amount(found.would_cost, found.currency)}{which}: "
+            f" {alone} they would have cost {readable(found.would_cost, found.currency)}{which}: "
             f"{less if saved else 'as much'} this way."
         )
     yield Sentence("cost", "good" if saved > 0 else "fact", text)
@@ -425,12 +456,6 @@ def _seconds(value: float) -> str:
     if value < 0.1:
         return f"{1000 * value:.0f} ms"
     return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
-
-
-def amount(value: float, currency: str) -> str:
-    """Money as people read it: cents, and of less than one as many digits as say something."""
-    digits = 2 if value >= 0.1 or not value else min(8, 1 - math.floor(math.log10(value)))
-    return f"{value:,.{digits}f} {currency}".strip()
 
 
 def _date(at: float, zone: tzinfo | None) -> str:

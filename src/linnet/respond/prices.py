@@ -7,6 +7,7 @@ whatever the prices were written in.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -41,6 +42,14 @@ FREE = Price()
 def money(amount: int) -> Decimal:
     """So many trillionths in the unit of money."""
     return Decimal(amount) / UNIT
+
+
+def readable(amount: float, currency: str = "") -> str:
+    """An amount in the unit of money as people read it: cents, and of less than one as many digits
+    as say something."""
+    size = abs(amount)
+    digits = 2 if size >= 0.1 or not size else min(12, 1 - math.floor(math.log10(size)))
+    return f"{amount:,.{digits}f} {currency}".strip()
 
 
 def trillionths(amount: float) -> int:

@@ -153,7 +153,7 @@ class AnswerMetrics:
             self.routes.labels(model, by).inc()
             if (entry.place != "here" or entry.cost) and entry.state == "answered":
                 self.escalations.labels(by).inc()
-        for code in entry.failures:
+        for code in entry.failures if entry.state != "held" else ():
             self.failures.labels(self._code(code)).inc()
         for found, value in (
             (self.retrieval, entry.retrieval_seconds),

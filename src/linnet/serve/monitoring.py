@@ -74,10 +74,11 @@ class Monitoring:
 
     def latest_drift(self) -> Sequence[Drift]:
         """What is known of drift. It is looked for in the background, so that nobody waits."""
+        found = self._drift  # before anybody looks, who may be quick
         if time.monotonic() - self._looked >= DRIFT_SECONDS and not self._looking.is_set():
             self._looking.set()
             threading.Thread(target=self._look, name="linnet-drift", daemon=True).start()
-        return self._drift
+        return found
 
     def _look(self) -> None:
         try:

@@ -305,6 +305,7 @@ class Service:
             place=record.facts.get("route", {}).get("place", call.model.place),
             would_cost=routing.would_cost(record.tokens) if routing is not None else None,
             state=generation.state,
+            code=generation.code,
             question=question,
             answer=answer,
         )

@@ -124,6 +124,7 @@ class Generation:
         self._failed = True
         """Unless it ends as it should."""
         self._stopped: ApiError | None = None
+        self._ended_by: ApiError | None = None
 
     @property
     def texts(self) -> int:
@@ -161,7 +162,10 @@ class Generation:
             await self._fail(self._refused(error))
         except RecursionError:
             await self._fail(ApiError(400, "The request nests too deeply."))
-        except (ClientLeftError, ApiError):
+        except ApiError as error:
+            self._ended_by = error
+            raise
+        except ClientLeftError:
             raise
         except Exception:
             if not self._call.status:
@@ -175,7 +179,20 @@ class Generation:
     @property
     def state(self) -> State | None:
         """How it ended, for a log; None: as it should, with whatever the record says of it."""
-        return "left" if self._left else "failed" if self._failed else None
+        if self._left:
+            return "left"
+        if not self._failed:
+            return None
+        error = self._ended_by  # of policy and rights, or of budgets
+        return "held" if error is not None and error.status in (403, 429) else "failed"
+
+    @property
+    def code(self) -> str:
+        """Why it was held, or failed; empty where it was not."""
+        if not self._failed or self._left:
+            return ""
+        error = self._ended_by
+        return "failed" if error is None else error.code or error.kind
 
     @property
     def written(self) -> Sequence[str]:
@@ -270,6 +287,7 @@ class Generation:
 
     async def _fail(self, error: ApiError) -> None:
         """Tell of an error: by the status, or as the last event of what has begun."""
+        self._ended_by = error
         if self._complete:  # a responder's work after the answer
             LOGGER.error("a request failed", extra={"facts": {"id": self._call.id}})
             return

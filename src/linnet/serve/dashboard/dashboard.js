@@ -114,7 +114,7 @@ function tiles(figures) {
     judged && ["Judged good", `${count(figures.good)} of ${count(judged)}`, realised.promised === null ? "" : `promised: at most ${percent(realised.promised)} wrong`],
     figures.grounded !== null && ["Supported statements", percent(figures.grounded), `in ${count(figures.grounded_calls)} answers`],
     ["Cost", money(figures.cost), `${count(figures.billed)} were billed`],
-    compared && ["In the cloud", money(would), would >= paid ? `${money(would - paid)} more` : `${money(paid - would)} less`],
+    compared && ["In the cloud", money(would), would === paid ? "the same" : would > paid ? `${money(would - paid)} more` : `${money(paid - would)} less`],
     figures.escalated.part && ["To larger models", percent(figures.escalated.value), `${count(figures.escalated.part)} answers`],
     figures.times.total.p50 && ["Half within", seconds(figures.times.total.p50.value), figures.times.total.p95 && `19 of 20 within ${seconds(figures.times.total.p95.value)}`],
   ];
@@ -135,7 +135,7 @@ function panels(report) {
       ...shared, title: `Questions ${per}`, about: "What became of them.", kind: "bars", format: count,
       series: [
         { name: "answered", look: "first", values: of("answered") },
-        { name: "refused", look: "refused", values: of("refused") },
+        { name: "refused or not let through", look: "refused", values: spans.map((row) => row.refused + row.held) },
         { name: "failed or given up", look: "failed", values: spans.map((row) => row.failed + row.left) },
       ],
     }),
@@ -181,7 +181,7 @@ function rows(title, about, name, found) {
   const names = [name, "Questions", "Answered", "Refused", "Failed", "Good", "Bad", "Tokens", "Cost", "Half within"];
   const made = panel(title, about, table(names, found.map((row) => [
     row.name || "–",
-    ...[row.calls, row.answered, row.refused, row.failed + row.left, row.good, row.bad, row.prompt + row.written].map((each) => cell(count(each))),
+    ...[row.calls, row.answered, row.refused + row.held, row.failed + row.left, row.good, row.bad, row.prompt + row.written].map((each) => cell(count(each))),
     cell(money(row.cost)), cell(row.p50 === null ? "–" : seconds(row.p50)),
   ]), title));
   made.classList.add("whole");

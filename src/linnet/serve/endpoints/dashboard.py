@@ -87,7 +87,7 @@ _TIMES = record(
     {"calls": COUNT, "p50": _QUANTILE, "p95": _QUANTILE}, required=("calls", "p50", "p95")
 )
 _COUNTS = (
-    "calls", "answered", "refused", "failed", "left", "escalated", "good", "bad", "prompt",
+    "calls", "answered", "refused", "held", "failed", "left", "escalated", "good", "bad", "prompt",
     "written",
 )  # fmt: skip
 _ROW = record(
@@ -115,7 +115,7 @@ _FIGURES = record(
             ("calls", "left_out", "lost", "prompt", "cached", "written", "billed", "compared",
              "grounded_calls", "good", "bad"), COUNT,
         ),
-        **dict.fromkeys(("answered", "refused", "failed", "left", "escalated"), _SHARE),
+        **dict.fromkeys(("answered", "refused", "held", "failed", "left", "escalated"), _SHARE),
         "escalations": {"type": "object", "additionalProperties": COUNT},
         "times": record(
             dict.fromkeys(("queue", "retrieval", "first", "total"), _TIMES),
@@ -126,7 +126,7 @@ _FIGURES = record(
         "realised": _REALISED,
         **dict.fromkeys(("models", "keys", "spans"), listed(_ROW)),
         "span": {"enum": ["hour", "day"]},
-        **dict.fromkeys(("routes", "failures"), listed(_REASON)),
+        **dict.fromkeys(("routes", "failures", "holds"), listed(_REASON)),
     },
     required=(
         "until", "calls", "answered", "refused", "failed", "times", "cost", "would_cost",
