@@ -271,11 +271,17 @@ def test_what_is_taken() -> None:
     unsure = [candidate("q8_0", 100, loss(0.995, 0.985, "not clear", 470))]
     with pytest.raises(ConfigError, match="about 470 questions would tell"):
         choose(unsure, settings(keep="99%"))
-    with pytest.raises(ConfigError, match="no speed was measured"):
+    with pytest.raises(ConfigError, match="no speed could be measured"):
         choose(kept, CompressConfig(speed=True))
     worse = candidate("q5_0", 70, loss(0.99, 0.98))
     assert [each.name for each in pareto([*kept, worse])] == ["q2_k", "q4_k", "q8_0"]
-    for wrong in ({"keep": "99"}, {"keep": "100%"}, {"size": "60"}, {"size": "1MB", "speed": True}):
+    for wrong in (
+        {"keep": "99"},
+        {"keep": "100%"},
+        {"size": "60"},
+        {"size": "1MB", "speed": True},
+        {"speed": True, "measure_speed": False},
+    ):
         with pytest.raises(ConfigError):
             CompressConfig(**wrong)
 

@@ -273,6 +273,11 @@ class PolicyLearning:
                 f"{', '.join(REWARDS)}"
             )
         rewards = choose_rewards(wanted, own)
+        if unused := [name for name in own if name not in rewards.parts]:
+            progress.warn(
+                f"{config.reward_file}: not used: {', '.join(unused)}; beside --rewards, name "
+                "them there as well"
+            )
         longest = config.context - config.max_tokens
         if longest < 1:
             raise ConfigError(

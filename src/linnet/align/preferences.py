@@ -80,7 +80,9 @@ def _pair(value: Any, source: str) -> Pair:
     if not isinstance(value, Mapping):
         raise RowError(f"expected an object with chosen and rejected. Got {type(value).__name__}")
     if missing := [name for name in ("chosen", "rejected") if value.get(name) is None]:
-        raise RowError(f"a pair has chosen and rejected, but there is no {missing[0]}")
+        judged = any(value.get(name) is not None for name in _LABELS)
+        hint = "; judged completions are for --method kto" if judged else ""
+        raise RowError(f"a pair has chosen and rejected, but there is no {missing[0]}{hint}")
     margin = value.get("margin") or 0.0
     if isinstance(margin, bool) or not isinstance(margin, int | float):
         raise RowError(f"margin must be a number. Got {margin!r:.60}")
@@ -103,6 +105,7 @@ def _judged(value: Any, source: str) -> Judged:
             f"a judged completion has a label, true or false. Got {label!r:.60}"
             if label is not None
             else "a judged completion has a label, true or false, but there is none"
+            + ("; pairs are for --method dpo" if value.get("chosen") is not None else "")
         )
     row = {name: each for name, each in value.items() if name not in _LABELS}
     messages = next((row[name] for name in _CONVERSATIONS if row.get(name)), None)

@@ -257,7 +257,7 @@ def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
     if config.speed:
         timed = [each for each in keeping if each.speed is not None]
         if not timed:
-            raise ConfigError("no speed was measured: --speed needs --measure-speed")
+            raise ConfigError(f"no speed could be measured: {keeping[0].remark}")
         best = max(timed, key=lambda each: each.speed.one if each.speed else 0.0)
         why = f"the fastest of {len(timed)} that keep {share}"
     else:
