@@ -36,10 +36,21 @@ from linnet.gguf.quantisation import (
 )
 from linnet.gguf.weights import dequantised
 from linnet.model import load_model
+from linnet.progress import Progress
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 
 libgguf = pytest.importorskip("libgguf", reason="the extra compress is not installed")
+
+
+class Listening(Progress):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 FIRST, LAST = ("ba", "di", "ko", "lu", "me", "po"), ("fat", "rim", "sun", "ton", "vex")
@@ -357,6 +368,13 @@ def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:
     few.write_text("\n".join(rows[:5]))
     with pytest.raises(DataError, match="at least 8 questions"):
         compress(base / "model", few, tmp_path / "x", settings())
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text("\n".join([*rows[:8], '{"text": "Nothing is asked here."}']))
+    heard = Listening()
+    read_questions(mixed, load(base / "model"), context=64, most=9, seed=1, progress=heard)
+    assert heard.warnings == [
+        f"{mixed}: 1 of 9 rows left out: a text without a prompt has no right answer"
+    ]
     odd = tmp_path / "odd.jsonl"
     odd.write_text("\n".join(
         json.dumps({"prompt": "Tell me a thing.", "completion": f" {n}{n} xyzzy"})

@@ -20,7 +20,7 @@ differ.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,9 +185,12 @@ def _said(row: ChatRow | PromptRow) -> Any:
     return row.completion if isinstance(row, PromptRow) else row.messages
 
 
-def pairs_of_examples(source: Path | str) -> Iterator[Pair]:
-    """The examples to train on, as pairs. Raises DataError, and ArtifactError where the corpus that
-    they were made from is not where it was."""
+def pairs_of_examples(
+    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+) -> Iterator[Pair]:
+    """The examples to train on, as pairs. ``left_out`` is called for each that no wrong answer is
+    found for. Raises DataError, and ArtifactError where the corpus that they were made from is not
+    where it was."""
     file = examples_file(source)
     asked = with_passages(file)
     answers = [
@@ -197,6 +200,7 @@ def pairs_of_examples(source: Path | str) -> Iterator[Pair]:
         right = prompts.answer_text(example)
         wrong = _wrong_answer(example, right, answers)
         if wrong is None:
+            left_out()
             continue
         rows = [
             PromptRow(
@@ -209,9 +213,11 @@ def pairs_of_examples(source: Path | str) -> Iterator[Pair]:
         yield Pair(f"{file}:{example.id}", rows[0], rows[1])
 
 
-def judged_examples(source: Path | str) -> Iterator[Judged]:
+def judged_examples(
+    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+) -> Iterator[Judged]:
     """The same, each completion for itself."""
-    for pair in pairs_of_examples(source):
+    for pair in pairs_of_examples(source, left_out=left_out):
         yield Judged(pair.source, pair.chosen, True)
         yield Judged(pair.source, pair.rejected, False)
 

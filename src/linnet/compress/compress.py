@@ -147,7 +147,7 @@ class _Run:
         tokenizer = load_tokenizer(path)
         questions = read_questions(
             source, tokenizer, context=min(LONGEST, model.config.context),
-            most=config.questions, seed=config.seed,
+            most=config.questions, seed=config.seed, progress=progress,
         )  # fmt: skip
         before = nats(model, questions.right, progress=progress)
         other = nats(model, questions.other, progress=progress)
