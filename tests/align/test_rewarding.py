@@ -175,6 +175,17 @@ def test_cut_completions_teach_nothing(base: Path) -> None:  # noqa: F811
     batch = stream.next(context)
     assert batch.loss_mask is not None
     assert torch.equal(batch.loss_mask.any(1), batch["ended"].bool())
+    loss = PolicyLoss(8)(context.model, batch)
+    figure = loss.metrics["completions/mean_length"]
+    assert float(figure) == float(batch["lengths"].mean())  # type: ignore[arg-type]
+    assert batch["lengths"].max() <= 9
+    cut, ended = ([Sample("", "", ended=each)] * 8 for each in (False, True))
+    for samples, warnings in (([cut] * 6, 1), ([cut, ended, *[cut] * 6], 0)):
+        heard = Listening()
+        stream, _ = rollouts(base, masked=True, progress=heard)
+        for some in samples:
+            stream._notice_cut(some)
+        assert len(heard.warnings) == warnings
 
 
 def test_a_run_learns_what_is_rewarded_and_goes_on_exactly(
