@@ -375,6 +375,9 @@ def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:
     assert heard.warnings == [
         f"{mixed}: 1 of 9 rows left out: a text without a prompt has no right answer"
     ]
+    with pytest.raises(ConfigError, match=r"at most 1KB; the smallest, .* has more than"):
+        compress(base / "model", base / "rows.jsonl", tmp_path / "z", settings(size="1KB"))
+    assert not list(tmp_path.rglob("*.gguf"))  # before any candidate is made
     odd = tmp_path / "odd.jsonl"
     odd.write_text("\n".join(
         json.dumps({"prompt": "Tell me a thing.", "completion": f" {n}{n} xyzzy"})

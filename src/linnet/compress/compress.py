@@ -186,6 +186,12 @@ class _Run:
         )  # fmt: skip
         options = weighted(options, costs)
         ways = list(plans(self.model, options))
+        smallest = min(ways, key=lambda way: way.bytes)
+        if self.config.most_bytes and smallest.bytes > self.config.most_bytes:  # said at once
+            raise ConfigError(
+                f"no candidate has at most {self.config.size}; the smallest, {smallest.name}, has "
+                f"more than {human_bytes(smallest.bytes)}"
+            )
         with self.progress.task("candidates", total=len(ways), unit="files") as task:
             for plan in ways:
                 task.update(note=plan.name)
