@@ -149,6 +149,7 @@ def test_pairs_in_the_forms_of_others(row: dict[str, Any], tmp_path: Path) -> No
     [
         ({"prompt": "Hi", "chosen": "Yes", "rejected": "Yes"}, "are equal"),
         ({"prompt": "Hi", "chosen": "Yes"}, "there is no rejected"),
+        ({"prompt": "Hi", "completion": "Yes", "label": True}, "are for --method kto"),
         ({"chosen": "Yes", "rejected": "No"}, "expected a prompt"),
         ({"chosen": [{"role": "user", "content": "A"}, {"role": "assistant", "content": "x"}],
           "rejected": [{"role": "user", "content": "B"}, {"role": "assistant", "content": "y"}]},

@@ -13,10 +13,10 @@ from test_align import SETTINGS, Listening, base, no_pictures  # noqa: F401 (fix
 from linnet.align.align import align
 from linnet.align.config import AlignConfig
 from linnet.align.objectives import PolicyLoss, token_log_probs
-from linnet.align.prompts import EncodedPrompt, Prompt
+from linnet.align.prompts import EncodedPrompt, Prompt, read_prompts
 from linnet.align.rewards import REWARDS, Sample, choose_rewards, load_rewards
 from linnet.align.rollouts import Policy, Rollouts
-from linnet.errors import ConfigError, StoppedError, TrainingError
+from linnet.errors import ConfigError, DataError, StoppedError, TrainingError
 from linnet.model import load_checkpoint
 from linnet.train import loop as loop_module
 from linnet.train.stream import Context
@@ -84,6 +84,8 @@ def test_rewards_are_added_up_by_weights_and_named_where_they_fail(tmp_path: Pat
     for wrong in ("refuse", "ends=much", "ends=0"):
         with pytest.raises(ConfigError, match="rewards: "):
             choose_rewards([wrong])
+    with pytest.raises(ConfigError, match="'ends' is there twice"):
+        choose_rewards(["ends", "ends=2"])
     file = tmp_path / "own.py"
     file.write_text(OWN)
     assert list(own := load_rewards(file)) == ["short"]
@@ -91,7 +93,14 @@ def test_rewards_are_added_up_by_weights_and_named_where_they_fail(tmp_path: Pat
     file.write_text("def broken(sample):\n    return sample.nothing\n")
     with pytest.raises(TrainingError, match=r"'broken' failed on .* \(AttributeError"):
         choose_rewards(["broken"], load_rewards(file)).of(Sample("", "x"))
-    for text in ("def", "x = 1"):
+    file.write_text(
+        "from __future__ import annotations\nimport dataclasses, sys\n"
+        "@dataclasses.dataclass\nclass Limits:\n    most: int = 3\n"
+        "def leaves(sample):\n    sys.exit(0)\n"
+    )
+    with pytest.raises(TrainingError, match=r"'leaves' failed on .* \(SystemExit"):
+        choose_rewards(["leaves"], load_rewards(file)).of(Sample("", "x"))
+    for text in ("def", "x = 1", "exit(0)"):
         file.write_text(text)
         with pytest.raises(ConfigError, match=r"own\.py"):
             load_rewards(file)
@@ -166,6 +175,17 @@ def test_cut_completions_teach_nothing(base: Path) -> None:  # noqa: F811
     batch = stream.next(context)
     assert batch.loss_mask is not None
     assert torch.equal(batch.loss_mask.any(1), batch["ended"].bool())
+    loss = PolicyLoss(8)(context.model, batch)
+    figure = loss.metrics["completions/mean_length"]
+    assert float(figure) == float(batch["lengths"].mean())  # type: ignore[arg-type]
+    assert batch["lengths"].max() <= 9
+    cut, ended = ([Sample("", "", ended=each)] * 8 for each in (False, True))
+    for samples, warnings in (([cut] * 6, 1), ([cut, ended, *[cut] * 6], 0)):
+        heard = Listening()
+        stream, _ = rollouts(base, masked=True, progress=heard)
+        for some in samples:
+            stream._notice_cut(some)
+        assert len(heard.warnings) == warnings
 
 
 def test_a_run_learns_what_is_rewarded_and_goes_on_exactly(
@@ -211,3 +231,18 @@ def test_a_run_learns_what_is_rewarded_and_goes_on_exactly(
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of group"):
         AlignConfig(method="grpo", batch=10)
+    with pytest.raises(ConfigError, match="rewards are for --method grpo"):
+        AlignConfig(rewards=("refuses",))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"answerable": "false"}, {"schema": "object"}, {"cites": "one"}, {"cites": ["one"]},
+     {"passage": ["a", "b"]}, {"language": 1}],
+)  # fmt: skip
+def test_what_rewards_would_read_wrongly_is_refused(known: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    good = {"prompt": "a", "answerable": False, "schema": {}, "cites": [1], "passage": "b"}
+    file.write_text("\n".join(map(json.dumps, (good, good | {"cites": 2}, good | known))))
+    with pytest.raises(DataError, match=rf"prompts\.jsonl:3: {next(iter(known))} must be"):
+        list(read_prompts(file))

@@ -38,10 +38,21 @@ from linnet.gguf.quantisation import (
 )
 from linnet.gguf.weights import dequantised
 from linnet.model import load_model
+from linnet.progress import Progress
 from linnet.tokenizer import TokenizerConfig, load
 from linnet.tokenizer import train as train_tokenizer
 
 libgguf = pytest.importorskip("libgguf", reason="the extra compress is not installed")
+
+
+class Listening(Progress):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 FIRST, LAST = ("ba", "di", "ko", "lu", "me", "po"), ("fat", "rim", "sun", "ton", "vex")
@@ -273,11 +284,17 @@ def test_what_is_taken() -> None:
     unsure = [candidate("q8_0", 100, loss(0.995, 0.985, "not clear", 470))]
     with pytest.raises(ConfigError, match="about 470 questions would tell"):
         choose(unsure, settings(keep="99%"))
-    with pytest.raises(ConfigError, match="no speed was measured"):
+    with pytest.raises(ConfigError, match="no speed could be measured"):
         choose(kept, CompressConfig(speed=True))
     worse = candidate("q5_0", 70, loss(0.99, 0.98))
     assert [each.name for each in pareto([*kept, worse])] == ["q2_k", "q4_k", "q8_0"]
-    for wrong in ({"keep": "99"}, {"keep": "100%"}, {"size": "60"}, {"size": "1MB", "speed": True}):
+    for wrong in (
+        {"keep": "99"},
+        {"keep": "100%"},
+        {"size": "60"},
+        {"size": "1MB", "speed": True},
+        {"speed": True, "measure_speed": False},
+    ):
         with pytest.raises(ConfigError):
             CompressConfig(**wrong)
 
@@ -376,6 +393,16 @@ def test_questions_must_say_something(base: Path, tmp_path: Path) -> None:
     few.write_text("\n".join(rows[:5]))
     with pytest.raises(DataError, match="at least 8 questions"):
         compress(base / "model", few, tmp_path / "x", settings())
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text("\n".join([*rows[:8], '{"text": "Nothing is asked here."}']))
+    heard = Listening()
+    read_questions(mixed, load(base / "model"), context=64, most=9, seed=1, progress=heard)
+    assert heard.warnings == [
+        f"{mixed}: 1 of 9 rows left out: a text without a prompt has no right answer"
+    ]
+    with pytest.raises(ConfigError, match=r"at most 1KB; the smallest, .* has more than"):
+        compress(base / "model", base / "rows.jsonl", tmp_path / "z", settings(size="1KB"))
+    assert not list(tmp_path.rglob("*.gguf"))  # before any candidate is made
     odd = tmp_path / "odd.jsonl"
     odd.write_text("\n".join(
         json.dumps({"prompt": "Tell me a thing.", "completion": f" {n}{n} xyzzy"})

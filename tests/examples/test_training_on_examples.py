@@ -8,6 +8,7 @@ import few_examples
 import pytest
 from test_export import with_splits
 
+from linnet.align.encoding import UnitsReport
 from linnet.align.preferences import judged_examples, pairs_of_examples
 from linnet.align.prompts import read_prompts
 from linnet.align.rewards import REWARDS
@@ -125,7 +126,10 @@ def test_examples_are_preferences_each_with_its_passage(
     known = {example.id: example for example in divided}
     answers = {example.answer for example in divided if example.answerable}
     refusals = set(REFUSALS.values())
-    pairs = list(pairs_of_examples(place))
+    report = UnitsReport()
+    pairs = list(pairs_of_examples(place, left_out=report.leave_out_example))
+    trained = [example for example in divided if example.split == "train"]
+    assert len(pairs) + report.rows == len(trained)  # nothing is lost uncounted
     assert {pair.source.rpartition(":")[2] for pair in pairs} <= {
         example.id for example in divided if example.split == "train"
     }

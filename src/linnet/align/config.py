@@ -139,6 +139,8 @@ class AlignConfig(RunConfig, WatchConfig, AdapterConfig):
         super().__post_init__()
         if self.smoothing and self.loss == "ipo":
             raise ConfigError("smoothing is for --loss sigmoid, sigmoid_norm and robust, not ipo")
+        if self.method != "grpo" and (self.rewards or self.reward_file is not None):
+            raise ConfigError(f"rewards are for --method grpo. Got them with {self.method}")
         if self.method == "grpo" and self.batch % self.group:
             raise ConfigError(f"batch must be a multiple of group, {self.group}. Got {self.batch}")
 

@@ -33,6 +33,7 @@ _ANY = 1 << 30  # tokens: nothing is cut while rows are encoded
 _LEAST_PROMPT = 16
 """Tokens of a prompt that must stay; with fewer, a completion answers nothing."""
 LONG = "longer than the context"
+UNOPPOSED = "no other example has a wrong answer for it"
 SAME = "the chat template makes both completions equal"
 
 
@@ -82,6 +83,11 @@ class UnitsReport:
     """Tokens that were taken out of them."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
+
+    def leave_out_example(self) -> None:
+        """Count one that there is no wrong answer for."""
+        self.rows += 1
+        self.dropped[UNOPPOSED] = self.dropped.get(UNOPPOSED, 0) + 1
 
     def losses(self, context: int) -> list[str]:
         """What was not used as it came, a line each."""

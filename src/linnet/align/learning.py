@@ -127,9 +127,12 @@ def examples_config(config: AlignConfig) -> ExamplesConfig:
     return ExamplesConfig(context=config.context, template=config.template, seed=config.seed)
 
 
-def _rows_of(data: Sequence[str | Path], config: AlignConfig) -> Iterator[Pair | Judged]:
+def _rows_of(
+    data: Sequence[str | Path], config: AlignConfig, report: UnitsReport | None = None
+) -> Iterator[Pair | Judged]:
+    report = report or UnitsReport()
     of_file: Callable[[Path], Iterator[Pair | Judged]]
-    of_examples: Callable[[Path], Iterator[Pair | Judged]]
+    of_examples: Callable[..., Iterator[Pair | Judged]]
     of_file, of_examples = (
         (read_judged, judged_examples)
         if config.method == "kto"
@@ -140,7 +143,7 @@ def _rows_of(data: Sequence[str | Path], config: AlignConfig) -> Iterator[Pair |
         if opened.corpus is not None:
             raise DataError(f"{source}: expected preferences or examples. Got a corpus")
         if opened.examples is not None:
-            yield from of_examples(opened.examples)
+            yield from of_examples(opened.examples, left_out=report.leave_out_example)
         else:
             for file in opened.files.get("train", []):
                 yield from of_file(file)
@@ -170,7 +173,7 @@ class PreferenceLearning:
         report = UnitsReport()
         with progress.task("reading preferences", unit="rows"):
             units = encode_units(
-                _rows_of(data, config), base.tokenizer, examples_config(config),
+                _rows_of(data, config, report), base.tokenizer, examples_config(config),
                 too_long=config.too_long, report=report,
             )  # fmt: skip
         for line in report.losses(config.context):
@@ -273,6 +276,11 @@ class PolicyLearning:
                 f"{', '.join(REWARDS)}"
             )
         rewards = choose_rewards(wanted, own)
+        if unused := [name for name in own if name not in rewards.parts]:
+            progress.warn(
+                f"{config.reward_file}: not used: {', '.join(unused)}; beside --rewards, name "
+                "them there as well"
+            )
         longest = config.context - config.max_tokens
         if longest < 1:
             raise ConfigError(

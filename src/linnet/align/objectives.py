@@ -121,9 +121,9 @@ class PolicyLoss:
 
     Rows of a group follow each other; a row is a unit. ``advantages`` ``(B,)``; ``sampled``
     ``(B, T)``: log-probabilities when they were sampled; ``reference`` ``(B, T)``, where
-    ``beta`` is not 0; ``total``, ``ended`` and ``reward_...`` ``(B,)`` are for the log. The sum
-    over a row's tokens is divided by ``longest``, the same for all, so that a long wrong answer is
-    not better than a short one (arXiv:2503.20783).
+    ``beta`` is not 0; ``total``, ``ended``, ``lengths`` and ``reward_...`` ``(B,)`` are for the
+    log. The sum over a row's tokens is divided by ``longest``, the same for all, so that a long
+    wrong answer is not better than a short one (arXiv:2503.20783).
     """
 
     longest: int
@@ -151,6 +151,6 @@ class PolicyLoss:
         if "total" in batch.tensors:
             metrics["reward"] = batch["total"].mean()
             metrics["completions/clipped_ratio"] = 1 - batch["ended"].mean()
-            metrics["completions/mean_length"] = Mean((sampled != 0).sum(), len(mask))
+            metrics["completions/mean_length"] = batch["lengths"].mean()
         total = (each * mask).sum() / self.longest
         return Loss(total, len(mask), metrics)

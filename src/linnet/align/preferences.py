@@ -20,7 +20,7 @@ differ.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,9 @@ def _pair(value: Any, source: str) -> Pair:
     if not isinstance(value, Mapping):
         raise RowError(f"expected an object with chosen and rejected. Got {type(value).__name__}")
     if missing := [name for name in ("chosen", "rejected") if value.get(name) is None]:
-        raise RowError(f"a pair has chosen and rejected, but there is no {missing[0]}")
+        judged = any(value.get(name) is not None for name in _LABELS)
+        hint = "; judged completions are for --method kto" if judged else ""
+        raise RowError(f"a pair has chosen and rejected, but there is no {missing[0]}{hint}")
     margin = value.get("margin") or 0.0
     if isinstance(margin, bool) or not isinstance(margin, int | float):
         raise RowError(f"margin must be a number. Got {margin!r:.60}")
@@ -103,6 +105,7 @@ def _judged(value: Any, source: str) -> Judged:
             f"a judged completion has a label, true or false. Got {label!r:.60}"
             if label is not None
             else "a judged completion has a label, true or false, but there is none"
+            + ("; pairs are for --method dpo" if value.get("chosen") is not None else "")
         )
     row = {name: each for name, each in value.items() if name not in _LABELS}
     messages = next((row[name] for name in _CONVERSATIONS if row.get(name)), None)
@@ -182,9 +185,12 @@ def _said(row: ChatRow | PromptRow) -> Any:
     return row.completion if isinstance(row, PromptRow) else row.messages
 
 
-def pairs_of_examples(source: Path | str) -> Iterator[Pair]:
-    """The examples to train on, as pairs. Raises DataError, and ArtifactError where the corpus that
-    they were made from is not where it was."""
+def pairs_of_examples(
+    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+) -> Iterator[Pair]:
+    """The examples to train on, as pairs. ``left_out`` is called for each that no wrong answer is
+    found for. Raises DataError, and ArtifactError where the corpus that they were made from is not
+    where it was."""
     file = examples_file(source)
     asked = with_passages(file)
     answers = [
@@ -194,6 +200,7 @@ def pairs_of_examples(source: Path | str) -> Iterator[Pair]:
         right = prompts.answer_text(example)
         wrong = _wrong_answer(example, right, answers)
         if wrong is None:
+            left_out()
             continue
         rows = [
             PromptRow(
@@ -206,9 +213,11 @@ def pairs_of_examples(source: Path | str) -> Iterator[Pair]:
         yield Pair(f"{file}:{example.id}", rows[0], rows[1])
 
 
-def judged_examples(source: Path | str) -> Iterator[Judged]:
+def judged_examples(
+    source: Path | str, *, left_out: Callable[[], None] = lambda: None
+) -> Iterator[Judged]:
     """The same, each completion for itself."""
-    for pair in pairs_of_examples(source):
+    for pair in pairs_of_examples(source, left_out=left_out):
         yield Judged(pair.source, pair.chosen, True)
         yield Judged(pair.source, pair.rejected, False)
 

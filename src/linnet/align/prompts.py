@@ -122,17 +122,31 @@ def _of_row(value: Any, source: str) -> Prompt:
     ):
         raise RowError("a prompt is a text or a list of messages")
     answers: Any = next((value[name] for name in _ANSWERS if value.get(name) is not None), [])
+    _require_known(value)
     known = Sample(
         asked=messages[-1]["content"],
         text="",
         passage=value.get("passage"),
         expected=tuple(map(str, answers if isinstance(answers, list) else [answers])),
-        answerable=bool(value.get("answerable", True)),
+        answerable=value.get("answerable") is not False,
         schema=value.get("schema"),
         language=str(value.get("language") or "en"),
         row=value,
     )
     return Prompt(source, tuple(messages), known)
+
+
+def _require_known(value: dict[str, Any]) -> None:
+    """Raise RowError for what rewards could not read, or would read wrongly."""
+    for name, expected, kinds in (
+        ("passage", "a text", str), ("language", "a text", str), ("schema", "an object", dict),
+        ("answerable", "true or false", bool), ("cites", "numbers of passages", list | int),
+    ):  # fmt: skip
+        if value.get(name) is not None and not isinstance(value[name], kinds):
+            raise RowError(f"{name} must be {expected}. Got {value[name]!r:.60}")
+    cited = value.get("cites")
+    if not all(type(each) is int for each in (cited if isinstance(cited, list) else [])):
+        raise RowError(f"cites must be numbers of passages. Got {cited!r:.60}")
 
 
 def require_prompts(found: Sequence[EncodedPrompt], dropped: int) -> None:

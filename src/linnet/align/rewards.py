@@ -13,6 +13,7 @@ import importlib.util
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,7 +173,7 @@ class Rewards:
 def _called(name: str, reward: Reward, sample: Sample) -> float:
     try:
         found = float(reward(sample))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise TrainingError(
             f"the reward '{name}' failed on {json.dumps(sample.text[:80])} ({reason})"
@@ -196,6 +197,8 @@ def choose_rewards(wanted: Sequence[str], own: Mapping[str, Reward] | None = Non
             raise ConfigError(f"rewards: a weight is a number. Got '{given}'") from None
         if not math.isfinite(number) or not number:
             raise ConfigError(f"rewards: a weight is a number other than 0. Got '{given}'")
+        if name in parts:
+            raise ConfigError(f"rewards: '{name}' is there twice")
         parts[name] = known[name], number
     if not parts:
         raise ConfigError(f"expected rewards, such as refuses or exact=2: {', '.join(known)}")
@@ -211,9 +214,10 @@ def load_rewards(file: Path) -> dict[str, Reward]:
     if spec is None or spec.loader is None or not file.is_file():
         raise ConfigError(f"{file}: expected a Python file of functions that reward a sample")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ConfigError(f"{file}: cannot be run ({reason})") from error
     found = {

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from linnet.model import Checkpoint, Transformer
     from linnet.train.stream import Context
 
+CUT_COMPLETIONS = 16
+"""Completions that are all cut before that is said."""
 CONSTANT_GROUPS = 8
 """Groups whose rewards are all equal within them before that is said."""
 
@@ -97,6 +99,8 @@ class Rollouts:
     """Prompts so far."""
     constant: int = 0
     """Groups at the beginning whose rewards were equal."""
+    cut: int = 0
+    """Completions at the beginning that were all cut; -1: one was not, or it was said."""
     _left: list[Batch] = field(default_factory=list)
 
     def next(self, context: Context | None = None) -> Batch:
@@ -112,12 +116,14 @@ class Rollouts:
         """What :meth:`restore` goes on from; what was sampled is in it where it is still used."""
         kept = dict(self._left[0].tensors) if self._left else {}
         return {
-            "drawn": self.drawn, "constant": self.constant, "left": len(self._left), "kept": kept
+            "drawn": self.drawn, "constant": self.constant, "cut": self.cut,
+            "left": len(self._left), "kept": kept,
         }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from where ``state()`` was taken."""
         self.drawn, self.constant = int(state["drawn"]), int(state["constant"])
+        self.cut = int(state.get("cut", 0))
         self._left = []
         if state["left"]:
             self._left = [Batch(**state["kept"])] * int(state["left"])
@@ -138,6 +144,7 @@ class Rollouts:
         each = [self.rewards.of(sample) for sample in samples]
         totals = torch.tensor([self.rewards.total(found) for found in each])
         self._notice(totals)
+        self._notice_cut(samples)
         batch = batch_of(repeated, written, masked=self.masked)
         more: dict[str, Tensor] = {
             "advantages": advantages(totals, self.group, scale="group" if self.scale else "none"),
@@ -180,11 +187,28 @@ class Rollouts:
                 "rewards with grades, easier prompts, or fine-tune on answers first"
             )
 
+    def _notice_cut(self, samples: Sequence[Sample]) -> None:
+        """Say once that nothing is learned, as no completion ends within ``--max-tokens``."""
+        if self.cut < 0 or not self.masked:
+            return
+        if any(sample.ended for sample in samples):
+            self.cut = -1
+            return
+        self.cut += len(samples)
+        if self.cut >= CUT_COMPLETIONS:
+            self.progress.warn(
+                f"the first {self.cut:,} completions were all cut at --max-tokens "
+                f"({self.policy.max_tokens:,}), and nothing is learned from such: give more "
+                "tokens, or learn from them as well (--no-mask-cut)"
+            )
+            self.cut = -1
+
 
 def batch_of(
     prompts: Sequence[EncodedPrompt], written: Sequence[Written], *, masked: bool
 ) -> Batch:
-    """Completions with the log-probabilities that they were sampled with (``sampled``)."""
+    """Completions with the log-probabilities that they were sampled with (``sampled``), and how
+    many tokens each has (``lengths``)."""
     rows, known = [], []
     for prompt, each in zip(prompts, written, strict=True):
         tokens, scores = list(each.tokens), list(each.logprobs or ())
@@ -203,7 +227,8 @@ def batch_of(
     for row, (prompt, scores) in enumerate(zip(prompts, known, strict=True)):
         begin = len(prompt.tokens) - 1
         sampled[row, begin : begin + len(scores)] = torch.tensor(scores)
-    return batch.replaced({**batch.tensors, "sampled": sampled})
+    lengths = torch.tensor([float(len(scores)) for scores in known])
+    return batch.replaced({**batch.tensors, "sampled": sampled, "lengths": lengths})
 
 
 def seed_of(seed: int, number: int) -> int:

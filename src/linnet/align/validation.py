@@ -75,7 +75,10 @@ def standing(figures: Mapping[str, float]) -> str:
     """How far it is, in a line."""
     right = figures.get("rewards/accuracies", figures.get("accuracy"))
     margin = figures.get("rewards/margins", figures.get("margin"))
-    parts = [f"held-out loss {figures['loss']:.4f}"]
+    if "reward" in figures:  # the loss is its negative
+        parts = [f"held-out reward {figures['reward']:.4f}"]
+    else:
+        parts = [f"held-out loss {figures['loss']:.4f}"]
     if right is not None:
         parts.append(f"{right:.1%} of pairs the right way round")
     if margin is not None:

@@ -147,7 +147,7 @@ class _Run:
         tokenizer = load_tokenizer(path)
         questions = read_questions(
             source, tokenizer, context=min(LONGEST, model.config.context),
-            most=config.questions, seed=config.seed,
+            most=config.questions, seed=config.seed, progress=progress,
         )  # fmt: skip
         before = nats(model, questions.right, progress=progress)
         other = nats(model, questions.other, progress=progress)
@@ -186,6 +186,12 @@ class _Run:
         )  # fmt: skip
         options = weighted(options, costs)
         ways = list(plans(self.model, options))
+        smallest = min(ways, key=lambda way: way.bytes)
+        if self.config.most_bytes and smallest.bytes > self.config.most_bytes:  # said at once
+            raise ConfigError(
+                f"no candidate has at most {self.config.size}; the smallest, {smallest.name}, has "
+                f"more than {human_bytes(smallest.bytes)}"
+            )
         with self.progress.task("candidates", total=len(ways), unit="files") as task:
             for plan in ways:
                 task.update(note=plan.name)
@@ -257,7 +263,7 @@ def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
     if config.speed:
         timed = [each for each in keeping if each.speed is not None]
         if not timed:
-            raise ConfigError("no speed was measured: --speed needs --measure-speed")
+            raise ConfigError(f"no speed could be measured: {keeping[0].remark}")
         best = max(timed, key=lambda each: each.speed.one if each.speed else 0.0)
         why = f"the fastest of {len(timed)} that keep {share}"
     else:

@@ -61,6 +61,8 @@ class CompressConfig(Config):
         self.kept, self.most_bytes  # noqa: B018  (refuse what they cannot read)
         if self.speed and self.size:
             raise ConfigError("choose one: --size, or --speed")
+        if self.speed and not self.measure_speed:
+            raise ConfigError("--speed needs speeds: leave --no-measure-speed out")
 
     @property
     def kept(self) -> float:

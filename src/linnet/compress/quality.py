@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from linnet.align.encoding import Completion, encode_units
+from linnet.align.encoding import Completion, UnitsReport, encode_units
 from linnet.align.preferences import Judged, with_passages
 from linnet.align.reference import log_probs
 from linnet.errors import DataError
@@ -49,7 +49,13 @@ class Questions:
 
 
 def read_questions(
-    source: str | Path, tokenizer: Tokenizer, *, context: int, most: int, seed: int
+    source: str | Path,
+    tokenizer: Tokenizer,
+    *,
+    context: int,
+    most: int,
+    seed: int,
+    progress: Progress = SILENT,
 ) -> Questions:
     """Questions of ``linnet examples`` that were kept for testing, each with its passage before it,
     or of a file of rows (``prompt`` and ``completion``, or ``messages``).
@@ -57,14 +63,18 @@ def read_questions(
     Of more than ``most`` a sample is taken. Raises DataError where there are too few to say
     anything.
     """
-    rows = _of_examples(source) if is_examples(source) else _of_rows(source)
+    rows = _of_examples(source) if is_examples(source) else _of_rows(source, progress)
     if len(rows) > most:
         chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
         rows = [rows[place] for place in sorted(chosen.tolist())]
     config = ExamplesConfig(context=context)
+    report = UnitsReport()
     units = encode_units(
-        [Judged(row.source, row, True) for row in rows], tokenizer, config, too_long="cut"
-    )
+        [Judged(row.source, row, True) for row in rows], tokenizer, config, too_long="cut",
+        report=report,
+    )  # fmt: skip
+    for line in report.losses(context):
+        progress.warn(f"{source}: {line}")
     if len(units) < LEAST_QUESTIONS:
         raise DataError(
             f"{source}: expected at least {LEAST_QUESTIONS} questions with answers to judge by. "
@@ -96,10 +106,15 @@ def _of_examples(source: str | Path) -> list[ChatRow | PromptRow]:
     ]  # fmt: skip
 
 
-def _of_rows(source: str | Path) -> list[ChatRow | PromptRow]:
+def _of_rows(source: str | Path, progress: Progress) -> list[ChatRow | PromptRow]:
     opened = open_source(source)
     rows = [row for split in ("validation", "train") for row in opened.rows(split, {})]  # type: ignore[arg-type]
     kept = [row for row in rows if isinstance(row, ChatRow | PromptRow)]
+    if kept and len(kept) < len(rows):
+        progress.warn(
+            f"{source}: {len(rows) - len(kept):,} of {len(rows):,} rows left out: a text without "
+            "a prompt has no right answer"
+        )
     if not kept:
         raise DataError(f"{source}: expected rows with prompts and completions. Got none")
     return kept

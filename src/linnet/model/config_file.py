@@ -22,6 +22,11 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """The ``config.json`` of a model directory. Raises ModelError when there is none to read."""
     if not path.exists():
         raise ModelError(f"{path}: expected a model directory, but it does not exist")
+    if path.suffix == ".gguf" and path.is_file():
+        raise ModelError(
+            f"{path}: expected a model directory. Got a GGUF file; make one of it first: "
+            f"linnet import {path.name} --out DIR"
+        )
     if not is_regular(path / CONFIG):
         raise ModelError(f"{path}: expected a model directory, but it has no {CONFIG}")
     return read_object(path / CONFIG)

@@ -218,7 +218,10 @@ def _draw(axes: Axes, curves: Curves, *, scale: Any) -> None:
         axes.plot(steps[thin], smooth[thin], color=TRAINING, linewidth=1.6, label="training")
         # An untrained model's first losses would press the rest of the curve flat.
         settled = smooth[len(smooth) // 50 :]
-        axes.set_ylim(float(raw.min()) * 0.95, float(settled.max()) * 1.05)
+        low, high = float(raw.min()), float(settled.max())
+        # Losses of alignment may be below zero, or always nothing.
+        spare = 0.05 * max(abs(low), abs(high)) or 1.0
+        axes.set_ylim(low - spare if low <= 0 else low * 0.95, high + spare)
     if curves.validation_losses:
         values = scale(np.asarray(curves.validation_losses))
         axes.plot(curves.validation_steps, values, label="validation", **_validation_line())
