@@ -356,6 +356,9 @@ def test_it_is_on_disk_before_anything_is_sent(tmp_path: Path) -> None:
          "need 0.21 EUR; ask for a shorter answer (max_tokens), or raise the budget", 4),
         ({"month_tokens": 9}, "the budget of 9 tokens a month has 9 tokens left, but 'cloud' may "
          "need 11 tokens; ask for a shorter answer (max_tokens), or raise the budget", 8),
+        ({"query_tokens": 1}, "the budget of 1 tokens for a call has 1 tokens left, but 'cloud' "
+         "may need 11 tokens; what is asked takes that up by itself: shorten it, or raise the "
+         "budget", 0),
         ({"each_key": Limits(day=0.05)}, "the budget of key 'anna' of 0.05 EUR a day has 0.05 EUR "
          "left, but 'cloud' may need 0.21 EUR; ask for a shorter answer (max_tokens), or raise the "
          "budget", 2),

@@ -162,13 +162,13 @@ def _greet(server: Server) -> None:
     ring, routing = server.service.doorkeeper.ring, server.service.catalog.routing
     if routing is not None:
         restricted = [name for name in routing.settings.policy.keys if name not in ring.names]
-        for unknown, what in (
+        for unknown, subject in (
             (routing.settings.budget.unknown_keys(ring.names), "a budget"),
             (restricted, "a rule of the policy"),
         ):
             if unknown:
                 err.print(
-                    f"{routing.file}: there is {what} for keys that are not there yet: "
+                    f"{routing.file}: there is {subject} for keys that are not there yet: "
                     f"{', '.join(unknown)}; 'linnet keys add' makes them",
                     markup=False,
                 )

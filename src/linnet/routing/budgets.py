@@ -526,9 +526,12 @@ class Ledger:
         each = "for a call" if limit.each == "call" else f"a {limit.each}"
         if not limit.amount:
             return f"{whose} is {most} {each}: no model that bills is asked"
+        advice = "ask for a shorter answer (max_tokens), or raise the budget"
+        if not limit.writable(charge):
+            advice = "what is asked takes that up by itself: shorten it, or raise the budget"
         return (
             f"{whose} of {most} {each} has {left} left, but '{charge.model}' may need {needed}; "
-            "ask for a shorter answer (max_tokens), or raise the budget"
+            f"{advice}"
         )
 
     def _settle_all(self) -> None:
