@@ -459,7 +459,7 @@ def test_feedback_alone_lets_a_share_be_sent(tmp_path: Path) -> None:
         (made(10), {}, "expected at least 20 questions that local, cloud answered. Got 10"),
         (made(30), {"local": "l"}, "the data have no model 'l'; there are: cloud, local"),
         (made(30), {"models": ("local",)}, "each model is either the local one or a larger one"),
-        (Queries(), {}, "which model runs on this machine?"),
+        (Queries(), {}, "there are no questions to learn from."),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(
