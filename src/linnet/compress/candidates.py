@@ -53,6 +53,9 @@ class Plan:
     """
     gptq: bool = False
     """Whether each matrix of a block gets what is measured to be best for it, and not rounding."""
+    expected: float = 0.0
+    """What it is expected to cost, in nats per token, by errors and what they cost; known before
+    any answer is looked at."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Candidate:
     """None where it was not measured."""
     remark: str = ""
     """Why not."""
+    expected: float = 0.0
+    """See :class:`Plan`."""
 
 
 def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterator[Plan]:
@@ -86,7 +91,15 @@ def plans(model: Transformer, options: Mapping[str, Sequence[Option]]) -> Iterat
         seen.add(way)
         sizes = [stored_bytes(shape, formats[entry]) for entry, shape in known]
         total = sum(size + -size % ALIGNMENT for size in sizes)
-        found.append(Plan(name, type, own, total, gptq))
+        errors = [
+            option.error
+            for entry, each in options.items()
+            for option in each
+            if option.format == formats[entry]
+        ]
+        # By GPTQ it costs no more than rounded.
+        expected = sum(errors) * (0.999 if gptq else 1.0)
+        found.append(Plan(name, type, own, total, gptq, expected))
 
     for type in LADDER:
         plan(type, type, {})
@@ -140,7 +153,9 @@ def measure(
     )  # fmt: skip
     size = file.stat().st_size
     speed, remark = speed_of(file, "auto", texts, config) if config.measure_speed else (None, "")
-    found = Candidate(plan.name, size, 8 * size / model.config.parameters, loss, speed, remark)
+    found = Candidate(
+        plan.name, size, 8 * size / model.config.parameters, loss, speed, remark, plan.expected
+    )
     write_json(known, asdict(found))
     return found
 

@@ -56,8 +56,8 @@ def options_of(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> dict[str, list[Option]]:
-    """The formats that each matrix may have, finest first, with size and error; those that are
-    larger and worse than another are left out. Vectors have no choice."""
+    """The formats that each matrix may have, with size and error, largest first. Vectors have no
+    choice."""
     found: dict[str, list[Option]] = {}
     every = list(tensors(model))
     with progress.task("rounding errors", total=len(every), unit="tensors") as task:
@@ -66,11 +66,12 @@ def options_of(
             formats = dict.fromkeys(possible_format(name, shape, each) for each in ladder)
             if formats.keys() - {"f32", "f16"}:
                 rows = _sample(values, seed)
-                found[name] = _front(
+                own = [
                     Option(each, stored_bytes(shape, each),
                            rounding_error(name, rows, each, importance.get(name)))
                     for each in formats
-                )  # fmt: skip
+                ]  # fmt: skip
+                found[name] = sorted(own, key=lambda option: (-option.bytes, option.error))
             task.advance()
     return found
 
@@ -90,6 +91,7 @@ def mix(options: Mapping[str, Sequence[Option]], most_bytes: int) -> dict[str, s
 
     Raises ConfigError, naming the smallest that is possible, where they cannot.
     """
+    options = {name: _front(own) for name, own in options.items()}
     place = dict.fromkeys(options, 0)
     total = sum(each[0].bytes for each in options.values())
     least = sum(min(option.bytes for option in each) for each in options.values())
@@ -129,9 +131,9 @@ def _sample(values: Tensor, seed: int) -> Tensor:
     return rows[np.sort(chosen).tolist()]
 
 
-def _front(options: object) -> list[Option]:
+def _front(options: Sequence[Option]) -> list[Option]:
     """Those that are not larger and worse than another; finest first."""
-    ordered = sorted(options, key=lambda option: (-option.bytes, option.error))  # type: ignore[call-overload]
+    ordered = sorted(options, key=lambda option: (-option.bytes, option.error))
     kept: list[Option] = []
     for option in reversed(ordered):  # smallest first
         if not kept or option.error < kept[-1].error:
