@@ -54,8 +54,8 @@ class Plan:
     gptq: bool = False
     """Whether each matrix of a block gets what is measured to be best for it, and not rounding."""
     expected: float = 0.0
-    """What it is expected to cost, in nats per token, by errors and what they cost; known before
-    any answer is looked at."""
+    """What it is expected to cost, in nats per token, by errors and what they cost over the
+    calibration text."""
 
 
 @dataclass(frozen=True)

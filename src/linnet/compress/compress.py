@@ -250,8 +250,9 @@ def choose(candidates: Sequence[Candidate], config: CompressConfig) -> Choice:
             f"of {len(fitting)} that have at most {config.size} it keeps most: "
             f"{best.loss.kept:.2%} ({best.loss.low:.2%} to {best.loss.high:.2%})",
         )
-    # Tested in an order that no answer has decided, up to the first that may lose more: so of all
-    # that are accepted none does, with the confidence that each is tested with (a fixed sequence).
+    # Tested in an order that comes from the calibration text, up to the first that may lose more:
+    # where that is not the questions' own, none of those that are accepted does, with the
+    # confidence that each is tested with (a fixed sequence).
     ordered = sorted(candidates, key=lambda each: (each.expected, -each.bytes))
     keeping = list(takewhile(lambda c: c.loss and c.loss.verdict == "keeps", ordered))
     if not keeping:

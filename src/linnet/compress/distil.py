@@ -35,7 +35,7 @@ from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
 from linnet.train.loop import Loop
-from linnet.train.machine import choose_machine
+from linnet.train.machine import Machine, choose_machine
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.optimizers import finetuning_optimizer
 from linnet.train.state import STATE
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.encoding import Example
     from linnet.model import ModelConfig, Transformer
+    from linnet.train.validation import HeldOutLoss
 
 FORMAT = 1
 VALIDATIONS = 10
@@ -88,30 +89,9 @@ def prune_model(
         load_plotting()
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
             student = _student(teacher, read, config, progress)
-            length = min(config.context, teacher.config.context)
-            rows = max(1, config.batch_tokens // length)
-            stream = PackedBatches(read, rows=rows, length=length, seed=config.seed)
-            steps = config.steps or (0 if config.seconds else stream.batches_in(1.0))
-            micro = config.micro_rows or max(1, 1024 // length)
-            micro = max(each for each in range(1, min(micro, rows) + 1) if rows % each == 0)
-            validator = held_out_loss(
-                kept_back, rows=micro, length=length, device=machine.runtime.device,
-                tokens=config.tokens // 20,
-            )  # fmt: skip
-            loop = Loop(
-                draft.path, dataclasses.replace(config, steps=steps), machine=machine,
-                model=student, stream=stream,
-                objective=DistillationLoss(
-                    teacher, config.teacher_weight, config.mixing, config.temperature
-                ),
-                optimizers=[finetuning_optimizer(
-                    student, lr=config.peak_lr(student.config.parameters),
-                    weight_decay=config.weight_decay,
-                )],
-                micro_units=micro, validators=[validator] if validator is not None else [],
-                validations=VALIDATIONS, validate_first=True,
-                remedy="start again with a lower --lr", progress=progress, started=started,
-            )  # fmt: skip
+            loop, validator = _assemble(
+                draft.path, teacher, student, read, kept_back, config, machine, progress, started
+            )
             whole = validator(teacher) if validator is not None else {}
             loop.resume()
             loop.run(interrupt)
@@ -136,6 +116,45 @@ def prune_model(
         resume=True, volatile=(CARD, METRICS, "*.svg", "*.png"), working=STATE,
         sources=[found.path],
     )  # fmt: skip
+
+
+def _assemble(
+    directory: Path,
+    teacher: Transformer,
+    student: Transformer,
+    read: list[Example],
+    kept_back: list[Example],
+    config: PruneConfig,
+    machine: Machine,
+    progress: Progress,
+    started: float,
+) -> tuple[Loop, HeldOutLoss | None]:
+    """The loop of the run, and what it validates by."""
+    length = min(config.context, teacher.config.context)
+    rows = max(1, config.batch_tokens // length)
+    stream = PackedBatches(read, rows=rows, length=length, seed=config.seed)
+    steps = config.steps or (0 if config.seconds else stream.batches_in(1.0))
+    micro = config.micro_rows or max(1, 1024 // length)
+    micro = max(each for each in range(1, min(micro, rows) + 1) if rows % each == 0)
+    validator = held_out_loss(
+        kept_back, rows=micro, length=length, device=machine.runtime.device,
+        tokens=config.tokens // 20,
+    )  # fmt: skip
+    optimizer = finetuning_optimizer(
+        student, lr=config.peak_lr(student.config.parameters), weight_decay=config.weight_decay
+    )
+    loop = Loop(
+        directory, dataclasses.replace(config, steps=steps), machine=machine, model=student,
+        stream=stream,
+        objective=DistillationLoss(
+            teacher, config.teacher_weight, config.mixing, config.temperature
+        ),
+        optimizers=[optimizer], micro_units=micro,
+        validators=[validator] if validator is not None else [],
+        validations=VALIDATIONS, validate_first=True,
+        remedy="start again with a lower --lr", progress=progress, started=started,
+    )  # fmt: skip
+    return loop, validator
 
 
 def _text(
