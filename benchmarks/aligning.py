@@ -130,7 +130,9 @@ def ask(model: Path, found: Sequence[Mapping[str, Any]], file: Path, tokens: int
         ) -> list[str]:  # fmt: skip
     """The greedy answers, kept in a file."""
     if not file.is_file():
-        engine = open_model(model, EngineConfig(engine="torch", threads=threads)).engine
+        engine = open_model(
+            model, EngineConfig(engine="torch", threads=threads, dtype="bf16")
+        ).engine
         sampling = Sampling(temperature=0, min_p=0, max_tokens=tokens)
         requests = []
         for row in found:
