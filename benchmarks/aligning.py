@@ -131,7 +131,7 @@ def ask(model: Path, found: Sequence[Mapping[str, Any]], file: Path, tokens: int
     """The greedy answers, kept in a file."""
     if not file.is_file():
         engine = open_model(
-            model, EngineConfig(engine="torch", threads=threads, dtype="bf16")
+            model, EngineConfig(engine="torch", threads=threads, precision="bf16", slots=16)
         ).engine
         sampling = Sampling(temperature=0, min_p=0, max_tokens=tokens)
         requests = []
