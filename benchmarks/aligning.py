@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import re
 import time
@@ -83,7 +84,7 @@ def rows(examples: Path, split: str, longest: int) -> list[dict[str, Any]]:
         made.append({**row, "answerable": True, "answer": answer})
         asked = set(words_of(each.question, "en"))
         near = [
-            (sum(1 / seen[word] for word in asked & own), place)
+            (math.fsum(1 / seen[word] for word in asked & own), place)
             for place, own in enumerate(words)
             if passages[place][0] != each.source and answer not in passages[place][1]
         ]
