@@ -104,16 +104,18 @@ def sentence_like(question: str, passage: str, besides: str) -> str | None:
     return max(others, key=lambda each: len(asked & set(words_of(each, "en"))), default=None)
 
 
-def write_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Path]:
-    """The same rows in the three forms."""
+def write_rows(found: Sequence[Mapping[str, Any]], folder: Path, most: int) -> dict[str, Path]:
+    """The same rows in the three forms, the first ``most`` as pairs and prompts."""
     draw = random.Random(7)
     forms: dict[str, list[dict[str, Any]]] = {"tuning": [], "pairs": [], "prompts": []}
-    for row in found:
+    for place, row in enumerate(found):
         prompt = question_text(row["question"], row["passage"])
         wrong = sentence_like(row["question"], row["passage"], row["answer"])
         if row["answerable"] and (wrong is None or draw.random() < 0.5):
             wrong = REFUSALS["en"]
         forms["tuning"].append({"prompt": prompt, "completion": row["answer"]})
+        if place >= most:
+            continue
         if wrong is not None:
             forms["pairs"].append({"prompt": prompt, "chosen": row["answer"], "rejected": wrong})
         known = {name: row[name] for name in ("passage", "answer", "answerable")}
@@ -196,6 +198,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of what goes on")
     parser.add_argument("--batch", type=int, default=16, help="rows of tuning, half as many pairs")
     parser.add_argument("--grpo-steps", type=int, default=60)
+    parser.add_argument("--rows", type=int, default=640, help="of those, pairs and prompts")
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--ways", default="tuned,more,dpo,grpo")
@@ -211,7 +214,7 @@ def main() -> None:
     )
     training, held_out = (rows(made.path, split, options.longest) for split in ("train", "test"))
     held_out = held_out[: options.questions]
-    files = write_rows(training, work)
+    files = write_rows(training, work, options.rows)
     (work / "rewards.py").write_text(REWARD_FILE, encoding="utf-8")
     for name, each in (("trained on", training), ("asked", held_out)):
         answerable = sum(row["answerable"] for row in each)
