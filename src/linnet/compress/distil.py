@@ -24,6 +24,7 @@ from linnet.compress.pruning import (
     pruned_config,
     require_publishable,
 )
+from linnet.compress.teachers import LiveTeacher
 from linnet.errors import ConfigError, DataError
 from linnet.finetune.base import base_input, data_inputs
 from linnet.finetune.config import ExamplesConfig
@@ -147,7 +148,7 @@ def _assemble(
         directory, dataclasses.replace(config, steps=steps), machine=machine, model=student,
         stream=stream,
         objective=DistillationLoss(
-            teacher, config.teacher_weight, config.mixing, config.temperature
+            LiveTeacher(teacher), config.teacher_weight, config.mixing, config.temperature
         ),
         optimizers=[optimizer], micro_units=micro,
         validators=[validator] if validator is not None else [],
