@@ -126,7 +126,7 @@ def chunked_loss(model: Transformer, hidden: Tensor, loss_of: LossOf, *, figures
     ``loss_of``: the loss of the logits of some of the states, ``(n, V)`` in fp32, and ``figures``
     for the log. Each chunk of logits is turned into its gradients at once and forgotten.
     """
-    found = _ChunkedLoss.apply(
+    found = _ChunkedLoss.apply(  # type: ignore[no-untyped-call]
         model.readout(hidden), model.output_table, model.output_bias,
         model.config.logit_softcap, loss_of, figures,
     )  # fmt: skip
