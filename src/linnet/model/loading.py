@@ -71,10 +71,9 @@ def load_model(
         config = table.read(values)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    stored = open_weights(path)
+    files = _for_text(open_weights(path), table, progress)
     if scheme is not None:
-        stored = QuantisedFiles(stored, scheme)
-    files = _for_text(stored, table, progress)
+        files = QuantisedFiles(files, scheme)
     _refuse_absurd(config, table, files)
     if table.model_type == "apertus" and _is_relu2(files, config):
         config = dataclasses.replace(config, activation="relu2")
@@ -82,7 +81,7 @@ def load_model(
     found = _find_tensors(files, table, config)
     with torch.device("meta"):
         model = Transformer(config)
-    kept = _read_codes(stored, files, found, device) if packed else {}
+    kept = _read_codes(files, found, device) if packed else {}
     rest = [each for each in found if not set(each.entry.own) <= kept.keys()]
     weights = _read_weights(files, rest, device, dtype)
     _put_packed(model, kept, weights)
@@ -168,19 +167,19 @@ def _read_weights(
 
 
 def _read_codes(
-    stored: WeightFiles, files: WeightFiles, found: list[_Found], device: str | torch.device
+    files: WeightFiles, found: list[_Found], device: str | torch.device
 ) -> dict[str, Codes]:
     """The matrices of blocks that are stored as whole numbers, by our names."""
     codes: dict[str, Codes] = {}
     for each in found:
-        in_blocks = all(re.search(r"\.(attention|mlp)\.\w+\.weight$", n) for n in each.entry.own)
-        name = files[each.stored].name
-        if isinstance(stored, QuantisedFiles) and stored.is_packed(name) and in_blocks:
-            if each.entry.transposed:
-                raise ModelError(f"{files.path}: the tensor '{name}' is stored in columns")
-            whole = stored.codes(name, device=device)
-            parts = split_codes(whole, each.rows, interleaved=each.entry.interleaved)
-            codes.update(zip(each.entry.own, parts, strict=True))
+        entry = each.entry
+        in_blocks = all(re.search(r"\.(attention|mlp)\.\w+\.weight$", own) for own in entry.own)
+        if isinstance(files, QuantisedFiles) and files.is_packed(each.stored) and in_blocks:
+            if entry.transposed:
+                raise ModelError(f"{files.path}: the tensor '{each.stored}' is stored in columns")
+            whole = files.codes(each.stored, device=device)
+            parts = split_codes(whole, each.rows, interleaved=entry.interleaved)
+            codes.update(zip(entry.own, parts, strict=True))
     return codes
 
 
