@@ -401,7 +401,7 @@ def test_settings_of_other_methods_are_refused_by_name(name: str, tmp_path: Path
             assert name in AlignConfig(method=method).recipe() or default in (None, 0.0)
             continue
         assert name not in AlignConfig(method=method).recipe()
-        refusal = rf"'{name}' is for --method .*{METHODS_OF[name][0]}.*Got it with {method}"
+        refusal = rf"{name} is for --method .*{METHODS_OF[name][0]}.*Got it with {method}"
         with pytest.raises(ConfigError, match=refusal):
             AlignConfig(**{"method": method, name: other})
         plain = [str(default)] if isinstance(default, tuple) else default
@@ -413,13 +413,13 @@ def test_settings_of_other_methods_are_refused_by_name(name: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"loss": "ipo", "smoothing": 0.1}, "'smoothing' is for --loss sigmoid, sigmoid_norm or"),
+        ({"loss": "ipo", "smoothing": 0.1}, "smoothing is for --loss sigmoid, sigmoid_norm or"),
         ({"loss": "robust"}, "--loss robust needs --smoothing"),
-        ({"weights": "full", "rank": 16}, "'rank' is for --weights lora"),
-        ({"method": "reward", "max_forgetting": 0.1}, "'max_forgetting' is for a model that"),
+        ({"weights": "full", "rank": 16}, "rank is for --weights lora"),
+        ({"method": "reward", "max_forgetting": 0.1}, "max_forgetting is for a model that"),
         ({"held_out": 0, "max_forgetting": 0.1}, "max_forgetting needs validations"),
-        ({"compile": "yes"}, "'compile' is not for alignment"),
-        ({"sample_interval": 5}, "'sample_interval' is not for alignment"),
+        ({"compile": "yes"}, "compile is not for alignment"),
+        ({"sample_interval": 5}, "sample_interval is not for alignment"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(given: dict[str, Any], refusal: str) -> None:
@@ -434,7 +434,7 @@ def test_a_recipe_and_the_command_line_are_one(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, [*command, "--beta", "0.1"])
     assert isinstance(run.exception, ConfigError)
     where = f"{recipe} [align] and the command line"
-    assert str(run.exception) == f"{where}: 'beta' is for --method dpo or kto. Got it with grpo"
+    assert str(run.exception) == f"{where}: beta is for --method dpo or kto. Got it with grpo"
     run = CliRunner().invoke(app, [*command, "--batch", "6"])
     assert str(run.exception) == "batch must be a multiple of group, 4. Got 6"
     recipe.write_text("[finetune]\n")
