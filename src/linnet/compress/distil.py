@@ -15,7 +15,7 @@ import torch
 
 from linnet import artifact, runtime
 from linnet.card import CARD, write_card
-from linnet.compress.distillation import DistillationLoss
+from linnet.compress.distil_run import Rows, distillation_loop
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
@@ -24,6 +24,8 @@ from linnet.compress.pruning import (
     pruned_config,
     require_publishable,
 )
+from linnet.compress.students import optimizers_for
+from linnet.compress.teachers import LiveTeacher
 from linnet.errors import DataError
 from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
@@ -33,20 +35,18 @@ from linnet.model import load_model, save_checkpoint
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
-from linnet.train.loop import Loop
 from linnet.train.machine import Machine, choose_machine
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
-from linnet.train.optimizers import finetuning_optimizer
 from linnet.train.state import STATE
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
     from linnet.finetune.encoding import Example
     from linnet.model import ModelConfig, Transformer
+    from linnet.train.loop import Loop
     from linnet.train.validation import HeldOutLoss
 
 FORMAT = 1
-VALIDATIONS = 10
 SCORING_TOKENS = 20_000
 """Of text from which it is seen what matters."""
 
@@ -125,29 +125,16 @@ def _assemble(
     started: float,
 ) -> tuple[Loop, HeldOutLoss | None]:
     """The loop of the run, and what it validates by."""
-    length = min(config.context, teacher.config.context)
-    rows = max(1, config.batch_tokens // length)
-    stream = PackedBatches(read, rows=rows, length=length, seed=config.seed)
-    steps = config.steps or (0 if config.seconds else stream.batches_in(1.0))
-    micro = config.micro_rows or max(1, 1024 // length)
-    micro = max(each for each in range(1, min(micro, rows) + 1) if rows % each == 0)
+    rows = Rows.of(config, context=teacher.config.context)
     validator = held_out_loss(
-        kept_back, rows=micro, length=length, device=machine.runtime.device,
+        kept_back, rows=rows.micro, length=rows.length, device=machine.runtime.device,
         tokens=config.tokens // 20,
     )  # fmt: skip
-    optimizer = finetuning_optimizer(
-        student, lr=config.peak_lr(student.config.parameters), weight_decay=config.weight_decay
-    )
-    loop = Loop(
-        directory, dataclasses.replace(config, steps=steps), machine=machine, model=student,
-        stream=stream,
-        objective=DistillationLoss(
-            teacher, config.teacher_weight, config.mixing, config.temperature
-        ),
-        optimizers=[optimizer], micro_units=micro,
-        validators=[validator] if validator is not None else [],
-        validations=VALIDATIONS, validate_first=True,
-        remedy="start again with a lower --lr", progress=progress, started=started,
+    loop = distillation_loop(
+        directory, config, teacher=LiveTeacher(teacher), student=student,
+        stream=PackedBatches(read, rows=rows.count, length=rows.length, seed=config.seed),
+        optimizers=optimizers_for(student, config, fresh=False), validator=validator, rows=rows,
+        machine=machine, progress=progress, started=started,
     )  # fmt: skip
     return loop, validator
 
