@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from linnet import artifact, hub, runtime
+from linnet import artifact, runtime
 from linnet.card import CARD, write_card
 from linnet.compress.distil_run import Rows, distillation_loop
 from linnet.compress.prune_config import PruneConfig
@@ -26,13 +26,12 @@ from linnet.compress.pruning import (
 )
 from linnet.compress.students import optimizers_for
 from linnet.compress.teachers import LiveTeacher
-from linnet.errors import ConfigError, DataError
-from linnet.finetune.base import base_input, data_inputs
+from linnet.errors import DataError
+from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.packing import PackedBatches, held_out_loss
 from linnet.finetune.replay import general_text
 from linnet.model import load_model, save_checkpoint
-from linnet.model.adapter import is_adapter
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
@@ -68,11 +67,7 @@ def prune_model(
     """
     started = time.monotonic()
     config, out = config or PruneConfig(), Path(out)
-    found = hub.find(model, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and prune what comes out"
-        )
+    found = find_base(model, "prune", progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),
