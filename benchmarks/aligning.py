@@ -107,8 +107,9 @@ def sentence_like(question: str, passage: str, besides: str) -> str | None:
     return max(others, key=lambda each: len(asked & set(words_of(each, "en"))), default=None)
 
 
-def write_rows(found: Sequence[Mapping[str, Any]], folder: Path, most: int) -> dict[str, Path]:
-    """The same rows in the three forms, the first ``most`` as pairs and prompts."""
+def write_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Path]:
+    """The same rows in the three forms."""
+    folder.mkdir(exist_ok=True)
     draw = random.Random(7)
     forms: dict[str, list[dict[str, Any]]] = {"tuning": [], "pairs": [], "prompts": []}
     for row in found:
