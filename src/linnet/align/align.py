@@ -20,6 +20,7 @@ from linnet import artifact, runtime
 from linnet.align.config import AlignConfig
 from linnet.align.learning import Learning, Sizes, examples_config, forms_of, read_learning
 from linnet.align.rewards import load_rewards
+from linnet.align.thumbs import source_of
 from linnet.align.validation import AlignmentGuard
 from linnet.card import CARD, write_card
 from linnet.finetune.base import base_input, data_inputs, find_base, fit_base
@@ -91,7 +92,8 @@ def align(
     """
     started = time.monotonic()
     config, out = config or AlignConfig(), Path(out)
-    data = [data] if isinstance(data, str | Path) else data
+    named = [data] if isinstance(data, str | Path) else data
+    data = [source_of(place, progress) for place in named]
     found = find_base(model, "align", progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from linnet.align.encoding import Unit, UnitsReport, encode_units, remedies_for, require_units
+from linnet.align.encoding import (
+    UNOPPOSED,
+    Unit,
+    UnitsReport,
+    encode_units,
+    remedies_for,
+    require_units,
+)
 from linnet.align.objectives import DesirabilityLoss, PolicyLoss, PreferenceLoss, token_log_probs
 from linnet.align.preferences import (
     Judged,
@@ -36,7 +43,9 @@ from linnet.align.streams import (
     scored_batch,
     shuffled,
 )
+from linnet.align.thumbs import LeaveOut, is_thumbs, judged_thumbs, pairs_of_thumbs
 from linnet.align.validation import HeldOutUnits
+from linnet.answers.feedback import NAME as FEEDBACK
 from linnet.errors import ConfigError, DataError
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.examples import divide
@@ -138,20 +147,27 @@ def _rows_of(
     report = report or UnitsReport()
     of_file: Callable[[Path], Iterator[Pair | Judged]]
     of_examples: Callable[..., Iterator[Pair | Judged]]
-    of_file, of_examples = (
-        (read_judged, judged_examples)
+    of_thumbs: Callable[[Path, LeaveOut], Iterator[Pair | Judged]]
+    of_file, of_examples, of_thumbs = (
+        (read_judged, judged_examples, judged_thumbs)
         if config.method == "kto"
-        else (read_pairs, pairs_of_examples)
+        else (read_pairs, pairs_of_examples, pairs_of_thumbs)
     )
     for source in data:
         opened = open_source(source)
         if opened.corpus is not None:
-            raise DataError(f"{source}: expected preferences or examples. Got a corpus")
+            raise DataError(
+                f"{source}: expected preferences or examples. Got a corpus, without {FEEDBACK}"
+            )
         if opened.examples is not None:
-            yield from of_examples(opened.examples, left_out=report.leave_out_example)
+            unopposed = partial(report.leave_out, UNOPPOSED)
+            yield from of_examples(opened.examples, left_out=unopposed)
         else:
             for file in opened.files.get("train", []):
-                yield from of_file(file)
+                if is_thumbs(file):
+                    yield from of_thumbs(file, report.leave_out)
+                else:
+                    yield from of_file(file)
 
 
 class PreferenceLearning:
