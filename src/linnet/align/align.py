@@ -56,6 +56,13 @@ VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 ENOUGH_STEPS = 60  # a run on few rows reads them again, up to
 MOST_PASSES = 5.0
 
+_REMEDIES = {
+    "dpo": "try --sft-weight 0.1, --loss ipo, a larger --beta or a lower --lr, or fine-tune on "
+    "what was chosen first",
+    "kto": "try a larger --beta or a lower --lr, or fine-tune on what was good first",
+}
+"""Against chosen completions that become less likely, by the method."""
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -178,8 +185,8 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
     model = _load(base, plan)
     if plan.fitted.recompute:
         recompute_blocks(model, compiled=False)
-    parts = plan.learning.assemble(directory, base, model, plan.sizes, progress)
     watch: dict[str, Any] = {}
+    parts = plan.learning.assemble(directory, base, model, plan.sizes, watch, progress)
     device = machine.runtime.device
     validators: list[Validator] = []
     if parts.validator is not None:
@@ -204,6 +211,7 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
         ForgettingGuard(config.max_forgetting, config.forgetting_patience, progress, watch),
         beta=config.beta if config.method in ("dpo", "kto") else 0.0,
         tokens=plan.learning.chosen_tokens,
+        remedy=_REMEDIES.get(config.method, ""),
         progress=progress,
         notes=watch,
     )

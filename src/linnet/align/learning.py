@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 
 from linnet.align.encoding import (
@@ -103,10 +104,16 @@ class Learning(Protocol):
     """Of a held-out completion that was chosen, on average; 0 where none was."""
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """Stream, objective and validator of a run in ``directory``; the model has taken no
-        step."""
+        step. ``notes`` are kept with the state of the run."""
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says of the data."""
@@ -211,7 +218,13 @@ class PreferenceLearning:
         return cls(config, train, held_out, report)
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """See :class:`Learning`; what the reference says of every completion is computed here."""
         config, train, held_out = self.config, self.train, self.held_out
@@ -233,7 +246,9 @@ class PreferenceLearning:
             weights = config.desirable_weight, config.undesirable_weight
             objective = DesirabilityLoss(config.beta, *weights)
         else:
-            objective = PreferenceLoss(config.loss, config.beta, config.smoothing)
+            objective = PreferenceLoss(
+                config.loss, config.beta, config.smoothing, config.sft_weight
+            )
         if config.method == "kto":
             stream = DivergingBatches(
                 train, first, unrelated, known[len(known) - len(unrelated) :],
@@ -327,10 +342,16 @@ class PolicyLearning:
             )
         require_prompts(prompts, dropped)
         train, held_out = divide(prompts, config.held_out) if config.held_out else (prompts, [])
-        return cls(config, train, held_out[:MOST_VALIDATED], rewards, dropped)
+        return cls(config, train, _drawn(held_out, seed=config.seed), rewards, dropped)
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """See :class:`Learning`."""
         config = self.config
@@ -345,12 +366,21 @@ class PolicyLearning:
             reference=_reference(base, config, sizes) if config.kl else None, progress=progress,
         )  # fmt: skip
         objective = PolicyLoss(config.max_tokens, config.clip_low, config.clip_high, config.kl)
-        validator = HeldOutRewards(self.held_out, policy, self.rewards) if self.held_out else None
+        validator = None
+        if self.held_out:
+            validator = HeldOutRewards(self.held_out, policy, self.rewards, notes)
         return Assembled(stream, objective, validator)
 
     def statistics(self) -> dict[str, Any]:
         """See :class:`Learning`."""
         return {"train": len(self.train), "held_out": len(self.held_out), "dropped": self.dropped}
+
+
+def _drawn(prompts: Sequence[EncodedPrompt], *, seed: int) -> list[EncodedPrompt]:
+    """Of many a sample, in their order."""
+    count = min(MOST_VALIDATED, len(prompts))
+    places = np.random.default_rng(seed).choice(len(prompts), count, replace=False)
+    return [prompts[place] for place in sorted(places.tolist())]
 
 
 def _reference(base: Base, config: AlignConfig, sizes: Sizes) -> Any:
