@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from linnet.compress.distil_config import DistillationConfig
     from linnet.compress.teachers import Teacher
     from linnet.model import ModelConfig, Transformer
+    from linnet.train.loop import Sampler
     from linnet.train.validation import HeldOutLoss
 
 VALIDATIONS = 10
@@ -71,6 +72,7 @@ def distillation_loop(
     machine: Machine,
     progress: Progress,
     started: float,
+    sampler: Sampler | None = None,
 ) -> Loop:
     """The loop of a run in which a student learns from a teacher; None: from the text alone."""
     steps = config.steps or (0 if config.seconds else stream.batches_in(1.0))
@@ -82,7 +84,7 @@ def distillation_loop(
         ),
         optimizers=optimizers, micro_units=rows.micro,
         validators=[validator] if validator is not None else [],
-        validations=VALIDATIONS, validate_first=True,
+        validations=VALIDATIONS, validate_first=True, sampler=sampler,
         remedy="start again with a lower --lr", progress=progress, started=started,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ from linnet.train.distributed import interruptible
 from linnet.train.loop import Loop
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.state import STATE
+from linnet.train.validation import sample_text
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
@@ -246,6 +248,7 @@ class _Lesson:
             directory, config, teacher=teacher, student=model, stream=stream,
             optimizers=optimizers_for(model, config, fresh=self.student is None),
             validator=validator, rows=rows, machine=machine, progress=progress, started=started,
+            sampler=partial(sample_text, tokenizer=self.tokenizer, seed=config.seed),
         )  # fmt: skip
         return loop, stats
 
