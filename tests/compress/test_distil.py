@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from linnet import artifact
 from linnet.align.rollouts import Policy
 from linnet.cli.distil import app
-from linnet.compress import distil_run, distillation, saved_logits, written_texts
+from linnet.compress import distil_loop, distil_run, distillation, saved_logits, written_texts
 from linnet.compress.distil_config import DistilConfig
 from linnet.compress.distil_run import distil_model
 from linnet.compress.distillation import DistillationLoss, divergence, matching
@@ -420,7 +420,7 @@ def test_a_run_without_a_weight_is_plain_training(
     config = settings(teacher_weight=0.0)
     distil_model(place / "teacher", place / "text.txt", tmp_path / "none", config)
     with monkeypatch.context() as patch:
-        patch.setattr(distil_run, "DistillationLoss", lambda *given: next_token)
+        patch.setattr(distil_loop, "DistillationLoss", lambda *given: next_token)
         distil_model(place / "teacher", place / "text.txt", tmp_path / "plain", config)
     assert_equal(tmp_path / "none", tmp_path / "plain")
 
@@ -539,11 +539,29 @@ def test_what_does_not_go_together_is_named(
         ({"max_tokens": 5}, "--max-tokens is for --own-samples and --by text"),
         ({"own_samples": 0.5, "teacher_weight": 0.0}, "--teacher-weight 0 leaves it out"),
         ({"save_logits": 4, "steps": 5}, "--steps is for the runs that read saved logits"),
+        ({"compile": "yes"}, "distillation is not compiled"),
     ],
 )
 def test_settings_of_another_way_are_refused_by_name(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ContradictionError, match=re.escape(said)):
+    with pytest.raises(ConfigError, match=re.escape(said)):
         DistilConfig(**changes)
+
+
+def test_the_commands_of_the_page_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def taken(teacher: str, data: str, out: Path, config: DistilConfig, **given: Any) -> Any:
+        asked.append((teacher, data, str(out), config, given["student"]))
+        raise StoppedError("not run")
+
+    monkeypatch.setattr(distil_run, "distil_model", taken)
+    page = Path(__file__).parents[2] / "docs" / "distilling.md"
+    commands = re.findall(r"^linnet distil ([^#\n]+)", page.read_text("utf-8"), re.MULTILINE)
+    for command in commands:
+        assert isinstance(CliRunner().invoke(app, command.split()).exception, StoppedError), command
+    assert len(asked) == len(commands) > 5
+    assert ("logits", "notes", "small", DistilConfig(width=256), None) in asked
+    assert ("model", "notes", "logits", DistilConfig(save_logits=64), None) in asked
 
 
 def test_own_samples_begin_with_what_is_given_and_are_marked(place: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from linnet import artifact, runtime
 from linnet.card import CARD, write_card
-from linnet.compress.distil_run import Rows, distillation_loop
+from linnet.compress.distil_loop import Rows, distillation_loop
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
