@@ -32,6 +32,7 @@ from linnet.finetune.replay import general_text
 from linnet.gguf.quantisation import Importance, libgguf_package
 from linnet.model import load_model
 from linnet.model.adapter import is_adapter
+from linnet.model.quantised import require_plain
 from linnet.output import human_bytes, make_directory, write_json, write_text
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
@@ -95,6 +96,7 @@ def compress(
             f"{found.path} is an adapter; merge it first (linnet merge), and compress what comes "
             "out"
         )
+    require_plain(found.path, "compress the model that it was made from")
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([questions], "", config.calibration, book="open", progress=progress),

@@ -31,6 +31,7 @@ from linnet.finetune.packing import PackedBatches, held_out_loss
 from linnet.finetune.replay import general_text
 from linnet.model import load_model, save_checkpoint
 from linnet.model.adapter import is_adapter
+from linnet.model.quantised import require_plain
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
@@ -73,6 +74,7 @@ def prune_model(
         raise ConfigError(
             f"{found.path} is an adapter; merge it first (linnet merge), and prune what comes out"
         )
+    require_plain(found.path, "prune the model that it was made from")
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),

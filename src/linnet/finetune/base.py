@@ -35,6 +35,7 @@ from linnet.model.checkpoint import (
 )
 from linnet.model.families import family
 from linnet.model.lora import add_adapter
+from linnet.model.quantised import require_plain
 from linnet.output import write_json
 from linnet.tokenizer import check_trainable, with_chat, with_safe_padding
 from linnet.tokenizer import load as load_tokenizer
@@ -156,6 +157,11 @@ def fit_base(
     """The same for rows of these forms. ``template``: see ``ExamplesConfig``."""
     values = read_config_file(located.path)
     table = family(values.get("model_type"))
+    if not lora:
+        require_plain(
+            located.path,
+            "train an adapter for them (--method lora), or the model that they were made from",
+        )
     shape = table.read(values)
     shape.require_writes()
     if table.other_inputs is not None:
