@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +27,8 @@ from linnet.model.config_file import read_config_file
 from linnet.model.families.section import Section, shown
 from linnet.model.weights import FORMATS, Stored, WeightFiles, Written, join_rows, split_rows
 
-COMPRESSED_TENSORS, GPTQ = "compressed-tensors", "gptq"
+COMPRESSED_TENSORS: Final = "compressed-tensors"
+GPTQ: Final = "gptq"
 PACKED = "pack-quantized"
 WIDTHS = (4, 8)
 """Bits of a code."""
