@@ -12,6 +12,7 @@ from torch import Tensor
 
 from linnet.compress.blockwise import (
     _READ_WITH,
+    BlockFormat,
     Inputs,
     _best,
     _column_scales,
@@ -72,7 +73,7 @@ def written_out(values: Tensor, hessian: Tensor, bits: int, size: int, order: Te
     for place, column in enumerate(order.tolist() if order is not None else range(width)):
         if order is None and place % size == 0:
             fit(slice(place, place + size))
-        found[:, column] = (work[:, column] / scale[:, column]).round().clamp(-most, most)
+        found[:, column] = (work[:, column] / scale[:, column]).round().clamp(-most - 1, most)
         found[:, column] *= scale[:, column]
         error = (work[:, column] - found[:, column]) / inverse[column, column]
         work -= torch.outer(error, inverse[column])
@@ -85,12 +86,13 @@ def written_out(values: Tensor, hessian: Tensor, bits: int, size: int, order: Te
 @pytest.mark.parametrize("ordered", [False, True])
 def test_gptq_is_its_formula(bits: int, size: int, width: int, ordered: bool) -> None:
     values, hessian = matrix(12, width), correlated(width)
-    found = gptq(values, hessian, Groups(bits, size), ordered=ordered)
+    grid = Groups(bits, size, searched=False)
+    found = gptq(values, hessian, grid, ordered=ordered)
     order = hessian.diagonal().argsort(descending=True, stable=True) if ordered else None
     expected = written_out(values, hessian, bits, size if width % size == 0 else width, order)
     torch.testing.assert_close(found.values.double(), expected, rtol=0, atol=2e-5)
     assert off_by(values, found.values, hessian) < 0.7 * off_by(
-        values, round_to(values, Groups(bits, size), hessian.diagonal()).values, hessian
+        values, round_to(values, grid, hessian.diagonal()).values, hessian
     )
 
 
@@ -103,7 +105,7 @@ def test_gptq_lies_between_rounding_and_the_best_of_all() -> None:
         gptq(values, hessian, grid, ordered=True),
     )
     assert torch.equal(plain.scale, found.scale)
-    every = torch.tensor(list(itertools.product([-1.0, 0.0, 1.0], repeat=6)))
+    every = torch.tensor(list(itertools.product([-2.0, -1.0, 0.0, 1.0], repeat=6)))
     best = [
         min(energy(row - each * scale, hessian) for each in every[:, None])
         for row, scale in zip(values[:, None], plain.scale[:, None], strict=True)
@@ -256,7 +258,7 @@ def test_what_is_not_better_stays_rounded() -> None:
     """On the texts that it is fitted on as on those held out."""
     values = matrix(4, 64)
     inputs = Inputs(torch.diag(torch.rand(64) + 0.1), correlated(64))
-    ways = _ways(_Matrix("x", [], values, "q4_0"), inputs)
+    ways = _ways(_Matrix("x", [], values, BlockFormat("q4_0")), inputs)
     best = _best(ways)
     assert best.fitted <= ways[0].fitted
     assert best.held_out <= ways[0].held_out

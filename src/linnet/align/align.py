@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from linnet import artifact, hub, runtime
+from linnet import artifact, runtime
 from linnet.align.config import AlignConfig
 from linnet.align.learning import Learning, Sizes, examples_config, forms_of, read_learning
+from linnet.align.rewards import load_rewards
 from linnet.align.validation import AlignmentGuard
 from linnet.card import CARD, write_card
-from linnet.errors import ConfigError
-from linnet.finetune.base import base_input, data_inputs, fit_base
+from linnet.finetune.base import base_input, data_inputs, find_base, fit_base
 from linnet.finetune.budget import CPU_TOKENS, GPU_TOKENS, VALIDATIONS
 from linnet.finetune.forgetting import ForgettingGuard, GeneralLoss
 from linnet.finetune.memory import Demand, Fit, fit
 from linnet.finetune.packing import held_out_loss
 from linnet.finetune.replay import settle_general_text
-from linnet.model.adapter import is_adapter
 from linnet.model.checkpoint import Checkpoint, save_checkpoint
 from linnet.model.heads import replace_head
 from linnet.model.merging import ADAPTER, merge
@@ -93,19 +92,16 @@ def align(
     started = time.monotonic()
     config, out = config or AlignConfig(), Path(out)
     data = [data] if isinstance(data, str | Path) else data
-    found = hub.find(model, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and align what comes out"
-        )
+    found = find_base(model, "align", progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs(
             data, "", config.general, book="open", progress=progress
         ),
     }  # fmt: skip
-    if config.reward_file is not None:
-        inputs["rewards"] = artifact.hash_file(config.reward_file)
+    own_rewards = load_rewards(config.reward_file) if config.reward_file is not None else None
+    if own_rewards is not None:
+        inputs["rewards"] = own_rewards.hash
 
     def write(draft: Draft) -> None:
         base = fit_base(
@@ -116,7 +112,7 @@ def align(
             progress=progress,
         )
         own = dataclasses.replace(config, context=min(config.context, base.shape.context))
-        learning = read_learning(data, base, own, progress)
+        learning = read_learning(data, base, own, own_rewards, progress)
         plan = _settle(draft.path, base, learning, own)
         load_plotting()  # at the end, nobody would have reserved the time for it
         with interruptible() as interrupt, runtime.threads(plan.machine.runtime.threads):

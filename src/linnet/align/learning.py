@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from linnet.align.encoding import Unit, UnitsReport, encode_units, require_units
+from linnet.align.encoding import Unit, UnitsReport, encode_units, remedies_for, require_units
 from linnet.align.objectives import DesirabilityLoss, PolicyLoss, PreferenceLoss, token_log_probs
 from linnet.align.preferences import (
     Judged,
@@ -26,7 +26,7 @@ from linnet.align.preferences import (
 )
 from linnet.align.prompts import EncodedPrompt, encode_prompts, read_prompts, require_prompts
 from linnet.align.reference import reference_log_probs
-from linnet.align.rewards import REWARDS, Rewards, choose_rewards, load_rewards
+from linnet.align.rewards import REWARDS, OwnRewards, Reward, Rewards, choose_rewards
 from linnet.align.rollouts import HeldOutRewards, Policy, Rollouts
 from linnet.align.streams import (
     DivergingBatches,
@@ -114,11 +114,16 @@ def forms_of(data: Sequence[str | Path], config: AlignConfig) -> set[type]:
 
 
 def read_learning(
-    data: Sequence[str | Path], base: Base, config: AlignConfig, progress: Progress
+    data: Sequence[str | Path],
+    base: Base,
+    config: AlignConfig,
+    own_rewards: OwnRewards | None,
+    progress: Progress,
 ) -> Learning:
-    """What a method learns from. Raises DataError naming file and line."""
+    """What a method learns from. Raises DataError naming file and line, and ConfigError."""
     if config.method == "grpo":
-        return PolicyLearning.read(data, base, config, progress)
+        functions = own_rewards.functions if own_rewards is not None else {}
+        return PolicyLearning.read(data, base, config, functions, progress)
     return PreferenceLearning.read(data, base, config, progress)
 
 
@@ -176,10 +181,12 @@ class PreferenceLearning:
                 _rows_of(data, config, report), base.tokenizer, examples_config(config),
                 too_long=config.too_long, report=report,
             )  # fmt: skip
-        for line in report.losses(config.context):
+        remedies = remedies_for(config.context, config.too_long, longest=base.shape.context)
+        for line in report.losses(config.context, remedies=remedies):
             progress.warn(line)
         train, held_out = divide(units, config.held_out) if config.held_out else (units, [])
-        require_units(train, report, "judged completions" if config.method == "kto" else "pairs")
+        what = "judged completions" if config.method == "kto" else "pairs"
+        require_units(train, report, what, remedies=remedies)
         if config.method == "kto" and len({unit.desirable for unit in train}) == 1:
             raise DataError(
                 "expected completions that are good and others that are not. All "
@@ -265,10 +272,15 @@ class PolicyLearning:
 
     @classmethod
     def read(
-        cls, data: Sequence[str | Path], base: Base, config: AlignConfig, progress: Progress
+        cls,
+        data: Sequence[str | Path],
+        base: Base,
+        config: AlignConfig,
+        own: Mapping[str, Reward],
+        progress: Progress,
     ) -> PolicyLearning:
-        """Prompts to train on and to hold out, and the rewards. Raises DataError, ConfigError."""
-        own = load_rewards(config.reward_file) if config.reward_file is not None else {}
+        """Prompts to train on and to hold out, and the rewards (``own``: the owner's). Raises
+        DataError, ConfigError."""
         wanted = config.rewards or tuple(own)
         if not wanted:
             raise ConfigError(
@@ -284,8 +296,8 @@ class PolicyLearning:
         longest = config.context - config.max_tokens
         if longest < 1:
             raise ConfigError(
-                f"a context of {config.context:,} tokens has no room for completions of "
-                f"{config.max_tokens:,}; use a smaller --max-tokens"
+                f"--max-tokens must be below the context of {config.context:,} tokens (--context), "
+                f"which prompts are part of. Got {config.max_tokens:,}"
             )
         chat = config.template != "none" and base.tokenizer.chat_template is not None
         with progress.task("reading prompts", unit="rows"):
@@ -293,8 +305,9 @@ class PolicyLearning:
             prompts, dropped = encode_prompts(found, base.tokenizer, chat=chat, longest=longest)
         if dropped:
             progress.warn(
-                f"{dropped:,} prompts left out: longer than the {longest:,} tokens that "
-                "--context leaves"
+                f"{dropped:,} of {dropped + len(prompts):,} prompts left out: longer than the "
+                f"{longest:,} tokens that --context ({config.context:,}) leaves beside "
+                f"--max-tokens ({config.max_tokens:,})"
             )
         require_prompts(prompts, dropped)
         train, held_out = divide(prompts, config.held_out) if config.held_out else (prompts, [])

@@ -141,7 +141,10 @@ class Rollouts:
             self.policy.sample_of(prompt, each)
             for prompt, each in zip(repeated, written, strict=True)
         ]
-        each = [self.rewards.of(sample) for sample in samples]
+        each = [
+            self.rewards.of(sample, source=prompt.prompt.source)
+            for prompt, sample in zip(repeated, samples, strict=True)
+        ]
         totals = torch.tensor([self.rewards.total(found) for found in each])
         self._notice(totals)
         self._notice_cut(samples)
@@ -248,7 +251,7 @@ class HeldOutRewards:
         """The figures of a model in evaluation mode; ``loss`` is the reward's negative."""
         written = self.policy.write(self.prompts, [0] * len(self.prompts), temperature=0.0)
         each = [
-            self.rewards.of(self.policy.sample_of(prompt, found))
+            self.rewards.of(self.policy.sample_of(prompt, found), source=prompt.prompt.source)
             for prompt, found in zip(self.prompts, written, strict=True)
         ]
         total = float(np.mean([self.rewards.total(found) for found in each]))

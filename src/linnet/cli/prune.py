@@ -38,6 +38,12 @@ def prune(
 
     stats = prune_model(model, text, out, config, progress=terminal_progress()).stats
     said = f"{out}: {stats['parameters']:,} of {stats['of_parameters']:,} parameters"
+    if "vocabulary" in stats:
+        tokens = stats["vocabulary"]
+        said += f"; {tokens['tokens']:,} of {tokens['of_tokens']:,} tokens"
+        if tokens["uses_cut"]:
+            share = tokens["uses_cut"] / tokens["uses"]
+            said += f", {share:.1%} of the text's are cut into smaller ones"
     if "whole_loss" in stats:
         said += (
             f"; held-out text {stats['whole_loss']:.3f} nats per token whole, "

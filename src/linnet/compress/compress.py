@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from linnet import artifact, hub, page
+from linnet import artifact, page
 from linnet.card import CARD
 from linnet.compress.candidates import Candidate, measure, plans, speed_of
 from linnet.compress.choice import is_above_chance
@@ -26,12 +26,11 @@ from linnet.compress.sensitivity import MOST_TOKENS, sensitivities, weighted
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, DataError, ModelError
 from linnet.export.gguf import require_opens
-from linnet.finetune.base import base_input, data_inputs
+from linnet.finetune.base import base_input, data_inputs, find_base
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.replay import general_text
 from linnet.gguf.quantisation import Importance, libgguf_package
 from linnet.model import load_model
-from linnet.model.adapter import is_adapter
 from linnet.output import human_bytes, make_directory, write_json, write_text
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
@@ -89,12 +88,7 @@ def compress(
     """
     config, out = config or CompressConfig(), Path(out)
     libgguf_package()
-    found = hub.find(model, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and compress what comes "
-            "out"
-        )
+    found = find_base(model, "compress", progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([questions], "", config.calibration, book="open", progress=progress),
