@@ -143,7 +143,7 @@ def refuse_unused(config: Config, given: Iterable[str], *, where: str = "") -> N
     unused = config.unused()
     for name in given:
         if name in unused:
-            raise ConfigError(f"{where}{': ' * bool(where)}'{name}' {unused[name]}")
+            raise ConfigError(f"{where}{': ' * bool(where)}{name} {unused[name]}")
 
 
 def _not_default(config: Config) -> list[str]:

@@ -241,13 +241,13 @@ def test_they_do_not_depend_on_padding_packing_and_order() -> None:
     torch.testing.assert_close(found, torch.stack(sums))
 
 
-@pytest.mark.parametrize("kind", ["preference", "desirability"])
+@pytest.mark.parametrize("kind", ["preference", "with_likelihood", "desirability"])
 def test_the_gradient_does_not_depend_on_accumulation(kind: str) -> None:
     network = model()
     reference = torch.tensor([[-3.0, -2.5], [-4.0, -3.5]])
     objective: Any
-    if kind == "preference":
-        objective = PreferenceLoss()
+    if kind != "desirability":
+        objective = PreferenceLoss(sft_weight=0.5 if kind == "with_likelihood" else 0.0)
         batch = pad(SOME, units=2, reference=reference.flatten())
     else:
         objective = DesirabilityLoss()
@@ -372,6 +372,24 @@ class Listening(Progress):
         self.warnings.append(text)
 
 
+def test_the_usual_loss_keeps_what_was_chosen_likely() -> None:
+    """A step with it makes what was chosen likelier than one without."""
+    moved = []
+    for weight in (0.0, 2.0):
+        network = model()
+        with torch.no_grad():
+            reference, _ = completion_log_probs(network, pad(SOME))
+        batch = pad(SOME, units=2, reference=reference)
+        PreferenceLoss(sft_weight=weight)(network, batch).mean.backward()
+        with torch.no_grad():
+            for value in network.parameters():
+                if value.grad is not None:
+                    value -= 0.01 * value.grad
+            after, _ = completion_log_probs(network, pad(SOME))
+        moved.append(float((after - reference)[0::2].sum()))
+    assert moved[1] > moved[0]
+
+
 def test_what_was_chosen_becoming_unlikely_is_said_once() -> None:
     heard = Listening()
     guard = AlignmentGuard(ForgettingGuard(), beta=0.1, tokens=10, progress=heard)
@@ -401,7 +419,7 @@ def test_settings_of_other_methods_are_refused_by_name(name: str, tmp_path: Path
             assert name in AlignConfig(method=method).recipe() or default in (None, 0.0)
             continue
         assert name not in AlignConfig(method=method).recipe()
-        refusal = rf"'{name}' is for --method .*{METHODS_OF[name][0]}.*Got it with {method}"
+        refusal = rf"{name} is for --method .*{METHODS_OF[name][0]}.*Got it with {method}"
         with pytest.raises(ConfigError, match=refusal):
             AlignConfig(**{"method": method, name: other})
         plain = [str(default)] if isinstance(default, tuple) else default
@@ -413,13 +431,13 @@ def test_settings_of_other_methods_are_refused_by_name(name: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("given", "refusal"),
     [
-        ({"loss": "ipo", "smoothing": 0.1}, "'smoothing' is for --loss sigmoid, sigmoid_norm or"),
+        ({"loss": "ipo", "smoothing": 0.1}, "smoothing is for --loss sigmoid, sigmoid_norm or"),
         ({"loss": "robust"}, "--loss robust needs --smoothing"),
-        ({"weights": "full", "rank": 16}, "'rank' is for --weights lora"),
-        ({"method": "reward", "max_forgetting": 0.1}, "'max_forgetting' is for a model that"),
+        ({"weights": "full", "rank": 16}, "rank is for --weights lora"),
+        ({"method": "reward", "max_forgetting": 0.1}, "max_forgetting is for a model that"),
         ({"held_out": 0, "max_forgetting": 0.1}, "max_forgetting needs validations"),
-        ({"compile": "yes"}, "'compile' is not for alignment"),
-        ({"sample_interval": 5}, "'sample_interval' is not for alignment"),
+        ({"compile": "yes"}, "compile is not for alignment"),
+        ({"sample_interval": 5}, "sample_interval is not for alignment"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(given: dict[str, Any], refusal: str) -> None:
@@ -434,7 +452,7 @@ def test_a_recipe_and_the_command_line_are_one(tmp_path: Path) -> None:
     run = CliRunner().invoke(app, [*command, "--beta", "0.1"])
     assert isinstance(run.exception, ConfigError)
     where = f"{recipe} [align] and the command line"
-    assert str(run.exception) == f"{where}: 'beta' is for --method dpo or kto. Got it with grpo"
+    assert str(run.exception) == f"{where}: beta is for --method dpo or kto. Got it with grpo"
     run = CliRunner().invoke(app, [*command, "--batch", "6"])
     assert str(run.exception) == "batch must be a multiple of group, 4. Got 6"
     recipe.write_text("[finetune]\n")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from linnet.compress import distil
-from linnet.compress.distil import prune_model
+from linnet.compress import prune as prune_stage
 from linnet.compress.distillation import DistillationLoss
+from linnet.compress.prune import prune_model
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
@@ -206,7 +206,7 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    monkeypatch.setattr(distil, "plot_curves", lambda metrics, out: [])
+    monkeypatch.setattr(prune_stage, "plot_curves", lambda metrics, out: [])
     words = [f"The {a} {b} sees a {c}." for a in ["old", "red", "odd"]
              for b in ["owl", "cat", "fox"] for c in ["hill", "lake", "wood"]]  # fmt: skip
     text = tmp_path / "text.txt"

@@ -14,7 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from typer.testing import CliRunner
 
 from linnet.cli import app
-from linnet.compress.distil import prune_model
+from linnet.compress.prune import prune_model
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.vocabulary import prune_vocabulary, renumbered, token_counts
 from linnet.errors import ConfigError, DataError, ModelError

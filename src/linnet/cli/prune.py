@@ -34,7 +34,7 @@ def prune(
     Example: linnet prune model notes --out half --keep 0.5 --seconds 600
     """
     config = from_mapping(PruneConfig, settings, where="command line")
-    from linnet.compress.distil import prune_model
+    from linnet.compress.prune import prune_model
 
     stats = prune_model(model, text, out, config, progress=terminal_progress()).stats
     said = f"{out}: {stats['parameters']:,} of {stats['of_parameters']:,} parameters"

@@ -15,7 +15,7 @@ import torch
 
 from linnet import artifact, runtime
 from linnet.card import CARD, write_card
-from linnet.compress.distil_run import Rows, distillation_loop
+from linnet.compress.distil_loop import Rows, distillation_loop
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
@@ -70,7 +70,7 @@ def prune_model(
     """
     started = time.monotonic()
     config, out = config or PruneConfig(), Path(out)
-    found = find_base(model, "prune", progress=progress)
+    found = find_base(model, "prune", plain=True, progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),
