@@ -307,6 +307,7 @@ def test_what_is_taken() -> None:
         {"prune": "1.5", "calibration": "notes"},
         {"prune": "half", "calibration": "notes"},
         {"prune_seconds": 60},
+        {"prune_steps": 5},
     ):
         with pytest.raises(ConfigError):
             CompressConfig(**wrong)
@@ -473,7 +474,7 @@ def test_pruned_models_are_candidates_in_the_same_sequence(
     text, out = tmp_path / "text.txt", tmp_path / "small"
     rows = [json.loads(line) for line in (base / "rows.jsonl").read_text().splitlines()]
     text.write_text("\n<|endoftext|>\n".join(row["prompt"] + row["completion"] for row in rows * 2))
-    wanted = settings(prune="0.8", prune_seconds=3, calibration=str(text), threads=1, keep="5%")
+    wanted = settings(prune="0.8", prune_steps=3, calibration=str(text), threads=1, keep="5%")
     compress(base / "model", base / "rows.jsonl", out, wanted)
     found = {each["name"]: each for each in read_results(out)["candidates"]}
     assert set(found) == {"model", "q8_0", "80% q8_0"}
