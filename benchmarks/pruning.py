@@ -23,7 +23,7 @@ import numpy as np
 
 def prune(options: argparse.Namespace) -> None:
     """``linnet prune``."""
-    from linnet.compress.distil import prune_model
+    from linnet.compress.prune import prune_model
     from linnet.compress.prune_config import PruneConfig
 
     prune_model(

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from linnet.compress import distil
-from linnet.compress.distil import prune_model
+from linnet.compress import prune as prune_stage
 from linnet.compress.distillation import DistillationLoss
+from linnet.compress.prune import prune_model
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import (
     PrunedShape,
@@ -21,7 +21,7 @@ from linnet.compress.pruning import (
     shape_for,
 )
 from linnet.compress.teachers import LiveTeacher
-from linnet.errors import ConfigError, ModelError
+from linnet.errors import ConfigError, DataError, ModelError
 from linnet.model import ModelConfig, Transformer, load_model, save_checkpoint
 from linnet.shards.batches import Batch
 from linnet.tokenizer import TokenizerConfig, load
@@ -206,7 +206,7 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    monkeypatch.setattr(distil, "plot_curves", lambda metrics, out: [])
+    monkeypatch.setattr(prune_stage, "plot_curves", lambda metrics, out: [])
     words = [f"The {a} {b} sees a {c}." for a in ["old", "red", "odd"]
              for b in ["owl", "cat", "fox"] for c in ["hill", "lake", "wood"]]  # fmt: skip
     text = tmp_path / "text.txt"
@@ -230,3 +230,9 @@ def test_a_model_is_pruned_and_distilled_into_a_checkpoint_of_its_family(
     with torch.no_grad():
         torch.testing.assert_close(theirs(row).logits, ours(row), atol=1e-4, rtol=1e-3)
     assert ours.config.parameters == made.stats["parameters"] < made.stats["of_parameters"]
+    for name, content in (("empty.txt", ""), ("one.txt", "One line.")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(DataError, match=r"at least 100 tokens, to see what matters .* Got "):
+            prune_model(tmp_path / "model", tmp_path / name, tmp_path / "none", config)
+    with pytest.raises(ConfigError, match="sizes that take something away"):
+        prune_model(tmp_path / "model", text, tmp_path / "same", PruneConfig(mlp_width=40))

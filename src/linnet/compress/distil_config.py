@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from linnet.config import changed, option
-from linnet.errors import ContradictionError
+from linnet.errors import ConfigError, ContradictionError
 from linnet.finetune.config import ExamplesConfig
 from linnet.train.config import LARGEST_LR, RunConfig
 
@@ -52,6 +52,14 @@ class DistillationConfig(RunConfig):
     micro_rows: int = option(
         0, "Rows computed at once; 0: chosen for the machine.", group="Machine", least=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compile == "yes":
+            raise ConfigError(
+                "distillation is not compiled: every batch has texts of other lengths; "
+                "leave --compile out"
+            )
 
     def peak_lr(self, parameters: int) -> float:
         """The learning rate for so many parameters, where none was set: twenty times that of a full

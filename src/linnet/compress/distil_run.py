@@ -9,21 +9,38 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from linnet import artifact, hub, runtime
+from linnet import artifact, runtime
 from linnet.align.rollouts import Policy
 from linnet.card import CARD, write_card
 from linnet.compress import saved_logits
 from linnet.compress.distil_config import DistilConfig
-from linnet.compress.distillation import DistillationLoss
+from linnet.compress.distil_data import (
+    contents_of,
+    held_out_tokens,
+    inputs_of,
+    is_rows,
+    read_examples_of,
+)
+from linnet.compress.distil_loop import (
+    Passes,
+    Rows,
+    distillation_loop,
+    live_teacher,
+    load_teacher,
+    machine_of,
+    read_shape,
+    teacher_figures,
+)
 from linnet.compress.own_samples import OwnSamples
-from linnet.compress.saved_logits import SavedBatches, SavedLogits
+from linnet.compress.saved_logits import SavedBatches, SavedLogits, is_saved_logits
 from linnet.compress.students import (
     fresh_shape,
     fresh_student,
@@ -34,102 +51,36 @@ from linnet.compress.teachers import LiveTeacher
 from linnet.compress.written_texts import ROWS, prompts_of_rows, prompts_of_texts, write_texts
 from linnet.config import to_mapping
 from linnet.errors import ConfigError, ContradictionError
-from linnet.evaluate.held_out import TEXT_SUFFIXES
-from linnet.examples.record import is_examples
-from linnet.finetune.base import base_input, data_inputs
+from linnet.finetune.base import find_base
 from linnet.finetune.config import FinetuneConfig
-from linnet.finetune.examples import load_examples
 from linnet.finetune.finetune import finetune
 from linnet.finetune.packing import PackedBatches, held_out_loss
-from linnet.finetune.replay import general_text, thinned
 from linnet.finetune.rows import open_source
 from linnet.model import load_model, save_checkpoint
-from linnet.model.adapter import is_adapter
 from linnet.model.checkpoint import Checkpoint, read_stop_ids
-from linnet.model.config_file import read_config_file
-from linnet.model.families import family
 from linnet.progress import SILENT, Progress
 from linnet.tokenizer import load as load_tokenizer
 from linnet.train.distributed import interruptible
 from linnet.train.loop import Loop
-from linnet.train.machine import Machine, choose_machine
 from linnet.train.metrics import METRICS, load_plotting, plot_curves
 from linnet.train.state import STATE
-from linnet.train.stream import Stream
+from linnet.train.validation import sample_text
 
 if TYPE_CHECKING:
     from linnet.artifact import Artifact, Draft
-    from linnet.compress.distil_config import DistillationConfig
     from linnet.compress.teachers import Teacher
     from linnet.compress.written_texts import TextPrompt
     from linnet.finetune.encoding import Example
     from linnet.hub import Located
     from linnet.model import ModelConfig, Transformer
     from linnet.tokenizer import Tokenizer
+    from linnet.train.machine import Machine
     from linnet.train.validation import HeldOutLoss
 
 FORMAT = 1
-VALIDATIONS = 10
-MICRO_TOKENS = 1024
 _OF_RUNS = ("teacher_weight", "mixing", "own_samples", "width", "depth", "steps", "seconds", "lr",
             "batch_tokens", "weight_decay", "clip", "schedule", "warmup", "decay",
             "validation_interval", "patience", "max_tokens")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Rows:
-    """How a run reads: rows of ``length`` tokens, some at a time."""
-
-    length: int
-    count: int
-    """In an update."""
-    micro: int
-    """Computed at once."""
-
-    @classmethod
-    def of(cls, config: DistillationConfig, *, context: int) -> Rows:
-        """Within a model's context."""
-        length = min(config.context, context)
-        count = max(1, config.batch_tokens // length)
-        wanted = config.micro_rows or max(1, MICRO_TOKENS // length)
-        divisors = (each for each in range(1, min(wanted, count) + 1) if count % each == 0)
-        return cls(length, count, max(divisors))
-
-
-class Passes(Stream, Protocol):
-    """A stream that knows how long a pass is."""
-
-    def batches_in(self, epochs: float) -> int:
-        """Batches until everything has been read so many times."""
-
-
-def distillation_loop(
-    directory: Path,
-    config: DistillationConfig,
-    *,
-    teacher: Teacher | None,
-    student: Transformer,
-    stream: Passes,
-    optimizers: Sequence[torch.optim.Optimizer],
-    validator: HeldOutLoss | None,
-    rows: Rows,
-    machine: Machine,
-    progress: Progress,
-    started: float,
-) -> Loop:
-    """The loop of a run in which a student learns from a teacher; None: from the text alone."""
-    steps = config.steps or (0 if config.seconds else stream.batches_in(1.0))
-    return Loop(
-        directory, dataclasses.replace(config, steps=steps), machine=machine, model=student,
-        stream=stream,
-        objective=DistillationLoss(
-            teacher, config.teacher_weight, config.mixing, config.temperature
-        ),
-        optimizers=optimizers, micro_units=rows.micro,
-        validators=[validator] if validator is not None else [],
-        validations=VALIDATIONS, validate_first=True,
-        remedy="start again with a lower --lr", progress=progress, started=started,
-    )  # fmt: skip
 
 
 def distil_model(
@@ -151,10 +102,10 @@ def distil_model(
     """
     started = time.monotonic()
     config, out = config or DistilConfig(), Path(out)
-    found = _model(teacher, progress)
-    theirs = None if student is None else _model(student, progress)
+    found = find_base(teacher, "distil", progress=progress)
+    theirs = None if student is None else find_base(student, "distil", progress=progress)
     _require_meant(config, theirs)
-    inputs = _inputs(found, theirs, data, config, progress)
+    inputs = inputs_of(found, theirs, data, config, progress)
     if config.by == "text":
         assert theirs is not None
         texts = _written(found, data, out.with_name(f"{out.name}.text"), config, inputs, progress)
@@ -166,10 +117,7 @@ def distil_model(
 
     def write(draft: Draft) -> None:
         lesson = _Lesson.read(found, theirs, data, config, inputs, progress)
-        machine = choose_machine(
-            draft.path, device=config.device, dtype=config.dtype, threads=config.threads,
-            compiled=lambda _: False,
-        )  # fmt: skip
+        machine = machine_of(config, draft.path)
         load_plotting()
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
             loop, stats = lesson.assemble(draft.path, machine, progress, started)
@@ -210,59 +158,6 @@ def tuning_config(config: DistilConfig, data: Path | str) -> FinetuneConfig:
     return FinetuneConfig(**{**given, "method": "full"})
 
 
-def is_rows(data: Path | str) -> bool:
-    """Whether a place has rows with prompts, or what is read as plain text."""
-    if str(data).startswith("hf:") or is_examples(data):
-        return True
-    path = artifact.within(data, "corpus")
-    if artifact.is_artifact(path):
-        return False
-    if path.is_dir():
-        files = [file for split in open_source(path).files.values() for file in split]
-        return any(file.suffix.lower() not in TEXT_SUFFIXES for file in files)
-    return path.suffix.lower() not in TEXT_SUFFIXES
-
-
-def read_examples_of(
-    data: Path | str, tokenizer: Tokenizer, config: DistilConfig, progress: Progress
-) -> tuple[list[Example], list[Example]]:
-    """Examples to learn from, and some that are kept back."""
-    if is_rows(data):
-        rows = load_examples([data], tokenizer, config, progress=progress)
-        chosen = thinned(rows.train, config.tokens)
-        if len(chosen) < len(rows.train):
-            progress.warn(
-                f"{len(rows.train) - len(chosen):,} of {len(rows.train):,} examples left out: "
-                f"more than the {config.tokens:,} tokens of --tokens"
-            )
-        return chosen, rows.held_out
-    text = general_text(
-        Path(data), tokenizer, config, replay_tokens=config.tokens,
-        held_out_tokens=_held_out_tokens(config), progress=progress,
-    )  # fmt: skip
-    return text.replay, text.held_out
-
-
-def _held_out_tokens(config: DistillationConfig) -> int:
-    return max(1000, config.tokens // 20)
-
-
-def _model(source: Path | str, progress: Progress) -> Located:
-    found = hub.find(source, progress=progress)
-    if is_adapter(found.path):
-        raise ConfigError(
-            f"{found.path} is an adapter; merge it first (linnet merge), and give what comes out"
-        )
-    return found
-
-
-def _is_saved(found: Located) -> bool:
-    return (
-        artifact.is_artifact(found.path)
-        and artifact.read(found.path).manifest.kind == saved_logits.KIND
-    )
-
-
 def _require_meant(config: DistilConfig, student: Located | None) -> None:
     """Raise ContradictionError for what does not go together."""
     for name in ("width", "depth"):
@@ -280,53 +175,12 @@ def _require_meant(config: DistilConfig, student: Located | None) -> None:
         raise ConfigError(f"--save-logits makes no student. Got one, {student.path}")
 
 
-def _inputs(
-    teacher: Located,
-    student: Located | None,
-    data: Path | str,
-    config: DistilConfig,
-    progress: Progress,
-) -> dict[str, Artifact | str]:
-    inputs = {"teacher": base_input(teacher.path, pin=teacher.pin, progress=progress)}
-    if student is not None:
-        inputs["base"] = base_input(student.path, pin=student.pin, progress=progress)
-    if is_rows(data):
-        read = data_inputs([data], config.validation, book=config.book, progress=progress)
-    else:
-        read = data_inputs([], "", str(data), progress=progress)
-    return {**inputs, **read}
-
-
-def _contents(inputs: Mapping[str, Artifact | str]) -> dict[str, str]:
-    """The hashes of what is learned from."""
-    return {
-        role: found if isinstance(found, str) else found.content
-        for role, found in inputs.items()
-        if role not in ("teacher", "base")
-    }
-
-
 def _tokenizer_path(teacher: Located, student: Located | None) -> Path:
     """Whose tokenizer reads the text; raises ModelError where the two are not the same."""
     if student is None:
         return teacher.path
     require_same_tokens(load_tokenizer(teacher.path), load_tokenizer(student.path))
     return student.path
-
-
-def read_shape(path: Path) -> ModelConfig:
-    """The shape of a model that writes, before any weight is read. Raises ModelError."""
-    values = read_config_file(path)
-    shape = family(values.get("model_type")).read(values)
-    shape.require_writes()
-    return shape
-
-
-def _load_teacher(path: Path, machine: Machine) -> Transformer:
-    """A model at rest, in the format that is computed in."""
-    dtype = runtime.torch_dtype(machine.runtime.dtype)
-    model = load_model(path, device=machine.runtime.device, dtype=dtype)
-    return model.requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -359,7 +213,7 @@ class _Lesson:
         tokenizer = load_tokenizer(_tokenizer_path(teacher, student))
         shape = read_shape(teacher.path)
         own = fresh_shape(shape, tokenizer, config) if student is None else read_shape(student.path)
-        saved = SavedLogits.open(teacher.path) if _is_saved(teacher) else None
+        saved = SavedLogits.open(teacher.path) if is_saved_logits(teacher.path) else None
         if saved is not None:
             config = _as_saved(saved, config, inputs)
             examples, held_out = saved.examples, saved.held_out
@@ -380,7 +234,7 @@ class _Lesson:
         model = self._student(machine)
         validator = held_out_loss(
             self.held_out, rows=rows.micro, length=rows.length, device=machine.runtime.device,
-            tokens=_held_out_tokens(config),
+            tokens=held_out_tokens(config),
         )  # fmt: skip
         teacher, stats = self._teacher(machine, validator)
         stream = self._stream(model, rows)
@@ -394,6 +248,7 @@ class _Lesson:
             directory, config, teacher=teacher, student=model, stream=stream,
             optimizers=optimizers_for(model, config, fresh=self.student is None),
             validator=validator, rows=rows, machine=machine, progress=progress, started=started,
+            sampler=partial(sample_text, tokenizer=self.tokenizer, seed=config.seed),
         )  # fmt: skip
         return loop, stats
 
@@ -418,8 +273,8 @@ class _Lesson:
             return self.saved, {name: own[name] for name in kept if name in own}
         if not self.config.teacher_weight:
             return None, {}
-        model = _load_teacher(self.teacher.path, machine)
-        return _live(model, self.shape.vocab_size), _figures(model, validator)
+        model = load_teacher(self.teacher.path, machine)
+        return live_teacher(model, self.shape.vocab_size), teacher_figures(model, validator)
 
     def _stream(self, model: Transformer, rows: Rows) -> Passes:
         config = self.config
@@ -450,23 +305,6 @@ class _Lesson:
         )  # fmt: skip
 
 
-def _live(model: Transformer, rows: int) -> LiveTeacher:
-    """A teacher for a student of so many rows; either may have more than there are tokens."""
-    common = min(model.config.vocab_size, rows)
-    kept = None if common == model.config.vocab_size else torch.arange(common)
-    return LiveTeacher(model, kept)
-
-
-def _figures(model: Transformer, validator: HeldOutLoss | None) -> dict[str, Any]:
-    """What held-out text costs a teacher."""
-    found: dict[str, Any] = {"teacher_parameters": model.config.parameters}
-    if validator is not None:
-        with torch.no_grad():
-            figures = validator(model)
-        found |= {f"teacher_{name}": round(value, 5) for name, value in figures.items()}
-    return found
-
-
 def _as_saved(
     saved: SavedLogits, config: DistilConfig, inputs: Mapping[str, Artifact | str]
 ) -> DistilConfig:
@@ -481,7 +319,7 @@ def _as_saved(
         raise ContradictionError(
             f"--teacher-weight 0 leaves the teacher out. Got {path}, its logits", "teacher_weight"
         )
-    if saved.found.stats["contents"] != _contents(inputs):
+    if saved.found.stats["contents"] != contents_of(inputs):
         raise ConfigError(
             f"{path}: these logits were saved of another text (or other --validation or --book); "
             "give the text that they are of, or save them anew"
@@ -507,20 +345,17 @@ def _saved(
     progress: Progress,
 ) -> Artifact:
     """What a teacher expects of a text, as an artifact."""
-    if _is_saved(teacher):
+    if is_saved_logits(teacher.path):
         raise ConfigError(f"{teacher.path}: expected a model to save the logits of. Got logits")
 
     def write(draft: Draft) -> None:
         shape, tokenizer = read_shape(teacher.path), load_tokenizer(teacher.path)
         own = dataclasses.replace(config, context=min(config.context, shape.context))
         examples, held_out = read_examples_of(data, tokenizer, own, progress)
-        machine = choose_machine(
-            draft.path, device=config.device, dtype=config.dtype, threads=config.threads,
-            compiled=lambda _: False,
-        )  # fmt: skip
+        machine = machine_of(config, draft.path)
         rows = Rows.of(own, context=shape.context)
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
-            model = _load_teacher(teacher.path, machine)
+            model = load_teacher(teacher.path, machine)
             live = LiveTeacher(model)
             saved_logits.save_sources(draft.path, teacher.path, examples, held_out)
             figures = saved_logits.save_logits(
@@ -530,9 +365,9 @@ def _saved(
             )  # fmt: skip
             validator = held_out_loss(
                 held_out, rows=rows.micro, length=rows.length, device=machine.runtime.device,
-                tokens=_held_out_tokens(config),
+                tokens=held_out_tokens(config),
             )  # fmt: skip
-            draft.stats.update(_figures(model, validator))
+            draft.stats.update(teacher_figures(model, validator))
         reading = ("context", "tokens", "train_on", "template", "too_long", "columns", "held_out",
                    "seed")  # fmt: skip
         draft.stats.update(
@@ -543,7 +378,7 @@ def _saved(
                 "context": rows.length,
                 "places": figures.places,
                 "rest": figures.rest,
-                "contents": _contents(inputs),
+                "contents": contents_of(inputs),
                 "reading": {name: to_mapping(config)[name] for name in reading},
             }
         )
@@ -564,16 +399,13 @@ def _written(
     progress: Progress,
 ) -> Artifact:
     """Texts of a teacher, as an artifact with a file of rows."""
-    if _is_saved(teacher):
+    if is_saved_logits(teacher.path):
         raise ConfigError(f"{teacher.path}: expected a model that writes. Got saved logits")
 
     def write(draft: Draft) -> None:
-        machine = choose_machine(
-            draft.path, device=config.device, dtype=config.dtype, threads=config.threads,
-            compiled=lambda _: False,
-        )  # fmt: skip
+        machine = machine_of(config, draft.path)
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
-            model = _load_teacher(teacher.path, machine)
+            model = load_teacher(teacher.path, machine)
             tokenizer = load_tokenizer(teacher.path)
             stop_ids = read_stop_ids(teacher.path, model.config, tokenizer)
             checkpoint = Checkpoint(model, tokenizer, model.config, stop_ids, teacher.path)

@@ -54,6 +54,11 @@ NOTHING = -60.0
 """The log of a mass that is none."""
 
 
+def is_saved_logits(path: Path) -> bool:
+    """Whether a directory has logits that were saved."""
+    return artifact.is_artifact(path) and artifact.read(path).manifest.kind == KIND
+
+
 @dataclass(frozen=True)
 class SavedFigures:
     """What was saved."""

@@ -125,7 +125,8 @@ def write_texts(
     rows: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
     if len(fitting) < len(prompts):
-        counts[f"prompt longer than {context:,} tokens"] = len(prompts) - len(fitting)
+        unfit = (len(prompts) - len(fitting)) * samples
+        counts[f"to a prompt longer than {context:,} tokens"] = unfit
     seen: set[str] = set()
     parts = directory / STATE
     parts.mkdir(exist_ok=True)
@@ -156,14 +157,15 @@ def write_texts(
     said = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
     if not rows:
         raise DataError(
-            f"expected texts to learn from. Got {len(tasks):,}, and none can be used "
+            f"expected texts to learn from. Got {len(prompts) * samples:,}, and none can be used "
             f"({said}); give prompts that the teacher answers to the end, or more --max-tokens"
         )
     if left_out:
-        progress.warn(f"{sum(counts.values()):,} of {len(tasks):,} texts left out: {said}")
+        everything = len(prompts) * samples
+        progress.warn(f"{sum(counts.values()):,} of {everything:,} texts left out: {said}")
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     (directory / ROWS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return {"texts": len(rows), "of_texts": len(tasks), "left_out": left_out}
+    return {"texts": len(rows), "of_texts": len(prompts) * samples, "left_out": left_out}
 
 
 def _judged(written: Completion) -> tuple[str, str]:
