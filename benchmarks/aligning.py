@@ -3,12 +3,12 @@
     python benchmarks/aligning.py MODEL medquad.jsonl --work DIR [--general TEXT] [--documents 900]
 
 The answers of MedQuAD are the documents, one for each focus; examples are made of them without a
-model. Each question stands once behind its passage and once behind the passage of another document
-that shares most of its rare words: there a refusal is right. Tuned on these rows (``finetune``),
-the model goes on three ways, each by as many steps: tuning on the same rows, DPO (the wrong answer
-is a refusal, or what another sentence of the passage says), and GRPO (rewards ``refuses``,
-``overlap``, ``ends``, and whether what it says stands in the passage letter for letter). All are
-then asked about held-out documents, greedily:
+model. The model is tuned (``finetune``) on questions that stand once behind their passage and once
+behind one of another document that shares their rare words, where a refusal is right. It then goes
+on with rows that are harder to tell, as the other passage is of the same document, in three ways:
+more tuning, DPO (the wrong answer is a refusal, or what a sentence of the passage says), and GRPO
+(rewards ``refuses``, ``overlap``, ``ends``, and whether what it says stands in the passage letter
+for letter). All are asked about held-out documents, of both sorts or of one, greedily:
 
 * refused where the passage does not say, and where it does,
 * token F1 of answers with the right sentence, a refusal counting 0,
@@ -62,8 +62,9 @@ def verbatim(sample):
 '''
 
 
-def rows(examples: Path, split: str, longest: int) -> list[dict[str, Any]]:
-    """Each question behind its passage, and behind one that does not answer it."""
+def rows(examples: Path, split: str, longest: int, *, same: bool) -> list[dict[str, Any]]:
+    """Each question behind its passage, and behind one that does not answer it, of the same
+    document or of another."""
     found = [
         (each, passage)
         for each, passage in with_passages(examples_file(examples), split=split)
@@ -86,8 +87,10 @@ def rows(examples: Path, split: str, longest: int) -> list[dict[str, Any]]:
         near = [
             (math.fsum(1 / seen[word] for word in asked & own), place)
             for place, own in enumerate(words)
-            if passages[place][0] != each.source and answer not in passages[place][1]
+            if (passages[place][0] == each.source) == same and answer not in passages[place][1]
         ]
+        if not near:
+            continue
         _, place = max(near)
         made.append(
             {**row, "passage": passages[place][1], "answerable": False, "answer": REFUSALS["en"]}
@@ -104,18 +107,17 @@ def sentence_like(question: str, passage: str, besides: str) -> str | None:
     return max(others, key=lambda each: len(asked & set(words_of(each, "en"))), default=None)
 
 
-def write_rows(found: Sequence[Mapping[str, Any]], folder: Path, most: int) -> dict[str, Path]:
-    """The same rows in the three forms, the first ``most`` as pairs and prompts."""
+def write_rows(found: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Path]:
+    """The same rows in the three forms."""
+    folder.mkdir(exist_ok=True)
     draw = random.Random(7)
     forms: dict[str, list[dict[str, Any]]] = {"tuning": [], "pairs": [], "prompts": []}
-    for place, row in enumerate(found):
+    for row in found:
         prompt = question_text(row["question"], row["passage"])
         wrong = sentence_like(row["question"], row["passage"], row["answer"])
         if row["answerable"] and (wrong is None or draw.random() < 0.5):
             wrong = REFUSALS["en"]
         forms["tuning"].append({"prompt": prompt, "completion": row["answer"]})
-        if place >= most:
-            continue
         if wrong is not None:
             forms["pairs"].append({"prompt": prompt, "chosen": row["answer"], "rejected": wrong})
         known = {name: row[name] for name in ("passage", "answer", "answerable")}
@@ -198,10 +200,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of what goes on")
     parser.add_argument("--batch", type=int, default=16, help="rows of tuning, half as many pairs")
     parser.add_argument("--grpo-steps", type=int, default=60)
-    parser.add_argument("--rows", type=int, default=640, help="of those, pairs and prompts")
+    parser.add_argument("--rows", type=int, default=500, help="to go on with")
+    parser.add_argument("--asked", choices=("same", "other"), default="same",
+                        help="the document of passages that do not answer")  # fmt: skip
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--ways", default="tuned,more,dpo,grpo")
+    parser.add_argument("--ways", default="before,tuned,more,dpo,grpo")
     parser.add_argument("--lr", type=float, default=0.0, help="of DPO and GRPO")
     options = parser.parse_args()
     work: Path = options.work
@@ -212,13 +216,15 @@ def main() -> None:
     made = make_examples(
         corpus.path, work / "examples", ExamplesConfig(kinds=KINDS, passage_characters=600)
     )
-    training, held_out = (rows(made.path, split, options.longest) for split in ("train", "test"))
+    easy = rows(made.path, "train", options.longest, same=False)
+    hard = rows(made.path, "train", options.longest, same=True)[: options.rows]
+    held_out = rows(made.path, "test", options.longest, same=options.asked == "same")
     held_out = held_out[: options.questions]
-    files = write_rows(training, work, options.rows)
-    (work / "rewards.py").write_text(REWARD_FILE, encoding="utf-8")
-    for name, each in (("trained on", training), ("asked", held_out)):
+    for name, each in (("tuned on", easy), ("going on with", hard), ("asked", held_out)):
         answerable = sum(row["answerable"] for row in each)
         print(f"{name}: {len(each)} rows, {answerable} answerable", flush=True)
+    first, files = write_rows(easy, work), write_rows(hard, work / "hard")
+    (work / "rewards.py").write_text(REWARD_FILE, encoding="utf-8")
 
     shared = {
         "context": 512, "threads": options.threads, "general": options.general,
@@ -227,7 +233,10 @@ def main() -> None:
     tuning = FinetuneConfig(
         steps=options.tuning_steps, batch_tokens=options.batch * 256, sweep=False, **shared
     )
-    aligning: dict[str, Any] = {**shared, "steps": options.steps, "lr": options.lr}
+    aligning: dict[str, Any] = {
+        **shared, "steps": options.steps, "lr": options.lr,
+        "validation_interval": max(1, options.steps // 3),
+    }  # fmt: skip
     grpo = aligning | {
         "method": "grpo", "batch": 16, "group": 8, "max_tokens": 64, "patience": 0,
         "rewards": ("refuses", "overlap", "verbatim=0.5", "ends=0.2"),
@@ -241,7 +250,8 @@ def main() -> None:
         if way in ("tuned", "more"):
             steps = options.tuning_steps if way == "tuned" else options.steps
             config = FinetuneConfig(**{**vars(tuning), "steps": steps})
-            ran = finetune(base, [files["tuning"]], work / way, config)
+            data = first["tuning"] if way == "tuned" else files["tuning"]
+            ran = finetune(base, [data], work / way, config)
         elif way.startswith("dpo"):
             loss = way.partition("-")[2] or "sigmoid"
             ran = align(base, files["pairs"], work / way,
@@ -252,18 +262,16 @@ def main() -> None:
         print(f"{way}: {time.monotonic() - began:.0f} s; {json.dumps(stats)[:700]}", flush=True)
         return merge_adapter(ran.path, work / f"{way}-model").path
 
-    found = {"before": scores(held_out, ask(
-        options.model, held_out, work / "before.json", 64, options.threads))}  # fmt: skip
+    found: dict[str, dict[str, np.ndarray]] = {}
     sources = [row["source"] for row in held_out]
     for way in options.ways.split(","):
-        model = run(way)
-        found[way] = scores(
-            held_out, ask(model, held_out, work / f"{way}.json", 64, options.threads)
-        )
+        model = options.model if way == "before" else run(way)
+        file = work / f"{way}-{options.asked}.json"
+        found[way] = scores(held_out, ask(model, held_out, file, 64, options.threads))
         for metric, values in found[way].items():
             low, high = interval(values, sources)
             line = f"{way:8} {metric:22} {np.nanmean(values):.3f} ({low:.3f} to {high:.3f})"
-            if way != "tuned" and "tuned" in found:
+            if way not in ("before", "tuned"):
                 change = values - found["tuned"][metric]
                 low, high = interval(change, sources)
                 line += f"  against tuned {np.nanmean(change):+.3f} ({low:+.3f} to {high:+.3f})"

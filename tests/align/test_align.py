@@ -241,13 +241,13 @@ def test_they_do_not_depend_on_padding_packing_and_order() -> None:
     torch.testing.assert_close(found, torch.stack(sums))
 
 
-@pytest.mark.parametrize("kind", ["preference", "desirability"])
+@pytest.mark.parametrize("kind", ["preference", "with_likelihood", "desirability"])
 def test_the_gradient_does_not_depend_on_accumulation(kind: str) -> None:
     network = model()
     reference = torch.tensor([[-3.0, -2.5], [-4.0, -3.5]])
     objective: Any
-    if kind == "preference":
-        objective = PreferenceLoss()
+    if kind != "desirability":
+        objective = PreferenceLoss(sft_weight=0.5 if kind == "with_likelihood" else 0.0)
         batch = pad(SOME, units=2, reference=reference.flatten())
     else:
         objective = DesirabilityLoss()
@@ -370,6 +370,24 @@ class Listening(Progress):
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+
+def test_the_usual_loss_keeps_what_was_chosen_likely() -> None:
+    """A step with it makes what was chosen likelier than one without."""
+    moved = []
+    for weight in (0.0, 2.0):
+        network = model()
+        with torch.no_grad():
+            reference, _ = completion_log_probs(network, pad(SOME))
+        batch = pad(SOME, units=2, reference=reference)
+        PreferenceLoss(sft_weight=weight)(network, batch).mean.backward()
+        with torch.no_grad():
+            for value in network.parameters():
+                if value.grad is not None:
+                    value -= 0.01 * value.grad
+            after, _ = completion_log_probs(network, pad(SOME))
+        moved.append(float((after - reference)[0::2].sum()))
+    assert moved[1] > moved[0]
 
 
 def test_what_was_chosen_becoming_unlikely_is_said_once() -> None:

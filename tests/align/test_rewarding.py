@@ -15,11 +15,14 @@ from test_align import SETTINGS, Listening, base, no_pictures  # noqa: F401 (fix
 
 from linnet.align.align import align
 from linnet.align.config import AlignConfig
+from linnet.align.learning import MOST_VALIDATED, _drawn
 from linnet.align.objectives import PolicyLoss, token_log_probs
 from linnet.align.prompts import EncodedPrompt, Prompt, read_prompts
 from linnet.align.rewards import REWARDS, Sample, choose_rewards, load_rewards
 from linnet.align.rollouts import Policy, Rollouts
+from linnet.align.validation import HELD_OUT_REWARDS, AlignmentGuard, is_below
 from linnet.errors import ConfigError, DataError, StoppedError, TrainingError
+from linnet.finetune.forgetting import ForgettingGuard
 from linnet.model import load_checkpoint
 from linnet.train import loop as loop_module
 from linnet.train.stream import Context
@@ -274,6 +277,32 @@ def test_a_run_learns_what_is_rewarded_and_goes_on_exactly(
     align(base / "model", data, tmp_path / "parts", run)
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_patience_waits_for_more_than_chance() -> None:
+    best = [0.5, 0.7, 0.2, 0.9]
+    for now, counts in (([0.4, 0.8, 0.1, 0.9], False), ([0.3, 0.5, 0.0, 0.8], True), (best, False)):
+        notes: dict[str, Any] = {}
+        guard = AlignmentGuard(ForgettingGuard(), beta=0.0, tokens=0, notes=notes)
+        notes[HELD_OUT_REWARDS] = best
+        figures = {"loss": -float(np.mean(best)), "reward": float(np.mean(best))}
+        assert guard.judge(figures, None).decision == "keep"
+        notes[HELD_OUT_REWARDS] = now
+        verdict = guard.judge(
+            {"loss": -float(np.mean(now)), "reward": float(np.mean(now))}, figures
+        )
+        assert (verdict.decision, verdict.counts) == ("pass", counts)
+    assert is_below([0.1], [0.2])
+    assert not is_below([0.3], [0.2])
+
+
+def test_prompts_for_validation_are_drawn_by_the_seed() -> None:
+    prompts: Any = list(range(100))
+    drawn = [_drawn(prompts, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == sorted(set(drawn[0]))
+    assert len(drawn[0]) == MOST_VALIDATED
+    assert _drawn(prompts[:5], seed=1) == prompts[:5]
 
 
 def test_what_cannot_work_is_refused() -> None:

@@ -20,6 +20,7 @@ from linnet import artifact, runtime
 from linnet.align.config import AlignConfig
 from linnet.align.learning import Learning, Sizes, examples_config, forms_of, read_learning
 from linnet.align.rewards import load_rewards
+from linnet.align.thumbs import source_of
 from linnet.align.validation import AlignmentGuard
 from linnet.card import CARD, write_card
 from linnet.finetune.base import base_input, data_inputs, find_base, fit_base
@@ -54,6 +55,13 @@ FIT = "fit.json"
 VOLATILE = (CARD, METRICS, "*.svg", "*.png")
 ENOUGH_STEPS = 60  # a run on few rows reads them again, up to
 MOST_PASSES = 5.0
+
+_REMEDIES = {
+    "dpo": "try --sft-weight 0.1, --loss ipo, a larger --beta or a lower --lr, or fine-tune on "
+    "what was chosen first",
+    "kto": "try a larger --beta or a lower --lr, or fine-tune on what was good first",
+}
+"""Against chosen completions that become less likely, by the method."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,8 @@ def align(
     """
     started = time.monotonic()
     config, out = config or AlignConfig(), Path(out)
-    data = [data] if isinstance(data, str | Path) else data
+    named = [data] if isinstance(data, str | Path) else data
+    data = [source_of(place, progress) for place in named]
     found = find_base(model, "align", progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
@@ -176,8 +185,8 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
     model = _load(base, plan)
     if plan.fitted.recompute:
         recompute_blocks(model, compiled=False)
-    parts = plan.learning.assemble(directory, base, model, plan.sizes, progress)
     watch: dict[str, Any] = {}
+    parts = plan.learning.assemble(directory, base, model, plan.sizes, watch, progress)
     device = machine.runtime.device
     validators: list[Validator] = []
     if parts.validator is not None:
@@ -202,6 +211,7 @@ def _assemble(directory: Path, base: Base, plan: _Plan, progress: Progress, star
         ForgettingGuard(config.max_forgetting, config.forgetting_patience, progress, watch),
         beta=config.beta if config.method in ("dpo", "kto") else 0.0,
         tokens=plan.learning.chosen_tokens,
+        remedy=_REMEDIES.get(config.method, ""),
         progress=progress,
         notes=watch,
     )

@@ -34,6 +34,10 @@ _LEAST_PROMPT = 16
 """Tokens of a prompt that must stay; with fewer, a completion answers nothing."""
 LONG = "longer than the context"
 CUT = "cut"
+OTHER_PROMPT = (
+    "more was asked than the log has (earlier turns, a system prompt, passages), or it was another "
+    "model"
+)
 UNOPPOSED = "no other example has a wrong answer for it"
 SAME = "the chat template makes both completions equal"
 
@@ -85,10 +89,10 @@ class UnitsReport:
     dropped: dict[str, int] = field(default_factory=dict)
     """Rows left out, by reason."""
 
-    def leave_out_example(self) -> None:
-        """Count one that there is no wrong answer for."""
+    def leave_out(self, reason: str) -> None:
+        """Count a row that is not used."""
         self.rows += 1
-        self.dropped[UNOPPOSED] = self.dropped.get(UNOPPOSED, 0) + 1
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
     def losses(self, context: int, *, remedies: Mapping[str, str] | None = None) -> list[str]:
         """What was not used as it came, a line each. ``remedies``: what to do about rows that are
@@ -151,6 +155,8 @@ def encode_units(
         unit = _unit(row, key, tuple(completions))
         if len(completions) > 1 and np.array_equal(completions[0].tokens, completions[1].tokens):
             _drop(report, SAME)
+        elif row.prompt_tokens not in (None, completions[0].start):
+            _drop(report, OTHER_PROMPT)
         elif (fitted := _fitted(unit, config.context, too_long, report)) is not None:
             units.append(fitted)
     return units

@@ -12,9 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 
-from linnet.align.encoding import Unit, UnitsReport, encode_units, remedies_for, require_units
+from linnet.align.encoding import (
+    UNOPPOSED,
+    Unit,
+    UnitsReport,
+    encode_units,
+    remedies_for,
+    require_units,
+)
 from linnet.align.objectives import DesirabilityLoss, PolicyLoss, PreferenceLoss, token_log_probs
 from linnet.align.preferences import (
     Judged,
@@ -36,7 +44,9 @@ from linnet.align.streams import (
     scored_batch,
     shuffled,
 )
+from linnet.align.thumbs import LeaveOut, is_thumbs, judged_thumbs, pairs_of_thumbs
 from linnet.align.validation import HeldOutUnits
+from linnet.answers.feedback import NAME as FEEDBACK
 from linnet.errors import ConfigError, DataError
 from linnet.finetune.config import ExamplesConfig
 from linnet.finetune.examples import divide
@@ -94,10 +104,16 @@ class Learning(Protocol):
     """Of a held-out completion that was chosen, on average; 0 where none was."""
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """Stream, objective and validator of a run in ``directory``; the model has taken no
-        step."""
+        step. ``notes`` are kept with the state of the run."""
 
     def statistics(self) -> dict[str, Any]:
         """What the manifest says of the data."""
@@ -138,20 +154,27 @@ def _rows_of(
     report = report or UnitsReport()
     of_file: Callable[[Path], Iterator[Pair | Judged]]
     of_examples: Callable[..., Iterator[Pair | Judged]]
-    of_file, of_examples = (
-        (read_judged, judged_examples)
+    of_thumbs: Callable[[Path, LeaveOut], Iterator[Pair | Judged]]
+    of_file, of_examples, of_thumbs = (
+        (read_judged, judged_examples, judged_thumbs)
         if config.method == "kto"
-        else (read_pairs, pairs_of_examples)
+        else (read_pairs, pairs_of_examples, pairs_of_thumbs)
     )
     for source in data:
         opened = open_source(source)
         if opened.corpus is not None:
-            raise DataError(f"{source}: expected preferences or examples. Got a corpus")
+            raise DataError(
+                f"{source}: expected preferences or examples. Got a corpus, without {FEEDBACK}"
+            )
         if opened.examples is not None:
-            yield from of_examples(opened.examples, left_out=report.leave_out_example)
+            unopposed = partial(report.leave_out, UNOPPOSED)
+            yield from of_examples(opened.examples, left_out=unopposed)
         else:
             for file in opened.files.get("train", []):
-                yield from of_file(file)
+                if is_thumbs(file):
+                    yield from of_thumbs(file, report.leave_out)
+                else:
+                    yield from of_file(file)
 
 
 class PreferenceLearning:
@@ -195,7 +218,13 @@ class PreferenceLearning:
         return cls(config, train, held_out, report)
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """See :class:`Learning`; what the reference says of every completion is computed here."""
         config, train, held_out = self.config, self.train, self.held_out
@@ -217,7 +246,9 @@ class PreferenceLearning:
             weights = config.desirable_weight, config.undesirable_weight
             objective = DesirabilityLoss(config.beta, *weights)
         else:
-            objective = PreferenceLoss(config.loss, config.beta, config.smoothing)
+            objective = PreferenceLoss(
+                config.loss, config.beta, config.smoothing, config.sft_weight
+            )
         if config.method == "kto":
             stream = DivergingBatches(
                 train, first, unrelated, known[len(known) - len(unrelated) :],
@@ -311,10 +342,16 @@ class PolicyLearning:
             )
         require_prompts(prompts, dropped)
         train, held_out = divide(prompts, config.held_out) if config.held_out else (prompts, [])
-        return cls(config, train, held_out[:MOST_VALIDATED], rewards, dropped)
+        return cls(config, train, _drawn(held_out, seed=config.seed), rewards, dropped)
 
     def assemble(
-        self, directory: Path, base: Base, model: Transformer, sizes: Sizes, progress: Progress
+        self,
+        directory: Path,
+        base: Base,
+        model: Transformer,
+        sizes: Sizes,
+        notes: dict[str, Any],
+        progress: Progress,
     ) -> Assembled:
         """See :class:`Learning`."""
         config = self.config
@@ -329,12 +366,21 @@ class PolicyLearning:
             reference=_reference(base, config, sizes) if config.kl else None, progress=progress,
         )  # fmt: skip
         objective = PolicyLoss(config.max_tokens, config.clip_low, config.clip_high, config.kl)
-        validator = HeldOutRewards(self.held_out, policy, self.rewards) if self.held_out else None
+        validator = None
+        if self.held_out:
+            validator = HeldOutRewards(self.held_out, policy, self.rewards, notes)
         return Assembled(stream, objective, validator)
 
     def statistics(self) -> dict[str, Any]:
         """See :class:`Learning`."""
         return {"train": len(self.train), "held_out": len(self.held_out), "dropped": self.dropped}
+
+
+def _drawn(prompts: Sequence[EncodedPrompt], *, seed: int) -> list[EncodedPrompt]:
+    """Of many a sample, in their order."""
+    count = min(MOST_VALIDATED, len(prompts))
+    places = np.random.default_rng(seed).choice(len(prompts), count, replace=False)
+    return [prompts[place] for place in sorted(places.tolist())]
 
 
 def _reference(base: Base, config: AlignConfig, sizes: Sizes) -> Any:

@@ -19,6 +19,7 @@ from linnet.align.encoding import Completion, pad
 from linnet.align.losses import advantages
 from linnet.align.prompts import EncodedPrompt
 from linnet.align.rewards import Rewards, Sample
+from linnet.align.validation import HELD_OUT_REWARDS
 from linnet.errors import ConfigError
 from linnet.generate import Request, Sampling
 from linnet.generate.torch_engine import TorchEngine
@@ -241,11 +242,15 @@ def seed_of(seed: int, number: int) -> int:
 
 @dataclass(frozen=True)
 class HeldOutRewards:
-    """As a validator: the mean reward of what the model writes most likely to held-out prompts."""
+    """As a validator: the mean reward of what the model writes most likely to held-out prompts.
+
+    That of each prompt is kept in ``notes``, by which two validations are compared.
+    """
 
     prompts: Sequence[EncodedPrompt]
     policy: Policy
     rewards: Rewards
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, model: Transformer) -> dict[str, float]:
         """The figures of a model in evaluation mode; ``loss`` is the reward's negative."""
@@ -254,7 +259,9 @@ class HeldOutRewards:
             self.rewards.of(self.policy.sample_of(prompt, found), source=prompt.prompt.source)
             for prompt, found in zip(self.prompts, written, strict=True)
         ]
-        total = float(np.mean([self.rewards.total(found) for found in each]))
+        totals = [self.rewards.total(found) for found in each]
+        self.notes[HELD_OUT_REWARDS] = totals
+        total = float(np.mean(totals))
         parts = {
             f"rewards/{name}": float(np.mean([found[name] for found in each]))
             for name in self.rewards.parts

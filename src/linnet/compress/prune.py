@@ -111,7 +111,7 @@ def prune_model(
     def distilled(
         directory: Path, path: Path, teacher: Transformer, shape: PrunedShape, machine: Machine
     ) -> dict[str, Any]:
-        read, kept_back = _text(path, text, teacher.config, config, progress)
+        read, kept_back = read_text_for(config, path, text, teacher.config, progress)
         load_plotting()
         with interruptible() as interrupt, runtime.threads(machine.runtime.threads):
             student = _student(teacher, shape, read, progress)
@@ -164,10 +164,10 @@ def _assemble(
     return loop, validator
 
 
-def _text(
-    path: Path, text: Path | str, shape: ModelConfig, config: PruneConfig, progress: Progress
+def read_text_for(
+    config: PruneConfig, path: Path, text: Path | str, shape: ModelConfig, progress: Progress
 ) -> tuple[list[Example], list[Example]]:
-    """Text to read, and some that is kept back."""
+    """Text that a model in ``path`` learns from, and some that is kept back. Raises DataError."""
     examples = ExamplesConfig(context=min(config.context, shape.context), template="none")
     found = read_text(
         Path(text), load_tokenizer(path), examples, tokens=config.tokens,
