@@ -13,6 +13,7 @@ from torch import Tensor
 from linnet.compress.blockwise import (
     _READ_WITH,
     BlockFormat,
+    GroupFormat,
     Inputs,
     _best,
     _column_scales,
@@ -244,6 +245,49 @@ def test_a_model_is_less_off_than_by_rounding(family: str) -> None:
     with torch.no_grad():
         before, plain = model(ROWS[0]), simply_rounded(model, "q4_0")(ROWS[0])
         assert (own(ROWS[0]) - before).norm() < (plain - before).norm()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("format", [
+    GroupFormat(4, 32), GroupFormat(4, 32, zero=True), GroupFormat(4), GroupFormat(8),
+])  # fmt: skip
+def test_groups_are_less_off_than_by_rounding(family: str, format: GroupFormat) -> None:
+    """And what the codes stand for is what the parameters have become."""
+    model = model_of(family=family, **FAMILIES[family])
+    fitted, plain = copy.deepcopy(model), copy.deepcopy(model)
+    names = [
+        name for name, each in model.named_parameters()
+        if name.startswith("blocks.") and each.dim() == 2
+    ]  # fmt: skip
+    made = make_smaller(fitted, ROWS, dict.fromkeys(names, format))
+    assert made.choices.keys() == made.stored.keys() == set(names)
+    assert any(choice.way != "rounding" for choice in made.choices.values())
+    assert all(choice.error <= choice.rounding for choice in made.choices.values())
+    parameters, rounded_ = dict(fitted.named_parameters()), dict(plain.named_parameters())
+    for name, codes in made.stored.items():
+        assert torch.equal(codes.values(), parameters[name])
+        values = rounded_[name].data
+        _, rounded_[name].data = format.rounded(name, values, torch.ones(values.shape[1]))
+    if format == GroupFormat(4, 32):
+        with torch.no_grad():
+            before = model(ROWS[0])
+            assert (fitted(ROWS[0]) - before).norm() < (plain(ROWS[0]) - before).norm()
+
+
+def test_scales_of_groups_are_no_worse_than_the_whole_range() -> None:
+    """By the columns' importance, and held in bf16; columns of zeros stay so."""
+    values, weight = matrix(16, 128), torch.rand(128)
+    values[:, :32] = 0
+    for zero in (False, True):
+        for bits in (4, 8):
+            whole = round_to(values, Groups(bits, 32, zero=zero, searched=False), weight).values
+            grid = Groups(bits, 32, zero=zero)
+            chosen = round_to(values, grid, weight)
+            assert not chosen.values[:, :32].any()
+            assert torch.equal(chosen.scale, chosen.scale.bfloat16().float())
+            torch.testing.assert_close(grid.codes(chosen).values(), chosen.values)
+            off = [((each - values).square() * weight).sum() for each in (chosen.values, whole)]
+            assert off[0] <= off[1] * (1 if bits == 4 else 1.02)
 
 
 @pytest.mark.parametrize("type", ["q8_0", "iq4_nl"])

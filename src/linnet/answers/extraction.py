@@ -149,6 +149,7 @@ def wanted(question: str, language: Language | None) -> list[str]:
     """The terms of a question that say what it is about; all where none does."""
     if language is not None:  # "how high", "what kind of"
         question = language.interrogative.sub(" ", question.lstrip("¿ "), count=1)
+        question = language.asks_long_form.sub(" ", question)
     found = list(dict.fromkeys(terms(question, language.code if language else "")))
     if language is not None:
         function = _function(language.code)

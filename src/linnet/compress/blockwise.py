@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -92,8 +92,9 @@ class Smaller:
 class Format(Protocol):
     """How a matrix is stored."""
 
-    can_be_fitted: bool
-    """Whether codes can be chosen that are not the nearest."""
+    @property
+    def can_be_fitted(self) -> bool:
+        """Whether codes can be chosen that are not the nearest."""
 
     def rounded(self, name: str, values: Tensor, importance: Tensor) -> tuple[Any, Tensor]:
         """What is stored, and the numbers that it stands for."""
@@ -133,7 +134,10 @@ class GroupFormat:
     group: int = 0
     """Columns that share a scale; 0: all of a row."""
     zero: bool = False
-    can_be_fitted: ClassVar[bool] = True
+
+    @property
+    def can_be_fitted(self) -> bool:
+        return True
 
     def rounded(self, name: str, values: Tensor, importance: Tensor) -> tuple[Any, Tensor]:
         codes = self._grid.codes(round_to(values, self._grid, importance))

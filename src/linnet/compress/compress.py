@@ -21,8 +21,8 @@ from linnet.card import CARD
 from linnet.compress.candidates import Candidate, Plan
 from linnet.compress.choice import Choice, choose, is_above_chance, loss_of
 from linnet.compress.config import CompressConfig
-from linnet.compress.distil import prune_model, read_text_for
 from linnet.compress.measurements import MeasuredModel, Speed
+from linnet.compress.prune import prune_model, read_text_for
 from linnet.compress.prune_config import PruneConfig
 from linnet.compress.pruning import require_prunable
 from linnet.compress.quality import Questions, read_questions
@@ -95,7 +95,7 @@ def compress(
             f"{config.calibration}: expected a text for --calibration that is not the questions. "
             "Got the questions: a pruned model would learn what it is judged by"
         )
-    found = find_base(model, "compress", progress=progress)
+    found = find_base(model, "compress", plain=True, progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([questions], "", config.calibration, book="open", progress=progress),

@@ -26,8 +26,9 @@ DAMPING = 0.01
 """Of the mean of a Hessian's diagonal, added to it."""
 TOGETHER = 128
 """Columns whose errors move the columns behind them at once."""
-SHARES = tuple(1 - 0.04 * n for n in range(1, 11))
-"""Of the scale at which no number is cut off: what is tried for 4 bits."""
+SHARES = {True: tuple(1 - 0.04 * n for n in range(1, 11)), False: (1.004,)}
+"""Of the scale at which no number is cut off: what is tried besides for up to 4 bits, and for more,
+where bf16 may have cut it."""
 
 
 class Grid(Protocol):
@@ -117,7 +118,7 @@ class Groups:
         """The best of some smaller scales, and what is best for the codes that it gives."""
         found, found_zero = _in_bf16(scale), zero
         codes, least = self._error(groups, weight, found, zero)
-        for share in SHARES if self.bits <= 4 else ():
+        for share in SHARES[self.bits <= 4]:
             tried = _in_bf16(scale * share)
             if self.zero:  # cut at both ends alike
                 middle = (groups.amin(2, keepdim=True) + groups.amax(2, keepdim=True)) / 2

@@ -70,7 +70,7 @@ def prune_model(
     """
     started = time.monotonic()
     config, out = config or PruneConfig(), Path(out)
-    found = find_base(model, "prune", progress=progress)
+    found = find_base(model, "prune", plain=True, progress=progress)
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **data_inputs([], "", str(text), progress=progress),

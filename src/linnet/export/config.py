@@ -47,7 +47,11 @@ class PackedConfig(Config):
     group: Literal["auto", "32", "64", "128", "row"] = option(
         "auto", "columns of a matrix that share a scale; auto: 32 in int4, a row in int8"
     )
-    zero: bool = option(False, "give each group a code of its own for zero, rather than 0")
+    zero: bool = option(
+        False,
+        "give each group a code of its own for zero, rather than 0 (vLLM reads it; transformers "
+        "with compressed-tensors 0.20 does not)",
+    )
     text: str = option(
         "",
         "your text, which rounding is fitted to: a file, folder, corpus, shards, or rows; empty: "

@@ -28,7 +28,7 @@ from linnet.model import load_model
 from linnet.model.adapter import is_adapter
 from linnet.model.checkpoint import save_checkpoint
 from linnet.model.families import family
-from linnet.model.quantised import COMPRESSED_TENSORS, Codes, Scheme
+from linnet.model.quantised import COMPRESSED_TENSORS, Codes, Scheme, require_plain
 from linnet.progress import SILENT, Progress
 from linnet.runtime import torch_dtype
 from linnet.tokenizer import load as load_tokenizer
@@ -60,6 +60,7 @@ def export_packed(
         raise ConfigError(
             f"{found.path} is an adapter; merge it first (linnet merge), and export what comes out"
         )
+    require_plain(found.path, "export the model that it was made from")
     inputs: dict[str, Artifact | str] = {
         "base": base_input(found.path, pin=found.pin, progress=progress),
         **(data_inputs([], "", config.text, progress=progress) if config.text else {}),

@@ -110,6 +110,14 @@ class Opening:
         return hub.find(self.source, progress=self.progress).path
 
     @cached_property
+    def is_packed(self) -> bool:
+        """Whether a directory's weights are stored as whole numbers."""
+        from linnet.model.config_file import CONFIG, read_config_file
+
+        path = self.path
+        return (path / CONFIG).is_file() and bool(read_config_file(path).get("quantization_config"))
+
+    @cached_property
     def shape(self) -> ModelConfig:
         """What the model is, or an adapter's base. Raises ModelError where there is none."""
         from linnet.model.adapter import adapter_base, is_adapter

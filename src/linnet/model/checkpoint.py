@@ -74,6 +74,7 @@ ENCODER_FILES = (
     "*_Normalize/config.json",
 )
 TEMPLATE = "chat_template.jinja"
+OUTPUT = "lm_head"  # what transformers calls any output layer, whatever it is stored as
 MORE_TEMPLATES = "additional_chat_templates"
 
 # What a config.json says of one copy of a model, and not of a model made from it.
@@ -220,7 +221,7 @@ def _plain_layers(model: Transformer, codes: Mapping[str, Codes]) -> list[str]:
         for entry in table.tensors(model.config)
         if set(entry.own) <= linear - codes.keys()
     ]
-    names += output_names(table, model.config)
+    names += [*output_names(table, model.config), OUTPUT]
     return sorted({name.removesuffix(".weight") for name in names})
 
 

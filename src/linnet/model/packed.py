@@ -120,8 +120,10 @@ class Int4Matrix:
         by_block[..., :half].copy_(low)
         by_block[..., half:].copy_(high)
         scale, added = self.scales[:, None].float().unbind(-1)  # (groups, 1, rows)
+        # What bf16 has rounded off what is added is known: it is a whole number of scales.
+        steps = (added / scale.masked_fill(scale == 0, 1.0)).round_() - 8
         values = found.view(len(scale), -1, len(low) * BLOCK)
-        torch.addcmul((added - 8 * scale).to(dtype), values, scale.to(dtype), out=values)
+        torch.addcmul((steps * scale).to(dtype), values, scale.to(dtype), out=values)
         return found.view(width, -1)[:, : self.shape[0]]
 
     def _is_multiplied_packed(self, x: Tensor) -> bool:

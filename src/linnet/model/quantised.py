@@ -16,16 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 
-from linnet.errors import ModelError
+from linnet.errors import ConfigError, ModelError
+from linnet.model.config_file import read_config_file
 from linnet.model.families.section import Section, shown
 from linnet.model.weights import FORMATS, Stored, WeightFiles, Written, join_rows, split_rows
 
-COMPRESSED_TENSORS, GPTQ = "compressed-tensors", "gptq"
+COMPRESSED_TENSORS: Final = "compressed-tensors"
+GPTQ: Final = "gptq"
 PACKED = "pack-quantized"
 WIDTHS = (4, 8)
 """Bits of a code."""
@@ -125,6 +128,13 @@ def read_scheme(values: Mapping[str, Any]) -> Scheme | None:
     scheme = _compressed_tensors(section) if method == COMPRESSED_TENSORS else _gptq(section)
     section.refuse_unread()
     return scheme
+
+
+def require_plain(path: Path, remedy: str) -> None:
+    """Raise ConfigError where the weights of a model directory are whole numbers, saying what to do
+    instead."""
+    if read_config_file(path).get("quantization_config"):
+        raise ConfigError(f"{path}: its weights were rounded to few bits; {remedy}")
 
 
 def _compressed_tensors(section: Section) -> Scheme:
@@ -305,8 +315,8 @@ def _judge_packed(parts: Mapping[str, Stored], scheme: Scheme) -> tuple[int, int
     if shape.format not in ("I64", "I32") or shape.shape != (2,):
         raise ValueError(f"'weight_shape' must be two whole numbers. Got {shape.shape}")
     rows, width = (int(size) for size in _tensor(shape))
-    _require(packed, "weight_packed", "I32", (rows, _words(width, scheme.bits)))
     groups = _groups(width, scheme)
+    _require(packed, "weight_packed", "I32", (rows, _words(width, scheme.bits)))
     _require(scale, "weight_scale", None, (rows, groups))
     if not scheme.symmetric:
         zero = parts["weight_zero_point"]

@@ -12,6 +12,7 @@ are kept whole, as are short documents and long names of files.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,9 +45,8 @@ _MASK = (1 << 64) - 1
 _SEPARATOR = 0x110000  # is no character
 
 
-def units(text: str) -> Units:
+def units(own: str) -> Units:
     """The skeleton of a text as numbers; characters that are half a word count three times."""
-    own = skeleton(text)
     if own.isascii():
         return np.frombuffer(own.encode(), np.uint8).astype(np.uint32)
     codes = np.frombuffer(own.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint32)
@@ -61,11 +61,14 @@ def hashes(values: Units, length: int) -> Hashes:
     if count <= 0:
         return np.empty(0, np.uint64)
     wide = values.astype(np.uint64)
-    found = np.zeros(count, np.uint64)
-    for place in range(length):
-        found *= np.uint64(_BASE)
-        found += wide[place : place + count]
-    found ^= found >> np.uint64(29)
+    found, size = wide, 1
+    for bit in f"{length:b}"[1:]:  # that of a whole from those of its halves
+        found = found[:-size] * np.uint64(pow(_BASE, size, 1 << 64)) + found[size:]
+        size *= 2
+        if bit == "1":
+            found = found[:-1] * np.uint64(_BASE) + wide[size:]
+            size += 1
+    found = found ^ (found >> np.uint64(29))
     found *= np.uint64(0xBF58476D1CE4E5B9)
     found ^= found >> np.uint64(32)
     mixed: Hashes = found
@@ -119,10 +122,10 @@ class Hit:
 class Compared:
     """Texts that are compared with fingerprints, one after the other in one row."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, skeletons: Sequence[str]) -> None:
         parts: list[Units] = []
-        for number, text in enumerate(texts):  # with what is in no text between them
-            parts += [units(text), np.array([_SEPARATOR + number], np.uint32)]
+        for number, own in enumerate(skeletons):  # with what is in no text between them
+            parts += [units(own), np.array([_SEPARATOR + number], np.uint32)]
         self.values = np.concatenate([np.empty(0, np.uint32), *parts])
         lengths = [len(part) + 1 for part in parts[::2]]
         self._ends = np.cumsum(np.array(lengths, np.int64))
@@ -152,6 +155,15 @@ class Fingerprints:
     def bytes(self) -> int:
         """What they take."""
         return self.grams.nbytes + self.counts.nbytes + self.shorts.bytes
+
+    @property
+    def digest(self) -> str:
+        """What a few are known by."""
+        parts = (self.grams, self.counts, self.shorts.lengths, self.shorts.wholes)
+        own = hashlib.blake2b(str(self.letters).encode(), digest_size=20)
+        for part in parts:
+            own.update(str(len(part)).encode() + part.tobytes())
+        return own.hexdigest()
 
     def find(self, texts: Compared) -> Iterator[Hit]:
         """Where text of the documents stands in some texts."""
@@ -264,16 +276,16 @@ class Builder:
         shorts: dict[int, tuple[int, int]] = {}
         body = True
         for each in texts:
-            values = units(each)
+            values = units(skeleton(each))
             if len(values) >= self._gram:
                 own.append(winnowed(hashes(values, self._gram)))
             elif body and len(values) >= SHORTEST:
                 _add_short(shorts, values)
             for token in identifiers(each):
-                _add_short(shorts, units(token))
+                _add_short(shorts, units(skeleton(token)))
             body = False
         for name in names:
-            values = units(name)
+            values = units(skeleton(name))
             if len(values) >= self._gram:
                 own.append(winnowed(hashes(values, self._gram)))
             elif len(values) >= _SHORTEST_NAME:

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import regex
 
@@ -49,10 +52,10 @@ from linnet.routing.contents import (
     message_leaves,
     paired,
 )
-from linnet.routing.fingerprints import LETTERS, SHORTEST, Compared, Fingerprints, fingerprints
+from linnet.routing.fingerprints import LETTERS, SHORTEST, Compared, Fingerprints, Hit, fingerprints
 from linnet.routing.masking import Masking, Unmasking, merged
 from linnet.routing.protected import FARNESS, DocumentRule, DocumentRules, Protected, covers
-from linnet.routing.readings import Reading, readings, skeleton
+from linnet.routing.readings import Reading, Readings, readings, skeleton
 
 if TYPE_CHECKING:
     from linnet.routing.models import ModelConfig
@@ -275,6 +278,7 @@ class Policy:
         made again whenever it is opened."""
         self.config = config
         self.protected = Protected(config.rules, keep=keep)
+        self._known = _Known()
         self._patterns = [_Compiled(pattern) for pattern in config.patterns]
         self._allowed = frozenset(value.strip().casefold() for value in config.allow)
 
@@ -324,7 +328,7 @@ class Policy:
         asked = trimmed.conversation
         if self._masks:
             masking = Masking.of(leaf.text for leaf in leaves(asked))
-            asked = masked(asked, masking, self._spans)
+            asked = masked(asked, masking, self._masked_spans)
         asked = self._checked(asked, trimmed, place)
         decisions = []
         if trimmed.left_out:
@@ -379,44 +383,42 @@ class Policy:
         first_only: bool = True,
     ) -> list[Finding]:
         """What keeps these texts here, each by itself and read in a row."""
-        texts: list[Reading] = []
-        where: list[str] = []
-        found: list[Finding] = []
-        for leaf in (*given, *in_a_row(given)):
-            own = readings(leaf.text)
-            if not own.complete:
-                found.append(Finding("farthest", "more encoded text than can be read", leaf.where))
-            texts += own.found
-            where += [leaf.where] * len(own.found)
-        for leaf in given:
-            found += self._private(leaf)
+        read = [_Read(leaf) for leaf in (*given, *in_a_row(given))]
+        found = [
+            Finding("farthest", "more encoded text than can be read", each.where)
+            for each in read if not self._known.get(each, ("complete",), _Read.is_complete)
+        ]  # fmt: skip
+        if self.config.private != "send":
+            for each in read[: len(given)]:
+                if (private := self._known.get(each, ("private",), self._private)) is not None:
+                    found.append(Finding("private", private[0], each.where, private[1]))
         if found and first_only:
             return found
-        found += self._by_pattern(texts, where)
+        found += self._by_pattern(read)
         if found and first_only:
             return found
-        compared = Compared([reading.text for reading in texts])
-        hits = {hit.text for hit in self.protected.find(compared, place)}
-        for number in sorted(hits):
-            what = "text of a document that stays"
-            found.append(Finding("documents", what, where[number], texts[number].how))
-        for number in sorted({hit.text for hit in remembered.find(compared)}):
+        compared: list[tuple[str, str, tuple[Hashable, ...], _Find]] = []
+        if version := self.protected.version():
+            compared.append(("documents", "text of a document that stays", (place, version),
+                             lambda texts: self.protected.find(texts, place)))  # fmt: skip
+        if remembered.bytes:
             what = "text of what is remembered"
-            found.append(Finding("memory", what, where[number], texts[number].how))
+            compared.append(("memory", what, (remembered.digest,), remembered.find))
+        for rule, what, key, find in compared:
+            for each in read:
+                how = self._known.get(each, (rule, *key), partial(_Read.found_by, find=find))
+                if how is not None:
+                    found.append(Finding(rule, what, each.where, how))
         return _distinct(found)
 
-    def _private(self, leaf: Leaf) -> Iterator[Finding]:
-        """Private data that is not to be sent, as it stands or encoded."""
-        if self.config.private == "send":
-            return
-        for reading in readings(leaf.text).found:
-            if reading.how.endswith(_TURNED):
-                continue
-            kinds = Counter(span.kind for span in self._private_spans(reading.text))
-            if kinds:
-                said = ", ".join(sorted(kinds))
-                yield Finding("private", f"private data ({said})", leaf.where, reading.how)
-                return
+    def _private(self, read: _Read) -> tuple[str, str] | None:
+        """Private data that is not to be sent, as it stands or encoded; and in which reading."""
+        for reading in read.readings:
+            if not reading.how.endswith(_TURNED):
+                kinds = {span.kind for span in self._private_spans(reading.text)}
+                if kinds:
+                    return f"private data ({', '.join(sorted(kinds))})", reading.how
+        return None
 
     def _private_spans(self, text: str) -> list[Span]:
         return [
@@ -425,22 +427,24 @@ class Policy:
             if text[start:end].casefold() not in self._allowed
         ]
 
-    def _by_pattern(self, texts: Sequence[Reading], where: Sequence[str]) -> Iterator[Finding]:
-        for pattern in self._patterns:
-            for reading, place in zip(texts, where, strict=True):
+    def _by_pattern(self, read: Sequence[_Read]) -> Iterator[Finding]:
+        for number, pattern in enumerate(self._patterns):
+            what = f"what pattern {pattern.name} matches"
+            for each in read:
                 try:
-                    hit = pattern.finds(reading.text)
-                except TimeoutError:
-                    what = f"what pattern {pattern.name} takes too long for"
-                    yield Finding(f"patterns {pattern.name}", what, place, reading.how)
-                    break
-                if hit:
-                    what = f"what pattern {pattern.name} matches"
-                    yield Finding(f"patterns {pattern.name}", what, place, reading.how)
+                    how = self._known.get(each, ("pattern", number), pattern.found_in)
+                except _TooLongError as error:
+                    what, how = f"what pattern {pattern.name} takes too long for", error.how
+                if how is not None:
+                    yield Finding(f"patterns {pattern.name}", what, each.where, how)
                     break
 
-    def _spans(self, text: str) -> list[Span]:
+    def _masked_spans(self, text: str) -> list[Span]:
         """What of a text is to be masked."""
+        return self._known.get(_Read(Leaf(text, "", "")), ("spans",), self._spans)
+
+    def _spans(self, read: _Read) -> list[Span]:
+        text = read.text
         spans: list[Span] = []
         for pattern in self._patterns:
             if pattern.then == "mask":
@@ -495,17 +499,23 @@ class _Compiled:
         words = map(skeleton, plain.split("|")) if literal else ()
         self._words = tuple(word for word in words if len(word) >= SHORTEST)
 
-    def finds(self, text: str) -> bool:
-        """Whether it stands in a text; plain words also with anything between their letters.
+    def found_in(self, read: _Read) -> str | None:
+        """In which reading of a text it stands first; plain words also with anything between their
+        letters.
 
-        Raises TimeoutError.
+        Raises _TooLongError.
         """
-        if self._pattern.search(text, timeout=_PATTERN_SECONDS):
-            return True
-        if not self._words:
-            return False
-        own = skeleton(text)
-        return any(word in own for word in self._words)
+        for number, reading in enumerate(read.readings):
+            try:
+                if self._pattern.search(reading.text, timeout=_PATTERN_SECONDS):
+                    return reading.how
+            except TimeoutError:
+                raise _TooLongError(reading.how) from None
+            if self._words:
+                own = read.skeletons[number]
+                if any(word in own for word in self._words):
+                    return reading.how
+        return None
 
     def spans(self, text: str) -> list[Span]:
         """Where it stands; nothing where that takes too long, as then the text is held back."""
@@ -517,6 +527,85 @@ class _Compiled:
             ]
         return []
 
+
+class _TooLongError(Exception):
+    """A pattern has taken too long; ``how``: in which reading."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        super().__init__(how)
+
+
+class _Read:
+    """A text that would be sent; its readings are made where they are needed."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        self.text, self.where = leaf.text, leaf.where
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What it is known by."""
+        return hashlib.blake2b(self.text.encode("utf-8", "surrogatepass"), digest_size=20).digest()
+
+    @cached_property
+    def _all(self) -> Readings:
+        return readings(self.text)
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Itself first."""
+        return self._all.found
+
+    def is_complete(self) -> bool:
+        """Whether all that looks encoded was decoded."""
+        return self._all.complete
+
+    @cached_property
+    def skeletons(self) -> list[str]:
+        """Those of its readings."""
+        return [skeleton(reading.text) for reading in self.readings]
+
+    @cached_property
+    def _compared(self) -> Compared:
+        return Compared(self.skeletons)
+
+    def found_by(self, find: _Find) -> str | None:
+        """In which of its readings something is found first."""
+        hit = min((hit.text for hit in find(self._compared)), default=None)
+        return None if hit is None else self.readings[hit].how
+
+
+_Find: TypeAlias = Callable[[Compared], Iterator[Hit]]
+_Found = TypeVar("_Found")
+
+
+class _Known:
+    """What was found in texts that were read before, by their hashes. A conversation is sent anew
+    with each of its turns: only what is new of it is read then, and all of it in a row."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[Hashable, ...], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(
+        self, read: _Read, kind: tuple[Hashable, ...], find: Callable[[_Read], _Found]
+    ) -> _Found:
+        """What is found in a text; an error is not kept."""
+        key = (read.digest, *kind)
+        with self._lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+                known: _Found = self._found[key]
+                return known
+        found = find(read)
+        with self._lock:
+            self._found[key] = found
+            if len(self._found) > _MOST_KNOWN:
+                self._found.popitem(last=False)
+        return found
+
+
+_MOST_KNOWN = 1 << 15
 
 _TURNED = ("ROT13", "Atbash", "backwards", "other order")
 """How readings end that only turn a text around: private data is not looked for in them."""

@@ -180,6 +180,8 @@ class ProtectedIndex:
         """The recipes of documents by their sources."""
         self._places: dict[str, tuple[Place, str]] = {}
         self._gone = 0
+        self.version = 0
+        """Another one whenever its documents have changed."""
         self._followed = False
         self._looked = -_LOOK_SECONDS
         if self._index is None:
@@ -236,6 +238,7 @@ class ProtectedIndex:
             if changed:
                 self._follow(index)
                 self._followed = True
+                self.version += 1
             self._looked = time.monotonic()
 
     def _follow(self, index: Index) -> None:
@@ -399,6 +402,14 @@ class Protected:
         if not found:
             return self.rules.farthest(source)
         return min(found, key=lambda known: FARNESS[known[0]])
+
+    def version(self) -> tuple[tuple[str, int], ...]:
+        """Another one whenever documents have changed, or indexes were added."""
+        found = []
+        for path, index in list(self._indexes.items()):
+            index.refresh()
+            found.append((path, index.version))
+        return tuple(found)
 
     def find(self, texts: Compared, place: Place) -> Iterator[Hit]:
         """Text of documents that may not go to a place, in some texts."""

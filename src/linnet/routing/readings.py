@@ -15,6 +15,7 @@ import base64
 import binascii
 import bz2
 import html
+import itertools
 import lzma
 import re
 import unicodedata
@@ -61,6 +62,8 @@ _ASCII = bytes(ord({"0": "o", "1": "l", "i": "l"}.get(chr(c).lower(), chr(c).low
 _DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
 _UNWRITTEN = re.compile(r"[\W_]+")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_TAG = re.compile("[\U000e0020-\U000e007e]")
 LABEL = re.compile(r"\A\s*(?:[^\n:]{0,40}:|\W{0,3}\w{0,12}\W{0,3}\d{1,4}[.):\]-]{1,2})[ \t]?")
 """What pieces of something begin with that is divided: "Part 2:", "b)"."""
 _APART = re.compile(r"(?<!\w)(?:\w[^\w\n]{1,2}){4,}\w(?!\w)")
@@ -86,6 +89,9 @@ _DECIMAL = re.compile(r"(?<!\d)\d{2,6}(?:[\s,:;_.\-|/]{1,3}\d{2,6}){5,}(?!\d)")
 _OCTAL = re.compile(r"(?<!\d)[01]?[0-7]{2}(?:[\s,:;_.\-|/]{1,3}[01]?[0-7]{2}){5,}(?!\d)")
 _BASE64 = re.compile(rf"[A-Za-z0-9+/_\-]{{{_SHORTEST},}}")
 _TOKEN = re.compile(r"[A-Za-z0-9+/_\-]+=*")
+_STRANGE = re.compile(
+    r"(?=[^a-z]*[a-z]).[^A-Z]*[A-Z]|(?=[^0-9]*[0-9])[^A-Za-z]*[A-Za-z]|.[^+]*\+|[^=]*=", re.DOTALL
+)
 _BASE32 = re.compile(r"[A-Z2-7]{16,}|(?=[a-z]{0,30}[2-7])[a-z2-7]{16,}")
 _BASE32_APART = re.compile(r"[A-Z2-7]{2,8}(?:[ \n\r\t]{1,2}[A-Z2-7]{2,8}){3,}")
 _MARKUP = re.compile(
@@ -93,15 +99,16 @@ _MARKUP = re.compile(
 )
 _SELECTORS = re.compile(r"[\ufe00-\ufe0f\U000e0100-\U000e01ef]{5,}")
 _MORSE = re.compile(r"[.\-·–—•_]{1,6}(?:[ /|\n]{1,3}[.\-·–—•_]{1,6}){5,}")
-_ROT13 = str.maketrans(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM",
+_ROT13 = bytes.maketrans(
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    b"nopqrstuvwxyzabcdefghijklmNOPQRSTUVWXYZABCDEFGHIJKLM",
 )
-_ATBASH = str.maketrans(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA",
+_ATBASH = bytes.maketrans(
+    b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    b"zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFEDCBA",
 )
-_ROT47 = {code: 33 + (code - 33 + 47) % 94 for code in range(33, 127)}
+_ROT47 = bytes(33 + (code - 33 + 47) % 94 if 33 <= code < 127 else code for code in range(256))
+_SIGNS = bytes(code for code in range(33, 127) if not chr(code).isalnum())
 _MORSE_CODE = {
     ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g",
     "....": "h", "..": "i", ".---": "j", "-.-": "k", ".-..": "l", "--": "m", "-.": "n",
@@ -134,9 +141,24 @@ def skeleton(text: str) -> str:
     blanks, and nothing that nobody sees."""
     if text.isascii():
         return text.encode().translate(_ASCII, _DROPPED).decode()
+    # Each character by itself, so most, which are of ASCII, need not go the long way.
+    level = _NOT_ASCII.sub(lambda match: _leveled(match[0]), text).encode("utf-8", "surrogatepass")
+    return level.translate(_ASCII, _DROPPED).decode("utf-8", "surrogatepass")
+
+
+def _leveled(text: str) -> str:
+    """The skeleton of what is not of ASCII."""
+    return _leveled_word(text) if len(text) <= _WORD else _level(text)
+
+
+def _level(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text.translate(_LOOKALIKES)).casefold()
     plain = UNSEEN.sub("", plain.translate(_LOOKALIKES))
     return _UNWRITTEN.sub("", plain).translate(_LEVEL)
+
+
+_WORD = 32  # characters of what is kept, since words come again
+_leveled_word = lru_cache(maxsize=1 << 12)(_level)
 
 
 def undisguised(text: str) -> str:
@@ -144,13 +166,16 @@ def undisguised(text: str) -> str:
     some of a word are of another script; case and accents stay."""
     if text.isascii():
         return text
-    hidden = "".join(chr(ord(c) - 0xE0000) if 0xE0020 <= ord(c) < 0xE007F else c for c in text)
+    hidden = _TAG.sub(lambda match: chr(ord(match[0]) - 0xE0000), text)
     return unicodedata.normalize("NFKC", UNSEEN.sub("", hidden))
 
 
-@lru_cache(maxsize=256)
 def readings(text: str) -> Readings:
-    """A text in all its readings."""
+    """A text in all its readings. Those of short texts are kept for the next time."""
+    return _kept_readings(text) if len(text) <= _SHORT else _readings(text)
+
+
+def _readings(text: str) -> Readings:
     found: dict[str, str] = {text: ""}
     budget = LARGEST + 8 * len(text)
     layer = [(text, "")]
@@ -180,23 +205,84 @@ def readings(text: str) -> Readings:
     return Readings(tuple(Reading(own, how) for own, how in found.items()), complete)
 
 
+# What looks like a code is searched for stretch by stretch, and what was found in one is kept: of a
+# conversation that grows, most stretches were read the last time.
+
+
+class _Stretch:
+    """A part of a text, with what patterns match in it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._found: dict[re.Pattern[str], tuple[str, ...]] = {}
+        self._strange: tuple[int, ...] | None = None
+
+    def matches(self, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        """All that one matches."""
+        found = self._found.get(pattern)
+        if found is None:
+            found = self._found[pattern] = tuple(pattern.findall(self._text))
+        return found
+
+    @property
+    def strange(self) -> tuple[int, ...]:
+        """Which of its tokens are no words."""
+        if self._strange is None:
+            tokens = self.matches(_TOKEN)
+            self._strange = tuple(n for n, token in enumerate(tokens) if _is_strange(token))
+        return self._strange
+
+
+_BOUNDARY = re.compile(r"(?<= )(?:l[a-z]|н[а-я])")
+"""A word that begins with a letter, and goes on with one, that no code has in which words may be:
+no match of a pattern that is given to :func:`_matches` begins before one and ends in it or behind
+it, and none looks farther."""
+_LONGEST_STRETCH = 1_000  # that is kept
+_kept_stretch = lru_cache(maxsize=1 << 13)(_Stretch)
+
+
+@lru_cache(maxsize=4)
+def _stretches(text: str) -> tuple[_Stretch, ...]:
+    cuts = [0, *(match.start() for match in _BOUNDARY.finditer(text)), len(text)]
+    parts = (text[begin:end] for begin, end in itertools.pairwise(cuts))
+    return tuple(
+        _kept_stretch(part) if len(part) <= _LONGEST_STRETCH else _Stretch(part) for part in parts
+    )
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[str]:
+    """All that a pattern matches, which has no groups."""
+    for stretch in _stretches(text):
+        yield from stretch.matches(pattern)
+
+
+_SHORT = 2_000  # characters; some tens of readings of these are a hundred kilobytes
+_kept_readings = lru_cache(maxsize=256)(_readings)
+
+
 def _turned(text: str) -> Iterator[tuple[str, str]]:
     """Ciphers of the alphabet and orders of letters, which need no decoding again."""
-    yield text.translate(_ROT13), "ROT13"
-    yield text.translate(_ATBASH), "Atbash"
+    yield _translated(text, _ROT13), "ROT13"
+    yield _translated(text, _ATBASH), "Atbash"
     yield text[::-1], "backwards"
     words = text.split()
     if len(words) > 1:
         yield " ".join(word[::-1] for word in words), "words backwards"
         yield " ".join(reversed(words)), "words in the other order"
-    yield text[::-1].translate(_ROT13), "ROT13 backwards"
+    yield _translated(text[::-1], _ROT13), "ROT13 backwards"
+
+
+def _translated(text: str, table: bytes) -> str:
+    """A text with its signs of ASCII exchanged; by bytes, as ``str.translate`` is slow where there
+    are others."""
+    return text.encode("utf-8", "surrogatepass").translate(table).decode("utf-8", "surrogatepass")
 
 
 def _turned_codes(text: str) -> Iterator[tuple[str, str]]:
     """What a code says that was turned around."""
-    if not any(map(_is_strange, _BASE64.findall(text))):
+    if not any(map(_is_strange, _matches(_BASE64, text))):
         return
-    for turned, name in ((text[::-1], "backwards"), (text.translate(_ROT13), "ROT13")):
+    for turned, name in ((text[::-1], "backwards"), (_translated(text, _ROT13), "ROT13")):
         for found in (*_hex(turned), *_base64(turned)):
             yield found, name
 
@@ -208,10 +294,10 @@ def _decoded(text: str) -> Iterator[tuple[str, str]]:
     plain = undisguised(text)
     if plain != text:
         yield plain, "without disguise"
-        look = plain.translate(_LOOKALIKES)
+        look = _NOT_ASCII.sub(lambda match: match[0].translate(_LOOKALIKES), plain)
         if look != plain:
             yield look, "letters that look alike"
-    if _APART.search(plain):
+    if any(_matches(_APART, plain)):
         yield _APART.sub(lambda match: _BETWEEN.sub("", match[0]), plain), "letters set apart"
     if "\n" in plain:
         yield from _in_lines(plain)
@@ -237,7 +323,7 @@ def _entities(text: str) -> Iterator[str]:
 
 def _percent(text: str) -> Iterator[str]:
     if "%" in text and _PERCENT.search(text):
-        yield from _decodings(unquote_to_bytes(text.replace("+", " ")))
+        yield from _decodings(unquote_to_bytes(text.replace("+", " ").encode("utf-8", "ignore")))
 
 
 def _quoted_printable(text: str) -> Iterator[str]:
@@ -280,8 +366,8 @@ def _unmarked(text: str) -> Iterator[str]:
 
 def _selected(text: str) -> Iterator[str]:
     """Bytes as variation selectors, which nobody sees."""
-    for match in _SELECTORS.finditer(text):
-        codes = (ord(sign) - 0xFE00 for sign in match[0])
+    for signs in _matches(_SELECTORS, text):
+        codes = (ord(sign) - 0xFE00 for sign in signs)
         yield from _texts(bytes(code if code < 16 else code - 0xE0100 + 0xFE10 for code in codes))
 
 
@@ -289,8 +375,8 @@ def _hex(text: str) -> Iterator[str]:
     dump = _HEX_DUMP.findall(text)
     if len(dump) > 1:
         yield from _texts(bytes.fromhex(_even("".join(re.sub(r"\s", "", row) for row in dump))))
-    for match in _HEX.finditer(_HEX_PREFIX.sub("", text)):
-        digits = re.sub(r"[^0-9A-Fa-f]", "", match[0])
+    for run in _matches(_HEX, _HEX_PREFIX.sub("", text)):
+        digits = re.sub(r"[^0-9A-Fa-f]", "", run)
         if digits.isdigit() and len(set(digits)) < 4:
             continue
         for part in (digits, digits[1:]):
@@ -302,8 +388,8 @@ def _even(digits: str) -> str:
 
 
 def _binary(text: str) -> Iterator[str]:
-    for match in _BINARY.finditer(text):
-        digits = re.sub(r"[^01]", "", match[0])
+    for run in _matches(_BINARY, text):
+        digits = re.sub(r"[^01]", "", run)
         for start in range(8):
             part = digits[start:]
             whole = len(part) // 8
@@ -313,8 +399,8 @@ def _binary(text: str) -> Iterator[str]:
 
 def _codes(text: str) -> Iterator[str]:
     for pattern, base in ((_DECIMAL, 10), (_OCTAL, 8)):
-        for match in pattern.finditer(text):
-            codes = [int(code, base) for code in re.findall(r"\d+", match[0])]
+        for run in _matches(pattern, text):
+            codes = [int(code, base) for code in re.findall(r"\d+", run)]
             if all(code < 256 for code in codes):
                 yield from _texts(bytes(codes))
             else:
@@ -325,75 +411,104 @@ def _codes(text: str) -> Iterator[str]:
 
 def _base64(text: str) -> Iterator[str]:
     for run in dict.fromkeys(_runs(text)):
-        plain = run.replace("-", "+").replace("_", "/")
-        for start in range(4):
-            part = plain[start:]
-            part = part[: len(part) // 4 * 4] if len(part) % 4 == 1 else part
-            with_end = part + "=" * (-len(part) % 4)
-            try:
-                yield from _texts(base64.b64decode(with_end))
-            except _TooLargeError:
-                raise
-            except (binascii.Error, ValueError):
-                continue
+        yield from _remembered(_of_base64, run)
+
+
+def _of_base64(run: str) -> Iterator[str]:
+    plain = run.replace("-", "+").replace("_", "/")
+    for start in range(4):
+        part = plain[start:]
+        part = part[: len(part) // 4 * 4] if len(part) % 4 == 1 else part
+        with_end = part + "=" * (-len(part) % 4)
+        try:
+            yield from _texts(base64.b64decode(with_end))
+        except _TooLargeError:
+            raise
+        except (binascii.Error, ValueError):
+            continue
+
+
+def _remembered(decode: Callable[[str], Iterator[str]], run: str) -> Iterable[str]:
+    """What a run of signs decodes to. Short ones are words for the most part, which come again."""
+    return _decoded_word(decode, run) if len(run) <= _WORD else decode(run)
+
+
+@lru_cache(maxsize=1 << 14)
+def _decoded_word(decode: Callable[[str], Iterator[str]], run: str) -> tuple[str, ...]:
+    return tuple(decode(run))
 
 
 def _runs(text: str) -> Iterator[str]:
     """What may be base64: runs without a blank, and groups between blanks of which most are no
     words of a language."""
-    yield from _BASE64.findall(text)
-    group: list[str] = []
-    odd = 0
-    plain = 0
-    for token in _TOKEN.findall(text):
-        strange = _is_strange(token)
-        if strange:
-            odd, plain = odd + 1, 0
-        else:
-            plain += 1
-        group.append(token.rstrip("="))
-        if plain > 4:
+    yield from _matches(_BASE64, text)
+    tokens: list[str] = []
+    strange: list[int] = []
+    for stretch in _stretches(text):
+        strange += [len(tokens) + number for number in stretch.strange]
+        tokens += stretch.matches(_TOKEN)
+    # A group ends with the fifth word in a row that is one, as does every five after it; the next
+    # begins with the last two of them.
+    begin, last, odd = 0, -1, 0
+    for number in (*strange, len(tokens)):
+        if passed := (number - last - 1) // _APART_FROM:
             if odd > 1:
-                yield "".join(group)
-            group, odd, plain = group[-2:], 0, 0
-    if odd > 1:
-        yield "".join(group)
+                yield "".join(token.rstrip("=") for token in tokens[begin : last + _APART_FROM + 1])
+            begin, odd = last + _APART_FROM * passed - 1, 0
+        last, odd = number, odd + 1
+    if odd > 2:  # (the end counts as one)
+        yield "".join(token.rstrip("=") for token in tokens[begin:])
+
+
+_APART_FROM = 5
 
 
 def _is_strange(token: str) -> bool:
     """Whether a token is no word: capitals or digits amid small letters, or signs of base64."""
-    inner = token[1:]
-    upper = any(c.isupper() for c in inner) and any(c.islower() for c in token)
-    digit = any(c.isdigit() for c in token) and any(c.isalpha() for c in token)
-    return upper or digit or "+" in inner or "=" in token
+    return _STRANGE.match(token) is not None
 
 
 def _base32(text: str) -> Iterator[str]:
-    runs = _BASE32.findall(text)
-    runs += [re.sub(r"\s", "", run) for run in _BASE32_APART.findall(text)]
+    runs = [*_matches(_BASE32, text)]
+    runs += [re.sub(r"\s", "", run) for run in _matches(_BASE32_APART, text)]
     for run in dict.fromkeys(runs):
-        for start in range(8):
-            part = run[start:].upper()
-            part = part[: len(part) // 8 * 8] if len(part) % 8 in (1, 3, 6) else part
-            try:
-                yield from _texts(base64.b32decode(part + "=" * (-len(part) % 8)))
-            except _TooLargeError:
-                raise
-            except (binascii.Error, ValueError):
-                continue
+        yield from _remembered(_of_base32, run)
+
+
+def _of_base32(run: str) -> Iterator[str]:
+    for start in range(8):
+        part = run[start:].upper()
+        part = part[: len(part) // 8 * 8] if len(part) % 8 in (1, 3, 6) else part
+        try:
+            yield from _texts(base64.b32decode(part + "=" * (-len(part) % 8)))
+        except _TooLargeError:
+            raise
+        except (binascii.Error, ValueError):
+            continue
 
 
 def _base85(text: str) -> Iterator[str]:
-    for signs, runs in _BASE85:
-        for run in runs.findall(text):
-            if run.isalnum() and not any(c.isdigit() for c in run):
-                continue
-            digits = signs[np.frombuffer(run.encode(), np.uint8)]
-            for start in range(5):
-                yield from _texts(_of_base85(digits[start:]))
+    for runs, decode in ((_ASCII85, _of_ascii85), (_BASE85, _of_base85)):
+        for run in _matches(runs, text):
+            if not run.isalpha():
+                yield from _remembered(decode, run)
 
 
-def _of_base85(digits: npt.NDArray[np.uint64]) -> bytes:
+def _of_ascii85(run: str) -> Iterator[str]:
+    yield from _of_signs(run, _ASCII85_SIGNS)
+
+
+def _of_base85(run: str) -> Iterator[str]:
+    yield from _of_signs(run, _BASE85_SIGNS)
+
+
+def _of_signs(run: str, signs: npt.NDArray[np.uint64]) -> Iterator[str]:
+    digits = signs[np.frombuffer(run.encode(), np.uint8)]
+    for start in range(5):
+        yield from _texts(_bytes_of_base85(digits[start:]))
+
+
+def _bytes_of_base85(digits: npt.NDArray[np.uint64]) -> bytes:
     """Bytes from digits; of five that no encoder writes four are of no text."""
     missing = -len(digits) % 5
     padded = np.concatenate([digits, np.full(missing, 84, np.uint64)]).reshape(-1, 5)
@@ -411,22 +526,22 @@ def _signs(alphabet: str) -> npt.NDArray[np.uint64]:
 
 
 _RFC1924 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
-_BASE85 = (
-    (_signs("".join(map(chr, range(33, 118)))), re.compile(r"[!-u]{15,}")),  # of Adobe
-    (_signs(_RFC1924), re.compile(rf"[{re.escape(_RFC1924)}]{{15,}}")),
-)
+_BASE85, _BASE85_SIGNS = re.compile(rf"[{re.escape(_RFC1924)}]{{15,}}"), _signs(_RFC1924)
+_ASCII85 = re.compile(r"[!-u]{15,}")  # of Adobe
+_ASCII85_SIGNS = _signs("".join(map(chr, range(33, 118))))
 
 
 def _morse(text: str) -> Iterator[str]:
-    for match in _MORSE.finditer(text):
-        plain = re.sub("[·•]", ".", re.sub("[–—_]", "-", match[0]))
+    for run in _matches(_MORSE, text):
+        plain = re.sub("[·•]", ".", re.sub("[–—_]", "-", run))
         yield "".join(_MORSE_CODE.get(code, " ") for code in re.split(r"[ /|\n]+", plain))
 
 
 def _rot47(text: str) -> Iterator[str]:
-    odd = sum(1 for c in text if "!" <= c <= "~" and not c.isalnum())
+    plain = text.encode("ascii", "ignore")
+    odd = len(plain) - len(plain.translate(None, _SIGNS))
     if odd * 8 > len(text):  # prose in ROT47 is full of signs
-        yield text.translate(_ROT47)
+        yield _translated(text, _ROT47)
 
 
 _DECODERS: Sequence[tuple[Callable[[str], Iterable[str]], str]] = (

@@ -273,6 +273,7 @@ ENGLISH = Language(
         r"\b(?:what|which)\b(?! (?:do|does|did|can|may|could|might)\b).{0,30}\bcauses?\b|"
         r"\bcaused by\b|\bcauses? of\b"
     ),
+    asks_long_form=pattern(r"\bstands? for\b|\bshort for\b|\blong form of\b"),
     asks_manner=pattern(r"\bhow (?:is|are|was|were) [^?,;]{1,120} (?P<v>\w{2,}(?:ed|en|wn|ght))\?"),
     caused=pattern(
         r"\b(?:is|are|was|were|be) (?:\w+ ){0,2}caused by\b|\b(?:results?|arises?) from\b|"

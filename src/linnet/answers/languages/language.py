@@ -89,6 +89,8 @@ class Language:
     """Auxiliaries after which the last word is a verb."""
     asks_cause: re.Pattern[str] | None = None
     """Asks what brings something about."""
+    asks_long_form: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
+    """Words that only ask what something is short for."""
     asks_manner: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
     """Asks how something is done, by a participle ``v``: "how is it inherited"."""
     caused: re.Pattern[str] | None = None
